@@ -1,0 +1,1 @@
+"""Runtimes behind one shape: load a model, infer arrays."""

@@ -1,0 +1,1 @@
+"""What the command line does: the build and the verbs."""

@@ -1,0 +1,1 @@
+"""From YAML and overrides to one frozen, typed `Settings`. No DictConfig leaves this package."""

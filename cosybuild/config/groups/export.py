@@ -1,0 +1,25 @@
+"""`export`: from PyTorch to ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cosybuild.config.groups.field import setting
+
+
+class Exporter(str, Enum):
+    """Which of torch's two exporters writes the graph."""
+
+    torchscript = "torchscript"
+    dynamo = "dynamo"
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How the ONNX graph is written."""
+
+    opset: int = setting(18, "Opset of the default domain, 17 to 23. What is written must be what was asked for.")
+    exporter: Exporter = setting(Exporter.torchscript, "torchscript: fast, every opset; dynamo: slower, from opset 18.")
+    dynamic_batch: bool = setting(False, "Make the batch axis dynamic too, under the name batch.")
+    constant_folding: bool = setting(True, "Fold constant sub-graphs while exporting.")

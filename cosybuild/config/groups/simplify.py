@@ -1,0 +1,17 @@
+"""`simplify`: fewer nodes, the same function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosybuild.config.groups.field import setting
+
+
+@dataclass(frozen=True)
+class SimplifySettings:
+    """How onnxsim is run."""
+
+    rounds: int = setting(3, "At most this many passes; it stops earlier when nothing changes.")
+    check_runs: int = setting(
+        1, "Random inputs on which the result must equal the graph before it; 0 turns the check off."
+    )

@@ -1,0 +1,31 @@
+"""The one run configuration, frozen and typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosybuild.config.groups.export import ExportSettings
+from cosybuild.config.groups.field import setting
+from cosybuild.config.groups.model import ModelSettings
+from cosybuild.config.groups.profile import ProfileSettings
+from cosybuild.config.groups.simplify import SimplifySettings
+from cosybuild.config.groups.store import StoreSettings
+from cosybuild.config.groups.verify import VerifySettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run is told. A group that is None is switched off."""
+
+    model_dir: str | None = setting(
+        None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B."
+    )
+    model: ModelSettings = setting(ModelSettings, "What is built.")
+    export: ExportSettings = setting(ExportSettings, "From PyTorch to ONNX.")
+    simplify: SimplifySettings | None = setting(None, "Fewer nodes, the same function.")
+    verify: VerifySettings | None = setting(None, "The artifact against PyTorch.")
+    trt_profile: ProfileSettings = setting(ProfileSettings, "Which sizes an engine serves and verification covers.")
+    store: StoreSettings | None = setting(None, "Where finished work is kept.")
+    dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
+    lock: bool = setting(False, "Write cosybuild.lock in the run directory.")
+    hold_to: str | None = setting(None, "A lock file; any drift from it is an error.")

@@ -1,0 +1,1 @@
+"""The build engine. It knows nothing of models, stages or numerics."""

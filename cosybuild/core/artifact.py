@@ -1,0 +1,56 @@
+"""What stages hand to one another: files known by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of an artifact.
+
+    Attributes:
+        name: the file's name, without a directory. Files of one artifact may refer to each other by
+            it (an ONNX graph names its external data), so they are always laid side by side.
+        path: where it lies now.
+        digest: sha256 of the content, 64 hex digits.
+        size: bytes.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A named value of the build: one file, or a main file and its companions.
+
+    Attributes:
+        name: the slot it fills in the pipeline, e.g. `graph`, `weights`, `engine`.
+        files: the main file first.
+    """
+
+    name: str
+    files: tuple[StoredFile, ...]
+
+    @property
+    def path(self) -> Path:
+        """The main file."""
+        return self.files[0].path
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content; of the list of names and digests where there are several files."""
+        if len(self.files) == 1:
+            return self.files[0].digest
+        lines = sorted(f"{file.name} {file.digest}" for file in self.files)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,79 @@
+"""Cache keys made of named parts, so that two keys can be compared and a rebuild explained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One named ingredient that differs, e.g. `settings.opset: 17 -> 18`."""
+
+    part: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: {_short(self.old)} -> {_short(self.new)}"
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What a stage's result depends on.
+
+    Attributes:
+        stage: the stage's name, e.g. `export`.
+        parts: ingredient -> value as text. Names are dotted paths that begin with `stage.`,
+            `settings.`, `input.` or `environment.`.
+    """
+
+    stage: str
+    parts: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the stage's name and the parts, independent of their order."""
+        text = json.dumps([self.stage, sorted(self.parts.items())], ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def diff(self, old: CacheKey) -> tuple[Reason, ...]:
+        """What has changed since `old`, in the order of the parts' names."""
+        names = sorted(set(self.parts) | set(old.parts))
+        pairs = ((n, old.parts.get(n, ABSENT), self.parts.get(n, ABSENT)) for n in names)
+        return tuple(Reason(name, was, now) for name, was, now in pairs if was != now)
+
+
+def flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield `(dotted name, text)` for every leaf of a tree of mappings, sequences and scalars.
+
+    Two trees that differ give different pairs: an empty mapping or sequence is a leaf of its own,
+    text is quoted, and so the string "1" is not the number 1.
+
+    Raises:
+        TypeError: a leaf is none of str, bool, int, float, None (a defect of the stage that gave it).
+    """
+    if isinstance(value, Mapping) and value:
+        for name in sorted(value):
+            escaped = str(name).replace("\\", "\\\\").replace(".", "\\.")
+            yield from flatten(f"{prefix}.{escaped}", value[name])
+    elif isinstance(value, (list, tuple)) and value:
+        for index, item in enumerate(value):
+            yield from flatten(f"{prefix}[{index}]", item)
+    elif isinstance(value, (Mapping, list, tuple)):
+        yield prefix, "{}" if isinstance(value, Mapping) else "[]"
+    elif value is None or isinstance(value, (str, bool, int, float)):
+        yield prefix, json.dumps(value, ensure_ascii=False)
+    else:
+        raise TypeError(f"{prefix}: {value!r} is a {type(value).__name__}; a key holds plain data only")
+
+
+def _short(text: str, limit: int = 60) -> str:
+    if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
+        return text[:12]
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

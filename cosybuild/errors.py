@@ -1,0 +1,111 @@
+"""Every failure a user can meet, each kind with an exit code of its own.
+
+    CosybuildError                       1   (never raised itself)
+    ├── ConfigurationError               2   overrides, groups, contradictory settings
+    ├── ModelError                       3   the model cannot be had
+    │   ├── ModelDirectoryError              the directory or its yaml
+    │   └── CheckpointError                  the weights: unreadable, foreign, misshaped, not finite
+    ├── BuildError                       4   a stage could not make its artifact
+    │   ├── ExportError                      torch.onnx or what it wrote
+    │   ├── SimplifyError                    onnxsim or the equality of its result
+    │   ├── PrecisionError                   lowering to fp16 / bf16
+    │   └── EngineError                      the TensorRT family's parser, builder, inspection
+    ├── VerificationError                5   the artifact computes something else
+    ├── MissingRequirement               6   a package, a provider, a tool this machine lacks
+    ├── StoreError                       7   the store: unwritable, full, damaged beyond repair
+    ├── DriftError                       8   a lock file or a replay was not met
+    └── Pending                          9   finished but for what needs another machine (a GPU)
+
+130 is Ctrl-C, 70 a defect of cosybuild itself (the only case that prints a traceback).
+
+A message is one paragraph: what was wrong, the value, what was expected; `hint` is the next command.
+"""
+
+from __future__ import annotations
+
+INTERRUPTED = 130
+DEFECT = 70
+
+
+class CosybuildError(Exception):
+    """Base of all errors meant for users.
+
+    Args:
+        message: one paragraph that names the value and what was expected.
+        hint: what to do next, a command where there is one.
+    """
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class ConfigurationError(CosybuildError):
+    exit_code = 2
+    kind = "configuration"
+
+
+class ModelError(CosybuildError):
+    exit_code = 3
+    kind = "model"
+
+
+class ModelDirectoryError(ModelError):
+    kind = "model directory"
+
+
+class CheckpointError(ModelError):
+    kind = "checkpoint"
+
+
+class BuildError(CosybuildError):
+    exit_code = 4
+    kind = "build"
+
+
+class ExportError(BuildError):
+    kind = "export"
+
+
+class SimplifyError(BuildError):
+    kind = "simplify"
+
+
+class PrecisionError(BuildError):
+    kind = "precision"
+
+
+class EngineError(BuildError):
+    kind = "engine"
+
+
+class VerificationError(CosybuildError):
+    exit_code = 5
+    kind = "verification"
+
+
+class MissingRequirement(CosybuildError):
+    exit_code = 6
+    kind = "missing requirement"
+
+
+class StoreError(CosybuildError):
+    exit_code = 7
+    kind = "store"
+
+
+class DriftError(CosybuildError):
+    exit_code = 8
+    kind = "drift"
+
+
+class Pending(CosybuildError):
+    exit_code = 9
+    kind = "pending"

@@ -1,0 +1,64 @@
+"""What a build is about, found out without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+from cosybuild.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Solver:
+    """The flow-matching solver around an estimator, as the model directory states it.
+
+    Attributes:
+        steps: Euler steps (upstream's runtime always takes ten).
+        schedule: `cosine` (t = 1 - cos(pi/2 u)) or `linear`.
+        guidance: classifier-free guidance rate g; v = (1 + g) * v_cond - g * v_uncond.
+    """
+
+    steps: int = 10
+    schedule: str = "cosine"
+    guidance: float = 0.7
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model, ready to be planned for.
+
+    Attributes:
+        family: never `auto`.
+        spec: inputs and outputs, for the variant asked for (streaming, dynamic batch).
+        hyperparameters: constructor arguments of the estimator as plain data (module: its `_target_`
+            node, plus `source`, the digest of the code it names).
+        streaming: whether the chunk mask is in the graph.
+        weights: the weights file, or None for random ones.
+        seed: of the random weights.
+        graph: an existing ONNX file that takes the export stage's place.
+        stem: what artifacts are called, e.g. `flow.decoder.estimator`.
+        solver: None where the model is not a flow-matching estimator.
+        origin: where it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
+    """
+
+    family: Family
+    spec: ModelSpec
+    hyperparameters: Mapping[str, Any]
+    streaming: bool = False
+    weights: Path | None = None
+    seed: int = 0
+    graph: Path | None = None
+    stem: str = "model"
+    solver: Solver | None = None
+    origin: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def weights_label(self) -> str:
+        """What the report says of the weights, e.g. `random(seed=0)`."""
+        if self.graph is not None:
+            return f"in {self.graph.name}"
+        return self.weights.name if self.weights is not None else f"random(seed={self.seed})"

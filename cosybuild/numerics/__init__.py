@@ -1,0 +1,1 @@
+"""Inputs, metrics and tolerances: what "the same" means."""

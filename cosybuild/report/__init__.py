@@ -1,0 +1,1 @@
+"""Reports made from report.json, never from live objects."""
