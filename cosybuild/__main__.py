@@ -1,0 +1,33 @@
+"""The one entry point: overrides lead to a build, a verb as first word to that verb."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cosybuild.cli.verbs import VERBS, run_verb
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code (see `cosybuild.errors`).
+
+    Args:
+        arguments: the words after `python -m cosybuild`; None takes them from the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in VERBS:
+        return run_verb(words[0], words[1:])
+    # Not before it is needed: a build that has nothing to do must end before Hydra would be loaded.
+    from cosybuild.cli.fast import nothing_to_do
+
+    message = nothing_to_do(words)
+    if message is not None:
+        print(message)
+        return 0
+    from cosybuild.cli.build import build_command
+
+    return build_command(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

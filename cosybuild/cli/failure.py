@@ -1,0 +1,65 @@
+"""How a failure ends a command: one paragraph, the next step, an exit code that tells its kind."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+
+from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, StoreError
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission was denied",
+}
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run `action`; whatever it raises becomes a message on stderr and an exit code."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not a failure worth words.
+        sys.stderr.close()
+        return 0
+    except BaseException as error:
+        return _report(error)
+
+
+def _report(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        code = error.code
+        return code if isinstance(code, int) else int(bool(code))
+    known = user_error(error)
+    if known is not None:
+        print(f"{known.kind} error: {known.message}", file=sys.stderr)
+        if known.hint:
+            print(known.hint, file=sys.stderr)
+        return known.exit_code
+    traceback.print_exception(error, file=sys.stderr)
+    print("This is a defect of cosybuild, not of your input. Please report it with the lines above.", file=sys.stderr)
+    return DEFECT
+
+
+def user_error(error: BaseException) -> CosybuildError | None:
+    """The error to show a user, or None where it is a defect."""
+    if isinstance(error, CosybuildError):
+        return error
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return StoreError(
+            f"{error.filename or 'A file'} could not be written: {_DISK[error.errno]}.",
+            hint="Next: free space or choose another place (store.path=DIR), then run the same command again; "
+            "what was finished is kept.",
+        )
+    # Hydra is loaded already where one of its errors is at hand; nothing else pays for the import.
+    if "hydra" in sys.modules or "omegaconf" in sys.modules:
+        from cosybuild.config.compose import explain
+
+        return explain(error)
+    return None

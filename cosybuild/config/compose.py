@@ -1,0 +1,119 @@
+"""Where the configuration files lie, and Hydra's errors said in a user's words."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import typing
+from pathlib import Path
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from cosybuild.config.naming import register_resolvers
+from cosybuild.config.schema import register
+from cosybuild.config.settings import Settings
+from cosybuild.errors import ConfigurationError, CosybuildError
+
+
+def config_directory() -> Path:
+    """`conf/` of a source tree, or the copy that a wheel carries inside the package."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def prepare() -> None:
+    """Register schema and resolvers with Hydra; needed once before composing."""
+    register()
+    register_resolvers()
+
+
+def explain(error: BaseException) -> CosybuildError | None:
+    """The user's error behind what Hydra or OmegaConf raised; None if it is none of theirs.
+
+    Hydra wraps errors of resolvers and of instantiation, so the chain of causes is searched first.
+    """
+    if not isinstance(error, HydraException | OmegaConfBaseException) and not _raised_by_hydra(error):
+        return None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CosybuildError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    origin: BaseException = error
+    while isinstance(origin.__cause__, HydraException | OmegaConfBaseException):
+        origin = origin.__cause__
+    if isinstance(origin, ConfigKeyError):
+        return unknown_setting(str(origin.full_key or origin.key))
+    refused = re.match(r"Could not override '([^']+)'\.", str(error))
+    if refused:
+        return unknown_setting(refused[1])
+    if isinstance(error, OverrideParseException):
+        return ConfigurationError(
+            f"'{error.override}' cannot be read as an override; expected key=value, e.g. export=opset18 or "
+            "export.opset=20.",
+            hint="Next: put quotes around values with blanks, commas or brackets: 'key=\"a value\"'.",
+        )
+    return ConfigurationError(_clean(error, origin), hint=_hint(str(error)))
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether Hydra itself raised a bare ValueError, as it does for `export=null`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, ValueError) and module.partition(".")[0] == "hydra"
+
+
+def unknown_setting(full_key: str) -> ConfigurationError:
+    """The error for `export.opsett`: it names the group's settings and the nearest of them."""
+    group, _, key = full_key.rpartition(".")
+    known = _settings_of(group)
+    near = difflib.get_close_matches(key, known, n=1)
+    where = f"'{group}'" if group else "the configuration"
+    guess = f" Did you mean {f'{group}.' if group else ''}{near[0]}?" if near else ""
+    return ConfigurationError(
+        f"{full_key}: {where} has no setting '{key}'.{guess} It has: {', '.join(known) or '(none)'}.",
+        hint="Next: correct the name; `python -m cosybuild --cfg job` prints every setting with its value.",
+    )
+
+
+def _settings_of(group: str) -> list[str]:
+    """Names of the settings under a dotted path, from the frozen classes."""
+    cls: object = Settings
+    for name in filter(None, re.split(r"[.\[\]]+", group)):
+        if not dataclasses.is_dataclass(cls):
+            return []
+        hint = typing.get_type_hints(cls).get(name)
+        candidates = [hint, *typing.get_args(hint)]
+        cls = next((c for c in candidates if dataclasses.is_dataclass(c)), None)
+    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _clean(error: BaseException, origin: BaseException) -> str:
+    """The message without Hydra's search path, error codes and object types."""
+    if isinstance(origin, MissingMandatoryValue):
+        return f"{getattr(origin, 'full_key', '')}: this setting is mandatory and has no value."
+    text = str(origin) if isinstance(origin, ValidationError) else str(error)
+    text = text.split("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    fields = dict(line.split(": ", 1) for line in lines if line.startswith("full_key: "))
+    kept = [
+        line
+        for line in lines
+        if line and not re.match(r"(full_key|object_type|reference_type|sub_key)\b|See https?://|Set the env", line)
+    ]
+    name = fields.get("full_key", "").strip()
+    message = " ".join(kept)
+    return f"{name}: {message}" if name and name not in message else message
+
+
+def _hint(message: str) -> str:
+    if "Available options" in message:
+        return "Next: take one of the options named above."
+    if "COSYBUILD_STORE" in message:
+        return "Next: set COSYBUILD_STORE to the team's store, or give store.path=DIR."
+    return "Next: `python -m cosybuild --help` shows the groups and how to override them."

@@ -1,0 +1,64 @@
+"""Readable, stable names of run directories: what was chosen and a digest, never the clock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cosybuild.config.parse import parse, plain_from_settings
+from cosybuild.config.settings import Settings
+
+_NOT_OF_THE_BUILD = ("store", "dry_run", "lock", "hold_to")
+"""Settings that change where things lie or what is printed, but not what is built."""
+
+_NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
+
+
+def register_resolvers() -> None:
+    """Make `${cosybuild.run_dir:}`, `${cosybuild.run_name:}`, `${cosybuild.output_subdir:}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("cosybuild.run_dir", _run_dir, replace=True)
+    OmegaConf.register_new_resolver("cosybuild.run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("cosybuild.output_subdir", _output_subdir, replace=True)
+
+
+def config_digest(settings: Settings) -> str:
+    """sha256 of everything in the settings that the build depends on."""
+    plain = plain_from_settings(settings)
+    relevant = {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
+    """E.g. `cosyvoice2-opset18-fp32-none-default-1f0c9a3b`.
+
+    Args:
+        choices: Hydra's chosen option of each group.
+    """
+    model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
+    streaming = ["streaming"] if settings.model.streaming else []
+    chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
+    words = [PurePath(model).name or "model", *streaming, *chosen, config_digest(settings)[:8]]
+    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", word) for word in words)
+
+
+def _task(root: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
+
+
+def _run_dir(*, _root_: DictConfig) -> str:
+    return "." if _root_.dry_run else f"outputs/runs/{_run_name(_root_=_root_)}"
+
+
+def _run_name(*, _root_: DictConfig) -> str:
+    # Hydra resolves the run directory before it makes it, so contradictions are found with nothing written.
+    return run_name(parse(_task(_root_)), _root_.hydra.runtime.choices)
+
+
+def _output_subdir(*, _root_: DictConfig) -> str | None:
+    return None if _root_.dry_run else ".hydra"

@@ -1,0 +1,87 @@
+"""What the schema cannot say: ranges of values, and settings that contradict one another."""
+
+from __future__ import annotations
+
+from cosybuild.config.groups.export import Exporter
+from cosybuild.config.groups.model import Family
+from cosybuild.config.settings import Settings
+from cosybuild.errors import ConfigurationError
+
+OPSETS = range(17, 24)
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that cannot be met together.
+
+    Raises:
+        ConfigurationError: names both sides of the contradiction and how to resolve it.
+    """
+    for rule in (_opset, _open_families, _weights, _verify):
+        rule(settings)
+
+
+def _opset(settings: Settings) -> None:
+    export = settings.export
+    if export.opset not in OPSETS:
+        raise ConfigurationError(
+            f"export.opset={export.opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}.",
+            hint="Next: choose one of export=opset17, opset18, opset20, opset23, or set export.opset=N.",
+        )
+    if export.exporter is Exporter.dynamo and export.opset < 18:
+        raise ConfigurationError(
+            f"export.exporter=dynamo cannot write opset {export.opset}: torch's dynamo exporter starts at 18 and "
+            "would silently write that instead.",
+            hint="Next: export.exporter=torchscript writes 17; or keep dynamo and take export=opset18.",
+        )
+
+
+def _open_families(settings: Settings) -> None:
+    model = settings.model
+    given = {"model.target": model.target, "model.path": model.path}
+    wanted = {Family.module: "model.target", Family.onnx: "model.path"}.get(model.family)
+    if wanted is not None:
+        if given[wanted] is None:
+            raise ConfigurationError(
+                f"model={model.family.value} needs {wanted}, which is not given.",
+                hint="Next: see the comments in conf/model/"
+                f"{model.family.value}.yaml, or `python -m cosybuild --cfg job model={model.family.value}`.",
+            )
+        if settings.model_dir is not None:
+            raise ConfigurationError(
+                f"model_dir={settings.model_dir} is a CosyVoice model directory, but model={model.family.value} "
+                f"takes its model from {wanted}.",
+                hint="Next: leave one of the two out.",
+            )
+        if not model.inputs or not model.outputs:
+            raise ConfigurationError(
+                f"model={model.family.value} declares {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
+                "at least one of each is needed, since export, verification and profiles are made from them.",
+                hint="Next: declare model.inputs and model.outputs as name, shape and dtype.",
+            )
+    for setting, value in given.items():
+        if value is not None and setting != wanted:
+            raise ConfigurationError(
+                f"{setting} is set, but model.family={model.family.value} does not read it.",
+                hint=f"Next: {'model=module' if setting == 'model.target' else 'model=onnx'}, or leave {setting} out.",
+            )
+
+
+def _weights(settings: Settings) -> None:
+    model = settings.model
+    if model.weights is not None and model.family is Family.onnx:
+        raise ConfigurationError(
+            f"model.weights={model.weights} has no meaning for model=onnx: the file model.path carries its weights.",
+            hint="Next: leave model.weights out.",
+        )
+
+
+def _verify(settings: Settings) -> None:
+    verify = settings.verify
+    if verify is None:
+        return
+    for name in ("rtol", "atol"):
+        value = getattr(verify, name)
+        if not 0 <= value < 1:
+            raise ConfigurationError(f"verify.{name}={value} is not a tolerance; expected 0 <= {name} < 1.")
+    if verify.threads < 1:
+        raise ConfigurationError(f"verify.threads={verify.threads}; expected at least 1.")

@@ -1,0 +1,58 @@
+"""The schema Hydra validates against, derived from the frozen settings so that each field is stated once.
+
+OmegaConf merges into mutable dataclasses only, and knows lists where the settings have tuples; so every
+settings class has a mutable twin made here, and `parse` goes the other way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from cosybuild.config.settings import Settings
+
+ROOT = "schema"
+"""Its name in the ConfigStore; the first entry of the root defaults list."""
+
+
+def register() -> None:
+    """Put the schema where the root configuration's defaults list finds it."""
+    ConfigStore.instance().store(name=ROOT, node=mutable(Settings), provider="cosybuild")
+
+
+@cache
+def mutable(cls: type) -> type:
+    """The mutable twin of a frozen settings class, with the same name, fields and defaults."""
+    hints = typing.get_type_hints(cls)
+    fields = [(f.name, _schema_type(hints[f.name]), _default(f)) for f in dataclasses.fields(cls)]
+    return dataclasses.make_dataclass(cls.__name__.removesuffix("Settings") or cls.__name__, fields)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return dataclasses.field(default=field.default)
+    assert field.default_factory is not dataclasses.MISSING, f"{field.name} has no default"
+    factory: Any = field.default_factory
+    if dataclasses.is_dataclass(factory):
+        factory = mutable(typing.cast(type, factory))
+    return dataclasses.field(default_factory=list if factory is tuple else factory)
+
+
+def _schema_type(hint: Any) -> Any:
+    """`hint` with settings classes replaced by their twins and tuples by lists."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return list[_schema_type(arguments[0])]  # type: ignore[misc]  # the element type is data here
+    if origin is dict:
+        return dict[str, _schema_type(arguments[1])]  # type: ignore[misc]  # likewise
+    if origin in (typing.Union, types.UnionType):
+        return typing.Optional[_schema_type(arguments[0])]  # noqa: UP045  # built from a value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and not issubclass(hint, Enum):
+        return mutable(hint)
+    return hint
