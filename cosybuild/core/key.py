@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 ABSENT = "(absent)"
+
+# What separates the names and indices of a dotted path.
+_ESCAPED = re.compile(r"[.\[\\]")
+_BACKSLASH = r"\\\g<0>"
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,19 @@ def flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield `(dotted name, text)` for every leaf of a tree of mappings, sequences and scalars.
 
     Two trees that differ give different pairs: an empty mapping or sequence is a leaf of its own,
-    text is quoted, and so the string "1" is not the number 1.
+    text is quoted, and so the string "1" is not the number 1; a dot or bracket in a name is escaped,
+    and so `{"a[0]": 1}` is not `{"a": [1]}`. A list and a tuple are the same sequence.
 
     Raises:
-        TypeError: a leaf is none of str, bool, int, float, None (a defect of the stage that gave it).
+        TypeError: a leaf is none of str, bool, int, float, None, or a name is no text (a defect of
+            the stage that gave it).
     """
     if isinstance(value, Mapping) and value:
+        for name in value:
+            if not isinstance(name, str):
+                raise TypeError(f"{prefix}: the name {name!r} is a {type(name).__name__}; a key's names are text")
         for name in sorted(value):
-            escaped = str(name).replace("\\", "\\\\").replace(".", "\\.")
-            yield from flatten(f"{prefix}.{escaped}", value[name])
+            yield from flatten(f"{prefix}.{_ESCAPED.sub(_BACKSLASH, name)}", value[name])
     elif isinstance(value, (list, tuple)) and value:
         for index, item in enumerate(value):
             yield from flatten(f"{prefix}[{index}]", item)

@@ -1,0 +1,69 @@
+"""What is known of a step while it is being dealt with, so that even a failure has a full record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.clock import Clock
+from cosybuild.core.key import CacheKey
+from cosybuild.core.plan import Step
+from cosybuild.core.record import Action, Input, StepRecord
+from cosybuild.core.status import Stale
+
+_ENVIRONMENT = "environment."
+
+
+class Attempt:
+    """One step of a running build.
+
+    Attributes:
+        step: as planned.
+        inputs: slot -> content, as far as it is known.
+        key: once all inputs are known.
+        why: once it is clear that the stage must run.
+        peak_bytes: once the stage has run, or failed.
+    """
+
+    def __init__(self, step: Step, clock: Clock) -> None:
+        self.step = step
+        self.inputs: Mapping[str, Artifact] = {}
+        self.key: CacheKey | None = None
+        self.why: Stale | None = None
+        self.peak_bytes: int | None = None
+        self._clock = clock
+        self._started = clock.now()
+        self._begin = clock.elapsed()
+
+    def record(
+        self,
+        action: Action,
+        reason: str,
+        outputs: Mapping[str, Artifact] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        made: Mapping[str, Any] | None = None,
+    ) -> StepRecord:
+        """The step's record, with what came of it."""
+        parts = {} if self.key is None else self.key.parts
+        return StepRecord(
+            label=self.step.label,
+            stage=self.step.stage.name,
+            planned=self.step.status,
+            action=action,
+            reason=reason,
+            reasons=self.why.reasons if self.why is not None and action in ("built", "failed") else (),
+            started=self._started,
+            seconds=self._clock.elapsed() - self._begin,
+            peak_bytes=self.peak_bytes,
+            key=self.key,
+            inputs={
+                w.slot: Input(w.producer, self.inputs[w.slot].digest) for w in self.step.wires if w.slot in self.inputs
+            },
+            outputs=dict(outputs or {}),
+            metrics=dict(metrics or {}),
+            environment={
+                name.removeprefix(_ENVIRONMENT): v for name, v in parts.items() if name.startswith(_ENVIRONMENT)
+            },
+            made=dict(made or {}),
+        )

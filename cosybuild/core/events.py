@@ -1,0 +1,125 @@
+"""The one stream of what happens in a build: the console, the log file and reports all read it.
+
+| kind | when | facts |
+|---|---|---|
+| planned | once a step, before the first runs | verdict, reason |
+| started | a step begins to build | reason |
+| progress | a stage says how far it is | whatever it gives, by custom `done`, `total`, `what` |
+| waiting | another process builds the same key | holder |
+| finished | a step was built | seconds, peak_bytes, outputs |
+| cached | a step was not built | action (hit, pulled), reason, seconds |
+| blocked | this machine cannot run the step | lacks |
+| failed | a step ended with an error | failure, message, hint |
+| warning, note | something worth reading | message |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.clock import SYSTEM_CLOCK, Clock
+
+KINDS = frozenset(
+    ["planned", "started", "progress", "waiting", "finished", "cached", "failed", "blocked", "warning", "note"]
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        at: seconds since the epoch.
+        kind: one of KINDS.
+        step: the step's label; None where it concerns the whole build.
+        facts: plain JSON data.
+    """
+
+    at: float
+    kind: str
+    step: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Sink = Callable[[Event], None]
+
+
+class EventBus:
+    """Hands every event to every sink, in one order for all of them; safe to call from any thread.
+
+    A sink that cannot write (a full disk, a closed pipe) is dropped, and the others are told so: a log
+    must not end a build. Any other error of a sink is a defect and is raised.
+    """
+
+    def __init__(self, sinks: Iterable[Sink] = (), clock: Clock = SYSTEM_CLOCK) -> None:
+        self._sinks = list(sinks)
+        self._clock = clock
+        self._lock = threading.RLock()
+
+    def add(self, sink: Sink) -> None:
+        """From now on also hand events to `sink`."""
+        with self._lock:
+            self._sinks.append(sink)
+
+    def emit(self, kind: str, step: str | None = None, /, **facts: Any) -> None:
+        """Tell all sinks that `kind` happened in `step`."""
+        assert kind in KINDS, f"'{kind}' is no kind of event"
+        with self._lock:
+            self._hand_out(Event(self._clock.now(), kind, step, facts))
+
+    def _hand_out(self, event: Event) -> None:
+        broken = []
+        for sink in list(self._sinks):
+            try:
+                sink(event)
+            except (OSError, ValueError) as error:  # ValueError: a closed or badly encoded stream
+                self._sinks.remove(sink)
+                broken.append(f"the event log {sink} cannot be written any more: {error}")
+        for message in broken:
+            self._hand_out(Event(self._clock.now(), "warning", None, {"message": message}))
+
+
+class JsonLines:
+    """A sink that appends each event to a file as one line of JSON.
+
+    Each line is a single write to a file opened for appending, so a killed process leaves whole lines.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+
+    def __call__(self, event: Event) -> None:
+        os.write(self._file, line_from_event(event).encode())
+
+    def __repr__(self) -> str:
+        return str(self._path)
+
+    def close(self) -> None:
+        """Give the file back; events after it would be an OSError."""
+        os.close(self._file)
+
+
+def line_from_event(event: Event) -> str:
+    """One line of JSON with its line end; what JSON does not know is written as its text."""
+    plain = {"at": event.at, "kind": event.kind, "step": event.step, **event.facts}
+    return json.dumps(plain, default=str) + "\n"
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a file in order, without a last line that a crash cut off."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                plain = json.loads(line)
+                yield Event(plain.pop("at"), plain.pop("kind"), plain.pop("step"), plain)

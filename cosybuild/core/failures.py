@@ -1,0 +1,56 @@
+"""Errors of the machine turned into errors for people, and errors into what the record says of them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cosybuild.core.memory import PeakMemory
+from cosybuild.core.record import Failure
+from cosybuild.errors import DEFECT, INTERRUPTED, BuildError, CosybuildError, StoreError
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+@contextmanager
+def blamed(label: str, workdir: Path | None, memory: PeakMemory | None) -> Iterator[None]:
+    """Say whose fault it is when the step `label` meets the limits of the machine.
+
+    Raises:
+        BuildError: in place of MemoryError.
+        StoreError: in place of the OSErrors of a disk that takes no more.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        peak = memory.so_far() if memory is not None else None
+        taken = "" if peak is None else f" after taking {peak / 2**20:,.0f} MiB"
+        raise BuildError(
+            f"The step '{label}' ran out of memory{taken}.",
+            hint="Next: free memory or use a machine with more, then run the same command again; finished steps are kept",
+        ) from error
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = error.filename if error.filename is not None else workdir
+        raise StoreError(
+            f"The step '{label}' could not write to {where}: {_DISK[error.errno]}.",
+            hint="Next: python -m cosybuild gc --dry-run, or store.path=... on another disk",
+        ) from error
+
+
+def failure_from_error(label: str, error: BaseException) -> Failure:
+    """What the record says of `error`, which ended the step `label`."""
+    if isinstance(error, CosybuildError):
+        return Failure(label, error.kind, error.message, error.hint, error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure(
+            label, "interrupted", "interrupted", "Next: the same command continues with what is finished", INTERRUPTED
+        )
+    return Failure(label, "defect", f"{type(error).__name__}: {error}", None, DEFECT)

@@ -1,0 +1,77 @@
+"""How long and how big earlier builds on this machine were, so that a plan can say what to expect."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+from cosybuild.core.entry import Entry
+from cosybuild.core.key import CacheKey
+
+_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a step will probably take.
+
+    Attributes:
+        seconds: of building.
+        bytes: of all outputs together.
+        peak_bytes: growth of the process's memory; None where it was never measured.
+        builds: how many earlier builds it is the median of.
+    """
+
+    seconds: float
+    bytes: int
+    peak_bytes: int | None
+    builds: int
+
+
+class History:
+    """The store's entries, read only when something must be estimated: a plan of hits asks nothing.
+
+    Args:
+        entries: gives every complete entry of the store.
+        host: only builds made on it count; this machine by default.
+    """
+
+    def __init__(self, entries: Callable[[], Iterable[Entry]], host: str | None = None) -> None:
+        self._read = entries
+        self._host = platform.node() if host is None else host
+
+    @cached_property
+    def _entries(self) -> dict[str, list[Entry]]:
+        by_stage: dict[str, list[Entry]] = {}
+        for entry in self._read():
+            if entry.made.get("host") == self._host:
+                by_stage.setdefault(entry.key.stage, []).append(entry)
+        return by_stage
+
+    def expect(self, key: CacheKey) -> Expectation | None:
+        """The median of the builds most like `key`; None without history.
+
+        Args:
+            key: may lack the parts that are not known yet; only those it has are compared.
+        """
+        entries = self._entries.get(key.stage, [])
+        if not entries:
+            return None
+
+        def distance(entry: Entry) -> tuple[int, float]:
+            differing = sum(entry.key.parts.get(name) != value for name, value in key.parts.items())
+            return differing, -float(entry.made["at"])
+
+        nearest = sorted(entries, key=distance)
+        least = distance(nearest[0])[0]
+        chosen = [entry for entry in nearest if distance(entry)[0] == least][:_NEIGHBOURS]
+        peaks = [entry.made["peak_bytes"] for entry in chosen if entry.made.get("peak_bytes") is not None]
+        return Expectation(
+            seconds=float(median(entry.made["seconds"] for entry in chosen)),
+            bytes=round(median(sum(artifact.size for artifact in entry.outputs.values()) for entry in chosen)),
+            peak_bytes=round(median(peaks)) if peaks else None,
+            builds=len(chosen),
+        )

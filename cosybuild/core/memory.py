@@ -1,0 +1,112 @@
+"""How much memory a step took at its worst moment."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_INTERVAL = 0.02
+
+
+class PeakMemory:
+    """Growth of this process's resident memory while the block runs.
+
+    On Linux the kernel keeps the peak itself (VmHWM) and forgets it on request, which misses nothing;
+    where it does not let us reset it, a thread samples; elsewhere the growth of the process's all-time
+    peak is all that can be had, a lower bound. Memory of child processes and of a GPU is not in it.
+
+    >>> with PeakMemory() as memory:
+    ...     block = bytearray(1 << 24)
+    >>> memory.peak_bytes is None or memory.peak_bytes >= 0
+    True
+    """
+
+    peak_bytes: int | None = None
+
+    def __enter__(self) -> PeakMemory:
+        self._sampler: _Sampler | None = None
+        self._start = _resident()
+        self._start_peak = _all_time_peak() if self._start is None else None
+        if self._start is not None and not _reset_peak():
+            self._sampler = _Sampler()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.peak_bytes = self.so_far()
+        if self._sampler is not None:
+            self._sampler.stop()
+
+    def so_far(self) -> int | None:
+        """Bytes up to now; None where nothing can be measured."""
+        if self._start is not None:
+            peak = _kernel_peak() if self._sampler is None else self._sampler.peak
+            return None if peak is None else max(0, peak - self._start)
+        now = _all_time_peak()
+        return None if now is None or self._start_peak is None else max(0, now - self._start_peak)
+
+
+class _Sampler(threading.Thread):
+    """Looks at the resident memory many times a second; ends with `stop`."""
+
+    def __init__(self) -> None:
+        super().__init__(name="peak memory", daemon=True)
+        self._done = threading.Event()
+        self._seen = 0
+        self.start()
+
+    @property
+    def peak(self) -> int:
+        self._seen = max(self._seen, _resident() or 0)
+        return self._seen
+
+    def run(self) -> None:
+        while not self._done.wait(_INTERVAL):
+            self._seen = self.peak
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+
+def _field(name: str) -> int | None:
+    """A size in /proc/self/status in bytes; None where there is no such file or field."""
+    try:
+        for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _resident() -> int | None:
+    return _field("VmRSS")
+
+
+def _kernel_peak() -> int | None:
+    return _field("VmHWM")
+
+
+def _reset_peak() -> bool:
+    """Let the kernel begin a new peak; whether it did."""
+    try:
+        _CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return _kernel_peak() is not None
+
+
+def _all_time_peak() -> int | None:
+    """The process's peak since it began; None on systems without getrusage."""
+    try:
+        import resource
+        import sys
+    except ImportError:
+        return None
+    # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

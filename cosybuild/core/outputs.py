@@ -1,0 +1,44 @@
+"""The check on what a stage says it made; nothing that fails it is ever published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.stage import Stage, StageResult
+
+
+class StageDefect(AssertionError):
+    """A stage broke its own declaration: a defect of the program, not of what the user asked for."""
+
+
+def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
+    """Hold the result to `stage.makes`.
+
+    Raises:
+        StageDefect: an output is missing or was not declared; a file does not exist, is empty, lies
+            outside `workdir` or shares its name with another of the same output; the metrics are not
+            plain JSON data.
+    """
+    made, declared = set(result.outputs), set(stage.makes)
+    if made != declared:
+        raise StageDefect(f"the step '{stage.label}' declares the outputs {sorted(declared)} and made {sorted(made)}")
+    home = workdir.resolve()
+    for slot, files in result.outputs.items():
+        where = f"the output '{slot}' of the step '{stage.label}'"
+        if not files:
+            raise StageDefect(f"{where} has no file")
+        if len({file.name for file in files}) != len(files):
+            raise StageDefect(f"{where} has two files of one name: {[file.name for file in files]}")
+        for file in files:
+            if not (home / file).resolve().is_relative_to(home):
+                raise StageDefect(f"{where} lies outside its working directory: {file}")
+            if not file.is_file():
+                raise StageDefect(f"{where} was not written: {file.name}")
+            if file.stat().st_size == 0:
+                raise StageDefect(f"{where} is empty: {file.name} has 0 bytes")
+    try:
+        json.dumps(result.metrics)
+    except (TypeError, ValueError) as error:
+        raise StageDefect(f"the metrics of the step '{stage.label}' are no plain JSON data: {error}") from error

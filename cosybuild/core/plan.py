@@ -1,0 +1,166 @@
+"""What would run and why: every step's verdict, found without running or writing anything.
+
+sources ──> export ──graph──> simplify ──graph──> engine        step      verdict
+               │                  │                             export    Hit       its key is in the store
+               │ Hit: content     │ Stale: content              simplify  Stale     settings.rounds: 2 -> 3
+               │ is known         │ is not known yet            engine    Unknown   waits for graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.entry import Entry
+from cosybuild.core.environment import Environment
+from cosybuild.core.history import Expectation, History
+from cosybuild.core.key import CacheKey, flatten
+from cosybuild.core.stage import Stage
+from cosybuild.core.status import Blocked, Hit, Stale, Status, Unknown
+from cosybuild.core.store import Store
+from cosybuild.core.wiring import SOURCE, Wire, wire
+
+NEVER_BUILT = "never built"
+EVERY_TIME = "runs every time"
+GONE = "its stored result is gone or damaged"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a plan and the verdict on it.
+
+    Attributes:
+        stage: what runs.
+        status: whether it must, and why.
+        key: None while the content of an input is not known.
+        entry: the stored result of a Hit.
+        wires: where its inputs come from.
+        expected: time and size of a step that would run; None without history.
+    """
+
+    stage: Stage[Any]
+    status: Status
+    key: CacheKey | None = None
+    entry: Entry | None = None
+    wires: tuple[Wire, ...] = ()
+    expected: Expectation | None = None
+
+    @property
+    def label(self) -> str:
+        """What people read."""
+        return self.stage.label
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Slot -> label of the step that makes it, or SOURCE."""
+        return {wire.slot: wire.producer for wire in self.wires}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps in the order they run."""
+
+    steps: tuple[Step, ...] = field(default=())
+
+    def step(self, label: str) -> Step:
+        """The step of that label.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for step in self.steps:
+            if step.label == label:
+                return step
+        raise KeyError(label)
+
+    @property
+    def up_to_date(self) -> bool:
+        """Nothing would run."""
+        return all(isinstance(step.status, Hit) for step in self.steps)
+
+    @property
+    def expected_seconds(self) -> float | None:
+        """Of all steps that would run; None when one of them has no history."""
+        running = [step.expected for step in self.steps if not isinstance(step.status, (Hit, Blocked))]
+        return None if None in running else sum(expected.seconds for expected in running if expected is not None)
+
+
+def make_plan(
+    stages: Sequence[Stage[Any]],
+    request: Any,
+    sources: Mapping[str, Artifact],
+    environment: Environment,
+    store: Store,
+    *,
+    host: str | None = None,
+) -> Plan:
+    """Judge every step. Pure: nothing is run, written or fetched.
+
+    Args:
+        stages: in the order they run.
+        request: handed to `Stage.settings` as it is.
+        sources: slot -> what is there before the first step.
+        environment: facts of this machine.
+        store: asked for finished work.
+        host: whose history the expectations come from; this machine by default.
+
+    Raises:
+        PlanError: the stages contradict each other.
+    """
+    history = History(store.entries, host)
+    contents: dict[tuple[str, str], Artifact] = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
+    blocked: set[str] = set()
+    steps = []
+    for stage, wires in zip(stages, wire(stages, sources), strict=True):
+        known = {w.slot: contents[w.producer, w.origin] for w in wires if (w.producer, w.origin) in contents}
+        waits_for = tuple(w.slot for w in wires if w.slot not in known)
+        lacking = blocked_inputs(wires, blocked)
+        key = key_of(stage, request, environment, known)
+        entry = store.find(key) if stage.cacheable and not waits_for else None
+        status: Status
+        if lacking:
+            status = Blocked(lacking)
+        elif entry is not None:
+            status = Hit()
+            contents.update({(stage.label, slot): artifact for slot, artifact in entry.outputs.items()})
+        elif lacks := stage.missing(request, environment):
+            status = Blocked(lacks)
+        else:
+            status = Unknown(waits_for) if waits_for else stale(stage, key, store)
+        if isinstance(status, Blocked):
+            blocked.add(stage.label)
+        expected = history.expect(key) if isinstance(status, (Stale, Unknown)) else None
+        steps.append(Step(stage, status, None if waits_for else key, entry, wires, expected))
+    return Plan(tuple(steps))
+
+
+def key_of(stage: Stage[Any], request: Any, environment: Environment, inputs: Mapping[str, Artifact]) -> CacheKey:
+    """All that the stage's result depends on.
+
+    `stage.makes` is a part, so that an entry can never lack an output that a later step needs.
+    """
+    parts = {"stage.version": str(stage.version), "stage.makes": ",".join(stage.makes)}
+    parts.update(flatten("settings", stage.settings(request)))
+    parts.update({f"input.{slot}": artifact.digest for slot, artifact in inputs.items()})
+    parts.update({f"environment.{name}": value for name, value in stage.environment(environment).items()})
+    for name, value in parts.items():
+        assert isinstance(value, str), f"'{stage.label}': {name} is {value!r}, not text"
+    return CacheKey(stage.name, parts)
+
+
+def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
+    """Why a step whose key is not in the store must run."""
+    if not stage.cacheable:
+        return Stale(note=EVERY_TIME)
+    nearest = store.nearest(key)
+    if nearest is None:
+        return Stale(note=NEVER_BUILT)
+    reasons = key.diff(nearest)
+    return Stale(reasons) if reasons else Stale(note=GONE)
+
+
+def blocked_inputs(wires: Sequence[Wire], blocked: set[str]) -> tuple[str, ...]:
+    """One phrase for each input whose maker is blocked."""
+    return tuple(f"{w.origin} from '{w.producer}', which is blocked" for w in wires if w.producer in blocked)

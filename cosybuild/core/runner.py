@@ -1,0 +1,225 @@
+"""The only loop that runs stages: a key for each step, then the store, the remote store, or a build."""
+
+from __future__ import annotations
+
+import gc
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.attempt import Attempt
+from cosybuild.core.clock import SYSTEM_CLOCK, Clock
+from cosybuild.core.entry import Entry
+from cosybuild.core.environment import Environment
+from cosybuild.core.events import EventBus
+from cosybuild.core.failures import blamed, failure_from_error
+from cosybuild.core.key import CacheKey
+from cosybuild.core.memory import PeakMemory
+from cosybuild.core.outputs import check_result
+from cosybuild.core.plan import Plan, Step, blocked_inputs, key_of, stale
+from cosybuild.core.record import Failure, Outcome, StepRecord
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.core.status import Stale, Unknown
+from cosybuild.core.store import Store
+from cosybuild.core.wiring import SOURCE
+from cosybuild.errors import CosybuildError
+
+ALREADY_BUILT = "already built"
+CAME_OUT_THE_SAME = "already built: {} came out as before"
+BUILT_MEANWHILE = "built by another process meanwhile"
+PULLED = "fetched from the remote store"
+
+
+def execute(
+    plan: Plan,
+    request: Any,
+    sources: Mapping[str, Artifact],
+    environment: Environment,
+    store: Store,
+    events: EventBus,
+    *,
+    keep: Callable[[Outcome], None] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Outcome:
+    """Make everything of the plan that can be made here.
+
+    A blocked step is recorded, and what does not depend on it still runs. A `CosybuildError` ends the
+    loop and stands in the outcome; the steps after it are recorded as not reached.
+
+    Args:
+        plan: from `make_plan`, with the same request, sources, environment and store.
+        events: told everything as it happens.
+        keep: given the outcome so far after every step and at the end, so that a killed run has its
+            record too, and so has one that ends by an exception.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after it was recorded.
+        AssertionError: and any other that is no CosybuildError: a defect, after it was recorded.
+    """
+    with ExitStack() as until_the_end:
+        execution = _Execution(plan, request, sources, environment, store, events, keep, clock, until_the_end)
+        try:
+            return execution.run()
+        finally:
+            store.flush()
+
+
+class _Execution:
+    """The state of one run: which contents are known, which steps are blocked, what was recorded."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        request: Any,
+        sources: Mapping[str, Artifact],
+        environment: Environment,
+        store: Store,
+        events: EventBus,
+        keep: Callable[[Outcome], None] | None,
+        clock: Clock,
+        until_the_end: ExitStack,
+    ) -> None:
+        self.plan = plan
+        self.request = request
+        self.environment = environment
+        self.store = store
+        self.events = events
+        self.keep = keep
+        self.clock = clock
+        self.until_the_end = until_the_end
+        self.contents = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
+        self.blocked: set[str] = set()
+        self.records: list[StepRecord] = []
+
+    def run(self) -> Outcome:
+        for step in self.plan.steps:
+            self.events.emit("planned", step.label, verdict=step.status.verdict, reason=step.status.explain())
+        for step in self.plan.steps:
+            attempt = Attempt(step, self.clock)
+            try:
+                record = self._take(attempt)
+            except CosybuildError as error:
+                return self._end(attempt, failure_from_error(step.label, error))
+            except BaseException as error:  # recorded and raised again: Ctrl-C, or a defect
+                self._end(attempt, failure_from_error(step.label, error))
+                raise
+            self.contents.update({(step.label, slot): artifact for slot, artifact in record.outputs.items()})
+            self.records.append(record)
+            self._keep(Outcome(tuple(self.records)))
+        return Outcome(tuple(self.records))
+
+    def _end(self, attempt: Attempt, failure: Failure) -> Outcome:
+        self.records.append(attempt.record("failed", failure.message))
+        self.events.emit("failed", failure.step, failure=failure.kind, message=failure.message, hint=failure.hint)
+        for step in self.plan.steps[len(self.records) :]:
+            reason = f"the build ended at '{failure.step}'"
+            self.records.append(StepRecord(step.label, step.stage.name, step.status, "not reached", reason))
+        outcome = Outcome(tuple(self.records), failure)
+        self._keep(outcome)
+        return outcome
+
+    def _keep(self, outcome: Outcome) -> None:
+        if self.keep is not None:
+            self.keep(outcome)
+
+    def _take(self, attempt: Attempt) -> StepRecord:
+        """Do what one step asks for, now that everything before it is done."""
+        step, stage = attempt.step, attempt.step.stage
+        attempt.inputs = {
+            w.slot: self.contents[w.producer, w.origin] for w in step.wires if w.producer not in self.blocked
+        }
+        if lacking := blocked_inputs(step.wires, self.blocked):
+            return self._block(attempt, lacking)
+        key = attempt.key = key_of(stage, self.request, self.environment, attempt.inputs)
+        if stage.cacheable:
+            if (entry := self.store.find(key)) is not None:
+                return self._cached(attempt, entry, "hit", _reason_of_hit(step))
+            if (entry := self.store.pull(key)) is not None:
+                return self._cached(attempt, entry, "pulled", PULLED)
+        if lacks := stage.missing(self.request, self.environment):
+            return self._block(attempt, lacks)
+        why = attempt.why = stale(stage, key, self.store)
+        return self._build_cacheable(attempt, key, why) if stage.cacheable else self._build_each_time(attempt, why)
+
+    def _block(self, attempt: Attempt, lacks: tuple[str, ...]) -> StepRecord:
+        self.blocked.add(attempt.step.label)
+        self.events.emit("blocked", attempt.step.label, lacks=list(lacks))
+        return attempt.record("blocked", f"needs {'; '.join(lacks)}")
+
+    def _cached(self, attempt: Attempt, entry: Entry, action: Any, reason: str) -> StepRecord:
+        record = attempt.record(action, reason, entry.outputs, entry.metrics, entry.made)
+        self.events.emit("cached", attempt.step.label, action=action, reason=reason, seconds=record.seconds)
+        return record
+
+    def _build_cacheable(self, attempt: Attempt, key: CacheKey, why: Stale) -> StepRecord:
+        label, stage = attempt.step.label, attempt.step.stage
+
+        def on_wait(holder: str) -> None:
+            self.events.emit("waiting", label, holder=holder)
+
+        with self.store.building(key, on_wait=on_wait):
+            if (entry := self.store.find(key)) is not None:
+                return self._cached(attempt, entry, "hit", BUILT_MEANWHILE)
+            with self.store.workdir(stage.name) as workdir:
+                result, made = self._run(attempt, why, workdir)
+                with blamed(label, workdir, None):
+                    entry = self.store.publish(key, result, made)
+        with blamed(label, None, None):
+            self.store.push(entry)
+        return self._built(attempt, why, entry.outputs, entry.metrics, entry.made)
+
+    def _build_each_time(self, attempt: Attempt, why: Stale) -> StepRecord:
+        """Nothing is published; the files stay until the end of the run, for the steps that need them."""
+        workdir = self.until_the_end.enter_context(self.store.workdir(attempt.step.stage.name))
+        result, made = self._run(attempt, why, workdir)
+        outputs = {slot: self.store.source(slot, *files) for slot, files in result.outputs.items()}
+        return self._built(attempt, why, outputs, result.metrics, made)
+
+    def _built(
+        self,
+        attempt: Attempt,
+        why: Stale,
+        outputs: Mapping[str, Artifact],
+        metrics: Mapping[str, Any],
+        made: Mapping[str, Any],
+    ) -> StepRecord:
+        record = attempt.record("built", why.explain(), outputs, metrics, made)
+        self.events.emit(
+            "finished",
+            attempt.step.label,
+            seconds=record.seconds,
+            peak_bytes=record.peak_bytes,
+            outputs={slot: artifact.size for slot, artifact in outputs.items()},
+        )
+        return record
+
+    def _run(self, attempt: Attempt, why: Stale, workdir: Path) -> tuple[StageResult, dict[str, Any]]:
+        label, stage = attempt.step.label, attempt.step.stage
+
+        def emit(kind: str, /, **facts: Any) -> None:
+            self.events.emit(kind, label, **facts)
+
+        emit("started", reason=why.explain())
+        at, begin = self.clock.now(), self.clock.elapsed()
+        context = RunContext(self.request, attempt.inputs, workdir, self.environment, emit)
+        with PeakMemory() as memory:
+            try:
+                with blamed(label, workdir, memory):
+                    result = stage.run(context)
+            finally:
+                attempt.peak_bytes = memory.so_far()
+        # a model is full of reference cycles; freed now, it does not count against the next step
+        gc.collect()
+        check_result(stage, result, workdir)
+        seconds = self.clock.elapsed() - begin
+        made = {"at": at, "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
+        return result, made
+
+
+def _reason_of_hit(step: Step) -> str:
+    if isinstance(step.status, Unknown):
+        return CAME_OUT_THE_SAME.format(", ".join(step.status.waits_for))
+    return ALREADY_BUILT

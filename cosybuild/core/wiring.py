@@ -1,0 +1,69 @@
+"""Which step gives which slot to which stage, worked out from the declarations alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.core.stage import Stage
+
+SOURCE = "source"
+"""The producer of what was there before the first step."""
+
+
+class PlanError(AssertionError):
+    """The stages contradict each other: a defect of the program, not of what the user asked for."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One input of one stage.
+
+    Attributes:
+        slot: the name under which the stage sees it.
+        origin: the slot it was made as; differs from `slot` where the stage needs `slot|origin`.
+        producer: the label of the step that makes it, or SOURCE.
+    """
+
+    slot: str
+    origin: str
+    producer: str
+
+
+def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[Wire, ...], ...]:
+    """For each stage its inputs, in the order of its `needs`.
+
+    Args:
+        stages: in the order they run; a later maker of a slot replaces the earlier one.
+        sources: slots that are filled before the first stage.
+
+    Raises:
+        PlanError: a stage needs a slot that nothing before it makes, or two steps have one label.
+    """
+    makers = dict.fromkeys(sources, SOURCE)
+    labels = {SOURCE}
+    wired = []
+    for stage in stages:
+        if stage.label in labels:
+            raise PlanError(f"two steps of the plan are called '{stage.label}'")
+        labels.add(stage.label)
+        wired.append(tuple(_inputs(stage, makers)))
+        makers.update(dict.fromkeys(stage.makes, stage.label))
+    return tuple(wired)
+
+
+def _inputs(stage: Stage[Any], makers: dict[str, str]) -> list[Wire]:
+    wires = []
+    for need in stage.needs:
+        optional = need.endswith("?")
+        choices = need.removesuffix("?").split("|")
+        origin = next((choice for choice in choices if choice in makers), None)
+        if origin is not None:
+            wires.append(Wire(choices[0], origin, makers[origin]))
+        elif not optional:
+            have = ", ".join(sorted(makers)) or "nothing"
+            raise PlanError(
+                f"the step '{stage.label}' needs '{need}', which nothing before it makes (there is: {have})"
+            )
+    return wires
