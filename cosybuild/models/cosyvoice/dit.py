@@ -1,0 +1,168 @@
+"""The diffusion-transformer estimator of CosyVoice 3."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, rotary_angles
+from cosybuild.models.cosyvoice.mask import attention_bias, kept_frames
+
+_SINUSOID = 256
+_KERNEL = 31
+_GROUPS = 16
+_EPSILON = 1e-6
+
+
+class InputEmbedding(nn.Module):
+    """Project all inputs to the model's width and add a causal positional convolution."""
+
+    def __init__(self, dim_in: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim_in, dim)
+        position = nn.Module()
+        for name in ("conv1", "conv2"):
+            position.add_module(name, nn.ModuleList([nn.Conv1d(dim, dim, _KERNEL, groups=_GROUPS)]))
+        self.conv_pos_embed = position
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, dim_in) -> (B, T, dim)."""
+        x = self.proj(x)
+        hidden = x.transpose(1, 2)
+        for convolution in self.conv_pos_embed.children():
+            assert isinstance(convolution, nn.ModuleList)
+            hidden = F.mish(convolution[0](F.pad(hidden, (_KERNEL - 1, 0))))
+        return hidden.transpose(1, 2) + x
+
+
+class Modulation(nn.Module):
+    """Shifts, scales and gates from the time embedding: `parts` of them."""
+
+    def __init__(self, dim: int, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.linear = nn.Linear(dim, parts * dim)
+
+    def forward(self, time: Tensor) -> tuple[Tensor, ...]:
+        """(B, dim), after SiLU -> `parts` of (B, 1, dim)."""
+        return self.linear(time).unsqueeze(1).chunk(self.parts, dim=2)
+
+
+def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[2:], eps=_EPSILON) * (scale + 1.0) + shift
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU in its tanh form, linear."""
+
+    def __init__(self, dim: int, mult: float) -> None:
+        super().__init__()
+        inner = int(dim * mult)
+        self.ff = nn.ModuleDict({"0": nn.ModuleList([nn.Linear(dim, inner)]), "2": nn.Linear(inner, dim)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.ff.values()
+        assert isinstance(first, nn.ModuleList)
+        result: Tensor = second(F.gelu(first[0](x), approximate="tanh"))
+        return result
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, normed, shifted, scaled and gated by time."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, mult: float) -> None:
+        super().__init__()
+        self.attn_norm = Modulation(dim, 6)
+        self.attn = SelfAttention(dim, heads, dim_head, bias=True, rotary=True)
+        self.ff = FeedForward(dim, mult)
+
+    def forward(
+        self, x: Tensor, time: Tensor, batch: int, bias: Tensor, kept: Tensor, angles: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """(B, T, dim) -> (B, T, dim)."""
+        shift, scale, gate, ff_shift, ff_scale, ff_gate = self.attn_norm(time)
+        attended = self.attn(_modulated(x, scale, shift), batch, bias, angles) * kept
+        x = x + gate * attended
+        result: Tensor = x + ff_gate * self.ff(_modulated(x, ff_scale, ff_shift))
+        return result
+
+
+class RotaryFrequencies(nn.Module):
+    """Inverse frequencies of the rotary embedding, base 10000; a checkpoint carries them."""
+
+    inv_freq: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, dim, 2).float() / dim))
+
+
+class DiT(nn.Module):
+    """The velocity estimator of CosyVoice 3; parameters are named as in upstream's checkpoints.
+
+    Args:
+        dim, depth, heads, dim_head: shape of the transformer.
+        ff_mult: width of the feed-forward layers over `dim`.
+        mel_dim, mu_dim, spk_dim: channels of x and cond, mu, spks.
+        static_chunk_size: frames a streaming chunk.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        dim_head: int,
+        ff_mult: float,
+        mel_dim: int,
+        mu_dim: int,
+        spk_dim: int,
+        static_chunk_size: int,
+    ) -> None:
+        super().__init__()
+        self.chunk = static_chunk_size
+        self.time_embed = nn.Module()
+        self.time_embed.time_mlp = TimeEmbedding(_SINUSOID, dim, ("0", "2"))
+        self.input_embed = InputEmbedding(2 * mel_dim + mu_dim + spk_dim, dim)
+        self.rotary_embed = RotaryFrequencies(dim_head)
+        self.transformer_blocks = nn.ModuleList(Block(dim, heads, dim_head, ff_mult) for _ in range(depth))
+        self.norm_out = Modulation(dim, 2)
+        self.proj_out = nn.Linear(dim, mel_dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        mu: Tensor,
+        t: Tensor,
+        spks: Tensor,
+        cond: Tensor,
+        streaming: bool = False,
+    ) -> Tensor:
+        """The velocity at time t.
+
+        Args:
+            x, cond: (B, mel, T).
+            mask: (B, 1, T), 1 where a frame is valid, else 0.
+            mu: (B, mu, T).
+            t: (B,) in 0..1.
+            spks: (B, speaker).
+            streaming: attention sees its own chunk and all before it.
+
+        Returns:
+            (B, mel, T), not masked.
+        """
+        batch, _, length = x.shape
+        time = F.silu(self.time_embed.time_mlp(t))
+        spread = spks.unsqueeze(2).expand(-1, -1, length)
+        hidden = self.input_embed(torch.cat((x, cond, mu, spread), dim=1).transpose(1, 2))
+        bias = attention_bias(mask, self.chunk if streaming else None)
+        kept = kept_frames(mask)
+        angles = rotary_angles(length, self.rotary_embed.inv_freq)
+        for block in self.transformer_blocks:
+            hidden = block(hidden, time, batch, bias, kept, angles)
+        scale, shift = self.norm_out(time)
+        result: Tensor = self.proj_out(_modulated(hidden, scale, shift))
+        return result.transpose(1, 2)

@@ -1,0 +1,192 @@
+"""What the estimators share: time embedding, attention, feed-forward."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def sinusoid_frequencies(half: int) -> Tensor:
+    """exp(-ln(10000) / (half - 1) * k) for k < half."""
+    # The device is explicit: a module that is built on the meta device needs these values all the same.
+    return torch.exp(torch.arange(half, device="cpu", dtype=torch.float32) * -(math.log(10000) / (half - 1)))
+
+
+class TimeEmbedding(nn.Module):
+    """Sine and cosine of 1000 t, then linear, SiLU, linear.
+
+    Args:
+        dim: width of the sinusoid, even.
+        hidden: width of the result.
+        names: what the two linear layers are called in the state dict.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int, hidden: int, names: tuple[str, str]) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", sinusoid_frequencies(dim // 2), persistent=False)
+        self._names = names
+        self.add_module(names[0], nn.Linear(dim, hidden))
+        self.add_module(names[1], nn.Linear(hidden, hidden))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """(B,) in 0..1 -> (B, hidden)."""
+        phase = (t * 1000.0).unsqueeze(1) * self.frequencies
+        first, second = (self.get_submodule(name) for name in self._names)
+        result: Tensor = second(F.silu(first(torch.cat((phase.sin(), phase.cos()), dim=-1))))
+        return result
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """softmax(query key^T + bias) value, the query already scaled.
+
+    In an export the plain form is written: runtimes fuse it themselves, while at opset 23 torch's own
+    function becomes the ONNX operator `Attention`, which ONNX Runtime refuses on the CPU with a bias that
+    broadcasts over queries, and TensorRT-RTX in float32. Outside an export torch's function avoids the
+    (T, T) matrix in memory.
+
+    Args:
+        query, key, value: (B, heads, T, dim_head).
+        bias: broadcasts to (B, heads, T, T).
+    """
+    if torch.onnx.is_in_onnx_export():
+        scores = torch.matmul(query, key.transpose(2, 3)) + bias
+        return torch.matmul(torch.softmax(scores, dim=-1), value)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over frames.
+
+    Args:
+        dim: channels in and out.
+        heads, dim_head: shape of the heads.
+        bias: whether the projections to q, k and v have one.
+        rotary: rotate the first head of q and k by position (see `rotate`).
+    """
+
+    swap: Tensor
+
+    def __init__(self, dim: int, heads: int, dim_head: int, *, bias: bool, rotary: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dim_head = dim_head
+        self.scale = dim_head**-0.5
+        self.rotary = rotary
+        inner = heads * dim_head
+        self.to_q = nn.Linear(dim, inner, bias=bias)
+        self.to_k = nn.Linear(dim, inner, bias=bias)
+        self.to_v = nn.Linear(dim, inner, bias=bias)
+        self.to_out = nn.ModuleList([nn.Linear(inner, dim)])
+        self.to_qkv: nn.Linear | None = None
+        if rotary:
+            # Neighbours exchanged: 1, 0, 3, 2, ...
+            self.register_buffer("swap", torch.arange(dim_head, device="cpu") ^ 1, persistent=False)
+
+    def forward(
+        self, x: Tensor, batch: int, bias: Tensor, angles: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """
+        Args:
+            x: (B, T, dim) or (B * T, dim); the result has the same shape.
+            batch: B.
+            bias: see `attend`.
+            angles: for rotary attention, see `rotate`.
+        """
+        heads = self._project(x).reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
+        if angles is None:
+            query, key, value = heads.split(self.heads, dim=1)
+        else:
+            query, key, value = self._rotated(heads, angles)
+        mixed = attend(query, key, value, bias).transpose(1, 2)
+        shape = (-1,) if x.dim() == 2 else (batch, -1)
+        result: Tensor = self.to_out[0](mixed.reshape(*shape, self.heads * self.dim_head))
+        return result
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Turn the three projections and the scale into one linear layer. The state dict changes with it."""
+        if self.to_qkv is not None:
+            return
+        fused = nn.Linear(self.to_q.in_features, 3 * self.to_q.out_features, self.to_q.bias is not None, device="meta")
+        fused.weight = nn.Parameter(self._joined(*(p.weight for p in self._projections())), requires_grad=False)
+        if self.to_q.bias is not None:
+            fused.bias = nn.Parameter(self._joined(*(p.bias for p in self._projections())), requires_grad=False)
+        self.to_qkv = fused
+        del self.to_q, self.to_k, self.to_v
+
+    def _projections(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        return self.to_q, self.to_k, self.to_v
+
+    def _project(self, x: Tensor) -> Tensor:
+        if self.to_qkv is not None:
+            result: Tensor = self.to_qkv(x)
+            return result
+        query, key, value = (projection(x).movedim(-1, 0) for projection in self._projections())
+        return self._joined(query, key, value).movedim(0, -1)
+
+    def _joined(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """One tensor whose first axis holds the heads of q (scaled), k and v.
+
+        With rotary attention the two heads that turn stand first, so that they are one slice.
+        """
+        query = query * self.scale
+        if not self.rotary:
+            return torch.cat((query, key, value))
+        first = self.dim_head
+        return torch.cat((query[:first], key[:first], query[first:], key[first:], value))
+
+    def _rotated(self, heads: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        if self.heads == 1:
+            turning, value = heads.split((2, 1), dim=1)
+            query, key = rotate(turning, self.swap, angles).split(1, dim=1)
+            return query, key, value
+        rest = self.heads - 1
+        turning, query, key, value = heads.split((2, rest, rest, self.heads), dim=1)
+        first_query, first_key = rotate(turning, self.swap, angles).split(1, dim=1)
+        return torch.cat((first_query, query), dim=1), torch.cat((first_key, key), dim=1), value
+
+
+def rotary_angles(length: int, inverse_frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and signed sine of position times frequency for interleaved pairs.
+
+    Args:
+        length: frames T.
+        inverse_frequencies: (dim_head / 2,).
+
+    Returns:
+        two of (T, dim_head); the sine is negative in the first channel of each pair.
+    """
+    position = torch.arange(length, device=inverse_frequencies.device).to(inverse_frequencies.dtype)
+    angle = position.unsqueeze(1) * inverse_frequencies.repeat_interleave(2)
+    # -1, 1, -1, 1, ... as a constant of the graph
+    sign = torch.tensor([-1.0, 1.0], device=angle.device, dtype=angle.dtype).repeat(inverse_frequencies.shape[0])
+    return angle.cos(), angle.sin() * sign
+
+
+def rotate(x: Tensor, swap: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair of neighbouring channels by its angle.
+
+    Args:
+        x: (..., T, dim_head).
+        swap: the indices 1, 0, 3, 2, ...
+        angles: from `rotary_angles`.
+    """
+    cosine, sine = angles
+    return x * cosine + x.index_select(-1, swap) * sine
+
+
+class GatedName(nn.Module):
+    """A linear layer one level deeper, as the state dict names it."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.proj(x)
+        return result

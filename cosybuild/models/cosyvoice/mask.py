@@ -1,0 +1,57 @@
+"""Attention masks as a finite additive bias, so that no precision can turn them into NaN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Far below any attention score, and in float16 still finite after a score is added to it.
+HIDDEN = 3.0e4
+
+
+def chunk_visibility(length: int, chunk: int, like: Tensor) -> Tensor:
+    """Which key a query may see when audio arrives in chunks: its own chunk and all before it.
+
+    Args:
+        length: frames T.
+        chunk: frames a chunk.
+        like: a tensor whose dtype and device the result takes.
+
+    Returns:
+        (T, T), row = query, column = key: 1 where visible, 0 where hidden.
+    """
+    # Whole numbers: float16 cannot count beyond 2048.
+    index = torch.div(torch.arange(length, device=like.device), chunk, rounding_mode="floor")
+    return (index.unsqueeze(0) <= index.unsqueeze(1)).to(like.dtype)
+
+
+def attention_bias(mask: Tensor, chunk: int | None = None) -> Tensor:
+    """What is added to attention scores: 0 for a visible key, -30000 for a hidden one.
+
+    A query that would see nothing sees everything, so that no softmax is over nothing; only masked
+    frames can be such queries.
+
+    Args:
+        mask: (B, 1, T), exactly 1 where a frame is valid, else 0.
+        chunk: frames a chunk for streaming, None for full attention.
+
+    Returns:
+        (B, 1, 1, T), or (B, 1, T, T) with chunks; finite in float16.
+    """
+    visible = mask.unsqueeze(1)
+    if chunk is not None:
+        visible = visible * chunk_visibility(mask.shape[2], chunk, mask)
+    # Subtracting the row's maximum leaves 0 everywhere in a row without a visible key.
+    return (visible - visible.amax(dim=-1, keepdim=True)) * HIDDEN
+
+
+def kept_frames(mask: Tensor) -> Tensor:
+    """Frames that the last query sees: the valid ones, or all of them where none is valid.
+
+    Args:
+        mask: (B, 1, T), exactly 1 or 0.
+
+    Returns:
+        (B, T, 1): 1 or 0.
+    """
+    return (mask - mask.amax(dim=-1, keepdim=True) + 1.0).transpose(1, 2)

@@ -1,0 +1,123 @@
+"""From a profile as it is written (frames or seconds, once) to a size range for every symbol of a model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.spec import ModelSpec
+
+BATCH = "batch"
+_SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """The sizes of one symbol, in steps of its axis (frames for `seq_len`); min <= opt <= max."""
+
+    min: int
+    opt: int
+    max: int
+
+
+Profile = dict[str, SizeRange]
+"""symbol -> range, one entry for every symbol of the model."""
+
+# What the runtime that reads dynamic-batch artifacts asks for (FlashCosyVoice's token2wav).
+_BATCH_RANGE = SizeRange(2, 4, 32)
+
+
+def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile, ...]:
+    """Every profile with whole numbers for every symbol of `spec`, in the order of the symbols.
+
+    A profile that does not state `batch` gets 2/4/32 where the model's batch varies. Without any
+    profile a model that varies in nothing (or in its batch only) has one; others have none.
+
+    Raises:
+        ConfigurationError: a symbol without a range, a range for a symbol the model does not have, a
+            value that is neither a whole positive number nor a duration, min <= opt <= max violated.
+    """
+    stated = settings.profiles or (({},) if set(spec.symbols) <= {BATCH} else ())
+    return tuple(_expand(settings.name, index, ranges, spec) for index, ranges in enumerate(stated))
+
+
+def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: ModelSpec) -> Profile:
+    where = f"trt_profile '{name}'" + (f", profile {index}" if index else "")
+    for symbol in ranges:
+        if symbol not in spec.symbols:
+            known = ", ".join(spec.symbols) or "none"
+            hint = (
+                "Next: add export.dynamic_batch=true, or choose a profile without batch."
+                if symbol == BATCH
+                else f"Next: name one of the model's dynamic axes: {known}."
+            )
+            raise ConfigurationError(
+                f"{where} gives a range for the axis '{symbol}', which is not dynamic in this model "
+                f"(dynamic axes: {known}).",
+                hint=hint,
+            )
+    profile: Profile = {}
+    for symbol in spec.symbols:
+        if symbol in ranges:
+            profile[symbol] = _range(f"{where}, {symbol}", ranges[symbol], spec)
+        elif symbol == BATCH:
+            profile[symbol] = _BATCH_RANGE
+        else:
+            raise ConfigurationError(
+                f"{where} gives no range for the axis '{symbol}', which is dynamic in this model.",
+                hint=f"Next: add 'trt_profile.profiles=[{{{symbol}: {{min: 1, opt: 16, max: 64}}}}]' "
+                "with the sizes you serve.",
+            )
+    return profile
+
+
+def _range(where: str, stated: RangeSettings, spec: ModelSpec) -> SizeRange:
+    # A stated duration is always covered: the range is widened to whole frames, never narrowed.
+    sizes = SizeRange(
+        _size(f"{where}.min", stated.min, spec, math.floor),
+        _size(f"{where}.opt", stated.opt, spec, round),
+        _size(f"{where}.max", stated.max, spec, math.ceil),
+    )
+    if not sizes.min <= sizes.opt <= sizes.max:
+        raise ConfigurationError(
+            f"{where}: min {sizes.min}, opt {sizes.opt}, max {sizes.max} are not in order; "
+            "min <= opt <= max is expected.",
+            hint="Next: put the three sizes in order.",
+        )
+    return sizes
+
+
+def _size(where: str, value: Any, spec: ModelSpec, rounding: Callable[[float], int]) -> int:
+    if isinstance(value, str) and not value.strip().isdigit():
+        value = _frames(where, value, spec, rounding)
+    elif isinstance(value, str):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(
+            f"{where} is {value!r}; a whole number of at least 1, or a duration such as '60 s', is expected.",
+            hint="Next: give the number of frames, or text with a unit (ms, s, min).",
+        )
+    return value
+
+
+def _frames(where: str, text: str, spec: ModelSpec, rounding: Callable[[float], int]) -> int:
+    match = _DURATION.fullmatch(text)
+    if match is None or match[2] not in _SECONDS_PER_UNIT:
+        raise ConfigurationError(
+            f"{where} is {text!r}; a whole number of frames or a duration such as '60 s' is expected.",
+            hint=f"Next: use one of the units {', '.join(_SECONDS_PER_UNIT)}.",
+        )
+    if spec.frames_per_second is None:
+        raise ConfigurationError(
+            f"{where} is the duration {text!r}, and this model does not say how many frames a second has.",
+            hint="Next: set model.frames_per_second, or give the number of frames.",
+        )
+    frames = float(match[1]) * _SECONDS_PER_UNIT[match[2]] * spec.frames_per_second
+    # Products such as 0.1 s * 50 carry a rounding error that floor and ceil must not see.
+    return max(1, rounding(round(frames, 6)))

@@ -1,0 +1,64 @@
+"""The flow-matching solver around an estimator: Euler steps with classifier-free guidance."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cosybuild.models.subject import Solver
+
+
+class Estimator(Protocol):
+    """Anything that gives the velocity of a guidance batch; inputs as in `docs/contract.md`."""
+
+    def __call__(
+        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /
+    ) -> Tensor: ...
+
+
+def time_grid(solver: Solver) -> Tensor:
+    """The solver's points in time, from 0 to 1: (steps + 1,).
+
+    Cosine: t = 1 - cos(pi/2 u), u linear.
+    """
+    grid = torch.linspace(0, 1, solver.steps + 1, dtype=torch.float32)
+    return 1 - torch.cos(grid * 0.5 * math.pi) if solver.schedule == "cosine" else grid
+
+
+@torch.no_grad()
+def solve(
+    estimator: Estimator, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor, mask: Tensor, solver: Solver
+) -> Tensor:
+    """Integrate the velocity from noise to mel.
+
+    Each step asks the estimator once, for pairs: the first half of the batch conditional, the second half
+    with mu, spks and cond zero. The step is the difference of the next grid point and the running time.
+
+    Args:
+        estimator: called with a batch of 2 B.
+        noise, mu, cond: (B, mel, T).
+        spks: (B, speaker).
+        mask: (B, 1, T).
+        solver: steps, schedule and guidance.
+
+    Returns:
+        (B, mel, T).
+    """
+    grid = time_grid(solver).to(noise)
+    x, time, batch = noise, grid[0], noise.shape[0]
+    mask, mu, spks, cond = torch.cat((mask, mask)), _unguided(mu), _unguided(spks), _unguided(cond)
+    for following in grid[1:]:
+        velocity = estimator(torch.cat((x, x)), mask, mu, time.repeat(2 * batch), spks, cond)
+        conditional, unconditional = velocity.split(batch)
+        guided = (1.0 + solver.guidance) * conditional - solver.guidance * unconditional
+        step = following - time
+        x = x + step * guided
+        time = time + step
+    return x
+
+
+def _unguided(condition: Tensor) -> Tensor:
+    return torch.cat((condition, torch.zeros_like(condition)))
