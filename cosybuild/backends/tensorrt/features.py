@@ -1,0 +1,176 @@
+"""What each member of the TensorRT family has: asking for more is refused before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, Flavour, major, title
+from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
+from cosybuild.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that not every version has.
+
+    Attributes:
+        setting: as the user wrote it, e.g. `trt.typing=weak`.
+        flavours: who has it.
+        below: the first major version without it.
+        attribute: `Enumeration.MEMBER` that shows it on a module; None where none does.
+        why: what stands in place of it, or why it is missing.
+        hint: the next command.
+    """
+
+    setting: str
+    flavours: tuple[str, ...]
+    below: int | None
+    attribute: tuple[str, str] | None
+    why: str
+    hint: str
+
+    @property
+    def where(self) -> str:
+        """Who has it, for people."""
+        if self.below is not None:
+            return f"{title(self.flavours[0], str(self.below - 1))}.x"
+        return " and ".join(title(name, None) for name in self.flavours)
+
+    def offered_by(self, name: str, version: str | None) -> bool:
+        """Whether that version has it, as far as can be told without importing it."""
+        return name in self.flavours and (self.below is None or version is None or major(version) < self.below)
+
+
+def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
+    """The features that these settings make use of."""
+    if settings.typing is Typing.weak:
+        flag = "BF16" if precision == "bf16" else "FP16"
+        yield Feature(
+            "trt.typing=weak",
+            (TENSORRT,),
+            11,
+            ("BuilderFlag", flag),
+            f"BuilderFlag.{flag} is gone elsewhere: types are the graph's own",
+            "Next: leave trt.typing=strong; precision=fp16 lowers the graph itself.",
+        )
+    if settings.hardware_compatibility is not HardwareCompatibility.none:
+        yield Feature(
+            f"trt.hardware_compatibility={settings.hardware_compatibility.value}",
+            (TENSORRT,),
+            None,
+            ("HardwareCompatibilityLevel", settings.hardware_compatibility.value.upper()),
+            "TensorRT-RTX ignores it: it has one engine per compute capability",
+            "Next: name every compute capability in trt.sm=[86,89,120], or use trt.backend=tensorrt.",
+        )
+    if settings.version_compatible:
+        yield Feature(
+            "trt.version_compatible=true",
+            (TENSORRT,),
+            None,
+            ("BuilderFlag", "VERSION_COMPATIBLE"),
+            "TensorRT-RTX ships no lean runtime to put into the engine",
+            "Next: remove it, or use trt.backend=tensorrt.",
+        )
+    if settings.timing_cache:
+        yield Feature(
+            "trt.timing_cache=true",
+            (TENSORRT,),
+            None,
+            None,
+            "TensorRT-RTX times nothing while it builds; its timing cache changes no engine and asks for a GPU",
+            "Next: leave trt.timing_cache=null, or use trt.backend=tensorrt.",
+        )
+    if settings.refit is not Refit.none:
+        flag = {Refit.full: "REFIT", Refit.identical: "REFIT_IDENTICAL"}[settings.refit]
+        yield Feature(
+            f"trt.refit={settings.refit.value}",
+            (TENSORRT, RTX),
+            None,
+            ("BuilderFlag", flag),
+            f"this version has no BuilderFlag.{flag}",
+            "Next: remove it, or install a later version.",
+        )
+    if settings.strip:
+        yield Feature(
+            "trt.strip=true",
+            (TENSORRT, RTX),
+            None,
+            ("BuilderFlag", "STRIP_PLAN"),
+            "this version has no BuilderFlag.STRIP_PLAN",
+            "Next: remove it, or install a later version.",
+        )
+
+
+def check_settings(settings: TrtSettings, precision: str, name: str, version: str | None) -> None:
+    """Refuse, without importing anything, what that member of the family has not.
+
+    Raises:
+        ConfigurationError: naming the setting and who has it.
+    """
+    if settings.typing is Typing.weak and precision not in ("fp32", "tf32", "fp16", "bf16"):
+        raise ConfigurationError(
+            f"trt.typing=weak cannot carry precision={precision}: a flag names one type for the whole graph.",
+            hint="Next: precision=fp16, or leave trt.typing=strong.",
+        )
+    if settings.optimization_level is not None and not 0 <= settings.optimization_level <= 5:
+        raise ConfigurationError(
+            f"trt.optimization_level={settings.optimization_level} is outside 0 to 5.",
+            hint="Next: give a level of 0 to 5, or null for the builder's default.",
+        )
+    if settings.workspace_gib <= 0:
+        raise ConfigurationError(
+            f"trt.workspace_gib={settings.workspace_gib} is not positive.", hint="Next: trt.workspace_gib=4"
+        )
+    if not 0 <= settings.max_fp32_share <= 1:
+        raise ConfigurationError(
+            f"trt.max_fp32_share={settings.max_fp32_share} is no share: 0 to 1 is expected.",
+            hint="Next: trt.max_fp32_share=0.5",
+        )
+    for feature in asked_features(settings, precision):
+        if not feature.offered_by(name, version):
+            raise _refusal(feature, title(name, version))
+    if name == RTX:
+        for sm in settings.sm:
+            check_sm(sm, RTX_SMS, title(name, version))
+
+
+def check_module(settings: TrtSettings, precision: str, flavour: Flavour) -> None:
+    """The same on the imported module, by the attributes it has.
+
+    Raises:
+        ConfigurationError: naming the setting and who has it.
+    """
+    check_settings(settings, precision, flavour.name, flavour.version)
+    for feature in asked_features(settings, precision):
+        if feature.attribute is not None and flavour.member(*feature.attribute) is None:
+            raise _refusal(feature, flavour.title)
+    known = [name.lower() for name in flavour.members("TacticSource")]
+    for source in settings.tactic_sources or ():
+        if source not in known:
+            raise ConfigurationError(
+                f"trt.tactic_sources names '{source}', which {flavour.title} has not; it has {', '.join(known)}.",
+                hint="Next: choose among these, or null for the builder's default.",
+            )
+
+
+def check_sm(sm: int, known: tuple[int, ...], who: str) -> None:
+    """Refuse a compute capability that cannot be built for ahead of time.
+
+    Raises:
+        ConfigurationError: naming those that can.
+    """
+    if sm not in known:
+        raise ConfigurationError(
+            f"trt.sm names sm_{sm}, which {who} does not build for; it builds for "
+            f"{', '.join(f'sm_{each}' for each in known)}.",
+            hint=f"Next: trt.sm=[{known[-1] if sm > known[-1] else 89}], "
+            f"or trt.backend=tensorrt on a machine with an sm_{sm} GPU.",
+        )
+
+
+def _refusal(feature: Feature, who: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{feature.setting} is asked for, and {who} does not have it; {feature.where} does ({feature.why}).",
+        hint=feature.hint,
+    )

@@ -1,0 +1,68 @@
+"""The builder's log, kept instead of printed: its errors go into messages, its memory figures into reports."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
+
+_ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")
+_WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
+_PEAK = re.compile(r"Peak memory usage during Engine building and serialization: CPU: (\d+) MiB")
+# A machine without a driver says so after every real error; it is not what went wrong.
+_NO_DRIVER = "cudaError 35"
+
+
+@dataclass
+class BuilderLog:
+    """Lines of the library's log, (severity, text), without the verbose ones."""
+
+    lines: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """What the library called an error, in order, without the driver's absence."""
+        said = [text for severity, text in self.lines if severity <= ERROR]
+        return tuple(text for text in said if not (text.startswith("[checkMacros") and _NO_DRIVER in text))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Each warning once, in order."""
+        return tuple(dict.fromkeys(text for severity, text in self.lines if severity == WARNING))
+
+    @property
+    def activation_bytes(self) -> tuple[int, ...]:
+        """Device memory for activations, one figure a profile; empty where the log has none."""
+        return tuple(int(found) for found in self._find(_ACTIVATION))
+
+    @property
+    def weights_bytes(self) -> int | None:
+        """Device memory for weights."""
+        found = self._find(_WEIGHTS)
+        return int(found[-1]) if found else None
+
+    @property
+    def peak_host_bytes(self) -> int | None:
+        """The process's peak while the engine was built, as the builder measured it."""
+        found = self._find(_PEAK)
+        return int(found[-1]) * 2**20 if found else None
+
+    def _find(self, pattern: re.Pattern[str]) -> list[str]:
+        return [match[1] for severity, text in self.lines if severity == INFO and (match := pattern.search(text))]
+
+
+def logger_into(module: Any, log: BuilderLog) -> Any:
+    """An ILogger of `module` that writes into `log`; any thread of the library may call it."""
+
+    class Capture(module.ILogger):  # type: ignore[misc]  # the base is only known at run time
+        def __init__(self) -> None:
+            # The binding demands its own initialiser; super() does not reach it.
+            module.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            if int(severity) <= INFO:
+                log.lines.append((int(severity), text.strip()))
+
+    return Capture()

@@ -1,0 +1,81 @@
+"""`trt`: from the graph to engines of the TensorRT family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cosybuild.config.groups.field import setting
+
+
+class TrtBackend(str, Enum):
+    """Which library of the family builds."""
+
+    auto = "auto"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt_rtx"
+
+
+class Typing(str, Enum):
+    """Who decides the layers' types: the graph, or the builder under a flag."""
+
+    strong = "strong"
+    weak = "weak"
+
+
+class HardwareCompatibility(str, Enum):
+    """Which other GPUs a TensorRT plan must also load on."""
+
+    none = "none"
+    same_compute_capability = "same_compute_capability"
+    ampere_plus = "ampere_plus"
+
+
+class Refit(str, Enum):
+    """Whether weights can be replaced in the built engine."""
+
+    none = "none"
+    full = "full"
+    identical = "identical"
+
+
+class Unmet(str, Enum):
+    """What happens when the engine is not what was asked for."""
+
+    fail = "fail"
+    warn = "warn"
+
+
+@dataclass(frozen=True)
+class TrtSettings:
+    """How engines are built. The precision is the graph's own (group `precision`)."""
+
+    backend: TrtBackend = setting(
+        TrtBackend.auto, "auto: tensorrt where it is installed and there is a GPU, else tensorrt_rtx."
+    )
+    typing: Typing = setting(
+        Typing.strong, "strong: types as in the graph; weak: TensorRT 10 chooses under BuilderFlag.FP16 or BF16."
+    )
+    sm: tuple[int, ...] = setting(
+        tuple, "Compute capabilities times ten, one engine each; empty: the GPU here, 89 where there is none."
+    )
+    workspace_gib: float = setting(4.0, "Most scratch memory a kernel may take, in GiB.")
+    optimization_level: int | None = setting(None, "Builder optimisation level 0 to 5; null: the builder's default.")
+    timing_cache: bool | None = setting(
+        None, "Keep measured kernel times beside the store; null: where the backend measures any."
+    )
+    hardware_compatibility: HardwareCompatibility = setting(
+        HardwareCompatibility.none, "TensorRT: also load on other GPUs, at some cost in speed."
+    )
+    version_compatible: bool = setting(False, "TensorRT: also load with later versions, at some cost in speed.")
+    refit: Refit = setting(Refit.none, "Let weights be replaced: full by any, identical by the same ones.")
+    strip: bool = setting(False, "Leave refittable weights out of the file; they are refitted before use.")
+    tactic_sources: tuple[str, ...] | None = setting(
+        None, "Kernel libraries the builder may take, by their TacticSource name in lower case; null: its default."
+    )
+    max_fp32_share: float = setting(
+        0.5, "Largest share of matrix arithmetic that may be in fp32 where a smaller precision was asked for."
+    )
+    on_unmet: Unmet = setting(
+        Unmet.fail, "fail or warn where the share is exceeded or attention does not fuse in a smaller precision."
+    )
