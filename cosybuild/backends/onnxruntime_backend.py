@@ -1,0 +1,157 @@
+"""ONNX Runtime on the CPU, or on a CUDA device where its provider really loads."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from cosybuild.backends.session import Array
+from cosybuild.config.groups.verify import Provider
+from cosybuild.errors import ExportError, MissingRequirement
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+_FATAL, _WARNING = 4, 2  # onnxruntime's log severities
+_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, stated here to spare the import
+
+
+class OnnxRuntimeSession:
+    """A loaded ONNX graph."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._types: dict[str, str] = {node.name: node.type for node in session.get_inputs()}
+        self._outputs: list[str] = [node.name for node in session.get_outputs()]
+        self._half = any("bfloat16" in node.type for node in (*session.get_inputs(), *session.get_outputs()))
+
+    @property
+    def device(self) -> str:
+        return f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        # numpy has no bfloat16 of its own, so such graphs take and give OrtValues.
+        if self._half:
+            values = {name: _value(array) for name, array in inputs.items()}
+            answers = [_array(value) for value in self._session.run_with_ort_values(None, values)]
+        else:
+            answers = self._session.run(None, dict(inputs))
+        return dict(zip(self._outputs, answers, strict=True))
+
+
+def load(
+    path: Path, *, provider: Provider = Provider.cpu, threads: int = 1, optimised: bool = True
+) -> OnnxRuntimeSession:
+    """A session on the graph in `path` (external data lies beside it).
+
+    Args:
+        provider: `auto` takes CUDA where it loads, else the CPU.
+        threads: intra_op_num_threads; 0 leaves the choice to ONNX Runtime.
+        optimised: all graph optimisations; False runs the graph as it is written.
+
+    Raises:
+        MissingRequirement: `cuda` was asked for and does not load here.
+        ExportError: ONNX Runtime refuses the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _FATAL
+    # The arena grows by doubling and never gives back: at thousands of frames that costs more memory
+    # than it saves time.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    providers = _providers(provider)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except _REFUSALS as error:
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: {_last_line(error)}",
+            hint="Next: export with another opset or exporter, e.g. export=opset18 export.exporter=torchscript.",
+        ) from error
+    return OnnxRuntimeSession(session)
+
+
+@cache
+def cuda_loads() -> bool:
+    """Whether the CUDA provider really works here: wheels list it on machines that cannot load it."""
+    if CUDA not in onnxruntime.get_available_providers():
+        return False
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL
+    # Failing to load is an answer here, not an error to print.
+    onnxruntime.set_default_logger_severity(_FATAL)
+    try:
+        probe = onnxruntime.InferenceSession(_identity_model(), options, providers=[CUDA, CPU])
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
+    return CUDA in probe.get_providers()
+
+
+def _providers(provider: Provider) -> list[str]:
+    if provider is Provider.cpu:
+        return [CPU]
+    if cuda_loads():
+        return [CUDA, CPU]
+    if provider is Provider.cuda:
+        raise MissingRequirement(
+            f"ONNX Runtime's {CUDA} was asked for and does not load here (onnxruntime {onnxruntime.__version__}; "
+            f"listed: {', '.join(onnxruntime.get_available_providers())}).",
+            hint="Next: verify.provider=auto, or install onnxruntime-gpu with its CUDA and cuDNN libraries.",
+        )
+    return [CPU]
+
+
+def _identity_model() -> bytes:
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _value(array: Array) -> Any:
+    if array.dtype.name == "bfloat16":
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _BFLOAT16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _array(value: Any) -> Array:
+    if value.element_type() != _BFLOAT16:
+        plain: Array = value.numpy()
+        return plain
+    import ml_dtypes
+
+    shape = value.shape()
+    bits = (ctypes.c_uint16 * math.prod(shape)).from_address(value.data_ptr())
+    copy: Array = np.array(bits, np.uint16).reshape(shape)
+    return copy.view(ml_dtypes.bfloat16)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+# Every way in which ONNX Runtime says no; they have no common base of their own.
+_REFUSALS = (
+    state.EPFail,
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+)

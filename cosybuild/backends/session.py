@@ -1,0 +1,25 @@
+"""The one shape of all backends, so that whoever compares or times them needs to know none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Session(Protocol):
+    """A loaded artifact. Each backend module has `load(...) -> Session`."""
+
+    @property
+    def device(self) -> str:
+        """What computes, for reports, e.g. `onnxruntime 1.31.1 CPUExecutionProvider`."""
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name, in the artifact's order.
+
+        Args:
+            inputs: one array an input, in the artifact's shapes and dtypes; more than it has are an error.
+        """

@@ -1,0 +1,66 @@
+"""The PyTorch reference behind the same call as every other backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from cosybuild.backends.session import Array
+
+
+class TorchSession:
+    """A module whose positional inputs and outputs have names."""
+
+    def __init__(self, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        self._module = module
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+
+    @property
+    def device(self) -> str:
+        first = next(self._module.parameters(), None)
+        return f"torch {torch.__version__} {'cpu' if first is None else first.device}"
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        assert set(inputs) == set(self._inputs), (sorted(inputs), self._inputs)
+        first = next(self._module.parameters(), None)
+        with torch.inference_mode():
+            arguments = [tensor_from_array(inputs[name]) for name in self._inputs]
+            if first is not None:
+                arguments = [argument.to(first.device) for argument in arguments]
+            answer = self._module(*arguments)
+        answers = answer if isinstance(answer, (tuple, list)) else (answer,)
+        assert len(answers) == len(self._outputs), (len(answers), self._outputs)
+        return {name: array_from_tensor(tensor) for name, tensor in zip(self._outputs, answers, strict=True)}
+
+
+def load(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> TorchSession:
+    """A session on `module` as it is: the caller has put it into eval mode and on its device.
+
+    Args:
+        inputs: names of the positional arguments of `forward`, in order.
+        outputs: names of what it returns, in order.
+    """
+    return TorchSession(module, inputs, outputs)
+
+
+def tensor_from_array(array: Array) -> torch.Tensor:
+    """Share the array's memory; torch and numpy have no bfloat16 in common, so it goes as bits."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def array_from_tensor(tensor: torch.Tensor) -> Array:
+    """The tensor's values on the host."""
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype is torch.bfloat16:
+        import ml_dtypes
+
+        bits: Array = tensor.view(torch.int16).numpy()
+        return bits.view(ml_dtypes.bfloat16)
+    values: Array = tensor.numpy()
+    return values

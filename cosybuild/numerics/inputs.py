@@ -1,0 +1,139 @@
+"""Seeded inputs that look like what a model sees in service, made from its specification alone."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from cosybuild.models.spec import ModelSpec, TensorSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Row pairs of classifier-free guidance: these inputs are zero in the unconditional half.
+CONDITIONING = ("mu", "spks", "cond")
+
+# Log-mel values of speech: natural logarithm of magnitudes, silence near -11.5, voiced peaks near 0.
+MEL_MEAN = -6.0
+MEL_STD = 2.0
+
+
+class Time(str, Enum):
+    """Where on the solver's time axis a case stands."""
+
+    any = "any"
+    start = "start"
+    end = "end"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for one set of inputs.
+
+    Attributes:
+        sizes: symbol -> size.
+        seed: of everything random. Each tensor has its own stream, so that adding an input changes
+            none of the others.
+        padded: `mask` inputs hide a tail of random length in every row but the longest.
+        time: `time` inputs are random, all at `low`, or all at `high`.
+        guidance: the batch holds guidance pairs, where the model's specification has them.
+    """
+
+    sizes: Mapping[str, int]
+    seed: int = 0
+    padded: bool = False
+    time: Time = Time.any
+    guidance: bool = False
+
+
+def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
+    """One array for each input, in the specification's order, shapes and dtypes."""
+    arrays = {}
+    for tensor in spec.inputs:
+        rng = np.random.default_rng([draw.seed, zlib.crc32(tensor.name.encode())])
+        values = _GENERATORS[tensor.generator](rng, tensor.resolve(draw.sizes), tensor, draw)
+        if spec.guidance and draw.guidance:
+            _pair_rows(tensor.name, values)
+        arrays[tensor.name] = np.ascontiguousarray(values.astype(numpy_dtype(tensor.dtype)))
+    return arrays
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy dtype of a specification's dtype; `bfloat16` is ml_dtypes'."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
+    return np.dtype(name)
+
+
+def _pair_rows(name: str, values: Array) -> None:
+    """Make the second half of the batch the unconditional twin of the first, in place."""
+    half = values.shape[0] // 2
+    values[half : 2 * half] = 0 if name in CONDITIONING else values[:half]
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
+    return rng.standard_normal(shape, np.float32)
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, _: Draw) -> Array:
+    return (tensor.low + (tensor.high - tensor.low) * rng.random(shape)).astype(np.float32)
+
+
+def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
+    """A first-order autoregression along the last axis: mean -6, standard deviation 2, smooth in time."""
+    memory = 0.9
+    noise = rng.standard_normal(shape, np.float32)
+    values = np.empty(shape, np.float32)
+    state = noise[..., 0]
+    for step in range(shape[-1]):
+        values[..., step] = state
+        if step + 1 < shape[-1]:
+            state = memory * state + np.float32(np.sqrt(1 - memory**2)) * noise[..., step + 1]
+    return MEL_MEAN + MEL_STD * values
+
+
+def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
+    """Ones; padded: every row valid up to a length of its own, but one row (chosen at random) whole."""
+    values = np.ones(shape, np.float32)
+    rows, length = (shape[0] if len(shape) > 1 else 1), shape[-1]
+    if not draw.padded or length < 2:
+        return values
+    valid = rng.integers(1, length, rows)
+    if rows > 1 and not draw.guidance:  # a pair of guidance rows has one length
+        valid[rng.integers(rows)] = length
+    hidden = np.arange(length) >= valid.reshape(rows, *[1] * (len(shape) - 1))
+    values[np.broadcast_to(hidden, shape)] = 0
+    return values
+
+
+def _time(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
+    if draw.time is Time.any:
+        return _uniform(rng, shape, tensor, draw)
+    return np.full(shape, tensor.low if draw.time is Time.start else tensor.high, np.float32)
+
+
+def _integer(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, _: Draw) -> Array:
+    return rng.integers(int(tensor.low), int(tensor.high), shape)
+
+
+def _ones(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, ___: Draw) -> Array:
+    return np.ones(shape, np.float32)
+
+
+_GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec, Draw], Array]] = {
+    "normal": _normal,
+    "uniform": _uniform,
+    "mel": _mel,
+    "mask": _mask,
+    "time": _time,
+    "integer": _integer,
+    "ones": _ones,
+}
+GENERATORS = tuple(_GENERATORS)

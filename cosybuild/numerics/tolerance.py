@@ -1,0 +1,101 @@
+"""The gate: whether two arrays are close enough, and a full account where they are not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """|actual - reference| <= atol + rtol * |reference|, and every value finite.
+
+    Attributes:
+        rtol: without unit.
+        atol: in the output's units.
+    """
+
+    rtol: float
+    atol: float
+
+    def __str__(self) -> str:
+        return f"rtol {self.rtol:g}, atol {self.atol:g}"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Why an output did not pass.
+
+    Attributes:
+        index: the element that leaves the gate furthest behind.
+        actual, reference: its two values.
+        allowed: how far apart they may be, in the output's units.
+        failing, total: number of elements outside the gate, and of all.
+        percentiles: percent -> |actual - reference| over all elements; infinite where not finite.
+        shapes: the two shapes, where they already differ (all other figures are then zero or empty).
+    """
+
+    index: tuple[int, ...]
+    actual: float
+    reference: float
+    allowed: float
+    failing: int
+    total: int
+    percentiles: dict[int, float]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    def describe(self, output: str) -> str:
+        """One sentence for people."""
+        if self.shapes is not None:
+            return f"{output} has shape {self.shapes[0]}, the reference {self.shapes[1]}"
+        spread = ", ".join(f"p{percent} {value:.3g}" for percent, value in self.percentiles.items())
+        return (
+            f"{output}{list(self.index)} is {self.actual:.9g}, the reference {self.reference:.9g}: apart by "
+            f"{abs(self.actual - self.reference):.3g} where {self.allowed:.3g} is allowed; {self.failing} of "
+            f"{self.total} elements fail; error {spread}"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain JSON data; text in place of values that are not finite."""
+        plain = asdict(self)
+        plain["percentiles"] = {f"p{k}": _json_number(v) for k, v in self.percentiles.items()}
+        for name in ("actual", "reference", "allowed"):
+            plain[name] = _json_number(plain[name])
+        return plain
+
+
+def compare(actual: Array, reference: Array, tolerance: Tolerance) -> Mismatch | None:
+    """None where every element passes."""
+    if actual.shape != reference.shape:
+        return Mismatch((), 0.0, 0.0, 0.0, 0, reference.size, {}, (actual.shape, reference.shape))
+    a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(a - r)
+        allowed = tolerance.atol + tolerance.rtol * np.abs(r)
+    # A reference that is not finite can confirm nothing, so it fails like an actual value would.
+    error[~(np.isfinite(a) & np.isfinite(r))] = np.inf
+    allowed[~np.isfinite(r)] = tolerance.atol
+    outside = error > allowed
+    failing = int(np.count_nonzero(outside))
+    if failing == 0:
+        return None
+    index = np.unravel_index(int(np.argmax(error - allowed)), error.shape)
+    return Mismatch(
+        index=tuple(int(i) for i in index),
+        actual=float(a[index]),
+        reference=float(r[index]),
+        allowed=float(allowed[index]),
+        failing=failing,
+        total=int(error.size),
+        percentiles={p: float(np.percentile(error, p, method="higher")) for p in PERCENTILES},
+    )
+
+
+def _json_number(value: float) -> float | str:
+    return value if np.isfinite(value) else str(value)

@@ -1,0 +1,1 @@
+"""ONNX graphs as files and as data: reading, writing, checking, cleaning, counting."""

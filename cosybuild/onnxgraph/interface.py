@@ -1,0 +1,81 @@
+"""A graph's inputs and outputs against what the specification declares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+
+from cosybuild.models.spec import ModelSpec, TensorSpec
+
+_ELEMENT_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+}
+
+
+def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
+    """The inputs a caller gives: before IR version 4 initialisers were listed among them."""
+    initialised = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in initialised]
+
+
+def interface_faults(model: ModelProto, spec: ModelSpec) -> tuple[str, ...]:
+    """What differs from the declaration, one phrase each; empty where all agrees.
+
+    A symbol in the file meets any symbol in the declaration, and an output's axis of unknown size
+    meets everything: only the declaration knows its name.
+    """
+    return (
+        *_side_faults("input", graph_inputs(model.graph), spec.inputs),
+        *_side_faults("output", list(model.graph.output), spec.outputs),
+    )
+
+
+def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
+    """Write the declared names of all dynamic axes, and the declared sizes, into inputs and outputs."""
+    for values, tensors in ((graph_inputs(model.graph), spec.inputs), (list(model.graph.output), spec.outputs)):
+        for value, tensor in zip(values, tensors, strict=True):
+            shape = value.type.tensor_type.shape
+            shape.ClearField("dim")
+            for size in tensor.shape:
+                dim = shape.dim.add()
+                if isinstance(size, str):
+                    dim.dim_param = size
+                else:
+                    dim.dim_value = size
+
+
+def _side_faults(side: str, values: Sequence[ValueInfoProto], tensors: Sequence[TensorSpec]) -> list[str]:
+    names, declared = [value.name for value in values], [tensor.name for tensor in tensors]
+    if names != declared:
+        return [f"{side}s are {', '.join(names) or 'none'}; declared are {', '.join(declared) or 'none'}"]
+    faults = []
+    for value, tensor in zip(values, tensors, strict=True):
+        kind = value.type.tensor_type.elem_type
+        if kind != _ELEMENT_TYPES[tensor.dtype]:
+            faults.append(f"{side} {tensor.name} is {TensorProto.DataType.Name(kind)}; declared is {tensor.dtype}")
+        faults += _shape_faults(f"{side} {tensor.name}", value, tensor)
+    return faults
+
+
+def _shape_faults(where: str, value: ValueInfoProto, tensor: TensorSpec) -> list[str]:
+    if not value.type.tensor_type.HasField("shape"):
+        return []
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) != len(tensor.shape):
+        return [f"{where} has {len(dims)} axes; declared are {len(tensor.shape)}"]
+    faults = []
+    for axis, (dim, size) in enumerate(zip(dims, tensor.shape, strict=True)):
+        fixed = dim.dim_value if dim.HasField("dim_value") else None
+        if isinstance(size, str) and fixed is not None:
+            faults.append(f"{where} has axis {axis} frozen at {fixed}; declared is the dynamic axis {size}")
+        elif isinstance(size, int) and fixed is not None and fixed != size:
+            faults.append(f"{where} has {fixed} on axis {axis}; declared is {size}")
+        elif isinstance(size, int) and fixed is None and where.startswith("input"):
+            faults.append(f"{where} has axis {axis} dynamic; declared is {size}")
+    return faults

@@ -1,0 +1,37 @@
+"""What a graph consists of, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+
+def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+    """Every node, those of nested graphs included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from nodes_of(attribute.g)
+            for nested in attribute.graphs:
+                yield from nodes_of(nested)
+
+
+def count_ops(model: ModelProto) -> dict[str, int]:
+    """op -> number of nodes, in alphabetical order; ops of other domains as `domain::op`."""
+    names = (f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in nodes_of(model.graph))
+    return dict(sorted(Counter(names).items()))
+
+
+def op_difference(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """op -> nodes gained (positive) or lost (negative); ops with the same number are left out."""
+    names = sorted(set(before) | set(after))
+    changes = {name: after.get(name, 0) - before.get(name, 0) for name in names}
+    return {name: change for name, change in changes.items() if change}
+
+
+def default_opset(model: ModelProto) -> int:
+    """The opset of the default domain; 0 where the model imports none."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
