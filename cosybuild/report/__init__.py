@@ -1,1 +1,1 @@
-"""Reports made from report.json, never from live objects."""
+"""Reports made from report.json alone, so that they can be made again later and elsewhere."""

@@ -1,0 +1,94 @@
+"""What a person sees while a build runs: live progress on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from cosybuild.core.events import Event
+
+
+class BuildConsole:
+    """A sink for events. Leave it (`close`) before anything else is printed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # Outside a terminal lines are never cut, so that a log can be searched.
+        width = None if stream.isatty() else 10_000
+        self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        # Planned steps and notes are for the log: what a person needs of them is in the other kinds.
+        self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+            "started": self._started,
+            "progress": self._advanced,
+            "waiting": self._waiting,
+            "finished": self._finished,
+            "cached": self._cached,
+            "blocked": self._blocked,
+            "failed": self._failed,
+            "warning": self._warning,
+        }
+
+    def __call__(self, event: Event) -> None:
+        show = self._handlers.get(event.kind)
+        if show is not None:
+            show(event.step or "", event.facts)
+
+    def close(self) -> None:
+        """Stop the live display."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._task = None, None
+
+    def _started(self, step: str, facts: Mapping[str, Any]) -> None:
+        reason = facts.get("reason") or ""
+        self._line("building", "bold", step, reason)
+        if self.console.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress.start()
+            self._task = self._progress.add_task(step, total=None)
+
+    def _advanced(self, step: str, facts: Mapping[str, Any]) -> None:
+        if self._progress is not None and self._task is not None:
+            what = f"{step} · {facts['what']}" if facts.get("what") else step
+            done, total = facts.get("done"), facts.get("total")
+            self._progress.update(self._task, description=what, total=total, completed=done)
+
+    def _finished(self, step: str, facts: Mapping[str, Any]) -> None:
+        self.close()
+        self._line("built", "green", step, _seconds(facts.get("seconds")))
+
+    def _cached(self, step: str, facts: Mapping[str, Any]) -> None:
+        self.close()
+        self._line("pulled" if facts.get("action") == "pulled" else "cached", "cyan", step, facts.get("reason") or "")
+
+    def _blocked(self, step: str, facts: Mapping[str, Any]) -> None:
+        self._line("blocked", "yellow", step, f"needs {'; '.join(facts.get('lacks', ()))}")
+
+    def _failed(self, step: str, facts: Mapping[str, Any]) -> None:
+        self.close()
+        self._line("failed", "red", step, "")
+
+    def _waiting(self, step: str, facts: Mapping[str, Any]) -> None:
+        self._line("waiting", "yellow", step, f"{facts.get('holder')} builds the same")
+
+    def _warning(self, step: str, facts: Mapping[str, Any]) -> None:
+        self._line("warning", "yellow", step, str(facts.get("message", "")))
+
+    def _line(self, word: str, style: str, step: str, rest: str) -> None:
+        text = Text.assemble((f"{word:>8}", style), "  ", step, "  " if step and rest else "", (rest, "dim"))
+        self.console.print(text)
+
+
+def console_for(stream: TextIO) -> BuildConsole:
+    """The console of a build that prints to `stream`."""
+    return BuildConsole(stream)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"

@@ -1,0 +1,41 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def seconds(value: float | None) -> str:
+    """`0.4 s`, `12.3 s`, `3 min 20 s`."""
+    if value is None:
+        return "–"
+    if value < 100:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def size(value: float | None) -> str:
+    """Bytes in decimal units: `812 B`, `35 kB`, `285 MB`, `1.32 GB`."""
+    if value is None:
+        return "–"
+    for factor, unit, digits in ((1e9, "GB", 2), (1e6, "MB", 0), (1e3, "kB", 0)):
+        if value >= factor:
+            return f"{value / factor:.{digits}f} {unit}"
+    return f"{value:.0f} B"
+
+
+def frames(value: int, per_second: float | None) -> str:
+    """A length in frames, and in seconds of audio where that is known: `3000 (60 s)`."""
+    return f"{value}" if per_second is None else f"{value} ({value / per_second:.3g} s)"
+
+
+def action(step: Mapping[str, Any]) -> str:
+    """What was done in a step, in a word."""
+    return {"hit": "cached"}.get(str(step["action"]), str(step["action"]))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 step`, `3 steps`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,97 @@
+"""report.md: the facts of a run for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cosybuild.report.figures import action, seconds, size
+from cosybuild.report.highlights import highlight
+
+_VERDICTS = {
+    "ok": "Finished.",
+    "pending": "Finished here, pending elsewhere: some steps need what this machine lacks.",
+    "failed": "**Failed.**",
+    "unfinished": "**Not finished**: the run was killed before its end.",
+}
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as Markdown."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+    model = report["model"]
+    yield f"# {model['family']}: {report['status']}"
+    yield ""
+    yield _VERDICTS[report["status"]]
+    failure = report.get("failure")
+    if failure:
+        yield f"It failed at `{failure['step']}` ({failure['kind']}): {failure['message']}"
+        if failure.get("hint"):
+            yield ""
+            yield failure["hint"]
+    yield ""
+    yield from _table(("", ""), _model_rows(report))
+    yield "## Steps"
+    yield ""
+    yield from _table(("step", "", "time", "peak memory", "", "why"), _step_rows(report))
+    if report["artifacts"]:
+        yield "## Artifacts"
+        yield ""
+        rows = [(f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]]
+        yield from _table(("file", "size", "made by", "sha256"), rows)
+    yield from _kept_rows(report)
+    yield "## Environment"
+    yield ""
+    machine = report["environment"]["machine"]
+    rows = [(name, str(value)) for name, value in {**machine, **report["environment"]["versions"]}.items()]
+    yield from _table(("", ""), rows)
+    yield "## Configuration"
+    yield ""
+    yield f"Overrides: `{' '.join(report['overrides']) or '(none)'}`. The whole configuration is in"
+    yield "[.hydra/config.yaml](.hydra/config.yaml) and, as it was understood, in [report.json](report.json)."
+
+
+def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    model = report["model"]
+    digest = model["weights_digest"]
+    yield "model", f"{model['family']}{', streaming' if model['streaming'] else ''}"
+    if model["origin"]:
+        yield "read from", f"`{model['origin']}`"
+    yield "weights", model["weights"] + (f" `{digest[:16]}`" if digest else "")
+    yield "inputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["inputs"])
+    yield "outputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["outputs"])
+    yield "verified", {True: "yes", False: "NO", None: "not asked for"}[report["verified"]]
+    yield "time", seconds(report["seconds"])
+    yield "configuration", f"`{report['config_digest'][:16]}`"
+    for note in model["notes"]:
+        yield "note", note
+
+
+def _step_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for step in report["steps"]:
+        built = step["action"] == "built"
+        peak = step["peak_bytes"] if built else (step["made"] or {}).get("peak_bytes")
+        spent = step["seconds"] if built else (step["made"] or {}).get("seconds")
+        note = "" if built or spent is None else " (when built)"
+        yield step["label"], action(step), seconds(spent) + note, size(peak), highlight(step), step["reason"]
+
+
+def _kept_rows(report: Mapping[str, Any]) -> Iterator[str]:
+    for step in report["steps"]:
+        warnings = (step.get("metrics") or {}).get("warnings") or []
+        if warnings:
+            yield f"## Warnings of {step['label']}"
+            yield ""
+            yield from (f"- {warning}" for warning in warnings)
+            yield ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + " --- |" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+    yield ""

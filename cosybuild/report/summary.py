@@ -1,0 +1,56 @@
+"""What the console says at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cosybuild.report.figures import action, counted, seconds, size
+from cosybuild.report.highlights import highlight
+
+_STYLES = {"built": "green", "cached": "cyan", "pulled": "cyan", "blocked": "yellow", "failed": "red"}
+
+
+def summary(report: Mapping[str, Any], directory: str) -> RenderableType:
+    """The steps as a table, then the artifacts, then where to read more."""
+    return Group(*_parts(report, directory))
+
+
+def one_line(report: Mapping[str, Any], directory: str) -> str:
+    """For a run that had nothing to do."""
+    return f"Nothing to do: {counted(len(report['steps']), 'step')} up to date. {directory}/report.md"
+
+
+def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType]:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column, justify in (("step", "left"), ("", "left"), ("time", "right"), ("peak memory", "right"), ("", "left")):
+        table.add_column(column, justify="right" if justify == "right" else "left", header_style="dim")
+    for step in report["steps"]:
+        word = action(step)
+        built = word == "built"
+        style = _STYLES.get(word, "dim")
+        spent = seconds(step["seconds"]) if built else ""
+        peak = size(step["peak_bytes"]) if built else ""
+        table.add_row(step["label"], Text(word, style), spent, peak, Text(highlight(step)))
+    yield Text("")
+    yield table
+    yield Text("")
+    for artifact in report["artifacts"]:
+        yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
+    yield from _remarks(report)
+    yield Text(f"{directory}/report.md", style="dim")
+
+
+def _remarks(report: Mapping[str, Any]) -> Iterator[Text]:
+    if report["model"]["random_weights"]:
+        weights = report["model"]["weights"]
+        yield Text(f"The weights are {weights}: give model_dir=DIR to build a trained model.", style="yellow")
+    if report["verified"] is None:
+        yield Text("Nothing was verified (verify=off).", style="yellow")
+    for step in report["steps"]:
+        if step["action"] == "blocked":
+            yield Text(f"pending: {step['label']} {step['reason']}", style="yellow")

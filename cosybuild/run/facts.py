@@ -1,0 +1,132 @@
+"""The facts of a run as plain JSON: plan.json, report.json and the origin in every manifest.
+
+The schema is documented in docs/report.md; raise SCHEMA when a field changes its meaning or goes away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import cosybuild
+from cosybuild.config.parse import plain_from_settings
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.environment import Environment
+from cosybuild.core.plan import Plan
+from cosybuild.core.record import Outcome
+from cosybuild.stages.request import Request
+
+SCHEMA = 1
+
+DISTRIBUTIONS = (
+    "cosybuild",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnxsim",
+    "tensorrt",
+    "tensorrt-rtx",
+    "numpy",
+    "hydra-core",
+    "omegaconf",
+)
+"""What the report names the version of, where it is installed."""
+
+
+class Facts:
+    """What is known of one run before it begins, and how the rest is added to it."""
+
+    def __init__(
+        self,
+        request: Request,
+        overrides: tuple[str, ...],
+        config_digest: str,
+        environment: Environment,
+        sources: Mapping[str, Artifact],
+    ) -> None:
+        self.request = request
+        self.started = time.time()
+        self.base: dict[str, Any] = {
+            "schema": SCHEMA,
+            "cosybuild": cosybuild.__version__,
+            "overrides": list(overrides),
+            "config": plain_from_settings(request.settings),
+            "config_digest": config_digest,
+            "model": _model(request, sources),
+            "environment": {"machine": environment.machine, "versions": _versions(environment)},
+        }
+
+    def plan(self, plan: Plan) -> dict[str, Any]:
+        """plan.json: every step with its verdict and reasons, before anything ran."""
+        return {**self.base, "steps": [_planned(step) for step in plan.steps]}
+
+    def report(
+        self, plan: Plan, outcome: Outcome, *, finished: float | None, artifacts: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """report.json. `finished` is None while the run goes on, so that a killed run can be told by it."""
+        failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
+        return {
+            **self.base,
+            "status": _status(outcome, finished),
+            "failure": failure,
+            "started": self.started,
+            "seconds": None if finished is None else finished - self.started,
+            "verified": _verified(outcome),
+            "steps": [_performed(record) for record in outcome.records],
+            "artifacts": artifacts,
+        }
+
+    def origin(self, outcome: Outcome) -> dict[str, Any]:
+        """What every manifest says of where its artifact comes from."""
+        return {
+            "cosybuild": self.base["cosybuild"],
+            "config_digest": self.base["config_digest"],
+            "model": self.base["model"],
+            "verified": _verified(outcome),
+            "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs},
+        }
+
+
+def _model(request: Request, sources: Mapping[str, Artifact]) -> dict[str, Any]:
+    subject = request.subject
+    weights = sources.get("weights") or sources.get("graph")
+    return {
+        "family": subject.family.value,
+        "origin": subject.origin,
+        "streaming": subject.streaming,
+        "weights": subject.weights_label,
+        "weights_digest": None if weights is None else weights.digest,
+        "random_weights": subject.weights is None and subject.graph is None,
+        "hyperparameters": dict(subject.hyperparameters),
+        "inputs": [_tensor(t) for t in subject.spec.inputs],
+        "outputs": [_tensor(t) for t in subject.spec.outputs],
+        "frames_per_second": subject.spec.frames_per_second,
+        "notes": list(subject.notes),
+    }
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+
+
+def _versions(environment: Environment) -> dict[str, str]:
+    found = ((name, environment.version(name)) for name in DISTRIBUTIONS)
+    return {name: version for name, version in found if version is not None}
+
+
+def _status(outcome: Outcome, finished: float | None) -> str:
+    if outcome.failure is not None:
+        return "failed"
+    if finished is None:
+        return "unfinished"
+    return "pending" if outcome.doing("blocked") else "ok"
+
+
+def _verified(outcome: Outcome) -> bool | None:
+    """True: every verification passed; False: one did not; None: there was none."""
+    verdicts = [r.action in ("hit", "pulled", "built") for r in outcome.records if r.stage.startswith("verify")]
+    return all(verdicts) if verdicts else None

@@ -1,0 +1,60 @@
+"""Everything a run needs before it is planned, found without importing torch and without writing a file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cosybuild.config.groups.store import StoreSettings
+from cosybuild.config.settings import Settings
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.remote import Remote
+from cosybuild.core.store import Store
+from cosybuild.models.profile import expand_profiles
+from cosybuild.models.resolve import resolve_subject
+from cosybuild.stages.request import Request
+
+
+def request_from_settings(settings: Settings) -> Request:
+    """The settings with the model they are about.
+
+    Raises:
+        ModelError: the model directory or what it names cannot be had.
+        ConfigurationError: the profile does not fit the model, or the variant does not exist.
+    """
+    subject = resolve_subject(settings.model, settings.model_dir, settings.export.dynamic_batch)
+    expand_profiles(settings.trt_profile, subject.spec)
+    return Request(settings, subject)
+
+
+def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
+    """Slot -> what the build starts from: weights, or an existing graph, and calibration inputs."""
+    sources = {}
+    subject = request.subject
+    if subject.weights is not None:
+        sources["weights"] = store.source("weights", subject.weights)
+    if subject.graph is not None:
+        sources["graph"] = store.source("graph", subject.graph)
+    return sources
+
+
+@contextmanager
+def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
+    """The store that the settings name; with `store=off` an empty one that is gone afterwards."""
+    if settings is None:
+        # Beside the run, so that what is laid out from it does not cross file systems.
+        base = Path("outputs")
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".store-", dir=base) as path:
+            yield Store(Path(path), warn=warn)
+        return
+    remote = Remote(settings.remote, settings.remote_options) if settings.remote else None
+    yield Store(
+        Path(settings.path),
+        remote=remote,
+        verify=settings.verify,
+        wait_seconds=settings.wait_seconds,
+        warn=warn,
+    )
