@@ -33,7 +33,7 @@ def blamed(label: str, workdir: Path | None, memory: PeakMemory | None) -> Itera
         taken = "" if peak is None else f" after taking {peak / 2**20:,.0f} MiB"
         raise BuildError(
             f"The step '{label}' ran out of memory{taken}.",
-            hint="Next: free memory or use a machine with more, then run the same command again; finished steps are kept",
+            hint="Next: free memory or use a machine with more, then run the same command again; finished steps stay",
         ) from error
     except OSError as error:
         if error.errno not in _DISK:

@@ -1,0 +1,125 @@
+"""JSON read back with checks, so that a damaged or foreign record is named and not half believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cosybuild.errors import ConfigurationError
+
+SCHEMA = 1
+"""Raised when a record's form changes; an older cosybuild then refuses it by name."""
+
+T = TypeVar("T")
+
+
+class Plain:
+    """One JSON object and the way to it, e.g. `outcome.json: steps[2].key`.
+
+    Every method raises ConfigurationError where the value is not of the kind asked for.
+    """
+
+    def __init__(self, value: Any, where: str) -> None:
+        self.where = where
+        if not isinstance(value, dict):
+            raise self.wrong("an object", value)
+        self._value: dict[str, Any] = value
+
+    def wrong(self, expected: str, found: Any) -> ConfigurationError:
+        """The error for a value that is not what a record holds."""
+        shown = repr(found) if len(repr(found)) <= 80 else f"{repr(found)[:80]}…"
+        return ConfigurationError(
+            f"{self.where} should be {expected} and is {shown}.",
+            hint="Next: run the build again; it writes a new record",
+        )
+
+    def get(self, name: str, kind: type[T] | tuple[type[T], ...], *, null: bool = False) -> T:
+        """The field `name`; with `null` it may also be null (the caller's type then says `| None`)."""
+        value = self._value.get(name)
+        if value is None and null:
+            return value  # type: ignore[return-value]  # the caller asked for it
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise self.at(name).wrong(" or ".join(k.__name__ for k in kinds), value)
+        return value
+
+    def text(self, name: str) -> str:
+        return self.get(name, str)
+
+    def number(self, name: str) -> float:
+        return float(self.get(name, (int, float)))
+
+    def optional_number(self, name: str) -> float | None:
+        value: float | None = self.get(name, (int, float), null=True)
+        return None if value is None else float(value)
+
+    def optional_count(self, name: str) -> int | None:
+        value: int | None = self.get(name, int, null=True)
+        return value
+
+    def object(self, name: str) -> Plain:
+        return Plain(self._value.get(name), f"{self.where}.{name}")
+
+    def optional_object(self, name: str) -> Plain | None:
+        return None if self._value.get(name) is None else self.object(name)
+
+    def objects(self, name: str) -> Iterator[Plain]:
+        for index, value in enumerate(self.get(name, list)):
+            yield Plain(value, f"{self.where}.{name}[{index}]")
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self.get(name, list)
+        if not all(isinstance(value, str) for value in values):
+            raise self.at(name).wrong("a list of text", values)
+        return tuple(values)
+
+    def items(self) -> Iterator[tuple[str, Plain]]:
+        """The fields, each of them an object."""
+        for name in self._value:
+            yield name, self.object(name)
+
+    def text_items(self) -> dict[str, str]:
+        """The fields, each of them text."""
+        return {name: self.text(name) for name in self._value}
+
+    def raw(self) -> Mapping[str, Any]:
+        """The object as it is."""
+        return self._value
+
+    def at(self, name: str) -> Plain:
+        """For messages: a place named `name` in this object."""
+        return Plain({}, f"{self.where}.{name}")
+
+
+def read_record(path: Path, kind: str) -> Plain:
+    """The JSON object in `path`, which must say that it is a `kind` of this schema.
+
+    Raises:
+        ConfigurationError: there is no such file, it is no JSON, or something else than asked for.
+    """
+    try:
+        plain = Plain(json.loads(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read as the {kind} of a run: {error}.",
+            hint="Next: name a run directory, e.g. one under outputs/runs",
+        ) from error
+    found = plain.raw().get("kind"), plain.raw().get("schema")
+    if found != (kind, SCHEMA):
+        raise ConfigurationError(
+            f"{path} holds kind {found[0]!r}, schema {found[1]!r}; expected kind '{kind}', schema {SCHEMA}.",
+            hint="Next: read it with the cosybuild that wrote it, or run the build again",
+        )
+    return plain
+
+
+def write_record(path: Path, kind: str, value: Mapping[str, Any]) -> None:
+    """Write `value` as a `kind`, all of it or nothing: a reader never sees half a file."""
+    text = json.dumps({"schema": SCHEMA, "kind": kind, **value}, indent=1, ensure_ascii=False, default=str)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    # a path may hold bytes that are no UTF-8; they must not keep a record from being written
+    beside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    beside.replace(path)

@@ -1,0 +1,234 @@
+"""Records as JSON and back: `plan.json` before a run, `outcome.json` after every step of it.
+
+    plan.json     {"schema": 1, "kind": "plan", "steps": [
+                     {"label", "stage", "verdict": VERDICT, "key": KEY | null,
+                      "inputs": {slot: {"producer", "origin"}},
+                      "expected": {"seconds", "bytes", "peak_bytes", "builds"} | null}]}
+    outcome.json  {"schema": 1, "kind": "outcome", "failure": FAILURE | null, "steps": [
+                     {"label", "stage", "planned": VERDICT, "action", "reason", "reasons": [REASON],
+                      "started", "seconds", "peak_bytes", "key": KEY | null,
+                      "inputs": {slot: {"producer", "digest"}},
+                      "outputs": {name: {"digest", "files": [{"name", "path", "digest", "size"}]}},
+                      "metrics", "environment", "made"}]}
+
+    VERDICT  {"verdict": "hit"} | {"verdict": "stale", "reasons": [REASON], "note"}
+             | {"verdict": "unknown", "waits_for": [slot]} | {"verdict": "blocked", "lacks": [text]}
+             each with "text", the same in words
+    REASON   {"part", "old", "new"}
+    KEY      {"stage", "digest", "parts": {name: value}}
+    FAILURE  {"step", "kind", "message", "hint", "exit_code"}
+
+Times are seconds since the epoch, durations seconds, sizes bytes, digests sha256 in hex.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.core.history import Expectation
+from cosybuild.core.key import CacheKey, Reason
+from cosybuild.core.plain import Plain, read_record, write_record
+from cosybuild.core.plan import Plan
+from cosybuild.core.record import ACTIONS, Failure, Input, Outcome, StepRecord
+from cosybuild.core.status import Blocked, Hit, Stale, Status, Unknown
+from cosybuild.core.wiring import Wire
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step of a plan read back: all of `core.plan.Step` but the live stage and the stored entry."""
+
+    label: str
+    stage: str
+    status: Status
+    key: CacheKey | None
+    wires: tuple[Wire, ...]
+    expected: Expectation | None
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write `plan.json`."""
+    write_record(path, "plan", {"steps": json_from_plan(plan)})
+
+
+def read_plan(path: Path) -> tuple[PlannedStep, ...]:
+    """Read `plan.json`.
+
+    Raises:
+        ConfigurationError: it is missing, damaged or of another schema.
+    """
+    return tuple(_planned_step(step) for step in read_record(path, "plan").objects("steps"))
+
+
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """Write `outcome.json`; also for a run that is still going on."""
+    failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
+    write_record(path, "outcome", {"failure": failure, "steps": [_json_from_record(r) for r in outcome.records]})
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Read `outcome.json`.
+
+    Raises:
+        ConfigurationError: it is missing, damaged or of another schema.
+    """
+    plain = read_record(path, "outcome")
+    failure = plain.optional_object("failure")
+    return Outcome(
+        tuple(_record(step) for step in plain.objects("steps")), None if failure is None else _failure(failure)
+    )
+
+
+def json_from_plan(plan: Plan) -> list[dict[str, Any]]:
+    """The plan's steps as plain data, for `plan.json` and `--json`."""
+    return [
+        {
+            "label": step.label,
+            "stage": step.stage.name,
+            "verdict": _json_from_status(step.status),
+            "key": _json_from_key(step.key),
+            "inputs": {w.slot: {"producer": w.producer, "origin": w.origin} for w in step.wires},
+            "expected": None if step.expected is None else dataclasses.asdict(step.expected),
+        }
+        for step in plan.steps
+    ]
+
+
+def _planned_step(plain: Plain) -> PlannedStep:
+    expected = plain.optional_object("expected")
+    return PlannedStep(
+        label=plain.text("label"),
+        stage=plain.text("stage"),
+        status=_status(plain.object("verdict")),
+        key=_key(plain.optional_object("key")),
+        wires=tuple(Wire(s, i.text("origin"), i.text("producer")) for s, i in plain.object("inputs").items()),
+        expected=None
+        if expected is None
+        else Expectation(
+            expected.number("seconds"),
+            expected.get("bytes", int),
+            expected.optional_count("peak_bytes"),
+            expected.get("builds", int),
+        ),
+    )
+
+
+def _json_from_record(record: StepRecord) -> dict[str, Any]:
+    return {
+        "label": record.label,
+        "stage": record.stage,
+        "planned": _json_from_status(record.planned),
+        "action": record.action,
+        "reason": record.reason,
+        "reasons": _json_from_reasons(record.reasons),
+        "started": record.started,
+        "seconds": record.seconds,
+        "peak_bytes": record.peak_bytes,
+        "key": _json_from_key(record.key),
+        "inputs": {slot: dataclasses.asdict(value) for slot, value in record.inputs.items()},
+        "outputs": {name: _json_from_artifact(artifact) for name, artifact in record.outputs.items()},
+        "metrics": dict(record.metrics),
+        "environment": dict(record.environment),
+        "made": dict(record.made),
+    }
+
+
+def _record(plain: Plain) -> StepRecord:
+    action = plain.text("action")
+    if action not in ACTIONS:
+        raise plain.at("action").wrong(f"one of {', '.join(ACTIONS)}", action)
+    return StepRecord(
+        label=plain.text("label"),
+        stage=plain.text("stage"),
+        planned=_status(plain.object("planned")),
+        action=action,
+        reason=plain.text("reason"),
+        reasons=_reasons(plain),
+        started=plain.optional_number("started"),
+        seconds=plain.number("seconds"),
+        peak_bytes=plain.optional_count("peak_bytes"),
+        key=_key(plain.optional_object("key")),
+        inputs={s: Input(i.text("producer"), i.text("digest")) for s, i in plain.object("inputs").items()},
+        outputs={name: _artifact(name, value) for name, value in plain.object("outputs").items()},
+        metrics=plain.object("metrics").raw(),
+        environment=plain.object("environment").text_items(),
+        made=plain.object("made").raw(),
+    )
+
+
+def _failure(plain: Plain) -> Failure:
+    return Failure(
+        plain.text("step"),
+        plain.text("kind"),
+        plain.text("message"),
+        plain.get("hint", str, null=True),
+        plain.get("exit_code", int),
+    )
+
+
+def _json_from_artifact(artifact: Artifact) -> dict[str, Any]:
+    files = [{"name": f.name, "path": str(f.path), "digest": f.digest, "size": f.size} for f in artifact.files]
+    return {"digest": artifact.digest, "files": files}
+
+
+def _artifact(name: str, plain: Plain) -> Artifact:
+    files = tuple(
+        StoredFile(file.text("name"), Path(file.text("path")), file.text("digest"), file.get("size", int))
+        for file in plain.objects("files")
+    )
+    if not files:
+        raise plain.at("files").wrong("a list of at least one file", [])
+    artifact = Artifact(name, files)
+    if artifact.digest != plain.text("digest"):
+        raise plain.at("digest").wrong(f"the digest of its files, {artifact.digest}", plain.text("digest"))
+    return artifact
+
+
+def _json_from_key(key: CacheKey | None) -> dict[str, Any] | None:
+    return None if key is None else {"stage": key.stage, "digest": key.digest, "parts": dict(key.parts)}
+
+
+def _key(plain: Plain | None) -> CacheKey | None:
+    if plain is None:
+        return None
+    key = CacheKey(plain.text("stage"), plain.object("parts").text_items())
+    if key.digest != plain.text("digest"):
+        raise plain.at("digest").wrong(f"the digest of its parts, {key.digest}", plain.text("digest"))
+    return key
+
+
+def _json_from_reasons(reasons: Sequence[Reason]) -> list[dict[str, str]]:
+    return [{"part": reason.part, "old": reason.old, "new": reason.new} for reason in reasons]
+
+
+def _reasons(plain: Plain) -> tuple[Reason, ...]:
+    return tuple(Reason(r.text("part"), r.text("old"), r.text("new")) for r in plain.objects("reasons"))
+
+
+def _json_from_status(status: Status) -> Mapping[str, Any]:
+    plain: dict[str, Any] = {"verdict": status.verdict, "text": status.explain()}
+    if isinstance(status, Stale):
+        plain.update(reasons=_json_from_reasons(status.reasons), note=status.note)
+    elif isinstance(status, Unknown):
+        plain.update(waits_for=list(status.waits_for))
+    elif isinstance(status, Blocked):
+        plain.update(lacks=list(status.lacks))
+    return plain
+
+
+def _status(plain: Plain) -> Status:
+    verdict = plain.text("verdict")
+    if verdict == Hit.verdict:
+        return Hit()
+    if verdict == Stale.verdict:
+        return Stale(_reasons(plain), plain.text("note"))
+    if verdict == Unknown.verdict:
+        return Unknown(plain.texts("waits_for"))
+    if verdict == Blocked.verdict:
+        return Blocked(plain.texts("lacks"))
+    raise plain.at("verdict").wrong("one of hit, stale, unknown, blocked", verdict)
