@@ -1,0 +1,141 @@
+"""Digests of files, remembered by what the file system says of them, so that gigabytes are read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cosybuild.core.disk import write_atomic
+from cosybuild.core.entry import is_digest
+from cosybuild.errors import StoreError
+
+_HEAD = "cosybuild digests 1"
+_LIMIT = 4000
+_BLOCK = 2**20
+
+Stamp = tuple[int, int, int, int]
+"""Size, mtime and ctime in ns, inode. No device: its number changes from mount to mount. The ctime
+cannot be set by a program, so that a write which restores the mtime is noticed too."""
+
+
+def stamp_of(stat: os.stat_result) -> Stamp:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file's content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+class Digests:
+    """A memo of digests, shared by all processes through one small file.
+
+    Args:
+        path: the memo's file; it need not exist.
+        scratch: a directory on the same file system for temporary files.
+        warn: told when the memo is damaged. It is then rebuilt by reading the files again.
+    """
+
+    def __init__(self, path: Path, scratch: Path, warn: Callable[[str], None]) -> None:
+        self._path = path
+        self._scratch = scratch
+        self._warn = warn
+        self._known: dict[str, tuple[Stamp, str]] | None = None
+        self._learned: dict[str, tuple[Stamp, str]] = {}
+        self._damaged = False
+
+    def digest(self, path: Path, *, thorough: bool = False) -> tuple[str, int]:
+        """sha256 and size of a file, read only when its stamp is not the remembered one.
+
+        Args:
+            path: symbolic links are followed.
+            thorough: read it whatever the memo says.
+
+        Raises:
+            OSError: the file cannot be read.
+            StoreError: it changes while it is read.
+        """
+        name = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links, whose targets are stamped anyway
+        stamp = stamp_of(path.stat())
+        if self._known is None:
+            self._known = self._load()
+        memo = self._learned.get(name) or self._known.get(name)
+        if memo is not None and memo[0] == stamp and not thorough:
+            return memo[1], stamp[0]
+        for _ in range(3):
+            settled = _settle(stamp)
+            digest = digest_of(path)
+            after = stamp_of(path.stat())
+            if after == stamp:
+                if settled and self._scratch not in path.parents:
+                    self._learned[name] = stamp, digest
+                return digest, stamp[0]
+            stamp = after
+        raise StoreError(
+            f"{path} changes while it is read; its content has no digest.",
+            hint="Next: run again when whatever writes it has finished",
+        )
+
+    def flush(self) -> None:
+        """Write what was learned. A memo that cannot be written costs the next run time, nothing else."""
+        if not self._learned:
+            return
+        known = self._load()
+        for name, memo in self._learned.items():
+            known.pop(name, None)
+            known[name] = memo
+        self._write(dict(list(known.items())[-_LIMIT:]))
+        self._known, self._learned = known, {}
+
+    def _write(self, known: dict[str, tuple[Stamp, str]]) -> None:
+        text = json.dumps({name: [*stamp, digest] for name, (stamp, digest) in known.items()}, indent=0)
+        data = f"{_HEAD} {hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode()
+        with suppress(OSError):
+            write_atomic(self._path, data, self._scratch, durable=False)
+
+    def _load(self) -> dict[str, tuple[Stamp, str]]:
+        try:
+            data = self._path.read_bytes()
+        except OSError:
+            return {}
+        head, _, text = data.partition(b"\n")
+        # A flipped byte in a digest would give a wrong key, so nothing of a damaged memo is believed.
+        if head.decode("ascii", "replace") != f"{_HEAD} {hashlib.sha256(text).hexdigest()}":
+            if not self._damaged:
+                self._warn(f"The memo of digests {self._path} is damaged; the files are read again.")
+            self._damaged = True
+            return {}
+        rows = json.loads(text)
+        return {name: ((row[0], row[1], row[2], row[3]), row[4]) for name, row in rows.items() if is_digest(row[4])}
+
+
+def _settle(stamp: Stamp) -> bool:
+    """Wait until a later change must show in the stamp; False where that cannot be had.
+
+    A file that is written twice within one tick of the file system's clock keeps its ctime, and a digest
+    remembered between the two would be wrong for ever (git calls this racily clean). So reading begins
+    only when the tick of the last change is over: ticks last up to 10 ms, and 2 s where times are whole
+    seconds.
+    """
+    ctime = stamp[2]
+    tick = 2_000_000_000 if ctime % 1_000_000_000 == 0 else 50_000_000
+    age = time.time_ns() - ctime
+    if age < 0:
+        return False
+    if age < tick:
+        time.sleep((tick - age) / 1e9)
+    return True

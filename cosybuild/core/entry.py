@@ -1,0 +1,143 @@
+"""The record of one finished step: written last, and believed only when every part of it checks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.core.key import CacheKey
+
+FORMAT = 1
+SIZE_LIMIT = 64 * 2**20
+"""Bytes. No honest entry comes near; a remote could send anything."""
+
+
+class DamagedEntry(ValueError):
+    """The bytes are no valid entry; the message says why. It never reaches users as an error."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished step.
+
+    Attributes:
+        key: what it was built from.
+        outputs: slot -> artifact; the files lie in the store.
+        metrics: the stage's figures, plain JSON data.
+        made: how it came to be: `at` (ISO time), `seconds`, `peak_bytes`, `host`, `environment`, ...
+    """
+
+    key: CacheKey
+    outputs: Mapping[str, Artifact]
+    metrics: Mapping[str, Any]
+    made: Mapping[str, Any]
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """The files of all outputs."""
+        return tuple(file for artifact in self.outputs.values() for file in artifact.files)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all outputs together."""
+        return sum(file.size for file in self.files)
+
+
+def encode(entry: Entry) -> bytes:
+    """The entry as JSON with a checksum over its content.
+
+    Raises:
+        TypeError: metrics or made hold something else than plain data (a defect of the stage).
+    """
+    outputs = {
+        slot: [{"name": file.name, "digest": file.digest, "size": file.size} for file in artifact.files]
+        for slot, artifact in entry.outputs.items()
+    }
+    body = {
+        "format": FORMAT,
+        "stage": entry.key.stage,
+        "parts": dict(entry.key.parts),
+        "outputs": outputs,
+        "metrics": entry.metrics,
+        "made": entry.made,
+    }
+    # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
+    body = json.loads(json.dumps(body))
+    return json.dumps({"sha256": _checksum(body), "entry": body}, indent=1).encode() + b"\n"
+
+
+def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry:
+    """Read what `encode` wrote, believing nothing.
+
+    Args:
+        data: from a disk that may rot or a remote that may lie.
+        key_digest: the digest that the key must have: the name the entry was found under.
+        locate: digest of a content -> where it lies.
+
+    Raises:
+        DamagedEntry: which part is wrong.
+    """
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedEntry(f"is not JSON ({error})") from error
+    body = _member(document, "entry", dict)
+    number = _member(body, "format", int)
+    if number != FORMAT:
+        raise DamagedEntry(f"has format {number}, this version reads {FORMAT}")
+    if _member(document, "sha256", str) != _checksum(body):
+        raise DamagedEntry("does not match its checksum")
+    parts = _member(body, "parts", dict)
+    if not all(isinstance(value, str) for value in parts.values()):
+        raise DamagedEntry("has a key part that is not text")
+    key = CacheKey(_member(body, "stage", str), parts)
+    if key.digest != key_digest:
+        raise DamagedEntry("holds another key than its name says")
+    outputs = {slot: _artifact(slot, files, locate) for slot, files in _member(body, "outputs", dict).items()}
+    return Entry(key, outputs, _member(body, "metrics", dict), _member(body, "made", dict))
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` can only ever name a file in the directory it is put in."""
+    return (
+        name not in ("", ".", "..")
+        and not any(c in "/\\\0" for c in name)
+        and len(name.encode("utf-8", "surrogatepass")) <= 255
+    )
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is a sha256 in lower-case hex."""
+    return len(text) == 64 and all(c in string.hexdigits[:16] for c in text)
+
+
+def _artifact(slot: str, files: Any, locate: Callable[[str], Path]) -> Artifact:
+    if not isinstance(files, list) or not files:
+        raise DamagedEntry(f"lists no files for {slot!r}")
+    stored = []
+    for file in files:
+        name, digest, size = _member(file, "name", str), _member(file, "digest", str), _member(file, "size", int)
+        if not is_plain_name(name) or not is_digest(digest) or size < 0:
+            raise DamagedEntry(f"names an impossible file for {slot!r}: {name!r}, {digest!r}, {size} bytes")
+        stored.append(StoredFile(name, locate(digest), digest, size))
+    if len({file.name for file in stored}) != len(stored):
+        raise DamagedEntry(f"names a file of {slot!r} twice")
+    return Artifact(slot, tuple(stored))
+
+
+def _member(mapping: Any, name: str, kind: type) -> Any:
+    value = mapping.get(name) if isinstance(mapping, dict) else None
+    # bool is an int to Python, and no member here is one
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise DamagedEntry(f"has no proper {name!r}")
+    return value
+
+
+def _checksum(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

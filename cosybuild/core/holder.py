@@ -1,0 +1,165 @@
+"""Who holds a lock or a working directory, and whether that process still lives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cosybuild.core.disk import clock_of
+
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 120.0
+"""A holder that cannot be asked for its life is dead when its record is this old by the file system's clock..."""
+WATCH_SECONDS = 30.0
+"""...and did not move while it was watched this long by our own, which no clock that steps can fool."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One process. `boot`, `namespace` and `start` keep a pid from being mistaken for another's after a
+    reboot, in another container, or when it is given out again; empty where the system tells none."""
+
+    host: str
+    pid: int
+    boot: str
+    namespace: str
+    start: str
+    nonce: str
+
+    @staticmethod
+    def of_this_process() -> Holder:
+        pid = os.getpid()
+        return Holder(platform.node(), pid, _boot(), _namespace(), _start_of(pid) or "", secrets.token_hex(8))
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @property
+    def token(self) -> str:
+        """The name of the record's file. Being the digest of its content, it tells a damaged record."""
+        return _token_of(self.encode())
+
+    def is_alive(self) -> bool | None:
+        """Whether the process lives; None where that cannot be told from here."""
+        if not self.start or (self.boot, self.namespace, self.host) != (_boot(), _namespace(), platform.node()):
+            return None
+        return _start_of(self.pid) == self.start
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def read_holder(path: Path) -> tuple[Holder | None, float]:
+    """The holder (None where the record is damaged) and the record's mtime in seconds.
+
+    Raises:
+        OSError: it is gone, or cannot be read.
+    """
+    # Opened before it is asked for its time: that makes a network file system ask its server.
+    with path.open("rb") as file:
+        data = file.read(65536)
+        mtime = os.fstat(file.fileno()).st_mtime
+    if _token_of(data) != path.name:
+        return None, mtime
+    return Holder(**json.loads(data)), mtime
+
+
+class Watch:
+    """What a waiter has seen of one record so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mtime: float | None = None
+        self._since = 0.0
+
+    def verdict(self) -> tuple[bool, str]:
+        """Whether the holder is dead, and who it is.
+
+        Raises:
+            OSError: the record is gone, or cannot be read.
+        """
+        holder, mtime = read_holder(self._path)
+        name = "a process whose record is damaged" if holder is None else str(holder)
+        alive = None if holder is None else holder.is_alive()
+        if alive is not None:
+            return not alive, name
+        if mtime != self._mtime:
+            self._mtime, self._since = mtime, time.monotonic()
+        if time.monotonic() - self._since < WATCH_SECONDS:
+            return False, name
+        return clock_of(self._path.parent.parent) - mtime > STALE_SECONDS, name
+
+
+class Heart:
+    """Touches the records of this process every few seconds, for hosts that cannot see it."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._records: set[Path] = set()
+        self._guard = threading.Lock()
+        self._stop: threading.Event | None = None
+        self._pid = os.getpid()
+
+    def add(self, record: Path) -> None:
+        if self._pid != os.getpid():  # threads do not survive a fork, and the parent's records are the parent's
+            self._reset()
+        with self._guard:
+            self._records.add(record)
+            if self._stop is None:
+                self._stop = threading.Event()
+                threading.Thread(target=self._beat, args=(self._stop,), name="store-heart", daemon=True).start()
+
+    def remove(self, record: Path) -> None:
+        with self._guard:
+            self._records.discard(record)
+            if not self._records and self._stop is not None:
+                self._stop.set()
+                self._stop = None
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with self._guard:
+                records = tuple(self._records)
+            for record in records:
+                # Lost or unreachable for the moment; whoever holds the lock asks before it publishes.
+                with suppress(OSError):
+                    os.utime(record)
+
+
+def _token_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _boot() -> str:
+    return _read("/proc/sys/kernel/random/boot_id")
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str | None:
+    """Clock ticks from boot to the start of a process; None if it has ended or the system does not tell."""
+    # The command's name is in parentheses and may hold anything; the fields count from the last one.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,223 @@
+"""The second level of the store, on whatever fsspec reaches; what comes from it is data, checked on arrival."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.artifact import StoredFile
+from cosybuild.core.disk import explained
+from cosybuild.core.entry import SIZE_LIMIT, DamagedEntry, Entry, decode, encode, is_plain_name
+from cosybuild.core.key import CacheKey
+from cosybuild.core.objects import Objects
+from cosybuild.errors import MissingRequirement, StoreError
+from cosybuild.lazy import require
+
+_BLOCK = 2**20
+
+# Object stores show an upload whole or not at all; elsewhere it goes to a temporary name first.
+_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
+_NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+
+# What clients raise besides OSError when a server is away or refuses. fsspec promises no common base, and
+# a class can only be met when its module is loaded.
+_FAILURES = (
+    ("asyncio", "TimeoutError"),
+    ("fsspec.exceptions", "FSTimeoutError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("aiohttp", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("azure.core.exceptions", "AzureError"),
+)
+
+
+class Remote:
+    """A directory or bucket behind an fsspec URL. Nothing is imported or reached before the first use.
+
+    The first time it cannot be reached it is reported once and left alone for the rest of the process.
+
+    Args:
+        url: e.g. `s3://bucket/prefix`, `gs://bucket/prefix`, `file:///mnt/team/store`.
+        options: passed to fsspec, e.g. `endpoint_url`; `true` and `false` become booleans.
+        push: whether `give` gives.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None, *, push: bool = True) -> None:
+        self.url = url.rstrip("/")
+        self._options = {
+            name: {"true": True, "false": False}.get(value, value) for name, value in (options or {}).items()
+        }
+        self._push = push
+        self._opened: tuple[Any, str] | None = None
+        self._is_away = False
+        self._damaged: set[str] = set()
+
+    def fetch(self, key: CacheKey, into: Path, objects: Objects, warn: Callable[[str], None]) -> Entry | None:
+        """Download the entry of `key` and those of its files that `objects` lacks.
+
+        Args:
+            key: what is wanted.
+            into: an empty directory; each file arrives there under its digest.
+            objects: what is here already.
+            warn: told why nothing came.
+
+        Returns:
+            the entry, all of whose files are here or in `into`; None where the remote cannot give it.
+
+        Raises:
+            MissingRequirement: the package for this kind of URL is not installed.
+            StoreError: the URL is wrong, or a file could not be written here.
+        """
+        if self._is_away:
+            return None
+        try:
+            files, root = self._open()
+            data = self._read_entry(files, f"{root}/{_entry_name(key)}")
+            if data is None:
+                return None
+            entry = decode(data, key.digest, objects.locate)
+        except DamagedEntry as error:
+            warn(f"The remote entry {self.url}/{_entry_name(key)} {error}; it is not used.")
+            return None
+        except self._failures() as error:
+            self._give_up(error, warn)
+            return None
+        for file in entry.files:
+            if (into / file.digest).exists() or objects.fault(file.digest, file.size) is None:
+                continue
+            if not self._fetch_file(files, root, file, into / file.digest, warn):
+                return None
+        return entry
+
+    def give(self, entry: Entry, warn: Callable[[str], None]) -> None:
+        """Upload an entry: its files first, the record last. What is there already is not sent again.
+
+        Raises:
+            MissingRequirement: the package for this kind of URL is not installed.
+            StoreError: the URL is wrong.
+        """
+        if self._is_away or not self._push:
+            return
+        try:
+            files, root = self._open()
+            for file in entry.files:
+                name = f"{root}/{_object_name(file.digest)}"
+                if file.digest in self._damaged or not _has(files, name, file.size):
+                    self._upload(files, name, file.path)
+                    self._damaged.discard(file.digest)
+            self._upload(files, f"{root}/{_entry_name(entry.key)}", encode(entry))
+        except self._failures() as error:
+            self._give_up(error, warn)
+
+    def _open(self) -> tuple[Any, str]:
+        if self._opened is None:
+            fsspec = require("fsspec", f"store.remote={self.url}")
+            if (package := _NEEDS.get(_protocol(self.url))) is not None:
+                require(package, f"store.remote={self.url}")
+            try:
+                self._opened = fsspec.core.url_to_fs(self.url, **self._options)
+            except ImportError as error:
+                raise MissingRequirement(
+                    f"store.remote={self.url} needs a package that is not installed: {error}.",
+                    hint="Next: install the package that the message names",
+                ) from error
+            except (ValueError, TypeError) as error:
+                raise StoreError(
+                    f"store.remote={self.url} cannot be opened: {error}.",
+                    hint="Next: give an fsspec URL such as s3://bucket/prefix, and options that it knows",
+                ) from error
+        return self._opened
+
+    def _read_entry(self, files: Any, name: str) -> bytes | None:
+        try:
+            with files.open(name, "rb") as source:
+                data: bytes = source.read(SIZE_LIMIT + 1)
+        except FileNotFoundError:
+            return None
+        if len(data) > SIZE_LIMIT:
+            raise DamagedEntry(f"is larger than {SIZE_LIMIT} bytes")
+        return data
+
+    def _fetch_file(self, files: Any, root: str, file: StoredFile, target: Path, warn: Callable[[str], None]) -> bool:
+        name = _object_name(file.digest)
+        digest, size = hashlib.sha256(), 0
+        try:
+            with files.open(f"{root}/{name}", "rb") as source, target.open("xb") as local:
+                # One block beyond the expected size is enough to know that it is wrong.
+                while size <= file.size and (block := source.read(_BLOCK)):
+                    digest.update(block)
+                    size += len(block)
+                    with explained("write the fetched file", target):
+                        local.write(block)
+        except FileNotFoundError:
+            fault = "is missing"
+        except self._failures() as error:
+            target.unlink(missing_ok=True)
+            self._give_up(error, warn)
+            return False
+        else:
+            if digest.hexdigest() == file.digest:
+                return True
+            target.unlink()
+            fault = f"has other content than its name says ({size} of {file.size} bytes came)"
+        self._damaged.add(file.digest)
+        warn(f"The remote object {self.url}/{name} {fault}; {file.name} is not taken from there.")
+        return False
+
+    def _upload(self, files: Any, name: str, content: Path | bytes) -> None:
+        if _protocol(self.url) in _ATOMIC:
+            _put(files, name, content)
+            return
+        temporary = f"{name}.{secrets.token_hex(8)}.part"
+        files.makedirs(name.rpartition("/")[0], exist_ok=True)
+        try:
+            _put(files, temporary, content)
+            files.mv(temporary, name)
+        except self._failures():
+            with suppress(*self._failures()):
+                files.rm_file(temporary)
+            raise
+
+    def _give_up(self, error: BaseException, warn: Callable[[str], None]) -> None:
+        self._is_away = True
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        warn(f"The remote store {self.url} cannot be used ({text}); this run goes on without it.")
+
+    @staticmethod
+    def _failures() -> tuple[type[BaseException], ...]:
+        modules = ((sys.modules.get(module), name) for module, name in _FAILURES)
+        return OSError, *(getattr(module, name) for module, name in modules if hasattr(module, name))
+
+
+def _protocol(url: str) -> str:
+    return url.partition("://")[0] if "://" in url else "file"
+
+
+def _object_name(digest: str) -> str:
+    return f"objects/{digest[:2]}/{digest}"
+
+
+def _entry_name(key: CacheKey) -> str:
+    assert is_plain_name(key.stage), f"{key.stage!r} cannot name a directory of the store"
+    return f"entries/{key.stage}/{key.digest}.json"
+
+
+def _has(files: Any, name: str, size: int) -> bool:
+    try:
+        return bool(files.info(name)["size"] == size)
+    except FileNotFoundError:
+        return False
+
+
+def _put(files: Any, name: str, content: Path | bytes) -> None:
+    if isinstance(content, bytes):
+        files.pipe_file(name, content)
+    else:
+        files.put_file(str(content), name)

@@ -1,0 +1,294 @@
+"""The content-addressed store: what was built once, complete or not there at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.core.digests import Digests, digest_of
+from cosybuild.core.disk import explained, write_atomic
+from cosybuild.core.entry import DamagedEntry, Entry, decode, encode, is_plain_name
+from cosybuild.core.holder import Heart
+from cosybuild.core.key import CacheKey
+from cosybuild.core.layout import Layout
+from cosybuild.core.links import lay_out
+from cosybuild.core.locks import Lock
+from cosybuild.core.objects import Objects
+from cosybuild.core.remote import Remote
+from cosybuild.core.stage import StageResult
+from cosybuild.core.workdirs import Workdirs
+from cosybuild.errors import StoreError
+
+_COMPARED = 256
+_USE_SECONDS = 600.0
+"""A use is noted when the last one noted is older, so that a build of hits writes nothing most times."""
+
+
+def _log(message: str) -> None:
+    logging.getLogger("cosybuild").warning(message)
+
+
+class Store:
+    """One directory of finished work, and perhaps a remote one behind it.
+
+    Finding and planning write nothing; `flush` writes what they learned, where the disk lets it.
+
+    Args:
+        path: the directory; it is made when something is written.
+        remote: the second level.
+        verify: read and check every stored file that is used, not just its size and seal.
+        wait_seconds: how long `building` waits for another process.
+        warn: told what was found damaged, lost or out of reach.
+
+    Raises:
+        StoreError: the directory belongs to a newer version, or cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        remote: Remote | None = None,
+        verify: bool = False,
+        wait_seconds: float = 86400.0,
+        warn: Callable[[str], None] = _log,
+    ) -> None:
+        self.layout = Layout(path, warn)
+        self.remote = remote
+        self.verify = verify
+        self.wait_seconds = wait_seconds
+        self.digests = Digests(self.layout.digests, self.layout.tmp, warn)
+        self.objects = Objects(self.layout.objects, self.layout.quarantine, self.digests)
+        self.workdirs = Workdirs(self.layout.tmp, heart := Heart())
+        self.warn = warn
+        self._heart = heart
+        self._held: dict[str, Lock] = {}
+        self._damage: dict[str, str] = {}
+        self._used: set[Path] = set()
+
+    @property
+    def path(self) -> Path:
+        """The store's directory."""
+        return self.layout.path
+
+    def entry_path(self, stage: str, key_digest: str) -> Path:
+        """Where the entry of a key lies or would lie."""
+        assert is_plain_name(stage), f"{stage!r} cannot name a directory of the store"
+        return self.layout.entries / stage / f"{key_digest}.json"
+
+    def find(self, key: CacheKey) -> Entry | None:
+        """The finished step with this key; None where there is none or a part of it is damaged.
+
+        What is damaged is named in a warning and in `damage`; it is moved aside when it is rebuilt.
+        """
+        entry, fault = self._look(self.entry_path(key.stage, key.digest), key.digest, thorough=self.verify)
+        if fault is not None:
+            if self._damage.get(key.digest) != fault:
+                self.warn(f"The stored result of '{key.stage}' is damaged and cannot be used: {fault}.")
+            self._damage[key.digest] = fault
+            return None
+        self._damage.pop(key.digest, None)
+        if entry is not None:
+            self._used.add(self.entry_path(key.stage, key.digest))
+        return entry
+
+    def damage(self, key: CacheKey) -> str | None:
+        """What `find` found damaged of this key, as a phrase."""
+        return self._damage.get(key.digest)
+
+    def nearest(self, key: CacheKey) -> CacheKey | None:
+        """The stored key of this stage that differs in the fewest parts, the last used one of equals."""
+        best: tuple[int, CacheKey] | None = None
+        for path in self._newest(key.stage):
+            with suppress(OSError, DamagedEntry):
+                other = decode(path.read_bytes(), path.stem, self.objects.locate).key
+                difference = len(key.diff(other))
+                if best is None or difference < best[0]:
+                    best = difference, other
+        return None if best is None else best[1]
+
+    def pull(self, key: CacheKey) -> Entry | None:
+        """Fetch the finished step with this key from the remote; None where it has none to give.
+
+        Raises:
+            StoreError: what was fetched could not be written here.
+        """
+        if self.remote is None:
+            return None
+        with explained("write the store", self.path):
+            self.layout.prepare()
+            with self.workdirs.new("pull") as work:
+                entry = self.remote.fetch(key, work, self.objects, self.warn)
+                if entry is None:
+                    return None
+                for file in entry.files:
+                    if (fetched := work / file.digest).exists():
+                        self.objects.put(fetched, file.digest)
+                write_atomic(self.entry_path(key.stage, key.digest), encode(entry), self.layout.tmp)
+        return self.find(key)
+
+    def push(self, entry: Entry) -> None:
+        """Give a finished step to the remote; one that cannot be reached costs a warning."""
+        if self.remote is not None:
+            self.remote.give(entry, self.warn)
+
+    @contextmanager
+    def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+        """Be the only one, on all hosts that share this directory, who builds `key`.
+
+        Look for the key again inside: whoever was waited for has built it.
+
+        Args:
+            key: what is to be built.
+            on_wait: told who is waited for, once for each such process.
+
+        Raises:
+            StoreError: a living process still builds it after `wait_seconds`, or the store cannot be written.
+        """
+        self.layout.prepare()
+        self.workdirs.sweep()
+        lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
+        lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
+        self._held[key.digest] = lock
+        try:
+            self._set_damaged_aside(key)
+            yield
+        finally:
+            del self._held[key.digest]
+            lock.release()
+
+    @contextmanager
+    def workdir(self, stage_name: str) -> Iterator[Path]:
+        """A fresh empty directory on the store's file system, removed afterwards.
+
+        Raises:
+            StoreError: it cannot be made, or the body filled the disk.
+        """
+        self.layout.prepare()
+        with self.workdirs.new(stage_name) as work:
+            yield work
+
+    def publish(self, key: CacheKey, result: StageResult, made: Mapping[str, Any]) -> Entry:
+        """Make a result part of the store: its files first, each whole, and the entry last.
+
+        Files in a working directory of this store are moved, others are copied. Publishing a key twice
+        is harmless: who holds its lock replaces the entry, anybody else keeps the one that is there.
+
+        Raises:
+            StoreError: the disk refuses; no entry was made.
+        """
+        lock = self._held.get(key.digest)
+        if lock is None or lock.is_lost:
+            if lock is not None:
+                self.warn(f"The lock for '{key.stage}' was lost while it was built; another process took over.")
+            if (entry := self.find(key)) is not None:
+                return entry
+        with explained("write the store", self.path):
+            self.layout.prepare()
+            outputs = {
+                slot: Artifact(slot, tuple(self._keep(Path(path)) for path in paths))
+                for slot, paths in result.outputs.items()
+            }
+            data = encode(Entry(key, outputs, result.metrics, made))
+            write_atomic(self.entry_path(key.stage, key.digest), data, self.layout.tmp)
+        self._damage.pop(key.digest, None)
+        return decode(data, key.digest, self.objects.locate)
+
+    def source(self, slot: str, *paths: Path) -> Artifact:
+        """An artifact of files that lie outside the store, the main one first.
+
+        Raises:
+            StoreError: a file is missing, cannot be read, or changes while it is read.
+        """
+        files = []
+        for path in paths:
+            try:
+                digest, size = self.digests.digest(path, thorough=self.verify)
+            except OSError as error:
+                raise StoreError(
+                    f"Cannot read the input {path}: {error.strerror or error}.",
+                    hint="Next: check the path and its mode",
+                ) from error
+            files.append(StoredFile(path.name, path, digest, size))
+        return Artifact(slot, tuple(files))
+
+    def lay_out(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+        """Place the files of an artifact in a directory, see `links.lay_out`."""
+        return lay_out(artifact, directory, names or {}, self.digests)
+
+    def flush(self) -> None:
+        """Write the memo of digests and note which entries were used, for `gc`; never fails."""
+        self.digests.flush()
+        for path in self._used:
+            with suppress(OSError):
+                # The clock of the file system and ours may differ by minutes; this only spares writes.
+                if abs(time.time() - path.stat().st_mtime) > _USE_SECONDS:
+                    os.utime(path)
+        self._used.clear()
+
+    def entries(self) -> Iterator[Entry]:
+        """Every complete entry, by stage and key; damaged ones are left out."""
+        for path in self.entry_paths():
+            entry, fault = self._look(path, path.stem, thorough=False)
+            if entry is not None and fault is None:
+                yield entry
+
+    def entry_paths(self) -> Iterator[Path]:
+        """The file of every entry, by stage and key."""
+        yield from sorted(self.layout.entries.glob("*/*.json"))
+
+    def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
+        """The entry, and what is wrong with it or its files."""
+        try:
+            entry = decode(path.read_bytes(), key_digest, self.objects.locate)
+        except FileNotFoundError:
+            return None, None
+        except (OSError, DamagedEntry) as error:
+            return None, f"the entry {path} {error if isinstance(error, DamagedEntry) else f'cannot be read ({error})'}"
+        for file in entry.files:
+            if (fault := self.objects.fault(file.digest, file.size, thorough=thorough)) is not None:
+                return entry, f"{file.name} ({file.path}) {fault}"
+        return entry, None
+
+    def _newest(self, stage: str) -> list[Path]:
+        aged = []
+        for path in (self.layout.entries / stage).glob("*.json"):
+            with suppress(OSError):
+                aged.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(aged, reverse=True)[:_COMPARED]]
+
+    def _set_damaged_aside(self, key: CacheKey) -> None:
+        """Move what is damaged of this key to the quarantine, so that nothing can take it for whole."""
+        if key.digest not in self._damage:
+            return
+        path = self.entry_path(key.stage, key.digest)
+        entry, fault = self._look(path, key.digest, thorough=self.verify)
+        if fault is None:
+            return
+        with explained("move damaged results within", self.path):
+            if entry is None:
+                self.layout.quarantine.mkdir(exist_ok=True)
+                with suppress(FileNotFoundError):
+                    path.rename(self.layout.quarantine / f"{key.digest}.json.{secrets.token_hex(4)}")
+            else:
+                for file in entry.files:
+                    self.objects.set_aside(file.digest, file.size, thorough=self.verify)
+
+    def _keep(self, path: Path) -> StoredFile:
+        """Move a finished file into the store; one that is not only ours to move is copied."""
+        assert is_plain_name(path.name), f"{path.name!r} cannot be the name of an output"
+        stat = path.lstat()
+        if self.layout.tmp in path.absolute().parents and S_ISREG(stat.st_mode) and stat.st_nlink == 1:
+            digest = digest_of(path)
+            return StoredFile(path.name, self.objects.put(path, digest), digest, stat.st_size)
+        with self.workdirs.new("copy") as work:
+            return self._keep(Path(shutil.copyfile(path, work / path.name)))

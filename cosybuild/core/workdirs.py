@@ -1,0 +1,110 @@
+"""Working directories that vanish with the process that uses them, however it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cosybuild.core.disk import FULL, clock_of, explained, store_error
+from cosybuild.core.holder import Heart, Holder, read_holder
+from cosybuild.errors import StoreError
+
+LEFTOVER_SECONDS = 3600.0
+"""What nobody can be asked about is swept when it has not been touched for this long."""
+
+
+class Workdirs:
+    """Makes working directories in `<store>/tmp`, on the store's file system.
+
+    Args:
+        path: the directory they are made in.
+        heart: keeps their records fresh.
+    """
+
+    def __init__(self, path: Path, heart: Heart) -> None:
+        self.path = path
+        self._heart = heart
+        self._swept = False
+
+    @contextmanager
+    def new(self, name: str) -> Iterator[Path]:
+        """A fresh empty directory, removed afterwards.
+
+        Raises:
+            StoreError: it cannot be made, or the body filled the disk.
+        """
+        self.sweep()
+        holder = Holder.of_this_process()
+        home = self.path / f"{name[:40]}-{holder.token}"
+        work = home / "work"
+        with explained("make a working directory in", self.path):
+            try:
+                home.mkdir(parents=True)
+                (home / holder.token).write_bytes(holder.encode())
+                work.mkdir()
+            except OSError:
+                shutil.rmtree(home, ignore_errors=True)
+                raise
+        self._heart.add(home / holder.token)
+        try:
+            yield work
+        except (OSError, RuntimeError) as error:
+            # Libraries report a full disk in their own words (torch.save: a RuntimeError of its file writer).
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise store_error(error, f"write the results of {name} in", self.path) from error
+            if _is_full(self.path):
+                raise StoreError(
+                    f"The disk of {self.path} is full, and so {name} failed: {error}",
+                    hint="Next: free some space, or set store.path to a larger disk",
+                ) from error
+            raise
+        finally:
+            self._heart.remove(home / holder.token)
+            shutil.rmtree(home, ignore_errors=True)
+
+    def sweep(self, *, always: bool = False) -> None:
+        """Remove what dead processes left, once for each process. What cannot be removed stays."""
+        if self._swept and not always:
+            return
+        self._swept = True
+        with suppress(OSError):
+            entries = list(self.path.iterdir())
+            now = clock_of(self.path) if entries else 0.0
+            for entry in entries:
+                with suppress(OSError):
+                    if not _is_left_over(entry, now):
+                        continue
+                    if entry.is_dir() and not entry.is_symlink():
+                        shutil.rmtree(entry, ignore_errors=True)
+                    else:
+                        entry.unlink()
+
+    def oldest(self) -> float | None:
+        """When the oldest work now under way began, in seconds of the file system's clock."""
+        began = []
+        with suppress(OSError):
+            for entry in self.path.iterdir():
+                with suppress(OSError):
+                    if entry.is_dir():
+                        began.append((entry / "work").stat().st_mtime)
+        return min(began, default=None)
+
+
+def _is_left_over(entry: Path, now: float) -> bool:
+    record = entry / entry.name.rpartition("-")[2]
+    try:
+        holder, mtime = read_holder(record)
+    except OSError:
+        return now - entry.lstat().st_mtime > LEFTOVER_SECONDS
+    alive = None if holder is None else holder.is_alive()
+    return now - mtime > LEFTOVER_SECONDS if alive is None else not alive
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return os.statvfs(path).f_bavail * os.statvfs(path).f_frsize < 2**16
+    except OSError:
+        return False
