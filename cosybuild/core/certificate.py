@@ -20,7 +20,7 @@ written: small ones are certified by sha256, large ones after the tick has passe
 Only json, os, sys, time and hashlib are imported here, and nothing of cosybuild.
 """
 
-# ruff: noqa: PTH - pathlib alone takes longer to import than the whole check
+# ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH116, PTH118, PTH123 - pathlib alone takes longer to import than the whole check
 
 from __future__ import annotations
 

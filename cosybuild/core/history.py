@@ -61,13 +61,12 @@ class History:
         if not entries:
             return None
 
-        def distance(entry: Entry) -> tuple[int, float]:
-            differing = sum(entry.key.parts.get(name) != value for name, value in key.parts.items())
-            return differing, -float(entry.made["at"])
+        def distance(entry: Entry) -> int:
+            return sum(entry.key.parts.get(name) != value for name, value in key.parts.items())
 
-        nearest = sorted(entries, key=distance)
-        least = distance(nearest[0])[0]
-        chosen = [entry for entry in nearest if distance(entry)[0] == least][:_NEIGHBOURS]
+        newest_first = sorted(entries, key=lambda entry: str(entry.made["at"]), reverse=True)
+        least = min(map(distance, entries))
+        chosen = [entry for entry in newest_first if distance(entry) == least][:_NEIGHBOURS]
         peaks = [entry.made["peak_bytes"] for entry in chosen if entry.made.get("peak_bytes") is not None]
         return Expectation(
             seconds=float(median(entry.made["seconds"] for entry in chosen)),

@@ -24,7 +24,7 @@ from cosybuild.core.wiring import SOURCE, Wire, wire
 
 NEVER_BUILT = "never built"
 EVERY_TIME = "runs every time"
-GONE = "its stored result is gone or damaged"
+DAMAGED = "its stored result is damaged"
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,10 @@ def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
     """Why a step whose key is not in the store must run."""
     if not stage.cacheable:
         return Stale(note=EVERY_TIME)
+    if (damage := store.damage(key)) is not None:
+        return Stale(note=f"{DAMAGED}: {damage}")
     nearest = store.nearest(key)
-    if nearest is None:
-        return Stale(note=NEVER_BUILT)
-    reasons = key.diff(nearest)
-    return Stale(reasons) if reasons else Stale(note=GONE)
+    return Stale(note=NEVER_BUILT) if nearest is None else Stale(key.diff(nearest))
 
 
 def blocked_inputs(wires: Sequence[Wire], blocked: set[str]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import gc
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -203,20 +205,31 @@ class _Execution:
             self.events.emit(kind, label, **facts)
 
         emit("started", reason=why.explain())
-        at, begin = self.clock.now(), self.clock.elapsed()
-        context = RunContext(self.request, attempt.inputs, workdir, self.environment, emit)
-        with PeakMemory() as memory:
+        at, begin = datetime.fromtimestamp(self.clock.now(), timezone.utc), self.clock.elapsed()
+        with ExitStack() as inputs, PeakMemory() as memory:
             try:
                 with blamed(label, workdir, memory):
-                    result = stage.run(context)
+                    laid_out = {slot: self._laid_out(artifact, inputs) for slot, artifact in attempt.inputs.items()}
+                    result = stage.run(RunContext(self.request, laid_out, workdir, self.environment, emit))
             finally:
                 attempt.peak_bytes = memory.so_far()
         # a model is full of reference cycles; freed now, it does not count against the next step
         gc.collect()
         check_result(stage, result, workdir)
         seconds = self.clock.elapsed() - begin
-        made = {"at": at, "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
+        made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
         return result, made
+
+    def _laid_out(self, artifact: Artifact, until_then: ExitStack) -> Artifact:
+        """The artifact with its files side by side under their names, if there are several.
+
+        In the store a file is named by its content; a graph finds its external data by name.
+        """
+        if len(artifact.files) == 1:
+            return artifact
+        directory = until_then.enter_context(self.store.workdir(f"{artifact.name}-input"))
+        paths = self.store.lay_out(artifact, directory)
+        return replace(artifact, files=tuple(replace(f, path=p) for f, p in zip(artifact.files, paths, strict=True)))
 
 
 def _reason_of_hit(step: Step) -> str:
