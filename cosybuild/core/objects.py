@@ -112,6 +112,18 @@ class Objects:
         sync_directory(target.parent)
         return target
 
+    def remove(self, digest: str, horizon: float) -> None:
+        """Delete an object unless it was put in, again perhaps, at or after `horizon` (the file system's seconds).
+
+        Raises:
+            OSError: it could not be deleted.
+        """
+        path = self.locate(digest)
+        with suppress(FileNotFoundError):
+            # Asked again: a build may have put the same content in while the store was read.
+            if path.lstat().st_ctime < horizon:
+                path.unlink()
+
     def set_aside(self, digest: str, size: int | None, *, thorough: bool) -> Path | None:
         """Move an object to the quarantine if it really is damaged; where to, or None.
 

@@ -156,6 +156,8 @@ class Store:
         """
         self.layout.prepare()
         self.workdirs.sweep()
+        # Now, not at the end: what was found may be an input of a build that outlasts gc's patience.
+        self._note_uses()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
         self._held[key.digest] = lock
@@ -174,6 +176,7 @@ class Store:
             StoreError: it cannot be made, or the body filled the disk.
         """
         self.layout.prepare()
+        self._note_uses()
         with self.workdirs.new(stage_name) as work:
             yield work
 
@@ -228,12 +231,7 @@ class Store:
     def flush(self) -> None:
         """Write the memo of digests and note which entries were used, for `gc`; never fails."""
         self.digests.flush()
-        for path in self._used:
-            with suppress(OSError):
-                # The clock of the file system and ours may differ by minutes; this only spares writes.
-                if abs(time.time() - path.stat().st_mtime) > _USE_SECONDS:
-                    os.utime(path)
-        self._used.clear()
+        self._note_uses()
 
     def entries(self) -> Iterator[Entry]:
         """Every complete entry, by stage and key; damaged ones are left out."""
@@ -245,6 +243,14 @@ class Store:
     def entry_paths(self) -> Iterator[Path]:
         """The file of every entry, by stage and key."""
         yield from sorted(self.layout.entries.glob("*/*.json"))
+
+    def _note_uses(self) -> None:
+        for path in self._used:
+            with suppress(OSError):
+                # The clock of the file system and ours may differ by minutes; this only spares writes.
+                if abs(time.time() - path.stat().st_mtime) > _USE_SECONDS:
+                    os.utime(path)
+        self._used.clear()
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
         """The entry, and what is wrong with it or its files."""

@@ -88,8 +88,9 @@ class Workdirs:
         with suppress(OSError):
             for entry in self.path.iterdir():
                 with suppress(OSError):
-                    if entry.is_dir():
-                        began.append((entry / "work").stat().st_mtime)
+                    # Its own names never change after it was made, so its mtime is its birth.
+                    if (entry / "work").is_dir():
+                        began.append(entry.stat().st_mtime)
         return min(began, default=None)
 
 

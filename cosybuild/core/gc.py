@@ -1,0 +1,189 @@
+"""Removing what no run refers to, oldest use first, without harming a build that is under way."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.core.disk import clock_of, explained
+from cosybuild.core.entry import DamagedEntry, decode
+from cosybuild.core.store import Store
+
+GRACE_SECONDS = 3600.0
+"""What was written or used within this time before now, or before the oldest work now under way, stays:
+it may belong to a build that has not published its entry, or not noted its use, yet."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """An entry that was, or with `dry_run` would be, removed."""
+
+    stage: str
+    key_digest: str
+    size: int
+    used: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The outcome of `collect`.
+
+    Attributes:
+        entries: what was removed, least recently used first.
+        objects: how many contents were removed; several entries may share one.
+        freed: bytes of these contents and of the quarantine's.
+        kept: bytes of the contents that stay.
+    """
+
+    entries: tuple[Removed, ...]
+    objects: int
+    freed: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: Path
+    stage: str
+    used: float
+    contents: dict[str, int]
+
+
+def collect(
+    store: Store,
+    *,
+    keep: Collection[str] = (),
+    older_than: float | None = None,
+    max_bytes: int | None = None,
+    dry_run: bool = False,
+    grace: float = GRACE_SECONDS,
+) -> Collected:
+    """Remove entries, and the contents that no entry refers to any more.
+
+    Without `older_than` and `max_bytes` everything goes that is not kept. With them an entry goes that
+    is unused for that long, and the least recently used ones until the rest fits.
+
+    Args:
+        store: the store.
+        keep: digests of keys and of contents that runs refer to; they stay in any case.
+        older_than: seconds since the last use.
+        max_bytes: of all contents together. What is kept or in its grace may exceed it.
+        dry_run: change nothing.
+        grace: seconds.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    with explained("collect garbage in", store.path):
+        horizon, now = _horizon(store, grace, dry_run)
+        # Contents before entries: an entry that appears meanwhile counts as a user of what was listed.
+        pile = _Pile({digest: stat for digest, stat in store.objects}, keep, horizon)
+        candidates = _read(store)
+        pile.count(candidates)
+        removed = []
+        for candidate in candidates:
+            is_kept = candidate.path.stem in keep or any(digest in keep for digest in candidate.contents)
+            if is_kept or candidate.used >= horizon:
+                continue
+            age = now - candidate.used
+            if older_than is None and max_bytes is None:
+                why = "no run refers to it"
+            elif older_than is not None and age > older_than:
+                why = f"unused for {age / 86400:.1f} days"
+            elif max_bytes is not None and pile.size > max_bytes:
+                why = f"the store holds more than {max_bytes:,} bytes"
+            else:
+                continue
+            if not dry_run and not _unlink(candidate.path, horizon):
+                continue
+            pile.drop(candidate)
+            size = sum(candidate.contents.values())
+            removed.append(Removed(candidate.stage, candidate.path.stem, size, candidate.used, why))
+        freed = pile.freed + _empty_quarantine(store, horizon, dry_run)
+        if not dry_run:
+            for digest in pile.loose:
+                store.objects.remove(digest, horizon)
+        return Collected(tuple(removed), len(pile.loose), freed, pile.size)
+
+
+class _Pile:
+    """The contents, who uses them, and what is left over when users go."""
+
+    def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
+        self._contents = contents
+        self._users: dict[str, int] = {}
+        self._removable = {d for d, stat in contents.items() if d not in keep and stat.st_ctime < horizon}
+        self.loose: set[str] = set()
+
+    def count(self, candidates: list[_Candidate]) -> None:
+        for candidate in candidates:
+            for digest in candidate.contents:
+                self._users[digest] = self._users.get(digest, 0) + 1
+        self.loose = self._removable - self._users.keys()
+
+    def drop(self, candidate: _Candidate) -> None:
+        for digest in candidate.contents:
+            self._users[digest] -= 1
+            if not self._users[digest] and digest in self._removable:
+                self.loose.add(digest)
+
+    @property
+    def freed(self) -> int:
+        return sum(self._contents[digest].st_size for digest in self.loose)
+
+    @property
+    def size(self) -> int:
+        """Bytes that stay."""
+        return sum(stat.st_size for stat in self._contents.values()) - self.freed
+
+
+def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
+    """Before which time something must have been used last to go, and the time now."""
+    if dry_run or not store.path.exists():
+        now = time.time()
+    else:
+        store.workdirs.sweep(always=True)
+        now = clock_of(store.path)
+    began = store.workdirs.oldest()
+    return (now if began is None else min(now, began)) - grace, now
+
+
+def _unlink(path: Path, horizon: float) -> bool:
+    """Delete an entry unless it was used since it was looked at."""
+    try:
+        if path.stat().st_mtime >= horizon:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _read(store: Store) -> list[_Candidate]:
+    """All entries, least recently used first; a damaged one refers to nothing."""
+    found = []
+    for path in store.entry_paths():
+        with suppress(FileNotFoundError):
+            used = path.stat().st_mtime
+            try:
+                files = decode(path.read_bytes(), path.stem, store.objects.locate).files
+            except DamagedEntry:
+                files = ()
+            found.append(_Candidate(path, path.parent.name, used, {file.digest: file.size for file in files}))
+    return sorted(found, key=lambda candidate: candidate.used)
+
+
+def _empty_quarantine(store: Store, horizon: float, dry_run: bool) -> int:
+    freed = 0
+    for path in store.layout.quarantine.glob("*"):
+        stat = path.lstat()
+        if stat.st_ctime < horizon:
+            freed += stat.st_size
+            if not dry_run:
+                path.unlink(missing_ok=True)
+    return freed
