@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cosybuild.cli.console import console_for
-from cosybuild.cli.failure import guarded
+from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.failure import guarded, present
+from cosybuild.cli.fast import Watch
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.parse import parse
-from cosybuild.run.pipeline import Invocation, run_build
+from cosybuild.config.settings import Settings
+from cosybuild.errors import Pending
+from cosybuild.report.summary import one_line, summary
+from cosybuild.run.pipeline import Invocation, plan_build, run_build
+from cosybuild.run.prepare import request_from_settings
+from cosybuild.stages.request import Request
 
 
 def build_command(words: Sequence[str]) -> int:
@@ -24,18 +31,61 @@ def build_command(words: Sequence[str]) -> int:
 
 
 def _with_hydra(words: list[str]) -> int:
-    prepare()
+    watch = Watch(words, config_directory())
+    prepare(validate)
     codes: list[int] = []
 
-    def job(config: DictConfig) -> float | None:
-        directory = Path(HydraConfig.get().runtime.output_dir)
-        invocation = Invocation(overrides=tuple(words), directory=directory, cwd=Path.cwd())
-        outcome = run_build(parse(config), invocation, console_for(sys.stdout))
-        codes.append(outcome.exit_code)
-        return outcome.objective
+    def job(config: DictConfig) -> None:
+        request = request_from_settings(parse(config))
+        if request.settings.dry_run:
+            codes.append(_show_plan(request))
+            return
+        directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+        codes.append(_build(request, Invocation(tuple(words), directory), watch))
 
     # Hydra would print its own error and exit with 1 whatever the kind; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *words]
     hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
     return max(codes, default=0)
+
+
+def validate(settings: Settings) -> None:
+    """Find what is wrong with settings or with the model they name.
+
+    Raises:
+        CosybuildError: they cannot be built.
+    """
+    request_from_settings(settings)
+
+
+def _build(request: Request, invocation: Invocation, watch: Watch) -> int:
+    console = BuildConsole(sys.stdout)
+    try:
+        report = run_build(request, invocation, console)
+    finally:
+        console.close()
+    directory = str(invocation.directory)
+    if report["status"] == "ok" and all(step["action"] == "hit" for step in report["steps"]):
+        message = one_line(report, directory)
+        console.console.print(message)
+        watch.certify(message, request, report, invocation.directory)
+    else:
+        console.console.print(summary(report, directory))
+    return _exit_code(report)
+
+
+def _exit_code(report: Mapping[str, Any]) -> int:
+    failure = report["failure"]
+    if failure is not None:
+        present(failure["kind"], failure["message"], failure["hint"])
+        return int(failure["exit_code"])
+    return Pending.exit_code if report["status"] == "pending" else 0
+
+
+def _show_plan(request: Request) -> int:
+    from cosybuild.cli.plan_table import plan_table
+
+    console = BuildConsole(sys.stdout)
+    console.console.print(plan_table(plan_build(request, warn=lambda message: print(message, file=sys.stderr))))
+    return 0

@@ -38,13 +38,18 @@ def _report(error: BaseException) -> int:
         return code if isinstance(code, int) else int(bool(code))
     known = user_error(error)
     if known is not None:
-        print(f"{known.kind} error: {known.message}", file=sys.stderr)
-        if known.hint:
-            print(known.hint, file=sys.stderr)
+        present(known.kind, known.message, known.hint)
         return known.exit_code
     traceback.print_exception(error, file=sys.stderr)
     print("This is a defect of cosybuild, not of your input. Please report it with the lines above.", file=sys.stderr)
     return DEFECT
+
+
+def present(kind: str, message: str, hint: str | None) -> None:
+    """Print one failure for a person."""
+    print(f"{kind} error: {message}", file=sys.stderr)
+    if hint:
+        print(hint, file=sys.stderr)
 
 
 def user_error(error: BaseException) -> CosybuildError | None:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
@@ -24,10 +25,14 @@ def config_directory() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def prepare() -> None:
-    """Register schema and resolvers with Hydra; needed once before composing."""
+def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> None:
+    """Register schema and resolvers with Hydra; needed once before composing.
+
+    Args:
+        validate: refuses settings that cannot be built, before Hydra makes a directory.
+    """
     register()
-    register_resolvers()
+    register_resolvers(validate)
 
 
 def explain(error: BaseException) -> CosybuildError | None:

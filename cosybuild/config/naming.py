@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -20,11 +20,35 @@ _NOT_OF_THE_BUILD = ("store", "dry_run", "lock", "hold_to")
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 
 
-def register_resolvers() -> None:
-    """Make `${cosybuild.run_dir:}`, `${cosybuild.run_name:}`, `${cosybuild.output_subdir:}` known to OmegaConf."""
-    OmegaConf.register_new_resolver("cosybuild.run_dir", _run_dir, replace=True)
-    OmegaConf.register_new_resolver("cosybuild.run_name", _run_name, replace=True)
-    OmegaConf.register_new_resolver("cosybuild.output_subdir", _output_subdir, replace=True)
+def register_resolvers(validate: Callable[[Settings], None]) -> None:
+    """Make `${cosybuild.run_dir:}`, `${cosybuild.run_name:}`, `${cosybuild.output_subdir:}` known to OmegaConf.
+
+    Hydra resolves a run's directory before it makes it. So `validate` is called then, and whatever is
+    wrong with a configuration is found with nothing written.
+
+    Args:
+        validate: raises a CosybuildError for settings that cannot be built.
+    """
+    checked: set[str] = set()
+
+    def name(_root_: DictConfig) -> str:
+        settings = parse(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]))
+        digest = config_digest(settings)
+        if digest not in checked:  # resolved several times in a run
+            validate(settings)
+            checked.add(digest)
+        return run_name(settings, _root_.hydra.runtime.choices)
+
+    def run_dir(*, _root_: DictConfig) -> str:
+        chosen = name(_root_)
+        return "." if _root_.dry_run else f"outputs/runs/{chosen}"
+
+    def output_subdir(*, _root_: DictConfig) -> str | None:
+        return None if _root_.dry_run else ".hydra"
+
+    OmegaConf.register_new_resolver("cosybuild.run_name", lambda *, _root_: name(_root_), replace=True)
+    OmegaConf.register_new_resolver("cosybuild.run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("cosybuild.output_subdir", output_subdir, replace=True)
 
 
 def config_digest(settings: Settings) -> str:
@@ -45,20 +69,3 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
     words = [PurePath(model).name or "model", *streaming, *chosen, config_digest(settings)[:8]]
     return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", word) for word in words)
-
-
-def _task(root: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
-
-
-def _run_dir(*, _root_: DictConfig) -> str:
-    return "." if _root_.dry_run else f"outputs/runs/{_run_name(_root_=_root_)}"
-
-
-def _run_name(*, _root_: DictConfig) -> str:
-    # Hydra resolves the run directory before it makes it, so contradictions are found with nothing written.
-    return run_name(parse(_task(_root_)), _root_.hydra.runtime.choices)
-
-
-def _output_subdir(*, _root_: DictConfig) -> str | None:
-    return None if _root_.dry_run else ".hydra"

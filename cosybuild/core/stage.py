@@ -86,6 +86,10 @@ class Stage(Protocol[RequestT_contra]):
     def deterministic(self) -> bool:
         """True: two builds of one key give the same bytes; `replay` holds it to that."""
 
+    @property
+    def device(self) -> str:
+        """What it computes on, for people: `cpu`, `gpu`, or a GPU of a kind such as `gpu sm_89`."""
+
     def settings(self, request: RequestT_contra) -> Mapping[str, Any]:
         """Only what changes the result, as plain data. It becomes part of the key."""
 

@@ -9,7 +9,7 @@ from typing import Any
 def seconds(value: float | None) -> str:
     """`0.4 s`, `12.3 s`, `3 min 20 s`."""
     if value is None:
-        return "–"
+        return "-"
     if value < 100:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
@@ -19,7 +19,7 @@ def seconds(value: float | None) -> str:
 def size(value: float | None) -> str:
     """Bytes in decimal units: `812 B`, `35 kB`, `285 MB`, `1.32 GB`."""
     if value is None:
-        return "–"
+        return "-"
     for factor, unit, digits in ((1e9, "GB", 2), (1e6, "MB", 0), (1e3, "kB", 0)):
         if value >= factor:
             return f"{value / factor:.{digits}f} {unit}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from cosybuild.core.record import Outcome
 from cosybuild.core.store import Store
 
 MANIFEST = ".manifest.json"
+ARTIFACTS = "artifacts"
+EVIDENCE = "evidence"
+_EVIDENT = ("verification", "benchmark")
 
 
 def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
@@ -23,8 +27,10 @@ def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
     return last
 
 
-def deliver(store: Store, outcome: Outcome, directory: Path, origin: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lay the artifacts into `directory` and write their manifests; files of earlier runs there are removed.
+def deliver(store: Store, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Lay what was made into the run directory, with manifests; what an earlier run left there is removed.
+
+    Deliverables go to artifacts/, the figures of verifications to evidence/.
 
     Args:
         origin: what every manifest says of where the artifact comes from (model, weights, configuration,
@@ -34,9 +40,12 @@ def deliver(store: Store, outcome: Outcome, directory: Path, origin: Mapping[str
         One plain entry an artifact, for the report: slot, name, path (relative to the run directory),
         digest, size, made_by.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    entries, kept = [], set()
+    entries: list[dict[str, Any]] = []
+    for name in (ARTIFACTS, EVIDENCE):
+        (run / name).mkdir(parents=True, exist_ok=True)
+    kept: set[Path] = set()
     for slot, (label, artifact) in delivered_slots(outcome).items():
+        directory = run / (EVIDENCE if slot.endswith(_EVIDENT) else ARTIFACTS)
         paths = store.lay_out(artifact, directory)
         entry = {
             "slot": slot,
@@ -47,17 +56,32 @@ def deliver(store: Store, outcome: Outcome, directory: Path, origin: Mapping[str
             "made_by": label,
             "files": {file.name: file.digest for file in artifact.files},
         }
+        kept.update(paths)
+        if directory.name == EVIDENCE:
+            continue
         manifest = directory / (paths[0].name + MANIFEST)
         write_json(manifest, {"schema": 1, **entry, **origin})
         entries.append(entry)
-        kept.update(paths, [manifest])
-    for stray in set(directory.iterdir()) - kept:
-        stray.unlink()
+        kept.add(manifest)
+    for name in (ARTIFACTS, EVIDENCE):
+        for stray in set((run / name).iterdir()) - kept:
+            stray.unlink()
     return entries
+
+
+def retract(run: Path) -> None:
+    """Take away what an earlier run left: after a failure nothing may lie where finished work is looked for."""
+    for name in (ARTIFACTS, EVIDENCE):
+        shutil.rmtree(run / name, ignore_errors=True)
 
 
 def write_json(path: Path, plain: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part."""
+    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in the same way."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -5,7 +5,6 @@ The schema is documented in docs/report.md; raise SCHEMA when a field changes it
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
 from cosybuild.core.plan import Plan
 from cosybuild.core.record import Outcome
+from cosybuild.core.record_json import json_from_outcome, json_from_plan
 from cosybuild.stages.request import Request
 
 SCHEMA = 1
@@ -62,21 +62,18 @@ class Facts:
 
     def plan(self, plan: Plan) -> dict[str, Any]:
         """plan.json: every step with its verdict and reasons, before anything ran."""
-        return {**self.base, "steps": [_planned(step) for step in plan.steps]}
+        return {**self.base, "kind": "plan", "steps": json_from_plan(plan)}
 
-    def report(
-        self, plan: Plan, outcome: Outcome, *, finished: float | None, artifacts: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+    def report(self, outcome: Outcome, *, finished: float | None, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         """report.json. `finished` is None while the run goes on, so that a killed run can be told by it."""
-        failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
         return {
             **self.base,
+            **json_from_outcome(outcome),
+            "kind": "report",
             "status": _status(outcome, finished),
-            "failure": failure,
             "started": self.started,
             "seconds": None if finished is None else finished - self.started,
             "verified": _verified(outcome),
-            "steps": [_performed(record) for record in outcome.records],
             "artifacts": artifacts,
         }
 

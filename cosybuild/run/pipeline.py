@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,12 @@ from cosybuild.core.events import EventBus, JsonLines, Sink
 from cosybuild.core.plan import Plan, make_plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.runner import execute
-from cosybuild.core.store import Store
-from cosybuild.run.deliver import deliver, write_json
+from cosybuild.report.markdown import markdown
+from cosybuild.run.deliver import deliver, retract, write_json, write_text
 from cosybuild.run.facts import Facts
-from cosybuild.run.prepare import open_store, sources_of
-from cosybuild.stages import stages_for
+from cosybuild.run.prepare import open_store, planning_store, sources_of
+from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
-
-ARTIFACTS = "artifacts"
-EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,16 @@ class Invocation:
     directory: Path
 
 
-def plan_build(request: Request, warn: Any) -> Plan:
+def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
     """What would run, and why; nothing is written."""
-    with open_store(request.settings.store, warn, keep_nothing=True) as store:
-        return make_plan(stages_for(request), request, sources_of(request, store), Environment(), store)
+    store = planning_store(request.settings.store, warn)
+    return make_plan(stages_for(request), request, sources_of(request, store), Environment(), store)
 
 
 def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[str, Any]:
     """Build what is asked for and return the report, as it stands in report.json.
+
+    A failed step does not raise: it stands in the report, with the exit code it calls for.
 
     Raises:
         KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
@@ -64,19 +63,15 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         write_json(directory / "plan.json", facts.plan(plan))
 
         def keep(outcome: Outcome) -> None:
-            write_json(directory / "report.json", facts.report(plan, outcome, finished=None, artifacts=[]))
+            write_json(directory / "report.json", facts.report(outcome, finished=None, artifacts=[]))
 
         outcome = execute(plan, request, sources, environment, store, events, keep=keep)
-        artifacts = _deliver(store, outcome, directory, facts)
-        report = facts.report(plan, outcome, finished=time.time(), artifacts=artifacts)
+        if outcome.failure is None:
+            artifacts = deliver(store, outcome, directory, facts.origin(outcome))
+        else:
+            retract(directory)
+            artifacts = []
+        report = facts.report(outcome, finished=time.time(), artifacts=artifacts)
         write_json(directory / "report.json", report)
+        write_text(directory / "report.md", markdown(report))
     return report
-
-
-def _deliver(store: Store, outcome: Outcome, directory: Path, facts: Facts) -> list[dict[str, Any]]:
-    if outcome.failure is not None:
-        # What failed must not be found where finished work is looked for; the store keeps the good parts.
-        for name in (ARTIFACTS, EVIDENCE):
-            shutil.rmtree(directory / name, ignore_errors=True)
-        return []
-    return deliver(store, outcome, directory, facts.origin(outcome))

@@ -40,6 +40,12 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
     return sources
 
 
+def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:
+    """The store to plan with; planning writes nothing, so with `store=off` it is one that does not exist."""
+    path = Path("outputs/.no-store") if settings is None else Path(settings.path)
+    return Store(path, verify=settings is not None and settings.verify, warn=warn)
+
+
 @contextmanager
 def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
     """The store that the settings name; with `store=off` an empty one that is gone afterwards."""
@@ -50,7 +56,7 @@ def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> I
         with tempfile.TemporaryDirectory(prefix=".store-", dir=base) as path:
             yield Store(Path(path), warn=warn)
         return
-    remote = Remote(settings.remote, settings.remote_options) if settings.remote else None
+    remote = Remote(settings.remote, settings.remote_options, push=settings.push) if settings.remote else None
     yield Store(
         Path(settings.path),
         remote=remote,

@@ -1,0 +1,87 @@
+"""The way out for a command that has nothing to do, before Hydra or anything else is loaded.
+
+A run that found everything built writes a certificate of all it looked at (`core.certificate`); the next
+identical command checks that and ends. Imported at every start, so only the certificate is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cosybuild.core import certificate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from cosybuild.stages.request import Request
+
+DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
+
+# Words that read configuration from elsewhere, print something else, or ask for more than a build.
+_DOUBTFUL = ("-", "hydra", "+hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep")
+
+
+def nothing_to_do(words: Sequence[str]) -> str | None:
+    """What to print if the command of these words has provably nothing to do; None means: find out."""
+    return certificate.check(DIRECTORY, words) if _is_plain(words) else None
+
+
+def _is_plain(words: Sequence[str]) -> bool:
+    return not any(word.startswith(_DOUBTFUL) for word in words)
+
+
+class Watch:
+    """Notes what a command may read before it reads it, and certifies a run that had nothing to do."""
+
+    def __init__(self, words: Sequence[str], conf: Path) -> None:
+        import pathlib
+
+        import cosybuild
+
+        self._words = list(words)
+        package = pathlib.Path(cosybuild.__file__).parent
+        ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
+        # Installing, upgrading or removing any package changes a directory of the import path.
+        places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # as above
+        self._directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
+        self._files = [path for path in ours if path.is_file()]
+        self._beginning = certificate.Beginning(self._directories)
+
+    def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
+        """Write the certificate of a run all of whose steps were hits.
+
+        One that cannot be written is no loss: the next run takes the ordinary way.
+        """
+        store = request.settings.store
+        if store is None or not _is_plain(self._words):
+            return
+        subject = request.subject
+        sources = [path for path in (subject.weights, subject.graph) if path is not None]
+        origins = [] if not subject.origin or not os.path.isabs(subject.origin) else [subject.origin]  # noqa: PTH117
+        files: list[str | Path] = [*self._files, *sources, *origins]
+        results = [*_stored(report, store.path), *(path for path in directory.rglob("*") if path.is_file())]
+        try:
+            certificate.write(
+                DIRECTORY,
+                self._words,
+                message,
+                files,
+                self._directories,
+                beginning=self._beginning,
+                results=[path for path in results if path.name != "events.jsonl"],
+            )
+        except OSError:
+            return
+
+
+def _stored(report: Mapping[str, Any], store: str) -> Iterator[Path]:
+    from pathlib import Path
+
+    for step in report["steps"]:
+        for artifact in step["outputs"].values():
+            yield from (Path(file["path"]) for file in artifact["files"])
+        yield Path(store) / "entries" / step["stage"] / f"{step['key']['digest']}.json"

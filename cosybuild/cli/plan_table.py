@@ -1,0 +1,47 @@
+"""A plan as a person reads it: each step's verdict, its reason, what it will take and where it can run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cosybuild.core.plan import Plan, Step
+from cosybuild.core.status import Blocked, Hit
+from cosybuild.report.figures import counted, seconds, size
+
+_STYLES = {"hit": "cyan", "stale": "green", "unknown": "magenta", "blocked": "yellow"}
+_WORDS = {"hit": "cached", "stale": "run", "unknown": "may run", "blocked": "blocked"}
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """What would run, why, how long and on which device."""
+    return Group(*_parts(plan))
+
+
+def _parts(plan: Plan) -> Iterator[RenderableType]:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("step", "", "expected", "size", "device", "why"):
+        table.add_column(column, overflow="fold")
+    for step in plan.steps:
+        word = step.status.verdict
+        verdict = Text(_WORDS[word], _STYLES[word])
+        table.add_row(step.label, verdict, *_expected(step), step.stage.device, Text(step.status.explain()))
+    yield table
+    running = [s for s in plan.steps if not isinstance(s.status, Hit | Blocked)]
+    if not running:
+        yield Text(f"Nothing to do: {counted(len(plan.steps), 'step')} up to date.")
+    else:
+        total = plan.expected_seconds
+        took = "no history yet for some of them" if total is None else f"about {seconds(total)}"
+        yield Text(f"{counted(len(running), 'step')} to run, {took}. Nothing was run or written (dry_run=true).")
+
+
+def _expected(step: Step) -> tuple[str, str]:
+    if isinstance(step.status, Hit | Blocked):
+        return "", ""
+    if step.expected is None:
+        return "no history yet", ""
+    return seconds(step.expected.seconds), size(step.expected.bytes)
