@@ -40,7 +40,7 @@ def _open_families(settings: Settings) -> None:
     given = {"model.target": model.target, "model.path": model.path}
     wanted = {Family.module: "model.target", Family.onnx: "model.path"}.get(model.family)
     if wanted is not None:
-        if given[wanted] is None:
+        if not given[wanted]:
             raise ConfigurationError(
                 f"model={model.family.value} needs {wanted}, which is not given.",
                 hint="Next: see the comments in conf/model/"
@@ -59,7 +59,7 @@ def _open_families(settings: Settings) -> None:
                 hint="Next: declare model.inputs and model.outputs as name, shape and dtype.",
             )
     for setting, value in given.items():
-        if value is not None and setting != wanted:
+        if value and setting != wanted:
             raise ConfigurationError(
                 f"{setting} is set, but model.family={model.family.value} does not read it.",
                 hint=f"Next: {'model=module' if setting == 'model.target' else 'model=onnx'}, or leave {setting} out.",

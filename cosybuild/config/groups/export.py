@@ -22,4 +22,9 @@ class ExportSettings:
     opset: int = setting(18, "Opset of the default domain, 17 to 23. What is written must be what was asked for.")
     exporter: Exporter = setting(Exporter.torchscript, "torchscript: fast, every opset; dynamo: slower, from opset 18.")
     dynamic_batch: bool = setting(False, "Make the batch axis dynamic too, under the name batch.")
-    constant_folding: bool = setting(True, "Fold constant sub-graphs while exporting.")
+    constant_folding: bool = setting(
+        True, "Fold constant sub-graphs while exporting (dynamo: run its graph optimiser, folding included)."
+    )
+    example_sizes: dict[str, int] = setting(
+        dict, "Sizes of dynamic axes in the example that is traced, for models that do not take every size."
+    )

@@ -1,0 +1,32 @@
+"""Run names: stable, readable, and different where the build is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cosybuild.config.naming import config_digest, run_name
+from tests.config.composing import settings_of
+
+CHOICES = {"model": "auto", "export": "opset18", "trt_profile": "default"}
+
+
+@pytest.mark.parametrize("override", ["store=off", "store.path=/elsewhere", "dry_run=true", "lock=true"])
+def test_where_things_lie_is_not_part_of_the_name(override: str) -> None:
+    assert config_digest(settings_of(override)) == config_digest(settings_of())
+
+
+@pytest.mark.parametrize("override", ["export.opset=20", "model.seed=1", "verify.rtol=1e-3", "simplify=none"])
+def test_what_is_built_is_part_of_the_name(override: str) -> None:
+    assert config_digest(settings_of(override)) != config_digest(settings_of())
+
+
+def test_the_name_is_what_was_chosen() -> None:
+    assert re.fullmatch(r"auto-opset18-default-[0-9a-f]{8}", run_name(settings_of(), CHOICES))
+
+
+def test_the_model_directory_names_the_run_and_cannot_leave_its_place() -> None:
+    name = run_name(settings_of("model_dir=/models/../../..", "model.streaming=true"), CHOICES)
+    assert re.fullmatch(r"..-streaming-opset18-default-[0-9a-f]{8}", name)
+    assert "/" not in run_name(settings_of("model_dir=a/b c/ü"), CHOICES)
