@@ -97,10 +97,13 @@ class SelfAttention(nn.Module):
             bias: see `attend`.
             angles: for rotary attention, see `rotate`.
         """
-        heads = self._project(x).reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
+        joined = self._project(x)
         if angles is None:
-            query, key, value = heads.split(self.heads, dim=1)
+            # Split before the heads are: TensorRT then reads q, k and v where they are, without a copy of each.
+            parts = joined.split(self.heads * self.dim_head, dim=-1)
+            query, key, value = (part.reshape(batch, -1, self.heads, self.dim_head).transpose(1, 2) for part in parts)
         else:
+            heads = joined.reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
             query, key, value = self._rotated(heads, angles)
         mixed = attend(query, key, value, bias).transpose(1, 2)
         shape = (-1,) if x.dim() == 2 else (batch, -1)
