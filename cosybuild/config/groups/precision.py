@@ -1,0 +1,80 @@
+"""`precision`: which number type the graph, and so every engine made of it, computes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cosybuild.config.groups.field import setting
+
+
+class Target(str, Enum):
+    """What the graph's types say.
+
+    fp32 and tf32 leave the graph as it is: tf32 is float32 storage, and a switch of the engine builder
+    lets matrix units round the factors to 10 bits. fp16 and bf16 lower every node but those that a rule,
+    a range or a pattern keeps. mixed lowers matrix products and convolutions only, to fp16.
+    """
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    mixed = "mixed"
+
+
+class Method(str, Enum):
+    """Who decides which nodes stay in fp32."""
+
+    rules = "rules"
+    autocast = "autocast"
+
+
+class InputOutput(str, Enum):
+    """The type of the graph's inputs and outputs."""
+
+    match = "match"
+    keep = "keep"
+
+
+@dataclass(frozen=True)
+class PrecisionSettings:
+    """How the graph is lowered, and on what its ranges are measured."""
+
+    target: Target = setting(
+        Target.fp32,
+        "fp32; tf32: fp32 graph, a builder flag; fp16, bf16: all but what breaks; "
+        "mixed: matrix products and convolutions in fp16, everything else in fp32.",
+    )
+    method: Method = setting(Method.rules, "rules: cosybuild's own pass; autocast: NVIDIA ModelOpt (extra).")
+    io: InputOutput = setting(
+        InputOutput.match,
+        "match: inputs and outputs in the target's type (float32 for mixed); keep: float32.",
+    )
+    keep_fp32: tuple[str, ...] = setting(
+        tuple, "Glob patterns on node name, module path or op type; what matches stays in fp32."
+    )
+    data_max: float | None = setting(
+        None,
+        "Largest magnitude a lowered tensor may have had in calibration; None: a quarter of the range (fp16: 16384).",
+    )
+    init_max: float | None = setting(
+        None, "Largest magnitude a lowered constant may have; None: the target's largest number (fp16: 65504)."
+    )
+    init_min: float | None = setting(
+        None,
+        "A constant whose largest magnitude is below this stays in fp32; "
+        "None: the target's smallest normal number (fp16: 6.1e-5).",
+    )
+    calibration: str | None = setting(
+        None, "An .npz file, or a directory of them, with one array an input; None: realistic generated inputs."
+    )
+    calibration_sizes: tuple[int, ...] = setting(
+        tuple, "Generated inputs: sizes of every dynamic axis but the batch; none: the profile's min, and 256 or opt."
+    )
+    calibration_seed: int = setting(0, "Seed of the generated inputs.")
+    snr_db: float | None = setting(
+        None,
+        "Verification of the lowered graph: signal-to-noise ratio each output must reach, in dB; "
+        "None: the target's own gate.",
+    )

@@ -1,0 +1,121 @@
+"""Which nodes stay in fp32, each with its reason: the rules in order, then no islands between kept nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from cosybuild.config.groups.precision import InputOutput, PrecisionSettings, Target
+from cosybuild.precision import rules
+from cosybuild.precision.constants import ConstantFacts, examine
+from cosybuild.precision.graph import (
+    CONTRACTIONS,
+    NORMALISATIONS,
+    computed_inputs,
+    concerned,
+    float_outputs,
+    is_float,
+    name_of,
+    opset_of,
+)
+from cosybuild.precision.masks import SOFTMAXES, find_masks
+from cosybuild.precision.ranges import Ranges
+from cosybuild.precision.storage import Storage, storage_of
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What becomes of a graph.
+
+    Attributes:
+        storage: the lower type.
+        kept: node -> why it stays in fp32, in graph order.
+        match_io: whether inputs and outputs take the lower type.
+        clipped: mask constant -> magnitude it is clipped to.
+    """
+
+    storage: Storage
+    kept: Mapping[str, str]
+    match_io: bool
+    clipped: Mapping[str, float] = field(default_factory=dict)
+
+
+def decide(
+    model: ir.Model,
+    ranges: Ranges,
+    settings: PrecisionSettings,
+    constants: Mapping[str, ConstantFacts] | None = None,
+) -> Decisions:
+    """Apply every rule; the first that names a node gives the reason.
+
+    Args:
+        model: in normal form (`prepare`), float32. Left as it is.
+        ranges: of every tensor.
+        settings: target fp16, bf16 or mixed.
+        constants: facts of every float32 initialiser, where the caller has them already.
+
+    Raises:
+        PrecisionError: a pattern of `keep_fp32` matches nothing.
+    """
+    storage = storage_of(settings.target)
+    assert storage is not None, settings.target
+    masks = find_masks(model, ranges.tensors, storage)
+    view = rules.View(
+        nodes=concerned(model),
+        opset=opset_of(model),
+        storage=storage,
+        ranges={**ranges.tensors, **masks.ranges},
+        constants=examine_all(model, storage) if constants is None else constants,
+        masks=masks,
+        data_max=-storage.masked if settings.data_max is None else settings.data_max,
+        init_max=storage.max if settings.init_max is None else settings.init_max,
+        init_min=storage.smallest_normal if settings.init_min is None else settings.init_min,
+    )
+    kept: dict[ir.Node, str] = {}
+    _collect(kept, rules.types(view))
+    _collect(kept, rules.patterns(view, settings.keep_fp32))
+    for rule in (rules.integers, rules.phases, rules.statistics, rules.softmaxes):
+        _collect(kept, rule(view))
+    for rule in (rules.steep, rules.constants, rules.magnitudes, rules.sums_of_products):
+        _collect(kept, rule(view))
+    if settings.target is Target.mixed:
+        _collect(kept, rules.not_contractions(view))
+    match_io = settings.io is InputOutput.match and settings.target is not Target.mixed
+    _close(kept, view.nodes, match_io)
+    return Decisions(storage, {name_of(n): kept[n] for n in view.nodes if n in kept}, match_io, masks.clipped)
+
+
+def examine_all(model: ir.Model, storage: Storage) -> dict[str, ConstantFacts]:
+    """Facts of every float32 initialiser."""
+    return {
+        name: examine(value.const_value, storage)
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None and is_float(value)
+    }
+
+
+def _collect(kept: dict[ir.Node, str], verdicts: Iterable[tuple[ir.Node, str]]) -> None:
+    for node, reason in verdicts:
+        kept.setdefault(node, reason)
+
+
+def _close(kept: dict[ir.Node, str], nodes: list[ir.Node], match_io: bool) -> None:
+    """Keep cheap nodes whose neighbours are all kept: a cast down and up again would only lose digits."""
+    costly = CONTRACTIONS | NORMALISATIONS | SOFTMAXES
+    candidates = [node for node in nodes if node not in kept and node.op_type not in costly]
+    changed = True
+    while changed:
+        changed = False
+        for node in candidates:
+            if node in kept or not computed_inputs(node) or not float_outputs(node):
+                continue
+            sources = [value.producer() for value in computed_inputs(node)]
+            users = [user for value in float_outputs(node) for user, _ in value.uses()]
+            ends = any(value.is_graph_output() for value in node.outputs)
+            if all((s in kept) if s is not None else not match_io for s in sources) and (
+                all(user in kept for user in users) and not (ends and match_io)
+            ):
+                kept[node] = "stands between nodes that stay in fp32"
+                changed = True

@@ -1,0 +1,112 @@
+"""A lowered graph as the storage type makes it: float32 arithmetic, every lowered tensor rounded.
+
+ONNX Runtime's CPU kernels compute most half-precision operators in float32, with casts around them that its
+optimiser removes between neighbours: a value beyond the range then survives where a GPU would have stored
+an infinity. Here each result that is stored in the lower type goes through a cast to it and back, which
+ONNX Runtime must keep since it loses digits, and which gives infinities for what does not fit. Sums inside
+one operator stay in float32, as matrix units have them.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from cosybuild.precision.graph import EXACT, is_float, name_of
+
+_LOWER = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_RAW = "::unrounded"
+
+
+def emulate(lowered: ir.Model) -> ir.Model:
+    """The float32 graph that computes what the typed graph stores.
+
+    Inputs, outputs and constants are float32; tensors keep their names, and hold the rounded values.
+    Works for bfloat16 too, for which ONNX Runtime's CPU has hardly a kernel.
+    """
+    model = ir.Model(lowered.graph.clone(), ir_version=lowered.ir_version)
+    graph = model.graph
+    lower = {value: kind for value in _values(model) if (kind := value.dtype) in _LOWER}
+    for value, kind in lower.items():
+        tensor = value.const_value if value.is_initializer() else None
+        if tensor is not None:
+            value.const_value = ir.Tensor(tensor.numpy().astype("float32"), name=name_of(value))
+        value.dtype = ir.DataType.FLOAT
+        assert kind is not None
+    for node in list(graph):
+        if node.op_type == "Cast" and node.attributes["to"].as_int() in _LOWER:
+            node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT)
+        elif node.op_type == "ConstantOfShape" and "value" in node.attributes:
+            fill = node.attributes["value"].as_tensor()
+            if fill.dtype in _LOWER:
+                fill = ir.Tensor(fill.numpy().astype("float32"), name="value")
+                node.attributes["value"] = ir.AttrTensor("value", fill)
+        if node.op_type in EXACT:
+            continue
+        for value in node.outputs:
+            if value in lower and (value.uses() or value.is_graph_output()):
+                _round(graph, value, lower[value])
+    first = graph[0]
+    for value in graph.inputs:
+        if value in lower and value.uses():
+            _round_input(graph, value, lower[value], first)
+    return model
+
+
+def float_names(model: ir.Model) -> list[str]:
+    """Every float32 tensor that a node makes, in graph order; without the unrounded ones."""
+    return [
+        name_of(value)
+        for node in model.graph
+        for value in node.outputs
+        if is_float(value) and not name_of(value).endswith(_RAW)
+    ]
+
+
+def maker_of(model: ir.Model, tensor: str) -> ir.Node:
+    """The node of the lowered graph that made `tensor`, seen from its emulation."""
+    for node in model.graph:
+        if any(value.name in (tensor, tensor + _RAW) for value in node.outputs) and _RAW not in (node.name or ""):
+            return node
+    raise KeyError(tensor)
+
+
+def _values(model: ir.Model) -> list[ir.Value]:
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    return values + [value for node in model.graph.all_nodes() for value in node.outputs]
+
+
+def _round(graph: ir.Graph, value: ir.Value, kind: ir.DataType) -> None:
+    """Put a cast down and up behind `value`; the rounded tensor takes its name and its users."""
+    node = value.producer()
+    assert node is not None
+    name = name_of(value)
+    down, up = _pair(value, kind, name)
+    result = up.outputs[0]
+    for user, index in tuple(value.uses()):
+        if user is not down:
+            user.replace_input_with(index, result)
+    for index, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[index] = result
+    value.name = name + _RAW
+    result.name = name
+    graph.insert_after(node, [down, up])
+
+
+def _round_input(graph: ir.Graph, value: ir.Value, kind: ir.DataType, first: ir.Node) -> None:
+    down, up = _pair(value, kind, name_of(value))
+    up.outputs[0].name = f"{value.name}::rounded"
+    for user, index in tuple(value.uses()):
+        if user is not down:
+            user.replace_input_with(index, up.outputs[0])
+    graph.insert_before(first, [down, up])
+
+
+def _pair(value: ir.Value, kind: ir.DataType, name: str) -> tuple[ir.Node, ir.Node]:
+    down = ir.Node("", "Cast", [value], [ir.AttrInt64("to", kind)], name=f"{name}{_RAW}/down")
+    up = ir.Node("", "Cast", [down.outputs[0]], [ir.AttrInt64("to", ir.DataType.FLOAT)], name=f"{name}{_RAW}/up")
+    down.outputs[0].name = f"{name}::stored"
+    down.outputs[0].type = ir.TensorType(kind)
+    up.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    down.outputs[0].shape = up.outputs[0].shape = value.shape
+    return down, up

@@ -1,0 +1,123 @@
+"""Additive attention masks: a hidden score gets a finite number, and the ranges behind it follow.
+
+`Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and their like overflow in half precision, where 0 * -inf is
+not a number and an attention with its additions in fp32 no longer fuses. Any number whose exponential is
+zero hides a score as well, so the constant is clipped to one that the lower type holds
+(`Storage.masked`) where it leaves less than half of the type's range for the score. A row that hides every score is not defined by such masks; models must not make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from cosybuild.precision.graph import MOVES, constant_of, float_inputs, float_outputs, is_float, name_of
+from cosybuild.precision.ranges import Range
+from cosybuild.precision.storage import Storage
+
+_MASK_ARITHMETIC = MOVES | {"Add", "Sub", "Mul", "Where", "Cast", "Neg"}
+_HIDING = 1000.0  # no factor or bias of a score is that large, and exp(-1000) is zero even in float64
+_ATTENTION_MASK = ("Attention", 3)  # the fourth input
+SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What clipping the masks changes.
+
+    Attributes:
+        clipped: mask constant -> magnitude it is clipped to; its own where it fits.
+        ranges: tensor -> range once the constants are clipped, for all that depends on them before a softmax.
+    """
+
+    clipped: Mapping[str, float]
+    ranges: Mapping[str, Range]
+
+
+def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage) -> Masks:
+    """Constants that reach nothing but softmax inputs through mask arithmetic, and are too large for scores."""
+    path = _mask_nodes(model)
+    bound = -storage.masked
+    clipped: dict[str, float] = {}
+    for value in model.graph.initializers.values():
+        tensor = constant_of(value)
+        if tensor is None or not is_float(value) or value.is_graph_output():
+            continue
+        if not value.uses() or any(node not in path for node, _ in value.uses()):
+            continue
+        largest = float(np.max(np.abs(tensor.numpy()), initial=0.0))
+        if largest >= _HIDING:
+            clipped[name_of(value)] = largest if largest <= 2 * bound else bound
+    ranges: dict[str, Range] = {}
+    for node in model.graph if clipped else ():
+        if node in path and any(_affected(value, clipped, ranges) for value in float_inputs(node)):
+            for output in float_outputs(node):
+                known = measured.get(name_of(output), Range(-np.inf, np.inf))
+                computed = _propagate(node, [_range(v, measured, clipped, ranges) for v in float_inputs(node)])
+                low, high = max(known.low, computed.low), min(known.high, computed.high)
+                # Hidden scores were lower still before clipping: then only the computed range holds.
+                ranges[name_of(output)] = Range(low, high) if low <= high else computed
+    return Masks(clipped, ranges)
+
+
+def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
+    """The softmax's input without what a mask adds: the tensor whose digits matter."""
+    value = softmax.inputs[0]
+    while value is not None and name_of(value) in masks.ranges:
+        node = value.producer()
+        assert node is not None
+        free = [v for v in float_inputs(node) if not _affected(v, masks.clipped, masks.ranges)]
+        followed = [v for v in float_inputs(node) if not v.is_initializer()]
+        value = next((v for v in free if not v.is_initializer()), followed[0] if followed else None)
+    return value
+
+
+def _mask_nodes(model: ir.Model) -> set[ir.Node]:
+    """Nodes whose results go to softmax inputs only, by way of mask arithmetic."""
+    path: set[ir.Node] = set()
+    for node in reversed(list(model.graph)):
+        uses = [use for value in float_outputs(node) for use in value.uses()]
+        if node.op_type not in _MASK_ARITHMETIC or not uses or any(v.is_graph_output() for v in node.outputs):
+            continue
+        if all(
+            user in path or user.op_type in SOFTMAXES or (user.op_type, index) == _ATTENTION_MASK
+            for user, index in uses
+        ):
+            path.add(node)
+    return path
+
+
+def _affected(value: ir.Value, clipped: Mapping[str, float], ranges: Mapping[str, Range]) -> bool:
+    return name_of(value) in clipped or name_of(value) in ranges
+
+
+def _range(
+    value: ir.Value, measured: Mapping[str, Range], clipped: Mapping[str, float], ranges: Mapping[str, Range]
+) -> Range:
+    name = name_of(value)
+    if name in ranges:
+        return ranges[name]
+    tensor = constant_of(value)
+    if tensor is None:
+        return measured.get(name, Range(-np.inf, np.inf))
+    values = tensor.numpy()
+    limit = clipped.get(name, np.inf)
+    return Range(max(float(values.min()), -limit), min(float(values.max()), limit))
+
+
+def _propagate(node: ir.Node, inputs: list[Range]) -> Range:
+    """Interval arithmetic."""
+    first, second = inputs[0], inputs[-1]
+    if node.op_type == "Add":
+        return Range(first.low + second.low, first.high + second.high)
+    if node.op_type == "Sub":
+        return Range(first.low - second.high, first.high - second.low)
+    if node.op_type == "Neg":
+        return Range(-first.high, -first.low)
+    if node.op_type == "Mul":
+        corners = [a * b for a in (first.low, first.high) for b in (second.low, second.high)]
+        return Range(min(corners), max(corners))
+    return Range(min(r.low for r in inputs), max(r.high for r in inputs))

@@ -1,0 +1,101 @@
+"""Runs a graph for scalars about its tensors, without writing or copying its weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from cosybuild.backends.onnxruntime_backend import load
+from cosybuild.precision.graph import name_of
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Small constants steer shapes and must stay constants; large ones are fed, so that nothing copies them.
+_FED_BYTES = 4096
+
+
+class Probe:
+    """A graph in ONNX Runtime, unoptimised, so that every tensor of the graph really exists.
+
+    Args:
+        model: left as it was.
+        reductions: operators without attributes (`ReduceMax`, ...) applied to the whole of each tensor.
+        tensors: the values they are applied to; each gives one scalar an operator.
+        shapes: values whose shape is wanted.
+        extra: values that are wanted whole, besides the graph's outputs.
+        threads: intra_op_num_threads.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        *,
+        reductions: Sequence[str] = (),
+        tensors: Sequence[str] = (),
+        shapes: Sequence[str] = (),
+        extra: Sequence[str] = (),
+        threads: int = 1,
+    ) -> None:
+        proto, self._weights = _detached(model)
+        graph = proto.graph
+        listed = {value.name for value in graph.output}
+        for tensor in tensors:
+            for reduction in reductions:
+                name = scalar_name(tensor, reduction)
+                graph.node.append(onnx.helper.make_node(reduction, [tensor], [name], name=name, keepdims=0))
+                graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, []))
+        for tensor in shapes:
+            name = scalar_name(tensor, "Shape")
+            graph.node.append(onnx.helper.make_node("Shape", [tensor], [name], name=name))
+            graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None]))
+        values = {value.name: value for value in graph.value_info}
+        graph.output.extend(values[name] for name in extra if name not in listed)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "probe.onnx"
+            path.write_bytes(proto.SerializeToString())
+            self._session = load(path, threads=threads, optimised=False)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs, extra tensors, and the scalars under `scalar_name`."""
+        return self._session.infer({**inputs, **self._weights})
+
+
+def scalar_name(tensor: str, operator: str) -> str:
+    """What a probe calls `operator` of `tensor`."""
+    return f"{tensor}::{operator}"
+
+
+def _detached(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """The graph with its large weights as further inputs, and those weights."""
+    large = {
+        name: value
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > _FED_BYTES
+    }
+    weights = {name: _array(value) for name, value in large.items()}
+    before = list(model.graph.inputs)
+    order = list(model.graph.initializers.values())
+    try:
+        for name, value in large.items():
+            del model.graph.initializers[name]
+            if value not in before:
+                model.graph.inputs.append(value)
+        proto = ir.serde.serialize_model(model)
+    finally:
+        model.graph.inputs.clear()
+        model.graph.inputs.extend(before)
+        model.graph.initializers.clear()
+        for value in order:
+            model.graph.initializers[name_of(value)] = value
+    return proto, weights
+
+
+def _array(value: ir.Value) -> Array:
+    assert value.const_value is not None
+    return np.ascontiguousarray(value.const_value.numpy())

@@ -1,0 +1,129 @@
+"""Which values every tensor takes: extremes measured by running calibration inputs through the fp32 graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import onnx_ir as ir
+
+from cosybuild.errors import PrecisionError
+from cosybuild.precision.graph import (
+    CONTRACTIONS,
+    MOVES,
+    constant_of,
+    float_inputs,
+    float_outputs,
+    is_float,
+    name_of,
+)
+from cosybuild.precision.probe import Array, Probe, scalar_name
+
+_EXTREMES = ("ReduceMin", "ReduceMax")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest and largest value of a tensor; infinite where it holds infinities."""
+
+    low: float
+    high: float
+
+    @property
+    def max_abs(self) -> float:
+        return max(abs(self.low), abs(self.high))
+
+    def union(self, other: Range) -> Range:
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What calibration found.
+
+    Attributes:
+        tensors: name -> range, for every float32 input and every float32 tensor that a node makes.
+        shapes: name -> shape in the last calibration run, for inputs and outputs of matrix products and
+            convolutions: what their work is counted from.
+    """
+
+    tensors: Mapping[str, Range]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def measure_ranges(model: ir.Model, samples: Iterable[Mapping[str, Array]], threads: int = 1) -> Ranges:
+    """Run every sample and keep the extremes.
+
+    Only scalars leave the runtime: to each tensor a ReduceMin and a ReduceMax are added, so that memory is
+    that of an ordinary run. What only moves values takes the range of what it moves.
+
+    Args:
+        model: in normal form, float32.
+        samples: inputs by name.
+
+    Raises:
+        PrecisionError: the fp32 graph itself gives a value that is not a number.
+    """
+    measured = [name_of(value) for value in model.graph.inputs if is_float(value)]
+    contracted: dict[str, None] = {}
+    for node in model.graph:
+        if node.op_type not in MOVES:
+            measured += [name_of(value) for value in float_outputs(node)]
+        if node.op_type in CONTRACTIONS:
+            contracted.update(dict.fromkeys(name_of(value) for value in (*float_inputs(node), *float_outputs(node))))
+    outputs = [name_of(value) for value in model.graph.outputs if is_float(value)]
+    probe = Probe(model, reductions=_EXTREMES, tensors=measured, shapes=list(contracted), threads=threads)
+    ranges: dict[str, Range] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for sample in samples:
+        found = probe.run(sample)
+        if any(np.isnan(found[name]).any() for name in outputs):
+            raise _not_a_number(model, sample, threads)
+        shapes = {name: tuple(int(n) for n in found[scalar_name(name, "Shape")]) for name in contracted}
+        for name in measured:
+            low, high = (float(found[scalar_name(name, reduction)]) for reduction in _EXTREMES)
+            ranges[name] = ranges[name].union(Range(low, high)) if name in ranges else Range(low, high)
+    for node in model.graph:
+        if node.op_type in MOVES and float_outputs(node):
+            moved = _moved(node, ranges)
+            ranges.update({name_of(value): moved for value in float_outputs(node)})
+    return Ranges(ranges, shapes)
+
+
+def _moved(node: ir.Node, ranges: Mapping[str, Range]) -> Range:
+    """The range of all that the node moves; padding adds zeros where it states nothing else."""
+    sources = []
+    for value in float_inputs(node):
+        tensor = constant_of(value)
+        if tensor is None:
+            sources.append(ranges[name_of(value)])
+        elif tensor.size:
+            values = tensor.numpy()
+            sources.append(Range(float(values.min()), float(values.max())))
+    if node.op_type == "Pad" or not sources:
+        sources.append(Range(0.0, 0.0))
+    return reduce(Range.union, sources)
+
+
+def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) -> PrecisionError:
+    """The error for a graph that gives no numbers, with the first node that does."""
+    for value in model.graph.inputs:
+        if is_float(value) and np.isnan(sample[name_of(value)]).any():
+            return PrecisionError(
+                f"The calibration input '{value.name}' holds values that are not numbers.",
+                hint="Next: correct the file named by precision.calibration.",
+            )
+    nodes = [node for node in model.graph if float_outputs(node)]
+    # ONNX Runtime's minimum and maximum skip what is not a number; a sum cannot.
+    tensors = [name_of(value) for node in nodes for value in float_outputs(node)]
+    sums = Probe(model, reductions=("ReduceSum",), tensors=tensors, threads=threads).run(sample)
+    first = next(
+        node for node in nodes if any(np.isnan(sums[scalar_name(name_of(v), "ReduceSum")]) for v in float_outputs(node))
+    )
+    return PrecisionError(
+        f"The fp32 graph gives a value that is not a number in {first.outputs[0].name}, made by {first.op_type} "
+        f"{first.name}, on its calibration inputs; no lower precision can mend that.",
+        hint="Next: check the weights and the calibration inputs, or build with precision=fp32.",
+    )

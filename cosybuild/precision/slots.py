@@ -1,0 +1,73 @@
+"""Which inputs and outputs of an operator take the lower type, as ONNX's own schemas say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import onnx
+import onnx_ir as ir
+
+from cosybuild.precision.graph import is_float
+from cosybuild.precision.storage import Storage
+
+# Their types are attributes or scales of their own, not those of the tensors around them.
+_SELF_TYPED = frozenset(
+    {
+        "EyeLike", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
+        "Bernoulli", "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "QuantizeLinear",
+        "DequantizeLinear", "DynamicQuantizeLinear",
+    }
+)  # fmt: skip
+
+# Type variables that stay float32 although they could be lower: statistics in `stash_type`.
+_STATISTICS = {("LayerNormalization", "U"), ("BatchNormalization", "T2"), ("RMSNormalization", "U")}
+
+
+@dataclass(frozen=True)
+class Slots:
+    """True where the tensor has the lower type when the node is lowered."""
+
+    inputs: tuple[bool, ...]
+    outputs: tuple[bool, ...]
+
+
+def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
+    """The slots, or the reason why this node cannot be lowered.
+
+    Only float32 tensors have a slot that is True; index and boolean tensors never have.
+    """
+    if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+        return f"{node.op_type} has sub-graphs, which stay in float32"
+    if any(value is not None and not isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)):
+        return f"{node.op_type} handles values that are no tensors"
+    if node.op_type in _SELF_TYPED:
+        return f"{node.op_type} states its type itself"
+    follows = _follows(node.op_type, node.domain, opset, storage.name, len(node.inputs), len(node.outputs))
+    if follows is None:
+        return f"{node.domain or 'the default domain'} has no operator {node.op_type} at opset {opset}"
+    inputs = tuple(f and is_float(v) for f, v in zip(follows.inputs, node.inputs, strict=True))
+    outputs = tuple(f and is_float(v) for f, v in zip(follows.outputs, node.outputs, strict=True))
+    if not any(inputs) and not any(outputs):
+        return f"{node.op_type} of opset {opset} has no {storage.name} variant"
+    return Slots(inputs, outputs)
+
+
+@cache
+def _follows(op_type: str, domain: str, opset: int, lower: str, inputs: int, outputs: int) -> Slots | None:
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+    wanted = f"tensor({lower.lower()})"
+    variables = {
+        constraint.type_param_str
+        for constraint in schema.type_constraints
+        if wanted in constraint.allowed_type_strs and (op_type, constraint.type_param_str) not in _STATISTICS
+    }
+    return Slots(_expand(schema.inputs, inputs, variables), _expand(schema.outputs, outputs, variables))
+
+
+def _expand(formal: list[onnx.defs.OpSchema.FormalParameter], count: int, variables: set[str]) -> tuple[bool, ...]:
+    """One entry per actual parameter; the last formal one may stand for many."""
+    return tuple(formal[min(index, len(formal) - 1)].type_str in variables for index in range(count))
