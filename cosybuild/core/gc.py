@@ -82,7 +82,7 @@ def collect(
     with explained("collect garbage in", store.path):
         horizon, now = _horizon(store, grace, dry_run)
         # Contents before entries: an entry that appears meanwhile counts as a user of what was listed.
-        pile = _Pile({digest: stat for digest, stat in store.objects}, keep, horizon)
+        pile = _Pile(dict(store.objects), keep, horizon)
         candidates = _read(store)
         pile.count(candidates)
         removed = []
@@ -112,34 +112,33 @@ def collect(
 
 
 class _Pile:
-    """The contents, who uses them, and what is left over when users go."""
+    """The contents, who uses them, and what is left over when users go: `size` bytes stay."""
 
     def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
-        self._contents = contents
+        self._sizes = {digest: stat.st_size for digest, stat in contents.items()}
         self._users: dict[str, int] = {}
         self._removable = {d for d, stat in contents.items() if d not in keep and stat.st_ctime < horizon}
         self.loose: set[str] = set()
+        self.freed = 0
+        self.size = sum(self._sizes.values())
 
     def count(self, candidates: list[_Candidate]) -> None:
         for candidate in candidates:
             for digest in candidate.contents:
                 self._users[digest] = self._users.get(digest, 0) + 1
-        self.loose = self._removable - self._users.keys()
+        for digest in self._removable - self._users.keys():
+            self._let_go(digest)
 
     def drop(self, candidate: _Candidate) -> None:
         for digest in candidate.contents:
             self._users[digest] -= 1
             if not self._users[digest] and digest in self._removable:
-                self.loose.add(digest)
+                self._let_go(digest)
 
-    @property
-    def freed(self) -> int:
-        return sum(self._contents[digest].st_size for digest in self.loose)
-
-    @property
-    def size(self) -> int:
-        """Bytes that stay."""
-        return sum(stat.st_size for stat in self._contents.values()) - self.freed
+    def _let_go(self, digest: str) -> None:
+        self.loose.add(digest)
+        self.freed += self._sizes[digest]
+        self.size -= self._sizes[digest]
 
 
 def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
