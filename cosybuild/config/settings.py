@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.field import setting
 from cosybuild.config.groups.model import ModelSettings
+from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.profile import ProfileSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.store import StoreSettings
+from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.config.groups.verify import VerifySettings
 
 
@@ -24,7 +26,9 @@ class Settings:
     export: ExportSettings = setting(ExportSettings, "From PyTorch to ONNX.")
     simplify: SimplifySettings | None = setting(None, "Fewer nodes, the same function.")
     verify: VerifySettings | None = setting(None, "The artifact against PyTorch.")
+    precision: PrecisionSettings = setting(PrecisionSettings, "Which number type the graph computes in.")
     trt_profile: ProfileSettings = setting(ProfileSettings, "Which sizes an engine serves and verification covers.")
+    trt: TrtSettings | None = setting(None, "From the graph to engines.")
     store: StoreSettings | None = setting(None, "Where finished work is kept.")
     dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from cosybuild.core.environment import Environment
 from cosybuild.lazy import require
 
 TENSORRT = "tensorrt"
@@ -20,6 +20,25 @@ _DISTRIBUTIONS = {
 
 RTX_SMS = (75, 80, 86, 89, 120, 121)
 """What TensorRT-RTX 1.7 builds for ahead of time; a test holds it against the module."""
+
+
+class Device(Protocol):
+    """A GPU, as far as it decides which engines load."""
+
+    @property
+    def sm(self) -> int:
+        """The compute capability times ten."""
+
+
+class Machine(Protocol):
+    """Where an engine would be loaded: `core.environment.Environment`, or a serving process's own view."""
+
+    def version(self, distribution: str) -> str | None:
+        """The installed version of a Python distribution."""
+
+    @property
+    def gpus(self) -> Sequence[Device]:
+        """The devices an engine may be loaded on."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ def title(name: str, version: str | None) -> str:
     return _TITLES[name] if version is None else f"{_TITLES[name]} {version}"
 
 
-def installed_version(name: str, environment: Environment) -> str | None:
+def installed_version(name: str, environment: Machine) -> str | None:
     """The version of a member of the family by its distribution's metadata, without importing it."""
     versions = (environment.version(distribution) for distribution in _DISTRIBUTIONS[name])
     return next((version for version in versions if version is not None), None)

@@ -1,0 +1,118 @@
+"""From an ONNX graph to an engine file, with what was built and where each figure comes from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.backends.tensorrt.builder_config import ShapeProfile, configure
+from cosybuild.backends.tensorrt.features import check_module
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.inspection import NetworkFacts, inspect_network
+from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
+from cosybuild.backends.tensorrt.network import create_network, parse_into
+from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
+from cosybuild.backends.tensorrt.timing import TimingCache
+from cosybuild.config.groups.trt import TrtSettings
+from cosybuild.core.stage import Emit
+from cosybuild.errors import EngineError
+
+_HINTS = {
+    "workspace limit": "Next: raise trt.workspace_gib, or lower the profile's max (trt_profile).",
+    "FP32 GEMM is not supported": "Next: precision=fp16; Turing (sm_75) has no fp32 matrix kernels here.",
+    "graph_jit.cpp": "Next: build on a machine with a GPU; refit and strip compile kernels there.",
+    "no CUDA-capable device": "Next: build on a machine with a GPU, or use trt.backend=tensorrt_rtx.",
+    "cudaError 35": "Next: build on a machine with a GPU, or use trt.backend=tensorrt_rtx.",
+}
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine file and all that is known of it without opening it.
+
+    Attributes:
+        path: the file.
+        facts: the network as parsed.
+        log: what the builder said.
+        parse_seconds, build_seconds: wall time.
+    """
+
+    path: Path
+    facts: NetworkFacts
+    log: BuilderLog
+    parse_seconds: float
+    build_seconds: float
+
+
+def build_engine(
+    flavour: Flavour,
+    graph: Path,
+    engine: Path,
+    settings: TrtSettings,
+    *,
+    precision: str,
+    sm: int | None,
+    profiles: Sequence[ShapeProfile],
+    timing: TimingCache | None = None,
+    emit: Emit = lambda kind, **facts: None,
+) -> BuiltEngine:
+    """Build `engine` from `graph`.
+
+    Args:
+        flavour: who builds.
+        graph: an ONNX file; with strong typing its types are the engine's.
+        precision: what the graph was lowered to; decides TF32, and FP16 or BF16 with weak typing.
+        sm: the compute capability to build for ahead of time; None builds for the GPU here.
+        profiles: shapes of every input; none where nothing varies.
+        timing: measured kernel times to use and to add to.
+        emit: told the builder's progress.
+
+    Raises:
+        ConfigurationError: a setting that this version does not have.
+        EngineError: the parser or the builder failed; no file is written then.
+        KeyboardInterrupt: Ctrl-C, after the builder has stopped.
+    """
+    check_module(settings, precision, flavour)
+    log = BuilderLog()
+    logger = logger_into(flavour.module, log)
+    builder = flavour.module.Builder(logger)
+    if builder is None:
+        raise _failure(flavour, graph, "does not start", log)
+    network = create_network(flavour, builder, settings.typing)
+    begun = time.perf_counter()
+    parser = parse_into(flavour, network, graph, logger, log)
+    parsed = time.perf_counter()
+    config = configure(flavour, builder, log, settings, precision=precision, sm=sm, profiles=profiles)
+    facts = _facts(flavour, network, profiles)
+    if timing is not None:
+        timing.give(config)
+    progress = Progress()
+    monitor = monitor_into(flavour.module, progress)
+    if monitor is not None:
+        config.progress_monitor = monitor
+    serialized = run_watched(lambda: builder.build_serialized_network(network, config), progress, emit)
+    built = time.perf_counter()
+    del parser  # it owned the weights until here
+    if serialized is None or serialized.nbytes == 0:
+        raise _failure(flavour, graph, "built nothing", log)
+    engine.write_bytes(memoryview(serialized))
+    if timing is not None:
+        timing.take(config)
+    return BuiltEngine(engine, facts, log, parsed - begun, built - parsed)
+
+
+def _facts(flavour: Flavour, network: Any, profiles: Sequence[ShapeProfile]) -> NetworkFacts:
+    if not profiles:
+        return inspect_network(flavour, network, {}, [{}])
+    opt = {name: shapes.opt for name, shapes in profiles[0].items()}
+    maxima = [{name: shapes.max for name, shapes in profile.items()} for profile in profiles]
+    return inspect_network(flavour, network, opt, maxima)
+
+
+def _failure(flavour: Flavour, graph: Path, what: str, log: BuilderLog) -> EngineError:
+    said = "\n".join(f"- {line}" for line in log.errors or ("it logged no error",))
+    hint = next((hint for sign, hint in _HINTS.items() if sign in said), None)
+    return EngineError(f"{flavour.title} {what} for {graph.name}:\n{said}", hint=hint)

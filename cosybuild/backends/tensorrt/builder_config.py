@@ -1,0 +1,113 @@
+"""From settings to a builder configuration; whatever does not take effect is an error, not a log line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.backends.tensorrt.features import check_sm
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.log import BuilderLog
+from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
+from cosybuild.errors import ConfigurationError, EngineError
+from cosybuild.models.profile import Profile
+from cosybuild.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """Smallest, tuned and largest shape of one input."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+ShapeProfile = Mapping[str, ShapeRange]
+"""input name -> shapes, for every input of the model."""
+
+
+def shapes_from_profile(profile: Profile, spec: ModelSpec) -> ShapeProfile:
+    """The ranges of the symbols, written out for every input."""
+    corners = [{name: getattr(size, corner) for name, size in profile.items()} for corner in ("min", "opt", "max")]
+    return {tensor.name: ShapeRange(*(tensor.resolve(sizes) for sizes in corners)) for tensor in spec.inputs}
+
+
+def configure(
+    flavour: Flavour,
+    builder: Any,
+    log: BuilderLog,
+    settings: TrtSettings,
+    *,
+    precision: str,
+    sm: int | None,
+    profiles: Sequence[ShapeProfile],
+) -> Any:
+    """A builder configuration with everything that `settings` and `precision` say.
+
+    Args:
+        sm: the compute capability to build for ahead of time; None builds for the GPU here.
+
+    Raises:
+        ConfigurationError: something is asked for that this version does not have or take.
+    """
+    config = builder.create_builder_config()
+    _set_flags(flavour, config, settings, precision)
+    module = flavour.module
+    config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, int(settings.workspace_gib * 2**30))
+    if settings.optimization_level is not None:
+        config.builder_optimization_level = settings.optimization_level
+    if settings.hardware_compatibility is not HardwareCompatibility.none:
+        name = settings.hardware_compatibility.value.upper()
+        config.hardware_compatibility_level = flavour.member("HardwareCompatibilityLevel", name)
+    if settings.tactic_sources is not None:
+        sources = (getattr(module.TacticSource, name.upper()) for name in settings.tactic_sources)
+        config.set_tactic_sources(sum(1 << int(source) for source in sources))
+    detailed = flavour.member("ProfilingVerbosity", "DETAILED")
+    if detailed is not None:
+        # Without it the engine inspector knows the layers' names only.
+        config.profiling_verbosity = detailed
+    if sm is not None:
+        check_sm(sm, flavour.sms, flavour.title)
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(flavour.member("ComputeCapability", f"SM{sm}"), 0)
+    for shapes in profiles:
+        _add_profile(builder, config, shapes)
+    if log.errors:
+        raise ConfigurationError(
+            f"{flavour.title} refuses the builder's settings: " + "; ".join(log.errors),
+            hint="Next: remove the setting it names from the group trt.",
+        )
+    return config
+
+
+def _set_flags(flavour: Flavour, config: Any, settings: TrtSettings, precision: str) -> None:
+    wanted = {
+        "REFIT": settings.refit is Refit.full,
+        "REFIT_IDENTICAL": settings.refit is Refit.identical,
+        "STRIP_PLAN": settings.strip,
+        "VERSION_COMPATIBLE": settings.version_compatible,
+        "FP16": settings.typing is Typing.weak and precision == "fp16",
+        "BF16": settings.typing is Typing.weak and precision == "bf16",
+        # The builder's default allows it; fp32 is to mean fp32.
+        "TF32": precision == "tf32",
+    }
+    for name, on in wanted.items():
+        member = flavour.member("BuilderFlag", name)
+        if member is not None:
+            (config.set_flag if on else config.clear_flag)(member)
+    memory = flavour.member("BuilderFlag", "MONITOR_MEMORY")
+    if memory is not None:
+        config.set_flag(memory)
+
+
+def _add_profile(builder: Any, config: Any, shapes: ShapeProfile) -> None:
+    profile = builder.create_optimization_profile()
+    for name, sizes in shapes.items():
+        profile.set_shape(name, sizes.min, sizes.opt, sizes.max)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError(
+            f"the builder refuses the optimisation profile {dict(shapes)}.",
+            hint="Next: compare trt_profile with the graph's inputs; every dynamic axis needs a range.",
+        )

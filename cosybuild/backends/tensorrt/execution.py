@@ -1,0 +1,109 @@
+"""Run an engine on a GPU, as the serving runtimes do: addresses by name, one stream, no copies between.
+
+Imports torch inside the functions that allocate device memory with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.backends.session import Array
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.opened import deserialise
+from cosybuild.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class EngineSession:
+    """A loaded engine with an execution context of its own; one call at a time.
+
+    Args:
+        flavour: the library the engine was built with.
+        engine: a deserialised engine.
+        profile: which of its optimisation profiles serves.
+        in_place: output -> input whose memory it is written into; same shape and type.
+    """
+
+    def __init__(self, flavour: Flavour, engine: Any, profile: int, in_place: Mapping[str, str]) -> None:
+        import torch
+
+        self._flavour, self._engine, self._in_place = flavour, engine, dict(in_place)
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        inward = flavour.module.TensorIOMode.INPUT
+        self._inputs = [name for name in names if engine.get_tensor_mode(name) == inward]
+        self._outputs = [name for name in names if name not in self._inputs]
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # so is torch
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(
+                f"{flavour.title} cannot make an execution context: most likely the GPU's memory is full.",
+                hint="Next: free GPU memory, or build with a smaller trt_profile.",
+            )
+        if profile:
+            self._context.set_optimization_profile_async(profile, self._stream.cuda_stream)
+            self._stream.synchronize()
+
+    @property
+    def device(self) -> str:
+        import torch
+
+        return f"{self._flavour.title} {torch.cuda.get_device_name()}"
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name.
+
+        Raises:
+            EngineError: a shape outside the profile, or the execution failed.
+        """
+        from cosybuild.backends.torch_backend import array_from_tensor, tensor_from_array
+
+        assert set(inputs) == set(self._inputs), (sorted(inputs), self._inputs)
+        fed = {name: tensor_from_array(inputs[name]).to("cuda").contiguous() for name in self._inputs}
+        return {name: array_from_tensor(tensor) for name, tensor in self.run(fed).items()}
+
+    def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The same on device tensors, which must be contiguous; with `in_place` one of them is overwritten."""
+        import torch
+
+        for name, tensor in inputs.items():
+            # The return value is what upstream ignores: without it a wrong shape runs on stale sizes.
+            if not self._context.set_input_shape(name, tuple(tensor.shape)):
+                raise EngineError(
+                    f"the engine does not take shape {tuple(tensor.shape)} for input '{name}': "
+                    f"it is outside the optimisation profile.",
+                    hint="Next: build with a trt_profile that covers it.",
+                )
+        outputs = {name: self._output(name, inputs) for name in self._outputs}
+        for name, tensor in {**inputs, **outputs}.items():
+            self._context.set_tensor_address(name, tensor.data_ptr())
+        self._stream.wait_stream(torch.cuda.current_stream())
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise EngineError(
+                f"{self._flavour.title} could not run the engine on {torch.cuda.get_device_name()}.",
+                hint="Next: run it alone on the GPU; `nvidia-smi` shows who else uses its memory.",
+            )
+        self._stream.synchronize()
+        return outputs
+
+    def _output(self, name: str, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        import torch
+
+        if name in self._in_place:
+            return inputs[self._in_place[name]]
+        dtypes = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16, "INT32": torch.int32,
+                  "INT64": torch.int64, "BOOL": torch.bool}  # fmt: skip
+        dtype = dtypes[self._engine.get_tensor_dtype(name).name]
+        return torch.empty(tuple(self._context.get_tensor_shape(name)), dtype=dtype, device="cuda")
+
+
+def load(flavour: Flavour, path: Path, *, profile: int = 0, in_place: Mapping[str, str] | None = None) -> EngineSession:
+    """A session on the engine in `path`, on torch's current CUDA device.
+
+    Raises:
+        EngineError: it does not load here.
+    """
+    return EngineSession(flavour, deserialise(flavour, path), profile, in_place or {})

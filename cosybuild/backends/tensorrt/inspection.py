@@ -1,0 +1,187 @@
+"""What a network will compute in: tensors, layers and arithmetic by type, and the size of its attention."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.network import network_tensors, sized
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""input name -> shape."""
+
+_FLOATING = {"FLOAT": 4, "HALF": 2, "BF16": 2, "FP8": 1}
+_NO_ARITHMETIC = frozenset(["CONSTANT", "CAST", "SHAPE", "IDENTITY"])
+
+
+@dataclass(frozen=True)
+class TensorFact:
+    """An input or output as the engine binds it. `shape` has -1 where it varies."""
+
+    name: str
+    mode: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One layer of matrix arithmetic; a multiplication and an addition are two operations."""
+
+    name: str
+    dtype: str
+    operations: int
+
+
+@dataclass(frozen=True)
+class AttentionSize:
+    """The attention matrices of one size, at the largest sizes of a profile.
+
+    Attributes:
+        shape: of the scores, e.g. (2, 8, 3000, 3000).
+        bytes: one such matrix in the type it is computed in.
+        count: how many layers have one.
+    """
+
+    shape: tuple[int, ...]
+    bytes: int
+    count: int
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """A network as parsed; with strong typing this is what is built.
+
+    Attributes:
+        tensors: in binding order.
+        layers: type -> layers that compute in it (constants, casts and shape arithmetic left out).
+        work: matrix products and convolutions at the first profile's opt sizes.
+        attention: for each profile, at its max sizes.
+        largest_bytes: for each profile, the largest tensor that is no attention matrix.
+    """
+
+    tensors: tuple[TensorFact, ...]
+    layers: Mapping[str, int]
+    work: tuple[Work, ...]
+    attention: tuple[tuple[AttentionSize, ...], ...]
+    largest_bytes: tuple[int, ...]
+
+    @property
+    def operations(self) -> dict[str, int]:
+        """type -> operations."""
+        total: Counter[str] = Counter()
+        for each in self.work:
+            total[each.dtype] += each.operations
+        return dict(total)
+
+    def share(self, dtype: str) -> float:
+        """The part of all matrix arithmetic that is done in `dtype`, 0 to 1; 0 where there is none."""
+        operations = self.operations
+        total = sum(operations.values())
+        return operations.get(dtype, 0) / total if total else 0.0
+
+
+def inspect_network(flavour: Flavour, network: Any, opt: Shapes, maxima: Sequence[Shapes]) -> NetworkFacts:
+    """Read a parsed network.
+
+    Args:
+        opt: input shapes for which arithmetic is counted.
+        maxima: for each profile the largest input shapes.
+    """
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    inputs = network.num_inputs
+    tensors = tuple(
+        TensorFact(t.name, "input" if i < inputs else "output", t.dtype.name, tuple(t.shape))
+        for i, t in enumerate(network_tensors(network))
+    )
+    with sized(network, opt):
+        work = tuple(found for layer in layers if (found := _work(flavour, layer)) is not None)
+    attention, largest = [], []
+    for shapes in maxima:
+        with sized(network, shapes):
+            sizes = _attention(layers)
+            attention.append(sizes)
+            largest.append(_largest(layers, {size.shape for size in sizes}))
+    return NetworkFacts(tensors, _layer_types(layers), work, tuple(attention), tuple(largest))
+
+
+def _layer_types(layers: Sequence[Any]) -> dict[str, int]:
+    counted = Counter(
+        layer.get_output(0).dtype.name
+        for layer in layers
+        if layer.num_outputs and layer.type.name not in _NO_ARITHMETIC
+    )
+    return {dtype: count for dtype, count in counted.items() if dtype in _FLOATING}
+
+
+def _work(flavour: Flavour, layer: Any) -> Work | None:
+    kind = layer.type.name
+    if kind == "MATRIX_MULTIPLY":
+        operations = _matmul_operations(flavour, layer)
+    elif kind in ("CONVOLUTION", "DECONVOLUTION"):
+        operations = _convolution_operations(flavour, layer, kind)
+    elif kind == "ATTENTION_INPUT":
+        # softmax(q k^T) v: two products over (B, H, Tq, Tk) with the channels of a head.
+        operations = 4 * _elements(layer.get_input(0)) * int(tuple(layer.get_input(1).shape)[-2])
+    else:
+        return None
+    return Work(layer.name, layer.get_input(0).dtype.name, operations)
+
+
+def _elements(tensor: Any) -> int:
+    return math.prod(tuple(tensor.shape))
+
+
+def _matmul_operations(flavour: Flavour, layer: Any) -> int:
+    layer.__class__ = flavour.module.IMatrixMultiplyLayer  # the binding hands out the base class only
+    left = tuple(layer.get_input(0).shape)
+    inner = int(left[-2] if layer.op0.name == "TRANSPOSE" else left[-1])
+    return 2 * inner * _elements(layer.get_output(0))
+
+
+def _convolution_operations(flavour: Flavour, layer: Any, kind: str) -> int:
+    module = flavour.module
+    layer.__class__ = module.IConvolutionLayer if kind == "CONVOLUTION" else module.IDeconvolutionLayer
+    source, result = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
+    taps, groups = 2 * math.prod(tuple(layer.kernel_size_nd)), int(layer.num_groups)
+    if kind == "CONVOLUTION":
+        # Each result sums over the channels of its group.
+        return int(taps * math.prod(result) * source[1] // groups)
+    # Each source value is spread over the results of its group.
+    return int(taps * math.prod(source) * result[1] // groups)
+
+
+def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
+    """Softmax over the last of four axes is attention; the operator form says so itself."""
+    found: Counter[tuple[tuple[int, ...], int]] = Counter()
+    for layer in layers:
+        if layer.type.name == "SOFTMAX":
+            scores = layer.get_input(0)
+            shape = tuple(scores.shape)
+        elif layer.type.name == "ATTENTION_INPUT":
+            scores = layer.get_input(0)
+            shape = (*tuple(scores.shape)[:-1], tuple(layer.get_input(1).shape)[-2])
+        else:
+            continue
+        if len(shape) >= 3:
+            found[shape, math.prod(shape) * _FLOATING.get(scores.dtype.name, 4)] += 1
+    return tuple(AttentionSize(shape, size, count) for (shape, size), count in sorted(found.items()))
+
+
+def _largest(layers: Sequence[Any], scores: set[tuple[int, ...]]) -> int:
+    """The largest floating tensor that has not the shape of a score matrix, nor of its bias, in bytes."""
+    square = {shape[-2:] for shape in scores}
+    largest = 0
+    for layer in layers:
+        if layer.type.name == "CONSTANT":
+            continue
+        for index in range(layer.num_outputs):
+            tensor = layer.get_output(index)
+            shape = tuple(tensor.shape)
+            if tensor.dtype.name in _FLOATING and shape[-2:] not in square:
+                largest = max(largest, math.prod(shape) * _FLOATING[tensor.dtype.name])
+    return largest

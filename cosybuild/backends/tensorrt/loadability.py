@@ -1,0 +1,133 @@
+"""Whether this machine can load an engine file, told without deserialising it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, Machine, installed_version, major, title
+from cosybuild.manifest import damage, fitting_manifest, manifest_path
+
+# The first bytes of an engine file. Undocumented, so an unknown beginning alone refuses nothing.
+_MAGIC = {b"vtrt": RTX, b"ftrt": TENSORRT, b"ptrt": TENSORRT}
+# Where TensorRT-RTX 1.x keeps the file's own size and its version; read off its files, not documented.
+_RTX_SIZE, _RTX_VERSION = slice(16, 24), slice(25, 29)
+_HEADER_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an engine loads here.
+
+    Attributes:
+        loads: False where a reason speaks against it; None where too little is known.
+        reasons: why not, or what is not known.
+        built_for: e.g. `sm_89, TensorRT-RTX 1.7.1.116`; empty where unknown.
+        here: the same of this machine.
+    """
+
+    loads: bool | None
+    reasons: tuple[str, ...]
+    built_for: str
+    here: str
+
+    def explain(self) -> str:
+        """One line, e.g. `built for sm_89, TensorRT 10.13.3; here sm_90, TensorRT 11.4.1`."""
+        sides = f"built for {self.built_for or 'an unknown machine'}; here {self.here}"
+        return "; ".join([sides, *self.reasons])
+
+
+def engine_flavour(path: Path) -> str | None:
+    """Which member of the family wrote an engine file, by its first bytes; None where they are unknown."""
+    with path.open("rb") as file:
+        return _MAGIC.get(file.read(4))
+
+
+def check_plan(path: Path, environment: Machine) -> Verdict:
+    """Compare an engine file and its manifest with this machine. Nothing of it is executed or deserialised."""
+    if not path.is_file():
+        return Verdict(False, (f"there is no file {path}",), "", _here(None, environment))
+    size = path.stat().st_size
+    if size == 0:
+        return Verdict(False, ("the file is empty: an interrupted build left it",), "", _here(None, environment))
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    flavour = _MAGIC.get(header[:4])
+    try:
+        manifest = fitting_manifest(path)
+    except ValueError as error:
+        return Verdict(False, (str(error),), "", _here(flavour, environment))
+    if manifest is None:
+        return _without_manifest(path, header, size, environment)
+    built = manifest.get("built_for")
+    if built is None:
+        return Verdict(False, ("its manifest is not one of an engine",), "", _here(flavour, environment))
+    against = _damage(path, manifest, flavour) or _mismatches(built, environment)
+    return Verdict(not against, tuple(against), describe_target(built), _here(built["flavour"], environment))
+
+
+def describe_target(built: Mapping[str, Any]) -> str:
+    """A manifest's `built_for` for people."""
+    return f"sm_{built['sm']}, {title(built['flavour'], built['version'])}"
+
+
+def _damage(path: Path, manifest: Mapping[str, Any], flavour: str | None) -> list[str]:
+    harm = damage(path, manifest)
+    if harm is not None:
+        return [harm]
+    if flavour is not None and flavour != manifest["built_for"]["flavour"]:
+        return [f"the file begins like one of {title(flavour, None)}"]
+    return []
+
+
+def _mismatches(built: Mapping[str, Any], environment: Machine) -> list[str]:
+    flavour, version = built["flavour"], built["version"]
+    installed = installed_version(flavour, environment)
+    reasons = []
+    if installed is None:
+        reasons.append(f"{title(flavour, None)} is not installed")
+    elif installed != version and not (built["version_compatible"] and major(installed) >= major(version)):
+        reasons.append(f"an engine of {title(flavour, version)} does not load with {installed}")
+    sms = sorted({gpu.sm for gpu in environment.gpus})
+    if not sms:
+        reasons.append("there is no GPU")
+    elif not any(_runs_on(built, sm) for sm in sms):
+        reasons.append(f"no GPU here is one it runs on (sm_{built['sm']})")
+    return reasons
+
+
+def _runs_on(built: Mapping[str, Any], sm: int) -> bool:
+    if built["hardware_compatibility"] == "ampere_plus":
+        return sm >= 80
+    return bool(sm == built["sm"])
+
+
+def _without_manifest(path: Path, header: bytes, size: int, environment: Machine) -> Verdict:
+    """What the header alone tells: enough to refuse, never enough to promise."""
+    reasons = [f"there is no manifest {manifest_path(path).name}, so nothing is known of the GPU it was built for"]
+    flavour = _MAGIC.get(header[:4])
+    here = _here(flavour, environment)
+    if flavour is None:
+        return Verdict(None, (*reasons, f"the file begins with {header[:4]!r}, unlike a known engine"), "", here)
+    if flavour != RTX or len(header) < _HEADER_BYTES:
+        return Verdict(None, tuple(reasons), title(flavour, None), here)
+    version = ".".join(str(number) for number in header[_RTX_VERSION])
+    stated = int.from_bytes(header[_RTX_SIZE], "little")
+    if stated != size:
+        reasons.append(f"the file has {size} bytes and its header says {stated}")
+        return Verdict(False, tuple(reasons), title(flavour, version), here)
+    installed = installed_version(flavour, environment)
+    if installed is not None and installed != version:
+        reasons.append(f"an engine of {title(flavour, version)} does not load with {installed}")
+        return Verdict(False, tuple(reasons), title(flavour, version), here)
+    return Verdict(None, tuple(reasons), title(flavour, version), here)
+
+
+def _here(flavour: str | None, environment: Machine) -> str:
+    sms = ", ".join(f"sm_{sm}" for sm in sorted({gpu.sm for gpu in environment.gpus})) or "no GPU"
+    names = [flavour] if flavour else [TENSORRT, RTX]
+    installed = [(name, installed_version(name, environment)) for name in names]
+    known = [title(name, version) for name, version in installed if version is not None]
+    return f"{sms}, {', '.join(known) or 'no ' + title(names[0], None)}"

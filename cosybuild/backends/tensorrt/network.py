@@ -1,0 +1,93 @@
+"""From an ONNX file to a network, with every parser error told whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.log import BuilderLog
+from cosybuild.config.groups.trt import Typing
+from cosybuild.errors import EngineError
+
+_DRIVER_NOISE = "[checkMacros.cpp::catchCudaError"
+
+
+def create_network(flavour: Flavour, builder: Any, typing: Typing) -> Any:
+    """An empty network with the flags that this version has.
+
+    TensorRT before 10 needs EXPLICIT_BATCH, 10 ignores it, later ones have no such flag. STRONGLY_TYPED is
+    a flag of TensorRT 10; where it is gone networks are always strongly typed, where it is kept (RTX)
+    they are too and the flag says so.
+    """
+    flags = 0
+    names = ["EXPLICIT_BATCH"] + (["STRONGLY_TYPED"] if typing is Typing.strong else [])
+    for name in names:
+        member = flavour.member("NetworkDefinitionCreationFlag", name)
+        if member is not None:
+            flags |= 1 << int(member)
+    return builder.create_network(flags)
+
+
+def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: BuilderLog) -> Any:
+    """Parse `graph` into `network`.
+
+    Returns:
+        The parser; it owns the weights and must live as long as the network does.
+
+    Raises:
+        EngineError: one paragraph a parser error: node, operator, reason, ONNX name, module path.
+    """
+    parser = flavour.module.OnnxParser(network, logger)
+    # The path matters: weights may lie in a file beside the graph.
+    parsed = parser.parse_from_file(str(graph))
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    if parsed and not errors:
+        return parser
+    told = [describe_error(error) for error in errors] or list(log.errors) or ["it gives no reason"]
+    raise EngineError(
+        f"{flavour.title} cannot read the ONNX graph {graph.name}:\n" + "\n".join(told),
+        hint="Next: another export.opset or export.exporter may write other operators; "
+        "with simplify=none the names are the exporter's own.",
+    )
+
+
+def describe_error(error: Any) -> str:
+    """One paragraph for one parser error."""
+    from cosybuild.onnxgraph.clean import module_path  # imports onnx
+
+    reason = "; ".join(line for line in _field(error, "desc").splitlines() if not line.startswith(_DRIVER_NOISE))
+    code = getattr(error.code(), "name", str(error.code()))
+    checker = f"{_field(error, 'func')}, {_field(error, 'file')}:{_field(error, 'line')}"
+    name, operator = _field(error, "node_name"), _field(error, "node_operator")
+    if not operator:
+        return f"- {code}: {reason} (in {checker})"
+    module = module_path(name)
+    inside = f", of the module '{module}'" if module else ""
+    return f"- node {_field(error, 'node')} '{name}', operator {operator}{inside}: {code}: {reason} (in {checker})"
+
+
+def network_tensors(network: Any) -> list[Any]:
+    """The network's inputs, then its outputs: the order in which an engine binds them."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    return inputs + [network.get_output(index) for index in range(network.num_outputs)]
+
+
+@contextmanager
+def sized(network: Any, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
+    """Give the inputs fixed shapes, so that every tensor's shape can be read; the old ones come back after."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    before = [tuple(tensor.shape) for tensor in inputs]
+    for tensor in inputs:
+        tensor.shape = shapes.get(tensor.name, tuple(tensor.shape))
+    try:
+        yield
+    finally:
+        for tensor, shape in zip(inputs, before, strict=True):
+            tensor.shape = shape
+
+
+def _field(error: Any, name: str) -> str:
+    return str(getattr(error, name)())

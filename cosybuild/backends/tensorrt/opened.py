@@ -1,0 +1,111 @@
+"""What an engine says of itself once it is opened, which takes a GPU that it runs on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.inspection import TensorFact
+from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
+from cosybuild.errors import EngineError
+
+# The inspector writes types in words that changed over the versions.
+_TYPES = {
+    "FLOAT": re.compile(r"\b(FP32|Float|float32)\b"),
+    "HALF": re.compile(r"\b(FP16|Half|float16)\b"),
+    "BF16": re.compile(r"\b(BF16|BFloat16|bfloat16)\b"),
+    "FP8": re.compile(r"\b(FP8|float8)\b"),
+}
+
+
+@dataclass(frozen=True)
+class OpenedFacts:
+    """What the engine inspector and the engine's attributes tell.
+
+    Attributes:
+        tensors: in binding order.
+        profiles: for each profile, input -> (min, opt, max) shapes.
+        activation_bytes: for each profile, what an execution context allocates.
+        layers: type -> layers that give it; empty where the engine carries layer names only.
+    """
+
+    tensors: tuple[TensorFact, ...]
+    profiles: tuple[Mapping[str, tuple[tuple[int, ...], ...]], ...]
+    activation_bytes: tuple[int, ...]
+    layers: Mapping[str, int]
+
+
+def deserialise(flavour: Flavour, path: Path) -> Any:
+    """The engine object.
+
+    Raises:
+        EngineError: it does not load here; with the library's reasons.
+    """
+    log = BuilderLog()
+    logger = logger_into(flavour.module, log)
+    runtime = flavour.module.Runtime(logger)
+    engine = None if runtime is None else runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        said = "; ".join(log.errors) or "it gives no reason"
+        raise EngineError(
+            f"{flavour.title} does not load {path.name}: {said}.",
+            hint=f"Next: python -m cosybuild check {path}",
+        )
+    return engine
+
+
+def inspect_engine(flavour: Flavour, path: Path) -> OpenedFacts:
+    """Open an engine and read what it says of itself.
+
+    Raises:
+        EngineError: it does not load here.
+    """
+    engine = deserialise(flavour, path)
+    module = flavour.module
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    tensors = tuple(
+        TensorFact(
+            name,
+            "input" if engine.get_tensor_mode(name) == module.TensorIOMode.INPUT else "output",
+            engine.get_tensor_dtype(name).name,
+            tuple(engine.get_tensor_shape(name)),
+        )
+        for name in names
+    )
+    inputs = [tensor.name for tensor in tensors if tensor.mode == "input"]
+    count = range(engine.num_optimization_profiles)
+    profiles = tuple(
+        {name: tuple(tuple(shape) for shape in engine.get_tensor_profile_shape(name, index)) for name in inputs}
+        for index in count
+    )
+    inspector = engine.create_engine_inspector()
+    told = json.loads(inspector.get_engine_information(module.LayerInformationFormat.JSON))
+    return OpenedFacts(tensors, profiles, tuple(_context_bytes(engine, index) for index in count), layer_types(told))
+
+
+def layer_types(told: Mapping[str, Any]) -> dict[str, int]:
+    """Floating type -> layers, from the inspector's JSON; a layer counts by its first output."""
+    return dict(Counter(_types(told.get("Layers", ()))))
+
+
+def _types(layers: Any) -> Iterator[str]:
+    for layer in layers:
+        if isinstance(layer, str):  # an engine built without detail has names only
+            continue
+        for output in layer.get("Outputs", ())[:1]:
+            stated = " ".join(str(value) for key, value in output.items() if key not in ("Name", "Dimensions"))
+            yield from (name for name, pattern in _TYPES.items() if pattern.search(stated))
+
+
+def _context_bytes(engine: Any, profile: int) -> int:
+    # TensorRT 10.1 brought the figures' second version, 11 removed the first.
+    for name in ("get_device_memory_size_for_profile_v2", "get_device_memory_size_for_profile"):
+        if hasattr(engine, name):
+            return int(getattr(engine, name)(profile))
+    return int(engine.device_memory_size)

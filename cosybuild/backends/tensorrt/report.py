@@ -1,0 +1,136 @@
+"""What is told of a built engine, in the report and in its manifest; each figure with its source."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+from cosybuild.backends.tensorrt.builder import BuiltEngine
+from cosybuild.backends.tensorrt.choice import Target, what_would_bring_the_rest
+from cosybuild.backends.tensorrt.flavour import RTX, Flavour
+from cosybuild.backends.tensorrt.opened import OpenedFacts, inspect_engine
+from cosybuild.backends.tensorrt.verdicts import is_low, judge_attention, unmet_fusion, unmet_precision
+from cosybuild.config.groups.trt import TrtSettings, Typing
+from cosybuild.core.environment import Environment
+
+_LOG, _NETWORK, _FILE, _ENGINE = "builder log", "network", "engine file", "engine inspector"
+_LISTED = 20
+
+
+def open_where_possible(flavour: Flavour, path: Any, target: Target, environment: Environment) -> OpenedFacts | None:
+    """Inspect the engine itself where a GPU it runs on is here, else None.
+
+    Raises:
+        EngineError: there is such a GPU, and the engine does not load.
+    """
+    if not any(target.sm in (None, gpu.sm) for gpu in environment.gpus):
+        return None
+    return inspect_engine(flavour, path)
+
+
+def engine_report(
+    built: BuiltEngine,
+    target: Target,
+    flavour: Flavour,
+    settings: TrtSettings,
+    precision: str,
+    opened: OpenedFacts | None,
+) -> dict[str, Any]:
+    """Plain JSON data on a built engine; `unmet` lists, one sentence each, where it is not what was asked for."""
+    log, facts = built.log, built.facts
+    activation = opened.activation_bytes if opened else log.activation_bytes
+    attention = judge_attention(facts, activation)
+    in_graph = settings.typing is Typing.strong
+    unmet = [unmet_fusion(attention, precision)]
+    if in_graph:
+        unmet.append(unmet_precision(facts, precision, settings.max_fp32_share))
+    else:
+        unmet.append(_unmet_by_inspector(opened, precision))
+    total = sum(facts.operations.values())
+    # Under weak typing the network does not say what the builder chose.
+    shares = {dtype: round(n / total, 6) for dtype, n in facts.operations.items()} if total and in_graph else {}
+    return {
+        "built_for": f"sm_{target.sm}" if target.sm is not None else "the GPU here",
+        "builder": flavour.title,
+        "flavour": flavour.name,
+        "precision": precision,
+        "typing": settings.typing.value,
+        "parse_seconds": round(built.parse_seconds, 3),
+        "build_seconds": round(built.build_seconds, 3),
+        "size_bytes": _sourced(built.path.stat().st_size, _FILE),
+        "activation_bytes": _sourced(list(activation), _ENGINE if opened else _LOG),
+        "weights_bytes": _sourced(log.weights_bytes, _LOG),
+        "peak_host_bytes": _sourced(log.peak_host_bytes, _LOG),
+        "tensors": [
+            {"name": t.name, "mode": t.mode, "dtype": t.dtype, "shape": list(t.shape)}
+            for t in (opened.tensors if opened else facts.tensors)
+        ],
+        "layers": _sourced(
+            dict(opened.layers if opened and opened.layers else facts.layers),
+            _ENGINE if opened and opened.layers else _NETWORK,
+        ),
+        "arithmetic": {
+            "operations": total,
+            "share": shares,
+            "source": _NETWORK,
+        },
+        "fp32_work": [w.name for w in facts.work if w.dtype == "FLOAT"][:_LISTED] if is_low(precision) else [],
+        "attention": [verdict.as_plain() for verdict in attention],
+        "timing_cache": "off: TensorRT-RTX times nothing while it builds" if flavour.name == RTX else "on",
+        "warnings": list(log.warnings)[:_LISTED],
+        "unmet": [line for line in unmet if line is not None],
+        "rest": what_would_bring_the_rest(flavour.name),
+    }
+
+
+def engine_manifest(
+    report: dict[str, Any], flavour: Flavour, target: Target, environment: Environment, source: dict[str, Any]
+) -> dict[str, Any]:
+    """The facts of the sidecar; `write_manifest` adds the file's own."""
+    gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
+    chosen = source["settings"]
+    return {
+        "built_for": {
+            "flavour": flavour.name,
+            "version": flavour.version,
+            "cuda": cuda_release(flavour.name),
+            "driver": environment.driver,
+            "sm": target.sm if target.sm is not None else next((gpu.sm for gpu in environment.gpus), None),
+            "gpu": None if gpu is None else gpu.name,
+            "hardware_compatibility": chosen["hardware_compatibility"],
+            "version_compatible": chosen["version_compatible"],
+        },
+        "built_from": {name: source[name] for name in ("onnx_sha256", "weights", "weights_sha256", "model")},
+        "precision": report["precision"],
+        "typing": report["typing"],
+        "profiles": report["profiles"],
+        "tensors": report["tensors"],
+        "settings": chosen,
+        "memory": {name: report[name] for name in ("activation_bytes", "weights_bytes", "peak_host_bytes")},
+    }
+
+
+def cuda_release(name: str) -> str | None:
+    """The CUDA release whose libraries the installed package brings, e.g. `13`; None where its name says none."""
+    stem = name.replace("_", "-")
+    for release in ("13", "12"):
+        try:
+            importlib.metadata.distribution(f"{stem}-cu{release}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return release
+    return None
+
+
+def _unmet_by_inspector(opened: OpenedFacts | None, precision: str) -> str | None:
+    if opened is None or not opened.layers or not is_low(precision):
+        return None
+    dtype = {"fp16": "HALF", "bf16": "BF16"}[precision]
+    share = opened.layers.get(dtype, 0) / sum(opened.layers.values())
+    if share > 0.5:
+        return None
+    return f"precision={precision} is asked for, and the builder chose it for {share:.0%} of the layers only"
+
+
+def _sourced(value: Any, source: str) -> dict[str, Any]:
+    return {"value": value, "source": source}

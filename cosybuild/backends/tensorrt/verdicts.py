@@ -1,0 +1,129 @@
+"""Whether the engine is what was asked for: its tensors, the type of its arithmetic, fused attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.backends.tensorrt.inspection import AttentionSize, NetworkFacts, TensorFact
+from cosybuild.errors import EngineError
+from cosybuild.models.spec import ModelSpec
+
+_DTYPES = {
+    "float32": "FLOAT",
+    "float16": "HALF",
+    "bfloat16": "BF16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "bool": "BOOL",
+}
+_LOW = {"fp16": "HALF", "bf16": "BF16", "mixed": "HALF"}
+# A builder keeps a handful of tensors alive at once: 3.4 of the largest in a fused CosyVoice 2 engine.
+_TENSORS_ALIVE = 8
+
+FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
+
+
+@dataclass(frozen=True)
+class AttentionVerdict:
+    """Whether attention matrices of one size stand in memory, judged by the engine's activation memory."""
+
+    size: AttentionSize
+    verdict: str
+    activation_bytes: int
+
+    def as_plain(self) -> dict[str, Any]:
+        """Plain data for the report."""
+        return {
+            "shape": list(self.size.shape),
+            "layers": self.size.count,
+            "matrix_bytes": self.size.bytes,
+            "activation_bytes": self.activation_bytes,
+            "verdict": self.verdict,
+        }
+
+
+def is_low(precision: str) -> bool:
+    """Whether most arithmetic is asked to be in a type smaller than fp32."""
+    return precision in _LOW
+
+
+def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
+    """Hold the tensors to the contract: names, order, shapes, and one floating type for all.
+
+    Args:
+        dtype: what every floating tensor must have: `float32`, `float16` or `bfloat16`.
+
+    Raises:
+        EngineError: naming the first tensor that differs, and both sides.
+    """
+    expected = [
+        TensorFact(
+            tensor.name,
+            mode,
+            _DTYPES[dtype if "float" in tensor.dtype else tensor.dtype],
+            tuple(-1 if isinstance(dim, str) else dim for dim in tensor.shape),
+        )
+        for mode, tensors in (("input", spec.inputs), ("output", spec.outputs))
+        for tensor in tensors
+    ]
+    names, found = [t.name for t in expected], [t.name for t in facts.tensors]
+    if names != found:
+        raise EngineError(
+            f"the engine would bind {', '.join(found)}; the runtime binds {', '.join(names)}, by position.",
+            hint="Next: export the graph again; its inputs and outputs must stand in the model's order.",
+        )
+    for want, got in zip(expected, facts.tensors, strict=True):
+        # What a network derives may be vaguer than what the model promises: -1 for a fixed output size.
+        vague = want.mode == "output" and all(g in (w, -1) for w, g in zip(want.shape, got.shape, strict=False))
+        same_shape = got.shape == want.shape or (vague and len(got.shape) == len(want.shape))
+        if got.dtype != want.dtype or not same_shape:
+            raise EngineError(
+                f"the engine's {got.mode} '{got.name}' is {got.dtype} {got.shape}; "
+                f"{want.dtype} {want.shape} is expected: the runtime passes raw pointers and checks nothing.",
+                hint="Next: precision.io=match makes inputs and outputs of the engine's type, keep leaves float32.",
+            )
+
+
+def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tuple[AttentionVerdict, ...]:
+    """Compare the activation memory of each profile with one unfused attention matrix.
+
+    Less than one matrix: none of that size stands in memory. At least one, where all other tensors could
+    not explain it: not fused. Matrices so small that other tensors could: undecided.
+    """
+    verdicts = []
+    for sizes, largest, activation in zip(facts.attention, facts.largest_bytes, activation_bytes, strict=False):
+        for size in sizes:
+            if activation < size.bytes:
+                verdict = FUSED
+            elif size.bytes > _TENSORS_ALIVE * largest:
+                verdict = UNFUSED
+            else:
+                verdict = UNDECIDED
+            verdicts.append(AttentionVerdict(size, verdict, activation))
+    return tuple(verdicts)
+
+
+def unmet_precision(facts: NetworkFacts, precision: str, max_fp32_share: float) -> str | None:
+    """One sentence where more arithmetic than allowed is in fp32 though less was asked for, else None."""
+    share = facts.share("FLOAT")
+    if not is_low(precision) or share <= max_fp32_share:
+        return None
+    heaviest = sorted((w for w in facts.work if w.dtype == "FLOAT"), key=lambda w: -w.operations)[:3]
+    return (
+        f"precision={precision} is asked for, and {share:.0%} of the matrix arithmetic is in fp32 "
+        f"(allowed: {max_fp32_share:.0%}), most of it in {', '.join(w.name for w in heaviest)}"
+    )
+
+
+def unmet_fusion(verdicts: Sequence[AttentionVerdict], precision: str) -> str | None:
+    """One sentence where attention was found not to fuse in a smaller precision, else None."""
+    unfused = [each for each in verdicts if each.verdict == UNFUSED]
+    if not is_low(precision) or not unfused:
+        return None
+    worst = max(unfused, key=lambda each: each.size.bytes)
+    return (
+        f"attention is not fused: the engine needs {worst.activation_bytes / 1e6:.0f} MB of activations, and one "
+        f"attention matrix {worst.size.shape} alone takes {worst.size.bytes / 1e6:.0f} MB"
+    )

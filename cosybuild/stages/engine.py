@@ -1,0 +1,213 @@
+"""From the typed graph to one engine for one kind of GPU. Imports the TensorRT family only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
+from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, installed_version
+from cosybuild.config.groups.precision import InputOutput
+from cosybuild.config.groups.precision import Target as Precision
+from cosybuild.config.groups.trt import TrtSettings, Unmet
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.errors import EngineError
+from cosybuild.models.names import artifact_name
+from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.stages.request import Request
+
+if TYPE_CHECKING:
+    from cosybuild.backends.tensorrt.timing import TimingCache
+
+# Fields of the group that change no byte of an engine: `backend` and `sm` are the step's own target.
+_NOT_OF_THE_ENGINE = frozenset(["backend", "sm", "timing_cache"])
+_IO = {Precision.fp16: "float16", Precision.bf16: "bfloat16"}
+
+
+@dataclass(frozen=True)
+class EngineStage:
+    """Writes `engine_sm89` (or the like): an engine and its sidecar manifest.
+
+    Attributes:
+        target: who builds, and for which compute capability. One step a capability: a changed list of
+            them builds only what is new.
+    """
+
+    target: Target
+
+    name = "engine"
+    version = 1
+    needs = ("lowered|graph",)
+    cacheable = True
+    deterministic = False
+
+    @property
+    def label(self) -> str:
+        return f"engine sm_{self.target.sm}" if self.target.sm is not None else f"engine {self.target.flavour}"
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"engine_sm{self.target.sm}" if self.target.sm is not None else "engine",)
+
+    @property
+    def device(self) -> str:
+        if self.target.flavour == RTX:
+            return "cpu"
+        return "gpu" if self.target.sm is None else f"gpu sm_{self.target.sm}"
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        trt = engine_settings(request)
+        return {
+            "flavour": self.target.flavour,
+            "sm": self.target.sm,
+            "precision": request.settings.precision.target.value,
+            "io": io_dtype(request),
+            "profiles": [_plain_profile(profile) for profile in _profiles(request)],
+            "file": engine_name(request, self.target),
+            **{name: value for name, value in _plain(trt) if name not in _NOT_OF_THE_ENGINE},
+        }
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        version = installed_version(self.target.flavour, environment) or "absent"
+        if self.target.flavour == RTX:
+            return {RTX: version}
+        # Kernels are chosen by timing them on this device under this driver.
+        gpu = next((gpu.name for gpu in environment.gpus if gpu.sm == self.target.sm), "absent")
+        return {TENSORRT: version, "gpu": gpu, "driver": environment.driver or "absent"}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return what_is_missing(self.target, engine_settings(request), environment)
+
+    def run(self, context: RunContext) -> StageResult:
+        from cosybuild.backends.tensorrt.builder import build_engine
+        from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
+        from cosybuild.backends.tensorrt.flavour import open_flavour
+        from cosybuild.backends.tensorrt.report import engine_manifest, engine_report, open_where_possible
+        from cosybuild.backends.tensorrt.verdicts import check_tensors
+        from cosybuild.manifest import write_manifest
+
+        request: Request = context.request
+        trt, precision = engine_settings(request), request.settings.precision.target.value
+        flavour = open_flavour(self.target.flavour)
+        profiles, spec = _profiles(request), request.subject.spec
+        path = context.workdir / engine_name(request, self.target)
+        graph = context.inputs["lowered"]
+        built = build_engine(
+            flavour,
+            graph.path,
+            path,
+            trt,
+            precision=precision,
+            sm=self.target.sm if flavour.ahead_of_time else None,
+            profiles=[shapes_from_profile(profile, spec) for profile in profiles],
+            timing=_timing(request, self.target, context.environment),
+            emit=context.emit,
+        )
+        check_tensors(built.facts, spec, io_dtype(request))
+        opened = open_where_possible(flavour, path, self.target, context.environment)
+        report = engine_report(built, self.target, flavour, trt, precision, opened)
+        report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
+        _hold_to_request(report["unmet"], trt, context)
+        manifest = engine_manifest(
+            report,
+            flavour,
+            self.target,
+            context.environment,
+            {
+                "onnx_sha256": graph.digest,
+                "weights": request.subject.weights_label,
+                "weights_sha256": _weights_digest(request),
+                "model": request.subject.origin,
+                "settings": dict(self.settings(request)),
+            },
+        )
+        return StageResult({self.makes[0]: (path, write_manifest(path, manifest))}, report)
+
+
+def expand_engine_stages(request: Request, environment: Environment | None = None) -> tuple[EngineStage, ...]:
+    """One step for each kind of GPU that the settings mean on this machine; none where trt=none.
+
+    Raises:
+        ConfigurationError: the settings ask for what the chosen library has not.
+    """
+    if request.settings.trt is None:
+        return ()
+    precision = request.settings.precision.target.value
+    targets = choose_targets(request.settings.trt, precision, environment or Environment())
+    return tuple(EngineStage(target) for target in targets)
+
+
+def engine_settings(request: Request) -> TrtSettings:
+    """The group `trt`, which is there wherever an engine step is."""
+    assert request.settings.trt is not None
+    return request.settings.trt
+
+
+def engine_name(request: Request, target: Target) -> str:
+    """The file's name: what CosyVoice's runtime looks for, or one that no plan can be mistaken for."""
+    suffix = ".mygpu.plan" if target.flavour == TENSORRT else f".sm{target.sm}.rtx.engine"
+    precision = request.settings.precision.target.value
+    return artifact_name(request.subject, precision, suffix, request.settings.export.dynamic_batch)
+
+
+def io_dtype(request: Request) -> str:
+    """The one type of all floating inputs and outputs."""
+    precision = request.settings.precision
+    return "float32" if precision.io is InputOutput.keep else _IO.get(precision.target, "float32")
+
+
+def _profiles(request: Request) -> tuple[Profile, ...]:
+    return expand_profiles(request.settings.trt_profile, request.subject.spec)
+
+
+def _plain(trt: TrtSettings) -> Iterator[tuple[str, Any]]:
+    for field in fields(trt):
+        value = getattr(trt, field.name)
+        yield field.name, value.value if isinstance(value, Enum) else value
+
+
+def _plain_profile(profile: Profile) -> dict[str, list[int]]:
+    return {symbol: [size.min, size.opt, size.max] for symbol, size in profile.items()}
+
+
+def _described_profile(profile: Profile, frames_per_second: float | None) -> dict[str, Any]:
+    """The sizes, and beside `seq_len` what they mean in seconds of audio."""
+    plain: dict[str, Any] = dict(_plain_profile(profile))
+    if frames_per_second is not None and "seq_len" in profile:
+        plain["seconds"] = [round(frames / frames_per_second, 2) for frames in plain["seq_len"]]
+    return plain
+
+
+def _timing(request: Request, target: Target, environment: Environment) -> TimingCache | None:
+    """Where kernel times are kept; None for RTX, which times nothing, and without a store."""
+    from cosybuild.backends.tensorrt.flavour import title
+    from cosybuild.backends.tensorrt.timing import TimingCache, timing_path
+
+    store, wanted = request.settings.store, engine_settings(request).timing_cache
+    gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
+    if target.flavour == RTX or wanted is False or store is None or gpu is None:
+        return None
+    who = title(TENSORRT, installed_version(TENSORRT, environment))
+    return TimingCache(timing_path(Path(store.path), who, gpu, environment))
+
+
+def _weights_digest(request: Request) -> str | None:
+    from cosybuild.manifest import file_digest
+
+    return None if request.subject.weights is None else file_digest(request.subject.weights)
+
+
+def _hold_to_request(unmet: list[str], trt: TrtSettings, context: RunContext) -> None:
+    if not unmet:
+        return
+    if trt.on_unmet is Unmet.fail:
+        raise EngineError(
+            "The engine is not what was asked for: " + "; ".join(unmet) + ".",
+            hint="Next: trt.on_unmet=warn keeps it; precision=fp16 with fewer nodes kept in fp32 may mend it.",
+        )
+    for line in unmet:
+        context.emit("warning", message=line)
