@@ -14,7 +14,13 @@
     ├── MissingRequirement               6   a package, a provider, a tool this machine lacks
     ├── StoreError                       7   the store: unwritable, full, damaged beyond repair
     ├── DriftError                       8   a lock file or a replay was not met
-    └── Pending                          9   finished but for what needs another machine (a GPU)
+    ├── Pending                          9   finished but for what needs another machine (a GPU)
+    ├── DeployError                     10   an artifact may not, or could not, be put into service
+    └── ServingError                    11   raised in the process that serves (cosybuild.runtime)
+        ├── ArtifactRefused                  its manifest, or the lack of one, forbids loading it here
+        ├── ShapeRefused                     no profile covers the call
+        ├── VariantRefused                   streaming asked of a full-attention artifact, or the reverse
+        └── PoolExhausted                    every execution context was busy for too long
 
 130 is Ctrl-C, 70 a defect of cosybuild itself (the only case that prints a traceback).
 
@@ -109,3 +115,29 @@ class DriftError(CosybuildError):
 class Pending(CosybuildError):
     exit_code = 9
     kind = "pending"
+
+
+class DeployError(CosybuildError):
+    exit_code = 10
+    kind = "deployment"
+
+
+class ServingError(CosybuildError):
+    exit_code = 11
+    kind = "serving"
+
+
+class ArtifactRefused(ServingError):
+    kind = "artifact"
+
+
+class ShapeRefused(ServingError):
+    kind = "shape"
+
+
+class VariantRefused(ServingError):
+    kind = "variant"
+
+
+class PoolExhausted(ServingError):
+    kind = "pool"

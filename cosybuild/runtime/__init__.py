@@ -1,0 +1,6 @@
+"""What a serving process imports: built estimators as modules that drop into upstream's solver."""
+
+from cosybuild.runtime.estimator import BuiltEstimator
+from cosybuild.runtime.load import load_estimator
+
+__all__ = ["BuiltEstimator", "load_estimator"]

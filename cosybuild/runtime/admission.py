@@ -1,0 +1,112 @@
+"""Whether an artifact may be loaded here: its manifest is read before a byte of it is trusted."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
+from cosybuild.errors import ArtifactRefused
+from cosybuild.manifest import damage, fitting_manifest, manifest_path
+
+GRAPH_SUFFIX = ".onnx"
+ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """An artifact that may be loaded.
+
+    Attributes:
+        flavour: the module that reads the engine; None for a graph.
+        streaming: whether the chunk mask is in it.
+    """
+
+    path: Path
+    flavour: str | None
+    streaming: bool
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    sm: int
+
+
+class _ThisProcess:
+    """This process and the one device it serves on, as the loadability check wants to know it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def version(self, distribution: str) -> str | None:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    @cached_property
+    def gpus(self) -> tuple[_Gpu, ...]:
+        if self._device.type != "cuda":
+            return ()
+        major, minor = torch.cuda.get_device_capability(self._device)
+        return (_Gpu(10 * major + minor),)
+
+
+def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
+    """Hold an artifact to its manifest.
+
+    Args:
+        trust: also take what has no manifest or was not verified. What is damaged or was built for another
+            GPU or version is refused all the same: nothing right can come of it.
+
+    Raises:
+        ArtifactRefused: with the reason.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        raise _refused(path, "it is empty" if path.is_file() else "there is no such file")
+    try:
+        manifest = fitting_manifest(path)
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
+    if manifest is None and not trust:
+        raise ArtifactRefused(
+            f"{path} is refused: there is no manifest {manifest_path(path).name} beside it, so nobody knows what it "
+            "was made from and for.",
+            hint="Next: deploy it with its manifest (deploy=...), or load with trust=True if you know.",
+        )
+    flavour = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
+    if manifest is None:
+        # All that is left to go by is the name it has under the contract.
+        return Admitted(path, flavour, ".streaming." in path.name)
+    harm = damage(path, manifest) if flavour is None else None
+    if harm is not None:
+        raise _refused(path, harm)
+    if manifest.get("verified") is not True and not trust:
+        forced = manifest.get("deployment", {}).get("forced", [])
+        state = "failed its verification" if manifest.get("verified") is False else "was not verified"
+        raise ArtifactRefused(
+            f"{path} is refused: it {state}"
+            + (f" and was deployed by force ({'; '.join(forced)})." if forced else "."),
+            hint="Next: build it with verify=strict and deploy it again, or load with trust=True.",
+        )
+    return Admitted(path, flavour, bool(manifest["model"]["streaming"]))
+
+
+def _engine(path: Path, device: torch.device, manifest: Mapping[str, Any] | None) -> str:
+    verdict = check_plan(path, _ThisProcess(device))
+    flavour = manifest["built_for"]["flavour"] if manifest and "built_for" in manifest else engine_flavour(path)
+    if verdict.loads is False:
+        raise _refused(path, verdict.explain())
+    if flavour is None:
+        raise _refused(path, "it is not known which library reads it")
+    return str(flavour)
+
+
+def _refused(path: Path, reason: str) -> ArtifactRefused:
+    return ArtifactRefused(f"{path} is refused: {reason}.", hint=f"Next: python -m cosybuild check {path}")

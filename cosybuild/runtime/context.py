@@ -1,0 +1,175 @@
+"""One execution context, called as upstream calls TensorRT's: shapes by name, addresses by name, execute."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+
+from cosybuild.errors import ServingError, ShapeRefused
+from cosybuild.runtime.interface import OUTPUT, Interface, Shape, Shapes
+
+_ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class Driver(Protocol):
+    """What runs: a graph session or an engine's own context."""
+
+    def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
+        """Read the inputs at their addresses and write the output at its own.
+
+        Args:
+            profile: index of the profile that covers `shapes`.
+            shapes: of every port, the output included.
+            addresses: of every port; output and inputs do not overlap.
+            stream: handle of the CUDA stream whose order it keeps; 0 on the CPU and for the default stream.
+        """
+
+
+class Context:
+    """Not for two threads at once: the pool sees to that.
+
+    It differs from TensorRT's in what upstream relies on and does not check: a shape outside every profile
+    raises where TensorRT returns False, and an output that overlaps an input gives the same result.
+    """
+
+    def __init__(self, interface: Interface, driver: Driver, device: torch.device, what: str) -> None:
+        self._interface = interface
+        self._driver = driver
+        self._device = device
+        self._what = what
+        self._shapes: dict[str, Shape] = {}
+        self._addresses: dict[str, int] = {}
+        # Two callers follow one another on different streams; the second waits for the first's work.
+        self._done: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
+
+    def set_input_shape(self, name: str, shape: Shape) -> bool:
+        """State the shape of one input; True.
+
+        Raises:
+            ShapeRefused: no profile allows it.
+            ServingError: there is no such input.
+        """
+        self._known(name)
+        spans = [profile[name] for profile in self._interface.profiles if name in profile]
+        shape = tuple(int(size) for size in shape)
+        if not any(span.holds(shape) for span in spans):
+            raise outside({name: shape}, self._what, self._interface)
+        self._shapes[name] = shape
+        return True
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        """State where a tensor lies, contiguous and in the artifact's type; True.
+
+        Raises:
+            ServingError: there is no such tensor.
+        """
+        self._known(name)
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream_handle: int = 0) -> bool:
+        """Run on the shapes and addresses that were stated; True.
+
+        On CUDA the work is enqueued on the stream and this returns before it is done.
+
+        Raises:
+            ShapeRefused: no one profile covers all inputs.
+            ServingError: something was not stated, or the run failed.
+        """
+        missing = [name for name in self._interface.names if name not in self._addresses]
+        missing += [port.name for port in self._interface.inputs if port.name not in self._shapes]
+        if missing:
+            raise ServingError(f"{self._what} was executed before shape and address of {missing[0]} were set.")
+        profile = self._interface.choose(self._shapes)
+        if profile is None:
+            raise outside(self._shapes, self._what, self._interface)
+        shapes = {**self._shapes, OUTPUT: self._shapes["x"]}
+        stream = self._stream(stream_handle)
+        if stream is not None:
+            stream.wait_event(self._done)
+        try:
+            self._run(profile, shapes, stream_handle, stream)
+        finally:
+            # After a failure too, part of the work may be under way.
+            if stream is not None:
+                self._done.record(stream)
+        return True
+
+    def clear(self) -> None:
+        """Forget shapes and addresses, so that the next caller cannot run on this one's memory."""
+        self._shapes.clear()
+        self._addresses.clear()
+
+    def _run(self, profile: int, shapes: dict[str, Shape], handle: int, stream: Any) -> None:
+        target = self._addresses[OUTPUT]
+        if not self._overlaps(shapes):
+            self._driver.run(profile, shapes, dict(self._addresses), handle)
+            return
+        # Nothing promises that the last input is read before the first output is written.
+        size = self._bytes(OUTPUT, shapes)
+        with nullcontext() if stream is None else torch.cuda.stream(stream):
+            scratch = torch.empty(size, dtype=torch.uint8, device=self._device)
+            self._driver.run(profile, shapes, {**self._addresses, OUTPUT: scratch.data_ptr()}, handle)
+            _memory(target, size, self._device).copy_(scratch)
+
+    def _overlaps(self, shapes: Shapes) -> bool:
+        begin = self._addresses[OUTPUT]
+        end = begin + self._bytes(OUTPUT, shapes)
+        inputs = [port.name for port in self._interface.inputs]
+        return any(
+            self._addresses[name] < end and begin < self._addresses[name] + self._bytes(name, shapes) for name in inputs
+        )
+
+    def _bytes(self, name: str, shapes: Shapes) -> int:
+        return math.prod(shapes[name]) * _ITEMSIZE[self._interface.dtype]
+
+    def _stream(self, handle: int) -> Any:
+        return torch.cuda.ExternalStream(handle, device=self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
+
+    def _known(self, name: str) -> None:
+        if name not in self._interface.names:
+            raise ServingError(f"{self._what} has no tensor '{name}'; it has {', '.join(self._interface.names)}.")
+
+
+class EngineView:
+    """What upstream asks of an engine: names by index."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._names = interface.names
+
+    @property
+    def num_io_tensors(self) -> int:
+        """Inputs and outputs together."""
+        return len(self._names)
+
+    def get_tensor_name(self, index: int) -> str:
+        """The name of the tensor at a binding position."""
+        return self._names[index]
+
+
+def outside(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
+    """The error for a call that no profile covers."""
+    asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+    return ShapeRefused(
+        f"{what} does not serve {asked}; its profile is {interface.describe()}.",
+        hint="Next: build one that does (trt_profile=..., export.dynamic_batch=true), give load_estimator the "
+        "directory that holds it too, or a fallback=module.",
+    )
+
+
+class _RawMemory:
+    """Device memory known by its address, for torch to view."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3}
+
+
+def _memory(address: int, size: int, device: torch.device) -> torch.Tensor:
+    """`size` bytes at `address` as a tensor that shares them."""
+    if device.type == "cuda":
+        return torch.as_tensor(_RawMemory(address, size), device=device)
+    return torch.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype=torch.uint8)

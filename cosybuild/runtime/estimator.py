@@ -1,0 +1,185 @@
+"""The drop-in estimator: upstream's solver calls it as it calls the module it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
+from cosybuild.runtime.context import Context, EngineView, outside
+from cosybuild.runtime.interface import INPUTS, OUTPUT, Interface
+from cosybuild.runtime.pool import Pool
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one caller has at a time: a context, and a stream for those who call upstream's way."""
+
+    context: Context
+    stream: Any
+
+
+@dataclass(frozen=True)
+class Served:
+    """One loaded artifact.
+
+    Attributes:
+        name: the file's name, for errors.
+        streaming: whether the chunk mask is in it.
+        slots: idle contexts.
+    """
+
+    name: str
+    interface: Interface
+    streaming: bool
+    slots: Pool[Slot]
+
+
+class BuiltEstimator(nn.Module):
+    """Runs built artifacts. Safe to call from any number of threads.
+
+    Args:
+        served: in order of preference.
+        device: where all of them lie.
+        fallback: called for what none of them serves; None raises instead.
+    """
+
+    def __init__(self, served: Sequence[Served], device: torch.device, fallback: nn.Module | None = None) -> None:
+        super().__init__()
+        self.served = tuple(served)
+        self.device = device
+        self.fallback = fallback
+        self._lent: dict[int, tuple[Served, Slot]] = {}
+
+    @torch.no_grad()
+    def forward(
+        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, streaming: bool = False
+    ) -> Tensor:
+        """The velocity at time t.
+
+        Inputs are cast to the artifact's type and the result back to that of x. On CUDA the work is
+        enqueued on the caller's current stream.
+
+        Args:
+            x, mu, cond: (B, mel, T).
+            mask: (B, 1, T), 1 where a frame is valid, else 0.
+            t: (B,) in 0..1, or one number for all rows.
+            spks: (B, speaker).
+            streaming: which attention is wanted; an artifact has one of the two.
+
+        Returns:
+            (B, mel, T), in memory of its own.
+
+        Raises:
+            VariantRefused: no artifact has that attention, and there is no fallback.
+            ShapeRefused: the inputs do not fit together, or no profile covers them and there is no fallback.
+            PoolExhausted: all contexts were busy for too long.
+            ServingError: a tensor lies on another device, or the run failed.
+        """
+        tensors = dict(zip(INPUTS, (x, mask, mu, t.expand(x.shape[0]) if t.ndim == 0 else t, spks, cond), strict=True))
+        self._check(tensors)
+        try:
+            served = self._choose(tensors, streaming)
+        except (VariantRefused, ShapeRefused):
+            if self.fallback is None:
+                raise
+            result: Tensor = self.fallback(x, mask, mu, t, spks, cond, streaming=streaming)
+            return result
+        return self._run(served, tensors).to(x.dtype)
+
+    def acquire_estimator(self, streaming: bool = False) -> tuple[tuple[Context, Any], EngineView]:
+        """A context of the preferred artifact, as upstream's pool gives it: ((context, stream), engine).
+
+        The caller sets shapes and addresses by name and calls `execute_async_v3`; the stream is a context
+        manager (on the CPU one that does nothing).
+
+        Raises:
+            VariantRefused, PoolExhausted: see `forward`.
+        """
+        served = self._of_variant(streaming)[0]
+        slot = served.slots.take()
+        self._lent[id(slot.context)] = served, slot
+        return (slot.context, slot.stream), EngineView(served.interface)
+
+    def release_estimator(self, context: Context, stream: Any) -> None:
+        """Give back what `acquire_estimator` gave.
+
+        Raises:
+            ServingError: it is not lent, so it was given back already.
+        """
+        lent = self._lent.pop(id(context), None)
+        if lent is None:
+            raise ServingError("release_estimator was called with a context that is not lent.")
+        served, slot = lent
+        context.clear()
+        served.slots.give(slot)
+
+    def _run(self, served: Served, tensors: dict[str, Tensor]) -> Tensor:
+        dtype = getattr(torch, served.interface.dtype)
+        # Kept until the work is enqueued: afterwards the allocator reuses them in the stream's own order.
+        given = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
+        output = torch.empty_like(given["x"])
+        with served.slots.lend() as slot, torch.cuda.device(self.device) if self._on_cuda else nullcontext():
+            for name, tensor in given.items():
+                slot.context.set_input_shape(name, tuple(tensor.shape))
+                slot.context.set_tensor_address(name, tensor.data_ptr())
+            slot.context.set_tensor_address(OUTPUT, output.data_ptr())
+            try:
+                slot.context.execute_async_v3(self._current_stream())
+            finally:
+                slot.context.clear()
+        return output
+
+    def _check(self, tensors: dict[str, Tensor]) -> None:
+        x = tensors["x"]
+        if x.ndim != 3:
+            raise ShapeRefused(f"x has the shape {tuple(x.shape)}; (batch, mel, frames) is expected.")
+        batch, mel, frames = x.shape
+        wanted: dict[str, tuple[int | None, ...]] = {
+            "mask": (batch, 1, frames),
+            "mu": (batch, mel, frames),
+            "t": (batch,),
+            "spks": (batch, None),
+            "cond": (batch, mel, frames),
+        }
+        for name, tensor in tensors.items():
+            shape, want = tuple(tensor.shape), wanted.get(name, tuple(x.shape))
+            if len(shape) != len(want) or any(w not in (None, s) for s, w in zip(shape, want, strict=True)):
+                expected = ", ".join("any" if size is None else str(size) for size in want)
+                raise ShapeRefused(f"{name} has the shape {shape}; with x {tuple(x.shape)}, ({expected}) is expected.")
+            if tensor.device != self.device:
+                raise ServingError(
+                    f"{name} lies on {tensor.device}, and the estimator was loaded on {self.device}.",
+                    hint="Next: move the inputs there, or load with device= where they are.",
+                )
+
+    def _choose(self, tensors: dict[str, Tensor], streaming: bool) -> Served:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        candidates = self._of_variant(streaming)
+        for served in candidates:
+            if served.interface.choose(shapes) is not None:
+                return served
+        raise outside(shapes, " nor ".join(served.name for served in candidates), candidates[0].interface)
+
+    def _of_variant(self, streaming: bool) -> list[Served]:
+        candidates = [served for served in self.served if served.streaming == streaming]
+        if not candidates:
+            asked, has = ("streaming", "full") if streaming else ("full", "streaming")
+            raise VariantRefused(
+                f"{asked} attention is asked for, and {', '.join(s.name for s in self.served)} computes {has} "
+                "attention: the mask is frozen in the artifact.",
+                hint=f"Next: build with model.streaming={str(streaming).lower()} and load a directory that holds both.",
+            )
+        return candidates
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _current_stream(self) -> int:
+        return int(torch.cuda.current_stream(self.device).cuda_stream) if self._on_cuda else 0

@@ -1,0 +1,131 @@
+"""ONNX Runtime behind a context: inputs and outputs bound where they lie, on the CPU or on a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cosybuild.errors import ArtifactRefused, MissingRequirement
+from cosybuild.lazy import require
+from cosybuild.runtime.interface import Interface, Port, Shapes, free_profile
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(bfloat16)": "bfloat16"}
+# onnx.TensorProto's numbers, stated here to spare the import.
+_ELEMENTS = {"float32": 1, "float16": 10, "bfloat16": 16}
+_REFUSALS = (
+    "EPFail",
+    "Fail",
+    "InvalidArgument",
+    "InvalidGraph",
+    "InvalidProtobuf",
+    "NotImplemented",
+    "RuntimeException",
+)
+
+
+class GraphDriver:
+    """One session as one caller at a time sees it."""
+
+    def __init__(self, session: Any, interface: Interface, device: torch.device, stream: Any, options: Any) -> None:
+        self._session = session
+        self._interface = interface
+        self._device = device
+        self._stream = stream
+        self._options = options
+
+    def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
+        """See `context.Driver`."""
+        binding = self._session.io_binding()
+        place = (self._device.type, self._device.index or 0)
+        for port in self._interface.inputs:
+            binding.bind_input(port.name, *place, _ELEMENTS[port.dtype], list(shapes[port.name]), addresses[port.name])
+        for port in self._interface.outputs:
+            binding.bind_output(port.name, *place, _ELEMENTS[port.dtype], list(shapes[port.name]), addresses[port.name])
+        if self._stream is None:
+            self._session.run_with_iobinding(binding)
+            return
+        # The session computes on the stream it was made with, so the caller's order is kept by events.
+        caller = torch.cuda.ExternalStream(stream, device=self._device)  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
+        self._stream.wait_stream(caller)
+        self._session.run_with_iobinding(binding, self._options)
+        caller.wait_stream(self._stream)
+
+
+def open_graph(
+    path: Path, device: torch.device, count: int, threads: int
+) -> tuple[Interface, list[GraphDriver], list[Any]]:
+    """Load a graph for `count` callers at a time.
+
+    On the CPU all share one session. On CUDA each has a session with a stream of its own, and the weights
+    are there `count` times: ONNX Runtime ties a session to one stream.
+
+    Args:
+        threads: of one run, on the CPU; 0 leaves it to ONNX Runtime.
+
+    Returns:
+        The interface, a driver for each caller, and their CUDA streams (empty on the CPU).
+
+    Raises:
+        MissingRequirement: the CUDA provider does not load here.
+        ArtifactRefused: ONNX Runtime does not load the file.
+    """
+    ort = require("onnxruntime", "Serving an ONNX graph")
+    if device.type != "cuda":
+        session = _session(ort, path, _options(ort, threads), [_CPU])
+        interface = _interface(session, path)
+        return interface, [GraphDriver(session, interface, device, None, None) for _ in range(count)], []
+    streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
+    run_options = ort.RunOptions()
+    # The order is kept on the device; waiting for it on the host would stop the caller from queueing more.
+    run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    drivers = []
+    for stream in streams:
+        provider = {"device_id": str(device.index or 0), "user_compute_stream": str(stream.cuda_stream)}
+        session = _session(ort, path, _options(ort, threads), [(_CUDA, provider), _CPU])
+        if _CUDA not in session.get_providers():
+            raise MissingRequirement(
+                f"ONNX Runtime {ort.__version__} does not load its {_CUDA} here, and device={device} needs it.",
+                hint="Next: install onnxruntime-gpu with its CUDA and cuDNN libraries, or load with device='cpu'.",
+            )
+        interface = _interface(session, path)
+        drivers.append(GraphDriver(session, interface, device, stream, run_options))
+    return interface, drivers, streams
+
+
+def _options(ort: Any, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Every call has another length: patterns never repeat, and the arena never gives back what it doubled to.
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = False
+    return options
+
+
+def _session(ort: Any, path: Path, options: Any, providers: Sequence[Any]) -> Any:
+    state = ort.capi.onnxruntime_pybind11_state
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except tuple(getattr(state, name) for name in _REFUSALS) as error:
+        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
+        raise ArtifactRefused(
+            f"ONNX Runtime {ort.__version__} does not load {path}: {reason}",
+            hint=f"Next: python -m cosybuild check {path}",
+        ) from error
+
+
+def _interface(session: Any, path: Path) -> Interface:
+    inputs, outputs = (
+        tuple(_port(node, path) for node in side) for side in (session.get_inputs(), session.get_outputs())
+    )
+    return Interface(inputs, outputs, (free_profile(inputs),))
+
+
+def _port(node: Any, path: Path) -> Port:
+    if node.type not in _TYPES:
+        raise ArtifactRefused(f"{path}: '{node.name}' is {node.type}; an estimator has {', '.join(_TYPES)}.")
+    return Port(node.name, _TYPES[node.type], tuple(size if isinstance(size, int) else None for size in node.shape))

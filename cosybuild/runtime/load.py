@@ -1,0 +1,156 @@
+"""From a file, or a directory of several, to one estimator module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
+from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
+from cosybuild.runtime.context import Context, Driver
+from cosybuild.runtime.engine import open_engine
+from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
+from cosybuild.runtime.graph import open_graph
+from cosybuild.runtime.interface import INPUTS, OUTPUT, Interface
+from cosybuild.runtime.pool import Pool
+
+
+@dataclass(frozen=True)
+class _Options:
+    concurrency: int
+    timeout: float | None
+    threads: int
+    trust: bool
+
+
+def load_estimator(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    concurrency: int = 1,
+    fallback: nn.Module | None = None,
+    timeout: float | None = 30.0,
+    threads: int = 0,
+    precision: str | None = None,
+    trust: bool = False,
+) -> BuiltEstimator:
+    """Load built estimators as one module for upstream's solver.
+
+    Of a directory all that load on `device` are taken: both attention variants, several profiles. A call
+    goes to the first that covers it: engines before graphs, float32 before smaller types, smaller profiles
+    before larger ones. What another covers entirely is not kept.
+
+    Args:
+        path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them; manifests beside them.
+        device: `cpu` (graphs only), `cuda` or `cuda:N`.
+        concurrency: execution contexts of each artifact; callers beyond that wait.
+        fallback: a module called instead where nothing covers the call.
+        timeout: seconds a caller waits for a context; None waits for ever.
+        threads: of one run on the CPU; 0 leaves it to ONNX Runtime.
+        precision: take only artifacts whose tensors are `float32`, `float16` or `bfloat16`.
+        trust: also take artifacts without a manifest, or not verified.
+
+    Raises:
+        ArtifactRefused: nothing there may be loaded; every candidate with its reason.
+        MissingRequirement: the library that runs it does not load here.
+        ServingError: concurrency is below 1.
+    """
+    path, place = Path(path), _device(device)
+    if concurrency < 1:
+        raise ServingError(f"concurrency={concurrency} leaves no execution context; at least 1 is expected.")
+    options = _Options(concurrency, timeout, threads, trust)
+    if not path.is_dir():
+        return BuiltEstimator([_load(path, place, options)], place, fallback)
+    served: list[Served] = []
+    refusals: list[str] = []
+    for candidate in _candidates(path, place):
+        try:
+            loaded = _load(candidate, place, options)
+        except (ArtifactRefused, MissingRequirement) as error:
+            refusals.append(f"- {error.message}")
+            continue
+        if precision is None or loaded.interface.dtype == precision:
+            served.append(loaded)
+        else:
+            refusals.append(f"- {candidate} is {loaded.interface.dtype}")
+    if not served:
+        reasons = "\n".join(refusals) or "- there is none (.onnx" + "".join(f", {s}" for s in ENGINE_SUFFIXES) + ")"
+        raise ArtifactRefused(
+            f"{path} holds no estimator that loads on {place}:\n{reasons}",
+            hint=f"Next: python -m cosybuild check {path}",
+        )
+    return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
+
+
+def unshadowed(served: Sequence[Served]) -> list[Served]:
+    """Those of `served` that some call can reach: nothing before them covers all they cover."""
+    kept: list[Served] = []
+    for each in served:
+        if not any(k.streaming == each.streaming and k.interface.covers(each.interface) for k in kept):
+            kept.append(each)
+    return kept
+
+
+def _preference(served: Served) -> tuple[bool, bool, float, str]:
+    interface = served.interface
+    is_graph = served.name.endswith(GRAPH_SUFFIX)
+    largest = max(interface.volume(index) for index in range(len(interface.profiles)))
+    return is_graph, interface.dtype != "float32", largest, served.name
+
+
+def _candidates(directory: Path, device: torch.device) -> list[Path]:
+    suffixes = (GRAPH_SUFFIX, *ENGINE_SUFFIXES) if device.type == "cuda" else (GRAPH_SUFFIX,)
+    return sorted(path for path in directory.iterdir() if path.suffix in suffixes and path.is_file())
+
+
+def _load(path: Path, device: torch.device, options: _Options) -> Served:
+    if path.suffix in ENGINE_SUFFIXES and device.type != "cuda":
+        raise ArtifactRefused(
+            f"{path} is refused: an engine runs on a GPU, and device={device} was asked for.",
+            hint="Next: load with device='cuda', or load the .onnx file.",
+        )
+    admitted = admit(path, device, trust=options.trust)
+    interface, drivers, streams = _open(admitted, device, options.concurrency, options.threads)
+    _hold_to_contract(path, interface)
+    contexts = [Context(interface, driver, device, path.name) for driver in drivers]
+    slots = [Slot(c, s) for c, s in zip(contexts, streams or [nullcontext()] * len(contexts), strict=True)]
+    return Served(path.name, interface, admitted.streaming, Pool(slots, path.name, options.timeout))
+
+
+def _open(
+    admitted: Admitted, device: torch.device, concurrency: int, threads: int
+) -> tuple[Interface, Sequence[Driver], list[Any]]:
+    if admitted.flavour is None:
+        return open_graph(admitted.path, device, concurrency, threads)
+    return open_engine(admitted.path, admitted.flavour, device, concurrency)
+
+
+def _hold_to_contract(path: Path, interface: Interface) -> None:
+    if interface.names != (*INPUTS, OUTPUT):
+        raise ArtifactRefused(
+            f"{path} is no estimator: it has {', '.join(interface.names)}; {', '.join((*INPUTS, OUTPUT))} are "
+            "expected, in this order."
+        )
+    types = {port.dtype for port in (*interface.inputs, *interface.outputs)}
+    if len(types) > 1:
+        raise ArtifactRefused(f"{path} mixes the types {', '.join(sorted(types))}; one for all tensors is expected.")
+
+
+def _device(device: str | torch.device) -> torch.device:
+    """With an index, so that it can be compared with a tensor's."""
+    place = torch.device(device)
+    if place.type == "cpu":
+        return torch.device("cpu")
+    if place.type != "cuda" or not torch.cuda.is_available():
+        raise MissingRequirement(
+            f"device={device} is asked for, and torch {torch.__version__} finds no such device here; cpu and cuda are "
+            "served.",
+            hint="Next: load with device='cpu', or install a CUDA build of torch on a machine with a GPU.",
+        )
+    return place if place.index is not None else torch.device("cuda", torch.cuda.current_device())
