@@ -1,0 +1,189 @@
+"""gc, the full check and the inventory: nothing goes that somebody needs, nothing rotten stays unseen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cosybuild.core.check import check
+from cosybuild.core.gc import Collected, collect
+from cosybuild.core.inventory import take_inventory
+from cosybuild.core.key import CacheKey
+from cosybuild.core.store import Store
+from tests.core.storing import build, key_of, overwrite, rot, tree
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, warnings: list[str]) -> Store:
+    return Store(tmp_path / "store", warn=warnings.append)
+
+
+def used(store: Store, key: CacheKey, days_ago: float) -> None:
+    when = time.time() - days_ago * DAY
+    os.utime(store.entry_path(key.stage, key.digest), (when, when))
+
+
+def fill(store: Store, count: int = 4) -> list[CacheKey]:
+    """Entries of 1000 bytes each; number n was used n days ago."""
+    keys = [key_of(number=str(number)) for number in range(count)]
+    for number, key in enumerate(keys):
+        build(store, key, graph=b"%1000d" % number)
+        used(store, key, number)
+    return keys
+
+
+def gone(collected: Collected) -> set[str]:
+    return {removed.key_digest for removed in collected.entries}
+
+
+def test_what_runs_refer_to_stays(store: Store) -> None:
+    keys = fill(store)
+    content = store.find(keys[2])
+    assert content is not None
+    keep = {keys[1].digest, content.outputs["graph"].digest}
+    collected = collect(store, keep=keep, grace=-1)
+    assert gone(collected) == {keys[0].digest, keys[3].digest}
+    assert (collected.objects, collected.freed, collected.kept) == (2, 2000, 2000)
+    assert [store.find(key) is not None for key in keys] == [False, True, True, False]
+    assert len(list(store.objects)) == 2
+
+
+def test_by_age(store: Store) -> None:
+    keys = fill(store)
+    collected = collect(store, older_than=1.5 * DAY, grace=-1)
+    assert gone(collected) == {keys[2].digest, keys[3].digest}
+    assert all("unused for" in removed.why for removed in collected.entries)
+
+
+def test_by_size_the_least_recently_used_goes_first(store: Store) -> None:
+    keys = fill(store)
+    collected = collect(store, max_bytes=2500, keep={keys[3].digest}, grace=-1)
+    assert [removed.key_digest for removed in collected.entries] == [keys[2].digest, keys[1].digest]
+    assert collected.kept == 2000
+
+
+def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
+    fill(store)
+    before = tree(store.path)
+    promised = collect(store, max_bytes=2500, dry_run=True, grace=-1)
+    assert tree(store.path) == before
+    assert collect(store, max_bytes=2500, grace=-1) == promised
+
+
+def test_a_shared_content_goes_with_its_last_entry(store: Store) -> None:
+    one, two = key_of(a="1"), key_of(a="2")
+    build(store, one, graph=b"same")
+    build(store, two, graph=b"same")
+    assert collect(store, keep={one.digest}, grace=-1).objects == 0
+    assert store.find(one) is not None
+    assert collect(store, grace=-1).objects == 1
+
+
+def test_what_is_recent_stays(store: Store) -> None:
+    key = key_of()
+    build(store, key, graph=b"1")
+    assert collect(store) == Collected((), 0, 0, 1)
+    used(store, key, 1)
+    # The entry goes, its content was written a moment ago and might be somebody's who has not published yet.
+    assert gone(collect(store)) == {key.digest}
+    assert len(list(store.objects)) == 1
+
+
+def test_what_was_used_since_the_oldest_build_began_stays(store: Store) -> None:
+    key = key_of()
+    build(store, key, graph=b"1")
+    with store.workdir("engine") as work:
+        hours_ago = time.time() - 5 * 3600
+        os.utime(work.parent, (hours_ago, hours_ago))
+        used(store, key, 4 / 24)
+        assert collect(store).entries == ()
+        used(store, key, 7 / 24)
+        assert gone(collect(store, dry_run=True)) == {key.digest}
+    used(store, key, 4 / 24)
+    assert gone(collect(store)) == {key.digest}
+
+
+def test_a_hit_that_a_build_reads_is_noted_before_it_is_read(store: Store) -> None:
+    key = key_of()
+    build(store, key, graph=b"1")
+    used(store, key, 100)
+    later = Store(store.path)
+    assert later.find(key) is not None
+    with later.building(key_of(b="2")):
+        assert collect(store, older_than=30 * DAY).entries == ()
+
+
+def test_working_directories_and_claims_of_dead_processes_are_swept(store: Store) -> None:
+    code = (
+        "import sys, os; from pathlib import Path; from cosybuild.core.store import Store\n"
+        "with Store(Path(sys.argv[1])).workdir('engine') as work:\n"
+        "    (work / 'half').write_bytes(b'x' * 1000); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(store.path)], check=False)
+    assert take_inventory(store).working > 1000
+    with store.workdir("living") as living:
+        (living / "half").write_bytes(b"1")
+        collect(Store(store.path))
+        assert [path.name for path in living.iterdir()] == ["half"]
+        assert len(list(store.layout.tmp.iterdir())) == 1
+
+
+def test_leftovers_of_nobody_known_are_swept_after_an_hour(store: Store) -> None:
+    build(store, key_of(), graph=b"1")
+    for name, age in [("fresh", 60), ("old", 2 * 3600)]:
+        (store.layout.tmp / name).mkdir()
+        (store.layout.tmp / f"{name}.part").write_bytes(b"")
+        for path in (store.layout.tmp / name, store.layout.tmp / f"{name}.part"):
+            os.utime(path, (time.time() - age, time.time() - age))
+    collect(store)
+    assert sorted(path.name for path in store.layout.tmp.iterdir()) == ["fresh", "fresh.part"]
+
+
+def test_an_empty_store_has_nothing_to_collect_check_or_list(store: Store) -> None:
+    assert collect(store) == Collected((), 0, 0, 0)
+    assert check(store).faults == ()
+    assert take_inventory(store).rows == ()
+    assert not store.path.exists()
+
+
+def test_the_check_reads_everything_and_moves_what_is_rotten(store: Store, warnings: list[str]) -> None:
+    keys = [key_of(a=str(number)) for number in range(5)]
+    paths = [build(store, key, graph=key.digest.encode()).outputs["graph"].path for key in keys]
+    rot(paths[0])
+    overwrite(paths[1])
+    paths[2].unlink()
+    overwrite(store.entry_path(keys[3].stage, keys[3].digest), 30)
+    later = Store(store.path, warn=warnings.append)
+    seen = check(later, repair=False)
+    assert len(list(store.layout.quarantine.glob("*"))) == 0
+    done = check(later)
+    assert (done.entries, done.objects) == (5, 4)
+    assert {fault.path for fault in seen.faults} == {fault.path for fault in done.faults}
+    by_path = {fault.path: fault for fault in done.faults}
+    assert set(by_path) == {*paths[:3], store.entry_path(keys[3].stage, keys[3].digest)}
+    assert by_path[paths[0]].stages == ("export",)
+    assert by_path[paths[2]].moved_to is None
+    assert len(list(store.layout.quarantine.iterdir())) == 3
+    assert [later.find(key) is not None for key in keys] == [False, False, False, False, True]
+    for key in keys:
+        build(later, key, graph=key.digest.encode())
+    assert check(later).faults == ()
+
+
+def test_the_inventory_lists_the_last_used_first(store: Store) -> None:
+    keys = fill(store)
+    inventory = take_inventory(store)
+    assert [row.entry.key for row in inventory.rows] == keys
+    assert (inventory.contents, inventory.size, inventory.quarantined, inventory.working) == (4, 4000, 0, 0)
