@@ -89,43 +89,27 @@ def write(
         results: files that the run itself has written, linked or checked (store, run directory).
 
     Returns:
-        None, or why there is no certificate.
-
-    Raises:
-        OSError: `directory` cannot be written.
+        None, or why there is no certificate: something is doubtful, or the disk refuses.
     """
-    os.makedirs(directory, exist_ok=True)
-    path = _path(directory, argv)
-    beside = f"{path}.{os.getpid()}.new"
     try:
-        with open(beside, "w", encoding="ascii") as file:  # its time is the file system's own "now"
-            stamp = os.fstat(file.fileno())
-            certificate: dict[str, Any] = {"schema": SCHEMA, "message": message, "setting": _setting(argv)}
-            certificate["directories"] = {}
-            for name in dict.fromkeys([*beginning.listings, *map(os.path.abspath, directories)]):
-                listing = certificate["directories"][name] = _listing(name)
-                if listing != beginning.listings.get(name, listing) or (
-                    name not in beginning.listings and _fresh(_stat(name), beginning.at, stamp.st_dev)
-                ):
-                    return f"{name} changed during the run"
-            certificate["files"] = {}
-            for name in map(os.path.abspath, files):
-                found = _stat(name)
-                if _fresh(found, beginning.at, stamp.st_dev):
-                    return f"{name} changed during the run"
-                certificate["files"][name] = [_identity(found), None]
-            for name in map(os.path.abspath, results):
-                certified = _certify_result(name, stamp)
-                if certified is None:
-                    return f"{name} was written a moment ago"
-                certificate["files"][name] = certified
-            certificate["kernel"] = {name: _digest(name) for name in _KERNEL}
-            json.dump(certificate, file)
-        os.replace(beside, path)
-    finally:
-        if os.path.exists(beside):
-            os.unlink(beside)
-    _prune(directory)
+        os.makedirs(directory, exist_ok=True)
+        path = _path(directory, argv)
+        beside = f"{path}.{os.getpid()}.new"
+        try:
+            with open(beside, "w", encoding="ascii") as file:
+                stamp = os.fstat(file.fileno())  # its time is the file system's own "now"
+                certificate: dict[str, Any] = {"schema": SCHEMA, "message": message, "setting": _setting(argv)}
+                certificate["kernel"] = {name: _digest(name) for name in _KERNEL}
+                certificate["directories"] = _certify_directories(directories, beginning, stamp)
+                certificate["files"] = _certify_files(files, results, beginning, stamp)
+                json.dump(certificate, file)
+            os.replace(beside, path)
+        finally:
+            if os.path.exists(beside):
+                os.unlink(beside)
+        _prune(directory)
+    except (_Doubtful, OSError) as error:
+        return str(error)
     return None
 
 
@@ -147,6 +131,40 @@ def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
         return None, "there is no certificate"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return None, f"the certificate cannot be read: {error!r}"
+
+
+class _Doubtful(Exception):
+    """What can not be certified; the message says why."""
+
+
+def _certify_directories(
+    directories: Iterable[PathLike], beginning: Beginning, stamp: os.stat_result
+) -> dict[str, str | None]:
+    listings = {}
+    for name in dict.fromkeys([*beginning.listings, *map(os.path.abspath, directories)]):
+        listings[name] = _listing(name)
+        if name in beginning.listings:
+            changed = listings[name] != beginning.listings[name]
+        else:
+            changed = _fresh(_stat(name), beginning.at, stamp.st_dev)
+        if changed:
+            raise _Doubtful(f"{name} changed during the run")
+    return listings
+
+
+def _certify_files(
+    files: Iterable[PathLike], results: Iterable[PathLike], beginning: Beginning, stamp: os.stat_result
+) -> dict[str, list[Any]]:
+    """Path -> identity and, for what was written just now, digest."""
+    certified: dict[str, list[Any]] = {}
+    for name in map(os.path.abspath, files):
+        found = _stat(name)
+        if _fresh(found, beginning.at, stamp.st_dev):
+            raise _Doubtful(f"{name} changed during the run")
+        certified[name] = [_identity(found), None]
+    for name in map(os.path.abspath, results):
+        certified[name] = _certify_result(name, stamp)
+    return certified
 
 
 def _moved(certificate: Any, argv: Sequence[str]) -> str | None:
@@ -205,8 +223,7 @@ def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
     return changed > moment - (_TICK if fine else _COARSE_TICK)
 
 
-def _certify_result(path: str, stamp: os.stat_result) -> list[Any] | None:
-    """Identity and, for what was written just now, digest; None where neither proves anything yet."""
+def _certify_result(path: str, stamp: os.stat_result) -> list[Any]:
     found = _stat(path)
     if found is None or not _fresh(found, stamp.st_mtime_ns, stamp.st_dev):
         return [_identity(found), None]
@@ -215,7 +232,7 @@ def _certify_result(path: str, stamp: os.stat_result) -> list[Any] | None:
     time.sleep(_TICK / 1e9)
     later = _stat(path)
     if _identity(later) != _identity(found) or _fresh(later, time.time_ns(), stamp.st_dev):
-        return None
+        raise _Doubtful(f"{path} was written a moment ago")
     return [_identity(found), None]
 
 

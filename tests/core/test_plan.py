@@ -102,7 +102,7 @@ def test_a_change_of_version_environment_or_source_is_named(bench: Bench, tmp_pa
     bench.sources = {"weights": bench.store.source("weights", weights)}
     bench.build(pipeline(), REQUEST)
     assert verdicts(bench.plan(pipeline(export={"version": 2}), REQUEST))["export"] == "stale: stage.version: 1 -> 2"
-    versions = {"exporter": "1.1", "simplifier": "2.0"}
+    versions: dict[str, str | None] = {"exporter": "1.1", "simplifier": "2.0"}
     bench.environment = replace(bench.environment, versions=versions)
     assert verdicts(bench.plan(pipeline(), REQUEST))["export"] == "stale: environment.exporter: 1.0 -> 1.1"
     bench.environment = replace(bench.environment, versions={**versions, "exporter": "1.0"})

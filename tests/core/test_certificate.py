@@ -1,0 +1,256 @@
+"""A certificate holds while nothing has moved; each thing that can move is moved here once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cosybuild.core import certificate
+from cosybuild.core.certificate import Beginning, check, examine, write
+
+ARGV = ["export=opset18", "trt=fp16"]
+MESSAGE = "Nothing to do: outputs/runs/x is up to date"
+
+
+class Project:
+    """A directory with one of everything that a decision rests on."""
+
+    def __init__(self, root: Path) -> None:
+        self.certificates = root / "outputs" / ".certificates"
+        self.conf = root / "conf"
+        self.conf.mkdir()
+        self.settings = self.conf / "config.yaml"
+        self.settings.write_text("opset: 18\n")
+        self.weights = root / "flow.pt"
+        self.weights.write_bytes(b"w" * (2 << 20))
+        self.lock = root / "cosybuild.lock"
+        self.report = root / "report.json"
+        self.engine = root / "engine.plan"
+        self.age(self.settings, self.weights, self.conf)
+
+    @staticmethod
+    def age(*paths: Path) -> None:
+        """Wait until what was just written is older than a tick, as a user's files are."""
+        time.sleep(certificate._TICK / 1e9 * 1.2)
+        assert all(path.exists() for path in paths)
+
+    def run(self, during: Callable[[], object] = lambda: None) -> str | None:
+        """A run that reads the configuration, writes its results and certifies them."""
+        beginning = Beginning([self.conf])
+        self.settings.read_text()
+        during()
+        self.report.write_text('{"engine": 1}')
+        self.engine.write_bytes(b"e" * (2 << 20))
+        return write(
+            self.certificates,
+            ARGV,
+            MESSAGE,
+            [self.settings, self.weights, self.lock],
+            [self.conf],
+            beginning=beginning,
+            results=[self.report, self.engine],
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+def same_size_and_time(path: Path) -> None:
+    """Change one byte and put the time back, as some tools do."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_second_run_in_a_row_has_nothing_to_do(project: Project) -> None:
+    assert examine(project.certificates, ARGV) == (None, "there is no certificate")
+    assert project.run() is None
+    assert check(project.certificates, ARGV) == MESSAGE
+    assert check(project.certificates, ARGV) == MESSAGE
+    assert [path.suffix for path in project.certificates.iterdir()] == [".json"]
+
+
+def test_a_second_process_reads_it(project: Project) -> None:
+    code = "import sys; from cosybuild.core.certificate import *\n"
+    lay = "from pathlib import Path; b = Beginning(); print(write(Path('c'), ['a'], 'done', [], [], beginning=b))"
+    for line, answer in ((lay, "None"), ("print(check('c', ['a']))", "done"), ("print(check('c', ['b']))", "None")):
+        run = subprocess.run([sys.executable, "-c", code + line], capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == answer
+
+
+@pytest.mark.parametrize(
+    ("move", "what"),
+    [
+        (lambda p: p.settings.write_text("opset: 17\n"), "config.yaml"),
+        (lambda p: same_size_and_time(p.settings), "config.yaml"),
+        (lambda p: p.settings.touch(), "config.yaml"),
+        (lambda p: p.settings.unlink(), "config.yaml"),
+        (lambda p: same_size_and_time(p.weights), "flow.pt"),
+        (lambda p: (p.weights.rename("w"), p.weights.symlink_to(p.settings)), "flow.pt"),
+        (lambda p: p.lock.write_text(""), "cosybuild.lock"),
+        (lambda p: same_size_and_time(p.report), "report.json"),
+        (lambda p: p.report.unlink(), "report.json"),
+        (lambda p: same_size_and_time(p.engine), "engine.plan"),
+        (lambda p: (p.conf / "new.yaml").touch(), "conf"),
+        (lambda p: p.conf.rename("elsewhere"), "conf/config.yaml"),
+    ],
+)
+def test_what_moved_is_named(project: Project, move: Callable[[Project], object], what: str) -> None:
+    assert project.run() is None
+    move(project)
+    message, moved = examine(project.certificates, ARGV)
+    assert message is None
+    assert moved.endswith(f"{what} changed")
+    assert check(project.certificates, ARGV) is None
+
+
+def test_a_reinstalled_package_is_noticed(project: Project) -> None:
+    installed = project.conf / "torch-2.13.0.dist-info"
+    installed.mkdir()
+    (project.conf / "__pycache__").mkdir()
+    assert project.run() is None
+    (project.conf / "__pycache__" / "x.pyc").touch()
+    (project.conf / "__pycache__").rename("gone")
+    assert check(project.certificates, ARGV) == MESSAGE
+    installed.rename("old")
+    installed.mkdir()
+    assert check(project.certificates, ARGV) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        *((name, True) for name in ("CUDA_VISIBLE_DEVICES", "HF_TOKEN", "PYTHONPATH")),
+        *((name, False) for name in ("SHLVL", "COLUMNS", "TERM", "TERM_PROGRAM", "SSH_TTY", "OLDPWD", "_")),
+    ],
+)
+def test_environment_variables_count_unless_a_terminal_sets_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, moves: bool
+) -> None:
+    assert project.run() is None
+    monkeypatch.setenv(name, "something new")
+    assert examine(project.certificates, ARGV) == ((None, "the environment changed") if moves else (MESSAGE, ""))
+
+
+def test_another_command_or_directory_has_its_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.run() is None
+    for argv in (["trt=fp16", "export=opset18"], ["export=opset18 trt=fp16"], [], [*ARGV, ""]):
+        assert check(project.certificates, argv) is None
+    monkeypatch.chdir(project.conf)
+    assert check(project.certificates, ARGV) is None
+
+
+def test_another_interpreter_or_boot_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot = project.conf.parent / "boot_id"
+    boot.write_text("first")
+    monkeypatch.setattr(certificate, "_KERNEL", (str(boot), "/absent"))
+    assert project.run() is None
+    monkeypatch.setattr(sys, "version", "3.99")
+    assert examine(project.certificates, ARGV)[1] == "the interpreter changed"
+    monkeypatch.undo()
+    monkeypatch.chdir(project.conf.parent)
+    boot.write_text("other")
+    assert examine(project.certificates, ARGV)[1] == f"{boot} changed"
+
+
+@pytest.mark.parametrize(
+    ("during", "what"),
+    [
+        (lambda p: p.settings.write_text("opset: 17\n"), "config.yaml"),
+        (lambda p: p.weights.touch(), "flow.pt"),
+        (lambda p: p.lock.write_text("{}"), "cosybuild.lock"),
+        (lambda p: (p.conf / "new.yaml").touch(), "conf"),
+    ],
+)
+def test_what_changed_while_the_run_was_reading_withholds_it(
+    project: Project, during: Callable[[Project], object], what: str
+) -> None:
+    reason = project.run(lambda: during(project))
+    assert reason is not None
+    assert reason.endswith(f"{what} changed during the run")
+    assert check(project.certificates, ARGV) is None
+    Project.age()
+    assert project.run() is None
+    assert check(project.certificates, ARGV) == MESSAGE
+
+
+def test_a_directory_not_known_at_the_beginning_is_judged_by_its_time(project: Project) -> None:
+    late = project.conf / "model"
+    late.mkdir()
+    beginning = Beginning()
+    reason = write(project.certificates, ARGV, MESSAGE, [], [late], beginning=beginning)
+    assert reason is not None
+    assert reason.endswith("model changed during the run")
+    Project.age()
+    assert write(project.certificates, ARGV, MESSAGE, [], [late], beginning=Beginning()) is None
+
+
+def test_whole_seconds_and_other_clocks_are_given_two_seconds() -> None:
+    second, here, elsewhere = 1_800_000_000 * 10**9, 1, 2
+    for written, tick, device in (
+        (second, 2.0, here),
+        (second + 123_456_789, 0.05, here),
+        (second + 1, 2.0, elsewhere),
+    ):
+        stat = SimpleNamespace(st_mtime_ns=written, st_ctime_ns=written - 7, st_dev=here)
+        assert certificate._fresh(stat, written + int(tick * 0.9e9), device)  # type: ignore[arg-type]  # its times are all that is read
+        assert not certificate._fresh(stat, written + int(tick * 1.1e9), device)  # type: ignore[arg-type]  # as above
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 0}', '{"schema": 1, "setting": 7}', "\x80"]
+)
+def test_a_damaged_certificate_is_none(project: Project, text: str) -> None:
+    assert project.run() is None
+    (path,) = project.certificates.iterdir()
+    path.write_bytes(text.encode("latin-1"))
+    assert check(project.certificates, ARGV) is None
+
+
+def test_a_later_withheld_certificate_leaves_no_half_one(project: Project) -> None:
+    assert project.run() is None
+    assert project.run(lambda: project.settings.write_text("opset: 17\n")) is not None
+    assert len(list(project.certificates.iterdir())) == 1
+    assert check(project.certificates, ARGV) is None
+
+
+def test_a_disk_that_refuses_costs_the_certificate_only(project: Project) -> None:
+    project.certificates.parent.mkdir()
+    project.certificates.write_text("a file in its place")
+    reason = project.run()
+    assert reason is not None
+    assert ".certificates" in reason
+    assert check(project.certificates, ARGV) is None
+
+
+def test_old_certificates_are_dropped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate, "_KEPT", 3)
+    for index in range(6):
+        assert write(project.certificates, [str(index)], MESSAGE, [], [], beginning=Beginning()) is None
+    found = [index for index in range(6) if check(project.certificates, [str(index)])]
+    assert found == [3, 4, 5]
+
+
+def test_the_check_imports_next_to_nothing() -> None:
+    """What the fast path would pay for: anything beyond json, hashlib and what they need."""
+    code = """
+import __future__, json, hashlib, sys
+before = set(sys.modules)
+from cosybuild.core import certificate
+certificate.check("absent", [])
+print(sorted(set(sys.modules) - before))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "['cosybuild', 'cosybuild.core', 'cosybuild.core.certificate']"
