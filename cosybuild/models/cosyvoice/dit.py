@@ -49,8 +49,15 @@ class Modulation(nn.Module):
         return self.linear(time).unsqueeze(1).chunk(self.parts, dim=2)
 
 
-def _modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[2:], eps=_EPSILON) * (scale + 1.0) + shift
+class ModulatedNorm(nn.LayerNorm):
+    """Layer norm without parameters of its own, then scale and shift from the time embedding."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=_EPSILON, elementwise_affine=False)
+
+    def modulate(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """(B, T, dim), (B, 1, dim), (B, 1, dim) -> (B, T, dim)."""
+        return self(x) * (scale + 1.0) + shift
 
 
 class FeedForward(nn.Module):
@@ -73,6 +80,7 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, dim_head: int, mult: float) -> None:
         super().__init__()
+        self.norm = ModulatedNorm(dim)
         self.attn_norm = Modulation(dim, 6)
         self.attn = SelfAttention(dim, heads, dim_head, bias=True, rotary=True)
         self.ff = FeedForward(dim, mult)
@@ -82,9 +90,9 @@ class Block(nn.Module):
     ) -> Tensor:
         """(B, T, dim) -> (B, T, dim)."""
         shift, scale, gate, ff_shift, ff_scale, ff_gate = self.attn_norm(time)
-        attended = self.attn(_modulated(x, scale, shift), batch, bias, angles) * kept
+        attended = self.attn(self.norm.modulate(x, scale, shift), batch, bias, angles) * kept
         x = x + gate * attended
-        result: Tensor = x + ff_gate * self.ff(_modulated(x, ff_scale, ff_shift))
+        result: Tensor = x + ff_gate * self.ff(self.norm.modulate(x, ff_scale, ff_shift))
         return result
 
 
@@ -128,6 +136,7 @@ class DiT(nn.Module):
         self.input_embed = InputEmbedding(2 * mel_dim + mu_dim + spk_dim, dim)
         self.rotary_embed = RotaryFrequencies(dim_head)
         self.transformer_blocks = nn.ModuleList(Block(dim, heads, dim_head, ff_mult) for _ in range(depth))
+        self.norm = ModulatedNorm(dim)
         self.norm_out = Modulation(dim, 2)
         self.proj_out = nn.Linear(dim, mel_dim)
 
@@ -164,5 +173,5 @@ class DiT(nn.Module):
         for block in self.transformer_blocks:
             hidden = block(hidden, time, batch, bias, kept, angles)
         scale, shift = self.norm_out(time)
-        result: Tensor = self.proj_out(_modulated(hidden, scale, shift))
+        result: Tensor = self.proj_out(self.norm.modulate(hidden, scale, shift))
         return result.transpose(1, 2)

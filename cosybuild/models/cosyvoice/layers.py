@@ -41,22 +41,30 @@ class TimeEmbedding(nn.Module):
         return result
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """softmax(query key^T + bias) value, the query already scaled.
+# Up to this many frames the plain form of attention is used on a CPU outside exports too: it rounds as the
+# exported graph does, and its score matrix is small.
+_PLAIN_FRAMES = 512
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float | None = None) -> Tensor:
+    """softmax(scale * query key^T + bias) value.
 
     In an export the plain form is written: runtimes fuse it themselves, while at opset 23 torch's own
     function becomes the ONNX operator `Attention`, which ONNX Runtime refuses on the CPU with a bias that
-    broadcasts over queries, and TensorRT-RTX in float32. Outside an export torch's function avoids the
-    (T, T) matrix in memory.
+    broadcasts over queries, and TensorRT-RTX in float32. Elsewhere torch's function keeps long inputs from
+    needing a (T, T) matrix.
 
     Args:
         query, key, value: (B, heads, T, dim_head).
         bias: broadcasts to (B, heads, T, T).
+        scale: None where the query is scaled already.
     """
-    if torch.onnx.is_in_onnx_export():
-        scores = torch.matmul(query, key.transpose(2, 3)) + bias
-        return torch.matmul(torch.softmax(scores, dim=-1), value)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
+    if torch.onnx.is_in_onnx_export() or (query.shape[2] <= _PLAIN_FRAMES and query.device.type == "cpu"):
+        scores = torch.matmul(query, key.transpose(2, 3))
+        if scale is not None:
+            scores = scores * scale
+        return torch.matmul(torch.softmax(scores + bias, dim=-1), value)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0 if scale is None else scale)
 
 
 class SelfAttention(nn.Module):
@@ -105,7 +113,8 @@ class SelfAttention(nn.Module):
         else:
             heads = joined.reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
             query, key, value = self._rotated(heads, angles)
-        mixed = attend(query, key, value, bias).transpose(1, 2)
+        scale = self.scale if self.to_qkv is None else None
+        mixed = attend(query, key, value, bias, scale).transpose(1, 2)
         shape = (-1,) if x.dim() == 2 else (batch, -1)
         result: Tensor = self.to_out[0](mixed.reshape(*shape, self.heads * self.dim_head))
         return result
@@ -116,9 +125,12 @@ class SelfAttention(nn.Module):
         if self.to_qkv is not None:
             return
         fused = nn.Linear(self.to_q.in_features, 3 * self.to_q.out_features, self.to_q.bias is not None, device="meta")
-        fused.weight = nn.Parameter(self._joined(*(p.weight for p in self._projections())), requires_grad=False)
-        if self.to_q.bias is not None:
-            fused.bias = nn.Parameter(self._joined(*(p.bias for p in self._projections())), requires_grad=False)
+        query, key, value = self._projections()
+        weight = self._joined(query.weight * self.scale, key.weight, value.weight)
+        fused.weight = nn.Parameter(weight, requires_grad=False)
+        if query.bias is not None:
+            bias = self._joined(query.bias * self.scale, key.bias, value.bias)
+            fused.bias = nn.Parameter(bias, requires_grad=False)
         self.to_qkv = fused
         del self.to_q, self.to_k, self.to_v
 
@@ -130,14 +142,13 @@ class SelfAttention(nn.Module):
             result: Tensor = self.to_qkv(x)
             return result
         query, key, value = (projection(x).movedim(-1, 0) for projection in self._projections())
-        return self._joined(query, key, value).movedim(0, -1)
+        return self._joined(query, key, value).movedim(0, -1).contiguous()
 
     def _joined(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """One tensor whose first axis holds the heads of q (scaled), k and v.
+        """One tensor whose first axis holds the heads of q, k and v.
 
         With rotary attention the two heads that turn stand first, so that they are one slice.
         """
-        query = query * self.scale
         if not self.rotary:
             return torch.cat((query, key, value))
         first = self.dim_head
@@ -181,15 +192,3 @@ def rotate(x: Tensor, swap: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     """
     cosine, sine = angles
     return x * cosine + x.index_select(-1, swap) * sine
-
-
-class GatedName(nn.Module):
-    """A linear layer one level deeper, as the state dict names it."""
-
-    def __init__(self, dim: int, inner: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(dim, inner)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.proj(x)
-        return result
