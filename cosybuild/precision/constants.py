@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from cosybuild.precision.storage import FP16, Storage
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
     )
 
 
-def converted(tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None) -> ir.Tensor:
+def converted(tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None) -> ir.TensorProtocol:
     """The tensor in the lower type, rounded to nearest even.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -101,7 +101,7 @@ def _collect(kept: dict[ir.Node, str], verdicts: Iterable[tuple[ir.Node, str]]) 
         kept.setdefault(node, reason)
 
 
-def _close(kept: dict[ir.Node, str], nodes: list[ir.Node], match_io: bool) -> None:
+def _close(kept: dict[ir.Node, str], nodes: Sequence[ir.Node], match_io: bool) -> None:
     """Keep cheap nodes whose neighbours are all kept: a cast down and up again would only lose digits."""
     costly = CONTRACTIONS | NORMALISATIONS | SOFTMAXES
     candidates = [node for node in nodes if node not in kept and node.op_type not in costly]

@@ -92,9 +92,7 @@ def computed_inputs(node: ir.Node) -> list[ir.Value]:
 def concerned(model: ir.Model) -> list[ir.Node]:
     """The nodes that a decision is needed for, in graph order: all that touch a float32 tensor's values."""
     return [
-        node
-        for node in model.graph
-        if node.op_type not in INDIFFERENT and (float_inputs(node) or float_outputs(node))
+        node for node in model.graph if node.op_type not in INDIFFERENT and (float_inputs(node) or float_outputs(node))
     ]
 
 

@@ -3,7 +3,8 @@
 `Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and their like overflow in half precision, where 0 * -inf is
 not a number and an attention with its additions in fp32 no longer fuses. Any number whose exponential is
 zero hides a score as well, so the constant is clipped to one that the lower type holds
-(`Storage.masked`) where it leaves less than half of the type's range for the score. A row that hides every score is not defined by such masks; models must not make one.
+(`Storage.masked`) where it leaves less than half of the type's range for the score. A row that hides
+every score is not defined by such masks; models must not make one.
 """
 
 from __future__ import annotations

@@ -5,16 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from cosybuild.backends.onnxruntime_backend import load
+from cosybuild.numerics.inputs import Array
 from cosybuild.precision.graph import name_of
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # Small constants steer shapes and must stay constants; large ones are fed, so that nothing copies them.
 _FED_BYTES = 4096

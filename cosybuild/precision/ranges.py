@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from cosybuild.errors import PrecisionError
+from cosybuild.numerics.inputs import Array
 from cosybuild.precision.graph import (
     CONTRACTIONS,
     MOVES,
@@ -19,7 +20,7 @@ from cosybuild.precision.graph import (
     is_float,
     name_of,
 )
-from cosybuild.precision.probe import Array, Probe, scalar_name
+from cosybuild.precision.probe import Probe, scalar_name
 
 _EXTREMES = ("ReduceMin", "ReduceMax")
 

@@ -79,22 +79,27 @@ def types(view: View) -> Verdicts:
 
 
 def patterns(view: View, globs: Sequence[str]) -> Verdicts:
-    """What the user keeps.
+    """What the user keeps."""
+    for glob in globs:
+        for node in matching(view.nodes, glob):
+            yield node, f"precision.keep_fp32={glob}"
+
+
+def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
+    """The nodes whose name, module path or operator the pattern matches.
 
     Raises:
-        PrecisionError: a pattern that matches nothing is a mistake.
+        PrecisionError: there is none; a pattern without effect is a mistake.
     """
-    for glob in globs:
-        matched = [node for node in view.nodes if any(fnmatch.fnmatchcase(text, glob) for text in _texts(node))]
-        if not matched:
-            kinds = ", ".join(sorted({node.op_type for node in view.nodes}))
-            raise PrecisionError(
-                f"precision.keep_fp32 has the pattern '{glob}', which matches no node's name, module path or operator "
-                f"(operators here: {kinds}).",
-                hint="Next: node names and module paths stand in the report of a run, under precision.",
-            )
-        for node in matched:
-            yield node, f"precision.keep_fp32={glob}"
+    matched = [node for node in nodes if any(fnmatch.fnmatchcase(text, glob) for text in _texts(node))]
+    if not matched:
+        kinds = ", ".join(sorted({node.op_type for node in nodes}))
+        raise PrecisionError(
+            f"precision.keep_fp32 has the pattern '{glob}', which matches no node's name, module path or operator "
+            f"(operators here: {kinds}).",
+            hint="Next: node names and module paths stand in the report of a run, under precision.",
+        )
+    return matched
 
 
 def _texts(node: ir.Node) -> tuple[str, str, str]:
@@ -153,9 +158,8 @@ def statistics(view: View) -> Verdicts:
     for node in view.nodes:
         if node.op_type in SUMS:
             yield node, f"{node.op_type} adds up an axis"
-        if node.op_type in ("Sqrt", "Rsqrt") or (node.op_type == "Pow" and _is_root(node)):
-            chain = list(_deviation_chain(node))
-            for link in chain:
+        if node.op_type == "Sqrt" or (node.op_type == "Pow" and _is_root(node)):
+            for link in _deviation_chain(node):
                 yield link, "statistics of a normalisation"
 
 
@@ -177,9 +181,8 @@ def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
             square = value.producer()
             if square is not None and square.op_type in ("Pow", "Mul"):
                 yield square
-                yield from (
-                    v.producer() for v in computed_inputs(square) if _made_by(v, "Sub")
-                )  # type: ignore[misc]  # _made_by says that there is a producer
+                makers = (value.producer() for value in computed_inputs(square))
+                yield from (maker for maker in makers if maker is not None and maker.op_type == "Sub")
     for value in root.outputs:
         for user, _ in value.uses():
             if user.op_type in ("Div", "Mul", "Reciprocal"):
@@ -199,11 +202,6 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
             elif node.op_type in MOVES | {"Add", "Max", "Clip", "Div"}:
                 yield node
                 stack.append(node)
-
-
-def _made_by(value: ir.Value, op_type: str) -> bool:
-    node = value.producer()
-    return node is not None and node.op_type == op_type
 
 
 def softmaxes(view: View) -> Verdicts:
@@ -288,7 +286,10 @@ def sums_of_products(view: View) -> Verdicts:
             continue
         bound = known.max_abs * _largest_weight_sum(node, weight)
         if bound > view.storage.max:
-            yield node, f"partial sums of up to {bound:.4g} (max|x| {known.max_abs:.4g}) can exceed {view.storage.max:g}"
+            yield (
+                node,
+                f"partial sums of up to {bound:.4g} (max|x| {known.max_abs:.4g}) can exceed {view.storage.max:g}",
+            )
 
 
 def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
@@ -298,7 +299,7 @@ def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
         axes = tuple(range(1, magnitude.ndim))
     elif node.op_type == "ConvTranspose":
         axes = (0, *range(2, magnitude.ndim))
-    elif node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+    elif node.op_type == "Gemm" and node.attributes.get_int("transB", False):
         axes = (1,)
     else:
         axes = (max(0, magnitude.ndim - 2),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -37,7 +38,9 @@ def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
 
     Only float32 tensors have a slot that is True; index and boolean tensors never have.
     """
-    if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+    if any(
+        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
+    ):
         return f"{node.op_type} has sub-graphs, which stay in float32"
     if any(value is not None and not isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)):
         return f"{node.op_type} handles values that are no tensors"
@@ -68,6 +71,6 @@ def _follows(op_type: str, domain: str, opset: int, lower: str, inputs: int, out
     return Slots(_expand(schema.inputs, inputs, variables), _expand(schema.outputs, outputs, variables))
 
 
-def _expand(formal: list[onnx.defs.OpSchema.FormalParameter], count: int, variables: set[str]) -> tuple[bool, ...]:
+def _expand(formal: Sequence[onnx.defs.OpSchema.FormalParameter], count: int, variables: set[str]) -> tuple[bool, ...]:
     """One entry per actual parameter; the last formal one may stand for many."""
     return tuple(formal[min(index, len(formal) - 1)].type_str in variables for index in range(count))

@@ -70,7 +70,8 @@ class PrecisionSettings:
         None, "An .npz file, or a directory of them, with one array an input; None: realistic generated inputs."
     )
     calibration_sizes: tuple[int, ...] = setting(
-        tuple, "Generated inputs: sizes of every dynamic axis but the batch; none: the profile's min, and 256 or opt."
+        tuple,
+        "Generated inputs: sizes of every dynamic axis but the batch; none: the profile's min, and min(opt, 128).",
     )
     calibration_seed: int = setting(0, "Seed of the generated inputs.")
     snr_db: float | None = setting(

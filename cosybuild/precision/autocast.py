@@ -1,0 +1,100 @@
+"""NVIDIA ModelOpt's AutoCast behind the same settings, for comparison and for those who use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from cosybuild.config.groups.precision import InputOutput, PrecisionSettings
+from cosybuild.errors import PrecisionError
+from cosybuild.lazy import require
+from cosybuild.numerics.inputs import Array
+from cosybuild.precision.flops import lowered_share
+from cosybuild.precision.graph import concerned, float_inputs, float_outputs, name_of
+from cosybuild.precision.ranges import Ranges
+from cosybuild.precision.report import grouped
+from cosybuild.precision.rules import matching
+from cosybuild.precision.storage import storage_of
+
+_REASON = "ModelOpt AutoCast keeps it"
+
+# What AutoCast raises when it gives up: its own checks, onnx, ONNX Runtime's session.
+_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
+
+
+def autocast(
+    path: Path, model: ir.Model, sample: Mapping[str, Array], settings: PrecisionSettings, scratch: Path
+) -> onnx.ModelProto:
+    """ModelOpt's mixed precision graph of the file at `path`.
+
+    AutoCast decides by itself (`data_max` 512 where none is given), calibrates on one sample, and
+    sanitises the graph first; it has no counterpart of `init_min`.
+
+    Args:
+        model: the same graph in normal form; `keep_fp32` is looked up in it.
+        sample: inputs by name.
+        scratch: a directory for the sample's file.
+
+    Raises:
+        MissingRequirement: ModelOpt or something it imports is not installed.
+        PrecisionError: AutoCast gives up.
+    """
+    module = require("modelopt.onnx.autocast", "precision.method=autocast")
+    storage = storage_of(settings.target)
+    assert storage is not None
+    inputs = scratch / "autocast_inputs.npz"
+    np.savez(inputs, **sample)  # type: ignore[arg-type]  # numpy's stub takes the names for its own arguments
+    excluded = {name_of(node) for glob in settings.keep_fp32 for node in matching(concerned(model), glob)}
+    limits = {"data_max": settings.data_max, "init_max": settings.init_max}
+    try:
+        answer: onnx.ModelProto = module.convert_to_mixed_precision(
+            str(path),
+            low_precision_type=storage.suffix,
+            nodes_to_exclude=[f"^{re.escape(name)}$" for name in sorted(excluded)],
+            keep_io_types=settings.io is InputOutput.keep,
+            calibration_data=str(inputs),
+            **{name: value for name, value in limits.items() if value is not None},
+        )
+    except _REFUSALS as error:
+        raise PrecisionError(
+            f"ModelOpt AutoCast gives up on {path.name}: {type(error).__name__}: {error}",
+            hint="Next: precision.method=rules.",
+        ) from error
+    finally:
+        inputs.unlink()
+    return answer
+
+
+def autocast_report(
+    model: ir.Model, lowered: onnx.ModelProto, ranges: Ranges, settings: PrecisionSettings
+) -> dict[str, Any]:
+    """The metrics of AutoCast's graph, as far as its nodes can be found again by name.
+
+    Args:
+        model: the float32 graph in normal form.
+    """
+    storage = storage_of(settings.target)
+    assert storage is not None
+    typed = ir.from_proto(lowered)
+    nodes = concerned(model)
+    still = {
+        node.name for node in typed.graph if node.op_type != "Cast" and (float_outputs(node) or float_inputs(node))
+    }
+    found = {node.name for node in typed.graph}
+    kept = {name_of(node): _REASON for node in nodes if node.name in still}
+    casts = sum(node.op_type == "Cast" for node in typed.graph) - sum(node.op_type == "Cast" for node in model.graph)
+    return {
+        "storage": storage.name,
+        "io": settings.io.value,
+        "nodes": {"all": len(model.graph), "float": len(nodes), "kept_fp32": len(kept)},
+        "casts": casts,
+        "flops_lowered": round(lowered_share(nodes, kept, ranges.shapes), 6),
+        "kept_fp32": grouped(nodes, kept),
+        "not_found_again": [name_of(node) for node in nodes if node.name not in found],
+    }

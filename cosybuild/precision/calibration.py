@@ -1,0 +1,97 @@
+"""The inputs that ranges are measured on: generated like real ones, or read from the user's files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosybuild.config.groups.precision import PrecisionSettings
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.profile import BATCH, Profile
+from cosybuild.models.spec import ModelSpec
+from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs, numpy_dtype
+
+# Ranges hardly grow with the length, time does.
+_LENGTH = 128
+
+
+def calibration_sizes(settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]) -> tuple[int, ...]:
+    """Sizes of every dynamic axis but the batch, as stated, or the first profile's min and min(opt, 128)."""
+    if settings.calibration_sizes:
+        return settings.calibration_sizes
+    lengths = [profile[symbol] for profile in profiles[:1] for symbol in spec.symbols if symbol != BATCH]
+    return tuple(sorted({min(r.min for r in lengths), min(_LENGTH, *(r.opt for r in lengths))})) if lengths else (1,)
+
+
+def generated_samples(
+    settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
+) -> Iterator[Mapping[str, Array]]:
+    """One sample a size; guidance pairs, padding, and both ends of the time axis, where phases are largest."""
+    batch = profiles[0][BATCH].min if profiles and BATCH in profiles[0] else 2
+    kinds = ({"time": Time.end, "padded": True}, {"time": Time.end, "guidance": True}, {"time": Time.start})
+    for index, size in enumerate(calibration_sizes(settings, spec, profiles)):
+        sizes = {symbol: batch if symbol == BATCH else size for symbol in spec.symbols}
+        kind: dict[str, Any] = dict(kinds[index % len(kinds)])
+        yield draw_inputs(spec, Draw(sizes, settings.calibration_seed + index, **kind))
+
+
+def calibration_files(path: str) -> tuple[Path, ...]:
+    """The `.npz` files that `precision.calibration` names, sorted.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    place = Path(path)
+    files = tuple(sorted(place.glob("*.npz"))) if place.is_dir() else (place,) if place.is_file() else ()
+    if not files:
+        raise ConfigurationError(
+            f"precision.calibration={path} is neither an .npz file nor a directory that holds some.",
+            hint="Next: save one array an input with numpy.savez, or leave precision.calibration out.",
+        )
+    return files
+
+
+def file_samples(files: Sequence[Path], spec: ModelSpec) -> Iterator[Mapping[str, Array]]:
+    """The arrays of each file.
+
+    Raises:
+        ConfigurationError: an unreadable file; missing or further arrays; a shape the input cannot have.
+    """
+    for path in files:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ConfigurationError(
+                f"The calibration file {path} cannot be read as .npz: {error}",
+                hint="Next: write it with numpy.savez, one array an input.",
+            ) from error
+        yield _checked(path, arrays, spec)
+
+
+def _checked(path: Path, arrays: Mapping[str, Array], spec: ModelSpec) -> dict[str, Array]:
+    names = [tensor.name for tensor in spec.inputs]
+    if set(arrays) != set(names):
+        raise ConfigurationError(
+            f"The calibration file {path} holds {', '.join(sorted(arrays)) or 'nothing'}; the model takes "
+            f"{', '.join(names)}.",
+            hint="Next: save exactly one array an input, under its name.",
+        )
+    sizes: dict[str, int] = {}
+    for tensor in spec.inputs:
+        shape = arrays[tensor.name].shape
+        fits = len(shape) == len(tensor.shape) and all(
+            actual == (sizes.setdefault(axis, actual) if isinstance(axis, str) else axis)
+            for actual, axis in zip(shape, tensor.shape, strict=True)
+        )
+        if not fits:
+            known = f" with {sizes}" if sizes else ""
+            raise ConfigurationError(
+                f"{tensor.name} in the calibration file {path} has shape {shape}; expected {tensor.shape}{known}.",
+                hint="Next: give every input the shape the model takes, and one size to each dynamic axis.",
+            )
+    return {t.name: np.ascontiguousarray(arrays[t.name], numpy_dtype(t.dtype)) for t in spec.inputs}

@@ -1,0 +1,95 @@
+"""Runs a lowered graph as its storage type makes it, and finds the first node that leaves the finite numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from cosybuild.numerics.inputs import Array
+from cosybuild.onnxgraph.clean import module_path
+from cosybuild.precision.emulate import emulate, float_names, maker_of
+from cosybuild.precision.graph import name_of
+from cosybuild.precision.probe import Probe, scalar_name
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first tensor in graph order that holds values which float32 has as finite numbers.
+
+    Attributes:
+        tensor: its name.
+        node, op, module: who makes it.
+        count, total: elements that are not finite, and all.
+        reference_max: largest magnitude of the same tensor in the float32 graph.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    module: str
+    count: int
+    total: int
+    reference_max: float
+
+    def __str__(self) -> str:
+        return (
+            f"the first is {self.tensor}, made by {self.op} {self.node} (module {self.module or 'outermost'}): "
+            f"{self.count} of {self.total} elements, where float32 reaches {self.reference_max:.4g}"
+        )
+
+
+class FaithfulSession:
+    """A typed graph, every lowered tensor rounded to its storage type between nodes.
+
+    Args:
+        lowered: the typed graph.
+        reference: the float32 graph it was made from; tensors of one name are the same tensor.
+        threads: intra_op_num_threads.
+    """
+
+    def __init__(self, lowered: ir.Model, reference: ir.Model, threads: int = 1) -> None:
+        self._emulated = emulate(lowered)
+        self._reference = reference
+        self._threads = threads
+        self._tensors = float_names(self._emulated)
+        self._outputs = [name_of(value) for value in self._emulated.graph.outputs]
+        # A sum over a tensor is finite where all elements are, or may overflow itself: it raises suspicion only.
+        self._probe = Probe(self._emulated, reductions=("ReduceSum",), tensors=self._tensors, threads=threads)
+
+    def infer(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], NonFinite | None]:
+        """Outputs in float32, and what is not finite.
+
+        Args:
+            inputs: in float32 (index inputs as they are); rounded here.
+        """
+        found = self._probe.run(inputs)
+        suspects = [n for n in self._tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])]
+        guilty = None
+        for tensor in suspects:
+            guilty = self._confirm(tensor, inputs)
+            if guilty is not None:
+                break
+        return {name: found[name] for name in self._outputs}, guilty
+
+    def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
+        """Look at the whole tensor: infinities that float32 has too (masks) are no fault of the lower type."""
+        values = Probe(self._emulated, extra=[tensor], threads=self._threads).run(inputs)[tensor]
+        wrong = ~np.isfinite(values)
+        known = _names(self._reference)
+        largest = float("nan")
+        if tensor in known:
+            expected = Probe(self._reference, extra=[tensor], threads=self._threads).run(inputs)[tensor]
+            wrong &= np.isfinite(expected)
+            largest = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
+        if not wrong.any():
+            return None
+        node = maker_of(self._emulated, tensor)
+        name = name_of(node)
+        return NonFinite(tensor, name, node.op_type, module_path(name), int(wrong.sum()), wrong.size, largest)
+
+
+def _names(model: ir.Model) -> set[str]:
+    return {name_of(value) for node in model.graph for value in node.outputs if value.name}

@@ -1,0 +1,75 @@
+"""What lowering did, as plain data: every node in fp32 with its reason, constants that suffer, shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import onnx_ir as ir
+
+from cosybuild.onnxgraph.clean import module_path
+from cosybuild.precision.constants import ConstantFacts
+from cosybuild.precision.decide import Decisions
+from cosybuild.precision.flops import lowered_share
+from cosybuild.precision.graph import concerned, name_of
+from cosybuild.precision.lower import Lowered
+from cosybuild.precision.ranges import Ranges
+from cosybuild.precision.storage import Storage
+
+
+def lowering_report(
+    model: ir.Model,
+    ranges: Ranges,
+    decisions: Decisions,
+    lowered: Lowered,
+    constants: Mapping[str, ConstantFacts],
+) -> dict[str, Any]:
+    """The metrics of one lowering; `model` is the float32 graph in normal form."""
+    nodes = concerned(model)
+    return {
+        "storage": decisions.storage.name,
+        "io": "match" if decisions.match_io else "keep",
+        "nodes": {"all": len(model.graph), "float": len(nodes), "kept_fp32": len(decisions.kept)},
+        "casts": lowered.casts,
+        "flops_lowered": round(lowered_share(nodes, decisions.kept, ranges.shapes), 6),
+        "kept_fp32": grouped(nodes, decisions.kept),
+        "constants": constants_report(constants, lowered, decisions),
+    }
+
+
+def grouped(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One entry a reason, the most frequent first: its nodes with operator and module path, in graph order."""
+    counts = Counter(kept.values())
+    groups: dict[str, list[dict[str, str]]] = {reason: [] for reason, _ in counts.most_common()}
+    for node in nodes:
+        name = name_of(node)
+        if name in kept:
+            groups[kept[name]].append({"node": name, "op": node.op_type, "module": module_path(name)})
+    return [{"reason": reason, "count": counts[reason], "nodes": members} for reason, members in groups.items()]
+
+
+def constants_report(constants: Mapping[str, ConstantFacts], lowered: Lowered, decisions: Decisions) -> dict[str, Any]:
+    """Counts over the converted constants, and the names of those that lose elements."""
+    storage: Storage = decisions.storage
+    converted = {name: constants[name] for name in lowered.converted}
+    clipped = {
+        name: {"from": constants[name].max_abs, "to": limit}
+        for name, limit in decisions.clipped.items()
+        if name in constants and constants[name].max_abs > limit
+    }
+    overflowing = {name: f.overflowing for name, f in constants.items() if f.overflowing and name not in clipped}
+    return {
+        "converted": len(converted),
+        "in_both_types": len(lowered.duplicated),
+        "elements": sum(f.size for f in converted.values()),
+        "overflowing": overflowing,
+        "vanishing": {name: f.vanishing for name, f in converted.items() if f.vanishing},
+        "subnormal_elements": sum(f.subnormal for f in converted.values()),
+        "clipped_masks": {name: {k: _number(v) for k, v in c.items()} for name, c in clipped.items()},
+        "largest": storage.max,
+    }
+
+
+def _number(value: float) -> float | str:
+    return value if abs(value) != float("inf") else str(value)

@@ -1,0 +1,158 @@
+"""From the float32 graph to a typed one. Imports onnx and ONNX Runtime only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.config.groups.precision import Method, PrecisionSettings, Target
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.errors import PrecisionError
+from cosybuild.lazy import is_installed
+from cosybuild.models.names import artifact_name
+from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.stages.request import Request
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from cosybuild.numerics.inputs import Array
+
+LOWERED = (Target.fp16, Target.bf16, Target.mixed)
+"""Targets that change the graph. tf32 does not: it is a switch of the engine builder on a float32 graph."""
+
+
+class PrecisionStage:
+    """Writes `lowered`.
+
+    Calibration files are the source `calibration`: their content is in the key, their place is not.
+
+    Args:
+        method: who decides; ModelOpt's version matters to its own method only.
+    """
+
+    name = "precision"
+    label = "precision"
+    version = 1
+    needs = ("graph", "calibration?")
+    makes = ("lowered",)
+    cacheable = True
+    deterministic = True
+
+    def __init__(self, method: Method = Method.rules) -> None:
+        self._method = method
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        precision = request.settings.precision
+        chosen = {
+            "target": precision.target.value,
+            "method": self._method.value,
+            "io": precision.io.value,
+            "keep_fp32": list(precision.keep_fp32),
+            "data_max": precision.data_max,
+            "init_max": precision.init_max,
+            "init_min": precision.init_min,
+            "file": lowered_name(request),
+            "spec": asdict(request.subject.spec),
+        }
+        if precision.calibration is None:
+            from cosybuild.precision.calibration import calibration_sizes
+
+            sizes = calibration_sizes(precision, request.subject.spec, _profiles(request))
+            chosen["calibration"] = {"sizes": list(sizes), "seed": precision.calibration_seed}
+        return chosen
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        packages = ["onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu"]
+        packages += ["nvidia-modelopt"] if self._method is Method.autocast else []
+        return {name: environment.version(name) or "absent" for name in packages}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        if self._method is Method.autocast and not is_installed("modelopt"):
+            return ("the Python package nvidia-modelopt (pip install 'cosybuild[autocast]')",)
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        import onnx_ir as ir
+
+        from cosybuild.onnxgraph.files import load_model, save_model
+        from cosybuild.precision.graph import prepare
+        from cosybuild.precision.ranges import measure_ranges
+        from cosybuild.precision.storage import storage_of
+
+        request: Request = context.request
+        settings = request.settings.precision
+        storage = storage_of(settings.target)
+        assert storage is not None, settings.target
+        source = context.inputs["graph"].path
+        model = ir.from_proto(load_model(source))
+        prepare(model, storage)
+        samples = calibration_samples(context)
+        context.emit("progress", message=f"measuring ranges on {len(samples)} calibration inputs")
+        ranges = measure_ranges(model, samples)
+        if self._method is Method.autocast:
+            from cosybuild.precision.autocast import autocast, autocast_report
+
+            context.emit("progress", message="ModelOpt AutoCast decides")
+            proto = autocast(source, model, samples[-1], settings, context.workdir)
+            metrics = autocast_report(model, proto, ranges, settings)
+        else:
+            proto, metrics = _ruled(model, ranges, settings)
+        _check(proto)
+        files = save_model(proto, context.workdir / lowered_name(request))
+        metrics = {"target": settings.target.value, "method": self._method.value, **metrics}
+        metrics["calibration"] = {"inputs": len(samples), "from": "files" if settings.calibration else "generated"}
+        return StageResult({"lowered": files}, metrics)
+
+
+def lowered_name(request: Request) -> str:
+    """The file name that runtimes expect of the lowered graph."""
+    precision = request.settings.precision.target.value
+    return artifact_name(request.subject, precision, ".onnx", request.settings.export.dynamic_batch)
+
+
+def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
+    """The inputs ranges are measured on: the source's files, or generated ones."""
+    from cosybuild.precision.calibration import file_samples, generated_samples
+
+    request: Request = context.request
+    given = context.inputs.get("calibration")
+    if given is not None:
+        return list(file_samples([file.path for file in given.files], request.subject.spec))
+    return list(generated_samples(request.settings.precision, request.subject.spec, _profiles(request)))
+
+
+def _ruled(model: Any, ranges: Any, settings: PrecisionSettings) -> tuple[ModelProto, dict[str, Any]]:
+    import onnx_ir as ir
+
+    from cosybuild.precision.decide import decide, examine_all
+    from cosybuild.precision.lower import lower
+    from cosybuild.precision.report import lowering_report
+    from cosybuild.precision.storage import storage_of
+
+    storage = storage_of(settings.target)
+    assert storage is not None
+    constants = examine_all(model, storage)
+    decisions = decide(model, ranges, settings, constants)
+    lowered = lower(model, decisions)
+    return ir.to_proto(lowered.model), lowering_report(model, ranges, decisions, lowered, constants)
+
+
+def _profiles(request: Request) -> tuple[Profile, ...]:
+    return expand_profiles(request.settings.trt_profile, request.subject.spec)
+
+
+def _check(proto: ModelProto) -> None:
+    from cosybuild.onnxgraph.check import InvalidGraph, check_model
+    from cosybuild.onnxgraph.clean import module_path
+
+    try:
+        check_model(proto)
+    except InvalidGraph as error:
+        where = f" at node {error.node} (module {module_path(error.node) or 'outermost'})" if error.node else ""
+        raise PrecisionError(
+            f"ONNX's checker refuses the lowered graph{where}: {error.reason}",
+            hint=f"Next: precision.keep_fp32=['{error.node or '*'}'] keeps the node in float32.",
+        ) from error
