@@ -36,18 +36,22 @@ def _with_hydra(words: list[str]) -> int:
     codes: list[int] = []
 
     def job(config: DictConfig) -> None:
-        request = request_from_settings(parse(config))
-        if request.settings.dry_run:
-            codes.append(_show_plan(request))
-            return
-        directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-        codes.append(_build(request, Invocation(tuple(words), directory), watch))
+        # A failure is told here and not to Hydra, which would print it again and end a sweep.
+        codes.append(guarded(lambda: _run_job(config, words, watch), interruptible=False))
 
     # Hydra would print its own error and exit with 1 whatever the kind; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *words]
     hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
     return max(codes, default=0)
+
+
+def _run_job(config: DictConfig, words: Sequence[str], watch: Watch) -> int:
+    request = request_from_settings(parse(config))
+    if request.settings.dry_run:
+        return _show_plan(request)
+    directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+    return _build(request, Invocation(tuple(words), directory), watch)
 
 
 def validate(settings: Settings) -> None:

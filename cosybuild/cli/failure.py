@@ -17,11 +17,17 @@ _DISK = {
 }
 
 
-def guarded(action: Callable[[], int]) -> int:
-    """Run `action`; whatever it raises becomes a message on stderr and an exit code."""
+def guarded(action: Callable[[], int], *, interruptible: bool = True) -> int:
+    """Run `action`; whatever it raises becomes a message on stderr and an exit code.
+
+    Args:
+        interruptible: False lets Ctrl-C through, for a caller that has more to stop than this.
+    """
     try:
         return action()
     except KeyboardInterrupt:
+        if not interruptible:
+            raise
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "diff": "what differs between two runs",
+    "doctor": "what this machine can build, what is missing, and how to mend it",
+    "explain": "why each step of a run ran, or did not",
+    "gc": "free what no run refers to, or what has long been unused",
+    "replay": "build a run again from its own record and say whether the same came out",
+    "store": "what the store holds (ls), and whether all of it is what it says (verify)",
+}
 """Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`."""
 
 

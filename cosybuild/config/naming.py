@@ -53,9 +53,13 @@ def register_resolvers(validate: Callable[[Settings], None]) -> None:
 
 def config_digest(settings: Settings) -> str:
     """sha256 of everything in the settings that the build depends on."""
-    plain = plain_from_settings(settings)
-    relevant = {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+    plain = relevant(plain_from_settings(settings))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain configuration without what does not change what is built."""
+    return {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
 
 
 def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:

@@ -40,7 +40,9 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     if report["artifacts"]:
         yield "## Artifacts"
         yield ""
-        files = [(f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]]
+        files = [
+            (f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]
+        ]
         yield from _table(("file", "size", "made by", "sha256"), files)
     yield from _kept_rows(report)
     yield "## Environment"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.core.artifact import Artifact
+from cosybuild.core.plan import Plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.store import Store
 
@@ -27,7 +28,7 @@ def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
     return last
 
 
-def deliver(store: Store, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[dict[str, Any]]:
+def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Lay what was made into the run directory, with manifests; what an earlier run left there is removed.
 
     Deliverables go to artifacts/, the figures of verifications to evidence/.
@@ -38,12 +39,14 @@ def deliver(store: Store, outcome: Outcome, run: Path, origin: Mapping[str, Any]
 
     Returns:
         One plain entry an artifact, for the report: slot, name, path (relative to the run directory),
-        digest, size, made_by.
+        digest, size, made_by, deterministic (whether another build gives the same bytes), traits (what
+        two builds have in common where it does not).
     """
     entries: list[dict[str, Any]] = []
     for name in (ARTIFACTS, EVIDENCE):
         (run / name).mkdir(parents=True, exist_ok=True)
     kept: set[Path] = set()
+    deterministic = {step.label: step.stage.deterministic for step in plan.steps}
     for slot, (label, artifact) in delivered_slots(outcome).items():
         directory = run / (EVIDENCE if slot.endswith(_EVIDENT) else ARTIFACTS)
         paths = store.lay_out(artifact, directory)
@@ -54,6 +57,8 @@ def deliver(store: Store, outcome: Outcome, run: Path, origin: Mapping[str, Any]
             "digest": artifact.digest,
             "size": artifact.size,
             "made_by": label,
+            "deterministic": deterministic[label],
+            "traits": outcome.record(label).metrics.get("traits", {}),
             "files": {file.name: file.digest for file in artifact.files},
         }
         kept.update(paths)

@@ -17,6 +17,7 @@ from cosybuild.core.runner import execute
 from cosybuild.report.markdown import markdown
 from cosybuild.run.deliver import deliver, retract, write_json, write_text
 from cosybuild.run.facts import Facts
+from cosybuild.run.lock import hold_artifacts, hold_ingredients, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
@@ -49,6 +50,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     Raises:
         KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
         StoreError: the store or the run directory cannot be written.
+        DriftError: `hold_to` names a lock that was not met.
     """
     directory = invocation.directory
     directory.mkdir(parents=True, exist_ok=True)
@@ -60,6 +62,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         sources = sources_of(request, store)
         plan = make_plan(stages_for(request), request, sources, environment, store)
         facts = Facts(request, invocation.overrides, config_digest(request.settings), environment, sources)
+        if request.settings.hold_to is not None:
+            hold_ingredients(Path(request.settings.hold_to), facts.base)
         write_json(directory / "plan.json", facts.plan(plan))
 
         def keep(outcome: Outcome) -> None:
@@ -67,11 +71,15 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
         outcome = execute(plan, request, sources, environment, store, events, keep=keep)
         if outcome.failure is None:
-            artifacts = deliver(store, outcome, directory, facts.origin(outcome))
+            artifacts = deliver(store, plan, outcome, directory, facts.origin(outcome))
         else:
             retract(directory)
             artifacts = []
         report = facts.report(outcome, finished=time.time(), artifacts=artifacts)
         write_json(directory / "report.json", report)
         write_text(directory / "report.md", markdown(report))
+        if request.settings.hold_to is not None and report["status"] == "ok":
+            hold_artifacts(Path(request.settings.hold_to), report)
+        if request.settings.lock and report["status"] == "ok":
+            write_lock(directory, report)
     return report

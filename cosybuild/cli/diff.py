@@ -1,0 +1,22 @@
+"""`diff RUN_A RUN_B`: what differs between two runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from cosybuild.report.difference import difference, difference_lines
+from cosybuild.run.recorded import read_run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the differences of two runs; the exit code is 0 whether there are any or not."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild diff", description=__doc__)
+    parser.add_argument("a", metavar="RUN_A", help="a run directory, or the start of a name under outputs/runs")
+    parser.add_argument("b", metavar="RUN_B", help="the run to compare it with")
+    parser.add_argument("--json", action="store_true", help="print JSON: section -> name -> [in A, in B]")
+    options = parser.parse_args(arguments)
+    found = difference(read_run(options.a).report, read_run(options.b).report)
+    print(json.dumps(found, indent=2) if options.json else "\n".join(difference_lines(found)))
+    return 0

@@ -1,0 +1,34 @@
+"""`doctor`: what this machine can build, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from cosybuild.run.checkup import Finding, examine
+
+_STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Examine the machine; the exit code is 6 when something that a plain build needs is missing."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild doctor", description=__doc__)
+    parser.add_argument("--store", default="outputs/store", type=Path, help="whose health to check")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    findings = list(examine(options.store))
+    for finding in findings:
+        console.print(Text.assemble((f"{finding.grade:>8}", _STYLES[finding.grade]), f"  {finding.what}"))
+        if finding.fix:
+            console.print(Text(f"{'':>8}  {finding.fix}", "dim"))
+    return _exit_code(findings)
+
+
+def _exit_code(findings: Sequence[Finding]) -> int:
+    from cosybuild.errors import MissingRequirement
+
+    return MissingRequirement.exit_code if any(f.grade == "problem" for f in findings) else 0

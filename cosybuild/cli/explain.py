@@ -1,0 +1,37 @@
+"""`explain RUN`: why each step of a run ran, or did not."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+from cosybuild.core.record import StepRecord
+from cosybuild.report.figures import seconds
+from cosybuild.run.recorded import RecordedRun, read_run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print, for each step of a run, what was done and the named ingredients that made it so."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild explain", description=__doc__)
+    parser.add_argument("run", help="a run directory, or the start of a name under outputs/runs")
+    parser.add_argument("--keys", action="store_true", help="print every ingredient of every key")
+    options = parser.parse_args(arguments)
+    print("\n".join(_lines(read_run(options.run), keys=options.keys)))
+    return 0
+
+
+def _lines(run: RecordedRun, *, keys: bool) -> Iterator[str]:
+    yield f"{run.directory}: {run.report['status']}"
+    width = max((len(record.label) for record in run.outcome.records), default=0)
+    for record in run.outcome.records:
+        yield f"{record.label:<{width}}  {record.action:<11}  {_time(record):>9}  {record.reason}"
+        if len(record.reasons) > 1:
+            for reason in record.reasons:
+                yield f"{'':<{width}}    {reason.part}: {reason.old} -> {reason.new}"
+        if keys and record.key is not None:
+            for name, value in sorted(record.key.parts.items()):
+                yield f"{'':<{width}}    {name} = {value}"
+
+
+def _time(record: StepRecord) -> str:
+    return seconds(record.seconds) if record.action in ("built", "failed") else ""

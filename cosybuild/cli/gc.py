@@ -1,0 +1,48 @@
+"""`gc`: free what no run refers to, or what has long been unused."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cosybuild.cli import units
+from cosybuild.core.gc import GRACE_SECONDS, collect
+from cosybuild.core.store import Store
+from cosybuild.report.figures import counted, size
+from cosybuild.run.recorded import RUNS, RecordedRun, all_runs
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Remove from the store what no run directory refers to."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild gc", description=__doc__)
+    parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
+    parser.add_argument("--runs", default=RUNS, type=Path, help="whose runs keep what they refer to")
+    parser.add_argument("--older-than", type=units.age, metavar="AGE", help="only what is unused for so long, e.g. 30d")
+    parser.add_argument("--max-size", type=units.size, metavar="SIZE", help="until the rest fits, e.g. 20GB")
+    parser.add_argument(
+        "--grace", type=units.age, default=GRACE_SECONDS, metavar="AGE", help="spare what is younger (default: 1h)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    options = parser.parse_args(arguments)
+    collected = collect(
+        Store(options.store),
+        keep=referred_to(all_runs(options.runs)),
+        older_than=options.older_than,
+        max_bytes=options.max_size,
+        dry_run=options.dry_run,
+        grace=options.grace,
+    )
+    would = "would be " if options.dry_run else ""
+    for removed in collected.entries:
+        print(f"{removed.stage:<20} {removed.key_digest[:12]}  {size(removed.size):>8}  {removed.why}")
+    print(
+        f"{counted(len(collected.entries), 'result')} and {counted(collected.objects, 'file')} {would}removed, "
+        f"{size(collected.freed)} {would}freed; {size(collected.kept)} kept."
+    )
+    return 0
+
+
+def referred_to(runs: Iterable[RecordedRun]) -> set[str]:
+    """Digests of the keys that runs refer to. Their contents stay with them."""
+    return {record.key.digest for run in runs for record in run.outcome.records if record.key is not None}

@@ -1,0 +1,53 @@
+"""`replay RUN`: build a run again from its own record and say whether the same came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.failure import present
+from cosybuild.errors import DriftError
+from cosybuild.report.difference import difference, difference_lines
+from cosybuild.report.figures import counted
+from cosybuild.run.recorded import read_run
+from cosybuild.run.replay import EQUIVALENT, SAME, replay
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rebuild a run into another directory, without any store, and compare every artifact."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild replay", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="where to build (default: RUN's name + .replay)")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    options = parser.parse_args(arguments)
+    run = read_run(options.run)
+    directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
+    console = BuildConsole(sys.stderr if options.json else sys.stdout)
+    try:
+        report, comparisons = replay(run, directory, console)
+    finally:
+        console.close()
+    if report["failure"] is not None:
+        failure = report["failure"]
+        present(failure["kind"], failure["message"], failure["hint"])
+        return int(failure["exit_code"])
+    if options.json:
+        print(json.dumps([asdict(comparison) for comparison in comparisons], indent=2))
+    else:
+        for comparison in comparisons:
+            print(f"{comparison.verdict:<11}{comparison.name}")
+    off = [comparison for comparison in comparisons if comparison.verdict not in (SAME, EQUIVALENT)]
+    if off:
+        changes = difference(run.report, report)
+        lines = "\n".join(difference_lines({n: c for n, c in changes.items() if n not in ("figures", "artifacts")}))
+        raise DriftError(
+            f"{counted(len(off), 'artifact')} of {run.directory} came out different: "
+            f"{', '.join(comparison.name for comparison in off)}. What else differs:\n{lines}",
+            hint=f"Next: `python -m cosybuild diff {run.directory} {directory}` shows all of it.",
+        )
+    return 0

@@ -1,0 +1,66 @@
+"""`store ls`, `store verify`: what the store holds, and whether all of it is what it says."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosybuild.core.check import check
+from cosybuild.core.inventory import take_inventory
+from cosybuild.core.store import Store
+from cosybuild.errors import StoreError
+from cosybuild.report.figures import counted, size
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List the store, or read all of it and set aside what is damaged."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild store", description=__doc__)
+    parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("ls", help="what is in it, last used first")
+    verify = verbs.add_parser("verify", help="read every file and compare it with its digest")
+    verify.add_argument("--keep-damaged", action="store_true", help="only say what is damaged, move nothing")
+    options = parser.parse_args(arguments)
+    store = Store(options.store)
+    return _list(store) if options.verb == "ls" else _verify(store, repair=not options.keep_damaged)
+
+
+def _list(store: Store) -> int:
+    inventory = take_inventory(store)
+    now = time.time()
+    for row in inventory.rows:
+        entry = row.entry
+        total = sum(artifact.size for artifact in entry.outputs.values())
+        print(f"{entry.key.stage:<20} {entry.key.digest[:12]}  {size(total):>8}  used {_ago(now - row.used)}")
+    print(
+        f"{counted(len(inventory.rows), 'result')}, {counted(inventory.contents, 'file')}, {size(inventory.size)}; "
+        f"{size(inventory.quarantined)} set aside as damaged, {size(inventory.working)} in working directories."
+    )
+    return 0
+
+
+def _verify(store: Store, *, repair: bool) -> int:
+    checkup = check(store, repair=repair)
+    for fault in checkup.faults:
+        stages = f" (spoils {', '.join(fault.stages)})" if fault.stages else ""
+        moved = f"; moved to {fault.moved_to}" if fault.moved_to else ""
+        print(f"{fault.path} {fault.what}{stages}{moved}")
+    print(f"{counted(checkup.entries, 'result')} and {counted(checkup.objects, 'file')} read, {size(checkup.size)}.")
+    if checkup.faults:
+        raise StoreError(
+            f"{counted(len(checkup.faults), 'part')} of the store {store.path} "
+            f"{'is' if len(checkup.faults) == 1 else 'are'} damaged.",
+            hint="Next: run the builds again; what was spoiled is made anew."
+            if repair
+            else "Next: `python -m cosybuild store verify` without --keep-damaged sets it aside.",
+        )
+    return 0
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"

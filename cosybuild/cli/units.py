@@ -1,0 +1,25 @@
+"""Ages and sizes as people type them on a command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def age(text: str) -> float:
+    """Seconds of `30d`, `12h`, `90m`; for argparse's `type=`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an age; expected a number and s, m, h, d or w, e.g. 30d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(text: str) -> int:
+    """Bytes of `20GB`, `500M`, `1048576`, in decimal units; for argparse's `type=`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size; expected e.g. 20GB, 500MB or a number of bytes")
+    return int(float(match[1]) * _BYTES[match[2]])

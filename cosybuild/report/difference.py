@@ -1,0 +1,87 @@
+"""What differs between two runs: configuration, environment, graph, figures, artifacts. Reads JSON only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Pair = tuple[Any, Any]
+
+_LEFT_OUT = ("config.store", "config.dry_run", "config.lock", "config.hold_to")
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Pair]]:
+    """Section -> name -> (value in a, value in b), only where they differ.
+
+    Args:
+        a, b: two report.json.
+    """
+    sections = {
+        "configuration": (_flat("config", a["config"]), _flat("config", b["config"])),
+        "model": (_flat("model", a["model"]), _flat("model", b["model"])),
+        "environment": (_flat("", a["environment"]["versions"]), _flat("", b["environment"]["versions"])),
+        "graph": (_ops(a), _ops(b)),
+        "figures": (_figures(a), _figures(b)),
+        "artifacts": (_artifacts(a), _artifacts(b)),
+    }
+    return {name: found for name, (old, new) in sections.items() if (found := dict(_changes(old, new)))}
+
+
+def difference_lines(found: Mapping[str, Mapping[str, Pair]]) -> Iterator[str]:
+    """The difference as text, a section after the other."""
+    if not found:
+        yield "No difference."
+    for section, names in found.items():
+        yield f"{section}:"
+        width = max(map(len, names))
+        for name, (old, new) in names.items():
+            yield f"  {name:<{width}}  {_text(old)} -> {_text(new)}"
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Pair]]:
+    for name in sorted(set(old) | set(new)):
+        pair = (old.get(name), new.get(name))
+        if pair[0] != pair[1] and not name.startswith(_LEFT_OUT):
+            yield name, pair
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        items = [(str(name), inner) for name, inner in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, inner in items:
+        found.update(_flat(f"{prefix}.{name}" if prefix else name, inner))
+    return found
+
+
+def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Nodes of each kind in the last graph that was made: what was added and what removed."""
+    ops: dict[str, Any] = {}
+    for step in report["steps"]:
+        ops = (step["metrics"] or {}).get("ops") or ops
+    return ops
+
+
+def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Every number of every step's metrics but the counts of nodes, which are the graph's."""
+    figures = {}
+    for step in report["steps"]:
+        metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}
+        flat = _flat(step["label"], metrics)
+        figures.update({name: v for name, v in flat.items() if isinstance(v, int | float | str)})
+    return figures
+
+
+def _artifacts(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {artifact["name"]: artifact["digest"] for artifact in report["artifacts"]}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "(absent)"
+    text = str(value)
+    return text[:12] if len(text) == 64 else text

@@ -1,0 +1,134 @@
+"""What this machine can build and what it lacks: each fact with its fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, open_flavour
+from cosybuild.core.environment import Environment
+from cosybuild.core.inventory import take_inventory
+from cosybuild.core.store import Store
+from cosybuild.errors import MissingRequirement, StoreError
+from cosybuild.lazy import is_installed, require
+from cosybuild.report.figures import counted, size
+
+_NEEDED = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "hydra")
+_LITTLE = 5 * 10**9
+"""A full-size build with its engines leaves about this much, in bytes."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact.
+
+    Attributes:
+        grade: `ok`, `note` (something optional is not there), `problem` (a plain build fails).
+        what: the fact.
+        fix: a command or a sentence; empty where there is nothing to mend.
+    """
+
+    grade: str
+    what: str
+    fix: str = ""
+
+
+def examine(store: Path) -> Iterator[Finding]:
+    """Everything a build may need, in the order in which it would miss it."""
+    environment = Environment()
+    machine = environment.machine
+    yield Finding("ok", f"Python {machine['python']} on {machine['system']}, {machine['cpus']} CPUs")
+    yield from _packages(environment)
+    yield from _providers(environment)
+    yield from _gpus(environment)
+    yield from _tensorrt(environment)
+    yield from _disk(store)
+    yield from _store(store)
+    yield from _hubs()
+
+
+def _packages(environment: Environment) -> Iterator[Finding]:
+    for module in _NEEDED:
+        try:
+            version = getattr(require(module, "A build"), "__version__", "")
+            yield Finding("ok", f"{module} {version}".rstrip())
+        except MissingRequirement as error:
+            yield Finding("problem", error.message, error.hint or "")
+
+
+def _providers(environment: Environment) -> Iterator[Finding]:
+    if not is_installed("onnxruntime"):
+        return
+    from cosybuild.backends.onnxruntime_backend import cuda_loads
+
+    yield Finding("ok", f"ONNX Runtime computes on {'CUDA and CPU' if cuda_loads() else 'CPU'}")
+    if environment.gpus and not cuda_loads():
+        yield Finding(
+            "problem",
+            "There is a GPU, and ONNX Runtime's CUDA provider does not load",
+            "pip install onnxruntime-gpu, with the CUDA and cuDNN libraries that its release notes name",
+        )
+
+
+def _gpus(environment: Environment) -> Iterator[Finding]:
+    for gpu in environment.gpus:
+        yield Finding("ok", f"GPU {gpu.index}: {gpu.name}, sm_{gpu.sm}, {size(gpu.memory_bytes)}")
+    if environment.gpus:
+        yield Finding("ok", f"GPU driver {environment.driver}")
+    else:
+        yield Finding("note", "No GPU: engines are built ahead of time with TensorRT-RTX, and not run here")
+
+
+def _tensorrt(environment: Environment) -> Iterator[Finding]:
+    for name in (TENSORRT, RTX):
+        try:
+            flavour = open_flavour(name)
+        except MissingRequirement as error:
+            yield Finding("note", error.message, error.hint or "")
+            continue
+        if flavour.ahead_of_time:
+            sms = ", ".join(f"sm_{sm}" for sm in RTX_SMS)
+            yield Finding("ok", f"{flavour.title} builds for {sms}, without such a GPU")
+        elif environment.gpus:
+            sms = ", ".join(sorted({f"sm_{gpu.sm}" for gpu in environment.gpus}))
+            yield Finding("ok", f"{flavour.title} builds for {sms}")
+        else:
+            yield Finding("note", f"{flavour.title} is installed and needs a GPU to build", "run on a machine with one")
+
+
+def _disk(store: Path) -> Iterator[Finding]:
+    place = next(path for path in (store.absolute(), *store.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK):
+        yield Finding("problem", f"{place} cannot be written", "choose another place with store.path=DIR")
+    elif free < _LITTLE:
+        yield Finding("note", f"{size(free)} free at {place}; a full-size build leaves some 5 GB", "free some space")
+    else:
+        yield Finding("ok", f"{size(free)} free at {place}")
+
+
+def _store(path: Path) -> Iterator[Finding]:
+    try:
+        inventory = take_inventory(Store(path))
+    except StoreError as error:
+        yield Finding("problem", error.message, error.hint or "")
+        return
+    yield Finding("ok", f"store {path}: {counted(len(inventory.rows), 'result')}, {size(inventory.size)}")
+    if inventory.quarantined:
+        yield Finding("note", f"{size(inventory.quarantined)} set aside as damaged", "python -m cosybuild gc frees it")
+
+
+def _hubs() -> Iterator[Finding]:
+    if not is_installed("huggingface_hub"):
+        fix = "pip install 'cosybuild[hub]' lets model_dir name a hub id"
+        yield Finding("note", "huggingface_hub is not installed", fix)
+        return
+    from huggingface_hub import get_token
+
+    if get_token():
+        yield Finding("ok", "Hugging Face hub: logged in")
+    else:
+        yield Finding("note", "Hugging Face hub: not logged in (public models need no login)", "hf auth login")

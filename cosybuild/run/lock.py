@@ -1,0 +1,75 @@
+"""Lock files: what a build was made of and what it made, and how far a later run has drifted from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.naming import relevant
+from cosybuild.core.key import flatten
+from cosybuild.core.plain import read_record, write_record
+from cosybuild.errors import DriftError
+
+LOCK = "cosybuild.lock"
+_OF_THE_REPORT = ("config", "model", "environment")
+
+
+def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
+    """Write the lock of a finished run beside its report, and return its path."""
+    path = directory / LOCK
+    write_record(path, "lock", {"ingredients": ingredients(report), "artifacts": _artifacts(report)})
+    return path
+
+
+def hold_ingredients(lock: Path, facts: Mapping[str, Any]) -> None:
+    """Before a build: the configuration, the weights and the versions must be those of the lock.
+
+    Raises:
+        DriftError: lists every ingredient that differs.
+        ConfigurationError: the lock file is missing or damaged.
+    """
+    locked = read_record(lock, "lock").object("ingredients").text_items()
+    _refuse(lock, list(_differences(locked, ingredients(facts))), "was made of other ingredients")
+
+
+def hold_artifacts(lock: Path, report: Mapping[str, Any]) -> None:
+    """After a build: every artifact that is built the same each time must be the one of the lock.
+
+    Raises:
+        DriftError: lists every artifact that came out different.
+        ConfigurationError: the lock file is missing or damaged.
+    """
+    locked = read_record(lock, "lock").object("artifacts").text_items()
+    _refuse(lock, list(_differences(locked, _artifacts(report))), "describes other artifacts")
+
+
+def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted name -> value of all that a build is made of."""
+    model = facts["model"]
+    found = dict(flatten("config", relevant(facts["config"])))
+    # Where the model lies on this machine does not matter, what it holds does.
+    found.pop("config.model_dir", None)
+    found.update(flatten("model", {"family": model["family"], "hyperparameters": model["hyperparameters"]}))
+    found["weights"] = model["weights_digest"] or model["weights"]
+    found.update({f"version.{name}": version for name, version in facts["environment"]["versions"].items()})
+    return found
+
+
+def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
+    return {a["name"]: a["digest"] for a in report["artifacts"] if a["deterministic"]}
+
+
+def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(set(old) | set(new)):
+        if old.get(name) != new.get(name):
+            yield f"{name}: {old.get(name, '(absent)')} -> {new.get(name, '(absent)')}"
+
+
+def _refuse(lock: Path, drift: list[str], what: str) -> None:
+    if drift:
+        lines = "".join(f"\n  {line}" for line in drift)
+        raise DriftError(
+            f"{lock} {what}:{lines}",
+            hint="Next: restore what drifted, or build without hold_to and lock anew with lock=true.",
+        )

@@ -1,0 +1,82 @@
+"""Runs of the past, read from what they left."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.parse import settings_from_plain
+from cosybuild.config.settings import Settings
+from cosybuild.core.plain import read_record
+from cosybuild.core.record import Outcome
+from cosybuild.core.record_json import outcome_from_json
+from cosybuild.errors import ConfigurationError
+
+RUNS = Path("outputs/runs")
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run directory.
+
+    Attributes:
+        directory: the run directory.
+        report: report.json as plain data.
+        outcome: its steps, checked.
+    """
+
+    directory: Path
+    report: Mapping[str, Any]
+    outcome: Outcome
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration it was run with.
+
+        Raises:
+            ConfigurationError: a setting is not known to this version.
+        """
+        return settings_from_plain(self.report["config"])
+
+
+def read_run(word: str) -> RecordedRun:
+    """The run that a person means: a directory, its report.json, or (the start of) a name under outputs/runs.
+
+    Raises:
+        ConfigurationError: there is none, several match, or its record is damaged.
+    """
+    directory = _directory(word)
+    plain = read_record(directory / REPORT, "report")
+    return RecordedRun(directory, plain.raw(), outcome_from_json(plain))
+
+
+def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:
+    """Every run under `root` whose record can be read, in the order of their names."""
+    for report in sorted(root.glob(f"*/{REPORT}")):
+        yield read_run(str(report.parent))
+
+
+def _directory(word: str) -> Path:
+    given = Path(word)
+    if given.name == REPORT and given.is_file():
+        return given.parent
+    if given.is_dir():
+        return given
+    names = sorted(path.parent.name for path in RUNS.glob(f"*/{REPORT}"))
+    matching = [name for name in names if name.startswith(word)]
+    if len(matching) == 1:
+        return RUNS / matching[0]
+    if matching:
+        raise ConfigurationError(
+            f"'{word}' could be any of {len(matching)} runs: {', '.join(matching[:6])}.",
+            hint="Next: give more of the name, or the run's directory.",
+        )
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.4) or names[:3]
+    raise ConfigurationError(
+        f"There is no run '{word}': neither a directory nor a name under {RUNS}.",
+        hint=f"Next: name one of the runs there: {', '.join(near)}." if near else "Next: run `python -m cosybuild`.",
+    )
