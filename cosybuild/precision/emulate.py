@@ -30,7 +30,7 @@ def emulate(lowered: ir.Model) -> ir.Model:
         tensor = value.const_value if value.is_initializer() else None
         if tensor is not None:
             value.const_value = ir.Tensor(tensor.numpy().astype("float32"), name=name_of(value))
-        value.dtype = ir.DataType.FLOAT
+        value.type = ir.TensorType(ir.DataType.FLOAT)
         assert kind is not None
     for node in list(graph):
         if node.op_type == "Cast" and node.attributes["to"].as_int() in _LOWER:

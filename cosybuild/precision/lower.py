@@ -76,7 +76,7 @@ class _Lowering:
         if self._decisions.match_io:
             for value in graph.inputs:
                 if is_float(value) and not value.is_initializer():
-                    value.dtype = self._lower
+                    value.type = ir.TensorType(self._lower)
         converted_names, duplicated = [], []
         for value in constants:
             lowered_uses = [use for use in value.uses() if wanted.get(use) is self._lower]
@@ -125,7 +125,7 @@ class _Lowering:
         for node, outputs in self._outputs.items():
             for value, low in zip(node.outputs, outputs, strict=True):
                 if low:
-                    value.dtype = self._lower
+                    value.type = ir.TensorType(self._lower)
             if node.op_type == "Cast" and outputs[0]:
                 node.attributes["to"] = ir.AttrInt64("to", self._lower)
             elif node.op_type == "ConstantOfShape" and outputs[0]:
@@ -138,7 +138,7 @@ class _Lowering:
         assert tensor is not None
         name = name_of(value)
         value.const_value = converted(tensor, self._storage, name, self._decisions.clipped.get(name))
-        value.dtype = self._lower
+        value.type = ir.TensorType(self._lower)
 
     def _twin(self, value: ir.Value) -> ir.Value:
         """The same constant in the lower type, beside the one in float32."""

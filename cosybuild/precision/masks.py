@@ -104,9 +104,9 @@ def _range(
     tensor = constant_of(value)
     if tensor is None:
         return measured.get(name, Range(-np.inf, np.inf))
-    values = tensor.numpy()
     limit = clipped.get(name, np.inf)
-    return Range(max(float(values.min()), -limit), min(float(values.max()), limit))
+    values = np.clip(tensor.numpy(), -limit, limit)
+    return Range(float(values.min()), float(values.max()))
 
 
 def _propagate(node: ir.Node, inputs: list[Range]) -> Range:
