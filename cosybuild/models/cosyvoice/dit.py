@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, rotary_angles
+from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, mish, rotary_angles
 from cosybuild.models.cosyvoice.mask import attention_bias, kept_frames
 
 _SINUSOID = 256
@@ -32,7 +32,7 @@ class InputEmbedding(nn.Module):
         hidden = x.transpose(1, 2)
         for convolution in self.conv_pos_embed.children():
             assert isinstance(convolution, nn.ModuleList)
-            hidden = F.mish(convolution[0](F.pad(hidden, (_KERNEL - 1, 0))))
+            hidden = mish(convolution[0](F.pad(hidden, (_KERNEL - 1, 0))))
         return hidden.transpose(1, 2) + x
 
 

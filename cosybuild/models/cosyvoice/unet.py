@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding
+from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, mish
 from cosybuild.models.cosyvoice.mask import attention_bias
 
 # Frames travel as (B, T, C), inside the transformer blocks as (B * T, C): there a linear layer with bias
@@ -61,8 +61,8 @@ class ConvBlock(nn.Module):
         """(B, T, dim_in), zero at masked frames -> (B, T, dim_out)."""
         conv, norm = self.block.values()
         if self.causal:
-            return F.mish(norm(_over_time(conv, x)))
-        return F.mish(norm(conv(x.transpose(1, 2)))).transpose(1, 2)
+            return mish(norm(_over_time(conv, x)))
+        return mish(norm(conv(x.transpose(1, 2)))).transpose(1, 2)
 
 
 class ResnetBlock(nn.Module):
@@ -212,10 +212,11 @@ class UNet(nn.Module):
             (B, mel, T), zero at masked frames.
         """
         assert self.causal or not streaming
-        batch, _, length = x.shape
+        batch = x.shape[0]
         times = iter(self._times(t))
         levels = [self._level(mask, streaming)]
-        hidden = torch.cat((x, mu, spks.unsqueeze(2).expand(-1, -1, length), cond), dim=1).transpose(1, 2)
+        # The mask spreads the speaker over the frames; masked ones are hidden anyway.
+        hidden = torch.cat((x, mu, spks.unsqueeze(2) * mask, cond), dim=1).transpose(1, 2)
         skips: list[Tensor] = []
         for index, (resnet, blocks, downsample) in enumerate(self.down_blocks):
             if index:
@@ -256,7 +257,7 @@ class UNet(nn.Module):
 
     def _times(self, t: Tensor) -> Sequence[Tensor]:
         """(B,) -> one (B, 1, C) for each stage."""
-        embedded = F.mish(self.time_mlp(t))
+        embedded = mish(self.time_mlp(t))
         if self.time_projection is None:
             return [resnet.mlp["1"](embedded).unsqueeze(1) for resnet in self._resnets()]
         sizes = [resnet.res_conv.out_channels for resnet in self._resnets()]
