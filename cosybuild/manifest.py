@@ -11,7 +11,7 @@ from typing import Any
 
 FORMAT = "cosybuild.artifact"
 VERSION = 1
-SUFFIX = ".engine.json"
+SUFFIX = ".manifest.json"
 NEXT = ".next"
 """Ends the name of a manifest that is about to take its place: while a file is replaced, one of the two fits."""
 

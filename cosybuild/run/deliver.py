@@ -12,8 +12,9 @@ from cosybuild.core.artifact import Artifact
 from cosybuild.core.plan import Plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.store import Store
+from cosybuild.manifest import manifest_path
+from cosybuild.run.sidecar import sidecar_text
 
-MANIFEST = ".manifest.json"
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
 _EVIDENT = ("verification", "benchmark")
@@ -64,8 +65,8 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
         kept.update(paths)
         if directory.name == EVIDENCE:
             continue
-        manifest = directory / (paths[0].name + MANIFEST)
-        write_json(manifest, {"schema": 1, **entry, **origin})
+        manifest = manifest_path(paths[0])
+        write_text(manifest, sidecar_text(artifact, paths[0], outcome, {**origin, "slot": slot, "made_by": label}))
         entries.append(entry)
         kept.add(manifest)
     for name in (ARTIFACTS, EVIDENCE):

@@ -83,7 +83,6 @@ class Facts:
             "cosybuild": self.base["cosybuild"],
             "config_digest": self.base["config_digest"],
             "model": self.base["model"],
-            "verified": _verified(outcome),
             "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs},
         }
 

@@ -1,0 +1,147 @@
+"""What the manifest forbids, and what trust does and does not override."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
+from cosybuild.manifest import manifest_path, write_manifest
+from cosybuild.runtime import load_estimator
+from cosybuild.runtime.admission import admit
+from tests.runtime.tiny import certify, inputs
+
+CPU = torch.device("cpu")
+BUILT_FOR = {
+    "flavour": "tensorrt_rtx",
+    "version": "1.2.3",
+    "sm": 89,
+    "hardware_compatibility": "none",
+    "version_compatible": False,
+}
+
+
+@pytest.fixture
+def graph(tmp_path: Path, graphs: dict[str, Path]) -> Path:
+    """A certified copy that a test may spoil."""
+    return certify(Path(shutil.copy(graphs["cosyvoice2"], tmp_path / "estimator.onnx")))
+
+
+def _engine(path: Path, **built_for: Any) -> Path:
+    path.write_bytes(b"vtrt" + bytes(200))
+    write_manifest(path, {"verified": True, "model": {"streaming": False}, "built_for": {**BUILT_FOR, **built_for}})
+    return path
+
+
+def test_without_a_manifest_it_is_refused(graph: Path) -> None:
+    manifest_path(graph).unlink()
+    with pytest.raises(ArtifactRefused, match=r"no manifest estimator\.onnx\.manifest\.json") as caught:
+        load_estimator(graph)
+    assert "trust=True" in str(caught.value.hint)
+
+
+def test_trust_takes_it_without_a_manifest(graph: Path) -> None:
+    manifest_path(graph).unlink()
+    assert load_estimator(graph, trust=True)(**inputs(9)).shape == (2, 8, 9)
+
+
+def test_without_a_manifest_the_name_tells_the_variant(tmp_path: Path, graphs: dict[str, Path]) -> None:
+    path = Path(shutil.copy(graphs["streaming"], tmp_path / "flow.decoder.estimator.streaming.fp32.onnx"))
+    assert admit(path, CPU, trust=True).streaming
+
+
+def test_a_changed_byte_is_refused_even_with_trust(graph: Path) -> None:
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    with pytest.raises(ArtifactRefused, match="replaced or damaged"):
+        load_estimator(graph, trust=True)
+
+
+@pytest.mark.parametrize("keep", [0, 1000])
+def test_a_file_that_was_cut_off_is_refused(graph: Path, keep: int) -> None:
+    graph.write_bytes(graph.read_bytes()[:keep])
+    with pytest.raises(ArtifactRefused, match="empty" if keep == 0 else "1000 bytes and its manifest says"):
+        load_estimator(graph, trust=True)
+
+
+@pytest.mark.parametrize(("verified", "words"), [(False, "failed its verification"), (None, "was not verified")])
+def test_what_was_not_verified_needs_trust(graph: Path, verified: bool | None, words: str) -> None:
+    certify(graph, verified=verified, deployment={"forced": ["not verified"]})
+    with pytest.raises(ArtifactRefused, match=rf"{words} and was deployed by force \(not verified\)"):
+        load_estimator(graph)
+    load_estimator(graph, trust=True)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}', '{"format": "cosybuild.artifact", "version": 99}'])
+def test_a_manifest_that_cannot_be_read_is_refused(graph: Path, text: str) -> None:
+    manifest_path(graph).write_text(text)
+    with pytest.raises(ArtifactRefused, match=r"no JSON|no manifest|reads version"):
+        load_estimator(graph, trust=True)
+
+
+def test_while_a_deployment_replaces_it_one_of_two_manifests_fits(graph: Path) -> None:
+    coming = manifest_path(graph).with_name(manifest_path(graph).name + ".next")
+    shutil.copy(manifest_path(graph), coming)
+    old = json.loads(coming.read_text())
+    old["file"]["sha256"] = "0" * 64
+    manifest_path(graph).write_text(json.dumps(old))
+    load_estimator(graph)
+
+
+def test_external_data_is_held_to_the_manifest_too(graph: Path) -> None:
+    data = graph.with_name("estimator.onnx.data")
+    data.write_bytes(b"weights")
+    write_manifest(graph, {"verified": True, "model": {"streaming": False}}, companions=[data])
+    load_estimator(graph)
+    data.write_bytes(b"Weights")
+    with pytest.raises(ArtifactRefused, match=r"estimator\.onnx\.data is not the file"):
+        load_estimator(graph)
+
+
+def test_an_engine_is_refused_with_both_sides_and_every_reason(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactRefused) as caught:
+        admit(_engine(tmp_path / "estimator.plan"), CPU, trust=True)
+    assert "built for sm_89, TensorRT-RTX 1.2.3; here no GPU" in caught.value.message
+
+
+def test_an_engine_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactRefused, match="an engine runs on a GPU"):
+        load_estimator(_engine(tmp_path / "estimator.plan"))
+
+
+def test_a_graph_of_something_else_is_refused(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 80]) for name in ("feats", "embedding")]
+    body = helper.make_graph([helper.make_node("Relu", ["feats"], ["embedding"])], "g", ports[:1], ports[1:])
+    save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "other.onnx")
+    with pytest.raises(ArtifactRefused, match="is no estimator: it has feats, embedding"):
+        load_estimator(certify(tmp_path / "other.onnx"))
+
+
+def test_a_directory_without_one_names_every_candidate_and_its_reason(tmp_path: Path, graph: Path) -> None:
+    shutil.copy(graph, tmp_path / "bare.onnx")
+    graph.write_bytes(b"")
+    with pytest.raises(ArtifactRefused, match=r"(?s)bare\.onnx is refused: there is no manifest.*it is empty"):
+        load_estimator(tmp_path)
+
+
+def test_a_precision_that_is_not_there_is_refused(tmp_path: Path, graph: Path) -> None:
+    with pytest.raises(ArtifactRefused, match=r"estimator\.onnx is float32"):
+        load_estimator(tmp_path, precision="float16")
+
+
+def test_a_device_that_is_not_there_is_refused(graph: Path) -> None:
+    with pytest.raises(MissingRequirement, match="device=meta"):
+        load_estimator(graph, "meta")
+
+
+def test_no_context_at_all_is_refused(graph: Path) -> None:
+    with pytest.raises(ServingError, match="concurrency=0"):
+        load_estimator(graph, concurrency=0)

@@ -1,0 +1,118 @@
+"""The tiny fixtures as ONNX files with manifests, and upstream's solver written as upstream calls it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cosybuild.manifest import write_manifest
+from cosybuild.models.cosyvoice.dit import DiT
+from cosybuild.models.cosyvoice.unet import UNet
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+NAMES = ("x", "mask", "mu", "t", "spks", "cond")
+PREFIX = "decoder.estimator."
+
+_UNET = {"in_channels": 32, "out_channels": 8, "n_blocks": 2, "num_mid_blocks": 2, "num_heads": 2}
+_UNET |= {"attention_head_dim": 8}
+
+
+def module(version: int) -> nn.Module:
+    """The estimator of a fixture, with its weights."""
+    made: nn.Module
+    if version == 1:
+        made = UNet(**_UNET, channels=[16, 16], causal=False)
+    elif version == 2:
+        made = UNet(**_UNET, channels=[16], causal=True, static_chunk_size=10)
+    else:
+        sizes = {"mel_dim": 8, "mu_dim": 8, "spk_dim": 8, "static_chunk_size": 10}
+        made = DiT(dim=32, depth=2, heads=2, dim_head=16, ff_mult=2, **sizes)
+    weights = torch.load(DATA / f"cosyvoice{version}_tiny" / "flow.pt", weights_only=True)
+    made.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights.items() if k.startswith(PREFIX)})
+    return made.eval()
+
+
+def golden(version: int) -> Any:
+    """Inputs and outputs of upstream's code."""
+    return np.load(DATA / f"cosyvoice{version}_tiny" / "golden.npz")
+
+
+class _Frozen(nn.Module):
+    def __init__(self, inner: nn.Module, streaming: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner, self.streaming, self.dtype = inner, streaming, dtype
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        result: Tensor = self.inner(*(tensor.float() for tensor in tensors), streaming=self.streaming)
+        return result.to(self.dtype)
+
+
+def inputs(frames: int, seed: int = 0, batch: int = 2) -> dict[str, Tensor]:
+    """Plausible inputs, the last row padded by a quarter."""
+    random = torch.Generator().manual_seed(seed)
+    shapes = {"x": (batch, 8, frames), "mu": (batch, 8, frames), "spks": (batch, 8), "cond": (batch, 8, frames)}
+    made = {name: torch.randn(*shape, generator=random) for name, shape in shapes.items()}
+    mask = torch.ones(batch, 1, frames)
+    mask[-1, :, frames - frames // 4 :] = 0
+    made |= {"mask": mask, "t": torch.rand(1, generator=random).expand(batch).clone()}
+    return {name: made[name] for name in NAMES}
+
+
+def write_graph(
+    path: Path, version: int = 2, *, streaming: bool = False, dtype: torch.dtype = torch.float32, batch: bool = False
+) -> Path:
+    """An ONNX file of a fixture (computing in float32 whatever its tensors are), without a manifest."""
+    example = tuple(tensor.to(dtype) for tensor in inputs(23).values())
+    axes = {name: {2: "seq_len"} for name in ("x", "mask", "mu", "cond", "estimator_out")}
+    if batch:
+        axes = {name: {0: "batch", **axes.get(name, {})} for name in (*NAMES, "estimator_out")}
+    estimator = module(version).requires_grad_(False)
+    for part in list(estimator.modules()):
+        if hasattr(part, "fuse"):
+            part.fuse()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's remarks on shapes that are fixed on purpose
+        torch.onnx.export(
+            _Frozen(estimator, streaming, dtype),
+            example,
+            str(path),
+            input_names=list(NAMES),
+            output_names=["estimator_out"],
+            dynamic_axes=axes,
+            opset_version=18,
+            dynamo=False,
+        )
+    return path
+
+
+def certify(path: Path, **facts: Any) -> Path:
+    """Put a manifest beside `path`: verified and full attention, where `facts` do not say otherwise."""
+    streaming = facts.pop("streaming", False)
+    write_manifest(path, {"verified": True, "model": {"streaming": streaming}, **facts})
+    return path
+
+
+def solve_as_upstream(estimator: Any, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
+    """Ten guided Euler steps, with one buffer a tensor that is filled anew each step, as upstream does."""
+    frames = noise.shape[2]
+    grid = 1 - torch.cos(torch.linspace(0, 1, 11) * 0.5 * math.pi)
+    x, t = noise, grid[0]
+    given = {name: torch.zeros(2, 8, frames) for name in ("x", "mu", "cond")}
+    given |= {"mask": torch.zeros(2, 1, frames), "t": torch.zeros(2), "spks": torch.zeros(2, 8)}
+    for index in range(1, 11):
+        given["x"][:] = x
+        given["mask"][:] = 1
+        given["mu"][0], given["spks"][0], given["cond"][0] = mu[0], spks[0], cond[0]
+        given["t"][:] = t
+        velocity = estimator(*(given[name] for name in NAMES), streaming=False)
+        guided, free = torch.split(velocity, [1, 1], dim=0)
+        dt = grid[index] - t
+        x = x + dt * ((1.0 + 0.7) * guided - 0.7 * free)
+        t = t + dt
+    return x
