@@ -10,7 +10,9 @@ one operator stay in float32, as matrix units have them.
 from __future__ import annotations
 
 import onnx_ir as ir
+from onnx_ir.passes import common as passes
 
+from cosybuild.errors import PrecisionError
 from cosybuild.precision.graph import EXACT, is_float, name_of
 
 _LOWER = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
@@ -22,9 +24,13 @@ def emulate(lowered: ir.Model) -> ir.Model:
 
     Inputs, outputs and constants are float32; tensors keep their names, and hold the rounded values.
     Works for bfloat16 too, for which ONNX Runtime's CPU has hardly a kernel.
+
+    Raises:
+        PrecisionError: a tensor's type is unknown.
     """
     model = ir.Model(lowered.graph.clone(), ir_version=lowered.ir_version)
     graph = model.graph
+    _complete_types(model)
     lower = {value: kind for value in _values(model) if (kind := value.dtype) in _LOWER}
     for value, kind in lower.items():
         tensor = value.const_value if value.is_initializer() else None
@@ -50,6 +56,18 @@ def emulate(lowered: ir.Model) -> ir.Model:
         if value in lower and value.uses():
             _round_input(graph, value, lower[value], first)
     return model
+
+
+def _complete_types(model: ir.Model) -> None:
+    """A tensor of unknown type would not be rounded, so files that state no types have them inferred."""
+    if any(value.type is None for value in _values(model)):
+        passes.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=False)(model)
+    for value in _values(model):
+        if value.type is None and value.uses():
+            raise PrecisionError(
+                f"The type of {value.name} in the lowered graph is not stated and cannot be inferred.",
+                hint="Next: precision.method=rules, whose graphs state every type.",
+            )
 
 
 def float_names(model: ir.Model) -> list[str]:

@@ -7,13 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from cosybuild.config.groups.precision import InputOutput, Target
+from cosybuild.config.groups.precision import InputOutput, PrecisionSettings, Target
 from cosybuild.errors import PrecisionError
 from cosybuild.precision.decide import decide
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.ranges import Range, Ranges, measure_ranges
 from cosybuild.precision.storage import BF16, FP16
-from cosybuild.config.groups.precision import PrecisionSettings
 from tests.precision.graphs import decided, graph
 
 EMBEDDING = """

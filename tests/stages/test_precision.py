@@ -1,0 +1,157 @@
+"""The stage as a whole: the estimators go through it, its bytes repeat, its key has what matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from cosybuild.config.groups.precision import InputOutput, Method, Target
+from cosybuild.core.environment import Environment
+from cosybuild.errors import ConfigurationError, MissingRequirement
+from cosybuild.lazy import is_installed
+from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.precision.calibration import calibration_files
+from cosybuild.stages.precision import PrecisionStage
+from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export
+from tests.stages.lowering import lower, request
+
+SPEC = estimator_spec()
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(estimator(request.param), tmp_path_factory.mktemp(request.param) / "graph.onnx")
+
+
+@pytest.mark.parametrize("target", [Target.fp16, Target.bf16, Target.mixed])
+def test_estimators_are_lowered_but_for_phases_and_positions(graph: Path, tmp_path: Path, target: Target) -> None:
+    result = lower(request(SPEC, target=target), graph, tmp_path / "work")
+    metrics = result.metrics
+    assert metrics["flops_lowered"] == 1.0
+    assert metrics["nodes"]["kept_fp32"] == sum(group["count"] for group in metrics["kept_fp32"])
+    operators = {node["op"] for group in metrics["kept_fp32"] for node in group["nodes"]}
+    assert {"Sin", "Cos"} <= operators
+    assert not operators & {"MatMul", "Gemm", "Conv"}
+    if target is not Target.mixed:
+        assert not operators & {"Softmax", "LayerNormalization", "Add"}
+        assert metrics["casts"] <= 5
+    wanted = {"fp16": "FLOAT16", "bf16": "BFLOAT16", "mixed": "FLOAT"}[target.value]
+    written = onnx.load(str(result.outputs["lowered"][0]))
+    for value in (*written.graph.input, *written.graph.output):
+        assert onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type) == wanted
+
+
+def test_t_is_cast_up_before_anything_else(graph: Path, tmp_path: Path) -> None:
+    result = lower(request(SPEC, target=Target.fp16), graph, tmp_path / "work")
+    written = onnx.load(str(result.outputs["lowered"][0]))
+    readers = [node for node in written.graph.node if "t" in node.input]
+    assert [(node.op_type, node.attribute[0].i) for node in readers] == [("Cast", onnx.TensorProto.FLOAT)]
+
+
+def test_the_same_bytes_in_another_directory(graph: Path, tmp_path: Path) -> None:
+    results = [lower(request(SPEC, target=Target.fp16), graph, tmp_path / name) for name in ("a", "b")]
+    first, second = (result.outputs["lowered"][0].read_bytes() for result in results)
+    assert first == second
+
+
+def test_weights_driven_to_the_limit_name_the_nodes_that_stay(tmp_path: Path) -> None:
+    graph = export(estimator("cosyvoice2", excess=3e4), tmp_path / "graph.onnx")
+    metrics = lower(request(SPEC, target=Target.fp16), graph, tmp_path / "work").metrics
+    reasons = " ".join(group["reason"] for group in metrics["kept_fp32"])
+    assert "above data_max 16384" in reasons
+    kept = [node for group in metrics["kept_fp32"] for node in group["nodes"]]
+    assert any(node["module"].endswith("ff.net.2") or ".ff" in node["module"] for node in kept)
+    assert 0.5 < metrics["flops_lowered"] < 1.0
+
+
+def test_calibration_files_decide(tmp_path: Path) -> None:
+    spec = ModelSpec((TensorSpec("x", (1, "n")),), (TensorSpec("y", (1, "n")),))
+    path = tmp_path / "graph.onnx"
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 18]> g (float[1, n] x) => (float[1, n] y) { a = Mul(x, x) y = Sqrt(a) }'
+    )
+    onnx.save(model, str(path))
+    asked = request(spec, target=Target.fp16)
+    assert lower(asked, path, tmp_path / "generated").metrics["nodes"]["kept_fp32"] == 0
+    np.savez(tmp_path / "loud.npz", x=np.full((1, 7), 250, np.float32))
+    np.savez(tmp_path / "quiet.npz", x=np.ones((1, 3), np.float32))
+    files = calibration_files(str(tmp_path))
+    assert [file.name for file in files] == ["loud.npz", "quiet.npz"]
+    metrics = lower(asked, path, tmp_path / "files", *files).metrics
+    assert metrics["nodes"]["kept_fp32"] == 2
+    assert metrics["calibration"]["inputs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"z": np.ones((1, 2), np.float32)}, "holds z; the model takes x, y"),
+        ({"x": np.ones((2, 2), np.float32), "y": np.ones(2, np.float32)}, r"x .* has shape \(2, 2\)"),
+        ({"x": np.ones((1, 2), np.float32), "y": np.ones(3, np.float32)}, r"y .* has shape \(3,\)"),
+    ],
+)
+def test_calibration_files_must_fit(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
+    from cosybuild.precision.calibration import file_samples
+
+    spec = ModelSpec((TensorSpec("x", (1, "n")), TensorSpec("y", ("n",))), ())
+    np.savez(tmp_path / "c.npz", **arrays)
+    with pytest.raises(ConfigurationError, match=message):
+        list(file_samples([tmp_path / "c.npz"], spec))
+
+
+def test_calibration_that_is_not_there_or_unreadable(tmp_path: Path) -> None:
+    from cosybuild.precision.calibration import file_samples
+
+    with pytest.raises(ConfigurationError, match="neither an"):
+        calibration_files(str(tmp_path))
+    (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        list(file_samples([tmp_path / "c.npz"], SPEC))
+
+
+def test_the_key_has_what_matters_and_nothing_else() -> None:
+    stage = PrecisionStage()
+    base = stage.settings(request(SPEC, target=Target.fp16))
+    changes = {
+        "target": Target.bf16, "io": InputOutput.keep, "keep_fp32": ("Softmax",), "data_max": 1.0, "init_max": 2.0,
+        "init_min": 0.0, "calibration_sizes": (8,), "calibration_seed": 1,
+    }  # fmt: skip
+    for name, value in changes.items():
+        assert stage.settings(request(SPEC, **{"target": Target.fp16, name: value})) != base, name
+    assert stage.settings(request(SPEC, target=Target.fp16, snr_db=10.0)) == base
+    # With files, neither their place nor the sizes of generated inputs matter: their content is an input's digest.
+    given = stage.settings(request(SPEC, target=Target.fp16, calibration="/a"))
+    assert given == stage.settings(request(SPEC, target=Target.fp16, calibration="/b", calibration_seed=5))
+    assert "nvidia-modelopt" not in stage.environment(Environment())
+    assert "nvidia-modelopt" in PrecisionStage(Method.autocast).environment(Environment())
+
+
+def test_streaming_and_generated_sizes(tmp_path: Path) -> None:
+    graph = export(estimator("cosyvoice2"), tmp_path / "graph.onnx", streaming=True)
+    asked = request(SPEC, target=Target.fp16, calibration_sizes=(60, 101))
+    metrics = lower(asked, graph, tmp_path / "work").metrics
+    assert metrics["calibration"] == {"inputs": 2, "from": "generated"}
+    assert metrics["flops_lowered"] == 1.0
+    assert draw_inputs(SPEC, Draw({"seq_len": 60}))["x"].shape == (2, 80, 60)
+
+
+@pytest.mark.skipif(is_installed("modelopt"), reason="ModelOpt is installed here")
+def test_autocast_without_modelopt(tmp_path: Path) -> None:
+    graph = export(estimator("cosyvoice2"), tmp_path / "graph.onnx")
+    asked = request(SPEC, target=Target.fp16, method=Method.autocast)
+    assert "nvidia-modelopt" in PrecisionStage(Method.autocast).missing(asked, Environment())[0]
+    with pytest.raises(MissingRequirement, match="modelopt"):
+        lower(asked, graph, tmp_path / "work")
+
+
+@pytest.mark.skipif(not is_installed("modelopt"), reason="needs the extra autocast")
+def test_autocast(tmp_path: Path) -> None:
+    graph = export(estimator("cosyvoice2"), tmp_path / "graph.onnx")
+    asked = request(SPEC, target=Target.fp16, method=Method.autocast)
+    metrics = lower(asked, graph, tmp_path / "work").metrics
+    assert metrics["method"] == "autocast"
+    assert metrics["flops_lowered"] > 0.5
