@@ -14,9 +14,7 @@ from cosybuild.models.subject import Solver
 class Estimator(Protocol):
     """Anything that gives the velocity of a guidance batch; inputs as in `docs/contract.md`."""
 
-    def __call__(
-        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /
-    ) -> Tensor: ...
+    def __call__(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /) -> Tensor: ...
 
 
 def time_grid(solver: Solver) -> Tensor:

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, mish, rotary_angles
+from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, mish
 from cosybuild.models.cosyvoice.mask import attention_bias, kept_frames
 
 _SINUSOID = 256
 _KERNEL = 31
-_GROUPS = 16
+
+POSITION_GROUPS = 16
+"""Groups of the positional convolution."""
 _EPSILON = 1e-6
 
 
@@ -23,7 +25,7 @@ class InputEmbedding(nn.Module):
         self.proj = nn.Linear(dim_in, dim)
         position = nn.Module()
         for name in ("conv1", "conv2"):
-            position.add_module(name, nn.ModuleList([nn.Conv1d(dim, dim, _KERNEL, groups=_GROUPS)]))
+            position.add_module(name, nn.ModuleList([nn.Conv1d(dim, dim, _KERNEL, groups=POSITION_GROUPS)]))
         self.conv_pos_embed = position
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,10 +102,19 @@ class RotaryFrequencies(nn.Module):
     """Inverse frequencies of the rotary embedding, base 10000; a checkpoint carries them."""
 
     inv_freq: Tensor
+    sign: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        # -1, 1, -1, 1, ...: of each pair the first channel turns the other way
+        self.register_buffer("sign", torch.tensor([-1.0, 1.0], device="cpu").repeat(dim // 2), persistent=False)
         self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, dim, 2).float() / dim))
+
+    def forward(self, length: int) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine of position times frequency for interleaved pairs: two of (T, dim_head)."""
+        position = torch.arange(length, device=self.inv_freq.device).to(self.inv_freq.dtype)
+        angle = position.unsqueeze(1) * self.inv_freq.repeat_interleave(2)
+        return angle.cos(), angle.sin() * self.sign
 
 
 class DiT(nn.Module):
@@ -169,7 +180,7 @@ class DiT(nn.Module):
         hidden = self.input_embed(torch.cat((x, cond, mu, spread), dim=1).transpose(1, 2))
         bias = attention_bias(mask, self.chunk if streaming else None)
         kept = kept_frames(mask)
-        angles = rotary_angles(length, self.rotary_embed.inv_freq)
+        angles = self.rotary_embed(length)
         for block in self.transformer_blocks:
             hidden = block(hidden, time, batch, bias, kept, angles)
         scale, shift = self.norm_out(time)

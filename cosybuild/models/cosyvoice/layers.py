@@ -118,9 +118,7 @@ class SelfAttention(nn.Module):
             # Neighbours exchanged: 1, 0, 3, 2, ...
             self.register_buffer("swap", torch.arange(dim_head, device="cpu") ^ 1, persistent=False)
 
-    def forward(
-        self, x: Tensor, batch: int, bias: Tensor, angles: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, batch: int, bias: Tensor, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """
         Args:
             x: (B, T, dim) or (B * T, dim); the result has the same shape.
@@ -143,7 +141,7 @@ class SelfAttention(nn.Module):
         return result
 
     @torch.no_grad()
-    def fuse(self) -> None:
+    def fuse_for_export(self) -> None:
         """Turn the three projections and the scale into one linear layer. The state dict changes with it."""
         if self.to_qkv is not None:
             return
@@ -188,30 +186,13 @@ class SelfAttention(nn.Module):
         return torch.cat((first_query, query), dim=1), torch.cat((first_key, key), dim=1), value
 
 
-def rotary_angles(length: int, inverse_frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and signed sine of position times frequency for interleaved pairs.
-
-    Args:
-        length: frames T.
-        inverse_frequencies: (dim_head / 2,).
-
-    Returns:
-        two of (T, dim_head); the sine is negative in the first channel of each pair.
-    """
-    position = torch.arange(length, device=inverse_frequencies.device).to(inverse_frequencies.dtype)
-    angle = position.unsqueeze(1) * inverse_frequencies.repeat_interleave(2)
-    # -1, 1, -1, 1, ... as a constant of the graph
-    sign = torch.tensor([-1.0, 1.0], device=angle.device, dtype=angle.dtype).repeat(inverse_frequencies.shape[0])
-    return angle.cos(), angle.sin() * sign
-
-
 def rotate(x: Tensor, swap: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair of neighbouring channels by its angle.
 
     Args:
         x: (..., T, dim_head).
         swap: the indices 1, 0, 3, 2, ...
-        angles: from `rotary_angles`.
+        angles: cosine and signed sine, two of (T, dim_head); the sine is negative in each pair's first channel.
     """
     cosine, sine = angles
     return x * cosine + x.index_select(-1, swap) * sine

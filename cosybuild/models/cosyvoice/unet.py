@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, mish
 from cosybuild.models.cosyvoice.mask import attention_bias
+
+NORM_GROUPS = 8
+"""Groups of version 1's group norm."""
 
 # Frames travel as (B, T, C), inside the transformer blocks as (B * T, C): there a linear layer with bias
 # is one ONNX node, and no block needs shape arithmetic. Only convolutions see (B, C, T).
@@ -45,17 +49,22 @@ def _over_time(layer: nn.Module, x: Tensor) -> Tensor:
     return result.transpose(1, 2)
 
 
+class FrameGroupNorm(nn.GroupNorm):
+    """Group norm without torch's check of the batch size, which a trace warns of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ConvBlock(nn.Module):
     """Convolution, norm, Mish: GroupNorm(8) over all frames, or LayerNorm of each frame if causal."""
 
     def __init__(self, causal: bool, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.causal = causal
-        self.conv = _conv(causal, dim_in, dim_out)
-        self.norm: nn.Module = nn.LayerNorm(dim_out) if causal else nn.GroupNorm(8, dim_out)
+        norm = nn.LayerNorm(dim_out) if causal else FrameGroupNorm(NORM_GROUPS, dim_out)
         # The state dict numbers the layers of a sequence in which the causal one has a transpose.
-        self.block = nn.ModuleDict({"0": self.conv, "2" if causal else "1": self.norm})
-        del self._modules["conv"], self._modules["norm"]
+        self.block = nn.ModuleDict({"0": _conv(causal, dim_in, dim_out), "2" if causal else "1": norm})
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, dim_in), zero at masked frames -> (B, T, dim_out)."""
@@ -178,12 +187,12 @@ class UNet(nn.Module):
             return _conv(causal, dim, dim) if last else Resample(dim, up)
 
         self.time_mlp = TimeEmbedding(in_channels, dim_time, ("linear_1", "linear_2"))
-        down = zip((in_channels, *channels), channels)  # the last width stands alone
+        down = pairwise((in_channels, *channels))
         self.down_blocks = nn.ModuleList(stage(a, b, after(i, b, up=False)) for i, (a, b) in enumerate(down))
         lowest = channels[-1]
         self.mid_blocks = nn.ModuleList(stage(lowest, lowest) for _ in range(num_mid_blocks))
         widths = (*reversed(channels), channels[0])
-        up = zip(widths[:-1], widths[1:], strict=True)
+        up = pairwise(widths)
         self.up_blocks = nn.ModuleList(stage(2 * a, b, after(i, b, up=True)) for i, (a, b) in enumerate(up))
         self.final_block = ConvBlock(causal, channels[0], channels[0])
         self.final_proj = nn.Conv1d(channels[0], out_channels, 1)
@@ -239,7 +248,7 @@ class UNet(nn.Module):
         return result
 
     @torch.no_grad()
-    def fuse(self) -> None:
+    def fuse_for_export(self) -> None:
         """Turn the time projections of all stages into one linear layer. The state dict changes with it."""
         if self.time_projection is not None:
             return
@@ -267,9 +276,7 @@ class UNet(nn.Module):
         return Level(mask.transpose(1, 2), attention_bias(mask, self.chunk if streaming else None))
 
     @staticmethod
-    def _stage(
-        resnet: nn.Module, blocks: nn.Module, x: Tensor, time: Tensor, level: Level, batch: int
-    ) -> Tensor:
+    def _stage(resnet: nn.Module, blocks: nn.Module, x: Tensor, time: Tensor, level: Level, batch: int) -> Tensor:
         """(B, T, C in) -> (B, T, C out)."""
         hidden: Tensor = resnet(x, time, level.frames)
         for block in blocks:

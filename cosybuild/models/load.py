@@ -1,0 +1,134 @@
+"""From a subject to a PyTorch module, with the weights it names or seeded random ones."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cosybuild.config.groups.model import Family
+from cosybuild.errors import ModelError
+from cosybuild.models.checkpoint import read_weights
+from cosybuild.models.cosyvoice.dit import DiT
+from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.subject import Subject
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class ExportableEstimator(nn.Module):
+    """An estimator with the streaming flag decided, so that its forward takes the declared inputs and no more."""
+
+    def __init__(self, estimator: nn.Module, streaming: bool) -> None:
+        super().__init__()
+        self.estimator = estimator
+        self.streaming = streaming
+
+    def forward(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
+        """As the estimator's, without `streaming`."""
+        result: Tensor = self.estimator(x, mask, mu, t, spks, cond, streaming=self.streaming)
+        return result
+
+
+def load_module(subject: Subject, weights: Path | None) -> nn.Module:
+    """A module whose forward takes the declared inputs in order: evaluation mode, no gradients.
+
+    Args:
+        subject: any but an existing ONNX graph.
+        weights: the weights file, or None for random ones, the same for the same seed.
+
+    Raises:
+        CheckpointError: the weights cannot be read or do not fit.
+        ModelError: `target` does not make a module that takes the declared inputs.
+    """
+    if subject.family is Family.module:
+        module = _instantiated(subject)
+        if weights is not None:
+            shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+            module.load_state_dict(read_weights(weights, shapes, prefixes=("",)).tensors, assign=True)
+        return module.eval().requires_grad_(False)
+    return ExportableEstimator(load_estimator(subject, weights), subject.streaming).eval()
+
+
+def load_estimator(subject: Subject, weights: Path | None) -> nn.Module:
+    """The CosyVoice estimator itself; its forward has the argument `streaming`, its state dict upstream's names."""
+    if weights is None:
+        return _seeded(subject.seed, lambda: _built(subject)).eval().requires_grad_(False)
+    # On the meta device nothing is allocated twice: the file's tensors become the parameters.
+    with torch.device("meta"):
+        estimator = _built(subject)
+    shapes = {name: tensor.shape for name, tensor in estimator.state_dict().items()}
+    estimator.load_state_dict(read_weights(weights, shapes).tensors, strict=True, assign=True)
+    return estimator.eval().requires_grad_(False)
+
+
+def prepare_for_export(module: Module) -> Module:
+    """Join in place what one node can compute: q, k and v with their scale, the time projections of all stages.
+
+    The function stays the same; the state dict does not, so take `state_dict_digest` before.
+    """
+    for part in list(module.modules()):
+        fuse = getattr(part, "fuse_for_export", None)
+        if fuse is not None:
+            fuse()
+    return module
+
+
+def state_dict_digest(module: nn.Module) -> str:
+    """sha256 over names, dtypes, shapes and bytes of the state dict, sorted by name."""
+    inner = module.estimator if isinstance(module, ExportableEstimator) else module
+    digest = hashlib.sha256()
+    for name, tensor in sorted(inner.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _built(subject: Subject) -> nn.Module:
+    values = dict(subject.hyperparameters)
+    if subject.family is Family.cosyvoice3:
+        return DiT(**values)
+    return UNet(**values, causal=subject.family is Family.cosyvoice2)
+
+
+def _seeded(seed: int, make: Callable[[], Any]) -> Any:
+    """What `make` returns with torch's CPU generator seeded, which is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return make()
+
+
+def _instantiated(subject: Subject) -> nn.Module:
+    from hydra.errors import HydraException
+    from hydra.utils import instantiate
+
+    target = subject.hyperparameters["target"]
+    name = target["_target_"]
+    try:
+        module = _seeded(subject.seed, lambda: instantiate(dict(target)))
+    except HydraException as error:
+        cause = error.__cause__ or error
+        raise ModelError(
+            f"model.target could not be made: {name} raised {type(cause).__name__}: {cause}",
+            hint="Next: call it in Python with the same arguments.",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"model.target made a {type(module).__name__}; {name} must make a torch.nn.Module.",
+            hint="Next: name the module's class, or a function that returns a module.",
+        )
+    names = [tensor.name for tensor in subject.spec.inputs]
+    try:
+        inspect.signature(module.forward).bind(*names)
+    except TypeError as error:
+        raise ModelError(
+            f"{name} takes {inspect.signature(module.forward)}, but model.inputs declares {len(names)} "
+            f"inputs ({', '.join(names)}): {error}.",
+            hint="Next: declare the inputs in the order of forward's arguments.",
+        ) from error
+    return module
