@@ -19,6 +19,7 @@ from cosybuild.models.cosyvoice.unet import UNet
 from cosybuild.models.subject import Subject
 
 Module = TypeVar("Module", bound=nn.Module)
+Made = TypeVar("Made")
 
 
 class ExportableEstimator(nn.Module):
@@ -96,7 +97,7 @@ def _built(subject: Subject) -> nn.Module:
     return UNet(**values, causal=subject.family is Family.cosyvoice2)
 
 
-def _seeded(seed: int, make: Callable[[], Any]) -> Any:
+def _seeded(seed: int, make: Callable[[], Made]) -> Made:
     """What `make` returns with torch's CPU generator seeded, which is as before afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -110,7 +111,7 @@ def _instantiated(subject: Subject) -> nn.Module:
     target = subject.hyperparameters["target"]
     name = target["_target_"]
     try:
-        module = _seeded(subject.seed, lambda: instantiate(dict(target)))
+        module: Any = _seeded(subject.seed, lambda: instantiate(dict(target)))
     except HydraException as error:
         cause = error.__cause__ or error
         raise ModelError(

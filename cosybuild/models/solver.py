@@ -50,7 +50,7 @@ def solve(
     mask, mu, spks, cond = torch.cat((mask, mask)), _unguided(mu), _unguided(spks), _unguided(cond)
     for following in grid[1:]:
         velocity = estimator(torch.cat((x, x)), mask, mu, time.repeat(2 * batch), spks, cond)
-        conditional, unconditional = velocity.split(batch)
+        conditional, unconditional = torch.split(velocity, batch)
         guided = (1.0 + solver.guidance) * conditional - solver.guidance * unconditional
         step = following - time
         x = x + step * guided

@@ -48,7 +48,7 @@ class Modulation(nn.Module):
 
     def forward(self, time: Tensor) -> tuple[Tensor, ...]:
         """(B, dim), after SiLU -> `parts` of (B, 1, dim)."""
-        return self.linear(time).unsqueeze(1).chunk(self.parts, dim=2)
+        return torch.chunk(self.linear(time).unsqueeze(1), self.parts, dim=2)
 
 
 class ModulatedNorm(nn.LayerNorm):
@@ -59,7 +59,8 @@ class ModulatedNorm(nn.LayerNorm):
 
     def modulate(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """(B, T, dim), (B, 1, dim), (B, 1, dim) -> (B, T, dim)."""
-        return self(x) * (scale + 1.0) + shift
+        result: Tensor = self(x) * (scale + 1.0) + shift
+        return result
 
 
 class FeedForward(nn.Module):
@@ -142,8 +143,7 @@ class DiT(nn.Module):
     ) -> None:
         super().__init__()
         self.chunk = static_chunk_size
-        self.time_embed = nn.Module()
-        self.time_embed.time_mlp = TimeEmbedding(_SINUSOID, dim, ("0", "2"))
+        self.time_embed = nn.ModuleDict({"time_mlp": TimeEmbedding(_SINUSOID, dim, ("0", "2"))})
         self.input_embed = InputEmbedding(2 * mel_dim + mu_dim + spk_dim, dim)
         self.rotary_embed = RotaryFrequencies(dim_head)
         self.transformer_blocks = nn.ModuleList(Block(dim, heads, dim_head, ff_mult) for _ in range(depth))
@@ -175,7 +175,7 @@ class DiT(nn.Module):
             (B, mel, T), not masked.
         """
         batch, _, length = x.shape
-        time = F.silu(self.time_embed.time_mlp(t))
+        time = F.silu(self.time_embed["time_mlp"](t))
         spread = spks.unsqueeze(2).expand(-1, -1, length)
         hidden = self.input_embed(torch.cat((x, cond, mu, spread), dim=1).transpose(1, 2))
         bias = attention_bias(mask, self.chunk if streaming else None)

@@ -58,8 +58,8 @@ class _MishOperator(torch.autograd.Function):
 
 def mish(x: Tensor) -> Tensor:
     """x tanh(softplus(x))."""
-    if torch.jit.is_tracing():
-        result: Tensor = _MishOperator.apply(x)
+    if torch.jit.is_tracing():  # type: ignore[no-untyped-call,attr-defined]  # torch has no types here
+        result: Tensor = _MishOperator.apply(x)  # type: ignore[no-untyped-call]  # as above
         return result
     return F.mish(x)
 
@@ -129,7 +129,7 @@ class SelfAttention(nn.Module):
         joined = self._project(x)
         if angles is None:
             # Split before the heads are: TensorRT then reads q, k and v where they are, without a copy of each.
-            parts = joined.split(self.heads * self.dim_head, dim=-1)
+            parts = torch.split(joined, self.heads * self.dim_head, dim=-1)
             query, key, value = (part.reshape(batch, -1, self.heads, self.dim_head).transpose(1, 2) for part in parts)
         else:
             heads = joined.reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
@@ -177,12 +177,12 @@ class SelfAttention(nn.Module):
 
     def _rotated(self, heads: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         if self.heads == 1:
-            turning, value = heads.split((2, 1), dim=1)
-            query, key = rotate(turning, self.swap, angles).split(1, dim=1)
+            turning, value = torch.split(heads, [2, 1], dim=1)
+            query, key = torch.split(rotate(turning, self.swap, angles), 1, dim=1)
             return query, key, value
         rest = self.heads - 1
-        turning, query, key, value = heads.split((2, rest, rest, self.heads), dim=1)
-        first_query, first_key = rotate(turning, self.swap, angles).split(1, dim=1)
+        turning, query, key, value = torch.split(heads, [2, rest, rest, self.heads], dim=1)
+        first_query, first_key = torch.split(rotate(turning, self.swap, angles), 1, dim=1)
         return torch.cat((first_query, query), dim=1), torch.cat((first_key, key), dim=1), value
 
 
