@@ -1,0 +1,107 @@
+"""Inputs and outputs that a user declares for `model=module` and `model=onnx`, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.model import ModelSettings, TensorSettings
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.spec import ModelSpec, TensorSpec
+
+DTYPES = ("float32", "float16", "bfloat16", "int32", "int64", "bool")
+GENERATORS = ("normal", "uniform", "mel", "mask", "time", "integer", "ones")
+
+
+def declared_spec(model: ModelSettings) -> ModelSpec:
+    """The input specification that the settings declare.
+
+    Raises:
+        ConfigurationError: a name stands twice, a shape, dtype or generator is none, a range is empty.
+    """
+    inputs = tuple(_tensor("model.inputs", index, tensor) for index, tensor in enumerate(model.inputs))
+    outputs = tuple(_tensor("model.outputs", index, tensor) for index, tensor in enumerate(model.outputs))
+    names = [tensor.name for tensor in (*inputs, *outputs)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(
+                f"model.inputs and model.outputs use the name '{name}' {names.count(name)} times; "
+                "each tensor of a graph has its own.",
+                hint="Next: rename one of them.",
+            )
+    fps = model.frames_per_second
+    if fps is not None and not fps > 0:
+        raise ConfigurationError(f"model.frames_per_second={fps}; a positive number is expected.")
+    return ModelSpec(inputs, outputs, frames_per_second=fps)
+
+
+def _tensor(where: str, index: int, tensor: TensorSettings) -> TensorSpec:
+    place = f"{where}[{index}] ('{tensor.name}')"
+    if not tensor.name.isidentifier():
+        raise ConfigurationError(
+            f"{place}: the name must be letters, digits and underscores, not beginning with a digit."
+        )
+    if not tensor.shape:
+        raise ConfigurationError(
+            f"{place} has no shape.", hint="Next: give one entry per axis, e.g. shape: [1, 80, frames]."
+        )
+    for known, value, what in ((DTYPES, tensor.dtype, "dtype"), (GENERATORS, tensor.generator, "generator")):
+        if value not in known:
+            raise ConfigurationError(f"{place}: {what} is '{value}'; expected one of {', '.join(known)}.")
+    if tensor.generator in ("uniform", "time", "integer") and not tensor.low < tensor.high:
+        raise ConfigurationError(f"{place}: low {tensor.low} is not below high {tensor.high}.")
+    shape = tuple(_dim(place, dim) for dim in tensor.shape)
+    return TensorSpec(tensor.name, shape, tensor.dtype, tensor.generator, tensor.low, tensor.high)
+
+
+def _dim(place: str, dim: Any) -> int | str:
+    if isinstance(dim, str) and dim.isidentifier():
+        return dim
+    if isinstance(dim, int) and not isinstance(dim, bool) and dim > 0:
+        return dim
+    raise ConfigurationError(
+        f"{place}: {dim!r} is no axis; expected a positive whole number, or a name for an axis that varies."
+    )
+
+
+def code_of_target(target: Any) -> tuple[Path, str]:
+    """The source file that a `_target_` lies in and its sha256, found without importing anything.
+
+    Packages are looked up on the import path and in the working directory, as `python -m` would.
+
+    Raises:
+        ConfigurationError: `target` has no `_target_`, or no module of that name can be found.
+    """
+    name = target.get("_target_") if isinstance(target, dict) else None
+    if not isinstance(name, str) or "." not in name:
+        raise ConfigurationError(
+            f"model.target={target!r} does not say what to make.",
+            hint="Next: model.target={_target_: package.module.Class, argument: value}.",
+        )
+    file = _source_file(name.split(".")[:-1])
+    if file is None:
+        raise ConfigurationError(
+            f"model.target names {name}, and there is no Python module for it on the import path.",
+            hint="Next: install the package, or run from the directory that holds it.",
+        )
+    return file, hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _source_file(parts: Sequence[str]) -> Path | None:
+    """The deepest module along a dotted name; what follows it is a class or a method of it."""
+    path: Sequence[str] | None = ["", *sys.path]
+    found = None
+    for index in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: index + 1]), path)
+        if spec is None:
+            break
+        if spec.has_location and spec.origin is not None:
+            found = Path(spec.origin)
+        path = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
+        if path is None:
+            break
+    return found

@@ -1,0 +1,104 @@
+"""The CosyVoice families: their full-size hyper-parameters, and the interface that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+from cosybuild.models.spec import ModelSpec, TensorSpec
+
+STEM = "flow.decoder.estimator"
+
+
+@dataclass(frozen=True)
+class FamilyFacts:
+    """What sets a CosyVoice version apart.
+
+    Attributes:
+        yaml: the file in a model directory that says which version it is.
+        upstream_class: what its yaml calls the estimator, without the module.
+        hyperparameters: of the published model; their names are the estimator's arguments.
+        frames_per_second: mel frames of one second of audio.
+        streaming: whether there is a streaming variant.
+    """
+
+    yaml: str
+    upstream_class: str
+    hyperparameters: Mapping[str, Any]
+    frames_per_second: float
+    streaming: bool
+
+
+_UNET = {
+    "in_channels": 320,
+    "out_channels": 80,
+    "n_blocks": 4,
+    "num_mid_blocks": 12,
+    "num_heads": 8,
+    "attention_head_dim": 64,
+    "act_fn": "gelu",
+}
+
+FAMILIES: Mapping[Family, FamilyFacts] = {
+    Family.cosyvoice1: FamilyFacts(
+        "cosyvoice.yaml", "ConditionalDecoder", {**_UNET, "channels": (256, 256)}, 22050 / 256, streaming=False
+    ),
+    Family.cosyvoice2: FamilyFacts(
+        "cosyvoice2.yaml",
+        "CausalConditionalDecoder",
+        {**_UNET, "channels": (256,), "static_chunk_size": 50},
+        50.0,
+        streaming=True,
+    ),
+    Family.cosyvoice3: FamilyFacts(
+        "cosyvoice3.yaml",
+        "DiT",
+        {
+            "dim": 1024,
+            "depth": 22,
+            "heads": 16,
+            "dim_head": 64,
+            "ff_mult": 2,
+            "mel_dim": 80,
+            "mu_dim": 80,
+            "spk_dim": 80,
+            "static_chunk_size": 50,
+        },
+        50.0,
+        streaming=True,
+    ),
+}
+
+
+def estimator_spec(
+    family: Family, hyperparameters: Mapping[str, Any], frames_per_second: float, dynamic_batch: bool
+) -> ModelSpec:
+    """Inputs and outputs of an estimator, in the order in which upstream's runtime binds them.
+
+    Args:
+        hyperparameters: a U-Net's `in_channels` is that of x, mu, spks and cond together, all as wide as
+            `out_channels`; a DiT states each.
+    """
+    if family is Family.cosyvoice3:
+        mel, mu, spk = (int(hyperparameters[name]) for name in ("mel_dim", "mu_dim", "spk_dim"))
+    else:
+        mel = int(hyperparameters["out_channels"])
+        # x and cond are mels; what is left is shared by mu and spks.
+        mu = spk = (int(hyperparameters["in_channels"]) - 2 * mel) // 2
+    batch: int | str = "batch" if dynamic_batch else 2
+    frames = "seq_len"
+    return ModelSpec(
+        inputs=(
+            TensorSpec("x", (batch, mel, frames), generator="normal"),
+            TensorSpec("mask", (batch, 1, frames), generator="mask"),
+            TensorSpec("mu", (batch, mu, frames), generator="normal"),
+            TensorSpec("t", (batch,), generator="time"),
+            TensorSpec("spks", (batch, spk), generator="normal"),
+            TensorSpec("cond", (batch, mel, frames), generator="mel"),
+        ),
+        outputs=(TensorSpec("estimator_out", (batch, mel, frames)),),
+        guidance=True,
+        frames_per_second=frames_per_second,
+    )

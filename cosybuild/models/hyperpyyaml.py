@@ -1,0 +1,196 @@
+"""HyperPyYAML read as data: no tag is executed, nothing is imported, references and arithmetic are resolved.
+
+    !new:a.B, !name:a.b, !apply:a.b    become `Node`s: the dotted name and the arguments, as they stand
+    !ref <a>, !ref <a[b]> * 2          become the value, or the number that the arithmetic gives
+    !tuple                             a tuple
+
+Every document is bounded (`MAX_BYTES`, `MAX_VALUES`), so that a small file cannot fill the memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cosybuild.errors import ModelDirectoryError
+from cosybuild.models.arithmetic import ArithmeticProblem, evaluate
+
+MAX_BYTES = 4 * 2**20
+MAX_VALUES = 100_000
+
+_REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
+
+
+@dataclass(frozen=True)
+class Node:
+    """What stands behind a `!new:`, `!name:` or `!apply:` tag.
+
+    Attributes:
+        tag: `new`, `name` or `apply`.
+        target: the dotted name, never imported.
+        arguments: the mapping or sequence below it; None where there is none.
+    """
+
+    tag: str
+    target: str
+    arguments: Any = None
+
+
+@dataclass(frozen=True)
+class _Reference:
+    expression: str
+    line: int
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the HyperPyYAML tags as inert data."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        super().flatten_mapping(node)
+
+
+def _tagged(loader: _Loader, suffix: str, node: yaml.Node, tag: str) -> Node:
+    return Node(tag, suffix, _plain(loader, node))
+
+
+def _plain(loader: _Loader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node) or None  # type: ignore[arg-type]  # the third kind of node
+
+
+def _reference(loader: _Loader, node: yaml.Node) -> _Reference:
+    return _Reference(str(loader.construct_scalar(node)), node.start_mark.line + 1)  # type: ignore[arg-type]  # as above
+
+
+def _unknown(loader: _Loader, suffix: str, node: yaml.Node) -> Node:
+    # Tags that are not HyperPyYAML's (python/object, say) are as inert as all the others.
+    return Node("unknown", suffix, _plain(loader, node))
+
+
+for _name in ("new", "name", "apply", "module", "include"):
+    _Loader.add_multi_constructor(
+        f"!{_name}:", lambda loader, suffix, node, tag=_name: _tagged(loader, suffix, node, tag)
+    )
+for _name in ("ref", "copy"):
+    _Loader.add_constructor(f"!{_name}", _reference)
+_Loader.add_constructor("!tuple", lambda loader, node: tuple(_plain(loader, node) or ()))
+_Loader.add_constructor("!PLACEHOLDER", lambda loader, node: None)
+_Loader.add_multi_constructor("!", _unknown)
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", _unknown)
+
+
+def read_hyperpyyaml(path: Path) -> dict[str, Any]:
+    """The document as plain data and `Node`s, with references resolved.
+
+    Raises:
+        ModelDirectoryError: it cannot be read, is too big, is no mapping, or a reference leads nowhere
+            or in a circle.
+    """
+    text = _text(path)
+    try:
+        document = yaml.load(text, _Loader)  # a SafeLoader that builds data only
+    except yaml.YAMLError as error:
+        raise _bad(path, f"is not readable as YAML: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise _bad(path, "is nested too deeply") from error
+    except ValueError as error:  # PyYAML lets a malformed date or number through as it comes
+        raise _bad(path, f"holds a value that is none: {error}") from error
+    if not isinstance(document, dict):
+        raise _bad(path, f"holds a {type(document).__name__}, where a mapping of names is expected")
+    resolved = _Resolver(path, document).resolve()
+    return {str(name): value for name, value in resolved.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise _bad(path, f"has {size:,} bytes; a model's yaml has a few thousand")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _bad(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _bad(path, f"is not UTF-8 text (byte {error.start})") from error
+
+
+class _Resolver:
+    """Replaces references in a document; each name is resolved once, and a circle is noticed."""
+
+    def __init__(self, path: Path, document: dict[Any, Any]) -> None:
+        self._path = path
+        self._document = document
+        self._under_way: list[str] = []
+        self._values = 0
+
+    def resolve(self) -> dict[Any, Any]:
+        resolved: dict[Any, Any] = self._resolved(self._document)
+        return resolved
+
+    def _resolved(self, value: Any) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES:  # aliases and references multiply
+            raise _bad(self._path, f"unfolds to more than {MAX_VALUES:,} values")
+        if isinstance(value, _Reference):
+            return self._referred(value)
+        if isinstance(value, Node):
+            return Node(value.tag, value.target, self._resolved(value.arguments))
+        if isinstance(value, Mapping):
+            return {key: self._resolved(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._resolved(inner) for inner in value)
+        return value
+
+    def _referred(self, reference: _Reference) -> Any:
+        expression = reference.expression.strip()
+        whole = _REFERENCE.fullmatch(expression)
+        if whole is not None:
+            return self._lookup(whole[1], reference.line)
+        try:
+            return evaluate(expression, lambda name: self._lookup(name, reference.line))
+        except ArithmeticProblem as problem:
+            raise _bad(self._path, f"line {reference.line}: !ref {expression}: {problem}") from problem
+
+    def _lookup(self, name: str, line: int) -> Any:
+        if name in self._under_way:
+            circle = " -> ".join([*self._under_way[self._under_way.index(name) :], name])
+            raise _bad(self._path, f"line {line}: the references go round in a circle: {circle}")
+        self._under_way.append(name)
+        value: Any = self._document
+        for key in re.findall(r"[^\[\]]+", name):
+            if isinstance(value, Node):
+                value = value.arguments
+            if isinstance(value, _Reference):
+                value = self._referred(value)
+            if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
+                value = value[int(key)]
+            elif isinstance(value, Mapping) and key in value:
+                value = value[key]
+            else:
+                raise _bad(self._path, f"line {line}: !ref <{name}> refers to '{key}', which is not there")
+        resolved = self._resolved(value)
+        self._under_way.pop()
+        return resolved
+
+
+def _bad(path: Path, what: str) -> ModelDirectoryError:
+    return ModelDirectoryError(
+        f"{path} {what}.", hint="Next: fetch the file again, or compare it with the one of the published model."
+    )
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{problem}{f', line {mark.line + 1}' if mark else ''}"

@@ -1,0 +1,181 @@
+"""From settings to a subject: which model, which variant, which weights. Imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
+from cosybuild.models.declared import code_of_target, declared_spec
+from cosybuild.models.families import FAMILIES, STEM, estimator_spec
+from cosybuild.models.hub import fetch_model, is_hub_id
+from cosybuild.models.modeldir import ModelDirectory, read_model_directory
+from cosybuild.models.subject import Solver, Subject
+
+
+def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
+    """The model a build is about.
+
+    Args:
+        model: the group `model`.
+        model_dir: a directory, a hub id, or None.
+        dynamic_batch: whether the batch axis varies.
+
+    Raises:
+        ModelDirectoryError: the directory is not there, is none of a model, or of another version.
+        CheckpointError: the weights file is not there.
+        ConfigurationError: the settings ask for what the model does not have.
+    """
+    if model.family in (Family.module, Family.onnx):
+        return _declared(model, dynamic_batch)
+    directory = None if model_dir is None else read_model_directory(locate(model_dir))
+    family = _family(model, directory)
+    facts = FAMILIES[family]
+    if model.streaming and not facts.streaming:
+        raise ConfigurationError(
+            f"model.streaming=true, but {family.value} has no streaming variant.",
+            hint="Next: leave model.streaming out, or build CosyVoice 2 or 3.",
+        )
+    hyperparameters = _hyperparameters(model, family, directory)
+    fps = facts.frames_per_second if directory is None else directory.frames_per_second
+    weights = _weights(model, directory)
+    return Subject(
+        family=family,
+        spec=estimator_spec(family, hyperparameters, fps, dynamic_batch),
+        hyperparameters=hyperparameters,
+        streaming=model.streaming,
+        weights=weights,
+        seed=model.seed,
+        stem=model.name or STEM,
+        solver=Solver() if directory is None else directory.solver,
+        origin="" if directory is None else str(directory.yaml.absolute()),
+    )
+
+
+def locate(model_dir: str) -> Path:
+    """The directory that `model_dir` means; a hub id is fetched.
+
+    Raises:
+        ModelDirectoryError: there is no such directory, or the hub does not have it.
+    """
+    path = Path(model_dir).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelDirectoryError(
+            f"model_dir={model_dir} is a file; the directory that holds the model's yaml and flow.pt is expected.",
+            hint=f"Next: model_dir={path.parent}.",
+        )
+    if is_hub_id(model_dir):
+        return fetch_model(model_dir)
+    parent = path.parent
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3)
+    raise ModelDirectoryError(
+        f"model_dir={model_dir} does not exist.",
+        hint=f"Next: did you mean {' or '.join(str(parent / name) for name in near)}?"
+        if near
+        else "Next: give the directory that holds the model's yaml and flow.pt.",
+    )
+
+
+def _family(model: ModelSettings, directory: ModelDirectory | None) -> Family:
+    asked = model.family
+    if directory is None:
+        return Family.cosyvoice2 if asked is Family.auto else asked
+    if asked not in (Family.auto, directory.family):
+        raise ModelDirectoryError(
+            f"model={asked.value} was asked for, but {directory.path} is {directory.family.value}: "
+            f"it holds {directory.yaml.name}.",
+            hint=f"Next: model={directory.family.value}, or leave model out: it is read off the directory.",
+        )
+    return directory.family
+
+
+def _hyperparameters(model: ModelSettings, family: Family, directory: ModelDirectory | None) -> dict[str, Any]:
+    overrides = model.hyperparameters or {}
+    if not isinstance(overrides, Mapping):
+        raise ConfigurationError(f"model.hyperparameters={overrides!r}; expected {{name: value, ...}}.")
+    if directory is not None:
+        if overrides:
+            raise ConfigurationError(
+                f"model.hyperparameters sets {', '.join(overrides)}, but {directory.yaml} states the model's.",
+                hint="Next: leave model.hyperparameters out, or model_dir.",
+            )
+        return dict(directory.hyperparameters)
+    known = FAMILIES[family].hyperparameters
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ConfigurationError(
+                f"model.hyperparameters.{name}: {family.value} has no such hyper-parameter"
+                f"{f'; did you mean {near[0]}' if near else ''}. It has: {', '.join(known)}."
+            )
+        if not isinstance(known[name], str) and not _is_positive(overrides[name]):
+            raise ConfigurationError(
+                f"model.hyperparameters.{name}={overrides[name]!r}; a positive number is expected."
+            )
+    return {name: _frozen(overrides.get(name, default)) for name, default in known.items()}
+
+
+def _is_positive(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_positive(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _weights(model: ModelSettings, directory: ModelDirectory | None) -> Path | None:
+    if model.weights is not None:
+        path = Path(model.weights).expanduser()
+        if not path.is_file():
+            raise CheckpointError(
+                f"model.weights={model.weights} is not a file.", hint="Next: give a .pt or .safetensors file."
+            )
+        return path
+    if directory is None:
+        return None
+    if directory.weights.is_file():
+        return directory.weights
+    tensors = directory.weights.with_suffix(".safetensors")
+    if tensors.is_file():
+        return tensors
+    raise CheckpointError(
+        f"{directory.path} has {directory.yaml.name} but neither {directory.weights.name} nor {tensors.name}.",
+        hint="Next: fetch the weights, or name them with model.weights=FILE.",
+    )
+
+
+def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
+    if dynamic_batch:
+        raise ConfigurationError(
+            f"export.dynamic_batch=true has no meaning for model={model.family.value}: its axes are declared.",
+            hint="Next: give the batch axis a name in model.inputs and model.outputs.",
+        )
+    if model.streaming:
+        raise ConfigurationError(f"model.streaming=true, but model={model.family.value} has no streaming variant.")
+    spec = declared_spec(model)
+    if model.family is Family.onnx:
+        path = Path(str(model.path)).expanduser()
+        if not path.is_file():
+            raise ModelDirectoryError(
+                f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
+            )
+        return Subject(Family.onnx, spec, {}, graph=path, stem=model.name or path.stem, origin=str(path.absolute()))
+    file, digest = code_of_target(model.target)
+    weights = None if model.weights is None else _weights(model, None)
+    return Subject(
+        Family.module,
+        spec,
+        {"target": model.target, "source": digest},
+        weights=weights,
+        seed=model.seed,
+        stem=model.name or str(model.target["_target_"]).rpartition(".")[2].lower(),
+        origin=str(file),
+    )
