@@ -6,11 +6,13 @@ import importlib
 from collections.abc import Sequence
 
 VERBS: dict[str, str] = {
+    "check": "whether an engine loads here, and what in a model directory in service is current",
     "diff": "what differs between two runs",
     "doctor": "what this machine can build, what is missing, and how to mend it",
     "explain": "why each step of a run ran, or did not",
     "gc": "free what no run refers to, or what has long been unused",
     "replay": "build a run again from its own record and say whether the same came out",
+    "rollback": "bring back what stood in a directory before a deployment",
     "store": "what the store holds (ls), and whether all of it is what it says (verify)",
 }
 """Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`."""

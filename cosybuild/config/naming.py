@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from cosybuild.config.parse import parse, plain_from_settings
 from cosybuild.config.settings import Settings
 
-_NOT_OF_THE_BUILD = ("store", "dry_run", "lock", "hold_to")
+_NOT_OF_THE_BUILD = ("store", "deploy", "dry_run", "lock", "hold_to")
 """Settings that change where things lie or what is printed, but not what is built."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cosybuild.config.groups.deploy import DeploySettings
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.field import setting
 from cosybuild.config.groups.model import ModelSettings
@@ -29,6 +30,7 @@ class Settings:
     precision: PrecisionSettings = setting(PrecisionSettings, "Which number type the graph computes in.")
     trt_profile: ProfileSettings = setting(ProfileSettings, "Which sizes an engine serves and verification covers.")
     trt: TrtSettings | None = setting(None, "From the graph to engines.")
+    deploy: DeploySettings | None = setting(None, "Where artifacts go into service.")
     store: StoreSettings | None = setting(None, "Where finished work is kept.")
     dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")

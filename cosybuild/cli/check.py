@@ -1,0 +1,64 @@
+"""`check PATH`: can this machine load that engine, and what in that model directory is current?"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from cosybuild.core.environment import Environment
+from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect
+from cosybuild.deploy.publish import recover
+from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
+
+_ENDS = (
+    f"exit code: 0 all current; {VerificationError.exit_code} something is stale or damaged; "
+    f"{DeployError.exit_code} something is foreign; {MissingRequirement.exit_code} an engine does not load here"
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Print a line a file and return the exit code.
+
+    Raises:
+        ConfigurationError: there is nothing at that path.
+        DeployError: an interrupted deployment cannot be finished.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cosybuild check", description=__doc__, epilog=_ENDS)
+    parser.add_argument("path", type=Path, help="an engine, an .onnx file, or a model directory in service")
+    parser.add_argument("--json", action="store_true", help="one JSON list instead of lines")
+    options = parser.parse_args(arguments)
+    path: Path = options.path
+    if not path.exists():
+        raise ConfigurationError(f"{path} does not exist.", hint="Next: give a file or a model directory.")
+    finished = [root for root in _deployed(path) if recover(root)]
+    findings = inspect(path, Environment())
+    if options.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        for root in finished:
+            print(f"an interrupted deployment to {root} was finished")
+        print("\n".join(map(_line, findings)) or f"{path} holds neither graphs nor engines")
+    return _exit_code(findings)
+
+
+def _deployed(path: Path) -> list[Path]:
+    """Directories with a state of their own: this one, or models of a repository."""
+    return [path, *path.glob("*/")] if path.is_dir() else []
+
+
+def _line(finding: Finding) -> str:
+    loading = f" [{'loads' if finding.loads else 'does not load' if finding.loads is False else 'may load'} here:"
+    details = [finding.reason] if finding.reason else []
+    tail = f"{loading} {finding.loading}]" if finding.loading else ""
+    return f"{finding.state:>8}  {finding.name}{'  ' + '; '.join(details) if details else ''}{tail}"
+
+
+def _exit_code(findings: list[Finding]) -> int:
+    states = {finding.state for finding in findings}
+    if states - {CURRENT, FOREIGN}:
+        return VerificationError.exit_code
+    if FOREIGN in states:
+        return DeployError.exit_code
+    return MissingRequirement.exit_code if any(finding.loads is False for finding in findings) else 0

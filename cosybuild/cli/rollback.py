@@ -1,0 +1,39 @@
+"""`rollback DIR [--to N]`: bring back what stood in a directory before a deployment."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cosybuild.deploy.publish import STATE, backups, rollback
+from cosybuild.errors import DeployError
+
+
+def main(arguments: list[str]) -> int:
+    """Restore a backup, print what changed, and return 0.
+
+    Raises:
+        DeployError: there is no such backup, or no deployment at all.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cosybuild rollback", description=__doc__)
+    parser.add_argument("directory", type=Path, help="a directory that was deployed to")
+    parser.add_argument("--to", type=int, metavar="N", help="the backup's number; default: the last not yet undone")
+    parser.add_argument("--list", action="store_true", help="print the backups and change nothing")
+    options = parser.parse_args(arguments)
+    root: Path = options.directory
+    if not (root / STATE).is_dir():
+        models = sorted(str(state.parent) for state in root.glob(f"*/{STATE}")) if root.is_dir() else []
+        raise DeployError(
+            f"{root} has no {STATE}, so nothing was deployed there by cosybuild.",
+            hint=f"Next: python -m cosybuild rollback {models[0]}"
+            if models
+            else "Next: give the directory of deploy.dir.",
+        )
+    if options.list:
+        for backup in backups(root):
+            print(f"{backup.number:04}  before a {backup.kind} of {', '.join(backup.existed)}")
+        return 0
+    number, names = rollback(root, options.to)
+    print(f"{root} is as it was before deployment {number:04}:")
+    print("\n".join(f"  {name}" for name in names))
+    return 0

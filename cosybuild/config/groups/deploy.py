@@ -1,0 +1,64 @@
+"""`deploy`: where artifacts go into service, and under which names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cosybuild.config.groups.field import setting
+
+
+class Service(str, Enum):
+    """Whose names are used (docs/runtimes.md has the table)."""
+
+    cosyvoice = "cosyvoice"
+    token2wav = "token2wav"
+    triton = "triton"
+    bundle = "bundle"
+
+
+class TritonBackend(str, Enum):
+    """What runs the model inside tritonserver."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    tensorrt = "tensorrt"
+
+
+class InstanceKind(str, Enum):
+    """Where instances run."""
+
+    gpu = "gpu"
+    cpu = "cpu"
+
+
+@dataclass(frozen=True)
+class TritonSettings:
+    """The model repository's own choices."""
+
+    backend: TritonBackend = setting(TritonBackend.auto, "auto: tensorrt where a plan was built, else onnxruntime.")
+    model: str | None = setting(None, "The model's name; null: the artifact's stem with underscores.")
+    version: int = setting(1, "The version directory.")
+    instances: int = setting(1, "Copies of the model on each device.")
+    kind: InstanceKind = setting(InstanceKind.gpu, "gpu or cpu; a plan runs on gpu only.")
+    queue_delay_us: int = setting(
+        0, "Microseconds a request may wait for others of the same length; used where batch is dynamic."
+    )
+
+
+@dataclass(frozen=True)
+class DeploySettings:
+    """What is put into service, and for whom. It never changes what is built."""
+
+    service: Service = setting(
+        Service.bundle, "cosyvoice, token2wav, triton: their names; bundle: everything there is."
+    )
+    dir: str = setting("???", "The model directory in service (triton: the model repository; bundle: any directory).")
+    target_sm: int | None = setting(
+        None, "Compute capability times ten of the GPU that will load the engines; null: the GPU here."
+    )
+    device_id: int = setting(0, "The number that token2wav puts into the names of its plans.")
+    force: bool = setting(
+        False, "Deploy what is unverified, pending, random or for another GPU; manifests will say so."
+    )
+    triton: TritonSettings = setting(TritonSettings, "Only for service=triton.")

@@ -1,0 +1,113 @@
+"""What a run delivered, as its manifests tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.errors import DeployError
+from cosybuild.manifest import SUFFIX, damage, read_manifest
+
+GRAPH = "graph"
+PLAN = "plan"
+
+
+@dataclass(frozen=True)
+class Deliverable:
+    """One artifact with its manifest."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """`graph` (ONNX) or `plan` (an engine)."""
+        return PLAN if "built_for" in self.manifest else GRAPH
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """name, dtype and shape of each input, in binding order."""
+        return list((self.manifest.get("interface") or {}).get("inputs", ()))
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The same of each output."""
+        return list((self.manifest.get("interface") or {}).get("outputs", ()))
+
+    @property
+    def dtype(self) -> str | None:
+        """The one type of all inputs and outputs; None where they differ or are not known."""
+        found = {port["dtype"] for port in (*self.inputs, *self.outputs)}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether the first axis of the first input varies."""
+        return bool(self.inputs) and not _is_fixed(self.inputs[0]["shape"][0])
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The model it was made from."""
+        return dict(self.manifest["model"])
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the chunk mask is in it."""
+        return bool(self.model.get("streaming"))
+
+    @property
+    def flavour(self) -> str | None:
+        """The library that reads a plan."""
+        built_for = self.manifest.get("built_for")
+        return None if built_for is None else str(built_for["flavour"])
+
+    @property
+    def sm(self) -> int | None:
+        """The compute capability a plan was built for."""
+        built_for = self.manifest.get("built_for")
+        return None if built_for is None else built_for["sm"]
+
+    @property
+    def companions(self) -> list[Path]:
+        """Files that the main one refers to by name."""
+        return [self.path.with_name(fact["name"]) for fact in self.manifest["companions"]]
+
+    def runs_on(self, sm: int) -> bool:
+        """Whether a plan is for that compute capability."""
+        if self.manifest["built_for"].get("hardware_compatibility") == "ampere_plus":
+            return sm >= 80
+        return self.sm == sm
+
+    def describe(self) -> str:
+        """One line for people."""
+        batch = "dynamic batch" if self.dynamic_batch else "fixed batch"
+        attention = "streaming" if self.streaming else "full attention"
+        target = f", {self.flavour} sm_{self.sm}" if self.kind == PLAN else ""
+        return f"{self.path.name} ({self.dtype or 'mixed types'}, {batch}, {attention}{target})"
+
+
+def read_deliverables(directory: Path) -> list[Deliverable]:
+    """All graphs and engines of a run's artifacts/, in the order of their names.
+
+    Raises:
+        DeployError: a file is not the one its manifest describes.
+    """
+    found = []
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        artifact = path.with_name(path.name.removesuffix(SUFFIX))
+        manifest = read_manifest(artifact)
+        assert manifest is not None
+        harm = damage(artifact, manifest)
+        if harm is not None:
+            raise DeployError(
+                f"{artifact} is not what was built: {harm}.",
+                hint="Next: run the same build again; it repairs the file.",
+            )
+        if manifest.get("interface"):
+            found.append(Deliverable(artifact, manifest))
+    return found
+
+
+def _is_fixed(axis: Any) -> bool:
+    return isinstance(axis, int) and axis >= 0

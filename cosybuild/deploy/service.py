@@ -1,0 +1,212 @@
+"""One deployment: what goes where, what speaks against it, and the change itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend
+from cosybuild.core.environment import Environment
+from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_deliverables
+from cosybuild.deploy.names import Row, bundle_name, rows_for
+from cosybuild.deploy.publish import Put, publish, recover
+from cosybuild.deploy.triton import config_text, model_file, model_name
+from cosybuild.errors import ConfigurationError, DeployError
+from cosybuild.manifest import NEXT, SUFFIX, manifest_text
+
+Profiles = Sequence[Mapping[str, Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One artifact under one name, below the directory."""
+
+    item: Deliverable
+    name: str
+
+
+def deploy(
+    artifacts: Path,
+    settings: DeploySettings,
+    environment: Environment,
+    *,
+    profiles: Profiles = (),
+    pending: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Put a run's deliverables into service.
+
+    Args:
+        artifacts: the run's artifacts/, files with manifests.
+        environment: tells the GPU here where `target_sm` is not given.
+        profiles: symbol -> min, opt, max; the warm-up and the largest batch of a Triton model.
+        pending: what of the run still waits for another machine.
+
+    Returns:
+        Plain facts for the report: service, dir, files, retired, backup, forced.
+
+    Raises:
+        DeployError: something speaks against it and nothing forces it; nothing has changed then.
+        ConfigurationError: the settings do not fit what was delivered.
+    """
+    items = read_deliverables(artifacts)
+    target_sm = _target_sm(settings, environment)
+    root, placements, extra, derived = _choose(items, settings, target_sm, profiles)
+    objections = [*(f"the run is pending: {p}" for p in pending), *_objections(placements, target_sm)]
+    if objections and not settings.force:
+        raise DeployError(
+            f"deploy={settings.service.value} is refused: {'; '.join(objections)}.",
+            hint="Next: build what is missing; or deploy.force=true, and the manifests will say so.",
+        )
+    recover(root)
+    puts = [put for placement in placements for put in _puts(placement, settings, objections)] + extra
+    names = {put.name for put in puts}
+    retired = [name for name in _present(root, derived) if name not in names]
+    leftovers = [name for name in names if name.endswith(NEXT)]
+    removes = [*retired, *(n + SUFFIX for n in retired if (root / (n + SUFFIX)).exists()), *leftovers]
+    number = publish(root, puts, removes)
+    return {
+        "service": settings.service.value,
+        "dir": str(root),
+        "files": {p.name: p.item.manifest["file"]["sha256"] for p in placements},
+        "retired": retired,
+        "backup": number,
+        "forced": objections,
+    }
+
+
+def _target_sm(settings: DeploySettings, environment: Environment) -> int | None:
+    if settings.target_sm is not None:
+        return settings.target_sm
+    return environment.gpus[0].sm if environment.gpus else None
+
+
+def _choose(
+    items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
+) -> tuple[Path, list[Placement], list[Put], list[str]]:
+    """Directory, artifacts with names, further files, and patterns of what is derived from the graphs."""
+    root = Path(settings.dir)
+    if settings.service is Service.bundle:
+        if not items:
+            raise DeployError("the run delivered nothing that could be deployed.")
+        return root, [Placement(item, bundle_name(item)) for item in items], [], []
+    if settings.service is Service.triton:
+        return _triton(items, settings, sm, profiles)
+    rows = rows_for(settings.service, items)
+    placements = [
+        Placement(item, row.name.format(id=settings.device_id)) for row in rows if (item := _fitting(row, items, sm))
+    ]
+    placed = {placement.name for placement in placements}
+    for row in rows:
+        if row.required and row.name not in placed:
+            raise DeployError(
+                f"deploy={settings.service.value} needs {row.name}: a {row.dtype} {row.kind} with "
+                f"{'dynamic' if row.dynamic_batch else 'fixed'} batch and "
+                f"{'streaming' if row.streaming else 'full'} attention. The run delivered: "
+                f"{'; '.join(item.describe() for item in items)}.",
+                hint="Next: docs/runtimes.md has the command that builds it.",
+            )
+    # Graphs first: see publish.
+    placements.sort(key=lambda placement: placement.item.kind == PLAN)
+    return root, placements, [], [pattern for row in rows for pattern in row.derived]
+
+
+def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Deliverable | None:
+    """The artifact for a row: of several engines the one for the target, of several graphs the plain one."""
+    candidates = [item for item in items if row.takes(item)]
+    if row.kind == PLAN:
+        candidates.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
+    else:
+        candidates.sort(key=lambda item: item.manifest.get("slot") != "graph")
+    return candidates[0] if candidates else None
+
+
+def _triton(
+    items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
+) -> tuple[Path, list[Placement], list[Put], list[str]]:
+    wanted, triton = settings.triton.backend, settings.triton
+    plans = [item for item in items if item.kind == PLAN and item.flavour == "tensorrt"]
+    plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
+    # The plain graph before a lowered one; who wants half precision has a plan, or no other graph.
+    graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
+    order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
+    if not order[wanted]:
+        raise DeployError(
+            f"deploy=triton deploy.triton.backend={wanted.value} has nothing to serve. The run delivered: "
+            f"{'; '.join(item.describe() for item in items) or 'nothing'}.",
+            hint="Next: trt=fp16 on a machine with TensorRT and a GPU builds a plan; or take the other backend.",
+        )
+    item = order[wanted][0]
+    if item.kind == PLAN and triton.kind is InstanceKind.cpu:
+        raise ConfigurationError(
+            "deploy.triton.kind=cpu cannot run a TensorRT plan.",
+            hint="Next: deploy.triton.backend=onnxruntime, or kind=gpu.",
+        )
+    if not profiles:
+        raise ConfigurationError("deploy=triton needs a trt_profile: warm-up and the largest batch come from it.")
+    name = f"{triton.version}/{model_file(item)}"
+    config = Put("config.pbtxt", config_text(item, triton, _widest(profiles)))
+    # The repository's own level holds models only, so backups lie within the model's directory.
+    root = Path(settings.dir) / model_name(item, triton)
+    return root, [Placement(item, name)], [config], [f"{triton.version}/model.*"]
+
+
+def _widest(profiles: Profiles) -> dict[str, list[int]]:
+    """One range a symbol: the smallest minimum, the first profile's optimum, the largest maximum."""
+    return {
+        symbol: [min(p[symbol][0] for p in profiles), profiles[0][symbol][1], max(p[symbol][2] for p in profiles)]
+        for symbol in profiles[0]
+    }
+
+
+def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
+    found = []
+    for item in {id(p.item): p.item for p in placements}.values():
+        name, manifest = item.path.name, item.manifest
+        if manifest.get("verified") is not True:
+            waits = "; ".join(manifest.get("pending", ()))
+            failed = manifest.get("verified") is False
+            found.append(
+                f"{name} {'failed its verification' if failed else 'was not verified'}" + (waits and f" ({waits})")
+            )
+        if item.model.get("random_weights"):
+            found.append(f"{name} was made from random weights")
+        if item.kind == PLAN and sm is None:
+            found.append(
+                f"{name} was built for sm_{item.sm}, and deploy.target_sm does not say for which GPU it is meant"
+            )
+        elif item.kind == PLAN and sm is not None and not item.runs_on(sm):
+            found.append(f"{name} was built for sm_{item.sm}, and the target is sm_{sm}")
+    return found
+
+
+def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str]) -> list[Put]:
+    """The file with its companions, between the manifest to come and the manifest in place."""
+    item, manifest = placement.item, placement.item.manifest
+    folder, _, own = placement.name.rpartition("/")
+    prefix = f"{folder}/" if folder else ""
+    deployment = {"service": settings.service.value, "built_as": item.path.name, "forced": list(forced)}
+    file = {**manifest["file"], "name": own}
+    text = manifest_text(file, manifest["companions"], {**manifest, "deployment": deployment})
+    companions = zip(item.companions, manifest["companions"], strict=True)
+    return [
+        Put(placement.name + SUFFIX + NEXT, text),
+        *(Put(prefix + path.name, path, fact["sha256"]) for path, fact in companions),
+        Put(placement.name, item.path, manifest["file"]["sha256"]),
+        Put(placement.name + SUFFIX, text),
+    ]
+
+
+def _present(root: Path, patterns: Sequence[str]) -> list[str]:
+    found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return sorted(name for name in found if not name.endswith((SUFFIX, NEXT)))
+
+
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """A deployment in a few lines, for people."""
+    lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]
+    lines += [f"  {name}" for name in facts["files"]]
+    lines += [f"  retired {name}: it was made from what is replaced" for name in facts["retired"]]
+    lines += [f"  forced: {reason}" for reason in facts["forced"]]
+    return "\n".join(lines)

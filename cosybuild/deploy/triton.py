@@ -1,0 +1,90 @@
+"""config.pbtxt of a model repository, from the artifact's own inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
+from cosybuild.deploy.deliverable import GRAPH, Deliverable
+
+_DTYPES = {
+    "float32": "TYPE_FP32",
+    "float16": "TYPE_FP16",
+    "bfloat16": "TYPE_BF16",
+    "int32": "TYPE_INT32",
+    "int64": "TYPE_INT64",
+    "bool": "TYPE_BOOL",
+}
+
+
+def model_name(item: Deliverable, settings: TritonSettings) -> str:
+    """The model's directory: the stem with its attention, in underscores."""
+    if settings.model is not None:
+        return settings.model
+    stem = str(item.path.name).split(".fp", 1)[0].split(".bf", 1)[0].split(".autocast", 1)[0].split(".mixed", 1)[0]
+    return stem.removesuffix(".onnx").replace(".", "_")
+
+
+def model_file(item: Deliverable) -> str:
+    """The file that each backend looks for in a version directory."""
+    return "model.onnx" if item.kind == GRAPH else "model.plan"
+
+
+def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[str, Sequence[int]]) -> str:
+    """The model's configuration.
+
+    Where the batch axis is dynamic, tritonserver adds it to every shape and may join requests of equal
+    length; an input that has no other axis (`t`) is then sent as (batch, 1). Where it is fixed, the
+    shapes are the artifact's own, and nothing is joined.
+
+    Args:
+        profile: symbol -> min, opt, max: the sizes that are warmed up, and the largest batch.
+    """
+    batched = item.dynamic_batch
+    largest = int(profile[_batch_symbol(item)][2]) if batched else 0
+    lines = [
+        f'name: "{model_name(item, settings)}"',
+        f'backend: "{"onnxruntime" if item.kind == GRAPH else "tensorrt"}"',
+        f'default_model_filename: "{model_file(item)}"',
+        f"max_batch_size: {largest}",
+        *(line for port in item.inputs for line in _port("input", port, batched)),
+        *(line for port in item.outputs for line in _port("output", port, batched)),
+        "instance_group [ { "
+        f"count: {settings.instances} kind: {'KIND_CPU' if settings.kind is InstanceKind.cpu else 'KIND_GPU'} }} ]",
+        f"version_policy {{ specific {{ versions: [ {settings.version} ] }} }}",
+    ]
+    if batched:
+        lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_delay_us} }}")
+    for label, index in (("shortest", 0), ("usual", 1), ("longest", 2)):
+        sizes = {symbol: int(triple[index]) for symbol, triple in profile.items()}
+        lines += _warmup(label, item.inputs, sizes, _batch_symbol(item) if batched else None)
+    return "\n".join(lines) + "\n"
+
+
+def _port(side: str, port: Mapping[str, Any], batched: bool) -> list[str]:
+    dims = [axis if isinstance(axis, int) and axis >= 0 else -1 for axis in port["shape"]]
+    body = f'name: "{port["name"]}" data_type: {_DTYPES[port["dtype"]]}'
+    if batched:
+        dims = dims[1:]
+    # A shape must have an axis; the backend is given the tensor without it.
+    reshape = "" if dims else " reshape: { shape: [ ] }"
+    return [f"{side} [ {{ {body} dims: [ {', '.join(map(str, dims or [1]))} ]{reshape} }} ]"]
+
+
+def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str, int], batch: str | None) -> list[str]:
+    # A model without a batch axis of tritonserver's is warmed up by one request as it is.
+    lines = [f'model_warmup [ {{ name: "{label}" batch_size: {sizes[batch] if batch else 1}']
+    lengths = [size for symbol, size in sizes.items() if symbol != (batch or "batch")]
+    for port in inputs:
+        # An engine states -1 for what varies and keeps no symbol; besides the batch that is the length.
+        axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, lengths[0]) for axis in port["shape"]]
+        dims = axes[1 if batch else 0 :] or [1]
+        data = f"data_type: {_DTYPES[port['dtype']]} dims: [ {', '.join(map(str, dims))} ] random_data: true"
+        lines.append(f'  inputs {{ key: "{port["name"]}" value: {{ {data} }} }}')
+    return [*lines, "} ]"]
+
+
+def _batch_symbol(item: Deliverable) -> str:
+    axis = item.inputs[0]["shape"][0]
+    return axis if isinstance(axis, str) and axis else "batch"

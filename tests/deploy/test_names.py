@@ -1,0 +1,155 @@
+"""Each row of the contract's table about the estimator or CAM++: what is put there is what the runtime expects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.core.environment import Environment
+from cosybuild.deploy.service import deploy
+from cosybuild.errors import DeployError
+from cosybuild.onnxgraph.header import read_header
+from tests.deploy.delivering import campplus_shapes, estimator_shapes, put_graph, put_plan, tree
+
+E = "flow.decoder.estimator"
+HERE = Environment(gpu_list=())
+
+
+def put_in_service(artifacts: Path, service: str, target: Path, **more: Any) -> dict[str, Any]:
+    settings = DeploySettings(service=Service(service), dir=str(target), **{"target_sm": 89, **more})
+    return deploy(artifacts, settings, HERE, profiles=[{"batch": (2, 4, 32), "seq_len": (4, 500, 3000)}])
+
+
+def delivered(artifacts: Path, family: str, *, batch: int | str = 2, streaming: bool = False) -> None:
+    """Everything a run of the estimator may deliver: both precisions, graph and plan, and engines of RTX."""
+    artifacts.mkdir(exist_ok=True)
+    shapes, model = estimator_shapes(batch), {"family": family, "streaming": streaming}
+    infix = "streaming." if streaming else ""
+    for precision, dtype in (("fp32", "float32"), ("fp16", "float16")):
+        put_graph(artifacts / f"{E}.{infix}{precision}.onnx", shapes, dtype=dtype, model=model)
+        put_plan(artifacts / f"{E}.{infix}{precision}.mygpu.plan", shapes, dtype=dtype, model=model)
+        put_plan(
+            artifacts / f"{E}.{infix}{precision}.sm89.rtx.engine",
+            shapes,
+            dtype=dtype,
+            flavour="tensorrt_rtx",
+            model=model,
+        )
+
+
+# service, family, batch, streaming -> name: dtype
+TABLE: list[tuple[str, str, int | str, bool, dict[str, str]]] = [
+    *(
+        ("cosyvoice", f"cosyvoice{version}", 2, False, {
+            f"{E}.fp32.onnx": "float32",
+            f"{E}.fp32.mygpu.plan": "float32",
+            f"{E}.fp16.mygpu.plan": "float16",
+        })
+        for version in (1, 2, 3)
+    ),
+    ("token2wav", "cosyvoice2", "batch", False, {
+        f"{E}.fp32.dynamic_batch.onnx": "float32",
+        f"{E}.fp16.dynamic_batch.l20.plan": "float16",
+    }),
+    ("token2wav", "cosyvoice3", 2, False, {
+        f"{E}.autocast_fp16.onnx": "float16",
+        f"{E}.autocast_fp16.0.plan": "float16",
+    }),
+    ("token2wav", "cosyvoice3", 2, True, {
+        f"{E}.streaming.autocast_fp16.onnx": "float16",
+        f"{E}.streaming.autocast_fp16.0.plan": "float16",
+    }),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("service", "family", "batch", "streaming", "files"), TABLE)
+def test_each_row_of_the_estimator(
+    tmp_path: Path, service: str, family: str, batch: int | str, streaming: bool, files: dict[str, str]
+) -> None:
+    delivered(tmp_path / "artifacts", family, batch=batch, streaming=streaming)
+    facts = put_in_service(tmp_path / "artifacts", service, tmp_path / "service")
+    assert set(facts["files"]) == set(files)
+    assert set(tree(tmp_path / "service")) == {name + suffix for name in files for suffix in ("", ".manifest.json")}
+    for name, dtype in files.items():
+        manifest = json.loads((tmp_path / "service" / f"{name}.manifest.json").read_text())
+        ports = [*manifest["interface"]["inputs"], *manifest["interface"]["outputs"]]
+        varying: int | str = batch if name.endswith(".onnx") else -1 if isinstance(batch, str) else batch
+        length: int | str = "seq_len" if name.endswith(".onnx") else -1
+        expected = [
+            [length if axis == "seq_len" else axis for axis in shape] for shape in estimator_shapes(varying).values()
+        ]
+        assert [port["name"] for port in ports] == [*estimator_shapes()]
+        assert [port["shape"] for port in ports] == expected
+        assert {port["dtype"] for port in ports} == {dtype}
+        assert manifest["file"]["name"] == name
+        if name.endswith(".onnx"):
+            header = read_header(tmp_path / "service" / name)
+            assert [(p.name, p.dtype, list(p.shape)) for p in (*header.inputs, *header.outputs)] == [
+                (port["name"], port["dtype"], port["shape"]) for port in ports
+            ]
+
+
+@pytest.mark.parametrize(
+    ("service", "names"),
+    [
+        ("cosyvoice", {"campplus.onnx"}),
+        ("token2wav", {"campplus.onnx", "campplus.3.fp32.plan", "campplus.l20.fp32.trt"}),
+    ],
+)
+def test_each_row_of_the_speaker_model(tmp_path: Path, service: str, names: set[str]) -> None:
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    put_graph(artifacts / "campplus.fp32.onnx", campplus_shapes(), model={"family": "onnx"})
+    put_plan(artifacts / "campplus.fp32.mygpu.plan", campplus_shapes(), dtype="float32", model={"family": "onnx"})
+    facts = put_in_service(artifacts, service, tmp_path / "service", device_id=3)
+    assert set(facts["files"]) == names
+    header = read_header(tmp_path / "service" / "campplus.onnx")
+    assert [(p.name, p.dtype, p.shape) for p in (*header.inputs, *header.outputs)] == [
+        ("input", "float32", (1, "seq_len", 80)),
+        ("output", "float32", (1, 192)),
+    ]
+
+
+def test_a_bundle_has_everything_under_the_names_that_others_read(tmp_path: Path) -> None:
+    delivered(tmp_path / "artifacts", "cosyvoice3")
+    facts = put_in_service(tmp_path / "artifacts", "bundle", tmp_path / "service")
+    assert {f"{E}.fp32.onnx", f"{E}.autocast_fp16.onnx"} < set(facts["files"])
+    assert f"{E}.fp16.sm89.rtx.engine" in facts["files"]
+    assert len(facts["files"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("service", "family", "batch", "words"),
+    [
+        ("token2wav", "cosyvoice1", 2, "reads none of what this run delivered"),
+        (
+            "token2wav",
+            "cosyvoice2",
+            2,
+            r"needs flow\.decoder\.estimator\.fp32\.dynamic_batch\.onnx: a float32 graph with dynamic",
+        ),
+        (
+            "cosyvoice",
+            "cosyvoice2",
+            "batch",
+            r"needs flow\.decoder\.estimator\.fp32\.onnx: a float32 graph with fixed batch",
+        ),
+    ],
+)
+def test_what_a_runtime_cannot_read_is_not_put_there(
+    tmp_path: Path, service: str, family: str, batch: int | str, words: str
+) -> None:
+    delivered(tmp_path / "artifacts", family, batch=batch)
+    with pytest.raises(DeployError, match=words):
+        put_in_service(tmp_path / "artifacts", service, tmp_path / "service")
+    assert not (tmp_path / "service").exists()
+
+
+def test_streaming_is_not_put_where_full_attention_is_read(tmp_path: Path) -> None:
+    delivered(tmp_path / "artifacts", "cosyvoice2", streaming=True)
+    with pytest.raises(DeployError, match="reads none"):
+        put_in_service(tmp_path / "artifacts", "cosyvoice", tmp_path / "service")
