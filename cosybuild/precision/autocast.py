@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,9 @@ def autocast(
     np.savez(inputs, **sample)  # type: ignore[arg-type]  # numpy's stub takes the names for its own arguments
     excluded = {name_of(node) for glob in settings.keep_fp32 for node in matching(concerned(model), glob)}
     limits = {"data_max": settings.data_max, "init_max": settings.init_max}
+    # It reports every node it skips on the console; the report has them.
+    logging.getLogger("modelopt").setLevel(logging.ERROR)
+    logging.getLogger("modelopt.onnx").setLevel(logging.ERROR)
     try:
         answer: onnx.ModelProto = module.convert_to_mixed_precision(
             str(path),

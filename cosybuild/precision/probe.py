@@ -53,7 +53,8 @@ class Probe:
             graph.node.append(onnx.helper.make_node("Shape", [tensor], [name], name=name))
             graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None]))
         values = {value.name: value for value in graph.value_info}
-        graph.output.extend(values[name] for name in extra if name not in listed)
+        # A tensor whose type the file does not state is an output without a type, which ONNX Runtime infers.
+        graph.output.extend(values.get(n, onnx.ValueInfoProto(name=n)) for n in extra if n not in listed)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "probe.onnx"
             path.write_bytes(proto.SerializeToString())

@@ -10,8 +10,8 @@ from torch import nn
 
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.models.cosyvoice.dit import DiT
-from cosybuild.models.cosyvoice.layers import SelfAttention
 from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.load import ExportableEstimator, prepare_for_export
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.clean import clean_model
 from cosybuild.onnxgraph.files import save_model
@@ -34,17 +34,6 @@ def estimator_spec(mel: int = 80) -> ModelSpec:
         outputs=(TensorSpec("estimator_out", wide),),
         guidance=True,
     )
-
-
-class _Positional(nn.Module):
-    def __init__(self, estimator: nn.Module, streaming: bool) -> None:
-        super().__init__()
-        self.estimator = estimator
-        self.streaming = streaming
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.estimator(*inputs, streaming=self.streaming)
-        return result
 
 
 def estimator(family: str, *, full: bool = False, mel: int = 80, excess: float = 1.0) -> nn.Module:
@@ -76,17 +65,13 @@ def estimator(family: str, *, full: bool = False, mel: int = 80, excess: float =
         for index, (_, weight) in enumerate((n, p) for n, p in module.named_parameters() if n.endswith(last)):
             if index % 2:
                 weight.mul_(excess)
-    for part in module.modules():
-        if isinstance(part, SelfAttention):
-            part.fuse()  # as every export does
     return module.eval()
 
 
 def export(module: nn.Module, path: Path, *, streaming: bool = False, mel: int = 80) -> Path:
     """Write the graph as the export stage does."""
     settings = ExportSettings()
-    model, _ = export_graph(
-        _Positional(module, streaming).eval(), estimator_spec(mel), settings, path.with_suffix(".d")
-    )
+    ready = prepare_for_export(ExportableEstimator(module, streaming).eval())
+    model, _ = export_graph(ready, estimator_spec(mel), settings, path.with_suffix(".d"))
     clean_model(model, prefix="estimator")
     return save_model(model, path)[0]

@@ -50,7 +50,7 @@ def test_one_cast_a_tensor_and_direction() -> None:
 
 
 def test_a_constant_of_both_sides_exists_twice() -> None:
-    model, count = lowering("/y")
+    model, _ = lowering("/y")
     assert {"w": "FLOAT", "w__fp16": "FLOAT16"}.items() <= types(model).items()
     assert casts(model) == [("c", "FLOAT"), ("y__fp32", "FLOAT16")]
 
