@@ -24,6 +24,9 @@ _SELF_TYPED = frozenset(
 # Type variables that stay float32 although they could be lower: statistics in `stash_type`.
 _STATISTICS = {("LayerNormalization", "U"), ("BatchNormalization", "T2"), ("RMSNormalization", "U")}
 
+# ONNX has them in the type, TensorRT's parser (10, 11, RTX) does not.
+_REFUSED_BY_TENSORRT = frozenset({("Mish", "BFLOAT16")})
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -46,6 +49,8 @@ def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
         return f"{node.op_type} handles values that are no tensors"
     if node.op_type in _SELF_TYPED:
         return f"{node.op_type} states its type itself"
+    if (node.op_type, storage.name) in _REFUSED_BY_TENSORRT:
+        return f"TensorRT's parser does not take {node.op_type} in {storage.name}"
     follows = _follows(node.op_type, node.domain, opset, storage.name, len(node.inputs), len(node.outputs))
     if follows is None:
         return f"{node.domain or 'the default domain'} has no operator {node.op_type} at opset {opset}"

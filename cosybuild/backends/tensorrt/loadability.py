@@ -13,7 +13,7 @@ from cosybuild.manifest import damage, fitting_manifest, manifest_path
 # The first bytes of an engine file. Undocumented, so an unknown beginning alone refuses nothing.
 _MAGIC = {b"vtrt": RTX, b"ftrt": TENSORRT, b"ptrt": TENSORRT}
 # Where TensorRT-RTX 1.x keeps the file's own size and its version; read off its files, not documented.
-_RTX_SIZE, _RTX_VERSION = slice(16, 24), slice(25, 29)
+_RTX_SIZE, _RTX_VERSION = slice(16, 24), slice(24, 28)
 _HEADER_BYTES = 64
 
 

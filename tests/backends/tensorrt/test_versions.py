@@ -1,0 +1,214 @@
+"""Backend x version x typing x precision: each cell builds here, or says exactly why it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cosybuild.backends.tensorrt.builder import build_engine
+from cosybuild.backends.tensorrt.builder_config import ShapeProfile
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.config.groups.trt import HardwareCompatibility, TrtSettings, Typing
+from cosybuild.errors import ConfigurationError
+from tests.backends.tensorrt.graphs import attention_graph
+from tests.backends.tensorrt.modules import Builder, rtx, tensorrt_10, tensorrt_11
+
+FLAVOURS = {"tensorrt 10": tensorrt_10, "tensorrt 11": tensorrt_11, "tensorrt_rtx": rtx}
+GRAPH_TYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "mixed": "float32"}
+WEAK_GONE = (
+    "trt.typing=weak is asked for, and {who} does not have it; TensorRT 10.x does "
+    "(BuilderFlag.{flag} is gone elsewhere: types are the graph's own)."
+)
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("graphs")
+    return {dtype: attention_graph(place / f"{dtype}.onnx", dtype) for dtype in set(GRAPH_TYPES.values())}
+
+
+def build(
+    flavour: Flavour, graph: Path, path: Path, shapes: ShapeProfile, settings: TrtSettings, precision: str
+) -> dict[str, float]:
+    """The share of arithmetic by type in the network that was built."""
+    Builder.made.clear()
+    sm = 89 if flavour.ahead_of_time else None
+    built = build_engine(flavour, graph, path, settings, precision=precision, sm=sm, profiles=[shapes])
+    assert built.path.stat().st_size > 0
+    return {dtype: built.facts.share(dtype) for dtype in built.facts.operations}
+
+
+@pytest.mark.parametrize("version", FLAVOURS)
+@pytest.mark.parametrize(("precision", "share"), [
+    ("fp32", {"FLOAT": 1.0}),
+    ("tf32", {"FLOAT": 1.0}),
+    ("fp16", {"HALF": 1.0}),
+    ("bf16", {"BF16": 1.0}),
+    ("mixed", {"FLOAT": 1.0}),
+])  # fmt: skip
+def test_strong_typing_builds_what_the_graph_says(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str, precision: str, share: dict[str, float]
+) -> None:
+    graph = graphs[GRAPH_TYPES[precision]]
+    assert build(FLAVOURS[version](), graph, tmp_path / "e", shapes, TrtSettings(), precision) == share
+
+
+@pytest.mark.parametrize(("precision", "flags"), [
+    ("fp32", set()), ("tf32", set()), ("fp16", {"FP16"}), ("bf16", {"BF16"}),
+])  # fmt: skip
+def test_weak_typing_of_tensorrt_10_sets_the_flag(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, precision: str, flags: set[str]
+) -> None:
+    build(tensorrt_10(), graphs["float32"], tmp_path / "e", shapes, TrtSettings(typing=Typing.weak), precision)
+    (builder,) = Builder.made
+    assert builder.config is not None
+    assert builder.config.noted == flags
+    assert builder.flags == 0b01  # EXPLICIT_BATCH alone
+
+
+@pytest.mark.parametrize(("version", "who"), [
+    ("tensorrt 11", "TensorRT 11.4.1"), ("tensorrt_rtx", rtx().title),
+])  # fmt: skip
+@pytest.mark.parametrize(
+    ("precision", "flag"), [("fp32", "FP16"), ("tf32", "FP16"), ("fp16", "FP16"), ("bf16", "BF16")]
+)
+def test_weak_typing_elsewhere_is_refused_with_who_has_it(
+    graphs: dict[str, Path],
+    shapes: ShapeProfile,
+    tmp_path: Path,
+    version: str,
+    who: str,
+    precision: str,
+    flag: str,
+) -> None:
+    weak = TrtSettings(typing=Typing.weak)
+    with pytest.raises(ConfigurationError) as caught:
+        build(FLAVOURS[version](), graphs["float32"], tmp_path / "e", shapes, weak, precision)
+    assert caught.value.message == WEAK_GONE.format(who=who, flag=flag)
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("version", FLAVOURS)
+def test_weak_typing_knows_no_mixture(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        build(
+            FLAVOURS[version](),
+            graphs["float32"],
+            tmp_path / "e",
+            shapes,
+            TrtSettings(typing=Typing.weak),
+            "mixed",
+        )
+    assert caught.value.message == (
+        "trt.typing=weak cannot carry precision=mixed: a flag names one type for the whole graph."
+    )
+
+
+@pytest.mark.parametrize(("version", "flags"), [("tensorrt 10", 0b11), ("tensorrt 11", 0)])
+def test_networks_are_created_with_the_flags_that_are_there(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str, flags: int
+) -> None:
+    build(FLAVOURS[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
+    (builder,) = Builder.made
+    assert builder.flags == flags
+
+
+@pytest.mark.parametrize("version", FLAVOURS)
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True), ("fp16", False)])
+def test_tf32_is_allowed_where_it_was_asked_for_only(
+    graphs: dict[str, Path],
+    shapes: ShapeProfile,
+    tmp_path: Path,
+    version: str,
+    precision: str,
+    allowed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flavour = FLAVOURS[version]()
+    told: list[bool] = []
+    inner = flavour.module.Builder.build_serialized_network
+
+    def spy(self: object, network: object, config: object) -> object:
+        told.append(config.get_flag(flavour.module.BuilderFlag.TF32))  # type: ignore[attr-defined]
+        return inner(self, network, config)
+
+    monkeypatch.setattr(flavour.module.Builder, "build_serialized_network", spy)
+    build(flavour, graphs[GRAPH_TYPES[precision]], tmp_path / "e", shapes, TrtSettings(), precision)
+    assert told == [allowed]
+
+
+RTX_HAS_NOT: list[tuple[TrtSettings, str]] = [
+    (
+        TrtSettings(hardware_compatibility=HardwareCompatibility.ampere_plus),
+        "trt.hardware_compatibility=ampere_plus is asked for, and {who} does not have it; TensorRT does "
+        "(TensorRT-RTX ignores it: it has one engine per compute capability).",
+    ),
+    (
+        TrtSettings(version_compatible=True),
+        "trt.version_compatible=true is asked for, and {who} does not have it; TensorRT does "
+        "(TensorRT-RTX ships no lean runtime to put into the engine).",
+    ),
+    (
+        TrtSettings(timing_cache=True),
+        "trt.timing_cache=true is asked for, and {who} does not have it; TensorRT does "
+        "(TensorRT-RTX times nothing while it builds; its timing cache changes no engine and asks for a GPU).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), RTX_HAS_NOT)
+def test_rtx_refuses_what_it_would_ignore(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, settings: TrtSettings, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        build(rtx(), graphs["float16"], tmp_path / "e", shapes, settings, "fp16")
+    assert caught.value.message == message.format(who=rtx().title)
+
+
+@pytest.mark.parametrize("version", ["tensorrt 10", "tensorrt 11"])
+def test_hardware_compatibility_reaches_the_builder(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str
+) -> None:
+    settings = TrtSettings(hardware_compatibility=HardwareCompatibility.ampere_plus)
+    built = build_engine(
+        FLAVOURS[version](), graphs["float16"], tmp_path / "e", settings, precision="fp16", sm=None, profiles=[shapes]
+    )
+    # The builder under the view is RTX's, which says that it ignores what arrives.
+    assert "setHardwareCompatibilityLevel() is unsupported in TensorRT-RTX." in built.log.warnings
+
+
+def remove(flavour: Flavour, enumeration: str, name: str) -> Flavour:
+    members = getattr(flavour.module, enumeration)
+    delattr(members, name)
+    del members.__members__[name]
+    return flavour
+
+
+def test_a_flag_that_a_version_lost_is_refused_by_its_absence(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path
+) -> None:
+    without = remove(tensorrt_11(), "BuilderFlag", "STRIP_PLAN")
+    with pytest.raises(ConfigurationError, match=r"trt\.strip=true is asked for, and TensorRT 11\.4\.1 does not"):
+        build(without, graphs["float16"], tmp_path / "e", shapes, TrtSettings(strip=True), "fp16")
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    (TrtSettings(optimization_level=6), "trt.optimization_level=6 is outside 0 to 5."),
+    (TrtSettings(workspace_gib=0), "trt.workspace_gib=0 is not positive."),
+    (TrtSettings(max_fp32_share=1.5), "trt.max_fp32_share=1.5 is no share: 0 to 1 is expected."),
+])  # fmt: skip
+def test_values_out_of_range(
+    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, settings: TrtSettings, words: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        build(rtx(), graphs["float16"], tmp_path / "e", shapes, settings, "fp16")
+    assert caught.value.message == words
+
+
+def test_no_build_above_set_a_tensors_type() -> None:
+    """From TensorRT 11 on types are read-only, as in the module under all views: setting one would have raised."""
+    with pytest.raises(AttributeError, match="no setter"):
+        rtx().module.ITensor.dtype.__set__(None, None)
