@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.layers import SelfAttention, mish
+from cosybuild.models.cosyvoice.layers import SelfAttention
+from cosybuild.models.cosyvoice.operators import causal_convolution, mish
 
 NORM_GROUPS = 8
 """Groups of version 1's group norm."""
@@ -34,7 +35,8 @@ class CausalConv1d(nn.Conv1d):
     """A convolution that sees the past only."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, (self.kernel_size[0] - 1, 0)))
+        assert self.bias is not None
+        return causal_convolution(x, self.weight, self.bias, self.groups)
 
 
 def convolution(causal: bool, dim_in: int, dim_out: int) -> nn.Conv1d:

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding, mish
+from cosybuild.models.cosyvoice.blocks import CausalConv1d
+from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding
 from cosybuild.models.cosyvoice.mask import attention_bias, kept_frames
+from cosybuild.models.cosyvoice.operators import mish
 
 _SINUSOID = 256
 _KERNEL = 31
@@ -25,7 +27,7 @@ class InputEmbedding(nn.Module):
         self.proj = nn.Linear(dim_in, dim)
         position = nn.Module()
         for name in ("conv1", "conv2"):
-            position.add_module(name, nn.ModuleList([nn.Conv1d(dim, dim, _KERNEL, groups=POSITION_GROUPS)]))
+            position.add_module(name, nn.ModuleList([CausalConv1d(dim, dim, _KERNEL, groups=POSITION_GROUPS)]))
         self.conv_pos_embed = position
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +36,7 @@ class InputEmbedding(nn.Module):
         hidden = x.transpose(1, 2)
         for convolution in self.conv_pos_embed.children():
             assert isinstance(convolution, nn.ModuleList)
-            hidden = mish(convolution[0](F.pad(hidden, (_KERNEL - 1, 0))))
+            hidden = mish(convolution[0](hidden))
         return hidden.transpose(1, 2) + x
 
 

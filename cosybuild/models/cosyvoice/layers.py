@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,28 +39,6 @@ class TimeEmbedding(nn.Module):
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(F.silu(first(torch.cat((phase.sin(), phase.cos()), dim=-1))))
         return result
-
-
-class _MishOperator(torch.autograd.Function):
-    """Mish as the ONNX operator of that name, for which torch's TorchScript exporter writes three nodes."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return F.mish(x)
-
-    @staticmethod
-    def symbolic(g: Any, x: Any) -> Any:
-        if g.opset >= 18:
-            return g.op("Mish", x).setType(x.type())
-        return g.op("Mul", x, g.op("Tanh", g.op("Softplus", x))).setType(x.type())
-
-
-def mish(x: Tensor) -> Tensor:
-    """x tanh(softplus(x))."""
-    if torch.jit.is_tracing():  # type: ignore[no-untyped-call,attr-defined]  # torch has no types here
-        result: Tensor = _MishOperator.apply(x)  # type: ignore[no-untyped-call]  # as above
-        return result
-    return F.mish(x)
 
 
 # Up to this many frames the plain form of attention is used on a CPU outside exports too: it rounds as the

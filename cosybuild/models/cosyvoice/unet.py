@@ -18,8 +18,9 @@ from cosybuild.models.cosyvoice.blocks import (
     TransformerBlock,
     convolution,
 )
-from cosybuild.models.cosyvoice.layers import TimeEmbedding, mish
+from cosybuild.models.cosyvoice.layers import TimeEmbedding
 from cosybuild.models.cosyvoice.mask import attention_bias
+from cosybuild.models.cosyvoice.operators import mish
 
 
 class UNet(nn.Module):
