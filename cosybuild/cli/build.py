@@ -76,6 +76,10 @@ def _build(request: Request, invocation: Invocation, watch: Watch) -> int:
         watch.certify(message, request, report, invocation.directory)
     else:
         console.console.print(summary(report, directory))
+    if "deployment" in report:
+        from cosybuild.deploy.service import facts_text
+
+        console.console.print(facts_text(report["deployment"]))
     return _exit_code(report)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # typing and pathlib would take longer to import than the che
 DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
 
 # Words that read configuration from elsewhere, print something else, or ask for more than a build.
-_DOUBTFUL = ("-", "hydra", "+hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep")
+_DOUBTFUL = ("-", "hydra", "+hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
 
 
 def nothing_to_do(words: Sequence[str]) -> str | None:
@@ -57,7 +57,7 @@ class Watch:
         One that cannot be written is no loss: the next run takes the ordinary way.
         """
         store = request.settings.store
-        if store is None or not _is_plain(self._words):
+        if store is None or request.settings.deploy is not None or not _is_plain(self._words):
             return
         subject = request.subject
         sources = [path for path in (subject.weights, subject.graph) if path is not None]

@@ -16,7 +16,7 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigurationError: names both sides of the contradiction and how to resolve it.
     """
-    for rule in (_opset, _open_families, _weights, _verify):
+    for rule in (_opset, _open_families, _weights, _verify, _precision, _deploy):
         rule(settings)
 
 
@@ -85,3 +85,28 @@ def _verify(settings: Settings) -> None:
             raise ConfigurationError(f"verify.{name}={value} is not a tolerance; expected 0 <= {name} < 1.")
     if verify.threads < 1:
         raise ConfigurationError(f"verify.threads={verify.threads}; expected at least 1.")
+
+
+def _precision(settings: Settings) -> None:
+    trt, target = settings.trt, settings.precision.target.value
+    if trt is not None and trt.precision is not None and trt.precision != target:
+        raise ConfigurationError(
+            f"trt={trt.precision} stands for a {trt.precision} engine, but precision={target} was chosen: "
+            "an engine computes in the types of its graph.",
+            hint=f"Next: trt={trt.precision} alone, or precision={target} with trt={target}.",
+        )
+
+
+def _deploy(settings: Settings) -> None:
+    deploy = settings.deploy
+    if deploy is None:
+        return
+    if not deploy.dir:
+        raise ConfigurationError(
+            f"deploy={deploy.service.value} needs deploy.dir, the directory in service, which is not given.",
+            hint="Next: deploy.dir=/models/CosyVoice2-0.5B, or deploy=none.",
+        )
+    for name in ("version", "instances"):
+        value = getattr(deploy.triton, name)
+        if value < 1:
+            raise ConfigurationError(f"deploy.triton.{name}={value}; expected at least 1.")

@@ -50,6 +50,7 @@ def deploy(
         DeployError: something speaks against it and nothing forces it; nothing has changed then.
         ConfigurationError: the settings do not fit what was delivered.
     """
+    assert settings.dir is not None, "config.rules demands it"
     items = read_deliverables(artifacts)
     target_sm = _target_sm(settings, environment)
     root, placements, extra, derived = _choose(items, settings, target_sm, profiles)
@@ -86,7 +87,7 @@ def _choose(
     items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
 ) -> tuple[Path, list[Placement], list[Put], list[str]]:
     """Directory, artifacts with names, further files, and patterns of what is derived from the graphs."""
-    root = Path(settings.dir)
+    root = Path(settings.dir or "")
     if settings.service is Service.bundle:
         if not items:
             raise DeployError("the run delivered nothing that could be deployed.")
@@ -148,7 +149,7 @@ def _triton(
     name = f"{triton.version}/{model_file(item)}"
     config = Put("config.pbtxt", config_text(item, triton, _widest(profiles)))
     # The repository's own level holds models only, so backups lie within the model's directory.
-    root = Path(settings.dir) / model_name(item, triton)
+    root = Path(settings.dir or "") / model_name(item, triton)
     return root, [Placement(item, name)], [config], [f"{triton.version}/model.*"]
 
 

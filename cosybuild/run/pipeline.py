@@ -16,6 +16,7 @@ from cosybuild.core.record import Outcome
 from cosybuild.core.runner import execute
 from cosybuild.report.markdown import markdown
 from cosybuild.run.deliver import deliver, retract, write_json, write_text
+from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts
 from cosybuild.run.lock import hold_artifacts, hold_ingredients, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
@@ -50,6 +51,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     Raises:
         KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
         StoreError: the store or the run directory cannot be written.
+        DeployError: what was built may not, or could not, be put into service.
         DriftError: `hold_to` names a lock that was not met.
     """
     directory = invocation.directory
@@ -78,6 +80,10 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         report = facts.report(outcome, finished=time.time(), artifacts=artifacts)
         write_json(directory / "report.json", report)
         write_text(directory / "report.md", markdown(report))
+        if request.settings.deploy is not None and outcome.failure is None:
+            # After the report: a refused deployment must not take the record of the build with it.
+            report["deployment"] = deploy_run(request, outcome, directory, environment)
+            write_json(directory / "report.json", report)
         if request.settings.hold_to is not None and report["status"] == "ok":
             hold_artifacts(Path(request.settings.hold_to), report)
         if request.settings.lock and report["status"] == "ok":

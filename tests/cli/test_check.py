@@ -1,0 +1,111 @@
+"""`check` and `rollback` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cosybuild.__main__ import main
+from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.core.environment import Environment
+from cosybuild.deploy.service import deploy
+from tests.deploy.delivering import estimator_shapes, put_graph, put_plan
+
+E = "flow.decoder.estimator"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Path:
+    """A model directory with a graph and a plan in service."""
+    artifacts, target = tmp_path / "artifacts", tmp_path / "service"
+    artifacts.mkdir()
+    put_graph(artifacts / f"{E}.fp32.onnx", estimator_shapes())
+    put_plan(artifacts / f"{E}.fp16.mygpu.plan", estimator_shapes(), dtype="float16")
+    settings = DeploySettings(service=Service.cosyvoice, dir=str(target), target_sm=89)
+    deploy(artifacts, settings, Environment(gpu_list=()))
+    return target
+
+
+def states(service: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, tuple[str, str]]]:
+    capsys.readouterr()
+    code = main(["check", str(service), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    return code, {each["name"]: (each["state"], each["reason"]) for each in found}
+
+
+def test_what_was_deployed_is_current(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = states(service, capsys)
+    assert {name: state for name, (state, _) in found.items()} == {
+        f"{E}.fp32.onnx": "current",
+        f"{E}.fp16.mygpu.plan": "current",
+    }
+    assert code == 6  # a plan of TensorRT 10.13.3 for sm_89 does not load on the machine of this test
+
+
+def test_a_graph_alone_is_fine_anywhere(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(service / f"{E}.fp32.onnx")]) == 0
+    assert capsys.readouterr().out.split() == ["current", f"{E}.fp32.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "state", "words"),
+    [
+        (lambda path: path.write_bytes(b""), "damaged", "it is empty"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "damaged", "cut off"),
+        (lambda path: Path(f"{path}.manifest.json").write_text("{"), "damaged", "is no JSON"),
+    ],
+)
+def test_a_spoiled_graph_is_damaged(
+    service: Path, capsys: pytest.CaptureFixture[str], spoil: object, state: str, words: str
+) -> None:
+    spoil(service / f"{E}.fp32.onnx")  # type: ignore[operator]
+    code, found = states(service, capsys)
+    assert code == 5
+    assert found[f"{E}.fp32.onnx"][0] == state
+    assert words in found[f"{E}.fp32.onnx"][1]
+
+
+def test_a_replaced_plan_is_stale(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = service / f"{E}.fp16.mygpu.plan"
+    path.write_bytes(path.read_bytes()[::-1])
+    code, found = states(service, capsys)
+    assert (code, found[path.name][0]) == (5, "stale")
+    assert "replaced or damaged" in found[path.name][1]
+
+
+def test_a_plan_of_other_weights_than_the_graph_is_stale(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_graph(service / f"{E}.fp32.onnx", estimator_shapes(), model={"weights_digest": "2" * 64})
+    code, found = states(service, capsys)
+    assert (code, found[f"{E}.fp16.mygpu.plan"][0]) == (5, "stale")
+
+
+def test_what_nobody_deployed_is_foreign(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (service / f"{E}.fp32.mygpu.plan").write_bytes(b"ftrt built by the runtime")
+    code, found = states(service, capsys)
+    assert (code, found[f"{E}.fp32.mygpu.plan"][0]) == (10, "foreign")
+
+
+def test_a_file_cut_off_before_any_manifest_is_told_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = put_graph(tmp_path / "bare.onnx", estimator_shapes())
+    Path(f"{path}.manifest.json").unlink()
+    path.write_bytes(path.read_bytes()[:-9])
+    assert states(path, capsys)[1]["bare.onnx"][0] == "damaged"
+
+
+def test_nothing_there_is_a_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "none")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_rollback_lists_restores_and_refuses(service: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rollback", str(service), "--list"]) == 0
+    assert capsys.readouterr().out.startswith("0001  before a deploy of ")
+    assert main(["rollback", str(service), "--to", "1"]) == 0
+    assert not (service / f"{E}.fp32.onnx").exists()
+    assert main(["rollback", str(service), "--to", "9"]) == 10
+    assert main(["rollback", str(tmp_path)]) == 10
+    assert "nothing was deployed there" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""The model repository, read with tritonserver's own schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend, TritonSettings
+from cosybuild.core.environment import Environment
+from cosybuild.deploy.publish import rollback
+from cosybuild.deploy.service import deploy
+from cosybuild.errors import ConfigurationError, DeployError
+from tests.deploy.delivering import NAMES, campplus_shapes, estimator_shapes, put_graph, put_plan, tree
+
+E = "flow.decoder.estimator"
+HERE = Environment(gpu_list=())
+PROFILES = [{"batch": (2, 4, 32), "seq_len": (4, 500, 3000)}]
+
+
+def deployed(artifacts: Path, target: Path, **triton: Any) -> Any:
+    """The parsed configuration of what was deployed."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    settings = DeploySettings(service=Service.triton, dir=str(target), target_sm=89, triton=TritonSettings(**triton))
+    root = Path(deploy(artifacts, settings, HERE, profiles=PROFILES)["dir"])
+    return text_format.Parse((root / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def fill(artifacts: Path, batch: int | str = 2, *, plan: bool = False) -> Path:
+    artifacts.mkdir()
+    put_graph(artifacts / f"{E}.fp32.onnx", estimator_shapes(batch))
+    if plan:
+        put_plan(artifacts / f"{E}.fp16.mygpu.plan", estimator_shapes(batch), dtype="float16")
+    return artifacts
+
+
+def test_a_fixed_batch_is_served_as_it_is(tmp_path: Path) -> None:
+    config = deployed(fill(tmp_path / "a"), tmp_path / "repository", instances=3)
+    assert (config.name, config.backend) == ("flow_decoder_estimator", "onnxruntime")
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert [port.name for port in config.input] == list(NAMES)
+    assert [list(port.dims) for port in config.input] == [
+        [2, 80, -1], [2, 1, -1], [2, 80, -1], [2], [2, 80], [2, 80, -1]
+    ]  # fmt: skip
+    assert [(port.name, list(port.dims)) for port in config.output] == [("estimator_out", [2, 80, -1])]
+    assert {port.data_type for port in (*config.input, *config.output)} == {11}  # TYPE_FP32
+    assert [(group.count, group.kind) for group in config.instance_group] == [(3, 1)]  # KIND_GPU
+    assert set(tree(tmp_path / "repository")) == {
+        f"flow_decoder_estimator/{name}" for name in ("config.pbtxt", "1/model.onnx", "1/model.onnx.manifest.json")
+    }
+
+
+def test_a_dynamic_batch_is_left_to_the_server(tmp_path: Path) -> None:
+    config = deployed(fill(tmp_path / "a", "batch", plan=True), tmp_path / "repository", queue_delay_us=500)
+    assert (config.backend, config.default_model_filename, config.max_batch_size) == ("tensorrt", "model.plan", 32)
+    assert config.dynamic_batching.max_queue_delay_microseconds == 500
+    assert [list(port.dims) for port in config.input] == [[80, -1], [1, -1], [80, -1], [1], [80], [80, -1]]
+    assert {port.name for port in config.input if port.HasField("reshape")} == {"t"}
+    assert list(config.input[3].reshape.shape) == []
+    assert {port.data_type for port in config.input} == {10}  # TYPE_FP16
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(2, [1, 1, 1]), ("batch", [2, 4, 32])])
+def test_every_input_is_warmed_up_at_the_profiles_sizes(tmp_path: Path, batch: int | str, sizes: list[int]) -> None:
+    config = deployed(fill(tmp_path / "a", batch), tmp_path / "repository")
+    assert [warmup.batch_size for warmup in config.model_warmup] == sizes
+    leading = [2] if batch == 2 else []
+    for warmup, frames in zip(config.model_warmup, (4, 500, 3000), strict=True):
+        assert {name: list(port.dims) for name, port in warmup.inputs.items()} == {
+            **{key: [*leading, 80, frames] for key in ("x", "mu", "cond")},
+            "mask": [*leading, 1, frames],
+            "t": leading or [1],
+            "spks": [*leading, 80],
+        }
+        assert all(port.random_data for port in warmup.inputs.values())
+
+
+def test_the_backend_can_be_chosen_and_the_other_model_goes(tmp_path: Path) -> None:
+    artifacts, repository = fill(tmp_path / "a", plan=True), tmp_path / "repository"
+    assert deployed(artifacts, repository).backend == "tensorrt"
+    before = tree(repository)
+    assert deployed(artifacts, repository, backend=TritonBackend.onnxruntime).backend == "onnxruntime"
+    assert "flow_decoder_estimator/1/model.plan" not in tree(repository)
+    rollback(repository / "flow_decoder_estimator")
+    assert tree(repository) == before
+
+
+def test_name_version_and_kind_are_the_users(tmp_path: Path) -> None:
+    config = deployed(fill(tmp_path / "a"), tmp_path / "r", model="velocity", version=7, kind=InstanceKind.cpu)
+    assert (config.name, list(config.version_policy.specific.versions)) == ("velocity", [7])
+    assert config.instance_group[0].kind == 2  # KIND_CPU
+    assert (tmp_path / "r" / "velocity" / "7" / "model.onnx").exists()
+
+
+def test_the_speaker_model_has_a_batch_of_one(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    put_graph(tmp_path / "a" / "campplus.fp32.onnx", campplus_shapes())
+    config = deployed(tmp_path / "a", tmp_path / "r")
+    assert (config.name, config.max_batch_size) == ("campplus", 0)
+    assert [list(port.dims) for port in (*config.input, *config.output)] == [[1, -1, 80], [1, 192]]
+
+
+def test_a_plan_that_is_not_there_or_cannot_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="has nothing to serve"):
+        deployed(fill(tmp_path / "a"), tmp_path / "r", backend=TritonBackend.tensorrt)
+    with pytest.raises(ConfigurationError, match="cannot run a TensorRT plan"):
+        deployed(fill(tmp_path / "b", plan=True), tmp_path / "r", kind=InstanceKind.cpu)

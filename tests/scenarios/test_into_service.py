@@ -1,0 +1,97 @@
+"""From a model directory, or a speaker model's graph, into service by one command each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from cosybuild.onnxgraph.header import read_header
+from tests.runtime.tiny import golden, solve_as_upstream
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+E = "flow.decoder.estimator"
+
+
+def cosybuild(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cosybuild", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def speaker_graph(path: Path) -> Path:
+    """A small time-delay network as CAM++ is one: dilated convolutions over T, statistics pooled, 192 out."""
+    random = torch.Generator().manual_seed(0)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array((torch.randn(*shape, generator=random) * 0.05).numpy(), name)
+
+    weights = [weight("w1", 32, 80, 3), weight("w2", 32, 32, 3), weight("w3", 64, 192), weight("w4", 192)]
+    axes = numpy_helper.from_array(torch.tensor([2]).numpy(), "axes")
+    nodes = [
+        helper.make_node("Transpose", ["input"], ["frames"], perm=[0, 2, 1]),
+        helper.make_node("Conv", ["frames", "w1"], ["a"], pads=[1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"], dilations=[2], pads=[2, 2]),
+        helper.make_node("ReduceMean", ["c", "axes"], ["mean"], keepdims=0),
+        helper.make_node("ReduceL2", ["c", "axes"], ["norm"], keepdims=0),
+        helper.make_node("Concat", ["mean", "norm"], ["statistics"], axis=1),
+        helper.make_node("Gemm", ["statistics", "w3", "w4"], ["output"]),
+    ]
+    ports = [
+        helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, "T", 80]),
+        helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 192]),
+    ]
+    graph = helper.make_graph(nodes, "campplus", ports[:1], ports[1:], [*weights, axes])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_the_estimator_into_a_model_directory_and_from_there_into_the_solver(tmp_path: Path, version: int) -> None:
+    from cosybuild.runtime import load_estimator
+
+    answer = cosybuild(tmp_path, f"model_dir={DATA}/cosyvoice{version}_tiny", "deploy=cosyvoice", "deploy.dir=service")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert f"  {E}.fp32.onnx" in answer.stdout.splitlines()
+    report = json.loads(next(tmp_path.glob("outputs/runs/*/report.json")).read_text())
+    assert list(report["deployment"]["files"]) == [f"{E}.fp32.onnx"]
+    data = golden(version)
+    given = (torch.from_numpy(data[f"euler/{name}"]) for name in ("z", "mu", "spks", "cond"))
+    mel = solve_as_upstream(load_estimator(tmp_path / "service"), *given)
+    torch.testing.assert_close(mel, torch.from_numpy(data["euler/mel"]), rtol=1e-3, atol=1e-4)
+    assert cosybuild(tmp_path, "check", "service").returncode == 0
+
+
+def test_the_speaker_model_into_a_model_directory(tmp_path: Path) -> None:
+    path = speaker_graph(tmp_path / "campplus.onnx")
+    answer = cosybuild(tmp_path, "model=campplus", f"model.path={path}", "deploy=cosyvoice", "deploy.dir=service")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    header = read_header(tmp_path / "service" / "campplus.onnx")
+    ports = [(port.name, port.dtype, port.shape) for port in (*header.inputs, *header.outputs)]
+    assert ports == [("input", "float32", (1, "seq_len", 80)), ("output", "float32", (1, 192))]
+
+
+def test_random_weights_do_not_get_into_service(tmp_path: Path) -> None:
+    tiny = "model.hyperparameters={channels:[16],num_mid_blocks:1,n_blocks:1,num_heads:2,attention_head_dim:8}"
+    words = ["model=cosyvoice2", tiny, "deploy=cosyvoice", "deploy.dir=service"]
+    answer = cosybuild(tmp_path, *words)
+    assert answer.returncode == 10, answer.stdout + answer.stderr
+    assert "was made from random weights" in answer.stderr
+    assert not (tmp_path / "service").exists()
+    # What was built is kept, and told of, all the same.
+    assert json.loads(next(tmp_path.glob("outputs/runs/*/report.json")).read_text())["status"] == "ok"
+
+
+def test_a_deployment_needs_a_directory(tmp_path: Path) -> None:
+    answer = cosybuild(tmp_path, "deploy=triton")
+    assert answer.returncode == 2
+    assert "deploy=triton needs deploy.dir" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
