@@ -27,11 +27,11 @@ def sidecar_text(artifact: Artifact, path: Path, outcome: Outcome, facts: Mappin
 
     Args:
         artifact: what was made; a manifest that its stage wrote for it is taken over.
-        path: where its main file was laid out.
+        path: where its main file was laid out, its companions beside it.
         facts: of the run and of the step, see `Facts.origin`.
     """
     main = artifact.files[0]
-    own = read_manifest(main.path) if _has_manifest(artifact) else None
+    own = read_manifest(path) if _has_manifest(artifact) else None
     companions = [_fact(file) for file in artifact.files[1:] if not file.name.endswith(SUFFIX)]
     return manifest_text(
         _fact(main) | {"name": path.name},

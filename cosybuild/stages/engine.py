@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cosybuild.backends.tensorrt.timing import TimingCache
 
 # Fields of the group that change no byte of an engine: `backend` and `sm` are the step's own target.
-_NOT_OF_THE_ENGINE = frozenset(["backend", "sm", "timing_cache"])
+_NOT_OF_THE_ENGINE = frozenset(["precision", "optional", "backend", "sm", "timing_cache"])
 _IO = {Precision.fp16: "float16", Precision.bf16: "bfloat16"}
 
 
@@ -111,6 +111,19 @@ class EngineStage:
         opened = open_where_possible(flavour, path, self.target, context.environment)
         report = engine_report(built, self.target, flavour, trt, precision, opened)
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
+        # What two builds of one key have in common where the bytes are not: kernels are chosen by timing.
+        common = (
+            "flavour",
+            "builder",
+            "built_for",
+            "precision",
+            "typing",
+            "tensors",
+            "profiles",
+            "layers",
+            "arithmetic",
+        )
+        report["traits"] = {name: report[name] for name in common}
         _hold_to_request(report["unmet"], trt, context)
         manifest = engine_manifest(
             report,
@@ -137,8 +150,12 @@ def expand_engine_stages(request: Request, environment: Environment | None = Non
     if request.settings.trt is None:
         return ()
     precision = request.settings.precision.target.value
-    targets = choose_targets(request.settings.trt, precision, environment or Environment())
-    return tuple(EngineStage(target) for target in targets)
+    environment = environment or Environment()
+    targets = choose_targets(request.settings.trt, precision, environment)
+    stages = tuple(EngineStage(target) for target in targets)
+    if request.settings.trt.optional:
+        return tuple(stage for stage in stages if not stage.missing(request, environment))
+    return stages
 
 
 def engine_settings(request: Request) -> TrtSettings:
