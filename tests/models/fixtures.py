@@ -1,0 +1,81 @@
+"""The tiny model directories and their golden data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.models.load import load_estimator
+from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.subject import Subject
+
+DATA = Path(__file__).parents[1] / "data"
+VERSIONS = (1, 2, 3)
+INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
+LENGTHS = (4, 16, 37, 123)
+
+
+def tiny_directory(version: int) -> Path:
+    return DATA / f"cosyvoice{version}_tiny"
+
+
+def tiny_subject(version: int, **settings: Any) -> Subject:
+    return resolve_subject(ModelSettings(**settings), str(tiny_directory(version)), False)
+
+
+def tiny_estimator(version: int) -> nn.Module:
+    subject = tiny_subject(version)
+    return load_estimator(subject, subject.weights)
+
+
+def full_size_subject(version: int, **settings: Any) -> Subject:
+    return resolve_subject(ModelSettings(family=Family(f"cosyvoice{version}"), **settings), None, False)
+
+
+@cache
+def golden(version: int) -> dict[str, Tensor]:
+    with np.load(tiny_directory(version) / "golden.npz") as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays}
+
+
+def golden_inputs(version: int, length: int) -> list[Tensor]:
+    return [golden(version)[f"T{length}/{name}"] for name in INPUTS]
+
+
+def golden_calls(version: int) -> Iterator[tuple[int, bool, Tensor]]:
+    """Length, whether streaming, and what upstream returned."""
+    for length in LENGTHS:
+        for variant in ("full", "streaming"):
+            if f"T{length}/{variant}" in golden(version):
+                yield length, variant == "streaming", golden(version)[f"T{length}/{variant}"]
+
+
+def contract(version: int) -> dict[str, list[int]]:
+    """Name -> shape of every tensor of the full-size model's state dict."""
+    shapes: dict[str, list[int]] = json.loads((DATA / f"contracts/cosyvoice{version}.json").read_text())
+    return shapes
+
+
+def random_inputs(subject: Subject, batch: int, length: int, seed: int = 0) -> list[Tensor]:
+    """As the subject declares them, the last row's tail masked."""
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    for tensor in subject.spec.inputs:
+        shape = (batch, *tensor.resolve({"batch": batch, "seq_len": length})[1:])
+        if tensor.name == "mask":
+            mask = torch.ones(shape)
+            mask[-1, :, length - length // 4 :] = 0
+            values.append(mask)
+        elif tensor.name == "t":
+            values.append(torch.rand(shape, generator=generator))
+        else:
+            values.append(torch.randn(shape, generator=generator))
+    return values
