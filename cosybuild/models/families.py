@@ -11,6 +11,15 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 
 STEM = "flow.decoder.estimator"
 
+NORM_GROUPS = 8
+"""Groups of version 1's group norm."""
+
+POSITION_GROUPS = 16
+"""Groups of version 3's positional convolution."""
+
+ACTIVATIONS = ("gelu", "gelu-approximate")
+"""The U-Nets' activations: exact, and in its tanh form."""
+
 
 @dataclass(frozen=True)
 class FamilyFacts:
@@ -70,6 +79,45 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
         streaming=True,
     ),
 }
+
+
+def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | None:
+    """What is wrong with a complete set of hyper-parameters: a value of the wrong kind, two that contradict; or None."""
+    for name, published in FAMILIES[family].hyperparameters.items():
+        expected = _expected(name, values[name], published)
+        if expected is not None:
+            return f"{name} is {values[name]!r}, where {expected} is expected"
+    if family is Family.cosyvoice3:
+        if values["dim"] % POSITION_GROUPS:
+            return f"dim is {values['dim']}, where a multiple of {POSITION_GROUPS} is expected"
+        if values["dim_head"] % 2:
+            return f"dim_head is {values['dim_head']}, where rotary embedding needs an even number"
+        return None
+    if values["in_channels"] % 2 or values["in_channels"] < 2 * values["out_channels"] + 2:
+        return (
+            f"in_channels is {values['in_channels']}, where an even number is expected that holds two mels of "
+            f"out_channels = {values['out_channels']} and leaves room for mu and the speaker"
+        )
+    if family is Family.cosyvoice1 and any(width % NORM_GROUPS for width in values["channels"]):
+        return f"channels are {list(values['channels'])}, where multiples of {NORM_GROUPS} are expected"
+    return None
+
+
+def _expected(name: str, value: Any, published: Any) -> str | None:
+    """What `value` should be, where it is not of the kind and range that the published model's is."""
+    if isinstance(published, tuple):
+        right = isinstance(value, list | tuple) and bool(value) and all(_is_count(item) for item in value)
+        return None if right else "a list of positive whole numbers"
+    if isinstance(published, str):
+        return None if value in ACTIVATIONS else f"one of {', '.join(ACTIVATIONS)}"
+    if name == "ff_mult":
+        right = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1000
+        return None if right else "a positive number"
+    return None if _is_count(value) else "a positive whole number"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1_000_000
 
 
 def estimator_spec(

@@ -10,7 +10,7 @@ from typing import Any
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
 from cosybuild.models.declared import code_of_target, declared_spec
-from cosybuild.models.families import FAMILIES, STEM, estimator_spec
+from cosybuild.models.families import FAMILIES, STEM, estimator_spec, hyperparameter_fault
 from cosybuild.models.hub import fetch_model, is_hub_id
 from cosybuild.models.modeldir import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
@@ -114,17 +114,11 @@ def _hyperparameters(model: ModelSettings, family: Family, directory: ModelDirec
                 f"model.hyperparameters.{name}: {family.value} has no such hyper-parameter"
                 f"{f'; did you mean {near[0]}' if near else ''}. It has: {', '.join(known)}."
             )
-        if not isinstance(known[name], str) and not _is_positive(overrides[name]):
-            raise ConfigurationError(
-                f"model.hyperparameters.{name}={overrides[name]!r}; a positive number is expected."
-            )
-    return {name: _frozen(overrides.get(name, default)) for name, default in known.items()}
-
-
-def _is_positive(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return bool(value) and all(_is_positive(item) for item in value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    values = {name: _frozen(overrides.get(name, default)) for name, default in known.items()}
+    fault = hyperparameter_fault(family, values)
+    if fault is not None:
+        raise ConfigurationError(f"model.hyperparameters: {fault}.")
+    return values
 
 
 def _frozen(value: Any) -> Any:

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.layers import SelfAttention
 from cosybuild.models.cosyvoice.operators import causal_convolution, mish
-
-NORM_GROUPS = 8
-"""Groups of version 1's group norm."""
+from cosybuild.models.families import NORM_GROUPS
 
 # Frames travel as (B, T, C), inside the transformer blocks as (B * T, C): there a linear layer with bias
 # is one ONNX node, and no block needs shape arithmetic. Only convolutions see (B, C, T).

@@ -10,12 +10,10 @@ from cosybuild.models.cosyvoice.blocks import CausalConv1d
 from cosybuild.models.cosyvoice.layers import SelfAttention, TimeEmbedding
 from cosybuild.models.cosyvoice.mask import attention_bias, kept_frames
 from cosybuild.models.cosyvoice.operators import mish
+from cosybuild.models.families import POSITION_GROUPS
 
 _SINUSOID = 256
 _KERNEL = 31
-
-POSITION_GROUPS = 16
-"""Groups of the positional convolution."""
 _EPSILON = 1e-6
 
 
