@@ -70,12 +70,10 @@ def _build(request: Request, invocation: Invocation, watch: Watch) -> int:
     finally:
         console.close()
     directory = str(invocation.directory)
-    if report["status"] == "ok" and all(step["action"] == "hit" for step in report["steps"]):
-        message = one_line(report, directory)
-        console.console.print(message)
+    message = one_line(report, directory)
+    console.console.print(message if report["nothing_to_do"] else summary(report, directory))
+    if report["status"] == "ok":
         watch.certify(message, request, report, invocation.directory)
-    else:
-        console.console.print(summary(report, directory))
     if "deployment" in report:
         from cosybuild.deploy.service import facts_text
 

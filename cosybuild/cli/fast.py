@@ -1,6 +1,6 @@
 """The way out for a command that has nothing to do, before Hydra or anything else is loaded.
 
-A run that found everything built writes a certificate of all it looked at (`core.certificate`); the next
+A run that finished with everything built writes a certificate of all it looked at (`core.certificate`); the next
 identical command checks that and ends. Imported at every start, so only the certificate is imported here.
 """
 
@@ -52,7 +52,7 @@ class Watch:
         self._beginning = certificate.Beginning(self._directories)
 
     def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
-        """Write the certificate of a run all of whose steps were hits.
+        """Write the certificate of a run that finished: there is nothing to do until something moves.
 
         One that cannot be written is no loss: the next run takes the ordinary way.
         """
@@ -60,17 +60,18 @@ class Watch:
         if store is None or request.settings.deploy is not None or not _is_plain(self._words):
             return
         subject = request.subject
-        sources = [path for path in (subject.weights, subject.graph) if path is not None]
-        origins = [] if not subject.origin or not os.path.isabs(subject.origin) else [subject.origin]  # noqa: PTH117
-        files: list[str | Path] = [*self._files, *sources, *origins]
+        sources = [str(path) for path in (subject.weights, subject.graph) if path is not None]
+        origins = [subject.origin] if os.path.isabs(subject.origin) else []  # noqa: PTH117  # as above
+        # A second yaml, or another kind of weights, beside what was read would change the decision.
+        homes = {os.path.dirname(os.path.abspath(path)) for path in [*sources, *origins]}  # noqa: PTH100, PTH120
         results = [*_stored(report, store.path), *(path for path in directory.rglob("*") if path.is_file())]
         try:
             certificate.write(
                 DIRECTORY,
                 self._words,
                 message,
-                files,
-                self._directories,
+                [*self._files, *sources, *origins],
+                [*self._directories, *homes],
                 beginning=self._beginning,
                 results=[path for path in results if path.name != "events.jsonl"],
             )

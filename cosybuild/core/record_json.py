@@ -67,8 +67,13 @@ def read_plan(path: Path) -> tuple[PlannedStep, ...]:
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
     """Write `outcome.json`; also for a run that is still going on."""
+    write_record(path, "outcome", json_from_outcome(outcome))
+
+
+def json_from_outcome(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as plain data: `failure` and `steps` of `outcome.json`."""
     failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
-    write_record(path, "outcome", {"failure": failure, "steps": [_json_from_record(r) for r in outcome.records]})
+    return {"failure": failure, "steps": [_json_from_record(r) for r in outcome.records]}
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -77,7 +82,15 @@ def read_outcome(path: Path) -> Outcome:
     Raises:
         ConfigurationError: it is missing, damaged or of another schema.
     """
-    plain = read_record(path, "outcome")
+    return outcome_from_json(read_record(path, "outcome"))
+
+
+def outcome_from_json(plain: Plain) -> Outcome:
+    """The outcome in an object that has `failure` and `steps`, such as a report.
+
+    Raises:
+        ConfigurationError: a field is missing or of the wrong kind; it is named.
+    """
     failure = plain.optional_object("failure")
     return Outcome(
         tuple(_record(step) for step in plain.objects("steps")), None if failure is None else _failure(failure)

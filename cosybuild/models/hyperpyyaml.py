@@ -58,11 +58,11 @@ class _Loader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
 
-def _tagged(loader: _Loader, suffix: str, node: yaml.Node, tag: str) -> Node:
+def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node, tag: str) -> Node:
     return Node(tag, suffix, _plain(loader, node))
 
 
-def _plain(loader: _Loader, node: yaml.Node) -> Any:
+def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
@@ -70,11 +70,11 @@ def _plain(loader: _Loader, node: yaml.Node) -> Any:
     return loader.construct_scalar(node) or None  # type: ignore[arg-type]  # the third kind of node
 
 
-def _reference(loader: _Loader, node: yaml.Node) -> _Reference:
+def _reference(loader: yaml.SafeLoader, node: yaml.Node) -> _Reference:
     return _Reference(str(loader.construct_scalar(node)), node.start_mark.line + 1)  # type: ignore[arg-type]  # as above
 
 
-def _unknown(loader: _Loader, suffix: str, node: yaml.Node) -> Node:
+def _unknown(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
     # Tags that are not HyperPyYAML's (python/object, say) are as inert as all the others.
     return Node("unknown", suffix, _plain(loader, node))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cosybuild.report.figures import counted, size
+
 
 def highlight(step: Mapping[str, Any]) -> str:
     """E.g. `2,623 -> 2,198 nodes` for simplify; empty where a stage has no figure to show."""
@@ -23,11 +25,29 @@ def _simplify(metrics: Mapping[str, Any]) -> str:
 
 def _verify(metrics: Mapping[str, Any]) -> str:
     worst = metrics["worst"]
-    return f"{metrics['cases']} cases on {metrics['provider']}, worst error {worst['max_abs']:.2e} ({worst['case']})"
+    return f"{counted(metrics['cases'], 'case')}, worst error {worst['max_abs']:.1e} ({worst['case']})"
+
+
+def _precision(metrics: Mapping[str, Any]) -> str:
+    nodes = metrics["nodes"]
+    share = metrics["flops_lowered"]
+    return f"{nodes['kept_fp32']:,} of {nodes['float']:,} nodes kept in fp32, {share:.1%} of matrix work lowered"
+
+
+def _verify_lowered(metrics: Mapping[str, Any]) -> str:
+    return f"{counted(len(metrics['cases']), 'case')}, at least {metrics['worst']['snr_db']:.0f} dB SNR"
+
+
+def _engine(metrics: Mapping[str, Any]) -> str:
+    activations = metrics["activation_bytes"]["value"]
+    return f"{metrics['built_for']}, {size(metrics['size_bytes']['value'])}, {size(activations)} of activations"
 
 
 _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "export": _export,
     "simplify": _simplify,
     "verify": _verify,
+    "precision": _precision,
+    "verify_lowered": _verify_lowered,
+    "engine": _engine,
 }

@@ -52,5 +52,8 @@ def _remarks(report: Mapping[str, Any]) -> Iterator[Text]:
     if report["verified"] is None:
         yield Text("Nothing was verified (verify=off).", style="yellow")
     for step in report["steps"]:
+        rest = (step["metrics"] or {}).get("rest")
+        if rest:
+            yield Text(f"{step['label']}: {rest}.", style="yellow")
         if step["action"] == "blocked":
             yield Text(f"pending: {step['label']} {step['reason']}", style="yellow")

@@ -14,6 +14,8 @@ from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.precision.calibration import calibration_files
+from cosybuild.stages.precision import LOWERED
 from cosybuild.stages.request import Request
 
 
@@ -37,6 +39,9 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
         sources["weights"] = store.source("weights", subject.weights)
     if subject.graph is not None:
         sources["graph"] = store.source("graph", subject.graph)
+    precision = request.settings.precision
+    if precision.calibration is not None and precision.target in LOWERED:
+        sources["calibration"] = store.source("calibration", *calibration_files(precision.calibration))
     return sources
 
 

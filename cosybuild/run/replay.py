@@ -52,13 +52,14 @@ def _compare(old: list[Mapping[str, Any]], new: list[Mapping[str, Any]]) -> Iter
     before, after = ({a["name"]: a for a in artifacts} for artifacts in (old, new))
     for name in sorted(before | after):
         was, now = before.get(name), after.get(name)
-        digests = (was and was["digest"], now and now["digest"])
+        old_digest = None if was is None else str(was["digest"])
+        new_digest = None if now is None else str(now["digest"])
         if was is None or now is None:
             verdict = MISSING
-        elif digests[0] == digests[1]:
+        elif old_digest == new_digest:
             verdict = SAME
         elif not was["deterministic"] and was["traits"] == now["traits"]:
             verdict = EQUIVALENT
         else:
             verdict = DIFFERENT
-        yield Comparison(name, verdict, *digests)
+        yield Comparison(name, verdict, old_digest, new_digest)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cosybuild.config.groups.precision import Target
 from cosybuild.core.stage import Stage
+from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
+from cosybuild.stages.precision import PrecisionStage
 from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import VerifyStage
+from cosybuild.stages.verify_lowered import VerifyLoweredStage
 
 Steps = tuple[Stage[Request], ...]
 
@@ -26,10 +30,25 @@ def _verify(request: Request) -> Steps:
     return (VerifyStage(),) if request.settings.verify is not None else ()
 
 
+def _precision(request: Request) -> Steps:
+    return (PrecisionStage(request.settings.precision.method),) if _is_lowered(request) else ()
+
+
+def _verify_lowered(request: Request) -> Steps:
+    return (VerifyLoweredStage(),) if _is_lowered(request) and request.settings.verify is not None else ()
+
+
+def _is_lowered(request: Request) -> bool:
+    return request.settings.precision.target not in (Target.fp32, Target.tf32)
+
+
 STAGES: tuple[Callable[[Request], Steps], ...] = (
     _export,
     _simplify,
     _verify,
+    _precision,
+    _verify_lowered,
+    expand_engine_stages,
 )
 """Each gives the steps it has for a request: none where it is switched off, several where it fans out."""
 

@@ -50,6 +50,12 @@ class Unmet(str, Enum):
 class TrtSettings:
     """How engines are built. The precision is the graph's own (group `precision`)."""
 
+    precision: str | None = setting(
+        None, "What the chosen option stands for; the group precision must say the same. null: whatever it says."
+    )
+    optional: bool = setting(
+        False, "Build an engine only where this machine can; else the run ends without one and is not pending."
+    )
     backend: TrtBackend = setting(
         TrtBackend.auto, "auto: tensorrt where it is installed and there is a GPU, else tensorrt_rtx."
     )

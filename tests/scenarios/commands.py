@@ -1,0 +1,73 @@
+"""Whole commands as a user types them, in a process and a directory of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left.
+
+    Attributes:
+        code: its exit code.
+        out, err: what it printed.
+    """
+
+    code: int
+    out: str
+    err: str
+
+
+class Place:
+    """A working directory in which commands are run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def cosybuild(self, *words: str, code: int | None = 0, env: dict[str, str] | None = None) -> Ran:
+        """Run `python -m cosybuild` with these words; `code` is what it must end with (None: anything)."""
+        return self.run(sys.executable, "-m", "cosybuild", *words, code=code, env=env)
+
+    def run(self, *command: str, code: int | None = 0, env: dict[str, str] | None = None) -> Ran:
+        """Run any command here."""
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=540,
+            check=False,
+        )
+        ran = Ran(done.returncode, done.stdout, done.stderr)
+        assert code is None or ran.code == code, f"{command} ended with {ran.code}:\n{ran.out}\n{ran.err}"
+        assert "Traceback" not in ran.err, ran.err
+        return ran
+
+    def runs(self) -> list[Path]:
+        """The run directories here."""
+        return sorted(path for path in self.directory.glob("outputs/runs/*") if path.is_dir())
+
+    def report(self) -> dict[str, Any]:
+        """The report of the one run here."""
+        (run,) = self.runs()
+        report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
+        return report
+
+    def files(self) -> set[str]:
+        """Every file here, relative."""
+        return {str(p.relative_to(self.directory)) for p in self.directory.rglob("*") if p.is_file()}
+
+
+def actions(report: dict[str, Any]) -> dict[str, str]:
+    """Step -> what was done."""
+    return {step["label"]: step["action"] for step in report["steps"]}
