@@ -39,8 +39,9 @@ def _verify_lowered(metrics: Mapping[str, Any]) -> str:
 
 
 def _engine(metrics: Mapping[str, Any]) -> str:
-    activations = metrics["activation_bytes"]["value"]
-    return f"{metrics['built_for']}, {size(metrics['size_bytes']['value'])}, {size(activations)} of activations"
+    # One figure a profile; the largest is what a serving process must have.
+    activations = max(metrics["activation_bytes"]["value"] or [None])
+    return f"{size(metrics['size_bytes']['value'])}, {size(activations)} of activations, {metrics['builder']}"
 
 
 _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
