@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +17,11 @@ from omegaconf import DictConfig
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import guarded, present
 from cosybuild.cli.fast import Watch
+from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.parse import parse
 from cosybuild.config.settings import Settings
-from cosybuild.errors import Pending
+from cosybuild.errors import ConfigurationError, Pending
 from cosybuild.report.summary import one_line, summary
 from cosybuild.run.pipeline import Invocation, plan_build, run_build
 from cosybuild.run.prepare import request_from_settings
@@ -31,6 +34,7 @@ def build_command(words: Sequence[str]) -> int:
 
 
 def _with_hydra(words: list[str]) -> int:
+    _refuse_unknown_verb(words)
     watch = Watch(words, config_directory())
     prepare(validate)
     codes: list[int] = []
@@ -44,6 +48,16 @@ def _with_hydra(words: list[str]) -> int:
     sys.argv = ["cosybuild", *words]
     hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
     return max(codes, default=0)
+
+
+def _refuse_unknown_verb(words: Sequence[str]) -> None:
+    if words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
+        near = difflib.get_close_matches(words[0], VERBS, n=1)
+        raise ConfigurationError(
+            f"'{words[0]}' is neither a command nor an override (key=value)."
+            f"{f' Did you mean {near[0]}?' if near else ''} Commands: {', '.join(sorted(VERBS))}.",
+            hint="Next: `python -m cosybuild help` says what each does.",
+        )
 
 
 def _run_job(config: DictConfig, words: Sequence[str], watch: Watch) -> int:

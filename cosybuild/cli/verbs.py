@@ -11,6 +11,7 @@ VERBS: dict[str, str] = {
     "doctor": "what this machine can build, what is missing, and how to mend it",
     "explain": "why each step of a run ran, or did not",
     "gc": "free what no run refers to, or what has long been unused",
+    "help": "this list",
     "replay": "build a run again from its own record and say whether the same came out",
     "rollback": "bring back what stood in a directory before a deployment",
     "store": "what the store holds (ls), and whether all of it is what it says (verify)",

@@ -1,0 +1,18 @@
+"""`help`: the commands beside building."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cosybuild.cli.verbs import VERBS
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print every command with what it does."""
+    width = max(map(len, VERBS))
+    print("python -m cosybuild [group=option ...] [setting=value ...]   builds what these say")
+    print("python -m cosybuild COMMAND [--help]                         where COMMAND is one of:\n")
+    for verb, purpose in sorted(VERBS.items()):
+        print(f"  {verb:<{width}}  {purpose}")
+    print("\nGroups and options: python -m cosybuild --help")
+    return 0
