@@ -10,6 +10,10 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+class InferenceFailed(RuntimeError):
+    """The artifact cannot be run on these inputs; the message is one line."""
+
+
 class Session(Protocol):
     """A loaded artifact. Each backend module has `load(...) -> Session`."""
 
@@ -21,5 +25,8 @@ class Session(Protocol):
         """All outputs by name, in the artifact's order.
 
         Args:
-            inputs: one array an input, in the artifact's shapes and dtypes; more than it has are an error.
+            inputs: one array an input, in the artifact's shapes and dtypes.
+
+        Raises:
+            InferenceFailed: a shape it does not take, or a computation it cannot finish.
         """

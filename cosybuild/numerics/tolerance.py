@@ -14,15 +14,27 @@ PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """|actual - reference| <= atol + rtol * |reference|, and every value finite.
+    """|actual - reference| <= atol * scale + rtol * |reference|, and every value finite.
 
     Attributes:
         rtol: without unit.
         atol: in the output's units.
+        scaled: scale is the reference's root mean square where that exceeds 1, so that weights which
+            give larger outputs have the rounding errors of larger outputs; else scale is 1.
     """
 
     rtol: float
     atol: float
+    scaled: bool = False
+
+    def allowed(self, reference: Array) -> Array:
+        """How far apart each element may be, in the output's units; atol alone where the reference is not finite."""
+        wide = np.asarray(reference, np.float64)
+        finite = np.isfinite(wide)
+        sizes = np.where(finite, np.abs(wide), 0.0)
+        rms = float(np.sqrt(np.mean(sizes**2))) if wide.size else 0.0
+        result: Array = self.atol * (max(1.0, rms) if self.scaled else 1.0) + self.rtol * sizes
+        return result
 
     def __str__(self) -> str:
         return f"rtol {self.rtol:g}, atol {self.atol:g}"
@@ -77,10 +89,9 @@ def compare(actual: Array, reference: Array, tolerance: Tolerance) -> Mismatch |
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     with np.errstate(invalid="ignore"):
         error = np.abs(a - r)
-        allowed = tolerance.atol + tolerance.rtol * np.abs(r)
+    allowed = tolerance.allowed(r)
     # A reference that is not finite can confirm nothing, so it fails like an actual value would.
     error[~(np.isfinite(a) & np.isfinite(r))] = np.inf
-    allowed[~np.isfinite(r)] = tolerance.atol
     outside = error > allowed
     failing = int(np.count_nonzero(outside))
     if failing == 0:

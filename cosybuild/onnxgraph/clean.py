@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
-from onnx import ModelProto, NodeProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
+
+from cosybuild.onnxgraph.summary import graphs_of
 
 PRODUCER = "cosybuild"
 
@@ -21,27 +25,19 @@ def clean_model(model: ModelProto, *, prefix: str = "") -> None:
     before that goes (it holds the source paths of the machine). Names are unique afterwards.
 
     Args:
-        prefix: leading part of the module path that belongs to a wrapper, e.g. `estimator`.
+        prefix: name under which a wrapper holds the module, e.g. `estimator`; taken off all names.
     """
     model.producer_name = PRODUCER
-    model.ClearField("producer_version")
-    model.ClearField("doc_string")
-    model.ClearField("metadata_props")
-    model.ClearField("model_version")
+    for field in ("producer_version", "doc_string", "metadata_props", "model_version"):
+        model.ClearField(field)
     graph = model.graph
     graph.name = "main_graph"
-    for field in ("doc_string", "metadata_props", "value_info"):
-        graph.ClearField(field)
     _name_nodes(graph.node, prefix)
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        item.ClearField("doc_string")
-        item.ClearField("metadata_props")
+    if prefix:
+        _rename_values(graph, prefix)
+    _strip(graph)
     for function in model.functions:
-        for field in ("doc_string", "metadata_props", "value_info"):
-            function.ClearField(field)
-        for node in function.node:
-            node.ClearField("doc_string")
-            node.ClearField("metadata_props")
+        _strip(function)
 
 
 def module_path(node_name: str) -> str:
@@ -49,19 +45,49 @@ def module_path(node_name: str) -> str:
     return ".".join(part for part in node_name.split("/")[:-1] if part)
 
 
-def _name_nodes(nodes: list[NodeProto], prefix: str) -> None:
+def _strip(graph: GraphProto | FunctionProto) -> None:
+    for field in ("doc_string", "metadata_props", "value_info"):
+        graph.ClearField(field)
+    items: list[Any] = list(graph.node)
+    if isinstance(graph, GraphProto):
+        items += [*graph.input, *graph.output, *graph.initializer]
+    for item in items:
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+    for node in graph.node:
+        for nested in graphs_of(node):
+            _strip(nested)
+
+
+def _name_nodes(nodes: Iterable[NodeProto], prefix: str) -> None:
     taken: set[str] = set()
     numbers: Counter[str] = Counter()
     for node in nodes:
-        base = _scoped_name(node) or node.name or f"/{node.op_type}"
-        if prefix and base.startswith(f"/{prefix}/"):
-            base = base[len(prefix) + 1 :]
+        base = _without(prefix, _scoped_name(node) or node.name or f"/{node.op_type}")
         name = base
         while name in taken:
             numbers[base] += 1
             name = f"{base}_{numbers[base]}"
         taken.add(name)
         node.name = name
+
+
+def _rename_values(graph: GraphProto, prefix: str) -> None:
+    for item in (*graph.input, *graph.output, *graph.initializer):
+        item.name = _without(prefix, item.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = _without(prefix, name)
+        for nested in graphs_of(node):
+            _rename_values(nested, prefix)
+
+
+def _without(prefix: str, name: str) -> str:
+    """`/estimator/a/MatMul` -> `/a/MatMul` and `estimator.a.weight` -> `a.weight`."""
+    if prefix and name.startswith(f"/{prefix}/"):
+        return name[len(prefix) + 1 :]
+    return name.removeprefix(f"{prefix}.") if prefix else name
 
 
 def _scoped_name(node: NodeProto) -> str | None:

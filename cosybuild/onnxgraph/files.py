@@ -7,8 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto, external_data_helper
 
-# A protobuf message ends at 2 GiB; the graph around the weights needs room below it.
-INLINE_LIMIT = 2**31 - 2**26
+from cosybuild.onnxgraph import INLINE_LIMIT
 
 # Tensors below this size stay in the graph: shape inference and runtimes want the small ones at hand.
 _SMALL = 1024

@@ -8,15 +8,20 @@ from collections.abc import Iterator
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 
+def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs nested in the node's attributes (If, Loop, Scan)."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
 def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
     """Every node, those of nested graphs included."""
     for node in graph.node:
         yield node
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from nodes_of(attribute.g)
-            for nested in attribute.graphs:
-                yield from nodes_of(nested)
+        for nested in graphs_of(node):
+            yield from nodes_of(nested)
 
 
 def count_ops(model: ModelProto) -> dict[str, int]:

@@ -11,7 +11,9 @@ from cosybuild.config.groups.field import setting
 class SimplifySettings:
     """How onnxsim is run."""
 
-    rounds: int = setting(3, "At most this many passes; it stops earlier when nothing changes.")
+    rounds: int = setting(
+        1, "At most this many calls; each runs to its own fixed point, and a call that changes nothing is the last."
+    )
     check_runs: int = setting(
         1, "Random inputs on which the result must equal the graph before it; 0 turns the check off."
     )

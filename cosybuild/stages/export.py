@@ -1,0 +1,151 @@
+"""From PyTorch to a checked, reproducible ONNX file. Imports torch and onnx only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.config.groups.export import Exporter
+from cosybuild.config.groups.model import Family
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.errors import ExportError
+from cosybuild.models.names import artifact_name
+from cosybuild.models.subject import Subject
+from cosybuild.onnxgraph import INLINE_LIMIT
+from cosybuild.stages.request import Request
+from cosybuild.stages.torch_exporters import export_graph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+# Under this name the exported wrapper holds the estimator; names in the graph leave it out.
+_WRAPPER = "estimator"
+
+
+class ExportStage:
+    """Writes `graph`.
+
+    Args:
+        inline_limit: bytes of weights above which they go to a file of their own.
+    """
+
+    name = "export"
+    label = "export"
+    version = 1
+    needs = ("weights?",)
+    makes = ("graph",)
+    cacheable = True
+    deterministic = True
+    device = "cpu"
+
+    def __init__(self, inline_limit: int = INLINE_LIMIT) -> None:
+        self._inline_limit = inline_limit
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        export = request.settings.export
+        return {
+            "opset": export.opset,
+            "exporter": export.exporter.value,
+            "constant_folding": export.constant_folding,
+            "example_sizes": dict(export.example_sizes),
+            **subject_settings(request.subject),
+            "file": graph_name(request),
+        }
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {name: environment.version(name) or "absent" for name in ("torch", "onnx", "onnxscript")}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        export, spec = request.settings.export, request.subject.spec
+        weights = context.inputs.get("weights")
+        model, chatter = _exported(request, weights.path if weights else None, context.workdir / "exporter")
+        for line in chatter:
+            context.emit("warning", message=f"the exporter remarks: {line}")
+        _hold_to_declaration(model, request)
+        from cosybuild.onnxgraph.clean import clean_model
+        from cosybuild.onnxgraph.files import save_model
+        from cosybuild.onnxgraph.interface import declare_interface
+        from cosybuild.onnxgraph.summary import count_ops
+
+        declare_interface(model, spec)
+        clean_model(model, prefix="" if request.subject.family is Family.module else _WRAPPER)
+        _check(model, export.exporter)
+        ops = count_ops(model)
+        metrics = {
+            "opset": export.opset,
+            "exporter": export.exporter.value,
+            "ir_version": model.ir_version,
+            "nodes": sum(ops.values()),
+            "ops": ops,
+            "warnings": chatter,
+        }
+        files = save_model(model, context.workdir / graph_name(request), inline_limit=self._inline_limit)
+        return StageResult({"graph": files}, {**metrics, "external_data": len(files) > 1})
+
+
+def subject_settings(subject: Subject) -> dict[str, Any]:
+    """What of the model decides the function that is computed, besides the weights' content."""
+    return {
+        "family": subject.family.value,
+        "hyperparameters": dict(subject.hyperparameters),
+        "streaming": subject.streaming,
+        "spec": asdict(subject.spec),
+        "seed": subject.seed if subject.weights is None else None,
+    }
+
+
+def graph_name(request: Request) -> str:
+    """The file name that runtimes expect of the float32 graph."""
+    return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
+
+
+def _exported(request: Request, weights: Path | None, scratch: Path) -> tuple[ModelProto, list[str]]:
+    """The exporter's graph. The module is gone when this returns: it and its graph weigh the same."""
+    from cosybuild.models.load import load_module, prepare_for_export
+
+    subject = request.subject
+    module = prepare_for_export(load_module(subject, weights))
+    model, chatter = export_graph(module, subject.spec, request.settings.export, scratch)
+    return model, chatter.warnings
+
+
+def _hold_to_declaration(model: ModelProto, request: Request) -> None:
+    from cosybuild.onnxgraph.interface import interface_faults
+    from cosybuild.onnxgraph.summary import default_opset
+
+    export = request.settings.export
+    written = default_opset(model)
+    if written != export.opset:
+        raise ExportError(
+            f"Opset {export.opset} was asked for and torch's {export.exporter.value} exporter wrote {written}.",
+            hint=f"Next: export.opset={written}, or export.exporter="
+            f"{'torchscript' if export.exporter is Exporter.dynamo else 'dynamo'}.",
+        )
+    faults = interface_faults(model, request.subject.spec)
+    if faults:
+        raise ExportError(
+            f"The exported graph is not what was declared: {'; '.join(faults)}.",
+            hint="Next: declare what the module takes and gives, or look for the place in its forward that turns "
+            "a size into a Python number.",
+        )
+
+
+def _check(model: ModelProto, exporter: Exporter) -> None:
+    from cosybuild.onnxgraph.check import InvalidGraph, check_model
+    from cosybuild.onnxgraph.clean import module_path
+
+    try:
+        check_model(model)
+    except InvalidGraph as error:
+        where = f" at node {error.node} (module {module_path(error.node) or 'outermost'})" if error.node else ""
+        raise ExportError(
+            f"ONNX's checker refuses what the {exporter.value} exporter wrote{where}: {error.reason}",
+            hint="Next: try another opset or exporter, e.g. export.opset=18 export.exporter=torchscript.",
+        ) from error

@@ -1,0 +1,151 @@
+"""Fewer nodes, the same function. Imports onnxsim (which imports torch) only when it runs."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.errors import SimplifyError
+from cosybuild.lazy import require
+from cosybuild.models.spec import ModelSpec
+from cosybuild.numerics.inputs import Array, Draw, draw_inputs
+from cosybuild.onnxgraph import INLINE_LIMIT
+from cosybuild.stages.request import Request
+from cosybuild.stages.torch_exporters import example_sizes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_HINT = "Next: go on without it (simplify=none), and report the graph to onnxsim."
+
+
+class SimplifyStage:
+    """Replaces `graph`.
+
+    Args:
+        inline_limit: bytes of weights above which they go to a file of their own.
+    """
+
+    name = "simplify"
+    label = "simplify"
+    version = 1
+    needs = ("graph",)
+    makes = ("graph",)
+    cacheable = True
+    deterministic = True
+    device = "cpu"
+
+    def __init__(self, inline_limit: int = INLINE_LIMIT) -> None:
+        self._inline_limit = inline_limit
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        simplify = request.settings.simplify
+        assert simplify is not None
+        return {**asdict(simplify), "spec": asdict(request.subject.spec)}
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {name: environment.version(name) or "absent" for name in ("onnxsim", "onnx")}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        simplify, spec = request.settings.simplify, request.subject.spec
+        assert simplify is not None
+        graph = context.inputs["graph"]
+        from cosybuild.onnxgraph.files import load_structure, save_model
+        from cosybuild.onnxgraph.summary import count_ops, op_difference
+
+        before = count_ops(load_structure(graph.path))
+        model, rounds = _simplified(graph.path, simplify.rounds)
+        after = count_ops(model)
+        metrics = {
+            "nodes_before": sum(before.values()),
+            "nodes_after": sum(after.values()),
+            "ops": after,
+            "op_difference": op_difference(before, after),
+            "rounds": rounds,
+        }
+        if sum(after.values()) >= sum(before.values()):
+            context.emit("note", message=f"onnxsim found nothing to take away from {sum(before.values())} nodes")
+            return StageResult({"graph": _copied(graph, context.workdir)}, {**metrics, "kept": "as it was"})
+        _finish(model, spec)
+        files = save_model(model, context.workdir / graph.files[0].name, inline_limit=self._inline_limit)
+        del model
+        for seed in range(simplify.check_runs):
+            sizes = example_sizes(spec, dict(request.settings.export.example_sizes))
+            _check_equal(graph.path, files[0], draw_inputs(spec, Draw(sizes, seed)), seed)
+            context.emit("progress", done=seed + 1, total=simplify.check_runs, what="equality")
+        return StageResult({"graph": files}, {**metrics, "checked_runs": simplify.check_runs})
+
+
+def _simplified(path: Path, most: int) -> tuple[ModelProto, int]:
+    """onnxsim's result, and how many of its calls it took. Each call runs to a fixed point of its own."""
+    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # no stubs
+    from onnx.checker import ValidationError
+
+    from cosybuild.onnxgraph.summary import count_ops
+
+    onnxsim = require("onnxsim", "simplify=onnxsim")
+    subject: str | ModelProto = str(path)
+    nodes = -1
+    for done in range(1, most + 1):
+        try:
+            with redirect_stdout(io.StringIO()):
+                # Its own equality check draws inputs without regard to the specification; ours follows.
+                model, _ = onnxsim.simplify(subject, check_n=0, certify=False)
+        except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
+            line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise SimplifyError(f"onnxsim cannot simplify {path.name}: {line}", hint=_HINT) from error
+        left = sum(count_ops(model).values())
+        if left == nodes or done == most:
+            break
+        subject, nodes = model, left
+    return model, done
+
+
+def _finish(model: ModelProto, spec: ModelSpec) -> None:
+    """Hold the result to the declaration and to ONNX's rules, and take onnxsim's notes out."""
+    from cosybuild.onnxgraph.check import InvalidGraph, check_model
+    from cosybuild.onnxgraph.clean import clean_model
+    from cosybuild.onnxgraph.interface import declare_interface, interface_faults
+
+    faults = interface_faults(model, spec)
+    if faults:
+        raise SimplifyError(f"onnxsim changed what the graph takes and gives: {'; '.join(faults)}.", hint=_HINT)
+    declare_interface(model, spec)
+    clean_model(model)
+    try:
+        check_model(model)
+    except InvalidGraph as error:
+        where = f" at node {error.node}" if error.node else ""
+        raise SimplifyError(f"onnxsim wrote an invalid graph{where}: {error.reason}", hint=_HINT) from error
+
+
+def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int) -> None:
+    from cosybuild.backends import onnxruntime_backend
+    from cosybuild.numerics.tolerance import Tolerance, compare
+
+    # One session after the other: each holds the weights.
+    expected = onnxruntime_backend.load(before).infer(inputs)
+    actual = onnxruntime_backend.load(after).infer(inputs)
+    for name, reference in expected.items():
+        mismatch = compare(actual[name], reference, Tolerance(rtol=1e-4, atol=1e-5))
+        if mismatch is not None:
+            raise SimplifyError(
+                f"The simplified graph computes something else (inputs of seed {seed}): {mismatch.describe(name)}.",
+                hint=_HINT,
+            )
+
+
+def _copied(graph: Artifact, workdir: Path) -> list[Path]:
+    return [Path(shutil.copyfile(file.path, workdir / file.name)) for file in graph.files]

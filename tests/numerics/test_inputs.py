@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.numerics.inputs import CONDITIONING, GENERATORS, Draw, Time, draw_inputs
+from tests.numerics.specs import estimator_spec, text_spec
+
+SIZES = {"seq_len": 40}
+
+
+def one(generator: str, shape: tuple[int, ...], draw: Draw, **fields: object) -> np.ndarray:
+    tensor = TensorSpec("only", shape, generator=generator, **fields)  # type: ignore[arg-type]  # fields of TensorSpec
+    return draw_inputs(ModelSpec((tensor,), ()), draw)["only"]
+
+
+def test_names_order_shapes_and_dtypes_are_the_specifications() -> None:
+    arrays = draw_inputs(text_spec(), Draw({"batch": 3, "length": 5, "frames": 7}))
+    assert [(n, a.shape, a.dtype.name) for n, a in arrays.items()] == [
+        ("tokens", (3, 5), "int64"),
+        ("keep", (3, 5), "bool"),
+        ("memory", (3, 7, 16), "float32"),
+    ]
+    assert arrays["tokens"].min() >= 0
+    assert arrays["tokens"].max() < 100
+    assert arrays["keep"].all()
+    assert arrays["memory"].min() >= -2
+    assert arrays["memory"].max() < -1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
+def test_other_dtypes(dtype: str) -> None:
+    assert one("normal", (4, 4), Draw({}), dtype=dtype).dtype.name == dtype
+
+
+def test_the_same_seed_gives_the_same_values_and_another_seed_others() -> None:
+    first, again, other = (draw_inputs(estimator_spec(), Draw(SIZES, seed)) for seed in (1, 1, 2))
+    for name in first:
+        assert np.array_equal(first[name], again[name])
+    assert not np.array_equal(first["x"], other["x"])
+
+
+def test_a_further_input_leaves_the_values_of_the_others_alone() -> None:
+    spec = estimator_spec()
+    shorter = ModelSpec(spec.inputs[2:], spec.outputs, spec.guidance)
+    for name, values in draw_inputs(shorter, Draw(SIZES, 3)).items():
+        assert np.array_equal(values, draw_inputs(spec, Draw(SIZES, 3))[name])
+
+
+def test_mel_is_like_log_mel() -> None:
+    values = one("mel", (4, 80, 1000), Draw({}, 0))
+    assert abs(values.mean() + 6) < 0.1
+    assert abs(values.std() - 2) < 0.1
+    steps = np.diff(values, axis=-1)
+    assert steps.std() < 0.5 * values.std()  # white noise would have 1.41
+
+
+def test_a_plain_mask_hides_nothing() -> None:
+    assert (one("mask", (3, 1, 20), Draw({})) == 1).all()
+
+
+@given(rows=st.integers(1, 5), length=st.integers(1, 50), seed=st.integers(0, 10**6))
+def test_a_padded_mask_hides_tails_and_leaves_one_row_whole(rows: int, length: int, seed: int) -> None:
+    mask = one("mask", (rows, 1, length), Draw({}, seed, padded=True))[:, 0]
+    assert (np.diff(mask, axis=1) <= 0).all()  # ones, then zeros
+    assert (mask[:, 0] == 1).all()
+    if length > 1:
+        assert (mask == 0).any() or rows > 1
+        assert rows == 1 or (mask.sum(axis=1) == length).any()
+
+
+def test_masks_of_one_and_two_axes() -> None:
+    assert one("mask", (30,), Draw({}, 1, padded=True)).sum() < 30
+    assert one("mask", (2, 30), Draw({}, 1, padded=True)).sum() < 60
+
+
+@pytest.mark.parametrize(("time", "expected"), [(Time.start, 0.25), (Time.end, 0.75)])
+def test_time_at_its_ends(time: Time, expected: float) -> None:
+    assert (one("time", (4,), Draw({}, 0, time=time), low=0.25, high=0.75) == expected).all()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("batch", [2, 6])
+def test_guidance_pairs(batch: int, padded: bool) -> None:
+    arrays = draw_inputs(estimator_spec(batch), Draw(SIZES, 5, padded=padded, guidance=True))
+    half = batch // 2
+    for name, values in arrays.items():
+        if name in CONDITIONING:
+            assert not values[half:].any()
+            assert values[:half].any()
+        else:
+            assert np.array_equal(values[:half], values[half:])
+    assert (arrays["mask"] == 0).any() == padded
+
+
+def test_guidance_is_left_to_models_that_have_it() -> None:
+    spec = estimator_spec()
+    without = ModelSpec(spec.inputs, spec.outputs)
+    assert draw_inputs(without, Draw(SIZES, 5, guidance=True))["mu"][1].any()
+
+
+def test_every_generator_that_can_be_declared_draws() -> None:
+    from cosybuild.models.declared import GENERATORS as DECLARED
+
+    assert set(GENERATORS) == set(DECLARED)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from cosybuild.numerics.metrics import METRICS, measure, worst_index
+
+R = np.array([[3.0, -4.0], [0.0, 0.0]], np.float32)
+A = np.array([[3.0, -4.0], [0.5, 0.0]], np.float32)
+
+
+def test_figures_by_hand() -> None:
+    assert measure(A, R) == pytest.approx(
+        {
+            "max_abs": 0.5,
+            "mean_abs": 0.125,
+            "max_rel": 0.5 / 2.5,  # rms of 3, 4, 0, 0
+            "snr_db": 10 * math.log10(25 / 0.25),
+            "cosine": 25 / (5 * math.sqrt(25.25)),
+        }
+    )
+
+
+def test_equal_arrays() -> None:
+    assert measure(R, R) == {"max_abs": 0, "mean_abs": 0, "max_rel": 0, "snr_db": math.inf, "cosine": 1}
+
+
+def test_a_silent_reference() -> None:
+    zero = np.zeros((2, 2), np.float32)
+    assert measure(zero, zero)["cosine"] == 1
+    found = measure(A, zero)
+    assert found["snr_db"] == -math.inf
+    assert found["max_rel"] == math.inf
+    assert found["cosine"] == 0
+
+
+def test_differences_below_half_precision_are_not_lost() -> None:
+    assert METRICS["max_abs"](np.array([1 + 1e-12]), np.array([1.0])) == pytest.approx(1e-12, rel=1e-3)
+
+
+def test_empty_arrays_have_no_error() -> None:
+    empty = np.zeros((2, 0), np.float32)
+    assert measure(empty, empty)["max_abs"] == 0
+
+
+def test_the_worst_place_is_the_first_of_the_largest_errors_and_nan_goes_before() -> None:
+    assert worst_index(A, R) == (1, 0)
+    assert worst_index(R + 1, R) == (0, 0)
+    broken = A.copy()
+    broken[0, 1] = np.nan
+    assert worst_index(broken, R) == (0, 1)

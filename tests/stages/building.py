@@ -1,0 +1,113 @@
+"""Runs export, simplify and verify as the engine would, and keeps what they emitted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.export import Exporter, ExportSettings
+from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.simplify import SimplifySettings
+from cosybuild.config.groups.verify import Provider, VerifySettings
+from cosybuild.config.settings import Settings
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.models.resolve import resolve_subject
+from cosybuild.stages.export import ExportStage
+from cosybuild.stages.request import Request
+from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.stages.verify import VerifyStage
+
+DATA = Path(__file__).parents[1] / "data"
+TINY = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
+STREAMING = ("cosyvoice2", "cosyvoice3")
+
+
+@dataclass
+class Bench:
+    """One build in `directory`.
+
+    Attributes:
+        events: every (kind, facts) that a stage emitted.
+        inline_limit: given to the stages that write graphs; None leaves theirs.
+    """
+
+    asked: Request
+    directory: Path
+    inline_limit: int | None = None
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def export(self) -> StageResult:
+        return self._run("export", ExportStage(*self._limit()))
+
+    def simplify(self, graph: Artifact) -> StageResult:
+        return self._run("simplify", SimplifyStage(*self._limit()), graph=graph)
+
+    def verify(self, graph: Artifact) -> StageResult:
+        return self._run("verify", VerifyStage(), graph=graph)
+
+    def _limit(self) -> tuple[int, ...]:
+        return () if self.inline_limit is None else (self.inline_limit,)
+
+    def _run(self, name: str, stage: Any, **inputs: Artifact) -> StageResult:
+        weights = self.asked.subject.weights
+        if weights is not None and any("weights" in need for need in stage.needs):
+            inputs["weights"] = artifact("weights", [weights])
+        workdir = self.directory / name
+        workdir.mkdir(parents=True)
+        context = RunContext(
+            self.asked, inputs, workdir, Environment(), lambda kind, **facts: self.events.append((kind, facts))
+        )
+        result: StageResult = stage.run(context)
+        assert {path.name for paths in result.outputs.values() for path in paths} == {
+            path.name for path in workdir.iterdir()
+        }, "a stage leaves nothing but its outputs"
+        return result
+
+
+def artifact(slot: str, paths: Sequence[Path]) -> Artifact:
+    files = [StoredFile(p.name, p, hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_size) for p in paths]
+    return Artifact(slot, tuple(files))
+
+
+def graph_of(result: StageResult) -> Artifact:
+    return artifact("graph", list(result.outputs["graph"]))
+
+
+def request(
+    model: ModelSettings,
+    model_dir: Path | None = None,
+    *,
+    sizes: dict[str, tuple[int, int, int]] | None = None,
+    verify: dict[str, Any] | None = None,
+    **export: Any,
+) -> Request:
+    ranges = {s: RangeSettings(*r) for s, r in ({"seq_len": (4, 24, 64)} if sizes is None else sizes).items()}
+    settings = Settings(
+        model_dir=None if model_dir is None else str(model_dir),
+        model=model,
+        export=ExportSettings(**export),
+        simplify=SimplifySettings(),
+        verify=VerifySettings(**{"provider": Provider.cpu, **(verify or {})}),
+        trt_profile=ProfileSettings(profiles=(ranges,) if ranges else ()),
+    )
+    return Request(settings, resolve_subject(model, settings.model_dir, settings.export.dynamic_batch))
+
+
+def tiny(family: str, *, streaming: bool = False, **others: Any) -> Request:
+    """A fixture's model directory."""
+    return request(ModelSettings(streaming=streaming), DATA / f"{family}_tiny", **others)
+
+
+def full_size(family: str, *, streaming: bool = False, **others: Any) -> Request:
+    """Random weights."""
+    model = ModelSettings(family=Family(family), streaming=streaming)
+    return request(model, **{"sizes": {"seq_len": (4, 500, 3000)}, **others})
+
+
+__all__ = ["STREAMING", "TINY", "Bench", "Exporter", "artifact", "full_size", "graph_of", "request", "tiny"]
