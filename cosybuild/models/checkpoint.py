@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ ESTIMATOR_PREFIXES = ("decoder.estimator.", "flow.decoder.estimator.", "")
 
 _WRAPPERS = ("state_dict", "model")
 _SHOWN = 8
+_AGAIN = "Next: fetch it again, or compare its size with the original's."
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Weights:
     notes: tuple[str, ...] = ()
 
 
-def read_weights(path: Path, wanted: Mapping[str, torch.Size], prefixes: Iterable[str] = ESTIMATOR_PREFIXES) -> Weights:
+def read_weights(path: Path, wanted: Mapping[str, Tensor], prefixes: Iterable[str] = ESTIMATOR_PREFIXES) -> Weights:
     """The tensors that `wanted` names. Only they are read; a zip file is mapped, not copied.
 
     Args:
         path: `.safetensors`, or what `torch.save` wrote of a state dict (also under `state_dict` or `model`).
-        wanted: name -> shape, a module's state dict.
+        wanted: a module's state dict; its values may be on the meta device.
         prefixes: what may stand before the names in the file; the first that fits is taken.
 
     Raises:
@@ -49,57 +51,77 @@ def read_weights(path: Path, wanted: Mapping[str, torch.Size], prefixes: Iterabl
         )
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty.", hint="Next: fetch it again; the download was cut off.")
-    with _opened(path) as (names, tensor_of):
-        prefix = _prefix(path, names, wanted, prefixes)
-        present = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
-        shapes = {name: tensor_of(full).shape for name, full in present.items() if name in wanted}
+    with _opened(path) as source:
+        prefix = _prefix(path, source.names, wanted, prefixes)
+        present = {name.removeprefix(prefix): name for name in source.names if name.startswith(prefix)}
+        shapes = {name: source.shape(full) for name, full in present.items() if name in wanted}
         _compare(path, present, shapes, wanted)
-        tensors, casts = {}, Counter[str]()
-        for name in wanted:
-            tensors[name] = _float32(path, name, tensor_of(present[name]), casts)
+        casts = Counter[str]()
+        tensors = {
+            name: _float32(path, name, source.tensor(present[name]), value, casts) for name, value in wanted.items()
+        }
     notes = tuple(f"{count} tensors of {path.name} were {dtype} and are float32 now" for dtype, count in casts.items())
     return Weights(tensors, notes)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[list[str], Callable[[str], Tensor]]]:
-    """All names of tensors in the file, and how to get one."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
+@dataclass(frozen=True)
+class _Source:
+    """The tensors of an open file, none of which is read before it is asked for."""
 
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                yield list(file.keys()), file.get_tensor
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{path} is not a safetensors file, or only a part of one: {error}.",
-                hint="Next: fetch it again, or compare its size with the original's.",
-            ) from error
+    names: list[str]
+    shape: Callable[[str], tuple[int, ...]]
+    tensor: Callable[[str], Tensor]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Source]:
+    if path.suffix != ".safetensors":
+        state = _state_dict(path, _loaded(path))
+        yield _Source(list(state), lambda name: tuple(state[name].shape), state.__getitem__)
         return
-    state = _state_dict(path, _loaded(path))
-    yield list(state), state.__getitem__
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield _Source(list(file.keys()), lambda name: tuple(file.get_slice(name).get_shape()), file.get_tensor)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or only a part of one: {error}.", hint=_AGAIN
+        ) from error
 
 
 def _loaded(path: Path) -> Any:
+    with path.open("rb") as file:
+        magic = file.read(2)
+    if magic != b"PK" and magic[:1] != b"\x80":
+        raise CheckpointError(
+            f"{path} is not a PyTorch file: neither a zip archive nor a pickle.",
+            hint="Next: fetch it again; a web page or a Git LFS pointer may have been saved in its place.",
+        )
     try:
         # Only the zip format can be mapped.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if path.open("rb").read(1) not in (b"P", b"\x80"):
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        OSError,
+    ) as error:
+        # torch's text goes on to advise loading without the restriction; only what it found is passed on.
+        refused = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused is not None:
             raise CheckpointError(
-                f"{path} is not a PyTorch file: neither a zip archive nor a pickle.",
-                hint="Next: fetch it again; a web page or a Git LFS pointer may have been saved in its place.",
+                f"{path} holds more than tensors ({refused[1]}), and no code from a weights file is run.",
+                hint="Next: where you trust it, save the state dict alone: torch.save(model.state_dict(), path).",
             ) from error
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition("Weights only load failed")[0].strip() or type(error).__name__
         raise CheckpointError(
-            f"{path} holds more than tensors, and cosybuild runs no code from a weights file: {reason}",
-            hint="Next: save the state dict alone, torch.save(model.state_dict(), path), where you trust the file.",
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read as PyTorch weights; it may be cut off: {reason}",
-            hint="Next: fetch it again, or compare its size with the original's.",
+            f"{path} cannot be read as PyTorch weights; it may be cut off: {reason}.", hint=_AGAIN
         ) from error
 
 
@@ -117,7 +139,7 @@ def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
     return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
-def _prefix(path: Path, names: list[str], wanted: Mapping[str, torch.Size], prefixes: Iterable[str]) -> str:
+def _prefix(path: Path, names: list[str], wanted: Mapping[str, Tensor], prefixes: Iterable[str]) -> str:
     found = set(names)
     for prefix in prefixes:
         if any(prefix + name in found for name in wanted):
@@ -132,12 +154,12 @@ def _prefix(path: Path, names: list[str], wanted: Mapping[str, torch.Size], pref
 
 
 def _compare(
-    path: Path, present: Mapping[str, str], shapes: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size]
+    path: Path, present: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]
 ) -> None:
     misshaped = [
-        f"{name}: {tuple(shapes[name])}, expected {tuple(shape)}"
-        for name, shape in wanted.items()
-        if name in shapes and shapes[name] != shape
+        f"{name}: {shapes[name]}, expected {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in shapes and shapes[name] != tensor.shape
     ]
     missing = [name for name in wanted if name not in present]
     unexpected = [name for name in present if name not in wanted]
@@ -157,15 +179,23 @@ def _compare(
     )
 
 
-def _float32(path: Path, name: str, tensor: Tensor, casts: Counter[str]) -> Tensor:
+def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Counter[str]) -> Tensor:
+    """The tensor with the kind of number that is wanted; finite, if that is a floating one."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_floating_point() != wanted.is_floating_point():
+        raise CheckpointError(
+            f"{path}: '{name}' is {dtype}, where {str(wanted.dtype).removeprefix('torch.')} is expected.",
+            hint="Next: give weights that are not quantized; cosybuild lowers the precision itself (precision=...).",
+        )
     if not tensor.is_floating_point():
         return tensor
-    faulty = int((~torch.isfinite(tensor)).sum())
+    cast = tensor.to(torch.float32)
+    faulty = int((~torch.isfinite(cast)).sum())
     if faulty:
         raise CheckpointError(
             f"{path} has {faulty} of {tensor.numel()} values in '{name}' that are NaN or infinite.",
             hint="Next: take an earlier checkpoint; training diverged, or the file is damaged.",
         )
     if tensor.dtype is not torch.float32:
-        casts[str(tensor.dtype).removeprefix("torch.")] += 1
-    return tensor.to(torch.float32)
+        casts[dtype] += 1
+    return cast

@@ -82,7 +82,7 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
 
 
 def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | None:
-    """What is wrong with a complete set of hyper-parameters: a value of the wrong kind, two that contradict; or None."""
+    """What is wrong with a complete set of hyper-parameters: a value of the wrong kind, or two that contradict."""
     for name, published in FAMILIES[family].hyperparameters.items():
         expected = _expected(name, values[name], published)
         if expected is not None:

@@ -74,6 +74,10 @@ def _reference(loader: yaml.SafeLoader, node: yaml.Node) -> _Reference:
     return _Reference(str(loader.construct_scalar(node)), node.start_mark.line + 1)  # type: ignore[arg-type]  # as above
 
 
+def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> tuple[Any, ...]:
+    return tuple(_plain(loader, node) or ())
+
+
 def _unknown(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
     # Tags that are not HyperPyYAML's (python/object, say) are as inert as all the others.
     return Node("unknown", suffix, _plain(loader, node))
@@ -85,7 +89,7 @@ for _name in ("new", "name", "apply", "module", "include"):
     )
 for _name in ("ref", "copy"):
     _Loader.add_constructor(f"!{_name}", _reference)
-_Loader.add_constructor("!tuple", lambda loader, node: tuple(_plain(loader, node) or ()))
+_Loader.add_constructor("!tuple", _tuple)
 _Loader.add_constructor("!PLACEHOLDER", lambda loader, node: None)
 _Loader.add_multi_constructor("!", _unknown)
 _Loader.add_multi_constructor("tag:yaml.org,2002:python/", _unknown)

@@ -50,8 +50,7 @@ def load_module(subject: Subject, weights: Path | None) -> nn.Module:
     if subject.family is Family.module:
         module = _instantiated(subject)
         if weights is not None:
-            shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-            module.load_state_dict(read_weights(weights, shapes, prefixes=("",)).tensors, assign=True)
+            module.load_state_dict(read_weights(weights, module.state_dict(), prefixes=("",)).tensors, assign=True)
         return module.eval().requires_grad_(False)
     return ExportableEstimator(load_estimator(subject, weights), subject.streaming).eval()
 
@@ -63,8 +62,7 @@ def load_estimator(subject: Subject, weights: Path | None) -> nn.Module:
     # On the meta device nothing is allocated twice: the file's tensors become the parameters.
     with torch.device("meta"):
         estimator = _built(subject)
-    shapes = {name: tensor.shape for name, tensor in estimator.state_dict().items()}
-    estimator.load_state_dict(read_weights(weights, shapes).tensors, strict=True, assign=True)
+    estimator.load_state_dict(read_weights(weights, estimator.state_dict()).tensors, strict=True, assign=True)
     return estimator.eval().requires_grad_(False)
 
 

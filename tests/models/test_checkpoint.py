@@ -1,0 +1,230 @@
+"""Reading weights: every layout that is in use, and a clear word for every file that is none."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cosybuild.errors import CheckpointError
+from cosybuild.models.checkpoint import Weights, read_weights
+
+PREFIX = "decoder.estimator."
+
+
+def state() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"a.weight": torch.randn(3, 4, generator=generator), "a.bias": torch.randn(3, generator=generator)}
+
+
+def flow() -> dict[str, Tensor]:
+    """A flow model's state dict: other parts stand beside the estimator."""
+    return {"input_embedding.weight": torch.zeros(9), **{PREFIX + name: value for name, value in state().items()}}
+
+
+def read(path: Path) -> Weights:
+    return read_weights(path, state())
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    assert str(path) in caught.value.message
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Next: ")
+    assert "weights_only" not in str(caught.value)
+    assert "trusted source" not in str(caught.value)
+    return caught.value.message
+
+
+def same(weights: Weights) -> bool:
+    return set(weights.tensors) == set(state()) and all(
+        torch.equal(weights.tensors[name], value) for name, value in state().items()
+    )
+
+
+LAYOUTS = {
+    "flow": flow(),
+    "whole": {f"flow.{name}": value for name, value in flow().items()},
+    "bare": state(),
+    "state_dict": {"state_dict": flow(), "epoch": 7},
+    "model": {"model": state()},
+    "with counters": {**flow(), "epoch": 3, "step": 12},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_layouts(tmp_path: Path, layout: str, zipped: bool) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save(LAYOUTS[layout], path, _use_new_zipfile_serialization=zipped)
+    weights = read(path)
+    assert same(weights)
+    assert weights.notes == ()
+
+
+@pytest.mark.parametrize("layout", ["flow", "bare"])
+def test_safetensors(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "flow.safetensors"
+    save_file(LAYOUTS[layout], path)
+    assert same(read(path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32_and_are_told_of(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save({name: value.to(dtype) for name, value in flow().items()}, path)
+    weights = read(path)
+    assert all(tensor.dtype is torch.float32 for tensor in weights.tensors.values())
+    assert len(weights.notes) == 1
+    assert weights.notes[0].startswith(f"2 tensors of flow.pt were {str(dtype).removeprefix('torch.')}")
+
+
+def test_a_zip_file_is_mapped_and_not_copied(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save(flow(), path)
+    tensors = read(path).tensors
+    storages = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the system does not list mappings")
+    mapped = [line.split()[0].split("-") for line in maps.read_text().splitlines() if line.endswith(str(path))]
+    spans = [(int(low, 16), int(high, 16)) for low, high in mapped]
+    assert all(any(low <= address < high for low, high in spans) for address in storages)
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    assert "no weights file" in refused(tmp_path / "flow.pt")
+    assert "not a file" in refused(tmp_path)
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_truncated(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save({name: value.repeat(50, *[1] * (value.dim() - 1)) for name, value in flow().items()}, path,
+               _use_new_zipfile_serialization=zipped)  # fmt: skip
+    cut(path)
+    assert "PyTorch" in refused(path)
+
+
+def test_truncated_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "flow.safetensors"
+    save_file(flow(), path)
+    cut(path)
+    assert "safetensors" in refused(path)
+
+
+CONTENTS = {
+    "empty": (b"", "is empty"),
+    "web page": (b"<html>not found</html>", "not a PyTorch file"),
+    "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "not a PyTorch file"),
+    "zeros": (bytes(4096), "not a PyTorch file"),
+    "zip of something": (b"PK\x05\x06" + bytes(18), "cannot be read as PyTorch weights"),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_other_content(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "flow.pt"
+    path.write_bytes(CONTENTS[content][0])
+    assert CONTENTS[content][1] in refused(path)
+
+
+class Dangerous:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.marker,)
+
+
+def test_a_pickle_that_would_run_code_runs_none(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    saved, pickled = tmp_path / "saved.pt", tmp_path / "pickled.pt"
+    torch.save({**flow(), "extra": Dangerous(marker)}, saved)
+    pickled.write_bytes(pickle.dumps(Dangerous(marker), protocol=2))
+    for path in (saved, pickled):
+        assert "no code from a weights file is run" in refused(path)
+    assert not marker.exists()
+
+
+def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save(torch.nn.Linear(2, 2), path)
+    assert "more than tensors" in refused(path)
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), [1, 2], 5, {"decoder": 3}, {}])
+def test_something_else_that_torch_saved(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save(value, path)
+    message = refused(path)
+    assert "not a state dict" in message or "no tensors at all" in message
+
+
+def test_foreign_weights_are_described(tmp_path: Path) -> None:
+    path = tmp_path / "llm.pt"
+    torch.save({f"llm.layers.{i}.weight": torch.zeros(2) for i in range(5)} | {"speech.head": torch.zeros(1)}, path)
+    message = refused(path)
+    assert "llm.layers.* (5)" in message
+    assert "speech.head.* (1)" in message
+    assert "decoder.estimator." in message
+
+
+def test_what_does_not_fit_is_listed_briefly(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    broken = flow()
+    del broken[PREFIX + "a.bias"]
+    broken[PREFIX + "a.weight"] = torch.zeros(3, 5)
+    broken |= {f"{PREFIX}extra.{i}": torch.zeros(1) for i in range(20)}
+    torch.save(broken, path)
+    message = refused(path)
+    assert "1 missing:\n    a.bias" in message
+    assert "a.weight: (3, 5), expected (3, 4)" in message
+    assert "20 unexpected" in message
+    assert "... and 12 more" in message
+    assert message.count("extra.") == 8
+
+
+def test_adapters_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    torch.save(flow() | {f"{PREFIX}a.lora_A.weight": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    assert "merge the adapter" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_values_that_are_not_finite(tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
+    path = tmp_path / "flow.pt"
+    broken = {name: value.to(dtype) for name, value in flow().items()}
+    broken[PREFIX + "a.weight"][1, :2] = bad
+    torch.save(broken, path)
+    assert "2 of 12 values in 'a.weight' that are NaN or infinite" in refused(path)
+
+
+def test_a_double_that_float32_cannot_hold(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    broken = {name: value.double() for name, value in flow().items()}
+    broken[PREFIX + "a.bias"][0] = 1e300
+    torch.save(broken, path)
+    assert "1 of 3 values in 'a.bias'" in refused(path)
+
+
+def test_whole_numbers_where_weights_belong(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    broken = flow()
+    broken[PREFIX + "a.bias"] = torch.zeros(3, dtype=torch.int64)
+    torch.save(broken, path)
+    assert "'a.bias' is int64" in refused(path)
