@@ -22,6 +22,9 @@ _BLOCK = 2**20
 
 # Object stores show an upload whole or not at all; elsewhere it goes to a temporary name first.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
+# s3fs tries five times by itself; with botocore's own five below it a silent server took over 6 minutes.
+_PATIENCE = {"config_kwargs": {"retries": {"max_attempts": 1}}}
+_DEFAULTS: dict[str, dict[str, Any]] = {"s3": _PATIENCE, "s3a": _PATIENCE}
 _NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 # What clients raise besides OSError when a server is away or refuses. fsspec promises no common base, and
@@ -51,9 +54,9 @@ class Remote:
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None, *, push: bool = True) -> None:
         self.url = url.rstrip("/")
-        self._options = {
-            name: {"true": True, "false": False}.get(value, value) for name, value in (options or {}).items()
-        }
+        self._options: dict[str, Any] = dict(_DEFAULTS.get(_protocol(url), {}))
+        for name, value in (options or {}).items():
+            self._options[name] = {"true": True, "false": False}.get(value, value)
         self._push = push
         self._opened: tuple[Any, str] | None = None
         self._is_away = False

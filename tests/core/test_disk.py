@@ -1,0 +1,192 @@
+"""Disks that are full, read-only or limited, and processes that die while they write."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cosybuild.core.check import check
+from cosybuild.core.disk import store_error, write_atomic
+from cosybuild.core.store import Store
+from cosybuild.errors import StoreError
+from tests.core.storing import build, in_child, key_of, publish
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    disk = tmp_path / "small disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting a small file system needs a privilege: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Take all the space of a disk but `leave` bytes."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free - leave)
+    return ballast
+
+
+@pytest.mark.parametrize("leave", [0, *(4096 * pages for pages in (1, 2, 3, 4, 6, 8, 12, 16, 24))])
+def test_a_disk_that_fills_up_at_any_point_loses_nothing(small_disk: Path, leave: int) -> None:
+    warnings: list[str] = []
+    store = Store(small_disk / "store", warn=warnings.append)
+    before = build(store, key_of(a="before"), graph=b"x" * 10_000)
+    ballast = fill(small_disk, leave)
+    key = key_of(a="during")
+    source = small_disk.parent / "source"
+    source.write_bytes(b"y")
+    store.source("weights", source)
+    store.flush()
+    built, errors = None, []
+    try:
+        built = build(store, key, graph=os.urandom(20_000), data=os.urandom(5_000))
+    except StoreError as error:
+        errors.append(str(error))
+    assert (built is None) == bool(errors)
+    assert all("full" in text and str(store.path) in text and "Next: free" in text for text in errors)
+    if leave in (0, 4096 * 24):
+        assert (built is None) == (leave == 0)
+    assert Store(store.path, warn=warnings.append).find(key) == built
+    assert Store(store.path, verify=True, warn=warnings.append).find(before.key) == before
+    assert list(store.layout.tmp.iterdir()) == []
+    assert list(store.layout.locks.glob("*")) == []
+    ballast.unlink()
+    assert build(Store(store.path, warn=warnings.append), key, graph=b"again").size == 5
+    assert check(store).faults == ()
+    assert warnings == []
+
+
+def test_a_library_that_hides_a_full_disk_is_explained(small_disk: Path) -> None:
+    store = Store(small_disk / "store")
+
+    def save() -> None:
+        with store.workdir("export"):
+            fill(small_disk, 0)
+            raise RuntimeError("PytorchStreamWriter failed writing file data/0")
+
+    with pytest.raises(StoreError, match="is full, and so export failed: PytorchStreamWriter"):
+        save()
+
+
+def test_an_artifact_that_does_not_fit_leaves_what_was_there(small_disk: Path, tmp_path: Path) -> None:
+    graph = build(Store(tmp_path / "store"), key_of(), graph=b"x" * 500_000).outputs["graph"]
+    run = small_disk / "run"
+    run.mkdir()
+    (run / "graph").write_bytes(b"older")
+    fill(small_disk, 100_000)
+    with pytest.raises(StoreError, match="disk is full"):
+        Store(tmp_path / "store").lay_out(graph, run)
+    assert [path.name for path in run.iterdir()] == ["graph"]
+    assert (run / "graph").read_bytes() == b"older"
+
+
+def test_a_read_only_file_system_serves_hits(small_disk: Path) -> None:
+    store = Store(small_disk / "store")
+    entry = build(store, key_of(), graph=b"1")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    warnings: list[str] = []
+    reader = Store(store.path, warn=warnings.append)
+    assert reader.find(entry.key) == entry
+    reader.source("weights", Path(__file__))
+    reader.flush()
+    with pytest.raises(StoreError, match="read-only") as caught:
+        build(reader, key_of(a="2"), graph=b"2")
+    assert str(store.path) in str(caught.value)
+    assert warnings == []
+
+
+def test_a_limit_on_the_size_of_files_is_explained(tmp_path: Path) -> None:
+    """`ulimit -f`; unlike a small disk it needs no privilege."""
+    store = Store(tmp_path / "store")
+    outside = tmp_path / "large"
+    outside.write_bytes(b"x" * 100_000)
+
+    def limited() -> str:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        from cosybuild.core.stage import StageResult
+
+        with pytest.raises(StoreError) as caught:
+            store.publish(key_of(), StageResult({"graph": [outside]}), {})
+        return str(caught.value)
+
+    assert "larger than this process may write" in in_child(limited)
+    assert store.find(key_of()) is None
+    assert list(store.layout.tmp.iterdir()) == []
+    assert build(store, key_of(), graph=b"1").size == 1
+
+
+def test_an_unknown_error_is_told_in_the_systems_words() -> None:
+    error = store_error(OSError(errno.ENODEV, "No such device"), "write", "/store")
+    assert "No such device" in str(error)
+    assert "/store" in str(error)
+
+
+def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
+    (tmp_path / "target" / "sub").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path / "target", b"new", tmp_path / "tmp")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def work_until_killed(path: Path) -> None:
+    """Build entries of every kind, over and over: new, the same again, with shared contents, by gc's side."""
+    number = 0
+    while True:
+        number += 1
+        store = Store(path)
+        key = key_of(number=str(number % 7))
+        with store.building(key), store.workdir("export") as work:
+            content = {"graph": b"%d" % (number % 3) * 50_000, "data": b"%d" % (number % 7) * 20_000}
+            entry = publish(store, key, work, content)
+        store.lay_out(entry.outputs["graph"], path.parent / "run")
+        store.source("weights", path.parent / "weights")
+        store.flush()
+
+
+def test_a_process_killed_at_any_moment_leaves_nothing_wrong(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    (tmp_path / "weights").write_bytes(b"weights")
+    seed = random.Random(3)
+    for _ in range(60):
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                work_until_killed(store.path)
+            os._exit(1)
+        time.sleep(seed.uniform(0.002, 0.12))
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        warnings: list[str] = []
+        assert check(Store(store.path, warn=warnings.append), repair=False).faults == ()
+        for file in (tmp_path / "run").glob("[!.]*"):
+            assert len(file.read_bytes()) in (50_000, 20_000)
+        assert warnings == []
+    after = Store(store.path, wait_seconds=0)
+    for number in range(7):
+        build(after, key_of(number=str(number)), graph=b"after")
+    # Who was killed before its record was whole, or while it tidied up, is known by nothing but age.
+    for path in after.layout.tmp.rglob("*"):
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+    after.workdirs.sweep(always=True)
+    assert list(after.layout.tmp.iterdir()) == []
+    assert list(after.layout.locks.iterdir()) == []
