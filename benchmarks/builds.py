@@ -1,0 +1,129 @@
+"""Real builds of a very small model in processes of their own, for the benchmarks that kill them and race them.
+
+Importing torch, onnx and ONNX Runtime takes longer than such a build, and nothing can go wrong with a store
+meanwhile. So the parent imports them once and forks: the child runs the whole command line, in a directory of its
+own, from the first word to the exit code. Builds may also be whole processes, `python -m cosybuild ...`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: threads of a pool do not survive a fork, and builds this small need none.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import hydra  # noqa: E402, F401 - imported to be there after the fork, like the next six
+import onnx  # noqa: E402, F401
+import onnxruntime  # noqa: E402, F401
+import onnxscript  # noqa: E402, F401
+import onnxsim  # noqa: E402, F401
+import torch  # noqa: E402
+import torch.onnx  # noqa: E402, F401
+
+import cosybuild.cli.build  # noqa: E402
+from cosybuild.__main__ import main  # noqa: E402
+from cosybuild.config.groups.model import Family, ModelSettings  # noqa: E402
+from cosybuild.models.load import load_estimator  # noqa: E402
+from cosybuild.models.resolve import resolve_subject  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ROOT / "tests" / "data" / "cosyvoice2_tiny" / "cosyvoice2.yaml"
+SETTINGS = ("trt=none", "verify=upstream", "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]")
+
+assert cosybuild.cli.build  # imported to be there after the fork
+
+
+def make_model(directory: Path) -> Path:
+    """A CosyVoice 2 model directory with one block of each kind."""
+    directory.mkdir()
+    text = TINY.read_text(encoding="utf-8")
+    small = text.replace("    n_blocks: 2", "    n_blocks: 1").replace("num_mid_blocks: 2", "num_mid_blocks: 1")
+    assert small.count("blocks: 1") == 2
+    (directory / TINY.name).write_text(small, encoding="utf-8")
+    parameters = {
+        "in_channels": 32,
+        "out_channels": 8,
+        "channels": [16],
+        "n_blocks": 1,
+        "num_mid_blocks": 1,
+        "num_heads": 2,
+        "attention_head_dim": 8,
+        "static_chunk_size": 10,
+    }
+    subject = resolve_subject(ModelSettings(family=Family.cosyvoice2, hyperparameters=parameters), None, False)
+    state = load_estimator(subject, None).state_dict()
+    torch.save({f"decoder.estimator.{name}": value for name, value in state.items()}, directory / "flow.pt")
+    return directory
+
+
+@dataclass
+class Build:
+    """A build under way; its output goes to `log`."""
+
+    pid: int
+    log: Path
+
+    def wait(self) -> int:
+        """The exit code, or minus the signal that ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def ended(self) -> bool:
+        """Whether it is over, without reaping it."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def start(place: Path, words: list[str], log: Path, *, ready: Callable[[], None] = lambda: None) -> Build:
+    """Fork a process that builds `words` in `place`.
+
+    Args:
+        ready: called in the child before it begins.
+    """
+    pid = os.fork()
+    if pid:
+        return Build(pid, log)
+    code = 70
+    try:
+        os.chdir(place)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        ready()
+        code = main(words)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        # Nothing of the parent's may run here: no handlers, no clean-up of its directories.
+        os._exit(code)
+
+
+def start_whole(place: Path, words: list[str], log: Path) -> Build:
+    """The same as a process of its own from the first import."""
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "cosybuild", *words]
+        process = subprocess.Popen(command, cwd=place, stdout=output, stderr=subprocess.STDOUT)
+    pid = process.pid
+    process.returncode = 0  # it is waited for by its id
+    return Build(pid, log)
+
+
+def report_of(place: Path) -> Mapping[str, Any]:
+    """The report of the one run in `place`."""
+    (path,) = place.glob("outputs/runs/*/report.json")
+    report: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def results_of(report: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Digest of each step's key -> slot -> digest of the content."""
+    results = {}
+    for step in report["steps"]:
+        digests = {slot: ",".join(f["digest"] for f in a["files"]) for slot, a in step["outputs"].items()}
+        results[step["key"]["digest"]] = digests
+    return results
