@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelError
-from cosybuild.models.checkpoint import read_weights
+from cosybuild.models.checkpoint import Weights, read_weights
 from cosybuild.models.cosyvoice.dit import DiT
 from cosybuild.models.cosyvoice.unet import UNet
 from cosybuild.models.subject import Subject
@@ -36,12 +36,17 @@ class ExportableEstimator(nn.Module):
         return result
 
 
-def load_module(subject: Subject, weights: Path | None) -> nn.Module:
+def _unheard(note: str) -> None:
+    """For callers that have nobody to tell."""
+
+
+def load_module(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
     """A module whose forward takes the declared inputs in order: evaluation mode, no gradients.
 
     Args:
         subject: any but an existing ONNX graph.
         weights: the weights file, or None for random ones, the same for the same seed.
+        note: told what a person should know of the weights, e.g. that they were float16.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
@@ -50,19 +55,19 @@ def load_module(subject: Subject, weights: Path | None) -> nn.Module:
     if subject.family is Family.module:
         module = _instantiated(subject)
         if weights is not None:
-            module.load_state_dict(read_weights(weights, module.state_dict(), prefixes=("",)).tensors, assign=True)
+            _fill(module, read_weights(weights, module.state_dict(), prefixes=("",)), note)
         return module.eval().requires_grad_(False)
-    return ExportableEstimator(load_estimator(subject, weights), subject.streaming).eval()
+    return ExportableEstimator(load_estimator(subject, weights, note), subject.streaming).eval()
 
 
-def load_estimator(subject: Subject, weights: Path | None) -> nn.Module:
+def load_estimator(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
     """The CosyVoice estimator itself; its forward has the argument `streaming`, its state dict upstream's names."""
     if weights is None:
         return _seeded(subject.seed, lambda: _built(subject)).eval().requires_grad_(False)
     # On the meta device nothing is allocated twice: the file's tensors become the parameters.
     with torch.device("meta"):
         estimator = _built(subject)
-    estimator.load_state_dict(read_weights(weights, estimator.state_dict()).tensors, strict=True, assign=True)
+    _fill(estimator, read_weights(weights, estimator.state_dict()), note)
     return estimator.eval().requires_grad_(False)
 
 
@@ -86,6 +91,12 @@ def state_dict_digest(module: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _fill(module: nn.Module, weights: Weights, note: Callable[[str], object]) -> None:
+    module.load_state_dict(weights.tensors, strict=True, assign=True)
+    for line in weights.notes:
+        note(line)
 
 
 def _built(subject: Subject) -> nn.Module:

@@ -65,7 +65,7 @@ class ExportStage:
         request: Request = context.request
         export, spec = request.settings.export, request.subject.spec
         weights = context.inputs.get("weights")
-        model, chatter = _exported(request, weights.path if weights else None, context.workdir / "exporter")
+        model, chatter = _exported(context, weights.path if weights else None)
         for line in chatter:
             context.emit("warning", message=f"the exporter remarks: {line}")
         _hold_to_declaration(model, request)
@@ -106,13 +106,14 @@ def graph_name(request: Request) -> str:
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
 
 
-def _exported(request: Request, weights: Path | None, scratch: Path) -> tuple[ModelProto, list[str]]:
+def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str]]:
     """The exporter's graph. The module is gone when this returns: it and its graph weigh the same."""
     from cosybuild.models.load import load_module, prepare_for_export
 
-    subject = request.subject
-    module = prepare_for_export(load_module(subject, weights))
-    model, chatter = export_graph(module, subject.spec, request.settings.export, scratch)
+    request: Request = context.request
+    module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
+    prepare_for_export(module)
+    model, chatter = export_graph(module, request.subject.spec, request.settings.export, context.workdir / "exporter")
     return model, chatter.warnings
 
 

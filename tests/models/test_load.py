@@ -55,6 +55,15 @@ def test_weights_of_another_version(tmp_path: Path) -> None:
         load_module(subject, tiny_directory(2) / "flow.pt")
 
 
+def test_what_happened_to_the_weights_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "flow.pt"
+    stored = torch.load(tiny_directory(2) / "flow.pt", weights_only=True)
+    torch.save({name: tensor.half() for name, tensor in stored.items()}, path)
+    told: list[str] = []
+    module = load_module(tiny_subject(2), path, told.append)
+    assert told == [f"{len(module.state_dict())} tensors of flow.pt were float16 and are float32 now"]
+
+
 def test_the_digest_is_of_names_shapes_types_and_bytes() -> None:
     subject = tiny_subject(2)
     module = load_module(subject, subject.weights)

@@ -43,12 +43,12 @@ class Modulation(nn.Module):
 
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__()
-        self.parts = parts
         self.linear = nn.Linear(dim, parts * dim)
 
     def forward(self, time: Tensor) -> tuple[Tensor, ...]:
-        """(B, dim), after SiLU -> `parts` of (B, 1, dim)."""
-        return torch.chunk(self.linear(time).unsqueeze(1), self.parts, dim=2)
+        """(B, dim), after SiLU -> as many of (B, 1, dim) as there are parts."""
+        # A split, not a chunk: torch's TorchScript exporter writes a slice for each part of a chunk.
+        return torch.split(self.linear(time).unsqueeze(1), self.linear.in_features, dim=2)
 
 
 class ModulatedNorm(nn.LayerNorm):
