@@ -90,15 +90,17 @@ class Store:
 
         What is damaged is named in a warning and in `damage`; it is moved aside when it is rebuilt.
         """
-        entry, fault = self._look(self.entry_path(key.stage, key.digest), key.digest, thorough=self.verify)
+        digest = key.digest
+        path = self.entry_path(key.stage, digest)
+        entry, fault = self._look(path, digest, thorough=self.verify)
         if fault is not None:
-            if self._damage.get(key.digest) != fault:
+            if self._damage.get(digest) != fault:
                 self.warn(f"The stored result of '{key.stage}' is damaged and cannot be used: {fault}.")
-            self._damage[key.digest] = fault
+            self._damage[digest] = fault
             return None
-        self._damage.pop(key.digest, None)
+        self._damage.pop(digest, None)
         if entry is not None:
-            self._used.add(self.entry_path(key.stage, key.digest))
+            self._used.add(path)
         return entry
 
     def damage(self, key: CacheKey) -> str | None:
