@@ -40,8 +40,10 @@ if TYPE_CHECKING:  # typing itself takes longer to import than the check may
 SCHEMA = 1
 
 VOLATILE = frozenset(
-    ["SHLVL", "_", "OLDPWD", "WINDOWID", "COLUMNS", "LINES", "GPG_TTY", "STY", "VTE_VERSION", "XDG_SESSION_ID"]
-    + ["HYDRA_FULL_ERROR"]  # the build command sets it, to get errors as they are
+    [
+        *("SHLVL", "_", "OLDPWD", "WINDOWID", "COLUMNS", "LINES", "GPG_TTY", "STY", "VTE_VERSION", "XDG_SESSION_ID"),
+        "HYDRA_FULL_ERROR",  # the build command sets it, to get errors as they are
+    ]
 )
 """Environment variables that differ from one terminal to the next and change no build."""
 VOLATILE_PREFIXES = ("TERM", "SSH_", "TMUX", "DBUS_", "PYTEST_")

@@ -7,7 +7,7 @@ So two that break a dead lock can only delete the dead record, never the one of 
 
 filelock's SoftFileLock and SoftFileLease (4.2) come near. They were not taken because a holder killed
 between creating and writing its marker blocks for ever, a dead one is never replaced where the file
-system cannot exchange two names (NFS), and 3.x, the last for Python 3.10, judges age by the local clock.
+system cannot exchange two names (NFS), and the releases that still run on Python 3.10 judge age by the local clock.
 """
 
 from __future__ import annotations

@@ -20,11 +20,10 @@ def settings_classes() -> list[type]:
     found: list[type] = []
 
     def visit(hint: typing.Any) -> None:
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            if hint not in found:
-                found.append(hint)
-                for inner in typing.get_type_hints(hint).values():
-                    visit(inner)
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type) and hint not in found:
+            found.append(hint)
+            for inner in typing.get_type_hints(hint).values():
+                visit(inner)
         for argument in typing.get_args(hint):
             visit(argument)
 
