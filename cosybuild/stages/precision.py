@@ -40,6 +40,7 @@ class PrecisionStage:
     makes = ("lowered",)
     cacheable = True
     deterministic = True
+    device = "cpu"
 
     def __init__(self, method: Method = Method.rules) -> None:
         self._method = method

@@ -5,15 +5,17 @@ Both see the same inputs, rounded to the types of the lowered graph's interface:
 the graph.
 
 Tolerances are signal-to-noise ratios of each output, with a limit on the single worst element. Measured on
-CosyVoice 1, 2 and 3, full size and tiny, random weights, 4 to 1024 frames, the worst of all cases was:
+CosyVoice 1 and 2 full size and on all three tiny, random weights, 4 to 150 frames, the worst of all cases:
 
-    fp16    47 dB (error / rms 0.03)       mixed   56 dB (0.01)       bf16    29 dB (0.22)
+    mixed   57.5 dB, error / rms 0.02      fp16    53.5 dB, 0.02      bf16    35.3 dB, 0.17
 
-A number of 11 significant bits carries 6.02 * 11 + 1.76 = 68 dB, one of 8 bits 50 dB; some 20 dB are lost
-on the way through 60 layers. The gates leave 8 to 10 dB below what was measured, for weights that are
-not random. A wrong phase, mask or normalisation costs far more: the time embedding in fp16 alone gives
-less than 30 dB. Lengths above 1024 are not run: an emulated run takes minutes and gigabytes there, ranges
-hardly grow with the length, and the engine itself is verified over the whole profile.
+Rounding once to 11 bits leaves 6.02 * 11 + 1.76 = 68 dB, to 8 bits 50 dB; some 15 dB go on the way through the
+layers. The gates stand 10 to 12 dB below what was measured, for longer inputs and for weights that are not
+random. fp16 with weights that drive the residual stream to 3.9e4 stays at 53.5 dB, a third of its nodes in
+fp32; a time embedding lowered whole misses the gate by itself.
+
+Lengths above 1024 are not run: an emulated run takes minutes and gigabytes there, ranges hardly grow with the
+length, and an engine's own execution covers the whole profile.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Gate:
     max_rel: float
 
 
-GATES = {Target.fp16: Gate(38.0, 0.1), Target.mixed: Gate(46.0, 0.05), Target.bf16: Gate(21.0, 0.6)}
+GATES = {Target.fp16: Gate(42.0, 0.1), Target.mixed: Gate(46.0, 0.1), Target.bf16: Gate(25.0, 0.6)}
 
 
 class VerifyLoweredStage:
@@ -63,6 +65,7 @@ class VerifyLoweredStage:
     makes = ("lowered_verification",)
     cacheable = True
     deterministic = True
+    device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         verify = request.settings.verify
