@@ -25,6 +25,12 @@ def declared_spec(model: ModelSettings) -> ModelSpec:
     """
     inputs = tuple(_tensor("model.inputs", index, tensor) for index, tensor in enumerate(model.inputs))
     outputs = tuple(_tensor("model.outputs", index, tensor) for index, tensor in enumerate(model.outputs))
+    for where, tensors in (("model.inputs", inputs), ("model.outputs", outputs)):
+        if not tensors:
+            raise ConfigurationError(
+                f"{where} is empty; model={model.family.value} needs its tensors declared, in binding order.",
+                hint=f"Next: {where}=[{{name: x, shape: [1, 80, frames]}}], a name for each axis that varies.",
+            )
     names = [tensor.name for tensor in (*inputs, *outputs)]
     for name in names:
         if names.count(name) > 1:
@@ -93,15 +99,16 @@ def code_of_target(target: Any) -> tuple[Path, str]:
 
 def _source_file(parts: Sequence[str]) -> Path | None:
     """The deepest module along a dotted name; what follows it is a class or a method of it."""
-    path: Sequence[str] | None = ["", *sys.path]
+    path: Sequence[str] = ["", *sys.path]
     found = None
-    for index in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: index + 1]), path)
+    for part in parts:
+        # By its own name: under a dotted one a package without __init__.py would ask for its imported parent.
+        spec = PathFinder.find_spec(part, path)
         if spec is None:
             break
         if spec.has_location and spec.origin is not None:
             found = Path(spec.origin)
-        path = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
-        if path is None:
+        if spec.submodule_search_locations is None:
             break
+        path = list(spec.submodule_search_locations)
     return found

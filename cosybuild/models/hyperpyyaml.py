@@ -20,7 +20,7 @@ import yaml
 from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.arithmetic import ArithmeticProblem, evaluate
 
-MAX_BYTES = 4 * 2**20
+MAX_BYTES = 2**20
 MAX_VALUES = 100_000
 
 _REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
@@ -51,10 +51,13 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the HyperPyYAML tags as inert data."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    problem = f"the key '{key.value}' stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
         super().flatten_mapping(node)
 
 
@@ -113,7 +116,10 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
         raise _bad(path, f"holds a value that is none: {error}") from error
     if not isinstance(document, dict):
         raise _bad(path, f"holds a {type(document).__name__}, where a mapping of names is expected")
-    resolved = _Resolver(path, document).resolve()
+    try:
+        resolved = _Resolver(path, document).resolve()
+    except RecursionError as error:
+        raise _bad(path, "holds a value that contains itself, or too long a chain of references") from error
     return {str(name): value for name, value in resolved.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def _solver(yaml: Path, decoder: Mapping[str, Any]) -> Solver:
     guidance = content.get("inference_cfg_rate", Solver.guidance)
     if schedule not in _SCHEDULES:
         raise _bad(yaml, f"the solver's t_scheduler is {schedule!r}; expected one of {', '.join(_SCHEDULES)}")
-    if isinstance(guidance, bool) or not isinstance(guidance, int | float):
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
         raise _bad(yaml, f"the solver's inference_cfg_rate is {guidance!r}, where a number is expected")
     return Solver(schedule=schedule, guidance=float(guidance))
 

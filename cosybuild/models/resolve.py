@@ -30,6 +30,11 @@ def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: 
         ConfigurationError: the settings ask for what the model does not have.
     """
     if model.family in (Family.module, Family.onnx):
+        if model_dir is not None:
+            raise ConfigurationError(
+                f"model_dir={model_dir} names a CosyVoice model directory, and model={model.family.value} has none.",
+                hint="Next: leave model_dir out, or model.",
+            )
         return _declared(model, dynamic_batch)
     directory = None if model_dir is None else read_model_directory(locate(model_dir))
     family = _family(model, directory)
@@ -156,7 +161,9 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
         raise ConfigurationError(f"model.streaming=true, but model={model.family.value} has no streaming variant.")
     spec = declared_spec(model)
     if model.family is Family.onnx:
-        path = Path(str(model.path)).expanduser()
+        if model.path is None:
+            raise ConfigurationError("model=onnx needs a graph.", hint="Next: model.path=FILE.onnx.")
+        path = Path(model.path).expanduser()
         if not path.is_file():
             raise ModelDirectoryError(
                 f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
