@@ -53,6 +53,11 @@ class EngineSession:
 
         return f"{self._flavour.title} {torch.cuda.get_device_name()}"
 
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """input -> dtype it takes, named as in a specification."""
+        return {name: str(self._dtype(name)).removeprefix("torch.") for name in self._inputs}
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name.
 
@@ -94,10 +99,14 @@ class EngineSession:
 
         if name in self._in_place:
             return inputs[self._in_place[name]]
+        return torch.empty(tuple(self._context.get_tensor_shape(name)), dtype=self._dtype(name), device="cuda")
+
+    def _dtype(self, name: str) -> torch.dtype:
+        import torch
+
         dtypes = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16, "INT32": torch.int32,
                   "INT64": torch.int64, "BOOL": torch.bool}  # fmt: skip
-        dtype = dtypes[self._engine.get_tensor_dtype(name).name]
-        return torch.empty(tuple(self._context.get_tensor_shape(name)), dtype=dtype, device="cuda")
+        return dtypes[self._engine.get_tensor_dtype(name).name]
 
 
 def load(flavour: Flavour, path: Path, *, profile: int = 0, in_place: Mapping[str, str] | None = None) -> EngineSession:

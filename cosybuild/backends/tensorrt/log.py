@@ -45,7 +45,7 @@ class BuilderLog:
 
     @property
     def peak_host_bytes(self) -> int | None:
-        """The process's peak while the engine was built, as the builder measured it."""
+        """The peak of this process since it began, as the builder measured it."""
         found = self._find(_PEAK)
         return int(found[-1]) * 2**20 if found else None
 
