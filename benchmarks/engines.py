@@ -3,9 +3,10 @@
     python benchmarks/engines.py [--family cosyvoice2 ...] [--precision fp32 fp16 bf16] [--mask full streaming]
                                  [--batch static dynamic] [--sm 89] [--max 3000]
 
-Each graph is exported and simplified once and lowered as a build would; each engine is built in a fresh process, so
-that the growth of host memory is the builder's. Ahead of time for the compute capability, with no GPU needed; a machine's
-other load shows in the seconds. Prints a Markdown table, a row as soon as it is known; `--json FILE` keeps all facts.
+Each graph is exported and simplified once and lowered as a build would; each engine is built in a fresh process,
+so that the growth of host memory is the builder's. Ahead of time for the compute capability, with no GPU needed;
+a machine's other load shows in the seconds. Prints a Markdown table, a row as soon as it is known; `--json FILE`
+keeps all facts.
 """
 
 from __future__ import annotations
