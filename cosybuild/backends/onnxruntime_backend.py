@@ -21,6 +21,14 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
 _FATAL, _WARNING = 4, 2  # onnxruntime's log severities
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, stated here to spare the import
 
 
@@ -36,6 +44,11 @@ class OnnxRuntimeSession:
     def device(self) -> str:
         return f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
 
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """input -> dtype it takes, named as in a specification; inputs of other types are left out."""
+        return {node.name: _DTYPES[node.type] for node in self._session.get_inputs() if node.type in _DTYPES}
+
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         # numpy has no bfloat16 of its own, so such graphs take and give OrtValues.
         try:
@@ -45,7 +58,7 @@ class OnnxRuntimeSession:
             else:
                 answers = self._session.run(None, dict(inputs))
         except _REFUSALS as error:
-            raise InferenceFailed(_last_line(error)) from error
+            raise InferenceFailed(_one_line(error)) from error
         return dict(zip(self._outputs, answers, strict=True))
 
     def bound(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
@@ -65,8 +78,8 @@ class OnnxRuntimeSession:
         def call() -> None:
             try:
                 self._session.run_with_iobinding(binding)
-            except _REFUSALS as error:
-                raise InferenceFailed(_last_line(error)) from error
+            except (*_REFUSALS, RuntimeError) as error:  # bound runs raise the latter for a wrong size
+                raise InferenceFailed(_one_line(error)) from error
             binding.synchronize_outputs()
 
         return call
@@ -100,7 +113,7 @@ def load(
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _REFUSALS as error:
         raise ExportError(
-            f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: {_last_line(error)}",
+            f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: {_one_line(error)}",
             hint="Next: export with another opset or exporter, e.g. export=opset18 export.exporter=torchscript.",
         ) from error
     return OnnxRuntimeSession(session)
@@ -164,9 +177,9 @@ def _array(value: Any) -> Array:
     return copy.view(ml_dtypes.bfloat16)
 
 
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _one_line(error: BaseException, limit: int = 400) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 # Every way in which ONNX Runtime says no; they have no common base of their own.

@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cosybuild.config.parse import parse, plain_from_settings
 from cosybuild.config.settings import Settings
+from cosybuild.config.sweep_naming import register_sweep_resolvers
 
-_NOT_OF_THE_BUILD = ("store", "deploy", "dry_run", "lock", "hold_to")
+_NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective")
 """Settings that change where things lie or what is printed, but not what is built."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
@@ -39,7 +40,7 @@ def register_resolvers(validate: Callable[[Settings], None]) -> None:
             checked.add(digest)
         return run_name(settings, _root_.hydra.runtime.choices)
 
-    def run_dir(*, _root_: DictConfig) -> str:
+    def run_dir(_root_: DictConfig) -> str:
         chosen = name(_root_)
         return "." if _root_.dry_run else f"outputs/runs/{chosen}"
 
@@ -47,8 +48,9 @@ def register_resolvers(validate: Callable[[Settings], None]) -> None:
         return None if _root_.dry_run else ".hydra"
 
     OmegaConf.register_new_resolver("cosybuild.run_name", lambda *, _root_: name(_root_), replace=True)
-    OmegaConf.register_new_resolver("cosybuild.run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("cosybuild.run_dir", lambda *, _root_: run_dir(_root_), replace=True)
     OmegaConf.register_new_resolver("cosybuild.output_subdir", output_subdir, replace=True)
+    register_sweep_resolvers(run_dir)
 
 
 def config_digest(settings: Settings) -> str:

@@ -16,7 +16,7 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigurationError: names both sides of the contradiction and how to resolve it.
     """
-    for rule in (_opset, _open_families, _weights, _verify, _precision, _deploy):
+    for rule in (_opset, _open_families, _weights, _verify, _precision, _benchmark, _deploy):
         rule(settings)
 
 
@@ -110,3 +110,25 @@ def _deploy(settings: Settings) -> None:
         value = getattr(deploy.triton, name)
         if value < 1:
             raise ConfigurationError(f"deploy.triton.{name}={value}; expected at least 1.")
+
+
+def _benchmark(settings: Settings) -> None:
+    benchmark = settings.benchmark
+    if benchmark is None:
+        return
+    for name, low, high in (("confidence", 0.5, 1.0), ("half_width", 0.0, 1.0)):
+        value = getattr(benchmark, name)
+        if not low < value < high:
+            raise ConfigurationError(f"benchmark.{name}={value}; expected more than {low:g} and less than {high:g}.")
+    for name in ("margin", "max_seconds", "warmup_seconds", "threads"):
+        if getattr(benchmark, name) < 0:
+            raise ConfigurationError(f"benchmark.{name}={getattr(benchmark, name)}; expected at least 0.")
+    if not 1 <= benchmark.min_rounds <= benchmark.max_rounds:
+        raise ConfigurationError(
+            f"benchmark.min_rounds={benchmark.min_rounds}, benchmark.max_rounds={benchmark.max_rounds}; "
+            "expected 1 <= min_rounds <= max_rounds."
+        )
+    for name in ("lengths", "batches"):
+        sizes = list(getattr(benchmark, name))
+        if min(sizes, default=1) < 1:
+            raise ConfigurationError(f"benchmark.{name}={sizes}; expected sizes of at least 1.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cosybuild.config.groups.benchmark import BenchmarkSettings
 from cosybuild.config.groups.deploy import DeploySettings
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.field import setting
 from cosybuild.config.groups.model import ModelSettings
+from cosybuild.config.groups.objective import Objective
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.profile import ProfileSettings
 from cosybuild.config.groups.simplify import SimplifySettings
@@ -30,8 +32,12 @@ class Settings:
     precision: PrecisionSettings = setting(PrecisionSettings, "Which number type the graph computes in.")
     trt_profile: ProfileSettings = setting(ProfileSettings, "Which sizes an engine serves and verification covers.")
     trt: TrtSettings | None = setting(None, "From the graph to engines.")
+    benchmark: BenchmarkSettings | None = setting(None, "How fast what was built is, here.")
     deploy: DeploySettings | None = setting(None, "Where artifacts go into service.")
     store: StoreSettings | None = setting(None, "Where finished work is kept.")
     dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")
     hold_to: str | None = setting(None, "A lock file; any drift from it is an error.")
+    objective: tuple[Objective, ...] = setting(
+        tuple, "What a sweeper that searches is told of a job: error, memory, size, latency, build_time; none: error."
+    )

@@ -44,6 +44,7 @@ def execute(
     events: EventBus,
     *,
     keep: Callable[[Outcome], None] | None = None,
+    uncached: ExitStack | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Outcome:
     """Make everything of the plan that can be made here.
@@ -56,13 +57,16 @@ def execute(
         events: told everything as it happens.
         keep: given the outcome so far after every step and at the end, so that a killed run has its
             record too, and so has one that ends by an exception.
+        uncached: the files of steps that are never cached lie until it is closed; None: until the end
+            of this call.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after it was recorded.
         AssertionError: and any other that is no CosybuildError: a defect, after it was recorded.
     """
     with ExitStack() as until_the_end:
-        execution = _Execution(plan, request, sources, environment, store, events, keep, clock, until_the_end)
+        files = uncached or until_the_end
+        execution = _Execution(plan, request, sources, environment, store, events, keep, clock, files)
         try:
             return execution.run()
         finally:

@@ -17,9 +17,9 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str
         a, b: two report.json.
     """
     sections = {
-        "configuration": (_flat("config", a["config"]), _flat("config", b["config"])),
-        "model": (_flat("model", a["model"]), _flat("model", b["model"])),
-        "environment": (_flat("", a["environment"]["versions"]), _flat("", b["environment"]["versions"])),
+        "configuration": (flat("config", a["config"]), flat("config", b["config"])),
+        "model": (flat("model", a["model"]), flat("model", b["model"])),
+        "environment": (flat("", a["environment"]["versions"]), flat("", b["environment"]["versions"])),
         "graph": (_ops(a), _ops(b)),
         "figures": (_figures(a), _figures(b)),
         "artifacts": (_artifacts(a), _artifacts(b)),
@@ -45,7 +45,8 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[s
             yield name, pair
 
 
-def _flat(prefix: str, value: Any) -> dict[str, Any]:
+def flat(prefix: str, value: Any) -> dict[str, Any]:
+    """Dotted name -> value of every leaf of nested plain data."""
     if isinstance(value, Mapping):
         items = [(str(name), inner) for name, inner in value.items()]
     elif isinstance(value, list):
@@ -54,7 +55,7 @@ def _flat(prefix: str, value: Any) -> dict[str, Any]:
         return {prefix: value}
     found: dict[str, Any] = {}
     for name, inner in items:
-        found.update(_flat(f"{prefix}.{name}" if prefix else name, inner))
+        found.update(flat(f"{prefix}.{name}" if prefix else name, inner))
     return found
 
 
@@ -71,7 +72,7 @@ def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
     figures = {}
     for step in report["steps"]:
         metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}
-        flat = _flat(step["label"], metrics)
+        flat = flat(step["label"], metrics)
         figures.update({name: v for name, v in flat.items() if isinstance(v, int | float | str)})
     return figures
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,14 @@ def seconds(value: float | None) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def latency(value: float) -> str:
+    """Three digits with a unit that fits: `812 µs`, `41.2 ms`, `3.05 s`."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if value >= factor:
+            return f"{value / factor:.{max(0, 2 - int(math.log10(value / factor)))}f} {unit}"
+    return f"{value * 1e9:.0f} ns"
 
 
 def size(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cosybuild.report.benchmark import headline
 from cosybuild.report.figures import counted, size
 
 
@@ -51,4 +52,5 @@ _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "precision": _precision,
     "verify_lowered": _verify_lowered,
     "engine": _engine,
+    "benchmark": headline,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cosybuild.report import benchmark
 from cosybuild.report.figures import action, seconds, size
 from cosybuild.report.highlights import highlight
 
@@ -44,6 +45,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             (f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]
         ]
         yield from _table(("file", "size", "made by", "sha256"), files)
+    yield from _benchmark_lines(report)
     yield from _kept_rows(report)
     yield "## Environment"
     yield ""
@@ -79,6 +81,26 @@ def _step_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         spent = step["seconds"] if built else (step["made"] or {}).get("seconds")
         note = "" if built or spent is None else " (when built)"
         yield step["label"], action(step), seconds(spent) + note, size(peak), highlight(step), step["reason"]
+
+
+def _benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    for step in report["steps"]:
+        metrics = step.get("metrics") or {}
+        if step["stage"] != "benchmark" or not metrics:
+            continue
+        yield "## Benchmark"
+        yield ""
+        threads = metrics["threads"] or "all"
+        yield f"Medians with their intervals, CPU threads: {threads}. How it is measured: docs/benchmarks.md."
+        yield ""
+        for case in metrics["cases"]:
+            yield f"### {benchmark.where(case)}"
+            yield ""
+            yield from _table(benchmark.HEAD, benchmark.rows(case))
+            yield from (f"- {line}" for line in benchmark.remarks(case))
+            yield ""
+        yield from (f"- {line}" for line in benchmark.absences(metrics))
+        yield ""
 
 
 def _kept_rows(report: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,11 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     """
     settings, directory = request.settings, invocation.directory
     events = EventBus([console])
-    with open_store(settings.store, lambda message: events.emit("warning", message=message)) as store:
+
+    def warn(message: str) -> None:
+        events.emit("warning", message=message)
+
+    with open_store(settings.store, warn) as store, ExitStack() as uncached:
         environment = Environment()
         sources = sources_of(request, store)
         plan = make_plan(stages_for(request), request, sources, environment, store)
@@ -80,6 +85,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             store,
             events,
             keep=lambda outcome: write_json(directory / REPORT, facts.report(outcome, finished=None, artifacts=[])),
+            uncached=uncached,
         )
         report = _finish(directory, facts, plan, outcome, store)
         if settings.deploy is not None and outcome.failure is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cosybuild.config.groups.precision import Target
 from cosybuild.core.stage import Stage
+from cosybuild.stages.benchmark import expand_benchmark_stages
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.precision import PrecisionStage
@@ -49,6 +50,7 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
     _precision,
     _verify_lowered,
     expand_engine_stages,
+    expand_benchmark_stages,
 )
 """Each gives the steps it has for a request: none where it is switched off, several where it fans out."""
 

@@ -1,0 +1,64 @@
+"""What was timed, as a table a size, and who is faster than whom in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cosybuild.report.figures import latency, size
+
+Row = tuple[str, ...]
+
+HEAD = ("", "median", "interval", "frames a second", "real-time factor", "memory of a call", "first call")
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The fastest at the first size, e.g. `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`."""
+    timed = [case for case in metrics["cases"] if case["results"]]
+    if not timed:
+        return "nothing could be timed"
+    best = min(timed[0]["results"], key=lambda result: result["median"])
+    factor = best["real_time_factor"]
+    tail = "" if factor is None else f", real-time factor {factor:.3g}"
+    return f"{best['name']} {latency(best['median'])} at {where(timed[0])}{tail}"
+
+
+def where(case: Mapping[str, Any]) -> str:
+    """The case's sizes, e.g. `seq_len=500 batch=2`."""
+    return " ".join(f"{symbol}={number}" for symbol, number in case["sizes"].items()) or "fixed sizes"
+
+
+def rows(case: Mapping[str, Any]) -> Iterator[Row]:
+    """One row a contestant, for `HEAD`."""
+    for result in case["results"]:
+        rate, factor = result["frames_per_second"], result["real_time_factor"]
+        yield (
+            result["name"],
+            latency(result["median"]),
+            f"{latency(result['low'])} to {latency(result['high'])} ({result['coverage']:.0%})",
+            "" if rate is None else f"{rate:,.0f}",
+            "" if factor is None else f"{factor:.3g}",
+            size(result["peak_bytes"]),
+            latency(result["first_seconds"]),
+        )
+
+
+def remarks(case: Mapping[str, Any]) -> Iterator[str]:
+    """The verdicts and what else belongs to a case, one sentence each."""
+    for verdict in case["verdicts"]:
+        ratio = verdict["ratio"]
+        figures = f"{ratio['median']:.3f} of its time, {ratio['low']:.3f} to {ratio['high']:.3f}"
+        if verdict["outcome"] == "no significant difference":
+            yield f"{verdict['name']} and {verdict['against']}: no significant difference ({figures})."
+        else:
+            yield f"{verdict['name']} is {verdict['outcome']} than {verdict['against']} ({figures})."
+    for refusal in case["refused"]:
+        yield f"{refusal['name']} does not take this size: {refusal['reason']}"
+    if case["results"] and not case["settled"]:
+        yield f"Time or rounds ran out after {case['rounds']} rounds, before every interval was narrow enough."
+
+
+def absences(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What was not timed, and why."""
+    for one in metrics["absent"]:
+        yield f"{one['name']} was not timed: {one['reason']}"

@@ -1,0 +1,253 @@
+"""How fast what was built is here, against PyTorch and against each other. Imports torch and runtimes when it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
+from cosybuild.core.environment import Environment
+from cosybuild.core.memory import PeakMemory
+from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.profile import BATCH, expand_profiles
+from cosybuild.models.spec import ModelSpec
+from cosybuild.models.subject import Subject
+from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.numerics.rounds import Budget, Call, Rounds, measure_rounds
+from cosybuild.numerics.timing import family_confidence, judge, median_interval, rounds_needed
+from cosybuild.stages.contestants import Absent, CannotRun, Contestant, cpu_threads, gather
+from cosybuild.stages.engine import expand_engine_stages
+from cosybuild.stages.request import Request
+
+SCHEMA = 1
+FRAMES = "seq_len"
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class BenchmarkStage:
+    """Makes `benchmark`, every sample and what follows from them.
+
+    Attributes:
+        engines: slots of the engines that this build makes here.
+        unbuilt: (slot, why it cannot be built here), for the record.
+    """
+
+    engines: tuple[str, ...] = ()
+    unbuilt: tuple[tuple[str, str], ...] = ()
+
+    name = "benchmark"
+    label = "benchmark"
+    version = 1
+    makes = ("benchmark",)
+    cacheable = False
+    deterministic = False
+    device = "cpu"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("graph", "lowered?", "weights?", *(f"{slot}?" for slot in self.engines))
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        benchmark = benchmark_settings(request)
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(benchmark).items()}
+        return {**plain, "points": [point.value for point in benchmark.points], "provider": benchmark.provider.value}
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        benchmark, subject = benchmark_settings(request), request.subject
+        with cpu_threads(benchmark.threads):
+            found = gather(request, context.inputs, context.environment)
+            contestants = [one for one in found if isinstance(one, Contestant)]
+            absent = [Absent(*pair) for pair in self.unbuilt] + [one for one in found if isinstance(one, Absent)]
+            cases = [
+                _timed(contestants, subject, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)
+            ]
+        summary = {
+            "contestants": [{"name": one.name, "device": one.device} for one in contestants],
+            "absent": [asdict(one) for one in absent],
+            "threads": benchmark.threads,
+            "confidence": benchmark.confidence,
+            "margin": benchmark.margin,
+            "solver_steps": None if subject.solver is None else subject.solver.steps,
+            "cases": [{key: value for key, value in case.items() if key != "samples"} for case in cases],
+        }
+        path = context.workdir / "benchmark.json"
+        record = {"schema": SCHEMA, **summary, "settings": dict(self.settings(request)), "cases": cases}
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        return StageResult({"benchmark": [path]}, summary)
+
+
+def expand_benchmark_stages(request: Request, environment: Environment | None = None) -> tuple[BenchmarkStage, ...]:
+    """The step, or none where benchmark=none. Engines that cannot be built here do not hold it up."""
+    if request.settings.benchmark is None:
+        return ()
+    _check(request.settings.benchmark, request.subject)
+    environment = environment or Environment()
+    built: list[str] = []
+    unbuilt = []
+    for stage in expand_engine_stages(request, environment):
+        missing = stage.missing(request, environment)
+        if missing:
+            unbuilt.append((stage.label, f"not built here: it needs {', '.join(missing)}"))
+        else:
+            built += stage.makes
+    return (BenchmarkStage(tuple(built), tuple(unbuilt)),)
+
+
+def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
+    if benchmark.batches and BATCH not in subject.spec.symbols:
+        raise ConfigurationError(
+            f"benchmark.batches={list(benchmark.batches)}, but the batch axis of this build is fixed.",
+            hint="Next: add export.dynamic_batch=true, or leave benchmark.batches out.",
+        )
+    if benchmark.compile and subject.graph is not None:
+        raise ConfigurationError(
+            f"benchmark.compile=true, but {subject.graph.name} is an ONNX file: there is no PyTorch module to compile.",
+            hint="Next: leave benchmark.compile out.",
+        )
+
+
+def benchmark_settings(request: Request) -> BenchmarkSettings:
+    """The group, which is there wherever the step is."""
+    assert request.settings.benchmark is not None
+    return request.settings.benchmark
+
+
+def sizes_of(request: Request, benchmark: BenchmarkSettings) -> tuple[dict[str, int], ...]:
+    """What is timed: every length at the smallest batch, then every further batch at the tuned length."""
+    spec = request.subject.spec
+    profiles = expand_profiles(request.settings.trt_profile, spec)
+    if not spec.symbols or not profiles:
+        return ({},)
+    profile = profiles[0]
+    axes = [symbol for symbol in spec.symbols if symbol != BATCH]
+    points = benchmark.points or (() if benchmark.lengths else (Point.opt,))
+    shapes = [{axis: getattr(profile[axis], point.value) for axis in axes} for point in points]
+    shapes += [dict.fromkeys(axes, length) for length in benchmark.lengths]
+    if BATCH not in spec.symbols:
+        return _unique(shapes)
+    batches = benchmark.batches or (profile[BATCH].min,)
+    tuned = {axis: profile[axis].opt for axis in axes}
+    cases = [{**shape, BATCH: batches[0]} for shape in shapes]
+    return _unique([*cases, *({**tuned, BATCH: batch} for batch in batches[1:])])
+
+
+def _unique(shapes: Sequence[dict[str, int]]) -> tuple[dict[str, int], ...]:
+    return tuple({tuple(shape.items()): shape for shape in shapes}.values())
+
+
+def _timed(
+    contestants: Sequence[Contestant], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
+) -> dict[str, Any]:
+    """One size: who was timed, with what result, who does not take it, and who is faster than whom."""
+    where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
+    calls: dict[str, Call] = {}
+    memory: dict[str, int | None] = {}
+    refused = []
+    for one in contestants:
+        emit("progress", what=f"{one.name}, {where}")
+        try:
+            call = one.prepare(_inputs(subject.spec, sizes, one.dtypes))
+            call()  # what a first call allocates stays, and is not what a call needs
+            with PeakMemory() as peak:
+                call()
+        except CannotRun as error:
+            refused.append({"name": one.name, "reason": str(error)})
+            continue
+        # The process's memory says nothing of a GPU's.
+        memory[one.name] = peak.peak_bytes if "cpu" in one.device.lower() else None
+        calls[one.name] = call
+
+    def told(done: int) -> None:
+        emit("progress", done=done, total=benchmark.max_rounds, what=f"rounds, {where}")
+
+    rounds = measure_rounds(calls, _budget(benchmark, len(calls)), progress=told) if calls else None
+    return {"sizes": dict(sizes), "refused": refused, **_figures(rounds, memory, subject, sizes, benchmark)}
+
+
+def _budget(benchmark: BenchmarkSettings, contestants: int) -> Budget:
+    shared = {name: getattr(benchmark, name) for name in _OF_THE_BUDGET}
+    # Enough rounds that a verdict on each pair is possible at all.
+    pairs = contestants * (contestants - 1) // 2
+    fewest = max(benchmark.min_rounds, rounds_needed(family_confidence(benchmark.confidence, pairs)))
+    return replace(Budget(**shared), min_rounds=min(fewest, benchmark.max_rounds))
+
+
+_OF_THE_BUDGET = ("confidence", "half_width", "max_seconds", "warmup_seconds", "max_rounds")
+
+
+def _inputs(spec: ModelSpec, sizes: Sizes, dtypes: Mapping[str, str]) -> dict[str, Any]:
+    inputs = tuple(replace(tensor, dtype=dtypes.get(tensor.name, tensor.dtype)) for tensor in spec.inputs)
+    return draw_inputs(replace(spec, inputs=inputs), Draw(sizes, guidance=spec.guidance))
+
+
+def _figures(
+    rounds: Rounds | None,
+    memory: Mapping[str, int | None],
+    subject: Subject,
+    sizes: Sizes,
+    benchmark: BenchmarkSettings,
+) -> dict[str, Any]:
+    if rounds is None:
+        return {"rounds": 0, "seconds": 0.0, "settled": False, "results": [], "verdicts": [], "samples": {}}
+    results = []
+    for name, samples in rounds.samples.items():
+        interval = median_interval(samples, benchmark.confidence)
+        results.append(
+            {
+                "name": name,
+                **asdict(interval),
+                "first_seconds": rounds.first_seconds[name],
+                "calls_per_sample": rounds.calls[name],
+                "peak_bytes": memory[name],
+                **_rates(interval.median, subject, sizes),
+            }
+        )
+    return {
+        "rounds": len(next(iter(rounds.samples.values()))),
+        "seconds": rounds.seconds,
+        "settled": rounds.settled,
+        "results": results,
+        "verdicts": list(_verdicts(rounds, benchmark)),
+        "samples": {name: list(values) for name, values in rounds.samples.items()},
+    }
+
+
+def _rates(seconds: float, subject: Subject, sizes: Sizes) -> dict[str, float | None]:
+    """Throughput and the solver's real-time factor, where the model has frames.
+
+    A call makes batch x T frames of velocity; two rows are one utterance where the batch holds guidance
+    pairs. real_time_factor: the solver's steps over the seconds of audio they make; below 1 it keeps up.
+    """
+    frames = sizes.get(FRAMES)
+    if frames is None:
+        return {"frames_per_second": None, "real_time_factor": None}
+    rows = subject.spec.inputs[0].resolve(sizes)[0]
+    per_second, solver = subject.spec.frames_per_second, subject.solver
+    factor = None
+    if per_second is not None and solver is not None:
+        utterances = rows / 2 if subject.spec.guidance else rows
+        factor = solver.steps * seconds / (utterances * frames / per_second)
+    return {"frames_per_second": rows * frames / seconds, "real_time_factor": factor}
+
+
+def _verdicts(rounds: Rounds, benchmark: BenchmarkSettings) -> Iterator[dict[str, Any]]:
+    pairs = list(combinations(rounds.samples, 2))
+    confidence = family_confidence(benchmark.confidence, len(pairs))
+    for reference, other in pairs:
+        verdict = judge(
+            rounds.samples[other], rounds.samples[reference], confidence=confidence, margin=benchmark.margin
+        )
+        yield {"name": other, "against": reference, "outcome": verdict.outcome.value, "ratio": asdict(verdict.ratio)}

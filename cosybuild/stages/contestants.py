@@ -1,0 +1,200 @@
+"""Everything a build has made that can be timed here, behind one call. Imports torch and runtimes only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.environment import Environment
+from cosybuild.errors import CosybuildError
+from cosybuild.numerics.rounds import Call
+from cosybuild.stages.request import Request
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cosybuild.numerics.inputs import Array
+
+ENGINE = "engine"
+"""What slots of engines begin with."""
+
+Inputs = Mapping[str, "Array"]
+
+
+class CannotRun(Exception):
+    """A contestant does not take these inputs; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One thing that computes the model.
+
+    Attributes:
+        name: in reports, e.g. `onnxruntime fp16`.
+        device: what computes.
+        dtypes: input -> dtype it takes; empty where they are the specification's.
+        prepare: a call on inputs that lie where it computes, so that a call is nothing but the work.
+    """
+
+    name: str
+    device: str
+    dtypes: Mapping[str, str]
+    prepare: Callable[[Inputs], Call]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What could not be timed.
+
+    Attributes:
+        name: as a contestant would have been called.
+        reason: one line.
+    """
+
+    name: str
+    reason: str
+
+
+def gather(request: Request, inputs: Mapping[str, Artifact], environment: Environment) -> list[Contestant | Absent]:
+    """All that is asked for, loaded, the reference first."""
+    benchmark, subject = request.settings.benchmark, request.subject
+    assert benchmark is not None
+    found: list[Contestant | Absent] = []
+    if subject.graph is None and (benchmark.eager or benchmark.compile):
+        found += _torch(request, inputs.get("weights"))
+    for slot, artifact in inputs.items():
+        path = artifact.path
+        if slot in ("graph", "lowered"):
+            name = f"onnxruntime {'fp32' if slot == 'graph' else request.settings.precision.target.value}"
+            found.append(_attempt(name, partial(_onnxruntime, name, path, request)))
+        elif slot.startswith(ENGINE):
+            name = slot.replace("_", " ")
+            found.append(_attempt(name, partial(_engine, name, path, environment)))
+    return found
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """PyTorch's thread count as asked for (0: its own choice), and as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _attempt(name: str, load: Callable[[], Contestant]) -> Contestant | Absent:
+    try:
+        return load()
+    except CosybuildError as error:
+        return Absent(name, " ".join(error.message.split()))
+    except CannotRun as error:
+        return Absent(name, str(error))
+
+
+def _torch(request: Request, weights: Artifact | None) -> Iterator[Contestant | Absent]:
+    import torch
+
+    from cosybuild.models.load import load_module
+
+    benchmark = request.settings.benchmark
+    assert benchmark is not None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module = load_module(request.subject, None if weights is None else weights.path).to(device)
+    where = f"torch {torch.__version__} {torch.cuda.get_device_name() if device == 'cuda' else 'cpu'}"
+    if benchmark.eager:
+        yield Contestant("torch eager", where, {}, lambda inputs: _torch_call(module, inputs, device))
+    if benchmark.compile:
+        yield _attempt("torch.compile", lambda: _compiled(module, where, device))
+
+
+def _compiled(module: nn.Module, where: str, device: str) -> Contestant:
+    import torch
+
+    # Sizes are marked dynamic, as in service: one compilation for all of them.
+    compiled = torch.compile(module, dynamic=True)
+    return Contestant("torch.compile", where, {}, lambda inputs: _torch_call(compiled, inputs, device))
+
+
+def _torch_call(module: Any, inputs: Inputs, device: str) -> Call:
+    import torch
+    from torch._dynamo.exc import TorchDynamoException
+
+    from cosybuild.backends.torch_backend import tensor_from_array
+
+    tensors = [tensor_from_array(array).to(device) for array in inputs.values()]
+
+    def call() -> None:
+        try:
+            with torch.inference_mode():
+                module(*tensors)
+        except TorchDynamoException as error:  # no C++ compiler, an operator it cannot compile
+            raise CannotRun(_first_line(error)) from error
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def _onnxruntime(name: str, graph: Path, request: Request) -> Contestant:
+    from cosybuild.backends import onnxruntime_backend
+    from cosybuild.backends.session import InferenceFailed
+
+    benchmark = request.settings.benchmark
+    assert benchmark is not None
+    session = onnxruntime_backend.load(graph, provider=benchmark.provider, threads=benchmark.threads)
+
+    def prepare(inputs: Inputs) -> Call:
+        run = session.bound(inputs)
+
+        def call() -> None:
+            try:
+                run()
+            except InferenceFailed as error:
+                raise CannotRun(str(error)) from error
+
+        return call
+
+    return Contestant(name, session.device, session.dtypes, prepare)
+
+
+def _engine(name: str, path: Path, environment: Environment) -> Contestant:
+    from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
+
+    verdict = check_plan(path, environment)
+    flavour_name = engine_flavour(path)
+    if verdict.loads is False or flavour_name is None or not environment.gpus:
+        raise CannotRun(verdict.explain())
+    from cosybuild.backends.tensorrt import execution
+    from cosybuild.backends.tensorrt.flavour import open_flavour
+    from cosybuild.backends.torch_backend import tensor_from_array
+    from cosybuild.errors import EngineError
+
+    session = execution.load(open_flavour(flavour_name), path)
+
+    def prepare(inputs: Inputs) -> Call:
+        tensors = {key: tensor_from_array(array).to("cuda").contiguous() for key, array in inputs.items()}
+
+        def call() -> None:
+            try:
+                session.run(tensors)
+            except EngineError as error:
+                raise CannotRun(" ".join(error.message.split())) from error
+
+        return call
+
+    return Contestant(name, session.device, session.dtypes, prepare)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
