@@ -97,7 +97,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         "hyperparameters": dict(subject.hyperparameters),
         "streaming": subject.streaming,
         "spec": asdict(subject.spec),
-        "seed": subject.seed if subject.weights is None else None,
+        "weights_seed": subject.seed if subject.weights is None else None,
     }
 
 
