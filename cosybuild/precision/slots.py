@@ -24,8 +24,8 @@ _SELF_TYPED = frozenset(
 # Type variables that stay float32 although they could be lower: statistics in `stash_type`.
 _STATISTICS = {("LayerNormalization", "U"), ("BatchNormalization", "T2"), ("RMSNormalization", "U")}
 
-# ONNX has them in the type, TensorRT's parser (10, 11, RTX) does not.
-_REFUSED_BY_TENSORRT = frozenset({("Mish", "BFLOAT16")})
+# ONNX has them in the type, the TensorRT family has not: RTX 1.7's parser refuses the one, its builder the other.
+_REFUSED_BY_TENSORRT = frozenset({("Mish", "BFLOAT16"), ("ConvTranspose", "BFLOAT16")})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
     if node.op_type in _SELF_TYPED:
         return f"{node.op_type} states its type itself"
     if (node.op_type, storage.name) in _REFUSED_BY_TENSORRT:
-        return f"TensorRT's parser does not take {node.op_type} in {storage.name}"
+        return f"TensorRT does not take {node.op_type} in {storage.name}"
     follows = _follows(node.op_type, node.domain, opset, storage.name, len(node.inputs), len(node.outputs))
     if follows is None:
         return f"{node.domain or 'the default domain'} has no operator {node.op_type} at opset {opset}"

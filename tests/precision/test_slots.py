@@ -6,19 +6,22 @@ import onnx_ir as ir
 import pytest
 
 from cosybuild.precision.slots import Slots, slots_of
-from cosybuild.precision.storage import BF16, FP16, Storage
+from cosybuild.precision.storage import BF16, FP16
 
 
-def mish() -> ir.Node:
-    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2]))
-    node = ir.Node("", "Mish", [x])
+def node_of(kind: str) -> ir.Node:
+    shapes = {"Mish": [[2]], "ConvTranspose": [[1, 2, 5], [2, 2, 4]]}[kind]
+    values = [
+        ir.Value(name=f"x{index}", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(shape))
+        for index, shape in enumerate(shapes)
+    ]
+    node = ir.Node("", kind, values)
     node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
     return node
 
 
-@pytest.mark.parametrize(
-    ("storage", "expected"),
-    [(FP16, Slots((True,), (True,))), (BF16, "TensorRT's parser does not take Mish in BFLOAT16")],
-)
-def test_mish_is_lowered_where_tensorrt_takes_it(storage: Storage, expected: Slots | str) -> None:
-    assert slots_of(mish(), storage, 18) == expected
+@pytest.mark.parametrize("kind", ["Mish", "ConvTranspose"])
+def test_what_tensorrt_does_not_take_stays_in_fp32(kind: str) -> None:
+    node = node_of(kind)
+    assert slots_of(node, FP16, 18) == Slots((True,) * len(node.inputs), (True,))
+    assert slots_of(node, BF16, 18) == f"TensorRT does not take {kind} in BFLOAT16"

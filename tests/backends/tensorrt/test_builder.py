@@ -185,3 +185,18 @@ def test_mish_in_bf16_is_refused_by_the_parser_which_is_why_lowering_keeps_it(rt
     graph = write(tmp_path / "g.onnx", [helper.make_node("Mish", ["x"], ["y"], name="/Mish")], info[:1], info[1:])
     with pytest.raises(EngineError, match=r"node 0 '/Mish', operator Mish: UNSUPPORTED_NODE: .*current type = BF16"):
         build(rtx, graph, tmp_path / "e", [], precision="bf16")
+
+
+def test_deconvolution_in_bf16_is_refused_by_the_builder_which_is_why_lowering_keeps_it(
+    rtx: Flavour, tmp_path: Path
+) -> None:
+    kind = TensorProto.BFLOAT16
+    graph = write(
+        tmp_path / "g.onnx",
+        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="/up/ConvTranspose", strides=[2], pads=[1, 1])],
+        [helper.make_tensor_value_info("x", kind, [2, 8, 10])],
+        [helper.make_tensor_value_info("y", kind, [2, 8, 20])],
+        [helper.make_tensor("w", kind, (8, 8, 4), [0.5] * 256)],
+    )
+    with pytest.raises(EngineError, match=r"infer_type.*/up/ConvTranspose"):
+        build(rtx, graph, tmp_path / "e", [], precision="bf16")
