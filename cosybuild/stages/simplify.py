@@ -18,6 +18,7 @@ from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.onnxgraph import INLINE_LIMIT
+from cosybuild.stages.export import graph_name
 from cosybuild.stages.request import Request
 from cosybuild.stages.torch_exporters import example_sizes
 
@@ -49,7 +50,8 @@ class SimplifyStage:
     def settings(self, request: Request) -> Mapping[str, Any]:
         simplify = request.settings.simplify
         assert simplify is not None
-        return {**asdict(simplify), "spec": asdict(request.subject.spec)}
+        # The content alone does not tell the name, and under that name it is delivered.
+        return {**asdict(simplify), "spec": asdict(request.subject.spec), "file": _file_name(request)}
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
         return {name: environment.version(name) or "absent" for name in ("onnxsim", "onnx")}
@@ -145,6 +147,11 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
                 f"The simplified graph computes something else (inputs of seed {seed}): {mismatch.describe(name)}.",
                 hint=_HINT,
             )
+
+
+def _file_name(request: Request) -> str:
+    graph = request.subject.graph
+    return graph_name(request) if graph is None else graph.name
 
 
 def _copied(graph: Artifact, workdir: Path) -> list[Path]:
