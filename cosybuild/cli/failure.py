@@ -6,8 +6,12 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable
+from typing import TypeVar
 
+from cosybuild.core.record import Failure
 from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, StoreError
+
+T = TypeVar("T")
 
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -36,6 +40,24 @@ def guarded(action: Callable[[], int], *, interruptible: bool = True) -> int:
         return 0
     except BaseException as error:
         return _report(error)
+
+
+def failure_of(action: Callable[[], T]) -> T | Failure:
+    """Run one of several things that must not stop each other: its result, or what went wrong.
+
+    Raises:
+        KeyboardInterrupt: it stops all of them.
+    """
+    try:
+        return action()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        known = user_error(error)
+        if known is not None:
+            return Failure("", known.kind, known.message, known.hint, known.exit_code)
+        traceback.print_exception(error, file=sys.stderr)
+        return Failure("", "defect", f"{type(error).__name__}: {error}", None, DEFECT)
 
 
 def _report(error: BaseException) -> int:

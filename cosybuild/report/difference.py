@@ -72,8 +72,8 @@ def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
     figures = {}
     for step in report["steps"]:
         metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}
-        flat = flat(step["label"], metrics)
-        figures.update({name: v for name, v in flat.items() if isinstance(v, int | float | str)})
+        found = flat(step["label"], metrics)
+        figures.update({name: v for name, v in found.items() if isinstance(v, int | float | str)})
     return figures
 
 

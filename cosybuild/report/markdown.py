@@ -34,24 +34,24 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield ""
             yield failure["hint"]
     yield ""
-    yield from _table(("", ""), _model_rows(report))
+    yield from table(("", ""), _model_rows(report))
     yield "## Steps"
     yield ""
-    yield from _table(("step", "", "time", "peak memory", "", "why"), _step_rows(report))
+    yield from table(("step", "", "time", "peak memory", "", "why"), _step_rows(report))
     if report["artifacts"]:
         yield "## Artifacts"
         yield ""
         files = [
             (f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]
         ]
-        yield from _table(("file", "size", "made by", "sha256"), files)
+        yield from table(("file", "size", "made by", "sha256"), files)
     yield from _benchmark_lines(report)
     yield from _kept_rows(report)
     yield "## Environment"
     yield ""
     machine = report["environment"]["machine"]
     rows = [(name, str(value)) for name, value in {**machine, **report["environment"]["versions"]}.items()]
-    yield from _table(("", ""), rows)
+    yield from table(("", ""), rows)
     yield "## Configuration"
     yield ""
     yield f"Overrides: `{' '.join(report['overrides']) or '(none)'}`. The whole configuration is in"
@@ -96,7 +96,7 @@ def _benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
         for case in metrics["cases"]:
             yield f"### {benchmark.where(case)}"
             yield ""
-            yield from _table(benchmark.HEAD, benchmark.rows(case))
+            yield from table(benchmark.HEAD, benchmark.rows(case))
             yield from (f"- {line}" for line in benchmark.remarks(case))
             yield ""
         yield from (f"- {line}" for line in benchmark.absences(metrics))
@@ -113,7 +113,8 @@ def _kept_rows(report: Mapping[str, Any]) -> Iterator[str]:
             yield ""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a Markdown table, and an empty one."""
     yield "| " + " | ".join(head) + " |"
     yield "|" + " --- |" * len(head)
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,7 @@ def write_json(path: Path, plain: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text in the same way."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    # A name of its own: several processes of a sweep write the same report.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

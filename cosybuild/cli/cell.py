@@ -1,0 +1,131 @@
+"""One cell of a sweep: built quietly, recorded whatever comes of it, told of in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.status import Status
+
+from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.failure import failure_of
+from cosybuild.cli.sweep import cell_line
+from cosybuild.config.parse import parse
+from cosybuild.core.events import Event
+from cosybuild.core.record import Failure
+from cosybuild.errors import BuildError, CosybuildError, Pending
+from cosybuild.report.sweep import PLAN, varied
+from cosybuild.report.sweep_figures import figures
+from cosybuild.run.pipeline import Invocation, run_build
+from cosybuild.run.prepare import request_from_settings
+from cosybuild.sweep.records import RUNNING, CellRecord, write_cell
+from cosybuild.sweep.write import write_sweep
+
+
+def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | None:
+    """Build the cell that Hydra has composed.
+
+    Args:
+        live: this process owns the terminal and may show what it is at.
+
+    Returns:
+        What a searching sweeper is told; None under one that tries everything anyway.
+
+    Raises:
+        CosybuildError: only under a searching sweeper, which must learn that a trial failed.
+    """
+    hydra = HydraConfig.get()
+    sweep = Path(hydra.sweep.dir)
+    plan = json.loads((sweep / PLAN).read_text(encoding="utf-8"))
+    run = Path(os.path.relpath(hydra.runtime.output_dir))
+    overrides = tuple(str(word) for word in hydra.overrides.task)
+    began = CellRecord(overrides, os.path.relpath(run, sweep), RUNNING, time.time(), platform.node())
+    write_cell(sweep, began)
+    console = _CellConsole(live)
+    try:
+        outcome = failure_of(lambda: _build(config, run, overrides, console))
+    finally:
+        console.close()
+    record = _ended(began, outcome)
+    write_cell(sweep, record)
+    write_sweep(sweep)
+    searching = plan["cells"] is None
+    cells = [cell["overrides"] for cell in plan["cells"] or []]
+    shown = [word for word in overrides if searching or word.partition("=")[0] in varied(cells)]
+    place = f"{hydra.job.num + 1}" if searching else f"{hydra.job.num + 1}/{len(cells)}"
+    BuildConsole(sys.stdout).console.print(cell_line(dataclasses.asdict(record), place, shown))
+    return _told(record) if searching else None
+
+
+def _build(
+    config: DictConfig, run: Path, overrides: tuple[str, ...], console: _CellConsole
+) -> tuple[Mapping[str, Any], Mapping[str, float | None]]:
+    """The report, and what the configuration calls its objectives."""
+    request = request_from_settings(parse(config))
+    alone = tuple(word for word in overrides if not word.startswith("sweep="))
+    report = run_build(request, Invocation(alone, run), console)
+    wanted = [objective.value for objective in request.settings.objective] or ["error"]
+    found = figures(report) if report["failure"] is None else {}
+    return report, {name: found.get(name) for name in wanted}
+
+
+def _ended(began: CellRecord, outcome: Failure | tuple[Mapping[str, Any], Mapping[str, float | None]]) -> CellRecord:
+    spent = time.time() - began.started
+    if isinstance(outcome, Failure):
+        failure: Mapping[str, Any] | None = dataclasses.asdict(outcome)
+        return dataclasses.replace(began, status="failed", exit_code=outcome.exit_code, failure=failure, seconds=spent)
+    report, objective = outcome
+    failure = report["failure"]
+    codes = {"ok": 0, "pending": Pending.exit_code}
+    return dataclasses.replace(
+        began,
+        status=report["status"],
+        exit_code=codes[report["status"]] if failure is None else int(failure["exit_code"]),
+        failure=failure,
+        actions={step["label"]: _action(step, report) for step in report["steps"]},
+        seconds=spent,
+        objective=objective,
+    )
+
+
+def _action(step: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """What this round did; an unchanged run's report tells of the round that built it."""
+    return "cached" if report["nothing_to_do"] or step["action"] == "hit" else str(step["action"])
+
+
+def _told(record: CellRecord) -> float | tuple[float, ...]:
+    if record.failure is not None:
+        raise CosybuildError(str(record.failure["message"]), hint=record.failure["hint"])
+    lacking = [name for name, value in record.objective.items() if value is None or math.isnan(value)]
+    if lacking:
+        raise BuildError(f"The run has no figure '{lacking[0]}', which the objective asks for.")
+    values = tuple(value for value in record.objective.values() if value is not None)
+    return values if len(values) > 1 else values[0]
+
+
+class _CellConsole:
+    """A sink for events that shows the step at work on a terminal, and nothing elsewhere."""
+
+    def __init__(self, live: bool) -> None:
+        self._status: Status | None = None
+        if live and sys.stdout.isatty():
+            self._status = BuildConsole(sys.stdout).console.status("planning")
+            self._status.start()
+
+    def __call__(self, event: Event) -> None:
+        if self._status is not None and event.kind in ("started", "progress", "waiting"):
+            self._status.update(f"{event.step} {event.facts.get('what') or ''}".rstrip())
+
+    def close(self) -> None:
+        if self._status is not None:
+            self._status.stop()

@@ -1,0 +1,116 @@
+"""What Hydra runs for each composed configuration: one build, alone or as a cell of a sweep."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.failure import guarded, present
+from cosybuild.cli.fast import Watch
+from cosybuild.config.compose import prepare
+from cosybuild.config.parse import parse
+from cosybuild.config.settings import Settings
+from cosybuild.errors import Pending
+from cosybuild.report.summary import one_line, summary
+from cosybuild.run.pipeline import Invocation, plan_build, run_build
+from cosybuild.run.prepare import request_from_settings
+from cosybuild.stages.request import Request
+
+
+def validate(settings: Settings) -> None:
+    """Find what is wrong with settings or with the model they name.
+
+    Raises:
+        CosybuildError: they cannot be built.
+    """
+    request_from_settings(settings)
+
+
+class Job:
+    """The task function given to Hydra; launchers carry it into other processes.
+
+    Attributes:
+        codes: exit codes of the single runs of this process; a sweep's come from its record.
+    """
+
+    __name__ = "job"  # Hydra wraps it as it would a function
+
+    def __init__(self, words: Sequence[str], watch: Watch | None) -> None:
+        self._words = tuple(words)
+        self._watch = watch
+        self.codes: list[int] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process composes the job's configuration after it has unpickled this, and for that our schema
+        # and resolvers must be known there.
+        return _job_elsewhere, (self._words,)
+
+    def __call__(self, config: DictConfig) -> float | tuple[float, ...] | None:
+        """Build; returns what a searching sweeper is told, None for a single build.
+
+        A failure is told here and not to Hydra, which would print it again and end a sweep.
+        """
+        hydra = HydraConfig.get()
+        if not OmegaConf.is_missing(hydra.job, "num"):
+            if not config.dry_run:
+                from cosybuild.cli.cell import run_cell
+
+                return run_cell(config, live=self._watch is not None)
+            print(f"\n{' '.join(hydra.overrides.task)}")
+        self.codes.append(guarded(lambda: self._alone(config), interruptible=False))
+        return None
+
+    def _alone(self, config: DictConfig) -> int:
+        request = request_from_settings(parse(config))
+        if request.settings.dry_run:
+            return show_plan(request)
+        directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
+        return _build(request, Invocation(self._words, directory), self._watch)
+
+
+def _job_elsewhere(words: tuple[str, ...]) -> Job:
+    prepare(validate)
+    return Job(words, None)
+
+
+def _build(request: Request, invocation: Invocation, watch: Watch | None) -> int:
+    console = BuildConsole(sys.stdout)
+    try:
+        report = run_build(request, invocation, console)
+    finally:
+        console.close()
+    directory = str(invocation.directory)
+    message = one_line(report, directory)
+    console.console.print(message if report["nothing_to_do"] else summary(report, directory))
+    if report["status"] == "ok" and watch is not None:
+        watch.certify(message, request, report, invocation.directory)
+    if "deployment" in report:
+        from cosybuild.deploy.service import facts_text
+
+        console.console.print(facts_text(report["deployment"]))
+    return exit_code(report)
+
+
+def exit_code(report: Mapping[str, Any]) -> int:
+    """What a command ends with whose run left this report; its failure is printed."""
+    failure = report["failure"]
+    if failure is not None:
+        present(failure["kind"], failure["message"], failure["hint"])
+        return int(failure["exit_code"])
+    return Pending.exit_code if report["status"] == "pending" else 0
+
+
+def show_plan(request: Request) -> int:
+    """Print what would run, and why."""
+    from cosybuild.cli.plan_table import plan_table
+
+    console = BuildConsole(sys.stdout)
+    console.console.print(plan_table(plan_build(request, warn=lambda message: print(message, file=sys.stderr))))
+    return 0

@@ -1,0 +1,68 @@
+"""What the console says of a sweep: a line a cell as they end, then the table, the failures, the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cosybuild.cli.console import BuildConsole
+from cosybuild.report.figures import counted, seconds
+from cosybuild.report.sweep_table import figure_text, shown_figures, work
+from cosybuild.sweep.records import exit_code
+from cosybuild.sweep.write import write_sweep
+
+_STYLES = {"ok": "green", "cached": "cyan", "pending": "yellow", "failed": "red"}
+
+
+def finish_sweep(directory: Path) -> int:
+    """Write the sweep's report once more, print its table, and return the exit code."""
+    sweep = write_sweep(directory)
+    BuildConsole(sys.stdout).console.print(Group(*_parts(sweep, directory)))
+    return exit_code(sweep)
+
+
+def cell_line(cell: Mapping[str, Any], place: str, shown: Sequence[str]) -> Text:
+    """E.g. `      ok  3/8  export=opset18 trt=fp16  41.2 s, 2 built, 4 cached`."""
+    word = verdict(cell)
+    rest = cell["failure"]["message"].splitlines()[0] if cell["failure"] else work(cell)
+    head = (f"{word:>8}", _STYLES.get(word, "red"))
+    return Text.assemble(head, f"  {place}  {' '.join(shown)}  ", (f"{seconds(cell['seconds'])}, {rest}", "dim"))
+
+
+def verdict(cell: Mapping[str, Any]) -> str:
+    """The cell's status; `cached` for one that is fine and in which nothing had to be done."""
+    actions = set(cell["actions"].values())
+    return "cached" if cell["status"] == "ok" and actions == {"cached"} else str(cell["status"])
+
+
+def _parts(sweep: Mapping[str, Any], directory: Path) -> Iterator[RenderableType]:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    names = shown_figures(sweep)
+    for column in ("", *sweep["varied"]):
+        table.add_column(column)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for cell in sweep["cells"]:
+        word = verdict(cell)
+        numbers = [figure_text(name, cell["figures"].get(name)) for name in names]
+        table.add_row(Text(word, _STYLES.get(word, "red")), *cell["choices"].values(), *numbers)
+    yield Text("")
+    yield table
+    yield Text("")
+    for cell in sweep["cells"]:
+        said = " ".join(f"{key}={value}" for key, value in cell["choices"].items())
+        if cell["failure"]:
+            hint = f"\n  {cell['failure']['hint']}" if cell["failure"]["hint"] else ""
+            yield Text(f"{said}: {cell['failure']['kind']} error: {cell['failure']['message']}{hint}", style="red")
+        for waiting in cell["pending"]:
+            yield Text(f"{said}: pending: {waiting}", style="yellow")
+    lost = [cell for cell in sweep["cells"] if cell["exit_code"] is None]
+    if lost:
+        yield Text(f"{counted(len(lost), 'cell')} did not come to an end; the same command goes on.", style="red")
+    yield Text(f"{directory}/sweep.html", style="dim")

@@ -1,0 +1,142 @@
+"""sweep.json: every cell of a sweep with its figures, made from the JSON that its runs left.
+
+The schema is documented in docs/sweeps.md; raise SCHEMA when a field changes its meaning or goes away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosybuild.report.difference import flat
+from cosybuild.report.sweep_figures import error_by_length, figures, latency_by_length
+
+SCHEMA = 1
+PLAN, CELLS = "plan.json", "cells"
+MISSING, UNFINISHED = "missing", "unfinished"
+
+_LEFT_OUT = ("store.", "dry_run", "lock", "hold_to", "objective")
+
+
+def gather(directory: Path) -> dict[str, Any]:
+    """sweep.json of a sweep directory, whatever state it is in.
+
+    A cell that was planned and never began is `missing`; one that began and left no end is `unfinished`.
+    """
+    plan = json.loads((directory / PLAN).read_text(encoding="utf-8"))
+    records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (directory / CELLS).glob("*.json")}
+    planned = plan["cells"]
+    if planned is None:  # a search: what it has tried so far, in that order
+        begun = sorted(records.values(), key=lambda record: record["started"])
+        planned = [{"id": record["id"], "overrides": record["overrides"]} for record in begun]
+    reports = {cell["id"]: _report(directory, records.get(cell["id"])) for cell in planned}
+    keys = varied([cell["overrides"] for cell in planned])
+    cells = [_cell(cell, directory, records.get(cell["id"]), reports[cell["id"]], keys) for cell in planned]
+    known = [report for report in reports.values() if report is not None]
+    return {
+        "schema": SCHEMA,
+        "kind": "sweep",
+        "name": plan["name"],
+        "sweeper": plan["sweeper"],
+        "words": plan["words"],
+        "status": _status(cells),
+        "varied": keys,
+        "cells": cells,
+        "differences": _differences({cell["id"]: reports[cell["id"]] for cell in planned}),
+        "models": sorted({f"{r['model']['family']}, weights {r['model']['weights']}" for r in known}),
+        "versions": _shared([report["environment"]["versions"] for report in known]),
+        "hosts": sorted({report["environment"]["machine"]["host"] for report in known}),
+    }
+
+
+def _report(directory: Path, record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    path = directory / record["run"] / "report.json"
+    if not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def _cell(
+    planned: Mapping[str, Any],
+    directory: Path,
+    record: Mapping[str, Any] | None,
+    report: Mapping[str, Any] | None,
+    keys: Sequence[str],
+) -> dict[str, Any]:
+    said = _pairs(planned["overrides"])
+    finished = record is not None and record["exit_code"] is not None
+    sound = finished and report is not None and record is not None and record["status"] in ("ok", "pending")
+    run = None if record is None else directory / record["run"]
+    return {
+        "id": planned["id"],
+        "overrides": planned["overrides"],
+        "choices": {key: said.get(key, "") for key in keys},
+        "status": MISSING if record is None else record["status"] if finished else UNFINISHED,
+        "exit_code": None if record is None else record["exit_code"],
+        "failure": None if record is None else record["failure"],
+        "run": None if record is None else record["run"],
+        "verified": report["verified"] if report is not None and sound else None,
+        "actions": {} if record is None else record["actions"],
+        "figures": figures(report) if report is not None and sound else {},
+        "error_by_length": error_by_length(run) if run is not None and sound else [],
+        "latency_by_length": latency_by_length(report) if report is not None and sound else [],
+        "artifacts": _artifacts(report) if report is not None and sound else {},
+        "pending": list(_waiting(report)) if report is not None and sound else [],
+        "seconds": None if record is None else record["seconds"],
+        "host": None if record is None else record["host"],
+    }
+
+
+def _artifacts(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        a["name"]: {"path": a["path"], "size": a["size"], "digest": a["digest"], "deterministic": a["deterministic"]}
+        for a in report["artifacts"]
+    }
+
+
+def _waiting(report: Mapping[str, Any]) -> Iterator[str]:
+    for step in report["steps"]:
+        if step["action"] == "blocked":
+            yield f"{step['label']}: {step['reason']}"
+
+
+def _status(cells: Sequence[Mapping[str, Any]]) -> str:
+    found = {cell["status"] for cell in cells}
+    for worst in ("failed", UNFINISHED, MISSING, "pending"):
+        if worst in found:
+            return worst if worst in ("failed", "pending") else UNFINISHED
+    return "ok"
+
+
+def varied(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Keys whose value is not the same in every cell, in the order in which they were said."""
+    pairs = [_pairs(cell) for cell in cells]
+    keys = dict.fromkeys(key for said in pairs for key in said)
+    return [key for key in keys if len({said.get(key) for said in pairs}) > 1]
+
+
+def _pairs(overrides: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (override.partition("=") for override in overrides)}
+
+
+def _differences(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """Setting -> cell -> value, for the settings that are not the same in every cell that has a report."""
+    configs = {name: flat("", report["config"]) for name, report in reports.items() if report is not None}
+    keys = dict.fromkeys(key for config in configs.values() for key in config)
+    found = {}
+    for key in keys:
+        values = {name: config.get(key) for name, config in configs.items()}
+        if not key.startswith(_LEFT_OUT) and len({json.dumps(value) for value in values.values()}) > 1:
+            found[key] = values
+    return found
+
+
+def _shared(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Package -> version, all of them where cells were built with different ones."""
+    names = sorted({name for one in versions for name in one})
+    return {name: ", ".join(sorted({one[name] for one in versions if name in one})) for name in names}

@@ -1,0 +1,121 @@
+"""The figures of one run that runs of a sweep are compared by. Reads report.json and the evidence beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that a cell of a sweep has.
+
+    Attributes:
+        title: the head of its column.
+        unit: `seconds`, `bytes`, `count`, `ratio` or `dB`.
+        help: what it is, in a sentence.
+    """
+
+    title: str
+    unit: str
+    help: str
+
+
+FIGURES: dict[str, Figure] = {
+    "error": Figure("error", "ratio", "Largest difference from the reference, relative to the output's magnitude."),
+    "snr_db": Figure("SNR", "dB", "Worst signal-to-noise ratio of any verified case."),
+    "latency": Figure("latency", "seconds", "Median time of a call at the first timed size."),
+    "size": Figure("size", "bytes", "The engine; where none is built, the last graph."),
+    "memory": Figure("activations", "bytes", "Activation memory of the engine's largest profile."),
+    "nodes": Figure("nodes", "count", "Nodes of the last graph."),
+    "build_time": Figure("build time", "seconds", "All steps together, when they were built."),
+}
+"""Name -> what it is, in the order of the columns. Smaller is better for all but `snr_db`."""
+
+
+def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Every figure of `FIGURES`; None where a run has nothing of the kind."""
+    steps = report["steps"]
+    worst = _worst(steps)
+    engines = [step["metrics"] for step in steps if step["stage"] == "engine" and step["metrics"]]
+    activations = [value for engine in engines for value in engine["activation_bytes"]["value"] or []]
+    sizes = [engine["size_bytes"]["value"] for engine in engines]
+    graphs = [a["size"] for a in report["artifacts"] if a["name"].endswith(".onnx")]
+    spent = [step["made"]["seconds"] for step in steps if step["made"]]
+    counts = [nodes for step in steps if (nodes := _nodes(step)) is not None]
+    latencies = [latency for _, latency in latency_by_length(report)]
+    return {
+        "error": worst.get("max_rel"),
+        "snr_db": worst.get("snr_db"),
+        "latency": latencies[0] if latencies else None,
+        "size": max(sizes, default=None) or (graphs[-1] if graphs else None),
+        "memory": max(activations, default=None),
+        "nodes": counts[-1] if counts else None,
+        "build_time": sum(spent) if spent else None,
+    }
+
+
+def error_by_length(run: Path) -> list[tuple[int, float]]:
+    """(length, largest relative error there) of a run directory, shortest first.
+
+    The lowered graph's verification is taken where there is one: it is the last thing that was verified.
+    """
+    for name in ("lowered_verification.json", "verification.json"):
+        evidence = run / "evidence" / name
+        if evidence.is_file():
+            cases = json.loads(evidence.read_text(encoding="utf-8"))["cases"]
+            return _by_length(cases)
+    return []
+
+
+def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """(length, seconds) of what was built, as the benchmark timed it; PyTorch, which it is compared with, left out."""
+    found = []
+    for step in report["steps"]:
+        for case in (step["metrics"] or {}).get("cases", []) if step["stage"] == "benchmark" else []:
+            ours = [r["median"] for r in case["results"] if "torch" not in r["name"].lower()]
+            if ours:
+                found.append((max(case["sizes"].values(), default=0), min(ours)))
+    return found
+
+
+def _worst(steps: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    verified = [step["metrics"]["worst"] for step in steps if "worst" in (step["metrics"] or {})]
+    return verified[-1] if verified else {}
+
+
+def _nodes(step: Mapping[str, Any]) -> int | None:
+    metrics = step["metrics"] or {}
+    count = {"export": metrics.get("nodes"), "simplify": metrics.get("nodes_after")}.get(step["stage"])
+    return None if count is None else int(count)
+
+
+def _by_length(cases: Iterable[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    longest: dict[int, float] = {}
+    for case in cases:
+        length, errors = _length(case), list(_errors(case))
+        if length is not None and errors:
+            longest[length] = max(errors + ([longest[length]] if length in longest else []))
+    return sorted(longest.items())
+
+
+def _length(case: Mapping[str, Any]) -> int | None:
+    """The size of the first dynamic axis; older evidence has it in the case's name only."""
+    if case.get("sizes"):
+        return int(next(iter(case["sizes"].values())))
+    named = re.search(r"=(\d+)", case["case"])
+    return None if named is None else int(named[1])
+
+
+def _errors(value: Any) -> Iterator[float]:
+    """Every `max_rel` in a case, however its outputs and emulations are nested."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name == "max_rel" and isinstance(inner, int | float):
+                yield float(inner)
+            else:
+                yield from _errors(inner)

@@ -1,0 +1,73 @@
+"""sweep.html: one file with everything in it, plots included, that needs no network."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+from string import Template
+from typing import Any
+
+from cosybuild.report.sweep_figures import FIGURES
+from cosybuild.report.sweep_markdown import reason
+from cosybuild.report.sweep_table import figure_text, shown_figures, work
+
+
+def sweep_html(sweep: Mapping[str, Any]) -> str:
+    """The sweep as a page. Without the extra `report` (plotly) it has its tables and says how to get the plots."""
+    return Template(_asset("sweep.html")).substitute(
+        title=html.escape(sweep["name"]),
+        style=_asset("sweep.css"),
+        library=_plotly(),
+        script=_asset("sweep.js"),
+        data=_inline(_page_data(sweep)),
+    )
+
+
+def _page_data(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    names = shown_figures(sweep)
+    return {
+        "name": sweep["name"],
+        "status": sweep["status"],
+        "words": sweep["words"],
+        "models": sweep["models"],
+        "versions": sweep["versions"],
+        "hosts": sweep["hosts"],
+        "varied": sweep["varied"],
+        "differences": sweep["differences"],
+        "figures": {n: {"title": FIGURES[n].title, "unit": FIGURES[n].unit, "help": FIGURES[n].help} for n in names},
+        "cells": [_cell(cell, names) for cell in sweep["cells"]],
+    }
+
+
+def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    kept = ("id", "choices", "status", "overrides", "figures", "error_by_length", "latency_by_length", "verified")
+    return {
+        **{name: cell[name] for name in kept},
+        "texts": {name: figure_text(name, cell["figures"].get(name)) for name in names},
+        "work": work(cell),
+        "cached": bool(cell["actions"]) and set(cell["actions"].values()) == {"cached"},
+        "reason": "" if cell["status"] == "ok" else reason(cell),
+        "report": f"{cell['run']}/report.md" if cell["figures"] else "",
+    }
+
+
+def _inline(data: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("cosybuild.report") / "page" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly() -> str:
+    """The source of plotly.js, as the plotly package carries it; empty where that is not installed."""
+    if find_spec("plotly") is None:
+        return ""
+    return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")

@@ -1,0 +1,69 @@
+"""sweep.md: a sweep for a person who reads text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cosybuild.report.markdown import table
+from cosybuild.report.sweep_figures import FIGURES
+from cosybuild.report.sweep_table import figure_text, shown_figures, work
+
+_VERDICTS = {
+    "ok": "Every cell finished.",
+    "pending": "Finished here; some cells wait for another machine.",
+    "failed": "**Some cells failed**; the others are not affected.",
+    "unfinished": "**Not finished.** The same command goes on from here.",
+}
+
+
+def sweep_markdown(sweep: Mapping[str, Any]) -> str:
+    """The sweep as Markdown."""
+    return "\n".join(_lines(sweep)) + "\n"
+
+
+def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
+    yield f"# Sweep {sweep['name']}: {sweep['status']}"
+    yield ""
+    yield f"{_VERDICTS[sweep['status']]} Plots and a table that sorts: [sweep.html](sweep.html)."
+    yield ""
+    names = shown_figures(sweep)
+    titles = [FIGURES[name].title for name in names]
+    yield from table(("", *sweep["varied"], *titles, "work", "run"), _rows(sweep, names))
+    yield from _troubles(sweep)
+    yield "## What differs between the cells"
+    yield ""
+    for key, values in sweep["differences"].items():
+        said = ", ".join(dict.fromkeys(str(value) for value in values.values()))
+        yield f"- `{key}`: {said}"
+    yield ""
+    yield f"Built from {'; '.join(sweep['models']) or 'nothing yet'}, on {', '.join(sweep['hosts']) or 'no host yet'}."
+
+
+def _rows(sweep: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, ...]]:
+    for cell in sweep["cells"]:
+        run = f"[report]({cell['run']}/report.md)" if cell["figures"] else ""
+        numbers = (figure_text(name, cell["figures"].get(name)) for name in names)
+        yield cell["status"], *cell["choices"].values(), *numbers, work(cell), run
+
+
+def _troubles(sweep: Mapping[str, Any]) -> Iterator[str]:
+    troubled = [cell for cell in sweep["cells"] if cell["status"] != "ok"]
+    if not troubled:
+        return
+    yield "## What did not finish"
+    yield ""
+    for cell in troubled:
+        yield f"- `{' '.join(cell['overrides'])}`: {reason(cell)}"
+    yield ""
+
+
+def reason(cell: Mapping[str, Any]) -> str:
+    """Why a cell is not `ok`, in a sentence."""
+    if cell["failure"]:
+        hint = f" {cell['failure']['hint']}" if cell["failure"]["hint"] else ""
+        return f"{cell['failure']['kind']} error: {cell['failure']['message']}{hint}"
+    if cell["pending"]:
+        return f"pending: {'; '.join(cell['pending'])}"
+    words = {"missing": "it was never begun", "unfinished": "it was begun and its process ended without a word"}
+    return f"{cell['status']}: {words.get(cell['status'], 'see its run')}."

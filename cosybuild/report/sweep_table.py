@@ -1,0 +1,31 @@
+"""A sweep's cells as rows: which figures are worth a column, and how each is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cosybuild.report.figures import seconds, size
+from cosybuild.report.sweep_figures import FIGURES
+
+
+def shown_figures(sweep: Mapping[str, Any]) -> list[str]:
+    """The figures that at least one cell has."""
+    return [name for name in FIGURES if any(cell["figures"].get(name) is not None for cell in sweep["cells"])]
+
+
+def figure_text(name: str, value: float | None) -> str:
+    """One figure for a person: `1.2e-04`, `46 dB`, `42 MB`, `41 ms`."""
+    if value is None:
+        return "-"
+    unit = FIGURES[name].unit
+    if unit == "seconds":
+        return seconds(value) if value >= 1 else f"{value * 1e3:.3g} ms"
+    return {"bytes": size(value), "count": f"{value:,.0f}", "dB": f"{value:.0f} dB"}.get(unit, f"{value:.1e}")
+
+
+def work(cell: Mapping[str, Any]) -> str:
+    """What was done in this round: `2 built, 4 cached`."""
+    done = list(cell["actions"].values())
+    words = dict.fromkeys(done)
+    return ", ".join(f"{done.count(word)} {word}" for word in words)

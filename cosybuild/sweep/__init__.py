@@ -1,0 +1,1 @@
+"""Many runs that belong together: their cells, where each stands, and the record the report is made from."""
