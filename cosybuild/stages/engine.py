@@ -40,7 +40,7 @@ class EngineStage:
     target: Target
 
     name = "engine"
-    version = 1
+    version = 2
     needs = ("lowered|graph",)
     cacheable = True
     deterministic = False

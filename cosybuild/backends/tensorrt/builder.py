@@ -13,7 +13,7 @@ from cosybuild.backends.tensorrt.features import check_module
 from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import NetworkFacts, inspect_network
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
-from cosybuild.backends.tensorrt.network import create_network, parse_into
+from cosybuild.backends.tensorrt.network import create_network, parse_into, rearranged
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
 from cosybuild.backends.tensorrt.timing import TimingCache
 from cosybuild.config.groups.trt import TrtSettings
@@ -82,20 +82,21 @@ def build_engine(
     if builder is None:
         raise _failure(flavour, graph, "does not start", log)
     network = create_network(flavour, builder, settings.typing)
-    begun = time.perf_counter()
-    parser = parse_into(flavour, network, graph, logger, log)
-    parsed = time.perf_counter()
-    config = configure(flavour, builder, log, settings, precision=precision, sm=sm, profiles=profiles)
-    facts = _facts(flavour, network, profiles)
-    if timing is not None:
-        timing.give(config)
-    progress = Progress()
-    monitor = monitor_into(flavour.module, progress)
-    if monitor is not None:
-        config.progress_monitor = monitor
-    serialized = run_watched(lambda: builder.build_serialized_network(network, config), progress, emit)
-    built = time.perf_counter()
-    del parser  # it owned the weights until here
+    with rearranged(graph, engine.parent) as readable:
+        begun = time.perf_counter()
+        parser = parse_into(flavour, network, readable, logger, log)
+        parsed = time.perf_counter()
+        config = configure(flavour, builder, log, settings, precision=precision, sm=sm, profiles=profiles)
+        facts = _facts(flavour, network, profiles)
+        if timing is not None:
+            timing.give(config)
+        progress = Progress()
+        monitor = monitor_into(flavour.module, progress)
+        if monitor is not None:
+            config.progress_monitor = monitor
+        serialized = run_watched(lambda: builder.build_serialized_network(network, config), progress, emit)
+        built = time.perf_counter()
+        del parser  # it owned the weights until here
     if serialized is None or serialized.nbytes == 0:
         raise _failure(flavour, graph, "built nothing", log)
     engine.write_bytes(memoryview(serialized))

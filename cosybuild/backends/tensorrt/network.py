@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cosybuild.backends.tensorrt.flavour import Flavour
@@ -52,6 +53,33 @@ def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: Bu
         hint="Next: another export.opset or export.exporter may write other operators; "
         "with simplify=none the names are the exporter's own.",
     )
+
+
+@contextmanager
+def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
+    """The graph as this family reads it best: q, k and v split before their heads (`onnxgraph.heads`).
+
+    Yields:
+        `graph` itself where there is nothing to rearrange, else a copy that is there until the end.
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
+
+    from cosybuild.onnxgraph.files import load_model, load_structure, save_model
+    from cosybuild.onnxgraph.heads import has_split_heads, split_columns
+
+    try:
+        found = has_split_heads(load_structure(graph))
+    except DecodeError:  # the parser says better what is wrong with it
+        found = False
+    if not found:
+        yield graph
+        return
+    with TemporaryDirectory(prefix="rearranged-", dir=scratch) as directory:
+        model = load_model(graph)
+        split_columns(model)
+        path, *_ = save_model(model, Path(directory) / graph.name)
+        del model
+        yield path
 
 
 def describe_error(error: Any) -> str:

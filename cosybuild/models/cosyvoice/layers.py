@@ -103,13 +103,11 @@ class SelfAttention(nn.Module):
             bias: see `attend`.
             angles: for rotary attention, see `rotate`.
         """
-        joined = self._project(x)
+        # One reshape and one transpose for the three; `onnxgraph.heads` rearranges them for TensorRT.
+        heads = self._project(x).reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
         if angles is None:
-            # Split before the heads are: TensorRT then reads q, k and v where they are, without a copy of each.
-            parts = torch.split(joined, self.heads * self.dim_head, dim=-1)
-            query, key, value = (part.reshape(batch, -1, self.heads, self.dim_head).transpose(1, 2) for part in parts)
+            query, key, value = torch.split(heads, self.heads, dim=1)
         else:
-            heads = joined.reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
             query, key, value = self._rotated(heads, angles)
         scale = self.scale if self.to_qkv is None else None
         mixed = attend(query, key, value, bias, scale).transpose(1, 2)
