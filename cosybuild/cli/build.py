@@ -38,9 +38,9 @@ def _with_hydra(words: list[str]) -> int:
     token = in_progress.set(sweep)
     try:
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
-    except BrokenExecutor as error:
+    except _launcher_failures() as error:
         raise BuildError(
-            f"A process of the launcher ended without a word: {error}. It was killed, or memory ran out.",
+            f"A process of the launcher ended before its job did: {error}",
             hint="Next: run the same command again with fewer jobs at a time; what was finished is kept.",
         ) from error
     finally:
@@ -48,6 +48,15 @@ def _with_hydra(words: list[str]) -> int:
         shutil.rmtree(dry_directory(), ignore_errors=True)
         code = _end_sweep(sweep)
     return max(job.codes, default=0) if code is None else code
+
+
+def _launcher_failures() -> tuple[type[BaseException], ...]:
+    """What launchers raise where the process of a job dies; asked for after Hydra has loaded them."""
+    if "submitit" not in sys.modules:
+        return (BrokenExecutor,)
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    return BrokenExecutor, FailedJobError, UncompletedJobError
 
 
 def _end_sweep(sweep: SweepInProgress) -> int | None:

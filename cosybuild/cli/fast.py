@@ -59,6 +59,8 @@ class Watch:
         store = request.settings.store
         if store is None or request.settings.deploy is not None or not _is_plain(self._words):
             return
+        if _reads_elsewhere():
+            return
         subject = request.subject
         sources = [str(path) for path in (subject.weights, subject.graph) if path is not None]
         origins = [subject.origin] if os.path.isabs(subject.origin) else []  # noqa: PTH117  # as above
@@ -77,6 +79,15 @@ class Watch:
             )
         except OSError:
             return
+
+
+def _reads_elsewhere() -> bool:
+    """Whether the configuration may come from other places than ours, which are not watched."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from cosybuild.config.searchpath import OURS
+
+    return any(source.provider not in OURS for source in HydraConfig.get().runtime.config_sources)
 
 
 def _stored(report: Mapping[str, Any], store: str) -> Iterator[Path]:

@@ -12,8 +12,11 @@ VERBS: dict[str, str] = {
     "explain": "why each step of a run ran, or did not",
     "gc": "free what no run refers to, or what has long been unused",
     "help": "this list",
+    "init": "write a package of configurations for a team to share",
+    "options": "the groups, their options and settings, and what an option composes to",
     "replay": "build a run again from its own record and say whether the same came out",
     "rollback": "bring back what stood in a directory before a deployment",
+    "select": "the best cell of a sweep, and the words that build it",
     "store": "what the store holds (ls), and whether all of it is what it says (verify)",
 }
 """Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`."""

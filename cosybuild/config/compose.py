@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from cosybuild.config.naming import register_resolvers
 from cosybuild.config.schema import register
+from cosybuild.config.searchpath import register_search_path
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, CosybuildError
 
@@ -26,12 +27,13 @@ def config_directory() -> Path:
 
 
 def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> None:
-    """Register schema and resolvers with Hydra; needed once before composing.
+    """Register schema, resolvers and installed configurations with Hydra; needed once before composing.
 
     Args:
         validate: refuses settings that cannot be built, before Hydra makes a directory.
     """
     register()
+    register_search_path()
     register_resolvers(validate)
 
 

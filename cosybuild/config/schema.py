@@ -31,7 +31,31 @@ def mutable(cls: type) -> type:
     """The mutable twin of a frozen settings class, with the same name, fields and defaults."""
     hints = typing.get_type_hints(cls)
     fields = [(f.name, _schema_type(hints[f.name]), _default(f)) for f in dataclasses.fields(cls)]
-    return dataclasses.make_dataclass(cls.__name__.removesuffix("Settings") or cls.__name__, fields)
+    twin = dataclasses.make_dataclass(cls.__name__.removesuffix("Settings") or cls.__name__, fields)
+    # Launchers pickle the schema. By value a class would lose what marks a field as having no default.
+    twin.__module__, twin.__qualname__ = __name__, f"twins.{twin.__name__}"
+    return twins.keep(twin)
+
+
+class _Twins:
+    """Where pickle finds a mutable twin by its name, in a process that has made none yet."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, type] = {}
+
+    def keep(self, twin: type) -> type:
+        assert twin.__name__ not in self._made, f"two settings classes would be called {twin.__name__}"
+        self._made[twin.__name__] = twin
+        return twin
+
+    def __getattr__(self, name: str) -> type:
+        mutable(Settings)
+        if name not in self._made:
+            raise AttributeError(name)
+        return self._made[name]
+
+
+twins = _Twins()
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

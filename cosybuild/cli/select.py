@@ -1,0 +1,104 @@
+"""`select SWEEP`: the best cell of a sweep, and the words that build it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosybuild.cli import units
+from cosybuild.config.groups.objective import Objective
+from cosybuild.config.sweep_naming import SWEEPS
+from cosybuild.errors import BuildError, ConfigurationError
+from cosybuild.report.sweep import PLAN, gather
+from cosybuild.report.sweep_figures import FIGURES
+from cosybuild.report.sweep_table import figure_text
+
+_LIMITS: dict[str, Any] = {"error": float, "memory": units.size, "size": units.size, "latency": float}
+_UNITS = {"error": "relative, e.g. 1e-2", "memory": "e.g. 200MB", "size": "e.g. 500MB", "latency": "in seconds"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the override line of the cell whose objective is smallest among those that meet every limit.
+
+    Raises:
+        ConfigurationError: there is no such sweep.
+        BuildError: no cell meets the limits.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cosybuild select", description=__doc__)
+    parser.add_argument(
+        "sweep", metavar="SWEEP", help="a sweep's directory, or the start of a name under outputs/sweeps"
+    )
+    parser.add_argument(
+        "--objective",
+        choices=[o.value for o in Objective],
+        default="memory",
+        help="what is to be small (default: memory)",
+    )
+    for name, kind in _LIMITS.items():
+        parser.add_argument(f"--max-{name}", type=kind, metavar="N", help=f"largest {name} allowed, {_UNITS[name]}")
+    parser.add_argument("--min-snr-db", type=float, metavar="N", help="smallest signal-to-noise ratio allowed")
+    parser.add_argument("--json", action="store_true", help="print the cell as it stands in sweep.json")
+    options = parser.parse_args(arguments)
+    limits = {name: getattr(options, f"max_{name}") for name in _LIMITS}
+    sweep = gather(_directory(options.sweep))
+    fitting = [cell for cell in sweep["cells"] if not unmet(cell, options.objective, limits, options.min_snr_db)]
+    if not fitting:
+        lines = "".join(
+            f"\n  {said(cell)}: {unmet(cell, options.objective, limits, options.min_snr_db)}" for cell in sweep["cells"]
+        )
+        raise BuildError(
+            f"No cell of {sweep['name']} can be chosen:{lines}", hint="Next: allow more, or sweep over more choices."
+        )
+    best = min(fitting, key=lambda cell: float(cell["figures"][options.objective]))
+    if options.json:
+        print(json.dumps(best, indent=2))
+        return 0
+    print(f"python -m cosybuild {shlex.join(word for word in best['overrides'] if not word.startswith('sweep='))}")
+    figures = [f"{FIGURES[n].title} {figure_text(n, v)}" for n, v in best["figures"].items() if v is not None]
+    print(f"# {', '.join(figures)}; the best of {len(fitting)} of {len(sweep['cells'])} cells")
+    return 0
+
+
+def unmet(
+    cell: Mapping[str, Any], objective: str, limits: Mapping[str, float | None], least_snr_db: float | None
+) -> str:
+    """Why a cell cannot be chosen; empty if it can."""
+    figures = cell["figures"]
+    if cell["status"] != "ok":
+        return str(cell["status"])
+    if figures.get(objective) is None:
+        return f"it has no figure '{objective}'"
+    for name, limit in limits.items():
+        value = figures.get(name)
+        if limit is not None and (value is None or value > limit):
+            return f"its {name} is {figure_text(name, value)}, more than {figure_text(name, limit)}"
+    snr = figures.get("snr_db")
+    if least_snr_db is not None and (snr is None or snr < least_snr_db):
+        return f"its SNR is {figure_text('snr_db', snr)}, less than {figure_text('snr_db', least_snr_db)}"
+    return ""
+
+
+def said(cell: Mapping[str, Any]) -> str:
+    """A cell by what was chosen for it."""
+    return " ".join(f"{key}={value}" for key, value in cell["choices"].items()) or str(cell["id"])
+
+
+def _directory(word: str) -> Path:
+    given = Path(word)
+    if (given / PLAN).is_file() and (given / "sweep.json").is_file():
+        return given
+    names = sorted(path.parent.name for path in SWEEPS.glob(f"*/{PLAN}"))
+    matching = [name for name in names if name.startswith(word)]
+    if len(matching) == 1:
+        return SWEEPS / matching[0]
+    near = matching or difflib.get_close_matches(word, names, n=3, cutoff=0.3) or names[:3]
+    what = f"could be any of {len(matching)} sweeps" if matching else f"is neither a sweep's directory nor in {SWEEPS}"
+    raise ConfigurationError(
+        f"'{word}' {what}.",
+        hint=f"Next: name one of {', '.join(near)}." if near else "Next: python -m cosybuild sweep=matrix",
+    )

@@ -1,0 +1,122 @@
+"""Which groups and options there are, from our own directory, installed packages and added ones, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigSource
+from omegaconf import DictConfig, OmegaConf
+
+from cosybuild.config.compose import config_directory, prepare
+from cosybuild.config.searchpath import OURS
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a group.
+
+    Attributes:
+        group, name: as in `group=name`.
+        purpose: the first comment of its file.
+        provider: who it comes from; empty for our own.
+        chosen: it is taken where nothing is said.
+    """
+
+    group: str
+    name: str
+    purpose: str
+    provider: str
+    chosen: bool
+
+
+@contextmanager
+def searching(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
+    """Hydra's loader over our configurations, installed packages and `directories`."""
+    prepare()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        for directory in directories:
+            loader.get_search_path().prepend("command-line", f"file://{directory.absolute()}")
+        # The loader reads the search path once, when it is made.
+        fresh = ConfigLoaderImpl(loader.get_search_path())
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        hydra.config_loader = fresh
+        yield fresh
+
+
+def groups(loader: ConfigLoaderImpl) -> list[str]:
+    """The groups of the root defaults list, in its order; not Hydra's own."""
+    root = compose_root(loader, [])
+    # Hydra records its choices last first.
+    return [str(group) for group in reversed(list(root.hydra.runtime.choices)) if not str(group).startswith("hydra/")]
+
+
+def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
+    """Every option of a group, those in sub-directories such as `acme/edge` included."""
+    choice = str(compose_root(loader, []).hydra.runtime.choices.get(group))
+    for name in _names(loader, group, ""):
+        source = next(s for s in loader.get_sources() if s.is_config(f"{group}/{name}"))
+        provider = "" if source.provider in OURS else source.provider
+        yield Option(group, name, purpose(_text(source, f"{group}/{name}.yaml")), provider, name == choice)
+
+
+def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:
+    """The YAML that an option gives: its group, and whatever else it changes."""
+    plain, changed = _plain(loader, []), _plain(loader, [f"{group}={name}"])
+    keys = [key for key in changed if key == group or changed[key] != plain.get(key)]
+    return OmegaConf.to_yaml(OmegaConf.create({key: changed[key] for key in keys}))
+
+
+def compose_root(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
+    """The whole configuration, Hydra's part included."""
+    return compose("config", overrides=overrides, return_hydra_config=True)
+
+
+def purpose(text: str) -> str:
+    """The first comment of an option's file, as one line; the directive `# @package` is none."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("# @package"):
+            continue
+        if not line.startswith("#") or line == "#":
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    return " ".join(lines)
+
+
+def _plain(loader: ConfigLoaderImpl, overrides: list[str]) -> dict[str, Any]:
+    config = compose_root(loader, overrides)
+    sweeper = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    assert isinstance(sweeper, dict)
+    mode = {"mode": str(config.hydra.mode.name)} if config.hydra.mode is not None else {}
+    kept = {str(key): value for key, value in plain.items() if key != "hydra"}
+    # Of Hydra's part only what makes a sweep is ours to show.
+    return {**kept, "hydra": {**mode, "sweeper": {"params": sweeper.get("params")}}} if sweeper.get("params") else kept
+
+
+def _names(loader: ConfigLoaderImpl, group: str, prefix: str) -> Iterator[str]:
+    place = f"{group}/{prefix}".rstrip("/")
+    for name in loader.get_group_options(place, results_filter=ObjectType.CONFIG):
+        yield f"{prefix}{name}"
+    for directory in loader.get_group_options(place, results_filter=ObjectType.GROUP):
+        yield from _names(loader, group, f"{prefix}{directory}/")
+
+
+def _text(source: ConfigSource, file: str) -> str:
+    if source.scheme() == "pkg":
+        return resources.files(source.path).joinpath(file).read_text(encoding="utf-8")
+    return Path(source.path, file).read_text(encoding="utf-8")

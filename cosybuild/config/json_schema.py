@@ -1,0 +1,80 @@
+"""A JSON schema of the configuration, for editors; derived from the frozen settings, like Hydra's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from enum import Enum
+from typing import Any
+
+from cosybuild.config.parse import plain_from_settings
+from cosybuild.config.settings import Settings
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_LEAVES: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_PACKAGE = "Where an option that starts with `# @package _global_` sits, its keys are those of the root."
+
+
+def json_schema(group: str | None = None) -> dict[str, Any]:
+    """The schema of the root configuration, or of one group's option files.
+
+    Args:
+        group: a group that has settings, e.g. `trt_profile`.
+
+    Raises:
+        KeyError: no setting of the root has that name.
+    """
+    cls: Any = Settings
+    if group is not None:
+        hint = typing.get_type_hints(Settings)[group]
+        candidates = [hint, *typing.get_args(hint)]
+        cls = next((one for one in candidates if dataclasses.is_dataclass(one)), None)
+        if cls is None:
+            raise KeyError(group)
+    schema = _object(cls)
+    schema["properties"] = {"defaults": {"type": "array", "description": "Hydra's defaults list."}} | schema[
+        "properties"
+    ]
+    if group is None:
+        # The root file and global options may also set Hydra up.
+        schema["properties"]["hydra"] = {"type": "object", "description": "Hydra's own configuration."}
+    return {"$schema": DIALECT, "title": f"cosybuild {group or 'configuration'}", "$comment": _PACKAGE, **schema}
+
+
+def _object(cls: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    properties = {}
+    for field in dataclasses.fields(cls):
+        described = {**_of(hints[field.name]), "description": field.metadata.get("help", "")}
+        if field.default is not dataclasses.MISSING and field.default != "???":
+            described["default"] = plain_from_settings(field.default)
+        properties[field.name] = described
+    return {
+        "type": "object",
+        "description": (cls.__doc__ or "").split("\n\n")[0].strip(),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _of(hint: Any) -> dict[str, Any]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [_of(arguments[0]), {"type": "null"}]}
+    if origin is tuple:
+        return {"type": "array", "items": _of(arguments[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _of(arguments[1])}
+    if dataclasses.is_dataclass(hint):
+        return _object(hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return {"enum": [member.value for member in hint]}
+    if hint in _LEAVES:
+        # Hydra interpolates, so text such as ${oc.env:HOME} stands for any value.
+        return {"type": "string"} if hint is str else {"anyOf": [{"type": _LEAVES[hint]}, _INTERPOLATION]}
+    return {}  # Any
+
+
+_INTERPOLATION = {"type": "string", "pattern": r"\$\{"}

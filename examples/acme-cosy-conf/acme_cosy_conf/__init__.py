@@ -1,0 +1,1 @@
+"""Build configurations of acme. They are data: see conf/."""

@@ -1,0 +1,1 @@
+"""One directory a group, one file an option."""
