@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cosybuild.backends.session import Array
+from cosybuild.backends.session import Array, InferenceFailed
+
+_LONGEST = 400  # characters of an error's words
 
 
 class TorchSession:
@@ -31,7 +33,10 @@ class TorchSession:
             arguments = [tensor_from_array(inputs[name]) for name in self._inputs]
             if first is not None:
                 arguments = [argument.to(first.device) for argument in arguments]
-            answer = self._module(*arguments)
+            try:
+                answer = self._module(*arguments)
+            except (RuntimeError, ValueError, TypeError, LookupError) as error:
+                raise InferenceFailed(f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}") from error
         answers = answer if isinstance(answer, (tuple, list)) else (answer,)
         assert len(answers) == len(self._outputs), (len(answers), self._outputs)
         return {name: array_from_tensor(tensor) for name, tensor in zip(self._outputs, answers, strict=True)}

@@ -6,11 +6,12 @@ import math
 import re
 
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 # Values of small tensors steer shape inference (targets of Reshape, axes of Slice); large ones only weigh.
 _STEERING = 4096
-_NODE = re.compile(r"node name: ([^)\s]+)|Name: ([^)\s]+)\s+OpType")
+_LONGEST = 400  # characters of the checker's words
+_NODE = re.compile(r"node name: ([^)\s]+)|name: (\S+)\s+OpType", re.IGNORECASE)
 
 
 class InvalidGraph(ValueError):
@@ -28,20 +29,46 @@ class InvalidGraph(ValueError):
 
 
 def check_model(model: ModelProto) -> None:
-    """Run the checker and strict shape inference.
+    """Run the checker and strict shape inference, and hold the outputs' declared shapes to the inferred ones.
 
     Raises:
         InvalidGraph: with the node that is at fault where one is named.
     """
     for tensor in model.graph.initializer:
         _check_size(tensor)
+    skeleton = _skeleton(model)
     try:
-        onnx.checker.check_model(_skeleton(model), full_check=True)
+        onnx.checker.check_model(skeleton)
+        # What is declared would only be merged with what is inferred; a frozen size must not hide there.
+        for output in skeleton.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         text = str(error)
         match = _NODE.search(text)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        raise InvalidGraph(lines[0] if lines else "no reason given", (match[1] or match[2]) if match else "") from error
+        raise InvalidGraph(" ".join(text.split())[:_LONGEST], (match[1] or match[2]) if match else "") from error
+    for declared, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        _check_output(declared, found)
+
+
+def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
+    if not found.type.tensor_type.HasField("shape") or not declared.type.tensor_type.HasField("shape"):
+        return
+    pairs = list(zip(declared.type.tensor_type.shape.dim, found.type.tensor_type.shape.dim, strict=False))
+    ranks = [len(value.type.tensor_type.shape.dim) for value in (declared, found)]
+    if ranks[0] != ranks[1]:
+        raise InvalidGraph(f"output {declared.name} has {ranks[1]} axes; declared are {ranks[0]}", "")
+    for axis, (said, is_) in enumerate(pairs):
+        if is_.HasField("dim_value") and said.HasField("dim_param"):
+            raise InvalidGraph(
+                f"output {declared.name} has axis {axis} frozen at {is_.dim_value}; declared is the dynamic axis "
+                f"{said.dim_param}",
+                "",
+            )
+        if is_.HasField("dim_value") and said.HasField("dim_value") and is_.dim_value != said.dim_value:
+            raise InvalidGraph(
+                f"output {declared.name} has {is_.dim_value} on axis {axis}; declared is {said.dim_value}", ""
+            )
 
 
 def _skeleton(model: ModelProto) -> ModelProto:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import ast
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
+from cosybuild.onnxgraph.scopes import name_from_metadata
 from cosybuild.onnxgraph.summary import graphs_of
 
 PRODUCER = "cosybuild"
-
-# The key under which torch's dynamo exporter notes the modules a node came from, the outermost first.
-_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def clean_model(model: ModelProto, *, prefix: str = "") -> None:
     """Remove doc strings, metadata, inferred shapes and producer versions, in place.
 
-    Nodes are named after the module they came from, as `/mid_blocks.7/1.2/attn1/MatMul`: torch's
-    TorchScript exporter does so itself, for the dynamo exporter the name is made from the metadata
-    before that goes (it holds the source paths of the machine). Names are unique afterwards.
+    Nodes are named after the module they came from, as `/mid_blocks.7/1.2/attn1/MatMul`: where the
+    dynamo exporter wrote them, from its metadata, before that goes (it also holds the source paths of the
+    machine). Names are unique afterwards.
 
     Args:
         prefix: name under which a wrapper holds the module, e.g. `estimator`; taken off all names.
@@ -63,7 +60,7 @@ def _name_nodes(nodes: Iterable[NodeProto], prefix: str) -> None:
     taken: set[str] = set()
     numbers: Counter[str] = Counter()
     for node in nodes:
-        base = _without(prefix, _scoped_name(node) or node.name or f"/{node.op_type}")
+        base = _without(prefix, name_from_metadata(node) or node.name or f"/{node.op_type}")
         name = base
         while name in taken:
             numbers[base] += 1
@@ -88,17 +85,3 @@ def _without(prefix: str, name: str) -> str:
     if prefix and name.startswith(f"/{prefix}/"):
         return name[len(prefix) + 1 :]
     return name.removeprefix(f"{prefix}.") if prefix else name
-
-
-def _scoped_name(node: NodeProto) -> str | None:
-    """The name in TorchScript's form, or None where the exporter left no metadata."""
-    noted = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), None)
-    if noted is None:
-        return None
-    # ['', 'mid_blocks.7', 'mid_blocks.7.1.2', 'mid_blocks.7.1.2.attn1', 'linear_4']
-    scopes = [scope for scope in ast.literal_eval(noted)[:-1] if scope]
-    parts, outer = [], ""
-    for scope in scopes:
-        parts.append(scope.removeprefix(f"{outer}.") if outer else scope)
-        outer = scope
-    return "/" + "/".join([*parts, node.op_type])

@@ -36,6 +36,18 @@ def interface_faults(model: ModelProto, spec: ModelSpec) -> tuple[str, ...]:
     )
 
 
+def describe_interface(model: ModelProto) -> str:
+    """For people, e.g. `inputs x (2, 80, seq_len); outputs y (2, 80, seq_len)`."""
+    sides = (("inputs", graph_inputs(model.graph)), ("outputs", list(model.graph.output)))
+    return "; ".join(f"{side} {', '.join(map(_described, values))}" for side, values in sides)
+
+
+def _described(value: ValueInfoProto) -> str:
+    dims = value.type.tensor_type.shape.dim
+    sizes = ", ".join(str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims)
+    return f"{value.name} ({sizes})"
+
+
 def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
     """Write the declared names of all dynamic axes, and the declared sizes, into inputs and outputs."""
     for values, tensors in ((graph_inputs(model.graph), spec.inputs), (list(model.graph.output), spec.outputs)):

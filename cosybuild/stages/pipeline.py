@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cosybuild.config.groups.precision import Target
 from cosybuild.core.stage import Stage
 from cosybuild.stages.benchmark import expand_benchmark_stages
+from cosybuild.stages.adopt import AdoptStage
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.precision import PrecisionStage
@@ -19,8 +20,7 @@ Steps = tuple[Stage[Request], ...]
 
 
 def _export(request: Request) -> Steps:
-    # An existing graph is a source; there is nothing to export then.
-    return (ExportStage(),) if request.subject.graph is None else ()
+    return (ExportStage(),) if request.subject.graph is None else (AdoptStage(),)
 
 
 def _simplify(request: Request) -> Steps:

@@ -92,7 +92,7 @@ class SimplifyStage:
 
 def _simplified(path: Path, most: int) -> tuple[ModelProto, int]:
     """onnxsim's result, and how many of its calls it took. Each call runs to a fixed point of its own."""
-    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # no stubs
+    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # it has no types
     from onnx.checker import ValidationError
 
     from cosybuild.onnxgraph.summary import count_ops

@@ -95,6 +95,7 @@ def _torchscript(
     import torch
 
     from cosybuild.onnxgraph.files import load_model
+    from cosybuild.onnxgraph.scopes import qualify_names
 
     path = scratch / "exported.onnx"
     torch.onnx.export(
@@ -108,7 +109,9 @@ def _torchscript(
         dynamic_axes={tensor.name: tensor.dynamic_axes for tensor in (*spec.inputs, *spec.outputs)},
         do_constant_folding=settings.constant_folding,
     )
-    return load_model(path)
+    model = load_model(path)
+    qualify_names(model, (name for name, _ in module.named_modules() if name))
+    return model
 
 
 def _dynamo(

@@ -49,6 +49,7 @@ class VerifyStage:
             "mode": verify.mode.value,
             "rtol": verify.rtol,
             "atol": verify.atol,
+            "snr_db": verify.snr_db,
             "seed": verify.seed,
             "threads": verify.threads,
             "provider": verify.provider.value,
@@ -110,7 +111,7 @@ def cases_of(request: Request) -> tuple[Case, ...]:
 
 def tolerance_of(verify: VerifySettings) -> Tolerance:
     """`upstream` is numpy's allclose; `strict` follows the size of the output."""
-    return Tolerance(verify.rtol, verify.atol, scaled=verify.mode is VerifyMode.strict)
+    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:

@@ -49,7 +49,7 @@ def test_a_shape_it_does_not_take_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_graph_it_refuses_is_an_export_error(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="does not load graph.onnx") as caught:
+    with pytest.raises(ExportError, match=r"does not load graph\.onnx") as caught:
         onnxruntime_backend.load(written(tmp_path, "NoSuchOperator"))
     assert "Next:" in str(caught.value)
 

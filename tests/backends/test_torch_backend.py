@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cosybuild.backends import torch_backend
+from cosybuild.backends.session import InferenceFailed
 from cosybuild.backends.torch_backend import array_from_tensor, tensor_from_array
 
 
@@ -25,6 +26,13 @@ def test_inputs_go_by_position_whatever_the_order_of_the_mapping() -> None:
 def test_one_output_needs_no_tuple_and_no_gradient_is_kept() -> None:
     session = torch_backend.load(nn.Linear(4, 2), ["x"], ["y"])
     assert session.infer({"x": np.ones((3, 4), np.float32)})["y"].shape == (3, 2)
+
+
+def test_a_size_the_module_does_not_take_is_one_line() -> None:
+    session = torch_backend.load(nn.Linear(4, 2), ["x"], ["y"])
+    with pytest.raises(InferenceFailed, match="RuntimeError: mat1 and mat2") as caught:
+        session.infer({"x": np.ones((3, 5), np.float32)})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.int64, np.bool_])

@@ -64,3 +64,26 @@ def test_a_scaled_tolerance_follows_large_outputs_and_not_small_ones() -> None:
     assert compare(large + 0.06, large, tolerance) is not None
     assert compare(small + 9e-4, small, tolerance) is None
     assert compare(small + 1.1e-3, small, tolerance) is not None
+
+
+def test_a_small_error_everywhere_fails_the_ratio_and_no_element() -> None:
+    reference = np.ones((10, 10))
+    actual = reference + 1e-4 * np.where(np.arange(100).reshape(10, 10) % 2, 1, -1)  # 80 dB
+    assert compare(actual, reference, Tolerance(1e-3, 0)) is None
+    assert compare(actual, reference, Tolerance(1e-3, 0, snr_db=79)) is None
+    mismatch = compare(actual, reference, Tolerance(1e-3, 0, snr_db=81))
+    assert mismatch is not None
+    assert mismatch.failing == 0
+    assert mismatch.snr_db == pytest.approx(80, abs=0.1)
+    assert "signal-to-noise ratio 80.0 dB" in mismatch.describe("out")
+
+
+def test_a_silent_reference_has_no_ratio() -> None:
+    zero = np.zeros(4)
+    assert compare(zero + 1e-6, zero, Tolerance(0, 1e-5, snr_db=90)) is None
+    assert compare(zero + 1e-4, zero, Tolerance(0, 1e-5, snr_db=90)) is not None
+
+
+def test_a_tolerance_reads_as_text() -> None:
+    assert str(Tolerance(1e-2, 1e-4)) == "rtol 0.01, atol 0.0001"
+    assert str(Tolerance(1e-4, 3e-4, True, 94)) == "rtol 0.0001, atol 0.0003 of the rms above 1, at least 94 dB"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cosybuild.config.groups.export import Exporter, ExportSettings
-from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.config.groups.export import ExportSettings
+from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
@@ -18,6 +18,7 @@ from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.stages.adopt import AdoptStage
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
@@ -41,6 +42,9 @@ class Bench:
     directory: Path
     inline_limit: int | None = None
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def adopt(self, graph: Artifact) -> StageResult:
+        return self._run("adopt", AdoptStage(), graph=graph)
 
     def export(self) -> StageResult:
         return self._run("export", ExportStage(*self._limit()))
@@ -110,4 +114,11 @@ def full_size(family: str, *, streaming: bool = False, **others: Any) -> Request
     return request(model, **{"sizes": {"seq_len": (4, 500, 3000)}, **others})
 
 
-__all__ = ["STREAMING", "TINY", "Bench", "Exporter", "artifact", "full_size", "graph_of", "request", "tiny"]
+def module(name: str, inputs: Sequence[TensorSettings], outputs: Sequence[TensorSettings], **others: Any) -> Request:
+    """A class of `tests.stages.modules`."""
+    arguments = others.pop("arguments", {})
+    target = {"_target_": f"tests.stages.modules.{name}", **arguments}
+    return request(
+        ModelSettings(family=Family.module, target=target, inputs=tuple(inputs), outputs=tuple(outputs)),
+        **{"sizes": {}, **others},
+    )

@@ -1,0 +1,63 @@
+"""Node names that say which module a node came from, the same whichever exporter wrote the graph.
+
+The form is `/mid_blocks.7/1.2/attn1/MatMul`: one part for each module that was called, relative to the
+one around it, and the operator.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable
+
+from onnx import ModelProto, NodeProto
+
+# Under this key torch's dynamo exporter notes the modules a node came from, the outermost first.
+_NOTED = "pkg.torch.onnx.name_scopes"
+
+
+def name_from_metadata(node: NodeProto) -> str | None:
+    """The name that follows from the dynamo exporter's metadata, or None where there is none."""
+    noted = next((entry.value for entry in node.metadata_props if entry.key == _NOTED), None)
+    if noted is None:
+        return None
+    # ['', 'mid_blocks.7', 'mid_blocks.7.1.2', 'mid_blocks.7.1.2.attn1', 'linear_4']
+    scopes = [scope for scope in ast.literal_eval(noted)[:-1] if scope]
+    return _name(scopes, node.op_type)
+
+
+def qualify_names(model: ModelProto, modules: Iterable[str]) -> None:
+    """Complete the names that torch's TorchScript exporter gives, in place.
+
+    It writes of each module only what follows the last part that is no number: `proj` for `net.0.proj`,
+    and `blocks.0.1` inside `blocks.0`. A part that fits several modules stays as it is.
+
+    Args:
+        modules: the dotted names of all modules in the exported one.
+    """
+    by_tail: dict[str, list[str]] = defaultdict(list)
+    for module in modules:
+        by_tail[_tail(module)].append(module)
+    for node in model.graph.node:
+        *parts, operator = node.name.split("/")
+        scopes: list[str] = []
+        for part in filter(None, parts):
+            outer = f"{scopes[-1]}." if scopes else ""
+            inside = [module for module in by_tail[part] if module.startswith(outer)]
+            scopes.append(inside[0] if len(inside) == 1 else outer + part)
+        if scopes:
+            node.name = _name(scopes, operator)
+
+
+def _name(scopes: list[str], operator: str) -> str:
+    parts, outer = [], ""
+    for scope in scopes:
+        parts.append(scope.removeprefix(f"{outer}.") if outer else scope)
+        outer = scope
+    return "/" + "/".join([*parts, operator])
+
+
+def _tail(module: str) -> str:
+    atoms = module.split(".")
+    start = next((i for i in reversed(range(len(atoms))) if not atoms[i].isnumeric()), 0)
+    return ".".join(atoms[start:])

@@ -1,0 +1,96 @@
+"""An existing ONNX file on its way into the pipeline: checked, held to its declaration, left as it is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.errors import ModelError
+from cosybuild.stages.request import Request
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+class AdoptStage:
+    """Takes the place of the export: `graph` with the bytes it came with."""
+
+    name = "adopt"
+    label = "adopt"
+    version = 1
+    needs = ("graph",)
+    makes = ("graph",)
+    cacheable = True
+    deterministic = True
+    device = "cpu"
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        return {"spec": asdict(request.subject.spec)}
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {"onnx": environment.version("onnx") or "absent"}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        from cosybuild.onnxgraph.summary import count_ops, default_opset
+
+        graph = context.inputs["graph"]
+        model = _read(graph.path)
+        _hold(model, graph.path, request)
+        ops = count_ops(model)
+        metrics = {
+            "opset": default_opset(model),
+            "ir_version": model.ir_version,
+            "producer": " ".join(filter(None, (model.producer_name, model.producer_version))),
+            "nodes": sum(ops.values()),
+            "ops": ops,
+            "external_data": len(graph.files) > 1,
+        }
+        files = [Path(shutil.copyfile(file.path, context.workdir / file.name)) for file in graph.files]
+        return StageResult({"graph": files}, metrics)
+
+
+def _read(path: Path) -> ModelProto:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
+
+    from cosybuild.onnxgraph.files import load_structure
+
+    try:
+        model = load_structure(path)
+    except DecodeError as error:
+        raise ModelError(
+            f"{path} is not an ONNX file, or only a part of one: {error}.",
+            hint="Next: fetch it again, or compare its size with the original's.",
+        ) from error
+    if not model.graph.node:
+        raise ModelError(f"{path} holds no graph.", hint="Next: name an ONNX file with model.path.")
+    return model
+
+
+def _hold(model: ModelProto, path: Path, request: Request) -> None:
+    from cosybuild.onnxgraph.check import InvalidGraph, check_model
+    from cosybuild.onnxgraph.interface import describe_interface, interface_faults
+
+    faults = interface_faults(model, request.subject.spec)
+    if faults:
+        raise ModelError(
+            f"{path} is not what model.inputs and model.outputs declare: {'; '.join(faults)}. "
+            f"It has {describe_interface(model)}.",
+            hint="Next: declare them as the file has them.",
+        )
+    try:
+        check_model(model)
+    except InvalidGraph as error:
+        where = f" at node {error.node}" if error.node else ""
+        raise ModelError(
+            f"{path} is refused by ONNX's checker{where}: {error.reason}",
+            hint="Next: export it again with a current exporter.",
+        ) from error

@@ -1,0 +1,26 @@
+"""Small graphs by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from cosybuild.models.spec import ModelSpec, TensorSpec
+
+SPEC = ModelSpec((TensorSpec("x", ("n", 4)),), (TensorSpec("y", ("n", 3)),))
+
+
+def linear(nodes: Sequence[NodeProto] = (), weight: np.ndarray | None = None) -> ModelProto:
+    """y = x w, w of 4 x 3."""
+    values = np.arange(12, dtype=np.float32).reshape(4, 3) if weight is None else weight
+    nodes = nodes or [helper.make_node("MatMul", ["x", "w"], ["y"], name="/block/MatMul")]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(values, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from onnx import ModelProto
+
+from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.onnxgraph.interface import declare_interface, interface_faults
+from cosybuild.onnxgraph.summary import count_ops, default_opset, op_difference
+from tests.onnxgraph.graphs import SPEC, linear
+
+
+def frozen(model: ModelProto, side: str) -> ModelProto:
+    value = getattr(model.graph, side)[0]
+    value.type.tensor_type.shape.dim[0].dim_value = 23
+    return model
+
+
+def declared(**fields: object) -> ModelSpec:
+    return ModelSpec((replace(SPEC.inputs[0], **fields),), SPEC.outputs)  # type: ignore[arg-type]  # its own fields
+
+
+def test_a_graph_that_is_as_declared() -> None:
+    assert interface_faults(linear(), SPEC) == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "fault"),
+    [
+        (linear(), declared(name="z"), "inputs are x; declared are z"),
+        (linear(), declared(dtype="float16"), "input x is FLOAT; declared is float16"),
+        (linear(), declared(shape=("n", 4, 1)), "input x has 2 axes; declared are 3"),
+        (linear(), declared(shape=("n", 5)), "input x has 4 on axis 1; declared is 5"),
+        (linear(), declared(shape=(2, 4)), "input x has axis 0 dynamic; declared is 2"),
+        (frozen(linear(), "input"), SPEC, "input x has axis 0 frozen at 23; declared is the dynamic axis n"),
+        (frozen(linear(), "output"), SPEC, "output y has axis 0 frozen at 23; declared is the dynamic axis n"),
+        (linear(), ModelSpec(SPEC.inputs, (*SPEC.outputs, TensorSpec("z", (1,)))), "outputs are y; declared are y, z"),
+    ],
+)
+def test_every_difference_is_said(model: ModelProto, spec: ModelSpec, fault: str) -> None:
+    assert interface_faults(model, spec) == (fault,)
+
+
+def test_the_declaration_names_the_axes() -> None:
+    model = linear()
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "MatMuly_dim_0"
+    declare_interface(model, SPEC)
+    assert [dim.dim_param for dim in model.graph.output[0].type.tensor_type.shape.dim] == ["n", ""]
+    assert model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 3
+
+
+def test_counting() -> None:
+    assert count_ops(linear()) == {"MatMul": 1}
+    assert default_opset(linear()) == 18
+    assert op_difference({"Add": 3, "Mul": 1}, {"Add": 1, "Mul": 1, "Gemm": 2}) == {"Add": -2, "Gemm": 2}

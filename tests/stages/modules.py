@@ -1,0 +1,75 @@
+"""Modules that tests export through `model=module`, good ones and bad ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TextEncoder(nn.Module):
+    """Two varying axes besides the batch, whole numbers in, two outputs."""
+
+    def __init__(self, width: int = 16, scale: float = 1.0) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(100, width)
+        self.mix = nn.Linear(width, width)
+        self.scale = scale
+
+    def forward(self, tokens: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.mix(self.embed(tokens))
+        scores = torch.softmax(hidden @ memory.transpose(1, 2), dim=-1)
+        return scores @ memory * self.scale, hidden.mean(dim=1)
+
+
+class Frozen(nn.Module):
+    """Makes a Python number of a size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.arange(int(x.shape[1])).numpy().sum()
+
+
+class FrozenOutput(nn.Module):
+    """Once traced, its output has the example's length whatever comes in, and shape inference sees it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1, keepdim=True) + torch.zeros(len(list(x[0])))
+
+
+class HiddenFrozenOutput(nn.Module):
+    """The same, where only running it shows it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(dim=1, keepdim=True).expand(-1, len(list(x[0]))).clone()
+
+
+class Unexportable(nn.Module):
+    """Uses an operator that ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.eigvals(x @ x.transpose(0, 1)).real
+
+
+class Broken(nn.Module):
+    """Raises in its forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("no such speaker")
+
+
+class Even(nn.Module):
+    """Takes even lengths only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], -1, 2).sum(dim=2).repeat_interleave(2, dim=1)
+
+
+class Heavy(nn.Module):
+    """Enough weights for external data."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(width, width) for _ in range(4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x)
+        return result

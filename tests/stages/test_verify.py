@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
+from cosybuild.config.groups.verify import VerifyMode
+from cosybuild.core.artifact import Artifact
+from cosybuild.errors import VerificationError
+from cosybuild.onnxgraph.files import load_model, save_model
+from cosybuild.stages.verify import UNOPTIMISED, VerifyStage, cases_of
+from tests.stages.building import STREAMING, TINY, Bench, artifact, full_size, graph_of, module, request, tiny
+
+UPSTREAM = {"mode": VerifyMode.upstream, "rtol": 1e-2, "atol": 1e-4, "snr_db": None}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Bench, Artifact]]:
+    """Export and simplify a fixture once for all tests of this file."""
+    made: dict[tuple[str, bool, bool], tuple[Bench, Artifact]] = {}
+
+    def build(family: str, streaming: bool = False, dynamic_batch: bool = False) -> tuple[Bench, Artifact]:
+        key = (family, streaming, dynamic_batch)
+        if key not in made:
+            asked = tiny(family, streaming=streaming, dynamic_batch=dynamic_batch)
+            bench = Bench(asked, tmp_path_factory.mktemp(family))
+            made[key] = bench, graph_of(bench.simplify(graph_of(bench.export())))
+        return made[key]
+
+    return build
+
+
+Built = Callable[..., tuple[Bench, Artifact]]
+
+
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+@pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
+def test_the_fixtures_verify(family: str, streaming: bool, dynamic_batch: bool, built: Built, tmp_path: Path) -> None:
+    bench, graph = built(family, streaming, dynamic_batch)
+    bench = Bench(bench.asked, tmp_path)
+    result = bench.verify(graph)
+    (path,) = result.outputs["verification"]
+    record = json.loads(path.read_text())
+    cases = cases_of(bench.asked)
+    assert [case["case"] for case in record["cases"]] == [case.name for case in cases]
+    assert record["schema"] == 1
+    assert "torch" in record["reference"]
+    assert "CPUExecutionProvider" in record["device"]
+    worst = result.metrics["worst"]
+    assert 0 < worst["max_abs"] < 1e-3
+    assert worst["snr_db"] > 94
+    assert worst["case"] in {case.name for case in cases}
+    assert all(set(case["outputs"]) == {"estimator_out"} for case in record["cases"])
+    done = [facts["done"] for kind, facts in bench.events if kind == "progress"]
+    assert done == list(range(1, 2 * len(cases) + 1))
+
+
+def test_upstreams_ten_lengths(built: Built, tmp_path: Path) -> None:
+    _, graph = built("cosyvoice2")
+    result = Bench(tiny("cosyvoice2", verify=UPSTREAM), tmp_path).verify(graph)
+    assert result.metrics["cases"] == 10
+    assert result.metrics["tolerance"] == {"rtol": 1e-2, "atol": 1e-4, "scaled": False, "snr_db": None}
+
+
+@pytest.mark.parametrize("family", STREAMING)
+def test_each_variant_has_its_own_reference(family: str, built: Built, tmp_path: Path) -> None:
+    """A graph with full attention passed off as the streaming one, and the other way round."""
+    for streaming in (True, False):
+        _, graph = built(family, not streaming)
+        with pytest.raises(VerificationError):
+            Bench(tiny(family, streaming=streaming), tmp_path / str(streaming)).verify(graph)
+
+
+def spoiled(graph: Artifact, directory: Path, change: Callable[[ModelProto], None]) -> Artifact:
+    model = load_model(graph.path)
+    change(model)
+    return artifact("graph", save_model(model, directory / graph.path.name))
+
+
+def _largest(model: ModelProto) -> TensorProto:
+    return max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+
+
+def _scale(model: ModelProto) -> None:
+    tensor = _largest(model)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.001), tensor.name))
+
+
+def _swap(first: str, second: str) -> Callable[[ModelProto], None]:
+    def change(model: ModelProto) -> None:
+        names = {first: second, second: first}
+        for node in model.graph.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = names.get(name, name)
+
+    return change
+
+
+def _epsilon(model: ModelProto) -> None:
+    """Every normalisation's epsilon times or over ten, whether an attribute or a constant."""
+    changed = 0
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "epsilon":
+                attribute.f = 1e-6 if attribute.f > 5e-6 else 1e-5
+                changed += 1
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.size == 1 and values.dtype == np.float32 and 0 < float(values.reshape(-1)[0]) < 5e-5:
+            tensor.CopyFrom(numpy_helper.from_array(values / np.float32(10), tensor.name))
+            changed += 1
+    assert changed, "there is no epsilon in this graph"
+
+
+def _drop_bias(model: ModelProto) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("proj.bias") or t.name.endswith("ff.0.0.bias"))
+    tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name))
+
+
+FAULTS = {
+    "mu and cond swapped": _swap("mu", "cond"),
+    "x and mu swapped": _swap("x", "mu"),
+    "a weight scaled by 1.001": _scale,
+    "another epsilon": _epsilon,
+    "a dropped bias": _drop_bias,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("family", TINY)
+def test_planted_faults_are_caught(family: str, fault: str, built: Built, tmp_path: Path) -> None:
+    _, graph = built(family)
+    bench = Bench(tiny(family), tmp_path)
+    with pytest.raises(VerificationError) as caught:
+        bench.verify(spoiled(graph, tmp_path, FAULTS[fault]))
+    assert caught.value.exit_code == 5
+    message = str(caught.value)
+    assert "seq_len=" in message
+    assert "estimator_out[" in message
+    assert "Next:" in message
+    kind, facts = bench.events[-1]
+    assert kind == "note"
+    assert facts["output"] == "estimator_out"
+    assert len(facts["index"]) == 3
+    assert facts["case"]["sizes"]["seq_len"] >= 4
+    json.dumps(facts, allow_nan=False)
+    assert list((tmp_path / "verify").iterdir()) == [], "nothing of a failed verification is left to be found"
+
+
+def test_a_frozen_length_is_caught(tmp_path: Path) -> None:
+    x, y = TensorSettings("x", ("batch", "length")), TensorSettings("y", ("batch", "length"))
+    bench = Bench(module("HiddenFrozenOutput", [x], [y], sizes={"batch": (1, 2, 4), "length": (4, 8, 64)}), tmp_path)
+    with pytest.raises(VerificationError, match=r"y has shape \(.*29\), the reference"):
+        bench.verify(graph_of(bench.export()))
+
+
+def test_a_graph_that_cannot_run_at_a_length_is_caught(tmp_path: Path) -> None:
+    x, y = TensorSettings("x", ("batch", "length")), TensorSettings("y", ("batch", "length"))
+    asked = module("Even", [x], [y], sizes={"batch": (1, 2, 4), "length": (4, 8, 64)}, example_sizes={"length": 8})
+    bench = Bench(asked, tmp_path)
+    graph = graph_of(bench.export())
+    with pytest.raises(VerificationError, match=r"length=.* cannot compute it"):
+        bench.verify(graph)
+
+
+def test_any_module_verifies(tmp_path: Path) -> None:
+    asked = module(
+        "TextEncoder",
+        (TensorSettings("tokens", ("batch", "length"), "int64", "integer", 0, 100),
+         TensorSettings("memory", ("batch", "frames", 16))),
+        (TensorSettings("encoded", ("batch", "length", 16)), TensorSettings("pooled", ("batch", 16))),
+        sizes={"batch": (1, 2, 4), "length": (1, 8, 32), "frames": (2, 16, 64)},
+    )  # fmt: skip
+    bench = Bench(asked, tmp_path)
+    result = bench.verify(graph_of(bench.simplify(graph_of(bench.export()))))
+    assert result.metrics["cases"] > 15
+
+
+def test_an_existing_graph_is_held_to_itself_without_optimisations(tmp_path: Path) -> None:
+    path = _speaker_model(tmp_path)
+    result = Bench(_foreign(path), tmp_path).verify(artifact("graph", [path]))
+    assert result.metrics["reference"] == UNOPTIMISED
+    assert result.metrics["cases"] > 10
+
+
+def test_an_existing_graph_whose_output_is_not_finite_fails(tmp_path: Path) -> None:
+    path = _speaker_model(tmp_path, weight=np.inf)
+    with pytest.raises(VerificationError, match=r"nan|inf"):
+        Bench(_foreign(path), tmp_path).verify(artifact("graph", [path]))
+
+
+def _foreign(path: Path) -> object:
+    inputs, outputs = (TensorSettings("input", (1, "frames", 80)),), (TensorSettings("output", (1, 6)),)
+    model = ModelSettings(family=Family.onnx, path=str(path), inputs=inputs, outputs=outputs)
+    return request(model, sizes={"frames": (4, 50, 300)})
+
+
+def _speaker_model(directory: Path, weight: float = 0.5) -> Path:
+    nodes = [
+        helper.make_node("ReduceMean", ["input", "axis"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["output"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([1], np.int64), "axis"),
+        numpy_helper.from_array(np.full((80, 6), weight, np.float32), "w"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, "frames", 80])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 6])],
+        constants,
+    )
+    path = directory / "campplus.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), str(path))
+    return path
+
+
+def test_the_streaming_cases_stand_on_both_sides_of_a_chunks_end() -> None:
+    lengths = {case.draw.sizes["seq_len"] for case in cases_of(tiny("cosyvoice2", streaming=True))}
+    assert {9, 10, 11, 21} <= lengths
+
+
+def test_the_key_holds_what_matters_and_nothing_else() -> None:
+    stage = VerifyStage()
+    base = stage.settings(tiny("cosyvoice2"))
+    for changed in ({"seed": 1}, {"rtol": 1e-3}, {"atol": 1e-3}, {"snr_db": 80.0}, {"threads": 2}):
+        assert stage.settings(tiny("cosyvoice2", verify=changed)) != base
+    assert stage.settings(tiny("cosyvoice2", sizes={"seq_len": (4, 24, 65)})) != base
+    assert stage.settings(tiny("cosyvoice2", opset=20)) == base, "the graph's content is in the key already"
+    upstream = [stage.settings(tiny("cosyvoice2", verify=UPSTREAM, sizes={"seq_len": (4, 9, top)})) for top in (10, 20)]
+    assert upstream[0] == upstream[1], "upstream's cases do not look at the profile"
+
+
+@pytest.mark.full_size
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
+def test_full_size(family: str, streaming: bool, tmp_path: Path) -> None:
+    bench = Bench(full_size(family, streaming=streaming, sizes={"seq_len": (4, 100, 600)}), tmp_path)
+    result = bench.verify(graph_of(bench.simplify(graph_of(bench.export()))))
+    assert result.metrics["worst"]["snr_db"] > 94
