@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from cosybuild.config.groups.precision import Target
 from cosybuild.core.stage import Stage
-from cosybuild.stages.benchmark import expand_benchmark_stages
 from cosybuild.stages.adopt import AdoptStage
+from cosybuild.stages.benchmark import expand_benchmark_stages
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.precision import PrecisionStage
