@@ -146,7 +146,8 @@ class Rounds:
         assert not [path for path in store.layout.tmp.iterdir() if path.is_dir()], "a working directory was left"
         assert not list(store.layout.locks.rglob("*.*")), "a lock was left"
         strays = [p for p in place.rglob("*") if p.name.endswith((".tmp", ".part")) or p.name.startswith(".cosybuild-")]
-        assert not strays, strays
+        # A file of a few bytes does not say whose it is, so the store sweeps it when it is an hour old.
+        assert all(path.parent == store.layout.tmp for path in strays), strays
         for step in report["steps"]:
             self.counts[f"next run: {step['action']}"] += 1
 

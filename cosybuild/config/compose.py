@@ -8,6 +8,7 @@ import re
 import typing
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
@@ -42,6 +43,9 @@ def explain(error: BaseException) -> CosybuildError | None:
 
     Hydra wraps errors of resolvers and of instantiation, so the chain of causes is searched first.
     """
+    absent = _setting_of_absent_group(error)
+    if absent is not None:
+        return group_is_off(absent)
     if not isinstance(error, HydraException | OmegaConfBaseException) and not _raised_by_hydra(error):
         return None
     cause: BaseException | None = error
@@ -68,11 +72,41 @@ def explain(error: BaseException) -> CosybuildError | None:
 
 def _raised_by_hydra(error: BaseException) -> bool:
     """Whether Hydra itself raised a bare ValueError, as it does for `export=null`."""
+    frame = _origin(error)
+    module = "" if frame is None else str(frame.f_globals.get("__name__", ""))
+    return isinstance(error, ValueError) and module.partition(".")[0] == "hydra"
+
+
+def _setting_of_absent_group(error: BaseException) -> str | None:
+    """`trt.sm` of `trt=none trt.sm=[89]`, where OmegaConf has only an assertion to offer."""
+    frame = _origin(error)
+    if (
+        not isinstance(error, AssertionError)
+        or frame is None
+        or frame.f_globals.get("__name__") != "omegaconf.omegaconf"
+    ):
+        return None
+    key = frame.f_locals.get("key")
+    return key if isinstance(key, str) and "." in key else None
+
+
+def _origin(error: BaseException) -> FrameType | None:
+    """The frame in which an error was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    return isinstance(error, ValueError) and module.partition(".")[0] == "hydra"
+    return None if trace is None else trace.tb_frame
+
+
+def group_is_off(key: str) -> ConfigurationError:
+    """The error for a setting of a group that has none, as `benchmark.rounds` without a benchmark."""
+    group = key.partition(".")[0]
+    options = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
+    on = [option for option in options if option not in ("none", "off")]
+    return ConfigurationError(
+        f"{key} is set, but '{group}' is switched off, so nothing reads it.",
+        hint=f"Next: leave {key} out" + (f", or choose one of {group}={', '.join(on)}." if on else "."),
+    )
 
 
 def unknown_setting(full_key: str) -> ConfigurationError:
@@ -119,6 +153,8 @@ def _clean(error: BaseException, origin: BaseException) -> str:
 
 
 def _hint(message: str) -> str:
+    if "Config group override" in message:
+        return "Next: name one of the group's options; trt=none or verify=off switches a group off."
     if "Available options" in message:
         return "Next: take one of the options named above."
     if "COSYBUILD_STORE" in message:

@@ -42,7 +42,7 @@ class Place:
         done = subprocess.run(
             command,
             cwd=self.directory,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
             capture_output=True,
             text=True,
             timeout=540,

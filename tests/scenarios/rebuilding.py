@@ -1,0 +1,128 @@
+"""A model directory and a store that has everything of one build, to be changed in one thing at a time."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cosybuild.config.groups.store import StoreSettings
+from cosybuild.core.environment import Environment
+from cosybuild.core.events import Event
+from cosybuild.core.plan import Plan, make_plan
+from cosybuild.core.store import Store
+from cosybuild.lazy import is_installed
+from cosybuild.run.pipeline import Invocation, run_build
+from cosybuild.run.prepare import request_from_settings, sources_of
+from cosybuild.stages.pipeline import stages_for
+from tests.config.composing import settings_of
+
+DATA = Path(__file__).parents[1] / "data"
+# Tensors of the second middle block, and of the second transformer block of any.
+_SECOND = re.compile(r"\.estimator\.(mid_blocks\.1\.|\w+_blocks\.\d+\.1\.1\.)")
+WITH_ENGINE = is_installed("tensorrt_rtx")
+ENGINE = "engine sm_89"
+WORDS = (
+    "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]",
+    "precision=fp16",
+    *(["trt=fp16", "trt.backend=tensorrt_rtx", "trt.sm=[89]", "trt.on_unmet=warn"] if WITH_ENGINE else ["trt=none"]),
+)
+"""Every stage there is, as small as it comes."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """`model/` and `store/` in a directory of their own; runs go to `run/`."""
+
+    directory: Path
+
+    @property
+    def model(self) -> Path:
+        return self.directory / "model"
+
+    @property
+    def yaml(self) -> Path:
+        return self.model / "cosyvoice2.yaml"
+
+    @property
+    def weights(self) -> Path:
+        return self.model / "flow.pt"
+
+    @property
+    def run(self) -> Path:
+        return self.directory / "run"
+
+    def words(self, *more: str) -> list[str]:
+        """The command line of the build, and what is to be different."""
+        chosen = {word.partition("=")[0]: word for word in (*self._always(), *more)}
+        return list(chosen.values())
+
+    def _always(self) -> Sequence[str]:
+        return (f"model_dir={self.model}", f"store.path={self.directory / 'store'}", *WORDS)
+
+    def plan(self, *more: str, environment: Environment | None = None, without: Sequence[str] = ()) -> Plan:
+        """The verdicts on a build that differs in `more`, and lacks the words for `without`."""
+        words = [word for word in self.words(*more) if word.partition("=")[0] not in without]
+        settings = settings_of(*words)
+        request = request_from_settings(settings)
+        assert isinstance(settings.store, StoreSettings)
+        store = Store(Path(settings.store.path), verify=settings.store.verify, warn=lambda message: None)
+        environment = environment or Environment()
+        return make_plan(stages_for(request), request, sources_of(request, store), environment, store)
+
+    def build(self, *more: str) -> dict[str, Any]:
+        """Really build; the report, which must be of a build that succeeded."""
+        request = request_from_settings(settings_of(*self.words(*more)))
+        report = run_build(request, Invocation(more, self.run), _ignore)
+        assert report["failure"] is None, report["failure"]
+        return report
+
+    def copy(self, directory: Path) -> Project:
+        """Another project that has the same."""
+        shutil.copytree(self.directory, directory, dirs_exist_ok=True)
+        return Project(directory)
+
+    def edit_yaml(self, old: str, new: str) -> None:
+        text = self.yaml.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {self.yaml}"
+        self.yaml.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def make_small_model(directory: Path) -> Path:
+    """A model directory as `cosyvoice2_tiny`, with one block of each kind in place of two."""
+    directory.mkdir()
+    text = (DATA / "cosyvoice2_tiny" / "cosyvoice2.yaml").read_text(encoding="utf-8")
+    for name in (" n_blocks", " num_mid_blocks"):
+        assert f"{name}: 2" in text
+        text = text.replace(f"{name}: 2", f"{name}: 1")
+    (directory / "cosyvoice2.yaml").write_text(text, encoding="utf-8")
+    state = torch.load(DATA / "cosyvoice2_tiny" / "flow.pt", weights_only=True)
+    kept = {name: value for name, value in state.items() if not _SECOND.search(name)}
+    torch.save(kept, directory / "flow.pt")
+    return directory
+
+
+def _ignore(event: Event) -> None:
+    """No console."""
+
+
+def prepared(directory: Path) -> Project:
+    """A project in which everything is built."""
+    make_small_model(directory / "model")
+    project = Project(directory)
+    report = project.build()
+    assert {step["action"] for step in report["steps"]} == {"built"}
+    return project
+
+
+def flip(path: Path, at: int = -1) -> None:
+    """Change one byte of a file, as rot or a stray writer would."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x10
+    path.chmod(0o644)
+    path.write_bytes(data)
