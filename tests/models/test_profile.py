@@ -41,7 +41,7 @@ def test_a_batch_that_varies_has_a_range_of_its_own_accord() -> None:
     (found,) = expand_profiles(profile({"seq_len": (4, 500, 3000)}), BATCHED)
     assert found["batch"] == SizeRange(2, 4, 32)
     (found,) = expand_profiles(profile({"seq_len": (4, 500, 3000), "batch": (2, 8, 16)}), BATCHED)
-    assert list(found.items())[0] == ("batch", SizeRange(2, 8, 16))
+    assert next(iter(found.items())) == ("batch", SizeRange(2, 8, 16))
 
 
 def test_several_profiles_in_their_order() -> None:
