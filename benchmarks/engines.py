@@ -58,8 +58,7 @@ def request_for(family: str, precision: str, mask: str, batch: str, longest: int
         simplify=SimplifySettings(check_runs=0),
         precision=PrecisionSettings(target=Precision(precision)),
         trt_profile=ProfileSettings(profiles=({k: r for k, r in ranges.items() if dynamic or k != "batch"},)),
-        # The largest batch of an unfused graph needs more scratch than the contract's 4 GiB.
-        trt=TrtSettings(workspace_gib=64.0 if dynamic else 4.0, on_unmet=Unmet.warn),
+        trt=TrtSettings(on_unmet=Unmet.warn),
     )
     return Request(settings, resolve_subject(settings.model, None, dynamic))
 
