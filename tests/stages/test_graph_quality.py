@@ -1,0 +1,47 @@
+"""What the exported and simplified graph of the estimators consists of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cosybuild.onnxgraph.files import load_structure
+from cosybuild.onnxgraph.summary import count_ops
+from tests.stages.building import TINY, Bench, full_size, graph_of, tiny
+
+
+def simplified_ops(bench: Bench) -> dict[str, int]:
+    return count_ops(load_structure(graph_of(bench.simplify(graph_of(bench.export()))).path))
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_it_is_portable_and_spells_nothing_out(family: str, tmp_path: Path) -> None:
+    ops = simplified_ops(Bench(tiny(family, opset=20), tmp_path))
+    assert not [op for op in ops if "::" in op], "operators of other domains"
+    # One runtime or the other refuses these, or runs them slower than what they stand for.
+    assert not {"Attention", "Einsum"} & set(ops)
+    # One node of the standard each.
+    assert ops["Mish"] > 0
+    assert not {"Softplus", "Erf", "Pad", "If", "Loop"} & set(ops)
+    # Sizes are asked for where the function needs them (frames of a skip, positions), not block by block.
+    assert ops.get("Shape", 0) <= 2
+    assert ops.get("Cast", 0) <= 2
+
+
+@pytest.mark.parametrize("family", ["cosyvoice1", "cosyvoice2"])
+def test_a_block_has_one_projection_one_split_and_one_mask(family: str, tmp_path: Path) -> None:
+    ops = simplified_ops(Bench(tiny(family), tmp_path))
+    blocks = ops["Softmax"]
+    assert ops["MatMul"] == 3 * blocks, "q/k/v together, the scores, the values"
+    # And one for the time of all stages.
+    assert ops["Split"] == blocks + 1
+    # One bias a resolution.
+    assert ops["ReduceMax"] == (1 if family == "cosyvoice2" else 2)
+
+
+@pytest.mark.full_size
+@pytest.mark.parametrize(("opset", "most"), [(18, 1700), (20, 1450), (23, 1450)])
+def test_cosyvoice2_in_full_size_stays_small(opset: int, most: int, tmp_path: Path) -> None:
+    ops = simplified_ops(Bench(full_size("cosyvoice2", opset=opset), tmp_path))
+    assert sum(ops.values()) <= most
