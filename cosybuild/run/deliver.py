@@ -21,6 +21,11 @@ EVIDENCE = "evidence"
 _EVIDENT = ("verification", "benchmark")
 
 
+def is_evidence(slot: str) -> bool:
+    """Whether a slot holds figures about an artifact, and not an artifact."""
+    return slot.endswith(_EVIDENT)
+
+
 def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
     """Slot -> (label of the step that made it, artifact): the last maker of each slot counts."""
     last: dict[str, tuple[str, Artifact]] = {}
@@ -50,7 +55,7 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
     kept: set[Path] = set()
     deterministic = {step.label: step.stage.deterministic for step in plan.steps}
     for slot, (label, artifact) in delivered_slots(outcome).items():
-        directory = run / (EVIDENCE if slot.endswith(_EVIDENT) else ARTIFACTS)
+        directory = run / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
         paths = store.lay_out(artifact, directory)
         entry = {
             "slot": slot,

@@ -17,6 +17,7 @@ from cosybuild.errors import ConfigurationError
 
 RUNS = Path("outputs/runs")
 REPORT = "report.json"
+REPORT_TEXT = "report.md"
 
 
 @dataclass(frozen=True)

@@ -57,27 +57,26 @@ class Project:
     def run(self) -> Path:
         return self.directory / "run"
 
-    def words(self, *more: str) -> list[str]:
-        """The command line of the build, and what is to be different."""
+    def words(self, *more: str, without: Sequence[str] = ()) -> list[str]:
+        """The command line of the build, with what is to be different, and less the words for `without`."""
         chosen = {word.partition("=")[0]: word for word in (*self._always(), *more)}
-        return list(chosen.values())
+        return [word for name, word in chosen.items() if name not in without]
 
     def _always(self) -> Sequence[str]:
         return (f"model_dir={self.model}", f"store.path={self.directory / 'store'}", *WORDS)
 
     def plan(self, *more: str, environment: Environment | None = None, without: Sequence[str] = ()) -> Plan:
         """The verdicts on a build that differs in `more`, and lacks the words for `without`."""
-        words = [word for word in self.words(*more) if word.partition("=")[0] not in without]
-        settings = settings_of(*words)
+        settings = settings_of(*self.words(*more, without=without))
         request = request_from_settings(settings)
         assert isinstance(settings.store, StoreSettings)
         store = Store(Path(settings.store.path), verify=settings.store.verify, warn=lambda message: None)
         environment = environment or Environment()
         return make_plan(stages_for(request), request, sources_of(request, store), environment, store)
 
-    def build(self, *more: str) -> dict[str, Any]:
+    def build(self, *more: str, without: Sequence[str] = ()) -> dict[str, Any]:
         """Really build; the report, which must be of a build that succeeded."""
-        request = request_from_settings(settings_of(*self.words(*more)))
+        request = request_from_settings(settings_of(*self.words(*more, without=without)))
         report = run_build(request, Invocation(more, self.run), _ignore)
         assert report["failure"] is None, report["failure"]
         return report

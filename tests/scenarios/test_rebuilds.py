@@ -1,0 +1,151 @@
+"""Builds that continue from finished work: what really runs, and what comes out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cosybuild.core.check import check
+from cosybuild.core.store import Store
+from tests.scenarios.commands import actions
+from tests.scenarios.rebuilding import ENGINE, WITH_ENGINE, Project, flip
+
+EVERYTHING = ["export", "simplify", "verify", "precision", "verify lowered", *([ENGINE] if WITH_ENGINE else [])]
+
+
+def built(report: Mapping[str, Any]) -> list[str]:
+    return [label for label, action in actions(dict(report)).items() if action == "built"]
+
+
+def reason(report: Mapping[str, Any], label: str) -> str:
+    return next(str(step["reason"]) for step in report["steps"] if step["label"] == label)
+
+
+def digests(report: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> digest of what is built the same each time."""
+    return {a["name"]: a["digest"] for a in report["artifacts"] if a["deterministic"]}
+
+
+def test_the_same_again(project: Project) -> None:
+    before = (project.run / "report.json").stat()
+    report = project.build()
+    assert report["nothing_to_do"]
+    after = (project.run / "report.json").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns), "the record of the build stays"
+
+
+def test_only_verification(project: Project) -> None:
+    old = digests(project.build())
+    report = project.build("verify.seed=3")
+    assert built(report) == ["verify", "verify lowered"]
+    assert reason(report, "verify") == "settings.seed: 0 -> 3"
+    assert digests(report) == old
+
+
+def test_the_same_tensors_in_another_container(project: Project) -> None:
+    """The export must run, and comes out as before: there the rebuild ends, but for who read the weights too."""
+    old = digests(project.build())
+    save_file(torch.load(project.weights, weights_only=True), project.weights.with_suffix(".safetensors"))
+    project.weights.unlink()
+    report = project.build()
+    assert built(report) == ["export", "verify"]
+    assert reason(report, "simplify") == "already built: graph came out as before"
+    assert digests(report) == old
+
+
+def test_other_weights(project: Project) -> None:
+    old = digests(project.build())
+    state = torch.load(project.weights, weights_only=True)
+    state["decoder.estimator.final_proj.bias"] += 0.25
+    torch.save(state, project.weights)
+    report = project.build()
+    assert built(report) == EVERYTHING
+    new = digests(report)
+    assert set(new) == set(old)
+    assert not set(new.values()) & set(old.values())
+
+
+def test_another_name(project: Project) -> None:
+    report = project.build("model.name=mine", "simplify.check_runs=1")
+    assert {name.partition(".")[0] for name in digests(report)} == {"mine"}
+
+
+GRAPH = "flow.decoder.estimator.fp32.onnx"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"artifacts/{GRAPH}",
+        f"artifacts/{GRAPH}.manifest.json",
+        "evidence/verification.json",
+        "report.md",
+        "report.json",
+    ],
+)
+def test_what_is_deleted_from_a_run_comes_back(project: Project, name: str) -> None:
+    """Nothing is built for it."""
+    (project.run / name).unlink()
+    report = project.build()
+    assert built(report) == []
+    assert not report["nothing_to_do"]
+    assert (project.run / name).stat().st_size > 0
+    assert project.build()["nothing_to_do"]
+
+
+def test_an_artifact_that_was_written_to(project: Project) -> None:
+    """The store is not reached by writing through what a run was given."""
+    graph = project.run / "artifacts" / GRAPH
+    content = graph.read_bytes()
+    graph.chmod(0o644)
+    with graph.open("r+b") as file:
+        file.write(b"spoiled")
+    assert not check(Store(project.directory / "store"), repair=False).faults
+    assert project.build()["nothing_to_do"]
+    assert graph.read_bytes() == content
+
+
+def files_of(project: Project) -> dict[str, Path]:
+    """Every kind of file that a store keeps, one of each."""
+    store = project.directory / "store"
+    kinds = {f"entry of {stage.name}": next(stage.iterdir()) for stage in (store / "entries").iterdir()}
+    for step in project.plan().steps:
+        assert step.entry is not None
+        kinds.update({f"content of {step.label}: {slot}": a.path for slot, a in step.entry.outputs.items()})
+    return {**kinds, "memo of digests": store / "digests"}
+
+
+@pytest.mark.parametrize("at", [0, -2])
+def test_a_flipped_byte_in_every_kind_of_file(project: Project, at: int) -> None:
+    """All at once: each is found and named, and all of it is built again, the same."""
+    old = digests(project.build())
+    for path in files_of(project).values():
+        flip(path, at)
+    report = project.build()
+    assert built(report) == EVERYTHING
+    for label in ("export", "verify"):
+        assert "its stored result is damaged" in reason(report, label)
+    assert digests(report) == old
+    assert not check(Store(project.directory / "store"), repair=False).faults
+    assert project.build()["nothing_to_do"]
+
+
+def test_rot_that_leaves_the_times_alone(project: Project) -> None:
+    """Only reading finds it: `store.verify=true`, or `store verify`."""
+    old = digests(project.build())
+    entry = project.plan().step("precision").entry
+    assert entry is not None
+    path = entry.files[0].path
+    stat = path.stat()
+    flip(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    report = project.build("store.verify=true")
+    assert built(report) == ["precision"]
+    assert f"its stored result is damaged: {entry.files[0].name}" in reason(report, "precision")
+    assert digests(report) == old
