@@ -104,10 +104,6 @@ def load(
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL
-    # The arena grows by doubling and never gives back: at thousands of frames that costs more memory
-    # than it saves time.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
     providers = _providers(provider)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
