@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from collections.abc import Sequence
 
 VERBS: dict[str, str] = {
+    "bundle": "one file that carries a finished run to another team",
     "check": "whether an engine loads here, and what in a model directory in service is current",
     "diff": "what differs between two runs",
     "doctor": "what this machine can build, what is missing, and how to mend it",
     "explain": "why each step of a run ran, or did not",
     "gc": "free what no run refers to, or what has long been unused",
     "help": "this list",
+    "import": "take in a run that another team has bundled, checked on arrival",
     "init": "write a package of configurations for a team to share",
     "options": "the groups, their options and settings, and what an option composes to",
     "replay": "build a run again from its own record and say whether the same came out",
@@ -19,12 +22,13 @@ VERBS: dict[str, str] = {
     "select": "the best cell of a sweep, and the words that build it",
     "store": "what the store holds (ls), and whether all of it is what it says (verify)",
 }
-"""Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`."""
+"""Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`, with `_` after a word of Python."""
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb with the words that follow it."""
     from cosybuild.cli.failure import guarded
 
-    module = importlib.import_module(f"cosybuild.cli.{verb}")
+    name = f"{verb}_" if keyword.iskeyword(verb) else verb
+    module = importlib.import_module(f"cosybuild.cli.{name}")
     return guarded(lambda: int(module.main(list(arguments))))

@@ -1,4 +1,4 @@
-"""Which groups and options there are, from our own directory, installed packages and added ones, and what each is for."""
+"""Which groups and options there are, ours, installed and added ones, and what each is for."""
 
 from __future__ import annotations
 

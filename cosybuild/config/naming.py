@@ -15,7 +15,7 @@ from cosybuild.config.parse import parse, plain_from_settings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import register_sweep_resolvers
 
-_NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective")
+_NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
 """Settings that change where things lie or what is printed, but not what is built."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")

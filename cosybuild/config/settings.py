@@ -41,3 +41,6 @@ class Settings:
     objective: tuple[Objective, ...] = setting(
         tuple, "What a sweeper that searches is told of a job: error, memory, size, latency, build_time; none: error."
     )
+    must_produce: dict[str, str] = setting(
+        dict, "Artifact name -> sha256 it must have (or how that begins); anything else is drift. Recipes state it."
+    )

@@ -18,7 +18,7 @@ from cosybuild.errors import CosybuildError
 
 SWEEPS = Path("outputs/sweeps")
 
-_NOT_OF_THE_SWEEP = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "sweep", "objective")
+_NOT_OF_THE_SWEEP = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "sweep", "objective", "must_produce")
 _LONGEST = 60
 
 

@@ -17,7 +17,7 @@ SCHEMA = 1
 PLAN, CELLS = "plan.json", "cells"
 MISSING, UNFINISHED = "missing", "unfinished"
 
-_LEFT_OUT = ("store.", "dry_run", "lock", "hold_to", "objective")
+_LEFT_OUT = ("store.", "dry_run", "lock", "hold_to", "objective", "must_produce")
 
 
 def gather(directory: Path) -> dict[str, Any]:

@@ -44,6 +44,28 @@ def hold_artifacts(lock: Path, report: Mapping[str, Any]) -> None:
     _refuse(lock, list(_differences(locked, _artifacts(report))), "describes other artifacts")
 
 
+def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
+    """After a build: the artifacts that a recipe pins must have come out with its digests.
+
+    Args:
+        expected: artifact name -> sha256, or how it begins.
+
+    Raises:
+        DriftError: lists every artifact that is missing or came out different.
+    """
+    made = {artifact["name"]: artifact["digest"] for artifact in report["artifacts"]}
+    drift = [
+        f"{name}: {digest} -> {made.get(name, '(absent)')}"
+        for name, digest in expected.items()
+        if not made.get(name, "").startswith(digest) or not digest
+    ]
+    if drift:
+        raise DriftError(
+            "The recipe's must_produce was not met:" + "".join(f"\n  {line}" for line in drift),
+            hint="Next: `python -m cosybuild explain` shows what the run was made of; compare versions and weights.",
+        )
+
+
 def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
     """Dotted name -> value of all that a build is made of."""
     model = facts["model"]

@@ -20,9 +20,9 @@ from cosybuild.report.markdown import markdown
 from cosybuild.run.deliver import deliver, retract, write_json, write_text
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts
-from cosybuild.run.lock import hold_artifacts, hold_ingredients, write_lock
+from cosybuild.run.lock import hold_artifacts, hold_digests, hold_ingredients, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
-from cosybuild.run.recorded import REPORT
+from cosybuild.run.recorded import REPORT, REPORT_TEXT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
@@ -56,7 +56,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
         StoreError: the store or the run directory cannot be written.
         DeployError: what was built may not, or could not, be put into service.
-        DriftError: `hold_to` names a lock that was not met.
+        DriftError: `hold_to` names a lock that was not met, or `must_produce` was not.
     """
     settings, directory = request.settings, invocation.directory
     events = EventBus([console])
@@ -72,6 +72,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             unchanged = unchanged_report(directory, plan, store)
             if unchanged is not None:
                 store.flush()
+                hold_digests(settings.must_produce, unchanged)
                 return {**unchanged, "nothing_to_do": True}
         facts = Facts(request, invocation.overrides, config_digest(settings), environment, sources)
         if settings.hold_to is not None:
@@ -94,6 +95,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             write_json(directory / REPORT, report)
     if settings.hold_to is not None and report["status"] == "ok":
         hold_artifacts(Path(settings.hold_to), report)
+    if report["status"] == "ok":
+        hold_digests(settings.must_produce, report)
     if settings.lock and report["status"] == "ok":
         write_lock(directory, report)
     return {**report, "nothing_to_do": False}
@@ -115,5 +118,5 @@ def _finish(directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: 
         artifacts = []
     report = facts.report(outcome, finished=time.time(), artifacts=artifacts)
     write_json(directory / REPORT, report)
-    write_text(directory / "report.md", markdown(report))
+    write_text(directory / REPORT_TEXT, markdown(report))
     return report

@@ -53,7 +53,9 @@ class DeploySettings:
     service: Service = setting(
         Service.bundle, "cosyvoice, token2wav, triton: their names; bundle: everything there is."
     )
-    dir: str | None = setting(None, "The model directory in service (triton: the model repository; bundle: any directory).")
+    dir: str | None = setting(
+        None, "The model directory in service (triton: the model repository; bundle: any directory)."
+    )
     target_sm: int | None = setting(
         None, "Compute capability times ten of the GPU that will load the engines; null: the GPU here."
     )

@@ -1,0 +1,50 @@
+"""`bundle RUN`: one file that carries a finished run to another team."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosybuild.core.store import Store
+from cosybuild.errors import ConfigurationError
+from cosybuild.report.figures import size
+from cosybuild.run.archive import write_bundle
+from cosybuild.run.lock import LOCK, write_lock
+from cosybuild.run.recorded import read_run
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the archive.
+
+    Raises:
+        ConfigurationError: there is no such run, or it did not finish.
+        StoreError: what it made is no longer in the store.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cosybuild bundle", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="the archive (default: RUN's name + .tar.gz)")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="where its results lie (default: the run's own store)"
+    )
+    parser.add_argument("--without-artifacts", action="store_true", help="carry their digests only, for `replay`")
+    options = parser.parse_args(arguments)
+    run = read_run(options.run)
+    if run.report["status"] not in ("ok", "pending"):
+        raise ConfigurationError(
+            f"{run.directory} is {run.report['status']}; only a finished run can be handed on.",
+            hint="Next: run the same command again until it ends well.",
+        )
+    if not (run.directory / LOCK).is_file():
+        write_lock(run.directory, run.report)
+    recorded = run.report["config"]["store"]
+    store = options.store or (Path(recorded["path"]) if recorded else None)
+    if store is None and not options.without_artifacts:
+        raise ConfigurationError(
+            f"{run.directory} was built with store=off, so nothing keeps what its steps made.",
+            hint="Next: bundle --without-artifacts, or build it with a store.",
+        )
+    target: Path = options.into or Path(f"{run.directory.resolve().name}.tar.gz")
+    write_bundle(run, Store(store or Path("outputs/.no-store")), target, artifacts=not options.without_artifacts)
+    print(f"{target}  {size(target.stat().st_size)}\nThere: python -m cosybuild import {target.name}")
+    return 0

@@ -1,0 +1,78 @@
+"""Every option says what it is for, composes, and fits the JSON schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from omegaconf import OmegaConf
+
+from cosybuild.config.catalogue import composed_piece, groups, options, purpose, searching
+from cosybuild.config.compose import config_directory
+from cosybuild.config.json_schema import json_schema
+
+FILES = sorted(config_directory().rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(config_directory())))
+def test_every_file_begins_with_what_it_is_for(path: Path) -> None:
+    assert len(purpose(path.read_text(encoding="utf-8"))) > 10, f"{path} needs a comment on what it is for"
+
+
+def test_every_group_and_option_is_listed_and_composes() -> None:
+    with searching() as loader:
+        listed = {(option.group, option.name) for group in groups(loader) for option in options(loader, group)}
+        on_disk = {(path.parent.name, path.stem) for path in FILES if path.parent != config_directory()}
+        assert listed == on_disk
+        chosen = [option for group in groups(loader) for option in options(loader, group) if option.chosen]
+        assert [option.group for option in chosen] == groups(loader)
+
+
+def test_a_piece_is_the_group_and_whatever_else_changes() -> None:
+    with searching() as loader:
+        assert yaml.safe_load(composed_piece(loader, "trt_profile", "streaming"))["trt_profile"]["name"] == "streaming"
+        both = yaml.safe_load(composed_piece(loader, "trt", "fp16"))
+        assert (set(both), both["precision"]["target"]) == ({"trt", "precision"}, "fp16")
+        sweep = yaml.safe_load(composed_piece(loader, "sweep", "matrix"))
+        assert sweep["hydra"]["mode"] == "MULTIRUN"
+
+
+def test_options_of_an_added_directory_come_with_their_provider(tmp_path: Path) -> None:
+    (tmp_path / "trt_profile" / "acme").mkdir(parents=True)
+    (tmp_path / "trt_profile" / "acme" / "edge.yaml").write_text("# Small devices.\nname: edge\n")
+    with searching([tmp_path]) as loader:
+        found = {option.name: option for option in options(loader, "trt_profile")}
+        assert found["acme/edge"].purpose == "Small devices."
+        assert found["acme/edge"].provider == "command-line"
+        assert found["default"].provider == ""
+
+
+def test_purpose_is_the_first_comment_only() -> None:
+    assert purpose("# @package _global_\n# One\n# two.\n#\n# three\na: 1\n") == "One two."
+    assert purpose("a: 1\n# One.\n") == ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(config_directory())))
+def test_every_file_fits_the_schema_that_editors_are_given(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    plain = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    local = path.parent != config_directory() and "# @package _global_" not in text
+    schema = json_schema(path.parent.name if local else None)
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(plain)
+
+
+def test_the_schema_refuses_what_hydra_would_refuse() -> None:
+    validator = Draft202012Validator(json_schema("export"))
+    for wrong in ({"opsett": 18}, {"exporter": "pickle"}, {"opset": "eighteen"}, {"dynamic_batch": 3}):
+        with pytest.raises(ValidationError):
+            validator.validate(wrong)
+    validator.validate({"opset": "${oc.env:OPSET}"})
+
+
+def test_only_groups_with_settings_have_a_schema() -> None:
+    for name in ("dry_run", "nonsense"):
+        with pytest.raises(KeyError):
+            json_schema(name)

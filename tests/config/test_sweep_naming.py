@@ -1,0 +1,49 @@
+"""Names of sweeps: readable, and the same whatever order, store or launcher."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cosybuild.config.sweep_naming import cell_id, sweep_name
+
+CHOICES = {"sweep": "none", "hydra/sweeper": "basic"}
+WORDS = ["export=opset17,opset18", "trt=fp32,fp16", "model_dir=/models/CosyVoice2-0.5B/"]
+
+
+def test_it_says_the_model_and_what_is_varied() -> None:
+    assert re.fullmatch(r"CosyVoice2_0\.5B-export-trt-[0-9a-f]{8}", sweep_name(WORDS, {}, CHOICES))
+
+
+def test_a_named_sweep_has_its_own_name() -> None:
+    name = sweep_name(["sweep=matrix"], {"trt": "fp32,fp16"}, {**CHOICES, "sweep": "matrix"})
+    assert re.fullmatch(r"matrix-[0-9a-f]{8}", name)
+    assert sweep_name([], {"trt": "fp32,bf16"}, {**CHOICES, "sweep": "matrix"}) != name
+
+
+@pytest.mark.parametrize(
+    "word", ["store.path=/elsewhere", "store=off", "deploy=bundle", "lock=true", "objective=[size]"]
+)
+def test_where_things_lie_is_not_part_of_it(word: str) -> None:
+    assert sweep_name([*WORDS, word], {}, CHOICES) == sweep_name(WORDS, {}, CHOICES)
+
+
+def test_neither_is_the_order_of_the_words() -> None:
+    digest = sweep_name(WORDS, {}, CHOICES)[-8:]
+    assert sweep_name(WORDS[::-1], {}, CHOICES)[-8:] == digest
+    assert cell_id(["a=1", "b=2"]) == cell_id(["b=2", "a=1"]) != cell_id(["a=1", "b=3"])
+
+
+@pytest.mark.parametrize("word", ["export=opset17,opset20", "model.seed=1", "+x=1"])
+def test_what_is_built_is(word: str) -> None:
+    assert sweep_name([*WORDS, word], {}, CHOICES) != sweep_name(WORDS, {}, CHOICES)
+
+
+def test_another_sweeper_is_another_sweep() -> None:
+    searching = {**CHOICES, "hydra/sweeper": "optuna"}
+    assert sweep_name(["trt=choice(fp32,fp16)"], {}, searching).startswith("optuna-trt-")
+
+
+def test_it_cannot_leave_its_place() -> None:
+    assert "/" not in sweep_name(["trt_profile=acme/edge,../../x", "a/b=1,2"], {}, CHOICES)

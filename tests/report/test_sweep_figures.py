@@ -1,0 +1,66 @@
+"""Figures are taken from the last thing that was verified and from what was built."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cosybuild.report.sweep_figures import FIGURES, error_by_length, figures, latency_by_length
+from cosybuild.report.sweep_table import figure_text
+
+
+def step(stage: str, metrics: dict[str, Any], seconds: float = 2.0) -> dict[str, Any]:
+    return {"stage": stage, "label": stage, "metrics": metrics, "made": {"seconds": seconds}}
+
+
+def report(*steps: dict[str, Any]) -> dict[str, Any]:
+    return {"steps": list(steps), "artifacts": [{"name": "a.fp32.onnx", "size": 9}, {"name": "a.fp16.onnx", "size": 5}]}
+
+
+VERIFIED = step("verify", {"worst": {"max_rel": 1e-5, "snr_db": 110.0}})
+LOWERED = step("verify_lowered", {"worst": {"max_rel": 2e-2, "snr_db": 47.0}})
+ENGINE = step("engine", {"activation_bytes": {"value": [3, 8]}, "size_bytes": {"value": 7}})
+
+
+def test_a_graph_alone() -> None:
+    found = figures(report(step("export", {"nodes": 30}), step("simplify", {"nodes_after": 20}), VERIFIED))
+    assert found == {
+        "error": 1e-5, "snr_db": 110.0, "latency": None, "size": 5, "memory": None, "nodes": 20, "build_time": 6.0,
+    }  # fmt: skip
+
+
+def test_an_engine_and_what_was_lowered_count_over_the_graph() -> None:
+    found = figures(report(step("export", {"nodes": 30}), VERIFIED, LOWERED, ENGINE))
+    assert (found["error"], found["size"], found["memory"]) == (2e-2, 7, 8)
+
+
+def test_nothing_verified_is_no_error_of_zero() -> None:
+    assert figures(report(step("export", {"nodes": 30})))["error"] is None
+
+
+def test_latency_is_of_what_was_built() -> None:
+    results = [{"name": "PyTorch eager", "median": 0.01}, {"name": "onnxruntime fp32", "median": 0.04}]
+    timed = step("benchmark", {"cases": [{"sizes": {"seq_len": 500}, "results": results}]})
+    assert latency_by_length(report(timed)) == [(500, 0.04)]
+
+
+def test_error_by_length_is_the_worst_of_each_length(tmp_path: Path) -> None:
+    (tmp_path / "evidence").mkdir()
+    cases = [
+        {"case": "b", "sizes": {"seq_len": 16}, "outputs": {"y": {"max_rel": 2e-6}}},
+        {"case": "a", "sizes": {"seq_len": 4}, "outputs": {"y": {"max_rel": 1e-6}}},
+        {"case": "c", "sizes": {"seq_len": 16}, "outputs": {"y": {"max_rel": 3e-6}, "z": {"max_rel": 1e-6}}},
+    ]
+    (tmp_path / "evidence" / "verification.json").write_text(json.dumps({"cases": cases}))
+    assert error_by_length(tmp_path) == [(4, 1e-6), (16, 3e-6)]
+    lowered = [{"case": "seq_len=40 (profile max)", "as_stored": {"y": {"max_rel": 0.5}}}]
+    (tmp_path / "evidence" / "lowered_verification.json").write_text(json.dumps({"cases": lowered}))
+    assert error_by_length(tmp_path) == [(40, 0.5)]
+
+
+def test_figures_read_as_people_write_them() -> None:
+    texts = {"error": "1.2e-04", "snr_db": "46 dB", "latency": "41.2 ms", "size": "42 MB", "nodes": "2,198"}
+    values = {"error": 1.2e-4, "snr_db": 46.2, "latency": 0.0412, "size": 42e6, "nodes": 2198}
+    assert {name: figure_text(name, value) for name, value in values.items()} == texts
+    assert {figure_text(name, None) for name in FIGURES} == {"-"}

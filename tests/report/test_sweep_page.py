@@ -1,0 +1,163 @@
+"""The page in a real browser, without a network: plots drawn, table sorted, nothing logged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosybuild.report.sweep_html import sweep_html
+
+selenium = pytest.importorskip("selenium", reason="the extra test brings it")
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
+)
+
+
+def cell(name: str, index: int, status: str = "ok", **figures: float | None) -> dict[str, Any]:
+    return {
+        "id": f"{index:010}",
+        "overrides": [f"trt={name}"],
+        "choices": {"trt": name},
+        "status": status,
+        "exit_code": 0 if status == "ok" else 4,
+        "failure": None
+        if status == "ok"
+        else {"kind": "engine", "message": "</script><b>no</b>", "hint": "Next: less"},
+        "run": f"../../runs/{name}",
+        "verified": True,
+        "actions": {"export": "cached", "engine": "built"},
+        "figures": figures,
+        "error_by_length": [(4, 1e-6), (500, 2e-6), (3000, figures["error"])] if figures else [],
+        "latency_by_length": [],
+        "artifacts": {},
+        "pending": [],
+        "seconds": 1.0,
+        "host": "a",
+    }
+
+
+CELLS = [
+    cell("fp32", 0, error=1e-5, snr_db=111.0, size=315e6, memory=1220e6, nodes=2198, build_time=140.0),
+    cell("bf16", 1, error=3e-2, snr_db=31.0, size=160e6, memory=60e6, nodes=2198, build_time=95.0),
+    cell("fp16", 2, error=4e-3, snr_db=55.0, size=157e6, memory=42e6, nodes=2198, build_time=101.0),
+    cell("mixed", 3, "failed"),
+]
+SWEEP: dict[str, Any] = {
+    "name": "matrix-0a1b2c3d",
+    "status": "failed",
+    "sweeper": "basic",
+    "words": ["trt=fp32,bf16,fp16,mixed"],
+    "varied": ["trt"],
+    "cells": CELLS,
+    "differences": {"precision.target": {c["id"]: c["choices"]["trt"] for c in CELLS[:3]}},
+    "models": ["cosyvoice2, weights flow.pt"],
+    "versions": {"torch": "2.13"},
+    "hosts": ["a"],
+}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    # No name resolves, so whatever the page would fetch fails and is logged.
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    page = tmp_path_factory.mktemp("page") / "sweep.html"
+    page.write_text(sweep_html(SWEEP), encoding="utf-8")
+    driver.get(page.as_uri())
+    yield driver
+    driver.quit()
+
+
+@needs_browser
+def test_nothing_is_fetched_and_nothing_goes_wrong(browser: Any) -> None:
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+@needs_browser
+def test_both_plots_are_drawn_with_every_cell_that_has_figures(browser: Any) -> None:
+    points = browser.execute_script("return document.querySelectorAll('#pareto .scatterlayer .point').length")
+    assert points == 3
+    lines = browser.execute_script("return document.querySelectorAll('#lengths .scatterlayer .js-line').length")
+    assert lines == 3
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('#lengths .legendtext')].map(t => t.textContent)"
+    )
+    assert names == ["fp32", "bf16", "fp16"]
+
+
+@needs_browser
+def test_the_front_joins_the_cells_that_none_beats(browser: Any) -> None:
+    front = browser.execute_script("return front(sweep.cells.slice(0, 3), 'memory').map(c => c.choices.trt)")
+    assert front == ["fp16", "fp32"]  # bf16 is both larger and worse than fp16
+
+
+@needs_browser
+def test_another_cost_is_another_plot(browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    choice = Select(browser.find_element(By.ID, "cost"))
+    assert [option.text for option in choice.options] == ["activations", "size", "build time", "nodes"]
+    choice.select_by_visible_text("build time")
+    title = "return document.querySelector('#pareto .xtitle').textContent"
+    assert browser.execute_script(title) == "build time (s)"
+
+
+@needs_browser
+def test_the_table_sorts_by_number_both_ways_with_gaps_last(browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+
+    def order() -> list[str]:
+        return [row.text.split()[1] for row in browser.find_elements(By.CSS_SELECTOR, "#cells tbody tr")]
+
+    assert order() == ["fp32", "bf16", "fp16", "mixed"]
+    button = next(b for b in browser.find_elements(By.CSS_SELECTOR, "#cells th button") if b.text == "activations")
+    button.click()
+    assert order() == ["fp16", "bf16", "fp32", "mixed"]
+    button.click()
+    assert order() == ["fp32", "bf16", "fp16", "mixed"]
+    sorted_by = browser.execute_script(
+        "return [...document.querySelectorAll('#cells th')].filter(h => h.ariaSort !== 'none').length"
+    )
+    assert sorted_by == 1
+
+
+@needs_browser
+def test_a_failure_is_told_as_text(browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+
+    told = browser.find_element(By.ID, "troubles").text
+    assert "engine error: </script><b>no</b> Next: less" in told
+
+
+def test_the_page_carries_its_data_and_its_library() -> None:
+    page = sweep_html(SWEEP)
+    data = page.split('id="data">')[1].split("</script>")[0]
+    assert [c["choices"]["trt"] for c in json.loads(data)["cells"]] == ["fp32", "bf16", "fp16", "mixed"]
+    assert "plotly.js v" in page
+
+
+def test_without_the_extra_the_page_says_how_to_get_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cosybuild.report import sweep_html as module
+
+    monkeypatch.setattr(module, "_plotly", lambda: "")
+    page = module.sweep_html(SWEEP)
+    assert "plotly.js v" not in page
+    assert "cosybuild[report]" in page
+
+
+def test_a_run_directory_is_linked(tmp_path: Path) -> None:
+    assert "../../runs/fp32/report.md" in sweep_html(SWEEP)

@@ -1,0 +1,46 @@
+"""Small sweeps for scenarios: a module that exports in a second, and what its cells left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.scenarios.commands import Place
+
+TINY = (
+    "model=module",
+    "model.target={_target_: torch.nn.Conv1d, in_channels: 4, out_channels: 4, kernel_size: 3, padding: 1}",
+    "model.inputs=[{name: x, shape: [1, 4, frames]}]",
+    "model.outputs=[{name: y, shape: [1, 4, frames]}]",
+    "trt_profile.profiles=[{frames: {min: 4, opt: 8, max: 16}}]",
+    "trt=none",
+)
+"""One convolution; each cell takes about a second beyond the import of torch."""
+
+
+def sweep_directory(place: Place) -> Path:
+    """The one sweep there."""
+    (directory,) = (place.directory / "outputs" / "sweeps").iterdir()
+    return directory
+
+
+def read_sweep(place: Place) -> dict[str, Any]:
+    """sweep.json of the one sweep there."""
+    found: dict[str, Any] = json.loads((sweep_directory(place) / "sweep.json").read_text(encoding="utf-8"))
+    return found
+
+
+def column(sweep: dict[str, Any], name: str) -> list[Any]:
+    """One field of every cell, in the cells' order."""
+    return [cell[name] for cell in sweep["cells"]]
+
+
+def built(sweep: dict[str, Any], step: str) -> int:
+    """In how many cells a step was really run."""
+    return sum(cell["actions"].get(step) == "built" for cell in sweep["cells"])
+
+
+def digests(sweep: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Cell -> artifact -> digest."""
+    return {cell["id"]: {name: a["digest"] for name, a in cell["artifacts"].items()} for cell in sweep["cells"]}

@@ -1,0 +1,156 @@
+"""A run handed from one team to another: what arrives is checked, and nothing of it is built again."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import Place, actions
+from tests.scenarios.sweeping import TINY
+
+Members = list[tuple[tarfile.TarInfo, bytes]]
+
+
+@pytest.fixture(scope="module")
+def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("sender"))
+    place.cosybuild(*TINY)
+    place.cosybuild("bundle", place.runs()[0].name, "--into", "run.tar.gz")
+    return place
+
+
+def test_what_arrives_is_in_the_store_and_replays(sender: Place, place: Place) -> None:
+    ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"))
+    assert "3 results in outputs/store" in ran.out
+    assert [run.name for run in place.runs()] == [run.name for run in sender.runs()]
+    assert (place.runs()[0] / "cosybuild.lock").is_file()
+    place.cosybuild("replay", place.runs()[0].name)
+    place.cosybuild(*TINY, "lock=true")
+    assert set(actions(json.loads((place.runs()[0] / "report.json").read_text())).values()) == {"hit"}
+    again = place.cosybuild("import", str(sender.directory / "run.tar.gz"), "--json")
+    assert json.loads(again.out)["was_there"] is True
+
+
+def test_digests_alone_are_enough_to_replay(sender: Place, place: Place) -> None:
+    bundle = place.directory / "digests.tar.gz"
+    sender.cosybuild("bundle", sender.runs()[0].name, "--without-artifacts", "--into", str(bundle))
+    assert "only digests" in place.cosybuild("import", str(bundle)).out
+    assert not list(place.directory.rglob("*.onnx"))
+    assert "same" in place.cosybuild("replay", place.runs()[0].name).out
+
+
+def test_the_same_run_gives_the_same_bytes(sender: Place, tmp_path: Path) -> None:
+    sender.cosybuild("bundle", sender.runs()[0].name, "--into", str(tmp_path / "again.tar.gz"))
+    assert (tmp_path / "again.tar.gz").read_bytes() == (sender.directory / "run.tar.gz").read_bytes()
+
+
+def members(archive: Path) -> Members:
+    with tarfile.open(archive) as opened:
+        return [(member, opened.extractfile(member).read()) for member in opened]  # type: ignore[union-attr]
+
+
+def listed(found: Members, name: str, content: bytes) -> Members:
+    """The members with one more, which bundle.json lists as it should."""
+    index = json.loads(found[0][1])
+    index["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return [(found[0][0], json.dumps(index).encode()), *found[1:], (tarfile.TarInfo(name), content)]
+
+
+def linked(found: Members) -> Members:
+    added = listed(found, "run/link", b"")
+    added[-1][0].type, added[-1][0].linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return added
+
+
+def altered(found: Members) -> Members:
+    return [(m, c[:-1] + bytes([c[-1] ^ 1]) if m.name.endswith(".onnx") else c) for m, c in found]
+
+
+def renamed(found: Members, name: str) -> Members:
+    index = json.loads(found[0][1])
+    index["name"] = name
+    return [(found[0][0], json.dumps(index).encode()), *found[1:]]
+
+
+def damaged_entry(found: Members) -> Members:
+    """A result that lies about its metrics, with a digest in bundle.json that fits."""
+    name, content = next((m.name, c) for m, c in found if m.name.startswith("store/entries/verify"))
+    lie = content.replace(b'"cases"', b'"cased"')
+    assert lie != content
+    rest = [(m, c) for m, c in found if m.name != name]
+    return listed(rest, name, lie)
+
+
+SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
+    "a member outside": (lambda found: listed(found, "../escaped", b"x"), "would leave its place"),
+    "an absolute member": (lambda found: listed(found, "/tmp/escaped", b"x"), "would leave its place"),
+    "a member beside": (lambda found: listed(found, "elsewhere/x", b"x"), "would leave its place"),
+    "a hidden way out": (lambda found: listed(found, "run/../../escaped", b"x"), "would leave its place"),
+    "a link": (linked, "would leave its place or is no regular file"),
+    "a member nobody listed": (lambda found: [*found, (tarfile.TarInfo("run/more"), b"x")], "is not listed"),
+    "the same twice": (lambda found: [*found, found[-1]], "comes twice"),
+    "other content": (altered, "has other content"),
+    "one too few": (lambda found: found[:-1], "it lacks"),
+    "no index": (lambda found: found[1:], "its first member is not bundle.json"),
+    "a run that would leave its place": (lambda found: renamed(found, "../x"), "no plain name"),
+    "a damaged result": (damaged_entry, "did not pass its checks"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_spoiled_archive_is_refused_and_leaves_nothing(sender: Place, tmp_path: Path, what: str) -> None:
+    from cosybuild.core.store import Store
+    from cosybuild.errors import CosybuildError
+    from cosybuild.run.archive import read_bundle
+
+    spoil, words = SPOILED[what]
+    archive, inside = tmp_path / "spoiled.tar.gz", tmp_path / "deep" / "inside"
+    with tarfile.open(archive, "w:gz") as made:
+        for member, content in spoil(members(sender.directory / "run.tar.gz")):
+            member.size = 0 if member.issym() else len(content)
+            made.addfile(member, io.BytesIO(content))
+    with pytest.raises(CosybuildError, match=words):
+        read_bundle(archive, Store(inside / "store", warn=lambda message: None), inside / "runs")
+    assert not (inside / "runs").exists()
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", gzip.compress(b"no tar"), None], ids=["empty", "text", "gz", "none"]
+)
+def test_what_is_no_archive_is_a_users_error(place: Place, content: bytes | None) -> None:
+    if content is not None:
+        (place.directory / "x.tar.gz").write_bytes(content)
+    place.cosybuild("import", "x.tar.gz", code=2)
+
+
+def test_a_cut_off_archive_is_refused(sender: Place, place: Place) -> None:
+    whole = (sender.directory / "run.tar.gz").read_bytes()
+    (place.directory / "x.tar.gz").write_bytes(whole[: len(whole) // 2])
+    assert "is not taken in" in place.cosybuild("import", "x.tar.gz", code=2).err
+
+
+def test_a_recipe_pins_choices_and_the_digests_they_must_give(sender: Place) -> None:
+    artifact = sender.report()["artifacts"][0]
+    recipes = sender.directory / "conf" / "recipe"
+    recipes.mkdir(parents=True)
+
+    def write(opset: str, name: str, digest: str) -> None:
+        choice = f"defaults:\n  - override /export@_global_.export: {opset}\n"
+        pinned = f"must_produce:\n  {name}: '{digest}'\n"
+        (recipes / "tiny.yaml").write_text(f"# @package _global_\n# A pinned convolution.\n{choice}{pinned}")
+
+    words = ("--config-dir", "conf", *TINY, "recipe=tiny")
+    write("opset18", artifact["name"], artifact["digest"][:16])
+    assert "Nothing to do" in sender.cosybuild(*words).out
+    write("opset17", artifact["name"], artifact["digest"])
+    assert f"{artifact['name']}: {artifact['digest']} -> " in sender.cosybuild(*words, code=8).err
+    write("opset18", "gone.onnx", "1")
+    assert "gone.onnx: 1 -> (absent)" in sender.cosybuild(*words, code=8).err

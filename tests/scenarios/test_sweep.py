@@ -1,0 +1,97 @@
+"""A sweep from the first time on: shared steps run once, failures stay their own, again is for nothing."""
+
+from __future__ import annotations
+
+import json
+
+from tests.scenarios.commands import Place
+from tests.scenarios.sweeping import TINY, built, column, digests, read_sweep, sweep_directory
+
+OPSETS = "export=opset17,opset18"
+EXPORTERS = "export.exporter=torchscript,dynamo"
+
+
+def test_steps_that_cells_share_run_once_and_a_second_time_nothing_does(place: Place) -> None:
+    words = ("-m", *TINY, OPSETS, "verify.rtol=1e-4,1e-3")
+    first = place.cosybuild(*words)
+    sweep = read_sweep(place)
+    assert column(sweep, "status") == ["ok"] * 4
+    assert (built(sweep, "export"), built(sweep, "simplify"), built(sweep, "verify")) == (2, 2, 4)
+    assert sweep["varied"] == ["export", "verify.rtol"]
+    assert sum(line.startswith("      ok  ") for line in first.out.splitlines()) == 4
+    directory = sweep_directory(place)
+    assert {path.name for path in directory.iterdir()} >= {"sweep.json", "sweep.md", "sweep.html", "multirun.yaml"}
+    for cell in sweep["cells"]:
+        run = directory / cell["run"]
+        assert run.resolve().parent == (place.directory / "outputs" / "runs").resolve()
+        report = json.loads((run / "report.json").read_text())
+        assert {a["name"]: a["digest"] for a in report["artifacts"]} == digests(sweep)[cell["id"]]
+
+    again = place.cosybuild(*words)
+    assert {action for cell in read_sweep(place)["cells"] for action in cell["actions"].values()} == {"cached"}
+    assert sum(line.startswith("  cached  ") for line in again.out.splitlines()) == 4
+    assert digests(read_sweep(place)) == digests(sweep)
+    # A cell's run is the run of the same configuration alone.
+    alone = place.cosybuild(*TINY, "export=opset17", "verify.rtol=1e-4")
+    assert alone.out.startswith("Nothing to do")
+
+
+def test_a_cell_that_cannot_be_built_does_not_stop_the_others(place: Place) -> None:
+    ran = place.cosybuild("-m", *TINY, "simplify=none", "verify=off", OPSETS, EXPORTERS, code=2)
+    sweep = read_sweep(place)
+    assert column(sweep, "status") == ["ok", "failed", "ok", "ok"]
+    refused = sweep["cells"][1]
+    assert (refused["choices"], refused["exit_code"]) == ({"export": "opset17", "export.exporter": "dynamo"}, 2)
+    assert "cannot write opset 17" in refused["failure"]["message"]
+    assert refused["failure"]["message"] in (sweep_directory(place) / "sweep.md").read_text()
+    assert "cannot write opset 17" in ran.out
+    assert len(place.runs()) == 3
+
+
+def test_a_step_that_fails_does_not_stop_the_others(place: Place) -> None:
+    place.cosybuild("-m", *TINY, "verify.rtol=0,1e-4", "verify.atol=0,1e-5", code=None)
+    statuses = column(read_sweep(place), "status")
+    assert statuses[-1] == "ok"
+    assert len(statuses) == 4
+
+
+def test_a_typo_is_found_before_anything_is_written(place: Place) -> None:
+    ran = place.cosybuild("-m", *TINY, "export=opset17,opset99", code=2)
+    assert "opset99" in ran.err
+    assert not list(place.directory.glob("outputs/runs/*"))
+
+
+def test_a_dry_sweep_shows_every_plan_and_leaves_nothing(place: Place) -> None:
+    ran = place.cosybuild("-m", *TINY, OPSETS, "dry_run=true")
+    assert ran.out.count("Nothing was run or written") == 2
+    assert place.files() == set()
+
+
+def test_a_named_sweep_needs_no_flag(place: Place) -> None:
+    conf = place.directory / "conf" / "sweep"
+    conf.mkdir(parents=True)
+    sweep = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      export: opset17,opset18\n"
+    (conf / "both.yaml").write_text(f"# @package _global_\n# Two opsets.\n{sweep}")
+    place.cosybuild("--config-dir", "conf", "sweep=both", *TINY, "verify=off", "simplify=none")
+    assert sweep_directory(place).name.startswith("both-")
+    assert column(read_sweep(place), "status") == ["ok", "ok"]
+
+
+def test_our_own_named_sweeps_compose(place: Place) -> None:
+    for name, cells in (("matrix", 6), ("nightly", 12)):
+        ran = place.cosybuild(f"sweep={name}", "dry_run=true")
+        assert ran.out.count("Nothing was run or written") == cells
+
+
+def test_select_prints_words_that_build_the_best_cell(place: Place) -> None:
+    place.cosybuild("-m", *TINY, OPSETS)
+    name = sweep_directory(place).name
+    ran = place.cosybuild("select", name[:8], "--objective", "size", "--max-error", "1e-3")
+    best = min(read_sweep(place)["cells"], key=lambda cell: cell["figures"]["size"])
+    assert ran.out.startswith("python -m cosybuild ")
+    assert f"export={best['choices']['export']}" in ran.out
+    command = ran.out.splitlines()[0].removeprefix("python -m cosybuild")
+    assert place.run("sh", "-c", f"python -m cosybuild {command}").out.startswith("Nothing to do")
+    refused = place.cosybuild("select", name, "--objective", "memory", code=4)
+    assert "it has no figure 'memory'" in refused.err
+    assert "is neither" in place.cosybuild("select", "nonsense", code=2).err

@@ -1,0 +1,49 @@
+"""The same sweep through every launcher gives the same artifacts, and a report from the process that was called."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import Place
+from tests.scenarios.sweeping import TINY, built, column, digests, read_sweep
+
+WORDS = ("-m", *TINY, "export=opset17,opset18", "verify.rtol=1e-4,1e-3")
+
+LAUNCHERS = {
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "submitit": ("hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"),
+}
+
+
+@pytest.fixture(scope="module")
+def sequential(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("sequential"))
+    place.cosybuild(*WORDS)
+    return place
+
+
+@pytest.mark.parametrize("package", LAUNCHERS)
+def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
+    tmp_path: Path, sequential: Place, package: str
+) -> None:
+    if find_spec(f"hydra_plugins.hydra_{package}_launcher") is None:
+        pytest.skip(f"the extra for {package} is not installed here")
+    place = Place(tmp_path)
+    place.cosybuild(*WORDS, *LAUNCHERS[package])
+    sweep = read_sweep(place)
+    assert column(sweep, "status") == ["ok"] * 4
+    assert (built(sweep, "export"), built(sweep, "simplify"), built(sweep, "verify")) == (2, 2, 4)
+    assert digests(sweep) == digests(read_sweep(sequential))
+    assert sweep["name"] == read_sweep(sequential)["name"]
+
+
+def test_a_cell_that_fails_in_another_process_is_told_here(tmp_path: Path) -> None:
+    pytest.importorskip("joblib", reason="the extra for joblib is not installed here")
+    place = Place(tmp_path)
+    words = (*TINY, "simplify=none", "verify=off", "export.exporter=dynamo,torchscript", "export=opset17")
+    ran = place.cosybuild("-m", *words, *LAUNCHERS["joblib"], code=2)
+    assert column(read_sweep(place), "status") == ["failed", "ok"]
+    assert "cannot write opset 17" in ran.out
