@@ -42,14 +42,12 @@ class Rounds:
     Attributes:
         samples: name -> seconds a call, one sample a round, in the order of the rounds.
         calls: name -> calls averaged in one sample.
-        first_seconds: name -> the very first call: compilation, allocation, cold caches.
         seconds: how long measuring took, warm-up included.
         settled: whether every median reached the half-width; False where time or rounds ran out.
     """
 
     samples: Mapping[str, tuple[float, ...]]
     calls: Mapping[str, int]
-    first_seconds: Mapping[str, float]
     seconds: float
     settled: bool
 
@@ -70,9 +68,7 @@ def measure_rounds(
         progress: told the number of finished rounds.
     """
     begun = clock.elapsed()
-    first, calls = {}, {}
-    for name, call in contestants.items():
-        first[name], calls[name] = _warm(call, budget, clock)
+    calls = {name: _warm(call, budget, clock) for name, call in contestants.items()}
     order = list(contestants)
     samples: dict[str, list[float]] = {name: [] for name in order}
     start, rounds, settled = clock.elapsed(), 0, False
@@ -90,19 +86,19 @@ def measure_rounds(
         if clock.elapsed() - start >= budget.max_seconds:
             break
     timed = {name: tuple(values) for name, values in samples.items()}
-    return Rounds(timed, calls, first, clock.elapsed() - begun, settled)
+    return Rounds(timed, calls, clock.elapsed() - begun, settled)
 
 
-def _warm(call: Call, budget: Budget, clock: Clock) -> tuple[float, int]:
-    """The first call's seconds, and how many calls make a sample."""
+def _warm(call: Call, budget: Budget, clock: Clock) -> int:
+    """Warm up, and tell how many calls make a sample."""
     begun = clock.elapsed()
-    first = shortest = _sample(call, 1, clock)
+    shortest = _sample(call, 1, clock)
     while True:
         shortest = min(shortest, _sample(call, 1, clock))
         if clock.elapsed() - begun >= budget.warmup_seconds:
             break
     repeats = 1 if shortest <= 0 else math.ceil(budget.sample_seconds / shortest)
-    return first, max(1, min(repeats, _MOST_CALLS))
+    return max(1, min(repeats, _MOST_CALLS))
 
 
 # Only a clock that stands still would ask for more.

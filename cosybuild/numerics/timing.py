@@ -14,6 +14,7 @@ class Outcome(str, Enum):
     faster = "faster"
     slower = "slower"
     same = "no significant difference"
+    undecided = "too few rounds to tell"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def judge(first: Sequence[float], second: Sequence[float], *, confidence: float,
     Each round gives one ratio, so that what slows a whole round down (another process, a lower clock)
     cancels. The interval of the median ratio is the one of `median_interval`, which is the sign test
     turned round: the first is faster where the whole interval lies below 1 - margin, slower where it lies
-    above 1 + margin. Everything else is no significant difference, too few rounds included.
+    above 1 + margin, and everything else is no significant difference. With too few rounds for an interval
+    of this confidence nothing is decided.
 
     Args:
         first, second: times of the same rounds, in order; all positive.
@@ -102,7 +104,7 @@ def judge(first: Sequence[float], second: Sequence[float], *, confidence: float,
     assert len(first) == len(second)
     ratio = median_interval([a / b for a, b in zip(first, second, strict=True)], confidence)
     if ratio.coverage < confidence:
-        return Verdict(ratio, Outcome.same)
+        return Verdict(ratio, Outcome.undecided)
     if ratio.high < 1 - margin:
         return Verdict(ratio, Outcome.faster)
     if ratio.low > 1 + margin:

@@ -48,8 +48,8 @@ def remarks(case: Mapping[str, Any]) -> Iterator[str]:
     for verdict in case["verdicts"]:
         ratio = verdict["ratio"]
         figures = f"{ratio['median']:.3f} of its time, {ratio['low']:.3f} to {ratio['high']:.3f}"
-        if verdict["outcome"] == "no significant difference":
-            yield f"{verdict['name']} and {verdict['against']}: no significant difference ({figures})."
+        if verdict["outcome"] not in ("faster", "slower"):
+            yield f"{verdict['name']} and {verdict['against']}: {verdict['outcome']} ({figures})."
         else:
             yield f"{verdict['name']} is {verdict['outcome']} than {verdict['against']} ({figures})."
     for refusal in case["refused"]:

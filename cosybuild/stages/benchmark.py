@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
+from cosybuild.core.clock import SYSTEM_CLOCK
 from cosybuild.core.environment import Environment
 from cosybuild.core.memory import PeakMemory
 from cosybuild.core.stage import Emit, RunContext, StageResult
@@ -154,27 +155,30 @@ def _timed(
     """One size: who was timed, with what result, who does not take it, and who is faster than whom."""
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
     calls: dict[str, Call] = {}
-    memory: dict[str, int | None] = {}
+    alone: dict[str, dict[str, Any]] = {}
     refused = []
     for one in contestants:
         emit("progress", what=f"{one.name}, {where}")
         try:
             call = one.prepare(_inputs(subject.spec, sizes, one.dtypes))
+            begun = SYSTEM_CLOCK.elapsed()
             call()  # what a first call allocates stays, and is not what a call needs
+            first = SYSTEM_CLOCK.elapsed() - begun
             with PeakMemory() as peak:
                 call()
         except CannotRun as error:
             refused.append({"name": one.name, "reason": str(error)})
             continue
         # The process's memory says nothing of a GPU's.
-        memory[one.name] = peak.peak_bytes if "cpu" in one.device.lower() else None
+        peak_bytes = peak.peak_bytes if "cpu" in one.device.lower() else None
+        alone[one.name] = {"first_seconds": first, "peak_bytes": peak_bytes}
         calls[one.name] = call
 
     def told(done: int) -> None:
         emit("progress", done=done, total=benchmark.max_rounds, what=f"rounds, {where}")
 
     rounds = measure_rounds(calls, _budget(benchmark, len(calls)), progress=told) if calls else None
-    return {"sizes": dict(sizes), "refused": refused, **_figures(rounds, memory, subject, sizes, benchmark)}
+    return {"sizes": dict(sizes), "refused": refused, **_figures(rounds, alone, subject, sizes, benchmark)}
 
 
 def _budget(benchmark: BenchmarkSettings, contestants: int) -> Budget:
@@ -195,7 +199,7 @@ def _inputs(spec: ModelSpec, sizes: Sizes, dtypes: Mapping[str, str]) -> dict[st
 
 def _figures(
     rounds: Rounds | None,
-    memory: Mapping[str, int | None],
+    alone: Mapping[str, Mapping[str, Any]],
     subject: Subject,
     sizes: Sizes,
     benchmark: BenchmarkSettings,
@@ -209,9 +213,8 @@ def _figures(
             {
                 "name": name,
                 **asdict(interval),
-                "first_seconds": rounds.first_seconds[name],
+                **alone[name],
                 "calls_per_sample": rounds.calls[name],
-                "peak_bytes": memory[name],
                 **_rates(interval.median, subject, sizes),
             }
         )

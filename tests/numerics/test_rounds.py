@@ -80,10 +80,9 @@ def test_rounds_end_an_unsteady_measurement() -> None:
     assert len(rounds.samples["a"]) == 17
 
 
-def test_the_first_call_is_told_and_left_out() -> None:
+def test_the_warm_up_is_left_out() -> None:
     bench = Bench()
     rounds = measure_rounds({"a": bench.takes("a", itertools.chain([50.0], itertools.repeat(1.0)))}, Budget(), bench)
-    assert rounds.first_seconds == {"a": 50.0}
     assert set(rounds.samples["a"]) == {1.0}
 
 

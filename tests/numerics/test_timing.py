@@ -65,7 +65,7 @@ def test_scale_of_time_changes_no_verdict(values: list[float], factor: float) ->
 
 @given(times)
 def test_a_thing_is_as_fast_as_itself(values: list[float]) -> None:
-    assert judge(values, values, confidence=0.95, margin=0.0).outcome is Outcome.same
+    assert judge(values, values, confidence=0.95, margin=0.0).outcome in (Outcome.same, Outcome.undecided)
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=8, max_size=40), st.floats(1.05, 10))
@@ -78,7 +78,7 @@ def test_a_constant_factor_is_seen_through_any_drift(drift: list[float], factor:
 def test_too_few_rounds_decide_nothing() -> None:
     few = rounds_needed(0.95) - 1
     verdict = judge([1.0] * few, [2.0] * few, confidence=0.95, margin=0.01)
-    assert verdict.outcome is Outcome.same
+    assert verdict.outcome is Outcome.undecided
     assert verdict.ratio.coverage < 0.95
 
 
