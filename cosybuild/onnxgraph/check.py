@@ -8,6 +8,8 @@ import re
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
+from cosybuild.onnxgraph.files import without_weights
+
 # Values of small tensors steer shape inference (targets of Reshape, axes of Slice); large ones only weigh.
 _STEERING = 4096
 _LONGEST = 400  # characters of the checker's words
@@ -73,13 +75,7 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
 
 def _skeleton(model: ModelProto) -> ModelProto:
     """The same graph with its large weights as further inputs, so that the checker copies no weights."""
-    small = ModelProto()
-    for field, value in model.ListFields():
-        if field.name != "graph":
-            _copy(small, field.name, value)
-    for field, value in model.graph.ListFields():
-        if field.name != "initializer":
-            _copy(small.graph, field.name, value)
+    small = without_weights(model)
     listed = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
         if _byte_size(tensor) <= _STEERING and tensor.data_location != TensorProto.EXTERNAL:
@@ -87,16 +83,6 @@ def _skeleton(model: ModelProto) -> ModelProto:
         elif tensor.name not in listed:
             small.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     return small
-
-
-def _copy(message: onnx.GraphProto | ModelProto, name: str, value: object) -> None:
-    target = getattr(message, name)
-    if hasattr(target, "extend"):
-        target.extend(value)
-    elif hasattr(target, "CopyFrom"):
-        target.CopyFrom(value)
-    else:
-        setattr(message, name, value)
 
 
 def _check_size(tensor: TensorProto) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, TensorProto, external_data_helper
+from onnx import GraphProto, ModelProto, TensorProto, external_data_helper
 
 from cosybuild.onnxgraph import INLINE_LIMIT
 
@@ -39,8 +40,60 @@ def save_model(model: ModelProto, path: Path, *, inline_limit: int = INLINE_LIMI
         _move_out(tensors, data)
         files.append(data)
     with path.open("wb") as file:
-        file.write(model.SerializeToString(deterministic=True))
+        for part in _serialised(model):
+            file.write(part)
     return tuple(files)
+
+
+def without_weights(model: ModelProto) -> ModelProto:
+    """A copy of everything but the initializers, at the cost of the graph alone."""
+    copy = ModelProto()
+    for field, value in model.ListFields():
+        if field.name != "graph":
+            _copy(copy, field.name, value)
+    for field, value in model.graph.ListFields():
+        if field.name != "initializer":
+            _copy(copy.graph, field.name, value)
+    return copy
+
+
+def _copy(message: GraphProto | ModelProto, name: str, value: object) -> None:
+    target = getattr(message, name)
+    if hasattr(target, "extend"):
+        target.extend(value)
+    elif hasattr(target, "CopyFrom"):
+        target.CopyFrom(value)
+    else:
+        setattr(message, name, value)
+
+
+def _serialised(model: ModelProto) -> Iterator[bytes]:
+    """The message piece by piece: whole, it would lie in memory a second time."""
+    rest = without_weights(model)
+    graph = rest.graph.SerializeToString(deterministic=True)
+    rest.ClearField("graph")
+    sizes = [tensor.ByteSize() for tensor in model.graph.initializer]
+    heads = [_head(GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
+    yield rest.SerializeToString(deterministic=True)
+    yield _head(ModelProto.GRAPH_FIELD_NUMBER, len(graph) + sum(map(len, heads)) + sum(sizes))
+    yield graph
+    for head, tensor in zip(heads, model.graph.initializer, strict=True):
+        yield head
+        yield tensor.SerializeToString(deterministic=True)
+
+
+def _head(field: int, length: int) -> bytes:
+    """Key and length of an embedded message, both as base-128 numbers (protobuf's wire type 2)."""
+    return _varint(field << 3 | 2) + _varint(length)
+
+
+def _varint(value: int) -> bytes:
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
 
 
 def _move_out(tensors: list[TensorProto], path: Path) -> None:

@@ -113,7 +113,7 @@ def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, li
     request: Request = context.request
     module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
     prepare_for_export(module)
-    model, chatter = export_graph(module, request.subject.spec, request.settings.export, context.workdir / "exporter")
+    model, chatter = export_graph(module, request.subject.spec, request.settings.export)
     return model, chatter.warnings
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -50,14 +49,11 @@ def example_sizes(spec: ModelSpec, stated: dict[str, int]) -> dict[str, int]:
     return {symbol: stated[symbol] if symbol in stated else next(free) for symbol in spec.symbols}
 
 
-def export_graph(
-    module: nn.Module, spec: ModelSpec, settings: ExportSettings, scratch: Path
-) -> tuple[ModelProto, Chatter]:
+def export_graph(module: nn.Module, spec: ModelSpec, settings: ExportSettings) -> tuple[ModelProto, Chatter]:
     """The graph as the exporter wrote it, weights in memory.
 
     Args:
         module: in eval mode; its forward takes the specification's inputs by position.
-        scratch: an empty directory for the exporter's own files; removed at the end.
 
     Raises:
         ExportError: with the exporter's last meaningful line.
@@ -66,18 +62,16 @@ def export_graph(
 
     sizes = example_sizes(spec, settings.example_sizes)
     example = tuple(_tensors(spec, sizes))
-    scratch.mkdir()
     write = _torchscript if settings.exporter is Exporter.torchscript else _dynamo
     with _quiet() as chatter, torch.no_grad():
         try:
-            model = write(module, example, spec, settings, scratch)
+            model = write(module, example, spec, settings)
         except _refusals() as error:
             raise ExportError(
                 f"torch's {settings.exporter.value} exporter cannot export {type(module).__name__} at opset "
                 f"{settings.opset} (example sizes {sizes or 'fixed'}): {meaningful_line(error)}",
                 hint=_hint(settings),
             ) from error
-    shutil.rmtree(scratch)
     return model, chatter
 
 
@@ -90,32 +84,35 @@ def meaningful_line(error: BaseException) -> str:
 
 
 def _torchscript(
-    module: nn.Module, example: tuple[torch.Tensor, ...], spec: ModelSpec, settings: ExportSettings, scratch: Path
+    module: nn.Module, example: tuple[torch.Tensor, ...], spec: ModelSpec, settings: ExportSettings
 ) -> ModelProto:
+    import onnx
     import torch
 
-    from cosybuild.onnxgraph.files import load_model
     from cosybuild.onnxgraph.scopes import qualify_names
+    from cosybuild.stages.deferred_weights import attach_weights, deferred_weights
 
-    path = scratch / "exported.onnx"
-    torch.onnx.export(
-        module,
-        example,
-        str(path),  # a str, or weights over 2 GB are refused
-        dynamo=False,
-        opset_version=settings.opset,
-        input_names=[tensor.name for tensor in spec.inputs],
-        output_names=[tensor.name for tensor in spec.outputs],
-        dynamic_axes={tensor.name: tensor.dynamic_axes for tensor in (*spec.inputs, *spec.outputs)},
-        do_constant_folding=settings.constant_folding,
-    )
-    model = load_model(path)
+    message = io.BytesIO()
+    with deferred_weights() as weights:
+        torch.onnx.export(
+            module,
+            example,
+            message,  # type: ignore[arg-type]  # this exporter also takes a stream
+            dynamo=False,
+            opset_version=settings.opset,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_axes={tensor.name: tensor.dynamic_axes for tensor in (*spec.inputs, *spec.outputs)},
+            do_constant_folding=settings.constant_folding,
+        )
+    model = onnx.load_model_from_string(message.getvalue())
+    attach_weights(model, weights)
     qualify_names(model, (name for name, _ in module.named_modules() if name))
     return model
 
 
 def _dynamo(
-    module: nn.Module, example: tuple[torch.Tensor, ...], spec: ModelSpec, settings: ExportSettings, scratch: Path
+    module: nn.Module, example: tuple[torch.Tensor, ...], spec: ModelSpec, settings: ExportSettings
 ) -> ModelProto:
     import torch
 

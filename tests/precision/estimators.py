@@ -72,6 +72,6 @@ def export(module: nn.Module, path: Path, *, streaming: bool = False, mel: int =
     """Write the graph as the export stage does."""
     settings = ExportSettings()
     ready = prepare_for_export(ExportableEstimator(module, streaming).eval())
-    model, _ = export_graph(ready, estimator_spec(mel), settings, path.with_suffix(".d"))
+    model, _ = export_graph(ready, estimator_spec(mel), settings)
     clean_model(model, prefix="estimator")
     return save_model(model, path)[0]
