@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cosybuild.manifest import write_manifest
 from cosybuild.models.cosyvoice.dit import DiT
 from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.load import prepare_for_export
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 NAMES = ("x", "mask", "mu", "t", "spks", "cond")
@@ -72,10 +73,7 @@ def write_graph(
     axes = {name: {2: "seq_len"} for name in ("x", "mask", "mu", "cond", "estimator_out")}
     if batch:
         axes = {name: {0: "batch", **axes.get(name, {})} for name in (*NAMES, "estimator_out")}
-    estimator = module(version).requires_grad_(False)
-    for part in list(estimator.modules()):
-        if hasattr(part, "fuse"):
-            part.fuse()
+    estimator = prepare_for_export(module(version).requires_grad_(False))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's remarks on shapes that are fixed on purpose
         torch.onnx.export(

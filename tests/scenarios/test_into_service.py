@@ -58,7 +58,9 @@ def speaker_graph(path: Path) -> Path:
 def test_the_estimator_into_a_model_directory_and_from_there_into_the_solver(tmp_path: Path, version: int) -> None:
     from cosybuild.runtime import load_estimator
 
-    answer = cosybuild(tmp_path, f"model_dir={DATA}/cosyvoice{version}_tiny", "deploy=cosyvoice", "deploy.dir=service")
+    # The builder has no kernels for some of the tiny shapes; what is deployed here is the graph.
+    words = (f"model_dir={DATA}/cosyvoice{version}_tiny", "trt=none", "deploy=cosyvoice", "deploy.dir=service")
+    answer = cosybuild(tmp_path, *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert f"  {E}.fp32.onnx" in answer.stdout.splitlines()
     report = json.loads(next(tmp_path.glob("outputs/runs/*/report.json")).read_text())
