@@ -13,7 +13,7 @@ from cosybuild.core import certificate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -66,7 +66,10 @@ class Watch:
         origins = [subject.origin] if os.path.isabs(subject.origin) else []  # noqa: PTH117  # as above
         # A second yaml, or another kind of weights, beside what was read would change the decision.
         homes = {os.path.dirname(os.path.abspath(path)) for path in [*sources, *origins]}  # noqa: PTH100, PTH120
-        results = [*_stored(report, store.path), *(path for path in directory.rglob("*") if path.is_file())]
+        stored = _stored(report, store.path)
+        if stored is None:
+            return
+        results = [*stored, *(path for path in directory.rglob("*") if path.is_file())]
         try:
             certificate.write(
                 DIRECTORY,
@@ -90,10 +93,19 @@ def _reads_elsewhere() -> bool:
     return any(source.provider not in OURS for source in HydraConfig.get().runtime.config_sources)
 
 
-def _stored(report: Mapping[str, Any], store: str) -> Iterator[Path]:
+def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:
+    """All of the store that the run rests on; None if a part is not there, as of a step that runs every time.
+
+    A run that was left as it is may have been recorded when the store lay elsewhere, so its digests are asked.
+    """
     from pathlib import Path
 
+    from cosybuild.core.store import Store
+
+    store = Store(Path(path))
+    found = []
     for step in report["steps"]:
+        found.append(store.entry_path(step["stage"], step["key"]["digest"]))
         for artifact in step["outputs"].values():
-            yield from (Path(file["path"]) for file in artifact["files"])
-        yield Path(store) / "entries" / step["stage"] / f"{step['key']['digest']}.json"
+            found.extend(store.objects.locate(file["digest"]) for file in artifact["files"])
+    return found if all(each.is_file() for each in found) else None

@@ -48,6 +48,10 @@ VOLATILE = frozenset(
 """Environment variables that differ from one terminal to the next and change no build."""
 VOLATILE_PREFIXES = ("TERM", "SSH_", "TMUX", "DBUS_", "PYTEST_")
 
+UNLISTED = frozenset(["__pycache__", "outputs"])
+"""Left out of listings: byte code, which any import may add, and what the first run in a directory makes there
+(`python -m` puts the working directory on the import path, so it is listed)."""
+
 _KERNEL = ("/proc/sys/kernel/random/boot_id", "/proc/driver/nvidia/version")
 # Longer than a tick of any kernel's clock; where the file system keeps whole seconds, or another
 # machine's clock stamps the files, two seconds.
@@ -249,10 +253,10 @@ def _digest(path: str) -> str | None:
 
 
 def _listing(path: str) -> str | None:
-    """Digest of names and inodes, without the byte code that any import may add; None if absent."""
+    """Digest of names and inodes, without UNLISTED; None if absent."""
     try:
         with os.scandir(path) as entries:
-            lines = sorted(f"{entry.inode()} {entry.name}" for entry in entries if entry.name != "__pycache__")
+            lines = sorted(f"{entry.inode()} {entry.name}" for entry in entries if entry.name not in UNLISTED)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return hashlib.sha256("\0".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parents[1] / "data"
+QUICK = (
+    "model_dir=model",
+    "trt=none",
+    "verify=upstream",
+    "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]",
+)
+"""A build of the model directory `model` that takes a second or two: export, simplify, verify."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.scenarios.commands import Place
-from tests.scenarios.rebuilding import Project, prepared
+from tests.scenarios.commands import QUICK, Place
+from tests.scenarios.rebuilding import Project, make_small_model, prepared
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +33,19 @@ def prepared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def project(prepared_project: Project, tmp_path: Path) -> Project:
     """A copy of it to change."""
     return prepared_project.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def built_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A working directory with `model/`, in which a command has built it; tests take `used_place`."""
+    place = Place(tmp_path_factory.mktemp("built"))
+    make_small_model(place.directory / "model")
+    place.cosybuild(*QUICK)
+    return place
+
+
+@pytest.fixture
+def used_place(built_place: Place, tmp_path: Path) -> Place:
+    """A copy of it to change."""
+    shutil.copytree(built_place.directory, tmp_path / "used")
+    return Place(tmp_path / "used")
