@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -30,7 +31,8 @@ def finish_sweep(directory: Path) -> int:
 def cell_line(cell: Mapping[str, Any], place: str, shown: Sequence[str]) -> Text:
     """E.g. `      ok  3/8  export=opset18 trt=fp16  41.2 s, 2 built, 4 cached`."""
     word = verdict(cell)
-    rest = cell["failure"]["message"].splitlines()[0] if cell["failure"] else work(cell)
+    # The whole message stands below the table.
+    rest = shorten(cell["failure"]["message"], 120, placeholder=" ...") if cell["failure"] else work(cell)
     head = (f"{word:>8}", _STYLES.get(word, "red"))
     return Text.assemble(head, f"  {place}  {' '.join(shown)}  ", (f"{seconds(cell['seconds'])}, {rest}", "dim"))
 

@@ -78,11 +78,19 @@ def sweep_name(words: Sequence[str], params: Mapping[str, str], choices: Mapping
     content = {"overrides": relevant, "sweeper": sweeper}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     model = PurePath(relevant.get("model_dir", "").rstrip("/")).name
-    varied = [key.rpartition(".")[2] for key, value in relevant.items() if "," in value or "(" in value]
+    varied = [key.rpartition(".")[2] for key, value in relevant.items() if _is_varied(value)]
     what = [named] if named != "none" else varied
     parts = [model, *([] if sweeper == "basic" else [sweeper]), *what]
     readable = "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", part).strip("_") for part in parts if part)
     return f"{readable[:_LONGEST].rstrip('-') or 'sweep'}-{digest}"
+
+
+def _is_varied(value: str) -> bool:
+    """Whether a value stands for several: `a,b`, `choice(a,b)`, `range(1,4)`; not `[a,b]` or `{x: 1, y: 2}`."""
+    inside = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)
+    while (shorter := re.sub(r"[\[{][^\[\]{}]*[\]}]", "", inside)) != inside:
+        inside = shorter
+    return "," in inside or "(" in inside
 
 
 def _of_the_sweep(key: str) -> bool:

@@ -47,3 +47,21 @@ def test_another_sweeper_is_another_sweep() -> None:
 
 def test_it_cannot_leave_its_place() -> None:
     assert "/" not in sweep_name(["trt_profile=acme/edge,../../x", "a/b=1,2"], {}, CHOICES)
+
+
+@pytest.mark.parametrize(
+    ("word", "varied"),
+    [
+        ("trt=fp32,fp16", True),
+        ("trt=choice(fp32,fp16)", True),
+        ("model.seed=range(1,4)", True),
+        ("model.seed=1", False),
+        ("trt.sm=[89,86]", False),
+        ("trt.sm=[89,86],[75]", True),
+        ("trt_profile.profiles=[{seq_len: {min: 4, opt: 16, max: 40}}]", False),
+        ("model.name='a,b'", False),
+    ],
+)
+def test_only_what_is_varied_is_named(word: str, varied: bool) -> None:
+    key = word.partition("=")[0].rpartition(".")[2]
+    assert sweep_name([word], {}, CHOICES).startswith(f"{key}-") is varied

@@ -1,0 +1,50 @@
+"""`options` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cosybuild.__main__ import main
+
+
+def test_groups_come_in_the_order_of_the_build(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert heads[:3] == ["model", "export", "simplify"]
+    assert "  * opset18  Opset 18: what the CosyVoice runtimes are used to." in lines
+
+
+def test_a_group_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options", "export"]) == 0
+    assert "export.opset " in capsys.readouterr().out
+
+
+def test_an_option_as_it_composes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options", "trt_profile=streaming"]) == 0
+    assert "name: streaming" in capsys.readouterr().out
+
+
+def test_a_schema_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options", "--json-schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]["trt_profile"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optset"], "There is no group 'optset'. There are: model"),
+        (["export=opset99"], "There is no option of export 'opset99'"),
+        (["--json-schema", "nonsense"], "There is no group with settings 'nonsense'"),
+        (["--config-dir", "nowhere"], "is not a directory"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["options", *words]) == 2
+    assert said in capsys.readouterr().err
