@@ -32,12 +32,8 @@ def _one_mask(subject: Subject) -> nn.Module:
     return from_unet(_estimator(subject), one_mask=True)
 
 
-def _loaded(subject: Subject) -> nn.Module:
-    return ExportableEstimator(_estimator(subject), subject.streaming).eval()
-
-
 def _prepared(subject: Subject) -> nn.Module:
-    return prepare_for_export(_loaded(subject))
+    return prepare_for_export(ExportableEstimator(_estimator(subject), subject.streaming).eval())
 
 
 @contextmanager
@@ -90,8 +86,7 @@ def _unchanged() -> Iterator[None]:
 STEPS: dict[str, tuple[Make, Callable[[], Any]]] = {
     "upstream-like": (_upstream, _spelled_out),
     "one mask for all blocks": (_one_mask, _spelled_out),
-    "frames before channels": (_loaded, _spelled_out),
-    "joined q/k/v and time projections": (_prepared, _spelled_out),
+    "frames before channels, joined projections": (_prepared, _spelled_out),
     "Mish and causal Conv as one node: the product": (_prepared, _unchanged),
 }
 """Name -> (how the module is made, what holds while it is exported)."""
