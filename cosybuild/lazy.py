@@ -22,8 +22,11 @@ _INSTALL = {
 
 
 def is_installed(module: str) -> bool:
-    """Whether `module` can be found, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    """Whether `module` can be found, without importing it (but for the packages it lies in)."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package it would lie in
+        return False
 
 
 def require(module: str, purpose: str) -> ModuleType:

@@ -113,7 +113,8 @@ def _loaded(path: Path) -> Any:
         OSError,
     ) as error:
         # torch's text goes on to advise loading without the restriction; only what it found is passed on.
-        refused = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+)", str(error))
+        # A newer pickle protocol is refused by the number of its instruction, before any name is read.
+        refused = re.search(r"(?:(?:GLOBAL|global:?|class) |Unsupported (?=operand))([\w.]+(?: \d+)?)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused is not None:
             raise CheckpointError(
                 f"{path} holds more than tensors ({refused[1]}), and no code from a weights file is run.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from cosybuild.lazy import is_installed
 from tests.scenarios.commands import Place
 from tests.scenarios.sweeping import TINY, built, column, digests, read_sweep
 
@@ -29,7 +29,7 @@ def sequential(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
     tmp_path: Path, sequential: Place, package: str
 ) -> None:
-    if find_spec(f"hydra_plugins.hydra_{package}_launcher") is None:
+    if not is_installed(f"hydra_plugins.hydra_{package}_launcher"):
         pytest.skip(f"the extra for {package} is not installed here")
     place = Place(tmp_path)
     place.cosybuild(*WORDS, *LAUNCHERS[package])
@@ -41,7 +41,8 @@ def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
 
 
 def test_a_cell_that_fails_in_another_process_is_told_here(tmp_path: Path) -> None:
-    pytest.importorskip("joblib", reason="the extra for joblib is not installed here")
+    if not is_installed("hydra_plugins.hydra_joblib_launcher"):
+        pytest.skip("the extra for joblib is not installed here")
     place = Place(tmp_path)
     words = (*TINY, "simplify=none", "verify=off", "export.exporter=dynamo,torchscript", "export=opset17")
     ran = place.cosybuild("-m", *words, *LAUNCHERS["joblib"], code=2)

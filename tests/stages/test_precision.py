@@ -31,14 +31,19 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_estimators_are_lowered_but_for_phases_and_positions(graph: Path, tmp_path: Path, target: Target) -> None:
     result = lower(request(SPEC, target=target), graph, tmp_path / "work")
     metrics = result.metrics
-    assert metrics["flops_lowered"] == 1.0
+    # Mish and, in CosyVoice 1, one ConvTranspose: TensorRT does not take them in bfloat16.
+    refused = [
+        node["op"] for group in metrics["kept_fp32"] for node in group["nodes"] if "does not take" in group["reason"]
+    ]
+    assert set(refused) <= ({"Mish", "ConvTranspose"} if target is Target.bf16 else set())
+    assert metrics["flops_lowered"] == 1.0 or ("ConvTranspose" in refused and metrics["flops_lowered"] > 0.98)
     assert metrics["nodes"]["kept_fp32"] == sum(group["count"] for group in metrics["kept_fp32"])
     operators = {node["op"] for group in metrics["kept_fp32"] for node in group["nodes"]}
     assert {"Sin", "Cos"} <= operators
     assert not operators & {"MatMul", "Gemm", "Conv"}
     if target is not Target.mixed:
         assert not operators & {"Softmax", "LayerNormalization", "Add"}
-        assert metrics["casts"] <= 5
+        assert metrics["casts"] <= 5 + 2 * len(refused)
     wanted = {"fp16": "FLOAT16", "bf16": "BFLOAT16", "mixed": "FLOAT"}[target.value]
     written = onnx.load(str(result.outputs["lowered"][0]))
     for value in (*written.graph.input, *written.graph.output):

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from cosybuild.backends.tensorrt import progress
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, ShapeRange, shapes_from_profile
 from cosybuild.backends.tensorrt.flavour import RTX_SMS, Flavour
@@ -68,6 +69,13 @@ def test_several_profiles_have_a_figure_each(rtx: Flavour, fp32_graph: Path, tmp
     assert large > 10 * small  # the unfused scores grow with the square
 
 
+@pytest.fixture
+def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fast machine builds these engines between two looks at the builder's progress."""
+    monkeypatch.setattr(progress, "_POLL_SECONDS", 0.001)
+
+
+@pytest.mark.usefixtures("watched_closely")
 def test_progress_is_told(rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path) -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     build(rtx, fp16_graph, tmp_path / "e", [shapes], emit=lambda kind, **facts: told.append((kind, facts)))
@@ -75,6 +83,7 @@ def test_progress_is_told(rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, 
     assert all(0 <= facts["done"] <= facts["total"] and facts["what"] for _, facts in told)
 
 
+@pytest.mark.usefixtures("watched_closely")
 def test_ctrl_c_stops_the_builder_and_leaves_no_file(
     rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
