@@ -84,7 +84,11 @@ REFUSED = {
         "the axis 'frames'",
         "dynamic axes: seq_len",
     ),
-    "batch that is not dynamic": (("trt_profile=batch16", "export.dynamic_batch=false"), "the axis 'batch'", "export.dynamic_batch=true"),
+    "batch that is not dynamic": (
+        ("trt_profile=batch16", "export.dynamic_batch=false"),
+        "the axis 'batch'",
+        "export.dynamic_batch=true",
+    ),
     "sizes out of order": (
         ("trt_profile.profiles=[{seq_len: {min: 9, opt: 8, max: 12}}]",),
         "min 9, opt 8, max 12 are not in order",
