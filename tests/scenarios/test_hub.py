@@ -1,0 +1,70 @@
+"""model_dir= as a hub id: the real client, a hub on loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.commands import QUICK, Place, actions
+from tests.scenarios.hub import serving
+from tests.scenarios.rebuilding import make_small_model
+
+pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed here")
+
+NAME = "acme/small-cosyvoice"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """A hub's model has more files than a build needs."""
+    path = make_small_model(tmp_path / "hub")
+    (path / "llm.pt").write_bytes(bytes(100))
+    (path / "README.md").write_text("# Small\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "here").mkdir()
+    return Place(tmp_path / "here")
+
+
+def client(address: str, cache: Path) -> dict[str, str]:
+    """The environment in which the client asks our hub."""
+    return {"HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+
+
+def test_only_the_two_files_are_fetched_and_only_once(hub: Path, place: Place, tmp_path: Path) -> None:
+    words = (f"model_dir={NAME}", *QUICK[1:])
+    with serving({NAME: hub}) as (address, fetched):
+        environment = client(address, tmp_path / "cache")
+        place.cosybuild(*words, env=environment)
+        assert sorted(fetched) == ["cosyvoice2.yaml", "flow.pt"]
+        fetched.clear()
+        again = place.cosybuild(*words, env=environment)
+        assert not fetched
+        assert "othing to do" in again.out
+    # The hub is gone; what was fetched serves.
+    place.cosybuild(*words, "export=opset17", env={**environment, "HF_HUB_OFFLINE": "1"})
+
+
+def test_a_hub_model_and_the_same_directory_are_one_build(hub: Path, place: Place, tmp_path: Path) -> None:
+    store = f"store.path={tmp_path / 'store'}"
+    with serving({NAME: hub}) as (address, _):
+        place.cosybuild(f"model_dir={NAME}", *QUICK[1:], store, env=client(address, tmp_path / "cache"))
+    assert set(actions(place.report()).values()) == {"built"}
+    elsewhere = Place(tmp_path)
+    elsewhere.cosybuild(f"model_dir={hub}", *QUICK[1:], store)
+    assert set(actions(elsewhere.report()).values()) == {"hit"}
+
+
+def test_unknown_names_and_absent_hubs_are_told(hub: Path, place: Place, tmp_path: Path) -> None:
+    with serving({NAME: hub}) as (address, _):
+        environment = client(address, tmp_path / "cache")
+        unknown = place.cosybuild("model_dir=acme/no-such", *QUICK[1:], code=3, env=environment)
+        assert "model_dir=acme/no-such is not a directory here" in unknown.err
+        assert "Next: check the name" in unknown.err
+    gone = place.cosybuild(f"model_dir={NAME}", *QUICK[1:], code=3, env=environment)
+    assert "could not be fetched from Hugging Face" in gone.err
+    assert not place.files()
