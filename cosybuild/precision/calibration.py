@@ -15,26 +15,41 @@ from cosybuild.models.profile import BATCH, Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs, numpy_dtype
 
-# Ranges hardly grow with the length, time does.
-_LENGTH = 128
+_LENGTHS = (4, 128)
+"""A short and a medium length: ranges hardly grow with the length, time does. No profile's own sizes are among them,
+so that profiles which all admit them share one lowered graph."""
+_BATCH = 2
 
 
-def calibration_sizes(settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]) -> tuple[int, ...]:
-    """Sizes of every dynamic axis but the batch, as stated, or the first profile's min and min(opt, 128)."""
-    if settings.calibration_sizes:
-        return settings.calibration_sizes
-    lengths = [profile[symbol] for profile in profiles[:1] for symbol in spec.symbols if symbol != BATCH]
-    return tuple(sorted({min(r.min for r in lengths), min(_LENGTH, *(r.opt for r in lengths))})) if lengths else (1,)
+def calibration_sizes(
+    settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
+) -> tuple[dict[str, int], ...]:
+    """Sizes of every dynamic axis (symbol -> size), one a generated input.
+
+    What the settings state goes for every axis but the batch; else it is 4 and 128, or the nearest that the first
+    profile admits. The batch is 2, or the nearest that the profile admits.
+    """
+    profile = profiles[0] if profiles else {}
+    lengths = settings.calibration_sizes or _LENGTHS
+    if set(spec.symbols) <= {BATCH}:
+        lengths = lengths[:1]
+    found: list[dict[str, int]] = []
+    for length in lengths:
+        sizes = {s: _BATCH if s == BATCH else length for s in spec.symbols}
+        for symbol, within in profile.items():
+            if symbol == BATCH or not settings.calibration_sizes:
+                sizes[symbol] = min(max(sizes[symbol], within.min), within.max)
+        if sizes not in found:
+            found.append(sizes)
+    return tuple(found)
 
 
 def generated_samples(
     settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
 ) -> Iterator[Mapping[str, Array]]:
     """One sample a size; guidance pairs, padding, and both ends of the time axis, where phases are largest."""
-    batch = profiles[0][BATCH].min if profiles and BATCH in profiles[0] else 2
     kinds = ({"time": Time.end, "padded": True}, {"time": Time.end, "guidance": True}, {"time": Time.start})
-    for index, size in enumerate(calibration_sizes(settings, spec, profiles)):
-        sizes = {symbol: batch if symbol == BATCH else size for symbol in spec.symbols}
+    for index, sizes in enumerate(calibration_sizes(settings, spec, profiles)):
         kind: dict[str, Any] = dict(kinds[index % len(kinds)])
         yield draw_inputs(spec, Draw(sizes, settings.calibration_seed + index, **kind))
 

@@ -35,7 +35,7 @@ class PrecisionStage:
 
     name = "precision"
     label = "precision"
-    version = 1
+    version = 2
     needs = ("graph", "calibration?")
     makes = ("lowered",)
     cacheable = True

@@ -85,15 +85,15 @@ SETTINGS = {
         (profile(4, 8, 16),),
         {
             VERIFY: "settings.profiles[0].seq_len.max: 12 -> 16",
-            LOWERED: "settings.cases[",
-            ENGINE: "settings.profiles[0].seq_len[2]: 12 -> 16",
+            PRECISION: "settings.calibration.sizes[1].seq_len: 12 -> 16",  # 128, but for the profile
+            **AFTER_PRECISION,
         },
     ),
     "smallest size of the profile": Change(
         (profile(5, 8, 12),),
         {
             VERIFY: "settings.profiles[0].seq_len.min: 4 -> 5",
-            PRECISION: "settings.calibration.sizes[0]: 4 -> 5",
+            PRECISION: "settings.calibration.sizes[0].seq_len: 4 -> 5",
             **AFTER_PRECISION,
         },
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import pytest
 
 from cosybuild.config.groups.precision import InputOutput, Method, Target
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.core.environment import Environment
 from cosybuild.errors import ConfigurationError, MissingRequirement
 from cosybuild.lazy import is_installed
@@ -133,6 +135,44 @@ def test_the_key_has_what_matters_and_nothing_else() -> None:
     assert given == stage.settings(request(SPEC, target=Target.fp16, calibration="/b", calibration_seed=5))
     assert "nvidia-modelopt" not in stage.environment(Environment())
     assert "nvidia-modelopt" in PrecisionStage(Method.autocast).environment(Environment())
+
+
+def test_profiles_that_admit_the_calibration_sizes_share_the_lowered_graph() -> None:
+    stage = PrecisionStage()
+    keys = [
+        stage.settings(request(SPEC, sizes=sizes, target=Target.fp16))
+        for sizes in ((4, 500, 3000), (4, 100, 500), (1, 500, 5000))
+    ]
+    assert keys[0] == keys[1] == keys[2]
+    assert keys[0]["calibration"]["sizes"] == [{"seq_len": 4}, {"seq_len": 128}]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "stated", "expected"),
+    [
+        ((8, 16, 24), (), [8, 24]),  # as near as the profile admits
+        ((8, 8, 8), (), [8]),
+        ((200, 300, 400), (), [200]),
+        ((8, 16, 24), (60, 101), [60, 101]),  # what is stated is taken
+    ],
+)
+def test_calibration_stays_within_the_profile(
+    sizes: tuple[int, int, int], stated: tuple[int, ...], expected: list[int]
+) -> None:
+    settings = PrecisionStage().settings(request(SPEC, sizes=sizes, target=Target.fp16, calibration_sizes=stated))
+    assert settings["calibration"]["sizes"] == [{"seq_len": size} for size in expected]
+
+
+def test_the_batch_of_calibration_is_in_the_key() -> None:
+    spec = ModelSpec((TensorSpec("x", ("batch", "n")),), ())
+    found = []
+    for batch in (RangeSettings(2, 4, 32), RangeSettings(1, 1, 8), RangeSettings(4, 4, 4)):
+        asked = request(spec, target=Target.fp16)
+        profile = ProfileSettings(profiles=({"n": RangeSettings(4, 128, 200), "batch": batch},))
+        asked = replace(asked, settings=replace(asked.settings, trt_profile=profile))
+        found.append(PrecisionStage().settings(asked)["calibration"]["sizes"])
+    assert found[0] == found[1] == [{"batch": 2, "n": 4}, {"batch": 2, "n": 128}]
+    assert found[2] == [{"batch": 4, "n": 4}, {"batch": 4, "n": 128}]
 
 
 def test_streaming_and_generated_sizes(tmp_path: Path) -> None:

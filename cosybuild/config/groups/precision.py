@@ -71,7 +71,7 @@ class PrecisionSettings:
     )
     calibration_sizes: tuple[int, ...] = setting(
         tuple,
-        "Generated inputs: sizes of every dynamic axis but the batch; none: the profile's min, and min(opt, 128).",
+        "Generated inputs: sizes of every dynamic axis but the batch; none: 4 and 128, as far as the profile admits them.",
     )
     calibration_seed: int = setting(0, "Seed of the generated inputs.")
     snr_db: float | None = setting(
