@@ -54,9 +54,28 @@ def read_manifest(artifact: Path) -> dict[str, Any] | None:
     """The manifest beside a file, or None where there is none.
 
     Raises:
+        ValueError: see `read_manifest_file`.
+    """
+    return read_manifest_file(manifest_path(artifact))
+
+
+def read_manifest_file(path: Path) -> dict[str, Any] | None:
+    """The manifest in a file of any name, or None where there is no such file.
+
+    Raises:
         ValueError: it is no manifest, or of a later version.
     """
-    return _read(manifest_path(artifact))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{path} is no manifest of an artifact: 'format' is expected to be '{FORMAT}'")
+    if manifest.get("version") != VERSION:
+        raise ValueError(f"{path} has version {manifest.get('version')!r}; this program reads version {VERSION}")
+    return manifest
 
 
 def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
@@ -70,7 +89,7 @@ def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
     manifest = read_manifest(artifact)
     if manifest is not None and damage(artifact, manifest) is None:
         return manifest
-    coming = _read(artifact.with_name(artifact.name + SUFFIX + NEXT))
+    coming = read_manifest_file(artifact.with_name(artifact.name + SUFFIX + NEXT))
     return coming if coming is not None and damage(artifact, coming) is None else manifest
 
 
@@ -96,17 +115,3 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} is no manifest of an artifact: 'format' is expected to be '{FORMAT}'")
-    if manifest.get("version") != VERSION:
-        raise ValueError(f"{path} has version {manifest.get('version')!r}; this program reads version {VERSION}")
-    return manifest

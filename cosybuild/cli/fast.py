@@ -66,6 +66,9 @@ class Watch:
         origins = [subject.origin] if os.path.isabs(subject.origin) else []  # noqa: PTH117  # as above
         # A second yaml, or another kind of weights, beside what was read would change the decision.
         homes = {os.path.dirname(os.path.abspath(path)) for path in [*sources, *origins]}  # noqa: PTH100, PTH120
+        from cosybuild.run.claim import CLAIM
+        from cosybuild.run.recorded import EVENTS
+
         stored = _stored(report, store.path)
         if stored is None:
             return
@@ -78,7 +81,7 @@ class Watch:
                 [*self._files, *sources, *origins],
                 [*self._directories, *homes],
                 beginning=self._beginning,
-                results=[path for path in results if path.name != "events.jsonl"],
+                results=[path for path in results if path.name not in (EVENTS, CLAIM)],
             )
         except OSError:
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 from cosybuild.cli import units
 from cosybuild.core.gc import GRACE_SECONDS, collect
 from cosybuild.core.store import Store
+from cosybuild.errors import ConfigurationError
 from cosybuild.report.figures import counted, size
 from cosybuild.run.recorded import RUNS, RecordedRun, all_runs
 
@@ -17,7 +18,13 @@ def main(arguments: Sequence[str]) -> int:
     """Remove from the store what no run directory refers to."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild gc", description=__doc__)
     parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
-    parser.add_argument("--runs", default=RUNS, type=Path, help="whose runs keep what they refer to")
+    parser.add_argument(
+        "--runs",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help=f"what the runs in it refer to stays (default: {RUNS})",
+    )
     parser.add_argument("--older-than", type=units.age, metavar="AGE", help="only what is unused for so long, e.g. 30d")
     parser.add_argument("--max-size", type=units.size, metavar="SIZE", help="until the rest fits, e.g. 20GB")
     parser.add_argument(
@@ -25,9 +32,16 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
     options = parser.parse_args(arguments)
+    places = options.runs or [RUNS]
+    runs = [run for place in places for run in all_runs(place)]
+    if not runs and options.older_than is None and options.max_size is None:
+        raise ConfigurationError(
+            f"There is no run in {', '.join(map(str, places))}, so all of {options.store} would go.",
+            hint="Next: name where the runs lie with --runs DIR, or what may go with --older-than or --max-size.",
+        )
     collected = collect(
         Store(options.store),
-        keep=referred_to(all_runs(options.runs)),
+        keep=referred_to(runs),
         older_than=options.older_than,
         max_bytes=options.max_size,
         dry_run=options.dry_run,

@@ -19,6 +19,7 @@ from cosybuild.config.parse import parse
 from cosybuild.config.settings import Settings
 from cosybuild.errors import Pending
 from cosybuild.report.summary import one_line, summary
+from cosybuild.run.lock import LOCK
 from cosybuild.run.pipeline import Invocation, plan_build, run_build
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.stages.request import Request
@@ -89,6 +90,8 @@ def _build(request: Request, invocation: Invocation, watch: Watch | None) -> int
     directory = str(invocation.directory)
     message = one_line(report, directory)
     console.console.print(message if report["nothing_to_do"] else summary(report, directory))
+    if request.settings.lock and report["status"] == "ok":
+        console.console.print(f"{directory}/{LOCK}")
     if report["status"] == "ok" and watch is not None:
         watch.certify(message, request, report, invocation.directory)
     if "deployment" in report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
+    directory = directory.absolute()
+    # Paths in the record are meant from where the run was made; on another machine there may be no such place.
+    if (home := Path(run.report["working_directory"])).is_dir():
+        os.chdir(home)
     console = BuildConsole(sys.stderr if options.json else sys.stdout)
     try:
         report, comparisons = replay(run, directory, console)
@@ -48,6 +53,6 @@ def main(arguments: Sequence[str]) -> int:
         raise DriftError(
             f"{counted(len(off), 'artifact')} of {run.directory} came out different: "
             f"{', '.join(comparison.name for comparison in off)}. What else differs:\n{lines}",
-            hint=f"Next: `python -m cosybuild diff {run.directory} {directory}` shows all of it.",
+            hint=f"Next: `python -m cosybuild diff {options.run} {directory}` shows all of it.",
         )
     return 0

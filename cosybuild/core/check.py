@@ -40,13 +40,20 @@ class Checkup:
     faults: tuple[Fault, ...]
 
 
-def check(store: Store, *, repair: bool = True, on_object: Callable[[Path], None] = lambda path: None) -> Checkup:
+def check(
+    store: Store,
+    *,
+    repair: bool = True,
+    thorough: bool = True,
+    on_object: Callable[[Path], None] = lambda path: None,
+) -> Checkup:
     """Read every entry and every content of a store.
 
     Args:
         store: the whole of it is read, whatever the memo says.
         repair: move what is damaged to the quarantine, so that it is built again when it is asked for.
             Without this, damage that left the times alone stays unseen by builds.
+        thorough: False looks at sizes and seals only, as builds do, and reads what carries none.
         on_object: called before each content is read.
 
     Raises:
@@ -73,10 +80,10 @@ def check(store: Store, *, repair: bool = True, on_object: Callable[[Path], None
         present = {digest: stat.st_size for digest, stat in store.objects}
         for digest in sorted(present.keys() | users.keys()):
             on_object(path := store.objects.locate(digest))
-            fault = store.objects.fault(digest, sizes.get(digest), thorough=True)
+            fault = store.objects.fault(digest, sizes.get(digest), thorough=thorough)
             if fault is not None:
                 size = sizes.get(digest)
-                moved = store.objects.set_aside(digest, size, thorough=True) if repair else None
+                moved = store.objects.set_aside(digest, size, thorough=thorough) if repair else None
                 faults.append(Fault(path, fault, tuple(sorted(users.get(digest, ()))), moved))
     return Checkup(entries, len(present), sum(present.values()), tuple(faults))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import string
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.key import CacheKey
+from cosybuild.core.plain import checksum_of
 
 FORMAT = 1
 SIZE_LIMIT = 64 * 2**20
@@ -69,7 +69,7 @@ def encode(entry: Entry) -> bytes:
     }
     # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
     body = json.loads(json.dumps(body))
-    return json.dumps({"sha256": _checksum(body), "entry": body}, indent=1).encode() + b"\n"
+    return json.dumps({"sha256": checksum_of(body), "entry": body}, indent=1).encode() + b"\n"
 
 
 def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry:
@@ -91,7 +91,7 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
     number = _member(body, "format", int)
     if number != FORMAT:
         raise DamagedEntry(f"has format {number}, this version reads {FORMAT}")
-    if _member(document, "sha256", str) != _checksum(body):
+    if _member(document, "sha256", str) != checksum_of(body):
         raise DamagedEntry("does not match its checksum")
     parts = _member(body, "parts", dict)
     if not all(isinstance(value, str) for value in parts.values()):
@@ -137,7 +137,3 @@ def _member(mapping: Any, name: str, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise DamagedEntry(f"has no proper {name!r}")
     return value
-
-
-def _checksum(body: Any) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

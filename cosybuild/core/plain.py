@@ -1,9 +1,12 @@
-"""JSON read back with checks, so that a damaged or foreign record is named and not half believed."""
+"""JSON written whole and read back with checks: a damaged or foreign record is named and not half believed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +14,12 @@ from cosybuild.errors import ConfigurationError
 
 SCHEMA = 1
 """Raised when a record's form changes; an older cosybuild then refuses it by name."""
+
+CHECKSUM = "checksum"
+"""The field of a record that tells a flipped byte: `checksum_of` all the others."""
+
+TEMPORARY = ".tmp"
+"""Ends the name of what `write_text` has not finished; only a killed process leaves one."""
 
 T = TypeVar("T")
 
@@ -112,14 +121,47 @@ def read_record(path: Path, kind: str) -> Plain:
             f"{path} holds kind {found[0]!r}, schema {found[1]!r}; expected kind '{kind}', schema {SCHEMA}.",
             hint="Next: read it with the cosybuild that wrote it, or run the build again",
         )
+    if plain.raw().get(CHECKSUM) != checksum_of({n: v for n, v in plain.raw().items() if n != CHECKSUM}):
+        raise ConfigurationError(
+            f"{path} is damaged: it does not match its checksum.",
+            hint="Next: run the build again; it writes a new record",
+        )
     return plain
 
 
+def checksum_of(value: Any) -> str:
+    """sha256 of JSON data, whatever the order of its names and the blanks between them."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def record_text(kind: str, value: Mapping[str, Any]) -> str:
+    """The text of a record; what JSON does not know is written as its text."""
+    assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
+    # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
+    plain = json.loads(json.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
+    return json.dumps({**plain, CHECKSUM: checksum_of(plain)}, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_record(path: Path, kind: str, value: Mapping[str, Any]) -> None:
-    """Write `value` as a `kind`, all of it or nothing: a reader never sees half a file."""
-    text = json.dumps({"schema": SCHEMA, "kind": kind, **value}, indent=1, ensure_ascii=False, default=str)
+    """Write `value` as a `kind`, for `read_record`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    # a path may hold bytes that are no UTF-8; they must not keep a record from being written
-    beside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    beside.replace(path)
+    write_text(path, record_text(kind, value))
+
+
+def write_json(path: Path, plain: Any) -> None:
+    """Write JSON; what JSON does not know is written as its text."""
+    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write all of it or nothing: a reader sees the old file or the new one, never a part."""
+    # A name of its own: several processes of a sweep write the same report.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        # A path may hold bytes that are no UTF-8; they must not keep a record from being written.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

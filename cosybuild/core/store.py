@@ -158,7 +158,7 @@ class Store:
         """
         self.layout.prepare()
         self.workdirs.sweep()
-        # Now, not at the end: what was found may be an input of a build that outlasts gc's patience.
+        # Now, not only at the end: what was found may be an input of a build that outlasts gc's patience.
         self._note_uses()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
@@ -206,6 +206,7 @@ class Store:
             data = encode(Entry(key, outputs, result.metrics, made))
             write_atomic(self.entry_path(key.stage, key.digest), data, self.layout.tmp)
         self._damage.pop(key.digest, None)
+        self._used.add(self.entry_path(key.stage, key.digest))
         return decode(data, key.digest, self.objects.locate)
 
     def source(self, slot: str, *paths: Path) -> Artifact:
@@ -252,7 +253,6 @@ class Store:
                 # The clock of the file system and ours may differ by minutes; this only spares writes.
                 if abs(time.time() - path.stat().st_mtime) > _USE_SECONDS:
                     os.utime(path)
-        self._used.clear()
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
         """The entry, and what is wrong with it or its files."""

@@ -29,13 +29,14 @@ from cosybuild.core.plain import SCHEMA, Plain
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError, StoreError
+from cosybuild.run.claim import CLAIM
 from cosybuild.run.deliver import ARTIFACTS
-from cosybuild.run.recorded import RecordedRun
+from cosybuild.run.recorded import EVENTS, RecordedRun
 
 INDEX, RUN, STORE = "bundle.json", "run", "store"
 _BLOCK = 2**20
 _INDEX_LIMIT = 64 * 2**20
-_NOT_CARRIED = {"events.jsonl"}
+_NOT_CARRIED = {EVENTS, CLAIM}
 
 
 @dataclass(frozen=True)

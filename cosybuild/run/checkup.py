@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, open_flavour
+from cosybuild.core.check import check
 from cosybuild.core.environment import Environment
 from cosybuild.core.inventory import take_inventory
 from cosybuild.core.store import Store
@@ -111,12 +112,19 @@ def _disk(store: Path) -> Iterator[Finding]:
 
 
 def _store(path: Path) -> Iterator[Finding]:
+    said: list[str] = []
     try:
-        inventory = take_inventory(Store(path))
+        store = Store(path, warn=said.append)
+        inventory = take_inventory(store)
+        faults = check(store, repair=False, thorough=False).faults
     except StoreError as error:
         yield Finding("problem", error.message, error.hint or "")
         return
     yield Finding("ok", f"store {path}: {counted(len(inventory.rows), 'result')}, {size(inventory.size)}")
+    for fault in faults:
+        yield Finding("note", f"{fault.path} {fault.what}", "python -m cosybuild store verify; builds make it anew")
+    for warning in said:
+        yield Finding("note", warning, "the next build mends it")
     if inventory.quarantined:
         yield Finding("note", f"{size(inventory.quarantined)} set aside as damaged", "python -m cosybuild gc frees it")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cosybuild.core.artifact import Artifact
+from cosybuild.core.plain import write_text
 from cosybuild.core.plan import Plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.store import Store
@@ -72,7 +71,7 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
         if directory.name == EVIDENCE:
             continue
         manifest = manifest_path(paths[0])
-        write_text(manifest, sidecar_text(artifact, paths[0], outcome, {**origin, "slot": slot, "made_by": label}))
+        write_text(manifest, sidecar_text(artifact, outcome, {**origin, "slot": slot, "made_by": label}))
         entries.append(entry)
         kept.add(manifest)
     for name in (ARTIFACTS, EVIDENCE):
@@ -85,16 +84,3 @@ def retract(run: Path) -> None:
     """Take away what an earlier run left: after a failure nothing may lie where finished work is looked for."""
     for name in (ARTIFACTS, EVIDENCE):
         shutil.rmtree(run / name, ignore_errors=True)
-
-
-def write_json(path: Path, plain: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
-    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text in the same way."""
-    # A name of its own: several processes of a sweep write the same report.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -1,12 +1,13 @@
 """The facts of a run as plain JSON: plan.json, report.json and the origin in every manifest.
 
-The schema is documented in docs/report.md; raise SCHEMA when a field changes its meaning or goes away.
+The schema is documented in docs/report.md; `core.plain.SCHEMA` rises when a field changes its meaning or goes away.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cosybuild
@@ -17,8 +18,6 @@ from cosybuild.core.plan import Plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.record_json import json_from_outcome, json_from_plan
 from cosybuild.stages.request import Request
-
-SCHEMA = 1
 
 DISTRIBUTIONS = (
     "cosybuild",
@@ -51,8 +50,8 @@ class Facts:
         self.request = request
         self.started = time.time()
         self.base: dict[str, Any] = {
-            "schema": SCHEMA,
             "cosybuild": cosybuild.__version__,
+            "working_directory": str(Path.cwd()),
             "overrides": list(overrides),
             "config": plain_from_settings(request.settings),
             "config_digest": config_digest,
@@ -62,14 +61,13 @@ class Facts:
 
     def plan(self, plan: Plan) -> dict[str, Any]:
         """plan.json: every step with its verdict and reasons, before anything ran."""
-        return {**self.base, "kind": "plan", "steps": json_from_plan(plan)}
+        return {**self.base, "steps": json_from_plan(plan)}
 
     def report(self, outcome: Outcome, *, finished: float | None, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
         """report.json. `finished` is None while the run goes on, so that a killed run can be told by it."""
         return {
             **self.base,
             **json_from_outcome(outcome),
-            "kind": "report",
             "status": _status(outcome, finished),
             "started": self.started,
             "seconds": None if finished is None else finished - self.started,
@@ -77,14 +75,13 @@ class Facts:
             "artifacts": artifacts,
         }
 
-    def origin(self, outcome: Outcome) -> dict[str, Any]:
-        """What every manifest says of where its artifact comes from."""
-        return {
-            "cosybuild": self.base["cosybuild"],
-            "config_digest": self.base["config_digest"],
-            "model": self.base["model"],
-            "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs},
-        }
+
+def origin_of(facts: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """What every manifest says of where its artifact comes from; `facts` are those of the run, or its report."""
+    return {
+        **{name: facts[name] for name in ("cosybuild", "config_digest", "model")},
+        "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs},
+    }
 
 
 def _model(request: Request, sources: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosybuild.config.naming import config_digest
+from cosybuild.config.settings import Settings
 from cosybuild.core.environment import Environment
 from cosybuild.core.events import EventBus, JsonLines, Sink
+from cosybuild.core.plain import write_record, write_text
 from cosybuild.core.plan import Plan, make_plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.runner import execute
 from cosybuild.core.store import Store
 from cosybuild.report.markdown import markdown
-from cosybuild.run.deliver import deliver, retract, write_json, write_text
+from cosybuild.run.claim import claimed
+from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
-from cosybuild.run.facts import Facts
+from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.lock import hold_artifacts, hold_digests, hold_ingredients, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
-from cosybuild.run.recorded import REPORT, REPORT_TEXT
+from cosybuild.run.recorded import EVENTS, REPORT, REPORT_TEXT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
@@ -64,59 +67,74 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     def warn(message: str) -> None:
         events.emit("warning", message=message)
 
-    with open_store(settings.store, warn) as store, ExitStack() as uncached:
+    with open_store(settings.store, warn) as store, ExitStack() as until_the_end:
         environment = Environment()
         sources = sources_of(request, store)
-        plan = make_plan(stages_for(request), request, sources, environment, store)
-        if (settings.deploy, settings.lock, settings.hold_to) == (None, False, None):
-            unchanged = unchanged_report(directory, plan, store)
-            if unchanged is not None:
-                store.flush()
-                hold_digests(settings.must_produce, unchanged)
-                return {**unchanged, "nothing_to_do": True}
         facts = Facts(request, invocation.overrides, config_digest(settings), environment, sources)
         if settings.hold_to is not None:
             hold_ingredients(Path(settings.hold_to), facts.base)
-        _begin(directory, facts, plan, events)
-        outcome = execute(
-            plan,
-            request,
-            sources,
-            environment,
-            store,
-            events,
-            keep=lambda outcome: write_json(directory / REPORT, facts.report(outcome, finished=None, artifacts=[])),
-            uncached=uncached,
-        )
-        report = _finish(directory, facts, plan, outcome, store)
-        if settings.deploy is not None and outcome.failure is None:
-            # After the report: a refused deployment must not take the record of the build with it.
-            report["deployment"] = deploy_run(request, outcome, directory, environment)
-            write_json(directory / REPORT, report)
-    if settings.hold_to is not None and report["status"] == "ok":
-        hold_artifacts(Path(settings.hold_to), report)
+
+        def judge() -> tuple[Plan, Mapping[str, Any] | None]:
+            plan = make_plan(stages_for(request), request, sources, environment, store)
+            # What is deployed is looked at each time.
+            return plan, None if settings.deploy is not None else unchanged_report(directory, plan, store)
+
+        plan, unchanged = judge()
+        if unchanged is None:
+            claim = claimed(directory, lambda holder: events.emit("waiting", holder=holder))
+            if until_the_end.enter_context(claim):
+                plan, unchanged = judge()
+        if unchanged is not None:
+            report = dict(unchanged)
+            store.flush()
+        else:
+            _begin(directory, facts, plan, events)
+            outcome = execute(
+                plan,
+                request,
+                sources,
+                environment,
+                store,
+                events,
+                keep=lambda outcome: _write_report(directory, facts.report(outcome, finished=None, artifacts=[])),
+                uncached=until_the_end,
+            )
+            report = _finish(directory, facts, plan, outcome, store)
+            if settings.deploy is not None and outcome.failure is None:
+                # After the report: a refused deployment must not take the record of the build with it.
+                report["deployment"] = deploy_run(request, outcome, directory, environment)
+                _write_report(directory, report)
     if report["status"] == "ok":
-        hold_digests(settings.must_produce, report)
-    if settings.lock and report["status"] == "ok":
+        _hold_and_lock(settings, directory, report)
+    return {**report, "nothing_to_do": unchanged is not None}
+
+
+def _hold_and_lock(settings: Settings, directory: Path, report: Mapping[str, Any]) -> None:
+    if settings.hold_to is not None:
+        hold_artifacts(Path(settings.hold_to), report)
+    hold_digests(settings.must_produce, report)
+    if settings.lock:
         write_lock(directory, report)
-    return {**report, "nothing_to_do": False}
 
 
 def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    log = directory / "events.jsonl"
+    log = directory / EVENTS
     log.unlink(missing_ok=True)
     events.add(JsonLines(log))
-    write_json(directory / "plan.json", facts.plan(plan))
+    write_record(directory / "plan.json", "plan", facts.plan(plan))
 
 
 def _finish(directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store) -> dict[str, Any]:
     if outcome.failure is None:
-        artifacts = deliver(store, plan, outcome, directory, facts.origin(outcome))
+        artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
     else:
         retract(directory)
         artifacts = []
     report = facts.report(outcome, finished=time.time(), artifacts=artifacts)
-    write_json(directory / REPORT, report)
+    _write_report(directory, report)
     write_text(directory / REPORT_TEXT, markdown(report))
     return report
+
+
+def _write_report(directory: Path, report: Mapping[str, Any]) -> None:
+    write_record(directory / REPORT, "report", report)

@@ -17,6 +17,7 @@ from cosybuild.errors import ConfigurationError
 
 RUNS = Path("outputs/runs")
 REPORT = "report.json"
+EVENTS = "events.jsonl"
 REPORT_TEXT = "report.md"
 
 
@@ -68,7 +69,8 @@ def _directory(word: str) -> Path:
     if given.is_dir():
         return given
     names = sorted(path.parent.name for path in RUNS.glob(f"*/{REPORT}"))
-    matching = [name for name in names if name.startswith(word)]
+    # `X.replay` lies beside X, and X is still a name.
+    matching = [word] if word in names else [name for name in names if name.startswith(word)]
     if len(matching) == 1:
         return RUNS / matching[0]
     if matching:

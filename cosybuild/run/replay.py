@@ -36,13 +36,17 @@ class Comparison:
 def replay(run: RecordedRun, directory: Path, console: Sink) -> tuple[dict[str, Any], list[Comparison]]:
     """Build everything of `run` anew, with nothing from any store, into `directory`.
 
+    Nothing is deployed, timed or held to a recipe's digests: what came out is compared here.
+
     Returns:
         The new report, and one comparison for each artifact of either.
 
     Raises:
         ConfigurationError, ModelError: what the record names is not there any more.
     """
-    settings = dataclasses.replace(run.settings, store=None, dry_run=False, lock=False, hold_to=None)
+    settings = dataclasses.replace(
+        run.settings, store=None, benchmark=None, deploy=None, dry_run=False, lock=False, hold_to=None, must_produce={}
+    )
     overrides = tuple(run.report["overrides"])
     report = run_build(request_from_settings(settings), Invocation(overrides, directory), console)
     return report, list(_compare(run.report["artifacts"], report["artifacts"]))

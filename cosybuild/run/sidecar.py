@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.record import Outcome, StepRecord
-from cosybuild.manifest import SUFFIX, manifest_text, read_manifest
+from cosybuild.manifest import SUFFIX, manifest_text, read_manifest_file
 from cosybuild.onnxgraph.header import GraphPort, read_header
 
 _DONE = ("hit", "pulled", "built")
@@ -22,26 +21,22 @@ _DTYPES = {
 }
 
 
-def sidecar_text(artifact: Artifact, path: Path, outcome: Outcome, facts: Mapping[str, Any]) -> str:
-    """The text of the manifest beside `path`.
+def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any]) -> str:
+    """The text of the manifest beside an artifact.
 
     Args:
-        artifact: what was made; a manifest that its stage wrote for it is taken over.
-        path: where its main file was laid out, its companions beside it.
+        artifact: what was made, in the store; a manifest that its stage wrote for it is taken over.
         facts: of the run and of the step, see `Facts.origin`.
     """
     main = artifact.files[0]
-    own = read_manifest(path) if _has_manifest(artifact) else None
+    written = next((file.path for file in artifact.files[1:] if file.name == main.name + SUFFIX), None)
+    own = None if written is None else read_manifest_file(written)
     companions = [_fact(file) for file in artifact.files[1:] if not file.name.endswith(SUFFIX)]
     return manifest_text(
-        _fact(main) | {"name": path.name},
+        _fact(main),
         companions,
         {**(own or {}), **facts, "interface": _interface(main, own), **_verification(outcome, artifact)},
     )
-
-
-def _has_manifest(artifact: Artifact) -> bool:
-    return any(file.name == artifact.files[0].name + SUFFIX for file in artifact.files[1:])
 
 
 def _fact(file: StoredFile) -> dict[str, Any]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cosybuild.core.artifact import Artifact
 from cosybuild.core.plan import Plan
 from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError, StoreError
-from cosybuild.manifest import SUFFIX, read_manifest
-from cosybuild.run.deliver import EVIDENCE, delivered_slots, is_evidence
+from cosybuild.manifest import SUFFIX, manifest_path
+from cosybuild.report.markdown import markdown
+from cosybuild.run.deliver import ARTIFACTS, EVIDENCE, delivered_slots, is_evidence
+from cosybuild.run.facts import origin_of
 from cosybuild.run.recorded import REPORT_TEXT, RecordedRun, read_run
+from cosybuild.run.sidecar import sidecar_text
 
 
 def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, Any] | None:
@@ -23,7 +28,7 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
         return None
     try:
         run = read_run(str(directory))
-    except ConfigurationError:  # none, or one that was cut off or is of another version
+    except ConfigurationError:  # none, or one that was cut off, damaged or of another version
         return None
     keys = {step.label: step.key and step.key.digest for step in plan.steps}
     recorded = {record.label: record.key and record.key.digest for record in run.outcome.records}
@@ -34,27 +39,22 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
 
 def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
     """Every file that the run laid out is there and is what it was."""
-    expected = {}
-    for artifact in run.report["artifacts"]:
-        main = directory / artifact["path"]
-        if not _describes(main, artifact["files"][artifact["name"]]):
-            return False
+    expected, texts = {}, {directory / REPORT_TEXT: markdown(run.report)}
+    for slot, (label, recorded) in delivered_slots(run.outcome).items():
+        artifact = _located(recorded, store)
+        home = directory / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
         # A stage's own manifest became a part of the run's, so it has another content there.
-        expected.update({main.with_name(n): d for n, d in artifact["files"].items() if not n.endswith(SUFFIX)})
-    for slot, (_, artifact) in delivered_slots(run.outcome).items():
-        if is_evidence(slot):
-            expected.update({directory / EVIDENCE / file.name: file.digest for file in artifact.files})
+        expected.update({home / f.name: f.digest for f in artifact.files if not f.name.endswith(SUFFIX)})
+        if not is_evidence(slot):
+            facts = {**origin_of(run.report, run.outcome), "slot": slot, "made_by": label}
+            texts[manifest_path(home / artifact.files[0].name)] = sidecar_text(artifact, run.outcome, facts)
     try:
-        same = all(store.source(path.name, path).digest == digest for path, digest in expected.items())
-    except StoreError:
+        contents = all(store.source(path.name, path).digest == digest for path, digest in expected.items())
+        return contents and all(path.read_text(encoding="utf-8") == text for path, text in texts.items())
+    except (StoreError, OSError, UnicodeDecodeError):
         return False
-    return same and (directory / REPORT_TEXT).is_file()
 
 
-def _describes(artifact: Path, digest: str) -> bool:
-    """Whether the manifest beside an artifact is of this content."""
-    try:
-        manifest = read_manifest(artifact)
-    except (ValueError, OSError):
-        return False
-    return manifest is not None and manifest["file"]["sha256"] == digest
+def _located(artifact: Artifact, store: Store) -> Artifact:
+    """The artifact where it lies now: the store may have been elsewhere when the run was recorded."""
+    return replace(artifact, files=tuple(replace(f, path=store.objects.locate(f.digest)) for f in artifact.files))

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.config.sweep_naming import cell_id
-from cosybuild.core.plain import SCHEMA
+from cosybuild.core.plain import SCHEMA, write_json
 from cosybuild.report.sweep import CELLS, PLAN
-from cosybuild.run.deliver import write_json
 
 RUNNING = "running"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cosybuild.core.plain import write_json, write_text
 from cosybuild.report.sweep import gather
 from cosybuild.report.sweep_html import sweep_html
 from cosybuild.report.sweep_markdown import sweep_markdown
-from cosybuild.run.deliver import write_json, write_text
 
 
 def write_sweep(directory: Path) -> dict[str, Any]:
