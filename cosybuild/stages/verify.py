@@ -1,41 +1,49 @@
-"""The artifact against PyTorch: the same inputs, the same numbers. Imports torch only when it runs."""
+"""The float32 graph against the reference: the same inputs, the same numbers, through the whole solver."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
+from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.models.subject import Subject
-from cosybuild.numerics.cases import Case, strict_cases, upstream_cases
+from cosybuild.numerics.cases import Case, lowered_cases
+from cosybuild.numerics.gates import plain, plain_gate
+from cosybuild.numerics.hops import Hop, Stop, describe, error_budget
 from cosybuild.numerics.metrics import measure
-from cosybuild.numerics.tolerance import Tolerance, compare
-from cosybuild.stages.export import subject_settings
+from cosybuild.numerics.reference import Reference, read_reference
+from cosybuild.numerics.rollout import RolloutResult, compare_courses, run
+from cosybuild.numerics.tolerance import compare
+from cosybuild.stages.calls import infer_case
+from cosybuild.stages.cases import cases_of, coverage, rollouts_of, tolerance_of, verify_settings
+from cosybuild.stages.contract import Examined, hold_contract
 from cosybuild.stages.request import Request
 
 if TYPE_CHECKING:
-    from cosybuild.backends.session import Session
+    from cosybuild.backends.onnxruntime_backend import OnnxRuntimeSession
     from cosybuild.numerics.inputs import Array
 
-SCHEMA = 1
-UNOPTIMISED = "ONNX Runtime without graph optimisations; an ONNX file has no PyTorch reference"
+SCHEMA = 2
+EXPORTED = "graph@export"
+"""The graph as it was exported, whatever has been done to it since."""
+
+CHEAP = 128
+"""Frames up to which a case is run on every hop: what a hop loses does not depend on the length."""
 
 
 class VerifyStage:
-    """Makes `verification`, the record of all cases."""
+    """Makes `verification`, the record of all cases, of the solver, and of what each hop loses."""
 
     name = "verify"
     label = "verify"
-    version = 1
-    needs = ("graph", "weights?")
+    version = 3
+    needs = ("graph", f"{EXPORTED}?", "reference")
     makes = ("verification",)
     cacheable = True
     # The figures are rounding errors: another CPU has others.
@@ -43,54 +51,67 @@ class VerifyStage:
     device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        verify = request.settings.verify
-        assert verify is not None
+        """Which cases there are is in the reference's content; only what is judged differently stands here."""
+        verify = verify_settings(request)
         return {
             "mode": verify.mode.value,
             "rtol": verify.rtol,
             "atol": verify.atol,
             "snr_db": verify.snr_db,
-            "seed": verify.seed,
+            "exhaustive": verify.exhaustive,
             "threads": verify.threads,
             "provider": verify.provider.value,
-            **subject_settings(request.subject),
+            "hops": asdict(verify.hops),
+            "solver": None if verify.solver is None or not rollouts_of(request) else _gates(verify),
+            "cases": [case.facts() for case in cases_of(request)],
+            "coverage": coverage(request),
             "profiles": [_plain(profile) for profile in _profiles(request)],
+            "spec": asdict(request.subject.spec),
+            "streaming": request.subject.streaming,
+            "hyperparameters": dict(request.subject.hyperparameters),
+            "seed": verify.seed,
         }
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
-        packages = ("torch", "onnxruntime", "onnxruntime-gpu")
-        return {name: environment.version(name) or "absent" for name in packages}
+        return {name: environment.version(name) or "absent" for name in ("onnxruntime", "onnxruntime-gpu")}
 
     def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
         return ()
 
     def run(self, context: RunContext) -> StageResult:
-        request: Request = context.request
-        verify, subject = request.settings.verify, request.subject
-        assert verify is not None
-        cases = cases_of(request)
-        graph, weights = context.inputs["graph"].path, context.inputs.get("weights")
-        said, expected = _references(
-            subject, graph, weights.path if weights else None, cases, verify.threads, context.emit
-        )
         from cosybuild.backends import onnxruntime_backend
 
-        session = onnxruntime_backend.load(graph, provider=verify.provider, threads=verify.threads)
-        tolerance = tolerance_of(verify)
-        records = []
-        for index, (case, reference) in enumerate(zip(cases, expected, strict=True)):
-            actual = _infer(session, case, subject)
-            records.append({"case": case.name, "why": case.why, **_facts(case)})
-            records[-1]["outputs"] = {name: _figures(actual[name], reference[name]) for name in reference}
-            _hold(case, actual, reference, tolerance, session.device, context.emit)
-            context.emit("progress", done=len(cases) + index + 1, total=2 * len(cases), what=case.name)
+        request: Request = context.request
+        verify, subject = verify_settings(request), request.subject
+        reference = read_reference(context.inputs["reference"].path)
+        way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED))
+        everything = cases_of(request)
+        shared = _on_every_hop(everything, verify)
+        exported = way.exported_outputs(shared)
+        session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
+        # First, for it takes seconds and names what the values below can only disagree on.
+        examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
+        contract = hold_contract(examined, subject, _profiles(request), verify.seed)
+        records, kept = [], {}
+        for index, case in enumerate(everything):
+            outputs = infer_case(session, case, case.inputs(subject.spec))
+            kept.update({case.name: outputs} if case in shared else {})
+            records.append(_judged(way, case, outputs, session.device, context.emit))
+            context.emit("progress", done=index + 1, total=len(everything), what=case.name)
+        hops = way.budget(exported, kept, shared)
+        _hold_hops(hops, context.emit)
+        solver = _solved(session, reference, request, context.emit)
         metrics = {
             "mode": verify.mode.value,
-            "reference": said,
+            "reference": reference.said,
             "device": session.device,
-            "tolerance": asdict(tolerance),
-            "cases": len(cases),
+            "tolerance": asdict(tolerance_of(verify)),
+            "cases": len(everything),
             "worst": _worst(records),
+            "contract": contract,
+            "hops": [hop.facts() for hop in hops],
+            "solver": solver,
+            "coverage": coverage(request),
         }
         path = context.workdir / "verification.json"
         record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": records}
@@ -98,95 +119,146 @@ class VerifyStage:
         return StageResult({"verification": [path]}, metrics)
 
 
-def cases_of(request: Request) -> tuple[Case, ...]:
-    """What is compared; in the streaming variant also the lengths at which a chunk ends."""
-    verify, subject = request.settings.verify, request.subject
-    assert verify is not None
-    if verify.mode is VerifyMode.upstream:
-        return upstream_cases(subject.spec, verify.seed)
-    chunk = subject.hyperparameters.get("static_chunk_size", 0) if subject.streaming else 0
-    ends = (chunk - 1, chunk, chunk + 1, 2 * chunk + 1) if chunk else ()
-    return strict_cases(subject.spec, _profiles(request), verify.seed, {"seq_len": ends})
+@dataclass(frozen=True)
+class _Way:
+    """What lies between the reference and the graph."""
+
+    request: Request
+    reference: Reference
+    graph: Artifact
+    exported: Artifact | None
+
+    @property
+    def has_two(self) -> bool:
+        """The graph is not what was exported."""
+        return self.exported is not None and self.exported.digest != self.graph.digest
+
+    def exported_outputs(self, cases: Sequence[Case]) -> dict[str, dict[str, Array]]:
+        """Case -> outputs of the exported graph; its session is gone afterwards, for it holds the weights too."""
+        from cosybuild.backends import onnxruntime_backend
+
+        if not self.has_two or not cases:
+            return {}
+        assert self.exported is not None
+        verify, spec = verify_settings(self.request), self.request.subject.spec
+        session = onnxruntime_backend.load(self.exported.path, provider=verify.provider, threads=verify.threads)
+        return {case.name: infer_case(session, case, case.inputs(spec)) for case in cases}
+
+    def expected(self, case: Case) -> Mapping[str, Array]:
+        found = self.reference.find(case.draw)
+        assert found is not None, case.name
+        return found
+
+    def budget(
+        self,
+        exported: Mapping[str, Mapping[str, Array]],
+        graph: Mapping[str, Mapping[str, Array]],
+        cases: Sequence[Case],
+    ) -> tuple[Hop, ...]:
+        """The hops on these cases, as far as their outputs are there."""
+        gates = verify_settings(self.request).hops
+        foreign = self.request.subject.graph is not None
+        stops = []
+        exact = {case.name: self.reference.find_exact(case.draw) for case in cases}
+        if cases and None not in exact.values():
+            stops.append(Stop("float64", {name: found for name, found in exact.items() if found is not None}, {}))
+        own = {case.name: self.expected(case) for case in cases}
+        stops.append(Stop("original" if foreign else "torch", own, gates.torch))
+        if self.has_two:
+            stops.append(Stop("export", exported, gates.export))
+        last = "simplify" if self.has_two or foreign else "export"
+        stops.append(Stop(last, graph, gates.simplify if last == "simplify" else gates.export))
+        return error_budget(stops)
 
 
-def tolerance_of(verify: VerifySettings) -> Tolerance:
-    """`upstream` is numpy's allclose; `strict` follows the size of the output."""
-    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
+def _gates(verify: VerifySettings) -> dict[str, Any]:
+    assert verify.solver is not None
+    return {"step_snr_db": verify.solver.step_snr_db, "gates": plain_gate(verify.solver.gates)}
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:
-    """Only strict verification looks at the profile, so only there does it stand in the key."""
-    verify = request.settings.verify
-    if verify is None or verify.mode is not VerifyMode.strict:
-        return ()
     return expand_profiles(request.settings.trt_profile, request.subject.spec)
 
 
-def _references(
-    subject: Subject, graph: Path, weights: Path | None, cases: Sequence[Case], threads: int, emit: Emit
-) -> tuple[str, list[dict[str, Array]]]:
-    """What computed them, and the outputs of every case.
+def _plain(profile: Profile) -> dict[str, Any]:
+    return {symbol: asdict(sizes) for symbol, sizes in profile.items()}
 
-    They are computed before the artifact is loaded: together the two would hold the weights twice.
+
+def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, ...]:
+    if verify.mode is VerifyMode.upstream:
+        return ()
+    return tuple(cases) if verify.exhaustive else lowered_cases(cases, CHEAP)
+
+
+def _judged(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> dict[str, Any]:
+    """The figures of one case.
+
+    Raises:
+        VerificationError: an output does not pass; the hop that broke it is named.
     """
-    session: Session
-    if subject.graph is not None:
-        from cosybuild.backends import onnxruntime_backend
-
-        session = onnxruntime_backend.load(graph, threads=threads, optimised=False)
-        said = UNOPTIMISED
-    else:
-        from cosybuild.backends import torch_backend
-        from cosybuild.models.load import load_module
-
-        names = [[tensor.name for tensor in side] for side in (subject.spec.inputs, subject.spec.outputs)]
-        session = torch_backend.load(load_module(subject, weights), *names)
-        said = session.device
-    outputs = []
-    for index, case in enumerate(cases):
-        outputs.append(_infer(session, case, subject))
-        emit("progress", done=index + 1, total=2 * len(cases), what=f"reference of {case.name}")
-    return said, outputs
-
-
-def _infer(session: Session, case: Case, subject: Subject) -> dict[str, Array]:
-    from cosybuild.backends.session import InferenceFailed
-
-    try:
-        return session.infer(case.inputs(subject.spec))
-    except InferenceFailed as error:
-        raise VerificationError(
-            f"Case {case.name}: {session.device} cannot compute it: {error}",
-            hint="Next: if the size is one the model does not take, narrow trt_profile; otherwise an axis is "
-            "frozen in the graph: look for the place in the module that turns a size into a Python number.",
-        ) from error
-
-
-def _hold(
-    case: Case,
-    actual: Mapping[str, Array],
-    reference: Mapping[str, Array],
-    tolerance: Tolerance,
-    device: str,
-    emit: Emit,
-) -> None:
-    """Raise VerificationError where an output does not pass."""
+    reference, tolerance = way.expected(case), tolerance_of(verify_settings(way.request))
     for name, values in reference.items():
         mismatch = compare(actual[name], values, tolerance)
         if mismatch is None:
             continue
-        emit("note", message=f"the case that fails: {case.name}", case=_facts(case), output=name, **mismatch.facts())
+        hops = way.budget(way.exported_outputs([case]), {case.name: actual}, [case])
+        facts = {"case": case.facts(), "output": name, "hops": [hop.facts() for hop in hops]}
+        emit("note", message=f"the case that fails: {case.name}", **facts, **mismatch.facts())
         raise VerificationError(
-            f"Case {case.name} on {device}: {mismatch.describe(name)} ({tolerance}).",
+            f"Case {case.name} on {device}: {mismatch.describe(name)} ({tolerance}); {describe(hops)}.",
             hint="Next: the artifact computes something else, do not use it. To see where it begins, compare "
             "simplify=none and export.exporter=dynamo; to repeat only this check, keep verify.seed as it is.",
         )
+    figures = {name: plain(measure(actual[name], values)) for name, values in reference.items()}
+    return {"case": case.name, **case.facts(), "outputs": figures}
 
 
-def _figures(actual: Array, reference: Array) -> dict[str, float | None]:
-    if actual.shape != reference.shape:
-        return {}
-    return {name: value if math.isfinite(value) else None for name, value in measure(actual, reference).items()}
+def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
+    if not any(hop.missed for hop in hops):
+        return
+    guilty = next(hop for hop in hops if hop.missed)
+    emit("note", message=describe(hops), hops=[hop.facts() for hop in hops])
+    raise VerificationError(
+        f"Case {guilty.case}: {'; '.join(map(str, guilty.missed))}: {describe(hops)}.",
+        hint=f"Next: verify.hops.{guilty.name} is what this step may lose; change it only if you know why.",
+    )
+
+
+def _solved(session: OnnxRuntimeSession, reference: Reference, request: Request, emit: Emit) -> list[dict[str, Any]]:
+    """The solver's figures, one entry a run.
+
+    Raises:
+        VerificationError: a step or the mel leaves its bound.
+    """
+    verify, subject = verify_settings(request), request.subject
+    found = []
+    for rollout, course in zip(reference.rollouts, reference.courses, strict=True):
+        assert verify.solver is not None
+        assert subject.solver is not None
+        emit("progress", what=rollout.name)
+        actual = run(session.infer, rollout, subject.spec, subject.solver)
+        result = compare_courses(actual, course, verify.solver.gates, verify.solver.step_snr_db)
+        found.append({"run": rollout.name, "lengths": list(rollout.lengths), **result.facts()})
+        if not result.passes:
+            emit("note", message=f"the solver fails: {rollout.name}", **found[-1])
+            raise solver_error(rollout.name, result, verify.solver.step_snr_db, session.device)
+    return found
+
+
+def solver_error(name: str, result: RolloutResult, step_snr_db: float, device: str) -> VerificationError:
+    """What is said of a run that does not pass."""
+    words = []
+    if result.left_at is not None:
+        words.append(
+            f"the state leaves its bound at step {result.left_at} of {len(result.steps)}: "
+            f"{result.steps[result.left_at - 1]:.1f} dB where at least {step_snr_db:g} dB is asked for"
+        )
+    words += [f"the mel has {miss}" for miss in result.missed]
+    return VerificationError(
+        f"{name[0].upper()}{name[1:]} on {device}: {'; '.join(words)}.",
+        hint="Next: single calls pass and their sum does not: look at which step leaves the bound, and at how "
+        "verify.solver.gates were set (docs/verification.md).",
+    )
 
 
 def _worst(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -203,18 +275,3 @@ def _all_figures(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping
     for record in records:
         for figures in record["outputs"].values():
             yield record, figures
-
-
-def _facts(case: Case) -> dict[str, Any]:
-    draw = case.draw
-    return {
-        "sizes": dict(draw.sizes),
-        "seed": draw.seed,
-        "padded": draw.padded,
-        "guidance": draw.guidance,
-        "time": draw.time.value,
-    }
-
-
-def _plain(profile: Profile) -> dict[str, Any]:
-    return {symbol: asdict(sizes) for symbol, sizes in profile.items()}

@@ -25,16 +25,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
 from cosybuild.numerics.inputs import Draw, Time, draw_inputs
+from cosybuild.stages.contract import Examined, hold_contract, retyped
 from cosybuild.stages.request import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cosybuild.backends.onnxruntime_backend import OnnxRuntimeSession
     from cosybuild.numerics.inputs import Array
+    from cosybuild.precision.faithful import FaithfulSession
 
 LONGEST = 1024
 
@@ -60,7 +65,7 @@ class VerifyLoweredStage:
 
     name = "verify_lowered"
     label = "verify lowered"
-    version = 1
+    version = 2
     needs = ("lowered", "graph")
     makes = ("lowered_verification",)
     cacheable = True
@@ -76,6 +81,9 @@ class VerifyLoweredStage:
             "cases": [{"why": why, **_facts(draw)} for why, draw in cases(request)],
             "provider": verify.provider.value,
             "spec": asdict(request.subject.spec),
+            "io": request.settings.precision.io.value,
+            "streaming": request.subject.streaming,
+            "hyperparameters": dict(request.subject.hyperparameters),
         }
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
@@ -106,9 +114,9 @@ class VerifyLoweredStage:
         gate, records = gate_of(request), []
         planned = list(cases(request))
         for index, (why, draw) in enumerate(planned):
-            case = _Case(f"{' '.join(f'{s}={n}' for s, n in draw.sizes.items())} ({why})", gate)
-            typed = _typed(draw_inputs(request.subject.spec, draw), lowered)
-            inputs = {name: _widened(values) for name, values in typed.items()}
+            case = LoweredCase(f"{' '.join(f'{s}={n}' for s, n in draw.sizes.items())} ({why})", gate)
+            typed = typed_inputs(draw_inputs(request.subject.spec, draw), lowered)
+            inputs = {name: widened(values) for name, values in typed.items()}
             expected = reference.infer(inputs)
             stored, guilty = faithful.infer(inputs)
             if guilty is not None:
@@ -122,12 +130,47 @@ class VerifyLoweredStage:
                 record["onnxruntime"] = case.hold(plain.infer(typed), expected, plain.device)
             records.append(record)
             context.emit("progress", done=index + 1, total=len(planned), message=case.name)
+        # Last: the cases name the node that is to blame where values are not finite.
+        contract = hold_contract(
+            _examined(paths["lowered"], request, plain, faithful),
+            request.subject,
+            expand_profiles(request.settings.trt_profile, request.subject.spec),
+            verify.seed,
+        )
         metrics = {"target": target.value, "gate": asdict(gate), "cases": records, "worst": _worst(records)}
+        metrics["contract"] = contract
         if plain is None:
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"
         report = context.workdir / "lowered_verification.json"
         report.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         return StageResult({"lowered_verification": [report]}, metrics)
+
+
+class _Stored:
+    """A graph as its storage type stores it, behind the call of every backend."""
+
+    device = "emulated storage"
+
+    def __init__(self, faithful: FaithfulSession) -> None:
+        self._faithful = faithful
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return self._faithful.infer(inputs)[0]
+
+
+def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, faithful: FaithfulSession) -> Examined:
+    """The typed graph for its contract, in ONNX Runtime where that has the kernels."""
+    from cosybuild.precision.storage import storage_of
+
+    precision, spec = request.settings.precision, request.subject.spec
+    storage = storage_of(precision.target)
+    assert storage is not None, precision.target
+    lower = storage.name.lower()
+    narrow = precision.io is InputOutput.match and precision.target is not Target.mixed
+    declared = retyped(spec, lower) if narrow else spec
+    if plain is None:
+        return Examined(path, declared, _Stored(faithful), spec, None, lower)
+    return Examined(path, declared, plain, declared, plain.infer_in_place, lower)
 
 
 def gate_of(request: Request) -> Gate:
@@ -167,7 +210,7 @@ def _size(profile: Profile, symbol: str, point: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Case:
+class LoweredCase:
     name: str
     gate: Gate
 
@@ -205,12 +248,12 @@ class _Case:
         return figures
 
 
-def _typed(inputs: Mapping[str, Array], lowered: Any) -> dict[str, Array]:
+def typed_inputs(inputs: Mapping[str, Array], lowered: Any) -> dict[str, Array]:
     """Inputs in the types the typed graph declares."""
     return {value.name: inputs[value.name].astype(value.dtype.numpy()) for value in lowered.graph.inputs}
 
 
-def _widened(values: Array) -> Array:
+def widened(values: Array) -> Array:
     """The same numbers in float32, where the interface is narrower."""
     return values.astype("float32") if values.dtype.name in ("float16", "bfloat16") else values
 

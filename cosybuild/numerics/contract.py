@@ -1,0 +1,279 @@
+"""What an estimator's artifact must do whatever its weights are: properties, their bounds, and how each is tried.
+
+Each property is an experiment: something in the inputs is exchanged, and a part of the output that it may not
+reach must stay, or a part that it must reach must change. Nothing is compared with PyTorch, so a property also
+finds what the module itself does wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cosybuild.models.spec import ModelSpec
+from cosybuild.numerics.inputs import CONDITIONING, Array, Draw, draw_inputs
+
+Inputs = Mapping[str, Array]
+Infer = Callable[[Inputs], Array]
+"""Inputs -> the estimator's output, (B, mel, T)."""
+
+ESTIMATOR = ("x", "mask", "mu", "t", "spks", "cond")
+FRAMES = ("x", "mu", "cond")
+"""The inputs that hold something for each frame, besides the mask."""
+
+LEAST_CHANGE = 1e-7
+"""What counts as a change: a part that is cut off changes by exactly nothing."""
+
+MOST_CHANGE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
+"""By the type that is computed in. On one CPU thread every change measured was exactly 0, at all types; the
+bounds, some 80 or 5 roundings of one element, are room for kernels that sum in another order."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """One promise.
+
+    Attributes:
+        name: in reports and messages.
+        says: the promise, in words.
+        must_change: the figure must exceed LEAST_CHANGE; otherwise it may not exceed MOST_CHANGE.
+    """
+
+    name: str
+    says: str
+    must_change: bool = False
+
+
+PROPERTIES = {
+    item.name: item
+    for item in (
+        Property("interface", "names, order, types and axes are the declared ones"),
+        Property("axes", "every dynamic axis takes other sizes, and the outputs follow"),
+        Property("finite", "the output of finite inputs is finite"),
+        Property("independent_rows", "what stands in one row does not reach another"),
+        Property("zero_row", "row 1 of a guidance pair, whose mu, spks and cond are zero, has nothing of row 0's"),
+        Property("row_order", "rows that change places take their outputs with them"),
+        Property("batch_size", "a row is the same in a larger batch"),
+        Property("masked_frames", "what stands in masked frames does not reach valid ones"),
+        Property("mask_used", "masking frames does change the valid ones", must_change=True),
+        Property("inputs_used", "each of x, mu, t, spks and cond changes the output", must_change=True),
+        Property("future_chunks", "what stands in a later chunk does not reach an earlier one"),
+        Property("attention_span", "the first frame sees the last one of its chunk, or of all", must_change=True),
+        Property("in_place", "an output that overwrites x is the same output"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One property, tried.
+
+    Attributes:
+        name: which property.
+        tried: what was exchanged and what was looked at.
+        value: largest change of one element over the output's root mean square, without unit; of `interface`,
+            `axes` and `finite` the number of faults.
+        bound: what the value may not exceed, or must exceed where `must_change`.
+        faults: what is wrong, where the value counts them.
+    """
+
+    name: str
+    tried: str
+    value: float
+    bound: float
+    faults: tuple[str, ...] = ()
+
+    @property
+    def must_change(self) -> bool:
+        return PROPERTIES[self.name].must_change
+
+    @property
+    def holds(self) -> bool:
+        return self.value > self.bound if self.must_change else self.value <= self.bound
+
+    def __str__(self) -> str:
+        which = f"{self.name} ({PROPERTIES[self.name].says})"
+        if self.faults:
+            return f"{which} does not hold, {self.tried}: {'; '.join(self.faults)}"
+        expected = "more than" if self.must_change else "at most"
+        return (
+            f"{which} does not hold, {self.tried}: the largest change is {self.value:.3g} of the output's rms, "
+            f"{expected} {self.bound:g} is expected"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain JSON data."""
+        value = self.value if np.isfinite(self.value) else str(self.value)
+        facts = {"property": self.name, "tried": self.tried, "value": value, "bound": self.bound}
+        return {**facts, "faults": list(self.faults), "must_change": self.must_change, "holds": self.holds}
+
+
+def counted(name: str, tried: str, faults: Sequence[str]) -> Finding:
+    """Of a property that lists what is wrong."""
+    return Finding(name, tried, float(len(faults)), 0.0, tuple(faults))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An artifact to try, and on what.
+
+    Attributes:
+        spec: of an estimator, in the types the artifact takes.
+        infer: runs it.
+        in_place: runs it with x's memory as the output's; None where the backend cannot.
+        computed_in: `float32`, `float16` or `bfloat16`, for the bound.
+        length: frames of all experiments but those on chunks.
+        batch: rows, at least 2.
+        larger_batch: another number of rows that it takes, or None.
+        chunk: frames a streaming chunk; 0 for full attention.
+        chunked_length: frames of the experiments on chunks, more than one chunk.
+        seed: of all inputs.
+    """
+
+    spec: ModelSpec
+    infer: Infer
+    in_place: Infer | None
+    computed_in: str
+    length: int
+    batch: int = 2
+    larger_batch: int | None = None
+    chunk: int = 0
+    chunked_length: int = 0
+    seed: int = 0
+
+    def inputs(self, seed: int, length: int | None = None, batch: int | None = None, *, pairs: bool = False) -> Any:
+        sizes = {"batch": batch or self.batch, "seq_len": length or self.length}
+        return draw_inputs(self.spec, Draw(sizes, self.seed + seed, guidance=pairs))
+
+    @cached_property
+    def valid(self) -> int:
+        """Frames before the masked ones: they end within a chunk, so that its valid frames could see the others."""
+        return max(1, min(self.chunk or self.length, self.length) // 2)
+
+    def stays(self, name: str, tried: str, actual: Array, expected: Array) -> Finding:
+        return Finding(name, tried, change(actual, expected), MOST_CHANGE[self.computed_in])
+
+    def changes(self, name: str, tried: str, actual: Array, expected: Array) -> Finding:
+        return Finding(name, tried, change(actual, expected), LEAST_CHANGE)
+
+
+def change(actual: Array, expected: Array) -> float:
+    """max |a - e| / rms(e); infinite where a value is not finite."""
+    a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(e).all()):
+        return float("inf")
+    rms = float(np.sqrt(np.mean(e**2))) if e.size else 0.0
+    largest = float(np.max(np.abs(a - e), initial=0.0))
+    return largest / rms if rms > 0 else (0.0 if largest == 0 else float("inf"))
+
+
+def try_properties(trial: Trial) -> Iterator[Finding]:
+    """Every property that can be tried, cheap ones first."""
+    assert tuple(tensor.name for tensor in trial.spec.inputs) == ESTIMATOR
+    assert trial.batch >= 2
+    finite = _finite(trial)
+    yield finite
+    if not finite.holds:
+        return  # no part can be compared
+    yield from _rows(trial)
+    yield from _inputs(trial)
+    if trial.chunked_length:
+        yield from _chunks(trial)
+    elif not trial.chunk:
+        yield from _span(trial, trial.length, trial.length, "of all")
+
+
+def _finite(trial: Trial) -> Finding:
+    values = np.asarray(trial.infer(trial.inputs(0, pairs=True)), np.float32)
+    wrong = int(np.count_nonzero(~np.isfinite(values)))
+    faults = [f"{wrong} of {values.size} elements are not finite"] if wrong else []
+    return counted("finite", "a guidance pair", faults)
+
+
+def _rows(trial: Trial) -> Iterator[Finding]:
+    pair = trial.inputs(0, pairs=True)
+    paired = trial.infer(pair)
+    other = trial.inputs(1)
+    leaked = trial.infer(
+        {name: _with_row(v, 0, other[name]) if name in CONDITIONING else v for name, v in pair.items()}
+    )
+    yield trial.stays("zero_row", "mu, spks and cond of row 0 exchanged, row 1 compared", leaked[1:], paired[1:])
+
+    mixed = {name: _with_row(values, 1, other[name]) for name, values in pair.items()}
+    mixed["mask"][1, :, trial.valid :] = 0
+    two = trial.infer(mixed)
+    yield trial.stays("independent_rows", "all of row 1 exchanged, row 0 compared", two[:1], paired[:1])
+    replaced = trial.infer({name: _with_row(values, 0, other[name][::-1]) for name, values in mixed.items()})
+    yield trial.stays("independent_rows", "all of row 0 exchanged, row 1 compared", replaced[1:2], two[1:2])
+    swapped = trial.infer({name: _swapped(values) for name, values in mixed.items()})
+    yield trial.stays("row_order", "rows 0 and 1 changed places", _swapped(swapped), two)
+    if trial.larger_batch is not None:
+        more = trial.inputs(2, batch=trial.larger_batch)
+        shared = min(trial.batch, trial.larger_batch)
+        for name, values in more.items():
+            values[:shared] = mixed[name][:shared]
+        tried = f"{trial.batch} rows against {trial.larger_batch}"
+        yield trial.stays("batch_size", tried, trial.infer(more)[:shared], two[:shared])
+
+    frames = slice(trial.valid, None)
+    hidden = {name: _with_frames(v, 1, frames, other[name][::-1]) if name in FRAMES else v for name, v in mixed.items()}
+    tried = f"x, mu and cond of masked frames {trial.valid}..{trial.length - 1} exchanged, the valid ones compared"
+    before = (slice(1, 2), slice(None), slice(0, trial.valid))
+    yield trial.stays("masked_frames", tried, trial.infer(hidden)[before], two[before])
+    shown = trial.infer({**mixed, "mask": np.ones_like(mixed["mask"])})
+    yield trial.changes("mask_used", f"frames {trial.valid}.. masked or not", shown[before], two[before])
+    if trial.in_place is not None:
+        copies = {name: values.copy() for name, values in mixed.items()}
+        yield trial.stays("in_place", "the output bound to x's memory", trial.in_place(copies), two)
+
+
+def _inputs(trial: Trial) -> Iterator[Finding]:
+    base, other = trial.inputs(3), trial.inputs(4)
+    expected = trial.infer(base)
+    for name in ESTIMATOR:
+        if name != "mask":
+            actual = trial.infer({**base, name: other[name]})
+            yield trial.changes("inputs_used", f"{name} exchanged", actual, expected)
+
+
+def _chunks(trial: Trial) -> Iterator[Finding]:
+    chunk, length = trial.chunk, trial.chunked_length
+    base, other = trial.inputs(5, length), trial.inputs(6, length)
+    later = slice(chunk, None)
+    changed = {n: _with_frames(v, slice(None), later, other[n]) if n in FRAMES else v for n, v in base.items()}
+    tried = f"x, mu and cond of frames {chunk}..{length - 1} exchanged, frames 0..{chunk - 1} compared"
+    earlier = (slice(None), slice(None), slice(0, chunk))
+    yield trial.stays("future_chunks", tried, trial.infer(changed)[earlier], trial.infer(base)[earlier])
+    yield from _span(trial, length, chunk, "of its chunk")
+
+
+def _span(trial: Trial, length: int, seen: int, which: str) -> Iterator[Finding]:
+    base, other = trial.inputs(5, length), trial.inputs(6, length)
+    last = slice(seen - 1, seen)
+    changed = {n: _with_frames(v, slice(None), last, other[n]) if n in FRAMES else v for n, v in base.items()}
+    first = (slice(None), slice(None), slice(0, 1))
+    tried = f"x, mu and cond of frame {seen - 1} (the last {which}) exchanged, frame 0 compared"
+    yield trial.changes("attention_span", tried, trial.infer(changed)[first], trial.infer(base)[first])
+
+
+def _with_row(values: Array, row: int, other: Array) -> Array:
+    result: Array = values.copy()
+    result[row] = other[row]
+    return result
+
+
+def _with_frames(values: Array, rows: Any, frames: slice, other: Array) -> Array:
+    result: Array = values.copy()
+    result[rows, ..., frames] = other[rows, ..., frames]
+    return result
+
+
+def _swapped(values: Array) -> Array:
+    """Rows 0 and 1 in each other's place."""
+    order: Sequence[int] = [1, 0, *range(2, values.shape[0])]
+    result: Array = np.ascontiguousarray(values[order])
+    return result
