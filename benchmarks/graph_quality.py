@@ -4,12 +4,13 @@
     python benchmarks/graph_quality.py models [--opset 18 20 23]
     python benchmarks/graph_quality.py time [--lengths 256 1000] [--full] [--rounds 8] [--mid-blocks 2] [--only NAME]
     python benchmarks/graph_quality.py profile [--lengths 1000]
+    python benchmarks/graph_quality.py engines [--precision fp32 fp16]
 
 Full-size models with random weights. `nodes`: CosyVoice 2, every step. `models`: what a build writes, all three.
 `time`: processor time of one thread, in interleaved rounds (another process on the machine then costs cache, not
 time), medians and the ratio to the first with its interval; `--full` adds 3000 frames. `profile`: share of each
-operator. A shallower model (`--mid-blocks 2`: 4 stages of 14) gives the same ratios sooner, since all stages are
-alike. Prints Markdown tables.
+operator. `engines`: memory of a TensorRT-RTX engine for sm_89 of every step, up to 3000 frames. A shallower model
+(`--mid-blocks 2`: 4 stages of 14) gives the same ratios sooner, since all stages are alike. Prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import onnxsim
+from engines import build_engine_alone, request_for, run_stage
 from graph_variants import STEPS, TRIED
 
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.manifest import file_digest
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
@@ -39,6 +43,7 @@ from cosybuild.numerics.rounds import Budget, measure_rounds
 from cosybuild.numerics.timing import judge, median
 from cosybuild.onnxgraph.heads import split_columns
 from cosybuild.onnxgraph.summary import count_ops
+from cosybuild.stages.precision import LOWERED, PrecisionStage
 from cosybuild.stages.torch_exporters import export_graph
 
 CONFIDENCE, MARGIN = 0.95, 0.01
@@ -151,6 +156,25 @@ def profile(options: argparse.Namespace) -> Iterator[Sequence[object]]:
                 yield length, name, shares
 
 
+def engines(options: argparse.Namespace) -> Iterator[Sequence[object]]:
+    subject = subject_of("cosyvoice2", options.mid_blocks)
+    with tempfile.TemporaryDirectory() as directory:
+        for index, (name, _, model) in enumerate(variants(options.opset[0], subject, options.only)):
+            path = Path(directory) / f"{index}.onnx"
+            onnx.save(model, str(path))
+            graph = Artifact("graph", (StoredFile(path.name, path, file_digest(path), path.stat().st_size),))
+            for precision in options.precision:
+                request = request_for("cosyvoice2", precision, "full", "static", longest=3000)
+                inputs, place = {"graph": graph}, Path(directory) / f"{index}-{precision}"
+                if request.settings.precision.target in LOWERED:
+                    run_stage(PrecisionStage(), request, inputs, place)
+                facts = build_engine_alone(request, inputs.get("lowered", graph), 89, place.with_suffix(".engine"))
+                memory = facts.get("activation_bytes", {}).get("value", [])
+                said = ", ".join(dict.fromkeys(each["verdict"] for each in facts.get("attention", ())))
+                megabytes = " / ".join(f"{each / 1e6:.1f}" for each in memory)
+                yield name, precision, megabytes, said or facts.get("error", "").replace("\n", " ")
+
+
 def operator_times(path: Path, subject: Subject, length: int) -> Counter[str]:
     """Operator -> microseconds in its kernels, over three runs."""
     settings = onnxruntime.SessionOptions()
@@ -173,6 +197,7 @@ WORK = {
     "models": (("model", "exporter", "opset", "exported", "simplified", "mostly"), models),
     "time": (("frames", "step", "median", "of the first's time", ""), times),
     "profile": (("frames", "step", "share of the time in kernels"), profile),
+    "engines": (("step", "precision", "activations, MB", "attention"), engines),
 }
 
 
@@ -182,6 +207,7 @@ def main() -> None:
     parser.add_argument("--opset", type=int, nargs="+", default=[18])
     parser.add_argument("--exporter", choices=[exporter.value for exporter in Exporter], default="torchscript")
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 1000])
+    parser.add_argument("--precision", nargs="+", default=["fp32", "fp16"])
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--mid-blocks", type=int, help="for time and profile: stages in the middle, 12 if not given")
     parser.add_argument("--full", action="store_true", help="also 3000 frames")
