@@ -1,0 +1,15 @@
+"""docs/configuration.md is what the settings and option files say now."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.docs.pages import ROOT
+
+
+def test_it_is_in_step() -> None:
+    script = ROOT / "scripts" / "configuration_page.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0, "docs/configuration.md is out of step: run scripts/configuration_page.py"

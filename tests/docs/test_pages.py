@@ -1,0 +1,115 @@
+"""Every command in the documentation is run as it stands, a page at a time, on a very small model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cosybuild.cli.verbs import VERBS
+from cosybuild.config.catalogue import groups, searching
+from cosybuild.config.settings import Settings
+from tests.docs import pages
+from tests.docs.models import make_model_directory
+from tests.scenarios.commands import Place, Ran, actions
+
+PAGES = [page for page in pages.pages() if any(block.is_run for block in pages.blocks(page))]
+
+
+@pytest.fixture(scope="session")
+def model_directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`CosyVoice2-0.5B` and `fine-tuned`, the same model trained further."""
+    directory = tmp_path_factory.mktemp("models")
+    make_model_directory(directory / "CosyVoice2-0.5B")
+    make_model_directory(directory / "fine-tuned", seed=1)
+    return directory
+
+
+@pytest.fixture
+def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
+    """What the pages take for granted: two model directories, and pip, which fetches nothing here."""
+    packages = tmp_path / "site-packages"
+    models = tmp_path / "models"
+    shutil.copytree(model_directories, models)
+    return {
+        "MODEL_DIR": str(models / "CosyVoice2-0.5B"),
+        "FINE_TUNED": str(models / "fine-tuned"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(packages),
+        # A package goes where this test can throw it away, and nothing is fetched for it.
+        "PIP_TARGET": str(packages),
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads this switch the other way round
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
+def test_its_commands_run(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    place = Place(tmp_path / "here")
+    place.directory.mkdir()
+    shutil.copytree(pages.ROOT / "examples", place.directory / "examples")
+    if page.parent.parent.name == "examples":
+        place = Place(place.directory / "examples" / page.parent.name)
+    found = pages.blocks(page)
+    ran = place.run("sh", "-c", pages.script(found), env=environment)
+    printed = pages.comparable(ran.out + ran.err)
+    for block in found:
+        for line in block.text.splitlines() if block.mark == "printed" else ():
+            shown = pages.comparable(line).strip().removesuffix("...").strip()
+            assert shown in printed, f"{pages.name_of(page)}:{block.line} shows '{line}', and printed was:\n{printed}"
+    FURTHER.get(pages.name_of(page), lambda place, ran: None)(place, ran)
+
+
+def two_teams_one_store(place: Place, ran: Ran) -> None:
+    """docs/sharing.md: the second team builds nothing and has the same artifacts."""
+    assert "[acme]" in ran.out
+    reports = []
+    for team in ("acme", "umbrella"):
+        (report,) = (place.directory / team / "outputs" / "runs").glob("*/report.json")
+        reports.append(json.loads(report.read_text(encoding="utf-8")))
+    assert set(actions(reports[0]).values()) == {"built"}
+    assert set(actions(reports[1]).values()) == {"hit"}
+    digests = [{artifact["name"]: artifact["digest"] for artifact in report["artifacts"]} for report in reports]
+    assert digests[0] == digests[1] != {}
+    assert reports[0]["config"]["trt_profile"]["name"] == "acme-edge"
+    assert not (place.directory / "umbrella" / "outputs" / "store").exists()
+    assert ran.out.count("same") >= 1
+
+
+FURTHER: dict[str, Callable[[Place, Ran], None]] = {"docs/sharing.md": two_teams_one_store}
+"""What a page promises beyond that its commands succeed."""
+
+
+def test_no_command_escapes() -> None:
+    assert [fault for page in pages.pages() for fault in pages.faults(page)] == []
+
+
+def test_commands_within_sentences_exist() -> None:
+    roots = {field.name for field in dataclasses.fields(Settings)} | {"hydra"}
+    with searching() as loader:
+        roots |= set(groups(loader))
+    wrong = []
+    for page in pages.pages():
+        for first, *rest in pages.inline_commands(page):
+            for word in () if first in VERBS or first.startswith("-") else (first, *rest):
+                if "=" not in word or word.split("=")[0].split("/")[0].split(".")[0].lstrip("+~") not in roots:
+                    wrong.append(f"{pages.name_of(page)}: {first} ... {word}")
+    assert wrong == []
+
+
+def test_what_is_not_run_is_little(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lists the blocks that are left out with their reasons; by far the most commands must run."""
+    found = [(page, block) for page in pages.pages() for block in pages.blocks(page) if block.language == "sh"]
+    left_out = [(page, block) for page, block in found if not block.is_run]
+    with capsys.disabled():
+        for page, block in left_out:
+            print(f"\n  not run: {pages.name_of(page)}:{block.line}: {block.said}", end="")
+    assert len(left_out) * 4 < len(found)
