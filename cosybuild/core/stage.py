@@ -72,7 +72,7 @@ class Stage(Protocol[RequestT_contra]):
     @property
     def needs(self) -> tuple[str, ...]:
         """Slots it reads. `a|b` takes the first of them that the plan has, under the name `a`;
-        `a?` may be absent."""
+        `a?` may be absent; `a@step` is what that step made of it, whoever has replaced it since."""
 
     @property
     def makes(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class Wire:
 
     Attributes:
         slot: the name under which the stage sees it.
-        origin: the slot it was made as; differs from `slot` where the stage needs `slot|origin`.
+        origin: the slot it was made as; differs from `slot` where the stage needs `slot|origin` or `slot@step`.
         producer: the label of the step that makes it, or SOURCE.
     """
 
@@ -50,6 +50,7 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
         labels.add(stage.label)
         wired.append(tuple(_inputs(stage, makers)))
         makers.update(dict.fromkeys(stage.makes, stage.label))
+        makers.update({f"{slot}@{stage.label}": stage.label for slot in stage.makes})
     return tuple(wired)
 
 
@@ -60,9 +61,9 @@ def _inputs(stage: Stage[Any], makers: dict[str, str]) -> list[Wire]:
         choices = need.removesuffix("?").split("|")
         origin = next((choice for choice in choices if choice in makers), None)
         if origin is not None:
-            wires.append(Wire(choices[0], origin, makers[origin]))
+            wires.append(Wire(choices[0], origin.partition("@")[0], makers[origin]))
         elif not optional:
-            have = ", ".join(sorted(makers)) or "nothing"
+            have = ", ".join(sorted(slot for slot in makers if "@" not in slot)) or "nothing"
             raise PlanError(
                 f"the step '{stage.label}' needs '{need}', which nothing before it makes (there is: {have})"
             )

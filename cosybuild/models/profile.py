@@ -93,31 +93,49 @@ def _range(where: str, stated: RangeSettings, spec: ModelSpec) -> SizeRange:
     return sizes
 
 
-def _size(where: str, value: Any, spec: ModelSpec, rounding: Callable[[float], int]) -> int:
-    if isinstance(value, str) and not value.strip().isdigit():
-        value = _frames(where, value, spec, rounding)
-    elif isinstance(value, str):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(
-            f"{where} is {value!r}; a whole number of at least 1, or a duration such as '60 s', is expected.",
-            hint="Next: give the number of frames, or text with a unit (ms, s, min).",
-        )
-    return value
+def frames_from_text(
+    where: str, text: str, frames_per_second: float | None, rounding: Callable[[float], int] = math.ceil
+) -> int:
+    """A whole number of frames, or a duration with its unit, as frames; at least 1.
 
+    Args:
+        where: what an error calls the place.
+        rounding: of a duration that is no whole number of frames.
 
-def _frames(where: str, text: str, spec: ModelSpec, rounding: Callable[[float], int]) -> int:
+    Raises:
+        ConfigurationError: it is neither, or a duration of a model that does not say how long a frame is.
+    """
+    if text.strip().isdigit():
+        value = int(text)
+        if value < 1:
+            raise _no_size(where, value)
+        return value
     match = _DURATION.fullmatch(text)
     if match is None or match[2] not in _SECONDS_PER_UNIT:
         raise ConfigurationError(
             f"{where} is {text!r}; a whole number of frames or a duration such as '60 s' is expected.",
             hint=f"Next: use one of the units {', '.join(_SECONDS_PER_UNIT)}.",
         )
-    if spec.frames_per_second is None:
+    if frames_per_second is None:
         raise ConfigurationError(
             f"{where} is the duration {text!r}, and this model does not say how many frames a second has.",
             hint="Next: set model.frames_per_second, or give the number of frames.",
         )
-    frames = float(match[1]) * _SECONDS_PER_UNIT[match[2]] * spec.frames_per_second
+    frames = float(match[1]) * _SECONDS_PER_UNIT[match[2]] * frames_per_second
     # Products such as 0.1 s * 50 carry a rounding error that floor and ceil must not see.
     return max(1, rounding(round(frames, 6)))
+
+
+def _size(where: str, value: Any, spec: ModelSpec, rounding: Callable[[float], int]) -> int:
+    if isinstance(value, str):
+        return frames_from_text(where, value, spec.frames_per_second, rounding)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _no_size(where, value)
+    return value
+
+
+def _no_size(where: str, value: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"{where} is {value!r}; a whole number of at least 1, or a duration such as '60 s', is expected.",
+        hint="Next: give the number of frames, or text with a unit (ms, s, min).",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -26,9 +27,20 @@ def time_grid(solver: Solver) -> Tensor:
     return 1 - torch.cos(grid * 0.5 * math.pi) if solver.schedule == "cosine" else grid
 
 
+def _unheard(step: int, state: Tensor) -> None:
+    """For callers that want the end only."""
+
+
 @torch.no_grad()
 def solve(
-    estimator: Estimator, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor, mask: Tensor, solver: Solver
+    estimator: Estimator,
+    noise: Tensor,
+    mu: Tensor,
+    spks: Tensor,
+    cond: Tensor,
+    mask: Tensor,
+    solver: Solver,
+    observe: Callable[[int, Tensor], object] = _unheard,
 ) -> Tensor:
     """Integrate the velocity from noise to mel.
 
@@ -41,6 +53,7 @@ def solve(
         spks: (B, speaker).
         mask: (B, 1, T).
         solver: steps, schedule and guidance.
+        observe: told the state after each step, counted from 1.
 
     Returns:
         (B, mel, T).
@@ -48,13 +61,14 @@ def solve(
     grid = time_grid(solver).to(noise)
     x, time, batch = noise, grid[0], noise.shape[0]
     mask, mu, spks, cond = torch.cat((mask, mask)), _unguided(mu), _unguided(spks), _unguided(cond)
-    for following in grid[1:]:
+    for index, following in enumerate(grid[1:], start=1):
         velocity = estimator(torch.cat((x, x)), mask, mu, time.repeat(2 * batch), spks, cond)
         conditional, unconditional = torch.split(velocity, batch)
         guided = (1.0 + solver.guidance) * conditional - solver.guidance * unconditional
         step = following - time
         x = x + step * guided
         time = time + step
+        observe(index, x)
     return x
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.models.profile import BATCH, Profile
+from cosybuild.models.profile import BATCH, Profile, SizeRange
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
 
@@ -16,9 +16,9 @@ from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
 UPSTREAM_LENGTHS = (16, 512)
 UPSTREAM_COUNT = 10
 
-# Neighbours of a size are compared only up to this much work (elements of the largest input times
-# size): at 3000 frames one comparison takes longer than all the others together.
-_CHEAP_SIZE = 1024
+# Above this many frames one case takes longer than all shorter ones together, so that there the profile's own
+# sizes are compared, and what lies beside them is left to `exhaustive`.
+CHEAP_SIZE = 1024
 
 # The kinds of inputs that share the work: a length decides no less than what lies on it.
 _KINDS: tuple[dict[str, Any], ...] = (
@@ -55,6 +55,26 @@ class Case:
     def inputs(self, spec: ModelSpec) -> dict[str, Array]:
         return draw_inputs(spec, self.draw)
 
+    def facts(self) -> dict[str, Any]:
+        """For keys and JSON; `case_from_facts` is its inverse."""
+        draw = self.draw
+        return {
+            "why": self.why,
+            "sizes": dict(draw.sizes),
+            "seed": draw.seed,
+            "padded": draw.padded,
+            "guidance": draw.guidance,
+            "time": draw.time.value,
+            "coarse": draw.coarse,
+            "alike": draw.alike,
+        }
+
+
+def case_from_facts(facts: Mapping[str, Any]) -> Case:
+    """The case that `Case.facts` described."""
+    given = {name: value for name, value in facts.items() if name != "why"}
+    return Case(str(facts["why"]), Draw(**{**given, "time": Time(given["time"])}))
+
 
 def upstream_cases(spec: ModelSpec, seed: int) -> tuple[Case, ...]:
     """Ten random sizes in 16..512 for every symbol but the batch, which stays at 2."""
@@ -68,24 +88,69 @@ def upstream_cases(spec: ModelSpec, seed: int) -> tuple[Case, ...]:
 
 
 def strict_cases(
-    spec: ModelSpec, profiles: Sequence[Profile], seed: int, boundaries: Mapping[str, Sequence[int]] | None = None
+    spec: ModelSpec,
+    profiles: Sequence[Profile],
+    seed: int,
+    boundaries: Mapping[str, Sequence[int]] | None = None,
+    served: Mapping[str, Sequence[int]] | None = None,
+    *,
+    exhaustive: bool = False,
 ) -> tuple[Case, ...]:
-    """Upstream's lengths, and every corner: see `VerifySettings`.
+    """One random length of every octave of upstream's range, and every corner: see docs/verification.md.
+
+    All inputs are numbers that float16 and bfloat16 hold, so that later steps of the build can be held to the
+    same reference.
 
     Args:
-        profiles: min, opt and max of each are compared, and the sizes next to them.
+        profiles: min, opt and max of each are compared, and both sides of its edges where a profile has them.
         boundaries: further sizes where the computation changes its course, e.g. the ends of chunks.
+        served: further sizes that are seen in service.
+        exhaustive: beside sizes above 1024 too.
     """
     if not spec.symbols:  # nothing but the values can differ
-        return tuple(Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS)))
-    cases = [
-        replace(case, draw=replace(case.draw, **_kind(spec, index)))
-        for index, case in enumerate(upstream_cases(spec, seed))
-    ]
-    for case in _corner_cases(spec, profiles, boundaries or {}):
-        index = len(cases)
-        cases.append(replace(case, draw=replace(case.draw, seed=seed + index, **_kind(spec, index))))
-    return _ordered(cases, spec)
+        cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
+        return tuple(_coarse(case) for case in cases)
+    cases = [*_octaves(spec, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
+    cases += [Case("seen in service", Draw({**_smallest(spec, profiles), s: n})) for s, n in _pairs(served or {})]
+    turned = []
+    for index, case in enumerate(cases):
+        long = not exhaustive and case.why == "profile max" and max(case.draw.sizes.values()) > CHEAP_SIZE
+        # At the largest size every frame is valid, as in service, and one row of the reference serves both.
+        kind = {"alike": spec.guidance} if long else _kind(spec, index)
+        turned.append(_coarse(replace(case, draw=replace(case.draw, seed=seed + index, **kind))))
+    return _ordered(turned, spec)
+
+
+def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Case, ...]:
+    """Those of `cases` that a lowered graph is held to: the profiles' sizes, and each kind of input once.
+
+    An emulated run keeps every tensor, which at longer sizes takes minutes and gigabytes.
+    """
+    chosen: dict[Any, Case] = {}
+    for case in cases:
+        sizes = [size for symbol, size in case.draw.sizes.items() if symbol != BATCH]
+        if max(sizes, default=0) > longest:
+            continue
+        draw = case.draw
+        chosen.setdefault(("kind", draw.padded, draw.guidance, draw.time), case)
+        if case.why.startswith("profile "):
+            chosen.setdefault(("sizes", *draw.sizes.items()), case)
+    return tuple(case for case in cases if case in chosen.values())
+
+
+def _octaves(spec: ModelSpec, seed: int) -> Iterator[Case]:
+    """A random size of each octave: as many kinds of remainders as ten uniform ones, at a third of the work."""
+    rng = np.random.default_rng(seed)
+    low, high = UPSTREAM_LENGTHS
+    while low < high:
+        yield Case(
+            "random length", Draw({s: 2 if s == BATCH else int(rng.integers(low, 2 * low)) for s in spec.symbols})
+        )
+        low *= 2
+
+
+def _coarse(case: Case) -> Case:
+    return replace(case, draw=replace(case.draw, coarse=True))
 
 
 def _kind(spec: ModelSpec, index: int) -> dict[str, Any]:
@@ -101,30 +166,46 @@ def _kind(spec: ModelSpec, index: int) -> dict[str, Any]:
 
 
 def _corner_cases(
-    spec: ModelSpec, profiles: Sequence[Profile], boundaries: Mapping[str, Sequence[int]]
+    spec: ModelSpec, profiles: Sequence[Profile], boundaries: Mapping[str, Sequence[int]], exhaustive: bool
 ) -> Iterator[Case]:
     for profile in profiles:
-        smallest = {symbol: profile[symbol].min for symbol in spec.symbols}
+        smallest = _smallest(spec, [profile])
         lengths = [symbol for symbol in spec.symbols if symbol != BATCH]
         for point in ("min", "opt", "max"):
             # The largest batch at the largest length is an engine's business: it needs tens of GiB here.
             sizes = {s: getattr(profile[s], "min" if s == BATCH else point) for s in spec.symbols}
             yield Case(f"profile {point}", Draw(sizes))
-            for symbol in lengths:
+            for symbol in lengths if point != "opt" else ():
                 for step, word in ((-1, "below"), (1, "above")):
                     size = sizes[symbol] + step
-                    if profile[symbol].min <= size <= profile[symbol].max and size <= _CHEAP_SIZE:
+                    if _covered(size, symbol, profiles) and (exhaustive or size <= CHEAP_SIZE):
                         yield Case(f"{word} profile {point}", Draw({**sizes, symbol: size}))
-        for symbol in lengths:
-            for size in boundaries.get(symbol, ()):
-                if profile[symbol].min <= size <= min(profile[symbol].max, _CHEAP_SIZE):
-                    yield Case("chunk boundary", Draw({**smallest, symbol: size}))
+        for symbol, size in _pairs(boundaries):
+            if profile[symbol].min <= size <= min(profile[symbol].max, CHEAP_SIZE):
+                yield Case("chunk boundary", Draw({**smallest, symbol: size}))
         if BATCH in profile:
             short = {s: max(profile[s].min, min(profile[s].opt, 16)) for s in lengths}
-            batch = profile[BATCH]
-            for size in sorted({batch.min, batch.min + 1, batch.opt, batch.max}):
-                if batch.min <= size <= batch.max:
-                    yield Case("batch size", Draw({s: size if s == BATCH else short[s] for s in spec.symbols}))
+            for size in _batches(profile[BATCH]):
+                yield Case("batch size", Draw({s: size if s == BATCH else short[s] for s in spec.symbols}))
+
+
+def _smallest(spec: ModelSpec, profiles: Sequence[Profile]) -> dict[str, int]:
+    return {symbol: min((profile[symbol].min for profile in profiles), default=2) for symbol in spec.symbols}
+
+
+def _covered(size: int, symbol: str, profiles: Sequence[Profile]) -> bool:
+    """Beyond all profiles nothing is promised; beside one another's edges it is."""
+    return any(profile[symbol].min <= size <= profile[symbol].max for profile in profiles)
+
+
+def _batches(batch: SizeRange) -> list[int]:
+    return sorted({size for size in (batch.min, batch.min + 1, batch.opt, batch.max) if size <= batch.max})
+
+
+def _pairs(sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
+    for symbol, several in sizes.items():
+        for size in several:
+            yield symbol, size
 
 
 def _ordered(cases: Sequence[Case], spec: ModelSpec) -> tuple[Case, ...]:

@@ -41,6 +41,9 @@ class Draw:
         padded: `mask` inputs hide a tail of random length in every row but the longest.
         time: `time` inputs are random, all at `low`, or all at `high`.
         guidance: the batch holds guidance pairs, where the model's specification has them.
+        coarse: values are rounded to numbers that float16 and bfloat16 both hold, so that an artifact of
+            either type is given the very same inputs.
+        alike: every row of the batch is the first one, so that one row of a reference serves all.
     """
 
     sizes: Mapping[str, int]
@@ -48,6 +51,8 @@ class Draw:
     padded: bool = False
     time: Time = Time.any
     guidance: bool = False
+    coarse: bool = False
+    alike: bool = False
 
 
 def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
@@ -58,6 +63,10 @@ def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
         values = _GENERATORS[tensor.generator](rng, tensor.resolve(draw.sizes), tensor, draw)
         if spec.guidance and draw.guidance:
             _pair_rows(tensor.name, values)
+        if draw.coarse and tensor.dtype == "float32":
+            values = _coarse(values)
+        if draw.alike and values.ndim:
+            values[:] = values[:1]
         arrays[tensor.name] = np.ascontiguousarray(values.astype(numpy_dtype(tensor.dtype)))
     return arrays
 
@@ -70,6 +79,12 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bfloat16
     return np.dtype(name)
+
+
+def _coarse(values: Array) -> Array:
+    """Rounded to the 8 significant bits of bfloat16, then to float16's grid, which takes bits of tiny values only."""
+    rounded: Array = values.astype(numpy_dtype("bfloat16")).astype(np.float16).astype(np.float32)
+    return rounded
 
 
 def _pair_rows(name: str, values: Array) -> None:

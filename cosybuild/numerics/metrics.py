@@ -1,28 +1,73 @@
-"""How far two arrays are apart. One small function a figure; a new one is added to `METRICS`.
+"""How far two arrays are apart. A new figure is one function under `@metric`, and one line of YAML to hold to it.
 
-All compute in float64 and take `(actual, reference)` of one shape.
+All compute in float64 and take `(actual, reference)` of one shape. docs/verification.md lists them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Figure = Callable[[Array, Array], float]
+
+_DB_PER_NEPER = 20 / math.log(10)
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A figure and how it is read.
+
+    Attributes:
+        compute: (actual, reference) -> figure.
+        unit: for people; empty where it has none.
+        higher_is_better: which way a bound holds.
+        of_mel: it has a meaning for log-mel spectrograms (..., bins, frames) only.
+    """
+
+    compute: Figure
+    unit: str = ""
+    higher_is_better: bool = False
+    of_mel: bool = False
+
+    def __call__(self, actual: Array, reference: Array) -> float:
+        return self.compute(actual, reference)
+
+    def holds(self, value: float, bound: float) -> bool:
+        """Whether a figure is within the bound; one that is not a number never is."""
+        return value >= bound if self.higher_is_better else value <= bound
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(unit: str = "", *, higher_is_better: bool = False, of_mel: bool = False) -> Callable[[Figure], Figure]:
+    """Enter a function into `METRICS` under its own name."""
+
+    def enter(compute: Figure) -> Figure:
+        METRICS[compute.__name__] = Metric(compute, unit, higher_is_better, of_mel)
+        return compute
+
+    return enter
+
+
+@metric("output")
 def max_abs(actual: Array, reference: Array) -> float:
     """max |a - r|, in the output's units."""
     return float(np.max(np.abs(_wide(actual) - _wide(reference)), initial=0.0))
 
 
+@metric("output")
 def mean_abs(actual: Array, reference: Array) -> float:
     """mean |a - r|, in the output's units."""
     return float(np.mean(np.abs(_wide(actual) - _wide(reference)))) if actual.size else 0.0
 
 
+@metric()
 def max_rel(actual: Array, reference: Array) -> float:
     """max |a - r| / rms(r), without unit. The root mean square keeps zeros of r from dividing."""
     wide = _wide(reference)
@@ -31,6 +76,7 @@ def max_rel(actual: Array, reference: Array) -> float:
     return error / rms if rms > 0 else (0.0 if error == 0 else float("inf"))
 
 
+@metric("dB", higher_is_better=True)
 def snr_db(actual: Array, reference: Array) -> float:
     """10 log10(sum r^2 / sum (a - r)^2), in dB; infinite where the two are equal."""
     wide = _wide(reference)
@@ -41,6 +87,7 @@ def snr_db(actual: Array, reference: Array) -> float:
     return float(10 * np.log10(signal / noise)) if signal > 0 else float("-inf")
 
 
+@metric(higher_is_better=True)
 def cosine(actual: Array, reference: Array) -> float:
     """a.r / (|a| |r|), without unit, 1 where they point the same way (two zero arrays do)."""
     a, r = _wide(actual).ravel(), _wide(reference).ravel()
@@ -50,19 +97,26 @@ def cosine(actual: Array, reference: Array) -> float:
     return float(np.dot(a, r) / norms)
 
 
-METRICS: dict[str, Callable[[Array, Array], float]] = {
-    "max_abs": max_abs,
-    "mean_abs": mean_abs,
-    "max_rel": max_rel,
-    "snr_db": snr_db,
-    "cosine": cosine,
-}
+@metric("dB", of_mel=True)
+def lsd_db(actual: Array, reference: Array) -> float:
+    """Log-spectral distance: mean over frames of sqrt(mean over bins of (20 / ln 10 * (a - r))^2), in dB.
+
+    Values are natural logarithms of magnitudes, so that the factor turns them into dB (Gray and Markel, 1976).
+    """
+    if actual.size == 0:
+        return 0.0
+    decibels = _DB_PER_NEPER * (_wide(actual) - _wide(reference))
+    return float(np.mean(np.sqrt(np.mean(decibels**2, axis=-2))))
 
 
-def measure(actual: Array, reference: Array) -> dict[str, float]:
-    """Every figure of `METRICS`."""
+def measure(actual: Array, reference: Array, *, mel: bool = False) -> dict[str, float]:
+    """Every figure of `METRICS` that has a meaning here.
+
+    Args:
+        mel: the arrays are log-mel spectrograms, (..., bins, frames).
+    """
     assert actual.shape == reference.shape, (actual.shape, reference.shape)
-    return {name: metric(actual, reference) for name, metric in METRICS.items()}
+    return {name: one(actual, reference) for name, one in METRICS.items() if mel or not one.of_mel}
 
 
 def worst_index(actual: Array, reference: Array) -> tuple[int, ...]:

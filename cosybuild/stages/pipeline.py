@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cosybuild.config.groups.precision import Target
 from cosybuild.core.stage import Stage
 from cosybuild.stages.adopt import AdoptStage
 from cosybuild.stages.benchmark import expand_benchmark_stages
+from cosybuild.stages.cases import check_verify, is_lowered
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.precision import PrecisionStage
+from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import VerifyStage
@@ -23,6 +24,13 @@ def _export(request: Request) -> Steps:
     return (ExportStage(),) if request.subject.graph is None else (AdoptStage(),)
 
 
+def _reference(request: Request) -> Steps:
+    if request.settings.verify is None:
+        return ()
+    check_verify(request)
+    return (ReferenceStage(foreign=request.subject.graph is not None),)
+
+
 def _simplify(request: Request) -> Steps:
     return (SimplifyStage(),) if request.settings.simplify is not None else ()
 
@@ -32,19 +40,16 @@ def _verify(request: Request) -> Steps:
 
 
 def _precision(request: Request) -> Steps:
-    return (PrecisionStage(request.settings.precision.method),) if _is_lowered(request) else ()
+    return (PrecisionStage(request.settings.precision.method),) if is_lowered(request) else ()
 
 
 def _verify_lowered(request: Request) -> Steps:
-    return (VerifyLoweredStage(),) if _is_lowered(request) and request.settings.verify is not None else ()
-
-
-def _is_lowered(request: Request) -> bool:
-    return request.settings.precision.target not in (Target.fp32, Target.tf32)
+    return (VerifyLoweredStage(),) if is_lowered(request) and request.settings.verify is not None else ()
 
 
 STAGES: tuple[Callable[[Request], Steps], ...] = (
     _export,
+    _reference,  # before anything changes an existing graph, which is its own reference
     _simplify,
     _verify,
     _precision,

@@ -91,7 +91,7 @@ class VerifyStage:
         session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
         # First, for it takes seconds and names what the values below can only disagree on.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
-        contract = hold_contract(examined, subject, _profiles(request), verify.seed)
+        contract = hold_contract(examined, subject, _profiles(request), verify.seed, context.emit)
         records, kept = [], {}
         for index, case in enumerate(everything):
             outputs = infer_case(session, case, case.inputs(subject.spec))
@@ -177,6 +177,9 @@ def _gates(verify: VerifySettings) -> dict[str, Any]:
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:
+    """Only strict verification looks at the profile, so only there does it stand in the key."""
+    if verify_settings(request).mode is not VerifyMode.strict:
+        return ()
     return expand_profiles(request.settings.trt_profile, request.subject.spec)
 
 

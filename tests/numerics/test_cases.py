@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
+
 from cosybuild.models.profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.numerics.cases import strict_cases, upstream_cases
+from cosybuild.numerics.cases import case_from_facts, lowered_cases, strict_cases, upstream_cases
 from cosybuild.numerics.inputs import Time
 from tests.numerics.specs import DEFAULT, estimator_spec, text_spec
 
@@ -26,14 +28,59 @@ def test_upstream_reaches_both_ends() -> None:
     assert {16, 512} <= found
 
 
-def test_strict_has_upstreams_lengths_and_the_profile_with_its_neighbours() -> None:
+def test_strict_has_a_length_of_every_octave_and_the_profile_with_both_sides_of_its_edges() -> None:
     cases = strict_cases(estimator_spec(), [DEFAULT], 0)
     found = lengths(cases)
-    assert set(lengths(upstream_cases(estimator_spec(), 0))) <= set(found)
-    assert {4, 5, 499, 500, 501, 3000} <= set(found)
-    assert max(found) == 3000
-    assert min(found) == 4
+    octaves = sorted(case.draw.sizes["seq_len"] for case in cases if case.why == "random length")
+    assert [length.bit_length() for length in octaves] == [5, 6, 7, 8, 9]
+    assert {4, 5, 500, 3000} <= set(found)
+    assert (min(found), max(found)) == (4, 3000)
     assert {length % 2 for length in found} == {0, 1}
+    assert found.count(3000) == 1
+    assert not {3, 499, 501, 2999, 3001} & set(found), "nothing is promised outside, and above 1024 a case is dear"
+
+
+def test_beside_a_long_edge_too_where_everything_is_asked_for() -> None:
+    found = lengths(strict_cases(estimator_spec(), [DEFAULT], 0, exhaustive=True))
+    assert {2999, 3000} <= set(found)
+    assert 3001 not in found
+
+
+def test_both_sides_of_an_edge_between_two_profiles() -> None:
+    pair = [{"seq_len": SizeRange(4, 50, 100)}, {"seq_len": SizeRange(101, 200, 400)}]
+    assert {4, 5, 50, 99, 100, 101, 102, 200, 399, 400} <= set(lengths(strict_cases(estimator_spec(), pair, 0)))
+
+
+def test_the_longest_case_needs_one_row_of_a_reference() -> None:
+    cases = strict_cases(estimator_spec(), [DEFAULT], 0)
+    assert [case.draw.alike for case in cases] == [case.draw.sizes["seq_len"] == 3000 for case in cases]
+    drawn = cases[-1].inputs(estimator_spec())
+    assert all((values == values[:1]).all() for values in drawn.values())
+    assert drawn["mask"].all()
+    rows = strict_cases(text_spec(), [{"batch": SizeRange(2, 2, 2), "length": SizeRange(1, 8, 2000),
+                                       "frames": SizeRange(2, 8, 32)}], 0)  # fmt: skip
+    assert not any(case.draw.alike for case in rows), "whether rows are independent is not known of any model"
+
+
+def test_lengths_seen_in_service() -> None:
+    cases = strict_cases(estimator_spec("batch"), [{"batch": SizeRange(2, 4, 8), **DEFAULT}], 0, {}, {"seq_len": (77,)})
+    (case,) = (case for case in cases if case.why == "seen in service")
+    assert case.draw.sizes == {"batch": 2, "seq_len": 77}
+
+
+def test_a_case_survives_the_way_through_plain_data() -> None:
+    for case in strict_cases(estimator_spec(), [DEFAULT], 0):
+        assert case_from_facts(json.loads(json.dumps(case.facts()))) == case
+
+
+def test_lowered_cases_are_short_and_of_every_kind() -> None:
+    cases = strict_cases(estimator_spec(), [DEFAULT], 0)
+    chosen = lowered_cases(cases)
+    assert {4, 500} <= set(lengths(chosen))
+    assert max(lengths(chosen)) <= 1024
+    kinds = {(case.draw.padded, case.draw.guidance, case.draw.time) for case in cases if not case.draw.alike}
+    assert {(case.draw.padded, case.draw.guidance, case.draw.time) for case in chosen} == kinds
+    assert max(lengths(lowered_cases(cases, 128))) <= 128
 
 
 def test_strict_covers_every_kind_of_input() -> None:
@@ -55,7 +102,7 @@ def test_cheap_cases_come_first_and_none_twice() -> None:
 
 def test_every_profile_is_covered() -> None:
     streaming = {"seq_len": SizeRange(10, 100, 600)}
-    assert {10, 11, 99, 100, 101, 599, 600} <= set(lengths(strict_cases(estimator_spec(), [DEFAULT, streaming], 0)))
+    assert {9, 10, 11, 100, 599, 600} <= set(lengths(strict_cases(estimator_spec(), [DEFAULT, streaming], 0)))
 
 
 def test_a_profile_of_one_size_asks_for_that_size_only() -> None:

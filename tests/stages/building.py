@@ -20,9 +20,10 @@ from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.stages.adopt import AdoptStage
 from cosybuild.stages.export import ExportStage
+from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
-from cosybuild.stages.verify import VerifyStage
+from cosybuild.stages.verify import EXPORTED, VerifyStage
 
 DATA = Path(__file__).parents[1] / "data"
 TINY = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
@@ -52,8 +53,23 @@ class Bench:
     def simplify(self, graph: Artifact) -> StageResult:
         return self._run("simplify", SimplifyStage(*self._limit()), graph=graph)
 
-    def verify(self, graph: Artifact) -> StageResult:
-        return self._run("verify", VerifyStage(), graph=graph)
+    def reference(self, graph: Artifact | None = None) -> StageResult:
+        """The model's, or of an existing graph that graph's own."""
+        foreign = self.asked.subject.graph is not None
+        return self._run("reference", ReferenceStage(foreign), **({"graph": graph} if foreign and graph else {}))
+
+    def verify(
+        self, graph: Artifact, exported: Artifact | None = None, reference: Artifact | None = None
+    ) -> StageResult:
+        """Against a reference that is made now where none is given.
+
+        Args:
+            exported: what `graph` was simplified from.
+        """
+        if reference is None:
+            reference = artifact("reference", self.reference(graph).outputs["reference"])
+        inputs = {"graph": graph, "reference": reference, **({EXPORTED: exported} if exported else {})}
+        return self._run("verify", VerifyStage(), **inputs)
 
     def _limit(self) -> tuple[int, ...]:
         return () if self.inline_limit is None else (self.inline_limit,)

@@ -181,14 +181,15 @@ def test_any_module_verifies(tmp_path: Path) -> None:
     )  # fmt: skip
     bench = Bench(asked, tmp_path)
     result = bench.verify(graph_of(bench.simplify(graph_of(bench.export()))))
-    assert result.metrics["cases"] > 15
+    assert result.metrics["cases"] > 12
+    assert result.metrics["solver"] == []
 
 
 def test_an_existing_graph_is_held_to_itself_without_optimisations(tmp_path: Path) -> None:
     path = _speaker_model(tmp_path)
     result = Bench(_foreign(path), tmp_path).verify(artifact("graph", [path]))
     assert result.metrics["reference"] == UNOPTIMISED
-    assert result.metrics["cases"] > 10
+    assert result.metrics["cases"] >= 7
 
 
 def test_an_existing_graph_whose_output_is_not_finite_fails(tmp_path: Path) -> None:

@@ -23,6 +23,49 @@ class Provider(str, Enum):
     cuda = "cuda"
 
 
+class SolverPoint(str, Enum):
+    """How long an utterance the solver is run on: 64 frames, or a size of the profile."""
+
+    short = "short"
+    opt = "opt"
+    max = "max"
+
+
+@dataclass(frozen=True)
+class SolverCheck:
+    """The estimator inside its own solver: Euler steps with classifier-free guidance, as the model directory states.
+
+    Every gate is a metric of docs/verification.md and its bound, measured on the mel that the last step gives.
+    Where the defaults come from stands there too.
+    """
+
+    points: tuple[SolverPoint, ...] = setting(
+        lambda: (SolverPoint.short,), "Utterances: short is 64 frames; opt and max are the profile's."
+    )
+    lengths: tuple[int, ...] = setting(tuple, "Further utterances, in frames.")
+    chunks: int = setting(2, "Streaming: chunks of the utterance, fed as growing prefixes; the last one is cut short.")
+    step_snr_db: float = setting(80.0, "Smallest signal-to-noise ratio of the state after each step, in dB.")
+    gates: dict[str, float] = setting(
+        lambda: {"snr_db": 80.0, "mean_abs": 2e-4, "max_abs": 5e-3, "lsd_db": 3e-3, "cosine": 0.99999},
+        "Of a float32 artifact's mel: metric -> bound.",
+    )
+    lowered: dict[str, float] = setting(
+        dict, "Of a lowered artifact's mel: metric -> bound; none: the target's own, see docs/verification.md."
+    )
+
+
+@dataclass(frozen=True)
+class HopGates:
+    """What each step from exact arithmetic to the artifact may lose by itself: metric -> bound."""
+
+    torch: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "PyTorch in float32 against float64.")
+    export: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "The exported graph against PyTorch.")
+    simplify: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "The simplified graph against the exported one.")
+    engine: dict[str, float] = setting(
+        dict, "The engine against PyTorch; none: what the precision it computes in is allowed."
+    )
+
+
 @dataclass(frozen=True)
 class VerifySettings:
     """Which cases are compared, where, and how close they must be.
@@ -43,3 +86,12 @@ class VerifySettings:
     seed: int = setting(0, "Seed of all generated inputs.")
     threads: int = setting(1, "ONNX Runtime's intra_op_num_threads.")
     provider: Provider = setting(Provider.auto, "auto: CUDA where it really loads, else CPU.")
+    float64: bool = setting(False, "Compute the reference in float64 too, and hold PyTorch's float32 to it.")
+    exhaustive: bool = setting(
+        False, "Compare both sides of edges above 1024 frames too, and every case on every hop."
+    )
+    lengths: str | None = setting(
+        None, "A file of real lengths, one or `length,count` a line, frames or with a unit; some of them are compared."
+    )
+    solver: SolverCheck | None = setting(SolverCheck, "The whole solver; null: single calls only.")
+    hops: HopGates = setting(HopGates, "What each step from exact arithmetic to the artifact may lose.")

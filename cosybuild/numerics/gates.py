@@ -1,0 +1,85 @@
+"""Bounds on figures: what is held to them, what misses, and what each number type is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.config.groups.precision import Target
+from cosybuild.errors import ConfigurationError
+from cosybuild.numerics.metrics import METRICS
+
+Gate = Mapping[str, float]
+"""Metric -> bound. Whether it is the smallest or the largest allowed is the metric's."""
+
+LOWERED: dict[Target, Gate] = {
+    Target.fp16: {"snr_db": 42.0, "max_rel": 0.1},
+    Target.mixed: {"snr_db": 46.0, "max_rel": 0.1},
+    Target.bf16: {"snr_db": 25.0, "max_rel": 0.6},
+}
+"""Of one call of a lowered graph against float32; docs/verification.md says how they were measured."""
+
+LOWERED_SOLVER: dict[Target, Gate] = {
+    Target.fp16: {"snr_db": 36.0, "cosine": 0.9999},
+    Target.mixed: {"snr_db": 40.0, "cosine": 0.9999},
+    Target.bf16: {"snr_db": 18.0, "cosine": 0.99},
+}
+"""Of the mel after all steps of the solver."""
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A figure outside its bound."""
+
+    metric: str
+    value: float
+    bound: float
+
+    def __str__(self) -> str:
+        one = METRICS[self.metric]
+        unit = f" {one.unit}" if one.unit and one.unit != "output" else ""
+        limit = "at least" if one.higher_is_better else "at most"
+        return f"{self.metric} {self.value:.4g}{unit} where {limit} {self.bound:g}{unit} is asked for"
+
+
+def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
+    """What of `gate` the figures do not meet, in the gate's order."""
+    return [
+        Miss(name, figures[name], bound)
+        for name, bound in gate.items()
+        if not METRICS[name].holds(figures[name], bound)
+    ]
+
+
+def worst(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The worst value of each metric that all of several measurements have."""
+    gathered = list(figures)
+    names = [name for name in METRICS if gathered and all(name in one for one in gathered)]
+    return {name: (min if METRICS[name].higher_is_better else max)(one[name] for one in gathered) for name in names}
+
+
+def check_gate(setting: str, gate: Gate, *, mel: bool = False) -> None:
+    """Refuse a gate on what is no metric.
+
+    Raises:
+        ConfigurationError: names the setting and the metrics there are.
+    """
+    known = [name for name, one in METRICS.items() if mel or not one.of_mel]
+    for name in gate:
+        if name not in known:
+            raise ConfigurationError(
+                f"{setting}.{name} is no metric that can be held here; there are: {', '.join(known)}.",
+                hint="Next: correct the name; docs/verification.md lists them.",
+            )
+
+
+def plain(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON: null in place of what is not finite (an error of nothing has an infinite ratio)."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def plain_gate(gate: Gate) -> dict[str, Any]:
+    """For keys and JSON."""
+    return {name: float(bound) for name, bound in gate.items()}

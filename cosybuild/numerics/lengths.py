@@ -1,0 +1,147 @@
+"""Lengths seen in service: read from a file, sampled, and made into profiles that pad little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.profile import SizeRange, frames_from_text
+
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+Histogram = Mapping[int, int]
+"""Length in frames -> how often it is seen; both positive."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Profiles for a histogram, shortest first.
+
+    Attributes:
+        ranges: min, opt and max of each; together they cover every length from the shortest to the longest.
+        calls: how many of the histogram's calls each serves.
+        padding: frames that are computed for nothing if every call is padded to its range's max, over the
+            frames that are asked for.
+        single_padding: the same with one range for all.
+    """
+
+    ranges: tuple[SizeRange, ...]
+    calls: tuple[int, ...]
+    padding: float
+    single_padding: float
+
+
+def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
+    """One length a line, or `length,count`; `#` begins a comment.
+
+    A length is a number of frames or a duration (`1.5 s`), which is widened to whole frames.
+
+    Raises:
+        ConfigurationError: the file cannot be read, holds no length, or a line is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The lengths in {path} cannot be read: {error}.", hint="Next: give a text file, one length a line."
+        ) from error
+    found: dict[int, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stated = line.partition("#")[0].strip()
+        if stated:
+            length, count = _line(f"{path}, line {number}", stated, frames_per_second)
+            found[length] = found.get(length, 0) + count
+    if not found:
+        raise ConfigurationError(f"{path} holds no length.", hint="Next: one length a line, or length,count.")
+    return dict(sorted(found.items()))
+
+
+def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
+    """Lengths at equally spaced quantiles of the calls, shortest and longest among them; at most `count`."""
+    lengths, counts = _sorted(histogram)
+    reached = np.cumsum(counts)
+    wanted = np.linspace(0, reached[-1], count)
+    places = np.minimum(np.searchsorted(reached, wanted), len(lengths) - 1)
+    return tuple(sorted({int(lengths[place]) for place in places}))
+
+
+def propose_ranges(histogram: Histogram, count: int) -> Proposal:
+    """At most `count` ranges with the least padding that so many can have.
+
+    Exact: with lengths sorted, an optimal set of ranges cuts them into runs, and the best cut into k runs ends
+    with a run after the best cut of a shorter part into k - 1 (dynamic programming, n^2 k steps for n lengths).
+    Of several cuts with the same padding the one with the fewest ranges is taken.
+
+    Args:
+        histogram: not empty.
+        count: at least 1.
+    """
+    lengths, counts = _sorted(histogram)
+    calls, frames = (np.concatenate(([0], np.cumsum(values))) for values in (counts, counts * lengths))
+    size = len(lengths)
+    # best[k][j]: least padding of the first j lengths with k ranges; cut[k][j]: where the last of them begins.
+    best = [np.where(np.arange(size + 1) == 0, 0.0, np.inf)]
+    cuts: list[Counts] = []
+    for _ in range(min(count, size)):
+        following, cut = np.full(size + 1, np.inf), np.zeros(size + 1, np.int64)
+        following[0] = 0.0
+        for end in range(1, size + 1):
+            begin = np.arange(end)
+            padded = best[-1][:end] + lengths[end - 1] * (calls[end] - calls[begin]) - (frames[end] - frames[begin])
+            cut[end] = int(np.argmin(padded))
+            following[end] = padded[cut[end]]
+        best.append(following)
+        cuts.append(cut)
+    used = int(np.argmin([row[size] for row in best[1:]])) + 1
+    bounds = [size]
+    for begins in reversed(cuts[:used]):
+        bounds.append(int(begins[bounds[-1]]))
+    bounds = sorted(set(bounds))
+    ranges, served, low = [], [], int(lengths[0])
+    for first, end in pairwise(bounds):
+        high = int(lengths[end - 1])
+        ranges.append(SizeRange(low, _median(lengths[first:end], counts[first:end]), high))
+        served.append(int(calls[end] - calls[first]))
+        low = high + 1
+    asked = float(frames[-1])
+    return Proposal(tuple(ranges), tuple(served), float(best[used][size]) / asked, float(best[1][size]) / asked)
+
+
+def yaml_of(proposal: Proposal, symbol: str, name: str) -> str:
+    """A `trt_profile` option file with the proposed ranges."""
+    total = sum(proposal.calls)
+    lines = [
+        f"# Proposed from {total:,} lengths: padding {proposal.padding:.1%}, with one profile "
+        f"{proposal.single_padding:.1%}.",
+        f"name: {name}",
+        "profiles:",
+    ]
+    for sizes, calls in zip(proposal.ranges, proposal.calls, strict=True):
+        stated = f"{{min: {sizes.min}, opt: {sizes.opt}, max: {sizes.max}}}"
+        lines.append(f"  - {symbol}: {stated} # {calls / total:.1%} of the calls")
+    return "\n".join(lines) + "\n"
+
+
+def _line(where: str, stated: str, frames_per_second: float | None) -> tuple[int, int]:
+    length, comma, count = (part.strip() for part in stated.partition(","))
+    if comma and not (count.isascii() and count.isdigit() and int(count) > 0):
+        raise ConfigurationError(f"{where}: the count is {count!r}; a positive whole number is expected.")
+    return frames_from_text(where, length, frames_per_second), int(count) if comma else 1
+
+
+def _sorted(histogram: Histogram) -> tuple[Counts, Counts]:
+    assert histogram, "an empty histogram"
+    assert all(length > 0 and count > 0 for length, count in histogram.items()), histogram
+    pairs = sorted(histogram.items())
+    return np.array([length for length, _ in pairs], np.int64), np.array([count for _, count in pairs], np.int64)
+
+
+def _median(lengths: Counts, counts: Counts) -> int:
+    reached = np.cumsum(counts)
+    return int(lengths[int(np.searchsorted(reached, reached[-1] / 2))])

@@ -1,0 +1,151 @@
+"""What verification compares in one build: cases, runs of the solver, and how close they must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.numerics.cases import Case, lowered_cases, strict_cases, upstream_cases
+from cosybuild.numerics.gates import LOWERED_SOLVER, Gate, check_gate
+from cosybuild.numerics.lengths import Histogram, quantile_lengths, read_lengths
+from cosybuild.numerics.rollout import FRAMES, Rollout, is_solvable, prefixes
+from cosybuild.numerics.tolerance import Tolerance
+from cosybuild.stages.request import Request
+
+SHORT = 64
+"""Frames of a short utterance: long enough for every convolution, and ten calls of it cost little."""
+
+
+def verify_settings(request: Request) -> VerifySettings:
+    """The group `verify`, which is there wherever a step verifies."""
+    assert request.settings.verify is not None
+    return request.settings.verify
+
+
+def is_lowered(request: Request) -> bool:
+    """Whether there is a graph in another type than float32."""
+    return request.settings.precision.target not in (Target.fp32, Target.tf32)
+
+
+def cases_of(request: Request) -> tuple[Case, ...]:
+    """What the float32 graph is compared on; in the streaming variant also the lengths at which a chunk ends."""
+    verify = verify_settings(request)
+    if verify.mode is VerifyMode.upstream:
+        return upstream_cases(request.subject.spec, verify.seed)
+    return _strict(request)
+
+
+def lowered_cases_of(request: Request) -> tuple[Case, ...]:
+    """What a lowered graph is compared on, whatever the mode: its types fail in corners first."""
+    return lowered_cases(_strict(request))
+
+
+def reference_cases_of(request: Request) -> tuple[Case, ...]:
+    """All of them, each once."""
+    cases = cases_of(request)
+    return cases + tuple(case for case in lowered_cases_of(request) if is_lowered(request) and case not in cases)
+
+
+def rollouts_of(request: Request) -> tuple[Rollout, ...]:
+    """Runs of the solver, cheap ones first; none where the model has no solver, or verify.solver is null."""
+    verify, subject = verify_settings(request), request.subject
+    if verify.solver is None or not is_solvable(subject.spec, subject.solver):
+        return ()
+    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
+    within = profiles[0][FRAMES]
+    sizes = {
+        SolverPoint.short: max(within.min, min(SHORT, within.max)),
+        SolverPoint.opt: within.opt,
+        SolverPoint.max: within.max,
+    }
+    lengths: dict[int, str] = {}
+    for point in verify.solver.points:
+        lengths.setdefault(sizes[point], point.value)
+    for length in verify.solver.lengths:
+        lengths.setdefault(length, "as asked for")
+    rollouts = [Rollout(why, (length,), verify.seed) for length, why in sorted(lengths.items())]
+    chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
+    fed = prefixes(chunk, verify.solver.chunks) if chunk else ()
+    if fed and within.min <= fed[0] and fed[-1] <= within.max:
+        rollouts.append(Rollout("in chunks", fed, verify.seed))
+    return tuple(rollouts)
+
+
+def served_histogram(request: Request) -> Histogram:
+    """The lengths that `verify.lengths` names; empty where it names none.
+
+    Raises:
+        ConfigurationError: the file cannot be read or understood.
+    """
+    path = verify_settings(request).lengths
+    if path is None:
+        return {}
+    return read_lengths(Path(path).expanduser(), request.subject.spec.frames_per_second)
+
+
+def tolerance_of(verify: VerifySettings) -> Tolerance:
+    """`upstream` is numpy's allclose; `strict` follows the size of the output."""
+    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
+
+
+def lowered_solver_gate(request: Request) -> Gate:
+    """What the mel of a lowered artifact must reach."""
+    solver = verify_settings(request).solver
+    return LOWERED_SOLVER[request.settings.precision.target] if solver is None or not solver.lowered else solver.lowered
+
+
+def check_verify(request: Request) -> None:
+    """Refuse what the schema cannot know to be wrong.
+
+    Raises:
+        ConfigurationError: a gate on no metric, a length no profile serves, lengths for no such axis.
+    """
+    verify = verify_settings(request)
+    for hop in ("torch", "export", "simplify", "engine"):
+        check_gate(f"verify.hops.{hop}", getattr(verify.hops, hop))
+    if verify.solver is not None:
+        check_gate("verify.solver.gates", verify.solver.gates, mel=True)
+        check_gate("verify.solver.lowered", verify.solver.lowered, mel=True)
+    if verify.lengths is not None and FRAMES not in request.subject.spec.symbols:
+        raise ConfigurationError(
+            f"verify.lengths={verify.lengths} gives lengths of the axis {FRAMES}, which this model does not have "
+            f"(dynamic axes: {', '.join(request.subject.spec.symbols) or 'none'}).",
+            hint="Next: leave verify.lengths out.",
+        )
+    served_histogram(request)
+
+
+def _strict(request: Request) -> tuple[Case, ...]:
+    verify, subject = verify_settings(request), request.subject
+    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
+    chunk = subject.hyperparameters.get("static_chunk_size", 0) if subject.streaming else 0
+    ends = (chunk - 1, chunk, chunk + 1, 2 * chunk + 1) if chunk else ()
+    histogram = {size: calls for size, calls in served_histogram(request).items() if _is_served(size, profiles)}
+    served = quantile_lengths(histogram) if histogram else ()
+    return strict_cases(
+        subject.spec, profiles, verify.seed, {FRAMES: ends}, {FRAMES: served}, exhaustive=verify.exhaustive
+    )
+
+
+def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
+    return any(profile[FRAMES].min <= size <= profile[FRAMES].max for profile in profiles)
+
+
+def coverage(request: Request) -> dict[str, Any] | None:
+    """How much of the lengths seen in service the profiles serve; None without such lengths."""
+    histogram = served_histogram(request)
+    if not histogram:
+        return None
+    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
+    total = sum(histogram.values())
+    outside = {size: calls for size, calls in histogram.items() if not _is_served(size, profiles)}
+    return {
+        "calls": total,
+        "served": total - sum(outside.values()),
+        "outside": {"calls": sum(outside.values()), "shortest": min(outside, default=None),
+                    "longest": max(outside, default=None)},
+    }  # fmt: skip

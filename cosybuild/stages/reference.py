@@ -1,0 +1,150 @@
+"""What everything the build makes is compared with, computed once. Imports torch only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.models.subject import Subject
+from cosybuild.numerics.cases import Case
+from cosybuild.numerics.inputs import Array
+from cosybuild.numerics.reference import Reference, write_reference
+from cosybuild.numerics.rollout import Course, Rollout, run
+from cosybuild.stages.calls import infer_case
+from cosybuild.stages.cases import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.stages.export import subject_settings
+from cosybuild.stages.request import Request
+
+if TYPE_CHECKING:
+    from cosybuild.backends.session import Session
+
+UNOPTIMISED = "ONNX Runtime without graph optimisations; an ONNX file has no PyTorch reference"
+
+
+@dataclass(frozen=True)
+class ReferenceStage:
+    """Makes `reference`: PyTorch's outputs, in float32 and where asked in float64, of every case and solver run.
+
+    It depends on the model and the cases alone, so that one reference serves every opset, simplification and
+    precision that is built of the model.
+
+    Attributes:
+        foreign: the model is an existing ONNX file, which is its own reference, as it was before any change.
+    """
+
+    foreign: bool = False
+
+    name = "reference"
+    label = "reference"
+    version = 1
+    makes = ("reference",)
+    cacheable = True
+    # The figures are rounding errors: another CPU has others.
+    deterministic = False
+    device = "cpu"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("graph",) if self.foreign else ("weights?",)
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        solver = request.subject.solver
+        rollouts = rollouts_of(request)
+        return {
+            **subject_settings(request.subject),
+            "float64": verify_settings(request).float64 and not self.foreign,
+            "cases": [case.facts() for case in reference_cases_of(request)],
+            "rollouts": [{"lengths": list(one.lengths), "seed": one.seed, "why": one.why} for one in rollouts],
+            "solver": None if solver is None or not rollouts else vars(solver),
+        }
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        packages = ("onnxruntime", "onnxruntime-gpu") if self.foreign else ("torch",)
+        return {name: environment.version(name) or "absent" for name in packages}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        work = _Work(request.subject, reference_cases_of(request), rollouts_of(request), context.emit)
+        if self.foreign:
+            from cosybuild.backends import onnxruntime_backend
+
+            threads = verify_settings(request).threads
+            graph = context.inputs["graph"].path
+            session = onnxruntime_backend.load(graph, threads=threads, optimised=False)
+            reference = Reference(UNOPTIMISED, work.cases, work.outputs(session), work.rollouts, work.courses(session))
+        else:
+            weights = context.inputs.get("weights")
+            exact = verify_settings(request).float64
+            reference = _of_torch(work, weights.path if weights else None, exact)
+        path = write_reference(context.workdir / "reference.npz", reference)
+        metrics = {
+            "said": reference.said,
+            "cases": len(work.cases),
+            "rollouts": [one.name for one in work.rollouts],
+            "float64": bool(reference.exact_outputs),
+        }
+        return StageResult({"reference": [path]}, metrics)
+
+
+@dataclass(frozen=True)
+class _Work:
+    subject: Subject
+    cases: tuple[Case, ...]
+    rollouts: tuple[Rollout, ...]
+    emit: Emit
+
+    def outputs(self, session: Session, dtype: str = "float32") -> tuple[dict[str, Array], ...]:
+        found = []
+        for index, case in enumerate(self.cases):
+            found.append(_case_outputs(session, case, self.subject, dtype))
+            self.emit("progress", done=index + 1, total=len(self.cases), what=f"{dtype} reference of {case.name}")
+        return tuple(found)
+
+    def courses(self, session: Session, dtype: str = "float32") -> tuple[Course, ...]:
+        found = []
+        for rollout in self.rollouts:
+            assert self.subject.solver is not None
+            self.emit("progress", what=f"{dtype} reference of {rollout.name}")
+            found.append(run(session.infer, rollout, self.subject.spec, self.subject.solver, dtype))
+        return tuple(found)
+
+
+def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
+    from cosybuild.backends import torch_backend
+    from cosybuild.models.load import load_module
+
+    spec = work.subject.spec
+    module = load_module(work.subject, weights)
+    names = [[tensor.name for tensor in side] for side in (spec.inputs, spec.outputs)]
+    session = torch_backend.load(module, *names)
+    outputs, courses = work.outputs(session), work.courses(session)
+    exact_outputs: tuple[dict[str, Array], ...] = ()
+    exact_courses: tuple[Course, ...] = ()
+    if exact:
+        # In place: the float32 values are exact in float64, and two modules would weigh three times as much.
+        module.double()
+        exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
+    return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
+
+
+def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) -> dict[str, Array]:
+    """One case; where all its rows are alike PyTorch computes one of them."""
+    import numpy as np
+
+    inputs = case.inputs(subject.spec)
+    if dtype != "float32":
+        inputs = {
+            name: values.astype(dtype) if values.dtype == np.float32 else values for name, values in inputs.items()
+        }
+    rows = next(iter(inputs.values())).shape[0] if case.draw.alike and subject.graph is None else 1
+    if rows > 1:
+        inputs = {name: np.ascontiguousarray(values[:1]) for name, values in inputs.items()}
+    outputs = infer_case(session, case, inputs)
+    return {name: np.repeat(values, rows, axis=0) if rows > 1 else values for name, values in outputs.items()}
