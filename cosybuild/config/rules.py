@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 
@@ -95,6 +96,18 @@ def _precision(settings: Settings) -> None:
             "an engine computes in the types of its graph.",
             hint=f"Next: trt={trt.precision} alone, or precision={target} with trt={target}.",
         )
+    if settings.precision.method is Method.search:
+        if settings.verify is None:
+            raise ConfigurationError(
+                "precision.method=search looks for the nodes with which the gates of verification are met, but "
+                "verify=off leaves no gates.",
+                hint="Next: leave verify=off out, or take precision=fp16.",
+            )
+        if settings.precision.target in (Target.fp32, Target.tf32):
+            raise ConfigurationError(
+                f"precision.method=search has nothing to search: precision.target={target} lowers no node.",
+                hint="Next: precision=auto, or precision.target=bf16 with it.",
+            )
 
 
 def _deploy(settings: Settings) -> None:

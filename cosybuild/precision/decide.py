@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -85,6 +85,22 @@ def decide(
     match_io = settings.io is InputOutput.match and settings.target is not Target.mixed
     _close(kept, view.nodes, match_io)
     return Decisions(storage, {name_of(n): kept[n] for n in view.nodes if n in kept}, match_io, masks.clipped)
+
+
+def kept_too(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
+    """The decisions with further nodes in fp32, and again no islands between kept nodes.
+
+    Args:
+        model: the graph that was decided on.
+        names: of nodes; those that are kept already keep their reason.
+    """
+    nodes = concerned(model)
+    kept = {node: decisions.kept[name_of(node)] for node in nodes if node.name in decisions.kept}
+    for node in nodes:
+        if node.name in names:
+            kept.setdefault(node, reason)
+    _close(kept, nodes, decisions.match_io)
+    return replace(decisions, kept={name_of(n): kept[n] for n in nodes if n in kept})
 
 
 def examine_all(model: ir.Model, storage: Storage) -> dict[str, ConstantFacts]:

@@ -65,14 +65,22 @@ class FaithfulSession:
         Args:
             inputs: in float32 (index inputs as they are); rounded here.
         """
-        found = self._probe.run(inputs)
-        suspects = [n for n in self._tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])]
+        outputs, suspects = self.suspects(inputs)
         guilty = None
         for tensor in suspects:
             guilty = self._confirm(tensor, inputs)
             if guilty is not None:
                 break
-        return {name: found[name] for name in self._outputs}, guilty
+        return outputs, guilty
+
+    def suspects(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], list[str]]:
+        """Outputs in float32, and the tensors whose sum is not finite, in graph order.
+
+        Masks are among them that are infinite in float32 too.
+        """
+        found = self._probe.run(inputs)
+        tensors = [n for n in self._tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])]
+        return {name: found[name] for name in self._outputs}, tensors
 
     def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
         """Look at the whole tensor: infinities that float32 has too (masks) are no fault of the lower type."""

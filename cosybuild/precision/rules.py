@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,11 @@ def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
             hint="Next: node names and module paths stand in the report of a run, under precision.",
         )
     return matched
+
+
+def literal(name: str) -> str:
+    """The pattern that matches this name."""
+    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _texts(node: ir.Node) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.stages.request import Request
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from onnx import ModelProto
 
     from cosybuild.numerics.inputs import Array
@@ -27,6 +29,8 @@ LOWERED = (Target.fp16, Target.bf16, Target.mixed)
 class PrecisionStage:
     """Writes `lowered`.
 
+    With `precision.method=search` also `precision`, the decisions as an option file that a team can commit.
+
     Calibration files are the source `calibration`: their content is in the key, their place is not.
 
     Args:
@@ -37,13 +41,16 @@ class PrecisionStage:
     label = "precision"
     version = 2
     needs = ("graph", "calibration?")
-    makes = ("lowered",)
     cacheable = True
     deterministic = True
     device = "cpu"
 
     def __init__(self, method: Method = Method.rules) -> None:
         self._method = method
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return ("lowered", "precision") if self._method is Method.search else ("lowered",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         precision = request.settings.precision
@@ -63,6 +70,10 @@ class PrecisionStage:
 
             sizes = calibration_sizes(precision, request.subject.spec, _profiles(request))
             chosen["calibration"] = {"sizes": list(sizes), "seed": precision.calibration_seed}
+        if self._method is Method.search:
+            from cosybuild.stages.search import search_settings
+
+            chosen["search"] = search_settings(request)
         return chosen
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
@@ -100,12 +111,18 @@ class PrecisionStage:
             proto = autocast(source, model, samples[-1], settings, context.workdir)
             metrics = autocast_report(model, proto, ranges, settings)
         else:
-            proto, metrics = _ruled(model, ranges, settings)
+            proto, metrics = _ruled(model, ranges, context)
         _check(proto)
         files = save_model(proto, context.workdir / lowered_name(request))
         metrics = {"target": settings.target.value, "method": self._method.value, **metrics}
         metrics["calibration"] = {"inputs": len(samples), "from": "files" if settings.calibration else "generated"}
-        return StageResult({"lowered": files}, metrics)
+        outputs: dict[str, Sequence[Path]] = {"lowered": files}
+        if self._method is Method.search:
+            from cosybuild.stages.search import OPTION, option_text
+
+            outputs["precision"] = [context.workdir / OPTION]
+            outputs["precision"][0].write_text(option_text(request, metrics["search"]), encoding="utf-8")
+        return StageResult(outputs, metrics)
 
 
 def lowered_name(request: Request) -> str:
@@ -125,7 +142,7 @@ def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
     return list(generated_samples(request.settings.precision, request.subject.spec, _profiles(request)))
 
 
-def _ruled(model: Any, ranges: Any, settings: PrecisionSettings) -> tuple[ModelProto, dict[str, Any]]:
+def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, dict[str, Any]]:
     import onnx_ir as ir
 
     from cosybuild.precision.decide import decide, examine_all
@@ -133,12 +150,19 @@ def _ruled(model: Any, ranges: Any, settings: PrecisionSettings) -> tuple[ModelP
     from cosybuild.precision.report import lowering_report
     from cosybuild.precision.storage import storage_of
 
+    settings: PrecisionSettings = context.request.settings.precision
     storage = storage_of(settings.target)
     assert storage is not None
     constants = examine_all(model, storage)
     decisions = decide(model, ranges, settings, constants)
-    lowered = lower(model, decisions)
-    return ir.to_proto(lowered.model), lowering_report(model, ranges, decisions, lowered, constants)
+    found: dict[str, Any] = {}
+    if settings.method is Method.search:
+        from cosybuild.stages.search import search
+
+        decisions, lowered, found["search"] = search(context, model, ranges, decisions)
+    else:
+        lowered = lower(model, decisions)
+    return ir.to_proto(lowered.model), lowering_report(model, ranges, decisions, lowered, constants) | found
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:

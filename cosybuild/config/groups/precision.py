@@ -27,6 +27,7 @@ class Method(str, Enum):
     """Who decides which nodes stay in fp32."""
 
     rules = "rules"
+    search = "search"
     autocast = "autocast"
 
 
@@ -46,7 +47,11 @@ class PrecisionSettings:
         "fp32; tf32: fp32 graph, a builder flag; fp16, bf16: all but what breaks; "
         "mixed: matrix products and convolutions in fp16, everything else in fp32.",
     )
-    method: Method = setting(Method.rules, "rules: cosybuild's own pass; autocast: NVIDIA ModelOpt (extra).")
+    method: Method = setting(
+        Method.rules,
+        "rules: cosybuild's own pass; search: the same, then the fewest further nodes in fp32 with which the gates of "
+        "verification are met; autocast: NVIDIA ModelOpt (extra).",
+    )
     io: InputOutput = setting(
         InputOutput.match,
         "match: inputs and outputs in the target's type (float32 for mixed); keep: float32.",
@@ -71,7 +76,7 @@ class PrecisionSettings:
     )
     calibration_sizes: tuple[int, ...] = setting(
         tuple,
-        "Generated inputs: sizes of every dynamic axis but the batch; none: 4 and 128, as far as the profile admits them.",
+        "Generated inputs: sizes of every dynamic axis but the batch; none: 4 and 128, or what the profile admits.",
     )
     calibration_seed: int = setting(0, "Seed of the generated inputs.")
     snr_db: float | None = setting(

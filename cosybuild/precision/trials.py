@@ -1,0 +1,99 @@
+"""One graph lowered again and again, with more nodes in fp32 each time, and held against the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from cosybuild.numerics.inputs import Array
+from cosybuild.onnxgraph.clean import module_path
+from cosybuild.precision.decide import Decisions, kept_too
+from cosybuild.precision.emulate import float_names
+from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.graph import concerned, name_of
+from cosybuild.precision.lower import Lowered, lower
+from cosybuild.precision.probe import Probe, scalar_name
+from cosybuild.precision.profile import profile, suspicion
+
+REASON = "the gate is not met without it"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a lowered graph is held against.
+
+    Attributes:
+        name: for people.
+        inputs: rounded to the interface's type, in float32.
+        holds: given the lowered outputs in float32, what they miss; None where they pass.
+    """
+
+    name: str
+    inputs: Mapping[str, Array]
+    holds: Callable[[Mapping[str, Array]], str | None]
+
+
+class Trials:
+    """Lowerings of one float32 graph.
+
+    Args:
+        model: in normal form; left as it is.
+        decisions: of the rules: what stays in fp32 in any case.
+        threads: ONNX Runtime's intra_op_num_threads.
+    """
+
+    def __init__(self, model: ir.Model, decisions: Decisions, threads: int = 1) -> None:
+        self._model = model
+        self.decisions = decisions
+        self._threads = threads
+        self._known: dict[str, set[str]] = {}
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The nodes that are lowered and can be returned to fp32, in graph order."""
+        return tuple(name for node in concerned(self._model) if (name := name_of(node)) not in self.decisions.kept)
+
+    def suspects(self, sample: Sample) -> tuple[str, ...]:
+        """The candidates module by module: first the modules whose nodes bring in the most noise on this sample."""
+        lowered = self.lowered(())[1].model
+        found = suspicion(profile(lowered, self._model, sample.inputs, self._threads))
+        return tuple(sorted(self.candidates, key=lambda name: -found.get(module_path(name), 0.0)))
+
+    def lowered(self, names: Collection[str]) -> tuple[Decisions, Lowered]:
+        """The graph with these nodes in fp32 as well."""
+        decisions = kept_too(self.decisions, self._model, names, REASON)
+        return decisions, lower(self._model, decisions)
+
+    def passes(self, names: Collection[str], samples: Iterable[Sample]) -> bool:
+        """Whether the graph passes on every sample; cheaper than to ask how it fails."""
+        session = self._session(names)
+        for sample in samples:
+            outputs, suspects = session.suspects(sample.inputs)
+            if not self._infinite(sample).issuperset(suspects) or sample.holds(outputs) is not None:
+                return False
+        return True
+
+    def failing(self, names: Collection[str], samples: Iterable[Sample]) -> tuple[Sample, str] | None:
+        """The first sample on which the graph fails, as its storage type stores it, and how; None if it passes."""
+        session = self._session(names)
+        for sample in samples:
+            outputs, guilty = session.infer(sample.inputs)
+            missed = str(guilty) if guilty is not None else sample.holds(outputs)
+            if missed is not None:
+                return sample, missed
+        return None
+
+    def _session(self, names: Collection[str]) -> FaithfulSession:
+        return FaithfulSession(self.lowered(names)[1].model, self._model, self._threads)
+
+    def _infinite(self, sample: Sample) -> set[str]:
+        """Tensors that are not finite in float32 either; a mask, say."""
+        if sample.name not in self._known:
+            tensors = float_names(self._model)
+            sums = Probe(self._model, reductions=("ReduceSum",), tensors=tensors, threads=self._threads)
+            found = sums.run(sample.inputs)
+            self._known[sample.name] = {n for n in tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])}
+        return self._known[sample.name]

@@ -1,0 +1,199 @@
+"""`precision=auto`: the smallest set of nodes whose return to fp32 passes the gates. Imports onnx when it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.config.groups.precision import PrecisionSettings
+from cosybuild.config.parse import plain_from_settings
+from cosybuild.core.stage import Emit, RunContext
+from cosybuild.errors import PrecisionError, VerificationError
+from cosybuild.stages.request import Request
+from cosybuild.stages.verify_lowered import LoweredCase, VerifyLoweredStage, cases, gate_of, typed_inputs, widened
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from cosybuild.numerics.inputs import Array
+    from cosybuild.precision.decide import Decisions
+    from cosybuild.precision.lower import Lowered
+    from cosybuild.precision.ranges import Ranges
+    from cosybuild.precision.trials import Sample, Trials
+
+OPTION = "precision.yaml"
+"""The answer as an option of the group `precision`, to be committed."""
+
+_PATIENCE = 8
+"""Evaluations, as a multiple of what one or two culprits take, after which the search settles for what it has."""
+
+
+def search_settings(request: Request) -> dict[str, Any]:
+    """What the answer depends on beyond the settings of lowering: the gates and their inputs."""
+    return dict(VerifyLoweredStage().settings(request))
+
+
+def search(
+    context: RunContext, model: ir.Model, ranges: Ranges, decisions: Decisions
+) -> tuple[Decisions, Lowered, dict[str, Any]]:
+    """The decisions of the rules, and with them the nodes that the gates need; the graph; and how it was found.
+
+    An evaluation lowers the whole graph once and runs it as its storage type stores it. The first is of the rules'
+    own graph on all inputs of `verify lowered`, cheap ones first; the search is on the first input that fails, and
+    what it finds is held against all of them. Another one that fails joins, and the search is repeated with both.
+    Modules are searched in the order of the noise that their nodes bring in, so that few of them are enough.
+
+    Raises:
+        PrecisionError: not even a graph all in fp32 passes, so that the interface's type is at fault.
+    """
+    from cosybuild.onnxgraph.clean import module_path
+    from cosybuild.precision.culprits import find_culprits, promised
+    from cosybuild.precision.trials import Trials
+
+    request: Request = context.request
+    verify = request.settings.verify
+    assert verify is not None, "a rule refuses precision.method=search without verification"
+    trials = Trials(model, decisions, verify.threads)
+    candidates = trials.candidates
+    samples = _Samples(request, trials, context.inputs["graph"].path)
+    limit = int(_PATIENCE * promised(len(candidates)))
+    found: tuple[str, ...] = ()
+    failed: list[dict[str, str]] = []
+    active: list[Sample] = []
+    evaluations, minimal = 1, True
+    context.emit("progress", done=1, message="holding the rules' graph against the gates")
+    while (missed := trials.failing(found, samples)) is not None:
+        if any(sample.name == missed[0].name for sample in active):
+            raise AssertionError(f"{found} passes {missed[0].name} in the search and not after it")
+        failed.append({"case": missed[0].name, "missed": missed[1]})
+        active.append(missed[0])
+        # Nothing but the first input was looked at with no node returned; that much is known.
+        oracle = _Oracle(trials, active, context.emit, evaluations, empty_fails=len(active) == 1)
+        suspects = trials.suspects(missed[0])
+        answer = find_culprits(suspects, [module_path(name) for name in suspects], oracle, limit)
+        if answer is None:
+            raise PrecisionError(
+                f"Not even with every node in fp32 does the graph pass: {missed[0].name}: {missed[1]}.",
+                hint="Next: precision.io=keep, so that inputs and outputs stay in float32; or precision.snr_db=N.",
+            )
+        found, minimal, evaluations = answer.units, answer.minimal, oracle.count
+    final, lowered = trials.lowered(found)
+    figures = {
+        "evaluations": evaluations,
+        "candidates": len(candidates),
+        "promised": round(promised(len(candidates)), 1),
+        "minimal": minimal,
+        "failed": failed,
+        "nodes": list(_described(model, found)),
+        "cost": _cost(model, ranges, (trials.lowered(())[0], trials.lowered(())[1].casts), (final, lowered.casts)),
+    }
+    return final, lowered, figures
+
+
+class _Oracle:
+    """Whether a set of nodes in fp32 is enough; tells of each graph that is tried."""
+
+    def __init__(self, trials: Trials, samples: Sequence[Sample], emit: Emit, count: int, *, empty_fails: bool) -> None:
+        self.count = count
+        self._trials, self._samples, self._emit = trials, samples, emit
+        self._empty_fails = empty_fails
+
+    def __call__(self, names: frozenset[str]) -> bool:
+        if self._empty_fails and not names:
+            return False
+        self.count += 1
+        passes = self._trials.passes(names, self._samples)
+        verdict = "passes" if passes else "fails"
+        self._emit("progress", done=self.count, message=f"{len(names)} nodes back in fp32: {verdict}")
+        return passes
+
+
+class _Samples:
+    """The inputs of `verify lowered`, made when they are asked for, with the reference's outputs."""
+
+    def __init__(self, request: Request, trials: Trials, graph: Path) -> None:
+        from cosybuild.backends.onnxruntime_backend import load
+
+        verify = request.settings.verify
+        assert verify is not None
+        self._request = request
+        self._interface = trials.lowered(())[1].model
+        self._reference = load(graph, provider=verify.provider, threads=verify.threads)
+        self._gate = gate_of(request)
+
+    def __iter__(self) -> Iterator[Sample]:
+        from cosybuild.numerics.cases import Case
+        from cosybuild.numerics.inputs import draw_inputs
+        from cosybuild.precision.trials import Sample
+
+        for why, draw in cases(self._request):
+            case = LoweredCase(Case(why, draw).name, self._gate)
+            typed = typed_inputs(draw_inputs(self._request.subject.spec, draw), self._interface)
+            inputs = {name: widened(values) for name, values in typed.items()}
+            yield Sample(case.name, inputs, _Held(case, self._reference.infer(inputs)))
+
+
+class _Held:
+    """The gate of `verify lowered` on one case's outputs."""
+
+    def __init__(self, case: LoweredCase, expected: Mapping[str, Array]) -> None:
+        self._case, self._expected = case, expected
+
+    def __call__(self, outputs: Mapping[str, Array]) -> str | None:
+        try:
+            self._case.hold(outputs, self._expected, "as stored")
+        except VerificationError as error:
+            return error.message
+        return None
+
+
+def option_text(request: Request, figures: Mapping[str, Any]) -> str:
+    """An option file of the group `precision` that gives the graph which was found, without searching again."""
+    from cosybuild.precision.rules import literal
+
+    precision = request.settings.precision
+    nodes = figures["nodes"]
+    lines = [
+        f"# {precision.target.value} with what the gates need in float32, as precision=auto found it"
+        f"{'' if nodes else ' (nothing beyond the rules)'}.",
+        "# Keep it as precision/NAME.yaml among your configurations, and build with precision=NAME.",
+    ]
+    default = PrecisionSettings()
+    for field in fields(precision):
+        value = getattr(precision, field.name)
+        if field.name not in ("method", "keep_fp32") and value != getattr(default, field.name):
+            lines.append(f"{field.name}: {json.dumps(plain_from_settings(value))}")
+    kept = [(pattern, "") for pattern in precision.keep_fp32]
+    kept += [
+        (literal(node["node"]), f" # {node['op']} of {node['module'] or 'the outermost module'}") for node in nodes
+    ]
+    lines += ["keep_fp32:" if kept else "keep_fp32: []"]
+    lines += [f"  - {json.dumps(pattern)}{comment}" for pattern, comment in kept]
+    return "\n".join(lines) + "\n"
+
+
+def _described(model: ir.Model, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    from cosybuild.onnxgraph.clean import module_path
+
+    operators = {node.name: node.op_type for node in model.graph}
+    for name in names:
+        yield {"node": name, "op": operators[name], "module": module_path(name)}
+
+
+def _cost(
+    model: ir.Model, ranges: Ranges, before: tuple[Decisions, int], after: tuple[Decisions, int]
+) -> dict[str, float]:
+    """What the return to fp32 costs: share of matrix work, casts, and nodes that come along between kept ones."""
+    from cosybuild.precision.flops import lowered_share
+    from cosybuild.precision.graph import concerned
+
+    nodes = concerned(model)
+    shares = [lowered_share(nodes, decisions.kept, ranges.shapes) for decisions, _ in (before, after)]
+    return {
+        "flops_share": round(shares[0] - shares[1], 6),
+        "casts": after[1] - before[1],
+        "nodes": len(after[0].kept) - len(before[0].kept),
+    }
