@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosybuild.core.stage import Emit
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile
 from cosybuild.models.spec import ModelSpec
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 FRAMES = "seq_len"
 LENGTH = 24
 """Frames of every experiment that needs no chunks: each property shows at any length, and short ones are cheap."""
+
+MANY = 67
+"""Of a dynamic axis, where the others are small."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class Examined:
     computed_in: str
 
 
-def hold_contract(examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int) -> dict[str, Any]:
+def hold_contract(
+    examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int, emit: Emit
+) -> dict[str, Any]:
     """Try every property that applies, as plain data for the report.
 
     Args:
@@ -64,12 +70,19 @@ def hold_contract(examined: Examined, subject: Subject, profiles: Sequence[Profi
             findings += [f for f in try_properties(trial) if f.name not in left_out]
     failed = [finding for finding in findings if not finding.holds]
     if failed:
+        broken = [finding.facts() for finding in failed]
+        emit("note", message=f"the contract is broken: {', '.join(_names(failed))}", properties=broken)
         raise VerificationError(
             f"{examined.path.name} on {examined.session.device}: property {'; property '.join(map(str, failed))}.",
             hint="Next: do not use the artifact. docs/verification.md says what each property means and what breaks "
             "it; if simplify=none or precision=fp32 passes, that step broke it, otherwise the model's own code does.",
         )
     return {"properties": [finding.facts() for finding in findings], "not_tried": left_out}
+
+
+def _names(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Each once, in order."""
+    return tuple(dict.fromkeys(finding.name for finding in findings))
 
 
 def _interface(examined: Examined) -> Finding:
@@ -104,15 +117,18 @@ def _axis_faults(examined: Examined, several: Sequence[Mapping[str, int]]) -> It
 
 
 def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]:
-    """A base, and for every symbol the base with one more of it (or one less)."""
+    """A base, and for every symbol one more (or less) of it, and many more of it beside the least of the others.
+
+    Many: more than an exporter's example has, or what is frozen at the example's size would only show above it.
+    """
     base = {symbol: _within(profiles, symbol, 2 if symbol == BATCH else LENGTH) for symbol in spec.symbols}
+    least = {symbol: min(size, _within(profiles, symbol, 2)) for symbol, size in base.items()}
     several = [base]
     for symbol, size in base.items():
         others = (_within(profiles, symbol, size + step) for step in (1, -1))
-        other = next((n for n in others if n != size and n > 0), None)
-        if other is not None:
-            several.append({**base, symbol: other})
-    return several
+        several += [{**base, symbol: n} for n in others if n != size and n > 0][:1]
+        several.append({**least, symbol: _within(profiles, symbol, MANY)})
+    return list({tuple(sizes.items()): sizes for sizes in several}.values())
 
 
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
