@@ -10,6 +10,7 @@ The sweep's page needs chromium on the path, and the extra `report`.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shutil
@@ -44,11 +45,10 @@ def cosybuild(words: str, directory: Path, environment: dict[str, str]) -> str:
 
 def picture(lines: Iterable[Text]) -> str:
     """Lines as an SVG that looks like a terminal and fetches nothing."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=WIDTH, file=nowhere)
-        for line in lines:
-            console.print(line, overflow="ellipsis", no_wrap=True, crop=True)
-        svg = console.export_svg(title="cosybuild", unique_id="run")
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
+    for line in lines:
+        console.print(line, overflow="ellipsis", no_wrap=True, crop=True)
+    svg = console.export_svg(title="cosybuild", unique_id="run")
     svg = re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL)
     return "\n".join(line.rstrip() for line in svg.replace("Fira Code", "ui-monospace").splitlines()) + "\n"
 
@@ -71,8 +71,9 @@ def photograph(page: Path, image: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("chromium is not on the path")
-    flags = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,900", "--virtual-time-budget=4000"]
-    command = [browser, *flags, f"--screenshot={image}", page.resolve().as_uri()]
+    flags = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1100,900"]
+    # Plots draw themselves after the page has loaded.
+    command = [browser, *flags, "--virtual-time-budget=4000", f"--screenshot={image}", page.resolve().as_uri()]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Writes docs/configuration.md from the settings and the option files, which are the only statement of both.
 
-    scripts/configuration_page.py            # write it
-    scripts/configuration_page.py --check    # exit with 1 if what is there is not what would be written
+With `--check` it writes nothing, and ends with 1 if the page is not what it would write.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _HEAD = """\
 
 # Configuration
 
-`group=option` chooses a file of `conf/`, `group.setting=value` changes one setting of it; both stand on the command line in
-any order. `python -m cosybuild options` prints what is on this page, with the options of installed packages too, and
+`group=option` chooses a file of `conf/`, `group.setting=value` changes one setting of it; both stand on the command
+line in any order. `python -m cosybuild options` prints what is on this page, with the options of installed packages too, and
 `python -m cosybuild --cfg job` the configuration that a command composes.
 
 The option that is taken where nothing is said is marked with a star. *Default* is a setting's value in that case; for a
-group that is off it is the value once the group is chosen. `null` stands for nothing; an option `none` or `off` switches its
-group off.
+group that is off it is the value once the group is chosen. `null` stands for nothing; an option `none` or `off`
+switches its group off.
 """
 
 

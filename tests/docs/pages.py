@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 REASONS = (
     "needs a GPU",
     "needs a Slurm cluster",
+    "needs a Ray cluster",
     "needs tritonserver",
     "needs the network",
     "needs a terminal",
@@ -118,9 +119,9 @@ def faults(page: Path) -> Iterator[str]:
         if block.language in ("bash", "shell", "console"):
             yield f"{where}: commands are in blocks of language sh"
     plain = _FENCE.sub("", text)
-    for number, line in enumerate(plain.splitlines(), 1):
+    for line in plain.splitlines():
         if re.match(r" {4,}(\$ )?(python|pip|cosybuild) ", line):
-            yield f"{name_of(page)}: a command outside a block of language sh: {line.strip()} (line {number} of the prose)"
+            yield f"{name_of(page)}: a command outside a block of language sh: {line.strip()}"
 
 
 def inline_commands(page: Path) -> Iterator[list[str]]:

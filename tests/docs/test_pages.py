@@ -111,5 +111,5 @@ def test_what_is_not_run_is_little(capsys: pytest.CaptureFixture[str]) -> None:
     left_out = [(page, block) for page, block in found if not block.is_run]
     with capsys.disabled():
         for page, block in left_out:
-            print(f"\n  not run: {pages.name_of(page)}:{block.line}: {block.said}", end="")
+            print(f"\n  {pages.name_of(page)}:{block.line}: {block.mark}: {block.said}", end="")
     assert len(left_out) * 4 < len(found)
