@@ -16,6 +16,7 @@ _INSTALL = {
     "huggingface_hub": "pip install 'cosybuild[hub]'",
     "modelscope": "pip install 'cosybuild[modelscope]'",
     "s3fs": "pip install 'cosybuild[s3]'",
+    "ray": "pip install 'cosybuild[ray]'",
     "mlflow": "pip install 'cosybuild[mlflow]'",
     "gcsfs": "pip install 'cosybuild[gcs]'",
 }

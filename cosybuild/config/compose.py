@@ -13,6 +13,7 @@ from types import FrameType
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
+from cosybuild.config.launchers import register_launchers
 from cosybuild.config.naming import register_resolvers
 from cosybuild.config.schema import register
 from cosybuild.config.searchpath import register_search_path
@@ -28,13 +29,14 @@ def config_directory() -> Path:
 
 
 def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> None:
-    """Register schema, resolvers and installed configurations with Hydra; needed once before composing.
+    """Register schema, launchers, resolvers and installed configurations with Hydra; needed once before composing.
 
     Args:
         validate: refuses settings that cannot be built, before Hydra makes a directory.
     """
     register()
     register_search_path()
+    register_launchers()
     register_resolvers(validate)
 
 

@@ -1,0 +1,40 @@
+"""`hydra/launcher=ray`. Hydra accepts launchers only from the namespace `hydra_plugins`, so its class is here.
+
+Hydra imports this whenever it composes anything, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class RayLauncher(Launcher):
+    """Runs the cells of a sweep on a Ray cluster; takes what `cosybuild.config.launchers.RaySettings` has."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called once by Hydra, before the jobs are known."""
+        self._context, self._task, self._config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run one job for each list of overrides; what they returned, in that order.
+
+        Raises:
+            CosybuildError: the cluster cannot be used, or lost a job.
+        """
+        from cosybuild.config.launchers import RaySettings
+        from cosybuild.sweep.ray_launcher import launch
+
+        plain: dict[str, Any] = {
+            name: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for name, v in self._settings.items()
+        }
+        settings = RaySettings(**plain)
+        return launch(settings, self._context, self._task, self._config, job_overrides, initial_job_idx)
