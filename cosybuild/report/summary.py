@@ -51,9 +51,15 @@ def _remarks(report: Mapping[str, Any]) -> Iterator[Text]:
         yield Text(f"The weights are {weights}: give model_dir=DIR to build a trained model.", style="yellow")
     if report["verified"] is None:
         yield Text("Nothing was verified (verify=off).", style="yellow")
+    labels = {step["label"] for step in report["steps"]}
     for step in report["steps"]:
         rest = (step["metrics"] or {}).get("rest")
         if rest:
             yield Text(f"{step['label']}: {rest}.", style="yellow")
+        if step["stage"] == "engine" and action(step) != "blocked" and f"verify {step['label']}" not in labels:
+            yield Text(
+                f"{step['label']}: not run here; the same command on a machine with that GPU runs and verifies it.",
+                style="yellow",
+            )
         if step["action"] == "blocked":
             yield Text(f"pending: {step['label']} {step['reason']}", style="yellow")

@@ -35,7 +35,7 @@ def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any])
     return manifest_text(
         _fact(main),
         companions,
-        {**(own or {}), **facts, "interface": _interface(main, own), **_verification(outcome, artifact)},
+        {**(own or {}), **facts, "interface": _interface(main, own), **_verification(outcome, artifact, own or {})},
     )
 
 
@@ -62,7 +62,7 @@ def _port(port: GraphPort) -> dict[str, Any]:
     return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape)}
 
 
-def _verification(outcome: Outcome, artifact: Artifact) -> dict[str, Any]:
+def _verification(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any]) -> dict[str, Any]:
     """`verified` is True, False, or None where nothing looked at this very content; `verified_by` says who did.
 
     A pending verification is not a passed one: `pending` names it.
@@ -70,6 +70,8 @@ def _verification(outcome: Outcome, artifact: Artifact) -> dict[str, Any]:
     judges = [record for record in outcome.records if record.stage.startswith("verify") and _saw(record, artifact)]
     passed = [record.label for record in judges if record.action in _DONE]
     pending = [f"{record.label}: {record.reason}" for record in judges if record.action == "blocked"]
+    if not judges and "built_for" in own:  # ahead of time, for a GPU that this machine has not
+        pending = [f"verify engine: needs a GPU (sm_{own['built_for']['sm']})"]
     failed = len(judges) > len(passed) + len(pending)
     verified = False if failed else (bool(passed) and not pending) or None
     return {"verified": verified, "verified_by": passed, "pending": pending}

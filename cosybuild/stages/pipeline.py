@@ -15,6 +15,7 @@ from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import VerifyStage
+from cosybuild.stages.verify_engine import expand_verify_engine_stages
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
 
 Steps = tuple[Stage[Request], ...]
@@ -55,6 +56,7 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
     _precision,
     _verify_lowered,
     expand_engine_stages,
+    expand_verify_engine_stages,
     expand_benchmark_stages,
 )
 """Each gives the steps it has for a request: none where it is switched off, several where it fans out."""

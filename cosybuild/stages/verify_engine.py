@@ -1,0 +1,271 @@
+"""The engine itself, run on the GPU that it was built for, against the reference. Imports the library when it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cosybuild.backends.tensorrt.choice import Target, what_is_missing
+from cosybuild.backends.tensorrt.flavour import RTX, installed_version
+from cosybuild.config.groups.precision import Target as Precision
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.errors import VerificationError
+from cosybuild.models.profile import BATCH, Profile, expand_profiles
+from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, Gate, misses, plain, plain_gate, worst
+from cosybuild.numerics.hops import Hop
+from cosybuild.numerics.reference import Reference, read_reference
+from cosybuild.numerics.rollout import FRAMES, compare_courses, run
+from cosybuild.stages.cases import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
+from cosybuild.stages.request import Request
+from cosybuild.stages.solving import solver_error
+
+if TYPE_CHECKING:
+    from cosybuild.backends.session import Session
+    from cosybuild.numerics.cases import Case
+    from cosybuild.numerics.inputs import Array
+
+FLOAT32: Gate = {"snr_db": 80.0, "max_rel": 1e-3}
+"""Of an fp32 engine. A GPU adds in another order than a CPU, which costs a few of the 103 dB measured between two
+CPU libraries (verify.rtol); a single layer in TF32 or fp16 by mistake costs more than forty."""
+
+
+class Opened(Protocol):
+    """An engine ready to be called; `in_place`: the output is written over its input."""
+
+    def __call__(self, profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
+        """A session on one optimisation profile, and the type of each input."""
+
+
+@dataclass(frozen=True)
+class VerifyEngineStage:
+    """Makes `engine_verification_sm89` (or the like), the record of all cases.
+
+    Attributes:
+        target: the engine's.
+    """
+
+    target: Target
+
+    name = "verify_engine"
+    version = 1
+    cacheable = True
+    # Another GPU of the same kind may choose other kernels.
+    deterministic = False
+
+    @property
+    def label(self) -> str:
+        return f"verify {EngineStage(self.target).label}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (*EngineStage(self.target).makes, "reference")
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return tuple(slot.replace("engine", "engine_verification") for slot in EngineStage(self.target).makes)
+
+    @property
+    def device(self) -> str:
+        return "gpu" if self.target.sm is None else f"gpu sm_{self.target.sm}"
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        verify = verify_settings(request)
+        return {
+            "flavour": self.target.flavour,
+            "sm": self.target.sm,
+            "gate": plain_gate(engine_gate(request)),
+            "cases": [case.facts() for case in reference_cases_of(request)],
+            "solver": [list(one.lengths) for one in rollouts_of(request)],
+            "solver_gate": plain_gate(engine_solver_gate(request)),
+            "in_place": in_place_of(request),
+            "seed": verify.seed,
+        }
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        gpu = next((gpu.name for gpu in environment.gpus if self.target.sm in (None, gpu.sm)), "absent")
+        return {
+            self.target.flavour: installed_version(self.target.flavour, environment) or "absent",
+            "gpu": gpu,
+            "driver": environment.driver or "absent",
+        }
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        lacks = what_is_missing(self.target, engine_settings(request), environment)
+        if self.target.flavour == RTX and not runs_here(self.target, environment):
+            return (*lacks, f"a GPU (sm_{self.target.sm})")
+        return lacks
+
+    def run(self, context: RunContext) -> StageResult:
+        from cosybuild.backends.tensorrt.execution import EngineSession
+        from cosybuild.backends.tensorrt.flavour import open_flavour
+        from cosybuild.backends.tensorrt.opened import deserialise
+
+        request: Request = context.request
+        flavour = open_flavour(self.target.flavour)
+        engine = deserialise(flavour, context.inputs[EngineStage(self.target).makes[0]].path)
+
+        def opened(profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
+            session = EngineSession(flavour, engine, profile, in_place_of(request) if in_place else {})
+            return session, session.dtypes
+
+        reference = read_reference(context.inputs["reference"].path)
+        metrics = examine_engine(opened, request, reference, context.emit)
+        path = context.workdir / "engine_verification.json"
+        path.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        return StageResult({self.makes[0]: [path]}, metrics)
+
+
+def expand_verify_engine_stages(request: Request, environment: Environment | None = None) -> tuple[Any, ...]:
+    """One step for each engine that can be run: a TensorRT plan always (where it is built it can be run), one
+    built ahead of time where this machine has the GPU it is for; elsewhere it stays unverified and says so."""
+    if request.settings.verify is None:
+        return ()
+    environment = environment or Environment()
+    targets = [stage.target for stage in expand_engine_stages(request, environment)]
+    return tuple(VerifyEngineStage(t) for t in targets if t.flavour != RTX or runs_here(t, environment))
+
+
+def runs_here(target: Target, environment: Environment) -> bool:
+    """Whether this machine has the GPU that the engine is for."""
+    return any(gpu.sm == target.sm for gpu in environment.gpus)
+
+
+def engine_gate(request: Request) -> Gate:
+    """What every output must reach: `verify.hops.engine`, or else what the precision is allowed."""
+    asked, precision = verify_settings(request).hops.engine, request.settings.precision
+    if asked:
+        return asked
+    if precision.target is Precision.fp32:
+        return FLOAT32
+    # TF32 multiplies with the eleven significant bits of fp16.
+    gate = LOWERED[Precision.fp16 if precision.target is Precision.tf32 else precision.target]
+    return gate if precision.snr_db is None else {**gate, "snr_db": precision.snr_db}
+
+
+def engine_solver_gate(request: Request) -> Gate:
+    """What the mel must reach."""
+    solver, target = verify_settings(request).solver, request.settings.precision.target
+    if solver is None:
+        return {}
+    if target is Precision.fp32:
+        return solver.gates
+    return solver.lowered or LOWERED_SOLVER[Precision.fp16 if target is Precision.tf32 else target]
+
+
+def in_place_of(request: Request) -> dict[str, str]:
+    """output -> the input of its shape that the runtime lets it overwrite; empty where there is none."""
+    spec = request.subject.spec
+    first = spec.inputs[0]
+    same = [output.name for output in spec.outputs if output.shape == first.shape]
+    return {same[0]: first.name} if same else {}
+
+
+def examine_engine(opened: Opened, request: Request, reference: Reference, emit: Emit) -> dict[str, Any]:
+    """Every case within each optimisation profile, beside its memory and over its input's, then the solver.
+
+    Raises:
+        VerificationError: an output or the mel misses its gate; the case is named.
+    """
+    subject, gate = request.subject, engine_gate(request)
+    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
+    records: list[dict[str, Any]] = []
+    ways = (False, True) if in_place_of(request) else (False,)
+    planned = [(index, way) for index in range(len(profiles)) for way in ways]
+    for done, (index, way) in enumerate(planned):
+        session, dtypes = opened(index, in_place=way)
+        how = f"{session.device}, profile {index}" + (", in place" if way else "")
+        for case in _within(reference.cases, profiles[index]):
+            expected = reference.find(case.draw)
+            assert expected is not None, case.name
+            inputs = typed(case.inputs(subject.spec), dtypes)
+            records.append(_judged(case, session.infer(inputs), expected, gate, how))
+        emit("progress", done=done + 1, total=len(planned), what=how)
+    session, dtypes = opened(0, in_place=False)
+    return {
+        "device": session.device,
+        "gate": plain_gate(gate),
+        "cases": records,
+        "worst": plain(worst(record["figures"] for record in records)),
+        "hops": [_hop(records, gate, reference).facts()],
+        "solver": list(_solved(session, dtypes, reference, request, profiles[0])),
+    }
+
+
+def typed(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
+    """Inputs in the types the artifact takes; cases hold numbers that every type has."""
+    import ml_dtypes
+    import numpy as np
+
+    known = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
+    return {name: values.astype(known.get(dtypes[name], dtypes[name])) for name, values in inputs.items()}
+
+
+def _within(cases: Sequence[Case], profile: Profile) -> Iterator[Case]:
+    for case in cases:
+        if all(profile[symbol].min <= size <= profile[symbol].max for symbol, size in case.draw.sizes.items()):
+            yield case
+
+
+def _judged(
+    case: Case, actual: Mapping[str, Array], expected: Mapping[str, Array], gate: Gate, how: str
+) -> dict[str, Any]:
+    import numpy as np
+
+    from cosybuild.numerics.metrics import measure, worst_index
+
+    found = []
+    for name, reference in expected.items():
+        values = np.asarray(actual[name], np.float32)
+        if not np.isfinite(values).all():
+            raise VerificationError(
+                f"Case {case.name}, {how}: {int((~np.isfinite(values)).sum())} of {values.size} values of {name} are "
+                "NaN or infinite.",
+                hint="Next: the graph passes as its type stores it, so the engine's own kernels overflow: "
+                "precision=bf16, or precision.keep_fp32=[...] for the layers with the largest values.",
+            )
+        figures = measure(values, reference)
+        missed = misses(figures, gate)
+        if missed:
+            at = worst_index(values, reference)
+            raise VerificationError(
+                f"Case {case.name}, {how}: {name} has {'; '.join(map(str, missed))}. The worst element {list(at)} is "
+                f"{values[at]:.6g}, the reference {reference[at]:.6g}.",
+                hint="Next: this engine computes something else, do not use it. verify.hops.engine holds the gate; "
+                "trt.optimization_level=0 tells whether a fused kernel is to blame.",
+            )
+        found.append(figures)
+    return {"case": case.name, "how": how, "figures": worst(found)}
+
+
+def _hop(records: Sequence[Mapping[str, Any]], gate: Gate, reference: Reference) -> Hop:
+    """What the engine loses against the reference, lowering included."""
+    own = worst(record["figures"] for record in records)
+    case = min(records, key=lambda record: float(record["figures"]["snr_db"]))["case"]
+    return Hop("engine", reference.said, own, own, case, gate, tuple(misses(own, gate)))
+
+
+def _solved(
+    session: Session, dtypes: Mapping[str, str], reference: Reference, request: Request, profile: Profile
+) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    subject, gate = request.subject, engine_solver_gate(request)
+
+    def infer(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = session.infer(typed(inputs, dtypes))
+        return {name: np.asarray(values, np.float32) for name, values in outputs.items()}
+
+    batch = profile.get(BATCH)
+    for rollout, course in zip(reference.rollouts, reference.courses, strict=True):
+        frames = profile[FRAMES]
+        if rollout.lengths[0] < frames.min or rollout.lengths[-1] > frames.max or (batch is not None and batch.min > 2):
+            continue
+        assert subject.solver is not None
+        result = compare_courses(run(infer, rollout, subject.spec, subject.solver), course, gate, float("-inf"))
+        yield {"run": rollout.name, "lengths": list(rollout.lengths), **result.facts()}
+        if not result.passes:
+            raise solver_error(rollout.name, result, float("-inf"), session.device, "verify.solver")

@@ -1,0 +1,190 @@
+"""The engine's verification: when it is planned, what it holds an engine to, and what it says of a wrong one.
+
+Where no GPU is, what stands behind the session's call is ONNX Runtime on the same model: every number is real, only
+who computes it is not the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cosybuild.backends import onnxruntime_backend
+from cosybuild.backends.session import Session
+from cosybuild.backends.tensorrt.choice import Target
+from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT
+from cosybuild.config.groups.precision import PrecisionSettings
+from cosybuild.config.groups.precision import Target as Precision
+from cosybuild.config.groups.trt import TrtBackend, TrtSettings
+from cosybuild.core.environment import Environment, Gpu
+from cosybuild.errors import VerificationError
+from cosybuild.numerics.inputs import Array
+from cosybuild.numerics.reference import Reference, read_reference
+from cosybuild.stages.request import Request
+from cosybuild.stages.verify_engine import (
+    FLOAT32,
+    VerifyEngineStage,
+    engine_gate,
+    examine_engine,
+    expand_verify_engine_stages,
+    in_place_of,
+)
+from tests.stages.building import Bench, graph_of, tiny
+
+L40S = Gpu(0, "NVIDIA L40S", 89, 48 * 2**30)
+H200 = Gpu(0, "NVIDIA H200", 90, 141 * 2**30)
+
+
+def asking(asked: Request, precision: Precision = Precision.fp32, **trt: Any) -> Request:
+    settings = replace(asked.settings, trt=TrtSettings(**trt), precision=PrecisionSettings(target=precision))
+    return replace(asked, settings=settings)
+
+
+def machine(*gpus: Gpu, **versions: str) -> Environment:
+    absent = {f"{stem}{cuda}": None for stem in ("tensorrt", "tensorrt-rtx") for cuda in ("", "-cu12", "-cu13")}
+    return Environment({**absent, **{name.replace("_", "-"): version for name, version in versions.items()}}, gpus)
+
+
+@dataclass
+class Engine:
+    """ONNX Runtime in the place of an engine; `spoil` changes what it computes."""
+
+    session: Session
+    spoil: Any = None
+    opened: list[tuple[int, bool]] = field(default_factory=list)
+
+    def __call__(self, profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
+        self.opened.append((profile, in_place))
+        self.device = self.session.device
+        return self, dict.fromkeys(("x", "mask", "mu", "t", "spks", "cond"), "float32")
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = self.session.infer(inputs)
+        return self.spoil(self.opened[-1], inputs, outputs) if self.spoil else outputs
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Request, Session, Reference]:
+    bench = Bench(tiny("cosyvoice2"), tmp_path_factory.mktemp("built"))
+    graph = graph_of(bench.simplify(graph_of(bench.export())))
+    reference = read_reference(bench.reference(graph).outputs["reference"][0])
+    return asking(bench.asked), onnxruntime_backend.load(graph.path, threads=1), reference
+
+
+def ignore(kind: str, **facts: Any) -> None:
+    pass
+
+
+def test_every_case_is_run_twice_and_then_the_solver(built: tuple[Request, Session, Reference]) -> None:
+    request, session, reference = built
+    engine = Engine(session)
+    found = examine_engine(engine, request, reference, ignore)
+    assert engine.opened == [(0, False), (0, True), (0, False)]
+    within = [case for case in reference.cases if 4 <= case.draw.sizes["seq_len"] <= 64]
+    assert 0 < len(within) < len(reference.cases)  # an engine is not asked what its profile does not promise
+    assert len(found["cases"]) == 2 * len(within)
+    assert found["worst"]["snr_db"] > 100
+    assert found["gate"] == FLOAT32
+    assert [run["run"] for run in found["solver"]] == [rollout.name for rollout in reference.rollouts]
+    (hop,) = found["hops"]
+    assert (hop["hop"], hop["missed"]) == ("engine", [])
+
+
+def test_what_only_goes_wrong_in_place_is_found(built: tuple[Request, Session, Reference]) -> None:
+    request, session, reference = built
+
+    def overwritten(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
+        """As an engine that reads x again after it has begun to write."""
+        return {name: values + opened[1] * 0.1 * inputs["x"] for name, values in outputs.items()}
+
+    with pytest.raises(VerificationError, match=r"profile 0, in place: estimator_out has snr_db .* at least 80 dB"):
+        examine_engine(Engine(session, overwritten), request, reference, ignore)
+
+
+def test_values_that_are_not_finite_are_fatal(built: tuple[Request, Session, Reference]) -> None:
+    request, session, reference = built
+
+    def overflow(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
+        (output,) = outputs
+        spoilt = outputs[output].copy()
+        spoilt[0, 0, 0] = np.nan
+        return {output: spoilt}
+
+    with pytest.raises(VerificationError, match=r"1 of \d+ values of estimator_out are NaN or infinite"):
+        examine_engine(Engine(session, overflow), request, reference, ignore)
+
+
+def test_an_error_too_small_for_a_call_is_found_by_the_solver(built: tuple[Request, Session, Reference]) -> None:
+    """A drift that single calls may have (the gate here is a loose one) adds up in the mel."""
+    request, session, reference = built
+    verify = request.settings.verify
+    assert verify is not None
+    loose = replace(verify, hops=replace(verify.hops, engine={"snr_db": 20.0}))
+    request = replace(request, settings=replace(request.settings, verify=loose))
+
+    def drift(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
+        return {name: values * np.float32(1.03) for name, values in outputs.items()}
+
+    with pytest.raises(VerificationError, match=r"Solver T=.*: the mel has "):
+        examine_engine(Engine(session, drift), request, reference, ignore)
+
+
+def test_each_precision_has_a_gate_and_a_setting_overrides_it(built: tuple[Request, Session, Reference]) -> None:
+    request = built[0]
+    gates = {p: engine_gate(asking(request, p))["snr_db"] for p in (Precision.fp32, Precision.tf32, Precision.fp16)}
+    assert gates[Precision.fp32] > gates[Precision.tf32] == gates[Precision.fp16]
+    assert in_place_of(request) == {"estimator_out": "x"}
+
+
+@pytest.mark.parametrize(("gpus", "trt", "labels"), [
+    ((), {}, []),
+    ((H200,), {}, []),
+    ((L40S,), {}, ["verify engine sm_89"]),
+    ((L40S,), {"sm": (86, 89)}, ["verify engine sm_89"]),
+])  # fmt: skip
+def test_ahead_of_time_engines_are_run_where_their_gpu_is(
+    built: tuple[Request, Session, Reference], gpus: tuple[Gpu, ...], trt: dict[str, Any], labels: list[str]
+) -> None:
+    request = asking(built[0], backend=TrtBackend.tensorrt_rtx, **trt)
+    stages = expand_verify_engine_stages(request, machine(*gpus, tensorrt_rtx="1.7.1.116"))
+    assert [stage.label for stage in stages] == labels
+
+
+def test_a_plan_waits_for_its_gpu_together_with_its_verification(built: tuple[Request, Session, Reference]) -> None:
+    request = asking(built[0], backend=TrtBackend.tensorrt)
+    (stage,) = expand_verify_engine_stages(request, machine(tensorrt="10.13.0"))
+    assert (stage.label, stage.device) == ("verify engine tensorrt", "gpu")
+    assert stage.missing(request, machine(tensorrt="10.13.0")) == ("a GPU",)
+    assert stage.missing(request, machine(H200, tensorrt="10.13.0")) == ()
+    assert stage.needs == ("engine", "reference")
+
+
+def test_without_verification_no_engine_is_verified(built: tuple[Request, Session, Reference]) -> None:
+    request = asking(built[0], backend=TrtBackend.tensorrt_rtx)
+    request = replace(request, settings=replace(request.settings, verify=None))
+    assert expand_verify_engine_stages(request, machine(L40S, tensorrt_rtx="1.7.1.116")) == ()
+
+
+def test_another_driver_is_another_verification(built: tuple[Request, Session, Reference]) -> None:
+    stage = VerifyEngineStage(Target(TENSORRT, 90))
+    facts = stage.environment(machine(H200, tensorrt="11.4.0"))
+    assert facts == {"tensorrt": "11.4.0", "gpu": "NVIDIA H200", "driver": "absent"}
+    assert VerifyEngineStage(Target(RTX, 89)).makes == ("engine_verification_sm89",)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_real_engine_passes(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    from tests.scenarios.commands import DATA, Place, actions
+
+    place = Place(tmp_path)
+    place.cosybuild(f"model_dir={DATA / 'cosyvoice2_tiny'}", "trt=fp16", "trt.on_unmet=warn")
+    done = actions(place.report())
+    assert any(label.startswith("verify engine") and action == "built" for label, action in done.items())
