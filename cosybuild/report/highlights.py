@@ -29,6 +29,11 @@ def _verify(metrics: Mapping[str, Any]) -> str:
     return f"{counted(metrics['cases'], 'case')}, worst error {worst['max_abs']:.1e} ({worst['case']})"
 
 
+def _reference(metrics: Mapping[str, Any]) -> str:
+    runs = counted(len(metrics["rollouts"]), "run") + " of the solver" if metrics["rollouts"] else "no solver"
+    return f"{counted(metrics['cases'], 'case')}, {runs}, {metrics['said']}"
+
+
 def _precision(metrics: Mapping[str, Any]) -> str:
     nodes = metrics["nodes"]
     share = metrics["flops_lowered"]
@@ -47,10 +52,12 @@ def _engine(metrics: Mapping[str, Any]) -> str:
 
 _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "export": _export,
+    "reference": _reference,
     "simplify": _simplify,
     "verify": _verify,
     "precision": _precision,
     "verify_lowered": _verify_lowered,
     "engine": _engine,
+    "verify_engine": _verify_lowered,
     "benchmark": headline,
 }
