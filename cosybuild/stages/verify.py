@@ -18,15 +18,14 @@ from cosybuild.numerics.gates import plain, plain_gate
 from cosybuild.numerics.hops import Hop, Stop, describe, error_budget
 from cosybuild.numerics.metrics import measure
 from cosybuild.numerics.reference import Reference, read_reference
-from cosybuild.numerics.rollout import RolloutResult, compare_courses, run
 from cosybuild.numerics.tolerance import compare
 from cosybuild.stages.calls import infer_case
 from cosybuild.stages.cases import cases_of, coverage, rollouts_of, tolerance_of, verify_settings
 from cosybuild.stages.contract import Examined, hold_contract
 from cosybuild.stages.request import Request
+from cosybuild.stages.solving import solved
 
 if TYPE_CHECKING:
-    from cosybuild.backends.onnxruntime_backend import OnnxRuntimeSession
     from cosybuild.numerics.inputs import Array
 
 SCHEMA = 2
@@ -100,7 +99,7 @@ class VerifyStage:
             context.emit("progress", done=index + 1, total=len(everything), what=case.name)
         hops = way.budget(exported, kept, shared)
         _hold_hops(hops, context.emit)
-        solver = _solved(session, reference, request, context.emit)
+        solver = solved(session, reference, request, context.emit)
         metrics = {
             "mode": verify.mode.value,
             "reference": reference.said,
@@ -224,43 +223,6 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
     raise VerificationError(
         f"Case {guilty.case}: {'; '.join(map(str, guilty.missed))}: {describe(hops)}.",
         hint=f"Next: verify.hops.{guilty.name} is what this step may lose; change it only if you know why.",
-    )
-
-
-def _solved(session: OnnxRuntimeSession, reference: Reference, request: Request, emit: Emit) -> list[dict[str, Any]]:
-    """The solver's figures, one entry a run.
-
-    Raises:
-        VerificationError: a step or the mel leaves its bound.
-    """
-    verify, subject = verify_settings(request), request.subject
-    found = []
-    for rollout, course in zip(reference.rollouts, reference.courses, strict=True):
-        assert verify.solver is not None
-        assert subject.solver is not None
-        emit("progress", what=rollout.name)
-        actual = run(session.infer, rollout, subject.spec, subject.solver)
-        result = compare_courses(actual, course, verify.solver.gates, verify.solver.step_snr_db)
-        found.append({"run": rollout.name, "lengths": list(rollout.lengths), **result.facts()})
-        if not result.passes:
-            emit("note", message=f"the solver fails: {rollout.name}", **found[-1])
-            raise solver_error(rollout.name, result, verify.solver.step_snr_db, session.device)
-    return found
-
-
-def solver_error(name: str, result: RolloutResult, step_snr_db: float, device: str) -> VerificationError:
-    """What is said of a run that does not pass."""
-    words = []
-    if result.left_at is not None:
-        words.append(
-            f"the state leaves its bound at step {result.left_at} of {len(result.steps)}: "
-            f"{result.steps[result.left_at - 1]:.1f} dB where at least {step_snr_db:g} dB is asked for"
-        )
-    words += [f"the mel has {miss}" for miss in result.missed]
-    return VerificationError(
-        f"{name[0].upper()}{name[1:]} on {device}: {'; '.join(words)}.",
-        hint="Next: single calls pass and their sum does not: look at which step leaves the bound, and at how "
-        "verify.solver.gates were set (docs/verification.md).",
     )
 
 

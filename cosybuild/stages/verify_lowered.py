@@ -1,38 +1,36 @@
-"""The lowered graph against the float32 graph, as ONNX Runtime computes it and as its storage type stores it.
+"""The lowered graph against the reference, as ONNX Runtime computes it and as its storage type stores it.
 
-Both see the same inputs, rounded to the types of the lowered graph's interface: what a HALF interface costs
-(t = 0.7 in fp16 is a phase of up to 0.24 rad away) is the runtime's choice, `precision.io`, and no defect of
-the graph.
+Both see the very same inputs: the cases hold numbers that every storage type has. What a HALF interface costs in
+service (t = 0.7 in fp16 is a phase of up to 0.24 rad away) shows in the solver's runs, where it happens.
 
-Tolerances are signal-to-noise ratios of each output, with a limit on the single worst element. Measured on
-CosyVoice 1, 2 and 3, full size and tiny, random weights, 4 to 150 frames, the worst of all cases:
-
-    fp16 53.8 dB, error / rms 0.02    bf16 35.3 dB, 0.17    mixed 57.5 dB, 0.02 (full size: CosyVoice 1 only)
-
-Rounding once to 11 bits leaves 6.02 * 11 + 1.76 = 68 dB, to 8 bits 50 dB; some 15 dB go on the way through the
-layers. The gates stand 10 to 12 dB below what was measured, for longer inputs and for weights that are not
-random. fp16 with weights that drive the residual stream to 3.9e4 stays at 52 dB, with the nodes there in
-fp32; a time embedding lowered whole misses the gate by itself.
-
-Lengths above 1024 are not run: an emulated run takes minutes and gigabytes there, ranges hardly grow with the
-length, and an engine's own execution covers the whole profile.
+docs/verification.md says how the gates were measured. Lengths above 1024 are not run: an emulated run takes
+minutes and gigabytes there, ranges hardly grow with the length, and an engine's own execution covers the whole
+profile.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
-from cosybuild.models.profile import BATCH, Profile, expand_profiles
-from cosybuild.numerics.inputs import Draw, Time, draw_inputs
+from cosybuild.models.profile import expand_profiles
+from cosybuild.numerics.cases import Case
+from cosybuild.numerics.gates import LOWERED, plain_gate, worst
+from cosybuild.numerics.hops import Hop
+from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.numerics.reference import Reference, read_reference
+from cosybuild.numerics.rollout import compare_courses, run
+from cosybuild.stages.cases import lowered_cases_of, lowered_solver_gate, rollouts_of, verify_settings
 from cosybuild.stages.contract import Examined, hold_contract, retyped
 from cosybuild.stages.request import Request
+from cosybuild.stages.solving import solver_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +39,8 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
     from cosybuild.precision.faithful import FaithfulSession
 
-LONGEST = 1024
+LONGEST_ROLLOUT = 256
+"""Frames of the solver's runs: each is as many emulated calls as the solver has steps."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Gate:
     max_rel: float
 
 
-GATES = {Target.fp16: Gate(42.0, 0.1), Target.mixed: Gate(46.0, 0.1), Target.bf16: Gate(25.0, 0.6)}
+GATES = {target: Gate(gate["snr_db"], gate["max_rel"]) for target, gate in LOWERED.items()}
 
 
 class VerifyLoweredStage:
@@ -65,8 +64,8 @@ class VerifyLoweredStage:
 
     name = "verify_lowered"
     label = "verify lowered"
-    version = 2
-    needs = ("lowered", "graph")
+    version = 3
+    needs = ("lowered", "graph", "reference?")
     makes = ("lowered_verification",)
     cacheable = True
     deterministic = True
@@ -79,6 +78,8 @@ class VerifyLoweredStage:
             "target": request.settings.precision.target.value,
             "gate": asdict(gate_of(request)),
             "cases": [{"why": why, **_facts(draw)} for why, draw in cases(request)],
+            "solver": [list(one.lengths) for one in rollouts_of(request)],
+            "solver_gate": plain_gate(lowered_solver_gate(request)),
             "provider": verify.provider.value,
             "spec": asdict(request.subject.spec),
             "io": request.settings.precision.io.value,
@@ -106,7 +107,8 @@ class VerifyLoweredStage:
         paths = {slot: context.inputs[slot].path for slot in ("lowered", "graph")}
         lowered = ir.from_proto(load_model(paths["lowered"]))
         faithful = FaithfulSession(lowered, ir.from_proto(load_model(paths["graph"])), verify.threads)
-        reference = load(paths["graph"], provider=verify.provider, threads=verify.threads)
+        reference = read_reference(context.inputs["reference"].path) if "reference" in context.inputs else None
+        answers = _Answers(reference, lambda: load(paths["graph"], provider=verify.provider, threads=verify.threads))
         # ONNX Runtime has hardly a bfloat16 kernel for the CPU; the emulation is the check there.
         plain = None
         if target is not Target.bf16:
@@ -117,17 +119,18 @@ class VerifyLoweredStage:
             case = LoweredCase(f"{' '.join(f'{s}={n}' for s, n in draw.sizes.items())} ({why})", gate)
             typed = typed_inputs(draw_inputs(request.subject.spec, draw), lowered)
             inputs = {name: widened(values) for name, values in typed.items()}
-            expected = reference.infer(inputs)
-            stored, guilty = faithful.infer(inputs)
-            if guilty is not None:
-                raise VerificationError(
-                    f"The {target.value} graph gives values that are not finite, case {case.name}: {guilty}.",
-                    hint=f"Next: precision.keep_fp32=['{guilty.node}'] keeps that node in float32; or lower "
-                    "precision.data_max, or calibrate on inputs like these (precision.calibration).",
-                )
-            record: dict[str, Any] = {"case": case.name, "as_stored": case.hold(stored, expected, "as stored")}
-            if plain is not None:
-                record["onnxruntime"] = case.hold(plain.infer(typed), expected, plain.device)
+            expected = answers.of(draw, inputs)
+            with _noted(Case(why, draw), context.emit):
+                stored, guilty = faithful.infer(inputs)
+                if guilty is not None:
+                    raise VerificationError(
+                        f"The {target.value} graph gives values that are not finite, case {case.name}: {guilty}.",
+                        hint=f"Next: precision=auto finds the fewest nodes to keep; or precision.keep_fp32="
+                        f"['{guilty.node}'] for this one; or calibrate on inputs like these (precision.calibration).",
+                    )
+                record: dict[str, Any] = {"case": case.name, "as_stored": case.hold(stored, expected, "as stored")}
+                if plain is not None:
+                    record["onnxruntime"] = case.hold(plain.infer(typed), expected, plain.device)
             records.append(record)
             context.emit("progress", done=index + 1, total=len(planned), message=case.name)
         # Last: the cases name the node that is to blame where values are not finite.
@@ -136,14 +139,27 @@ class VerifyLoweredStage:
             request.subject,
             expand_profiles(request.settings.trt_profile, request.subject.spec),
             verify.seed,
+            context.emit,
         )
         metrics = {"target": target.value, "gate": asdict(gate), "cases": records, "worst": _worst(records)}
         metrics["contract"] = contract
+        metrics["hops"] = [_hop(records, gate, answers.said).facts()]
+        metrics["solver"] = _solved(faithful, lowered, reference, request, context.emit)
         if plain is None:
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"
         report = context.workdir / "lowered_verification.json"
         report.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         return StageResult({"lowered_verification": [report]}, metrics)
+
+
+@contextmanager
+def _noted(case: Case, emit: Emit) -> Iterator[None]:
+    """Tell which case it is that fails, for whoever wants to see it fail again."""
+    try:
+        yield
+    except VerificationError:
+        emit("note", message=f"the case that fails: {case.name}", case=case.facts())
+        raise
 
 
 class _Stored:
@@ -181,32 +197,70 @@ def gate_of(request: Request) -> Gate:
 
 
 def cases(request: Request) -> Iterator[tuple[str, Draw]]:
-    """Each profile's min, opt and max, at most 1024, of the kinds that differ in range, cheap ones first."""
-    verify = request.settings.verify
-    assert verify is not None
-    spec = request.subject.spec
-    kinds: tuple[dict[str, Any], ...] = (
-        {"time": Time.start, "padded": True},
-        {"time": Time.end, "guidance": spec.guidance},
-        {"time": Time.any, "guidance": spec.guidance, "padded": True},
-        {"time": Time.end, "padded": True},
-    )
-    seen: dict[tuple[int, ...], tuple[str, dict[str, int]]] = {}
-    for profile in expand_profiles(request.settings.trt_profile, spec):
-        for point in ("min", "opt", "max"):
-            sizes = {symbol: _size(profile, symbol, point) for symbol in spec.symbols}
-            seen.setdefault(tuple(sizes.values()), (f"profile {point}", sizes))
-    ordered = [seen[key] for key in sorted(seen)]
-    for index, (why, sizes) in enumerate(ordered):
-        yield why, Draw(sizes, verify.seed + index, **kinds[index % len(kinds)])
-    if ordered:
-        why, sizes = ordered[0]
-        yield why, Draw(sizes, verify.seed + len(ordered), **kinds[-1])
+    """Those of the reference's cases that are short enough, of every kind: why, and what is drawn."""
+    for case in lowered_cases_of(request):
+        yield case.why, case.draw
 
 
-def _size(profile: Profile, symbol: str, point: str) -> int:
-    stated = profile[symbol]
-    return stated.min if symbol == BATCH else max(stated.min, min(int(getattr(stated, point)), LONGEST))
+class _Answers:
+    """The reference's outputs, or those of the float32 graph where the reference has none; `said` tells which."""
+
+    def __init__(self, reference: Reference | None, load: Callable[[], OnnxRuntimeSession]) -> None:
+        self._reference, self._load = reference, load
+        self._session: OnnxRuntimeSession | None = None
+
+    @property
+    def said(self) -> str:
+        return "graph" if self._session is not None else "torch"
+
+    def of(self, draw: Draw, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        found = None if self._reference is None else self._reference.find(draw)
+        if found is None:
+            self._session = self._session or self._load()
+            found = self._session.infer(inputs)
+        return found
+
+
+def _hop(records: list[dict[str, Any]], gate: Gate, against: str) -> Hop:
+    """What lowering loses. The float32 hops before it lose less than a thousandth of that, so they count as its."""
+    figures = {r["case"]: [output for how in r if how != "case" for output in r[how].values()] for r in records}
+    numbers = {case: worst(_numbers(one) for one in several) for case, several in figures.items()}
+    own = worst(numbers.values())
+    case = min(numbers, key=lambda name: numbers[name].get("snr_db", float("inf")), default="")
+    return Hop("lowered", against, own, own, case, asdict(gate), ())
+
+
+def _numbers(figures: Mapping[str, float | str]) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _solved(
+    faithful: FaithfulSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
+) -> list[dict[str, Any]]:
+    """The solver's figures, every call as stored; the solver itself computes in float32, as the runtime does.
+
+    Raises:
+        VerificationError: the mel misses its gate.
+    """
+    found: list[dict[str, Any]] = []
+    if reference is None:
+        return found
+    subject, gate = request.subject, lowered_solver_gate(request)
+
+    def infer(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return faithful.infer({n: widened(v) for n, v in typed_inputs(inputs, lowered).items()})[0]
+
+    for rollout, course in zip(reference.rollouts, reference.courses, strict=True):
+        if rollout.lengths[-1] > LONGEST_ROLLOUT and not verify_settings(request).exhaustive:
+            continue
+        assert subject.solver is not None
+        emit("progress", what=rollout.name)
+        result = compare_courses(run(infer, rollout, subject.spec, subject.solver), course, gate, float("-inf"))
+        found.append({"run": rollout.name, "lengths": list(rollout.lengths), **result.facts()})
+        if not result.passes:
+            emit("note", message=f"the solver fails: {rollout.name}", **found[-1])
+            raise solver_error(rollout.name, result, float("-inf"), "as stored", "verify.solver.lowered")
+    return found
 
 
 @dataclass(frozen=True)
@@ -241,8 +295,8 @@ class LoweredCase:
                     f"largest error of {found['max_rel']:.3g} of its rms; at least {self.gate.snr_db:g} dB and at most "
                     f"{self.gate.max_rel:.3g} are expected. The worst element {list(index)} is {values[index]:.6g}, "
                     f"the reference {reference[index]:.6g}.",
-                    hint="Next: precision.keep_fp32=[...] for the parts that lose digits, or precision.snr_db=N to "
-                    "accept less.",
+                    hint="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to accept "
+                    "less.",
                 )
             figures[name] = {k: v if np.isfinite(v) else str(v) for k, v in found.items()}
         return figures

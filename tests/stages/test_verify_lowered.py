@@ -18,7 +18,7 @@ from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower as lower_graph
 from cosybuild.precision.storage import FP16
-from cosybuild.stages.verify_lowered import GATES, LONGEST, VerifyLoweredStage, cases
+from cosybuild.stages.verify_lowered import GATES, VerifyLoweredStage, cases
 from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export
 from tests.stages.lowering import lower, request, verify
 
@@ -33,7 +33,9 @@ def test_fp16_passes_on_random_and_on_adversarial_weights(family: str, excess: f
     result = lower(asked, graph, tmp_path / "lowered")
     record = verify(asked, graph, result.outputs["lowered"][0], tmp_path / "verified")
     assert record.metrics["worst"]["snr_db"] >= GATES[Target.fp16].snr_db
-    assert len(record.metrics["cases"]) == 4
+    assert len(record.metrics["cases"]) >= 6
+    (hop,) = record.metrics["hops"]
+    assert (hop["hop"], hop["against"], hop["missed"]) == ("lowered", "graph", [])
     reasons = [group["reason"] for group in result.metrics["kept_fp32"]]
     if excess >= 3e4:
         assert any("above data_max" in reason for reason in reasons)
@@ -112,11 +114,15 @@ def test_an_overflow_that_plain_onnx_runtime_does_not_show(tmp_path: Path) -> No
 
 
 def test_cases_cover_the_profile_up_to_a_length_that_can_be_run() -> None:
-    drawn = list(cases(request(SPEC, sizes=(4, 500, 3000))))
-    assert [draw.sizes["seq_len"] for _, draw in drawn] == [4, 500, LONGEST, 4]
-    assert {draw.time.value for _, draw in drawn} == {"start", "end", "any"}
-    assert any(draw.padded for _, draw in drawn)
-    assert any(draw.guidance for _, draw in drawn)
+    drawn = [draw for _, draw in cases(request(SPEC, sizes=(4, 500, 3000)))]
+    lengths = [draw.sizes["seq_len"] for draw in drawn]
+    assert {4, 500} <= set(lengths)
+    assert lengths == sorted(lengths)
+    assert max(lengths) <= 1024
+    assert {draw.time.value for draw in drawn} == {"start", "end", "any"}
+    assert any(draw.padded for draw in drawn)
+    assert any(draw.guidance for draw in drawn)
+    assert all(draw.coarse for draw in drawn), "else a HALF interface would be given other inputs"
 
 
 def test_the_gate_is_a_setting_and_part_of_the_key() -> None:

@@ -1,0 +1,65 @@
+"""Bounds hold in their metric's direction, and what is no number never passes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cosybuild.errors import ConfigurationError
+from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain, worst
+from cosybuild.numerics.metrics import METRICS
+
+FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
+
+
+@pytest.mark.parametrize(
+    ("gate", "missed"),
+    [
+        ({}, []),
+        ({"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}, []),
+        ({"snr_db": 80.1}, ["snr_db"]),
+        ({"max_abs": 0.0099}, ["max_abs"]),
+        ({"cosine": 0.9999, "snr_db": 90}, ["cosine", "snr_db"]),
+    ],
+)
+def test_a_bound_is_the_smallest_or_the_largest_as_the_metric_says(gate: dict[str, float], missed: list[str]) -> None:
+    assert [miss.metric for miss in misses(FIGURES, gate)] == missed
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_nothing_that_is_no_number_passes(name: str) -> None:
+    (miss,) = misses({name: math.nan}, {name: 0.0})
+    assert "nan" in str(miss)
+
+
+def test_a_miss_says_what_was_asked_for() -> None:
+    (low,) = misses(FIGURES, {"snr_db": 94.0})
+    assert str(low) == "snr_db 80 dB where at least 94 dB is asked for"
+    (high,) = misses(FIGURES, {"max_abs": 0.001})
+    assert str(high) == "max_abs 0.01 where at most 0.001 is asked for"
+
+
+def test_the_worst_of_several_is_metric_by_metric() -> None:
+    assert worst([FIGURES, {"snr_db": 90.0, "max_abs": 0.1, "cosine": 0.99}]) == {
+        "snr_db": 80.0, "max_abs": 0.1, "cosine": 0.99}  # fmt: skip
+    assert worst([FIGURES, {"snr_db": 90.0}]) == {"snr_db": 80.0}
+    assert worst([]) == {}
+
+
+def test_a_gate_on_no_metric_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"verify\.hops\.torch\.snr is no metric .*: max_abs, .*snr_db"):
+        check_gate("verify.hops.torch", {"snr": 3.0})
+    with pytest.raises(ConfigurationError, match="lsd_db"):
+        check_gate("verify.hops.torch", {"lsd_db": 3.0})
+    check_gate("verify.solver.gates", {"lsd_db": 3.0}, mel=True)
+
+
+def test_json_has_no_infinities() -> None:
+    assert plain({"snr_db": math.inf, "max_abs": 0.0}) == {"snr_db": None, "max_abs": 0.0}
+
+
+def test_every_default_gate_is_on_metrics_there_are() -> None:
+    for gates in (LOWERED, LOWERED_SOLVER):
+        for target, gate in gates.items():
+            check_gate(target.value, gate, mel=gates is LOWERED_SOLVER)

@@ -1,0 +1,75 @@
+"""Each hop's own loss, and which one is to blame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosybuild.numerics.hops import Stop, describe, error_budget, to_blame
+from cosybuild.numerics.inputs import Array
+
+CASES = ("a", "b")
+GATE = {"snr_db": 94.0}
+
+
+def outputs(*noise: float) -> dict[str, dict[str, Array]]:
+    """Two cases of a signal of rms 1 with noise of these amplitudes added, one seed each."""
+    made = {}
+    for number, case in enumerate(CASES):
+        signal = np.sin(np.arange(1000.0) + number) * np.sqrt(2)
+        for seed, amplitude in enumerate(noise):
+            signal = signal + amplitude * np.random.default_rng(seed).standard_normal(1000)
+        made[case] = {"y": signal}
+    return made
+
+
+def budget(*noise: float) -> list[Stop]:
+    names = ("float64", "torch", "export", "simplify")
+    stops = [Stop(name, outputs(*noise[:index]), GATE if index else {}) for index, name in enumerate(names)]
+    return stops[: len(noise) + 1]
+
+
+def test_each_hop_has_its_own_loss_and_the_sum() -> None:
+    torch, export, simplify = error_budget(budget(1e-6, 1e-5, 1e-7))
+    assert [hop.loss_db for hop in (torch, export, simplify)] == pytest.approx([120, 100, 140], abs=1)
+    assert [hop.total["snr_db"] for hop in (torch, export, simplify)] == pytest.approx([120, 100, 100], abs=1)
+    assert [hop.against for hop in (torch, export, simplify)] == ["float64", "torch", "export"]
+    assert not any(hop.missed for hop in (torch, export, simplify))
+
+
+@pytest.mark.parametrize(("noise", "name"), [((1e-3, 1e-6, 1e-6), "torch"), ((1e-6, 1e-3, 1e-6), "export"),
+                                             ((1e-6, 1e-6, 1e-3), "simplify")])  # fmt: skip
+def test_the_hop_that_loses_most_is_to_blame(noise: tuple[float, ...], name: str) -> None:
+    hops = error_budget(budget(*noise))
+    guilty = to_blame(hops)
+    assert guilty is not None
+    assert guilty.name == name
+    assert [hop.name for hop in hops if hop.missed] == [name]
+    assert f"the hop to blame is {name} (60." in describe(hops) or f"the hop to blame is {name} (59." in describe(hops)
+
+
+def test_a_gate_of_ones_own_decides_before_the_loss() -> None:
+    first, second, third = budget(1e-2, 1e-3)
+    hops = error_budget([first, Stop(second.name, second.outputs, {"snr_db": 20.0}), third])
+    guilty = to_blame(hops)
+    assert guilty is not None
+    assert guilty.name == "export", "float64 to torch loses more, and is allowed to"
+
+
+@pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
+def test_values_that_are_not_finite_and_shapes_that_differ_lose_everything(broken: Array) -> None:
+    first, second = budget(1e-6)
+    (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, GATE)])
+    assert hop.loss_db == float("-inf")
+    assert hop.case == "b"
+    assert hop.missed
+    assert hop.facts()["own"]["snr_db"] is None
+
+
+def test_only_cases_that_every_stop_has_count() -> None:
+    first, second = budget(1e-6)
+    (hop,) = error_budget([first, Stop("torch", {"b": second.outputs["b"]}, GATE)])
+    assert hop.case == "b"
+    assert error_budget([first, Stop("torch", {}, GATE)]) == ()
+    assert error_budget([]) == ()
+    assert (to_blame(()), describe(())) == (None, "")

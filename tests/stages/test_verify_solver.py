@@ -1,0 +1,182 @@
+"""ONNX Runtime inside the solver: the golden mels are met, faults that only a run shows are caught, hops are blamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import ModelProto, numpy_helper
+
+from cosybuild.backends import onnxruntime_backend
+from cosybuild.config.groups.verify import HopGates, SolverCheck, SolverPoint
+from cosybuild.core.artifact import Artifact
+from cosybuild.errors import VerificationError
+from cosybuild.models.solver import solve
+from cosybuild.models.subject import Solver
+from cosybuild.numerics.gates import misses
+from cosybuild.numerics.metrics import measure
+from cosybuild.numerics.reference import read_reference
+from cosybuild.onnxgraph.files import load_model, save_model
+from cosybuild.stages.reference import ReferenceStage
+from tests.models.fixtures import INPUTS, golden
+from tests.stages.building import STREAMING, TINY, Bench, artifact, graph_of, tiny
+
+GATES = SolverCheck().gates
+Built = Callable[..., tuple[Artifact, Artifact]]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The exported and the simplified graph of a fixture, made once for all tests of this file."""
+    made: dict[tuple[str, bool], tuple[Artifact, Artifact]] = {}
+
+    def build(family: str, streaming: bool = False) -> tuple[Artifact, Artifact]:
+        if (family, streaming) not in made:
+            bench = Bench(tiny(family, streaming=streaming), tmp_path_factory.mktemp(family))
+            exported = graph_of(bench.export())
+            made[family, streaming] = exported, graph_of(bench.simplify(exported))
+        return made[family, streaming]
+
+    return build
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, built: Built) -> None:
+    """What upstream's own code made of the fixture, in ten guided steps."""
+    data, solver = golden(version), tiny(f"cosyvoice{version}").subject.solver
+    assert solver is not None
+    session = onnxruntime_backend.load(built(f"cosyvoice{version}")[1].path)
+
+    def estimator(*tensors: torch.Tensor) -> torch.Tensor:
+        named = zip(INPUTS, tensors, strict=True)
+        return torch.from_numpy(session.infer({name: t.numpy() for name, t in named})["estimator_out"])
+
+    noise, mu, spks, cond = (data[f"euler/{name}"] for name in ("z", "mu", "spks", "cond"))
+    mel = solve(estimator, noise, mu, spks, cond, torch.ones(1, 1, noise.shape[2]), solver)
+    figures = measure(mel.numpy(), data["euler/mel"].numpy(), mel=True)
+    assert misses(figures, GATES) == []
+    assert misses(figures, {"snr_db": 95.0}) == []
+
+
+@pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
+def test_runs_and_hops_of_the_fixtures(family: str, streaming: bool, built: Built, tmp_path: Path) -> None:
+    exported, graph = built(family, streaming)
+    asked = tiny(family, streaming=streaming, verify={"float64": True})
+    metrics = Bench(asked, tmp_path).verify(graph, exported).metrics
+    runs = {entry["run"]: entry for entry in metrics["solver"]}
+    assert set(runs) == {"solver T=64 (short)"} | ({"solver T=10+8 (in chunks)"} if streaming else set())
+    for entry in runs.values():
+        assert len(entry["steps_snr_db"]) == 10
+        assert min(entry["steps_snr_db"]) > SolverCheck().step_snr_db
+        assert (entry["left_at"], entry["missed"]) == (None, [])
+        assert set(entry["mel"]) >= {"snr_db", "mean_abs", "max_abs", "lsd_db", "cosine"}
+    assert [hop["hop"] for hop in metrics["hops"]] == ["torch", "export", "simplify"]
+    assert [hop["against"] for hop in metrics["hops"]] == ["float64", "torch", "export"]
+    assert not any(hop["missed"] for hop in metrics["hops"])
+    if streaming:
+        assert runs["solver T=10+8 (in chunks)"]["seam"] < 1e-4, "the past must not change when more audio arrives"
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_a_long_utterance(built: Built, tmp_path: Path) -> None:
+    """Twice the points of the profile; the bound is the same."""
+    solver = SolverCheck(points=(SolverPoint.opt, SolverPoint.max), lengths=(7,))
+    asked = tiny("cosyvoice2", verify={"solver": solver}, sizes={"seq_len": (4, 100, 3000)})
+    reference = artifact("reference", Bench(asked, tmp_path).reference().outputs["reference"])
+    kept = read_reference(reference.path)
+    assert [rollout.lengths for rollout in kept.rollouts] == [(7,), (100,), (3000,)]
+    session = onnxruntime_backend.load(built("cosyvoice2")[1].path)
+    from cosybuild.stages.solving import solved
+
+    runs = solved(session, kept, asked, lambda kind, **facts: None)
+    assert [entry["lengths"] for entry in runs] == [[7], [100], [3000]]
+
+
+def spoiled(graph: Artifact, directory: Path, change: Callable[[ModelProto], None]) -> Artifact:
+    directory.mkdir(parents=True, exist_ok=True)
+    model = load_model(graph.path)
+    change(model)
+    return artifact("graph", save_model(model, directory / graph.path.name))
+
+
+def scaled(factor: float) -> Callable[[ModelProto], None]:
+    """The last projection's weights times `factor`: every step errs in the same direction."""
+
+    def change(model: ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if "proj" in t.name and len(t.dims) >= 2)
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), tensor.name))
+
+    return change
+
+
+LAX: dict[str, Any] = {"rtol": 0.5, "atol": 0.5, "snr_db": None, "hops": HopGates({}, {}, {}, {})}
+
+
+def test_what_single_calls_are_allowed_can_be_too_much_for_the_solver(built: Built, tmp_path: Path) -> None:
+    _, graph = built("cosyvoice2")
+    bench = Bench(tiny("cosyvoice2", verify=LAX), tmp_path)
+    with pytest.raises(
+        VerificationError, match=r"Solver T=64 \(short\), .*leaves its bound at step \d+ of 10: "
+    ) as caught:
+        bench.verify(spoiled(graph, tmp_path / "spoiled", scaled(1.01)))
+    assert "the mel has snr_db" in str(caught.value)
+    kind, facts = bench.events[-1]
+    assert kind == "note"
+    assert facts["left_at"] >= 1
+    assert len(facts["steps_snr_db"]) == 10
+
+
+def test_the_wrong_schedule_is_caught(built: Built, tmp_path: Path) -> None:
+    """A reference of another schedule, as if the artifact were run with the wrong one."""
+    _, graph = built("cosyvoice2")
+    asked = tiny("cosyvoice2")
+    other = replace(asked, subject=replace(asked.subject, solver=Solver(schedule="linear")))
+    assert ReferenceStage().settings(other) != ReferenceStage().settings(asked)
+    reference = artifact("reference", Bench(other, tmp_path / "other").reference().outputs["reference"])
+    with pytest.raises(VerificationError, match=r"leaves its bound at step 1 of 10"):
+        Bench(asked, tmp_path).verify(graph, reference=reference)
+
+
+@pytest.mark.parametrize("hop", ["export", "simplify"])
+def test_the_hop_that_broke_it_is_named(hop: str, built: Built, tmp_path: Path) -> None:
+    exported, graph = built("cosyvoice2")
+    broken = spoiled(graph, tmp_path / "simplified", scaled(1.01))
+    if hop == "export":
+        exported = spoiled(exported, tmp_path / "exported", scaled(1.01))
+    with pytest.raises(VerificationError, match=rf"the hop to blame is {hop} \(") as caught:
+        Bench(tiny("cosyvoice2"), tmp_path).verify(broken, exported)
+    assert "seq_len=" in str(caught.value)
+
+
+def test_a_hop_has_a_gate_of_its_own(built: Built, tmp_path: Path) -> None:
+    exported, graph = built("cosyvoice2")
+    gates = HopGates(export={"snr_db": 250.0})
+    with pytest.raises(VerificationError, match=r"snr_db .* at least 250 dB .*the hop to blame is export"):
+        Bench(tiny("cosyvoice2", verify={"hops": gates}), tmp_path).verify(graph, exported)
+
+
+def test_the_reference_depends_on_the_model_and_the_cases_alone() -> None:
+    stage = ReferenceStage()
+    base = stage.settings(tiny("cosyvoice2"))
+    for same in ({"rtol": 1e-3}, {"threads": 2}, {"snr_db": None}, {"hops": HopGates({}, {}, {}, {})}):
+        assert stage.settings(tiny("cosyvoice2", verify=same)) == base
+    assert stage.settings(tiny("cosyvoice2", opset=20)) == base
+    for other in ({"seed": 1}, {"float64": True}, {"solver": None}, {"solver": SolverCheck(lengths=(9,))}):
+        assert stage.settings(tiny("cosyvoice2", verify=other)) != base
+
+
+def test_lengths_seen_in_service_are_compared(tmp_path: Path) -> None:
+    lengths = tmp_path / "lengths.txt"
+    lengths.write_text("33,5\n47,2\n1.2 s\n700\n", encoding="utf-8")
+    from cosybuild.stages.cases import cases_of, coverage
+
+    asked = tiny("cosyvoice2", verify={"lengths": str(lengths)})
+    served = [case.draw.sizes["seq_len"] for case in cases_of(asked) if case.why == "seen in service"]
+    assert served == [33, 47, 60]
+    assert coverage(asked) == {"calls": 9, "served": 8, "outside": {"calls": 1, "shortest": 700, "longest": 700}}
