@@ -1,4 +1,4 @@
-"""`replay RUN`: build a run again from its own record and say whether the same came out."""
+"""`replay RUN`: build a run again and say whether the same came out; `replay CAPSULE`: show a failure again."""
 
 from __future__ import annotations
 
@@ -20,18 +20,31 @@ from cosybuild.run.replay import EQUIVALENT, SAME, replay
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Rebuild a run into another directory, without any store, and compare every artifact."""
+    """Rebuild a run into another directory, without any store, and compare every artifact; or run what is in a capsule.
+
+    Returns:
+        0, or the exit code of the failure that shows.
+
+    Raises:
+        DriftError: an artifact came out different; a capsule's failure does not show here.
+        ConfigurationError: there is no such run; the capsule is refused.
+    """
     parser = argparse.ArgumentParser(prog="python -m cosybuild replay", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
+    parser.add_argument(
+        "run", metavar="RUN", help="a run directory, the start of a name under outputs/runs, or a capsule"
+    )
+    parser.add_argument("--files", type=Path, metavar="DIR", help="where files lie that a capsule names by digest")
     parser.add_argument("--into", type=Path, metavar="DIR", help="where to build (default: RUN's name + .replay)")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     options = parser.parse_args(arguments)
+    if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
+        from cosybuild.cli.capsule import show_capsule
+
+        return show_capsule(Path(options.run), options.files, as_json=options.json)
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
-    # Paths in the record are meant from where the run was made; on another machine there may be no such place.
-    if (home := Path(run.report["working_directory"])).is_dir():
-        os.chdir(home)
+    os.chdir(run.home)
     console = BuildConsole(sys.stderr if options.json else sys.stdout)
     try:
         report, comparisons = replay(run, directory, console)

@@ -42,6 +42,9 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
     for artifact in report["artifacts"]:
         yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
     yield from _remarks(report)
+    if capsule := report.get("capsule"):
+        cause = f" (looks like: {capsule['cause']['name']})" if capsule["cause"] else ""
+        yield Text(f"{directory}/{capsule['path']}  {size(capsule['size'])}, the failure to be replayed{cause}")
     yield Text(f"{directory}/report.md", style="dim")
 
 

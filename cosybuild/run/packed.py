@@ -52,7 +52,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
         facts: further fields of the index.
         files: name in the archive -> file.
     """
-    listed = {name: {"sha256": _digest(path), "size": path.stat().st_size} for name, path in files.items()}
+    listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in files.items()}
     index = {"schema": SCHEMA, "kind": form.kind, **facts, "files": listed}
     with tempfile.TemporaryDirectory(prefix="cosybuild-pack-") as temporary:
         written = Path(temporary) / form.index
@@ -137,7 +137,8 @@ def _is_inside(form: Form, name: str) -> bool:
     return plain and ".." not in path.parts and path.parts[0] in form.roots and len(path.parts) > 1
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """sha256 of a file, 64 hex digits."""
     with path.open("rb") as content:
         digest = hashlib.sha256()
         while block := content.read(_BLOCK):

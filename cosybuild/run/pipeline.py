@@ -11,6 +11,7 @@ from typing import Any
 
 from cosybuild.config.naming import config_digest
 from cosybuild.config.settings import Settings
+from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
 from cosybuild.core.events import EventBus, JsonLines, Sink
 from cosybuild.core.plain import write_record, write_text
@@ -19,13 +20,14 @@ from cosybuild.core.record import Outcome
 from cosybuild.core.runner import execute
 from cosybuild.core.store import Store
 from cosybuild.report.markdown import markdown
+from cosybuild.run.capsule import CAPSULE, Witness, is_gate, write_capsule
 from cosybuild.run.claim import claimed
 from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.lock import hold_artifacts, hold_digests, hold_ingredients, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
-from cosybuild.run.recorded import EVENTS, REPORT, REPORT_TEXT
+from cosybuild.run.recorded import EVENTS, PLAN, REPORT, REPORT_TEXT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
@@ -62,7 +64,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         DriftError: `hold_to` names a lock that was not met, or `must_produce` was not.
     """
     settings, directory = request.settings, invocation.directory
-    events = EventBus([console])
+    witness = Witness()
+    events = EventBus([console, witness])
 
     def warn(message: str) -> None:
         events.emit("warning", message=message)
@@ -99,7 +102,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 keep=lambda outcome: _write_report(directory, facts.report(outcome, finished=None, artifacts=[])),
                 uncached=until_the_end,
             )
-            report = _finish(directory, facts, plan, outcome, store)
+            capsule = _capsule(directory, request, plan, outcome, sources, facts, witness, warn)
+            report = _finish(directory, facts, plan, outcome, store, capsule)
             if settings.deploy is not None and outcome.failure is None:
                 # After the report: a refused deployment must not take the record of the build with it.
                 report["deployment"] = deploy_run(request, outcome, directory, environment)
@@ -119,18 +123,41 @@ def _hold_and_lock(settings: Settings, directory: Path, report: Mapping[str, Any
 
 def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
     log = directory / EVENTS
-    log.unlink(missing_ok=True)
+    for stale in (log, directory / CAPSULE):
+        stale.unlink(missing_ok=True)
     events.add(JsonLines(log))
-    write_record(directory / "plan.json", "plan", facts.plan(plan))
+    write_record(directory / PLAN, "plan", facts.plan(plan))
 
 
-def _finish(directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store) -> dict[str, Any]:
+def _capsule(
+    directory: Path,
+    request: Request,
+    plan: Plan,
+    outcome: Outcome,
+    sources: Mapping[str, Artifact],
+    facts: Facts,
+    witness: Witness,
+    warn: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """What the report says of the capsule of a run that ended at a gate; None for every other run."""
+    if not is_gate(outcome):
+        return None
+    try:
+        return write_capsule(directory / CAPSULE, request, plan, outcome, sources, facts.base, witness)
+    except OSError as error:  # the failure itself is worth more than its capsule
+        warn(f"no capsule of the failure could be written: {error}")
+        return None
+
+
+def _finish(
+    directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store, capsule: Mapping[str, Any] | None
+) -> dict[str, Any]:
     if outcome.failure is None:
         artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
     else:
         retract(directory)
         artifacts = []
-    report = facts.report(outcome, finished=time.time(), artifacts=artifacts)
+    report = {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
     _write_report(directory, report)
     write_text(directory / REPORT_TEXT, markdown(report))
     return report

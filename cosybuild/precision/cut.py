@@ -1,0 +1,183 @@
+"""The smallest part of a lowered graph that fails by itself, with the inputs on which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from cosybuild.numerics.inputs import Array
+from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.graph import is_float, name_of
+from cosybuild.precision.probe import Probe
+from cosybuild.precision.profile import Point, profile
+
+_TRIED = 8
+"""Nodes that are cut out, those with the most fresh noise first."""
+
+Holds = Callable[[Mapping[str, Array], Mapping[str, Array]], str | None]
+"""Given the outputs as stored and in float32, what they miss; None where they pass."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part that fails.
+
+    Attributes:
+        nodes: of the float32 graph.
+        point: what the profile says of the node it was cut out around.
+        lowered, reference: the part in both graphs, the same inputs and outputs.
+        inputs: what the float32 graph gives there, as far as the storage type holds it.
+        missed: how it fails.
+    """
+
+    nodes: tuple[str, ...]
+    point: Point
+    lowered: ir.Model
+    reference: ir.Model
+    inputs: Mapping[str, Array]
+    missed: str
+
+
+def smallest_cut(
+    lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], holds: Holds, threads: int = 1
+) -> Cut | None:
+    """One node that fails on its own, or one module; None where only the whole graph does.
+
+    Args:
+        lowered: the typed graph, made from `reference`.
+        reference: in normal form.
+        inputs: on which the whole fails, in float32.
+    """
+    points = profile(lowered, reference, inputs, threads)
+    # Sorting is stable: of the nodes that leave the finite numbers the first comes first.
+    worst = sorted((p for p in points if p.fresh > 0), key=lambda p: -p.fresh)[:_TRIED]
+    modules = {p.module: p for p in reversed(worst) if p.module}
+    for nodes, point in [
+        *(((p.node,), p) for p in worst),
+        *((tuple(o.node for o in points if o.module == m), p) for m, p in reversed(modules.items())),
+    ]:
+        found = _failing(lowered, reference, nodes, point, inputs, holds, threads)
+        if found is not None:
+            return found
+    return None
+
+
+def judge(
+    lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], holds: Holds, threads: int = 1
+) -> str | None:
+    """How a part fails on these inputs; None where it passes."""
+    outputs, guilty = FaithfulSession(lowered, reference, threads).infer(inputs)
+    return str(guilty) if guilty is not None else holds(outputs, Probe(reference, threads=threads).run(inputs))
+
+
+def _failing(
+    lowered: ir.Model,
+    reference: ir.Model,
+    nodes: tuple[str, ...],
+    point: Point,
+    inputs: Mapping[str, Array],
+    holds: Holds,
+    threads: int,
+) -> Cut | None:
+    inside = {node for node in reference.graph if node.name in nodes}
+    outputs = [
+        name_of(value)
+        for node in reference.graph
+        if node in inside
+        for value in node.outputs
+        if is_float(value) and (value.is_graph_output() or any(user not in inside for user, _ in value.uses()))
+    ]
+    own = {name_of(node) for node in reference.graph}
+    parts = [extracted(model, nodes, outputs, own) for model in (lowered, reference)]
+    needed = {name_of(value) for part in parts for value in part.graph.inputs}
+    if any(name not in _tensors(reference) for name in needed):
+        return None  # an inserted cast stands between two parts of one tensor
+    given = {name: values for name, values in inputs.items() if name in needed}
+    found = Probe(reference, extra=sorted(needed - set(given)), threads=threads).run(inputs)
+    values = {**given, **{name: found[name] for name in needed - set(given)}}
+    rounded = {name: _stored(array, parts[0], name) for name, array in values.items()}
+    for part in parts:
+        used = {name_of(value) for value in part.graph.inputs}
+        part.graph.inputs.extend(_input(name, parts, rounded[name]) for name in sorted(needed - used))
+    missed = judge(parts[0], parts[1], rounded, holds, threads)
+    return None if missed is None else Cut(nodes, point, parts[0], parts[1], rounded, missed)
+
+
+def extracted(model: ir.Model, nodes: Collection[str], outputs: Collection[str], own: Collection[str]) -> ir.Model:
+    """The part of `model` that makes `outputs` by these nodes, and by casts that only it has.
+
+    Args:
+        own: names of all nodes that are no inserted casts.
+    """
+    makers = {name_of(value): node for node in model.graph for value in node.outputs if value.name}
+    wanted, stack = set(), [makers[name] for name in outputs if name in makers]
+    while stack:
+        node = stack.pop()
+        if node in wanted or (node.name in own and node.name not in nodes):
+            continue
+        wanted.add(node)
+        stack += [maker for value in node.inputs if value is not None and (maker := value.producer()) is not None]
+    return _sub_model(model, wanted, outputs)
+
+
+def _sub_model(model: ir.Model, wanted: Collection[ir.Node], outputs: Collection[str]) -> ir.Model:
+    values: dict[ir.Value, ir.Value] = {}
+    inputs: list[ir.Value] = []
+    constants: list[ir.Value] = []
+
+    def outside(value: ir.Value) -> ir.Value:
+        # A size of its own for every axis: what is known of them elsewhere does not bind the part.
+        constant = value.const_value if value.is_initializer() else None
+        copy = ir.Value(
+            name=value.name, type=value.type, shape=value.shape if constant is not None else None, const_value=constant
+        )
+        (inputs if constant is None else constants).append(copy)
+        return copy
+
+    made = []
+    for node in model.graph:
+        if node not in wanted:
+            continue
+        for value in node.inputs:
+            if value is not None and value not in values:
+                values[value] = outside(value)
+        copy = ir.Node(
+            node.domain, node.op_type, [None if v is None else values[v] for v in node.inputs],
+            list(node.attributes.values()), overload=node.overload, num_outputs=len(node.outputs), name=node.name,
+        )  # fmt: skip
+        for old, new in zip(node.outputs, copy.outputs, strict=True):
+            new.name, new.type = old.name, old.type
+            values[old] = new
+        made.append(copy)
+    ends = {name_of(value): value for node in made for value in node.outputs if value.name}
+    graph = ir.Graph(
+        inputs, [ends[name] for name in outputs], nodes=made, initializers=constants,
+        opset_imports=dict(model.graph.opset_imports), name="part",
+    )  # fmt: skip
+    return ir.Model(graph, ir_version=model.ir_version)
+
+
+def _tensors(model: ir.Model) -> set[str]:
+    return {name_of(value) for value in model.graph.inputs} | set(_made(model))
+
+
+def _made(model: ir.Model) -> Iterator[str]:
+    return (name_of(value) for node in model.graph for value in node.outputs if value.name)
+
+
+def _stored(values: Array, part: ir.Model, name: str) -> Array:
+    """The values as the lowered part takes them, in float32 where they are floating-point numbers."""
+    taken = {value.name: value.dtype for value in part.graph.inputs}.get(name)
+    if taken not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
+        return values
+    with np.errstate(over="ignore"):
+        return values.astype(taken.numpy()).astype(np.float32)
+
+
+def _input(name: str, parts: list[ir.Model], values: Array) -> ir.Value:
+    kinds = {value.name: value.type for part in parts for value in part.graph.inputs}
+    kind = ir.TensorType(ir.DataType.FLOAT) if values.dtype == np.float32 else kinds[name]
+    return ir.Value(name=name, type=kind, shape=None)

@@ -1,0 +1,165 @@
+"""Causes of failed gates that are known: how each looks, what it is, and what to do. A new one is one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_FLOAT32_LEFT_OUT = 60.0
+"""dB. What differs by a constant, an epsilon or a flavour of an activation stays above; a wrong structure below."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What a failure looks like.
+
+    Attributes:
+        stage: of the step that failed.
+        family: of the model.
+        message: of the failure.
+        note: facts of the case that failed, as the step told them; empty where it told none.
+        cut: the part that fails by itself (`op`, `module`, `finite`, `reference_max`); empty where there is none.
+        largest: of the storage type; infinite where nothing is lowered.
+    """
+
+    stage: str
+    family: str
+    message: str
+    note: Mapping[str, Any]
+    cut: Mapping[str, Any]
+    largest: float
+
+    @property
+    def lowered(self) -> bool:
+        return self.stage == "verify_lowered"
+
+    def property_failed(self, name: str) -> bool:
+        """Whether this promise of the contract is broken."""
+        return any(found.get("property") == name for found in self.note.get("properties", ()))
+
+    def between(self, low: float, high: float) -> bool:
+        """Whether a float32 graph's signal-to-noise ratio lies there, in dB."""
+        ratio = self.note.get("snr_db")
+        return not self.lowered and isinstance(ratio, int | float) and low <= ratio < high
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One known cause.
+
+    Attributes:
+        name: a word for it.
+        says: what happens, in a sentence.
+        remedy: what to do.
+        looks: whether a failure looks like it.
+    """
+
+    name: str
+    says: str
+    remedy: str
+    looks: Callable[[Signs], bool]
+
+
+def _not_finite(signs: Signs) -> bool:
+    return signs.lowered and signs.cut.get("finite") is False
+
+
+def _overflows(signs: Signs) -> bool:
+    return _not_finite(signs) and signs.cut["reference_max"] > signs.largest
+
+
+def _is(*operators: str) -> Callable[[Signs], bool]:
+    return lambda signs: signs.lowered and signs.cut.get("op") in operators
+
+
+CAUSES: tuple[Cause, ...] = (
+    Cause(
+        "overflow",
+        "A tensor is larger than the lower type's largest number, and becomes infinite.",
+        "precision=auto finds the fewest nodes to keep in float32; precision=bf16 has room for it",
+        _overflows,
+    ),
+    Cause(
+        "infinite constant",
+        "A value that float32 keeps small is not finite in the lower type: a constant is beyond its range, and zero "
+        "times infinity is not a number.",
+        "precision.init_max as the type's largest number (its default), or a smaller mask constant in the model",
+        _not_finite,
+    ),
+    Cause(
+        "phase",
+        "The argument of a sine or cosine is so large that the lower type's steps are a good part of a turn.",
+        "precision.keep_fp32 with the embedding's module; precision.io=keep where the input itself is the argument",
+        lambda signs: _is("Sin", "Cos")(signs) or (signs.lowered and "time_mlp" in str(signs.cut.get("module"))),
+    ),
+    Cause(
+        "cancellation",
+        "Two nearly equal numbers are subtracted, or a small one is added to a large one, and digits are lost.",
+        "precision=auto, or precision.keep_fp32 with the module named",
+        _is("Add", "Sub"),
+    ),
+    Cause(
+        "statistics",
+        "A sum over an axis or a deviation is made in the lower type.",
+        "precision.keep_fp32 with the module named",
+        _is("ReduceMean", "ReduceSum", "Pow", "Sqrt", "LayerNormalization", "InstanceNormalization"),
+    ),
+    Cause(
+        "large scores",
+        "Scores of attention are so large that their rounding changes the probabilities.",
+        "precision.keep_fp32 with the attention's module, or precision=mixed",
+        _is("Softmax", "MatMul"),
+    ),
+    Cause(
+        "frozen axis",
+        "A size was a Python number when the module was traced, and stands in the graph as a constant.",
+        "look for int(), len() or .item() on a shape in the module, or build with export.exporter=dynamo",
+        lambda signs: signs.property_failed("axes"),
+    ),
+    Cause(
+        "leaking guidance row",
+        "The unconditional row takes something from the conditional one.",
+        "look for a reduction or a broadcast over the batch axis",
+        lambda signs: signs.property_failed("zero_row") or signs.property_failed("independent_rows"),
+    ),
+    Cause(
+        "mask",
+        "Masked frames reach valid ones, or a mask has no effect: it is applied at the wrong place, or off by some "
+        "frames.",
+        "compare the attention mask with the model's, frame by frame",
+        lambda signs: any(map(signs.property_failed, ("masked_frames", "mask_used"))),
+    ),
+    Cause(
+        "chunk mask",
+        "A frame sees another part of the future than its chunk.",
+        "compare the chunk's size and its alignment with the runtime's",
+        lambda signs: any(map(signs.property_failed, ("future_chunks", "attention_span"))),
+    ),
+    Cause(
+        "other weights or exchanged inputs",
+        "Hardly anything of the reference is left: a weight is transposed or missing, or two inputs are exchanged.",
+        "check the order of the inputs and the weights' file",
+        lambda signs: signs.between(float("-inf"), 10.0),
+    ),
+    Cause(
+        "rotary flavour",
+        "CosyVoice 3 rotates interleaved pairs of the first head only; halves, or all heads, give a close but other "
+        "attention.",
+        "compare the rotary embedding with docs/decisions.md, and rotary_embed.inv_freq with the checkpoint",
+        lambda signs: signs.family == "cosyvoice3" and signs.between(10.0, _FLOAT32_LEFT_OUT),
+    ),
+    Cause(
+        "another flavour",
+        "Close, and everywhere a little off: tanh GELU for exact GELU, another epsilon, a bias left out.",
+        "compare activations, epsilons and biases with the model's code",
+        lambda signs: signs.between(10.0, float("inf")),
+    ),
+)
+"""The first that a failure looks like is named; it is a likeness and no proof."""
+
+
+def match(signs: Signs) -> dict[str, str] | None:
+    """The known cause as plain data, or None."""
+    found = next((cause for cause in CAUSES if cause.looks(signs)), None)
+    return None if found is None else {"name": found.name, "says": found.says, "remedy": found.remedy}
