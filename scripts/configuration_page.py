@@ -30,8 +30,8 @@ _HEAD = """\
 # Configuration
 
 `group=option` chooses a file of `conf/`, `group.setting=value` changes one setting of it; both stand on the command
-line in any order. `python -m cosybuild options` prints what is on this page, with the options of installed packages too, and
-`python -m cosybuild --cfg job` the configuration that a command composes.
+line in any order. `python -m cosybuild options` prints what is on this page, with the options of installed packages
+too, and `python -m cosybuild --cfg job` the configuration that a command composes.
 
 The option that is taken where nothing is said is marked with a star. *Default* is a setting's value in that case; for a
 group that is off it is the value once the group is chosen. `null` stands for nothing; an option `none` or `off`
