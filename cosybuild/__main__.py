@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from cosybuild.cli.verbs import VERBS, run_verb
+from cosybuild.errors import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,7 +15,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `python -m cosybuild`; None takes them from the process.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _command(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        # Caught here, for it may come while something is still being imported.
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _command(words: list[str]) -> int:
     if words and words[0] in VERBS:
         return run_verb(words[0], words[1:])
     # Not before it is needed: a build that has nothing to do must end before Hydra would be loaded.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cosybuild.core.record import Failure
-from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, StoreError
+from cosybuild.errors import DEFECT, CosybuildError, StoreError
 
 T = TypeVar("T")
 
@@ -21,19 +21,16 @@ _DISK = {
 }
 
 
-def guarded(action: Callable[[], int], *, interruptible: bool = True) -> int:
+def guarded(action: Callable[[], int]) -> int:
     """Run `action`; whatever it raises becomes a message on stderr and an exit code.
 
-    Args:
-        interruptible: False lets Ctrl-C through, for a caller that has more to stop than this.
+    Raises:
+        KeyboardInterrupt: it ends the whole command, see `cosybuild.__main__`.
     """
     try:
         return action()
     except KeyboardInterrupt:
-        if not interruptible:
-            raise
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        return INTERRUPTED
+        raise
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not a failure worth words.
         sys.stderr.close()

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
         action="append",
         type=Path,
         metavar="DIR",
-        help=f"what the runs in it refer to stays (default: {RUNS})",
+        help=f"what its runs refer to stays (default: {RUNS})",
     )
     parser.add_argument("--older-than", type=units.age, metavar="AGE", help="only what is unused for so long, e.g. 30d")
     parser.add_argument("--max-size", type=units.size, metavar="SIZE", help="until the rest fits, e.g. 20GB")

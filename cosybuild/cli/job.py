@@ -65,7 +65,7 @@ class Job:
 
                 return run_cell(config, live=self._watch is not None)
             print(f"\n{' '.join(hydra.overrides.task)}")
-        self.codes.append(guarded(lambda: self._alone(config), interruptible=False))
+        self.codes.append(guarded(lambda: self._alone(config)))
         return None
 
     def _alone(self, config: DictConfig) -> int:

@@ -17,6 +17,7 @@ from cosybuild.errors import ConfigurationError
 
 RUNS = Path("outputs/runs")
 REPORT = "report.json"
+PLAN = "plan.json"
 EVENTS = "events.jsonl"
 REPORT_TEXT = "report.md"
 
@@ -44,6 +45,19 @@ class RecordedRun:
         """
         return settings_from_plain(self.report["config"])
 
+    @property
+    def home(self) -> Path:
+        """The directory that relative paths of the record are meant from.
+
+        A run in DIR/outputs/runs belongs to DIR, wherever that was moved or copied to; another one to where
+        it was made, if that is there.
+        """
+        above = self.directory.resolve().parents[: len(RUNS.parts) + 1]
+        if len(above) > len(RUNS.parts) and above[0] == above[-1] / RUNS:
+            return above[-1]
+        made = Path(self.report["working_directory"])
+        return made if made.is_dir() else Path.cwd()
+
 
 def read_run(word: str) -> RecordedRun:
     """The run that a person means: a directory, its report.json, or (the start of) a name under outputs/runs.
@@ -66,13 +80,15 @@ def _directory(word: str) -> Path:
     given = Path(word)
     if given.name == REPORT and given.is_file():
         return given.parent
-    if given.is_dir():
+    if (given / REPORT).is_file():
         return given
     names = sorted(path.parent.name for path in RUNS.glob(f"*/{REPORT}"))
     # `X.replay` lies beside X, and X is still a name.
     matching = [word] if word in names else [name for name in names if name.startswith(word)]
     if len(matching) == 1:
         return RUNS / matching[0]
+    if given.is_dir() and not matching:
+        return given
     if matching:
         raise ConfigurationError(
             f"'{word}' could be any of {len(matching)} runs: {', '.join(matching[:6])}.",

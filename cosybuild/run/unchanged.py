@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.core.artifact import Artifact
+from cosybuild.core.plain import read_record
 from cosybuild.core.plan import Plan
 from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError, StoreError
@@ -15,7 +16,7 @@ from cosybuild.manifest import SUFFIX, manifest_path
 from cosybuild.report.markdown import markdown
 from cosybuild.run.deliver import ARTIFACTS, EVIDENCE, delivered_slots, is_evidence
 from cosybuild.run.facts import origin_of
-from cosybuild.run.recorded import REPORT_TEXT, RecordedRun, read_run
+from cosybuild.run.recorded import PLAN, REPORT_TEXT, RecordedRun, read_run
 from cosybuild.run.sidecar import sidecar_text
 
 
@@ -28,6 +29,7 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
         return None
     try:
         run = read_run(str(directory))
+        read_record(directory / PLAN, "plan")
     except ConfigurationError:  # none, or one that was cut off, damaged or of another version
         return None
     keys = {step.label: step.key and step.key.digest for step in plan.steps}

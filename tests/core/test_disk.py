@@ -8,7 +8,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,29 +19,14 @@ from cosybuild.core.disk import store_error, write_atomic
 from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
 from tests.core.storing import build, in_child, key_of, publish
+from tests.mounting import fill, make_read_only, mounted
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    disk = tmp_path / "small disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting a small file system needs a privilege: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill(disk: Path, leave: int) -> Path:
-    """Take all the space of a disk but `leave` bytes."""
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free - leave)
-    return ballast
+    with mounted(tmp_path / "small disk", "1m") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("leave", [0, *(4096 * pages for pages in (1, 2, 3, 4, 6, 8, 12, 16, 24))])
@@ -102,7 +86,7 @@ def test_an_artifact_that_does_not_fit_leaves_what_was_there(small_disk: Path, t
 def test_a_read_only_file_system_serves_hits(small_disk: Path) -> None:
     store = Store(small_disk / "store")
     entry = build(store, key_of(), graph=b"1")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    make_read_only(small_disk)
     warnings: list[str] = []
     reader = Store(store.path, warn=warnings.append)
     assert reader.find(entry.key) == entry

@@ -39,7 +39,7 @@ def fill(store: Store, count: int = 4) -> list[CacheKey]:
     """Entries of 1000 bytes each; number n was used n days ago."""
     keys = [key_of(number=str(number)) for number in range(count)]
     for number, key in enumerate(keys):
-        build(store, key, graph=b"%1000d" % number)
+        build(Store(store.path), key, graph=b"%1000d" % number)
         used(store, key, number)
     return keys
 
@@ -123,6 +123,18 @@ def test_a_hit_that_a_build_reads_is_noted_before_it_is_read(store: Store) -> No
     assert later.find(key) is not None
     with later.building(key_of(b="2")):
         assert collect(store, older_than=30 * DAY).entries == ()
+
+
+def test_what_a_long_build_used_is_noted_again_at_its_end(store: Store) -> None:
+    """Its run is perhaps not one that gc is told of, and delivers only then."""
+    hit, made = key_of(a="1"), key_of(a="2")
+    build(Store(store.path), hit, graph=b"1")
+    assert store.find(hit) is not None
+    build(store, made, graph=b"2")
+    used(store, hit, 2)
+    used(store, made, 2)
+    store.flush()
+    assert collect(Store(store.path), older_than=DAY).entries == ()
 
 
 def test_working_directories_and_claims_of_dead_processes_are_swept(store: Store) -> None:

@@ -1,0 +1,226 @@
+"""`gc`, `store ls`, `store verify` and `doctor` on a store with work of several runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mounting import make_read_only, mounted
+from tests.scenarios.commands import QUICK, Place, actions
+from tests.scenarios.rebuilding import flip
+
+DAY = 86400.0
+
+
+@pytest.fixture(scope="module")
+def two_runs(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Two runs that share an export; the first one's entries were last used forty days ago, the others three."""
+    place = Place(tmp_path_factory.mktemp("kept") / "place")
+    shutil.copytree(built_place.directory, place.directory)
+    before = entries(place)
+    place.cosybuild(*QUICK, "simplify=none", "verify.seed=8")
+    age(before, 40)
+    age(entries(place) - before, 3)
+    return place
+
+
+@pytest.fixture
+def kept(two_runs: Place, tmp_path: Path) -> Place:
+    shutil.copytree(two_runs.directory, tmp_path / "kept")
+    return Place(tmp_path / "kept")
+
+
+def entries(place: Place) -> set[Path]:
+    return set(place.directory.glob("outputs/store/entries/*/*.json"))
+
+
+def age(paths: set[Path], days: float) -> None:
+    for path in paths:
+        os.utime(path, (time.time() - days * DAY,) * 2)
+
+
+def contents(place: Place) -> set[Path]:
+    return set(place.directory.glob("outputs/store/objects/*/*"))
+
+
+def test_what_runs_refer_to_stays_whatever_its_age(kept: Place) -> None:
+    everything = kept.files()
+    for words in ([], ["--older-than", "1d"], ["--max-size", "1KB"]):
+        assert kept.cosybuild("gc", "--grace", "0s", *words).out.startswith("0 results and 0 files removed, 0 B freed")
+    assert kept.files() == everything
+
+
+def test_what_no_run_refers_to_goes_and_a_dry_run_says_so_before(kept: Place) -> None:
+    other = next(run for run in kept.runs() if '"verify.seed=8"' in (run / "report.json").read_text())
+    shutil.rmtree(other)
+    before, stored = kept.files(), contents(kept)
+    promised = kept.cosybuild("gc", "--grace", "0s", "--dry-run").out
+    assert "verify               " in promised
+    assert "no run refers to it" in promised
+    assert "export" not in promised, "the other run needs it"
+    assert kept.files() == before
+    done = kept.cosybuild("gc", "--grace", "0s").out
+    assert done == promised.replace("would be ", "")
+    assert contents(kept) < stored
+    assert kept.cosybuild(*QUICK).out.startswith("Nothing to do")
+    assert kept.cosybuild("gc", "--grace", "0s").out.startswith("0 results and 0 files removed")
+
+
+def test_by_age_and_by_size(kept: Place) -> None:
+    shutil.rmtree(kept.directory / "outputs" / "runs")
+    assert "export" not in kept.cosybuild("gc", "--older-than", "50d", "--dry-run").out
+    by_age = kept.cosybuild("gc", "--grace", "0s", "--older-than", "30d", "--dry-run").out
+    assert "unused for 40.0 days" in by_age
+    assert "unused for 3.0 days" not in by_age
+    total = sum(path.stat().st_size for path in contents(kept))
+    done = kept.cosybuild("gc", "--grace", "0s", "--max-size", f"{total - 1000}").out
+    assert f"the store holds more than {total - 1000:,} bytes" in done
+    assert 0 < sum(path.stat().st_size for path in contents(kept)) <= total - 1000
+    kept.cosybuild("store", "verify")
+    kept.cosybuild(*QUICK)
+    assert "built" in actions(kept.report()).values()
+
+
+def test_an_hour_is_given_to_what_is_under_way(kept: Place) -> None:
+    shutil.rmtree(kept.directory / "outputs" / "runs")
+    age(entries(kept), 0.01)
+    assert kept.cosybuild("gc", "--older-than", "1s").out.startswith("0 results and 0 files removed")
+
+
+def test_a_store_is_not_emptied_by_mistake(kept: Place, tmp_path: Path) -> None:
+    """Where no run lies, none can refer to anything."""
+    elsewhere = Place(tmp_path)
+    store = str(kept.directory / "outputs" / "store")
+    before = kept.files()
+    refused = elsewhere.cosybuild("gc", "--store", store, code=2)
+    assert f"so all of {store} would go" in refused.err
+    assert "--runs" in refused.err
+    assert kept.files() == before
+    elsewhere.cosybuild("gc", "--store", store, "--grace", "0s", "--runs", str(kept.directory / "outputs" / "runs"))
+    assert kept.files() == before
+
+
+@pytest.mark.parametrize("words", [["--older-than", "soon"], ["--max-size", "much"], ["--frobnicate"]])
+def test_a_wrong_word_is_explained(place: Place, words: list[str]) -> None:
+    refused = place.cosybuild("gc", *words, code=2)
+    assert words[0] in refused.err
+    assert not place.files()
+
+
+def test_ls(kept: Place) -> None:
+    lines = kept.cosybuild("store", "ls").out.splitlines()
+    assert len(lines) == len(entries(kept)) + 1
+    assert "used 3 d ago" in lines[0]
+    assert "used 40 d ago" in lines[-2]
+    assert lines[-1].startswith(f"{len(entries(kept))} results, {len(contents(kept))} files, ")
+
+
+def test_verify_finds_rot_sets_it_aside_and_the_next_build_mends_it(kept: Place) -> None:
+    assert kept.cosybuild("store", "verify").out.splitlines()[-1].startswith(f"{len(entries(kept))} results and ")
+    rotten = max(contents(kept), key=lambda path: path.stat().st_size)
+    good = rotten.read_bytes()
+    stat = rotten.stat()
+    flip(rotten, 1000)
+    os.utime(rotten, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    found = kept.cosybuild("store", "verify", "--keep-damaged", code=7)
+    assert str(rotten.relative_to(kept.directory)) in found.out
+    assert "has other content" in found.out
+    assert "spoils export" in found.out
+    assert rotten.exists()
+    found = kept.cosybuild("store", "verify", code=7)
+    assert "moved to " in found.out
+    assert "Next: run the builds again" in found.err
+    assert not rotten.exists()
+    ran = kept.cosybuild(*QUICK)
+    assert "is missing" in ran.out
+    assert rotten.read_bytes() == good
+    kept.cosybuild("store", "verify")
+    assert "aside as damaged" in kept.cosybuild("store", "ls").out
+
+
+def findings(out: str) -> dict[str, list[str]]:
+    """Grade -> its findings, each with its fix."""
+    found: dict[str, list[str]] = {"ok": [], "note": [], "problem": []}
+    grade = ""
+    for line in out.splitlines():
+        if line[:8].strip():
+            grade = line[:8].strip()
+            found[grade].append(line[10:])
+        else:
+            found[grade][-1] += f" | {line.strip()}"
+    return found
+
+
+def test_doctor_on_a_machine_that_can_build(used_place: Place) -> None:
+    found = findings(used_place.cosybuild("doctor").out)
+    text = "\n".join(found["ok"])
+    for what in (
+        "Python 3.",
+        "torch 2.",
+        "onnx 1.",
+        "onnxruntime ",
+        "onnxsim ",
+        "ONNX Runtime computes on",
+        " free at ",
+    ):
+        assert what in text
+    assert "store outputs/store: " in text
+    assert found["problem"] == []
+    for note in found["note"]:
+        assert " | " in note or note.startswith("No GPU"), f"no fix is named: {note}"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "disk", "8m") as disk:
+        yield disk
+
+
+def test_doctor_names_each_problem_with_its_fix(used_place: Place, disk: Path) -> None:
+    damaged = max(contents(used_place), key=lambda path: path.stat().st_size)
+    flip(damaged)
+    (used_place.directory / "outputs" / "store" / "digests").write_text("spoiled")
+    found = findings(used_place.cosybuild("doctor").out)
+    (note,) = [note for note in found["note"] if str(damaged.relative_to(used_place.directory)) in note]
+    assert "has other content" in note
+    assert " | python -m cosybuild store verify" in note
+    used_place.cosybuild("store", "verify", code=7)
+    found = findings(used_place.cosybuild("doctor").out)
+    assert any("set aside as damaged | python -m cosybuild gc" in note for note in found["note"])
+    little = findings(used_place.cosybuild("doctor", "--store", str(disk / "store")).out)
+    assert any("a full-size build leaves some 5 GB | free some space" in note for note in little["note"])
+    make_read_only(disk)
+    unwritable = findings(used_place.cosybuild("doctor", "--store", str(disk / "store"), code=6).out)
+    (problem,) = unwritable["problem"]
+    assert problem == f"{disk} cannot be written | choose another place with store.path=DIR"
+
+
+def test_doctor_names_packages_that_do_not_load(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = place.directory / "site"
+    broken.mkdir()
+    for name in ("onnxsim", "onnxscript"):
+        (broken / f"{name}.py").write_text("raise ImportError('libfoo.so.3 is not there')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    found = findings(place.cosybuild("doctor", code=6).out)
+    assert len(found["problem"]) == 2
+    for problem, name in zip(found["problem"], ("onnxsim", "onnxscript"), strict=True):
+        assert name in problem
+        assert "libfoo.so.3 is not there" in problem
+        assert " | Next: pip install" in problem
+
+
+def test_doctor_of_a_store_of_a_later_version(used_place: Place) -> None:
+    import hashlib
+
+    line = "cosybuild store 7"
+    version = used_place.directory / "outputs" / "store" / "VERSION"
+    version.write_text(f"{line} {hashlib.sha256(line.encode()).hexdigest()[:16]}\n", encoding="ascii")
+    (problem,) = findings(used_place.cosybuild("doctor", code=6).out)["problem"]
+    assert "is a store of version 7" in problem
+    assert "upgrade cosybuild" in problem
+    assert "is a store of version 7" in used_place.cosybuild(*QUICK, "verify.seed=2", code=7).err
