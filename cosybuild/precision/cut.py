@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.precision.faithful import FaithfulSession
 from cosybuild.precision.graph import is_float, name_of
 from cosybuild.precision.probe import Probe
-from cosybuild.precision.profile import Point, profile
+from cosybuild.precision.profile import Point
 
 _TRIED = 8
 """Nodes that are cut out, those with the most fresh noise first."""
@@ -42,16 +42,21 @@ class Cut:
 
 
 def smallest_cut(
-    lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], holds: Holds, threads: int = 1
+    lowered: ir.Model,
+    reference: ir.Model,
+    points: Sequence[Point],
+    inputs: Mapping[str, Array],
+    holds: Holds,
+    threads: int = 1,
 ) -> Cut | None:
     """One node that fails on its own, or one module; None where only the whole graph does.
 
     Args:
         lowered: the typed graph, made from `reference`.
         reference: in normal form.
+        points: their profile on `inputs`.
         inputs: on which the whole fails, in float32.
     """
-    points = profile(lowered, reference, inputs, threads)
     # Sorting is stable: of the nodes that leave the finite numbers the first comes first.
     worst = sorted((p for p in points if p.fresh > 0), key=lambda p: -p.fresh)[:_TRIED]
     modules = {p.module: p for p in reversed(worst) if p.module}

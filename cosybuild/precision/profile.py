@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +18,12 @@ from cosybuild.precision.probe import Probe
 
 _AT_ONCE = 512
 """Tensors that leave the runtime in one run, so that memory stays that of some hundred."""
+
+
+_LISTED = 12
+"""Modules and nodes that a report lists."""
+
+_NOT_FINITE = -999.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,42 @@ def suspicion(points: Sequence[Point]) -> dict[str, float]:
     for point in points:
         found[point.module] = max(found.get(point.module, 0.0), point.fresh)
     return found
+
+
+def profile_facts(points: Sequence[Point], case: str) -> dict[str, Any]:
+    """A profile as plain data, for reports.
+
+    Attributes of the result: `curve`, the signal-to-noise ratio after each node in dB, in the order of the graph (null
+    where nothing is lost, -999 where a value is not finite); `blocks`, [first node, outermost module] where that
+    changes; `modules`, those that bring in noise, the most first; `nodes`, likewise.
+    """
+    blocks: list[tuple[int, str]] = []
+    for index, point in enumerate(points):
+        block = point.module.split(".attn", 1)[0].split(".", 2)[:2]
+        name = ".".join(block) if len(block) > 1 and block[1].isdigit() else (block or [""])[0]
+        if name and (not blocks or blocks[-1][1] != name):
+            blocks.append((index, name))
+    fresh = [(module, value) for module, value in suspicion(points).items() if value > 0]
+    last = {point.module: point.noise for point in points}
+    worst = sorted((p for p in points if p.fresh > 0), key=lambda p: -p.fresh)[:_LISTED]
+    return {
+        "case": case,
+        "curve": [_plain(point.noise) for point in points],
+        "blocks": [list(block) for block in blocks],
+        "modules": [
+            {"module": module, "fresh_db": _plain(value), "snr_db": _plain(last[module])}
+            for module, value in sorted(fresh, key=lambda pair: -pair[1])[:_LISTED]
+        ],
+        "nodes": [
+            {"node": p.node, "op": p.op, "module": p.module, "fresh_db": _plain(p.fresh), "snr_db": _plain(p.noise)}
+            for p in worst
+        ],
+    }
+
+
+def _plain(noise: float) -> float | None:
+    ratio = decibels(noise)
+    return None if ratio == math.inf else round(max(ratio, _NOT_FINITE), 2)
 
 
 def decibels(noise: float) -> float:

@@ -84,9 +84,10 @@ def write_capsule(
         if inputs is not None:
             files["inputs/case.npz"] = _save(place / "case.npz", inputs)
         cut: dict[str, Any] | None = None
+        profile: dict[str, Any] | None = None
         if inputs is not None and set(LOWERED_INPUTS) <= set(given):
-            found = _cut(request, given, inputs)
-            cut = None if found is None else _write_cut(place, found, request, files)
+            found, profile = _lowering(request, given, inputs, str(note["message"]))
+            cut = None if found is None else _write_cut(place, found, files)
         carried = sum(artifact.size for artifact in given.values()) <= CARRIED
         if carried:
             files.update({f"artifacts/{slot}/{f.name}": f.path for slot, a in given.items() for f in a.files})
@@ -113,7 +114,14 @@ def write_capsule(
             },
             files,
         )
-    return {"path": target.name, "size": target.stat().st_size, "cause": cause, "cut": cut, "complete": carried}
+    return {
+        "path": target.name,
+        "size": target.stat().st_size,
+        "cause": cause,
+        "cut": cut,
+        "complete": carried,
+        "profile": profile,
+    }
 
 
 def subject_facts(request: Request) -> dict[str, Any]:
@@ -147,27 +155,31 @@ def _case_inputs(request: Request, note: Mapping[str, Any]) -> dict[str, Array] 
     return case_from_facts(note["case"]).inputs(request.subject.spec)
 
 
-def _cut(request: Request, given: Mapping[str, Artifact], inputs: Mapping[str, Array]) -> Cut | None:
-    """The smallest failing part; None where only the whole fails, or it cannot be taken apart."""
+def _lowering(
+    request: Request, given: Mapping[str, Artifact], inputs: Mapping[str, Array], case: str
+) -> tuple[Cut | None, dict[str, Any] | None]:
+    """The smallest failing part, None where only the whole fails; and where digits are lost."""
     import onnx_ir as ir
 
     from cosybuild.onnxgraph.files import load_model
     from cosybuild.precision.cut import smallest_cut
     from cosybuild.precision.graph import prepare
+    from cosybuild.precision.profile import profile, profile_facts
     from cosybuild.precision.storage import storage_of
     from cosybuild.stages.verify_lowered import typed_inputs, widened
 
     storage = storage_of(request.settings.precision.target)
     assert storage is not None
-    verify = request.settings.verify
+    threads = request.settings.verify.threads if request.settings.verify else 1
     lowered, reference = (ir.from_proto(load_model(given[slot].path)) for slot in LOWERED_INPUTS)
     try:
         prepare(reference, storage)
         taken = {name: widened(values) for name, values in typed_inputs(inputs, lowered).items()}
-        return smallest_cut(lowered, reference, taken, holds_of(request), verify.threads if verify else 1)
+        points = profile(lowered, reference, taken, threads)
+        return smallest_cut(lowered, reference, points, taken, holds_of(request), threads), profile_facts(points, case)
     except CosybuildError:
         # A second failure must not take the place of the one that is told of.
-        return None
+        return None, None
 
 
 def holds_of(request: Request) -> Any:
@@ -186,7 +198,7 @@ def holds_of(request: Request) -> Any:
     return holds
 
 
-def _write_cut(place: Path, cut: Cut, request: Request, files: dict[str, Path]) -> dict[str, Any]:
+def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:
     import onnx_ir as ir
 
     from cosybuild.onnxgraph.files import save_model

@@ -17,7 +17,7 @@ from cosybuild.run.sidecar import sidecar_text
 
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
-_EVIDENT = ("verification", "benchmark", "reference")
+_EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition")
 
 
 def is_evidence(slot: str) -> bool:

@@ -20,6 +20,7 @@ from cosybuild.core.record import Outcome
 from cosybuild.core.runner import execute
 from cosybuild.core.store import Store
 from cosybuild.report.markdown import markdown
+from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.run.capsule import CAPSULE, Witness, is_gate, write_capsule
 from cosybuild.run.claim import claimed
 from cosybuild.run.deliver import deliver, retract
@@ -123,7 +124,7 @@ def _hold_and_lock(settings: Settings, directory: Path, report: Mapping[str, Any
 
 def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
     log = directory / EVENTS
-    for stale in (log, directory / CAPSULE):
+    for stale in (log, directory / CAPSULE, directory / PLOT):
         stale.unlink(missing_ok=True)
     events.add(JsonLines(log))
     write_record(directory / PLAN, "plan", facts.plan(plan))
@@ -160,6 +161,9 @@ def _finish(
     report = {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
     _write_report(directory, report)
     write_text(directory / REPORT_TEXT, markdown(report))
+    profile = profile_of(report)
+    if profile is not None:
+        write_text(directory / PLOT, plot(profile))
     return report
 
 

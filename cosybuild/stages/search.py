@@ -33,7 +33,8 @@ _PATIENCE = 8
 
 def search_settings(request: Request) -> dict[str, Any]:
     """What the answer depends on beyond the settings of lowering: the gates and their inputs."""
-    return dict(VerifyLoweredStage().settings(request))
+    settings = VerifyLoweredStage().settings(request)
+    return {name: settings[name] for name in ("gate", "cases", "provider")}
 
 
 def search(

@@ -1,0 +1,94 @@
+"""Where a lowered graph loses digits: the section of report.md and the plot beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+PLOT = "profile.svg"
+NOT_FINITE = -999.0
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 960, 360, 56, 36, 96
+
+
+def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The profile that a run made because it was asked to, or because a gate failed."""
+    for step in report["steps"]:
+        if step["stage"] == "profile" and step.get("metrics"):
+            found: Mapping[str, Any] = step["metrics"]
+            return found
+    return (report.get("capsule") or {}).get("profile")
+
+
+def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row a node that brings in noise: node, operator, what it brings in, the ratio after it."""
+    return [(f"`{n['node']}`", n["op"], level(n["fresh_db"]), level(n["snr_db"])) for n in profile["nodes"]]
+
+
+HEAD = ("node", "", "brings in noise at", "signal-to-noise after it")
+
+
+def level(ratio: float | None) -> str:
+    """`52.3 dB`."""
+    if ratio is None:
+        return "none"
+    return "not finite" if ratio <= NOT_FINITE else f"{ratio:.1f} dB"
+
+
+def plot(profile: Mapping[str, Any]) -> str:
+    """An SVG of its own: the signal-to-noise ratio after each node, in the order of the graph."""
+    return "\n".join(_svg(profile)) + "\n"
+
+
+def _svg(profile: Mapping[str, Any]) -> Iterator[str]:
+    curve: Sequence[float | None] = profile["curve"]
+    known = [value for value in curve if value is not None and value > NOT_FINITE]
+    low, high = min([0.0, *known]), max([60.0, *known]) + 5
+    wide, tall = _WIDTH - _LEFT - 16, _HEIGHT - _TOP - _BOTTOM
+
+    def x(index: float) -> float:
+        return _LEFT + wide * index / max(1, len(curve) - 1)
+
+    def y(value: float) -> float:
+        return _TOP + tall * (high - max(value, low)) / (high - low)
+
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+        'font-size="11" fill="#333">'
+    )
+    yield f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
+    title = f"Signal-to-noise ratio after each node, {escape(profile['case'])}"
+    yield f'<text x="{_LEFT}" y="20" font-size="13">{title}</text>'
+    for mark in range(int(low // 20) * 20, int(high) + 1, 20):
+        if mark >= low:
+            yield f'<line x1="{_LEFT}" x2="{_LEFT + wide}" y1="{y(mark):.1f}" y2="{y(mark):.1f}" stroke="#ddd"/>'
+            yield f'<text x="{_LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark} dB</text>'
+    yield from _blocks(profile["blocks"], x, tall)
+    yield from _line(curve, x, y)
+    yield "</svg>"
+
+
+def _blocks(blocks: Sequence[Sequence[Any]], x: Any, tall: float) -> Iterator[str]:
+    shown = -100.0
+    for index, name in blocks:
+        at = x(index)
+        yield f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_TOP + tall}" stroke="#eee"/>'
+        if at - shown >= 13:  # names would lie over one another
+            shown = at
+            place = f'x="{at:.1f}" y="{_TOP + tall + 12}"'
+            turn = f'transform="rotate(45 {at:.1f} {_TOP + tall + 12})"'
+            yield f"<text {place} {turn}>{escape(str(name))}</text>"
+
+
+def _line(curve: Sequence[float | None], x: Any, y: Any) -> Iterator[str]:
+    """The curve, interrupted where nothing is lost, with a mark on every node that is not finite."""
+    run: list[str] = []
+    for index, value in [*enumerate(curve), (len(curve), None)]:
+        if value is not None and value > NOT_FINITE:
+            run.append(f"{x(index):.1f},{y(value):.1f}")
+            continue
+        if run:
+            yield f'<polyline points="{" ".join(run)}" fill="none" stroke="#1f6feb" stroke-width="1.2"/>'
+        run = []
+        if value is not None:
+            yield f'<circle cx="{x(index):.1f}" cy="{y(value):.1f}" r="2.5" fill="#d1242f"/>'

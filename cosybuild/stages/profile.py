@@ -1,0 +1,82 @@
+"""Where the lowered graph loses digits, layer by layer. Imports onnx and ONNX Runtime only when it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.numerics.cases import Case
+from cosybuild.numerics.inputs import draw_inputs
+from cosybuild.stages.request import Request
+from cosybuild.stages.verify_lowered import cases, typed_inputs, widened
+
+LONGEST = 128
+"""Frames: every tensor of the graph leaves the runtime here, and what a layer loses hardly depends on the length."""
+
+
+class ProfileStage:
+    """Makes `profile`, every node's error; before `verify lowered`, so that a graph that fails has one too."""
+
+    name = "profile"
+    label = "profile"
+    version = 1
+    needs = ("lowered", "graph")
+    makes = ("lowered_profile",)
+    cacheable = True
+    deterministic = False
+    device = "cpu"
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        return {
+            "target": request.settings.precision.target.value,
+            "case": _case(request).facts(),
+            "spec": asdict(request.subject.spec),
+        }
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {name: environment.version(name) or "absent" for name in ("onnx-ir", "onnxruntime", "onnxruntime-gpu")}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        import onnx_ir as ir
+
+        from cosybuild.onnxgraph.files import load_model
+        from cosybuild.precision.graph import prepare
+        from cosybuild.precision.profile import decibels, profile, profile_facts
+        from cosybuild.precision.storage import storage_of
+
+        request: Request = context.request
+        storage = storage_of(request.settings.precision.target)
+        assert storage is not None
+        assert request.settings.verify is not None
+        lowered, reference = (ir.from_proto(load_model(context.inputs[slot].path)) for slot in ("lowered", "graph"))
+        prepare(reference, storage)
+        case = _case(request)
+        inputs = typed_inputs(draw_inputs(request.subject.spec, case.draw), lowered)
+        taken = {name: widened(values) for name, values in inputs.items()}
+        points = profile(lowered, reference, taken, request.settings.verify.threads)
+        path = context.workdir / "profile.json"
+        nodes = [
+            {**asdict(point), "noise": _number(point.noise), "fresh": _number(point.fresh),
+             "snr_db": _number(decibels(point.noise))}
+            for point in points
+        ]  # fmt: skip
+        path.write_text(json.dumps({"schema": 1, "case": case.facts(), "nodes": nodes}, indent=1) + "\n", "utf-8")
+        return StageResult({"lowered_profile": [path]}, profile_facts(points, case.name))
+
+
+def _case(request: Request) -> Case:
+    """The longest case of `verify lowered` that is not too long; the shortest where all are."""
+    several = [Case(why, draw) for why, draw in cases(request)]
+    short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
+    return short[-1] if short else several[0]
+
+
+def _number(value: float) -> float | str:
+    return value if abs(value) != float("inf") else str(value)
