@@ -41,7 +41,7 @@ def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
         "MODEL_DIR": str(models / "CosyVoice2-0.5B"),
         "FINE_TUNED": str(models / "fine-tuned"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(packages),
+        "PYTHONPATH": os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])]),
         # A package goes where this test can throw it away, and nothing is fetched for it.
         "PIP_TARGET": str(packages),
         "PIP_NO_INDEX": "1",
