@@ -49,6 +49,7 @@ class Case:
         words = [f"{symbol}={size}" for symbol, size in self.draw.sizes.items()]
         words += ["padded"] if self.draw.padded else []
         words += ["guidance"] if self.draw.guidance else []
+        words += ["quiet"] if self.draw.quiet else []
         words += [f"t={self.draw.time.value}"] if self.draw.time is not Time.any else []
         return f"{' '.join(words) or 'fixed sizes'} ({self.why})"
 
@@ -66,6 +67,7 @@ class Case:
             "guidance": draw.guidance,
             "time": draw.time.value,
             "coarse": draw.coarse,
+            "quiet": draw.quiet,
             "alike": draw.alike,
         }
 
@@ -94,6 +96,7 @@ def strict_cases(
     boundaries: Mapping[str, Sequence[int]] | None = None,
     served: Mapping[str, Sequence[int]] | None = None,
     *,
+    quiet: Sequence[int] = (),
     exhaustive: bool = False,
 ) -> tuple[Case, ...]:
     """One random length of every octave of upstream's range, and every corner: see docs/verification.md.
@@ -105,6 +108,7 @@ def strict_cases(
         profiles: min, opt and max of each are compared, and both sides of its edges where a profile has them.
         boundaries: further sizes where the computation changes its course, e.g. the ends of chunks.
         served: further sizes that are seen in service.
+        quiet: lengths of inputs of small variance.
         exhaustive: beside sizes above 1024 too.
     """
     if not spec.symbols:  # nothing but the values can differ
@@ -112,8 +116,12 @@ def strict_cases(
         return tuple(_coarse(case) for case in cases)
     cases = [*_octaves(spec, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
     cases += [Case("seen in service", Draw({**_smallest(spec, profiles), s: n})) for s, n in _pairs(served or {})]
+    cases += _quiet_cases(spec, profiles, quiet)
     turned = []
     for index, case in enumerate(cases):
+        if case.draw.quiet:
+            turned.append(_coarse(replace(case, draw=replace(case.draw, seed=seed + index))))
+            continue
         long = not exhaustive and case.why == "profile max" and max(case.draw.sizes.values()) > CHEAP_SIZE
         # At the largest size every frame is valid, as in service, and one row of the reference serves both.
         kind = {"alike": spec.guidance} if long else _kind(spec, index)
@@ -129,9 +137,10 @@ def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Cas
     chosen: dict[Any, Case] = {}
     for case in cases:
         sizes = [size for symbol, size in case.draw.sizes.items() if symbol != BATCH]
-        if max(sizes, default=0) > longest:
-            continue
         draw = case.draw
+        # Quiet inputs are a lowered graph's worst: 16 bits hold the rounding of a small variance less well.
+        if max(sizes, default=0) > longest or draw.quiet:
+            continue
         chosen.setdefault(("kind", draw.padded, draw.guidance, draw.time), case)
         if case.why.startswith("profile "):
             chosen.setdefault(("sizes", *draw.sizes.items()), case)
@@ -147,6 +156,13 @@ def _octaves(spec: ModelSpec, seed: int) -> Iterator[Case]:
             "random length", Draw({s: 2 if s == BATCH else int(rng.integers(low, 2 * low)) for s in spec.symbols})
         )
         low *= 2
+
+
+def _quiet_cases(spec: ModelSpec, profiles: Sequence[Profile], lengths: Sequence[int]) -> Iterator[Case]:
+    for length in lengths:
+        sizes = {**_smallest(spec, profiles), **dict.fromkeys((s for s in spec.symbols if s != BATCH), length)}
+        if not profiles or any(all(p[s].min <= n <= p[s].max for s, n in sizes.items()) for p in profiles):
+            yield Case("small variances", Draw(sizes, quiet=True))
 
 
 def _coarse(case: Case) -> Case:
@@ -213,7 +229,7 @@ def _ordered(cases: Sequence[Case], spec: ModelSpec) -> tuple[Case, ...]:
     seen: dict[tuple[Any, ...], Case] = {}
     for case in cases:
         draw = case.draw
-        seen.setdefault((*draw.sizes.items(), draw.padded, draw.guidance, draw.time), case)
+        seen.setdefault((*draw.sizes.items(), draw.padded, draw.guidance, draw.quiet, draw.time), case)
     return tuple(sorted(seen.values(), key=lambda case: _elements(case, spec)))
 
 

@@ -21,6 +21,12 @@ CONDITIONING = ("mu", "spks", "cond")
 MEL_MEAN = -6.0
 MEL_STD = 2.0
 
+QUIET = 0.03
+"""Factor of quiet inputs. Measured on the tiny models with an epsilon of 1e-5 for 1e-6: CosyVoice 3 gives 129 dB of loud
+inputs and at most 88 dB of quiet ones, where the right graph gives at least 119 dB of both."""
+
+_LOUD = ("normal", "uniform", "mel")
+
 
 class Time(str, Enum):
     """Where on the solver's time axis a case stands."""
@@ -43,6 +49,8 @@ class Draw:
         guidance: the batch holds guidance pairs, where the model's specification has them.
         coarse: values are rounded to numbers that float16 and bfloat16 both hold, so that an artifact of
             either type is given the very same inputs.
+        quiet: all but `mask`, `time` and whole numbers is small. Variances are small then too, and what a
+            normalisation adds to them shows, while loud inputs drown it.
         alike: every row of the batch is the first one, so that one row of a reference serves all.
     """
 
@@ -52,6 +60,7 @@ class Draw:
     time: Time = Time.any
     guidance: bool = False
     coarse: bool = False
+    quiet: bool = False
     alike: bool = False
 
 
@@ -61,6 +70,8 @@ def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
     for tensor in spec.inputs:
         rng = np.random.default_rng([draw.seed, zlib.crc32(tensor.name.encode())])
         values = _GENERATORS[tensor.generator](rng, tensor.resolve(draw.sizes), tensor, draw)
+        if draw.quiet and tensor.generator in _LOUD:
+            values = values * np.float32(QUIET)
         if spec.guidance and draw.guidance:
             _pair_rows(tensor.name, values)
         if draw.coarse and tensor.dtype == "float32":

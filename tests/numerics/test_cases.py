@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+
 from cosybuild.models.profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.cases import case_from_facts, lowered_cases, strict_cases, upstream_cases
@@ -147,3 +149,16 @@ def test_a_case_is_named_for_people_and_draws_what_it_says() -> None:
     inputs = case.inputs(spec)
     assert inputs["x"].shape[2] == case.draw.sizes["seq_len"]
     assert (inputs["t"] == 1).all()
+
+
+def test_quiet_cases_have_small_variances_and_lowered_graphs_are_spared_them() -> None:
+    spec = estimator_spec()
+    cases = strict_cases(spec, [{"seq_len": SizeRange(4, 24, 64)}], 0, quiet=(24, 48, 96))
+    quiet = [case for case in cases if case.draw.quiet]
+    assert [case.draw.sizes["seq_len"] for case in quiet] == [24, 48], "no profile serves 96 frames"
+    inputs = quiet[0].inputs(spec)
+    assert all(0 < np.std(inputs[name]) < 0.1 for name in ("x", "mu", "spks", "cond"))
+    assert (inputs["mask"] == 1).all()
+    assert (inputs["t"] > 0.1).any(), "time is not scaled"
+    assert not any(case.draw.quiet for case in lowered_cases(cases))
+    assert case_from_facts(quiet[0].facts()) == quiet[0]
