@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 
+_SHOWN = ("verify", "verify_lowered")
+"""Steps that run nothing but graphs. An engine is machine code, and other steps load the model's own code."""
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """What came of it.
@@ -186,10 +190,12 @@ def _look(directory: Path | None, digest: str, size: int) -> Path | None:
 def _step(capsule: Path, index: Plain, request: Request, artifacts: Mapping[str, Artifact]) -> VerificationError | None:
     """How the step fails here; None where it passes."""
     stage = next((s for s in stages_for(request) if s.label == index.text("step")), None)
-    needs = {need.removesuffix("?") for need in stage.needs} if stage is not None else set()
-    # A step that verifies reads artifacts. Any other may load the model, which is code.
-    if stage is None or not stage.name.startswith("verify") or not set(artifacts) <= needs or "weights" in artifacts:
-        raise FORM.refused(capsule, f"'{index.text('step')}' is no step that verifies what the capsule holds")
+    if stage is None or stage.name not in _SHOWN or not set(artifacts) <= {n.removesuffix("?") for n in stage.needs}:
+        raise FORM.refused(
+            capsule,
+            f"the step '{index.text('step')}' is not run from a capsule, only graphs are; the command that failed is "
+            f"{' '.join(index.texts('command'))}",
+        )
     with _laid_out(artifacts, capsule) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
         context = RunContext(request, inputs, Path(workdir), Environment(), lambda kind, /, **facts: None)
         try:

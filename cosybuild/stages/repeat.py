@@ -1,0 +1,151 @@
+"""The same build again, each time in a process of its own: are bytes, outputs and times the same?"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.artifact import Artifact
+from cosybuild.core.environment import Environment
+from cosybuild.core.events import EventBus
+from cosybuild.core.plan import make_plan
+from cosybuild.core.record import Failure
+from cosybuild.core.runner import execute
+from cosybuild.core.stage import RunContext, Stage, StageResult
+from cosybuild.core.store import Store
+from cosybuild.errors import BuildError
+from cosybuild.stages.compared import compared
+from cosybuild.stages.request import Request
+
+SOURCES = ("weights", "calibration")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One build more.
+
+    Attributes:
+        artifacts: slot -> what came out.
+        seconds: step -> how long it took.
+        failure: what ended it early, or None.
+    """
+
+    artifacts: Mapping[str, Artifact]
+    seconds: Mapping[str, float]
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class RepeatStage:
+    """Makes `repetition`, what differs between the builds.
+
+    Attributes:
+        steps: that build, in their order; not those that verify or measure.
+        builds: slots of artifacts that can be built here.
+    """
+
+    steps: tuple[Stage[Request], ...]
+    builds: tuple[str, ...]
+
+    name = "repeat"
+    label = "repeat"
+    version = 1
+    makes = ("repetition",)
+    cacheable = False
+    deterministic = False
+    device = "cpu"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (*self.builds, *(f"{slot}?" for slot in SOURCES))
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        assert request.settings.verify is not None
+        return {"repeat": request.settings.verify.repeat}
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        assert request.settings.verify is not None
+        times = request.settings.verify.repeat
+        several: list[Rebuilt] = []
+        with tempfile.TemporaryDirectory(prefix="repeat-", dir=context.workdir) as temporary:
+            for number in range(times):
+                context.emit("progress", done=number, total=times, what=f"build {number + 1} of {times}")
+                several.append(_in_a_process(self.steps, request, _sources(context), Path(temporary) / str(number)))
+                if (failure := several[-1].failure) is not None:
+                    raise BuildError(
+                        f"The same build failed when it was made again, at '{failure.step}': {failure.message}",
+                        hint=failure.hint or "Next: build once more without verify.repeat.",
+                    )
+            context.emit("progress", done=times, total=times, what="comparing")
+            facts = [
+                compared(
+                    slot, context.inputs[slot], [one.artifacts[slot] for one in several], request, context.environment
+                )
+                for slot in self.builds
+            ]
+        metrics = {
+            "repeats": times,
+            "artifacts": facts,
+            "seconds": {step: [one.seconds[step] for one in several] for step in several[0].seconds},
+            "warnings": list(_warnings(facts, self.steps)),
+        }
+        path = context.workdir / "repetition.json"
+        path.write_text(json.dumps({"schema": 1, **metrics}, indent=1) + "\n", encoding="utf-8")
+        return StageResult({"repetition": [path]}, metrics)
+
+
+def _sources(context: RunContext) -> dict[str, list[Path]]:
+    """What the first build started from."""
+    found = {slot: [f.path for f in a.files] for slot, a in context.inputs.items() if slot in SOURCES}
+    request: Request = context.request
+    return found if request.subject.graph is None else {**found, "graph": [request.subject.graph]}
+
+
+def _in_a_process(
+    steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
+) -> Rebuilt:
+    """A fresh interpreter has its own hash seed, addresses and order of imports: what may leak into bytes does."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(rebuild, steps, request, sources, home).result()
+
+
+def rebuild(
+    steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
+) -> Rebuilt:
+    """Run these steps with nothing from any store; the artifacts lie below `home`."""
+    store = Store(home / "store")
+    given = {slot: store.source(slot, *paths) for slot, paths in sources.items()}
+    environment = Environment()
+    plan = make_plan(tuple(steps), request, given, environment, store)
+    outcome = execute(plan, request, given, environment, store, EventBus())
+    artifacts = {}
+    for record in outcome.records:
+        for slot, artifact in record.outputs.items():
+            directory = home / slot
+            paths = store.lay_out(artifact, directory)
+            files = [type(f)(p.name, p, f.digest, f.size) for f, p in zip(artifact.files, paths, strict=True)]
+            artifacts[slot] = Artifact(slot, tuple(files))
+    return Rebuilt(artifacts, {r.label: r.seconds for r in outcome.records}, outcome.failure)
+
+
+def _warnings(facts: Sequence[Mapping[str, Any]], steps: Sequence[Stage[Request]]) -> Iterator[str]:
+    promised = {slot for stage in steps if stage.deterministic for slot in stage.makes}
+    for one in facts:
+        if not one["same_bytes"] and one["slot"] in promised:
+            yield (
+                f"{one['name']} came out with other bytes although its step is the same each time: "
+                f"{one['distinct']} contents in {len(one['digests'])} builds"
+            )
