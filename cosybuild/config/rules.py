@@ -86,6 +86,8 @@ def _verify(settings: Settings) -> None:
             raise ConfigurationError(f"verify.{name}={value} is not a tolerance; expected 0 <= {name} < 1.")
     if verify.threads < 1:
         raise ConfigurationError(f"verify.threads={verify.threads}; expected at least 1.")
+    if verify.repeat < 0:
+        raise ConfigurationError(f"verify.repeat={verify.repeat}; expected at least 0.")
 
 
 def _precision(settings: Settings) -> None:

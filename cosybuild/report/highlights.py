@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cosybuild.report import repetition
 from cosybuild.report.benchmark import headline
 from cosybuild.report.figures import counted, size
 
@@ -26,7 +27,13 @@ def _simplify(metrics: Mapping[str, Any]) -> str:
 
 def _verify(metrics: Mapping[str, Any]) -> str:
     worst = metrics["worst"]
-    return f"{counted(metrics['cases'], 'case')}, worst error {worst['max_abs']:.1e} ({worst['case']})"
+    return f"{counted(metrics['cases'], 'case')}, worst error {worst['max_abs']:.1e} ({worst['case']}){_mel(metrics)}"
+
+
+def _mel(metrics: Mapping[str, Any]) -> str:
+    """The solver's worst mel, where it was run."""
+    ratios = [run["mel"]["snr_db"] for run in metrics.get("solver") or [] if run["mel"]["snr_db"] is not None]
+    return f", mel {min(ratios):.0f} dB" if ratios else ""
 
 
 def _reference(metrics: Mapping[str, Any]) -> str:
@@ -37,11 +44,18 @@ def _reference(metrics: Mapping[str, Any]) -> str:
 def _precision(metrics: Mapping[str, Any]) -> str:
     nodes = metrics["nodes"]
     share = metrics["flops_lowered"]
-    return f"{nodes['kept_fp32']:,} of {nodes['float']:,} nodes kept in fp32, {share:.1%} of matrix work lowered"
+    found = metrics.get("search")
+    spent = f", {counted(found['evaluations'], 'evaluation')}" if found else ""
+    return f"{nodes['kept_fp32']:,} of {nodes['float']:,} nodes kept in fp32, {share:.1%} of matrix work lowered{spent}"
+
+
+def _profile(metrics: Mapping[str, Any]) -> str:
+    worst = metrics["nodes"]
+    return f"most noise at {worst[0]['node']}" if worst else "nothing is lost"
 
 
 def _verify_lowered(metrics: Mapping[str, Any]) -> str:
-    return f"{counted(len(metrics['cases']), 'case')}, at least {metrics['worst']['snr_db']:.0f} dB SNR"
+    return f"{counted(len(metrics['cases']), 'case')}, at least {metrics['worst']['snr_db']:.0f} dB SNR{_mel(metrics)}"
 
 
 def _engine(metrics: Mapping[str, Any]) -> str:
@@ -56,8 +70,10 @@ _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "simplify": _simplify,
     "verify": _verify,
     "precision": _precision,
+    "profile": _profile,
     "verify_lowered": _verify_lowered,
     "engine": _engine,
     "verify_engine": _verify_lowered,
     "benchmark": headline,
+    "repeat": repetition.headline,
 }

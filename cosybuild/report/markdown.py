@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cosybuild.report import benchmark
+from cosybuild.report import benchmark, profile, repetition, verification
 from cosybuild.report.figures import action, seconds, size
 from cosybuild.report.highlights import highlight
 
@@ -33,6 +33,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         if failure.get("hint"):
             yield ""
             yield failure["hint"]
+        if report.get("capsule"):
+            yield from _failure_lines(report["capsule"])
     yield ""
     yield from table(("", ""), _model_rows(report))
     yield "## Steps"
@@ -45,6 +47,10 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             (f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]
         ]
         yield from table(("file", "size", "made by", "sha256"), files)
+    yield from _verification_lines(report)
+    yield from _search_lines(report)
+    yield from _profile_lines(report)
+    yield from _repetition_lines(report)
     yield from _benchmark_lines(report)
     yield from _kept_rows(report)
     yield "## Environment"
@@ -81,6 +87,77 @@ def _step_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         spent = step["seconds"] if built else (step["made"] or {}).get("seconds")
         note = "" if built or spent is None else " (when built)"
         yield step["label"], action(step), seconds(spent) + note, size(peak), highlight(step), step["reason"]
+
+
+def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    steps = report["steps"]
+    for title, head, rows in (
+        ("Error budget", verification.HOPS, list(verification.hop_rows(steps))),
+        ("The whole solver", verification.RUNS, list(verification.run_rows(steps))),
+    ):
+        if rows:
+            yield f"## {title}"
+            yield ""
+            yield from table(head, rows)
+    if line := verification.coverage_line(steps):
+        yield line
+        yield ""
+
+
+def _failure_lines(capsule: Mapping[str, Any]) -> Iterator[str]:
+    if capsule["cause"]:
+        yield ""
+        yield f"It looks like **{capsule['cause']['name']}**. {capsule['cause']['says']}"
+        yield f"Remedy: {capsule['cause']['remedy']}."
+    if capsule["cut"]:
+        nodes = ", ".join(f"`{node}`" for node in capsule["cut"]["nodes"][:4])
+        yield f"The smallest part that fails by itself: {nodes} (module {capsule['cut']['module'] or 'outermost'})."
+    yield ""
+    yield f"`python -m cosybuild replay {capsule['path']}` shows it again, here or elsewhere: {size(capsule['size'])}."
+
+
+def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    for step in report["steps"]:
+        found = (step.get("metrics") or {}).get("search")
+        if not found:
+            continue
+        yield "## What the gates need in float32"
+        yield ""
+        if not found["nodes"]:
+            yield "Nothing beyond what the rules keep: their graph meets the gates."
+            yield ""
+            continue
+        cost = found["cost"]
+        yield (
+            f"Found in {found['evaluations']} evaluations among {found['candidates']} nodes; "
+            f"{'without any one of them a gate is missed' if found['minimal'] else 'not narrowed down to the end'}. "
+            f"Cost: {cost['flops_share']:.2%} of the matrix work, {cost['casts']:+} casts. "
+            "`artifacts/precision.yaml` is an option to commit."
+        )
+        yield ""
+        yield from table(("node", "", "module"), [(f"`{n['node']}`", n["op"], n["module"]) for n in found["nodes"]])
+
+
+def _profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    found = profile.profile_of(report)
+    if found is None:
+        return
+    yield "## Where digits are lost"
+    yield ""
+    yield f"![Signal-to-noise ratio after each node]({profile.PLOT})"
+    yield ""
+    yield from table(profile.HEAD, profile.rows(found))
+
+
+def _repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    for step in report["steps"]:
+        metrics = step.get("metrics") or {}
+        if step["stage"] != "repeat" or not metrics:
+            continue
+        yield "## Built again"
+        yield ""
+        yield from table(repetition.HEAD, repetition.rows(metrics))
+        yield from table(repetition.STEPS, repetition.step_rows(metrics))
 
 
 def _benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -295,8 +295,8 @@ class LoweredCase:
                     f"largest error of {found['max_rel']:.3g} of its rms; at least {self.gate.snr_db:g} dB and at most "
                     f"{self.gate.max_rel:.3g} are expected. The worst element {list(index)} is {values[index]:.6g}, "
                     f"the reference {reference[index]:.6g}.",
-                    hint="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to accept "
-                    "less.",
+                    hint="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to "
+                    "accept less.",
                 )
             figures[name] = {k: v if np.isfinite(v) else str(v) for k, v in found.items()}
         return figures

@@ -87,11 +87,15 @@ class VerifySettings:
     threads: int = setting(1, "ONNX Runtime's intra_op_num_threads.")
     provider: Provider = setting(Provider.auto, "auto: CUDA where it really loads, else CPU.")
     float64: bool = setting(False, "Compute the reference in float64 too, and hold PyTorch's float32 to it.")
-    exhaustive: bool = setting(
-        False, "Compare both sides of edges above 1024 frames too, and every case on every hop."
-    )
+    exhaustive: bool = setting(False, "Compare both sides of edges above 1024 frames too, and every case on every hop.")
     lengths: str | None = setting(
         None, "A file of real lengths, one or `length,count` a line, frames or with a unit; some of them are compared."
     )
     solver: SolverCheck | None = setting(SolverCheck, "The whole solver; null: single calls only.")
     hops: HopGates = setting(HopGates, "What each step from exact arithmetic to the artifact may lose.")
+    profile: bool = setting(
+        False, "Draw where a lowered graph loses digits, layer by layer; done without being asked where a gate fails."
+    )
+    repeat: int = setting(
+        0, "Build everything this many times again, each in a process of its own, and compare bytes, outputs and times."
+    )
