@@ -62,7 +62,11 @@ class Watch:
         if _reads_elsewhere():
             return
         subject = request.subject
-        sources = [str(path) for path in (subject.weights, subject.graph) if path is not None]
+        if request.settings.precision.calibration is not None:
+            return  # it may be a directory of files, each of which would have to be watched
+        verify = request.settings.verify
+        given = (subject.weights, subject.graph, None if verify is None else verify.lengths)
+        sources = [os.path.expanduser(path) for path in given if path is not None]  # noqa: PTH111  # as above
         origins = [subject.origin] if os.path.isabs(subject.origin) else []  # noqa: PTH117  # as above
         # A second yaml, or another kind of weights, beside what was read would change the decision.
         homes = {os.path.dirname(os.path.abspath(path)) for path in [*sources, *origins]}  # noqa: PTH100, PTH120

@@ -23,3 +23,10 @@ def size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; expected e.g. 20GB, 500MB or a number of bytes")
     return int(float(match[1]) * _BYTES[match[2]])
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1; for argparse's `type=`."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)

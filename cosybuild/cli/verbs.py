@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "import": "take in a run that another team has bundled, checked on arrival",
     "init": "write a package of configurations for a team to share",
     "options": "the groups, their options and settings, and what an option composes to",
+    "profiles": "profiles that pad little for lengths seen in service",
     "replay": "build a run again from its own record and say whether the same came out",
     "rollback": "bring back what stood in a directory before a deployment",
     "select": "the best cell of a sweep, and the words that build it",

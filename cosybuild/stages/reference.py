@@ -15,7 +15,7 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.reference import Reference, write_reference
 from cosybuild.numerics.rollout import Course, Rollout, run
 from cosybuild.stages.calls import infer_case
-from cosybuild.stages.cases import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.stages.cases import ingredients, reference_cases_of, rollouts_of, verify_settings
 from cosybuild.stages.export import subject_settings
 from cosybuild.stages.request import Request
 
@@ -52,12 +52,12 @@ class ReferenceStage:
         return ("graph",) if self.foreign else ("weights?",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        solver = request.subject.solver
-        rollouts = rollouts_of(request)
+        """The cases follow from these; what a case is made of changes with the stage's version."""
+        solver, rollouts = request.subject.solver, rollouts_of(request)
         return {
             **subject_settings(request.subject),
             "float64": verify_settings(request).float64 and not self.foreign,
-            "cases": [case.facts() for case in reference_cases_of(request)],
+            **ingredients(request),
             "rollouts": [{"lengths": list(one.lengths), "seed": one.seed, "why": one.why} for one in rollouts],
             "solver": None if solver is None or not rollouts else vars(solver),
         }

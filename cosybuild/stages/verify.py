@@ -20,7 +20,7 @@ from cosybuild.numerics.metrics import measure
 from cosybuild.numerics.reference import Reference, read_reference
 from cosybuild.numerics.tolerance import compare
 from cosybuild.stages.calls import infer_case
-from cosybuild.stages.cases import cases_of, coverage, rollouts_of, tolerance_of, verify_settings
+from cosybuild.stages.cases import cases_of, coverage, plain_profile, rollouts_of, tolerance_of, verify_settings
 from cosybuild.stages.contract import Examined, hold_contract
 from cosybuild.stages.request import Request
 from cosybuild.stages.solving import solved
@@ -62,9 +62,8 @@ class VerifyStage:
             "provider": verify.provider.value,
             "hops": asdict(verify.hops),
             "solver": None if verify.solver is None or not rollouts_of(request) else _gates(verify),
-            "cases": [case.facts() for case in cases_of(request)],
             "coverage": coverage(request),
-            "profiles": [_plain(profile) for profile in _profiles(request)],
+            "profiles": [plain_profile(profile) for profile in _profiles(request)],
             "spec": asdict(request.subject.spec),
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
@@ -180,10 +179,6 @@ def _profiles(request: Request) -> tuple[Profile, ...]:
     if verify_settings(request).mode is not VerifyMode.strict:
         return ()
     return expand_profiles(request.settings.trt_profile, request.subject.spec)
-
-
-def _plain(profile: Profile) -> dict[str, Any]:
-    return {symbol: asdict(sizes) for symbol, sizes in profile.items()}
 
 
 def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, ...]:

@@ -216,3 +216,13 @@ print(sorted(heavy & set(sys.modules)))
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_step_can_ask_for_what_an_earlier_one_made_of_a_slot() -> None:
+    export, simplify = FakeStage("export", needs=(), makes=("graph",)), FakeStage("simplify", makes=("graph",))
+    verify = FakeStage("verify", needs=("graph", "graph@export?", "graph@nobody?"), makes=("record",))
+    _, _, wires = wire([export, simplify, verify], [])
+    assert [(w.slot, w.origin, w.producer) for w in wires] == [
+        ("graph", "graph", "simplify"),
+        ("graph@export", "graph", "export"),
+    ]

@@ -15,11 +15,15 @@ from cosybuild.core.environment import Environment, Gpu
 from tests.scenarios.rebuilding import ENGINE, WITH_ENGINE, Project, flip
 
 EXPORT, SIMPLIFY, VERIFY, PRECISION, LOWERED = "export", "simplify", "verify", "precision", "verify lowered"
-ALL = (EXPORT, SIMPLIFY, VERIFY, PRECISION, LOWERED, ENGINE)
+REFERENCE = "reference"
+ALL = (EXPORT, REFERENCE, SIMPLIFY, VERIFY, PRECISION, LOWERED, ENGINE)
 WAITS = "waits for the content of"
 AFTER_EXPORT = dict.fromkeys((SIMPLIFY, VERIFY, PRECISION, LOWERED, ENGINE), WAITS)
 AFTER_SIMPLIFY = dict.fromkeys((VERIFY, PRECISION, LOWERED, ENGINE), WAITS)
 AFTER_PRECISION = dict.fromkeys((LOWERED, ENGINE), WAITS)
+AFTER_REFERENCE = dict.fromkeys((VERIFY, LOWERED), WAITS)
+OF_THE_MODEL = ("streaming variant", "dynamic batch")
+"""Changes of what is exported that change what it is compared with too."""
 
 
 def profile(smallest: int, opt: int, largest: int, rest: str = "") -> str:
@@ -59,7 +63,10 @@ EXPORTED = {
     ),
 }
 SETTINGS = {
-    **{name: Change(tuple(words), {EXPORT: why, **AFTER_EXPORT}) for name, (words, why) in EXPORTED.items()},
+    **{
+        name: Change(tuple(words), {EXPORT: why, **AFTER_EXPORT, **({REFERENCE: why} if name in OF_THE_MODEL else {})})
+        for name, (words, why) in EXPORTED.items()
+    },
     "rounds of simplification": Change(("simplify.rounds=2",), {SIMPLIFY: "settings.rounds: 1 -> 2", **AFTER_SIMPLIFY}),
     "checks of simplification": Change(
         ("simplify.check_runs=2",), {SIMPLIFY: "settings.check_runs: 1 -> 2", **AFTER_SIMPLIFY}
@@ -71,20 +78,29 @@ SETTINGS = {
     ),
     "relative tolerance": Change(("verify.rtol=0.001",), {VERIFY: "settings.rtol: 0.0001 -> 0.001"}),
     "absolute tolerance": Change(("verify.atol=0.001",), {VERIFY: "-> 0.001"}),
-    "seed of verification": Change(
-        ("verify.seed=7",), {VERIFY: "settings.seed: 0 -> 7", LOWERED: "settings.cases[0].seed: 0 -> 7"}
-    ),
+    "seed of verification": Change(("verify.seed=7",), {REFERENCE: "settings.seed: 0 -> 7", **AFTER_REFERENCE}),
     "threads of verification": Change(("verify.threads=2",), {VERIFY: "settings.threads: 1 -> 2"}),
     "provider of verification": Change(
         ("verify.provider=cpu",),
         {VERIFY: 'settings.provider: "auto" -> "cpu"', LOWERED: 'settings.provider: "auto" -> "cpu"'},
     ),
-    "verification as upstream's": Change(("verify=upstream",), {VERIFY: 'settings.mode: "strict" -> "upstream"'}),
-    "no verification": Change(("verify=off",), off=(VERIFY, LOWERED)),
+    "verification as upstream's": Change(
+        ("verify=upstream",), {REFERENCE: 'settings.mode: "strict" -> "upstream"', **AFTER_REFERENCE}
+    ),
+    "float64 as the truth": Change(
+        ("verify.float64=true",), {REFERENCE: "settings.float64: false -> true", **AFTER_REFERENCE}
+    ),
+    "a gate of the solver": Change(("verify.solver.gates.snr_db=70",), {VERIFY: "settings.solver.gates.snr_db: "}),
+    "a gate of a hop": Change(("verify.hops.export.snr_db=90",), {VERIFY: "settings.hops.export.snr_db: 94.0 -> 90.0"}),
+    "a longer run of the solver": Change(
+        ("verify.solver.lengths=[9]",), {REFERENCE: "settings.rollouts[", **AFTER_REFERENCE}
+    ),
+    "no verification": Change(("verify=off",), off=(REFERENCE, VERIFY, LOWERED)),
     "largest size of the profile": Change(
         (profile(4, 8, 16),),
         {
-            VERIFY: "settings.profiles[0].seq_len.max: 12 -> 16",
+            REFERENCE: "settings.profiles[0].seq_len.max: 12 -> 16",
+            VERIFY: WAITS,
             PRECISION: "settings.calibration.sizes[1].seq_len: 12 -> 16",  # 128, but for the profile
             **AFTER_PRECISION,
         },
@@ -92,7 +108,8 @@ SETTINGS = {
     "smallest size of the profile": Change(
         (profile(5, 8, 12),),
         {
-            VERIFY: "settings.profiles[0].seq_len.min: 4 -> 5",
+            REFERENCE: "settings.profiles[0].seq_len.min: 4 -> 5",
+            VERIFY: WAITS,
             PRECISION: "settings.calibration.sizes[0].seq_len: 4 -> 5",
             **AFTER_PRECISION,
         },
@@ -164,7 +181,7 @@ def test_settings_of_engines(prepared_project: Project, name: str) -> None:
 
 
 VERSIONS = {
-    "torch": {EXPORT: "environment.torch: ", **AFTER_EXPORT},
+    "torch": {EXPORT: "environment.torch: ", REFERENCE: "environment.torch: ", **AFTER_EXPORT},
     "onnxscript": {EXPORT: "environment.onnxscript: ", **AFTER_EXPORT},
     "onnxsim": {SIMPLIFY: "environment.onnxsim: ", **AFTER_SIMPLIFY},
     "onnx-ir": {PRECISION: "environment.onnx-ir: ", **AFTER_PRECISION},
@@ -205,16 +222,19 @@ def newer(project: Project) -> None:
 
 
 EDITS: Mapping[str, tuple[Callable[[Project], None], Mapping[str, str]]] = {
-    "weights": (other_weights, {EXPORT: "input.weights: ", **AFTER_EXPORT}),
+    "weights": (other_weights, {EXPORT: "input.weights: ", REFERENCE: "input.weights: ", **AFTER_EXPORT}),
     "weights written again": (newer, {}),
     "weights touched": (lambda p: os.utime(p.weights), {}),
     "a comment in the yaml": (lambda p: p.edit_yaml("sample_rate", "# a remark\nsample_rate"), {}),
     "order of the yaml's keys": (reordered, {}),
     "spelling of a yaml value": (lambda p: p.edit_yaml("act_fn: 'gelu'", 'act_fn: "gelu"  # exact'), {}),
-    "a parameter of the solver": (lambda p: p.edit_yaml("inference_cfg_rate: 0.7", "inference_cfg_rate: 0.5"), {}),
+    "a parameter of the solver": (
+        lambda p: p.edit_yaml("inference_cfg_rate: 0.7", "inference_cfg_rate: 0.5"),
+        {REFERENCE: "settings.solver.guidance: 0.7 -> 0.5", **AFTER_REFERENCE},
+    ),
     "a hyper-parameter": (
         lambda p: p.edit_yaml("num_heads: 2\n", "num_heads: 4\n"),
-        {EXPORT: "settings.hyperparameters.num_heads: 2 -> 4", **AFTER_EXPORT},
+        dict.fromkeys((EXPORT, REFERENCE), "settings.hyperparameters.num_heads: 2 -> 4") | AFTER_EXPORT,
     ),
     "another file in the model directory": (lambda p: (p.model / "llm.pt").write_bytes(b"x"), {}),
 }

@@ -1,0 +1,103 @@
+"""What strict verification costs beside upstream's ten lengths: both on one graph, in turns.
+
+    python benchmarks/verify_cost.py [--family cosyvoice2] [--streaming] [--rounds 3]
+
+A check is the reference and the comparison, each with loading PyTorch's module and ONNX Runtime's sessions. It is timed
+in processor time, which another load on the machine changes little, and in time on the clock. PyTorch takes the threads
+it takes by itself, ONNX Runtime `verify.threads` (1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from cosybuild.config.compose import config_directory, prepare
+from cosybuild.config.parse import parse
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.core.digests import digest_of
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, Stage
+from cosybuild.models.resolve import resolve_subject
+from cosybuild.stages.export import ExportStage
+from cosybuild.stages.reference import ReferenceStage
+from cosybuild.stages.request import Request
+from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.stages.verify import EXPORTED, VerifyStage
+
+CHECKS = ("upstream", "strict")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", default="cosyvoice2")
+    parser.add_argument("--streaming", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    words = [f"model={options.family}", f"model.streaming={str(options.streaming).lower()}", "verify.provider=cpu"]
+    prepare()
+    with tempfile.TemporaryDirectory() as directory:
+        runner = Runner(Path(directory))
+        asked = {check: request([*words, f"verify={check}"]) for check in CHECKS}
+        exported = runner.run(ExportStage(), asked["strict"], {})["graph"]
+        graph = runner.run(SimplifyStage(), asked["strict"], {"graph": exported})["graph"]
+        print(f"{options.family}{', streaming' if options.streaming else ''}; {os.cpu_count()} processors")
+        samples: dict[str, list[tuple[float, float]]] = {check: [] for check in CHECKS}
+        for number in range(options.rounds):
+            for check in CHECKS if number % 2 == 0 else reversed(CHECKS):
+                samples[check].append(timed(runner, asked[check], exported, graph))
+                cpu, wall = samples[check][-1]
+                load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+                print(
+                    f"round {number + 1}: {check:<8} {cpu:7.1f} s processor, {wall:7.1f} s clock, load {load}",
+                    flush=True,
+                )
+    for index, clock in enumerate(("processor time", "clock")):
+        ratios = [s[index] / u[index] for s, u in zip(samples["strict"], samples["upstream"], strict=True)]
+        print(f"{clock}: strict / upstream {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def request(words: Sequence[str]) -> Request:
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        settings = parse(compose("config", overrides=list(words)))
+    return Request(settings, resolve_subject(settings.model, settings.model_dir, settings.export.dynamic_batch))
+
+
+def timed(runner: Runner, asked: Request, exported: Artifact, graph: Artifact) -> tuple[float, float]:
+    """Processor and clock seconds of one whole check."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    reference = runner.run(ReferenceStage(), asked, {})["reference"]
+    runner.run(VerifyStage(), asked, {"graph": graph, EXPORTED: exported, "reference": reference})
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+class Runner:
+    """Runs stages by themselves, each in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._runs = 0
+
+    def run(self, stage: Stage[Any], asked: Request, inputs: dict[str, Artifact]) -> dict[str, Artifact]:
+        self._runs += 1
+        workdir = self._directory / str(self._runs)
+        workdir.mkdir()
+        result = stage.run(RunContext(asked, inputs, workdir, Environment(), lambda kind, **facts: None))
+        return {slot: _artifact(slot, paths) for slot, paths in result.outputs.items()}
+
+
+def _artifact(slot: str, paths: Sequence[Path]) -> Artifact:
+    files = (StoredFile(path.name, path, digest_of(path), path.stat().st_size) for path in paths)
+    return Artifact(slot, tuple(files))
+
+
+if __name__ == "__main__":
+    main()

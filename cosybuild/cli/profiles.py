@@ -1,0 +1,39 @@
+"""`profiles`: profiles that pad little for lengths seen in service, as an option of `trt_profile`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosybuild.cli.units import positive
+from cosybuild.numerics.lengths import propose_ranges, read_lengths, yaml_of
+
+_FRAMES_PER_SECOND = 50.0
+"""CosyVoice 2 and 3."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the proposal as YAML; with --compare what each further profile would save."""
+    parser = argparse.ArgumentParser(prog="python -m cosybuild profiles", description=__doc__)
+    parser.add_argument("lengths", type=Path, help="a text file: a length a line, or `length,count`; frames or `1.5 s`")
+    parser.add_argument("--count", type=positive, default=3, help="most profiles (default: %(default)s)")
+    parser.add_argument("--name", default="served", help="what the option is called (default: %(default)s)")
+    parser.add_argument("--axis", default="seq_len", help="the axis (default: %(default)s)")
+    parser.add_argument(
+        "--frames-per-second",
+        type=float,
+        default=_FRAMES_PER_SECOND,
+        help="what a duration in the file means (default: %(default)s, CosyVoice 2 and 3)",
+    )
+    parser.add_argument("--compare", action="store_true", help="say on stderr what each number of profiles pads")
+    options = parser.parse_args(arguments)
+    histogram = read_lengths(options.lengths, options.frames_per_second)
+    if options.compare:
+        for count in range(1, options.count + 1):
+            proposal = propose_ranges(histogram, count)
+            bounds = ", ".join(str(sizes.max) for sizes in proposal.ranges)
+            print(f"{count}: padding {proposal.padding:.1%} (up to {bounds})", file=sys.stderr)
+    print(yaml_of(propose_ranges(histogram, options.count), options.axis, options.name), end="")
+    return 0

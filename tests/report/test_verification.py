@@ -1,0 +1,47 @@
+"""The error budget and the solver's runs in report.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cosybuild.report.verification import coverage_line, hop_rows, run_rows
+
+
+def hop(name: str, against: str, own: float | None, total: float) -> dict[str, Any]:
+    figures = {"snr_db": own, "max_abs": 1e-5}
+    return {"hop": name, "against": against, "own": figures, "total": {"snr_db": total, "max_abs": 2e-5},
+            "gate": {"snr_db": 94.0}, "case": "seq_len=4", "missed": []}  # fmt: skip
+
+
+RUN = {"run": "solver T=64 (short)", "steps_snr_db": [140.0, 110.0], "seam": None,
+       "mel": {"snr_db": 110.0, "mean_abs": 1e-6, "max_abs": 2e-5, "lsd_db": 3e-5}}  # fmt: skip
+STEPS = [
+    {"label": "verify", "metrics": {"hops": [hop("torch", "float64", 120.0, 120.0), hop("simplify", "torch", None, 99)],
+                                    "solver": [RUN]}},
+    {"label": "verify lowered", "metrics": {"hops": [hop("lowered", "torch", 52.3, 52.3)]}},
+    {"label": "engine sm_89", "metrics": None},
+]  # fmt: skip
+
+
+def test_the_budget_is_one_table_over_all_steps_and_marks_the_worst() -> None:
+    rows = list(hop_rows(STEPS))
+    assert [row[0] for row in rows] == ["torch", "simplify", "**lowered**"]
+    assert [row[2] for row in rows] == ["120.0 dB", "exact", "52.3 dB"]
+    assert rows[0][3:] == ("120.0 dB", "1e-05", "snr_db 94", "seq_len=4")
+
+
+def test_the_runs_of_the_solver() -> None:
+    assert list(run_rows(STEPS)) == [
+        ("solver T=64 (short)", "verify", "140.0 dB", "110.0 dB", "110.0 dB", "1e-06", "2e-05", "3e-05 dB", "-")
+    ]
+
+
+def test_what_is_served() -> None:
+    outside: dict[str, Any] = {"calls": 0, "shortest": None, "longest": None}
+    found = {"calls": 9000, "served": 9000, "outside": outside}
+    assert (
+        coverage_line([{"metrics": {"coverage": found}}]) == "The profiles serve 9,000 of 9,000 calls seen in service."
+    )
+    found |= {"served": 8999, "outside": {"calls": 1, "shortest": 3100, "longest": 3100}}
+    assert coverage_line([{"metrics": {"coverage": found}}]).endswith("the others have 3100 to 3100 frames.")
+    assert coverage_line(STEPS) == ""
