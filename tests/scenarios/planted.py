@@ -1,0 +1,63 @@
+"""A model of the user's own with a fault that only half precision shows, for scenarios that type commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.scenarios.commands import Place
+
+MODULE = '''"""Linear layers; what the middle one gives is far beyond half precision, and is brought back."""
+
+import os
+
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self, factor=1.0, restless=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(16, 16) for _ in range(4))
+        self.factor = factor
+        if restless:
+            with torch.no_grad():
+                self.layers[0].bias += int.from_bytes(os.urandom(4), "big") * 1e-15
+
+    def forward(self, x):
+        for index, layer in enumerate(self.layers):
+            y = layer(x)
+            if index == 2:
+                y = y * self.factor / self.factor
+            x = torch.tanh(y) * 3
+        return x
+'''
+
+
+def words(factor: float, *, restless: bool = False) -> tuple[str, ...]:
+    """The build of the planted model, with rules that look at nothing but phases."""
+    return (
+        "model=module",
+        f"model.target={{_target_: planted.Net, factor: {factor}, restless: {str(restless).lower()}}}",
+        "model.inputs=[{name: x, shape: [1, frames, 16]}]",
+        "model.outputs=[{name: y, shape: [1, frames, 16]}]",
+        "trt_profile.profiles=[{frames: {min: 4, opt: 8, max: 16}}]",
+        "trt=none",
+        "precision.data_max=1e30",
+        "precision.init_min=0",
+    )
+
+
+OVERFLOWING = words(3e4)
+SOUND = words(2.0)
+
+
+class Workshop(Place):
+    """A working directory that has the module."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        (directory / "planted.py").write_text(MODULE, encoding="utf-8")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(self.directory)}

@@ -1,0 +1,225 @@
+"""A failed gate leaves a capsule: it shows the failure elsewhere, and nothing in it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.scenarios.commands import Place
+from tests.scenarios.planted import OVERFLOWING, Workshop
+
+Members = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    place = Workshop(tmp_path_factory.mktemp("failed"))
+    place.cosybuild(*OVERFLOWING, "precision=fp16", code=5, env=place.env)
+    return place
+
+
+@pytest.fixture
+def capsule(failed: Workshop, place: Place) -> Path:
+    """The capsule, in another place, where the model's code is not."""
+    (run,) = failed.runs()
+    target = place.directory / "capsule.tar.gz"
+    target.write_bytes((run / "capsule.tar.gz").read_bytes())
+    return target
+
+
+def members(archive: Path) -> Members:
+    with tarfile.open(archive) as opened:
+        return {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]
+
+
+def index_of(archive: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads(members(archive)["capsule.json"])
+    return index
+
+
+def write(archive: Path, found: Members, index: dict[str, Any], *extra: tarfile.TarInfo) -> None:
+    """The archive again, with an index that lists its members as it should."""
+    contents = {name: content for name, content in found.items() if name != "capsule.json"}
+    listed = {n: {"sha256": hashlib.sha256(c).hexdigest(), "size": len(c)} for n, c in contents.items()}
+    listed |= {info.name: {"sha256": hashlib.sha256(b"").hexdigest(), "size": 0} for info in extra}
+    first = {"capsule.json": json.dumps({**index, "files": listed}).encode()}
+    with tarfile.open(archive, "w:gz") as opened:
+        for name, content in {**first, **contents}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            opened.addfile(info, io.BytesIO(content))
+        for info in extra:
+            opened.addfile(info, io.BytesIO(b""))
+
+
+def test_the_run_tells_of_its_capsule(failed: Workshop) -> None:
+    report = failed.report()
+    told = report["capsule"]
+    assert report["failure"]["exit_code"] == 5
+    assert told["cause"]["name"] == "overflow"
+    assert told["cut"]["op"] == "Mul"
+    assert len(told["cut"]["nodes"]) == 1
+    assert told["complete"]
+    (run,) = failed.runs()
+    text = (run / "report.md").read_text()
+    assert "It looks like **overflow**" in text
+    assert "## Where digits are lost" in text
+    assert (run / "profile.svg").read_text().startswith("<svg")
+
+
+def test_the_failure_shows_elsewhere_with_its_exit_code(place: Place, capsule: Path) -> None:
+    ran = place.cosybuild("replay", capsule.name, code=5)
+    assert "fails here, in the same words" in ran.out
+    assert "looks like: overflow" in ran.out
+    assert "verification error: The fp16 graph gives values that are not finite" in ran.err
+    facts = json.loads(place.cosybuild("replay", capsule.name, "--json", code=5).out)
+    assert facts["same"]
+    assert facts["part"] is not None
+    assert place.files() == {"capsule.tar.gz"}, "a replay leaves nothing behind"
+
+
+def test_a_capsule_holds_what_it_says(capsule: Path) -> None:
+    found, index = members(capsule), index_of(capsule)
+    assert index["command"][:4] == ["python", "-m", "cosybuild", "model=module"]
+    assert index["environment"]["versions"]["onnx"]
+    part = onnx.load_model_from_string(found["cut/lowered.onnx"])
+    assert [node.op_type for node in part.graph.node] == ["Mul"]
+    inputs = np.load(io.BytesIO(found["inputs/case.npz"]), allow_pickle=False)
+    assert inputs["x"].shape == (1, 4, 16)
+    assert len(found["cut/lowered.onnx"]) < len(found["artifacts/lowered/net.fp16.onnx"]) / 4
+
+
+def only_named(found: Members, index: dict[str, Any]) -> Members:
+    for files in index["artifacts"].values():
+        for file in files:
+            file["carried"] = False
+    return {name: content for name, content in found.items() if not name.startswith("artifacts/")}
+
+
+def test_large_artifacts_are_named_and_looked_for(failed: Workshop, place: Place, capsule: Path) -> None:
+    index = index_of(capsule)
+    write(capsule, only_named(members(capsule), index), index)
+    part = place.cosybuild("replay", capsule.name, code=5)
+    assert "the step was not run: the capsule only names" in part.out
+    store = failed.directory / "outputs" / "store"
+    whole = place.cosybuild("replay", capsule.name, "--files", str(store), code=5)
+    assert "fails here, in the same words" in whole.out
+
+
+def test_without_a_part_and_without_files_nothing_can_be_shown(place: Place, capsule: Path) -> None:
+    index = index_of(capsule)
+    found = {n: c for n, c in only_named(members(capsule), index).items() if not n.startswith("cut/")}
+    write(capsule, found, {**index, "cut": None})
+    ran = place.cosybuild("replay", capsule.name, code=2)
+    assert "by digest only" in ran.err
+    assert "--files DIR" in ran.err
+
+
+def test_a_failure_that_does_not_show_is_drift(place: Place, capsule: Path) -> None:
+    found, index = members(capsule), index_of(capsule)
+    index["config"]["precision"]["snr_db"] = -1000.0
+    # The float32 graph in the place of the lowered one: nothing overflows in it.
+    found["cut/lowered.onnx"] = found["cut/reference.onnx"]
+    found["artifacts/lowered/net.fp16.onnx"] = found["artifacts/graph/net.fp32.onnx"]
+    for slot in index["artifacts"]:
+        for file in index["artifacts"][slot]:
+            content = found[f"artifacts/{slot}/{file['name']}"]
+            file.update(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    index["config"]["precision"]["io"] = "keep"
+    index["config"]["precision"]["target"] = "mixed"
+    write(capsule, found, index)
+    ran = place.cosybuild("replay", capsule.name, code=8)
+    assert "does not show here" in ran.err
+
+
+def outside(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    found["artifacts/../../escaped"] = b"x"
+    return []
+
+
+def linked(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    link = tarfile.TarInfo("inputs/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return [link]
+
+
+def pickled(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    buffer = io.BytesIO()
+    np.savez(buffer, input0=np.array([{"a": 1}], dtype=object))
+    found["cut/inputs.npz"] = buffer.getvalue()
+    return []
+
+
+def external(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    model = onnx.load_model_from_string(found["cut/reference.onnx"])
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+    found["cut/reference.onnx"] = model.SerializeToString()
+    return []
+
+
+def another_step(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    index["step"] = "export"
+    return []
+
+
+def another_name(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    index["artifacts"]["graph"][0]["name"] = "../graph.onnx"
+    return []
+
+
+def no_subject(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    index["subject"]["spec"] = {"inputs": [{"name": 1}]}
+    return []
+
+
+def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    found["cut/lowered.onnx"] = b"\xff\xff\xff"
+    return []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (outside, "would leave its place"),
+        (linked, "would leave its place"),
+        (pickled, "no file of arrays"),
+        (external, "names a file outside the capsule"),
+        (another_step, "is not run from a capsule"),
+        (another_name, "should be a plain name"),
+        (no_subject, "is not understood"),
+        (no_graph, "is no ONNX graph"),
+    ],
+)
+def test_what_is_wrong_with_a_capsule_is_refused(
+    place: Place,
+    capsule: Path,
+    change: Callable[[Members, dict[str, Any]], list[tarfile.TarInfo]],
+    says: str,
+) -> None:
+    found, index = members(capsule), index_of(capsule)
+    extra = change(found, index)
+    write(capsule, found, index, *extra)
+    assert says in place.cosybuild("replay", capsule.name, code=2).err
+    assert place.files() == {"capsule.tar.gz"}
+    assert not (place.directory.parent / "escaped").exists()
+
+
+def test_a_damaged_capsule_is_refused(place: Place, capsule: Path) -> None:
+    capsule.write_bytes(capsule.read_bytes()[:-100])
+    assert "is not taken in" in place.cosybuild("replay", capsule.name, code=2).err
+
+
+def test_a_bundle_is_no_capsule_and_the_other_way_round(place: Place, capsule: Path) -> None:
+    assert "first member is not bundle.json" in place.cosybuild("import", capsule.name, code=2).err
