@@ -18,7 +18,7 @@ from cosybuild.cli.job import Job, validate
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.sweep_naming import dry_directory
-from cosybuild.errors import BuildError, ConfigurationError
+from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
 from cosybuild.sweep.callback import SweepInProgress, in_progress
 
 
@@ -43,6 +43,13 @@ def _with_hydra(words: list[str]) -> int:
             f"A process of the launcher ended before its job did: {error}",
             hint="Next: run the same command again with fewer jobs at a time; what was finished is kept.",
         ) from error
+    except RuntimeError as error:
+        if _raised_in("submitit", error):  # e.g. where there is no Slurm
+            raise MissingRequirement(
+                f"The launcher cannot be used here: {error}",
+                hint="Next: run it where jobs are submitted from; hydra/launcher=submitit_local needs no cluster.",
+            ) from error
+        raise
     finally:
         in_progress.reset(token)
         shutil.rmtree(dry_directory(), ignore_errors=True)
@@ -57,6 +64,15 @@ def _launcher_failures() -> tuple[type[BaseException], ...]:
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
     return BrokenExecutor, FailedJobError, UncompletedJobError
+
+
+def _raised_in(package: str, error: BaseException) -> bool:
+    """Whether it is a package's own code that raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] == package
 
 
 def _end_sweep(sweep: SweepInProgress) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,12 @@ def test_a_cell_that_fails_in_another_process_is_told_here(tmp_path: Path) -> No
     ran = place.cosybuild("-m", *words, *LAUNCHERS["joblib"], code=2)
     assert column(read_sweep(place), "status") == ["failed", "ok"]
     assert "cannot write opset 17" in ran.out
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is a Slurm cluster here")
+def test_without_slurm_its_launcher_is_a_users_error(place: Place) -> None:
+    if not is_installed("hydra_plugins.hydra_submitit_launcher"):
+        pytest.skip("the extra slurm is not installed here")
+    ran = place.cosybuild(*WORDS, "hydra/launcher=submitit_slurm", code=6)
+    assert "srun" in ran.err
+    assert set(column(read_sweep(place), "status")) == {"missing"}
