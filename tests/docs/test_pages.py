@@ -21,6 +21,15 @@ from tests.scenarios.commands import Place, Ran, actions
 
 PAGES = [page for page in pages.pages() if any(block.is_run for block in pages.blocks(page))]
 
+FROM_NOTHING = ("docs/quickstart.md", "docs/concepts.md", "docs/sharing.md", "docs/howto/fine-tuned.md")
+"""Pages that show a first build or look into the store; the others share one, and build nothing twice."""
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages of this process have built so far."""
+    return tmp_path_factory.mktemp("store")
+
 
 @pytest.fixture(scope="session")
 def model_directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,12 +61,14 @@ def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
-def test_its_commands_run(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_its_commands_run(page: Path, tmp_path: Path, store: Path, environment: dict[str, str]) -> None:
     place = Place(tmp_path / "here")
-    place.directory.mkdir()
-    shutil.copytree(pages.ROOT / "examples", place.directory / "examples")
     if page.parent.parent.name == "examples":
-        place = Place(place.directory / "examples" / page.parent.name)
+        shutil.copytree(page.parent, place.directory)
+    if pages.name_of(page) not in FROM_NOTHING:
+        (place.directory / "outputs").mkdir(parents=True)
+        (place.directory / "outputs" / "store").symlink_to(store)
+    place.directory.mkdir(exist_ok=True)
     found = pages.blocks(page)
     ran = place.run("sh", "-c", pages.script(found), env=environment)
     printed = pages.comparable(ran.out + ran.err)
