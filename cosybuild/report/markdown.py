@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cosybuild.report import benchmark, profile, repetition, verification
+from cosybuild.report import benchmark, contract, profile, repetition, verification
 from cosybuild.report.figures import action, seconds, size
 from cosybuild.report.highlights import highlight
 
@@ -94,11 +94,16 @@ def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for title, head, rows in (
         ("Error budget", verification.HOPS, list(verification.hop_rows(steps))),
         ("The whole solver", verification.RUNS, list(verification.run_rows(steps))),
+        ("Contract", contract.HEAD, list(contract.rows(steps))),
     ):
         if rows:
             yield f"## {title}"
             yield ""
             yield from table(head, rows)
+    absent = list(contract.absences(steps))
+    if absent:
+        yield from (f"- {line}" for line in absent)
+        yield ""
     if line := verification.coverage_line(steps):
         yield line
         yield ""

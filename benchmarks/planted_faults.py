@@ -1,0 +1,323 @@
+"""Which gate catches which planted fault, how large the fault is there, and how far a right build is from it.
+
+    python benchmarks/planted_faults.py            # writes the tables of docs/verification.md
+    python benchmarks/planted_faults.py --check    # exit code 1 where they, or what is measured, say something else
+
+Each fault is planted in a tiny model (benchmarks/faults.py), built by the product's own stages and verified by them;
+the failure must name the gate. Beside it stands the same reading of the build without the fault. The margin is how
+many times smaller the right build's error is than the fault's: 10 is asked for, of each fault and of each gate's
+smallest fault against the worst right build, so that right builds would pass at ten times less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from faults import FAULTS, Fault
+
+from cosybuild.backends.onnxruntime_backend import load
+from cosybuild.config.groups.export import ExportSettings
+from cosybuild.config.groups.model import ModelSettings
+from cosybuild.config.groups.precision import PrecisionSettings, Target
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.config.groups.simplify import SimplifySettings
+from cosybuild.config.groups.verify import Provider, VerifySettings
+from cosybuild.config.settings import Settings
+from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.core.digests import digest_of
+from cosybuild.core.environment import Environment
+from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.errors import VerificationError
+from cosybuild.models.resolve import resolve_subject
+from cosybuild.numerics.inputs import Draw, Time, draw_inputs
+from cosybuild.numerics.metrics import snr_db
+from cosybuild.numerics.reference import read_reference
+from cosybuild.onnxgraph.files import load_model, save_model
+from cosybuild.precision.graph import name_of, prepare
+from cosybuild.precision.ranges import measure_ranges
+from cosybuild.precision.storage import FP16
+from cosybuild.stages.cases import cases_of
+from cosybuild.stages.export import ExportStage
+from cosybuild.stages.precision import PrecisionStage
+from cosybuild.stages.reference import ReferenceStage
+from cosybuild.stages.request import Request
+from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.stages.verify import EXPORTED, VerifyStage
+from cosybuild.stages.verify_lowered import VerifyLoweredStage
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "verification.md"
+BEGIN, END = "<!-- made by benchmarks/planted_faults.py -->", "<!-- end of what benchmarks/planted_faults.py made -->"
+MARGIN = 10.0
+UNCHECKED = 1e30
+"""For precision.data_max: no range is too large to be lowered."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a gate reads of one build.
+
+    Attributes:
+        value: a signal-to-noise ratio in dB, or an amount.
+        bound: what the gate asks for: at least, of a ratio; at most, of an amount.
+        unit: `dB`, or what is counted.
+    """
+
+    value: float
+    bound: float
+    unit: str
+
+    @property
+    def error(self) -> float:
+        """As an amplitude."""
+        return 10 ** (-self.value / 20) if self.unit == "dB" else self.value
+
+    def __str__(self) -> str:
+        return (
+            "no difference" if self.error == 0 and self.unit == "dB" else f"{_figure(self.value)} {self.unit}".strip()
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault, what verification said, and its gate's readings with it and without."""
+
+    fault: Fault
+    said: str
+    faulty: Reading
+    clean: Reading
+
+    @property
+    def caught(self) -> bool:
+        return self.fault.names in self.said
+
+    @property
+    def margin(self) -> float:
+        return _margin(self.faulty, self.clean)
+
+
+@dataclass
+class Build:
+    """One model through the product's stages.
+
+    Attributes:
+        heard: the facts that stages emitted.
+    """
+
+    request: Request
+    directory: Path
+    heard: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, stage: Any, request: Request | None = None, **inputs: Artifact) -> StageResult:
+        weights = self.request.subject.weights
+        if weights is not None and "weights?" in stage.needs:
+            inputs["weights"] = _artifact("weights", [weights])
+        workdir = self.directory / stage.name
+        workdir.mkdir(parents=True)
+        context = RunContext(request or self.request, inputs, workdir, Environment(), self._hear)
+        result: StageResult = stage.run(context)
+        return result
+
+    def make(self, stage: Any, slot: str, request: Request | None = None, **inputs: Artifact) -> Artifact:
+        return _artifact(slot, list(self.run(stage, request, **inputs).outputs[slot]))
+
+    def _hear(self, _: str, **facts: Any) -> None:
+        self.heard.append(facts)
+
+
+def request_of(fault: Fault) -> Request:
+    """A build of the fault's tiny model."""
+    directory, model = ROOT / "tests" / "data" / f"{fault.model}_tiny", ModelSettings(streaming=fault.streaming)
+    settings = Settings(
+        model_dir=str(directory),
+        model=model,
+        export=ExportSettings(dynamic_batch=fault.dynamic_batch),
+        simplify=SimplifySettings(),
+        precision=PrecisionSettings(target=Target.fp16, data_max=UNCHECKED) if fault.lowered else PrecisionSettings(),
+        verify=VerifySettings(provider=Provider.cpu),
+        trt_profile=ProfileSettings(profiles=({"seq_len": RangeSettings(4, 24, 64)},)),
+    )
+    return Request(settings, resolve_subject(model, settings.model_dir, fault.dynamic_batch))
+
+
+def examine(fault: Fault, planted: bool, directory: Path) -> tuple[str, Reading]:
+    """Build, verify: what is said, empty where it passes, and the reading of the fault's gate."""
+    build = Build(request_of(fault), directory)
+    reference = build.make(ReferenceStage(), "reference")
+    if planted:
+        with fault.exporting():
+            exported = build.make(ExportStage(), "graph")
+    else:
+        exported = build.make(ExportStage(), "graph")
+    graph = build.make(SimplifyStage(), "graph", graph=exported)
+    if planted and fault.spoil is not None:
+        model = load_model(graph.path)
+        fault.spoil(model)
+        (directory / "spoiled").mkdir()
+        graph = _artifact("graph", save_model(model, directory / "spoiled" / graph.path.name))
+    if fault.lowered:
+        return _lowered(build, graph)
+    request = build.request
+    if planted and fault.schedule is not None:
+        assert request.subject.solver is not None
+        solver = replace(request.subject.solver, schedule=fault.schedule)
+        request = replace(request, subject=replace(request.subject, solver=solver))
+    said, metrics = "", {}
+    try:
+        metrics = dict(
+            build.run(VerifyStage(), request, graph=graph, reference=reference, **{EXPORTED: exported}).metrics
+        )
+    except VerificationError as error:
+        said = str(error)
+    if fault.gate.startswith("hop"):
+        return said, _hop(build.request, fault.gate, reference, exported, graph)
+    if fault.gate == "solver":
+        return said, _solver(request, metrics, build.heard)
+    return said, _property(fault.gate, metrics, build.heard)
+
+
+def _hop(request: Request, gate: str, reference: Artifact, exported: Artifact, graph: Artifact) -> Reading:
+    """The worst of all cases that verification compares."""
+    assert request.settings.verify is not None
+    before, after = load(exported.path), load(graph.path if gate == "hop simplify" else exported.path)
+    own, ratios = read_reference(reference.path), []
+    for case in cases_of(request):
+        inputs = case.inputs(request.subject.spec)
+        expected = own.find(case.draw) if gate == "hop export" else before.infer(inputs)
+        assert expected is not None
+        actual = after.infer(inputs)
+        ratios += [snr_db(actual[name], values) for name, values in expected.items()]
+    hops = request.settings.verify.hops
+    return Reading(min(ratios), (hops.export if gate == "hop export" else hops.simplify)["snr_db"], "dB")
+
+
+def _solver(request: Request, metrics: dict[str, Any], heard: Sequence[dict[str, Any]]) -> Reading:
+    assert request.settings.verify is not None
+    assert request.settings.verify.solver is not None
+    runs = metrics.get("solver") or [facts for facts in heard if "steps_snr_db" in facts]
+    ratios = [math.inf if value is None else value for run in runs for value in run["steps_snr_db"]]
+    return Reading(min(ratios), request.settings.verify.solver.step_snr_db, "dB")
+
+
+def _property(name: str, metrics: dict[str, Any], heard: Sequence[dict[str, Any]]) -> Reading:
+    lists = [metrics["contract"]] if metrics else [facts for facts in heard if "properties" in facts]
+    found = [one for several in lists for one in several["properties"] if one["property"] == name]
+    unit = "wrong sizes" if name == "axes" else "of rms"
+    return Reading(max(float(one["value"]) for one in found), found[0]["bound"], unit)
+
+
+def _lowered(build: Build, graph: Artifact) -> tuple[str, Reading]:
+    """The largest value of a tensor that the lowered graph stores in fp16, as fp32 computes it."""
+    lowered = build.make(PrecisionStage(), "lowered", graph=graph)
+    said = ""
+    try:
+        build.run(VerifyLoweredStage(), lowered=lowered, graph=graph)
+    except VerificationError as error:
+        said = str(error)
+    typed, model = ir.load(str(lowered.path)), ir.load(str(graph.path))
+    prepare(model, FP16)
+    stored = {name_of(v) for node in typed.graph for v in node.outputs if v.dtype is ir.DataType.FLOAT16}
+    # Without masked frames: what an additive mask adds is made to lie just inside the range.
+    sample = draw_inputs(build.request.subject.spec, Draw({"seq_len": 24}, 0, time=Time.end, guidance=True))
+    ranges = measure_ranges(model, [sample]).tensors
+    return said, Reading(max(ranges[name].max_abs for name in stored & set(ranges)), FP16.max, "largest")
+
+
+def measure_all(faults: Sequence[Fault] = FAULTS) -> Iterator[Row]:
+    """Every fault, in order."""
+    for fault in faults:
+        with tempfile.TemporaryDirectory() as directory:
+            clean_says, clean = examine(fault, False, Path(directory) / "clean")
+            assert not clean_says, f"the right {fault.model} does not pass: {clean_says}"
+            said, faulty = examine(fault, True, Path(directory) / "faulty")
+        yield Row(fault, said, faulty, clean)
+
+
+def complaints(rows: Sequence[Row]) -> list[str]:
+    """What is not as it should be, one line each."""
+    lines = [f"{row.fault.name}: not called `{row.fault.names}`, but: {row.said}" for row in rows if not row.caught]
+    lines += [f"{row.fault.name}: margin {row.margin:.1f}" for row in rows if row.margin < MARGIN]
+    for gate, faulty, clean in gates(rows):
+        if _margin(faulty, clean) < MARGIN:
+            lines.append(f"gate {gate}: its smallest fault is {faulty}, the worst right build {clean}")
+    return lines
+
+
+def gates(rows: Sequence[Row]) -> Iterator[tuple[str, Reading, Reading]]:
+    """Each gate with the reading of its smallest fault and of the worst right build."""
+    for gate in dict.fromkeys(row.fault.gate for row in rows):
+        several = [row for row in rows if row.fault.gate == gate]
+        smallest = min((row.faulty for row in several), key=lambda reading: reading.error)
+        yield gate, smallest, max((row.clean for row in several), key=lambda reading: reading.error)
+
+
+def tables(rows: Sequence[Row]) -> list[str]:
+    """As Markdown."""
+    lines = ["| fault | planted | in | caught by | reads | gate | right build | margin |", "|" + " --- |" * 8]
+    for row in rows:
+        fault = row.fault
+        model = fault.model + ", streaming" * fault.streaming + ", dynamic batch" * fault.dynamic_batch
+        cells = [fault.name, fault.planted, model, fault.gate, row.faulty, _bound(row.clean), row.clean]
+        lines.append(f"| {' | '.join(map(str, cells))} | {_times(row.margin)} |")
+    lines += ["", "| gate | bound | smallest fault | worst right build | margin |", "|" + " --- |" * 5]
+    for gate, faulty, clean in gates(rows):
+        lines.append(f"| {gate} | {_bound(clean)} | {faulty} | {clean} | {_times(_margin(faulty, clean))} |")
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where something differs")
+    arguments = parser.parse_args()
+    rows = []
+    for row in measure_all():
+        rows.append(row)
+        print(f"{row.fault.name}: {row.faulty}, right build {row.clean}; {row.said[:160]}", flush=True)
+    wrong = complaints(rows)
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    written, after = rest.split(END)
+    made = "\n".join(["", *tables(rows), ""])
+    if arguments.check and _verdicts(written) != _verdicts(made):
+        wrong.append(f"{PAGE.name} says something else: run this script without --check")
+    if not arguments.check:
+        PAGE.write_text(before + BEGIN + made + END + after, encoding="utf-8")
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _verdicts(text: str) -> list[list[str]]:
+    """Of every row which fault is caught by which gate; the figures are rounding errors, other CPUs have others."""
+    return [[cell.strip() for cell in line.split("|")[1:5]] for line in text.splitlines() if line.count("|") == 9]
+
+
+def _margin(faulty: Reading, clean: Reading) -> float:
+    return math.inf if clean.error == 0 else faulty.error / clean.error
+
+
+def _bound(reading: Reading) -> str:
+    return f"{'at least' if reading.unit == 'dB' else 'at most'} {_figure(reading.bound)}"
+
+
+def _times(margin: float) -> str:
+    return "any" if math.isinf(margin) else f"{_figure(margin)}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value == 0 or 100 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def _artifact(slot: str, paths: Sequence[Path]) -> Artifact:
+    return Artifact(slot, tuple(StoredFile(p.name, p, digest_of(p), p.stat().st_size) for p in paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""The contract's properties for people: what was tried of the artifact itself, and what was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+HEAD = ("property", "of", "tried", "change", "asked for")
+
+
+def rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
+    """One row a property and step: of several trials the one nearest to its bound."""
+    for step, contract in _contracts(steps):
+        nearest: dict[str, tuple[Mapping[str, Any], int]] = {}
+        for finding in contract["properties"]:
+            best, count = nearest.get(finding["property"], (finding, 0))
+            closer = finding["value"] < best["value"] if finding["must_change"] else finding["value"] > best["value"]
+            nearest[finding["property"]] = (finding if closer else best, count + 1)
+        for name, (finding, count) in nearest.items():
+            tried = f"{finding['tried']} (nearest of {count})" if count > 1 else finding["tried"]
+            limit = f"{'more than' if finding['must_change'] else 'at most'} {finding['bound']:g}"
+            yield name, str(step["label"]), tried, f"{finding['value']:.3g}", limit
+
+
+def absences(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What was not tried and why, one line a reason."""
+    for step, contract in _contracts(steps):
+        reasons: dict[str, list[str]] = {}
+        for name, reason in contract["not_tried"].items():
+            reasons.setdefault(reason, []).append(f"`{name}`")
+        for reason, names in reasons.items():
+            yield f"{step['label']}, not tried: {', '.join(names)} ({reason})"
+
+
+def _contracts(steps: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    for step in steps:
+        contract = (step.get("metrics") or {}).get("contract")
+        if contract:
+            yield step, contract
