@@ -1,0 +1,78 @@
+"""The plot of a profile is an SVG of its own that shows what the curve has, and the table says it in words."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from cosybuild.report import repetition
+from cosybuild.report.profile import level, plot, profile_of, rows
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def parsed(text: str) -> ElementTree.Element:
+    return ElementTree.fromstring(text)  # noqa: S314  # it is our own
+
+
+def facts(curve: list[float | None]) -> dict[str, Any]:
+    node = {"node": "/a/<b>", "op": "Mul", "module": "a", "fresh_db": 30.0, "snr_db": -999.0}
+    return {"case": "seq_len=4 <&>", "curve": curve, "blocks": [[0, "down<0>"], [2, "up.0"]], "nodes": [node]}
+
+
+def test_the_curve_is_drawn_in_pieces_and_marked_where_it_is_not_finite() -> None:
+    drawn = parsed(plot(facts([None, 60.0, 50.0, -999.0, 40.0, None, 30.0])))
+    pieces = [line.attrib["points"].split() for line in drawn.iter(f"{SVG}polyline")]
+    assert [len(piece) for piece in pieces] == [2, 1, 1]
+    assert len(list(drawn.iter(f"{SVG}circle"))) == 1
+    heights = [float(point.split(",")[1]) for piece in pieces for point in piece]
+    assert heights == sorted(heights), "a smaller ratio stands lower"
+    assert "down<0>" in [text.text for text in drawn.iter(f"{SVG}text")]
+
+
+def test_a_curve_without_loss_is_an_empty_plot() -> None:
+    drawn = parsed(plot(facts([None, None])))
+    assert not list(drawn.iter(f"{SVG}polyline"))
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(None, "none"), (-999.0, "not finite"), (52.34, "52.3 dB")])
+def test_levels(ratio: float | None, said: str) -> None:
+    assert level(ratio) == said
+
+
+def test_the_profile_of_a_run_is_the_step_s_or_the_capsule_s() -> None:
+    asked = facts([1.0])
+    step = {"stage": "profile", "metrics": asked}
+    assert profile_of({"steps": [step], "capsule": None}) is asked
+    assert profile_of({"steps": [], "capsule": {"profile": asked}}) is asked
+    assert profile_of({"steps": []}) is None
+    assert rows(asked) == [("`/a/<b>`", "Mul", "30.0 dB", "not finite")]
+
+
+def test_repetitions_in_words() -> None:
+    same = {"name": "a.onnx", "same_bytes": True}
+    other = {
+        "name": "b.plan",
+        "same_bytes": False,
+        "distinct": 2,
+        "digests": ["1", "2", "1"],
+        "sizes": [1000, 2000, 1000],
+    }
+    run = {
+        "outputs": {"y": {"max_abs": "inf"}, "z": {"max_abs": 0.0}},
+        "latency": {"medians": [1e-3, 2e-3], "against_first": [{"ratio": 2.0, "outcome": "slower"}]},
+    }
+    metrics = {
+        "repeats": 2,
+        "artifacts": [same, other | run, other | {"not_run": "no GPU here"}],
+        "seconds": {"export": [1.0, 3.0]},
+    }
+    first, second, third = repetition.rows(metrics)
+    assert first == ("`a.onnx`", "the same", "the same", "the same")
+    assert second[1:] == ("2 contents in 3 builds, 1 kB to 2 kB", "up to inf apart", "1.00 ms to 2.00 ms: slower")
+    assert third[2:] == ("not run: no GPU here", "-")
+    assert list(repetition.step_rows(metrics)) == [("export", "1.0 s", "3.0 s")]
+    assert repetition.headline(metrics) == "2 builds more, other bytes in b.plan, b.plan"
+    assert repetition.headline({**metrics, "artifacts": [same]}) == "2 builds more, all bytes the same"

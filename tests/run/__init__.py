@@ -1,0 +1,1 @@
+"""Runs: what they keep and what is made of it."""
