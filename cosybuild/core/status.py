@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from cosybuild.core.key import Reason
 
+_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -26,7 +28,10 @@ class Stale:
     verdict = "stale"
 
     def explain(self) -> str:
-        return "; ".join([*map(str, self.reasons), *([self.note] if self.note else [])])
+        """The first few, in words; another model altogether differs in dozens, which `explain RUN` lists."""
+        first = [str(reason) for reason in self.reasons[:_SHOWN]]
+        rest = len(self.reasons) - len(first)
+        return "; ".join([*first, *([f"{rest} more"] if rest else []), *([self.note] if self.note else [])])
 
 
 @dataclass(frozen=True)
