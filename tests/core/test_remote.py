@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,8 +17,7 @@ from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
 from cosybuild.errors import MissingRequirement, StoreError
 from tests.core.storing import build, key_of, overwrite, tree
-
-CREDENTIALS = {"key": "test", "secret": "test"}
+from tests.s3 import Server
 
 
 @pytest.fixture
@@ -179,42 +177,6 @@ def test_the_memory_file_system_serves_too(tmp_path: Path, warnings: list[str]) 
     give(tmp_path, "memory://team", warnings, key_of())
     assert store_with(tmp_path, "taker", Remote("memory://team"), warnings).pull(key_of()) is not None
     assert warnings == []
-
-
-class Server:
-    """moto's S3 in a process of its own."""
-
-    def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        code = (
-            "import sys; from moto.server import ThreadedMotoServer\n"
-            f"server = ThreadedMotoServer('127.0.0.1', {self.port}, verbose=False); server.start()\n"
-            "print('up', flush=True); sys.stdin.read()"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "up\n"
-
-    @property
-    def options(self) -> dict[str, str]:
-        return {**CREDENTIALS, "endpoint_url": f"http://127.0.0.1:{self.port}"}
-
-    def files(self) -> Any:
-        import s3fs
-
-        return s3fs.S3FileSystem(**self.options, skip_instance_cache=True)
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
