@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from cosybuild.backends.session import InferenceFailed
+from cosybuild.errors import ExportError
 from cosybuild.numerics.inputs import Array
 from cosybuild.precision.faithful import FaithfulSession
 from cosybuild.precision.graph import is_float, name_of
@@ -64,7 +66,10 @@ def smallest_cut(
         *(((p.node,), p) for p in worst),
         *((tuple(o.node for o in points if o.module == m), p) for m, p in reversed(modules.items())),
     ]:
-        found = _failing(lowered, reference, nodes, point, inputs, holds, threads)
+        try:
+            found = _failing(lowered, reference, nodes, point, inputs, holds, threads)
+        except (ExportError, InferenceFailed):
+            continue  # ONNX Runtime does not take every part that can be cut out
         if found is not None:
             return found
     return None

@@ -161,6 +161,7 @@ def _lowering(
     """The smallest failing part, None where only the whole fails; and where digits are lost."""
     import onnx_ir as ir
 
+    from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
     from cosybuild.precision.cut import smallest_cut
     from cosybuild.precision.graph import prepare
@@ -176,10 +177,11 @@ def _lowering(
         prepare(reference, storage)
         taken = {name: widened(values) for name, values in typed_inputs(inputs, lowered).items()}
         points = profile(lowered, reference, taken, threads)
-        return smallest_cut(lowered, reference, points, taken, holds_of(request), threads), profile_facts(points, case)
-    except CosybuildError:
+        cut = smallest_cut(lowered, reference, points, taken, holds_of(request), threads)
+    except (CosybuildError, InferenceFailed):
         # A second failure must not take the place of the one that is told of.
         return None, None
+    return cut, profile_facts(points, case)
 
 
 def holds_of(request: Request) -> Any:

@@ -131,6 +131,7 @@ def _tensor(facts: Mapping[str, Any]) -> TensorSpec:
 def _part(place: Path, cut: Plain, request: Request, capsule: Path) -> str | None:
     import onnx_ir as ir
 
+    from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
     from cosybuild.precision.cut import judge
 
@@ -142,7 +143,10 @@ def _part(place: Path, cut: Plain, request: Request, capsule: Path) -> str | Non
     arrays = _arrays(place / "cut" / "inputs.npz", capsule)
     if set(keys.values()) != set(arrays):
         raise FORM.refused(capsule, "the inputs of its part are not those it lists")
-    return judge(lowered, reference, {name: arrays[key] for name, key in keys.items()}, holds_of(request))
+    try:
+        return judge(lowered, reference, {name: arrays[key] for name, key in keys.items()}, holds_of(request))
+    except InferenceFailed as error:
+        raise FORM.refused(capsule, f"its part cannot be run: {error}") from error
 
 
 def _arrays(path: Path, capsule: Path) -> dict[str, Array]:
@@ -216,6 +220,8 @@ def _laid_out(artifacts: Mapping[str, Artifact], capsule: Path) -> Iterator[dict
             files = []
             for file in artifact.files:
                 _place(file.path, home / file.name)
+                if file.name.endswith(".npz"):
+                    _arrays(home / file.name, capsule)
                 files.append(StoredFile(file.name, home / file.name, file.digest, file.size))
             _refuse_external_data(files[0].path, {file.name for file in files[1:]}, capsule)
             inputs[slot] = Artifact(slot, tuple(files))

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from tests.scenarios.commands import Place
-from tests.scenarios.planted import OVERFLOWING, Workshop
+from tests.scenarios.planted import OVERFLOWING, SOUND, Workshop
 
 Members = dict[str, bytes]
 
@@ -98,6 +98,18 @@ def test_a_capsule_holds_what_it_says(capsule: Path) -> None:
     assert len(found["cut/lowered.onnx"]) < len(found["artifacts/lowered/net.fp16.onnx"]) / 4
 
 
+def test_a_float32_graph_that_misses_its_gate_shows_it_too(tmp_path: Path, place: Place) -> None:
+    (tmp_path / "there").mkdir()
+    there = Workshop(tmp_path / "there")
+    there.cosybuild(*SOUND, "verify.snr_db=300", code=5, env=there.env)
+    (run,) = there.runs()
+    (place.directory / "capsule.tar.gz").write_bytes((run / "capsule.tar.gz").read_bytes())
+    assert there.report()["capsule"]["cut"] is None
+    ran = place.cosybuild("replay", "capsule.tar.gz", code=5)
+    assert "fails here, in the same words" in ran.out
+    assert "by itself" not in ran.out
+
+
 def only_named(found: Members, index: dict[str, Any]) -> Members:
     for files in index["artifacts"].values():
         for file in files:
@@ -159,6 +171,14 @@ def pickled(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
     return []
 
 
+def pickled_reference(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
+    buffer = io.BytesIO()
+    np.savez(buffer, index=np.array([{"a": 1}], dtype=object))
+    content = found["artifacts/reference/reference.npz"] = buffer.getvalue()
+    index["artifacts"]["reference"][0].update(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    return []
+
+
 def external(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
     model = onnx.load_model_from_string(found["cut/reference.onnx"])
     tensor = model.graph.initializer[0]
@@ -195,6 +215,7 @@ def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
         (outside, "would leave its place"),
         (linked, "would leave its place"),
         (pickled, "no file of arrays"),
+        (pickled_reference, "no file of arrays"),
         (external, "names a file outside the capsule"),
         (another_step, "is not run from a capsule"),
         (another_name, "should be a plain name"),
