@@ -12,7 +12,7 @@ from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettin
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.numerics.cases import Case, lowered_cases, strict_cases, upstream_cases
-from cosybuild.numerics.gates import LOWERED_SOLVER, Gate, check_gate
+from cosybuild.numerics.gates import check_gate
 from cosybuild.numerics.lengths import Histogram, quantile_lengths, read_lengths
 from cosybuild.numerics.rollout import FRAMES, Rollout, is_solvable, prefixes
 from cosybuild.numerics.tolerance import Tolerance
@@ -116,12 +116,6 @@ def served_histogram(request: Request) -> Histogram:
 def tolerance_of(verify: VerifySettings) -> Tolerance:
     """`upstream` is numpy's allclose; `strict` follows the size of the output."""
     return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
-
-
-def lowered_solver_gate(request: Request) -> Gate:
-    """What the mel of a lowered artifact must reach."""
-    solver = verify_settings(request).solver
-    return LOWERED_SOLVER[request.settings.precision.target] if solver is None or not solver.lowered else solver.lowered
 
 
 def check_verify(request: Request) -> None:

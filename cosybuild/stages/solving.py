@@ -2,56 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
+from cosybuild.config.groups.precision import Target
 from cosybuild.core.stage import Emit
 from cosybuild.errors import VerificationError
+from cosybuild.numerics.gates import LOWERED_SOLVER, Gate, plain_gate
 from cosybuild.numerics.reference import Reference
-from cosybuild.numerics.rollout import RolloutResult, compare_courses, run
+from cosybuild.numerics.rollout import Infer, Rollout, RolloutResult, compare_courses, run
 from cosybuild.stages.cases import verify_settings
 from cosybuild.stages.request import Request
 
-if TYPE_CHECKING:
-    from cosybuild.backends.session import Session
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a run must keep to.
+
+    Attributes:
+        gate: of the mel.
+        step_snr_db: of the state after each step, in dB; None: what a step loses is only recorded.
+        setting: which setting holds the gate, for hints.
+    """
+
+    gate: Gate
+    step_snr_db: float | None
+    setting: str
+
+    def facts(self) -> dict[str, Any]:
+        """For keys."""
+        return {"gates": plain_gate(self.gate), "step_snr_db": self.step_snr_db}
 
 
-def solved(session: Session, reference: Reference, request: Request, emit: Emit) -> list[dict[str, Any]]:
-    """The figures of a float32 artifact, one entry a run.
+def bounds_of(request: Request, target: Target) -> Bounds | None:
+    """The bounds of an artifact that computes in `target`; None where the solver is not run."""
+    solver = verify_settings(request).solver
+    if solver is None:
+        return None
+    if target is Target.fp32:
+        return Bounds(solver.gates, solver.step_snr_db, "verify.solver.gates")
+    return Bounds(solver.lowered or LOWERED_SOLVER[target], None, "verify.solver.lowered")
+
+
+def solved(
+    infer: Infer,
+    how: str,
+    rollouts: tuple[Rollout, ...],
+    reference: Reference,
+    bounds: Bounds | None,
+    request: Request,
+    emit: Emit,
+) -> list[dict[str, Any]]:
+    """The figures of an artifact, one entry a run.
+
+    Args:
+        infer: one call of it, in float32.
+        how: what computes, for people.
+        rollouts: those of the reference's that are run.
 
     Raises:
         VerificationError: a step or the mel leaves its bound.
     """
-    verify, subject = verify_settings(request), request.subject
-    found = []
+    found: list[dict[str, Any]] = []
+    if bounds is None:
+        return found
+    subject = request.subject
     for rollout, course in zip(reference.rollouts, reference.courses, strict=True):
-        assert verify.solver is not None
+        if rollout not in rollouts:
+            continue
         assert subject.solver is not None
         emit("progress", what=rollout.name)
-        actual = run(session.infer, rollout, subject.spec, subject.solver)
-        result = compare_courses(actual, course, verify.solver.gates, verify.solver.step_snr_db)
+        step = float("-inf") if bounds.step_snr_db is None else bounds.step_snr_db
+        result = compare_courses(run(infer, rollout, subject.spec, subject.solver), course, bounds.gate, step)
         found.append({"run": rollout.name, "lengths": list(rollout.lengths), **result.facts()})
         if not result.passes:
             emit("note", message=f"the solver fails: {rollout.name}", **found[-1])
-            raise solver_error(rollout.name, result, verify.solver.step_snr_db, session.device, "verify.solver.gates")
+            raise _error(rollout.name, result, bounds, how)
     return found
 
 
-def solver_error(name: str, result: RolloutResult, step_snr_db: float, how: str, gates: str) -> VerificationError:
-    """What is said of a run that does not pass.
-
-    Args:
-        how: what computed it, for people.
-        gates: the setting that holds the gates.
-    """
+def _error(name: str, result: RolloutResult, bounds: Bounds, how: str) -> VerificationError:
     words = []
     if result.left_at is not None:
+        asked = "finite values are" if bounds.step_snr_db is None else f"at least {bounds.step_snr_db:g} dB is"
         words.append(
             f"the state leaves its bound at step {result.left_at} of {len(result.steps)}: "
-            f"{result.steps[result.left_at - 1]:.1f} dB where at least {step_snr_db:g} dB is asked for"
+            f"{result.steps[result.left_at - 1]:.1f} dB where {asked} asked for"
         )
     words += [f"the mel has {miss}" for miss in result.missed]
     return VerificationError(
         f"{name[0].upper()}{name[1:]}, {how}: {'; '.join(words)}.",
         hint="Next: single calls pass and their sum does not: the report's steps_snr_db shows where it grows. "
-        f"{gates} holds the bounds; docs/verification.md says how they were set.",
+        f"{bounds.setting} holds the bounds; docs/verification.md says how they were set.",
     )

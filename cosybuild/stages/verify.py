@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
 from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
@@ -14,7 +15,7 @@ from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.numerics.cases import Case, lowered_cases
-from cosybuild.numerics.gates import plain, plain_gate
+from cosybuild.numerics.gates import plain
 from cosybuild.numerics.hops import Hop, Stop, describe, error_budget
 from cosybuild.numerics.metrics import measure
 from cosybuild.numerics.reference import Reference, read_reference
@@ -23,7 +24,7 @@ from cosybuild.stages.calls import infer_case
 from cosybuild.stages.cases import cases_of, coverage, plain_profile, rollouts_of, tolerance_of, verify_settings
 from cosybuild.stages.contract import Examined, hold_contract
 from cosybuild.stages.request import Request
-from cosybuild.stages.solving import solved
+from cosybuild.stages.solving import bounds_of, solved
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -51,7 +52,7 @@ class VerifyStage:
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         """Which cases there are is in the reference's content; only what is judged differently stands here."""
-        verify = verify_settings(request)
+        verify, bounds = verify_settings(request), bounds_of(request, Target.fp32)
         return {
             "mode": verify.mode.value,
             "rtol": verify.rtol,
@@ -61,7 +62,7 @@ class VerifyStage:
             "threads": verify.threads,
             "provider": verify.provider.value,
             "hops": asdict(verify.hops),
-            "solver": None if verify.solver is None or not rollouts_of(request) else _gates(verify),
+            "solver": bounds.facts() if bounds is not None and rollouts_of(request) else None,
             "coverage": coverage(request),
             "profiles": [plain_profile(profile) for profile in _profiles(request)],
             "spec": asdict(request.subject.spec),
@@ -81,7 +82,7 @@ class VerifyStage:
 
         request: Request = context.request
         verify, subject = verify_settings(request), request.subject
-        reference = read_reference(context.inputs["reference"].path)
+        reference, bounds = read_reference(context.inputs["reference"].path), bounds_of(request, Target.fp32)
         way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED))
         everything = cases_of(request)
         shared = _on_every_hop(everything, verify)
@@ -98,7 +99,7 @@ class VerifyStage:
             context.emit("progress", done=index + 1, total=len(everything), what=case.name)
         hops = way.budget(exported, kept, shared)
         _hold_hops(hops, context.emit)
-        solver = solved(session, reference, request, context.emit)
+        solver = solved(session.infer, session.device, rollouts_of(request), reference, bounds, request, context.emit)
         metrics = {
             "mode": verify.mode.value,
             "reference": reference.said,
@@ -167,11 +168,6 @@ class _Way:
         last = "simplify" if self.has_two or foreign else "export"
         stops.append(Stop(last, graph, gates.simplify if last == "simplify" else gates.export))
         return error_budget(stops)
-
-
-def _gates(verify: VerifySettings) -> dict[str, Any]:
-    assert verify.solver is not None
-    return {"step_snr_db": verify.solver.step_snr_db, "gates": plain_gate(verify.solver.gates)}
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:

@@ -22,15 +22,15 @@ from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import expand_profiles
 from cosybuild.numerics.cases import Case
-from cosybuild.numerics.gates import LOWERED, plain_gate, worst
+from cosybuild.numerics.gates import LOWERED, worst
 from cosybuild.numerics.hops import Hop
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.numerics.reference import Reference, read_reference
-from cosybuild.numerics.rollout import compare_courses, run
-from cosybuild.stages.cases import lowered_cases_of, lowered_solver_gate, rollouts_of, verify_settings
+from cosybuild.numerics.rollout import Rollout
+from cosybuild.stages.cases import lowered_cases_of, rollouts_of, verify_settings
 from cosybuild.stages.contract import Examined, hold_contract, retyped
 from cosybuild.stages.request import Request
-from cosybuild.stages.solving import solver_error
+from cosybuild.stages.solving import bounds_of, solved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,14 +72,12 @@ class VerifyLoweredStage:
     device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        verify = request.settings.verify
-        assert verify is not None
+        verify, bounds = verify_settings(request), bounds_of(request, request.settings.precision.target)
         return {
             "target": request.settings.precision.target.value,
             "gate": asdict(gate_of(request)),
             "cases": [{"why": why, **_facts(draw)} for why, draw in cases(request)],
-            "solver": [list(one.lengths) for one in rollouts_of(request)],
-            "solver_gate": plain_gate(lowered_solver_gate(request)),
+            "solver": bounds.facts() if bounds is not None and _rollouts(request) else None,
             "provider": verify.provider.value,
             "spec": asdict(request.subject.spec),
             "io": request.settings.precision.io.value,
@@ -234,33 +232,23 @@ def _numbers(figures: Mapping[str, float | str]) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items()}
 
 
+def _rollouts(request: Request) -> tuple[Rollout, ...]:
+    everything = verify_settings(request).exhaustive
+    return tuple(one for one in rollouts_of(request) if everything or one.lengths[-1] <= LONGEST_ROLLOUT)
+
+
 def _solved(
     faithful: FaithfulSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
 ) -> list[dict[str, Any]]:
-    """The solver's figures, every call as stored; the solver itself computes in float32, as the runtime does.
-
-    Raises:
-        VerificationError: the mel misses its gate.
-    """
-    found: list[dict[str, Any]] = []
+    """Every call as stored; the solver itself computes in float32, as the runtime does."""
     if reference is None:
-        return found
-    subject, gate = request.subject, lowered_solver_gate(request)
+        return []
 
     def infer(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         return faithful.infer({n: widened(v) for n, v in typed_inputs(inputs, lowered).items()})[0]
 
-    for rollout, course in zip(reference.rollouts, reference.courses, strict=True):
-        if rollout.lengths[-1] > LONGEST_ROLLOUT and not verify_settings(request).exhaustive:
-            continue
-        assert subject.solver is not None
-        emit("progress", what=rollout.name)
-        result = compare_courses(run(infer, rollout, subject.spec, subject.solver), course, gate, float("-inf"))
-        found.append({"run": rollout.name, "lengths": list(rollout.lengths), **result.facts()})
-        if not result.passes:
-            emit("note", message=f"the solver fails: {rollout.name}", **found[-1])
-            raise solver_error(rollout.name, result, float("-inf"), "as stored", "verify.solver.lowered")
-    return found
+    bounds = bounds_of(request, request.settings.precision.target)
+    return solved(infer, "as stored", _rollouts(request), reference, bounds, request, emit)
 
 
 @dataclass(frozen=True)

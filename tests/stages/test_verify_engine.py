@@ -24,11 +24,11 @@ from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtBackend, TrtSettings
 from cosybuild.core.environment import Environment, Gpu
 from cosybuild.errors import VerificationError
+from cosybuild.numerics.gates import ENGINE
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.reference import Reference, read_reference
 from cosybuild.stages.request import Request
 from cosybuild.stages.verify_engine import (
-    FLOAT32,
     VerifyEngineStage,
     engine_gate,
     examine_engine,
@@ -90,7 +90,7 @@ def test_every_case_is_run_twice_and_then_the_solver(built: tuple[Request, Sessi
     assert 0 < len(within) < len(reference.cases)  # an engine is not asked what its profile does not promise
     assert len(found["cases"]) == 2 * len(within)
     assert found["worst"]["snr_db"] > 100
-    assert found["gate"] == FLOAT32
+    assert found["gate"] == ENGINE[Precision.fp32]
     assert [run["run"] for run in found["solver"]] == [rollout.name for rollout in reference.rollouts]
     (hop,) = found["hops"]
     assert (hop["hop"], hop["missed"]) == ("engine", [])
@@ -131,7 +131,7 @@ def test_an_error_too_small_for_a_call_is_found_by_the_solver(built: tuple[Reque
     def drift(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
         return {name: values * np.float32(1.03) for name, values in outputs.items()}
 
-    with pytest.raises(VerificationError, match=r"Solver T=.*: the mel has "):
+    with pytest.raises(VerificationError, match=r"Solver T=.*; the mel has "):
         examine_engine(Engine(session, drift), request, reference, ignore)
 
 

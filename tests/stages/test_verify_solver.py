@@ -14,6 +14,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 
 from cosybuild.backends import onnxruntime_backend
+from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, SolverCheck, SolverPoint
 from cosybuild.core.artifact import Artifact
 from cosybuild.errors import VerificationError
@@ -24,6 +25,7 @@ from cosybuild.numerics.metrics import measure
 from cosybuild.numerics.reference import read_reference
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.reference import ReferenceStage
+from cosybuild.stages.solving import bounds_of, solved
 from tests.models.fixtures import INPUTS, golden
 from tests.stages.building import STREAMING, TINY, Bench, artifact, graph_of, tiny
 
@@ -92,9 +94,8 @@ def test_a_long_utterance(built: Built, tmp_path: Path) -> None:
     kept = read_reference(reference.path)
     assert [rollout.lengths for rollout in kept.rollouts] == [(7,), (100,), (3000,)]
     session = onnxruntime_backend.load(built("cosyvoice2")[1].path)
-    from cosybuild.stages.solving import solved
-
-    runs = solved(session, kept, asked, lambda kind, **facts: None)
+    bounds = bounds_of(asked, Target.fp32)
+    runs = solved(session.infer, "", kept.rollouts, kept, bounds, asked, lambda kind, **facts: None)
     assert [entry["lengths"] for entry in runs] == [[7], [100], [3000]]
 
 
