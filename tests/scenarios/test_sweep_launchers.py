@@ -16,7 +16,10 @@ WORDS = ("-m", *TINY, "export=opset17,opset18", "verify.rtol=1e-4,1e-3")
 LAUNCHERS = {
     "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
     "submitit": ("hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"),
+    "slurm": ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10"),
 }
+PACKAGES = {"slurm": "submitit"}
+SLURM = shutil.which("srun") is not None
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +29,16 @@ def sequential(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-@pytest.mark.parametrize("package", LAUNCHERS)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
-    tmp_path: Path, sequential: Place, package: str
+    tmp_path: Path, sequential: Place, launcher: str
 ) -> None:
-    if not is_installed(f"hydra_plugins.hydra_{package}_launcher"):
-        pytest.skip(f"the extra for {package} is not installed here")
+    if not is_installed(f"hydra_plugins.hydra_{PACKAGES.get(launcher, launcher)}_launcher"):
+        pytest.skip(f"the extra for {launcher} is not installed here")
+    if launcher == "slurm" and not SLURM:
+        pytest.skip("there is no Slurm cluster here")
     place = Place(tmp_path)
-    place.cosybuild(*WORDS, *LAUNCHERS[package])
+    place.cosybuild(*WORDS, *LAUNCHERS[launcher])
     sweep = read_sweep(place)
     assert column(sweep, "status") == ["ok"] * 4
     assert (built(sweep, "export"), built(sweep, "simplify"), built(sweep, "verify")) == (2, 2, 4)
@@ -51,7 +56,7 @@ def test_a_cell_that_fails_in_another_process_is_told_here(tmp_path: Path) -> No
     assert "cannot write opset 17" in ran.out
 
 
-@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is a Slurm cluster here")
+@pytest.mark.skipif(SLURM, reason="there is a Slurm cluster here")
 def test_without_slurm_its_launcher_is_a_users_error(place: Place) -> None:
     if not is_installed("hydra_plugins.hydra_submitit_launcher"):
         pytest.skip("the extra slurm is not installed here")
