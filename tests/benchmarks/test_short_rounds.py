@@ -1,0 +1,46 @@
+"""A short round of each of the engine's benchmarks: what they claim in full must hold in a few rounds too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the benchmarks fork and kill")
+
+
+def run(script: str, *words: str) -> dict[str, Any]:
+    """What the script prints; it fails by itself where a claim does not hold."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPTS / script), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=590, check=False)
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
+
+
+def test_random_kills_leave_nothing_wrong() -> None:
+    counts = run("kills.py", "3", "1")
+    assert counts["rounds"] == sum(number for name, number in counts.items() if name.startswith("killed: ")) == 3
+    assert counts["next run: built"] > 0
+
+
+def test_racers_build_each_key_once() -> None:
+    counts = run("races.py", "2", "1")
+    assert counts["same plan"] == counts["overlapping plans"] == 1
+    assert counts["built"] == counts["keys"]
+    assert counts["taken from another"] > 0
+
+
+def test_a_command_that_has_nothing_to_do() -> None:
+    """The script refuses a run that does anything; how long it takes is not asked here."""
+    facts = run("noop.py", "1", "--checkpoint", "1e6")
+    assert facts["checkpoint_bytes"] > 1e6
+    assert set(facts["wall_seconds"]) == {"no-op", "ordinary way", "import hydra"}

@@ -1,0 +1,78 @@
+"""A flipped byte in every kind of file that a build leaves: found and mended by the same command, or harmless."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosybuild.__main__ import main
+from cosybuild.core.check import check
+from cosybuild.core.store import Store
+from tests.scenarios.commands import QUICK, Place
+from tests.scenarios.rebuilding import flip
+
+STORED = (
+    "store/VERSION",
+    "store/digests",
+    "store/objects/*/*",
+    "store/entries/export/*.json",
+    "store/entries/simplify/*.json",
+    "store/entries/verify/*.json",
+)
+RUN = (
+    "runs/*/report.json",
+    "runs/*/report.md",
+    "runs/*/plan.json",
+    "runs/*/artifacts/*.onnx",
+    "runs/*/artifacts/*.manifest.json",
+    "runs/*/evidence/verification.json",
+    "runs/*/.hydra/config.yaml",
+)
+NOT_READ = ("runs/*/events.jsonl", "runs/*/.claim", ".certificates/*.json")
+"""Nothing depends on what is in them: a log, the name of a process, what only saves time."""
+
+
+def digests(place: Place) -> dict[str, str]:
+    """File -> digest, of what is the same after every build in peace."""
+    files = [*place.directory.glob("outputs/store/objects/*/*"), *place.directory.glob("outputs/runs/*/artifacts/*")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix != ".json"}
+
+
+CASES = [(pattern, at) for pattern in STORED for at in (0, 0.5)] + [(pattern, 0.5) for pattern in RUN + NOT_READ]
+
+
+@pytest.mark.parametrize(("pattern", "at"), CASES)
+def test_a_flipped_byte(
+    used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pattern: str, at: float
+) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.chdir(used_place.directory)
+    assert main([*QUICK]) == 0  # certificates and Hydra's record hold for one directory
+    before = digests(used_place)
+    victims = sorted(used_place.directory.glob(f"outputs/{pattern}"))
+    assert victims, f"no build leaves such a file: {pattern}"
+    victim = max(victims, key=lambda path: path.stat().st_size)
+    good = victim.read_bytes()
+    flip(victim, min(int(len(good) * at), len(good) - 1))
+    capsys.readouterr()
+    assert main([*QUICK]) == 0
+    said = capsys.readouterr().out
+    assert digests(used_place) == before, "nothing is lost, and nothing else came out"
+    assert not check(Store(Path("outputs/store")), repair=False).faults
+    if pattern in NOT_READ:
+        assert "Nothing to do" in said
+    elif pattern in RUN:
+        assert "building" not in said, "what is in the store is not built again"
+    if "objects" in pattern or "entries" in pattern:
+        assert victim.name.partition(".")[0] in said, "the warning names what is damaged"
+        assert "building" in said
+    if pattern == "store/digests":
+        assert "The memo of digests" in said
+        assert "is damaged" in said
+    if pattern == "store/VERSION":
+        assert "VERSION is damaged" in said
+    assert main([*QUICK]) == 0
+    assert "Nothing to do" in capsys.readouterr().out
