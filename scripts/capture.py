@@ -57,12 +57,14 @@ def run_lines(directory: Path) -> Iterable[Text]:
     """The commands with what each printed."""
     for words in COMMANDS:
         yield Text.assemble(("$ ", "bold green"), (f"python -m cosybuild {words}", "bold"))
-        # Where the display of a step in progress is left out, it leaves an empty line.
-        printed = re.sub(r"(building.*\n)\n", r"\1", cosybuild(words, directory, COLOURS))
-        for line in printed.splitlines():
+        begun = False
+        for line in cosybuild(words, directory, COLOURS).splitlines():
             text = Text.from_ansi(line)
             text.rstrip()
-            yield text
+            # Where the display of a step in progress is left out, it leaves an empty line.
+            if text.plain or not begun:
+                yield text
+            begun = text.plain.startswith("building")
         yield Text("")
 
 

@@ -134,4 +134,6 @@ def comparable(text: str) -> str:
     """Text without what differs from machine to machine: figures, digests, the width of columns."""
     text = re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,64}\b", "DIGEST", text)
     text = re.sub(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", "0", text)
+    text = re.sub(r"\b0 (?:h|min|ms|s)\b(?: 0 (?:min|s)\b)?", "TIME", text)
+    text = re.sub(r"\b0 [kMGT]?B\b", "SIZE", text)
     return re.sub(r"[ \t]+", " ", text)
