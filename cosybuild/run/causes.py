@@ -9,6 +9,9 @@ from typing import Any
 _FLOAT32_LEFT_OUT = 60.0
 """dB. What differs by a constant, an epsilon or a flavour of an activation stays above; a wrong structure below."""
 
+_ROUNDING = 100.0
+"""dB. Above it a float32 graph differs by the order of its sums."""
+
 
 @dataclass(frozen=True)
 class Signs:
@@ -153,7 +156,7 @@ CAUSES: tuple[Cause, ...] = (
         "another flavour",
         "Close, and everywhere a little off: tanh GELU for exact GELU, another epsilon, a bias left out.",
         "compare activations, epsilons and biases with the model's code",
-        lambda signs: signs.between(10.0, float("inf")),
+        lambda signs: signs.between(10.0, _ROUNDING),
     ),
 )
 """The first that a failure looks like is named; it is a likeness and no proof."""

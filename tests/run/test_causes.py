@@ -56,6 +56,7 @@ def test_what_it_looks_like(found: Signs, name: str) -> None:
         signs("verify_lowered"),
         signs(),
         signs(note={"snr_db": "nan"}),
+        signs(note={"snr_db": 130.0}),
         signs("verify_lowered", note={"snr_db": 30.0}),
     ],
 )
