@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +99,15 @@ def _simplified(path: Path, most: int) -> tuple[ModelProto, int]:
     from cosybuild.onnxgraph.summary import count_ops
 
     onnxsim = require("onnxsim", "simplify=onnxsim")
+    # 0.8 may prove its rewrites by itself; 0.7, the last for Python 3.10, has no such argument.
+    options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}
     subject: str | ModelProto = str(path)
     nodes = -1
     for done in range(1, most + 1):
         try:
             with redirect_stdout(io.StringIO()):
                 # Its own equality check draws inputs without regard to the specification; ours follows.
-                model, _ = onnxsim.simplify(subject, check_n=0, certify=False)
+                model, _ = onnxsim.simplify(subject, check_n=0, **options)
         except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
             line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise SimplifyError(f"onnxsim cannot simplify {path.name}: {line}", hint=_HINT) from error
