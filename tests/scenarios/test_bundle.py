@@ -28,7 +28,7 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def test_what_arrives_is_in_the_store_and_replays(sender: Place, place: Place) -> None:
     ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"))
-    assert "3 results in outputs/store" in ran.out
+    assert "4 results in outputs/store" in ran.out
     assert [run.name for run in place.runs()] == [run.name for run in sender.runs()]
     assert (place.runs()[0] / "cosybuild.lock").is_file()
     place.cosybuild("replay", place.runs()[0].name)
