@@ -15,9 +15,9 @@ Gate = Mapping[str, float]
 """Metric -> bound. Whether it is the smallest or the largest allowed is the metric's."""
 
 LOWERED: dict[Target, Gate] = {
-    Target.fp16: {"snr_db": 42.0, "max_rel": 0.1},
-    Target.mixed: {"snr_db": 46.0, "max_rel": 0.1},
-    Target.bf16: {"snr_db": 25.0, "max_rel": 0.6},
+    Target.fp16: {"snr_db": 34.0, "max_rel": 0.2},
+    Target.mixed: {"snr_db": 35.0, "max_rel": 0.2},
+    Target.bf16: {"snr_db": 20.0, "max_rel": 0.8},
 }
 """Of one call of a lowered graph against float32; docs/verification.md says how they were measured."""
 
@@ -30,12 +30,13 @@ ENGINE: dict[Target, Gate] = {
 two CPU libraries (verify.rtol); a single layer in TF32 or fp16 by mistake costs more than forty."""
 
 LOWERED_SOLVER: dict[Target, Gate] = {
-    Target.tf32: {"snr_db": 36.0, "cosine": 0.9999},
-    Target.fp16: {"snr_db": 36.0, "cosine": 0.9999},
-    Target.mixed: {"snr_db": 40.0, "cosine": 0.9999},
-    Target.bf16: {"snr_db": 18.0, "cosine": 0.99},
+    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # of an engine: ten calls at 80 dB
+    Target.tf32: {"snr_db": 32.0, "cosine": 0.999},
+    Target.fp16: {"snr_db": 32.0, "cosine": 0.999},
+    Target.mixed: {"snr_db": 44.0, "cosine": 0.9999},
+    Target.bf16: {"snr_db": 20.0, "cosine": 0.99},
 }
-"""Of the mel after all steps of the solver."""
+"""Of the mel after all steps of the solver, of a lowered graph or an engine."""
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,16 @@ class Bounds:
         return {"gates": plain_gate(self.gate), "step_snr_db": self.step_snr_db}
 
 
-def bounds_of(request: Request, target: Target) -> Bounds | None:
-    """The bounds of an artifact that computes in `target`; None where the solver is not run."""
+def bounds_of(request: Request, target: Target, *, engine: bool = False) -> Bounds | None:
+    """The bounds of an artifact that computes in `target`; None where the solver is not run.
+
+    Args:
+        engine: other kernels on another device: a float32 engine is not held to what two CPU libraries reach.
+    """
     solver = verify_settings(request).solver
     if solver is None:
         return None
-    if target is Target.fp32:
+    if target is Target.fp32 and not engine:
         return Bounds(solver.gates, solver.step_snr_db, "verify.solver.gates")
     return Bounds(solver.lowered or LOWERED_SOLVER[target], None, "verify.solver.lowered")
 

@@ -68,7 +68,7 @@ class VerifyEngineStage:
         return "gpu" if self.target.sm is None else f"gpu sm_{self.target.sm}"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        verify, bounds = verify_settings(request), bounds_of(request, request.settings.precision.target)
+        verify, bounds = verify_settings(request), bounds_of(request, request.settings.precision.target, engine=True)
         return {
             "flavour": self.target.flavour,
             "sm": self.target.sm,
@@ -250,5 +250,5 @@ def _solved(
         for one in rollouts_of(request)
         if profile[FRAMES].min <= one.lengths[0] and one.lengths[-1] <= profile[FRAMES].max
     )
-    bounds = bounds_of(request, request.settings.precision.target)
+    bounds = bounds_of(request, request.settings.precision.target, engine=True)
     return solved(infer, session.device, covered, reference, bounds, request, emit)

@@ -129,7 +129,7 @@ SETTINGS = {
     "seed of calibration": Change(
         ("precision.calibration_seed=3",), {PRECISION: "settings.calibration.seed: 0 -> 3", **AFTER_PRECISION}
     ),
-    "gate of the lowered graph": Change(("precision.snr_db=30",), {LOWERED: "settings.gate.snr_db: 42.0 -> 30.0"}),
+    "gate of the lowered graph": Change(("precision.snr_db=30",), {LOWERED: "settings.gate.snr_db: 34.0 -> 30.0"}),
     "every stored file read": Change(("store.verify=true",)),
     "lock and dry run": Change(("lock=true", "dry_run=true")),
     "log level": Change(("hydra.verbose=true",)),

@@ -27,7 +27,7 @@ EARLY, MIDDLE, LATE = (f"{name}/attn1/to_qkv" for name in ("down_blocks.0/1.0", 
 # The rules would find what is planted; here they look at nothing but phases.
 UNGUARDED = {"data_max": 1e30, "init_min": 0.0, "target": Target.fp16}
 SIZES = (4, 12, 20)
-SNR = 48.5
+SNR = 49.3
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_one_layer_that_overflows(clean: Path, tmp_path: Path) -> None:
 
 
 def test_two_layers_that_only_fail_together(clean: Path, tmp_path: Path) -> None:
-    offsets = {EARLY: 48.0, LATE: 48.0}
+    offsets = {EARLY: 32.0, LATE: 48.0}
     for module, offset in offsets.items():
         alone = coarse(clean, tmp_path / "alone.onnx", {module: offset})
         assert passes(alone, tmp_path / "alone", snr_db=SNR)

@@ -44,13 +44,13 @@ class SolverCheck:
     )
     lengths: tuple[int, ...] = setting(tuple, "Further utterances, in frames.")
     chunks: int = setting(2, "Streaming: chunks of the utterance, fed as growing prefixes; the last one is cut short.")
-    step_snr_db: float = setting(80.0, "Smallest signal-to-noise ratio of the state after each step, in dB.")
+    step_snr_db: float = setting(90.0, "Smallest signal-to-noise ratio of the state after each step, in dB.")
     gates: dict[str, float] = setting(
-        lambda: {"snr_db": 80.0, "mean_abs": 2e-4, "max_abs": 5e-3, "lsd_db": 3e-3, "cosine": 0.99999},
+        lambda: {"snr_db": 90.0, "mean_abs": 3.5e-5, "max_abs": 3e-4, "lsd_db": 4e-4, "cosine": 0.9999999},
         "Of a float32 artifact's mel: metric -> bound.",
     )
     lowered: dict[str, float] = setting(
-        dict, "Of a lowered artifact's mel: metric -> bound; none: the target's own, see docs/verification.md."
+        dict, "Of a lowered graph's or an engine's mel: metric -> bound; none: the precision's own."
     )
 
 
