@@ -22,8 +22,8 @@ MEL_MEAN = -6.0
 MEL_STD = 2.0
 
 QUIET = 0.03
-"""Factor of quiet inputs. Measured on the tiny models with an epsilon of 1e-5 for 1e-6: CosyVoice 3 gives 129 dB of loud
-inputs and at most 88 dB of quiet ones, where the right graph gives at least 119 dB of both."""
+"""Factor of quiet inputs. Measured on the tiny models with an epsilon of 1e-5 for 1e-6: CosyVoice 3 gives 129 dB of
+loud inputs and at most 88 dB of quiet ones, where the right graph gives at least 119 dB of both."""
 
 _LOUD = ("normal", "uniform", "mel")
 
