@@ -58,7 +58,7 @@ class ReferenceStage:
             **subject_settings(request.subject),
             "float64": verify_settings(request).float64 and not self.foreign,
             **ingredients(request),
-            "rollouts": [{"lengths": list(one.lengths), "seed": one.seed, "why": one.why} for one in rollouts],
+            "rollouts": [{"lengths": list(one.lengths), "why": one.why} for one in rollouts],
             "solver": None if solver is None or not rollouts else vars(solver),
         }
 
