@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
 
 from cosybuild.config.settings import Settings
 
@@ -65,7 +66,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     factory: Any = field.default_factory
     if dataclasses.is_dataclass(factory):
         factory = mutable(typing.cast(type, factory))
-    return dataclasses.field(default_factory=list if factory is tuple else factory)
+    return dataclasses.field(default_factory={tuple: list, dict: _mapping}.get(factory, factory))
+
+
+def _mapping() -> DictConfig:
+    """An empty mapping whose names are the user's: Hydra would ask for a + before each of them."""
+    return DictConfig({}, flags={"struct": False})
 
 
 def _schema_type(hint: Any) -> Any:

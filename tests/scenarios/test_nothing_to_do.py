@@ -31,7 +31,7 @@ def test_one_line_and_nothing_heavy(used_place: Place, certified: bool) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in used_place.directory.glob("outputs/runs/*/report.*")}
     assert len(stamps) == 2
     ran = used_place.run(sys.executable, "-X", "importtime", "-m", "cosybuild", *QUICK)
-    assert ran.out.startswith("Nothing to do: 3 steps up to date. outputs/runs/")
+    assert ran.out.startswith("Nothing to do: 4 steps up to date. outputs/runs/")
     assert ran.out.count("\n") == 1
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.err.splitlines()}
     assert "cosybuild" in imported
@@ -67,7 +67,7 @@ def certified(used_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert main(QUICK) == 0
     message = nothing_to_do(QUICK)
     assert message is not None
-    assert message.startswith("Nothing to do: 3 steps")
+    assert message.startswith("Nothing to do: 4 steps")
     return Certified(used_place.directory, conf, packages)
 
 
