@@ -16,7 +16,7 @@ from cosybuild.core.store import Store
 from tests.core.fakes import Bench, pipeline
 
 BUILDERS = 3
-BUILDS = 25
+BUILDS = 8
 
 
 def build_many(path: Path, seed: int) -> None:
