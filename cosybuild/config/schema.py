@@ -66,7 +66,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     factory: Any = field.default_factory
     if dataclasses.is_dataclass(factory):
         factory = mutable(typing.cast(type, factory))
-    return dataclasses.field(default_factory={tuple: list, dict: _mapping}.get(factory, factory))
+    made: dict[Any, Any] = {tuple: list, dict: _mapping}
+    return dataclasses.field(default_factory=made.get(factory, factory))
 
 
 def _mapping() -> DictConfig:
