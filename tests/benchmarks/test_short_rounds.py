@@ -29,7 +29,8 @@ def run(script: str, *words: str) -> dict[str, Any]:
 def test_random_kills_leave_nothing_wrong() -> None:
     counts = run("kills.py", "1", "1")
     assert counts["rounds"] == sum(number for name, number in counts.items() if name.startswith("killed: ")) == 1
-    assert counts["next run: built"] > 0
+    # A kill after the last step leaves the next run nothing to build.
+    assert sum(number for name, number in counts.items() if name.startswith("next run: ")) > 0
 
 
 def test_racers_build_each_key_once() -> None:
