@@ -21,8 +21,14 @@ from tests.scenarios.commands import Place, Ran, actions
 
 PAGES = [page for page in pages.pages() if any(block.is_run for block in pages.blocks(page))]
 
-FROM_NOTHING = ("docs/quickstart.md", "docs/concepts.md", "docs/sharing.md", "docs/howto/fine-tuned.md")
-"""Pages that show a first build or look into the store; the others share one, and build nothing twice."""
+FROM_NOTHING = (
+    "docs/quickstart.md",
+    "docs/concepts.md",
+    "docs/sharing.md",
+    "docs/howto/fine-tuned.md",
+    "docs/howto/shared-store.md",
+)
+"""Pages that show a first build or look into a store; the others share one, and build nothing twice."""
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.commands import Place, actions
+from tests.scenarios.commands import Place
 from tests.scenarios.sweeping import TINY
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
@@ -32,8 +32,7 @@ def test_what_arrives_is_in_the_store_and_replays(sender: Place, place: Place) -
     assert [run.name for run in place.runs()] == [run.name for run in sender.runs()]
     assert (place.runs()[0] / "cosybuild.lock").is_file()
     place.cosybuild("replay", place.runs()[0].name)
-    place.cosybuild(*TINY, "lock=true")
-    assert set(actions(json.loads((place.runs()[0] / "report.json").read_text())).values()) == {"hit"}
+    assert "Nothing to do: 4 steps up to date." in place.cosybuild(*TINY).out
     again = place.cosybuild("import", str(sender.directory / "run.tar.gz"), "--json")
     assert json.loads(again.out)["was_there"] is True
 
