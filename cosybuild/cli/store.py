@@ -1,4 +1,4 @@
-"""`store ls`, `store verify`: what the store holds, and whether all of it is what it says."""
+"""`store ls`, `verify`, `push`: what the store holds, whether it is what it says, and all of it to a remote."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from pathlib import Path
 
 from cosybuild.core.check import check
 from cosybuild.core.inventory import take_inventory
+from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
-from cosybuild.errors import StoreError
+from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.report.figures import counted, size
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List the store, or read all of it and set aside what is damaged."""
+    """List the store, read all of it and set aside what is damaged, or send it to a remote."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild store", description=__doc__)
     parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("ls", help="what is in it, last used first")
     verify = verbs.add_parser("verify", help="read every file and compare it with its digest")
     verify.add_argument("--keep-damaged", action="store_true", help="only say what is damaged, move nothing")
+    push = verbs.add_parser("push", help="send what a remote store lacks: what was built before there was one")
+    push.add_argument("remote", metavar="URL", help="as store.remote: s3://..., gs://..., file://...")
+    push.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as store.remote_options")
     options = parser.parse_args(arguments)
     store = Store(options.store)
-    return _list(store) if options.verb == "ls" else _verify(store, repair=not options.keep_damaged)
+    if options.verb == "ls":
+        return _list(store)
+    if options.verb == "push":
+        return _push(store, options.remote, options.option)
+    return _verify(store, repair=not options.keep_damaged)
 
 
 def _list(store: Store) -> int:
@@ -56,6 +64,30 @@ def _verify(store: Store, *, repair: bool) -> int:
             if repair
             else "Next: `python -m cosybuild store verify` without --keep-damaged sets it aside.",
         )
+    return 0
+
+
+def _push(store: Store, url: str, given: Sequence[str]) -> int:
+    for option in given:
+        if "=" not in option:
+            raise ConfigurationError(
+                f"--option {option!r} is not NAME=VALUE.",
+                hint="Next: give e.g. --option endpoint_url=https://storage.example",
+            )
+    remote = Remote(url, dict(option.split("=", 1) for option in given))
+    faults: list[str] = []
+    sent = 0
+    for entry in store.entries():
+        # Looked up by its key, which checks its files: what is damaged here must not spoil the remote.
+        if (sound := store.find(entry.key)) is not None:
+            remote.give(sound, faults.append)
+            sent += 1
+        if faults:
+            raise StoreError(
+                f"{faults[0]} {counted(sent - 1, 'result')} had been sent.",
+                hint="Next: mend the cause and push again; what arrived is not sent twice",
+            )
+    print(f"{counted(sent, 'result')} of {store.path} {'is' if sent == 1 else 'are'} in {remote.url}.")
     return 0
 
 

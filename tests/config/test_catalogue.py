@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
-from cosybuild.config.catalogue import composed_piece, groups, options, purpose, searching
+from cosybuild.config.catalogue import compose_root, composed_piece, groups, options, purpose, searching
 from cosybuild.config.compose import config_directory
 from cosybuild.config.json_schema import json_schema
+from cosybuild.config.parse import parse
 
 FILES = sorted(config_directory().rglob("*.yaml"))
 SETTINGS = [path for path in FILES if path.relative_to(config_directory()).parts[0] != "hydra"]
@@ -30,6 +31,40 @@ def test_every_group_and_option_is_listed_and_composes() -> None:
         assert listed == on_disk
         chosen = [option for group in groups(loader) for option in options(loader, group) if option.chosen]
         assert [option.group for option in chosen] == groups(loader)
+
+
+MODULE = ("model.inputs=[{name: x, shape: [1, n]}]", "model.outputs=[{name: y, shape: [1, n]}]")
+ALONE_TOO_LITTLE = {
+    "model/module": ("model.target={_target_: torch.nn.Identity}", *MODULE),
+    "model/onnx": ("model.path=a.onnx", *MODULE),
+    "model/campplus": ("model.path=campplus.onnx",),
+    **{f"deploy/{name}": ("deploy.dir=service",) for name in ("bundle", "cosyvoice", "token2wav", "triton")},
+}
+"""Options that ask their user for more, and what."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(config_directory()).as_posix())
+def test_every_option_composes_to_settings(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSYBUILD_STORE", "/team/store")
+    option = path.relative_to(config_directory()).with_suffix("").as_posix()
+    group, _, name = option.rpartition("/")
+    # Hydra has callbacks of its own, to which this one is added.
+    chosen = [] if not group else [f"{'+' if group.startswith('hydra/') else ''}{group}={name}"]
+    with searching() as loader:
+        whole = compose_root(loader, [*chosen, *ALONE_TOO_LITTLE.get(option, ())])
+        stated = OmegaConf.load(path)
+        with open_dict(whole):
+            hydra = whole.pop("hydra")
+        parse(whole)
+        assert not group or hydra.runtime.choices[group] == name
+        # What the file states is there, wherever its package puts it.
+        whole_package = "# @package _global_" in path.read_text(encoding="utf-8") or not group
+        place = whole if whole_package else hydra if group.startswith("hydra/") else whole[group]
+        if group.startswith("hydra/"):
+            place = hydra[group.removeprefix("hydra/")]
+        for key, value in stated.items():
+            if key not in ("defaults", "hydra"):
+                assert str(value) == str(place[key]) or OmegaConf.is_config(value), f"{option}: {key}"
 
 
 def test_a_piece_is_the_group_and_whatever_else_changes() -> None:

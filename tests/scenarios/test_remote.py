@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.errors import ConfigurationError, StoreError
 from tests.s3 import Server
 from tests.scenarios.commands import QUICK, Place, actions
 
@@ -17,7 +18,7 @@ class Remote:
     """What a team shares: `words` name it on the command line."""
 
     def __init__(self, url: str, options: dict[str, str]) -> None:
-        self.url = url
+        self.url, self.options = url, options
         given = ",".join(f"{name}: '{value}'" for name, value in options.items())
         self.words = [f"store.remote={url}", f"store.remote_options={{{given}}}"]
 
@@ -53,6 +54,24 @@ def test_what_one_machine_built_another_pulls(used_place: Place, tmp_path: Path,
     assert digests[0] == digests[1]
     other.cosybuild("store", "verify")
     assert other.cosybuild(*QUICK, *remote.words).out.startswith("Nothing to do")
+
+
+def test_what_was_built_before_there_was_a_remote_is_sent_by_a_verb(
+    used_place: Place, tmp_path: Path, remote: Remote
+) -> None:
+    options = [f"--option={name}={value}" for name, value in remote.options.items()]
+    sent = used_place.cosybuild("store", "push", remote.url, *options).out
+    assert f"are in {remote.url}." in sent
+    other = copy_of(used_place, tmp_path / "other")
+    other.cosybuild(*QUICK, *remote.words)
+    assert set(actions(other.report()).values()) == {"pulled"}
+
+
+def test_a_push_that_fails_is_an_error(used_place: Place) -> None:
+    ran = used_place.cosybuild("store", "push", "file:///proc/nowhere/team", code=StoreError.exit_code)
+    assert "0 results had been sent" in ran.err
+    ran = used_place.cosybuild("store", "push", "s3://team", "--option=key", code=ConfigurationError.exit_code)
+    assert "is not NAME=VALUE" in ran.err
 
 
 def test_a_damaged_object_is_named_built_and_mended(used_place: Place, tmp_path: Path) -> None:
