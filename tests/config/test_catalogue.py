@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cosybuild.config.catalogue import compose_root, composed_piece, groups, options, purpose, searching
 from cosybuild.config.compose import config_directory
@@ -38,33 +39,58 @@ ALONE_TOO_LITTLE = {
     "model/module": ("model.target={_target_: torch.nn.Identity}", *MODULE),
     "model/onnx": ("model.path=a.onnx", *MODULE),
     "model/campplus": ("model.path=campplus.onnx",),
+    "sweep/search": ("hydra/sweeper=optuna",),
     **{f"deploy/{name}": ("deploy.dir=service",) for name in ("bundle", "cosyvoice", "token2wav", "triton")},
 }
 """Options that ask their user for more, and what."""
 
 
+def plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=False)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(config_directory()).as_posix())
 def test_every_option_composes_to_settings(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.stem == "search":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     monkeypatch.setenv("COSYBUILD_STORE", "/team/store")
     option = path.relative_to(config_directory()).with_suffix("").as_posix()
     group, _, name = option.rpartition("/")
-    # Hydra has callbacks of its own, to which this one is added.
-    chosen = [] if not group else [f"{'+' if group.startswith('hydra/') else ''}{group}={name}"]
+    chosen = [f"{group}={name}"] if group else []
     with searching() as loader:
         whole = compose_root(loader, [*chosen, *ALONE_TOO_LITTLE.get(option, ())])
-        stated = OmegaConf.load(path)
-        with open_dict(whole):
-            hydra = whole.pop("hydra")
-        parse(whole)
-        assert not group or hydra.runtime.choices[group] == name
-        # What the file states is there, wherever its package puts it.
-        whole_package = "# @package _global_" in path.read_text(encoding="utf-8") or not group
-        place = whole if whole_package else hydra if group.startswith("hydra/") else whole[group]
-        if group.startswith("hydra/"):
-            place = hydra[group.removeprefix("hydra/")]
-        for key, value in stated.items():
-            if key not in ("defaults", "hydra"):
-                assert str(value) == str(place[key]) or OmegaConf.is_config(value), f"{option}: {key}"
+    assert not group or whole.hydra.runtime.choices[group] == name
+    # Saying once more what the file says changes nothing: it is all there.
+    stated = OmegaConf.load(path)
+    stated.pop("defaults", None)
+    package = "" if "# @package _global_" in path.read_text(encoding="utf-8") else group.replace("/", ".")
+    again = OmegaConf.merge(whole, {})
+    OmegaConf.set_struct(again, False)
+    OmegaConf.update(again, package, stated, force_add=True) if package else again.merge_with(stated)
+    assert plain(again) == plain(whole)
+    with open_dict(whole):
+        del whole["hydra"]
+    parse(whole)
+
+
+def test_a_recipe_may_state_whatever_stands_in_the_root(tmp_path: Path) -> None:
+    stated = {
+        "model_dir": "/models/a",
+        "dry_run": True,
+        "lock": True,
+        "hold_to": "a.lock",
+        "must_produce": {"graph": "ab"},
+        "objective": ["size"],
+    }
+    text = yaml.safe_dump(stated)
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "ours.yaml").write_text(f"# @package _global_\n# Ours.\n{text}", encoding="utf-8")
+    stands = {key for key in OmegaConf.load(config_directory() / "config.yaml") if key not in ("defaults", "hydra")}
+    assert stands == set(stated)
+    with searching([tmp_path]) as loader:
+        whole = compose_root(loader, ["recipe=ours"])
+    for key, value in stated.items():
+        assert OmegaConf.to_yaml(OmegaConf.create({key: whole[key]})) == yaml.safe_dump({key: value}), key
 
 
 def test_a_piece_is_the_group_and_whatever_else_changes() -> None:
