@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.errors import MissingRequirement, ModelDirectoryError
@@ -20,6 +22,7 @@ def is_hub_id(text: str) -> bool:
 def fetch_model(hub_id: str) -> Path:
     """The directory in the hub client's own cache that holds the model's yaml and flow.pt.
 
+    Hugging Face is asked first where its client is installed, then ModelScope: a model may be on one of them only.
     A hub client that is offline (`HF_HUB_OFFLINE=1`) gives what its cache has.
 
     Args:
@@ -30,14 +33,29 @@ def fetch_model(hub_id: str) -> Path:
         ModelDirectoryError: the hub does not know the model, or cannot be reached.
     """
     wanted = [*YAML_NAMES, WEIGHTS]
-    if is_installed("huggingface_hub"):
-        return _from_hugging_face(hub_id, wanted)
-    if is_installed("modelscope"):
-        return _from_modelscope(hub_id, wanted)
-    raise MissingRequirement(
-        f"model_dir={hub_id} is not a directory here; to fetch it from a hub, a hub client is needed.",
-        hint="Next: pip install 'cosybuild[hub]' or 'cosybuild[modelscope]', or give a local directory.",
+    told = []
+    for hub in _HUBS:
+        if is_installed(hub.client):
+            try:
+                return hub.fetch(hub_id, wanted)
+            except _Unreachable as error:
+                told.append(f"from {hub.name}: {error}")
+    if not told:
+        raise MissingRequirement(
+            f"model_dir={hub_id} is not a directory here; to fetch it from a hub, a hub client is needed.",
+            hint="Next: pip install 'cosybuild[hub]' or 'cosybuild[modelscope]', or give a local directory.",
+        )
+    raise ModelDirectoryError(
+        f"model_dir={hub_id} is not a directory here and could not be fetched {'; nor '.join(told)}",
+        hint="Next: check the name and the network, or give a local directory.",
     )
+
+
+class _Unreachable(Exception):
+    """What a hub's client said, in a line."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error).strip().partition("\n")[0] or type(error).__name__)
 
 
 def _from_hugging_face(hub_id: str, wanted: list[str]) -> Path:
@@ -46,20 +64,28 @@ def _from_hugging_face(hub_id: str, wanted: list[str]) -> Path:
     try:
         return Path(hub.snapshot_download(hub_id, allow_patterns=wanted))
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        raise _unreachable(hub_id, "Hugging Face", error) from error
+        raise _Unreachable(error) from error
 
 
 def _from_modelscope(hub_id: str, wanted: list[str]) -> Path:
     hub = require("modelscope.hub.snapshot_download", "Fetching a model")
+    errors = require("modelscope_hub.errors", "Fetching a model")
     try:
         return Path(hub.snapshot_download(hub_id, allow_patterns=wanted))
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; unknown models are ValueErrors
-        raise _unreachable(hub_id, "ModelScope", error) from error
+    except (errors.HubError, OSError, ValueError) as error:
+        raise _Unreachable(error) from error
 
 
-def _unreachable(hub_id: str, hub: str, error: Exception) -> ModelDirectoryError:
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelDirectoryError(
-        f"model_dir={hub_id} is not a directory here and could not be fetched from {hub}: {line}",
-        hint="Next: check the name and the network, or give a local directory.",
-    )
+@dataclass(frozen=True)
+class _Hub:
+    """A hub: what people call it, its client's package, and how a model's files are had."""
+
+    name: str
+    client: str
+    fetch: Callable[[str, list[str]], Path]
+
+
+_HUBS = (
+    _Hub("Hugging Face", "huggingface_hub", _from_hugging_face),
+    _Hub("ModelScope", "modelscope", _from_modelscope),
+)

@@ -1,4 +1,4 @@
-"""A model hub on loopback that answers the real client as the public one does."""
+"""A model hub on loopback that answers the real clients of Hugging Face and ModelScope as the public ones do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -52,6 +53,26 @@ def serving(models: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
                     if with_body:
                         fetched.append(path[len(start) :])
                     self._send(200, (directory / path[len(start) :]).read_bytes(), "binary/octet-stream", with_body)
+                    return
+                if path == f"/api/v1/models/{name}/repo/files":
+                    listed = [
+                        {
+                            "Path": file.name,
+                            "Name": file.name,
+                            "Type": "blob",
+                            "Size": file.stat().st_size,
+                            "Sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                        }
+                        for file in sorted(directory.iterdir())
+                    ]
+                    answer = {"Code": 200, "Success": True, "Data": {"Files": listed}}
+                    self._send(200, json.dumps(answer).encode(), "application/json", with_body)
+                    return
+                if path == f"/api/v1/models/{name}/repo":
+                    (asked,) = parse_qs(urlsplit(self.path).query)["FilePath"]
+                    if with_body:
+                        fetched.append(asked)
+                    self._send(200, (directory / asked).read_bytes(), "binary/octet-stream", with_body)
                     return
             self._send(404, b'{"error": "Repository not found"}', "application/json", with_body, "RepoNotFound")
 

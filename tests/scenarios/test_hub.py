@@ -68,3 +68,18 @@ def test_unknown_names_and_absent_hubs_are_told(hub: Path, place: Place, tmp_pat
     gone = place.cosybuild(f"model_dir={NAME}", *QUICK[1:], code=3, env=environment)
     assert "could not be fetched from Hugging Face" in gone.err
     assert not place.files()
+
+
+def test_a_model_that_only_modelscope_has(hub: Path, place: Place, tmp_path: Path) -> None:
+    pytest.importorskip("modelscope", reason="the extra 'modelscope' is not installed here")
+    with serving({}) as (hugging_face, _), serving({NAME: hub}) as (modelscope, fetched):
+        environment = {
+            **client(hugging_face, tmp_path / "cache"),
+            "MODELSCOPE_ENDPOINT": modelscope,
+            "MODELSCOPE_CACHE": str(tmp_path / "modelscope"),
+        }
+        place.cosybuild(f"model_dir={NAME}", *QUICK[1:], env=environment)
+        assert sorted(fetched) == ["cosyvoice2.yaml", "flow.pt"]
+        unknown = place.cosybuild("model_dir=acme/no-such", *QUICK[1:], code=3, env=environment)
+        assert "from Hugging Face: " in unknown.err
+        assert "; nor from ModelScope: " in unknown.err
