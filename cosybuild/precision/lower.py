@@ -159,7 +159,8 @@ class _Lowering:
         if value in self._casts:
             return self._casts[value]
         suffix = self._storage.suffix if to is self._lower else "fp32"
-        node = ir.Node("", "Cast", [value], [ir.AttrInt64("to", to)], name=f"{value.name}/cast_to_{suffix}")
+        # Beside its maker, so that the path in its name is the module that the tensor comes from.
+        node = ir.Node("", "Cast", [value], [ir.AttrInt64("to", to)], name=f"{value.name}_cast_to_{suffix}")
         result = node.outputs[0]
         result.name = self._fresh(f"{value.name}__{suffix}")
         result.type = ir.TensorType(to)

@@ -39,7 +39,7 @@ class PrecisionStage:
 
     name = "precision"
     label = "precision"
-    version = 2
+    version = 3
     needs = ("graph", "calibration?")
     cacheable = True
     deterministic = True

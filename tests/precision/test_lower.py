@@ -10,6 +10,7 @@ import pytest
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import PrecisionError
 from cosybuild.onnxgraph.check import InvalidGraph, check_model
+from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.constants import converted, examine
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
@@ -47,6 +48,17 @@ def test_one_cast_a_tensor_and_direction() -> None:
     # `a` is read by two kept nodes and cast once; b goes to c without any.
     assert casts(model) == [("a", "FLOAT"), ("c", "FLOAT16")]
     assert count == 2
+
+
+def test_a_cast_belongs_to_the_module_that_its_tensor_comes_from() -> None:
+    """What overflows may show behind a cast first; the message says whose value it is."""
+    text = CHAIN.replace("(a", '("blocks.0/attn/MatMul_output_0"').replace(
+        "{ a =", '{ "blocks.0/attn/MatMul_output_0" ='
+    )
+    text = text.replace(", a)", ', "blocks.0/attn/MatMul_output_0")')
+    model, _ = lowering("/b", "/c", text=text)
+    made = [node.name for node in model.graph if node.op_type == "Cast" and "MatMul" in (node.inputs[0].name or "")]
+    assert [module_path(name or "") for name in made] == ["blocks.0.attn"]
 
 
 def test_a_constant_of_both_sides_exists_twice() -> None:
