@@ -59,7 +59,8 @@ def _remarks(report: Mapping[str, Any]) -> Iterator[Text]:
         rest = (step["metrics"] or {}).get("rest")
         if rest:
             yield Text(f"{step['label']}: {rest}.", style="yellow")
-        if step["stage"] == "engine" and action(step) != "blocked" and f"verify {step['label']}" not in labels:
+        is_there = step["action"] in ("built", "hit", "pulled")
+        if step["stage"] == "engine" and is_there and f"verify {step['label']}" not in labels:
             yield Text(
                 f"{step['label']}: not run here; the same command on a machine with that GPU runs and verifies it.",
                 style="yellow",

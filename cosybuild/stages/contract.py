@@ -73,7 +73,8 @@ def hold_contract(
         broken = [finding.facts() for finding in failed]
         emit("note", message=f"the contract is broken: {', '.join(_names(failed))}", properties=broken)
         raise VerificationError(
-            f"{examined.path.name} on {examined.session.device}: property {'; property '.join(map(str, failed))}.",
+            f"The {examined.computed_in} graph on {examined.session.device}: property "
+            f"{'; property '.join(map(str, failed))}.",
             hint="Next: do not use the artifact. docs/verification.md says what each property means and what breaks "
             "it; if simplify=none or precision=fp32 passes, that step broke it, otherwise the model's own code does.",
         )

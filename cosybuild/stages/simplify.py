@@ -69,7 +69,7 @@ class SimplifyStage:
         from cosybuild.onnxgraph.summary import count_ops, op_difference
 
         before = count_ops(load_structure(graph.path))
-        model, rounds = _simplified(graph.path, simplify.rounds)
+        model, rounds = _simplified(graph, simplify.rounds)
         after = count_ops(model)
         metrics = {
             "nodes_before": sum(before.values()),
@@ -91,7 +91,7 @@ class SimplifyStage:
         return StageResult({"graph": files}, {**metrics, "checked_runs": simplify.check_runs})
 
 
-def _simplified(path: Path, most: int) -> tuple[ModelProto, int]:
+def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
     """onnxsim's result, and how many of its calls it took. Each call runs to a fixed point of its own."""
     from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # it has no types
     from onnx.checker import ValidationError
@@ -101,7 +101,7 @@ def _simplified(path: Path, most: int) -> tuple[ModelProto, int]:
     onnxsim = require("onnxsim", "simplify=onnxsim")
     # 0.8 may prove its rewrites by itself; 0.7, the last for Python 3.10, has no such argument.
     options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}
-    subject: str | ModelProto = str(path)
+    subject: str | ModelProto = str(graph.path)
     nodes = -1
     for done in range(1, most + 1):
         try:
@@ -110,7 +110,7 @@ def _simplified(path: Path, most: int) -> tuple[ModelProto, int]:
                 model, _ = onnxsim.simplify(subject, check_n=0, **options)
         except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
             line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise SimplifyError(f"onnxsim cannot simplify {path.name}: {line}", hint=_HINT) from error
+            raise SimplifyError(f"onnxsim cannot simplify {graph.files[0].name}: {line}", hint=_HINT) from error
         left = sum(count_ops(model).values())
         if left == nodes or done == most:
             break

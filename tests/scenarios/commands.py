@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -73,6 +74,28 @@ class Place:
     def files(self) -> set[str]:
         """Every file here, relative."""
         return {str(p.relative_to(self.directory)) for p in self.directory.rglob("*") if p.is_file()}
+
+
+class Answer:
+    """What a command printed and ended with; where it was run, `here`."""
+
+    def __init__(self, code: int, out: str, err: str, here: Path) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+        self.here = here
+
+    def says(self, code: int, *parts: str) -> None:
+        """It ended with `code`, its message has all these parts, and it is fit to be read."""
+        assert self.code == code, self.err
+        for part in parts:
+            assert part in self.err, self.err
+        assert "Traceback" not in self.err
+        lines = self.err.strip().splitlines()
+        assert re.match(r"[a-z ]+ error: \S", lines[0]), self.err
+        assert sum(len(line) > 700 for line in lines) == 0
+        if len(lines) > 1:
+            assert lines[-1].startswith("Next: "), self.err
 
 
 def actions(report: dict[str, Any]) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.scenarios.commands import QUICK, Place
+from cosybuild.__main__ import main
+from tests.scenarios.commands import QUICK, Answer, Place
 from tests.scenarios.rebuilding import Project, make_small_model, prepared
 
 
@@ -49,3 +52,21 @@ def used_place(built_place: Place, tmp_path: Path) -> Place:
     """A copy of it to change."""
     shutil.copytree(built_place.directory, tmp_path / "used")
     return Place(tmp_path / "used")
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """Runs a command line in an empty directory."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+    def run(*words: str) -> Answer:
+        code = main(words)
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err, here)
+
+    return run

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from cosybuild.__main__ import main
-from tests.scenarios.commands import DATA, QUICK
+from tests.scenarios.commands import DATA, QUICK, Answer
 from tests.scenarios.rebuilding import make_small_model
 
 CONFIGURATION, MODEL, MISSING = 2, 3, 6
@@ -23,44 +20,6 @@ CONFIGURATION, MODEL, MISSING = 2, 3, 6
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_small_model(tmp_path_factory.mktemp("good") / "model")
-
-
-class Answer:
-    """What a command printed and ended with; where it was run, `here`."""
-
-    def __init__(self, code: int, err: str, here: Path) -> None:
-        self.code = code
-        self.err = err
-        self.here = here
-
-    def says(self, code: int, *parts: str) -> None:
-        """It ended with `code`, its message has all these parts, and it is fit to be read."""
-        assert self.code == code, self.err
-        for part in parts:
-            assert part in self.err, self.err
-        assert "Traceback" not in self.err
-        lines = self.err.strip().splitlines()
-        assert re.match(r"[a-z ]+ error: \S", lines[0]), self.err
-        assert sum(len(line) > 700 for line in lines) == 0
-        if len(lines) > 1:
-            assert lines[-1].startswith("Next: "), self.err
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
-    """Runs a command line in an empty directory."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setattr(sys, "argv", sys.argv)
-
-    def run(*words: str) -> Answer:
-        code = main(words)
-        return Answer(code, capsys.readouterr().err, here)
-
-    return run
 
 
 REFUSED = {

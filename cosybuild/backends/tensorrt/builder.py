@@ -80,7 +80,7 @@ def build_engine(
     logger = logger_into(flavour.module, log)
     builder = flavour.module.Builder(logger)
     if builder is None:
-        raise _failure(flavour, graph, "does not start", log)
+        raise _failure(flavour, engine, "does not start", log)
     network = create_network(flavour, builder, settings.typing)
     with rearranged(graph, engine.parent) as readable:
         begun = time.perf_counter()
@@ -98,7 +98,7 @@ def build_engine(
         built = time.perf_counter()
         del parser  # it owned the weights until here
     if serialized is None or serialized.nbytes == 0:
-        raise _failure(flavour, graph, "built nothing", log)
+        raise _failure(flavour, engine, "built nothing", log)
     engine.write_bytes(memoryview(serialized))
     if timing is not None:
         timing.take(config)
@@ -113,7 +113,7 @@ def _facts(flavour: Flavour, network: Any, profiles: Sequence[ShapeProfile]) -> 
     return inspect_network(flavour, network, opt, maxima)
 
 
-def _failure(flavour: Flavour, graph: Path, what: str, log: BuilderLog) -> EngineError:
+def _failure(flavour: Flavour, engine: Path, what: str, log: BuilderLog) -> EngineError:
     said = "\n".join(f"- {line}" for line in log.errors or ("it logged no error",))
     hint = next((hint for sign, hint in _HINTS.items() if sign in said), None)
-    return EngineError(f"{flavour.title} {what} for {graph.name}:\n{said}", hint=hint)
+    return EngineError(f"{flavour.title} {what} for {engine.name}:\n{said}", hint=hint)

@@ -46,10 +46,11 @@ def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: Bu
     parsed = parser.parse_from_file(str(graph))
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     if parsed and not errors:
+        _let_attention_decompose(flavour, network)
         return parser
     told = [describe_error(error) for error in errors] or list(log.errors) or ["it gives no reason"]
     raise EngineError(
-        f"{flavour.title} cannot read the ONNX graph {graph.name}:\n" + "\n".join(told),
+        f"{flavour.title} cannot read the ONNX graph:\n" + "\n".join(told),
         hint="Next: another export.opset or export.exporter may write other operators; "
         "with simplify=none the names are the exporter's own.",
     )
@@ -80,6 +81,22 @@ def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
         path, *_ = save_model(model, Path(directory) / graph.name)
         del model
         yield path
+
+
+def _let_attention_decompose(flavour: Flavour, network: Any) -> None:
+    """Where no kernel of its own fits ONNX's operator Attention, products and softmax take its place.
+
+    Without this the builder refuses the whole network, e.g. in float32 on sm_89. Before TensorRT 10.14 there is
+    no such layer, and the parser writes those itself.
+    """
+    wanted = flavour.member("LayerType", "ATTENTION_INPUT")
+    if wanted is None:
+        return
+    for layer in map(network.get_layer, range(network.num_layers)):
+        if layer.type == wanted:
+            # The bindings give every layer as its base class.
+            layer.__class__ = flavour.module.IAttentionInputLayer
+            layer.attention.decomposable = True
 
 
 def describe_error(error: Any) -> str:

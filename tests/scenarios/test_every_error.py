@@ -1,0 +1,155 @@
+"""Each kind of error that docs/troubleshooting.md lists is really raised, by a command or by a process that serves."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from cosybuild import errors
+from cosybuild.lazy import is_installed
+from cosybuild.runtime import load_estimator
+from tests.scenarios.commands import QUICK, Answer, Place
+
+MODEL, _, *SMALL = QUICK
+FIXED = (
+    "model.inputs=[{name: x, shape: [1, 4]}]",
+    "model.outputs=[{name: y, shape: [1, 4]}]",
+    "trt_profile.profiles=[]",
+    "trt=none",
+    "verify=off",
+)
+Words = tuple[str, ...]
+
+COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
+    errors.ConfigurationError: (("export.opset=30",), "expected 17 to 23"),
+    errors.ModelError: (("model=onnx", "model.path=model/cosyvoice2.yaml", *FIXED), "model/cosyvoice2.yaml"),
+    errors.ModelDirectoryError: (("model_dir=modle",), "model_dir=modle does not exist"),
+    errors.CheckpointError: (("model_dir=cut", *QUICK[1:]), "flow.pt"),
+    errors.BuildError: (("select", "SWEEP", "--objective", "size", "--max-error", "0"), "more than 0"),
+    errors.ExportError: (
+        ("model=module", "model.target={_target_: torch.nn.Linear, in_features: 3, out_features: 4}", *FIXED),
+        "cannot export Linear",
+    ),
+    errors.SimplifyError: (("model=onnx", "model.path=random.onnx", *FIXED), "computes something else"),
+    errors.PrecisionError: ((*QUICK, "precision=fp16", "precision.keep_fp32=[nothing*]"), "pattern 'nothing*'"),
+    errors.EngineError: (
+        (MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt_rtx", "trt.workspace_gib=1e-6"),
+        "flow.decoder.estimator.fp32",
+    ),
+    errors.VerificationError: ((*QUICK, "verify.snr_db=300"), "the reference"),
+    errors.MissingRequirement: (("store", "push", "file://team"), "needs the Python package 'fsspec'"),
+    errors.StoreError: ((*QUICK, "store.path=model/flow.pt"), "is a file, not a directory"),
+    errors.DriftError: ((*QUICK, "must_produce.graph=0000"), "graph: 0000 -> "),
+    errors.Pending: ((MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt", "trt.sm=[75]"), "engine sm_75  needs"),
+    errors.DeployError: (("rollback", "model"), "nothing was deployed there"),
+}
+"""Class -> the command that raises it in `here`, and what its message says besides."""
+
+
+def classes() -> list[type[errors.CosybuildError]]:
+    found = [cls for _, cls in inspect.getmembers(errors, inspect.isclass)]
+    return [cls for cls in found if issubclass(cls, errors.CosybuildError) and cls is not errors.CosybuildError]
+
+
+def by_command(cls: type[errors.CosybuildError]) -> bool:
+    return not issubclass(cls, errors.ServingError)
+
+
+@pytest.fixture(scope="module")
+def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a command has built, and things that are not as they should be."""
+    directory = tmp_path_factory.mktemp("errors") / "here"
+    shutil.copytree(built_place.directory, directory)
+    (directory / "cut").mkdir()
+    shutil.copy(directory / "model" / "cosyvoice2.yaml", directory / "cut")
+    (directory / "cut" / "flow.pt").write_bytes((directory / "model" / "flow.pt").read_bytes()[:1000])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    nodes = [
+        helper.make_node("Identity", ["x"], ["same"]),
+        helper.make_node("RandomNormalLike", ["same"], ["noise"]),
+        helper.make_node("Add", ["same", "noise"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "random", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, directory / "random.onnx")
+    return directory
+
+
+@pytest.mark.parametrize("cls", [cls for cls in classes() if by_command(cls)], ids=lambda cls: cls.__name__)
+def test_a_command_raises_it(
+    cls: type[errors.CosybuildError],
+    here: Path,
+    command: Callable[..., Answer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words, part = COMMANDS[cls]
+    monkeypatch.chdir(here)
+    if cls is errors.EngineError and not is_installed("tensorrt_rtx"):
+        pytest.skip("TensorRT-RTX is not here")
+    if cls is errors.MissingRequirement:
+        # An import of it fails as where it is not installed.
+        monkeypatch.setitem(sys.modules, "fsspec", None)
+    if cls is errors.BuildError:
+        assert command("-m", *QUICK, "verify.seed=0,1").code == 0
+        (sweep,) = (here / "outputs" / "sweeps").iterdir()
+        words = tuple(sweep.name if word == "SWEEP" else word for word in words)
+    answer = command(*words)
+    assert "Traceback" not in answer.err
+    assert answer.code == cls.exit_code, answer.err
+    if cls is errors.Pending:
+        # What could be done is done, so nothing is said on standard error.
+        assert answer.err == ""
+        assert f"blocked  {part}" in answer.out
+        return
+    answer.says(cls.exit_code, part)
+    # The class itself, not one below or above it: its kind is nobody else's.
+    assert answer.err.startswith(f"{cls.kind} error: ")
+
+
+def called(artifacts: Path, *, rows: int = 2, streaming: bool = False) -> None:
+    sizes = {"x": (rows, 8, 9), "mask": (rows, 1, 9), "mu": (rows, 8, 9), "t": (rows,), "spks": (rows, 8)}
+    tensors = {name: torch.ones(size) for name, size in {**sizes, "cond": sizes["x"]}.items()}
+    load_estimator(artifacts)(**tensors, streaming=streaming)
+
+
+def taken_twice(artifacts: Path) -> None:
+    estimator = load_estimator(artifacts, timeout=0.01)
+    estimator.acquire_estimator()
+    estimator.acquire_estimator()
+
+
+CALLS: dict[type[errors.CosybuildError], tuple[Callable[[Path], object], str]] = {
+    errors.ServingError: (lambda artifacts: load_estimator(artifacts, concurrency=0), "concurrency=0"),
+    errors.ArtifactRefused: (lambda artifacts: load_estimator(artifacts.parents[3] / "random.onnx"), "no manifest"),
+    errors.ShapeRefused: (lambda artifacts: called(artifacts, rows=4), "does not serve x 4x8x9"),
+    errors.VariantRefused: (lambda artifacts: called(artifacts, streaming=True), "streaming attention is asked for"),
+    errors.PoolExhausted: (taken_twice, "all 1 execution contexts"),
+}
+"""Class -> what a serving process does with the directory of artifacts, and what the message says."""
+
+
+@pytest.mark.parametrize("cls", [cls for cls in classes() if not by_command(cls)], ids=lambda cls: cls.__name__)
+def test_a_serving_process_raises_it(cls: type[errors.CosybuildError], built_place: Place, here: Path) -> None:
+    call, part = CALLS[cls]
+    (run,) = built_place.runs()
+    artifacts = here / run.relative_to(built_place.directory) / "artifacts"
+    called(artifacts)
+    with pytest.raises(cls, match=part) as caught:
+        call(artifacts)
+    assert type(caught.value) is cls
+
+
+def test_a_kind_is_one_class() -> None:
+    kinds = [cls.kind for cls in classes()]
+    assert len(set(kinds)) == len(kinds)
+    assert {cls.exit_code for cls in classes() if by_command(cls)}.isdisjoint(
+        {cls.exit_code for cls in classes() if not by_command(cls)}
+    )
