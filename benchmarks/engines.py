@@ -1,7 +1,7 @@
 """Engines of the CosyVoice estimators, full size: build time, size, memory, arithmetic, attention.
 
     python benchmarks/engines.py [--family cosyvoice2 ...] [--precision fp32 fp16 bf16] [--mask full streaming]
-                                 [--batch static dynamic] [--sm 89] [--max 3000]
+                                 [--batch static dynamic] [--sm 89] [--max 3000] [--attention spelled|operator]
 
 Each graph is exported and simplified once and lowered as a build would; each engine is built in a fresh process,
 so that the growth of host memory is the builder's. Ahead of time for the compute capability, with no GPU needed;
@@ -23,7 +23,7 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.choice import Target
 from cosybuild.backends.tensorrt.flavour import RTX
-from cosybuild.config.groups.export import ExportSettings
+from cosybuild.config.groups.export import Attention, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
@@ -48,13 +48,17 @@ COLUMNS = ("model", "mask", "batch", "precision", "build s", "engine MB", "activ
            "host MB", "fp32 work", "attention")  # fmt: skip
 
 
-def request_for(family: str, precision: str, mask: str, batch: str, longest: int) -> Request:
+def request_for(
+    family: str, precision: str, mask: str, batch: str, longest: int, attention: Attention = Attention.spelled
+) -> Request:
     """One build as a user would ask for it."""
     ranges = {"seq_len": RangeSettings(4, 500, longest), "batch": RangeSettings(2, 4, 32)}
     dynamic = batch == "dynamic"
     settings = Settings(
         model=ModelSettings(family=Family(family), streaming=mask == "streaming"),
-        export=ExportSettings(dynamic_batch=dynamic),
+        export=ExportSettings(
+            opset=23 if attention is Attention.operator else 18, attention=attention, dynamic_batch=dynamic
+        ),
         simplify=SimplifySettings(check_runs=0),
         precision=PrecisionSettings(target=Precision(precision)),
         trt_profile=ProfileSettings(profiles=({k: r for k, r in ranges.items() if dynamic or k != "batch"},)),
@@ -94,11 +98,11 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[tup
         place = scratch / f"{family}-{mask}-{batch}"
         place.mkdir()
         made: dict[str, Artifact] = {}
-        request = request_for(family, "fp32", mask, batch, arguments.max)
+        request = request_for(family, "fp32", mask, batch, arguments.max, arguments.attention)
         run_stage(ExportStage(), request, made, place / "export")
         run_stage(SimplifyStage(), request, made, place / "simplify")
         for precision in arguments.precision:
-            request = request_for(family, precision, mask, batch, arguments.max)
+            request = request_for(family, precision, mask, batch, arguments.max, arguments.attention)
             inputs = dict(made)
             if request.settings.precision.target in LOWERED:
                 run_stage(PrecisionStage(), request, inputs, place / f"lower-{precision}")
@@ -134,6 +138,7 @@ def main() -> None:
     parser.add_argument("--batch", nargs="+", default=["static", "dynamic"])
     parser.add_argument("--sm", type=int, default=89)
     parser.add_argument("--max", type=int, default=3000, help="frames")
+    parser.add_argument("--attention", type=Attention, default=Attention.spelled, help="operator: at opset 23")
     parser.add_argument("--json", type=Path, help="where all facts go")
     arguments = parser.parse_args()
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)

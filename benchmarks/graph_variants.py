@@ -13,6 +13,7 @@ from upstream_like import from_unet
 
 from cosybuild.models.cosyvoice import operators
 from cosybuild.models.cosyvoice.layers import SelfAttention
+from cosybuild.models.cosyvoice.operators import one_attention_operator
 from cosybuild.models.cosyvoice.unet import UNet
 from cosybuild.models.load import ExportableEstimator, load_estimator, prepare_for_export
 from cosybuild.models.subject import Subject
@@ -51,27 +52,6 @@ def _einsum(self: SelfAttention, x: Tensor, batch: int, bias: Tensor, angles: An
     return cast(Tensor, self.to_out[0](mixed.reshape(-1, self.heads * self.dim_head)))
 
 
-class _AttentionOperator(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, heads: int) -> Tensor:
-        return query.clone()  # only its shape is looked at while tracing
-
-    @staticmethod
-    def symbolic(g: Any, query: Any, key: Any, value: Any, bias: Any, heads: int) -> Any:
-        made = g.op("Attention", query, key, value, bias, q_num_heads_i=heads, kv_num_heads_i=heads, scale_f=1.0)
-        return made.setType(query.type())
-
-
-def _operator(self: SelfAttention, x: Tensor, batch: int, bias: Tensor, angles: Any = None) -> Tensor:
-    inner = self.heads * self.dim_head
-    parts = torch.split(self._project(x), inner, dim=-1)
-    query, key, value = (part.reshape(batch, -1, inner) for part in parts)
-    # ONNX Runtime's CPU kernel refuses a bias that broadcasts over queries.
-    wide = bias.expand(-1, -1, query.shape[1], -1)
-    mixed: Tensor = _AttentionOperator.apply(query, key, value, wide, self.heads)
-    return cast(Tensor, self.to_out[0](mixed.reshape(-1, inner)))
-
-
 @contextmanager
 def _attention(forward: Callable[..., Tensor]) -> Iterator[None]:
     with mock.patch.object(SelfAttention, "forward", forward):
@@ -91,8 +71,10 @@ STEPS: dict[str, tuple[Make, Callable[[], Any]]] = {
 }
 """Name -> (how the module is made, what holds while it is exported)."""
 
+OPERATOR = "export.attention=operator"
+
 TRIED: dict[str, tuple[Make, Callable[[], Any], int]] = {
     "tried: Einsum for attention": (_prepared, lambda: _attention(_einsum), 18),
-    "tried: the Attention operator": (_prepared, lambda: _attention(_operator), 23),
+    OPERATOR: (_prepared, one_attention_operator, 23),
 }
-"""Not taken; with the lowest opset that has them."""
+"""Not the default; with the lowest opset that has them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cosybuild.config.groups.export import Exporter
+from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.settings import Settings
@@ -33,6 +33,24 @@ def _opset(settings: Settings) -> None:
             f"export.exporter=dynamo cannot write opset {export.opset}: torch's dynamo exporter starts at 18 and "
             "would silently write that instead.",
             hint="Next: export.exporter=torchscript writes 17; or keep dynamo and take export=opset18.",
+        )
+    if export.attention is Attention.operator:
+        _attention_operator(settings)
+
+
+def _attention_operator(settings: Settings) -> None:
+    export, family = settings.export, settings.model.family
+    if export.opset < 23:
+        raise ConfigurationError(
+            f"export.attention=operator at opset {export.opset}: ONNX has the operator Attention from opset 23.",
+            hint="Next: export=opset23, or leave export.attention=spelled.",
+        )
+    if export.exporter is not Exporter.torchscript or family in (Family.module, Family.onnx):
+        with_it = "export.exporter=dynamo" if export.exporter is Exporter.dynamo else f"model={family.value}"
+        raise ConfigurationError(
+            f"export.attention=operator with {with_it}: it is written by cosybuild's own CosyVoice estimators under "
+            "the torchscript exporter.",
+            hint="Next: leave export.attention=spelled; a module of your own decides by itself what it exports to.",
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.config.groups.export import Exporter
+from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
@@ -49,6 +50,7 @@ class ExportStage:
         return {
             "opset": export.opset,
             "exporter": export.exporter.value,
+            "attention": export.attention.value,
             "constant_folding": export.constant_folding,
             "example_sizes": dict(export.example_sizes),
             **subject_settings(request.subject),
@@ -108,12 +110,15 @@ def graph_name(request: Request) -> str:
 
 def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str]]:
     """The exporter's graph. The module is gone when this returns: it and its graph weigh the same."""
+    from cosybuild.models.cosyvoice.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
 
     request: Request = context.request
     module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
     prepare_for_export(module)
-    model, chatter = export_graph(module, request.subject.spec, request.settings.export)
+    export = request.settings.export
+    with one_attention_operator() if export.attention is Attention.operator else nullcontext():
+        model, chatter = export_graph(module, request.subject.spec, export)
     return model, chatter.warnings
 
 

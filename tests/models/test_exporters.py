@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from cosybuild.models.cosyvoice.operators import one_attention_operator
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.subject import Subject
 from tests.models.fixtures import random_inputs, tiny_subject
@@ -44,6 +45,20 @@ def export(subject: Subject, *, opset: int, dynamic_batch: bool, dynamo: bool) -
         else:
             torch.onnx.export(module, inputs, file, dynamo=False, dynamic_axes=axes, **common)
     return onnx.load_from_string(file.getvalue())
+
+
+@pytest.mark.parametrize(("version", "streaming"), VARIANTS)
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_attention_as_one_operator(version: int, streaming: bool, dynamic_batch: bool) -> None:
+    subject = tiny_subject(version, streaming=streaming)
+    spelled = export(subject, opset=23, dynamic_batch=dynamic_batch, dynamo=False)
+    with one_attention_operator():
+        model = export(subject, opset=23, dynamic_batch=dynamic_batch, dynamo=False)
+    ops = Counter(node.op_type for node in model.graph.node)
+    softmaxes = Counter(node.op_type for node in spelled.graph.node)["Softmax"]
+    assert (ops["Attention"], ops["Softmax"]) == (softmaxes, 0)
+    assert softmaxes > 0
+    check(model, subject, SIZES + ([(1, 9), (5, 16)] if dynamic_batch else []))
 
 
 def check(model: onnx.ModelProto, subject: Subject, sizes: list[tuple[int, int]]) -> None:

@@ -15,6 +15,13 @@ class Exporter(str, Enum):
     dynamo = "dynamo"
 
 
+class Attention(str, Enum):
+    """How attention is written."""
+
+    spelled = "spelled"
+    operator = "operator"
+
+
 @dataclass(frozen=True)
 class ExportSettings:
     """How the ONNX graph is written."""
@@ -22,6 +29,10 @@ class ExportSettings:
     opset: int = setting(18, "Opset of the default domain, 17 to 23. What is written must be what was asked for.")
     exporter: Exporter = setting(Exporter.torchscript, "torchscript: fast, every opset; dynamo: slower, from opset 18.")
     dynamic_batch: bool = setting(False, "Make the batch axis dynamic too, under the name batch.")
+    attention: Attention = setting(
+        Attention.spelled,
+        "spelled: products and softmax, which runtimes fuse; operator: one Attention, from opset 23 (CosyVoice only).",
+    )
     constant_folding: bool = setting(
         True, "Fold constant sub-graphs while exporting (dynamo: run its graph optimiser, folding included)."
     )

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cosybuild.models.cosyvoice.operators import attention, attention_is_one
+
 
 def sinusoid_frequencies(half: int) -> Tensor:
     """exp(-ln(10000) / (half - 1) * k) for k < half."""
@@ -49,16 +51,17 @@ _PLAIN_FRAMES = 512
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float | None = None) -> Tensor:
     """softmax(scale * query key^T + bias) value.
 
-    In an export the plain form is written: runtimes fuse it themselves, while at opset 23 torch's own
-    function becomes the ONNX operator `Attention`, which ONNX Runtime refuses on the CPU with a bias that
-    broadcasts over queries, and TensorRT-RTX in float32. Elsewhere torch's function keeps long inputs from
-    needing a (T, T) matrix.
+    In an export the plain form is written, unless `operators.one_attention_operator` says otherwise: runtimes
+    fuse it themselves, while TensorRT-RTX has no float32 kernel for the ONNX operator. Elsewhere torch's function
+    keeps long inputs from needing a (T, T) matrix.
 
     Args:
         query, key, value: (B, heads, T, dim_head).
         bias: broadcasts to (B, heads, T, T).
         scale: None where the query is scaled already.
     """
+    if attention_is_one():
+        return attention(query, key, value, bias, 1.0 if scale is None else scale)
     if torch.onnx.is_in_onnx_export() or (query.shape[2] <= _PLAIN_FRAMES and query.device.type == "cpu"):
         scores = torch.matmul(query, key.transpose(2, 3))
         if scale is not None:

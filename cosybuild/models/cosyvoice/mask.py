@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cosybuild.models.cosyvoice.operators import attention_is_one
+
 # Far below any attention score, and in float16 still finite after a score is added to it.
 HIDDEN = 3.0e4
 
@@ -36,11 +38,14 @@ def attention_bias(mask: Tensor, chunk: int | None = None) -> Tensor:
         chunk: frames a chunk for streaming, None for full attention.
 
     Returns:
-        (B, 1, 1, T), or (B, 1, T, T) with chunks; finite in float16.
+        (B, 1, 1, T), or (B, 1, T, T) with chunks or for the operator `Attention`; finite in float16.
     """
     visible = mask.unsqueeze(1)
     if chunk is not None:
         visible = visible * chunk_visibility(mask.shape[2], chunk, mask)
+    elif attention_is_one():
+        # ONNX Runtime's CPU kernel refuses a bias that broadcasts over queries.
+        visible = visible.expand(-1, -1, mask.shape[2], -1)
     # Subtracting the row's maximum leaves 0 everywhere in a row without a visible key.
     return (visible - visible.amax(dim=-1, keepdim=True)) * HIDDEN
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_ATTENTION_IS_ONE: ContextVar[bool] = ContextVar("_ATTENTION_IS_ONE", default=False)
 
 # torch.onnx asks an autograd function for `symbolic`; both exporters and eager torch compute `forward`.
 
@@ -33,6 +38,37 @@ class _CausalConvolution(torch.autograd.Function):
         width = weight.type().sizes()[2]
         # torch pads both sides alike, so it would write a Pad whose amounts are computed in the graph.
         return g.op("Conv", x, weight, bias, kernel_shape_i=[width], pads_i=[width - 1, 0], group_i=groups)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+    @staticmethod
+    def symbolic(g: Any, query: Any, key: Any, value: Any, bias: Any, scale: float) -> Any:
+        return g.op("Attention", query, key, value, bias, scale_f=scale).setType(query.type())
+
+
+@contextmanager
+def one_attention_operator() -> Iterator[None]:
+    """Exports inside have attention as one `Attention`, which ONNX has from opset 23."""
+    token = _ATTENTION_IS_ONE.set(True)
+    try:
+        yield
+    finally:
+        _ATTENTION_IS_ONE.reset(token)
+
+
+def attention_is_one() -> bool:
+    """Whether attention is to be `attention` now, and its bias to have a row for every query."""
+    return _ATTENTION_IS_ONE.get() and _traced()
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """softmax(scale * query key^T + bias) value as one node; shapes as in `layers.attend`."""
+    result: Tensor = _Attention.apply(query, key, value, bias, scale)  # type: ignore[no-untyped-call]  # no types here
+    return result
 
 
 def mish(x: Tensor) -> Tensor:

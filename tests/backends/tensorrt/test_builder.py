@@ -69,6 +69,17 @@ def test_several_profiles_have_a_figure_each(rtx: Flavour, fp32_graph: Path, tmp
     assert large > 10 * small  # the unfused scores grow with the square
 
 
+def test_the_operator_attention_builds_where_it_has_no_kernel_of_its_own(rtx: Flavour, tmp_path: Path) -> None:
+    """float32 on sm_89: the builder refuses the whole network unless it may take it apart."""
+    q, k, v, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2, "seq_len", 16]) for name in "qkvy")
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="/attn/Attention")
+    graph = helper.make_graph([node], "g", [q, k, v], [y])
+    path = tmp_path / "attention.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), str(path))
+    shapes = dict.fromkeys("qkv", ShapeRange((2, 2, 4, 16), (2, 2, 64, 16), (2, 2, 256, 16)))
+    assert build(rtx, path, tmp_path / "e", [shapes], precision="fp32").path.stat().st_size > 0
+
+
 @pytest.fixture
 def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fast machine builds these engines between two looks at the builder's progress."""
