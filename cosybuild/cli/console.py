@@ -85,10 +85,5 @@ class BuildConsole:
         self.console.print(text)
 
 
-def console_for(stream: TextIO) -> BuildConsole:
-    """The console of a build that prints to `stream`."""
-    return BuildConsole(stream)
-
-
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} s"

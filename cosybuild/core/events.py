@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,3 @@ def line_from_event(event: Event) -> str:
     """One line of JSON with its line end; what JSON does not know is written as its text."""
     plain = {"at": event.at, "kind": event.kind, "step": event.step, **event.facts}
     return json.dumps(plain, default=str) + "\n"
-
-
-def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file in order, without a last line that a crash cut off."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.endswith("\n"):
-                plain = json.loads(line)
-                yield Event(plain.pop("at"), plain.pop("kind"), plain.pop("step"), plain)

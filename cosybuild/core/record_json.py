@@ -1,10 +1,9 @@
-"""Records as JSON and back: `plan.json` before a run, `outcome.json` after every step of it.
+"""Plans and outcomes as JSON, the parts of `plan.json` and `report.json` that the engine knows, and outcomes back.
 
-    plan.json     {"schema": 1, "kind": "plan", "steps": [
-                     {"label", "stage", "verdict": VERDICT, "key": KEY | null,
-                      "inputs": {slot: {"producer", "origin"}},
-                      "expected": {"seconds", "bytes", "peak_bytes", "builds"} | null}]}
-    outcome.json  {"schema": 1, "kind": "outcome", "failure": FAILURE | null, "steps": [
+    plan          [{"label", "stage", "verdict": VERDICT, "key": KEY | null,
+                    "inputs": {slot: {"producer", "origin"}},
+                    "expected": {"seconds", "bytes", "peak_bytes", "builds"} | null}]
+    outcome       {"failure": FAILURE | null, "steps": [
                      {"label", "stage", "planned": VERDICT, "action", "reason", "reasons": [REASON],
                       "started", "seconds", "peak_bytes", "key": KEY | null,
                       "inputs": {slot: {"producer", "digest"}},
@@ -25,64 +24,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.history import Expectation
 from cosybuild.core.key import CacheKey, Reason
-from cosybuild.core.plain import Plain, read_record, write_record
+from cosybuild.core.plain import Plain
 from cosybuild.core.plan import Plan
 from cosybuild.core.record import ACTIONS, Failure, Input, Outcome, StepRecord
 from cosybuild.core.status import Blocked, Hit, Stale, Status, Unknown
-from cosybuild.core.wiring import Wire
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """A step of a plan read back: all of `core.plan.Step` but the live stage and the stored entry."""
-
-    label: str
-    stage: str
-    status: Status
-    key: CacheKey | None
-    wires: tuple[Wire, ...]
-    expected: Expectation | None
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    """Write `plan.json`."""
-    write_record(path, "plan", {"steps": json_from_plan(plan)})
-
-
-def read_plan(path: Path) -> tuple[PlannedStep, ...]:
-    """Read `plan.json`.
-
-    Raises:
-        ConfigurationError: it is missing, damaged or of another schema.
-    """
-    return tuple(_planned_step(step) for step in read_record(path, "plan").objects("steps"))
-
-
-def write_outcome(path: Path, outcome: Outcome) -> None:
-    """Write `outcome.json`; also for a run that is still going on."""
-    write_record(path, "outcome", json_from_outcome(outcome))
 
 
 def json_from_outcome(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as plain data: `failure` and `steps` of `outcome.json`."""
+    """The outcome as plain data: `failure` and `steps` of a report."""
     failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
     return {"failure": failure, "steps": [_json_from_record(r) for r in outcome.records]}
-
-
-def read_outcome(path: Path) -> Outcome:
-    """Read `outcome.json`.
-
-    Raises:
-        ConfigurationError: it is missing, damaged or of another schema.
-    """
-    return outcome_from_json(read_record(path, "outcome"))
 
 
 def outcome_from_json(plain: Plain) -> Outcome:
@@ -98,7 +54,7 @@ def outcome_from_json(plain: Plain) -> Outcome:
 
 
 def json_from_plan(plan: Plan) -> list[dict[str, Any]]:
-    """The plan's steps as plain data, for `plan.json` and `--json`."""
+    """The plan's steps as plain data."""
     return [
         {
             "label": step.label,
@@ -110,25 +66,6 @@ def json_from_plan(plan: Plan) -> list[dict[str, Any]]:
         }
         for step in plan.steps
     ]
-
-
-def _planned_step(plain: Plain) -> PlannedStep:
-    expected = plain.optional_object("expected")
-    return PlannedStep(
-        label=plain.text("label"),
-        stage=plain.text("stage"),
-        status=_status(plain.object("verdict")),
-        key=_key(plain.optional_object("key")),
-        wires=tuple(Wire(s, i.text("origin"), i.text("producer")) for s, i in plain.object("inputs").items()),
-        expected=None
-        if expected is None
-        else Expectation(
-            expected.number("seconds"),
-            expected.get("bytes", int),
-            expected.optional_count("peak_bytes"),
-            expected.get("builds", int),
-        ),
-    )
 
 
 def _json_from_record(record: StepRecord) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -81,16 +80,6 @@ def prepare_for_export(module: Module) -> Module:
         if fuse is not None:
             fuse()
     return module
-
-
-def state_dict_digest(module: nn.Module) -> str:
-    """sha256 over names, dtypes, shapes and bytes of the state dict, sorted by name."""
-    inner = module.estimator if isinstance(module, ExportableEstimator) else module
-    digest = hashlib.sha256()
-    for name, tensor in sorted(inner.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _fill(module: nn.Module, weights: Weights, note: Callable[[str], object]) -> None:

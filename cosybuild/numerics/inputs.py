@@ -69,7 +69,7 @@ def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
     arrays = {}
     for tensor in spec.inputs:
         rng = np.random.default_rng([draw.seed, zlib.crc32(tensor.name.encode())])
-        values = _GENERATORS[tensor.generator](rng, tensor.resolve(draw.sizes), tensor, draw)
+        values = GENERATORS[tensor.generator](rng, tensor.resolve(draw.sizes), tensor, draw)
         if draw.quiet and tensor.generator in _LOUD:
             values = values * np.float32(QUIET)
         if spec.guidance and draw.guidance:
@@ -153,7 +153,7 @@ def _ones(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, ___: D
     return np.ones(shape, np.float32)
 
 
-_GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec, Draw], Array]] = {
+GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec, Draw], Array]] = {
     "normal": _normal,
     "uniform": _uniform,
     "mel": _mel,
@@ -162,4 +162,3 @@ _GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpe
     "integer": _integer,
     "ones": _ones,
 }
-GENERATORS = tuple(_GENERATORS)

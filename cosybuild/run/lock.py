@@ -12,7 +12,6 @@ from cosybuild.core.plain import read_record, write_record
 from cosybuild.errors import DriftError
 
 LOCK = "cosybuild.lock"
-_OF_THE_REPORT = ("config", "model", "environment")
 
 
 def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:

@@ -13,3 +13,14 @@ from tests.core.fakes import Bench
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(Store(tmp_path / "store"))
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    """What the store has warned of."""
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, warnings: list[str]) -> Store:
+    return Store(tmp_path / "the störe, 店", warn=warnings.append)

@@ -88,3 +88,8 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
     status = os.waitpid(pid, 0)[1]
     assert status == 0, f"the child ended with {status}"
     return pickle.loads(answer)  # noqa: S301 - written by our own fork
+
+
+def again(store: Store, warnings: list[str], *, verify: bool = False) -> Store:
+    """The store as the next process sees it."""
+    return Store(store.path, verify=verify, warn=warnings.append)

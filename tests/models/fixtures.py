@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -79,3 +80,12 @@ def random_inputs(subject: Subject, batch: int, length: int, seed: int = 0) -> l
         else:
             values.append(torch.randn(shape, generator=generator))
     return values
+
+
+def state_dict_digest(module: nn.Module) -> str:
+    """sha256 over names, dtypes, shapes and bytes of the state dict, sorted by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

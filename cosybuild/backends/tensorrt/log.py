@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
+# Severities as the libraries number them; 0 is an error of their own.
+ERROR, WARNING, INFO = 1, 2, 3
 
 _ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
