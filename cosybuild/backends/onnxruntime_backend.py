@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from cosybuild.backends.session import Array, InferenceFailed
 from cosybuild.config.groups.verify import Provider
+from cosybuild.core.heap import trim_heap
 from cosybuild.errors import ExportError, MissingRequirement
 
 CPU = "CPUExecutionProvider"
@@ -133,6 +134,8 @@ def load(
             f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: {_one_line(error)}",
             hint="Next: export with another opset or exporter, e.g. export=opset18 export.exporter=torchscript.",
         ) from error
+    # Reading the file and packing the weights leaves half of them behind once more, freed.
+    trim_heap()
     return OnnxRuntimeSession(session)
 
 

@@ -18,6 +18,7 @@ from cosybuild.core.entry import Entry
 from cosybuild.core.environment import Environment
 from cosybuild.core.events import EventBus
 from cosybuild.core.failures import blamed, failure_from_error
+from cosybuild.core.heap import trim_heap
 from cosybuild.core.key import CacheKey
 from cosybuild.core.memory import PeakMemory
 from cosybuild.core.outputs import check_result
@@ -219,6 +220,7 @@ class _Execution:
                 attempt.peak_bytes = memory.so_far()
         # a model is full of reference cycles; freed now, it does not count against the next step
         gc.collect()
+        trim_heap()
         check_result(stage, result, workdir)
         seconds = self.clock.elapsed() - begin
         made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from cosybuild.core.heap import trim_heap
 from cosybuild.core.stage import Emit
 
 ResultT = TypeVar("ResultT")
@@ -93,6 +94,8 @@ def run_watched(work: Callable[[], ResultT], progress: Progress, emit: Emit) -> 
         seen = None
         while worker.is_alive():
             worker.join(_POLL_SECONDS)
+            # The builder copies the weights from form to form, and what it has freed would add up.
+            trim_heap()
             now = progress.innermost
             if now is not None and now != seen:
                 seen = now
