@@ -93,8 +93,6 @@ def make_plan(
     sources: Mapping[str, Artifact],
     environment: Environment,
     store: Store,
-    *,
-    host: str | None = None,
 ) -> Plan:
     """Judge every step. Pure: nothing is run, written or fetched.
 
@@ -104,12 +102,11 @@ def make_plan(
         sources: slot -> what is there before the first step.
         environment: facts of this machine.
         store: asked for finished work.
-        host: whose history the expectations come from; this machine by default.
 
     Raises:
         PlanError: the stages contradict each other.
     """
-    history = History(store.entries, host)
+    history = History(store.entries)
     contents: dict[tuple[str, str], Artifact] = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
     blocked: set[str] = set()
     steps = []

@@ -122,7 +122,7 @@ def measure(actual: Array, reference: Array, *, mel: bool = False) -> dict[str, 
 def worst_index(actual: Array, reference: Array) -> tuple[int, ...]:
     """Where |a - r| is largest; the first such place, and a place that is not a number before all others."""
     error = np.abs(_wide(actual) - _wide(reference))
-    error[np.isnan(error)] = np.inf
+    # argmax takes the first that is not a number for the largest.
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape))
 
 

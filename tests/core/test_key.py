@@ -106,10 +106,36 @@ def test_nan_is_one_value() -> None:
     assert dict(flatten("settings", float("nan"))) == dict(flatten("settings", -float("nan")))
 
 
-@pytest.mark.parametrize("value", [{1: "a"}, {"a": object()}, {"a": b"x"}, {"a": {1, 2}}, {None: 1}, 1j])
-def test_what_is_no_plain_data_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="settings"):
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({1: "a"}, "settings: the name 1 is a int; a key's names are text"),
+        ({None: 1}, "settings: the name None is a NoneType"),
+        ({"a": b"x"}, r"settings\.a: b'x' is a bytes; a key holds plain data only"),
+        ({"a": [1, {2}]}, r"settings\.a\[1\]: \{2\} is a set"),
+        (1j, "settings: 1j is a complex"),
+    ],
+)
+def test_what_is_no_plain_data_is_refused(value: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
         dict(flatten("settings", value))
+
+
+def test_the_parts_of_a_tree_are_these() -> None:
+    """Another text for the same settings would empty every store."""
+    tree = {"opset": 18, "sizes": [4, [0.5, True]], "none": {}, "empty": (), "a.b": {"c[": None}, "é": "ü\n"}
+    assert dict(flatten("settings", tree)) == {
+        "settings.opset": "18",
+        "settings.sizes[0]": "4",
+        "settings.sizes[1][0]": "0.5",
+        "settings.sizes[1][1]": "true",
+        "settings.none": "{}",
+        "settings.empty": "[]",
+        r"settings.a\.b.c\[": "null",
+        "settings.é": '"ü\\n"',
+    }
+    key = CacheKey("export", dict(flatten("settings", tree)))
+    assert key.digest == "deccc7c4bbeb08655a19f8ba8a12fcba6448e0d98b03466c5a32979db4021830"
 
 
 @given(
@@ -135,7 +161,14 @@ def test_a_reason_reads_as_a_sentence() -> None:
     digests = "a" * 64, "b" * 64
     assert str(Reason("input.graph", *digests)) == f"input.graph: {'a' * 12} -> {'b' * 12}"
     assert str(Reason("settings.opset", "17", "18")) == "settings.opset: 17 -> 18"
-    assert len(str(Reason("settings.nodes", "x" * 500, ABSENT))) < 100
+    assert str(Reason("settings.nodes", "x" * 60, "y" * 61)) == f"settings.nodes: {'x' * 60} -> {'y' * 59}…"
+    # Hex that is no digest, and sixty-four letters that are no hex.
+    assert str(Reason("a", "0123456789abcdef", "X" * 64)) == f"a: 0123456789abcdef -> {'X' * 59}…"
+
+
+def test_what_one_of_two_keys_lacks_is_absent_there() -> None:
+    new, old = CacheKey("export", {"b": "2"}), CacheKey("export", {"a": "1"})
+    assert new.diff(old) == (Reason("a", "1", ABSENT), Reason("b", ABSENT, "2"))
 
 
 SETTINGS = st.dictionaries(st.sampled_from(["opset", "rounds", "path", "log", "name"]), TREES, max_size=5)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cosybuild.core.environment import Environment
 from cosybuild.core.key import Reason
+from cosybuild.core.plan import key_of
+from cosybuild.core.stage import StageResult
 from cosybuild.core.status import Blocked, Hit, Stale, Unknown
 from cosybuild.core.store import Store
 from cosybuild.core.wiring import SOURCE, PlanError, wire
@@ -59,6 +63,38 @@ def test_after_a_build_all_are_hits_with_their_entries(bench: Bench) -> None:
         assert step.entry is not None
         assert step.entry.outputs == outcome.record(step.label).outputs
         assert step.key == outcome.record(step.label).key
+
+
+def test_what_waits_has_no_key_and_finds_nothing_under_half_of_one(bench: Bench, tmp_path: Path) -> None:
+    stages = pipeline(simplify={"needs": ("graph?",)})
+    half = key_of(stages[1], REQUEST, bench.environment, {})
+    path = tmp_path / "graph.onnx"
+    path.write_text("of no input")
+    with bench.store.building(half):
+        bench.store.publish(half, StageResult({"graph": [path]}), {})
+    plan = bench.plan(stages, REQUEST)
+    assert [step.key is None for step in plan.steps] == [False, True, True, True]
+    assert plan.step("simplify").status == Unknown(("graph",))
+
+
+def test_only_what_would_run_is_expected_to_take_time(bench: Bench) -> None:
+    bench.build(pipeline(), REQUEST)
+    plan = bench.plan(pipeline(engine={"lacks": ("a GPU",)}), {**REQUEST, "profile": "long"})
+    assert [step.expected is None for step in plan.steps] == [True, True, False, True]
+
+
+def test_what_the_machine_lacks_is_asked_of_the_stage_with_request_and_machine(bench: Bench) -> None:
+    class Picky(FakeStage):
+        def missing(self, request: Mapping[str, Any], environment: Environment) -> tuple[str, ...]:
+            return (f"{request['wants']} beside exporter {environment.version('exporter')}",)
+
+    status = bench.plan([Picky("engine")], {"wants": "a GPU"}).step("engine").status
+    assert status == Blocked(("a GPU beside exporter 1.0",))
+
+
+def test_a_step_that_is_not_there_is_named(bench: Bench) -> None:
+    with pytest.raises(KeyError, match="deploy"):
+        bench.plan(pipeline(), REQUEST).step("deploy")
 
 
 def test_inputs_name_the_step_that_makes_them(bench: Bench) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain, worst
+from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain, plain_gate, worst
 from cosybuild.numerics.metrics import METRICS
 
 FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
@@ -48,8 +48,11 @@ def test_the_worst_of_several_is_metric_by_metric() -> None:
 
 
 def test_a_gate_on_no_metric_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"verify\.hops\.torch\.snr is no metric .*: max_abs, .*snr_db"):
+    with pytest.raises(
+        ConfigurationError, match=r"verify\.hops\.torch\.snr is no metric .*: max_abs, .*snr_db"
+    ) as caught:
         check_gate("verify.hops.torch", {"snr": 3.0})
+    assert caught.value.hint == "Next: correct the name; docs/verification.md lists them."
     with pytest.raises(ConfigurationError, match="lsd_db"):
         check_gate("verify.hops.torch", {"lsd_db": 3.0})
     check_gate("verify.solver.gates", {"lsd_db": 3.0}, mel=True)
@@ -63,3 +66,9 @@ def test_every_default_gate_is_on_metrics_there_are() -> None:
     for gates in (LOWERED, LOWERED_SOLVER):
         for target, gate in gates.items():
             check_gate(target.value, gate, mel=gates is LOWERED_SOLVER)
+
+
+def test_in_a_key_a_bound_is_its_value_however_it_was_written() -> None:
+    plain = plain_gate({"snr_db": 34, "max_rel": 0.2})
+    assert plain == {"snr_db": 34.0, "max_rel": 0.2}
+    assert all(type(bound) is float for bound in plain.values())

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cosybuild.numerics.metrics import METRICS, measure, worst_index
+from cosybuild.numerics.metrics import METRICS, Array, Metric, measure, metric, worst_index
 
 R = np.array([[3.0, -4.0], [0.0, 0.0]], np.float32)
 A = np.array([[3.0, -4.0], [0.5, 0.0]], np.float32)
@@ -51,3 +51,26 @@ def test_the_worst_place_is_the_first_of_the_largest_errors_and_nan_goes_before(
     broken = A.copy()
     broken[0, 1] = np.nan
     assert worst_index(broken, R) == (0, 1)
+
+
+def test_half_precision_is_measured_in_double() -> None:
+    """In float16 the squares of these overflow, and the differences too."""
+    actual, reference = np.array([[40_000, -30_000]], np.float16), np.array([[-40_000, 29_000]], np.float16)
+    wide = measure(actual.astype(np.float64), reference.astype(np.float64), mel=True)
+    assert measure(actual, reference, mel=True) == wide
+    assert wide["max_abs"] == 80_000
+    assert worst_index(np.array([40_000, 60_000], np.float16), np.array([-40_000, -60_000], np.float16)) == (1,)
+
+
+def test_a_metric_is_entered_under_its_own_name() -> None:
+    def flatness(actual: Array, reference: Array) -> float:
+        return 7.0
+
+    try:
+        assert metric("Hz", higher_is_better=True, of_mel=True)(flatness) is flatness
+        assert METRICS["flatness"] == Metric(flatness, "Hz", higher_is_better=True, of_mel=True)
+        metric()(flatness)
+        assert METRICS["flatness"] == Metric(flatness, "", higher_is_better=False, of_mel=False)
+        assert measure(R, R)["flatness"] == 7.0
+    finally:
+        del METRICS["flatness"]

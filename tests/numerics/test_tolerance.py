@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cosybuild.numerics.tolerance import Tolerance, compare
+from cosybuild.numerics.tolerance import Mismatch, Tolerance, compare
 
 FLOATS = arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
 
@@ -31,10 +32,29 @@ def test_a_mismatch_tells_everything() -> None:
     assert (mismatch.actual, mismatch.reference) == (2.5, 2.0)
     assert mismatch.allowed == pytest.approx(0.021)
     assert mismatch.percentiles == {50: 0.0, 90: 0.0, 99: 0.0, 100: 0.5}
-    text = mismatch.describe("out")
-    for part in ("out[1, 2, 7]", "2.5", "2", "0.021", "2 of 300", "p100 0.5"):
-        assert part in text
-    assert json.loads(json.dumps(mismatch.facts()))["percentiles"]["p100"] == 0.5
+    assert mismatch.describe("out") == (
+        "out[1, 2, 7] is 2.5, the reference 2: apart by 0.5 where 0.021 is allowed; 2 of 300 elements fail; "
+        "signal-to-noise ratio 11.9 dB; error p50 0, p90 0, p99 0, p100 0.5"
+    )
+    assert json.loads(json.dumps(mismatch.facts())) == {
+        "index": [1, 2, 7],
+        "actual": 2.5,
+        "reference": 2.0,
+        "allowed": pytest.approx(0.021),
+        "failing": 2,
+        "total": 300,
+        "percentiles": {"p50": 0.0, "p90": 0.0, "p99": 0.0, "p100": 0.5},
+        "snr_db": pytest.approx(11.87, abs=0.01),
+        "shapes": None,
+    }
+
+
+def test_the_place_that_is_told_is_the_furthest_outside_its_own_gate() -> None:
+    mismatch = compare(np.array([101.0, 0.5]), np.array([100.0, 0.0]), Tolerance(rtol=0.02, atol=0.01))
+    assert mismatch is not None
+    assert (mismatch.index, mismatch.failing) == ((1,), 1)
+    # Of two errors half are at least the larger: a percentile is an error that occurred.
+    assert mismatch.percentiles == {50: 1.0, 90: 1.0, 99: 1.0, 100: 1.0}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -48,12 +68,35 @@ def test_what_is_not_finite_never_passes(value: float) -> None:
         assert mismatch is not None
         assert mismatch.index == (2,)
         assert mismatch.failing == 1
-        json.dumps(mismatch.facts(), allow_nan=False)
+        assert math.isnan(mismatch.snr_db)
+        facts = json.loads(json.dumps(mismatch.facts(), allow_nan=False))
+        assert facts["snr_db"] == "nan"
+        assert str(value) in (facts["actual"], facts["reference"])
+        assert facts["percentiles"]["p100"] == "inf"
+
+
+def test_two_infinities_are_no_arithmetic_error_but_fail() -> None:
+    endless = np.full(2, np.inf)
+    with np.errstate(all="raise"):
+        assert compare(endless, endless, Tolerance(1, 1)) is not None
+
+
+def test_what_is_allowed_is_computed_in_double_and_of_finite_values_only() -> None:
+    thousands = np.full(4, 1000, np.float16)  # whose squares float16 does not hold
+    assert Tolerance(0.0, 1e-3, scaled=True).allowed(thousands).tolist() == [1.0] * 4
+    assert Tolerance(0.5, 0.25).allowed(np.array([np.nan, np.inf, 2.0])).tolist() == [0.25, 0.25, 1.25]
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_as_nothing_should_be() -> None:
+    empty = np.zeros((2, 0), np.float32)
+    assert compare(empty, empty, Tolerance(1e-4, 1e-4, scaled=True, snr_db=90)) is None
 
 
 def test_another_shape_never_passes() -> None:
     mismatch = compare(np.zeros((2, 3)), np.zeros((2, 4)), Tolerance(1, 1))
     assert mismatch is not None
+    assert mismatch == Mismatch((), 0.0, 0.0, 0.0, 0, 8, {}, 0.0, ((2, 3), (2, 4)))
     assert mismatch.describe("out") == "out has shape (2, 3), the reference (2, 4)"
 
 
@@ -75,7 +118,12 @@ def test_a_small_error_everywhere_fails_the_ratio_and_no_element() -> None:
     assert mismatch is not None
     assert mismatch.failing == 0
     assert mismatch.snr_db == pytest.approx(80, abs=0.1)
-    assert "signal-to-noise ratio 80.0 dB" in mismatch.describe("out")
+    assert "0 of 100 elements fail, the whole does: signal-to-noise ratio 80.0 dB; error " in mismatch.describe("out")
+
+
+def test_a_ratio_that_is_just_met_passes() -> None:
+    assert compare(np.array([11.0]), np.array([10.0]), Tolerance(1, 0, snr_db=20.0)) is None
+    assert compare(np.array([11.0]), np.array([10.0]), Tolerance(1, 0, snr_db=20.0001)) is not None
 
 
 def test_a_silent_reference_has_no_ratio() -> None:
