@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cosybuild.backends.tensorrt.network import create_network, parse_into, rear
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
 from cosybuild.backends.tensorrt.timing import TimingCache
 from cosybuild.config.groups.trt import TrtSettings
+from cosybuild.core.heap import trim_heap
 from cosybuild.core.stage import Emit
 from cosybuild.errors import EngineError
 
@@ -94,7 +95,9 @@ def build_engine(
         monitor = monitor_into(flavour.module, progress)
         if monitor is not None:
             config.progress_monitor = monitor
-        serialized = run_watched(lambda: builder.build_serialized_network(network, config), progress, emit)
+        serialized = run_watched(
+            lambda: builder.build_serialized_network(network, config), progress, emit, _housekeeping(flavour)
+        )
         built = time.perf_counter()
         del parser  # it owned the weights until here
     if serialized is None or serialized.nbytes == 0:
@@ -103,6 +106,14 @@ def build_engine(
     if timing is not None:
         timing.take(config)
     return BuiltEngine(engine, facts, log, parsed - begun, built - parsed)
+
+
+def _housekeeping(flavour: Flavour) -> Callable[[], None]:
+    """What is done beside the build: the weights pass from form to form, and what was freed of them would add up.
+
+    Not where kernels are timed, for the allocator stands still meanwhile.
+    """
+    return trim_heap if flavour.ahead_of_time else lambda: None
 
 
 def _facts(flavour: Flavour, network: Any, profiles: Sequence[ShapeProfile]) -> NetworkFacts:

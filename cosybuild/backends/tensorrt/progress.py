@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cosybuild.core.heap import trim_heap
 from cosybuild.core.stage import Emit
 
 ResultT = TypeVar("ResultT")
@@ -70,11 +69,16 @@ def monitor_into(module: Any, progress: Progress) -> Any | None:
     return Monitor()
 
 
-def run_watched(work: Callable[[], ResultT], progress: Progress, emit: Emit) -> ResultT:
+def run_watched(
+    work: Callable[[], ResultT], progress: Progress, emit: Emit, meanwhile: Callable[[], None] = lambda: None
+) -> ResultT:
     """Run `work` in a thread of its own, report its progress, and stop it on Ctrl-C.
 
     The library gives up the interpreter's lock while it builds; were it called in the main thread,
     Ctrl-C would only be seen inside one of its callbacks, and an exception cannot pass through it.
+
+    Args:
+        meanwhile: called at each look at the progress, some times a second.
 
     Raises:
         KeyboardInterrupt: after the builder has stopped; a second Ctrl-C does not wait for it.
@@ -94,8 +98,7 @@ def run_watched(work: Callable[[], ResultT], progress: Progress, emit: Emit) -> 
         seen = None
         while worker.is_alive():
             worker.join(_POLL_SECONDS)
-            # The builder copies the weights from form to form, and what it has freed would add up.
-            trim_heap()
+            meanwhile()
             now = progress.innermost
             if now is not None and now != seen:
                 seen = now

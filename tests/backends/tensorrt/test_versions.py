@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.backends.tensorrt import builder, progress
 from cosybuild.backends.tensorrt.builder import build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile
 from cosybuild.backends.tensorrt.flavour import Flavour
@@ -114,6 +115,24 @@ def test_networks_are_created_with_the_flags_that_are_there(
     build(FLAVOURS[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
     (builder,) = Builder.made
     assert builder.flags == flags
+
+
+@pytest.mark.parametrize(("version", "trimmed"), [
+    ("tensorrt 10", False), ("tensorrt 11", False), ("tensorrt_rtx", True),
+])  # fmt: skip
+def test_the_heap_is_trimmed_where_no_kernel_is_timed(
+    graphs: dict[str, Path],
+    shapes: ShapeProfile,
+    tmp_path: Path,
+    version: str,
+    trimmed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr(progress, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(builder, "trim_heap", lambda: calls.append(None))
+    build(FLAVOURS[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
+    assert bool(calls) == trimmed
 
 
 @pytest.mark.parametrize("version", FLAVOURS)
