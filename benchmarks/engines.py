@@ -62,7 +62,8 @@ def request_for(
         simplify=SimplifySettings(check_runs=0),
         precision=PrecisionSettings(target=Precision(precision)),
         trt_profile=ProfileSettings(profiles=({k: r for k, r in ranges.items() if dynamic or k != "batch"},)),
-        trt=TrtSettings(on_unmet=Unmet.warn),
+        # Scores of 32 rows at 3000 frames, unfused in float32, take more than the default.
+        trt=TrtSettings(on_unmet=Unmet.warn, workspace_gib=64.0 if dynamic else 4.0),
     )
     return Request(settings, resolve_subject(settings.model, None, dynamic))
 

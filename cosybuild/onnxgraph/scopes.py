@@ -14,6 +14,8 @@ from onnx import ModelProto, NodeProto
 
 # Under this key torch's dynamo exporter notes the modules a node came from, the outermost first.
 _NOTED = "pkg.torch.onnx.name_scopes"
+# What torch writes there for what no module of the caller's computes, e.g. sizes of axes.
+_NOWHERE = "_empty_nn_module_stack_from_metadata_hook"
 
 
 def name_from_metadata(node: NodeProto) -> str | None:
@@ -22,7 +24,7 @@ def name_from_metadata(node: NodeProto) -> str | None:
     if noted is None:
         return None
     # ['', 'mid_blocks.7', 'mid_blocks.7.1.2', 'mid_blocks.7.1.2.attn1', 'linear_4']
-    scopes = [scope for scope in ast.literal_eval(noted)[:-1] if scope]
+    scopes = [scope for scope in ast.literal_eval(noted)[:-1] if scope and scope != _NOWHERE]
     return _name(scopes, node.op_type)
 
 

@@ -21,8 +21,10 @@ from cosybuild.core.heap import trim_heap
 from cosybuild.core.stage import Emit
 from cosybuild.errors import EngineError
 
+_SCRATCH = "Next: raise trt.workspace_gib, or lower the profile's max (trt_profile)."
 _HINTS = {
-    "workspace limit": "Next: raise trt.workspace_gib, or lower the profile's max (trt_profile).",
+    "workspace limit": _SCRATCH,
+    "OutOfMemory": _SCRATCH,
     "FP32 GEMM is not supported": "Next: precision=fp16; Turing (sm_75) has no fp32 matrix kernels here.",
     "graph_jit.cpp": "Next: build on a machine with a GPU; refit and strip compile kernels there.",
     "no CUDA-capable device": "Next: build on a machine with a GPU, or use trt.backend=tensorrt_rtx.",
