@@ -48,6 +48,11 @@ class Fault:
     schedule: str | None = None
     lowered: bool = False
 
+    @property
+    def in_export(self) -> bool:
+        """Whether the exported graph has it already."""
+        return self.exporting is not nullcontext
+
 
 class Wrapped(nn.Module):
     """An estimator between two functions of its inputs."""

@@ -120,8 +120,8 @@ class Build:
         weights = self.request.subject.weights
         if weights is not None and "weights?" in stage.needs:
             inputs["weights"] = _artifact("weights", [weights])
-        workdir = self.directory / stage.name
-        workdir.mkdir(parents=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        workdir = Path(tempfile.mkdtemp(prefix=f"{stage.name}-", dir=self.directory))
         context = RunContext(request or self.request, inputs, workdir, Environment(), self._hear)
         result: StageResult = stage.run(context)
         return result
@@ -148,40 +148,69 @@ def request_of(fault: Fault) -> Request:
     return Request(settings, resolve_subject(model, settings.model_dir, fault.dynamic_batch))
 
 
-def examine(fault: Fault, planted: bool, directory: Path) -> tuple[str, Reading]:
-    """Build, verify: what is said, empty where it passes, and the reading of the fault's gate."""
+@dataclass(frozen=True)
+class Made:
+    """What a build made before anything is verified."""
+
+    build: Build
+    reference: Artifact
+    exported: Artifact
+    graph: Artifact
+
+
+def right_build(fault: Fault, directory: Path) -> Made:
+    """Nothing planted; the same for all faults of one model."""
     build = Build(request_of(fault), directory)
     reference = build.make(ReferenceStage(), "reference")
-    if planted:
+    exported = build.make(ExportStage(), "graph")
+    return Made(build, reference, exported, build.make(SimplifyStage(), "graph", graph=exported))
+
+
+def planted_in(fault: Fault, right: Made, directory: Path) -> Made:
+    """With the fault; what it does not touch is the right build's."""
+    build, exported, graph = Build(right.build.request, directory), right.exported, right.graph
+    if fault.in_export:
         with fault.exporting():
             exported = build.make(ExportStage(), "graph")
-    else:
-        exported = build.make(ExportStage(), "graph")
-    graph = build.make(SimplifyStage(), "graph", graph=exported)
-    if planted and fault.spoil is not None:
+        graph = build.make(SimplifyStage(), "graph", graph=exported)
+    if fault.spoil is not None:
         model = load_model(graph.path)
         fault.spoil(model)
-        (directory / "spoiled").mkdir()
+        (directory / "spoiled").mkdir(parents=True)
         graph = _artifact("graph", save_model(model, directory / "spoiled" / graph.path.name))
-    if fault.lowered:
-        return _lowered(build, graph)
-    request = build.request
-    if planted and fault.schedule is not None:
+    return Made(build, right.reference, exported, graph)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What verification said, empty where it passes; its metrics where it does; the facts it emitted."""
+
+    said: str
+    metrics: dict[str, Any]
+    heard: list[dict[str, Any]]
+
+
+def verified(made: Made, schedule: str | None = None) -> Verdict:
+    """`schedule` takes the place of the model directory's in the artifact's solver."""
+    build, request = made.build, made.build.request
+    if schedule is not None:
         assert request.subject.solver is not None
-        solver = replace(request.subject.solver, schedule=fault.schedule)
+        solver = replace(request.subject.solver, schedule=schedule)
         request = replace(request, subject=replace(request.subject, solver=solver))
-    said, metrics = "", {}
+    inputs = {"graph": made.graph, "reference": made.reference, EXPORTED: made.exported}
     try:
-        metrics = dict(
-            build.run(VerifyStage(), request, graph=graph, reference=reference, **{EXPORTED: exported}).metrics
-        )
+        return Verdict("", dict(build.run(VerifyStage(), request, **inputs).metrics), build.heard)
     except VerificationError as error:
-        said = str(error)
+        return Verdict(str(error), {}, build.heard)
+
+
+def reading(fault: Fault, made: Made, verdict: Verdict) -> Reading:
+    """What the fault's gate reads of a build."""
     if fault.gate.startswith("hop"):
-        return said, _hop(build.request, fault.gate, reference, exported, graph)
+        return _hop(made.build.request, fault.gate, made.reference, made.exported, made.graph)
     if fault.gate == "solver":
-        return said, _solver(request, metrics, build.heard)
-    return said, _property(fault.gate, metrics, build.heard)
+        return _solver(made.build.request, verdict)
+    return _property(fault.gate, verdict)
 
 
 def _hop(request: Request, gate: str, reference: Artifact, exported: Artifact, graph: Artifact) -> Reading:
@@ -199,23 +228,25 @@ def _hop(request: Request, gate: str, reference: Artifact, exported: Artifact, g
     return Reading(min(ratios), (hops.export if gate == "hop export" else hops.simplify)["snr_db"], "dB")
 
 
-def _solver(request: Request, metrics: dict[str, Any], heard: Sequence[dict[str, Any]]) -> Reading:
+def _solver(request: Request, verdict: Verdict) -> Reading:
     assert request.settings.verify is not None
     assert request.settings.verify.solver is not None
-    runs = metrics.get("solver") or [facts for facts in heard if "steps_snr_db" in facts]
+    runs = verdict.metrics.get("solver") or [facts for facts in verdict.heard if "steps_snr_db" in facts]
     ratios = [math.inf if value is None else value for run in runs for value in run["steps_snr_db"]]
     return Reading(min(ratios), request.settings.verify.solver.step_snr_db, "dB")
 
 
-def _property(name: str, metrics: dict[str, Any], heard: Sequence[dict[str, Any]]) -> Reading:
-    lists = [metrics["contract"]] if metrics else [facts for facts in heard if "properties" in facts]
+def _property(name: str, verdict: Verdict) -> Reading:
+    metrics = verdict.metrics
+    lists = [metrics["contract"]] if metrics else [facts for facts in verdict.heard if "properties" in facts]
     found = [one for several in lists for one in several["properties"] if one["property"] == name]
     unit = "wrong sizes" if name == "axes" else "of rms"
     return Reading(max(float(one["value"]) for one in found), found[0]["bound"], unit)
 
 
-def _lowered(build: Build, graph: Artifact) -> tuple[str, Reading]:
-    """The largest value of a tensor that the lowered graph stores in fp16, as fp32 computes it."""
+def _lowered(made: Made) -> tuple[str, Reading]:
+    """What is said of the lowered graph; the largest value of a tensor that it stores in fp16, as fp32 computes it."""
+    build, graph = made.build, made.graph
     lowered = build.make(PrecisionStage(), "lowered", graph=graph)
     said = ""
     try:
@@ -232,13 +263,24 @@ def _lowered(build: Build, graph: Artifact) -> tuple[str, Reading]:
 
 
 def measure_all(faults: Sequence[Fault] = FAULTS) -> Iterator[Row]:
-    """Every fault, in order."""
-    for fault in faults:
-        with tempfile.TemporaryDirectory() as directory:
-            clean_says, clean = examine(fault, False, Path(directory) / "clean")
-            assert not clean_says, f"the right {fault.model} does not pass: {clean_says}"
-            said, faulty = examine(fault, True, Path(directory) / "faulty")
-        yield Row(fault, said, faulty, clean)
+    """Every fault, in order; a model's right build is made and verified once, and read at every gate."""
+    with tempfile.TemporaryDirectory() as scratch:
+        right: dict[tuple[object, ...], tuple[Made, Verdict]] = {}
+        for number, fault in enumerate(faults):
+            model = (fault.model, fault.streaming, fault.dynamic_batch, fault.lowered)
+            if model not in right:
+                made = right_build(fault, Path(scratch) / f"right-{len(right)}")
+                right[model] = made, verified(made)
+            made, clean = right[model]
+            assert not clean.said, f"the right {fault.model} does not pass: {clean.said}"
+            spoiled = planted_in(fault, made, Path(scratch) / f"fault-{number}")
+            if fault.lowered:
+                (clean_said, clean_reading), (said, faulty) = _lowered(made), _lowered(spoiled)
+                assert not clean_said, f"the right lowered {fault.model} does not pass: {clean_said}"
+                yield Row(fault, said, faulty, clean_reading)
+                continue
+            verdict = verified(spoiled, fault.schedule)
+            yield Row(fault, verdict.said, reading(fault, spoiled, verdict), reading(fault, made, clean))
 
 
 def complaints(rows: Sequence[Row]) -> list[str]:
