@@ -106,8 +106,3 @@ class Outcome:
     def doing(self, action: Action) -> tuple[StepRecord, ...]:
         """The records with that action."""
         return tuple(record for record in self.records if record.action == action)
-
-    @property
-    def complete(self) -> bool:
-        """Every step has its outputs."""
-        return self.failure is None and all(r.action in ("hit", "pulled", "built") for r in self.records)

@@ -143,6 +143,11 @@ class Bench:
         return [event.kind for event in self.seen if event.step == step]
 
 
+def complete(outcome: Outcome) -> bool:
+    """Every step has its outputs."""
+    return outcome.failure is None and all(r.action in ("hit", "pulled", "built") for r in outcome.records)
+
+
 def actions(outcome: Outcome) -> dict[str, str]:
     """Label -> action."""
     return {record.label: record.action for record in outcome.records}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.core import gc
 from cosybuild.core.check import check
 from cosybuild.core.gc import Collected, collect
 from cosybuild.core.inventory import take_inventory
@@ -161,6 +162,43 @@ def test_leftovers_of_nobody_known_are_swept_after_an_hour(store: Store) -> None
             os.utime(path, (time.time() - age, time.time() - age))
     collect(store)
     assert sorted(path.name for path in store.layout.tmp.iterdir()) == ["fresh", "fresh.part"]
+
+
+def test_what_was_set_aside_goes_with_time_and_counts_as_freed(store: Store) -> None:
+    key = key_of()
+    overwrite(build(store, key, graph=b"%1000d" % 1).outputs["graph"].path)
+    check(Store(store.path), repair=True)
+    (kept,) = store.layout.quarantine.iterdir()
+    aside = kept.stat().st_size
+    assert collect(store, older_than=DAY).freed == 0
+    assert collect(store, older_than=DAY, grace=-1, dry_run=True).freed == aside
+    assert kept.exists()
+    assert collect(store, older_than=DAY, grace=-1).freed == aside
+    assert not kept.exists()
+
+
+def test_a_damaged_entry_keeps_no_content(store: Store) -> None:
+    keys = fill(store, 2)
+    overwrite(store.entry_path(keys[0].stage, keys[0].digest))
+    collected = collect(store, keep={keys[1].digest}, grace=-1)
+    assert (gone(collected), collected.objects, collected.kept) == ({keys[0].digest}, 1, 1000)
+
+
+def test_an_entry_that_is_used_while_others_go_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking at the entries and removing them another process finds one of them."""
+    keys = fill(store, 2)
+    listed = gc._read
+
+    def read_then_used(store: Store) -> list[gc._Candidate]:
+        found = listed(store)
+        used(store, keys[1], -1)
+        store.entry_path(keys[0].stage, keys[0].digest).unlink()  # and a second gc is at work
+        return found
+
+    monkeypatch.setattr(gc, "_read", read_then_used)
+    collected = collect(store, grace=0)
+    assert gone(collected) == {keys[0].digest}
+    assert store.find(keys[1]) is not None
 
 
 def test_an_empty_store_has_nothing_to_collect_check_or_list(store: Store) -> None:

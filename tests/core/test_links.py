@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ def write_through(store: Store, run: Path) -> tuple[str, bool]:
     return kind, True
 
 
+def let_in(home: Path) -> None:
+    """Give a directory to somebody whom modes bind, where we are root."""
+    if os.geteuid() != 0:
+        return
+    os.chown(home, NOBODY, NOBODY)
+    home.parent.chmod(0o755)
+    for parent in home.parent.parents:
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o005:
+            parent.chmod(parent.stat().st_mode | 0o055)
+
+
 def test_writing_through_an_artifact_cannot_damage_the_store(tmp_path: Path) -> None:
     """Once as who runs the tests and, where that is root, once as somebody whom modes bind."""
     users = [None, NOBODY] if os.geteuid() == 0 else [None]
@@ -97,11 +109,7 @@ def test_writing_through_an_artifact_cannot_damage_the_store(tmp_path: Path) -> 
         home = tmp_path / f"user {uid}"
         home.mkdir()
         if uid is not None:
-            os.chown(home, uid, uid)
-            for parent in tmp_path.parents:
-                if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o005:
-                    parent.chmod(parent.stat().st_mode | 0o055)
-            tmp_path.chmod(0o755)
+            let_in(home)
         store = Store(home / "store")
         kind, written = in_child(lambda home=home: write_through(Store(home / "store"), home / "run"), uid=uid)
         entry = Store(store.path, verify=True).find(key_of())
@@ -179,3 +187,46 @@ def test_leftovers_of_a_killed_process_are_swept_and_fresh_ones_stay(
     monkeypatch.setattr(time, "time", lambda: later)
     store.lay_out(graph, run)
     assert sorted(path.name for path in run.iterdir()) == ["graph"]
+
+
+def test_a_copy_keeps_the_time_of_what_it_is_a_copy_of(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"content")
+    os.utime(source, ns=(5_000_000_000, 7_000_000_000))
+    copy_of(source, tmp_path / "b")
+    assert (tmp_path / "b").stat().st_mtime_ns == 7_000_000_000
+
+
+def linked_unless_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hard link; a copy where the file system has too many links; other errors are errors, and leave nothing."""
+    source = tmp_path / "a"
+    source.write_bytes(b"content")
+    source.chmod(0o444)
+    monkeypatch.setattr(links, "_reflink", lambda source, target: False)
+    assert copy_of(source, tmp_path / "b") == "hard link"
+    assert (tmp_path / "b").stat().st_ino == source.stat().st_ino
+
+    def refuse(code: int) -> Callable[..., None]:
+        def link(*paths: Path) -> None:
+            raise OSError(code, os.strerror(code))
+
+        return link
+
+    monkeypatch.setattr(os, "link", refuse(errno.EMLINK))
+    assert copy_of(source, tmp_path / "c") == "copy"
+    monkeypatch.setattr(os, "link", refuse(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        copy_of(source, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_where_blocks_are_not_shared_a_file_that_is_safe_from_us_is_linked(tmp_path: Path) -> None:
+    """As somebody whom modes bind; root writes everything, so nothing is linked for it."""
+
+    def unprivileged() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            linked_unless_refused(tmp_path / "home", patch)
+
+    (tmp_path / "home").mkdir()
+    let_in(tmp_path / "home")
+    in_child(unprivileged, uid=NOBODY if os.geteuid() == 0 else None)

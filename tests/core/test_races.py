@@ -13,13 +13,13 @@ CODE = """
 import sys
 from pathlib import Path
 from cosybuild.core.store import Store
-from tests.core.fakes import Bench, pipeline
+from tests.core.fakes import Bench, complete, pipeline
 store, log, profile = sys.argv[1:]
 changes = {name: {"log": Path(log)} for name in ("export", "simplify", "verify", "engine")}
 print("ready", flush=True)
 sys.stdin.readline()
 outcome = Bench(Store(Path(store))).build(pipeline(**changes), {"opset": 18, "profile": profile})
-assert outcome.complete, outcome
+assert complete(outcome), outcome
 print(",".join(record.action for record in outcome.records))
 """
 

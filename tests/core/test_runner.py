@@ -14,7 +14,7 @@ from cosybuild.core.remote import Remote
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.core.store import Store
 from cosybuild.errors import DEFECT, INTERRUPTED, BuildError, ExportError, StoreError
-from tests.core.fakes import Bench, FakeStage, actions, in_thread, pipeline, verdicts
+from tests.core.fakes import Bench, FakeStage, actions, complete, in_thread, pipeline, verdicts
 
 REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
 ALL = ["export", "simplify", "verify", "engine"]
@@ -24,11 +24,11 @@ def test_a_first_build_builds_everything_once_and_a_second_nothing(bench: Bench)
     stages = pipeline()
     first = bench.build(stages, REQUEST)
     assert actions(first) == dict.fromkeys(ALL, "built")
-    assert first.complete
+    assert complete(first)
     assert bench.kinds("export") == ["planned", "started", "finished"]
     second = bench.build(stages, REQUEST)
     assert actions(second) == dict.fromkeys(ALL, "hit")
-    assert second.complete
+    assert complete(second)
     assert bench.kinds("export") == ["planned", "cached"]
     assert [stage.ran for stage in stages] == [1] * 4
     assert [r.outputs for r in second.records] == [r.outputs for r in first.records]
@@ -94,7 +94,7 @@ def test_what_does_not_depend_on_a_blocked_step_still_runs(bench: Bench) -> None
     assert outcome.record("engine").key is not None
     assert outcome.record("bench").reason == "needs engine from 'engine', which is blocked"
     assert outcome.record("bench").key is None
-    assert (outcome.failure, outcome.complete) == (None, False)
+    assert (outcome.failure, complete(outcome)) == (None, False)
     assert bench.kinds("engine") == ["planned", "blocked"]
     assert stages[3].ran == stages[4].ran == 0
 
@@ -117,7 +117,7 @@ def test_a_remote_store_is_asked_before_building_and_told_after(bench: Bench, tm
     stages = pipeline(engine={"lacks": ("a GPU",)})
     outcome = there.build(stages, REQUEST)
     assert actions(outcome) == dict.fromkeys(ALL, "pulled")
-    assert outcome.complete
+    assert complete(outcome)
     assert outcome.record("engine").reason == "fetched from the remote store"
     assert there.kinds("engine") == ["planned", "cached"]
     assert sum(stage.ran for stage in stages) == 0

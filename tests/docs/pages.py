@@ -29,6 +29,7 @@ REASONS = (
     "needs a terminal",
     "needs root",
     "builds at full size",
+    "takes too long",
     "CI runs it",
     "sets up the reader's machine",
 )
