@@ -33,8 +33,12 @@ FROM_NOTHING = (
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages of this process have built so far."""
-    return tmp_path_factory.mktemp("store")
+    """What the pages have built so far, those of a parallel run's other processes too: whoever is second waits."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return tmp_path_factory.mktemp("store")
+    (base.parent / "pages-store").mkdir(exist_ok=True)
+    return base.parent / "pages-store"
 
 
 @pytest.fixture(scope="session")
