@@ -21,7 +21,7 @@ VERBS: dict[str, str] = {
     "replay": "build a run again from its own record and say whether the same came out",
     "rollback": "bring back what stood in a directory before a deployment",
     "select": "the best cell of a sweep, and the words that build it",
-    "store": "what the store holds (ls), and whether all of it is what it says (verify)",
+    "store": "what the store holds (ls), whether all of it is what it says (verify); all of it to a remote (push)",
 }
 """Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`, with `_` after a word of Python."""
 
