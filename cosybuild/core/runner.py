@@ -107,6 +107,9 @@ class _Execution:
         for step in self.plan.steps:
             attempt = Attempt(step, self.clock)
             try:
+                # Here, for writing takes its time too: an interrupt meanwhile is recorded as any other.
+                if self.records:
+                    self._keep(Outcome(tuple(self.records)))
                 record = self._take(attempt)
             except CosybuildError as error:
                 return self._end(attempt, failure_from_error(step.label, error))
@@ -115,8 +118,9 @@ class _Execution:
                 raise
             self.contents.update({(step.label, slot): artifact for slot, artifact in record.outputs.items()})
             self.records.append(record)
-            self._keep(Outcome(tuple(self.records)))
-        return Outcome(tuple(self.records))
+        outcome = Outcome(tuple(self.records))
+        self._keep(outcome)
+        return outcome
 
     def _end(self, attempt: Attempt, failure: Failure) -> Outcome:
         self.records.append(attempt.record("failed", failure.message))

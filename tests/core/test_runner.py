@@ -13,7 +13,7 @@ from cosybuild.core.record import Input
 from cosybuild.core.remote import Remote
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.core.store import Store
-from cosybuild.errors import DEFECT, INTERRUPTED, BuildError, ExportError, StoreError
+from cosybuild.errors import DEFECT, BuildError, ExportError, StoreError
 from tests.core.fakes import Bench, FakeStage, actions, complete, in_thread, pipeline, verdicts
 
 REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
@@ -146,25 +146,6 @@ def test_an_error_ends_the_loop_and_is_not_cached(bench: Bench) -> None:
     assert outcome.record("engine").reason == "the build ended at 'simplify'"
     stages[1].work = healthy
     assert actions(bench.build(stages, REQUEST)) == {**dict.fromkeys(ALL, "built"), "export": "hit"}
-
-
-def test_ctrl_c_is_recorded_raised_again_and_continued(bench: Bench) -> None:
-    stages = pipeline()
-
-    def interrupt(context: RunContext) -> StageResult:
-        raise KeyboardInterrupt
-
-    stages[2].work = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        bench.build(stages, REQUEST)
-    assert [len(outcome.records) for outcome in bench.kept] == [1, 2, 4]
-    failure = bench.kept[-1].failure
-    assert failure is not None
-    assert (failure.step, failure.kind, failure.exit_code) == ("verify", "interrupted", INTERRUPTED)
-    assert list((bench.store.path / "tmp").iterdir()) == []
-    stages[2].work = None
-    continued = bench.build(stages, REQUEST)
-    assert actions(continued) == {"export": "hit", "simplify": "hit", "verify": "built", "engine": "built"}
 
 
 def test_a_defect_is_recorded_and_raised_as_it_is(bench: Bench) -> None:
