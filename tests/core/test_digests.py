@@ -109,7 +109,7 @@ def test_reading_waits_for_the_tick_to_end(
     assert pauses == ([] if pause is None else [pytest.approx(pause, rel=1e-12)])
 
 
-@pytest.mark.parametrize("name", ["flow.pt", "tmp/work/graph.onnx"])
+@pytest.mark.parametrize("name", ["flow.pt", "tmp/step/graph.onnx"])
 def test_what_cannot_be_told_from_a_later_write_is_not_remembered(
     tmp_path: Path, warnings: list[str], counted: Counted, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
