@@ -26,7 +26,7 @@ from cosybuild.precision.storage import storage_of
 _REASON = "ModelOpt AutoCast keeps it"
 
 # What AutoCast raises when it gives up: its own checks, onnx, ONNX Runtime's session.
-_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
+_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def autocast(

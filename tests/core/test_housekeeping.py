@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,16 +18,6 @@ from cosybuild.core.store import Store
 from tests.core.storing import build, key_of, overwrite, rot, tree
 
 DAY = 86400.0
-
-
-@pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def store(tmp_path: Path, warnings: list[str]) -> Store:
-    return Store(tmp_path / "store", warn=warnings.append)
 
 
 def used(store: Store, key: CacheKey, days_ago: float) -> None:
