@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cosybuild.models.load import load_estimator as load_module
 from cosybuild.runtime import load_estimator
+from tests.models.fixtures import full_size_subject
 from tests.runtime.tiny import golden, module, solve_as_upstream
+from tests.scenarios.commands import Place
 
 GATE = {"rtol": 1e-4, "atol": 1e-5}
 # Ten evaluations, each within GATE, whose errors add up; guidance weighs them with 1.7 and 0.7.
@@ -41,3 +44,16 @@ def test_each_variant_gives_upstreams_values(graphs: dict[str, Path], variant: s
     given = [torch.from_numpy(data[f"T123/{name}"]) for name in ("x", "mask", "mu", "t", "spks", "cond")]
     result = loaded(*given, streaming=is_streaming)
     torch.testing.assert_close(result, torch.from_numpy(data[f"T123/{variant}"]), **GATE)
+
+
+@pytest.mark.full_size
+@pytest.mark.timeout(1800)
+def test_what_a_command_builds_in_full_size_solves_as_its_module_does(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.cosybuild("model=cosyvoice2", "verify=upstream", "trt=none")
+    (graph,) = place.runs()[0].glob("artifacts/*.onnx")
+    random = torch.Generator().manual_seed(0)
+    noise, mu, cond = (torch.randn(1, 80, 64, generator=random) for _ in range(3))
+    given = (noise, mu, torch.randn(1, 80, generator=random), cond)
+    expected = solve_as_upstream(load_module(full_size_subject(2), None), *given)
+    torch.testing.assert_close(solve_as_upstream(load_estimator(graph), *given), expected, **SOLVER_GATE)

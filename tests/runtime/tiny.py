@@ -98,11 +98,11 @@ def certify(path: Path, **facts: Any) -> Path:
 
 def solve_as_upstream(estimator: Any, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
     """Ten guided Euler steps, with one buffer a tensor that is filled anew each step, as upstream does."""
-    frames = noise.shape[2]
+    _, channels, frames = noise.shape
     grid = 1 - torch.cos(torch.linspace(0, 1, 11) * 0.5 * math.pi)
     x, t = noise, grid[0]
-    given = {name: torch.zeros(2, 8, frames) for name in ("x", "mu", "cond")}
-    given |= {"mask": torch.zeros(2, 1, frames), "t": torch.zeros(2), "spks": torch.zeros(2, 8)}
+    given = {name: torch.zeros(2, channels, frames) for name in ("x", "mu", "cond")}
+    given |= {"mask": torch.zeros(2, 1, frames), "t": torch.zeros(2), "spks": torch.zeros(2, channels)}
     for index in range(1, 11):
         given["x"][:] = x
         given["mask"][:] = 1
