@@ -1,10 +1,11 @@
 """What strict verification costs beside upstream's ten lengths: both on one graph, in turns.
 
-    python benchmarks/verify_cost.py [--family cosyvoice2] [--streaming] [--rounds 3]
+    python benchmarks/verify_cost.py [--family cosyvoice2] [--streaming] [--rounds 3] [--longest 3000]
 
 A check is the reference and the comparison, each with loading PyTorch's module and ONNX Runtime's sessions. It is timed
 in processor time, which another load on the machine changes little, and in time on the clock. PyTorch takes the threads
-it takes by itself, ONNX Runtime `verify.threads` (1).
+it takes by itself, ONNX Runtime `verify.threads` (1). `--longest` is the profile's max; behind the ratios stands what
+the last strict check spent its processor time on.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
 
+from cosybuild.backends import onnxruntime_backend, torch_backend
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.parse import parse
 from cosybuild.core.artifact import Artifact, StoredFile
@@ -27,6 +31,7 @@ from cosybuild.core.digests import digest_of
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, Stage
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.numerics.cases import CHEAP_SIZE
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.request import Request
@@ -34,6 +39,12 @@ from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import EXPORTED, VerifyStage
 
 CHECKS = ("upstream", "strict")
+RUNS = ("PyTorch", "ONNX Runtime")
+WATCHED: tuple[tuple[Any, str, str], ...] = (
+    (torch_backend.TorchSession, "infer", RUNS[0]),
+    (onnxruntime_backend.OnnxRuntimeSession, "infer", RUNS[1]),
+    (onnxruntime_backend, "load", "loading sessions"),
+)
 
 
 def main() -> None:
@@ -41,8 +52,11 @@ def main() -> None:
     parser.add_argument("--family", default="cosyvoice2")
     parser.add_argument("--streaming", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--longest", type=int, help="the profile's max in frames; default: the product's")
     options = parser.parse_args()
     words = [f"model={options.family}", f"model.streaming={str(options.streaming).lower()}", "verify.provider=cpu"]
+    if options.longest is not None:
+        words.append(f"trt_profile.profiles=[{{seq_len:{{min:4,opt:500,max:{options.longest}}}}}]")
     prepare()
     with tempfile.TemporaryDirectory() as directory:
         runner = Runner(Path(directory))
@@ -53,7 +67,10 @@ def main() -> None:
         samples: dict[str, list[tuple[float, float]]] = {check: [] for check in CHECKS}
         for number in range(options.rounds):
             for check in CHECKS if number % 2 == 0 else reversed(CHECKS):
-                samples[check].append(timed(runner, asked[check], exported, graph))
+                with tallied() as seconds:
+                    samples[check].append(timed(runner, asked[check], exported, graph))
+                if check == "strict":
+                    spent = seconds
                 cpu, wall = samples[check][-1]
                 load = " ".join(f"{value:.1f}" for value in os.getloadavg())
                 print(
@@ -63,6 +80,9 @@ def main() -> None:
     for index, clock in enumerate(("processor time", "clock")):
         ratios = [s[index] / u[index] for s, u in zip(samples["strict"], samples["upstream"], strict=True)]
         print(f"{clock}: strict / upstream {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    plain = statistics.median(cpu for cpu, _ in samples["upstream"])
+    for part, cpu in spent.items():
+        print(f"strict: {part:<36} {cpu:6.1f} s processor, {cpu / plain:.2f} of the ten lengths")
 
 
 def request(words: Sequence[str]) -> Request:
@@ -77,6 +97,32 @@ def timed(runner: Runner, asked: Request, exported: Artifact, graph: Artifact) -
     reference = runner.run(ReferenceStage(), asked, {})["reference"]
     runner.run(VerifyStage(), asked, {"graph": graph, EXPORTED: exported, "reference": reference})
     return time.process_time() - cpu, time.perf_counter() - wall
+
+
+@contextmanager
+def tallied() -> Iterator[dict[str, float]]:
+    """Processor seconds by what is called, while the context is open."""
+    seconds: dict[str, float] = {}
+
+    def watch(call: Any, part: str) -> Any:
+        def watched(*arguments: Any, **options: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return call(*arguments, **options)
+            finally:
+                name = part + (_size(arguments[1]["x"].shape[-1]) if part in RUNS else "")
+                seconds[name] = seconds.get(name, 0.0) + time.process_time() - begun
+
+        return watched
+
+    with ExitStack() as stack:
+        for holder, name, part in WATCHED:
+            stack.enter_context(patch.object(holder, name, watch(getattr(holder, name), part)))
+        yield seconds
+
+
+def _size(frames: int) -> str:
+    return f", {frames} frames" if frames > CHEAP_SIZE else f", up to {CHEAP_SIZE} frames"
 
 
 class Runner:
