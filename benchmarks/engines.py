@@ -3,8 +3,8 @@
     python benchmarks/engines.py [--family cosyvoice2 ...] [--precision fp32 fp16 bf16] [--mask full streaming]
                                  [--batch static dynamic] [--sm 89] [--max 3000] [--attention spelled|operator]
 
-Each graph is exported and simplified once and lowered as a build would; each engine is built in a fresh process,
-so that the growth of host memory is the builder's. Ahead of time for the compute capability, with no GPU needed;
+Each graph is exported and simplified once and lowered as a build would. "host MB" is the memory of the process that
+the step builds in. Ahead of time for the compute capability, with no GPU needed;
 a machine's other load shows in the seconds. Prints a Markdown table, a row as soon as it is known; `--json FILE`
 keeps all facts.
 """
@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import multiprocessing
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +31,7 @@ from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.config.settings import Settings
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.environment import Environment
-from cosybuild.core.memory import PeakMemory
-from cosybuild.core.stage import RunContext, Stage
+from cosybuild.core.stage import RunContext, Stage, StageResult
 from cosybuild.errors import CosybuildError
 from cosybuild.manifest import file_digest
 from cosybuild.models.resolve import resolve_subject
@@ -68,30 +65,27 @@ def request_for(
     return Request(settings, resolve_subject(settings.model, None, dynamic))
 
 
-def run_stage(stage: Stage[Any], request: Request, inputs: dict[str, Artifact], workdir: Path) -> Any:
+def run_stage(stage: Stage[Any], request: Request, inputs: dict[str, Artifact], workdir: Path) -> StageResult:
     """Run one step by itself; its outputs join `inputs`."""
     workdir.mkdir()
     result = stage.run(RunContext(request, inputs, workdir, Environment(), lambda kind, **facts: None))
     for slot, files in result.outputs.items():
         stored = tuple(StoredFile(f.name, f, file_digest(f), f.stat().st_size) for f in files)
         inputs[slot] = Artifact(slot, stored)
-    return result.metrics
+    return result
 
 
-def build_engine_alone(request: Request, graph: Artifact, sm: int, workdir: Path) -> dict[str, Any]:
-    """In a process of its own: the engine step on a finished graph."""
-    # The builder's own figure is the process's all-time peak, which a child takes over from its parent.
-    with PeakMemory() as memory:
-        try:
-            facts = dict(run_stage(EngineStage(Target(RTX, sm)), request, {"lowered": graph}, workdir))
-        except CosybuildError as error:
-            return {"error": str(error)}
-    return {**facts, "host_growth_bytes": memory.peak_bytes}
+def build_engine(request: Request, graph: Artifact, sm: int, workdir: Path) -> dict[str, Any]:
+    """The engine step on a finished graph; its figures, or its error."""
+    try:
+        result = run_stage(EngineStage(Target(RTX, sm)), request, {"lowered": graph}, workdir)
+    except CosybuildError as error:
+        return {"error": str(error)}
+    return {**result.metrics, "host_bytes": result.apart_bytes}
 
 
 def measured(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """((family, mask, batch, precision), facts) of every engine."""
-    context = multiprocessing.get_context("spawn")
     variants = itertools.product(arguments.family, arguments.mask, arguments.batch)
     for family, mask, batch in variants:
         if family == "cosyvoice1" and mask == "streaming":
@@ -108,9 +102,8 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[tup
             if request.settings.precision.target in LOWERED:
                 run_stage(PrecisionStage(), request, inputs, place / f"lower-{precision}")
             graph = inputs.get("lowered", inputs["graph"])
-            with ProcessPoolExecutor(1, mp_context=context) as alone:
-                job = alone.submit(build_engine_alone, request, graph, arguments.sm, place / f"engine-{precision}")
-                yield (family, mask, batch, precision), job.result()
+            facts = build_engine(request, graph, arguments.sm, place / f"engine-{precision}")
+            yield (family, mask, batch, precision), facts
 
 
 def row(variant: tuple[str, ...], facts: dict[str, Any]) -> str:
@@ -124,7 +117,7 @@ def row(variant: tuple[str, ...], facts: dict[str, Any]) -> str:
         f"{facts['size_bytes']['value'] / 1e6:.0f}",
         " / ".join(f"{each / 1e6:.1f}" for each in facts["activation_bytes"]["value"]),
         f"{facts['weights_bytes']['value'] / 1e6:.0f}",
-        f"{(facts['host_growth_bytes'] or 0) / 1e6:.0f}",
+        f"{facts['host_bytes'] / 1e6:.0f}",
         f"{facts['arithmetic']['share'].get('FLOAT', 0):.1%}",
         ", ".join(verdicts),
     )

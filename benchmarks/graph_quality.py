@@ -28,7 +28,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import onnxsim
-from engines import build_engine_alone, request_for, run_stage
+from engines import build_engine, request_for, run_stage
 from graph_variants import OPERATOR, STEPS, TRIED
 
 from cosybuild.backends import onnxruntime_backend
@@ -175,7 +175,7 @@ def engines(options: argparse.Namespace) -> Iterator[Sequence[object]]:
                 inputs, place = {"graph": graph}, Path(directory) / f"{index}-{precision}"
                 if request.settings.precision.target in LOWERED:
                     run_stage(PrecisionStage(), request, inputs, place)
-                facts = build_engine_alone(request, inputs.get("lowered", graph), 89, place.with_suffix(".engine"))
+                facts = build_engine(request, inputs.get("lowered", graph), 89, place.with_suffix(".engine"))
                 memory = facts.get("activation_bytes", {}).get("value", [])
                 said = ", ".join(dict.fromkeys(each["verdict"] for each in facts.get("attention", ())))
                 megabytes = " / ".join(f"{each / 1e6:.1f}" for each in memory)

@@ -11,12 +11,18 @@ _CLEAR = Path("/proc/self/clear_refs")
 _INTERVAL = 0.02
 
 
+def peak_resident() -> int | None:
+    """The largest resident memory of this process since it began, in bytes; None where nothing tells it."""
+    # What getrusage tells begins, on Linux, with the size of the process that started this one.
+    return _kernel_peak() or _all_time_peak()
+
+
 class PeakMemory:
     """Growth of this process's resident memory while the block runs.
 
     On Linux the kernel keeps the peak itself (VmHWM) and forgets it on request, which misses nothing;
     where it does not let us reset it, a thread samples; elsewhere the growth of the process's all-time
-    peak is all that can be had, a lower bound. Memory of child processes and of a GPU is not in it.
+    peak is all that can be had, a lower bound. Memory of other processes (`core.apart`) and of a GPU is not in it.
 
     >>> with PeakMemory() as memory:
     ...     block = bytearray(1 << 24)
@@ -25,6 +31,11 @@ class PeakMemory:
     """
 
     peak_bytes: int | None = None
+    _apart = 0
+
+    def add(self, size: int) -> None:
+        """Count the memory of another process that did a part of the work."""
+        self._apart = max(self._apart, size)
 
     def __enter__(self) -> PeakMemory:
         self._sampler: _Sampler | None = None
@@ -45,9 +56,11 @@ class PeakMemory:
         """Bytes up to now; None where nothing can be measured."""
         if self._start is not None:
             peak = _kernel_peak() if self._sampler is None else self._sampler.peak
-            return None if peak is None else max(0, peak - self._start)
+            return None if peak is None else max(0, peak - self._start) + self._apart
         now = _all_time_peak()
-        return None if now is None or self._start_peak is None else max(0, now - self._start_peak)
+        if now is None or self._start_peak is None:
+            return None
+        return max(0, now - self._start_peak) + self._apart
 
 
 class _Sampler(threading.Thread):

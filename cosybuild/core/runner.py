@@ -220,6 +220,7 @@ class _Execution:
                 with blamed(label, workdir, memory):
                     laid_out = {slot: self._laid_out(artifact, inputs) for slot, artifact in attempt.inputs.items()}
                     result = stage.run(RunContext(self.request, laid_out, workdir, self.environment, emit))
+                    memory.add(result.apart_bytes)
             finally:
                 attempt.peak_bytes = memory.so_far()
         # a model is full of reference cycles; freed now, it does not count against the next step

@@ -25,10 +25,12 @@ class StageResult:
         outputs: artifact name -> the files written in the working directory, the main one first.
         metrics: plain JSON data for the report; stored with the artifacts, so that a cached step
             still has its figures.
+        apart_bytes: largest memory of a process of its own that the stage ran beside this one.
     """
 
     outputs: Mapping[str, Sequence[Path]]
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    apart_bytes: int = 0
 
 
 @dataclass(frozen=True)

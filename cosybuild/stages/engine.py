@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
 from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, installed_version
@@ -18,10 +18,8 @@ from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import EngineError
 from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.stages.engine_apart import build_apart
 from cosybuild.stages.request import Request
-
-if TYPE_CHECKING:
-    from cosybuild.backends.tensorrt.timing import TimingCache
 
 # Fields of the group that change no byte of an engine: `backend` and `sm` are the step's own target.
 _NOT_OF_THE_ENGINE = frozenset(["precision", "optional", "backend", "sm", "timing_cache"])
@@ -83,33 +81,28 @@ class EngineStage:
         return what_is_missing(self.target, engine_settings(request), environment)
 
     def run(self, context: RunContext) -> StageResult:
-        from cosybuild.backends.tensorrt.builder import build_engine
-        from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
-        from cosybuild.backends.tensorrt.flavour import open_flavour
-        from cosybuild.backends.tensorrt.report import engine_manifest, engine_report, open_where_possible
-        from cosybuild.backends.tensorrt.verdicts import check_tensors
+        from cosybuild.backends.tensorrt.report import engine_manifest
         from cosybuild.manifest import write_manifest
 
         request: Request = context.request
         trt, precision = engine_settings(request), request.settings.precision.target.value
-        flavour = open_flavour(self.target.flavour)
         profiles, spec = _profiles(request), request.subject.spec
         path = context.workdir / engine_name(request, self.target)
         graph = context.inputs["lowered"]
-        built = build_engine(
-            flavour,
+        answer = build_apart(
+            self.target,
             graph.path,
             path,
             trt,
             precision=precision,
-            sm=self.target.sm if flavour.ahead_of_time else None,
-            profiles=[shapes_from_profile(profile, spec) for profile in profiles],
+            io=io_dtype(request),
+            profiles=profiles,
+            spec=spec,
             timing=_timing(request, self.target, context.environment),
+            environment=context.environment,
             emit=context.emit,
         )
-        check_tensors(built.facts, spec, io_dtype(request))
-        opened = open_where_possible(flavour, path, self.target, context.environment)
-        report = engine_report(built, self.target, flavour, trt, precision, opened)
+        report = answer.value
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
         # What two builds of one key have in common where the bytes are not: kernels are chosen by timing.
         common = (
@@ -127,7 +120,6 @@ class EngineStage:
         _hold_to_request(report["unmet"], trt, context)
         manifest = engine_manifest(
             report,
-            flavour,
             self.target,
             context.environment,
             {
@@ -138,7 +130,7 @@ class EngineStage:
                 "settings": dict(self.settings(request)),
             },
         )
-        return StageResult({self.makes[0]: (path, write_manifest(path, manifest))}, report)
+        return StageResult({self.makes[0]: (path, write_manifest(path, manifest))}, report, answer.peak_bytes or 0)
 
 
 def expand_engine_stages(request: Request, environment: Environment | None = None) -> tuple[EngineStage, ...]:
@@ -199,17 +191,17 @@ def _described_profile(profile: Profile, frames_per_second: float | None) -> dic
     return plain
 
 
-def _timing(request: Request, target: Target, environment: Environment) -> TimingCache | None:
+def _timing(request: Request, target: Target, environment: Environment) -> Path | None:
     """Where kernel times are kept; None for RTX, which times nothing, and without a store."""
     from cosybuild.backends.tensorrt.flavour import title
-    from cosybuild.backends.tensorrt.timing import TimingCache, timing_path
+    from cosybuild.backends.tensorrt.timing import timing_path
 
     store, wanted = request.settings.store, engine_settings(request).timing_cache
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
     if target.flavour == RTX or wanted is False or store is None or gpu is None:
         return None
     who = title(TENSORRT, installed_version(TENSORRT, environment))
-    return TimingCache(timing_path(Path(store.path), who, gpu, environment))
+    return timing_path(Path(store.path), who, gpu, environment)
 
 
 def _weights_digest(request: Request) -> str | None:

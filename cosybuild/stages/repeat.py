@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from cosybuild.core.apart import Died, call_apart
 from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
 from cosybuild.core.events import EventBus
 from cosybuild.core.plan import make_plan
 from cosybuild.core.record import Failure
 from cosybuild.core.runner import execute
-from cosybuild.core.stage import RunContext, Stage, StageResult
+from cosybuild.core.stage import Emit, RunContext, Stage, StageResult
 from cosybuild.core.store import Store
 from cosybuild.errors import BuildError
 from cosybuild.stages.compared import compared
@@ -118,12 +117,17 @@ def _in_a_process(
     steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
 ) -> Rebuilt:
     """A fresh interpreter has its own hash seed, addresses and order of imports: what may leak into bytes does."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        return executor.submit(rebuild, steps, request, sources, home).result()
+    try:
+        return call_apart(rebuild, steps, request, sources, home).value
+    except Died as died:
+        raise BuildError(
+            f"The same build crashed when it was made again: {died}.",
+            hint="Next: the same command once more, in case memory was short, or without verify.repeat.",
+        ) from died
 
 
 def rebuild(
-    steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
+    steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path, _emit: Emit
 ) -> Rebuilt:
     """Run these steps with nothing from any store; the artifacts lie below `home`."""
     store = Store(home / "store")

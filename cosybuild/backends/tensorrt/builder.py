@@ -76,7 +76,6 @@ def build_engine(
     Raises:
         ConfigurationError: a setting that this version does not have.
         EngineError: the parser or the builder failed; no file is written then.
-        KeyboardInterrupt: Ctrl-C, after the builder has stopped.
     """
     check_module(settings, precision, flavour)
     log = BuilderLog()

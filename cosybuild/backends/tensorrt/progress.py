@@ -1,4 +1,4 @@
-"""The builder's progress as events, and Ctrl-C that reaches it in the middle of a build."""
+"""The builder's progress as events, while it builds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ class Progress:
     """What the builder last said of itself. The library's threads write it, ours reads it."""
 
     def __init__(self) -> None:
-        self.cancelled = False
         self._lock = threading.Lock()
         self._open: dict[str, list[int]] = {}
 
@@ -25,12 +24,11 @@ class Progress:
         with self._lock:
             self._open[phase] = [0, steps]
 
-    def step(self, phase: str, step: int) -> bool:
-        """A step is done; False asks the builder to stop."""
+    def step(self, phase: str, step: int) -> None:
+        """A step is done."""
         with self._lock:
             if phase in self._open:
                 self._open[phase][0] = step + 1
-        return not self.cancelled
 
     def end(self, phase: str) -> None:
         """A phase is over."""
@@ -61,7 +59,8 @@ def monitor_into(module: Any, progress: Progress) -> Any | None:
             progress.begin(phase_name, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return progress.step(phase_name, step)
+            progress.step(phase_name, step)
+            return True  # go on
 
         def phase_finish(self, phase_name: str) -> None:
             progress.end(phase_name)
@@ -72,16 +71,12 @@ def monitor_into(module: Any, progress: Progress) -> Any | None:
 def run_watched(
     work: Callable[[], ResultT], progress: Progress, emit: Emit, meanwhile: Callable[[], None] = lambda: None
 ) -> ResultT:
-    """Run `work` in a thread of its own, report its progress, and stop it on Ctrl-C.
+    """Run `work` in a thread of its own, and report its progress from this one.
 
-    The library gives up the interpreter's lock while it builds; were it called in the main thread,
-    Ctrl-C would only be seen inside one of its callbacks, and an exception cannot pass through it.
+    An exception cannot pass through the library's callbacks, and whoever is told may raise one.
 
     Args:
         meanwhile: called at each look at the progress, some times a second.
-
-    Raises:
-        KeyboardInterrupt: after the builder has stopped; a second Ctrl-C does not wait for it.
     """
     results: list[ResultT] = []
     failures: list[BaseException] = []
@@ -94,19 +89,14 @@ def run_watched(
 
     worker = threading.Thread(target=body, name="engine builder", daemon=True)
     worker.start()
-    try:
-        seen = None
-        while worker.is_alive():
-            worker.join(_POLL_SECONDS)
-            meanwhile()
-            now = progress.innermost
-            if now is not None and now != seen:
-                seen = now
-                emit("progress", what=now[0], done=now[1], total=now[2])
-    except KeyboardInterrupt:
-        progress.cancelled = True
-        worker.join()
-        raise
+    seen = None
+    while worker.is_alive():
+        worker.join(_POLL_SECONDS)
+        meanwhile()
+        now = progress.innermost
+        if now is not None and now != seen:
+            seen = now
+            emit("progress", what=now[0], done=now[1], total=now[2])
     if failures:
         raise failures[0]
     return results[0]

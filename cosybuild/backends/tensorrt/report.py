@@ -53,6 +53,7 @@ def engine_report(
         "built_for": f"sm_{target.sm}" if target.sm is not None else "the GPU here",
         "builder": flavour.title,
         "flavour": flavour.name,
+        "version": flavour.version,
         "precision": precision,
         "typing": settings.typing.value,
         "parse_seconds": round(built.parse_seconds, 3),
@@ -85,16 +86,16 @@ def engine_report(
 
 
 def engine_manifest(
-    report: dict[str, Any], flavour: Flavour, target: Target, environment: Environment, source: dict[str, Any]
+    report: dict[str, Any], target: Target, environment: Environment, source: dict[str, Any]
 ) -> dict[str, Any]:
     """The facts of the sidecar; `write_manifest` adds the file's own."""
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
     chosen = source["settings"]
     return {
         "built_for": {
-            "flavour": flavour.name,
-            "version": flavour.version,
-            "cuda": cuda_release(flavour.name),
+            "flavour": report["flavour"],
+            "version": report["version"],
+            "cuda": cuda_release(report["flavour"]),
             "driver": environment.driver,
             "sm": target.sm if target.sm is not None else next((gpu.sm for gpu in environment.gpus), None),
             "gpu": None if gpu is None else gpu.name,

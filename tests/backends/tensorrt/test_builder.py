@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +90,6 @@ def test_progress_is_told(rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, 
     build(rtx, fp16_graph, tmp_path / "e", [shapes], emit=lambda kind, **facts: told.append((kind, facts)))
     assert {kind for kind, _ in told} == {"progress"}
     assert all(0 <= facts["done"] <= facts["total"] and facts["what"] for _, facts in told)
-
-
-@pytest.mark.usefixtures("watched_closely")
-def test_ctrl_c_stops_the_builder_and_leaves_no_file(
-    rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
-) -> None:
-    def interrupt(kind: str, **facts: Any) -> None:
-        _thread.interrupt_main()
-
-    with pytest.raises(KeyboardInterrupt):
-        build(rtx, fp16_graph, tmp_path / "e", [shapes], emit=interrupt)
-    assert list(tmp_path.iterdir()) == []
-    assert [thread.name for thread in threading.enumerate() if thread.name == "engine builder"] == []
 
 
 def test_every_parser_error_is_told_whole(rtx: Flavour, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""The builder of engines crashes in native code: the run says so, keeps the rest, and goes on from there."""
+
+from __future__ import annotations
+
+import signal
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from cosybuild.errors import EngineError
+from tests.scenarios.commands import Place
+
+pytest.importorskip("tensorrt_rtx")
+
+TENSOR = "[{name: %s, shape: [2, 8, seq_len, 64]}]"
+WORDS = (
+    "model=onnx",
+    "model.path=same.onnx",
+    f"model.inputs={TENSOR % 'x'}",
+    f"model.outputs={TENSOR % 'y'}",
+    "simplify=none",
+    "trt=fp32",
+    "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 16}}]",
+)
+
+
+def test_a_graph_that_crashes_the_builder(place: Place) -> None:
+    """Attention whose query, key and value are one tensor: TensorRT-RTX 1.7 reads address 0."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 8, "seq_len", 64]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Attention", ["x", "x", "x"], ["y"])], "same", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    onnx.save(model, place.directory / "same.onnx")
+    ran = place.cosybuild(*WORDS, code=None)
+    steps = {step["label"]: step["action"] for step in place.report()["steps"]}
+    if ran.code == 0:
+        assert steps["engine sm_89"] == "built"
+        pytest.skip("this version compiles the graph")
+    assert ran.code == EngineError.exit_code
+    assert f"its process was ended by {signal.SIGSEGV.name}" in ran.err
+    assert "Next: the same command once more" in ran.err
+    assert steps == {"adopt": "built", "reference": "built", "verify": "built", "engine sm_89": "failed"}
+    assert list((place.directory / "outputs" / "store" / "tmp").iterdir()) == []
+    again = place.cosybuild(*WORDS[:-2], WORDS[-1], "trt=none")
+    assert "nothing to build" in again.out or "already built" in again.out, again.out
