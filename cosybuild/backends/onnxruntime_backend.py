@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class OnnxRuntimeSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._outputs: list[str] = [node.name for node in session.get_outputs()]
+        # One thread for all calls: it keeps the library's buffers, and leaves this one to hear Ctrl-C.
+        self._calls = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
         self._half = any("bfloat16" in node.type for node in (*session.get_inputs(), *session.get_outputs()))
 
     @property
@@ -52,12 +55,15 @@ class OnnxRuntimeSession:
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         # numpy has no bfloat16 of its own, so such graphs take and give OrtValues.
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = _FATAL
         try:
             if self._half:
                 values = {name: _value(array) for name, array in inputs.items()}
-                answers = [_array(value) for value in self._session.run_with_ort_values(None, values)]
+                run = self._calls.submit(self._session.run_with_ort_values, None, values, options)
+                answers = [_array(value) for value in _awaited(run, options)]
             else:
-                answers = self._session.run(None, dict(inputs))
+                answers = _awaited(self._calls.submit(self._session.run, None, dict(inputs), options), options)
         except _REFUSALS as error:
             raise InferenceFailed(_one_line(error)) from error
         return dict(zip(self._outputs, answers, strict=True))
@@ -137,6 +143,16 @@ def load(
     # Reading the file and packing the weights leaves half of them behind once more, freed.
     trim_heap()
     return OnnxRuntimeSession(session)
+
+
+def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[Any]:
+    """What the call gives; Ctrl-C ends it at the next operator, where it would run to its end, a minute at worst."""
+    try:
+        return run.result()
+    except KeyboardInterrupt:
+        options.terminate = True
+        wait([run])
+        raise
 
 
 @cache

@@ -48,6 +48,40 @@ def test_a_shape_it_does_not_take_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_ctrl_c_ends_a_call_that_takes_long(tmp_path: Path) -> None:
+    """The graph counts to 2**60, which no machine waits for."""
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    scalars = [helper.make_tensor_value_info(name, kind, []) for name, kind in (
+        ("i", TensorProto.INT64), ("go", TensorProto.BOOL), ("on", TensorProto.BOOL)
+    )]  # fmt: skip
+    sums = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("before", "after", "x", "y")]
+    steps = [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["before", "one"], ["after"])]
+    body = helper.make_graph(steps, "body", [*scalars[:2], sums[0]], [scalars[2], sums[1]], [one])
+    often = helper.make_tensor("often", TensorProto.INT64, [], [2**60])
+    loop = helper.make_node("Loop", ["often", "", "x"], ["y"], body=body)
+    model = helper.make_model(
+        helper.make_graph([loop], "count", [sums[2]], [sums[3]], [often]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=8,
+    )
+    onnx.save(model, str(tmp_path / "count.onnx"))
+    code = (
+        "import numpy, threading, signal, os\n"
+        "from pathlib import Path\n"
+        "from cosybuild.backends import onnxruntime_backend\n"
+        "session = onnxruntime_backend.load(Path('count.onnx'))\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "try:\n"
+        "    session.infer({'x': numpy.zeros(1, numpy.float32)})\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_a_graph_it_refuses_is_an_export_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"does not load graph\.onnx") as caught:
         onnxruntime_backend.load(written(tmp_path, "NoSuchOperator"))
