@@ -55,7 +55,7 @@ class PeakMemory:
     def so_far(self) -> int | None:
         """Bytes up to now; None where nothing can be measured."""
         if self._start is not None:
-            peak = _kernel_peak() if self._sampler is None else self._sampler.peak
+            peak = _kernel_peak() if self._sampler is None else self._sampler.look()
             return None if peak is None else max(0, peak - self._start) + self._apart
         now = _all_time_peak()
         if now is None or self._start_peak is None:
@@ -70,16 +70,19 @@ class _Sampler(threading.Thread):
         super().__init__(name="peak memory", daemon=True)
         self._done = threading.Event()
         self._seen = 0
+        # Two threads look: without a lock the one that saw less could have the last word.
+        self._lock = threading.Lock()
         self.start()
 
-    @property
-    def peak(self) -> int:
-        self._seen = max(self._seen, _resident() or 0)
-        return self._seen
+    def look(self) -> int:
+        """The peak up to now."""
+        with self._lock:
+            self._seen = max(self._seen, _resident() or 0)
+            return self._seen
 
     def run(self) -> None:
         while not self._done.wait(_INTERVAL):
-            self._seen = self.peak
+            self.look()
 
     def stop(self) -> None:
         self._done.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,29 @@ def test_the_peak_is_known_after_an_error() -> None:
     with pytest.raises(MemoryError), PeakMemory() as peak:
         raise MemoryError
     assert peak.peak_bytes is not None
+
+
+@linux
+def test_what_is_seen_while_the_thread_looks_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread reads a small figure; before it writes it down, this one sees a large one."""
+    here, inside, seen = threading.current_thread(), threading.Event(), threading.Event()
+    figures = [MIB]
+
+    def resident() -> int:
+        if threading.current_thread() is here:
+            return figures[-1]
+        inside.set()
+        seen.wait(0.3)  # no longer: what keeps this look and that one apart also keeps that one waiting
+        return MIB
+
+    monkeypatch.setattr(memory, "_CLEAR", Path("/proc/self/no such file"))
+    monkeypatch.setattr(memory, "_resident", resident)
+    with PeakMemory() as peak:
+        inside.wait()
+        figures.append(512 * MIB)
+        assert peak.so_far() == 511 * MIB
+        seen.set()
+        inside.clear()
+        inside.wait()  # the thread has written its figure down, and looks again
+        figures.append(MIB)
+    assert peak.peak_bytes == 511 * MIB
