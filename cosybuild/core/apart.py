@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from cosybuild.core.memory import peak_resident
 from cosybuild.core.stage import Emit
@@ -66,29 +68,40 @@ def call_apart(
         CosybuildError, OSError, MemoryError: what the function raised.
         RuntimeError: the function raised something else, a defect; the cause is the other process's traceback.
     """
-    context = get_context("spawn")
-    reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(writer, function, arguments), name=function.__name__)
+    # Not multiprocessing: inside a launcher's workers it would start what that launcher has made of it.
+    with _interrupts_later():
+        process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        with _interrupts_later():
-            process.start()
-        writer.close()  # the end of the process is then the end of what can be read
+        with suppress(BrokenPipeError):  # it is dead already, which shows below
+            for part in (sys.path, (function, arguments)):
+                pickle.dump(part, process.stdin)
+            process.stdin.flush()
         try:
-            return _listen(reader, emit)
-        except EOFError:
-            process.join()
-            assert process.exitcode is not None
-            raise Died(process.exitcode) from None
+            return _listen(process.stdout, emit)
+        except (EOFError, pickle.UnpicklingError):
+            raise Died(process.wait()) from None
     finally:
-        if process.pid is not None:
-            process.kill()
-            process.join()
-        reader.close()
+        process.kill()
+        process.wait()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
 
 
-def _listen(reader: connection.Connection, emit: Emit) -> Answer[Any]:
+# `answer` needs this process's path to be found, and what it is asked needs it to be unpickled.
+_PROGRAM = """
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from cosybuild.core.apart import answer
+answer()
+"""
+
+
+def _listen(messages: IO[bytes], emit: Emit) -> Answer[Any]:
     while True:
-        kind, content = reader.recv()
+        kind, content = pickle.load(messages)  # noqa: S301  # from a process of ours
         if kind == "event":
             name, facts = content
             emit(name, **facts)
@@ -106,27 +119,34 @@ class _Elsewhere(Exception):
         return f"\n{self.args[0]}"
 
 
-def _answer(writer: connection.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def answer() -> None:
     """What the other process does."""
     # Ctrl-C reaches both; the caller decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What libraries print is not for the caller to read.
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
     threading.Thread(target=_end_with_the_caller, daemon=True).start()
 
+    def send(kind: str, content: Any) -> None:
+        messages.write(pickle.dumps((kind, content)))
+        messages.flush()
+
     def emit(kind: str, /, **facts: Any) -> None:
-        writer.send(("event", (kind, facts)))
+        send("event", (kind, facts))
 
     try:
         value = function(*arguments, emit)
     except BaseException as error:  # handed over to the caller, not handled
-        writer.send(("error", (_portable(error), traceback.format_exc())))
+        send("error", (_portable(error), traceback.format_exc()))
     else:
-        writer.send(("answer", (value, peak_resident())))
+        send("answer", (value, peak_resident()))
 
 
 def _end_with_the_caller() -> None:
-    caller = parent_process()
-    assert caller is not None
-    caller.join()
+    # Nothing comes; it ends when the caller does. Not by sys.stdin, whose lock the end of the interpreter asks for.
+    os.read(0, 1)
     os._exit(1)
 
 

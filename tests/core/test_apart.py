@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def crash(emit: Emit) -> None:
 
 def leave(emit: Emit) -> None:
     os._exit(3)
+
+
+def talk(emit: Emit) -> str:
+    os.write(1, b"from C\n")
+    return "done"
+
+
+def double_apart(number: int) -> int:
+    return call_apart(double, number).value[0]
 
 
 def linger(note: Path, emit: Emit) -> None:
@@ -183,3 +193,14 @@ def test_a_ctrl_c_for_the_whole_group_prints_nothing_of_the_other_process(tmp_pa
     os.killpg(caller.pid, signal.SIGINT)
     _, said = caller.communicate(timeout=SOON)
     assert (caller.returncode, said) == (130, b"")
+
+
+def test_what_a_library_prints_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    assert call_apart(talk).value == "done"
+    assert capfd.readouterr() == ("", "from C\n")
+
+
+def test_inside_the_worker_of_a_pool(tmp_path: Path) -> None:
+    """Pools mark their workers as daemons, which multiprocessing lets have no processes of their own."""
+    with get_context("spawn").Pool(1) as pool:
+        assert pool.apply(double_apart, (4,)) == 8

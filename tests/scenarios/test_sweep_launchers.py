@@ -58,6 +58,18 @@ def test_a_cell_that_fails_in_another_process_is_told_here(tmp_path: Path) -> No
     assert "cannot write opset 17" in ran.out
 
 
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+def test_engines_are_built_in_workers_too(tmp_path: Path, launcher: str) -> None:
+    """The builder's own process is started by a worker, which is itself a process of a kind of the launcher's."""
+    if not is_installed(f"hydra_plugins.hydra_{launcher}_launcher") or not is_installed("tensorrt_rtx"):
+        pytest.skip(f"the extra for {launcher}, or TensorRT-RTX, is not installed here")
+    place = Place(tmp_path)
+    place.cosybuild("-m", *TINY[:-1], "simplify=none", "verify=off", "trt=fp32,fp16", *LAUNCHERS[launcher])
+    sweep = read_sweep(place)
+    assert column(sweep, "status") == ["ok", "ok"]
+    assert built(sweep, "engine sm_89") == 2
+
+
 @pytest.mark.skipif(COMMANDS, reason="Slurm's commands are here")
 def test_without_slurm_its_launcher_is_a_users_error(place: Place) -> None:
     if not is_installed("hydra_plugins.hydra_submitit_launcher"):
