@@ -10,9 +10,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cosybuild.core.memory import peak_resident
 from cosybuild.core.stage import Emit
@@ -68,26 +68,17 @@ def call_apart(
         CosybuildError, OSError, MemoryError: what the function raised.
         RuntimeError: the function raised something else, a defect; the cause is the other process's traceback.
     """
-    # Not multiprocessing: inside a launcher's workers it would start what that launcher has made of it.
-    with _interrupts_later():
-        process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
+    with ExitStack() as until_here:
+        # Not multiprocessing: inside a launcher's workers it would start what that launcher has made of it.
+        with _interrupts_later():
+            process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            until_here.callback(_end, process)
+        assert process.stdin is not None
         with suppress(BrokenPipeError):  # it is dead already, which shows below
             for part in (sys.path, (function, arguments)):
                 pickle.dump(part, process.stdin)
             process.stdin.flush()
-        try:
-            return _listen(process.stdout, emit)
-        except (EOFError, pickle.UnpicklingError):
-            raise Died(process.wait()) from None
-    finally:
-        process.kill()
-        process.wait()
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-        process.stdout.close()
+        return _listen(process, emit)
 
 
 # `answer` needs this process's path to be found, and what it is asked needs it to be unpickled.
@@ -99,9 +90,22 @@ answer()
 """
 
 
-def _listen(messages: IO[bytes], emit: Emit) -> Answer[Any]:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _listen(process: subprocess.Popen[bytes], emit: Emit) -> Answer[Any]:
+    assert process.stdout is not None
     while True:
-        kind, content = pickle.load(messages)  # noqa: S301  # from a process of ours
+        try:
+            kind, content = pickle.load(process.stdout)  # noqa: S301  # from a process of ours
+        except (EOFError, pickle.UnpicklingError):
+            raise Died(process.wait()) from None
         if kind == "event":
             name, facts = content
             emit(name, **facts)

@@ -147,6 +147,18 @@ def test_ctrl_c_ends_the_other_process_at_once(tmp_path: Path) -> None:
     assert not is_alive(int(note.read_text(encoding="ascii")))
 
 
+def test_who_can_no_longer_be_told_ends_the_other_process(tmp_path: Path) -> None:
+    """As when the output of a command goes into a pipe that is closed."""
+
+    def closed(kind: str, **facts: Any) -> None:
+        raise BrokenPipeError
+
+    note = tmp_path / "pid"
+    with pytest.raises(BrokenPipeError):
+        call_apart(linger, note, emit=closed)
+    assert not is_alive(int(note.read_text(encoding="ascii")))
+
+
 def test_it_does_not_outlive_a_killed_caller(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = f"""
