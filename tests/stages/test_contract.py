@@ -22,7 +22,7 @@ from cosybuild.errors import VerificationError
 from cosybuild.models.load import load_module
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.numerics.contract import LEAST_CHANGE, MOST_CHANGE, PROPERTIES, change
+from cosybuild.numerics.contract import LEAST_CHANGE, MOST_CHANGE, PROPERTIES
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.contract import Examined, hold_contract, retyped
 from cosybuild.stages.request import Request
@@ -297,15 +297,6 @@ def test_a_lowered_graph_in_which_a_row_leaks_fails(tmp_path: Path) -> None:
     assert ir.load(str(path)).graph.inputs[0].dtype is ir.DataType.FLOAT16
     with pytest.raises(VerificationError, match=r"property independent_rows \("):
         verify(asked, graph, path, tmp_path / "verified")
-
-
-def test_change_is_relative_and_infinite_where_not_finite() -> None:
-    ones = np.ones((2, 3), np.float32)
-    assert change(ones * 3, ones * 2) == pytest.approx(0.5)
-    assert change(ones, ones) == 0.0
-    assert change(ones * 0, ones * 0) == 0.0
-    assert change(ones, ones * 0) == float("inf")
-    assert change(ones * np.nan, ones) == float("inf")
 
 
 def _exported_with(asked: Request, directory: Path, spoil: Callable[[nn.Module], nn.Module]) -> Path:

@@ -1,0 +1,338 @@
+"""Each experiment finds the fault that it is there for, and no other, on estimators of a few lines of numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cosybuild.numerics.contract import (
+    LEAST_CHANGE,
+    MOST_CHANGE,
+    PROPERTIES,
+    Finding,
+    Infer,
+    Inputs,
+    Trial,
+    change,
+    counted,
+    try_properties,
+)
+from cosybuild.numerics.inputs import Array
+from tests.numerics.specs import estimator_spec, text_spec
+
+ROWS = ("finite", "zero_row", "independent_rows", "independent_rows", "row_order")
+TRIED = (*ROWS, "masked_frames", "mask_used", *["inputs_used"] * 5)
+
+
+def velocity(inputs: Inputs, chunk: int = 0) -> Array:
+    """Every frame hears the mean of the valid frames of its own chunk and those before it, or of all."""
+    said = sum(factor * inputs[name] for name, factor in (("x", 1.0), ("mu", 0.5), ("cond", 0.25))) * inputs["mask"]
+    length = said.shape[2]
+    heard = np.empty_like(said)
+    for begin in range(0, length, chunk or length):
+        end = min(begin + (chunk or length), length)
+        heard[..., begin:end] = said[..., :end].sum(axis=2, keepdims=True) / inputs["mask"][..., :end].sum(2)[..., None]
+    result: Array = (said + heard + inputs["spks"][..., None] + inputs["t"][:, None, None]) * inputs["mask"]
+    return result
+
+
+def full(infer: Infer = velocity, **fields: Any) -> Trial:
+    given: dict[str, Any] = {"spec": estimator_spec("batch"), "infer": infer, "in_place": None}
+    return Trial(**{**given, "computed_in": "float32", "length": 24, **fields})
+
+
+def chunked(chunk: int = 10, **fields: Any) -> Trial:
+    given: dict[str, Any] = {"infer": lambda inputs: velocity(inputs, chunk), "chunk": 10, "chunked_length": 16}
+    return full(**{**given, **fields})
+
+
+def broken(trial: Trial) -> list[str]:
+    """What does not hold, each as often as it was tried in vain."""
+    return [finding.name for finding in try_properties(trial) if not finding.holds]
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_every_property_is_tried_and_holds(batch: int, seed: int) -> None:
+    whole = [*try_properties(full(batch=batch, seed=seed, larger_batch=batch + 1, in_place=velocity))]
+    streamed = [*try_properties(chunked(batch=batch, seed=seed))]
+    assert [f.name for f in whole] == [*ROWS, "batch_size", "masked_frames", "mask_used", "in_place",
+                                       *["inputs_used"] * 5, "attention_span"]  # fmt: skip
+    assert [f.name for f in streamed] == [*TRIED, "future_chunks", "attention_span"]
+    assert all(f.holds for f in whole + streamed)
+    assert all(f.value > 1e4 * f.bound if f.must_change else f.value < 1e-12 for f in whole + streamed)
+    assert {f.bound for f in whole + streamed} == {0.0, LEAST_CHANGE, MOST_CHANGE["float32"]}
+
+
+def test_every_seed_draws_other_inputs() -> None:
+    first, other = (trial.inputs(1)["x"] for trial in (full(), full(seed=5)))
+    assert not np.array_equal(first, other)
+    assert np.array_equal(full(seed=1).inputs(0)["x"], first)
+
+
+def test_what_is_tried_says_which_frames_and_rows() -> None:
+    tried = [f.tried for f in try_properties(chunked(larger_batch=5))]
+    assert "2 rows against 5" in tried
+    assert "x, mu and cond of masked frames 5..23 exchanged, the valid ones compared" in tried
+    assert "frames 5.. masked or not" in tried
+    assert [f"{name} exchanged" in tried for name in ("x", "mu", "t", "spks", "cond", "mask")] == [*[True] * 5, False]
+    assert "x, mu and cond of frames 10..15 exchanged, frames 0..9 compared" in tried
+    assert "x, mu and cond of frame 9 (the last of its chunk) exchanged, frame 0 compared" in tried
+    whole = [f.tried for f in try_properties(full())]
+    assert whole[-1] == "x, mu and cond of frame 23 (the last of all) exchanged, frame 0 compared"
+
+
+def test_where_chunks_cannot_be_told_apart_none_is_tried() -> None:
+    assert [f.name for f in try_properties(chunked(chunked_length=0))] == list(TRIED)
+
+
+@pytest.mark.parametrize(("chunk", "length", "valid"), [(0, 24, 12), (10, 24, 5), (40, 24, 12), (0, 1, 1), (2, 1, 1)])
+def test_valid_frames_end_within_a_chunk(chunk: int, length: int, valid: int) -> None:
+    assert full(chunk=chunk, length=length).valid == valid
+
+
+def plus(leak: Callable[[Inputs], Array], chunk: int = 0) -> Infer:
+    """The estimator, and a thousandth of something that it should not look at."""
+    return lambda inputs: velocity(inputs, chunk) + 1e-3 * leak(inputs)
+
+
+def _of_row(source: int, target: int, name: str) -> Callable[[Inputs], Array]:
+    def leak(inputs: Inputs) -> Array:
+        leaked = np.zeros_like(inputs["x"])
+        leaked[target] = inputs[name][source, :, None] if inputs[name].ndim < 3 else inputs[name][source]
+        return leaked
+
+    return leak
+
+
+@pytest.mark.parametrize("name", ["mu", "spks", "cond"])
+def test_conditions_of_row_zero_in_row_one(name: str) -> None:
+    assert broken(full(plus(_of_row(0, 1, name)))) == ["zero_row", "independent_rows", "row_order"]
+
+
+def test_what_both_rows_of_a_pair_share_is_no_matter_of_the_zero_row() -> None:
+    assert broken(full(plus(_of_row(0, 1, "x")))) == ["independent_rows", "row_order"]
+
+
+@pytest.mark.parametrize("name", ["x", "mu", "spks", "cond"])
+def test_row_one_in_row_zero(name: str) -> None:
+    (first, *others) = (f for f in try_properties(full(plus(_of_row(1, 0, name)))) if not f.holds)
+    assert (first.name, first.tried) == ("independent_rows", "all of row 1 exchanged, row 0 compared")
+    assert [f.name for f in others] == ["row_order"]
+
+
+def test_row_one_in_a_later_row() -> None:
+    """Row 0 alone is compared when row 1 is exchanged; that the two rows change places shows the others."""
+    assert broken(full(plus(_of_row(1, 2, "x")), batch=4)) == ["row_order"]
+
+
+def test_the_zero_row_is_every_row_but_the_first() -> None:
+    assert "zero_row" in broken(full(plus(_of_row(0, 3, "spks")), batch=4))
+
+
+def test_a_bias_of_one_row() -> None:
+    bias = np.array([0.0, 1.0]).reshape(2, 1, 1)
+    assert broken(full(plus(lambda inputs: bias))) == ["row_order"]
+
+
+def test_other_rows_stay_where_they_are_when_two_change_places() -> None:
+    bias = np.array([0.0, 0.0, 1.0, 2.0]).reshape(4, 1, 1)
+    assert broken(full(plus(lambda inputs: bias), batch=4)) == []
+
+
+@pytest.mark.parametrize(("batch", "larger"), [(2, 5), (2, 3), (4, 3)])
+def test_a_factor_of_the_batch(batch: int, larger: int) -> None:
+    def infer(inputs: Inputs) -> Array:
+        return velocity(inputs) * (1 + 1e-3 * inputs["x"].shape[0])
+
+    assert broken(full(infer, batch=batch, larger_batch=larger)) == ["batch_size"]
+    assert broken(full(infer, batch=batch)) == []
+    assert broken(full(batch=batch, larger_batch=larger)) == []
+
+
+@pytest.mark.parametrize("name", ["x", "mu", "cond"])
+def test_masked_frames_that_are_heard(name: str) -> None:
+    def mean(inputs: Inputs) -> Array:
+        return np.asarray(inputs[name].mean(axis=2, keepdims=True))
+
+    assert broken(full(plus(mean))) == ["masked_frames"]
+
+
+def test_what_stands_in_masked_frames_of_the_output_is_nobodys_business() -> None:
+    assert broken(full(plus(lambda inputs: inputs["x"]))) == []
+
+
+def test_only_masked_frames_are_exchanged() -> None:
+    """The last valid one is not among them, and every masked one is."""
+
+    def frame(index: int) -> Callable[[Inputs], Array]:
+        return lambda inputs: np.asarray(inputs["x"][..., index, None])
+
+    assert broken(full(plus(frame(11)))) == []
+    assert broken(full(plus(frame(12)))) == ["masked_frames"]
+    assert broken(full(plus(frame(23)))) == ["masked_frames"]
+
+
+def test_a_mask_that_is_not_looked_at() -> None:
+    def infer(inputs: Inputs) -> Array:
+        return velocity({**inputs, "mask": np.ones_like(inputs["mask"])})
+
+    assert broken(full(infer)) == ["masked_frames", "mask_used"]
+
+
+def test_a_mask_that_only_hides_the_output() -> None:
+    """Valid frames are compared: that masked ones are silent does not show that the mask is used."""
+
+    def infer(inputs: Inputs) -> Array:
+        return velocity({**inputs, "mask": np.ones_like(inputs["mask"])}) * inputs["mask"]
+
+    assert broken(full(infer)) == ["masked_frames", "mask_used"]
+
+
+@pytest.mark.parametrize("name", ["x", "mu", "t", "spks", "cond"])
+def test_an_input_that_is_not_looked_at(name: str) -> None:
+    def infer(inputs: Inputs) -> Array:
+        return velocity({**inputs, name: np.zeros_like(inputs[name])})
+
+    unused = [f for f in try_properties(full(infer)) if not f.holds]
+    assert [(f.name, f.tried) for f in unused] == [("inputs_used", f"{name} exchanged")]
+    assert unused[0].bound == LEAST_CHANGE
+
+
+def test_an_output_that_overwrites_what_is_still_read() -> None:
+    seen: list[Inputs] = []
+
+    def in_place(inputs: Inputs) -> Array:
+        seen.append(inputs)
+        inputs["x"][..., 0] = 0
+        result: Array = inputs["x"]
+        result[...] = velocity(inputs)
+        return result
+
+    assert broken(full(in_place=in_place)) == ["in_place"]
+    assert set(seen[0]) == {"x", "mask", "mu", "t", "spks", "cond"}
+
+
+@pytest.mark.parametrize(
+    ("chunk", "failing"),
+    [
+        (10, []),
+        (20, ["future_chunks"]),
+        (11, ["future_chunks"]),
+        (9, ["future_chunks", "attention_span"]),  # frame 9 hears frames 10 to 15
+        (5, ["mask_used", "attention_span"]),
+        (2, ["attention_span"]),
+    ],
+)
+def test_chunks_of_another_length(chunk: int, failing: list[str]) -> None:
+    assert broken(chunked(chunk)) == failing
+
+
+@pytest.mark.parametrize("name", ["x", "mu", "cond"])
+def test_a_later_chunk_that_is_heard_through_one_input(name: str) -> None:
+    def last(inputs: Inputs) -> Array:
+        return np.asarray(inputs[name][..., -1:] * inputs["mask"][..., -1:])
+
+    assert broken(chunked(infer=plus(last, 10))) == ["future_chunks"]
+
+
+def test_full_attention_that_ends_a_frame_early() -> None:
+    def short(inputs: Inputs) -> Array:
+        hidden = {**inputs, "mask": inputs["mask"].copy()}
+        hidden["mask"][..., -1] = 0
+        return velocity(hidden)
+
+    assert broken(full(short)) == ["attention_span"]
+
+
+def test_after_values_that_are_not_finite_nothing_is_compared() -> None:
+    def infer(inputs: Inputs) -> Array:
+        result = velocity(inputs)
+        result[0, 2, 3:5] = np.inf, np.nan
+        return result
+
+    (finding,) = try_properties(full(infer))
+    assert (finding.name, finding.value, finding.bound) == ("finite", 1.0, 0.0)
+    assert str(finding) == (
+        "finite (the output of finite inputs is finite) does not hold, a guidance pair: "
+        "2 of 384 elements are not finite"
+    )
+
+
+def test_values_that_are_finite_for_a_guidance_pair_only() -> None:
+    """What becomes infinite later is a change of its own."""
+
+    def infer(inputs: Inputs) -> Array:
+        return np.full_like(inputs["x"], np.inf) if inputs["spks"][1].any() else velocity(inputs)
+
+    assert "independent_rows" in broken(full(infer))
+
+
+@pytest.mark.parametrize("computed_in", MOST_CHANGE)
+def test_what_is_still_the_same_depends_on_the_type(computed_in: str) -> None:
+    def leaking(amount: float) -> Infer:
+        return lambda inputs: (
+            velocity(inputs) + amount * np.sign(inputs["x"].mean()) * np.sqrt(np.mean(velocity(inputs) ** 2))
+        )
+
+    bound = MOST_CHANGE[computed_in]
+    assert broken(full(leaking(bound / 10), computed_in=computed_in)) == []
+    assert broken(full(leaking(-20 * bound), computed_in=computed_in))
+
+
+def test_a_trial_is_of_an_estimator_and_of_two_rows() -> None:
+    with pytest.raises(AssertionError):
+        next(try_properties(full(spec=text_spec())))
+    with pytest.raises(AssertionError):
+        next(try_properties(full(batch=1)))
+
+
+def finding(name: str, value: float, bound: float) -> Finding:
+    return Finding(name, "here", value, bound)
+
+
+def test_a_bound_is_met_by_what_is_equal_and_a_change_is_more() -> None:
+    assert finding("zero_row", 0.5, 0.5).holds
+    assert not finding("zero_row", 0.6, 0.5).holds
+    assert not finding("mask_used", 0.5, 0.5).holds
+    assert finding("mask_used", 0.6, 0.5).holds
+    assert {name for name in PROPERTIES if finding(name, 0, 0).must_change} == {
+        "mask_used", "inputs_used", "attention_span"}  # fmt: skip
+
+
+def test_a_finding_reads_as_text_and_as_data() -> None:
+    says = PROPERTIES["zero_row"].says
+    assert str(finding("zero_row", 0.0123456, 1e-5)) == (
+        f"zero_row ({says}) does not hold, here: the largest change is 0.0123 of the output's rms, "
+        "at most 1e-05 is expected"
+    )
+    assert "more than 1e-07 is expected" in str(finding("mask_used", 0.0, 1e-7))
+    assert finding("mask_used", 0.5, 1e-7).facts() == {
+        "property": "mask_used", "tried": "here", "value": 0.5, "bound": 1e-7, "faults": [], "must_change": True,
+        "holds": True}  # fmt: skip
+    assert finding("zero_row", np.inf, 1e-5).facts()["value"] == "inf"
+
+
+def test_faults_that_are_listed_are_counted() -> None:
+    two = counted("axes", "run at 3 sizes", ["one", "another"])
+    assert (two.value, two.bound, two.holds) == (2.0, 0.0, False)
+    assert str(two).endswith("does not hold, run at 3 sizes: one; another")
+    assert two.facts()["faults"] == ["one", "another"]
+    assert counted("axes", "run at 3 sizes", []).holds
+
+
+def test_change_is_relative_and_infinite_where_not_finite() -> None:
+    ones = np.ones((2, 3), np.float32)
+    assert change(ones * 3, ones * 2) == pytest.approx(0.5)
+    assert change(ones * 2, np.array([[3.0, 0, 0], [0, 0, 4]])) == pytest.approx(2 / np.sqrt(25 / 6))
+    assert change(ones, ones) == 0.0
+    assert change(ones * 0, ones * 0) == 0.0
+    assert change(ones, ones * 0) == float("inf")
+    assert change(ones * np.nan, ones) == float("inf")
+    assert change(ones, ones * np.inf) == float("inf")
+    assert change(ones[:0], ones[:0]) == 0.0
+    thousands = np.full(4, 1000, np.float16)  # whose squares float16 does not hold
+    assert change(thousands * np.float16(2), thousands) == 1.0
