@@ -127,7 +127,7 @@ def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Dr
 
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
     """Ones; padded: every row valid up to a length of its own, but one row (chosen at random) whole."""
-    values = np.ones(shape, np.float32)
+    values = np.ones(shape)
     rows, length = (shape[0] if len(shape) > 1 else 1), shape[-1]
     if not draw.padded or length < 2:
         return values
@@ -150,7 +150,7 @@ def _integer(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpe
 
 
 def _ones(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, ___: Draw) -> Array:
-    return np.ones(shape, np.float32)
+    return np.ones(shape)
 
 
 GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec, Draw], Array]] = {

@@ -146,7 +146,8 @@ def test_other_rows_stay_where_they_are_when_two_change_places() -> None:
 @pytest.mark.parametrize(("batch", "larger"), [(2, 5), (2, 3), (4, 3)])
 def test_a_factor_of_the_batch(batch: int, larger: int) -> None:
     def infer(inputs: Inputs) -> Array:
-        return velocity(inputs) * (1 + 1e-3 * inputs["x"].shape[0])
+        result: Array = velocity(inputs) * (1 + 1e-3 * inputs["x"].shape[0])
+        return result
 
     assert broken(full(infer, batch=batch, larger_batch=larger)) == ["batch_size"]
     assert broken(full(infer, batch=batch)) == []

@@ -66,6 +66,46 @@ def test_values_that_are_not_finite_and_shapes_that_differ_lose_everything(broke
     assert hop.facts()["own"]["snr_db"] is None
 
 
+def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:
+    first, second, third = budget(1e-6, 1e-2)
+    quieter = {**third.outputs, "a": second.outputs["a"]}
+    _, hop = error_budget([first, second, Stop("export", quieter, GATE)])
+    facts = hop.facts()
+    assert {name: facts[name] for name in ("hop", "against", "case", "gate")} == {
+        "hop": "export", "against": "torch", "case": "b", "gate": GATE}  # fmt: skip
+    assert (facts["own"]["snr_db"], facts["total"]["snr_db"]) == pytest.approx((40, 40), abs=1)
+    assert facts["own"]["max_abs"] == hop.own["max_abs"] != hop.total["max_abs"] == facts["total"]["max_abs"]
+    assert facts["missed"] == [f"snr_db {hop.loss_db:.4g} dB where at least 94 dB is asked for"]
+    assert set(facts) == {"hop", "against", "own", "total", "case", "gate", "missed"}
+
+
+def test_in_words_the_others_are_told_too() -> None:
+    torch, export, simplify = error_budget(budget(1e-6, 1e-3, 1e-5))
+    assert describe([torch, export, simplify]) == (
+        f"the hop to blame is export ({export.loss_db:.1f} dB by itself; "
+        f"torch {torch.loss_db:.1f} dB, simplify {simplify.loss_db:.1f} dB)"
+    )
+    assert describe([torch]) == f"the hop to blame is torch ({torch.loss_db:.1f} dB by itself)"
+
+
+def test_of_several_outputs_the_worst_counts() -> None:
+    signal = np.sin(np.arange(1000.0))
+    exact = {"a": {"y": signal, "z": signal}}
+    actual = {"a": {"y": signal * (1 + 1e-2), "z": signal * (1 + 1e-4)}}
+    (hop,) = error_budget([Stop("float64", exact, {}), Stop("torch", actual, {})])
+    assert hop.loss_db == pytest.approx(40)
+
+
+@pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
+def test_what_loses_everything_has_the_worst_of_every_figure(broken: Array) -> None:
+    first, second = budget(1e-6)
+    (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, {})])
+    assert {name: hop.own[name] for name in ("max_abs", "mean_abs", "max_rel")} == dict.fromkeys(
+        ("max_abs", "mean_abs", "max_rel"), np.inf
+    )
+    assert hop.own["cosine"] == 0.0
+
+
 def test_only_cases_that_every_stop_has_count() -> None:
     first, second = budget(1e-6)
     (hop,) = error_budget([first, Stop("torch", {"b": second.outputs["b"]}, GATE)])
