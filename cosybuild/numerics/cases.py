@@ -115,7 +115,8 @@ def strict_cases(
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
         return tuple(_coarse(case) for case in cases)
     cases = [*_octaves(spec, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
-    cases += [Case("seen in service", Draw({**_smallest(spec, profiles), s: n})) for s, n in _pairs(served or {})]
+    seen = (_least_with(spec, profiles, {symbol: size}) for symbol, size in _pairs(served or {}))
+    cases += [Case("seen in service", Draw(sizes)) for sizes in seen if sizes is not None]
     cases += _quiet_cases(spec, profiles, quiet)
     turned = []
     for index, case in enumerate(cases):
@@ -160,8 +161,8 @@ def _octaves(spec: ModelSpec, seed: int) -> Iterator[Case]:
 
 def _quiet_cases(spec: ModelSpec, profiles: Sequence[Profile], lengths: Sequence[int]) -> Iterator[Case]:
     for length in lengths:
-        sizes = {**_smallest(spec, profiles), **dict.fromkeys((s for s in spec.symbols if s != BATCH), length)}
-        if not profiles or any(all(p[s].min <= n <= p[s].max for s, n in sizes.items()) for p in profiles):
+        sizes = _least_with(spec, profiles, dict.fromkeys((s for s in spec.symbols if s != BATCH), length))
+        if sizes is not None:
             yield Case("small variances", Draw(sizes, quiet=True))
 
 
@@ -185,7 +186,7 @@ def _corner_cases(
     spec: ModelSpec, profiles: Sequence[Profile], boundaries: Mapping[str, Sequence[int]], exhaustive: bool
 ) -> Iterator[Case]:
     for profile in profiles:
-        smallest = _smallest(spec, [profile])
+        smallest = {symbol: profile[symbol].min for symbol in spec.symbols}
         lengths = [symbol for symbol in spec.symbols if symbol != BATCH]
         for point in ("min", "opt", "max"):
             # The largest batch at the largest length is an engine's business: it needs tens of GiB here.
@@ -205,8 +206,14 @@ def _corner_cases(
                 yield Case("batch size", Draw({s: size if s == BATCH else short[s] for s in spec.symbols}))
 
 
-def _smallest(spec: ModelSpec, profiles: Sequence[Profile]) -> dict[str, int]:
-    return {symbol: min((profile[symbol].min for profile in profiles), default=2) for symbol in spec.symbols}
+def _least_with(spec: ModelSpec, profiles: Sequence[Profile], given: Mapping[str, int]) -> dict[str, int] | None:
+    """`given` beside the smallest sizes of the first profile that serves it; None where none does."""
+    if not profiles:
+        return {**dict.fromkeys(spec.symbols, 2), **given}
+    for profile in profiles:
+        if all(profile[symbol].min <= size <= profile[symbol].max for symbol, size in given.items()):
+            return {**{symbol: profile[symbol].min for symbol in spec.symbols}, **given}
+    return None
 
 
 def _covered(size: int, symbol: str, profiles: Sequence[Profile]) -> bool:
