@@ -80,7 +80,7 @@ def read_reference(path: Path) -> Reference:
     with np.load(path) as stored:
         index = json.loads(stored["index"].tobytes())
         assert index["schema"] == SCHEMA, index["schema"]
-        arrays = {name: stored[name] for name in stored.files if name != "index"}
+        arrays = {name: stored[name] for name in stored.files}
     cases = tuple(case_from_facts(facts) for facts in index["cases"])
     rollouts = tuple(Rollout(r["why"], tuple(r["lengths"]), r["seed"]) for r in index["rollouts"])
     exact = index["exact"]

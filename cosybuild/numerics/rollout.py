@@ -95,7 +95,7 @@ class RolloutResult:
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
-        by_step = plain({str(step): value for step, value in enumerate(self.steps, start=1)})
+        by_step = plain({str(index): value for index, value in enumerate(self.steps)})
         return {"steps_snr_db": list(by_step.values()), "left_at": self.left_at, "mel": plain(self.mel),
                 "seam": self.seam, "missed": [str(miss) for miss in self.missed]}  # fmt: skip
 

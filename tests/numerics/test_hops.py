@@ -88,6 +88,13 @@ def test_in_words_the_others_are_told_too() -> None:
     assert describe([torch]) == f"the hop to blame is torch ({torch.loss_db:.1f} dB by itself)"
 
 
+def test_of_several_that_miss_and_of_none_that_does_the_worst_is_to_blame() -> None:
+    for noise in ((1e-3, 1e-2, 1e-4), (1e-6, 1e-5, 1e-7)):
+        hops = error_budget(budget(*noise))
+        assert len({bool(hop.missed) for hop in hops}) == 1
+        assert to_blame(hops) is hops[1]
+
+
 def test_of_several_outputs_the_worst_counts() -> None:
     signal = np.sin(np.arange(1000.0))
     exact = {"a": {"y": signal, "z": signal}}

@@ -96,6 +96,12 @@ def test_guidance_pairs(batch: int, padded: bool) -> None:
     assert (arrays["mask"] == 0).any() == padded
 
 
+def test_a_row_without_a_twin_is_like_any_other() -> None:
+    arrays = draw_inputs(estimator_spec(5), Draw(SIZES, 5, guidance=True))
+    assert np.array_equal(arrays["x"][:2], arrays["x"][2:4])
+    assert [row.any() for row in arrays["mu"]] == [True, True, False, False, True]
+
+
 def test_guidance_is_left_to_models_that_have_it() -> None:
     spec = estimator_spec()
     without = ModelSpec(spec.inputs, spec.outputs)

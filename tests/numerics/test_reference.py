@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cosybuild.numerics.cases import strict_cases
 from cosybuild.numerics.inputs import Draw
@@ -38,6 +39,14 @@ def test_the_way_through_a_file(tmp_path: Path) -> None:
 def test_the_same_reference_gives_the_same_bytes(tmp_path: Path) -> None:
     files = [write_reference(tmp_path / name, reference(True)).read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]
+
+
+def test_a_file_of_another_schema_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cosybuild.numerics.reference.SCHEMA", 0)
+    path = write_reference(tmp_path / "reference.npz", reference(False))
+    monkeypatch.undo()
+    with pytest.raises(AssertionError, match="0"):
+        read_reference(path)
 
 
 def test_outputs_are_found_by_what_was_drawn() -> None:

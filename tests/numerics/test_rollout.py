@@ -100,6 +100,38 @@ def test_the_mel_is_held_to_its_gate_by_itself() -> None:
     assert compare_courses(actual, reference, {"max_abs": 1e-2, "lsd_db": 1e-2}, 40.0).passes
 
 
+def test_a_step_at_its_bound_holds() -> None:
+    rollout = Rollout("short", (12,), 5)
+    reference = run(constant(), rollout, SPEC, SOLVER)
+    actual = run(constant(None, 4, 1e-3), rollout, SPEC, SOLVER)
+    worst = min(compare_courses(actual, reference, {}, 0.0).steps)
+    assert compare_courses(actual, reference, {}, worst).left_at is None
+    assert compare_courses(actual, reference, {}, np.nextafter(worst, np.inf)).left_at == 4
+
+
+def test_a_result_as_data_has_every_figure() -> None:
+    rollout = Rollout("in chunks", (10, 20), 5)
+    reference = run(constant(), rollout, SPEC, SOLVER)
+    result = compare_courses(run(constant(None, 10, 1e-3), rollout, SPEC, SOLVER), reference, {"max_abs": 1e-9}, 200.0)
+    facts = result.facts()
+    assert facts == {
+        "steps_snr_db": [*[None] * 9, pytest.approx(result.steps[9])],
+        "left_at": 10,
+        "mel": {name: value if np.isfinite(value) else None for name, value in result.mel.items()},
+        "seam": result.seam,
+        "missed": [str(miss) for miss in result.missed],
+    }
+    assert facts["mel"]["max_abs"] > 1e-4
+    assert "where at most 1e-09" in facts["missed"][0]
+    assert facts["seam"] > 1e-4
+
+
+def test_courses_of_other_calls_are_not_compared() -> None:
+    one, two = (run(constant(), Rollout("in chunks", lengths, 5), SPEC, SOLVER) for lengths in ((10,), (10, 20)))
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        compare_courses(two, one, {}, 80.0)
+
+
 def test_a_mel_that_is_not_finite_leaves_at_once() -> None:
     rollout = Rollout("short", (12,), 5)
     reference = run(constant(), rollout, SPEC, SOLVER)
