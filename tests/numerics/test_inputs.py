@@ -58,6 +58,34 @@ def test_mel_is_like_log_mel() -> None:
     assert steps.std() < 0.5 * values.std()  # white noise would have 1.41
 
 
+def test_mel_is_an_autoregression_that_begins_where_its_noise_does() -> None:
+    values = (one("mel", (20000, 3), Draw({}, 0)) + 6) / 2
+    assert values.std(axis=0) == pytest.approx([1, 1, 1], abs=0.03), "from the first frame to the last"
+    first, second, third = values.T
+    assert np.corrcoef(values.T) == pytest.approx(np.array([[1, 0.9, 0.81], [0.9, 1, 0.9], [0.81, 0.9, 1]]), abs=0.01)
+    fresh = np.corrcoef(second - 0.9 * first, third - 0.9 * second)
+    assert fresh[0, 1] == pytest.approx(0, abs=0.03), "each frame adds a noise of its own"
+
+
+@pytest.mark.parametrize("generator", ["normal", "uniform", "mel", "time", "mask", "ones"])
+def test_coarse_values_are_what_both_short_types_hold(generator: str) -> None:
+    import ml_dtypes
+
+    fields = {"low": 0.1, "high": 0.7} if generator in ("uniform", "time") else {}
+    plain, coarse = (one(generator, (2, 200), Draw({}, 0, coarse=coarse), **fields) for coarse in (False, True))
+    assert coarse.dtype == np.float32
+    assert (coarse == coarse.astype(np.float16)).all()
+    assert (coarse == coarse.astype(ml_dtypes.bfloat16).astype(np.float32)).all()
+    assert coarse == pytest.approx(plain, rel=2**-8, abs=1e-7)
+
+
+def test_whole_numbers_are_not_made_coarse() -> None:
+    plain, coarse = (one("integer", (100,), Draw({}, 0, coarse=coarse), dtype="int64", low=0, high=10**6)
+                     for coarse in (False, True))  # fmt: skip
+    assert (plain == coarse).all()
+    assert plain.max() > 2**11
+
+
 def test_a_plain_mask_hides_nothing() -> None:
     assert (one("mask", (3, 1, 20), Draw({})) == 1).all()
 
@@ -75,6 +103,9 @@ def test_a_padded_mask_hides_tails_and_leaves_one_row_whole(rows: int, length: i
 def test_masks_of_one_and_two_axes() -> None:
     assert one("mask", (30,), Draw({}, 1, padded=True)).sum() < 30
     assert one("mask", (2, 30), Draw({}, 1, padded=True)).sum() < 60
+    lengths = one("mask", (40, 30), Draw({}, 1, padded=True)).sum(axis=1)
+    assert len(set(lengths)) > 10
+    assert (lengths == 30).any()
 
 
 @pytest.mark.parametrize(("time", "expected"), [(Time.start, 0.25), (Time.end, 0.75)])

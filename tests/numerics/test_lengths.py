@@ -61,6 +61,26 @@ def test_quantiles_are_lengths_that_are_seen_with_both_ends(histogram: dict[int,
     assert len(found) <= count
 
 
+def test_quantiles_are_equally_spaced_in_calls() -> None:
+    assert quantile_lengths({10: 25, 20: 25, 30: 25, 40: 25}) == (10, 20, 30, 40)
+    assert quantile_lengths(dict.fromkeys(range(1, 101), 1)) == (1, 25, 50, 75, 100)
+    assert quantile_lengths({7: 1, 10: 97, 20: 1, 500: 1}) == (7, 10, 500)
+    assert quantile_lengths({3: 1, 4: 1}, 3) == (3, 4)
+
+
+def test_the_optimum_of_a_profile_is_the_median_of_its_calls() -> None:
+    (only,) = propose_ranges({10: 4, 20: 3, 30: 3}, 1).ranges
+    assert (only.min, only.opt, only.max) == (10, 20, 30)
+    (only,) = propose_ranges({10: 5, 20: 3, 30: 2}, 1).ranges
+    assert only.opt == 10
+
+
+@pytest.mark.parametrize("histogram", [{}, {0: 1}, {1: 0}, {-1: 1}, {1: -1}])
+def test_a_histogram_without_calls_or_with_no_lengths_is_a_defect(histogram: dict[int, int]) -> None:
+    with pytest.raises(AssertionError):
+        propose_ranges(histogram, 1)
+
+
 def test_three_thousand_lengths_are_no_trouble() -> None:
     proposal = propose_ranges(dict.fromkeys(range(1, 3001), 1), 4)
     assert [r.max for r in proposal.ranges] == [750, 1500, 2250, 3000]

@@ -72,6 +72,22 @@ def test_in_chunks_each_call_is_given_all_frames_so_far_with_the_same_noise() ->
     assert rollout.name == "solver T=10+10+7 (in chunks)"
 
 
+def test_conditions_are_those_of_the_seed_and_of_the_whole_utterance() -> None:
+    first, again, other = (conditions(SPEC, Rollout("short", (4, 12), seed)) for seed in (5, 5, 6))
+    assert {name: values.shape for name, values in first.items()} == {
+        "x": (1, 8, 12), "mask": (1, 1, 12), "mu": (1, 8, 12), "spks": (1, 8), "cond": (1, 8, 12)}  # fmt: skip
+    assert all((first[name] == again[name]).all() for name in first)
+    assert not any((first[name] == other[name]).all() for name in ("x", "mu", "spks", "cond"))
+    assert conditions(estimator_spec("batch"), Rollout("short", (12,), 5))["x"].shape == (1, 8, 12)
+
+
+def test_the_speaker_is_no_sequence_that_ends_early() -> None:
+    seen: list[dict[str, Array]] = []
+    run(constant(seen), Rollout("in chunks", (4, 12), 5), SPEC, Solver(steps=1))
+    assert [call["spks"].shape for call in seen] == [(2, 8), (2, 8)]
+    assert (seen[0]["spks"] == seen[1]["spks"]).all()
+
+
 def test_prefixes_end_a_quarter_chunk_short() -> None:
     assert prefixes(50, 2) == (50, 88)
     assert prefixes(10, 3) == (10, 20, 28)
@@ -150,6 +166,10 @@ def test_the_seam_is_how_far_heard_frames_change_when_more_audio_arrives() -> No
 
     course = run(looking_ahead, rollout, SPEC, SOLVER)
     assert compare_courses(course, course, {}, 80.0).seam == pytest.approx(10, rel=1e-5)
+    thrice = run(looking_ahead, Rollout("in chunks", (10, 15, 40), 5), SPEC, SOLVER)
+    assert compare_courses(thrice, thrice, {}, 80.0).seam == pytest.approx(30, rel=1e-5), "frames 0 to 9, at the end"
+    once = run(looking_ahead, Rollout("short", (10,), 5), SPEC, SOLVER)
+    assert compare_courses(once, once, {}, 80.0).seam is None
 
 
 def test_only_estimators_can_be_solved() -> None:

@@ -86,6 +86,67 @@ def test_the_warm_up_is_left_out() -> None:
     assert set(rounds.samples["a"]) == {1.0}
 
 
+def test_warming_up_takes_its_time_and_at_least_two_calls() -> None:
+    for seconds, calls in ((0.0, 2), (0.25, 2), (0.3, 3), (0.5, 4)):
+        bench = Bench()
+        bench.time = 100.0
+        budget = Budget(warmup_seconds=seconds, min_rounds=1, max_rounds=1, sample_seconds=0)
+        rounds = measure_rounds({"a": bench.takes("a", itertools.repeat(0.125))}, budget, bench)
+        assert len(bench.called) == calls + 1
+        assert rounds.seconds == (calls + 1) * 0.125
+
+
+def test_time_counts_from_the_end_of_the_warm_up_and_the_round_under_way_is_finished() -> None:
+    for seconds, count in ((6.0, 3), (6.5, 4)):
+        bench = Bench()
+        bench.time = 100.0
+        contestants = {name: bench.takes(name, itertools.repeat(1.0)) for name in "ab"}
+        budget = Budget(warmup_seconds=10, max_seconds=seconds)
+        rounds = measure_rounds(contestants, budget, bench)
+        assert [len(samples) for samples in rounds.samples.values()] == [count, count]
+
+
+def test_all_must_be_steady() -> None:
+    bench = Bench()
+    contestants = {"wild": bench.takes("wild", itertools.cycle([1.0, 9.0, 3.0])),
+                   "steady": bench.takes("steady", itertools.repeat(1.0))}  # fmt: skip
+    assert not measure_rounds(contestants, Budget(max_seconds=1e9, max_rounds=20, warmup_seconds=0), bench).settled
+
+
+def test_a_width_that_is_just_reached_is_enough() -> None:
+    for width, settled in ((0.5, True), (0.4, False)):
+        bench = Bench()  # the interval is 0.5 to 1.5 about 1.0
+        wild = bench.takes("a", itertools.cycle([0.5, 1.5, 1.0, 0.5, 1.5]))
+        budget = Budget(half_width=width, warmup_seconds=0, max_seconds=1e9, min_rounds=8, max_rounds=8)
+        assert measure_rounds({"a": wild}, budget, bench).settled is settled
+
+
+def test_progress_is_told_each_round() -> None:
+    bench, told = Bench(), list[int]()
+    budget = Budget(min_rounds=8, max_seconds=1e9)
+    measure_rounds({"a": bench.takes("a", itertools.repeat(1.0))}, budget, bench, told.append)
+    assert told == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_system_clock_is_the_one_where_none_is_given() -> None:
+    rounds = measure_rounds({"a": lambda: None}, Budget(warmup_seconds=0, max_rounds=1, sample_seconds=0))
+    assert rounds.seconds > 0
+
+
+def test_calls_that_take_no_time_on_the_clock() -> None:
+    for cost, calls in ((0.0, 1), (1e-12, 10_000), (1e-3, 2), (1.5e-3, 2), (2e-3, 1), (1.0, 1)):
+        bench = Bench()
+        budget = Budget(warmup_seconds=0, min_rounds=1, max_rounds=1, sample_seconds=2e-3)
+        assert measure_rounds({"a": bench.takes("a", itertools.repeat(cost))}, budget, bench).calls == {"a": calls}
+
+
+def test_the_quickest_call_of_the_warm_up_says_how_many_make_a_sample() -> None:
+    bench = Bench()
+    costs = itertools.chain([1.0, 0.125, 1.0], itertools.repeat(1.0))
+    budget = Budget(warmup_seconds=2.0, min_rounds=1, max_rounds=1, sample_seconds=1.0)
+    assert measure_rounds({"a": bench.takes("a", costs)}, budget, bench).calls == {"a": 8}
+
+
 def test_short_calls_are_averaged() -> None:
     bench = Bench()
     rounds = measure_rounds(

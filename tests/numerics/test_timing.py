@@ -44,6 +44,22 @@ def test_ranks_are_those_of_the_binomial_table(count: int, ranks: tuple[int, int
     assert inside >= 0.95
 
 
+def test_below_six_values_the_smallest_and_the_largest_with_what_they_cover() -> None:
+    for count, coverage in ((1, 0.0), (2, 0.5), (3, 0.75), (4, 0.875), (5, 0.9375)):
+        interval = median_interval([float(n) for n in range(count)], 0.95)
+        assert (interval.low, interval.high, interval.coverage) == (0.0, count - 1, coverage)
+
+
+def test_a_coverage_that_is_just_reached_is_enough() -> None:
+    # Of six values the second smallest and largest cover 1 - 2 (1 + 6) / 64.
+    interval = median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.78125)
+    assert (interval.low, interval.high, interval.coverage) == (2.0, 5.0, 0.78125)
+    # Of four they are the two in the middle, with an even chance of 3 in 8; of three it cannot be told.
+    assert median_interval([1.0, 2.0, 3.0, 4.0], 0.375).coverage == 0.375
+    assert median_interval([1.0, 2.0, 3.0], 0.1).coverage == 0.75
+    assert judge([1.0, 1.0], [2.0, 2.0], confidence=0.5, margin=0.0).outcome is Outcome.faster
+
+
 def test_interval_covers_the_true_median_as_often_as_it_says() -> None:
     # Log-normal with outliers, as times are; its median is exp(0) = 1.
     draw = random.Random(7)
@@ -71,8 +87,9 @@ def test_a_thing_is_as_fast_as_itself(values: list[float]) -> None:
 @given(st.lists(st.floats(1e-3, 1e3), min_size=8, max_size=40), st.floats(1.05, 10))
 def test_a_constant_factor_is_seen_through_any_drift(drift: list[float], factor: float) -> None:
     slow = [value * factor for value in drift]
-    assert judge(slow, drift, confidence=0.95, margin=0.01).outcome is Outcome.slower
-    assert judge(drift, slow, confidence=0.95, margin=0.01).outcome is Outcome.faster
+    slower, faster = (judge(*pair, confidence=0.95, margin=0.01) for pair in ((slow, drift), (drift, slow)))
+    assert (slower.outcome, faster.outcome) == (Outcome.slower, Outcome.faster)
+    assert (slower.ratio.median, faster.ratio.median) == pytest.approx((factor, 1 / factor))
 
 
 def test_too_few_rounds_decide_nothing() -> None:
@@ -110,3 +127,4 @@ def test_rounds_needed_is_the_smallest_number(confidence: float) -> None:
     count = rounds_needed(confidence)
     assert 1 - 2 / 2**count >= confidence - 1e-9
     assert count == 1 or 1 - 2 / 2 ** (count - 1) < confidence + 1e-9
+    assert rounds_needed(0.0) == 1
