@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from cosybuild.core.environment import Environment
-from cosybuild.core.key import Reason
 from cosybuild.core.plan import key_of
 from cosybuild.core.stage import StageResult
 from cosybuild.core.status import Blocked, Hit, Stale, Unknown
@@ -263,9 +262,3 @@ def test_a_step_can_ask_for_what_an_earlier_one_made_of_a_slot() -> None:
         ("graph", "graph", "simplify"),
         ("graph@export", "graph", "export"),
     ]
-
-
-def test_of_many_reasons_the_first_are_said_and_the_rest_counted() -> None:
-    reasons = tuple(Reason(f"settings.{name}", "1", "2") for name in "abcde")
-    assert Stale(reasons).explain() == "; ".join([*map(str, reasons[:3]), "2 more"])
-    assert Stale(reasons[:3]).explain() == "; ".join(map(str, reasons[:3]))

@@ -150,8 +150,10 @@ def test_a_case_as_data_has_all_that_its_inputs_are_made_of() -> None:
 
 
 def test_lowered_cases_are_each_kind_once_and_the_sizes_of_profiles() -> None:
-    def case(length: int, why: str = "random length", batch: int = 2, **fields: bool) -> Case:
-        return Case(why, Draw({"batch": batch, "seq_len": length}, **fields))
+    def case(
+        length: int, why: str = "random length", batch: int = 2, *, padded: bool = False, quiet: bool = False
+    ) -> Case:
+        return Case(why, Draw({"batch": batch, "seq_len": length}, padded=padded, quiet=quiet))
 
     first, longer, padded = case(16), case(20), case(24, padded=True)
     least, wide, longest = case(30, "profile min"), case(64, "profile opt", batch=5000), case(65, "profile max")

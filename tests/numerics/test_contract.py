@@ -44,8 +44,9 @@ def full(infer: Infer = velocity, **fields: Any) -> Trial:
     return Trial(**{**given, "computed_in": "float32", "length": 24, **fields})
 
 
-def chunked(chunk: int = 10, **fields: Any) -> Trial:
-    given: dict[str, Any] = {"infer": lambda inputs: velocity(inputs, chunk), "chunk": 10, "chunked_length": 16}
+def chunked(frames: int = 10, **fields: Any) -> Trial:
+    """Of a model that computes in chunks of so many frames, where 10 are declared."""
+    given: dict[str, Any] = {"infer": lambda inputs: velocity(inputs, frames), "chunk": 10, "chunked_length": 16}
     return full(**{**given, **fields})
 
 
@@ -111,6 +112,17 @@ def _of_row(source: int, target: int, name: str) -> Callable[[Inputs], Array]:
 @pytest.mark.parametrize("name", ["mu", "spks", "cond"])
 def test_conditions_of_row_zero_in_row_one(name: str) -> None:
     assert broken(full(plus(_of_row(0, 1, name)))) == ["zero_row", "independent_rows", "row_order"]
+
+
+def test_conditions_of_row_zero_that_stand_in_for_zeros() -> None:
+    """As a default for rows without any would: it shows in a guidance pair only."""
+
+    def infer(inputs: Inputs) -> Array:
+        unset = not inputs["spks"][1].any()
+        return velocity({**inputs, "spks": inputs["spks"][[0, 0]]} if unset else inputs)
+
+    (finding,) = (f for f in try_properties(full(infer)) if not f.holds)
+    assert (finding.name, finding.tried) == ("zero_row", "mu, spks and cond of row 0 exchanged, row 1 compared")
 
 
 def test_what_both_rows_of_a_pair_share_is_no_matter_of_the_zero_row() -> None:
@@ -238,6 +250,41 @@ def test_a_later_chunk_that_is_heard_through_one_input(name: str) -> None:
         return np.asarray(inputs[name][..., -1:] * inputs["mask"][..., -1:])
 
     assert broken(chunked(infer=plus(last, 10))) == ["future_chunks"]
+
+
+def test_every_frame_of_the_first_chunk_is_compared() -> None:
+    for target in (0, 9):
+
+        def leak(inputs: Inputs, target: int = target) -> Array:
+            leaked = np.zeros_like(inputs["x"])
+            leaked[..., target] = inputs["x"][..., -1] * inputs["mask"][..., -1]
+            return leaked
+
+        assert broken(chunked(infer=plus(leak, 10))) == ["future_chunks"]
+
+
+def test_chunks_longer_than_the_other_experiments() -> None:
+    assert broken(chunked(40, chunk=40, chunked_length=61)) == []
+    assert broken(chunked(30, chunk=40, chunked_length=61)) == ["future_chunks", "attention_span"]
+
+
+def _deaf(frame: int, heard: int) -> Infer:
+    """Frame 0 does not hear `frame`, and hears a little of `heard`."""
+
+    def infer(inputs: Inputs) -> Array:
+        result = velocity(inputs, 10)
+        hidden = {**inputs, "mask": inputs["mask"].copy()}
+        hidden["mask"][..., frame] = 0
+        result[..., 0] = velocity(hidden, 10)[..., 0]
+        result[..., 0] += 1e-3 * (inputs["x"] * inputs["mask"])[..., heard]
+        return result
+
+    return infer
+
+
+def test_the_first_frame_must_hear_the_last_of_its_chunk_and_no_other_counts() -> None:
+    assert broken(chunked(infer=_deaf(9, heard=8))) == ["attention_span"], "frame 1 hears it, frame 0 hears frame 8"
+    assert broken(chunked(infer=_deaf(9, heard=10))) == ["future_chunks", "attention_span"]
 
 
 def test_full_attention_that_ends_a_frame_early() -> None:

@@ -43,6 +43,16 @@ def test_the_same_seed_gives_the_same_values_and_another_seed_others() -> None:
     assert not np.array_equal(first["x"], other["x"])
 
 
+@pytest.mark.parametrize(
+    ("generator", "expected"),
+    [("normal", [0.672093, -0.580044, 0.00474475]), ("mel", [-4.655814, -5.295903, -5.362176]),
+     ("uniform", [0.381156, 0.655860, 0.769409]), ("mask", [1, 1, 0])],
+)  # fmt: skip
+def test_a_seed_draws_the_same_in_every_version(generator: str, expected: list[float]) -> None:
+    """Stored references are of these very inputs."""
+    assert one(generator, (1, 4), Draw({}, 3, padded=True))[0, :3] == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_further_input_leaves_the_values_of_the_others_alone() -> None:
     spec = estimator_spec()
     shorter = ModelSpec(spec.inputs[2:], spec.outputs, spec.guidance)
