@@ -188,7 +188,7 @@ def try_properties(trial: Trial) -> Iterator[Finding]:
 
 
 def _finite(trial: Trial) -> Finding:
-    values = np.asarray(trial.infer(trial.inputs(0, pairs=True)), np.float32)
+    values = trial.infer(trial.inputs(0, pairs=True))
     wrong = int(np.count_nonzero(~np.isfinite(values)))
     faults = [f"{wrong} of {values.size} elements are not finite"] if wrong else []
     return counted("finite", "a guidance pair", faults)
@@ -207,7 +207,7 @@ def _rows(trial: Trial) -> Iterator[Finding]:
     mixed["mask"][1, :, trial.valid :] = 0
     two = trial.infer(mixed)
     yield trial.stays("independent_rows", "all of row 1 exchanged, row 0 compared", two[:1], paired[:1])
-    replaced = trial.infer({name: _with_row(values, 0, other[name][::-1]) for name, values in mixed.items()})
+    replaced = trial.infer({name: _with_row(values, 0, other[name]) for name, values in mixed.items()})
     yield trial.stays("independent_rows", "all of row 0 exchanged, row 1 compared", replaced[1:2], two[1:2])
     swapped = trial.infer({name: _swapped(values) for name, values in mixed.items()})
     yield trial.stays("row_order", "rows 0 and 1 changed places", _swapped(swapped), two)
@@ -220,7 +220,9 @@ def _rows(trial: Trial) -> Iterator[Finding]:
         yield trial.stays("batch_size", tried, trial.infer(more)[:shared], two[:shared])
 
     frames = slice(trial.valid, None)
-    hidden = {name: _with_frames(v, 1, frames, other[name][::-1]) if name in FRAMES else v for name, v in mixed.items()}
+    # Row 1 is `other`'s own already: what stands in its masked frames is exchanged for row 0's.
+    spare = {name: _swapped(values) for name, values in other.items()}
+    hidden = {name: _with_frames(v, 1, frames, spare[name]) if name in FRAMES else v for name, v in mixed.items()}
     tried = f"x, mu and cond of masked frames {trial.valid}..{trial.length - 1} exchanged, the valid ones compared"
     before = (slice(1, 2), slice(None), slice(0, trial.valid))
     yield trial.stays("masked_frames", tried, trial.infer(hidden)[before], two[before])

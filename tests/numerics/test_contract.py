@@ -55,7 +55,7 @@ def broken(trial: Trial) -> list[str]:
     return [finding.name for finding in try_properties(trial) if not finding.holds]
 
 
-@pytest.mark.parametrize("batch", [2, 4])
+@pytest.mark.parametrize("batch", [2, 3, 4])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_every_property_is_tried_and_holds(batch: int, seed: int) -> None:
     whole = [*try_properties(full(batch=batch, seed=seed, larger_batch=batch + 1, in_place=velocity))]
@@ -75,8 +75,16 @@ def test_every_seed_draws_other_inputs() -> None:
 
 
 def test_what_is_tried_says_which_frames_and_rows() -> None:
-    tried = [f.tried for f in try_properties(chunked(larger_batch=5))]
+    tried = [f.tried for f in try_properties(chunked(larger_batch=5, in_place=lambda inputs: velocity(inputs, 10)))]
+    assert tried[:5] == [
+        "a guidance pair",
+        "mu, spks and cond of row 0 exchanged, row 1 compared",
+        "all of row 1 exchanged, row 0 compared",
+        "all of row 0 exchanged, row 1 compared",
+        "rows 0 and 1 changed places",
+    ]
     assert "2 rows against 5" in tried
+    assert "the output bound to x's memory" in tried
     assert "x, mu and cond of masked frames 5..23 exchanged, the valid ones compared" in tried
     assert "frames 5.. masked or not" in tried
     assert [f"{name} exchanged" in tried for name in ("x", "mu", "t", "spks", "cond", "mask")] == [*[True] * 5, False]
@@ -166,12 +174,37 @@ def test_a_factor_of_the_batch(batch: int, larger: int) -> None:
     assert broken(full(batch=batch, larger_batch=larger)) == []
 
 
+@pytest.mark.parametrize("batch", [2, 3, 4])
 @pytest.mark.parametrize("name", ["x", "mu", "cond"])
-def test_masked_frames_that_are_heard(name: str) -> None:
+def test_masked_frames_that_are_heard(name: str, batch: int) -> None:
     def mean(inputs: Inputs) -> Array:
         return np.asarray(inputs[name].mean(axis=2, keepdims=True))
 
-    assert broken(full(plus(mean))) == ["masked_frames"]
+    assert broken(full(plus(mean), batch=batch)) == ["masked_frames"]
+
+
+def test_a_masked_frame_that_one_frame_hears() -> None:
+    for target in (0, 11):
+
+        def leak(inputs: Inputs, target: int = target) -> Array:
+            leaked = np.zeros_like(inputs["x"])
+            leaked[..., target] = inputs["x"][..., -1]
+            return leaked
+
+        assert broken(full(plus(leak))) == ["masked_frames"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "failing"),
+    [(0, 1, ["independent_rows", "row_order"]), (1, 0, ["independent_rows", "row_order"]), (1, 2, ["row_order"])],
+)
+def test_another_rows_masked_frames_are_a_matter_of_rows(source: int, target: int, failing: list[str]) -> None:
+    def leak(inputs: Inputs) -> Array:
+        leaked = np.zeros_like(inputs["x"])
+        leaked[target] = inputs["x"][source, :, -1:]
+        return leaked
+
+    assert broken(full(plus(leak), batch=4)) == failing
 
 
 def test_what_stands_in_masked_frames_of_the_output_is_nobodys_business() -> None:
@@ -372,9 +405,11 @@ def test_faults_that_are_listed_are_counted() -> None:
     assert counted("axes", "run at 3 sizes", []).holds
 
 
+@pytest.mark.filterwarnings("error")
 def test_change_is_relative_and_infinite_where_not_finite() -> None:
     ones = np.ones((2, 3), np.float32)
     assert change(ones * 3, ones * 2) == pytest.approx(0.5)
+    assert change(ones * 0.375, ones * 0.25) == 0.5
     assert change(ones * 2, np.array([[3.0, 0, 0], [0, 0, 4]])) == pytest.approx(2 / np.sqrt(25 / 6))
     assert change(ones, ones) == 0.0
     assert change(ones * 0, ones * 0) == 0.0
