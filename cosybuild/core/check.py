@@ -89,7 +89,7 @@ def check(
 
 
 def _set_aside(store: Store, path: Path) -> Path | None:
-    store.layout.quarantine.mkdir(parents=True, exist_ok=True)
+    store.layout.quarantine.mkdir(exist_ok=True)
     target = store.layout.quarantine / f"{path.name}.{secrets.token_hex(4)}"
     with suppress(FileNotFoundError):
         path.rename(target)

@@ -97,6 +97,31 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert second.facts == {"where": str(tmp_path)}
 
 
+def test_a_log_that_is_there_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "first" / "events.jsonl"
+    for message in ("one", "two"):
+        log = JsonLines(path)
+        EventBus([log]).emit("note", message=message)
+        log.close()
+    assert [event.facts["message"] for event in read_events(path)] == ["one", "two"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    log = JsonLines(tmp_path / "events.jsonl")
+    log.close()
+    EventBus([seen.append, log], FakeClock(100.0)).emit("note", "export", message="one")
+    note, warning = seen
+    assert (note.kind, note.step) == ("note", "export")
+    assert (warning.at, warning.kind, warning.step) == (100.0, "warning", None)
+    assert warning.facts["message"].startswith(
+        f"the event log {tmp_path / 'events.jsonl'} cannot be written any more: "
+    )
+
+
 def test_events_of_many_threads_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = JsonLines(path)

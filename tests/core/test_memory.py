@@ -62,6 +62,84 @@ print(peak.peak_bytes)
     assert 100 * MIB < int(answer.stdout) < 200 * MIB
 
 
+def status(monkeypatch: pytest.MonkeyPatch, path: Path, **kib: int) -> None:
+    """What /proc/self/status says from now on."""
+    path.write_text("Name:\tVmRSS\nVmRSSx:\t1 kB\n" + "".join(f"{name}:\t{n:8} kB\n" for name, n in kib.items()))
+    monkeypatch.setattr(memory, "_STATUS", path)
+
+
+def test_the_kernels_peak_less_what_was_there_at_the_beginning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "clear_refs")
+    status(monkeypatch, tmp_path / "status", VmHWM=900, VmRSS=100)
+    with PeakMemory() as peak:
+        assert (tmp_path / "clear_refs").read_text() == "5", "what resets the peak"
+        assert peak.so_far() == 800 * 1024
+        status(monkeypatch, tmp_path / "status", VmHWM=90, VmRSS=80)
+        assert peak.so_far() == 0
+        status(monkeypatch, tmp_path / "status", VmHWM=300, VmRSS=80)
+    assert peak.peak_bytes == 200 * 1024
+
+
+def test_a_status_that_says_no_more_is_no_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / "clear_refs")
+    status(monkeypatch, tmp_path / "status", VmHWM=900, VmRSS=100)
+    with PeakMemory() as peak:
+        status(monkeypatch, tmp_path / "status", VmRSS=100)
+    assert peak.peak_bytes is None
+
+
+@pytest.mark.parametrize("kernel", ["keeps no peak", "lets nobody reset it"])
+def test_where_the_kernel_keeps_no_peak_a_thread_looks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: str
+) -> None:
+    fields = {"VmRSS": 1} if kernel == "keeps no peak" else {"VmRSS": 1, "VmHWM": 1}
+    status(monkeypatch, tmp_path / "status", **fields)
+    monkeypatch.setattr(memory, "_CLEAR", tmp_path / ("clear_refs" if kernel == "keeps no peak" else "absent/file"))
+    main, looks, again = threading.current_thread(), [0], threading.Event()
+
+    def resident() -> int:
+        """100 bytes, and 400 when the thread looks for the first time."""
+        if threading.current_thread() is main:
+            return 100
+        looks[0] += 1
+        if looks[0] > 1:
+            again.set()
+        return 400 if looks[0] == 1 else 50
+
+    monkeypatch.setattr(memory, "_resident", resident)
+    with PeakMemory() as peak:
+        assert again.wait(60)
+        assert [thread.daemon for thread in threading.enumerate() if thread.name == "peak memory"] == [True]
+    assert peak.peak_bytes == 300
+    assert not [thread for thread in threading.enumerate() if thread.name == "peak memory"]
+
+
+@pytest.mark.parametrize(
+    ("peaks", "expected"),
+    [([100, 350], 250), ([350, 350], 0), ([350, 100], 0), ([None, 100], None), ([100, None], None)],
+)
+def test_elsewhere_the_growth_of_the_all_time_peak(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, peaks: list[int | None], expected: int | None
+) -> None:
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "absent")
+    told = iter(peaks)
+    monkeypatch.setattr(memory, "_all_time_peak", lambda: next(told))
+    with PeakMemory() as peak:
+        pass
+    assert peak.peak_bytes == expected
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_the_all_time_peak_is_in_kib_but_on_macos(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(sys, "platform", platform)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    now = memory._all_time_peak()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert now is not None
+    assert before * unit <= now <= after * unit
+
+
 def test_the_peak_is_known_after_an_error() -> None:
     with pytest.raises(MemoryError), PeakMemory() as peak:
         raise MemoryError
