@@ -67,7 +67,8 @@ def test_an_outcome_comes_back(bench: Bench, tmp_path: Path) -> None:
 
 def test_an_outcome_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "outcome.json"
-    for failure in (None, Failure("export", "defect", "KeyError: 'x'", None, 70)):
+    ended = Failure("export", "export", "The export failed.", "Next: python -m cosybuild options", 4)
+    for failure in (None, Failure("export", "defect", "KeyError: 'x'", None, 70), ended):
         outcome = Outcome((StepRecord("export", "export", Hit(), "hit", "", (Reason("a", "b", "c"),)),), failure)
         write_outcome(path, outcome)
         assert read_outcome(path) == outcome
@@ -101,13 +102,30 @@ def _with(value: Any, *way: Any) -> Any:
         (_with(7, "steps", 1), r"steps\[1\] should be an object and is 7"),
         (_without("steps", 0, "label"), r"steps\[0\]\.label should be str and is None"),
         (_with("done", "steps", 0, "action"), r"steps\[0\]\.action should be one of hit, .* and is 'done'"),
-        (_with("17", "steps", 0, "key", "parts", "settings.opset"), r"key\.digest should be the digest of its parts"),
+        (
+            _with("17", "steps", 0, "key", "parts", "settings.opset"),
+            r"key\.digest should be the digest of its parts, [0-9a-f]{64},? and is '[0-9a-f]{64}'",
+        ),
         (_with("maybe", "steps", 0, "planned", "verdict"), "one of hit, stale, unknown, blocked and is 'maybe'"),
         (_with(True, "steps", 0, "seconds"), r"seconds should be int or float and is True"),
-        (_with([], "steps", 0, "outputs", "graph", "files"), "at least one file"),
-        (_with("0" * 64, "steps", 0, "outputs", "graph", "digest"), r"graph\.digest should be the digest of its files"),
+        (
+            _with([], "steps", 0, "outputs", "graph", "files"),
+            r"graph\.files should be a list of at least one file and is \[\]",
+        ),
+        (
+            _with("0" * 64, "steps", 0, "outputs", "graph", "digest"),
+            r"graph\.digest should be the digest of its files, [0-9a-f]{64},? and is '0{64}'",
+        ),
         (_with([1], "steps", 1, "planned", "waits_for"), "waits_for should be a list of text"),
         (_with({"step": "x"}, "failure"), r"failure\.kind should be str"),
+        (
+            _with({"step": "x", "kind": "y", "message": "z", "hint": 7, "exit_code": 4}, "failure"),
+            r"failure\.hint should be str and is 7",
+        ),
+        (
+            _with({"step": "x", "kind": "y", "message": "z", "hint": None, "exit_code": "4"}, "failure"),
+            r"failure\.exit_code should be int and is '4'",
+        ),
     ],
 )
 def test_a_damaged_outcome_is_named(bench: Bench, tmp_path: Path, change: Any, words: str) -> None:
