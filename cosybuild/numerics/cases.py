@@ -83,7 +83,7 @@ def upstream_cases(spec: ModelSpec, seed: int) -> tuple[Case, ...]:
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     cases = []
-    for index in range(UPSTREAM_COUNT if spec.symbols else 1):
+    for index in range(UPSTREAM_COUNT):
         sizes = {s: 2 if s == BATCH else int(rng.integers(low, high + 1)) for s in spec.symbols}
         cases.append(Case("random length", Draw(sizes, seed + index)))
     return _ordered(cases, spec)

@@ -67,8 +67,7 @@ def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
     lengths, counts = _sorted(histogram)
     reached = np.cumsum(counts)
     wanted = np.linspace(0, reached[-1], count)
-    places = np.minimum(np.searchsorted(reached, wanted), len(lengths) - 1)
-    return tuple(sorted({int(lengths[place]) for place in places}))
+    return tuple(sorted({int(length) for length in lengths[np.searchsorted(reached, wanted)]}))
 
 
 def propose_ranges(histogram: Histogram, count: int) -> Proposal:
@@ -85,12 +84,11 @@ def propose_ranges(histogram: Histogram, count: int) -> Proposal:
     lengths, counts = _sorted(histogram)
     calls, frames = (np.concatenate(([0], np.cumsum(values))) for values in (counts, counts * lengths))
     size = len(lengths)
-    # best[k][j]: least padding of the first j lengths with k ranges; cut[k][j]: where the last of them begins.
+    # best[k][j]: least padding of the first j lengths with k ranges, none empty; cut[k][j]: where the last begins.
     best = [np.where(np.arange(size + 1) == 0, 0.0, np.inf)]
     cuts: list[Counts] = []
     for _ in range(min(count, size)):
         following, cut = np.full(size + 1, np.inf), np.zeros(size + 1, np.int64)
-        following[0] = 0.0
         for end in range(1, size + 1):
             begin = np.arange(end)
             padded = best[-1][:end] + lengths[end - 1] * (calls[end] - calls[begin]) - (frames[end] - frames[begin])
@@ -102,7 +100,7 @@ def propose_ranges(histogram: Histogram, count: int) -> Proposal:
     bounds = [size]
     for begins in reversed(cuts[:used]):
         bounds.append(int(begins[bounds[-1]]))
-    bounds = sorted(set(bounds))
+    bounds.sort()
     ranges, served, low = [], [], int(lengths[0])
     for first, end in pairwise(bounds):
         high = int(lengths[end - 1])

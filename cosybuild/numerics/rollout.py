@@ -168,7 +168,7 @@ def _seam(course: Course) -> float | None:
         return None
     length = course.states[-2].shape[-1]
     heard, last = course.mel[..., :length], course.states[-1][-1][..., :length]
-    return float(np.max(np.abs(heard.astype(np.float64) - last), initial=0.0))
+    return float(np.max(np.abs(heard.astype(np.float64) - last)))
 
 
 def _added(lengths: Sequence[int]) -> list[int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def test_upstream_is_ten_random_lengths_with_plain_inputs() -> None:
 
 def test_upstream_reaches_both_ends() -> None:
     found = {length for seed in range(400) for length in lengths(upstream_cases(estimator_spec(), seed))}
-    assert {16, 512} <= found
+    assert {16, 512} <= found <= set(range(16, 513))
 
 
 def test_strict_has_a_length_of_every_octave_and_the_profile_with_both_sides_of_its_edges() -> None:
@@ -228,6 +229,14 @@ def test_a_model_without_any_varying_size() -> None:
     assert [case.draw for case in strict_cases(spec, [{}], 3)] == [Draw({}, seed, coarse=True) for seed in range(3, 9)]
     assert strict_cases(spec, [{}], 0)[0].name == "fixed sizes (fixed sizes)"
     assert len(upstream_cases(spec, 0)) == 1
+
+
+def test_fixed_sizes_get_every_kind_of_input() -> None:
+    spec = estimator_spec()
+    fixed = replace(spec, inputs=tuple(replace(t, shape=t.resolve({"seq_len": 8})) for t in spec.inputs))
+    cases = strict_cases(fixed, [{}], 0)
+    assert [case.name.partition(" (")[0] for case in cases] == [
+        "fixed sizes", "padded", "guidance", "t=start", "padded t=end", "padded guidance"]  # fmt: skip
 
 
 def test_a_case_is_named_for_people_and_draws_what_it_says() -> None:

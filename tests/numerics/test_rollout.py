@@ -156,6 +156,24 @@ def test_a_mel_that_is_not_finite_leaves_at_once() -> None:
     assert result.missed
 
 
+def test_a_later_call_that_is_not_finite_is_the_worst_of_all_calls() -> None:
+    rollout = Rollout("in chunks", (10, 20), 5)
+    reference = run(constant(), rollout, SPEC, SOLVER)
+    result = compare_courses(run(constant(None, 13, np.inf), rollout, SPEC, SOLVER), reference, {}, 80.0)
+    assert result.left_at == 3
+    assert result.steps == (np.inf, np.inf, *[-np.inf] * 8)
+
+
+def test_a_velocity_of_another_type_is_integrated_in_the_solvers_own() -> None:
+    rollout, third = Rollout("short", (12,), 5), np.float16(1 / 3)
+
+    def infer(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {"estimator_out": np.full(inputs["x"].shape, third)}
+
+    mel = run(infer, rollout, SPEC, SOLVER, "float64").mel
+    assert mel == pytest.approx(conditions(SPEC, rollout)["x"].astype(np.float64) + float(third), abs=1e-6)
+
+
 def test_the_seam_is_how_far_heard_frames_change_when_more_audio_arrives() -> None:
     rollout = Rollout("in chunks", (10, 20), 5)
     course = run(constant(), rollout, SPEC, SOLVER)
