@@ -57,7 +57,7 @@ class History:
         Args:
             key: may lack the parts that are not known yet; only those it has are compared.
         """
-        entries = self._entries.get(key.stage, [])
+        entries = self._entries.get(key.stage)
         if not entries:
             return None
 

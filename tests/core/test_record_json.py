@@ -106,7 +106,10 @@ def _with(value: Any, *way: Any) -> Any:
             _with("17", "steps", 0, "key", "parts", "settings.opset"),
             r"key\.digest should be the digest of its parts, [0-9a-f]{64},? and is '[0-9a-f]{64}'",
         ),
-        (_with("maybe", "steps", 0, "planned", "verdict"), "one of hit, stale, unknown, blocked and is 'maybe'"),
+        (
+            _with("maybe", "steps", 0, "planned", "verdict"),
+            r"planned\.verdict should be one of hit, stale, unknown, blocked and is 'maybe'",
+        ),
         (_with(True, "steps", 0, "seconds"), r"seconds should be int or float and is True"),
         (
             _with([], "steps", 0, "outputs", "graph", "files"),
