@@ -223,6 +223,11 @@ def test_slots_are_wired_by_their_latest_maker() -> None:
 def test_a_slot_that_nobody_makes_is_a_defect() -> None:
     with pytest.raises(PlanError, match=r"'engine' needs 'lowered.graph'.*there is: weights"):
         wire([FakeStage("engine", needs=("lowered|graph",))], ["weights"])
+    made = [FakeStage("export", makes=("graph", "evidence")), FakeStage("engine", needs=("lowered",))]
+    with pytest.raises(PlanError, match=r"\(there is: evidence, graph, weights\)$"):
+        wire(made, ["weights"])
+    with pytest.raises(PlanError, match=r"\(there is: nothing\)$"):
+        wire(made[1:], [])
 
 
 def test_two_steps_of_one_label_are_a_defect() -> None:
