@@ -219,10 +219,3 @@ def test_the_check_reads_everything_and_moves_what_is_rotten(store: Store, warni
     for key in keys:
         build(later, key, graph=key.digest.encode())
     assert check(later).faults == ()
-
-
-def test_the_inventory_lists_the_last_used_first(store: Store) -> None:
-    keys = fill(store)
-    inventory = take_inventory(store)
-    assert [row.entry.key for row in inventory.rows] == keys
-    assert (inventory.contents, inventory.size, inventory.quarantined, inventory.working) == (4, 4000, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from cosybuild.core.inventory import take_inventory
 from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
 from tests.core.storing import build, key_of
+
+
+def test_the_last_used_comes_first(store: Store) -> None:
+    keys = [key_of(number=str(number)) for number in range(4)]
+    for key, used in zip(keys, (300, 100, 400, 200), strict=True):
+        build(Store(store.path), key, graph=b"%1000d" % used)
+        os.utime(store.entry_path(key.stage, key.digest), (used, used))
+    inventory = take_inventory(store)
+    assert [(row.entry.key, row.used) for row in inventory.rows] == [
+        (keys[2], 400), (keys[0], 300), (keys[3], 200), (keys[1], 100)]  # fmt: skip
+    assert (inventory.contents, inventory.size, inventory.quarantined, inventory.working) == (4, 4000, 0, 0)
 
 
 def test_bytes_are_those_of_files_at_any_depth(store: Store) -> None:

@@ -108,7 +108,7 @@ def test_where_the_kernel_keeps_no_peak_a_thread_looks(
 
     monkeypatch.setattr(memory, "_resident", resident)
     with PeakMemory() as peak:
-        assert again.wait(60)
+        assert again.wait(20)
         assert [thread.daemon for thread in threading.enumerate() if thread.name == "peak memory"] == [True]
     assert peak.peak_bytes == 300
     assert not [thread for thread in threading.enumerate() if thread.name == "peak memory"]
