@@ -49,6 +49,7 @@ def test_contents_are_told_by_what_is_wrong_with_them(store: Store) -> None:
     assert (faults[missing].what, faults[missing].moved_to) == ("is missing", None)
     assert faults[rotten].what.startswith("has other content")
     assert [aside(store, faults[path]) for path in (shared, longer)] == [b"sha", b"longer and longer"]
+    assert aside(store, faults[rotten]) != b"rotten"
     assert check(Store(store.path)).faults[0].what == "is missing", "what was moved is missing until it is built again"
 
 
