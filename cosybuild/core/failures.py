@@ -19,7 +19,7 @@ _DISK = {
 
 
 @contextmanager
-def blamed(label: str, workdir: Path | None, memory: PeakMemory | None) -> Iterator[None]:
+def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
     """Say whose fault it is when the step `label` meets the limits of the machine.
 
     Raises:

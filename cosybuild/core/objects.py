@@ -133,8 +133,10 @@ class Objects:
         fault = self.fault(digest, size, thorough=thorough)
         if fault is None or fault == "is missing":
             return None
-        self._quarantine.mkdir(parents=True, exist_ok=True)
+        self._quarantine.mkdir(exist_ok=True)
         target = self._quarantine / f"{digest}.{secrets.token_hex(4)}"
-        with suppress(FileNotFoundError):
+        try:
             self.locate(digest).rename(target)
+        except FileNotFoundError:  # another process was first
+            return None
         return target

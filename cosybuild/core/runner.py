@@ -176,9 +176,9 @@ class _Execution:
                 return self._cached(attempt, entry, "hit", BUILT_MEANWHILE)
             with self.store.workdir(stage.name) as workdir:
                 result, made = self._run(attempt, why, workdir)
-                with blamed(label, workdir, None):
+                with blamed(label):
                     entry = self.store.publish(key, result, made)
-        with blamed(label, None, None):
+        with blamed(label):
             self.store.push(entry)
         return self._built(attempt, why, entry.outputs, entry.metrics, entry.made)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import platform
 import threading
 from pathlib import Path
 
@@ -321,6 +323,8 @@ def test_who_waits_for_another_builder_says_so_and_then_hits(bench: Bench) -> No
     go_on.set()
     first.join()
     thread.join()
+    (waiting,) = (event for event in second.seen if event.kind == "waiting")
+    assert waiting.facts == {"holder": f"process {os.getpid()} on {platform.node()}"}
     assert second.kept[-1].record("export").reason == "built by another process meanwhile"
     assert second.kept[-1].record("export").action == "hit"
     assert waiter.ran == 0

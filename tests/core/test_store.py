@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from cosybuild.core.key import CacheKey
+from cosybuild.core.remote import Remote
 from cosybuild.core.stage import StageResult
 from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
@@ -110,6 +112,7 @@ def test_nearest_passes_over_a_damaged_entry(store: Store) -> None:
     build(store, near, graph=b"1")
     build(store, far, graph=b"2")
     overwrite(store.entry_path(near.stage, near.digest), 40)
+    (store.layout.entries / "export" / f"{'0' * 64}.json").symlink_to("gone")
     assert store.nearest(key_of(a="1", b="9")) == far
 
 
@@ -165,8 +168,26 @@ def test_a_failed_build_leaves_nothing(store: Store) -> None:
 
 
 def test_a_missing_source_is_an_error_with_its_path(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no such\.pt"):
+    with pytest.raises(StoreError, match=r"no such\.pt: No such file") as caught:
         store.source("weights", tmp_path / "no such.pt")
+    assert caught.value.hint == "Next: check the path and its mode"
+
+
+def test_a_source_is_known_by_its_slot_its_name_and_its_content(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flow.pt").write_bytes(b"weights")
+    (tmp_path / "flow.yaml").write_bytes(b"shape")
+    source = store.source("weights", tmp_path / "flow.pt", tmp_path / "flow.yaml")
+    assert source.name == "weights"
+    assert [(file.name, file.path.read_bytes(), file.size) for file in source.files] == [
+        ("flow.pt", b"weights", 7),
+        ("flow.yaml", b"shape", 5),
+    ]
+    monkeypatch.setattr("cosybuild.core.digests.digest_of", lambda path: "0" * 64)  # rot that no stamp shows
+    assert store.source("weights", tmp_path / "flow.pt", tmp_path / "flow.yaml") == source
+    store.verify = True
+    assert store.source("weights", tmp_path / "flow.pt").digest == "0" * 64
 
 
 def test_a_read_only_store_serves_hits(store: Store, warnings: list[str], tmp_path: Path) -> None:
@@ -213,6 +234,20 @@ def test_a_file_where_the_store_should_be_is_explained(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"")
     with pytest.raises(StoreError, match="not a directory"):
         build(Store(tmp_path / "store"), key_of(), graph=b"1")
+
+
+def test_an_entry_that_cannot_be_written_names_the_store(store: Store, tmp_path: Path) -> None:
+    giver = Store(tmp_path / "giver", remote=Remote((tmp_path / "remote").as_uri()))
+    giver.push(build(giver, key_of(), graph=b"1"))
+    store.remote = giver.remote
+    store.layout.prepare()
+    store.layout.entries.mkdir()
+    (store.layout.entries / "export").write_bytes(b"")
+    words = f"Cannot write the store {store.path}: a file stands where"
+    with pytest.raises(StoreError, match=re.escape(words)):
+        build(store, key_of(), graph=b"1")
+    with pytest.raises(StoreError, match=re.escape(words)):
+        store.pull(key_of())
 
 
 def test_a_moved_store_reads_nothing_again(store: Store, warnings: list[str], tmp_path: Path) -> None:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from pathlib import Path
+
 import pytest
 
+from cosybuild.core.entry import Entry
 from cosybuild.core.store import Store
+from cosybuild.errors import StoreError
 from tests.core.storing import again, build, key_of, overwrite, rot
 
 
-@pytest.mark.parametrize("how", ["overwrite", "truncate", "grow", "delete", "directory", "replace"])
-def test_a_damaged_content_is_named_rebuilt_and_kept_aside(store: Store, warnings: list[str], how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("overwrite", "has other content"),
+        ("truncate", "has 5 bytes instead of 13"),
+        ("truncate, times and all", "has 5 bytes instead of 13"),
+        ("grow", "has 22 bytes instead of 13"),
+        ("delete", "is missing"),
+        ("directory", "is not a regular file"),
+        ("replace", "has other content"),
+    ],
+)
+def test_a_damaged_content_is_named_rebuilt_and_kept_aside(
+    store: Store, warnings: list[str], how: str, what: str
+) -> None:
     key = key_of()
     path = build(store, key, **{"graph.onnx": b"right content"}).outputs["graph"].path
     path.chmod(0o644)
@@ -17,6 +36,10 @@ def test_a_damaged_content_is_named_rebuilt_and_kept_aside(store: Store, warning
         overwrite(path, 3)
     elif how == "truncate":
         path.write_bytes(b"right")
+    elif how == "truncate, times and all":
+        stat = path.stat()
+        path.write_bytes(b"right")
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     elif how == "grow":
         path.write_bytes(b"right content and more")
     elif how == "delete":
@@ -32,7 +55,7 @@ def test_a_damaged_content_is_named_rebuilt_and_kept_aside(store: Store, warning
     assert later.find(key) is None
     assert len(warnings) == 1
     assert "graph.onnx" in warnings[0]
-    assert str(path) in warnings[0]
+    assert f"({path}) {what}" in warnings[0]
     assert later.damage(key) is not None
     assert list(later.entries()) == []
     rebuilt = build(later, key, **{"graph.onnx": b"right content"})
@@ -69,7 +92,69 @@ def test_an_entry_moved_under_another_name_is_not_believed(store: Store, warning
     right = store.entry_path("export", key_of(opset="18").digest)
     right.rename(store.entry_path("export", wanted.digest))
     assert store.find(wanted) is None
-    assert "another key" in warnings[0]
+    assert f"the entry {store.entry_path('export', wanted.digest)} holds another key" in warnings[0]
+
+
+def test_an_entry_that_cannot_be_read_is_rebuilt(store: Store, warnings: list[str]) -> None:
+    keys = [key_of(a="1"), key_of(a="2")]
+    for key in keys:
+        build(store, key, graph=b"x")
+        path = store.entry_path(key.stage, key.digest)
+        path.unlink()
+        path.mkdir()
+        assert store.find(key) is None
+        assert f"the entry {path} cannot be read (" in warnings[-1]
+        entry = build(store, key, graph=b"x")
+        assert again(store, warnings).find(key) == entry
+    assert len(list(store.layout.quarantine.iterdir())) == 2
+
+
+def test_an_entry_that_vanishes_before_it_is_moved_is_rebuilt(store: Store, warnings: list[str]) -> None:
+    """A check of the whole store takes no locks; it may move the entry first."""
+    key = key_of()
+    build(store, key, graph=b"x")
+    path = store.entry_path(key.stage, key.digest)
+    overwrite(path)
+    looking = store._look
+
+    def look_then_lose(*arguments: Path | str, thorough: bool) -> tuple[Entry | None, str | None]:
+        found = looking(path, key.digest, thorough=thorough)
+        if store._held:
+            path.unlink(missing_ok=True)
+        return found
+
+    assert store.find(key) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_look", look_then_lose)
+        entry = build(store, key, graph=b"x")
+    assert again(store, warnings).find(key) == entry
+
+
+def test_where_nothing_can_be_moved_aside_nothing_is_built(store: Store, warnings: list[str]) -> None:
+    key = key_of()
+    build(store, key, graph=b"x")
+    overwrite(store.entry_path(key.stage, key.digest))
+    store.layout.quarantine.write_bytes(b"")
+    assert store.find(key) is None
+    with pytest.raises(StoreError, match="Cannot move damaged results within") as caught:
+        build(store, key, graph=b"x")
+    assert str(store.path) in str(caught.value)
+    assert list(store.layout.locks.iterdir()) == []
+
+
+def test_listing_the_entries_reads_no_contents(store: Store, warnings: list[str]) -> None:
+    entry = build(store, key_of(), graph=b"content")
+    rot(entry.outputs["graph"].path)
+    assert list(again(store, warnings, verify=True).entries()) == [entry]
+
+
+def test_damage_is_logged_where_nobody_else_is_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    path = build(store, key_of(), graph=b"content").outputs["graph"].path
+    overwrite(path)
+    assert Store(store.path).find(key_of()) is None
+    ((logger, level, message),) = caplog.record_tuples
+    assert (logger, level) == ("cosybuild", logging.WARNING)
+    assert str(path) in message
 
 
 def test_rot_that_leaves_the_times_alone_is_found_by_verify(store: Store, warnings: list[str]) -> None:
