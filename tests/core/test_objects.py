@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from cosybuild.core.digests import Digests, digest_of
-from cosybuild.core.objects import Objects
+from cosybuild.core.objects import Objects, seal_of
 from tests.core.storing import rot
 
 
@@ -34,6 +35,19 @@ def shelve(objects: Objects, name: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"1")
     return path
+
+
+def test_a_content_lies_and_is_sealed_as_in_every_earlier_store(objects: Objects, tmp_path: Path) -> None:
+    """Another place or another seal, and every store there is would be read again or built again."""
+    file = tmp_path / "empty"
+    file.write_bytes(b"")
+    os.utime(file, ns=(0, 1_700_000_000_500_000_000))
+    digest = digest_of(file)
+    path = objects.put(file, digest)
+    assert path == tmp_path / "objects" / "e3" / digest
+    assert path.stat().st_mtime_ns == 1_699_999_999_000_000_000 + 148_296_200
+    for most in (f"{number:012x}".ljust(64, "0") for number in (9_999_998, 9_999_999)):
+        assert seal_of(most) in (999_999_900, 100)
 
 
 def test_listed_are_objects_in_order_and_nothing_else(objects: Objects, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_nearest_passes_over_a_damaged_entry(store: Store) -> None:
     build(store, far, graph=b"2")
     overwrite(store.entry_path(near.stage, near.digest), 40)
     (store.layout.entries / "export" / f"{'0' * 64}.json").symlink_to("gone")
+    (store.layout.entries / "export" / f"{'1' * 64}.json").mkdir()
     assert store.nearest(key_of(a="1", b="9")) == far
 
 
@@ -286,3 +287,13 @@ def test_a_use_is_noted_on_flush_if_the_last_is_long_ago(store: Store, warnings:
     later.find(key)
     later.flush()
     assert path.stat().st_mtime_ns == noted
+
+
+def test_an_entry_that_is_removed_after_its_use_costs_nothing(store: Store, warnings: list[str]) -> None:
+    build(store, key_of(), graph=b"1")
+    reader = again(store, warnings)
+    assert reader.find(key_of()) is not None
+    reader.entry_path("export", key_of().digest).unlink()
+    reader.flush()
+    assert reader.find(key_of()) is None
+    assert warnings == []

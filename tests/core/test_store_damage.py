@@ -142,6 +142,23 @@ def test_where_nothing_can_be_moved_aside_nothing_is_built(store: Store, warning
     assert list(store.layout.locks.iterdir()) == []
 
 
+def test_what_another_process_has_mended_is_damaged_no_more(store: Store, warnings: list[str]) -> None:
+    key = key_of()
+    overwrite(build(store, key, graph=b"content").outputs["graph"].path)
+    assert store.find(key) is None
+    mended = build(again(store, warnings), key, graph=b"content")
+    assert store.find(key) == mended
+    assert store.damage(key) is None
+
+
+def test_a_damaged_memo_of_digests_is_named(store: Store, warnings: list[str], tmp_path: Path) -> None:
+    store.layout.prepare()
+    store.layout.digests.write_bytes(b"damaged")
+    (tmp_path / "flow.pt").write_bytes(b"weights")
+    assert store.source("weights", tmp_path / "flow.pt").size == 7
+    assert str(store.layout.digests) in warnings[0]
+
+
 def test_listing_the_entries_reads_no_contents(store: Store, warnings: list[str]) -> None:
     entry = build(store, key_of(), graph=b"content")
     rot(entry.outputs["graph"].path)
