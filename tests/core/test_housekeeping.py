@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
 from cosybuild.core import gc
 from cosybuild.core.check import check
-from cosybuild.core.gc import Collected, collect
+from cosybuild.core.gc import Collected, Removed, collect
 from cosybuild.core.inventory import take_inventory
 from cosybuild.core.key import CacheKey
 from cosybuild.core.store import Store
+from cosybuild.errors import StoreError
 from tests.core.storing import build, key_of, overwrite, rot, tree
 
 DAY = 86400.0
@@ -50,6 +53,21 @@ def test_what_runs_refer_to_stays(store: Store) -> None:
     assert len(list(store.objects)) == 2
 
 
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ({}, "no run refers to it"),
+        ({"older_than": 2.5 * DAY}, "unused for 3.0 days"),
+        ({"max_bytes": 3999}, "the store holds more than 3,999 bytes"),
+    ],
+)
+def test_what_goes_is_named_with_its_reason(store: Store, limit: dict[str, Any], why: str) -> None:
+    keys = fill(store)
+    last = store.entry_path(keys[3].stage, keys[3].digest).stat().st_mtime
+    first, *_ = collect(store, grace=-1, **limit).entries
+    assert first == Removed("export", keys[3].digest, 1000, last, why)
+
+
 def test_by_age(store: Store) -> None:
     keys = fill(store)
     collected = collect(store, older_than=1.5 * DAY, grace=-1)
@@ -66,6 +84,9 @@ def test_by_size_the_least_recently_used_goes_first(store: Store) -> None:
 
 def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
     fill(store)
+    (store.layout.tmp / "left over").mkdir(parents=True)
+    (store.layout.tmp / "left over" / "half").write_bytes(b"1")
+    os.utime(store.layout.tmp / "left over", (0, 0))
     before = tree(store.path)
     promised = collect(store, max_bytes=2500, dry_run=True, grace=-1)
     assert tree(store.path) == before
@@ -89,6 +110,19 @@ def test_what_is_recent_stays(store: Store) -> None:
     # The entry goes, its content was written a moment ago and might be somebody's who has not published yet.
     assert gone(collect(store)) == {key.digest}
     assert len(list(store.objects)) == 1
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_was_used_at_the_last_moment_of_grace_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    now = 2_000_000_000.0
+    build(store, key_of(), graph=b"1")
+    os.utime(store.entry_path("export", key_of().digest), (now - 5, now - 5))
+    monkeypatch.setattr(gc, "clock_of", lambda directory: now)
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert collect(store, grace=5, dry_run=dry_run).entries == ()
+    assert gone(collect(store, grace=4, dry_run=dry_run)) == {key_of().digest}
 
 
 def test_what_was_used_since_the_oldest_build_began_stays(store: Store) -> None:
@@ -188,6 +222,14 @@ def test_an_entry_that_is_used_while_others_go_stays(store: Store, monkeypatch: 
     collected = collect(store, grace=0)
     assert gone(collected) == {keys[0].digest}
     assert store.find(keys[1]) is not None
+
+
+def test_a_store_that_cannot_be_read_is_named(store: Store) -> None:
+    store.layout.prepare()
+    store.layout.objects.write_bytes(b"")
+    for tidy, words in ((collect, "Cannot collect garbage in"), (check, "Cannot check the store")):
+        with pytest.raises(StoreError, match=re.escape(f"{words} {store.path}: a part of the path is a file")):
+            tidy(store)
 
 
 def test_an_empty_store_has_nothing_to_collect_check_or_list(store: Store) -> None:
