@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 
 from cosybuild.core.disk import clock_of, explained
 from cosybuild.core.entry import DamagedEntry, decode
@@ -180,9 +182,15 @@ def _read(store: Store) -> list[_Candidate]:
 def _empty_quarantine(store: Store, horizon: float, dry_run: bool) -> int:
     freed = 0
     for path in store.layout.quarantine.glob("*"):
-        stat = path.lstat()
-        if stat.st_ctime < horizon:
+        with suppress(FileNotFoundError):  # another gc may be at it
+            stat = path.lstat()
+            if stat.st_ctime >= horizon:
+                continue
+            if dry_run:
+                pass
+            elif S_ISDIR(stat.st_mode):  # it stood where a content belongs, and was set aside as it was
+                shutil.rmtree(path)
+            else:
+                path.unlink()
             freed += stat.st_size
-            if not dry_run:
-                path.unlink(missing_ok=True)
     return freed

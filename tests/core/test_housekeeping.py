@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,6 +81,7 @@ def test_by_size_the_least_recently_used_goes_first(store: Store) -> None:
     collected = collect(store, max_bytes=2500, keep={keys[3].digest}, grace=-1)
     assert [removed.key_digest for removed in collected.entries] == [keys[2].digest, keys[1].digest]
     assert collected.kept == 2000
+    assert collect(store, max_bytes=2000, grace=-1) == Collected((), 0, 0, 2000)
 
 
 def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
@@ -108,8 +110,18 @@ def test_what_is_recent_stays(store: Store) -> None:
     assert collect(store) == Collected((), 0, 0, 1)
     used(store, key, 1)
     # The entry goes, its content was written a moment ago and might be somebody's who has not published yet.
-    assert gone(collect(store)) == {key.digest}
+    collected = collect(store)
+    assert gone(collected) == {key.digest}
+    assert (collected.objects, collected.freed, collected.kept) == (0, 0, 1)
     assert len(list(store.objects)) == 1
+
+
+def test_a_content_that_runs_refer_to_stays_without_its_entry(store: Store) -> None:
+    entry = build(store, key_of(), graph=b"1")
+    store.entry_path("export", entry.key.digest).unlink()
+    content = entry.outputs["graph"].digest
+    assert collect(store, keep={content}, grace=-1).objects == 0
+    assert collect(store, grace=-1).objects == 1
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -196,8 +208,38 @@ def test_what_was_set_aside_goes_with_time_and_counts_as_freed(store: Store) -> 
     assert collect(store, older_than=DAY).freed == 0
     assert collect(store, older_than=DAY, grace=-1, dry_run=True).freed == aside
     assert kept.exists()
-    assert collect(store, older_than=DAY, grace=-1).freed == aside
-    assert not kept.exists()
+    (store.layout.quarantine / "directory in place of a content").mkdir()
+    (store.layout.quarantine / "directory in place of a content" / "file").write_bytes(b"1")
+    below = (store.layout.quarantine / "directory in place of a content").stat().st_size
+    assert collect(store, older_than=DAY, grace=-1).freed == aside + below
+    assert list(store.layout.quarantine.iterdir()) == []
+
+
+def test_what_was_put_in_or_set_aside_at_the_last_moment_of_grace_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = build(store, key_of(), graph=b"%1000d" % 1)
+    store.entry_path("export", entry.key.digest).unlink()
+    store.layout.quarantine.mkdir()
+    (store.layout.quarantine / "aside").write_bytes(b"123")
+    for path in (entry.outputs["graph"].path, store.layout.quarantine / "aside"):
+        monkeypatch.setattr(gc, "clock_of", lambda directory, path=path: path.stat().st_ctime)
+        collect(store, grace=0)
+        assert path.exists()
+    assert collect(store, grace=-1).freed == 3
+
+
+def test_what_another_gc_removes_first_is_no_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(store, key_of(), graph=b"1")
+    (store.layout.entries / "export" / f"{'0' * 64}.json").symlink_to("gone")
+    store.layout.quarantine.mkdir()
+    names = [store.layout.quarantine / name for name in ("first", "second", "third")]
+    for path in (names[0], names[2]):
+        path.write_bytes(b"12")
+    monkeypatch.setattr(store.layout, "quarantine", SimpleNamespace(glob=lambda pattern: iter(names)))
+    collected = collect(store, grace=-1)
+    assert gone(collected) == {key_of().digest}
+    assert collected.freed == 1 + 4
 
 
 def test_a_damaged_entry_keeps_no_content(store: Store) -> None:
