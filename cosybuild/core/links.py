@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.digests import Digests
@@ -126,7 +127,7 @@ def _hard_link(source: Path, target: Path) -> bool:
 def _is_there(file: StoredFile, target: Path, digests: Digests) -> bool:
     try:
         stat = target.lstat()
-        if target.is_symlink() or not target.is_file() or stat.st_size != file.size:
+        if not S_ISREG(stat.st_mode) or stat.st_size != file.size:
             return False
         return is_sealed(stat, file.digest) or digests.digest(target)[0] == file.digest
     except FileNotFoundError:
@@ -137,5 +138,6 @@ def _sweep(directory: Path) -> None:
     """Remove the temporary files of a process that was killed while it placed something here."""
     for path in directory.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if time.time() - path.lstat().st_mtime > _LEFTOVER_SECONDS and time.time() - path.lstat().st_ctime > 60:
+            # Not its mtime, which is the stored file's as soon as it is whole.
+            if time.time() - path.lstat().st_ctime > _LEFTOVER_SECONDS:
                 path.unlink()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
+import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,9 +75,27 @@ def test_a_directory_in_the_way_is_an_error(store: Store, tmp_path: Path) -> Non
 def test_a_content_that_has_vanished_is_an_error(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"1").outputs["graph"]
     graph.path.unlink()
-    with pytest.raises(StoreError, match="Cannot place the artifact"):
+    with pytest.raises(StoreError, match=re.escape(f"Cannot place the artifact {tmp_path / 'run' / 'graph'}: No such")):
         store.lay_out(graph, tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_file_where_the_directory_should_be_is_an_error(store: Store, tmp_path: Path) -> None:
+    graph = build(store, key_of(), graph=b"1").outputs["graph"]
+    (tmp_path / "run").write_bytes(b"")
+    with pytest.raises(StoreError, match=re.escape(f"Cannot place artifacts in {tmp_path / 'run'}: a file stands")):
+        store.lay_out(graph, tmp_path / "run")
+
+
+def test_an_artifact_that_was_cut_short_is_replaced_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
+    graph = build(store, key_of(), graph=b"content").outputs["graph"]
+    (path,) = store.lay_out(graph, tmp_path / "run")
+    written = path.stat().st_mtime_ns
+    path.unlink()
+    path.write_bytes(b"cont")
+    os.utime(path, ns=(written, written))
+    store.lay_out(graph, tmp_path / "run")
+    assert path.read_bytes() == b"content"
 
 
 def write_through(store: Store, run: Path) -> tuple[str, bool]:
@@ -181,12 +202,14 @@ def test_leftovers_of_a_killed_process_are_swept_and_fresh_ones_stay(
     run = tmp_path / "run"
     run.mkdir()
     (run / ".cosybuild-abc").write_bytes(b"half")
+    os.utime(run / ".cosybuild-abc", (0, 0))  # a copy that is whole has the time of its source
+    (run / ".cosybuild-not-ours").mkdir()
     store.lay_out(graph, run)
     assert (run / ".cosybuild-abc").exists()
     later = time.time() + links._LEFTOVER_SECONDS + 60
     monkeypatch.setattr(time, "time", lambda: later)
     store.lay_out(graph, run)
-    assert sorted(path.name for path in run.iterdir()) == ["graph"]
+    assert sorted(path.name for path in run.iterdir()) == [".cosybuild-not-ours", "graph"]
 
 
 def test_a_copy_keeps_the_time_of_what_it_is_a_copy_of(tmp_path: Path) -> None:
@@ -195,6 +218,30 @@ def test_a_copy_keeps_the_time_of_what_it_is_a_copy_of(tmp_path: Path) -> None:
     os.utime(source, ns=(5_000_000_000, 7_000_000_000))
     copy_of(source, tmp_path / "b")
     assert (tmp_path / "b").stat().st_mtime_ns == 7_000_000_000
+
+
+def test_a_system_that_cannot_be_asked_to_share_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    (tmp_path / "a").write_bytes(b"content")
+    assert copy_of(tmp_path / "a", tmp_path / "b") == "copy"
+    assert (tmp_path / "b").read_bytes() == b"content"
+
+
+def answer(writable: bool, path: Path, mode: int, *, effective_ids: bool) -> bool:
+    return writable
+
+
+def test_only_what_its_mode_protects_from_us_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests: the system's answer to that question is given here."""
+    source = tmp_path / "a"
+    source.write_bytes(b"content")
+    monkeypatch.setattr(links, "_reflink", lambda source, target: False)
+    answers: dict[str, bool] = {"copy": True, "hard link": False}
+    for kind, writable in answers.items():
+        monkeypatch.setattr(os, "access", functools.partial(answer, writable))
+        assert copy_of(source, tmp_path / kind) == kind
+        assert (tmp_path / kind).read_bytes() == b"content"
+        assert ((tmp_path / kind).stat().st_ino == source.stat().st_ino) == (kind == "hard link")
 
 
 def linked_unless_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
