@@ -72,7 +72,7 @@ class Workdirs:
         self._swept = True
         with suppress(OSError):
             entries = list(self.path.iterdir())
-            now = clock_of(self.path) if entries else 0.0
+            now = clock_of(self.path)
             for entry in entries:
                 with suppress(OSError):
                     if not _is_left_over(entry, now):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.core.check import check
-from cosybuild.core.disk import store_error, write_atomic
+from cosybuild.core.disk import clock_of, store_error, sync_directory, write_atomic
 from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
 from tests.core.storing import build, in_child, key_of, publish
@@ -120,9 +120,47 @@ def test_a_limit_on_the_size_of_files_is_explained(tmp_path: Path) -> None:
 
 
 def test_an_unknown_error_is_told_in_the_systems_words() -> None:
-    error = store_error(OSError(errno.ENODEV, "No such device"), "write", "/store")
-    assert "No such device" in str(error)
-    assert "/store" in str(error)
+    for unknown, words in ((OSError(errno.ENODEV, "No such device"), "No such device"), (OSError("odd"), "odd")):
+        error = store_error(unknown, "write", "/store")
+        assert error.message == f"Cannot write /store: {words}. Nothing half-written was left behind."
+        assert error.hint == "Next: run again once it is repaired"
+
+
+def test_a_write_is_on_the_disk_before_it_has_its_name_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut could leave a file that is there and empty."""
+    target, synced = tmp_path / "below" / "target", []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        synced.append((path.parent.name, path.name.partition(".")[2] or path.name, target.exists()))
+        assert path.is_dir() or path.read_bytes() == b"new"
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomic(target, b"new", tmp_path / "scratch" / "tmp")
+    assert synced == [("tmp", "part", False), (tmp_path.name, "below", True)]
+    assert target.read_bytes() == b"new"
+    write_atomic(tmp_path / "other", b"2", tmp_path / "scratch" / "tmp", durable=False)
+    assert len(synced) == 2
+    sync_directory(tmp_path / "absent")
+    is_open = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only how many
+    sync_directory(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == is_open  # noqa: PTH208 - as above
+
+
+def test_the_clock_of_a_disk_leaves_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = time.time()
+    assert before - 2 <= clock_of(tmp_path) <= time.time() + 2
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert clock_of(tmp_path) >= before - 2
 
 
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:

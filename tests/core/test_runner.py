@@ -240,7 +240,7 @@ def _with_odd_metrics(context: RunContext) -> StageResult:
     [
         (lambda context: StageResult({}), r"declares the outputs \['graph'\] and made \[\]"),
         (lambda context: StageResult({"graph": [], "log": []}), r"made \['graph', 'log'\]"),
-        (lambda context: StageResult({"graph": []}), "has no file"),
+        (lambda context: StageResult({"graph": []}), "the output 'graph' of the step 'export' has no file"),
         (lambda context: StageResult({"graph": [context.workdir / "graph.txt"]}), "was not written: graph.txt"),
         (lambda context: StageResult({"graph": [context.workdir]}), "was not written"),
         (_empty, "graph.txt has 0 bytes"),
