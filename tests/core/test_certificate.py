@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -195,6 +197,40 @@ def test_a_directory_not_known_at_the_beginning_is_judged_by_its_time(project: P
     assert reason.endswith("model changed during the run")
     Project.age()
     assert write(project.certificates, ARGV, MESSAGE, [], [late], beginning=Beginning()) is None
+
+
+def certified(project: Project, result: Path) -> tuple[list[int] | None, str | None]:
+    """What the certificate of a run with this one result says of it."""
+    reason = write(project.certificates, ARGV, MESSAGE, [], [], beginning=Beginning(), results=[result])
+    assert reason is None
+    assert check(project.certificates, ARGV) == MESSAGE
+    (path,) = project.certificates.iterdir()
+    identity, digest = json.loads(path.read_text())["files"][str(result)]
+    return identity, digest
+
+
+def test_a_result_is_read_only_if_it_is_small_and_was_just_written(project: Project) -> None:
+    assert certified(project, project.engine) == (None, None)
+    project.engine.write_bytes(b"e" * (1 << 20))
+    os.utime(project.engine, (time.time() + 1000, time.time() + 1000))  # just written, however slow this machine is
+    assert certified(project, project.engine)[1] == hashlib.sha256(b"e" * (1 << 20)).hexdigest()
+    os.utime(project.engine, (time.time(), time.time()))
+    Project.age()
+    assert certified(project, project.engine)[1] is None
+    project.engine.write_bytes(b"e" * ((1 << 20) + 1))
+    assert certified(project, project.engine)[1] is None
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "removed"])
+def test_a_large_result_that_does_not_come_to_rest_is_not_certified(
+    project: Project, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    project.engine.write_bytes(b"e" * (2 << 20))
+    os.utime(project.engine, (time.time() + 1000, time.time() + 1000))
+    monkeypatch.setattr(time, "sleep", lambda seconds: project.engine.unlink() if meanwhile == "removed" else None)
+    reason = write(project.certificates, ARGV, MESSAGE, [], [], beginning=Beginning(), results=[project.engine])
+    assert reason == f"{project.engine} was written a moment ago"
+    assert list(project.certificates.iterdir()) == []
 
 
 def test_whole_seconds_and_other_clocks_are_given_two_seconds() -> None:
