@@ -146,6 +146,20 @@ def test_environment_variables_count_unless_a_terminal_sets_them(
     assert examine(project.certificates, ARGV) == ((None, "the environment changed") if moves else (MESSAGE, ""))
 
 
+def test_names_and_values_that_are_no_text_count_as_any(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    monkeypatch.setenv("DATA", odd)
+    (project.conf / odd).touch()
+    Project.age()
+    assert project.run() is None
+    assert check(project.certificates, ARGV) == MESSAGE
+    (project.conf / odd).rename(project.conf / os.fsdecode(b"caf\xe8"))
+    assert examine(project.certificates, ARGV) == (None, f"{project.conf} changed")
+    (project.conf / os.fsdecode(b"caf\xe8")).rename(project.conf / odd)
+    monkeypatch.setenv("DATA", os.fsdecode(b"caf\xe8"))
+    assert examine(project.certificates, ARGV) == (None, "the environment changed")
+
+
 def test_another_command_or_directory_has_its_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project.run() is None
     for argv in (["trt=fp16", "export=opset18"], ["export=opset18 trt=fp16"], [], [*ARGV, ""]):
