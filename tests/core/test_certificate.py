@@ -146,6 +146,25 @@ def test_environment_variables_count_unless_a_terminal_sets_them(
     assert examine(project.certificates, ARGV) == ((None, "the environment changed") if moves else (MESSAGE, ""))
 
 
+def test_a_certificate_under_the_name_of_another_command_is_not_believed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project.run() is None
+    (mine,) = project.certificates.iterdir()
+    mine.rename(certificate._path(project.certificates, ["other"]))
+    assert examine(project.certificates, ["other"]) == (None, "the command line changed")
+    mine = Path(certificate._path(project.certificates, ["other"]))
+    monkeypatch.chdir(project.conf)
+    mine.rename(certificate._path(project.certificates, ARGV))
+    assert examine(project.certificates, ARGV) == (None, "the working directory changed")
+
+
+def test_a_certificate_of_another_version_is_not_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.run() is None
+    monkeypatch.setattr(certificate, "SCHEMA", certificate.SCHEMA + 1)
+    assert examine(project.certificates, ARGV) == (None, "the certificate is of another version")
+
+
 def test_names_and_values_that_are_no_text_count_as_any(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = os.fsdecode(b"caf\xe9")
     monkeypatch.setenv("DATA", odd)
@@ -256,6 +275,7 @@ def test_whole_seconds_and_other_clocks_are_given_two_seconds() -> None:
     ):
         stat = SimpleNamespace(st_mtime_ns=written, st_ctime_ns=written - 7, st_dev=here)
         assert certificate._fresh(stat, written + int(tick * 0.9e9), device)  # type: ignore[arg-type]  # its times are all that is read
+        assert not certificate._fresh(stat, written + int(tick * 1e9), device)  # type: ignore[arg-type]  # as above
         assert not certificate._fresh(stat, written + int(tick * 1.1e9), device)  # type: ignore[arg-type]  # as above
 
 
