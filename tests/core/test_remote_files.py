@@ -19,6 +19,13 @@ from cosybuild.errors import MissingRequirement, StoreError
 from tests.core.storing import build, key_of
 
 
+@pytest.fixture(autouse=True)
+def empty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are the process's otherwise."""
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+
+
 def store_with(tmp_path: Path, name: str, remote: Remote, warnings: list[str]) -> Store:
     return Store(tmp_path / name, remote=remote, warn=warnings.append)
 
