@@ -12,6 +12,8 @@ from functools import cached_property
 
 from packaging.utils import canonicalize_name
 
+_ANSWER_SECONDS = 30.0
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -72,9 +74,16 @@ def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
     if tool is None:
         return (), None
     query = [tool, "--query-gpu=index,name,compute_cap,memory.total,driver_version"]
-    answer = subprocess.run(
-        [*query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=30, check=False
-    )
+    try:
+        answer = subprocess.run(
+            [*query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:  # a device that hangs takes the tool with it
+        return (), None
     if answer.returncode != 0:
         return (), None
     gpus, driver = [], None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.core import environment as module
 from cosybuild.core.environment import Environment, Gpu
 
 TWO = """\
@@ -53,6 +54,14 @@ def test_without_a_driver_there_is_none(tool: Path) -> None:
 def test_a_tool_that_fails_is_no_driver(tool: Path) -> None:
     """In a container without devices it prints an excuse on standard output."""
     answer(tool, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", code=9)
+    assert (Environment().gpus, Environment().driver) == ((), None)
+
+
+def test_a_tool_that_never_answers_is_no_driver(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is when a device has fallen off the bus."""
+    tool.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.1)
     assert (Environment().gpus, Environment().driver) == ((), None)
 
 

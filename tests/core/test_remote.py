@@ -90,9 +90,17 @@ def test_without_push_nothing_is_given(tmp_path: Path, team: str, warnings: list
     assert not remote_files(tmp_path).exists()
 
 
-@pytest.mark.parametrize("harm", ["flip", "truncate", "grow", "delete"])
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        ("flip", "has other content than its name says (7000 of 7000 bytes came)"),
+        ("truncate", "has other content than its name says (6999 of 7000 bytes came)"),
+        ("grow", "has other content than its name says (7004 of 7000 bytes came)"),
+        ("delete", "is missing"),
+    ],
+)
 def test_a_damaged_remote_object_is_named_and_mended_by_the_next_push(
-    tmp_path: Path, team: str, warnings: list[str], harm: str
+    tmp_path: Path, team: str, warnings: list[str], harm: str, what: str
 ) -> None:
     key = key_of()
     give(tmp_path, team, warnings, key)
@@ -108,7 +116,7 @@ def test_a_damaged_remote_object_is_named_and_mended_by_the_next_push(
     taker = store_with(tmp_path, "taker", Remote(team), warnings)
     assert taker.pull(key) is None
     assert len(warnings) == 1
-    assert f"objects/{victim.parent.name}/{victim.name}" in warnings[0]
+    assert f"objects/{victim.parent.name}/{victim.name} {what}; graph.data is not taken" in warnings[0]
     assert taker.find(key) is None
     assert list(taker.layout.tmp.iterdir()) == []
     taker.push(build(taker, key, **{"graph ü.onnx": b"main" * 1000, "graph.data": b"weights" * 1000}))
