@@ -121,6 +121,9 @@ def test_a_damaged_remote_object_is_named_and_mended_by_the_next_push(
     assert list(taker.layout.tmp.iterdir()) == []
     taker.push(build(taker, key, **{"graph ü.onnx": b"main" * 1000, "graph.data": b"weights" * 1000}))
     assert victim.read_bytes() == right
+    mended = tree(remote_files(tmp_path) / "objects")
+    taker.push(build(taker, key, **{"graph ü.onnx": b"main" * 1000, "graph.data": b"weights" * 1000}))
+    assert tree(remote_files(tmp_path) / "objects") == mended
     assert store_with(tmp_path, "third", Remote(team), warnings).pull(key) is not None
     assert len(warnings) == 1
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import signal
+import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -18,7 +16,7 @@ from cosybuild.core.key import CacheKey
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
 from cosybuild.errors import MissingRequirement, StoreError
-from tests.core.storing import build, in_child, key_of
+from tests.core.storing import build, key_of
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +73,10 @@ def test_it_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert remote._open() is remote._open()
 
 
-@pytest.mark.parametrize(("url", "package"), [("s3://bucket", "s3fs"), ("s3a://bucket", "s3fs"), ("gcs://b", "gcsfs")])
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("s3://bucket", "s3fs"), ("s3a://bucket", "s3fs"), ("gcs://b", "gcsfs"), ("memory://b", "fsspec")],
+)
 def test_the_package_that_a_url_needs_is_named_with_the_setting(
     monkeypatch: pytest.MonkeyPatch, url: str, package: str
 ) -> None:
@@ -118,6 +119,31 @@ class Watched(LocalFileSystem):  # type: ignore[misc]  # fsspec is untyped
         super().mv(path1, path2, **kwargs)
 
 
+def test_a_directory_is_one_whatever_its_name(
+    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    remote = Remote("memory")
+    remote._opened = files, _ = Watched(False), f"{tmp_path}/memory"
+    giver = store_with(tmp_path, "giver", remote, warnings)
+    giver.push(build(giver, key_of(), graph=b"content"))
+    assert len(files.moved) == 2
+
+
+def test_a_content_that_was_cut_short_here_is_fetched_again(tmp_path: Path, warnings: list[str]) -> None:
+    giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
+    giver.push(build(giver, key_of(a="1"), graph=b"content"))
+    taker = store_with(tmp_path, "taker", Remote("memory://team"), warnings)
+    path = build(taker, key_of(a="2"), graph=b"content").outputs["graph"].path
+    stat = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"cont")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert taker.pull(key_of(a="1")) is not None
+    assert path.read_bytes() == b"content"
+    assert warnings == []
+
+
 @pytest.mark.parametrize("refuse", [False, True])
 def test_where_half_a_file_shows_it_has_another_name_until_it_is_whole(
     tmp_path: Path, warnings: list[str], refuse: bool
@@ -153,146 +179,3 @@ def test_an_object_store_is_given_files_under_their_own_names(
     assert [call for call in given if call.startswith("put")] == ["put_file objects"]
     assert given[-1] == "pipe_file entries"
     assert warnings == []
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [(OSError("first\nsecond\nthird"), "(first)"), (OSError(), "(OSError)"), (TimeoutError(" "), "(TimeoutError)")],
-)
-def test_a_remote_out_of_reach_is_named_in_one_line_and_left_alone(
-    tmp_path: Path, warnings: list[str], error: OSError, words: str
-) -> None:
-    def fail(*arguments: Any, **options: Any) -> None:
-        calls.append(1)
-        raise error
-
-    calls: list[int] = []
-    remote = Remote("memory://away")
-    remote._opened = SimpleNamespace(open=fail, info=fail, pipe_file=fail, put_file=fail), "/away"
-    taker = store_with(tmp_path, "taker", remote, warnings)
-    assert taker.pull(key_of()) is None
-    taker.push(build(taker, key_of(), graph=b"1"))
-    assert taker.pull(key_of(a="2")) is None
-    assert warnings == [f"The remote store memory://away cannot be used {words}; this run goes on without it."]
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("fsspec.exceptions", "FSTimeoutError"),
-        ("botocore.exceptions", "BotoCoreError"),
-        ("botocore.exceptions", "ClientError"),
-        ("aiohttp", "ClientError"),
-        ("gcsfs.retry", "HttpError"),
-        ("google.auth.exceptions", "GoogleAuthError"),
-        ("azure.core.exceptions", "AzureError"),
-    ],
-)
-def test_a_client_that_fails_in_its_own_way_is_out_of_reach_too(
-    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, module: str, name: str
-) -> None:
-    error = type(name, (Exception,), {})
-
-    def fail(*arguments: Any) -> None:
-        raise error("no")
-
-    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: error}))
-    remote = Remote("memory://away")
-    remote._opened = SimpleNamespace(open=fail), "/away"
-    assert store_with(tmp_path, "taker", remote, warnings).pull(key_of()) is None
-    assert len(warnings) == 1
-
-
-@pytest.mark.parametrize("blocks", [None, 0, 2])
-def test_a_remote_that_is_lost_in_the_middle_leaves_nothing(
-    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, blocks: int | None
-) -> None:
-    """While the file is opened, before its first block, and after two."""
-    remote = Remote("memory://team")
-    giver = store_with(tmp_path, "giver", remote, warnings)
-    giver.push(build(giver, key_of(), graph=b"x" * 10_000))
-    monkeypatch.setattr("cosybuild.core.remote._BLOCK", 1000)
-    open_it = MemoryFileSystem.open
-
-    def lose(files: Any, name: str, mode: str) -> Any:
-        if "objects" not in name:
-            return open_it(files, name, mode)
-        if blocks is None:
-            raise ConnectionError("gone")
-        return Breaking(open_it(files, name, mode), blocks)
-
-    monkeypatch.setattr(MemoryFileSystem, "open", lose)
-    taker = store_with(tmp_path, "taker", remote, warnings)
-    assert taker.pull(key_of()) is None
-    assert "cannot be used (gone)" in warnings[0]
-    assert len(warnings) == 1
-    assert list(taker.layout.objects.glob("*/*")) == list(taker.layout.tmp.iterdir()) == []
-
-
-class Breaking:
-    """A remote file that can be read for so many blocks."""
-
-    def __init__(self, file: Any, blocks: int) -> None:
-        self.file = file
-        self.blocks = blocks
-
-    def __enter__(self) -> Breaking:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.file.close()
-
-    def read(self, size: int) -> bytes:
-        if not self.blocks:
-            raise ConnectionError("gone")
-        self.blocks -= 1
-        content: bytes = self.file.read(size)
-        return content
-
-
-@pytest.mark.parametrize(("size", "came"), [(7000, None), (7001, 7001), (100_000, 8000)])
-def test_of_what_is_too_long_one_block_more_is_read(
-    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, size: int, came: int | None
-) -> None:
-    giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
-    giver.push(build(giver, key_of(), graph=b"x" * 7000))
-    (name,) = MemoryFileSystem().glob("/team/objects/*/*")
-    MemoryFileSystem().pipe_file(name, b"x" * size)
-    monkeypatch.setattr("cosybuild.core.remote._BLOCK", 1000)
-    pulled = store_with(tmp_path, "taker", Remote("memory://team"), warnings).pull(key_of())
-    assert (pulled is None) == (came is not None)
-    assert came is None or f"({came} of 7000 bytes came)" in warnings[0]
-
-
-def test_a_disk_that_takes_no_more_of_what_is_fetched_is_an_error_of_here(tmp_path: Path, warnings: list[str]) -> None:
-    giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
-    entry = build(giver, key_of(), graph=b"x" * 100_000)
-    giver.push(entry)
-
-    def limited() -> str:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        with pytest.raises(StoreError) as caught:
-            store_with(tmp_path, "small", Remote("memory://team"), warnings).pull(key_of())
-        return caught.value.message
-
-    message = in_child(limited)
-    assert message.startswith(f"Cannot write the fetched file {tmp_path / 'small' / 'tmp'}")
-    assert f"/{entry.files[0].digest}: the file is larger than this process may write" in message
-    assert store_with(tmp_path, "large", Remote("memory://team"), warnings).pull(key_of()) is not None
-    assert warnings == []
-
-
-def test_an_entry_too_large_to_be_one_is_not_read(
-    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    giver = store_with(tmp_path, "giver", Remote("memory://large"), warnings)
-    giver.push(build(giver, key_of(), graph=b"1"))
-    (name,) = MemoryFileSystem().glob("/large/entries/export/*")
-    size = MemoryFileSystem().info(name)["size"]
-    for limit, warned in ((size, 0), (size - 1, 1)):
-        monkeypatch.setattr("cosybuild.core.remote.SIZE_LIMIT", limit)
-        pulled = store_with(tmp_path, f"taker {limit}", Remote("memory://large"), warnings).pull(key_of())
-        assert (pulled is None, len(warnings)) == (bool(warned), warned)
-    assert f"memory://large/entries/export/{key_of().digest}.json is larger than {size - 1} bytes" in warnings[0]
