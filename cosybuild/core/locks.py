@@ -95,7 +95,7 @@ class Lock:
         record = self._path / holder.token
         try:
             (claim / holder.token).write_bytes(holder.encode())
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(exist_ok=True)
             try:
                 claim.rename(self._path)
             except OSError as error:

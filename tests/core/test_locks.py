@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -77,6 +78,14 @@ def never(holder: str) -> None:
     raise AssertionError(f"waited for {holder}")
 
 
+def take(root: Path, wait_seconds: float = 0, on_wait: Callable[[str], None] = never) -> Lock:
+    """The lock, held."""
+    lock = new_lock(root)
+    lock.acquire("'export'", wait_seconds, on_wait)
+    assert not lock.is_lost
+    return lock
+
+
 def test_taken_and_released_leaves_nothing(tmp_path: Path) -> None:
     lock = new_lock(tmp_path)
     lock.acquire("'export'", 0, never)
@@ -101,14 +110,14 @@ def test_a_living_holder_is_waited_for_and_named_in_the_timeout(tmp_path: Path) 
     assert caught.value.hint == hint
     assert list((tmp_path / "tmp").iterdir()) == []
     process.communicate("\n", timeout=60)
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
 
 
 def test_a_killed_holder_does_not_block(tmp_path: Path) -> None:
     process = hold(tmp_path)
     process.kill()
     process.wait()
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
 
 
 def test_a_killed_holder_that_nobody_has_reaped_does_not_block(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_a_killed_holder_that_nobody_has_reaped_does_not_block(tmp_path: Path) -
     process.kill()
     while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
     process.wait()
 
 
@@ -132,7 +141,7 @@ def test_a_stopped_holder_is_alive(tmp_path: Path) -> None:
 def test_a_pid_that_was_given_out_again_does_not_block(tmp_path: Path) -> None:
     """The record names a process that lives, but one which began at another time."""
     plant(tmp_path, replace(Holder.of_this_process(), start="1"))
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
 
 
 @pytest.mark.parametrize("changed", [{"boot": "another"}, {"namespace": "1"}, {"host": "elsewhere"}, {"start": ""}])
@@ -145,7 +154,7 @@ def test_a_holder_that_cannot_be_asked_is_judged_by_its_heartbeat(
     with pytest.raises(StoreError, match="still lives"):
         new_lock(tmp_path).acquire("'export'", 0.6, lambda holder: None)
     os.utime(record, (time.time() - 200, time.time() - 200))
-    new_lock(tmp_path).acquire("'export'", 5, lambda holder: None)
+    take(tmp_path, 5, lambda holder: None)
 
 
 def test_a_holder_elsewhere_whose_heart_beats_is_alive_whatever_the_clocks_say(
@@ -187,7 +196,7 @@ def test_a_damaged_record_blocks_for_a_while_only(
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
     plant(tmp_path, None, age=1000, content=content)
     waited: list[str] = []
-    new_lock(tmp_path).acquire("'export'", 5, waited.append)
+    take(tmp_path, 5, waited.append)
     assert waited == ["a process whose record is damaged"]
 
 
@@ -204,12 +213,12 @@ def test_every_flipped_byte_of_a_record_is_noticed(tmp_path: Path) -> None:
 def test_a_file_where_the_lock_should_be_does_not_block(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks" / "key").write_bytes(b"?")
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
 
 
 def test_an_empty_lock_is_free(tmp_path: Path) -> None:
     (tmp_path / "locks" / "key").mkdir(parents=True)
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
 
 
 def test_who_was_taken_for_dead_notices_and_does_not_free_the_next_one(tmp_path: Path) -> None:

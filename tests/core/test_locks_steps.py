@@ -15,7 +15,7 @@ from cosybuild.core import locks as module
 from cosybuild.core.holder import Heart, Holder, Watch
 from cosybuild.core.locks import Lock
 from cosybuild.errors import StoreError
-from tests.core.test_locks import never, new_lock, plant
+from tests.core.test_locks import never, new_lock, plant, take
 
 
 class Waits:
@@ -69,8 +69,7 @@ def test_each_holder_is_named_once_in_its_turn(tmp_path: Path, waits: Waits) -> 
 
     waits.then = {3: next_one, 6: record.with_name(second.token).unlink}
     named: list[str] = []
-    lock = new_lock(tmp_path)
-    lock.acquire("'export'", 3600, named.append)
+    lock = take(tmp_path, 3600, named.append)
     assert named == [str(first), str(second)]
     assert len(waits.slept) == 6
     lock.release()
@@ -81,7 +80,7 @@ def test_the_disks_error_names_the_lock(tmp_path: Path) -> None:
     with pytest.raises(
         StoreError, match=f"Cannot lock {re.escape(str(tmp_path / 'locks' / 'key'))}: a file stands where"
     ):
-        new_lock(tmp_path).acquire("'export'", 0, never)
+        take(tmp_path)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -162,7 +161,7 @@ def test_a_record_that_goes_while_it_is_looked_at_frees_the_lock(tmp_path: Path,
 
     assert new_lock(tmp_path)._look(Going(), never) is None
     assert waits.slept == []
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
 
 
 def test_two_that_break_one_dead_lock_both_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,4 +174,29 @@ def test_two_that_break_one_dead_lock_both_go_on(tmp_path: Path, monkeypatch: py
         return found
 
     monkeypatch.setattr(Watch, "verdict", judged)
-    new_lock(tmp_path).acquire("'export'", 0, never)
+    take(tmp_path)
+
+
+def test_a_file_system_that_renames_onto_no_directory_at_all_serves_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty lock is removed first, unless somebody else is just taking it."""
+    rename, rmdir = Path.rename, Path.rmdir
+    refused: list[Path] = []
+
+    def onto_nothing(path: Path, target: Path) -> None:
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        rename(path, target)
+
+    def in_use_once(path: Path) -> None:
+        if path.name == "key" and not refused:
+            refused.append(path)
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        rmdir(path)
+
+    (tmp_path / "locks" / "key").mkdir(parents=True)
+    monkeypatch.setattr(Path, "rename", onto_nothing)
+    monkeypatch.setattr(Path, "rmdir", in_use_once)
+    take(tmp_path)
+    assert len(refused) == 1
