@@ -200,3 +200,21 @@ def test_a_file_system_that_renames_onto_no_directory_at_all_serves_too(
     monkeypatch.setattr(Path, "rmdir", in_use_once)
     take(tmp_path)
     assert len(refused) == 1
+
+
+def test_a_file_in_the_way_that_another_process_removes_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+    lock = tmp_path / "locks" / "key"
+    lock.parent.mkdir()
+    lock.write_bytes(b"?")
+
+    def just_removed(path: Path, target: Path) -> None:
+        if target.is_file():
+            target.unlink()
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", just_removed)
+    take(tmp_path)
