@@ -38,7 +38,7 @@ class EngineStage:
     target: Target
 
     name = "engine"
-    version = 2
+    version = 3
     needs = ("lowered|graph",)
     cacheable = True
     deterministic = False

@@ -40,7 +40,7 @@ class ReferenceStage:
 
     name = "reference"
     label = "reference"
-    version = 1
+    version = 2
     makes = ("reference",)
     cacheable = True
     # The figures are rounding errors: another CPU has others.

@@ -42,7 +42,7 @@ class VerifyStage:
 
     name = "verify"
     label = "verify"
-    version = 3
+    version = 4
     needs = ("graph", f"{EXPORTED}?", "reference")
     makes = ("verification",)
     cacheable = True

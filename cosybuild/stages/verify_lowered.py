@@ -64,7 +64,7 @@ class VerifyLoweredStage:
 
     name = "verify_lowered"
     label = "verify lowered"
-    version = 3
+    version = 4
     needs = ("lowered", "graph", "reference?")
     makes = ("lowered_verification",)
     cacheable = True
