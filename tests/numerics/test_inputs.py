@@ -87,6 +87,8 @@ def test_coarse_values_are_what_both_short_types_hold(generator: str) -> None:
     assert (coarse == coarse.astype(np.float16)).all()
     assert (coarse == coarse.astype(ml_dtypes.bfloat16).astype(np.float32)).all()
     assert coarse == pytest.approx(plain, rel=2**-8, abs=1e-7)
+    tiny = one(generator, (2, 20000), Draw({}, 0, coarse=True, quiet=True), **fields)
+    assert (tiny == tiny.astype(np.float16)).all(), "what float16 holds with fewer bits"
 
 
 def test_whole_numbers_are_not_made_coarse() -> None:
