@@ -113,7 +113,10 @@ def test_a_padded_mask_hides_tails_and_leaves_one_row_whole(rows: int, length: i
 
 
 def test_masks_of_one_and_two_axes() -> None:
-    assert one("mask", (30,), Draw({}, 1, padded=True)).sum() < 30
+    for seed in range(3):
+        alone = one("mask", (30,), Draw({}, seed, padded=True))
+        assert alone.sum() < 30
+        assert (np.diff(alone) <= 0).all(), "ones, then zeros"
     assert one("mask", (2, 30), Draw({}, 1, padded=True)).sum() < 60
     lengths = one("mask", (40, 30), Draw({}, 1, padded=True)).sum(axis=1)
     assert len(set(lengths)) > 10
