@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,48 +10,16 @@ import pytest
 from cosybuild.numerics.contract import (
     LEAST_CHANGE,
     MOST_CHANGE,
-    PROPERTIES,
-    Finding,
     Infer,
     Inputs,
-    Trial,
-    change,
-    counted,
     try_properties,
 )
 from cosybuild.numerics.inputs import Array
-from tests.numerics.specs import estimator_spec, text_spec
+from tests.numerics.specs import text_spec
+from tests.numerics.trials import broken, chunked, full, plus, velocity
 
 ROWS = ("finite", "zero_row", "independent_rows", "independent_rows", "row_order")
 TRIED = (*ROWS, "masked_frames", "mask_used", *["inputs_used"] * 5)
-
-
-def velocity(inputs: Inputs, chunk: int = 0) -> Array:
-    """Every frame hears the mean of the valid frames of its own chunk and those before it, or of all."""
-    said = sum(factor * inputs[name] for name, factor in (("x", 1.0), ("mu", 0.5), ("cond", 0.25))) * inputs["mask"]
-    length = said.shape[2]
-    heard = np.empty_like(said)
-    for begin in range(0, length, chunk or length):
-        end = min(begin + (chunk or length), length)
-        heard[..., begin:end] = said[..., :end].sum(axis=2, keepdims=True) / inputs["mask"][..., :end].sum(2)[..., None]
-    result: Array = (said + heard + inputs["spks"][..., None] + inputs["t"][:, None, None]) * inputs["mask"]
-    return result
-
-
-def full(infer: Infer = velocity, **fields: Any) -> Trial:
-    given: dict[str, Any] = {"spec": estimator_spec("batch"), "infer": infer, "in_place": None}
-    return Trial(**{**given, "computed_in": "float32", "length": 24, **fields})
-
-
-def chunked(frames: int = 10, **fields: Any) -> Trial:
-    """Of a model that computes in chunks of so many frames, where 10 are declared."""
-    given: dict[str, Any] = {"infer": lambda inputs: velocity(inputs, frames), "chunk": 10, "chunked_length": 16}
-    return full(**{**given, **fields})
-
-
-def broken(trial: Trial) -> list[str]:
-    """What does not hold, each as often as it was tried in vain."""
-    return [finding.name for finding in try_properties(trial) if not finding.holds]
 
 
 @pytest.mark.parametrize("batch", [2, 3, 4])
@@ -101,11 +68,6 @@ def test_where_chunks_cannot_be_told_apart_none_is_tried() -> None:
 @pytest.mark.parametrize(("chunk", "length", "valid"), [(0, 24, 12), (10, 24, 5), (40, 24, 12), (0, 1, 1), (2, 1, 1)])
 def test_valid_frames_end_within_a_chunk(chunk: int, length: int, valid: int) -> None:
     assert full(chunk=chunk, length=length).valid == valid
-
-
-def plus(leak: Callable[[Inputs], Array], chunk: int = 0) -> Infer:
-    """The estimator, and a thousandth of something that it should not look at."""
-    return lambda inputs: velocity(inputs, chunk) + 1e-3 * leak(inputs)
 
 
 def _of_row(source: int, target: int, name: str) -> Callable[[Inputs], Array]:
@@ -369,53 +331,3 @@ def test_a_trial_is_of_an_estimator_and_of_two_rows() -> None:
         next(try_properties(full(spec=text_spec())))
     with pytest.raises(AssertionError):
         next(try_properties(full(batch=1)))
-
-
-def finding(name: str, value: float, bound: float) -> Finding:
-    return Finding(name, "here", value, bound)
-
-
-def test_a_bound_is_met_by_what_is_equal_and_a_change_is_more() -> None:
-    assert finding("zero_row", 0.5, 0.5).holds
-    assert not finding("zero_row", 0.6, 0.5).holds
-    assert not finding("mask_used", 0.5, 0.5).holds
-    assert finding("mask_used", 0.6, 0.5).holds
-    assert {name for name in PROPERTIES if finding(name, 0, 0).must_change} == {
-        "mask_used", "inputs_used", "attention_span"}  # fmt: skip
-
-
-def test_a_finding_reads_as_text_and_as_data() -> None:
-    says = PROPERTIES["zero_row"].says
-    assert str(finding("zero_row", 0.0123456, 1e-5)) == (
-        f"zero_row ({says}) does not hold, here: the largest change is 0.0123 of the output's rms, "
-        "at most 1e-05 is expected"
-    )
-    assert "more than 1e-07 is expected" in str(finding("mask_used", 0.0, 1e-7))
-    assert finding("mask_used", 0.5, 1e-7).facts() == {
-        "property": "mask_used", "tried": "here", "value": 0.5, "bound": 1e-7, "faults": [], "must_change": True,
-        "holds": True}  # fmt: skip
-    assert finding("zero_row", np.inf, 1e-5).facts()["value"] == "inf"
-
-
-def test_faults_that_are_listed_are_counted() -> None:
-    two = counted("axes", "run at 3 sizes", ["one", "another"])
-    assert (two.value, two.bound, two.holds) == (2.0, 0.0, False)
-    assert str(two).endswith("does not hold, run at 3 sizes: one; another")
-    assert two.facts()["faults"] == ["one", "another"]
-    assert counted("axes", "run at 3 sizes", []).holds
-
-
-@pytest.mark.filterwarnings("error")
-def test_change_is_relative_and_infinite_where_not_finite() -> None:
-    ones = np.ones((2, 3), np.float32)
-    assert change(ones * 3, ones * 2) == pytest.approx(0.5)
-    assert change(ones * 0.375, ones * 0.25) == 0.5
-    assert change(ones * 2, np.array([[3.0, 0, 0], [0, 0, 4]])) == pytest.approx(2 / np.sqrt(25 / 6))
-    assert change(ones, ones) == 0.0
-    assert change(ones * 0, ones * 0) == 0.0
-    assert change(ones, ones * 0) == float("inf")
-    assert change(ones * np.nan, ones) == float("inf")
-    assert change(ones, ones * np.inf) == float("inf")
-    assert change(ones[:0], ones[:0]) == 0.0
-    thousands = np.full(4, 1000, np.float16)  # whose squares float16 does not hold
-    assert change(thousands * np.float16(2), thousands) == 1.0
