@@ -130,13 +130,12 @@ class Objects:
         Raises:
             OSError: it could not be moved.
         """
-        fault = self.fault(digest, size, thorough=thorough)
-        if fault is None or fault == "is missing":
+        if self.fault(digest, size, thorough=thorough) is None:
             return None
         self._quarantine.mkdir(exist_ok=True)
         target = self._quarantine / f"{digest}.{secrets.token_hex(4)}"
         try:
             self.locate(digest).rename(target)
-        except FileNotFoundError:  # another process was first
+        except FileNotFoundError:  # it is missing, or another process was first
             return None
         return target

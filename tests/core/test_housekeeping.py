@@ -219,14 +219,20 @@ def test_what_was_put_in_or_set_aside_at_the_last_moment_of_grace_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = build(store, key_of(), graph=b"%1000d" % 1)
+    content = entry.outputs["graph"].path
     store.entry_path("export", entry.key.digest).unlink()
     store.layout.quarantine.mkdir()
-    (store.layout.quarantine / "aside").write_bytes(b"123")
-    for path in (entry.outputs["graph"].path, store.layout.quarantine / "aside"):
-        monkeypatch.setattr(gc, "clock_of", lambda directory, path=path: path.stat().st_ctime)
-        collect(store, grace=0)
-        assert path.exists()
-    assert collect(store, grace=-1).freed == 3
+    older, newer = store.layout.quarantine / "older", store.layout.quarantine / "newer"
+    older.write_bytes(b"123")
+    newer.write_bytes(b"123")
+    while newer.stat().st_ctime <= older.stat().st_ctime:  # within one tick
+        newer.write_bytes(b"123")
+    monkeypatch.setattr(store.layout, "quarantine", SimpleNamespace(glob=lambda pattern: iter((newer, older))))
+    for last, freed in ((content, 0), (newer, 1000 + 3)):
+        monkeypatch.setattr(gc, "clock_of", lambda directory, last=last: last.stat().st_ctime)
+        assert collect(store, grace=0).freed == freed
+        assert last.exists()
+    assert not older.exists()
 
 
 def test_what_another_gc_removes_first_is_no_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,26 @@ def test_only_what_its_mode_protects_from_us_is_linked(tmp_path: Path, monkeypat
         assert ((tmp_path / kind).stat().st_ino == source.stat().st_ino) == (kind == "hard link")
 
 
+@pytest.mark.parametrize("number", [errno.EMLINK, errno.EXDEV, errno.EPERM, errno.EIO])
+def test_what_cannot_be_linked_is_copied_unless_the_disk_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a").write_bytes(b"content")
+    monkeypatch.setattr(links, "_reflink", lambda *paths: False)
+    monkeypatch.setattr(os, "access", functools.partial(answer, False))
+    monkeypatch.setattr(os, "link", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            copy_of(tmp_path / "a", tmp_path / "b")
+        assert not (tmp_path / "b").exists()
+    else:
+        assert copy_of(tmp_path / "a", tmp_path / "b") == "copy"
+        assert (tmp_path / "b").read_bytes() == b"content"
+
+
 def linked_unless_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hard link; a copy where the file system has too many links; other errors are errors, and leave nothing."""
     source = tmp_path / "a"

@@ -106,6 +106,18 @@ def test_an_object_goes_only_if_it_was_put_in_before(objects: Objects) -> None:
     objects.remove(digest, math.inf)  # by two at once
 
 
+def test_only_what_is_damaged_is_set_aside(objects: Objects) -> None:
+    sound, rotten = put(objects, b"sound"), put(objects, b"rotten")
+    rot(objects.locate(rotten))
+    assert objects.set_aside(sound, 5, thorough=True) is None
+    assert objects.set_aside(rotten, 6, thorough=False) is None  # nobody has looked that closely
+    moved = objects.set_aside(rotten, 6, thorough=True)
+    assert moved is not None
+    assert moved.name.startswith(rotten)
+    assert [digest for digest, _ in objects] == [sound]
+    assert objects.set_aside(rotten, 6, thorough=True) is None
+
+
 def test_of_two_that_set_one_object_aside_one_says_so(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = put(objects, b"content")
     rot(objects.locate(digest))
