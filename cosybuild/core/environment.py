@@ -17,12 +17,17 @@ _ANSWER_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device as the driver names it. `sm` is the compute capability times ten, e.g. 89."""
+    """One device as the driver names it.
+
+    Attributes:
+        sm: the compute capability times ten, e.g. 89.
+        memory_bytes: its own memory; None where it shares the host's.
+    """
 
     index: int
     name: str
     sm: int
-    memory_bytes: int
+    memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,9 @@ def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
     gpus, driver = [], None
     for line in answer.stdout.splitlines():
         index, name, capability, memory, driver = (cell.strip() for cell in line.split(","))
-        sm = int(capability.replace(".", ""))
-        gpus.append(Gpu(int(index), name, sm, int(memory) * 2**20))
+        sm = capability.replace(".", "")
+        if not sm.isdigit():  # a device that has failed: "[Unknown Error]"
+            continue
+        # A device that shares the host's memory has "[N/A]".
+        gpus.append(Gpu(int(index), name, int(sm), int(memory) * 2**20 if memory.isdigit() else None))
     return tuple(gpus), driver

@@ -76,7 +76,8 @@ def _providers(environment: Environment) -> Iterator[Finding]:
 
 def _gpus(environment: Environment) -> Iterator[Finding]:
     for gpu in environment.gpus:
-        yield Finding("ok", f"GPU {gpu.index}: {gpu.name}, sm_{gpu.sm}, {size(gpu.memory_bytes)}")
+        memory = "the host's memory" if gpu.memory_bytes is None else size(gpu.memory_bytes)
+        yield Finding("ok", f"GPU {gpu.index}: {gpu.name}, sm_{gpu.sm}, {memory}")
     if environment.gpus:
         yield Finding("ok", f"GPU driver {environment.driver}")
     else:

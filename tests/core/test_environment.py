@@ -47,6 +47,14 @@ def test_a_capability_of_two_digits_before_the_point(tool: Path) -> None:
     assert [gpu.sm for gpu in Environment().gpus] == [100]
 
 
+def test_a_device_without_a_figure_and_one_that_failed(tool: Path) -> None:
+    """One that shares the host's memory has none of its own; one that has failed cannot be built for."""
+    answer(tool, "0, NVIDIA GB10, 12.1, [N/A], 580.95\n1, NVIDIA L20, [Unknown Error], [Unknown Error], 580.95\n")
+    environment = Environment()
+    assert environment.gpus == (Gpu(0, "NVIDIA GB10", 121, None),)
+    assert environment.driver == "580.95"
+
+
 def test_without_a_driver_there_is_none(tool: Path) -> None:
     assert (Environment().gpus, Environment().driver) == ((), None)
 
