@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -49,8 +50,13 @@ def crash(emit: Emit) -> None:
     ctypes.string_at(0)
 
 
-def leave(emit: Emit) -> None:
-    os._exit(3)
+def leave(code: int, emit: Emit) -> None:
+    os._exit(code)
+
+
+def end_by(number: int, emit: Emit) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(SOON)
 
 
 def talk(emit: Emit) -> str:
@@ -132,9 +138,20 @@ def test_a_crash_is_told_with_its_signal_after_what_was_emitted() -> None:
     assert told == ["reading address 0"]
 
 
-def test_an_end_without_an_answer_is_told_with_its_exit_code() -> None:
-    with pytest.raises(Died, match="its process ended with exit code 3"):
-        call_apart(leave)
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_end_without_an_answer_is_told_with_its_exit_code(code: int) -> None:
+    with pytest.raises(Died, match=f"its process ended with exit code {code}"):
+        call_apart(leave, code)
+
+
+def test_a_signal_that_has_no_name_is_told_by_its_number() -> None:
+    nameless = signal.SIGRTMIN + 1
+    with pytest.raises(Died, match=f"its process was ended by signal {nameless}"):
+        call_apart(end_by, nameless)
+
+
+def test_a_crash_can_be_told_by_another_process_too() -> None:
+    assert pickle.loads(pickle.dumps(Died(-signal.SIGKILL))).status == -signal.SIGKILL
 
 
 def test_ctrl_c_ends_the_other_process_at_once(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def test_a_capability_of_two_digits_before_the_point(tool: Path) -> None:
 
 def test_a_device_without_a_figure_and_one_that_failed(tool: Path) -> None:
     """One that shares the host's memory has none of its own; one that has failed cannot be built for."""
-    answer(tool, "0, NVIDIA GB10, 12.1, [N/A], 580.95\n1, NVIDIA L20, [Unknown Error], [Unknown Error], 580.95\n")
+    answer(tool, "0, NVIDIA L20, [Unknown Error], [Unknown Error], 580.95\n1, NVIDIA GB10, 12.1, [N/A], 580.95\n")
     environment = Environment()
-    assert environment.gpus == (Gpu(0, "NVIDIA GB10", 121, None),)
+    assert environment.gpus == (Gpu(1, "NVIDIA GB10", 121, None),)
     assert environment.driver == "580.95"
 
 

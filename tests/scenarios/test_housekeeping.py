@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.backends import onnxruntime_backend
 from tests.mounting import make_read_only, mounted
 from tests.scenarios.commands import QUICK, Place, actions
 from tests.scenarios.rebuilding import flip
@@ -206,6 +207,23 @@ def test_doctor_names_each_problem_with_its_fix(used_place: Place, disk: Path) -
     unwritable = findings(used_place.cosybuild("doctor", "--store", str(disk / "store"), code=6).out)
     (problem,) = unwritable["problem"]
     assert problem == f"{disk} cannot be written | choose another place with store.path=DIR"
+
+
+@pytest.mark.skipif(onnxruntime_backend.cuda_loads(), reason="CUDA works here")
+def test_doctor_lists_the_devices_that_the_driver_tells(place: Place) -> None:
+    """The driver's tool is a script here, which tells of a machine with two; nothing loads CUDA for them."""
+    tool = place.directory / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    lines = "0, NVIDIA L20, 8.9, 46068, 580.95\n1, NVIDIA GB10, 12.1, [N/A], 580.95\n"
+    tool.write_text(f"#!/bin/sh\n/bin/cat <<'END'\n{lines}END\n", encoding="utf-8")
+    tool.chmod(0o755)
+    found = findings(place.cosybuild("doctor", code=6, env={"PATH": f"{tool.parent}:{os.environ['PATH']}"}).out)
+    assert {
+        "GPU 0: NVIDIA L20, sm_89, 48.31 GB",
+        "GPU 1: NVIDIA GB10, sm_121, the host's memory",
+        "GPU driver 580.95",
+    } <= set(found["ok"])
+    assert any("CUDA provider does not load | pip install onnxruntime-gpu" in problem for problem in found["problem"])
 
 
 def test_doctor_names_packages_that_do_not_load(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
