@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class Remote:
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None, *, push: bool = True) -> None:
         self.url = url.rstrip("/")
-        self._options: dict[str, Any] = dict(_DEFAULTS.get(_protocol(url), {}))
+        # A copy of all of it: botocore writes into what it is given.
+        self._options: dict[str, Any] = deepcopy(_DEFAULTS.get(_protocol(url), {}))
         for name, value in (options or {}).items():
             self._options[name] = {"true": True, "false": False}.get(value, value)
         self._push = push

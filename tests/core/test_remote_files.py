@@ -68,6 +68,12 @@ def test_a_silent_s3_server_is_not_asked_for_minutes(monkeypatch: pytest.MonkeyP
     assert opened(monkeypatch, Remote("memory://team")) == {}
 
 
+def test_what_a_client_writes_into_its_options_is_not_the_next_remotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore does."""
+    opened(monkeypatch, Remote("s3://bucket"))["config_kwargs"]["retries"]["mode"] = "legacy"
+    assert opened(monkeypatch, Remote("s3://bucket")) == {"config_kwargs": {"retries": {"max_attempts": 1}}}
+
+
 def test_it_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     remote = Remote("memory://team")
     assert remote._open() is remote._open()
