@@ -18,7 +18,7 @@ from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import EngineError
 from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.stages.engine_apart import build_apart
+from cosybuild.stages.engine_apart import EngineTask, build_apart
 from cosybuild.stages.request import Request
 
 # Fields of the group that change no byte of an engine: `backend` and `sm` are the step's own target.
@@ -89,19 +89,19 @@ class EngineStage:
         profiles, spec = _profiles(request), request.subject.spec
         path = context.workdir / engine_name(request, self.target)
         graph = context.inputs["lowered"]
-        answer = build_apart(
-            self.target,
-            graph.path,
-            path,
-            trt,
+        task = EngineTask(
+            target=self.target,
+            graph=graph.path,
+            engine=path,
+            settings=trt,
             precision=precision,
             io=io_dtype(request),
             profiles=profiles,
             spec=spec,
             timing=_timing(request, self.target, context.environment),
             environment=context.environment,
-            emit=context.emit,
         )
+        answer = build_apart(task, context.emit)
         report = answer.value
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
         # What two builds of one key have in common where the bytes are not: kernels are chosen by timing.

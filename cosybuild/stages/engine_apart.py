@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,33 @@ from cosybuild.models.profile import Profile
 from cosybuild.models.spec import ModelSpec
 
 
-def build_apart(
-    target: Target,
-    graph: Path,
-    engine: Path,
-    settings: TrtSettings,
-    *,
-    precision: str,
-    io: str,
-    profiles: tuple[Profile, ...],
-    spec: ModelSpec,
-    timing: Path | None,
-    environment: Environment,
-    emit: Emit,
-) -> Answer[dict[str, Any]]:
-    """Build `engine` from `graph` and read what came out; the report on it.
+@dataclass(frozen=True)
+class EngineTask:
+    """One engine to build.
 
-    Args:
+    Attributes:
+        target: who builds, and for which compute capability.
+        graph, engine: the ONNX file, and where the engine is written.
+        precision: what the graph was lowered to.
         io: the one type of all floating inputs and outputs.
         timing: where measured kernel times are kept.
+        environment: facts of this machine.
+    """
+
+    target: Target
+    graph: Path
+    engine: Path
+    settings: TrtSettings
+    precision: str
+    io: str
+    profiles: tuple[Profile, ...]
+    spec: ModelSpec
+    timing: Path | None
+    environment: Environment
+
+
+def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
+    """Build the engine and read what came out; the report on it.
 
     Raises:
         EngineError: the library refuses the graph, built something else, or crashed.
@@ -48,31 +57,19 @@ def build_apart(
             doing = f"it was at '{facts['what']}'"
         emit(kind, **facts)
 
-    arguments = (target, graph, engine, settings, precision, io, profiles, spec, timing, environment)
     try:
-        return call_apart(_build, *arguments, emit=watched)
+        return call_apart(_build, task, emit=watched)
     except Died as died:
-        who = title(target.flavour, installed_version(target.flavour, environment))
+        flavour = task.target.flavour
+        who = title(flavour, installed_version(flavour, task.environment))
         raise EngineError(
-            f"{who} crashed while it built {engine.name}: {died} ({doing}).",
+            f"{who} crashed while it built {task.engine.name}: {died} ({doing}).",
             hint="Next: the same command once more, in case memory was short. If it crashes again, this version cannot "
             "compile this graph: try another precision=, export= or export.attention=, or another version of it.",
         ) from died
 
 
-def _build(
-    target: Target,
-    graph: Path,
-    engine: Path,
-    settings: TrtSettings,
-    precision: str,
-    io: str,
-    profiles: tuple[Profile, ...],
-    spec: ModelSpec,
-    timing: Path | None,
-    environment: Environment,
-    emit: Emit,
-) -> dict[str, Any]:
+def _build(task: EngineTask, emit: Emit) -> dict[str, Any]:
     from cosybuild.backends.tensorrt.builder import build_engine
     from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
     from cosybuild.backends.tensorrt.flavour import open_flavour
@@ -80,18 +77,19 @@ def _build(
     from cosybuild.backends.tensorrt.timing import TimingCache
     from cosybuild.backends.tensorrt.verdicts import check_tensors
 
+    target = task.target
     flavour = open_flavour(target.flavour)
     built = build_engine(
         flavour,
-        graph,
-        engine,
-        settings,
-        precision=precision,
+        task.graph,
+        task.engine,
+        task.settings,
+        precision=task.precision,
         sm=target.sm if flavour.ahead_of_time else None,
-        profiles=[shapes_from_profile(profile, spec) for profile in profiles],
-        timing=None if timing is None else TimingCache(timing),
+        profiles=[shapes_from_profile(profile, task.spec) for profile in task.profiles],
+        timing=None if task.timing is None else TimingCache(task.timing),
         emit=emit,
     )
-    check_tensors(built.facts, spec, io)
-    opened = open_where_possible(flavour, engine, target, environment)
-    return engine_report(built, target, flavour, settings, precision, opened)
+    check_tensors(built.facts, task.spec, task.io)
+    opened = open_where_possible(flavour, task.engine, target, task.environment)
+    return engine_report(built, target, flavour, task.settings, task.precision, opened)

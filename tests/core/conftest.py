@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cosybuild.core.store import Store
 from tests.core.fakes import Bench
@@ -24,3 +25,10 @@ def warnings() -> list[str]:
 @pytest.fixture
 def store(tmp_path: Path, warnings: list[str]) -> Store:
     return Store(tmp_path / "the störe, 店", warn=warnings.append)
+
+
+@pytest.fixture
+def empty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory file system has nothing in it; its files are the process's otherwise."""
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])

@@ -11,6 +11,7 @@ from typing import Any
 
 from cosybuild.core.entry import Entry
 from cosybuild.core.key import CacheKey
+from cosybuild.core.remote import Remote
 from cosybuild.core.stage import StageResult
 from cosybuild.core.store import Store
 
@@ -93,3 +94,8 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
 def again(store: Store, warnings: list[str], *, verify: bool = False) -> Store:
     """The store as the next process sees it."""
     return Store(store.path, verify=verify, warn=warnings.append)
+
+
+def store_with(tmp_path: Path, name: str, remote: Remote, warnings: list[str]) -> Store:
+    """One of several stores that share a remote."""
+    return Store(tmp_path / name, remote=remote, warn=warnings.append)

@@ -13,20 +13,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cosybuild.core.remote import Remote
-from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
-from tests.core.storing import build, in_child, key_of
+from tests.core.storing import build, in_child, key_of, store_with
 
-
-@pytest.fixture(autouse=True)
-def empty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its files are the process's otherwise."""
-    monkeypatch.setattr(MemoryFileSystem, "store", {})
-    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
-
-
-def store_with(tmp_path: Path, name: str, remote: Remote, warnings: list[str]) -> Store:
-    return Store(tmp_path / name, remote=remote, warn=warnings.append)
+pytestmark = pytest.mark.usefixtures("empty_memory")
 
 
 class Breaking:
