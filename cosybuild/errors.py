@@ -22,7 +22,8 @@
         ├── VariantRefused                   streaming asked of a full-attention artifact, or the reverse
         └── PoolExhausted                    every execution context was busy for too long
 
-130 is Ctrl-C, 70 a defect of cosybuild itself (the only case that prints a traceback).
+130 is Ctrl-C, 141 an output that nobody reads to its end (`| head`), 70 a defect of cosybuild itself (the only
+case that prints a traceback).
 
 A message is one paragraph: what was wrong, the value, what was expected; `hint` is the next command.
 """
@@ -30,6 +31,7 @@ A message is one paragraph: what was wrong, the value, what was expected; `hint`
 from __future__ import annotations
 
 INTERRUPTED = 130
+UNREAD = 141
 DEFECT = 70
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cosybuild.core.record import Failure
-from cosybuild.errors import DEFECT, CosybuildError, StoreError
+from cosybuild.errors import DEFECT, UNREAD, CosybuildError, StoreError
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         raise
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not a failure worth words.
+        # The reader of our output went away (`| head`): not worth words, and no success: a build may have been cut off.
         sys.stderr.close()
-        return 0
+        return UNREAD
     except BaseException as error:
         return _report(error)
 

@@ -31,7 +31,7 @@ def test_it_has_nothing_else() -> None:
     names = {cls.__name__ for cls in CLASSES}
     assert set(re.findall(r"\[(\w+)\]\(#\w+\)", PAGE.partition("\n## ")[0])) == names
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
-    assert codes == {cls.exit_code for cls in CLASSES} | {errors.DEFECT, errors.INTERRUPTED}
+    assert codes == {cls.exit_code for cls in CLASSES} | {errors.DEFECT, errors.INTERRUPTED, errors.UNREAD}
 
 
 def test_the_exit_codes_of_the_report_page_are_the_same() -> None:

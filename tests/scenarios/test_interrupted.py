@@ -109,3 +109,17 @@ def test_the_same_command_several_times_at_once(fresh_place: Place) -> None:
     assert set(actions(fresh_place.report()).values()) == {"built"}
     assert [event["kind"] for event in events(fresh_place)].count("started") == len(fresh_place.report()["steps"])
     assert "never built" in fresh_place.cosybuild("explain", str(fresh_place.runs()[0])).out
+
+
+def test_a_command_whose_output_nobody_reads_is_no_success() -> None:
+    """As by `| head`: a build that was cut off so would be taken for a green one."""
+    code = (
+        "import sys\n"
+        "from cosybuild.cli.failure import guarded\n"
+        "sys.exit(guarded(lambda: print('built', flush=True) or 0))\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
