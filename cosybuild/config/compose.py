@@ -19,13 +19,12 @@ from cosybuild.config.schema import register
 from cosybuild.config.searchpath import register_search_path
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, CosybuildError
+from cosybuild.shipped import shipped
 
 
 def config_directory() -> Path:
     """`conf/` of a source tree, or the copy that a wheel carries inside the package."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
+    return shipped("conf")
 
 
 def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> None:

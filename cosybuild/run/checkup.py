@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from cosybuild.core.store import Store
 from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import is_installed, require
 from cosybuild.report.figures import counted, size
+from cosybuild.run.facts import DISTRIBUTIONS
+from cosybuild.run.tested import read_tested
 
 _NEEDED = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "hydra")
 _LITTLE = 5 * 10**9
@@ -43,6 +46,7 @@ def examine(store: Path) -> Iterator[Finding]:
     machine = environment.machine
     yield Finding("ok", f"Python {machine['python']} on {machine['system']}, {machine['cpus']} CPUs")
     yield from _packages(environment)
+    yield from _versions(environment)
     yield from _providers(environment)
     yield from _gpus(environment)
     yield from _tensorrt(environment)
@@ -58,6 +62,28 @@ def _packages(environment: Environment) -> Iterator[Finding]:
             yield Finding("ok", f"{module} {version}".rstrip())
         except MissingRequirement as error:
             yield Finding("problem", error.message, error.hint or "")
+
+
+def _versions(environment: Environment) -> Iterator[Finding]:
+    """What is installed, held against what was tested."""
+    tested = read_tested()
+    python = str(environment.machine["python"])
+    if python.split(".")[:2] != tested.python.split("."):
+        what = f"Python {python}: cosybuild was tested with Python {tested.python}"
+        yield Finding("note", what, f"use Python {tested.python} to have what was tested")
+    differ = tested.differences(environment)
+    where = f"with Python {tested.python} on {tested.platform}"
+    if not differ:
+        yield Finding("ok", f"All packages have the versions that were tested ({where})")
+        return
+    fix = f"pip install -c {shlex.quote(str(tested.path))} cosybuild"
+    for name in (name for name in differ if name in DISTRIBUTIONS):
+        installed, good = differ[name]
+        yield Finding("note", f"{name} {installed}: cosybuild was tested with {good} ({where})", fix)
+    others = [f"{name} {installed} ({good})" for name, (installed, good) in differ.items() if name not in DISTRIBUTIONS]
+    if others:
+        said = f"{counted(len(others), 'other package')} not of the version that was tested: {', '.join(others)}"
+        yield Finding("note", said, fix)
 
 
 def _providers(environment: Environment) -> Iterator[Finding]:

@@ -22,18 +22,29 @@ from cosybuild.stages.request import Request
 DISTRIBUTIONS = (
     "cosybuild",
     "torch",
+    "sympy",  # the sizes that torch's exporter reasons about
     "onnx",
+    "onnx-ir",
     "onnxscript",
+    "protobuf",  # the bytes of a graph
+    "ml-dtypes",  # rounding to bfloat16
     "onnxruntime-gpu",
     "onnxruntime",
     "onnxsim",
     "tensorrt",
     "tensorrt-rtx",
+    "nvidia-modelopt",
+    "onnx-graphsurgeon",
+    "onnxconverter-common",
+    "onnxslim",
+    "polygraphy",
     "numpy",
+    "safetensors",
     "hydra-core",
     "omegaconf",
+    "pyyaml",
 )
-"""What the report names the version of, where it is installed."""
+"""The packages that shape a result. The report names the version of each that is installed."""
 
 
 class Facts:
@@ -56,7 +67,7 @@ class Facts:
             "config": plain_from_settings(request.settings),
             "config_digest": config_digest,
             "model": _model(request, sources),
-            "environment": {"machine": environment.machine, "versions": _versions(environment)},
+            "environment": {"machine": environment.machine, "versions": versions_of(environment)},
         }
 
     def plan(self, plan: Plan) -> dict[str, Any]:
@@ -106,7 +117,8 @@ def _tensor(tensor: Any) -> dict[str, Any]:
     return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
 
 
-def _versions(environment: Environment) -> dict[str, str]:
+def versions_of(environment: Environment) -> dict[str, str]:
+    """Distribution -> version, of those in DISTRIBUTIONS that are installed."""
     found = ((name, environment.version(name)) for name in DISTRIBUTIONS)
     return {name: version for name, version in found if version is not None}
 

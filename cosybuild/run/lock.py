@@ -12,6 +12,7 @@ from cosybuild.core.plain import read_record, write_record
 from cosybuild.errors import DriftError
 
 LOCK = "cosybuild.lock"
+_VERSION = "version."
 
 
 def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
@@ -24,12 +25,15 @@ def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
 def hold_ingredients(lock: Path, facts: Mapping[str, Any]) -> None:
     """Before a build: the configuration, the weights and the versions must be those of the lock.
 
+    A package that the lock does not name is not held: an earlier cosybuild recorded fewer of them.
+
     Raises:
         DriftError: lists every ingredient that differs.
         ConfigurationError: the lock file is missing or damaged.
     """
     locked = read_record(lock, "lock").object("ingredients").text_items()
-    _refuse(lock, list(_differences(locked, ingredients(facts))), "was made of other ingredients")
+    now = {name: v for name, v in ingredients(facts).items() if not name.startswith(_VERSION) or name in locked}
+    _refuse(lock, list(_differences(locked, now)), "was made of other ingredients")
 
 
 def hold_artifacts(lock: Path, report: Mapping[str, Any]) -> None:
@@ -73,7 +77,7 @@ def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
     found.pop("config.model_dir", None)
     found.update(flatten("model", {"family": model["family"], "hyperparameters": model["hyperparameters"]}))
     found["weights"] = model["weights_digest"] or model["weights"]
-    found.update({f"version.{name}": version for name, version in facts["environment"]["versions"].items()})
+    found.update({f"{_VERSION}{name}": version for name, version in facts["environment"]["versions"].items()})
     return found
 
 

@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cosybuild.backends import onnxruntime_backend
+from cosybuild.run.tested import read_tested
 from tests.mounting import make_read_only, mounted
-from tests.scenarios.commands import QUICK, Place, actions
+from tests.scenarios.commands import QUICK, Answer, Place, actions
 from tests.scenarios.rebuilding import flip
 
 DAY = 86400.0
@@ -238,6 +239,22 @@ def test_doctor_names_packages_that_do_not_load(place: Place, monkeypatch: pytes
         assert name in problem
         assert "libfoo.so.3 is not there" in problem
         assert " | Next: pip install" in problem
+
+
+def test_doctor_names_what_is_of_another_version_than_tested(command: Callable[..., Answer], tmp_path: Path) -> None:
+    for name in ("onnxsim", "rich"):
+        other = tmp_path / "site" / f"{name}-99.1.dist-info"
+        other.mkdir(parents=True)
+        (other / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.1\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path / "site")
+        found = findings(command("doctor").out)
+    tested = read_tested()
+    where = f"(with Python {tested.python} on {tested.platform}) | pip install -c {tested.path} cosybuild"
+    (onnxsim,) = [note for note in found["note"] if note.startswith("onnxsim 99.1: ")]
+    assert onnxsim.endswith(f"cosybuild was tested with {tested.versions['onnxsim']} {where}")
+    (others,) = [note for note in found["note"] if "not of the version that was tested" in note]
+    assert f"rich 99.1 ({tested.versions['rich']})" in others
 
 
 def test_doctor_of_a_store_of_a_later_version(used_place: Place) -> None:

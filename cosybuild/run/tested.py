@@ -1,0 +1,67 @@
+"""The versions with which cosybuild's tests passed (constraints.txt), and how this environment differs from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cosybuild.core.environment import Environment
+from cosybuild.shipped import shipped
+
+NAME = "constraints.txt"
+_TESTED = re.compile(r"^# Tested with Python (\d+\.\d+) on (.+)\.$", flags=re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What constraints.txt says.
+
+    Attributes:
+        path: the file, which pip takes as `-c PATH`.
+        python: the version of Python, e.g. `3.11`.
+        platform: the kind of machine, e.g. `Linux x86_64`.
+        versions: distribution -> version, of the lines that are meant for this Python and platform.
+    """
+
+    path: Path
+    python: str
+    platform: str
+    versions: Mapping[str, str]
+
+    def differences(self, environment: Environment) -> dict[str, tuple[str, str]]:
+        """Distribution -> the version that is installed and the one that was tested, where the two differ.
+
+        A label of a local build is no difference: `2.13.0+cpu` is 2.13.0. What is not installed is none either.
+        """
+        found = {}
+        for name, tested in self.versions.items():
+            installed = environment.version(name)
+            if installed is not None and installed.partition("+")[0] != tested:
+                found[name] = (installed, tested)
+        return found
+
+
+def read_tested(path: Path | None = None) -> Tested:
+    """Read a file of constraints; by default cosybuild's own."""
+    path = shipped(NAME) if path is None else path
+    text = path.read_text(encoding="utf-8")
+    said = _TESTED.search(text)
+    assert said is not None, f"{path} does not say what it was tested with"
+    return Tested(path, said[1], said[2], _versions(text))
+
+
+def _versions(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        words = line.partition("#")[0].strip()
+        if words:
+            requirement = Requirement(words)
+            if requirement.marker is None or requirement.marker.evaluate():
+                (specifier,) = requirement.specifier
+                found[canonicalize_name(requirement.name)] = specifier.version
+    return found

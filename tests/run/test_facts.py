@@ -1,0 +1,25 @@
+"""What a report says of the machine: every package that shapes a result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cosybuild.core.environment import Environment
+from cosybuild.run.facts import DISTRIBUTIONS, versions_of
+
+SHAPES_NOTHING = {"rich", "packaging", "fsspec"}
+"""It prints, it reads versions, it carries files that are checked by digest."""
+
+
+def test_every_direct_requirement_that_shapes_a_result_is_recorded() -> None:
+    direct = map(Requirement, importlib.metadata.requires("cosybuild") or ())
+    needed = {canonicalize_name(one.name) for one in direct if "extra" not in str(one.marker)}
+    assert needed - SHAPES_NOTHING <= set(DISTRIBUTIONS)
+
+
+def test_only_installed_packages_are_recorded() -> None:
+    installed: dict[str, str | None] = dict.fromkeys(DISTRIBUTIONS)
+    assert versions_of(Environment({**installed, "torch": "2.13.0+cpu"})) == {"torch": "2.13.0+cpu"}

@@ -1,0 +1,12 @@
+"""The scripts, which import each other by name, as they do when they are run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
