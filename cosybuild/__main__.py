@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -15,12 +16,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after `python -m cosybuild`; None takes them from the process.
     """
+    _print_everything()
     try:
         return _command(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         # Caught here, for it may come while something is still being imported.
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _print_everything() -> None:
+    """Print a character that the output's encoding lacks as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != "utf-8" or stream.errors == "strict"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _command(words: list[str]) -> int:

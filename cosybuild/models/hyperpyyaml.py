@@ -10,7 +10,7 @@ Every document is bounded (`MAX_BYTES`, `MAX_VALUES`), so that a small file cann
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,56 @@ class _Reference:
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the HyperPyYAML tags as inert data."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._flattened: dict[yaml.MappingNode, bool] = {}  # False while its merges are under way
+        self._merged = 0
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    problem = f"the key '{key.value}' stands twice"
-                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(key.value)
-        super().flatten_mapping(node)
+        """Replace each `<<` by the pairs of the mappings it refers to.
+
+        A key of the mapping itself overrides a merged one, and an earlier merged mapping overrides a later one.
+        PyYAML's method is not used: its patch releases differ in which mapping wins and in how the pairs multiply.
+
+        Raises:
+            ConstructorError: a key stands twice, `<<` refers to something else, or the merges have no bound.
+        """
+        if node in self._flattened:
+            return
+        self._flattened[node] = False
+        own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for pair in self._pairs_merged(value):
+                    merged.setdefault(_identity(pair[0]), pair)
+            elif _identity(key) in own:
+                raise _not_constructed(f"the key '{key.value}' stands twice", key)
+            else:
+                own[_identity(key)] = (key, value)
+        node.value = list({**merged, **own}.values())
+        self._flattened[node] = True
+
+    def _pairs_merged(self, value: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        for mapping in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(mapping, yaml.MappingNode):
+                raise _not_constructed("'<<' refers to something else than a mapping", mapping)
+            self.flatten_mapping(mapping)
+            if not self._flattened[mapping]:
+                raise _not_constructed("a mapping is merged into itself", mapping)
+            self._merged += 1 + len(mapping.value)
+            if self._merged > MAX_VALUES:
+                raise _not_constructed(f"'<<' merges more than {MAX_VALUES:,} values", mapping)
+            yield from mapping.value
+
+
+def _identity(key: yaml.Node) -> Any:
+    """The text of a key; other keys are equal to themselves only."""
+    return key.value if isinstance(key, yaml.ScalarNode) else key
+
+
+def _not_constructed(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node, tag: str) -> Node:

@@ -66,6 +66,29 @@ rate: !ref (<chunk> + 5) / 4
     assert document["rate"] == 7.5
 
 
+def test_merges(tmp_path: Path) -> None:
+    document = read(
+        tmp_path,
+        """
+first: &first {a: 1, b: 1}
+second: &second {b: 2, c: 2}
+changed: &changed {<<: *first, b: 3}
+both: {<<: [*first, *second], d: 4}
+again: {c: 5, <<: *changed}
+tagged: !new:some.Class {<<: *changed, a: 6}
+""",
+    )
+    assert document["changed"] == {"a": 1, "b": 3}
+    assert document["both"] == {"a": 1, "b": 1, "c": 2, "d": 4}
+    assert document["again"] == {"a": 1, "b": 3, "c": 5}
+    assert document["tagged"] == Node("new", "some.Class", {"a": 6, "b": 3})
+
+
+@pytest.mark.timeout(60)
+def test_merges_of_merges_do_not_multiply(tmp_path: Path) -> None:
+    assert read(tmp_path, MERGE_BOMB)["m11"] == {"a": 1}
+
+
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)
 )
@@ -73,6 +96,7 @@ REFERENCE_BOMB = "r0: [1, 1]\n" + "\n".join(f"r{i}: [!ref <r{i - 1}>, !ref <r{i 
 MERGE_BOMB = "m0: &m0 {a: 1}\n" + "\n".join(
     f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}" for i in range(1, 12)
 )
+WIDE_MERGE = f"m: &m {{{', '.join(f'k{i}: 1' for i in range(1000))}}}\nall: {{<<: [{', '.join(['*m'] * 200)}]}}\n"
 
 REFUSED = {
     "circle": ("a: !ref <b>\nb: !ref <c> + 1\nc: !ref <a>\n", "circle: "),
@@ -86,7 +110,9 @@ REFUSED = {
     "tagged duplicate": ("a: !new:b.C\n    x: 1\n    x: 2\n", "'x' stands twice"),
     "bomb": (BOMB, "unfolds to more than"),
     "reference bomb": (REFERENCE_BOMB, "unfolds to more than"),
-    "merge bomb": (MERGE_BOMB, "cosyvoice2.yaml"),
+    "wide merge": (WIDE_MERGE, "merges more than"),
+    "merged into itself": ("a: &a {<<: *a}\n", "merged into itself"),
+    "merge of a list": ("a: &a [1]\nb: {<<: [*a]}\n", "'<<' refers to something else"),
     "own child": ("a: &a [*a]\n", "contains itself"),
     "chain": ("\n".join(f"r{i}: !ref <r{i + 1}>" for i in range(2000)) + "\nr2000: 1\n", "chain of references"),
     "many keys": ("\n".join(f"k{i}: 1" for i in range(20_000)) + "\nk0: 2\n", "'k0' stands twice"),
