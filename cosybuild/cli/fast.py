@@ -13,7 +13,7 @@ from cosybuild.core import certificate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # typing and pathlib would take longer to import than the che
 DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
 
 # Words that read configuration from elsewhere, print something else, or ask for more than a build.
-_DOUBTFUL = ("-", "hydra", "+hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
+_DOUBTFUL = ("-", "hydra", "+hydra", "++hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
+
+_INTERPOLATION = "${"
 
 
 def nothing_to_do(words: Sequence[str]) -> str | None:
@@ -31,7 +33,8 @@ def nothing_to_do(words: Sequence[str]) -> str | None:
 
 
 def _is_plain(words: Sequence[str]) -> bool:
-    return not any(word.startswith(_DOUBTFUL) for word in words)
+    """Whether the words mean the same each time: an interpolation may read the clock or any variable."""
+    return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
 
 
 class Watch:
@@ -45,59 +48,107 @@ class Watch:
         self._words = list(words)
         package = pathlib.Path(cosybuild.__file__).parent
         ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
+        self._conf = [path for path in ours if conf in path.parents and path.suffix == ".yaml"]
         # Installing, upgrading or removing any package changes a directory of the import path.
-        places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # as above
-        self._directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
-        self._files = [path for path in ours if path.is_file()]
-        self._beginning = certificate.Beginning(self._directories)
+        places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # pathlib would make "" the root
+        others = [path for path in sys.path if path not in places]
+        directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
+        files: list[str | Path] = [*others, *(path for path in ours if path.is_file())]
+        self._first = certificate.Look(files, directories)
 
     def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
         """Write the certificate of a run that finished: there is nothing to do until something moves.
 
         One that cannot be written is no loss: the next run takes the ordinary way.
         """
-        store = request.settings.store
-        if store is None or request.settings.deploy is not None or not _is_plain(self._words):
+        if not _is_plain(self._words) or _asks_for_more(request) or _reads_elsewhere(self._conf):
             return
-        if _reads_elsewhere():
-            return
-        subject = request.subject
-        if request.settings.precision.calibration is not None:
-            return  # it may be a directory of files, each of which would have to be watched
-        verify = request.settings.verify
-        given = (subject.weights, subject.graph, None if verify is None else verify.lengths)
-        sources = [os.path.expanduser(path) for path in given if path is not None]  # noqa: PTH111  # as above
-        origins = [subject.origin] if os.path.isabs(subject.origin) else []  # noqa: PTH117  # as above
-        # A second yaml, or another kind of weights, beside what was read would change the decision.
-        homes = {os.path.dirname(os.path.abspath(path)) for path in [*sources, *origins]}  # noqa: PTH100, PTH120
         from cosybuild.run.claim import CLAIM
         from cosybuild.run.recorded import EVENTS
 
-        stored = _stored(report, store.path)
-        if stored is None:
+        store = request.settings.store
+        stored = None if store is None else _stored(report, store.path)
+        second = None if stored is None else _look_again(request, report)
+        if stored is None or second is None:
             return
         results = [*stored, *(path for path in directory.rglob("*") if path.is_file())]
-        try:
-            certificate.write(
-                DIRECTORY,
-                self._words,
-                message,
-                [*self._files, *sources, *origins],
-                [*self._directories, *homes],
-                beginning=self._beginning,
-                results=[path for path in results if path.name not in (EVENTS, CLAIM)],
-            )
-        except OSError:
-            return
+        kept = [path for path in results if path.name not in (EVENTS, CLAIM)]
+        certificate.write(DIRECTORY, self._words, message, [self._first, second], results=kept)
 
 
-def _reads_elsewhere() -> bool:
-    """Whether the configuration may come from other places than ours, which are not watched."""
+def _asks_for_more(request: Request) -> bool:
+    """Whether the command has to do something each time, or reads what no look can hold."""
+    from pathlib import Path
+
+    settings = request.settings
+    store, name = settings.store, settings.model_dir
+    if store is None or store.verify or settings.dry_run or settings.lock or settings.hold_to is not None:
+        return True
+    # A hub is asked each time. A directory of calibration inputs would have to be watched file by file.
+    fetched = name is not None and not Path(name).expanduser().is_dir()
+    return settings.deploy is not None or fetched or settings.precision.calibration is not None
+
+
+def _reads_elsewhere(conf: Iterable[Path]) -> bool:
+    """Whether the configuration may come from other places than ours, or from what no certificate rests on.
+
+    Args:
+        conf: the files of our configuration.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     from cosybuild.config.searchpath import OURS
 
-    return any(source.provider not in OURS for source in HydraConfig.get().runtime.config_sources)
+    hydra = HydraConfig.get()
+    # Hydra itself adds the mode.
+    if set(hydra.overrides.hydra) - {"hydra.mode=RUN"} or any(
+        source.provider not in OURS for source in hydra.runtime.config_sources
+    ):
+        return True
+    return not all(_is_lasting(call) for path in conf for call in path.read_text(encoding="utf-8").split("${")[1:])
+
+
+def _is_lasting(call: str) -> bool:
+    """Whether an interpolation, from behind its opening brace on, means the same each time.
+
+    A reference to another setting does, and so do our own resolvers, and a variable that certificates rest on.
+    """
+    name, colon, arguments = call.partition("}")[0].partition(":")
+    if "$" in name or name != name.strip():
+        return False
+    variable = arguments.partition(",")[0].strip()
+    known = name == "oc.env" and variable.isidentifier() and certificate.is_lasting(variable)
+    return not colon or name.startswith("cosybuild.") or known
+
+
+def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look | None:
+    """A look at the model's files, after which planning finds again what the run has made; None if it does not.
+
+    The run read them some time ago, perhaps through a link that has been turned since. Their digests decide.
+    """
+    from pathlib import Path
+
+    from cosybuild.errors import CosybuildError
+    from cosybuild.run.pipeline import plan_build
+    from cosybuild.run.prepare import request_from_settings
+
+    subject, verify = request.subject, request.settings.verify
+    given = (subject.weights, subject.graph, None if verify is None else verify.lengths, _absolute(subject.origin))
+    sources = [Path(path).expanduser().absolute() for path in given if path is not None]
+    # A second yaml, or another kind of weights, beside what was read would change the decision.
+    look = certificate.Look(sources, {path.parent for path in sources})
+    made = {step["label"]: step["key"]["digest"] for step in report["steps"]}
+    try:
+        again = request_from_settings(request.settings)
+        plan = plan_build(again, warn=lambda message: None)
+    except CosybuildError:
+        return None
+    planned = {step.label: step.key and step.key.digest for step in plan.steps}
+    return look if again == request and plan.up_to_date and planned == made else None
+
+
+def _absolute(origin: str) -> str | None:
+    return origin if os.path.isabs(origin) else None  # noqa: PTH117  # an empty one is no path
 
 
 def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:

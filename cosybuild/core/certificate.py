@@ -2,31 +2,38 @@
 
 Composing the configuration alone costs most of what a command may take that has nothing to do. So a
 finished run writes down everything its result rested on; while none of that has moved, the same command
-may repeat the run's last line and end. A certificate only ever saves time: whatever is doubtful, when
-written or when checked, counts as moved, and the ordinary path decides.
+may repeat the run's last line and end. A certificate only ever saves time: if in doubt, when it is
+written or when it is checked, a file counts as moved, and the ordinary path decides.
 
 What it rests on:
-    the command line, the working directory, the interpreter, the environment variables but VOLATILE;
-    files: size, mtime, ctime, inode; also that a file is absent. ctime can not be set back, so a file
-        that was replaced by one of the same size and mtime is noticed too;
+    the command line, the working directory, the interpreter and its import path, the environment variables
+        but VOLATILE;
+    files: size, mtime, ctime, inode, device; also that a file is absent. ctime can not be set back, so a
+        file that was replaced by one of the same size and mtime is noticed too;
+    every directory and symbolic link on the way to such a file: device and inode, of a link also its
+        target and ctime;
     directories: names and inodes of what is in them (a reinstalled package has a new directory);
     the kernel's boot and driver (a GPU that was swapped).
 
-A stat says nothing about a file that changed *while* the run was reading, or within one tick of the
-file system's clock. The first is why a run takes a `Beginning` before it reads anything: a file that
-changed after it withholds the certificate. The second concerns the results, which the run has just
-written: small ones are certified by sha256, large ones after the tick has passed.
+The identity of a file is tied to its content by two looks: one before the file is read, one when the
+certificate is written. Both must show the same. No clock is asked for that, with one exception: a file that is
+written twice within one tick of the file system's clock has the same times both times. So a file that
+changed within a tick before the first look withholds the certificate. The moment of that look is computed from the
+time that the file system gives to a new file and from the time that has passed since, because the host's
+clock may differ from the file system's. Results, which the run has just written, are certified by sha256
+where they are small, and after the tick has passed where they are large.
 
-Only json, os, sys, time and hashlib are imported here, and nothing of cosybuild.
+Only json, os, stat, sys, time and hashlib are imported here, and nothing of cosybuild.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH116, PTH118, PTH123 - pathlib alone takes longer to import than the whole check
+# ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH115, PTH116, PTH117, PTH118, PTH120, PTH123, PTH206 - pathlib alone takes longer to import than the whole check
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 
@@ -37,7 +44,7 @@ if TYPE_CHECKING:  # typing itself takes longer to import than the check may
 
     PathLike = str | os.PathLike[str]
 
-SCHEMA = 1
+SCHEMA = 2
 
 VOLATILE = frozenset(
     [
@@ -59,29 +66,45 @@ _TICK = 50_000_000
 _COARSE_TICK = 2_000_000_000
 _SMALL = 1 << 20
 _KEPT = 200
+_LINKS = 40
+"""Symbolic links on one path after which the kernel gives up."""
 
 
-class Beginning:
-    """The moment before a run reads anything, and what directories held then.
+class Look:
+    """What a run is about to read, as it stands at one moment.
 
     Args:
-        directories: those of the certificate that are known this early. Their listing may not have
-            changed by the end of the run; of any other directory the time of its last change is asked.
+        files: to be read. Absent ones are certified to stay absent.
+        directories: to be listed.
     """
 
-    def __init__(self, directories: Iterable[PathLike] = ()) -> None:
-        self.at = time.time_ns()
-        self.listings = {path: _listing(path) for path in map(os.path.abspath, directories)}
+    def __init__(self, files: Iterable[PathLike] = (), directories: Iterable[PathLike] = ()) -> None:
+        self.at = time.monotonic_ns()
+        self.setting = _setting()
+        self.files = {path: _identity(_stat(path)) for path in map(_whole, files)}
+        self.listings = {path: _listing(path) for path in map(_whole, directories)}
+        self.places: dict[str, list[Any] | None] = {}
+        for path in (*self.files, *self.listings):
+            _walk(path, self.places)
+
+    def changed(self) -> str | None:
+        """The first path that is not as it was, or None."""
+        for name, now in (
+            *((name, _identity(_stat(name)) == was) for name, was in self.files.items()),
+            *((name, _place(name) == was) for name, was in self.places.items()),
+            *((name, _listing(name) == was) for name, was in self.listings.items()),
+        ):
+            if not now:
+                return name
+        return None
 
 
 def write(
     directory: PathLike,
     argv: Sequence[str],
     message: str,
-    files: Iterable[PathLike],
-    directories: Iterable[PathLike],
+    looks: Sequence[Look],
     *,
-    beginning: Beginning,
     results: Iterable[PathLike] = (),
 ) -> str | None:
     """Certify that `argv` has nothing to do as long as nothing moves.
@@ -90,9 +113,7 @@ def write(
         directory: where certificates lie.
         argv: the command line's overrides, in order.
         message: what the command says when there is nothing to do.
-        files: all that the decision was read from. Absent ones are certified to stay absent.
-        directories: those whose content was listed.
-        beginning: taken before any of these was read.
+        looks: each taken before the run read what is in it; the first of them before the run read anything.
         results: files that the run itself has written, linked or checked (store, run directory).
 
     Returns:
@@ -105,10 +126,18 @@ def write(
         try:
             with open(beside, "w", encoding="ascii") as file:
                 stamp = os.fstat(file.fileno())  # its time is the file system's own "now"
-                certificate: dict[str, Any] = {"schema": SCHEMA, "message": message, "setting": _setting(argv)}
+                now = time.monotonic_ns()
+                certificate: dict[str, Any] = {"schema": SCHEMA, "message": message, "command line": list(argv)}
+                certificate["setting"] = looks[0].setting
                 certificate["kernel"] = {name: _digest(name) for name in _KERNEL}
-                certificate["directories"] = _certify_directories(directories, beginning, stamp)
-                certificate["files"] = _certify_files(files, results, beginning, stamp)
+                for part in ("directories", "places", "files"):
+                    certificate[part] = {}
+                for look in looks:
+                    _hold_still(look, stamp, stamp.st_mtime_ns - (now - look.at))
+                    certificate["directories"].update(look.listings)
+                    certificate["places"].update(look.places)
+                    certificate["files"].update({name: [identity, None] for name, identity in look.files.items()})
+                certificate["files"].update(_certify_results(results, stamp))
                 json.dump(certificate, file)
             os.replace(beside, path)
         finally:
@@ -144,38 +173,47 @@ class _Doubtful(Exception):
     """What can not be certified; the message says why."""
 
 
-def _certify_directories(
-    directories: Iterable[PathLike], beginning: Beginning, stamp: os.stat_result
-) -> dict[str, str | None]:
-    listings = {}
-    for name in dict.fromkeys([*beginning.listings, *map(os.path.abspath, directories)]):
-        listings[name] = _listing(name)
-        if name in beginning.listings:
-            changed = listings[name] != beginning.listings[name]
-        else:
-            changed = _fresh(_stat(name), beginning.at, stamp.st_dev)
-        if changed:
-            raise _Doubtful(f"{name} changed during the run")
-    return listings
+def _hold_still(look: Look, stamp: os.stat_result, moment: int) -> None:
+    """Refuse a look at anything that changed since, or that changed within a tick before.
+
+    Args:
+        stamp: of a new file.
+        moment: of the look, by the file system's clock.
+    """
+    name = look.changed()
+    if name is None:
+        fresh = (name for name in look.files if _fresh(_stat(name), moment, stamp.st_dev))
+        name = next(fresh, None)
+    if name is not None:
+        raise _Doubtful(f"{name} changed during the run")
 
 
-def _certify_files(
-    files: Iterable[PathLike], results: Iterable[PathLike], beginning: Beginning, stamp: os.stat_result
-) -> dict[str, list[Any]]:
-    """Path -> identity and, for what was written just now, digest."""
+def _certify_results(results: Iterable[PathLike], stamp: os.stat_result) -> dict[str, list[Any]]:
+    """Path -> identity and, for what is small and was written just now, digest."""
     certified: dict[str, list[Any]] = {}
-    for name in map(os.path.abspath, files):
+    restless = []
+    for name in map(_whole, results):
         found = _stat(name)
-        if _fresh(found, beginning.at, stamp.st_dev):
-            raise _Doubtful(f"{name} changed during the run")
         certified[name] = [_identity(found), None]
-    for name in map(os.path.abspath, results):
-        certified[name] = _certify_result(name, stamp)
+        if found is None or not _fresh(found, stamp.st_mtime_ns, stamp.st_dev):
+            continue
+        if found.st_size <= _SMALL:
+            certified[name][1] = _digest(name)
+        else:
+            restless.append(name)
+    if restless:
+        time.sleep(_TICK / 1e9)
+    for name in restless:
+        later = _stat(name)
+        if _identity(later) != certified[name][0] or _fresh(later, stamp.st_mtime_ns + _TICK, stamp.st_dev):
+            raise _Doubtful(f"{name} was written a moment ago")
     return certified
 
 
 def _moved(certificate: Any, argv: Sequence[str]) -> str | None:
-    for name, value in _setting(argv).items():
+    if certificate["command line"] != list(argv):
+        return "the command line changed"
+    for name, value in _setting().items():
         if certificate["setting"][name] != value:
             return f"the {name} changed"
     for name, digest in certificate["kernel"].items():
@@ -184,22 +222,25 @@ def _moved(certificate: Any, argv: Sequence[str]) -> str | None:
     for name, (identity, digest) in certificate["files"].items():
         if _identity(_stat(name)) != identity or (digest is not None and _digest(name) != digest):
             return f"{name} changed"
+    for name, place in certificate["places"].items():
+        if _place(name) != place:
+            return f"{name} changed"
     for name, listing in certificate["directories"].items():
         if _listing(name) != listing:
             return f"{name} changed"
     return None
 
 
-def _setting(argv: Sequence[str]) -> dict[str, Any]:
-    lasting = sorted(
-        f"{name}={value}"
-        for name, value in os.environ.items()
-        if name not in VOLATILE and not name.startswith(VOLATILE_PREFIXES)
-    )
+def is_lasting(variable: str) -> bool:
+    """Whether certificates rest on this environment variable."""
+    return variable not in VOLATILE and not variable.startswith(VOLATILE_PREFIXES)
+
+
+def _setting() -> dict[str, Any]:
+    lasting = sorted(f"{name}={value}" for name, value in os.environ.items() if is_lasting(name))
     return {
-        "command line": list(argv),
         "working directory": os.getcwd(),
-        "interpreter": [sys.executable, sys.version, sys.prefix, *map(str, sys.flags)],
+        "interpreter": [sys.executable, sys.version, sys.prefix, *map(str, sys.flags), *map(str, sys.path)],
         "environment": hashlib.sha256("\0".join(lasting).encode(errors="surrogateescape")).hexdigest(),
     }
 
@@ -209,12 +250,55 @@ def _path(directory: PathLike, argv: Sequence[str]) -> str:
     return os.path.join(directory, f"{name[:32]}.json")
 
 
+def _whole(path: PathLike) -> str:
+    """From the root on. `a/..` stays as it is, for `a` may be a symbolic link."""
+    return os.path.join(os.getcwd(), os.fspath(path))
+
+
 def _stat(path: str) -> os.stat_result | None:
     """None where there is no such file, or no way to it."""
     try:
         return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return None
+
+
+def _place(path: str) -> list[Any] | None:
+    """A directory or symbolic link itself; None for anything else, and where there is none."""
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            return [found.st_dev, found.st_ino, found.st_ctime_ns, os.readlink(path)]
+    except OSError:
+        return None
+    return [found.st_dev, found.st_ino] if stat.S_ISDIR(found.st_mode) else None
+
+
+def _walk(path: str, places: dict[str, list[Any] | None]) -> None:
+    """Note every directory and symbolic link that the kernel passes on its way to `path`."""
+    ahead, here, links = path.split(os.sep)[::-1], os.sep, 0
+    while ahead and links < _LINKS:
+        name = ahead.pop()
+        if name in ("", os.curdir):
+            continue
+        if name == os.pardir:
+            here = os.path.dirname(here)
+            continue
+        step = os.path.join(here, name)
+        if step not in places:
+            places[step] = _place(step)
+        found = places[step]
+        if found is None:  # a file, or nothing, which the list of files says
+            if not ahead:
+                del places[step]
+            return
+        if len(found) == 2:
+            here = step
+            continue
+        links += 1
+        ahead.extend(found[3].split(os.sep)[::-1])
+        if os.path.isabs(found[3]):
+            here = os.sep
 
 
 def _identity(found: os.stat_result | None) -> list[int] | None:
@@ -230,19 +314,6 @@ def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
     return changed > moment - (_TICK if fine else _COARSE_TICK)
 
 
-def _certify_result(path: str, stamp: os.stat_result) -> list[Any]:
-    found = _stat(path)
-    if found is None or not _fresh(found, stamp.st_mtime_ns, stamp.st_dev):
-        return [_identity(found), None]
-    if found.st_size <= _SMALL:
-        return [_identity(found), _digest(path)]
-    time.sleep(_TICK / 1e9)
-    later = _stat(path)
-    if _identity(later) != _identity(found) or _fresh(later, time.time_ns(), stamp.st_dev):
-        raise _Doubtful(f"{path} was written a moment ago")
-    return [_identity(found), None]
-
-
 def _digest(path: str) -> str | None:
     """sha256 of the content; None where there is no such file."""
     try:
@@ -253,11 +324,11 @@ def _digest(path: str) -> str | None:
 
 
 def _listing(path: str) -> str | None:
-    """Digest of names and inodes, without UNLISTED; None if absent."""
+    """Digest of names and inodes, without UNLISTED; None where there is no such directory, or no way to it."""
     try:
         with os.scandir(path) as entries:
             lines = sorted(f"{entry.inode()} {entry.name}" for entry in entries if entry.name not in UNLISTED)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return None
     return hashlib.sha256("\0".join(lines).encode(errors="surrogateescape")).hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from cosybuild.core import certificate
-from cosybuild.core.certificate import Beginning, check, examine, write
+from cosybuild.core.certificate import Look, check, examine, write
 
 ARGV = ["export=opset18", "trt=fp16"]
 MESSAGE = "Nothing to do: outputs/runs/x is up to date"
@@ -45,20 +46,12 @@ class Project:
 
     def run(self, during: Callable[[], object] = lambda: None) -> str | None:
         """A run that reads the configuration, writes its results and certifies them."""
-        beginning = Beginning([self.conf])
+        look = Look([self.settings, self.weights, self.lock], [self.conf])
         self.settings.read_text()
         during()
         self.report.write_text('{"engine": 1}')
         self.engine.write_bytes(b"e" * (2 << 20))
-        return write(
-            self.certificates,
-            ARGV,
-            MESSAGE,
-            [self.settings, self.weights, self.lock],
-            [self.conf],
-            beginning=beginning,
-            results=[self.report, self.engine],
-        )
+        return write(self.certificates, ARGV, MESSAGE, [look], results=[self.report, self.engine])
 
 
 @pytest.fixture
@@ -86,7 +79,7 @@ def test_a_second_run_in_a_row_has_nothing_to_do(project: Project) -> None:
 
 def test_a_second_process_reads_it(project: Project) -> None:
     code = "import sys; from cosybuild.core.certificate import *\n"
-    lay = "from pathlib import Path; b = Beginning(); print(write(Path('c'), ['a'], 'done', [], [], beginning=b))"
+    lay = "from pathlib import Path; print(write(Path('c'), ['a'], 'done', [Look()]))"
     for line, answer in ((lay, "None"), ("print(check('c', ['a']))", "done"), ("print(check('c', ['b']))", "None")):
         run = subprocess.run([sys.executable, "-c", code + line], capture_output=True, text=True, check=True)
         assert run.stdout.strip() == answer
@@ -221,20 +214,89 @@ def test_what_changed_while_the_run_was_reading_withholds_it(
     assert check(project.certificates, ARGV) == MESSAGE
 
 
-def test_a_directory_not_known_at_the_beginning_is_judged_by_its_time(project: Project) -> None:
-    late = project.conf / "model"
-    late.mkdir()
-    beginning = Beginning()
-    reason = write(project.certificates, ARGV, MESSAGE, [], [late], beginning=beginning)
+class Linked:
+    """`up/models/current/flow.pt`, where `current` is a link to one of two directories."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.link = root / "up" / "models" / "current"
+        for name in ("a", "b"):
+            (root / "up" / "models" / name).mkdir(parents=True)
+            (root / "up" / "models" / name / "flow.pt").write_bytes(b"x")
+        self.link.symlink_to("a")
+        Project.age()
+
+    def turn(self, target: str) -> None:
+        new = self.link.with_name("new")
+        new.symlink_to(target)
+        new.replace(self.link)
+
+    def move(self) -> None:
+        (self.root / "up").rename(self.root / "gone")
+        shutil.copytree(self.root / "gone", self.root / "up", symlinks=True)
+
+    def look(self) -> Look:
+        return Look([self.link / "flow.pt", self.link / ".." / "b" / "flow.pt"])
+
+
+MOVES: dict[str, Callable[[Linked], object]] = {
+    "a link turned": lambda linked: linked.turn("b"),
+    "a link turned and turned back": lambda linked: (linked.turn("b"), linked.turn("a")),
+    "a link to the same by another name": lambda linked: linked.turn(str(linked.link.with_name("a"))),
+    "a directory above moved": lambda linked: linked.move(),
+    "a directory above a link": lambda linked: (
+        (linked.root / "up").rename(linked.root / "gone"),
+        (linked.root / "up").symlink_to("gone"),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", MOVES)
+def test_a_way_that_moves_during_the_run_withholds_it_and_later_voids_it(project: Project, how: str) -> None:
+    linked = Linked(project.conf.parent)
+    look = linked.look()
+    assert write(project.certificates, ARGV, MESSAGE, [look]) is None
+    assert check(project.certificates, ARGV) == MESSAGE
+    MOVES[how](linked)
+    assert check(project.certificates, ARGV) is None
+    reason = write(project.certificates, ARGV, MESSAGE, [look])
     assert reason is not None
-    assert reason.endswith("model changed during the run")
+    assert reason.endswith("changed during the run")
+
+
+@pytest.mark.parametrize("seconds", [-60, 0, 60, 86400])
+def test_the_host_clock_proves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + seconds * 10**9)
+    monkeypatch.setattr(time, "time", lambda: real() / 1e9 + seconds)
+    assert project.run(lambda: same_size_and_time(project.weights)) is not None
+    project.weights.write_bytes(b"v" * 8)  # within a tick before the run
+    assert project.run() == f"{project.weights} changed during the run"
     Project.age()
-    assert write(project.certificates, ARGV, MESSAGE, [], [late], beginning=Beginning()) is None
+    assert project.run() is None
+    assert check(project.certificates, ARGV) == MESSAGE
+
+
+def test_links_that_lead_nowhere_are_certified_as_absent(project: Project) -> None:
+    loop, nowhere = project.conf.parent / "loop", project.conf.parent / "nowhere"
+    loop.symlink_to("loop")
+    nowhere.symlink_to("/no/such/place")
+    Project.age()
+    assert write(project.certificates, ARGV, MESSAGE, [Look([loop, nowhere / "flow.pt"])]) is None
+    assert check(project.certificates, ARGV) == MESSAGE
+    nowhere.unlink()
+    assert check(project.certificates, ARGV) is None
+
+
+def test_another_import_path_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.run() is None
+    monkeypatch.setattr(sys, "path", [str(project.conf), *sys.path])
+    assert examine(project.certificates, ARGV)[1] == "the interpreter changed"
 
 
 def certified(project: Project, result: Path) -> tuple[list[int] | None, str | None]:
     """What the certificate of a run with this one result says of it."""
-    reason = write(project.certificates, ARGV, MESSAGE, [], [], beginning=Beginning(), results=[result])
+    reason = write(project.certificates, ARGV, MESSAGE, [Look()], results=[result])
     assert reason is None
     assert check(project.certificates, ARGV) == MESSAGE
     (path,) = project.certificates.iterdir()
@@ -261,7 +323,7 @@ def test_a_large_result_that_does_not_come_to_rest_is_not_certified(
     project.engine.write_bytes(b"e" * (2 << 20))
     os.utime(project.engine, (time.time() + 1000, time.time() + 1000))
     monkeypatch.setattr(time, "sleep", lambda seconds: project.engine.unlink() if meanwhile == "removed" else None)
-    reason = write(project.certificates, ARGV, MESSAGE, [], [], beginning=Beginning(), results=[project.engine])
+    reason = write(project.certificates, ARGV, MESSAGE, [Look()], results=[project.engine])
     assert reason == f"{project.engine} was written a moment ago"
     assert list(project.certificates.iterdir()) == []
 
@@ -308,7 +370,7 @@ def test_a_disk_that_refuses_costs_the_certificate_only(project: Project) -> Non
 def test_old_certificates_are_dropped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificate, "_KEPT", 3)
     for index in range(6):
-        assert write(project.certificates, [str(index)], MESSAGE, [], [], beginning=Beginning()) is None
+        assert write(project.certificates, [str(index)], MESSAGE, [Look()]) is None
     found = [index for index in range(6) if check(project.certificates, [str(index)])]
     assert found == [3, 4, 5]
 
