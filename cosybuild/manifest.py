@@ -1,4 +1,9 @@
-"""The sidecar of an artifact: what it is, what it was made from, what it needs. Standard library only."""
+"""Sidecar of an artifact: its identity, its origin and its requirements. Standard library only.
+
+A manifest is sealed: `seal` is a digest of everything else in it, and `file` and `companions` hold the digests of
+the files. So an edit of the manifest or of a file is found. This is integrity, not authenticity: who can write the
+file can also compute a new seal; only a signature could prevent that.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 FORMAT = "cosybuild.artifact"
@@ -14,12 +20,49 @@ VERSION = 1
 SUFFIX = ".manifest.json"
 NEXT = ".next"
 """Ends the name of a manifest that is about to take its place: while a file is replaced, one of the two fits."""
+LARGEST = 8 << 20
+"""Bytes of the largest manifest that is read; real ones have some kilobytes."""
 
-_HEAD = ("format", "version", "file", "companions")
+_SEAL = "seal"
+_DEEPEST = 64
+_HEAD = ("format", "version", "file", "companions", _SEAL)
+_TEXT, _TEXT_OR_NULL, _OBJECT, _LIST, _BOOL = (str,), (str, type(None)), (dict,), (list,), (bool,)
+_KINDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "": {
+        "model": _OBJECT,
+        "interface": (dict, type(None)),
+        "built_for": _OBJECT,
+        "built_from": _OBJECT,
+        "deployment": _OBJECT,
+        "verified": (bool, type(None)),
+        "pending": _LIST,
+        "slot": _TEXT,
+    },
+    "model": {
+        "streaming": _BOOL,
+        "family": _TEXT,
+        "weights": _TEXT_OR_NULL,
+        "weights_digest": _TEXT_OR_NULL,
+        "random_weights": _BOOL,
+        "hyperparameters": _OBJECT,
+    },
+    "built_for": {
+        "flavour": _TEXT,
+        "version": _TEXT,
+        "sm": (int, type(None)),
+        "hardware_compatibility": _TEXT,
+        "version_compatible": _BOOL,
+    },
+    "built_from": {"onnx_sha256": _TEXT},
+    "deployment": {"service": _TEXT, "built_as": _TEXT, "forced": _LIST},
+    "interface": {"inputs": _LIST, "outputs": _LIST},
+}
+"""Object -> field -> types it may have. Fields may be missing; readers say which of them they need."""
+_NEEDED = {"built_for": ("flavour", "version", "sm", "hardware_compatibility", "version_compatible")}
 
 
 def manifest_path(artifact: Path) -> Path:
-    """Where an artifact's manifest lies: beside it, its name with a suffix."""
+    """Return the path of an artifact's manifest: beside it, its name with a suffix."""
     return artifact.with_name(artifact.name + SUFFIX)
 
 
@@ -29,7 +72,7 @@ def file_fact(path: Path) -> dict[str, Any]:
 
 
 def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """The text of a manifest.
+    """The text of a sealed manifest.
 
     Args:
         file, companions: as `file_fact` gives them; companions are files that the first refers to by name.
@@ -37,7 +80,15 @@ def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any
     """
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}
     rest = {name: value for name, value in facts.items() if name not in _HEAD}
-    return json.dumps({**head, **rest}, indent=2, ensure_ascii=False, default=str) + "\n"
+    # The seal is of what a reader will see: in JSON a tuple is a list, and a path is its text.
+    plain = json.loads(json.dumps({**head, **rest}, default=str))
+    return json.dumps({**plain, _SEAL: seal_of(plain)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def seal_of(manifest: Mapping[str, Any]) -> str:
+    """sha256 of a manifest without its seal, independent of the order of its fields and of blanks."""
+    rest = {name: value for name, value in manifest.items() if name != _SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def write_manifest(artifact: Path, facts: Mapping[str, Any], companions: Sequence[Path] = ()) -> Path:
@@ -45,7 +96,8 @@ def write_manifest(artifact: Path, facts: Mapping[str, Any], companions: Sequenc
     path = manifest_path(artifact)
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     text = manifest_text(file_fact(artifact), [file_fact(each) for each in companions], facts)
-    fresh.write_text(text, encoding="utf-8")
+    # A path may hold bytes that are no UTF-8; they must not keep a record from being written.
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
     fresh.replace(path)
     return path
 
@@ -63,18 +115,52 @@ def read_manifest_file(path: Path) -> dict[str, Any] | None:
     """The manifest in a file of any name, or None where there is no such file.
 
     Raises:
-        ValueError: it is no manifest, or of a later version.
+        ValueError: it is no manifest, is of a later version, is malformed, or does not match its seal.
+    """
+    manifest = parse_manifest(path)
+    if manifest is None:
+        return None
+    if _SEAL not in manifest:
+        raise ValueError(
+            f"{path} has no seal: an earlier version of cosybuild wrote it, or somebody edited it. "
+            "Run the same build again and deploy it again; both write sealed manifests"
+        )
+    if manifest[_SEAL] != seal_of(manifest):
+        raise ValueError(f"{path} does not match its seal: it was edited or damaged after it was written")
+    return manifest
+
+
+def parse_manifest(path: Path) -> dict[str, Any] | None:
+    """As `read_manifest_file`, but without a look at the seal: for manifests that the store's digests protect.
+
+    Raises:
+        ValueError: it is no manifest, is of a later version, or is malformed.
     """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        state = path.stat()
+        is_plausible = S_ISREG(state.st_mode) and state.st_size <= LARGEST
+        content = path.read_bytes() if is_plausible else b""
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not is_plausible:
+        raise ValueError(f"{path} is no manifest: a regular file of at most {LARGEST} bytes is expected")
+    try:
+        manifest = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no JSON: it is not UTF-8 at byte {error.start}") from error
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is no manifest: it is nested too deeply") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path} is no manifest of an artifact: 'format' is expected to be '{FORMAT}'")
     if manifest.get("version") != VERSION:
-        raise ValueError(f"{path} has version {manifest.get('version')!r}; this program reads version {VERSION}")
+        raise ValueError(f"{path} has version {_shown(manifest.get('version'))}; this program reads version {VERSION}")
+    fault = "it is nested too deeply" if _is_deep(manifest) else _fault(manifest)
+    if fault is not None:
+        raise ValueError(f"{path} is malformed: {fault}")
     return manifest
 
 
@@ -94,7 +180,7 @@ def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
 
 
 def damage(artifact: Path, manifest: Mapping[str, Any]) -> str | None:
-    """Why the files are not those that the manifest describes, in one phrase; None where they are."""
+    """Describe in one phrase how the files differ from the manifest; None where they do not."""
     for fact in (manifest["file"], *manifest["companions"]):
         # A deployed file may have another name than it was built under; its companions never have.
         path = artifact if fact is manifest["file"] else artifact.with_name(fact["name"])
@@ -115,3 +201,83 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _fault(manifest: Mapping[str, Any]) -> str | None:
+    """The first field that has not the form of a manifest, in one phrase; None where all have."""
+    companions = manifest.get("companions")
+    if not isinstance(companions, list):
+        return f"companions is {_shown(companions)}; a list is expected"
+    for where, fact in (("file", manifest.get("file")), *((f"companions[{i}]", c) for i, c in enumerate(companions))):
+        if not _is_file_fact(fact):
+            return f"{where} is {_shown(fact)}; a plain file name, a size and a sha256 are expected"
+    for parent, fields in _KINDS.items():
+        holder = manifest.get(parent) if parent else manifest
+        if holder is None:
+            continue
+        for name, kinds in fields.items():
+            value = holder.get(name)
+            where = f"{parent}.{name}" if parent else name
+            if name not in holder:
+                if name in _NEEDED.get(parent, ()):
+                    return f"{where} is missing"
+            elif not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+                return f"{where} is {_shown(value)}; {expected} is expected"
+    interface = manifest.get("interface") or {}
+    for side in ("inputs", "outputs"):
+        for index, port in enumerate(interface.get(side, ())):
+            if not _is_port(port):
+                return f"interface.{side}[{index}] is {_shown(port)}; a name, a dtype and a shape are expected"
+    for where, lines in (
+        ("pending", manifest.get("pending", [])),
+        ("deployment.forced", manifest.get("deployment", {}).get("forced", [])),
+    ):
+        if not all(isinstance(line, str) for line in lines):
+            return f"{where} is {_shown(lines)}; a list of text is expected"
+    return None
+
+
+def _is_file_fact(fact: Any) -> bool:
+    if not isinstance(fact, dict):
+        return False
+    name, size, digest = fact.get("name"), fact.get("size"), fact.get("sha256")
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and not set(name) & {"/", "\\", "\0"}
+        and isinstance(size, int)
+        and not isinstance(size, bool)
+        and 0 <= size < 1 << 63
+        and isinstance(digest, str)
+        and len(digest) == 64
+    )
+
+
+def _is_port(port: Any) -> bool:
+    if not isinstance(port, dict):
+        return False
+    shape = port.get("shape")
+    return (
+        isinstance(port.get("name"), str)
+        and isinstance(port.get("dtype"), str)
+        and isinstance(shape, list)
+        and all(isinstance(axis, int | str) and not isinstance(axis, bool) for axis in shape)
+    )
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent if isinstance(parent, list) else ())
+        ]
+    return bool(level)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: one line, printable, short."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

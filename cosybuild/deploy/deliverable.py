@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from cosybuild.errors import DeployError
 from cosybuild.manifest import SUFFIX, damage, read_manifest
 
+_AGAIN = "Next: run the same build again; it repairs the file."
 GRAPH = "graph"
 PLAN = "plan"
 
@@ -44,7 +46,7 @@ class Deliverable:
     @property
     def dynamic_batch(self) -> bool:
         """Whether the first axis of the first input varies."""
-        return bool(self.inputs) and not _is_fixed(self.inputs[0]["shape"][0])
+        return bool(self.inputs and self.inputs[0]["shape"]) and not _is_fixed(self.inputs[0]["shape"][0])
 
     @property
     def model(self) -> dict[str, Any]:
@@ -91,22 +93,28 @@ def read_deliverables(directory: Path) -> list[Deliverable]:
     """All graphs and engines of a run's artifacts/, in the order of their names.
 
     Raises:
-        DeployError: a file is not the one its manifest describes.
+        DeployError: a manifest cannot be read, or a file is not the one its manifest describes.
     """
     found = []
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         artifact = path.with_name(path.name.removesuffix(SUFFIX))
-        manifest = read_manifest(artifact)
+        try:
+            manifest = read_manifest(artifact)
+        except ValueError as error:
+            raise DeployError(f"{artifact} cannot be deployed: {error}.", hint=_AGAIN) from error
         assert manifest is not None
-        harm = damage(artifact, manifest)
+        harm = damage(artifact, manifest) or _lack(manifest)
         if harm is not None:
-            raise DeployError(
-                f"{artifact} is not what was built: {harm}.",
-                hint="Next: run the same build again; it repairs the file.",
-            )
+            raise DeployError(f"{artifact} is not what was built: {harm}.", hint=_AGAIN)
         if manifest.get("interface"):
             found.append(Deliverable(artifact, manifest))
     return found
+
+
+def _lack(manifest: Mapping[str, Any]) -> str | None:
+    """The fact that a deployment needs and a manifest has not, in one phrase."""
+    model = manifest.get("model", {})
+    return next((f"its manifest has no model.{name}" for name in ("family", "streaming") if name not in model), None)
 
 
 def _is_fixed(axis: Any) -> bool:

@@ -1,20 +1,35 @@
 """Inputs and outputs of an ONNX file of any size, read in milliseconds without onnx and without its weights.
 
-Only the fields that lead to them are decoded; weights are stepped over by their stated length. Field
-numbers are those of onnx.proto: a model's graph is 7, a graph's initializers, inputs and outputs are 5,
-11 and 12, a value's name and type 1 and 2, a dimension's size and symbol 1 and 2, an initializer's name 8.
+Likewise the names of the files in which weights above 2 GB lie. Only the fields that lead to them are decoded;
+weights are stepped over by their stated length. Field numbers are those of onnx.proto: a model's graph is 7, a
+graph's initializers, inputs and outputs are 5, 11 and 12, a value's name and type 1 and 2, a dimension's size and
+symbol 1 and 2, an initializer's name 8.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 # TensorProto.DataType
 _DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+# Message -> field number -> the message in it, along every way that leads to a tensor's external data.
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+_MODEL = _MESSAGES["model"]
+_DEEPEST = 100
 
 _Field = tuple[int, int, int, int]  # number, varint's value, begin, end
 
@@ -61,6 +76,30 @@ def read_header(path: Path) -> GraphHeader:
                 sides[number].append(_port(data, begin, end))
     # Before IR version 4 initialisers were listed among the inputs.
     return GraphHeader(tuple(port for port in sides[11] if port.name not in initialised), tuple(sides[12]))
+
+
+def external_locations(path: Path) -> set[str]:
+    """Names of the files outside an ONNX file in which its tensors lie; those of constants in nodes too.
+
+    Raises:
+        ValueError: the file is no ONNX model, or it was cut off.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return set(_locations(data, _MODEL, 0, len(data), 0))
+
+
+def _locations(data: mmap.mmap, fields: Mapping[int, str], begin: int, end: int, depth: int) -> Iterator[str]:
+    if depth > _DEEPEST:
+        raise ValueError(f"its graphs are nested more than {_DEEPEST} deep")
+    for number, _, b, e in _fields(data, begin, end):
+        kind = fields.get(number)
+        if kind == "entry":
+            entry = {n: _text(data, x, y) for n, _, x, y in _fields(data, b, e) if n in (1, 2)}
+            if entry.get(1) == "location":
+                yield entry.get(2, "")
+        elif kind is not None:
+            yield from _locations(data, _MESSAGES[kind], b, e, depth + 1)
 
 
 def _port(data: mmap.mmap, begin: int, end: int) -> GraphPort:

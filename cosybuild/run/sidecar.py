@@ -7,7 +7,7 @@ from typing import Any
 
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.record import Outcome, StepRecord
-from cosybuild.manifest import SUFFIX, manifest_text, read_manifest_file
+from cosybuild.manifest import SUFFIX, manifest_text, parse_manifest
 from cosybuild.onnxgraph.header import GraphPort, read_header
 
 _DONE = ("hit", "pulled", "built")
@@ -30,7 +30,7 @@ def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any])
     """
     main = artifact.files[0]
     written = next((file.path for file in artifact.files[1:] if file.name == main.name + SUFFIX), None)
-    own = None if written is None else read_manifest_file(written)
+    own = None if written is None else parse_manifest(written)
     companions = [_fact(file) for file in artifact.files[1:] if not file.name.endswith(SUFFIX)]
     return manifest_text(
         _fact(main),

@@ -14,6 +14,7 @@ import torch
 from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
 from cosybuild.errors import ArtifactRefused
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
+from cosybuild.onnxgraph.header import external_locations
 
 GRAPH_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
@@ -82,11 +83,15 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
         )
     flavour = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
     if manifest is None:
+        if flavour is None:
+            _hold_external_data(path, None)
         # All that is left to go by is the name it has under the contract.
         return Admitted(path, flavour, ".streaming." in path.name)
-    harm = damage(path, manifest) if flavour is None else None
-    if harm is not None:
-        raise _refused(path, harm)
+    if flavour is None:
+        harm = damage(path, manifest)
+        if harm is not None:
+            raise _refused(path, harm)
+        _hold_external_data(path, manifest)
     if manifest.get("verified") is not True and not trust:
         forced = manifest.get("deployment", {}).get("forced", [])
         state = "failed its verification" if manifest.get("verified") is False else "was not verified"
@@ -95,7 +100,26 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
             + (f" and was deployed by force ({'; '.join(forced)})." if forced else "."),
             hint="Next: build it with verify=strict and deploy it again, or load with trust=True.",
         )
-    return Admitted(path, flavour, bool(manifest["model"]["streaming"]))
+    streaming = manifest.get("model", {}).get("streaming")
+    if streaming is None:
+        raise _refused(path, "its manifest does not say which attention it computes (model.streaming)")
+    return Admitted(path, flavour, streaming)
+
+
+def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
+    """Refuse weights in other files that lie elsewhere, or that a manifest, where there is one, does not list."""
+    try:
+        locations = external_locations(path)
+    except (ValueError, OSError) as error:
+        raise _refused(path, str(error)) from error
+    listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
+    home = path.parent.resolve()
+    for location in sorted(locations):
+        plain = location not in ("", ".", "..") and not set(location) & {"/", "\\", "\0"}
+        if not plain or (path.parent / location).resolve() != home / location:
+            raise _refused(path, f"its weights lie outside of its directory, in {location!r}")
+        if listed is not None and location not in listed:
+            raise _refused(path, f"its weights lie in {location}, and its manifest does not list {location}")
 
 
 def _engine(path: Path, device: torch.device, manifest: Mapping[str, Any] | None) -> str:

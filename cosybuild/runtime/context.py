@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import operator
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -51,11 +52,19 @@ class Context:
 
         Raises:
             ShapeRefused: no profile allows it.
-            ServingError: there is no such input.
+            ServingError: there is no such input, or the shape is not made of whole numbers.
         """
-        self._known(name)
+        if name not in [port.name for port in self._interface.inputs]:
+            raise ServingError(
+                f"{self._what} has no input '{name}'; it has {', '.join(p.name for p in self._interface.inputs)}."
+            )
         spans = [profile[name] for profile in self._interface.profiles if name in profile]
-        shape = tuple(int(size) for size in shape)
+        try:
+            shape = tuple(operator.index(size) for size in shape)
+        except TypeError as error:
+            raise ServingError(
+                f"the shape of '{name}' is {shape!r}; whole numbers, one for each axis, are expected."
+            ) from error
         if not any(span.holds(shape) for span in spans):
             raise outside({name: shape}, self._what, self._interface)
         self._shapes[name] = shape
@@ -65,9 +74,14 @@ class Context:
         """State where a tensor lies, contiguous and in the artifact's type; True.
 
         Raises:
-            ServingError: there is no such tensor.
+            ServingError: there is no such tensor, or the address is not a positive whole number.
         """
-        self._known(name)
+        if name not in self._interface.names:
+            raise ServingError(f"{self._what} has no tensor '{name}'; it has {', '.join(self._interface.names)}.")
+        if not isinstance(address, int) or isinstance(address, bool) or address <= 0:
+            raise ServingError(
+                f"the address of '{name}' is {address!r}; the tensor's data_ptr(), above 0, is expected."
+            )
         self._addresses[name] = address
         return True
 
@@ -129,10 +143,6 @@ class Context:
 
     def _stream(self, handle: int) -> Any:
         return torch.cuda.ExternalStream(handle, device=self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
-
-    def _known(self, name: str) -> None:
-        if name not in self._interface.names:
-            raise ServingError(f"{self._what} has no tensor '{name}'; it has {', '.join(self._interface.names)}.")
 
 
 class EngineView:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
 from cosybuild.runtime.context import Context, EngineView, outside
+from cosybuild.runtime.inputs import check_kinds, check_shapes
 from cosybuild.runtime.interface import INPUTS, OUTPUT, Interface
 from cosybuild.runtime.pool import Pool
 
@@ -68,7 +69,7 @@ class BuiltEstimator(nn.Module):
         Args:
             x, mu, cond: (B, mel, T).
             mask: (B, 1, T), 1 where a frame is valid, else 0.
-            t: (B,) in 0..1, or one number for all rows.
+            t: (B,) in 0..1, or of shape () for all rows.
             spks: (B, speaker).
             streaming: which attention is wanted; an artifact has one of the two.
 
@@ -79,10 +80,14 @@ class BuiltEstimator(nn.Module):
             VariantRefused: no artifact has that attention, and there is no fallback.
             ShapeRefused: the inputs do not fit together, or no profile covers them and there is no fallback.
             PoolExhausted: all contexts were busy for too long.
-            ServingError: a tensor lies on another device, or the run failed.
+            ServingError: an input is no dense floating-point tensor on the estimator's device, `streaming` is
+                no truth value, or the run failed.
         """
-        tensors = dict(zip(INPUTS, (x, mask, mu, t.expand(x.shape[0]) if t.ndim == 0 else t, spks, cond), strict=True))
-        self._check(tensors)
+        tensors = dict(zip(INPUTS, (x, mask, mu, t, spks, cond), strict=True))
+        check_kinds(tensors, streaming, self.device)
+        if t.ndim == 0 and x.ndim > 0:
+            tensors["t"] = t.expand(x.shape[0])
+        check_shapes(tensors)
         try:
             served = self._choose(tensors, streaming)
         except (VariantRefused, ShapeRefused):
@@ -134,29 +139,6 @@ class BuiltEstimator(nn.Module):
             finally:
                 slot.context.clear()
         return output
-
-    def _check(self, tensors: dict[str, Tensor]) -> None:
-        x = tensors["x"]
-        if x.ndim != 3:
-            raise ShapeRefused(f"x has the shape {tuple(x.shape)}; (batch, mel, frames) is expected.")
-        batch, mel, frames = x.shape
-        wanted: dict[str, tuple[int | None, ...]] = {
-            "mask": (batch, 1, frames),
-            "mu": (batch, mel, frames),
-            "t": (batch,),
-            "spks": (batch, None),
-            "cond": (batch, mel, frames),
-        }
-        for name, tensor in tensors.items():
-            shape, want = tuple(tensor.shape), wanted.get(name, tuple(x.shape))
-            if len(shape) != len(want) or any(w not in (None, s) for s, w in zip(shape, want, strict=True)):
-                expected = ", ".join("any" if size is None else str(size) for size in want)
-                raise ShapeRefused(f"{name} has the shape {shape}; with x {tuple(x.shape)}, ({expected}) is expected.")
-            if tensor.device != self.device:
-                raise ServingError(
-                    f"{name} lies on {tensor.device}, and the estimator was loaded on {self.device}.",
-                    hint="Next: move the inputs there, or load with device= where they are.",
-                )
 
     def _choose(self, tensors: dict[str, Tensor], streaming: bool) -> Served:
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -9,6 +9,10 @@ INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
 OUTPUT = "estimator_out"
 """The estimator's tensors in binding order (docs/contract.md)."""
 
+RANKS = (3, 3, 3, 1, 2, 3, 3)
+"""Axes of each of them."""
+DTYPES = ("float32", "float16", "bfloat16")
+
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 

@@ -17,7 +17,7 @@ from cosybuild.runtime.context import Context, Driver
 from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
-from cosybuild.runtime.interface import INPUTS, OUTPUT, Interface
+from cosybuild.runtime.interface import DTYPES, INPUTS, OUTPUT, RANKS, Interface
 from cosybuild.runtime.pool import Pool
 
 
@@ -59,11 +59,10 @@ def load_estimator(
     Raises:
         ArtifactRefused: nothing there may be loaded; every candidate with its reason.
         MissingRequirement: the library that runs it does not load here.
-        ServingError: concurrency is below 1.
+        ServingError: an argument is not one of its values.
     """
     path, place = Path(path), _device(device)
-    if concurrency < 1:
-        raise ServingError(f"concurrency={concurrency} leaves no execution context; at least 1 is expected.")
+    _check_arguments(concurrency, timeout, threads, precision)
     options = _Options(concurrency, timeout, threads, trust)
     if not path.is_dir():
         return BuiltEstimator([_load(path, place, options)], place, fallback)
@@ -86,6 +85,22 @@ def load_estimator(
             hint=f"Next: python -m cosybuild check {path}",
         )
     return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
+
+
+def _check_arguments(concurrency: Any, timeout: Any, threads: Any, precision: Any) -> None:
+    """Refuse arguments that would only fail, or be ignored, when the first call comes."""
+    if not _is_whole(concurrency) or concurrency < 1:
+        raise ServingError(f"concurrency={concurrency!r} leaves no execution context; at least 1 is expected.")
+    if not _is_whole(threads) or threads < 0:
+        raise ServingError(f"threads={threads!r}; a whole number is expected, 0 for ONNX Runtime's own choice.")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+        raise ServingError(f"timeout={timeout!r}; seconds are expected, or None to wait for ever.")
+    if precision not in (None, *DTYPES):
+        raise ServingError(f"precision={precision!r}; {', '.join(DTYPES)} or None is expected.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def unshadowed(served: Sequence[Served]) -> list[Served]:
@@ -137,14 +152,23 @@ def _hold_to_contract(path: Path, interface: Interface) -> None:
             f"{path} is no estimator: it has {', '.join(interface.names)}; {', '.join((*INPUTS, OUTPUT))} are "
             "expected, in this order."
         )
+    ports = zip(RANKS, (*interface.inputs, *interface.outputs), strict=True)
+    for rank, port in ports:
+        if len(port.shape) != rank:
+            raise ArtifactRefused(
+                f"{path} is no estimator: {port.name} has {len(port.shape)} axes; {rank} are expected."
+            )
     types = {port.dtype for port in (*interface.inputs, *interface.outputs)}
     if len(types) > 1:
         raise ArtifactRefused(f"{path} mixes the types {', '.join(sorted(types))}; one for all tensors is expected.")
 
 
 def _device(device: str | torch.device) -> torch.device:
-    """With an index, so that it can be compared with a tensor's."""
-    place = torch.device(device)
+    """The device with an index, so that it can be compared with a tensor's."""
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ServingError(f"device={device!r} is no device; cpu, cuda or cuda:N is expected.") from error
     if place.type == "cpu":
         return torch.device("cpu")
     if place.type != "cuda" or not torch.cuda.is_available():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
 from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
-from cosybuild.manifest import manifest_path, write_manifest
+from cosybuild.manifest import manifest_path, seal_of, write_manifest
 from cosybuild.runtime import load_estimator
 from cosybuild.runtime.admission import admit
 from tests.runtime.tiny import certify, inputs
@@ -90,6 +93,7 @@ def test_while_a_deployment_replaces_it_one_of_two_manifests_fits(graph: Path) -
     shutil.copy(manifest_path(graph), coming)
     old = json.loads(coming.read_text())
     old["file"]["sha256"] = "0" * 64
+    old["seal"] = seal_of(old)
     manifest_path(graph).write_text(json.dumps(old))
     load_estimator(graph)
 
@@ -102,6 +106,74 @@ def test_external_data_is_held_to_the_manifest_too(graph: Path) -> None:
     data.write_bytes(b"Weights")
     with pytest.raises(ArtifactRefused, match=r"estimator\.onnx\.data is not the file"):
         load_estimator(graph)
+
+
+def test_a_manifest_that_does_not_state_the_attention_is_refused(graph: Path) -> None:
+    write_manifest(graph, {"verified": True})
+    with pytest.raises(ArtifactRefused, match=r"does not say which attention it computes"):
+        load_estimator(graph, trust=True)
+
+
+def with_weights_beside(graph: Path, folder: Path, *, seed: int) -> Path:
+    """The graph with its weights in a file of their own, as those above 2 GB have them."""
+    folder.mkdir()
+    model = onnx.load(str(graph))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and seed:
+            values = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values + np.float32(seed), tensor.name))
+    path = folder / graph.name
+    onnx.save(model, str(path), save_as_external_data=True, location=f"{graph.name}.data", size_threshold=0)
+    write_manifest(
+        path, {"verified": True, "model": {"streaming": False}}, companions=[path.with_name(f"{path.name}.data")]
+    )
+    return path
+
+
+@pytest.mark.parametrize("spoil", ["swapped", "truncated", "stale", "missing"])
+@pytest.mark.parametrize("trust", [False, True])
+def test_other_weights_beside_a_graph_are_refused_before_it_is_loaded(
+    tmp_path: Path, graph: Path, spoil: str, trust: bool
+) -> None:
+    mine, other = (with_weights_beside(graph, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 1)))
+    load_estimator(mine)
+    data = mine.with_name(f"{mine.name}.data")
+    if spoil == "swapped":
+        shutil.copy(other.with_name(data.name), data)
+    elif spoil == "truncated":
+        os.truncate(data, data.stat().st_size - 4)
+    elif spoil == "stale":
+        shutil.copy(other, mine)
+        shutil.copy(manifest_path(other), manifest_path(mine))
+    else:
+        data.unlink()
+    with pytest.raises(ArtifactRefused, match=r"estimator\.onnx\.data (is not the file|has \d+ bytes|is not there)"):
+        load_estimator(mine, trust=trust)
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("estimator.onnx.data", "its manifest does not list estimator.onnx.data"),
+        ("../estimator.onnx.data", "outside of its directory"),
+        ("/etc/passwd", "outside of its directory"),
+        ("a/../../x", "outside of its directory"),
+        ("link", "outside of its directory"),
+    ],
+)
+def test_weights_that_no_manifest_vouches_for_are_refused(
+    tmp_path: Path, graph: Path, location: str, words: str
+) -> None:
+    path = with_weights_beside(graph, tmp_path / "a", seed=0)
+    (path.parent / "link").symlink_to(graph)
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    path.write_bytes(model.SerializeToString())
+    certify(path)
+    with pytest.raises(ArtifactRefused, match=words):
+        load_estimator(path)
 
 
 def test_an_engine_is_refused_with_both_sides_and_every_reason(tmp_path: Path) -> None:

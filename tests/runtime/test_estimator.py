@@ -99,3 +99,86 @@ def test_types_are_cast_to_the_artifact_and_back(tmp_path: Path, held: torch.dty
     result = load_estimator(path)(**given)
     assert result.dtype == called
     torch.testing.assert_close(result, reference.to(held).to(called), rtol=1e-2, atol=1e-2 if called != held else 2e-3)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"mu": torch.ones(2, 8, 20, dtype=torch.int64)}, r"^mu has the type int64; float32, .* is expected"),
+    ({"x": torch.ones(2, 8, 20, dtype=torch.complex64)}, r"^x has the type complex64"),
+    ({"t": torch.ones(2, dtype=torch.int32)}, r"^t has the type int32"),
+    ({"spks": torch.ones(2, 8, dtype=torch.bool)}, r"^spks has the type bool"),
+    ({"mask": torch.ones(2, 1, 20, dtype=torch.uint8)}, r"^mask has the type uint8; .* or bool is expected"),
+    ({"x": None}, r"^x is None; a torch\.Tensor"),
+    ({"mask": None}, r"^mask is None; a torch\.Tensor"),
+    ({"t": 0.5}, r"^t is a float; a torch\.Tensor"),
+    ({"cond": [[0.0]]}, r"^cond is a list; a torch\.Tensor"),
+    ({"mu": torch.ones(2, 8, 20).to_sparse()}, r"^mu has the layout torch\.sparse_coo; a dense tensor"),
+    ({"streaming": None}, r"^streaming is None; True or False is expected"),
+    ({"streaming": "yes"}, r"^streaming is 'yes'; True or False is expected"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG)
+@pytest.mark.parametrize("with_fallback", [False, True])
+def test_a_wrong_kind_of_input_is_refused_with_name_value_and_expectation(
+    graphs: dict[str, Path], change: dict[str, Any], words: str, with_fallback: bool
+) -> None:
+    estimator = load_estimator(graphs["cosyvoice2"], fallback=module(2) if with_fallback else None)
+    with pytest.raises(ServingError, match=words):
+        estimator(**{**inputs(20), **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("x", ()), ("x", (8, 20)), ("mask", (2, 20)), ("mu", (2, 80, 8, 20)), ("t", (2, 1)), ("spks", (8,)), ("cond", ())],
+)
+def test_a_wrong_rank_is_refused(graphs: dict[str, Path], name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeRefused, match=rf"^{name} has the shape"):
+        load_estimator(graphs["cosyvoice2"])(**{**inputs(20), name: torch.ones(shape)})
+
+
+def test_no_frames_at_all_are_refused(graphs: dict[str, Path]) -> None:
+    with pytest.raises(ShapeRefused, match="does not serve x 2x8x0"):
+        load_estimator(graphs["cosyvoice2"])(
+            **{name: tensor[..., :0] if tensor.ndim == 3 else tensor for name, tensor in inputs(20).items()}
+        )
+
+
+def test_a_mask_of_truth_values_is_taken(graphs: dict[str, Path]) -> None:
+    given = inputs(20)
+    estimator = load_estimator(graphs["cosyvoice2"])
+    result = estimator(**{**given, "mask": given["mask"].bool()})
+    torch.testing.assert_close(result, estimator(**given), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("shape", (2, 8, 20.5), "whole numbers"),
+        ("shape", None, "whole numbers"),
+        ("shape", (2, 8), "does not serve x 2x8;"),
+        ("address", None, "data_ptr"),
+        ("address", 0, "data_ptr"),
+        ("address", 1.5, "data_ptr"),
+    ],
+)
+def test_upstreams_way_of_calling_is_held_to_the_same(
+    graphs: dict[str, Path], name: str, value: Any, words: str
+) -> None:
+    (context, _), _ = load_estimator(graphs["cosyvoice2"]).acquire_estimator()
+    with pytest.raises(ServingError, match=words):
+        context.set_input_shape("x", value) if name == "shape" else context.set_tensor_address("x", value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"precision": "fp16"}, "precision='fp16'; float32, float16, bfloat16 or None is expected"),
+        ({"concurrency": "2"}, "concurrency='2'"),
+        ({"timeout": -1}, "timeout=-1"),
+        ({"threads": -1}, "threads=-1"),
+        ({"device": "gpu"}, "device='gpu' is no device"),
+    ],
+)
+def test_a_wrong_argument_is_refused_when_loading(graphs: dict[str, Path], argument: Any, words: str) -> None:
+    with pytest.raises(ServingError, match=words):
+        load_estimator(graphs["cosyvoice2"], **argument)
