@@ -17,6 +17,7 @@ from cosybuild.cli.fast import Watch
 from cosybuild.cli.job import Job, validate
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
+from cosybuild.config.quoting import with_quotes
 from cosybuild.config.sweep_naming import dry_directory
 from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
 from cosybuild.sweep.callback import SweepInProgress, in_progress
@@ -33,7 +34,7 @@ def _with_hydra(words: list[str]) -> int:
     prepare(validate)
     # Hydra would print its own error and exit with 1 whatever the kind; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["cosybuild", *words]
+    sys.argv = ["cosybuild", *map(with_quotes, words)]
     sweep = SweepInProgress()
     token = in_progress.set(sweep)
     try:

@@ -66,7 +66,7 @@ def explain(error: BaseException) -> CosybuildError | None:
         return ConfigurationError(
             f"'{error.override}' cannot be read as an override; expected key=value, e.g. export=opset18 or "
             "export.opset=20.",
-            hint="Next: put quotes around values with blanks, commas or brackets: 'key=\"a value\"'.",
+            hint="Next: put quotes around values with commas, brackets or quotes: 'key=\"a value\"'.",
         )
     return ConfigurationError(_clean(error, origin), hint=_hint(str(error)))
 

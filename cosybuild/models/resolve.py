@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,19 @@ from cosybuild.models.modeldir import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
 
 
+@contextmanager
+def _with_permission() -> Iterator[None]:
+    """Explain a file or directory that the user who builds may not read."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ModelDirectoryError(
+            f"{error.filename} cannot be read by this user: permission denied.",
+            hint=f"Next: have its owner run `chmod -R a+rX {error.filename}`, then run the same command again.",
+        ) from error
+
+
+@_with_permission()
 def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
     """The model a build is about.
 
@@ -25,7 +39,7 @@ def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: 
         dynamic_batch: whether the batch axis varies.
 
     Raises:
-        ModelDirectoryError: the directory is not there, is none of a model, or of another version.
+        ModelDirectoryError: the directory is not there, cannot be read, is none of a model, or of another version.
         CheckpointError: the weights file is not there.
         ConfigurationError: the settings ask for what the model does not have.
     """

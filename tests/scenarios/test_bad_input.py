@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.modes import bound_by_modes
 from tests.scenarios.commands import DATA, QUICK, Answer
 from tests.scenarios.rebuilding import make_small_model
 
-CONFIGURATION, MODEL, MISSING = 2, 3, 6
+CONFIGURATION, MODEL, MISSING, STORE = 2, 3, 6, 7
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +122,15 @@ def test_no_model_directory(command: Callable[..., Answer], model: Path) -> None
     assert not list(answer.here.iterdir())
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_directory_that_may_not_be_read(command: Callable[..., Answer], model: Path) -> None:
-    model.chmod(0)
+@pytest.mark.parametrize(("name", "code"), [("", MODEL), ("cosyvoice2.yaml", MODEL), ("flow.pt", STORE)])
+def test_a_model_that_may_not_be_read(command: Callable[..., Answer], model: Path, name: str, code: int) -> None:
+    mode = (model / name).stat().st_mode
+    (model / name).chmod(0)
     try:
-        command(f"model_dir={model}").says(MODEL, str(model))
+        with bound_by_modes():
+            command(f"model_dir={model}").says(code, str(model / name), "ermission denied")
     finally:
-        model.chmod(0o755)
+        (model / name).chmod(mode)
 
 
 class Surprise:

@@ -1,0 +1,23 @@
+"""Overrides as a user types them, in the form that Hydra's grammar accepts."""
+
+from __future__ import annotations
+
+import re
+
+_UNQUOTED = re.compile(r"[A-Za-z0-9_\-/%+.*@?|:\s]*")
+"""Values that Hydra reads without quotes."""
+
+_SYNTAX = re.compile(r"""['"\\,\[\]{}()=$]""")
+"""Characters with a meaning in Hydra's grammar: lists, sweeps, interpolations, quoted text."""
+
+
+def with_quotes(word: str) -> str:
+    """Put quotes around the value of `key=value` where Hydra would refuse it as it stands.
+
+    Hydra reads only some ASCII characters without quotes, so that it refuses a path such as `/home/zoë/model#2`.
+    A value with characters of Hydra's syntax is left as it is, and so is an option such as `--config-dir=DIR`.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or word.startswith("-") or _UNQUOTED.fullmatch(value) or _SYNTAX.search(value):
+        return word
+    return f"{key}='{value.strip()}'"
