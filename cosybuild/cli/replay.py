@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
+from cosybuild.core.environment import Environment
+from cosybuild.core.events import Event
 from cosybuild.errors import DriftError
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.figures import counted
 from cosybuild.run.recorded import read_run
 from cosybuild.run.replay import EQUIVALENT, SAME, replay
+from cosybuild.run.requirements import version_changes
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,7 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     directory = directory.absolute()
     os.chdir(run.home)
     console = BuildConsole(sys.stderr if options.json else sys.stdout)
+    install = (
+        f"`python -m cosybuild requirements {shlex.quote(options.run)}` writes the versions of the record for pip."
+    )
+    others = version_changes(run.report, Environment())
     try:
+        if others:
+            console(Event(time.time(), "warning", None, {"message": f"{_changed(others)}. {install}"}))
         report, comparisons = replay(run, directory, console)
     finally:
         console.close()
@@ -66,6 +77,13 @@ def main(arguments: Sequence[str]) -> int:
         raise DriftError(
             f"{counted(len(off), 'artifact')} of {run.directory} came out different: "
             f"{', '.join(comparison.name for comparison in off)}. What else differs:\n{lines}",
-            hint=f"Next: `python -m cosybuild diff {options.run} {directory}` shows all of it.",
+            hint=f"Next: `python -m cosybuild diff {options.run} {directory}` shows all of it."
+            + (f" {install}" if others else ""),
         )
     return 0
+
+
+def _changed(versions: Mapping[str, tuple[str, str]]) -> str:
+    """How this environment differs from the record, in words."""
+    each = ", ".join(f"{name} {was} -> {now}" for name, (was, now) in versions.items())
+    return f"Other versions than in the record: {each}"

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "options": "the groups, their options and settings, and what an option composes to",
     "profiles": "profiles that pad little for lengths seen in service",
     "replay": "build a run again from its own record and say whether the same came out",
+    "requirements": "the packages of a run's record with their versions, for pip",
     "rollback": "bring back what stood in a directory before a deployment",
     "select": "the best cell of a sweep, and the words that build it",
     "store": "what the store holds (ls), whether all of it is what it says (verify); all of it to a remote (push)",

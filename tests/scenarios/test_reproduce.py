@@ -32,6 +32,14 @@ def only_run(place: Place) -> Path:
     return run
 
 
+def pretend_installed(place: Place, monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> None:
+    """Put a package beside the installed one that says it is another version."""
+    other = place.directory / "site" / f"{name}-{version}.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+
+
 class Repeated:
     """A run, the same replayed elsewhere, and one with other words beside it."""
 
@@ -135,14 +143,23 @@ def test_replay_beside_the_run(used_place: Place) -> None:
     run = only_run(used_place)
     out = used_place.cosybuild("replay", run.name).out
     assert out.splitlines()[-1].split() == ["same", GRAPH]
+    assert "warning" not in out
     assert {path.name for path in used_place.runs()} == {run.name, f"{run.name}.replay"}
     assert "never built" in used_place.cosybuild("explain", run.name).out, "the name still means the run itself"
 
 
-def test_replay_of_other_weights(used_place: Place) -> None:
+def test_replay_of_other_weights_and_another_version(used_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     run = only_run(used_place)
     other_weights(used_place)
+    pretend_installed(used_place, monkeypatch, "sympy", "99.1")
     refused = used_place.cosybuild("replay", str(run), code=8)
+    recorded = facts(run / "report.json")["environment"]["versions"]["sympy"]
+    command = f"`python -m cosybuild requirements {run}`"
+    warning = next(line for line in refused.out.splitlines() if line.startswith(" warning"))
+    assert f"sympy {recorded} -> 99.1" in warning
+    assert command in warning
+    assert refused.out.index(warning) < refused.out.index("building"), "it is said before anything is built"
+    assert command in refused.err.splitlines()[-1]
     assert f"came out different: {GRAPH}" in refused.err
     assert "model.weights_digest" in refused.err
     assert "python -m cosybuild diff" in refused.err
@@ -178,6 +195,15 @@ def test_replay_deploys_nothing(used_place: Place) -> None:
     assert deployed
     used_place.cosybuild("replay", str(run))
     assert {path: path.stat().st_mtime_ns for path in service.rglob("*")} == deployed
+
+
+def test_requirements_of_a_run(repeated: Repeated) -> None:
+    printed = repeated.place.cosybuild("requirements", repeated.first.name).out
+    versions = facts(repeated.first / "report.json")["environment"]["versions"]
+    assert f"cosybuild=={versions['cosybuild']}\n" in printed
+    assert f"onnx=={versions['onnx']}\n" in printed
+    assert repeated.place.cosybuild("requirements", str(repeated.first), "--output", "r.txt").out == ""
+    assert (repeated.place.directory / "r.txt").read_text(encoding="utf-8") == printed
 
 
 class Locked:
@@ -218,11 +244,7 @@ def test_a_lock_is_met_by_the_same_and_lists_what_drifted(locked: Locked) -> Non
 
 
 def test_a_lock_of_another_version_of_a_package(locked: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package beside the installed one that says it is another version."""
-    other = locked.place.directory / "site" / "onnxsim-99.1.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxsim\nVersion: 99.1\n", encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(other.parent))
+    pretend_installed(locked.place, monkeypatch, "onnxsim", "99.1")
     assert "version.onnxsim: " in locked.held(code=8)
     # One that an earlier cosybuild wrote names fewer packages, and holds those.
     kept = facts(locked.lock)
@@ -239,7 +261,7 @@ def test_a_damaged_lock_or_report_is_named(locked: Locked, at: int) -> None:
     assert "Next: " in refused
     report = locked.lock.with_name("report.json")
     flip(report, at)
-    for words in (["explain"], ["diff", str(report.parent)], ["replay"], ["bundle"]):
+    for words in (["explain"], ["diff", str(report.parent)], ["replay"], ["requirements"], ["bundle"]):
         refused = locked.place.cosybuild(*words, str(report.parent), code=2).err
         assert "report.json" in refused
     refused = locked.place.cosybuild("gc", "--dry-run", code=2).err

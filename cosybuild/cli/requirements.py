@@ -1,0 +1,29 @@
+"""`requirements RUN`: the packages of a run's record, for pip."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosybuild.core.plain import write_text
+from cosybuild.run.recorded import read_run
+from cosybuild.run.requirements import requirements_text
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the requirements of a run, or write them to a file.
+
+    Raises:
+        ConfigurationError: there is no such run, or its record is damaged.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cosybuild requirements", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write them there instead of printing them")
+    options = parser.parse_args(arguments)
+    text = requirements_text(read_run(options.run))
+    if options.output is None:
+        print(text, end="")
+    else:
+        write_text(options.output, text)
+    return 0

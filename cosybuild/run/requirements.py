@@ -1,0 +1,64 @@
+"""The packages of a run's record as pip's requirements, and how this environment differs from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from cosybuild.core.environment import Environment
+from cosybuild.errors import ConfigurationError
+from cosybuild.run.facts import versions_of
+from cosybuild.run.recorded import RecordedRun
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def requirements_text(run: RecordedRun) -> str:
+    """A file for `pip install -r`, or `-c`: the packages that shaped the run, with exact public versions.
+
+    Raises:
+        ConfigurationError: the record names a package or a version that pip would not take for one.
+    """
+    machine = run.report["environment"]["machine"]
+    lines = [
+        f"# The packages that shaped {_plain(run.directory.resolve().name)}.",
+        f"# Python {_plain(machine['python'])} on {_plain(machine['system'])}",
+        "# pip install -r THIS_FILE   where cosybuild is installed; or, in a clone of that version of cosybuild,",
+        "# pip install -c THIS_FILE .",
+        *_requirements(run),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _requirements(run: RecordedRun) -> Iterator[str]:
+    for name, version in sorted(run.report["environment"]["versions"].items()):
+        try:
+            public = Version(version).public
+        except (InvalidVersion, TypeError):
+            public = ""
+        # Another team's record is a stranger's text, and a line of pip's can be more than a requirement.
+        if not public or not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{run.directory}/report.json names the version {version!r} of {name!r}, which is none for pip.",
+                hint="Next: ask for the run's bundle again, or write the requirements by hand.",
+            )
+        remark = "" if public == version else f"  # recorded as {version.strip()}, a build of its own"
+        yield f"{name}=={public}{remark}"
+
+
+def _plain(text: object) -> str:
+    """The text on one line."""
+    return " ".join(str(text).split())
+
+
+def version_changes(report: Mapping[str, Any], environment: Environment) -> dict[str, tuple[str, str]]:
+    """Package -> the version of a report and the one that is installed here, where the two differ.
+
+    A package that the report does not name is left out: an earlier cosybuild recorded fewer of them.
+    """
+    here = versions_of(environment)
+    recorded = report["environment"]["versions"]
+    return {name: (was, here.get(name, "(absent)")) for name, was in recorded.items() if here.get(name) != was}
