@@ -9,7 +9,8 @@
     │   ├── ExportError                      torch.onnx or what it wrote
     │   ├── SimplifyError                    onnxsim or the equality of its result
     │   ├── PrecisionError                   lowering to fp16 / bf16
-    │   └── EngineError                      the TensorRT family's parser, builder, inspection
+    │   ├── EngineError                      the TensorRT family's parser, builder, inspection
+    │   └── SourceChanged                    a file that the build starts from changed while a step read it
     ├── VerificationError                5   the artifact computes something else
     ├── MissingRequirement               6   a package, a provider, a tool this machine lacks
     ├── StoreError                       7   the store: unwritable, full, damaged beyond repair
@@ -92,6 +93,10 @@ class PrecisionError(BuildError):
 
 class EngineError(BuildError):
     kind = "engine"
+
+
+class SourceChanged(BuildError):
+    kind = "changed source"
 
 
 class VerificationError(CosybuildError):

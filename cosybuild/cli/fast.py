@@ -133,7 +133,8 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look
     from cosybuild.run.prepare import request_from_settings
 
     subject, verify = request.subject, request.settings.verify
-    given = (subject.weights, subject.graph, None if verify is None else verify.lengths, _absolute(subject.origin))
+    files = (subject.weights, subject.graph, *subject.graph_data)
+    given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
     sources = [Path(path).expanduser().absolute() for path in given if path is not None]
     # A second yaml, or another kind of weights, beside what was read would change the decision.
     look = certificate.Look(sources, {path.parent for path in sources})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+Identity = tuple[int, int, int, int, int]
+"""Device, size in bytes, mtime and ctime in ns, and inode of a file."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,15 @@ class StoredFile:
         path: where it lies now.
         digest: sha256 of the content, 64 hex digits.
         size: bytes.
+        identity: of a source, as it was when the content was known to be that of `digest`; None for a
+            file of the store.
     """
 
     name: str
     path: Path
     digest: str
     size: int
+    identity: Identity | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

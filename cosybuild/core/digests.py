@@ -8,8 +8,10 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
+from cosybuild.core.artifact import Identity
 from cosybuild.core.disk import write_atomic
 from cosybuild.core.entry import is_digest
 from cosybuild.errors import StoreError
@@ -27,17 +29,31 @@ def stamp_of(stat: os.stat_result) -> Stamp:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
+def identity_of(stat: os.stat_result) -> Identity:
+    """What must stay the same for a file to be the same, unwritten file for the length of a run."""
+    return (stat.st_dev, *stamp_of(stat))
+
+
 def digest_of(path: Path) -> str:
     """sha256 of a file's content.
 
     Raises:
         OSError: it cannot be read.
     """
+    with path.open("rb", buffering=0) as file:
+        return digest_of_open(file)
+
+
+def digest_of_open(file: FileIO) -> str:
+    """sha256 of what a file holds from its position on.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_BLOCK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
+    while count := file.readinto(buffer):
+        digest.update(buffer[:count])
     return digest.hexdigest()
 
 
@@ -59,7 +75,12 @@ class Digests:
         self._damaged = False
 
     def digest(self, path: Path, *, thorough: bool = False) -> tuple[str, int]:
-        """sha256 and size of a file, read only when its stamp is not the remembered one.
+        """sha256 and size of a file, see `observe`."""
+        digest, identity = self.observe(path, thorough=thorough)
+        return digest, identity[1]
+
+    def observe(self, path: Path, *, thorough: bool = False) -> tuple[str, Identity]:
+        """sha256 and identity of a file, read only when its stamp is not the remembered one.
 
         Args:
             path: symbolic links are followed.
@@ -70,25 +91,30 @@ class Digests:
             StoreError: it changes while it is read.
         """
         name = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links, whose targets are stamped anyway
-        stamp = stamp_of(path.stat())
+        identity = identity_of(path.stat())
         if self._known is None:
             self._known = self._load()
         memo = self._learned.get(name) or self._known.get(name)
-        if memo is not None and memo[0] == stamp and not thorough:
-            return memo[1], stamp[0]
+        if memo is not None and memo[0] == identity[1:] and not thorough:
+            return memo[1], identity
         for _ in range(3):
-            settled = _settle(stamp)
+            settled = _settle(identity[1:])
             digest = digest_of(path)
-            after = stamp_of(path.stat())
-            if after == stamp:
+            after = identity_of(path.stat())
+            if after == identity:
                 if settled and self._scratch not in path.parents:
-                    self._learned[name] = stamp, digest
-                return digest, stamp[0]
-            stamp = after
+                    self._learned[name] = identity[1:], digest
+                return digest, identity
+            identity = after
         raise StoreError(
             f"{path} changes while it is read; its content has no digest.",
             hint="Next: run again when whatever writes it has finished",
         )
+
+    def forget(self, path: Path) -> None:
+        """Void what is remembered of a file, because it was found to be wrong."""
+        name = os.path.abspath(path)  # noqa: PTH100 - as above
+        self._learned[name] = (0, 0, 0, 0), "0" * 64
 
     def flush(self) -> None:
         """Write what was learned. A memo that cannot be written costs the next run time, nothing else."""

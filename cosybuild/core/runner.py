@@ -24,6 +24,7 @@ from cosybuild.core.memory import PeakMemory
 from cosybuild.core.outputs import check_result
 from cosybuild.core.plan import Plan, Step, blocked_inputs, key_of, stale
 from cosybuild.core.record import Failure, Outcome, StepRecord
+from cosybuild.core.sources import Sources
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.core.status import Stale, Unknown
 from cosybuild.core.store import Store
@@ -98,6 +99,7 @@ class _Execution:
         self.clock = clock
         self.until_the_end = until_the_end
         self.contents = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
+        self.digests = {slot: artifact.digest for slot, artifact in sources.items()}
         self.blocked: set[str] = set()
         self.records: list[StepRecord] = []
 
@@ -215,11 +217,16 @@ class _Execution:
 
         emit("started", reason=why.explain())
         at, begin = datetime.fromtimestamp(self.clock.now(), timezone.utc), self.clock.elapsed()
-        with ExitStack() as inputs, PeakMemory() as memory:
+        with ExitStack() as inputs, Sources(label, self.store.digests) as sources, PeakMemory() as memory:
             try:
                 with blamed(label, workdir, memory):
-                    laid_out = {slot: self._laid_out(artifact, inputs) for slot, artifact in attempt.inputs.items()}
-                    result = stage.run(RunContext(self.request, laid_out, workdir, self.environment, emit))
+                    laid_out = {
+                        wire.slot: self._laid_out(attempt.inputs[wire.slot], wire.producer, sources, inputs)
+                        for wire in attempt.step.wires
+                    }
+                    with sources.held():
+                        context = RunContext(self.request, laid_out, workdir, self.environment, emit, self.digests)
+                        result = stage.run(context)
                     memory.add(result.apart_bytes)
             finally:
                 attempt.peak_bytes = memory.so_far()
@@ -231,14 +238,16 @@ class _Execution:
         made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
         return result, made
 
-    def _laid_out(self, artifact: Artifact, until_then: ExitStack) -> Artifact:
-        """The artifact with its files side by side under their names, if there are several.
+    def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
+        """The artifact with its files side by side under their names, if there are several or it is a source.
 
         In the store a file is named by its content; a graph finds its external data by name.
         """
-        if len(artifact.files) == 1:
+        if len(artifact.files) == 1 and producer != SOURCE:
             return artifact
         directory = until_then.enter_context(self.store.workdir(f"{artifact.name}-input"))
+        if producer == SOURCE:
+            return sources.lay_out(artifact, directory)
         paths = self.store.lay_out(artifact, directory)
         return replace(artifact, files=tuple(replace(f, path=p) for f, p in zip(artifact.files, paths, strict=True)))
 

@@ -43,6 +43,7 @@ class RunContext:
         workdir: an empty directory of its own, on the store's file system. Outputs are written here.
         environment: facts of this machine.
         emit: reports progress.
+        sources: slot -> digest of what the build starts from, also where the stage does not read it.
     """
 
     request: Any
@@ -50,6 +51,7 @@ class RunContext:
     workdir: Path
     environment: Environment
     emit: Emit
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stage(Protocol[RequestT_contra]):
@@ -74,7 +76,8 @@ class Stage(Protocol[RequestT_contra]):
     @property
     def needs(self) -> tuple[str, ...]:
         """Slots it reads. `a|b` takes the first of them that the plan has, under the name `a`;
-        `a?` may be absent; `a@step` is what that step made of it, whoever has replaced it since."""
+        `a?` may be absent; `a@step` is what that step made of it, whoever has replaced it since, and
+        `a@source` what the build started from."""
 
     @property
     def makes(self) -> tuple[str, ...]:

@@ -218,13 +218,13 @@ class Store:
         files = []
         for path in paths:
             try:
-                digest, size = self.digests.digest(path, thorough=self.verify)
+                digest, identity = self.digests.observe(path, thorough=self.verify)
             except OSError as error:
                 raise StoreError(
                     f"Cannot read the input {path}: {error.strerror or error}.",
                     hint="Next: check the path and its mode",
                 ) from error
-            files.append(StoredFile(path.name, path, digest, size))
+            files.append(StoredFile(path.name, path, digest, identity[1], identity))
         return Artifact(slot, tuple(files))
 
     def lay_out(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:

@@ -41,7 +41,7 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
     Raises:
         PlanError: a stage needs a slot that nothing before it makes, or two steps have one label.
     """
-    makers = dict.fromkeys(sources, SOURCE)
+    makers = {**dict.fromkeys(sources, SOURCE), **{f"{slot}@{SOURCE}": SOURCE for slot in sources}}
     labels = {SOURCE}
     wired = []
     for stage in stages:

@@ -166,10 +166,11 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise _bad(path, f"has {size:,} bytes; a model's yaml has a few thousand")
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise _bad(path, f"has more than {MAX_BYTES:,} bytes; a model's yaml has a few thousand")
+        return data.decode("utf-8")
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -39,6 +39,7 @@ class Subject:
         weights: the weights file, or None for random ones.
         seed: of the random weights.
         graph: an existing ONNX file that takes the export stage's place.
+        graph_data: the files beside it that hold its weights.
         stem: what artifacts are called, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
         origin: where it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
@@ -51,6 +52,7 @@ class Subject:
     weights: Path | None = None
     seed: int = 0
     graph: Path | None = None
+    graph_data: tuple[Path, ...] = ()
     stem: str = "model"
     solver: Solver | None = None
     origin: str = ""

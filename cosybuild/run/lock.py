@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,49 @@ def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
     return path
 
 
-def hold_ingredients(lock: Path, facts: Mapping[str, Any]) -> None:
-    """Before a build: the configuration, the weights and the versions must be those of the lock.
+@dataclass(frozen=True)
+class Lock:
+    """A lock file's content. It is read once, so that a build is held to one lock even if the file changes meanwhile.
 
-    A package that the lock does not name is not held: an earlier cosybuild recorded fewer of them.
+    Attributes:
+        path: the file.
+        ingredients: dotted name -> value of all that the build was made of.
+        artifacts: artifact name -> digest.
+    """
+
+    path: Path
+    ingredients: Mapping[str, str]
+    artifacts: Mapping[str, str]
+
+    def hold_ingredients(self, facts: Mapping[str, Any]) -> None:
+        """Before a build: the configuration, the weights and the versions must be those of the lock.
+
+        A package that the lock does not name is not held: an earlier cosybuild recorded fewer of them.
+
+        Raises:
+            DriftError: lists every ingredient that differs.
+        """
+        named = self.ingredients
+        now = {name: v for name, v in ingredients(facts).items() if not name.startswith(_VERSION) or name in named}
+        _refuse(self.path, list(_differences(named, now)), "was made of other ingredients")
+
+    def hold_artifacts(self, report: Mapping[str, Any]) -> None:
+        """After a build: every artifact that is built the same each time must be the one of the lock.
+
+        Raises:
+            DriftError: lists every artifact that came out different.
+        """
+        _refuse(self.path, list(_differences(self.artifacts, _artifacts(report))), "describes other artifacts")
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file.
 
     Raises:
-        DriftError: lists every ingredient that differs.
-        ConfigurationError: the lock file is missing or damaged.
+        ConfigurationError: the file is missing or damaged.
     """
-    locked = read_record(lock, "lock").object("ingredients").text_items()
-    now = {name: v for name, v in ingredients(facts).items() if not name.startswith(_VERSION) or name in locked}
-    _refuse(lock, list(_differences(locked, now)), "was made of other ingredients")
-
-
-def hold_artifacts(lock: Path, report: Mapping[str, Any]) -> None:
-    """After a build: every artifact that is built the same each time must be the one of the lock.
-
-    Raises:
-        DriftError: lists every artifact that came out different.
-        ConfigurationError: the lock file is missing or damaged.
-    """
-    locked = read_record(lock, "lock").object("artifacts").text_items()
-    _refuse(lock, list(_differences(locked, _artifacts(report))), "describes other artifacts")
+    record = read_record(path, "lock")
+    return Lock(path, record.object("ingredients").text_items(), record.object("artifacts").text_items())
 
 
 def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from cosybuild.run.claim import claimed
 from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
-from cosybuild.run.lock import hold_artifacts, hold_digests, hold_ingredients, write_lock
+from cosybuild.run.lock import Lock, hold_digests, read_lock, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
 from cosybuild.run.recorded import EVENTS, PLAN, REPORT, REPORT_TEXT
 from cosybuild.run.unchanged import unchanged_report
@@ -75,8 +75,9 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         environment = Environment()
         sources = sources_of(request, store)
         facts = Facts(request, invocation.overrides, config_digest(settings), environment, sources)
-        if settings.hold_to is not None:
-            hold_ingredients(Path(settings.hold_to), facts.base)
+        lock = None if settings.hold_to is None else read_lock(Path(settings.hold_to))
+        if lock is not None:
+            lock.hold_ingredients(facts.base)
 
         def judge() -> tuple[Plan, Mapping[str, Any] | None]:
             plan = make_plan(stages_for(request), request, sources, environment, store)
@@ -110,13 +111,13 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 report["deployment"] = deploy_run(request, outcome, directory, environment)
                 _write_report(directory, report)
     if report["status"] == "ok":
-        _hold_and_lock(settings, directory, report)
+        _hold_and_lock(settings, lock, directory, report)
     return {**report, "nothing_to_do": unchanged is not None}
 
 
-def _hold_and_lock(settings: Settings, directory: Path, report: Mapping[str, Any]) -> None:
-    if settings.hold_to is not None:
-        hold_artifacts(Path(settings.hold_to), report)
+def _hold_and_lock(settings: Settings, lock: Lock | None, directory: Path, report: Mapping[str, Any]) -> None:
+    if lock is not None:
+        lock.hold_artifacts(report)
     hold_digests(settings.must_produce, report)
     if settings.lock:
         write_lock(directory, report)

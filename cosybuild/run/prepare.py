@@ -5,15 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
 from cosybuild.core.artifact import Artifact
+from cosybuild.core.entry import is_plain_name
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
+from cosybuild.errors import ModelError
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.onnxgraph.header import external_locations
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.stages.precision import LOWERED
 from cosybuild.stages.request import Request
@@ -23,11 +27,14 @@ def request_from_settings(settings: Settings) -> Request:
     """The settings with the model they are about.
 
     Raises:
-        ModelError: the model directory or what it names cannot be had.
+        ModelError: the model directory or what it names cannot be had, or a graph's weights lie elsewhere
+            than in the graph's own directory.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
     subject = resolve_subject(settings.model, settings.model_dir, settings.export.dynamic_batch)
     expand_profiles(settings.trt_profile, subject.spec)
+    if subject.graph is not None:
+        subject = replace(subject, graph_data=_weights_beside(subject.graph))
     return Request(settings, subject)
 
 
@@ -38,11 +45,36 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
     if subject.weights is not None:
         sources["weights"] = store.source("weights", subject.weights)
     if subject.graph is not None:
-        sources["graph"] = store.source("graph", subject.graph)
+        sources["graph"] = store.source("graph", subject.graph, *subject.graph_data)
     precision = request.settings.precision
     if precision.calibration is not None and precision.target in LOWERED:
         sources["calibration"] = store.source("calibration", *calibration_files(precision.calibration))
     return sources
+
+
+def _weights_beside(graph: Path) -> tuple[Path, ...]:
+    """The files beside an existing ONNX file that hold its weights.
+
+    Raises:
+        ModelError: the weights lie elsewhere than in the graph's own directory, or are missing.
+    """
+    try:
+        names = sorted(external_locations(graph))
+    except ValueError:  # the step that takes the file in says what is wrong with it
+        return ()
+    except OSError as error:
+        raise ModelError(
+            f"{graph} cannot be read: {error.strerror or error}.", hint="Next: check the path and its mode"
+        ) from error
+    for name in names:
+        beside = graph.parent / name
+        if not is_plain_name(name) or beside.is_symlink() or not beside.is_file():
+            raise ModelError(
+                f"{graph} keeps weights in {name!r}; expected is a file in the directory of the graph itself, which is "
+                "neither a link nor missing.",
+                hint="Next: write it again with onnx.save(model, path, save_as_external_data=True, location=NAME)",
+            )
+    return tuple(graph.parent / name for name in names)
 
 
 def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from cosybuild.config.groups.model import Family
@@ -13,7 +12,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.numerics.cases import Case, lowered_cases, strict_cases, upstream_cases
 from cosybuild.numerics.gates import check_gate
-from cosybuild.numerics.lengths import Histogram, quantile_lengths, read_lengths
+from cosybuild.numerics.lengths import quantile_lengths
 from cosybuild.numerics.rollout import FRAMES, Rollout, is_solvable, prefixes
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.stages.request import Request
@@ -101,18 +100,6 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
     return tuple(rollouts)
 
 
-def served_histogram(request: Request) -> Histogram:
-    """The lengths that `verify.lengths` names; empty where it names none.
-
-    Raises:
-        ConfigurationError: the file cannot be read or understood.
-    """
-    path = verify_settings(request).lengths
-    if path is None:
-        return {}
-    return read_lengths(Path(path).expanduser(), request.subject.spec.frames_per_second)
-
-
 def tolerance_of(verify: VerifySettings) -> Tolerance:
     """`upstream` is numpy's allclose; `strict` follows the size of the output."""
     return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
@@ -136,7 +123,7 @@ def check_verify(request: Request) -> None:
             f"(dynamic axes: {', '.join(request.subject.spec.symbols) or 'none'}).",
             hint="Next: leave verify.lengths out.",
         )
-    served_histogram(request)
+    _ = request.served  # it is read now, so that a mistake in it is found before anything runs
 
 
 def _strict(request: Request) -> tuple[Case, ...]:
@@ -159,7 +146,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
 def _served(request: Request) -> tuple[int, ...]:
     """Some of the lengths seen in service that a profile serves."""
     profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
-    histogram = {size: calls for size, calls in served_histogram(request).items() if _is_served(size, profiles)}
+    histogram = {size: calls for size, calls in request.served.items() if _is_served(size, profiles)}
     return quantile_lengths(histogram) if histogram else ()
 
 
@@ -169,7 +156,7 @@ def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
 
 def coverage(request: Request) -> dict[str, Any] | None:
     """How much of the lengths seen in service the profiles serve; None without such lengths."""
-    histogram = served_histogram(request)
+    histogram = request.served
     if not histogram:
         return None
     profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)

@@ -125,7 +125,7 @@ class EngineStage:
             {
                 "onnx_sha256": graph.digest,
                 "weights": request.subject.weights_label,
-                "weights_sha256": _weights_digest(request),
+                "weights_sha256": context.sources.get("weights"),
                 "model": request.subject.origin,
                 "settings": dict(self.settings(request)),
             },
@@ -202,12 +202,6 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
         return None
     who = title(TENSORRT, installed_version(TENSORRT, environment))
     return timing_path(Path(store.path), who, gpu, environment)
-
-
-def _weights_digest(request: Request) -> str | None:
-    from cosybuild.manifest import file_digest
-
-    return None if request.subject.weights is None else file_digest(request.subject.weights)
 
 
 def _hold_to_request(unmet: list[str], trt: TrtSettings, context: RunContext) -> None:

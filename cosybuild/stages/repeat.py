@@ -22,7 +22,7 @@ from cosybuild.errors import BuildError
 from cosybuild.stages.compared import compared
 from cosybuild.stages.request import Request
 
-SOURCES = ("weights", "calibration")
+SOURCES = ("weights", "calibration", "graph@source")
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,8 @@ class RepeatStage:
 
 def _sources(context: RunContext) -> dict[str, list[Path]]:
     """What the first build started from."""
-    found = {slot: [f.path for f in a.files] for slot, a in context.inputs.items() if slot in SOURCES}
-    request: Request = context.request
-    return found if request.subject.graph is None else {**found, "graph": [request.subject.graph]}
+    given = {slot: artifact for slot, artifact in context.inputs.items() if slot in SOURCES}
+    return {slot.partition("@")[0]: [file.path for file in artifact.files] for slot, artifact in given.items()}
 
 
 def _in_a_process(

@@ -44,6 +44,16 @@ COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
         (MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt_rtx", "trt.workspace_gib=1e-6"),
         "flow.decoder.estimator.fp32",
     ),
+    errors.SourceChanged: (
+        (
+            "model=module",
+            "model.target={_target_: touching.Net, path: net.pt}",
+            "model.weights=net.pt",
+            "export.example_sizes={}",
+            *FIXED,
+        ),
+        "net.pt changed while the build used it",
+    ),
     errors.VerificationError: ((*QUICK, "verify.snr_db=300"), "the reference"),
     errors.MissingRequirement: (("store", "push", "file://team"), "needs the Python package 'fsspec'"),
     errors.StoreError: ((*QUICK, "store.path=model/flow.pt"), "is a file, not a directory"),
@@ -63,6 +73,18 @@ def by_command(cls: type[errors.CosybuildError]) -> bool:
     return not issubclass(cls, errors.ServingError)
 
 
+TOUCHING = """
+import pathlib
+import torch
+
+class Net(torch.nn.Linear):
+    def __init__(self, path):
+        super().__init__(4, 4)
+        pathlib.Path(path).touch()
+"""
+"""A module that changes the weights it is about to be given."""
+
+
 @pytest.fixture(scope="module")
 def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a command has built, and things that are not as they should be."""
@@ -80,6 +102,8 @@ def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = helper.make_graph(nodes, "random", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.save(model, directory / "random.onnx")
+    torch.save(torch.nn.Linear(4, 4).state_dict(), directory / "net.pt")
+    (directory / "touching.py").write_text(TOUCHING, encoding="utf-8")
     return directory
 
 
@@ -92,6 +116,7 @@ def test_a_command_raises_it(
 ) -> None:
     words, part = COMMANDS[cls]
     monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(here)
     if cls is errors.EngineError and not is_installed("tensorrt_rtx"):
         pytest.skip("TensorRT-RTX is not here")
     if cls is errors.MissingRequirement:
