@@ -42,15 +42,9 @@ def _command(words: list[str]) -> int:
     if message is not None:
         print(message)
         return 0
-    from cosybuild.cli.opening import Opening
+    from cosybuild.cli.build import build_command
 
-    opening = Opening().begin(words)
-    try:
-        from cosybuild.cli.build import build_command
-
-        return build_command(words, opening)
-    finally:
-        opening.close()
+    return build_command(words)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import hydra
 from cosybuild.cli.failure import guarded
 from cosybuild.cli.fast import Watch
 from cosybuild.cli.job import Job, validate
-from cosybuild.cli.opening import Opening
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.quoting import with_quotes
@@ -24,30 +23,19 @@ from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
 from cosybuild.sweep.callback import SweepInProgress, in_progress
 
 
-def build_command(words: Sequence[str], opening: Opening) -> int:
-    """Compose the configuration of `words` and build it, or each cell of a sweep; returns the exit code.
-
-    Args:
-        opening: what is shown so far; closed before anything else is printed.
-    """
-
-    def build() -> int:
-        try:
-            return _with_hydra(list(words), opening)
-        finally:
-            opening.close()
-
-    return guarded(build)
+def build_command(words: Sequence[str]) -> int:
+    """Compose the configuration of `words` and build it, or each cell of a sweep; returns the exit code."""
+    return guarded(lambda: _with_hydra(list(words)))
 
 
-def _with_hydra(words: list[str], opening: Opening) -> int:
+def _with_hydra(words: list[str]) -> int:
     _refuse_unknown_verb(words)
-    job = Job(words, Watch(words, config_directory()), opening)
+    job = Job(words, Watch(words, config_directory()))
     prepare(validate)
     # Hydra would print its own error and exit with 1 whatever the kind; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *map(with_quotes, words)]
-    sweep = SweepInProgress(begun=opening.close)
+    sweep = SweepInProgress()
     token = in_progress.set(sweep)
     try:
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()

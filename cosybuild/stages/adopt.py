@@ -22,7 +22,6 @@ class AdoptStage:
 
     name = "adopt"
     label = "adopt"
-    does = "checks the ONNX file that was given"
     version = 1
     needs = ("graph",)
     makes = ("graph",)

@@ -38,7 +38,6 @@ class EngineStage:
     target: Target
 
     name = "engine"
-    does = "builds an engine of the graph"
     version = 3
     needs = ("lowered|graph",)
     cacheable = True

@@ -35,7 +35,6 @@ class ExportStage:
 
     name = "export"
     label = "export"
-    does = "writes the model as an ONNX graph"
     version = 1
     needs = ("weights?",)
     makes = ("graph",)

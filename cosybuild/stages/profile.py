@@ -23,7 +23,6 @@ class ProfileStage:
 
     name = "profile"
     label = "profile"
-    does = "finds the layers that lose digits"
     version = 1
     needs = ("lowered", "graph")
     makes = ("lowered_profile",)

@@ -54,7 +54,6 @@ class RepeatStage:
 
     name = "repeat"
     label = "repeat"
-    does = "builds the same again and compares"
     version = 1
     makes = ("repetition",)
     cacheable = False

@@ -17,8 +17,8 @@ from cosybuild.config.catalogue import groups, searching
 from cosybuild.config.settings import Settings
 from tests.docs import pages
 from tests.docs.models import make_model_directory
-from tests.importing import importing
 from tests.scenarios.commands import Place, Ran, actions
+from tests.warm.processes import write_python
 
 PAGES = [page for page in pages.pages() if any(block.is_run for block in pages.blocks(page))]
 
@@ -54,14 +54,15 @@ def model_directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
     """What the pages take for granted: two model directories, and pip, which fetches nothing here."""
-    packages = tmp_path / "site-packages"
-    models = tmp_path / "models"
+    packages, models, programs = (tmp_path / name for name in ("site-packages", "models", "bin"))
     shutil.copytree(model_directories, models)
+    programs.mkdir()
+    write_python(programs)
     return {
         "MODEL_DIR": str(models / "CosyVoice2-0.5B"),
         "FINE_TUNED": str(models / "fine-tuned"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        **importing(packages),
+        "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])]),
         # A package goes where this test can throw it away, and nothing is fetched for it.
         "PIP_TARGET": str(packages),
         "PIP_NO_INDEX": "1",

@@ -6,10 +6,12 @@ import json
 import os
 import re
 import subprocess
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.warm.processes import run_python
 
 DATA = Path(__file__).parents[1] / "data"
 QUICK = (
@@ -36,36 +38,32 @@ class Ran:
 
 
 class Place:
-    """A working directory in which commands are run.
-
-    Attributes:
-        last: what the fixture that made it has run there last.
-    """
-
-    last: Ran
+    """A working directory in which commands are run."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def cosybuild(self, *words: str, code: int | None = 0, env: dict[str, str] | None = None) -> Ran:
-        """Run `python -m cosybuild` with these words; `code` is what it must end with (None: anything)."""
-        return self.run(sys.executable, "-m", "cosybuild", *words, code=code, env=env)
+        """Run `python -m cosybuild` with these words; `code` is what it must end with (None: anything).
+
+        Its process is forked from one that has imported the heavy packages (`tests.warm`); a test of what is imported
+        uses `run`.
+        """
+        command = ("-m", "cosybuild", *words)
+        return _checked(command, code, *run_python(command, self.directory, _environment(env)))
 
     def run(self, *command: str, code: int | None = 0, env: dict[str, str] | None = None) -> Ran:
         """Run any command here."""
         done = subprocess.run(
             command,
             cwd=self.directory,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+            env=_environment(env),
             capture_output=True,
             text=True,
             timeout=540,
             check=False,
         )
-        ran = Ran(done.returncode, done.stdout, done.stderr)
-        assert code is None or ran.code == code, f"{command} ended with {ran.code}:\n{ran.out}\n{ran.err}"
-        assert "Traceback" not in ran.err, ran.err
-        return ran
+        return _checked(command, code, done.returncode, done.stdout, done.stderr)
 
     def runs(self) -> list[Path]:
         """The run directories here."""
@@ -80,6 +78,16 @@ class Place:
     def files(self) -> set[str]:
         """Every file here, relative."""
         return {str(p.relative_to(self.directory)) for p in self.directory.rglob("*") if p.is_file()}
+
+
+def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", **(more or {})}
+
+
+def _checked(command: Sequence[str], code: int | None, ended: int, out: str, err: str) -> Ran:
+    assert code is None or ended == code, f"{command} ended with {ended}:\n{out}\n{err}"
+    assert "Traceback" not in err, err
+    return Ran(ended, out, err)
 
 
 class Answer:

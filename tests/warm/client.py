@@ -1,0 +1,85 @@
+"""Runs `python -m MODULE` in a fork of a Python that has imported the heavy packages; see `tests.warm.server`.
+
+As a script, `client.py ADDRESS -m MODULE WORDS`, it stands in for `python` in a shell's commands. It is loaded at every
+such start, so it imports little.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "OMP_", "MKL_", "OPENBLAS_", "ATEN_", "ONEDNN_", "TORCH_")
+"""Variables that Python and the packages read when they start; PYTHONPATH aside, which is read again."""
+
+
+class Warm:
+    """A process that was forked.
+
+    Attributes:
+        pid: its process id.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        words: Sequence[str],
+        directory: str,
+        environment: Mapping[str, str],
+        files: Sequence[int] = (0, 1, 2),
+    ) -> None:
+        """Start `python -m` with these words: the module and its arguments.
+
+        Args:
+            address: of the server.
+            directory: the working directory.
+            files: standard input, output and error.
+        """
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(address)
+        asked = {"words": list(words), "directory": directory, "environment": dict(environment)}
+        content = json.dumps(asked).encode() + b"\n"
+        sent = socket.send_fds(self._connection, [content], list(files))
+        self._connection.sendall(content[sent:])
+        self._answers = self._connection.makefile()
+        self.pid = int(self._answers.readline())
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Wait for its exit code; negative: the signal that ended it.
+
+        Raises:
+            TimeoutError: it has not ended after so many seconds.
+        """
+        self._connection.settimeout(seconds)
+        code = int(self._answers.readline())
+        self._answers.close()
+        self._connection.close()
+        return code
+
+
+def starts_alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Tell whether Python and the packages would start in the same way in both environments."""
+    names = {name for name in {*one, *other} if name.startswith(READ_AT_START) and name != "PYTHONPATH"}
+    return all(one.get(name) == other.get(name) for name in names)
+
+
+def _stand_in(address: str, words: list[str]) -> None:
+    if words[:2] != ["-m", "cosybuild"]:
+        os.execv(sys.executable, [sys.executable, *words])
+    code = Warm(address, words[1:], os.getcwd(), os.environ).wait()  # noqa: PTH109  # as above
+    if code < 0:
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    _stand_in(sys.argv[1], sys.argv[2:])
