@@ -139,7 +139,7 @@ def _solver(request: Request, verdict: Verdict) -> Reading:
     assert request.settings.verify is not None
     assert request.settings.verify.solver is not None
     runs = verdict.metrics.get("solver") or [facts for facts in verdict.heard if "steps_snr_db" in facts]
-    ratios = [math.inf if value is None else value for run in runs for value in run["steps_snr_db"]]
+    ratios = [float(value) for run in runs for value in run["steps_snr_db"]]
     return Reading(min(ratios), request.settings.verify.solver.step_snr_db, "dB")
 
 

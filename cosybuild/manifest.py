@@ -15,6 +15,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from cosybuild import figure
+
 FORMAT = "cosybuild.artifact"
 VERSION = 1
 SUFFIX = ".manifest.json"
@@ -81,7 +83,7 @@ def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}
     rest = {name: value for name, value in facts.items() if name not in _HEAD}
     # The seal is of what a reader will see: in JSON a tuple is a list, and a path is its text.
-    plain = json.loads(json.dumps({**head, **rest}, default=str))
+    plain = json.loads(figure.dumps({**head, **rest}, default=str))
     return json.dumps({**plain, _SEAL: seal_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.cli.failure import present
 from cosybuild.errors import DriftError
 from cosybuild.run.recurrence import Recurrence, recur
@@ -21,7 +21,7 @@ def show_capsule(capsule: Path, elsewhere: Path | None, *, as_json: bool) -> int
     """
     found = recur(capsule, elsewhere, lambda line: print(line, file=sys.stderr))
     if as_json:
-        print(json.dumps(_facts(found), indent=2))
+        print(figure.dumps(_facts(found), indent=2))
     else:
         print("\n".join(_lines(found)))
     if not found.shown:

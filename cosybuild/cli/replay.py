@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from cosybuild import figure
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
 from cosybuild.core.environment import Environment
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         present(failure["kind"], failure["message"], failure["hint"])
         return int(failure["exit_code"])
     if options.json:
-        print(json.dumps([asdict(comparison) for comparison in comparisons], indent=2))
+        print(figure.dumps([asdict(comparison) for comparison in comparisons], indent=2))
     else:
         for comparison in comparisons:
             print(f"{comparison.verdict:<11}{comparison.name}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.cli import units
 from cosybuild.config.groups.objective import Objective
 from cosybuild.config.sweep_naming import SWEEPS
@@ -19,6 +20,7 @@ from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_table import figure_text
 
 _LIMITS: dict[str, Any] = {"error": float, "memory": units.size, "size": units.size, "latency": float}
+_LIMIT = {False: "at most", True: "at least"}
 _UNITS = {"error": "relative, e.g. 1e-2", "memory": "e.g. 200MB", "size": "e.g. 500MB", "latency": "in seconds"}
 
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     best = min(fitting, key=lambda cell: float(cell["figures"][options.objective]))
     if options.json:
-        print(json.dumps(best, indent=2))
+        print(figure.dumps(best, indent=2))
         return 0
     print(f"python -m cosybuild {shlex.join(word for word in best['overrides'] if not word.startswith('sweep='))}")
     figures = [f"{FIGURES[n].title} {figure_text(n, v)}" for n, v in best["figures"].items() if v is not None]
@@ -67,19 +69,24 @@ def main(arguments: Sequence[str]) -> int:
 def unmet(
     cell: Mapping[str, Any], objective: str, limits: Mapping[str, float | None], least_snr_db: float | None
 ) -> str:
-    """Why a cell cannot be chosen; empty if it can."""
+    """Return why a cell cannot be chosen; empty if it can. A figure that is not a number counts as none."""
     figures = cell["figures"]
     if cell["status"] != "ok":
         return str(cell["status"])
-    if figures.get(objective) is None:
+    known = {name: value for name, value in figures.items() if value is not None and not math.isnan(value)}
+    if objective not in known:
         return f"it has no figure '{objective}'"
-    for name, limit in limits.items():
-        value = figures.get(name)
-        if limit is not None and (value is None or value > limit):
-            return f"its {name} is {figure_text(name, value)}, more than {figure_text(name, limit)}"
-    snr = figures.get("snr_db")
-    if least_snr_db is not None and (snr is None or snr < least_snr_db):
-        return f"its SNR is {figure_text('snr_db', snr)}, less than {figure_text('snr_db', least_snr_db)}"
+    most = {name: limit for name, limit in limits.items() if limit is not None}
+    least = {} if least_snr_db is None else {"snr_db": least_snr_db}
+    for name, limit in {**most, **least}.items():
+        if name not in known:
+            return f"it has no figure '{name}', which is to be {_LIMIT[name in least]} {figure_text(name, limit)}"
+    for name, limit in most.items():
+        if known[name] > limit:
+            return f"its {name} is {figure_text(name, known[name])}, more than {figure_text(name, limit)}"
+    for name, limit in least.items():
+        if known[name] < limit:
+            return f"its SNR is {figure_text(name, known[name])}, less than {figure_text(name, limit)}"
     return ""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.key import CacheKey
 from cosybuild.core.plain import checksum_of
@@ -68,7 +69,7 @@ def encode(entry: Entry) -> bytes:
         "made": entry.made,
     }
     # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
-    body = json.loads(json.dumps(body))
+    body = json.loads(figure.dumps(body))
     return json.dumps({"sha256": checksum_of(body), "entry": body}, indent=1).encode() + b"\n"
 
 

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.core.clock import SYSTEM_CLOCK, Clock
 
 KINDS = frozenset(
@@ -113,4 +113,4 @@ class JsonLines:
 def line_from_event(event: Event) -> str:
     """One line of JSON with its line end; what JSON does not know is written as its text."""
     plain = {"at": event.at, "kind": event.kind, "step": event.step, **event.facts}
-    return json.dumps(plain, default=str) + "\n"
+    return figure.dumps(plain, default=str) + "\n"

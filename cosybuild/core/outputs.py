@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.core.stage import Stage, StageResult
 
 
@@ -39,6 +39,6 @@ def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
             if file.stat().st_size == 0:
                 raise StageDefect(f"{where} is empty: {file.name} has 0 bytes")
     try:
-        json.dumps(result.metrics)
+        figure.dumps(result.metrics)
     except (TypeError, ValueError) as error:
         raise StageDefect(f"the metrics of the step '{stage.label}' are no plain JSON data: {error}") from error

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cosybuild import figure
 from cosybuild.errors import ConfigurationError
 
 SCHEMA = 1
@@ -138,7 +139,7 @@ def record_text(kind: str, value: Mapping[str, Any]) -> str:
     """The text of a record; what JSON does not know is written as its text."""
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
     # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
-    plain = json.loads(json.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
+    plain = json.loads(figure.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
     return json.dumps({**plain, CHECKSUM: checksum_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -150,7 +151,7 @@ def write_record(path: Path, kind: str, value: Mapping[str, Any]) -> None:
 
 def write_json(path: Path, plain: Any) -> None:
     """Write JSON; what JSON does not know is written as its text."""
-    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, figure.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

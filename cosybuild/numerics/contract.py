@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cosybuild import figure
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import CONDITIONING, Array, Draw, draw_inputs
 
@@ -107,8 +108,7 @@ class Finding:
 
     def facts(self) -> dict[str, Any]:
         """The same as plain JSON data."""
-        value = self.value if np.isfinite(self.value) else str(self.value)
-        facts = {"property": self.name, "tried": self.tried, "value": value, "bound": self.bound}
+        facts = {"property": self.name, "tried": self.tried, "value": figure.plain(self.value), "bound": self.bound}
         return {**facts, "faults": list(self.faults), "must_change": self.must_change, "holds": self.holds}
 
 

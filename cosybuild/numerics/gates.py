@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,11 +82,6 @@ def check_gate(setting: str, gate: Gate, *, mel: bool = False) -> None:
                 f"{setting}.{name} is no metric that can be held here; there are: {', '.join(known)}.",
                 hint="Next: correct the name; docs/verification.md lists them.",
             )
-
-
-def plain(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """For JSON: null in place of what is not finite (an error of nothing has an infinite ratio)."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def plain_gate(gate: Gate) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.numerics.gates import Gate, Miss, misses, plain, plain_gate, worst
+from cosybuild import figure
+from cosybuild.numerics.gates import Gate, Miss, misses, plain_gate, worst
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.metrics import measure
 
@@ -59,8 +60,8 @@ class Hop:
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
-        return {"hop": self.name, "against": self.against, "own": plain(self.own), "total": plain(self.total),
-                "case": self.case, "gate": plain_gate(self.gate),
+        return {"hop": self.name, "against": self.against, "own": figure.plain(self.own),
+                "total": figure.plain(self.total), "case": self.case, "gate": plain_gate(self.gate),
                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
 
 

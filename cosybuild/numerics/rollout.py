@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cosybuild import figure
 from cosybuild.models.profile import BATCH
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
-from cosybuild.numerics.gates import Gate, Miss, misses, plain
+from cosybuild.numerics.gates import Gate, Miss, misses
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.numerics.metrics import measure, snr_db
 
@@ -95,9 +96,9 @@ class RolloutResult:
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
-        by_step = plain({str(index): value for index, value in enumerate(self.steps)})
-        return {"steps_snr_db": list(by_step.values()), "left_at": self.left_at, "mel": plain(self.mel),
-                "seam": self.seam, "missed": [str(miss) for miss in self.missed]}  # fmt: skip
+        facts = {"steps_snr_db": self.steps, "left_at": self.left_at, "mel": self.mel, "seam": self.seam,
+                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
+        return {name: figure.plain(value) for name, value in facts.items()}
 
 
 def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:

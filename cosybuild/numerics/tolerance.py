@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cosybuild import figure
 from cosybuild.numerics.metrics import snr_db
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -84,12 +85,9 @@ class Mismatch:
         )
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain JSON data; text in place of values that are not finite."""
-        plain = asdict(self)
-        plain["percentiles"] = {f"p{k}": _json_number(v) for k, v in self.percentiles.items()}
-        for name in ("actual", "reference", "allowed", "snr_db"):
-            plain[name] = _json_number(plain[name])
-        return plain
+        """Return the same as plain JSON data."""
+        percentiles = {f"p{percent}": value for percent, value in self.percentiles.items()}
+        return {name: figure.plain(value) for name, value in {**asdict(self), "percentiles": percentiles}.items()}
 
 
 def compare(actual: Array, reference: Array, tolerance: Tolerance) -> Mismatch | None:
@@ -118,7 +116,3 @@ def compare(actual: Array, reference: Array, tolerance: Tolerance) -> Mismatch |
         percentiles={p: float(np.percentile(error, p, method="higher")) for p in PERCENTILES},
         snr_db=ratio,
     )
-
-
-def _json_number(value: float) -> float | str:
-    return value if np.isfinite(value) else str(value)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from cosybuild import figure
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.emulate import emulate, float_names
@@ -22,8 +23,6 @@ _AT_ONCE = 512
 
 _LISTED = 12
 """Modules and nodes that a report lists."""
-
-_NOT_FINITE = -999.0
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,9 @@ def suspicion(points: Sequence[Point]) -> dict[str, float]:
 def profile_facts(points: Sequence[Point], case: str) -> dict[str, Any]:
     """A profile as plain data, for reports.
 
-    Attributes of the result: `curve`, the signal-to-noise ratio after each node in dB, in the order of the graph (null
-    where nothing is lost, -999 where a value is not finite); `blocks`, [first node, outermost module] where that
-    changes; `modules`, those that bring in noise, the most first; `nodes`, likewise.
+    Attributes of the result: `curve`, the signal-to-noise ratio after each node in dB, in the order of the graph
+    (`"Infinity"` where nothing is lost, `"-Infinity"` where a value is not finite); `blocks`, [first node, outermost
+    module] where that changes; `modules`, those that bring in noise, the most first; `nodes`, likewise.
     """
     blocks: list[tuple[int, str]] = []
     for index, point in enumerate(points):
@@ -115,9 +114,8 @@ def profile_facts(points: Sequence[Point], case: str) -> dict[str, Any]:
     }
 
 
-def _plain(noise: float) -> float | None:
-    ratio = decibels(noise)
-    return None if ratio == math.inf else round(max(ratio, _NOT_FINITE), 2)
+def _plain(noise: float) -> Any:
+    return figure.plain(round(decibels(noise), 2))
 
 
 def decibels(noise: float) -> float:

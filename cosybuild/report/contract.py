@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from cosybuild.figure import number
 
 HEAD = ("property", "of", "tried", "change", "asked for")
 
@@ -14,12 +17,17 @@ def rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
         nearest: dict[str, tuple[Mapping[str, Any], int]] = {}
         for finding in contract["properties"]:
             best, count = nearest.get(finding["property"], (finding, 0))
-            closer = finding["value"] < best["value"] if finding["must_change"] else finding["value"] > best["value"]
+            closer = _value(finding) < _value(best) if finding["must_change"] else _value(finding) > _value(best)
             nearest[finding["property"]] = (finding if closer else best, count + 1)
         for name, (finding, count) in nearest.items():
             tried = f"{finding['tried']} (nearest of {count})" if count > 1 else finding["tried"]
             limit = f"{'more than' if finding['must_change'] else 'at most'} {finding['bound']:g}"
-            yield name, str(step["label"]), tried, f"{finding['value']:.3g}", limit
+            yield name, str(step["label"]), tried, f"{_value(finding):.3g}", limit
+
+
+def _value(finding: Mapping[str, Any]) -> float:
+    value = number(finding["value"])
+    return math.nan if value is None else value
 
 
 def absences(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:

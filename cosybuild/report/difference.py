@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cosybuild import figure
+
 Pair = tuple[Any, Any]
+
+ABSENT = "(absent)"
+"""Stands for the value that one of the two does not have; a null is a value."""
 
 _LEFT_OUT = ("config.store", "config.dry_run", "config.lock", "config.hold_to")
 
@@ -35,21 +40,29 @@ def difference_lines(found: Mapping[str, Mapping[str, Pair]]) -> Iterator[str]:
         yield f"{section}:"
         width = max(map(len, names))
         for name, (old, new) in names.items():
-            yield f"  {name:<{width}}  {_text(old)} -> {_text(new)}"
+            yield f"  {name:<{width}}  {value_text(old)} -> {value_text(new)}"
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Pair]]:
     for name in sorted(set(old) | set(new)):
-        pair = (old.get(name), new.get(name))
-        if pair[0] != pair[1] and not name.startswith(_LEFT_OUT):
+        pair = (old.get(name, ABSENT), new.get(name, ABSENT))
+        if pair[0] != pair[1] and not name.startswith(_LEFT_OUT) and not _is_told(name, pair, old, new):
             yield name, pair
 
 
+def _is_told(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Say whether the members of a list or mapping that is empty on one side tell the difference."""
+    empty = any(isinstance(value, Mapping | list) for value in pair)
+    return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
+
+
 def flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Dotted name -> value of every leaf of nested plain data."""
+    """Return dotted name -> value of every leaf of nested plain data; an empty list or mapping is a leaf."""
+    if isinstance(value, Mapping | list | tuple) and not value:
+        return {prefix: list(value) if isinstance(value, tuple) else value} if prefix else {}
     if isinstance(value, Mapping):
         items = [(str(name), inner) for name, inner in value.items()]
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         items = [(str(index), inner) for index, inner in enumerate(value)]
     else:
         return {prefix: value}
@@ -63,7 +76,8 @@ def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
     """Nodes of each kind in the last graph that was made: what was added and what removed."""
     ops: dict[str, Any] = {}
     for step in report["steps"]:
-        ops = (step["metrics"] or {}).get("ops") or ops
+        found = (step["metrics"] or {}).get("ops")
+        ops = ops if found is None else found
     return ops
 
 
@@ -73,7 +87,7 @@ def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
     for step in report["steps"]:
         metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}
         found = flat(step["label"], metrics)
-        figures.update({name: v for name, v in found.items() if isinstance(v, int | float | str)})
+        figures.update({name: v for name, v in found.items() if isinstance(v, int | float | str | None)})
     return figures
 
 
@@ -81,8 +95,8 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, Any]:
     return {artifact["name"]: artifact["digest"] for artifact in report["artifacts"]}
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "(absent)"
-    text = str(value)
-    return text[:12] if len(text) == 64 else text
+def value_text(value: Any) -> str:
+    """Return a value as YAML would have it: `null`, `false`, `""`, `[]`; a digest by its first twelve digits."""
+    if isinstance(value, str) and value != "":
+        return value[:12] if len(value) == 64 else value
+    return figure.dumps(value, ensure_ascii=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cosybuild.figure import measured
 from cosybuild.report import repetition
 from cosybuild.report.benchmark import headline
 from cosybuild.report.figures import counted, size
+from cosybuild.report.sweep_table import figure_text
 
 
 def highlight(step: Mapping[str, Any]) -> str:
@@ -26,14 +29,19 @@ def _simplify(metrics: Mapping[str, Any]) -> str:
 
 
 def _verify(metrics: Mapping[str, Any]) -> str:
-    worst = metrics["worst"]
-    return f"{counted(metrics['cases'], 'case')}, worst error {worst['max_abs']:.1e} ({worst['case']}){_mel(metrics)}"
+    worst, cases = metrics["worst"], counted(metrics["cases"], "case")
+    error = measured(worst, "max_abs")
+    if error is None:
+        return f"{cases}{_mel(metrics)}"
+    told = f"worst error {error:.1e} ({worst['case']})" if error != 0 else "no error"
+    return f"{cases}, {told}{_mel(metrics)}"
 
 
 def _mel(metrics: Mapping[str, Any]) -> str:
-    """The solver's worst mel, where it was run."""
-    ratios = [run["mel"]["snr_db"] for run in metrics.get("solver") or [] if run["mel"]["snr_db"] is not None]
-    return f", mel {min(ratios):.0f} dB" if ratios else ""
+    """Return the ratio of the solver's worst mel; empty where the solver was not run."""
+    found = [measured(run["mel"], "snr_db") for run in metrics.get("solver") or []]
+    ratios = [ratio for ratio in found if ratio is not None]
+    return f", mel {figure_text('snr_db', min(ratios))}" if ratios else ""
 
 
 def _reference(metrics: Mapping[str, Any]) -> str:
@@ -55,12 +63,17 @@ def _profile(metrics: Mapping[str, Any]) -> str:
 
 
 def _verify_lowered(metrics: Mapping[str, Any]) -> str:
-    return f"{counted(len(metrics['cases']), 'case')}, at least {metrics['worst']['snr_db']:.0f} dB SNR{_mel(metrics)}"
+    cases, ratio = counted(len(metrics["cases"]), "case"), measured(metrics["worst"], "snr_db")
+    if ratio is None:
+        return f"{cases}{_mel(metrics)}"
+    told = "no error" if ratio == math.inf else f"at least {figure_text('snr_db', ratio)} SNR"
+    return f"{cases}, {told}{_mel(metrics)}"
 
 
 def _engine(metrics: Mapping[str, Any]) -> str:
     # One figure a profile; the largest is what a serving process must have.
-    activations = max(metrics["activation_bytes"]["value"] or [None])
+    known = metrics["activation_bytes"]["value"]
+    activations = max(known, default=None) if known is not None else None
     return f"{size(metrics['size_bytes']['value'])}, {size(activations)} of activations, {metrics['builder']}"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
+from cosybuild.figure import number
+
 PLOT = "profile.svg"
-NOT_FINITE = -999.0
+_NOT_FINITE = -999.0
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 960, 360, 56, 36, 96
 
 
@@ -22,17 +25,27 @@ def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row a node that brings in noise: node, operator, what it brings in, the ratio after it."""
-    return [(f"`{n['node']}`", n["op"], level(n["fresh_db"]), level(n["snr_db"])) for n in profile["nodes"]]
+    return [
+        (f"`{n['node']}`", n["op"], level(ratio(n["fresh_db"])), level(ratio(n["snr_db"]))) for n in profile["nodes"]
+    ]
 
 
 HEAD = ("node", "", "brings in noise at", "signal-to-noise after it")
 
 
-def level(ratio: float | None) -> str:
+def ratio(value: Any) -> float:
+    """Read a ratio in dB. Older records hold null for an infinite one, and -999 for a value that is not finite."""
+    found = number(value)
+    if found is None:
+        return math.inf
+    return -math.inf if found <= _NOT_FINITE else found
+
+
+def level(decibels: float) -> str:
     """`52.3 dB`."""
-    if ratio is None:
+    if decibels == math.inf:
         return "none"
-    return "not finite" if ratio <= NOT_FINITE else f"{ratio:.1f} dB"
+    return "not finite" if decibels == -math.inf else f"{decibels:.1f} dB"
 
 
 def plot(profile: Mapping[str, Any]) -> str:
@@ -41,8 +54,8 @@ def plot(profile: Mapping[str, Any]) -> str:
 
 
 def _svg(profile: Mapping[str, Any]) -> Iterator[str]:
-    curve: Sequence[float | None] = profile["curve"]
-    known = [value for value in curve if value is not None and value > NOT_FINITE]
+    curve = [ratio(value) for value in profile["curve"]]
+    known = [value for value in curve if math.isfinite(value)]
     low, high = min([0.0, *known]), max([60.0, *known]) + 5
     wide, tall = _WIDTH - _LEFT - 16, _HEIGHT - _TOP - _BOTTOM
 
@@ -80,15 +93,15 @@ def _blocks(blocks: Sequence[Sequence[Any]], x: Any, tall: float) -> Iterator[st
             yield f"<text {place} {turn}>{escape(str(name))}</text>"
 
 
-def _line(curve: Sequence[float | None], x: Any, y: Any) -> Iterator[str]:
+def _line(curve: Sequence[float], x: Any, y: Any) -> Iterator[str]:
     """The curve, interrupted where nothing is lost, with a mark on every node that is not finite."""
     run: list[str] = []
-    for index, value in [*enumerate(curve), (len(curve), None)]:
-        if value is not None and value > NOT_FINITE:
+    for index, value in [*enumerate(curve), (len(curve), math.inf)]:
+        if math.isfinite(value):
             run.append(f"{x(index):.1f},{y(value):.1f}")
             continue
         if run:
             yield f'<polyline points="{" ".join(run)}" fill="none" stroke="#1f6feb" stroke-width="1.2"/>'
         run = []
-        if value is not None:
+        if value == -math.inf:
             yield f'<circle cx="{x(index):.1f}" cy="{y(value):.1f}" r="2.5" fill="#d1242f"/>'

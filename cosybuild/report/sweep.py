@@ -125,13 +125,17 @@ def _pairs(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _differences(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """Setting -> cell -> value, for the settings that are not the same in every cell that has a report."""
+    """Return setting -> cell -> value, for the settings that are not the same in every cell that has a report.
+
+    A cell that does not have the setting is left out; null is a value like any other.
+    """
     configs = {name: flat("", report["config"]) for name, report in reports.items() if report is not None}
     keys = dict.fromkeys(key for config in configs.values() for key in config)
     found = {}
     for key in keys:
-        values = {name: config.get(key) for name, config in configs.items()}
-        if not key.startswith(_LEFT_OUT) and len({json.dumps(value) for value in values.values()}) > 1:
+        values = {name: config[key] for name, config in configs.items() if key in config}
+        distinct = {json.dumps(value) for value in values.values()}
+        if not key.startswith(_LEFT_OUT) and (len(distinct) > 1 or len(values) < len(configs)):
             found[key] = values
     return found
 

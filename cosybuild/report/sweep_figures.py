@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cosybuild.figure import measured
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,17 @@ FIGURES: dict[str, Figure] = {
 }
 """Name -> what it is, in the order of the columns. Smaller is better for all but `snr_db`."""
 
+_OLD_INFINITY = 1e9
+"""dB. Older records of lowered graphs hold it where every case is exact."""
+
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Every figure of `FIGURES`; None where a run has nothing of the kind."""
     steps = report["steps"]
     worst = _worst(steps)
     engines = [step["metrics"] for step in steps if step["stage"] == "engine" and step["metrics"]]
-    activations = [value for engine in engines for value in engine["activation_bytes"]["value"] or []]
+    known = [engine["activation_bytes"]["value"] for engine in engines]
+    activations = [value for values in known if values is not None for value in values]
     sizes = [engine["size_bytes"]["value"] for engine in engines]
     graphs = [a["size"] for a in report["artifacts"] if a["name"].endswith(".onnx")]
     spent = [step["made"]["seconds"] for step in steps if step["made"]]
@@ -52,7 +59,7 @@ def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
         "error": worst.get("max_rel"),
         "snr_db": worst.get("snr_db"),
         "latency": latencies[0] if latencies else None,
-        "size": max(sizes, default=None) or (graphs[-1] if graphs else None),
+        "size": max(sizes, default=graphs[-1] if graphs else None),
         "memory": max(activations, default=None),
         "nodes": counts[-1] if counts else None,
         "build_time": sum(spent) if spent else None,
@@ -83,9 +90,18 @@ def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
     return found
 
 
-def _worst(steps: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _worst(steps: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return `max_rel` and `snr_db` of the last step that verified, as far as it measured them."""
     verified = [step["metrics"]["worst"] for step in steps if "worst" in (step["metrics"] or {})]
-    return verified[-1] if verified else {}
+    if not verified or verified[-1].get("case") == "":  # older records say so where there was no case
+        return {}
+    last = verified[-1]
+    found = {name: measured(last, name) for name in ("max_abs", "max_rel", "snr_db")}
+    if found["max_rel"] is None and found["max_abs"] == 0:
+        found["max_rel"] = 0.0  # older records leave it out where the error is zero
+    if found["snr_db"] is not None and found["snr_db"] >= _OLD_INFINITY:
+        found["snr_db"] = math.inf
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _nodes(step: Mapping[str, Any]) -> int | None:
@@ -115,7 +131,8 @@ def _errors(value: Any) -> Iterator[float]:
     """Every `max_rel` in a case, however its outputs and emulations are nested."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if name == "max_rel" and isinstance(inner, int | float):
-                yield float(inner)
+            if name == "max_rel":
+                error = measured(value, name)
+                yield math.inf if error is None else error
             else:
                 yield from _errors(inner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -11,6 +10,8 @@ from importlib.util import find_spec
 from string import Template
 from typing import Any
 
+from cosybuild import figure
+from cosybuild.report.difference import value_text
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_markdown import reason
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
@@ -37,7 +38,10 @@ def _page_data(sweep: Mapping[str, Any]) -> dict[str, Any]:
         "versions": sweep["versions"],
         "hosts": sweep["hosts"],
         "varied": sweep["varied"],
-        "differences": sweep["differences"],
+        "differences": {
+            key: {cell: value_text(value) for cell, value in values.items()}
+            for key, values in sweep["differences"].items()
+        },
         "figures": {n: {"title": FIGURES[n].title, "unit": FIGURES[n].unit, "help": FIGURES[n].help} for n in names},
         "cells": [_cell(cell, names) for cell in sweep["cells"]],
     }
@@ -57,7 +61,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 def _inline(data: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return figure.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
 
 
 @cache

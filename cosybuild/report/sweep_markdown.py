@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cosybuild.report.difference import value_text
 from cosybuild.report.markdown import table
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
@@ -34,7 +35,7 @@ def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
     yield "## What differs between the cells"
     yield ""
     for key, values in sweep["differences"].items():
-        said = ", ".join(dict.fromkeys(str(value) for value in values.values()))
+        said = ", ".join(dict.fromkeys(value_text(value) for value in values.values()))
         yield f"- `{key}`: {said}"
     yield ""
     yield f"Built from {'; '.join(sweep['models']) or 'nothing yet'}, on {', '.join(sweep['hosts']) or 'no host yet'}."

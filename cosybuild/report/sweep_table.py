@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +16,20 @@ def shown_figures(sweep: Mapping[str, Any]) -> list[str]:
 
 
 def figure_text(name: str, value: float | None) -> str:
-    """One figure for a person: `1.2e-04`, `46 dB`, `42 MB`, `41 ms`."""
+    """Return one figure for a person: `1.2e-04`, `46 dB`, `42 MB`, `41 ms`; `-` where there is none.
+
+    An error of zero is `0`, and the infinite signal-to-noise ratio that goes with it is `exact`.
+    """
     if value is None:
         return "-"
     unit = FIGURES[name].unit
+    if math.isinf(value):
+        return "exact" if value > 0 and unit == "dB" else f"{value}"
+    if unit == "ratio":
+        return f"{value:.1e}" if value != 0 else "0"
     if unit == "seconds":
         return seconds(value) if value >= 1 else f"{value * 1e3:.3g} ms"
-    return {"bytes": size(value), "count": f"{value:,.0f}", "dB": f"{value:.0f} dB"}.get(unit, f"{value:.1e}")
+    return {"bytes": size(value), "count": f"{value:,.0f}", "dB": f"{value:.0f} dB"}[unit]
 
 
 def work(cell: Mapping[str, Any]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from cosybuild.figure import measured, number
 
 HOPS = ("hop", "against", "SNR by itself", "SNR in all", "largest error", "asked for", "worst case")
 RUNS = ("run", "by", "SNR after step 1", "after the last", "mel: SNR", "mean error", "largest", "log-spectral", "seam")
@@ -14,16 +17,17 @@ _DIGITS = {"snr_db": "{:.1f} dB", "lsd_db": "{:.2g} dB"}
 def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
     """One row a hop, from exact arithmetic on; the hop that loses most in bold."""
     hops = [hop for step in steps for hop in (step.get("metrics") or {}).get("hops") or []]
-    known = [hop["own"]["snr_db"] for hop in hops if hop["own"].get("snr_db") is not None]
-    for hop in hops:
+    ratios = [measured(hop["own"], "snr_db") for hop in hops]
+    least = min((ratio for ratio in ratios if ratio is not None), default=math.inf)
+    for hop, ratio in zip(hops, ratios, strict=True):
         own, total = hop["own"], hop["total"]
-        worst = own.get("snr_db") is not None and own["snr_db"] == min(known)
+        worst = ratio == least and ratio != math.inf
         yield (
             f"**{hop['hop']}**" if worst else str(hop["hop"]),
             str(hop["against"]),
-            figure("snr_db", own.get("snr_db")),
-            figure("snr_db", total.get("snr_db")),
-            figure("max_abs", own.get("max_abs")),
+            figure_text("snr_db", ratio),
+            figure_text("snr_db", measured(total, "snr_db")),
+            figure_text("max_abs", measured(own, "max_abs")),
             ", ".join(f"{name} {bound:g}" for name, bound in hop["gate"].items()) or "-",
             str(hop["case"]),
         )
@@ -33,14 +37,14 @@ def run_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
     """One row a run of the solver."""
     for step in steps:
         for run in (step.get("metrics") or {}).get("solver") or []:
-            by_step, mel = run["steps_snr_db"], run["mel"]
+            by_step, mel = [_step(value) for value in run["steps_snr_db"]], run["mel"]
             yield (
                 str(run["run"]),
                 str(step["label"]),
-                figure("snr_db", by_step[0]),
-                figure("snr_db", by_step[-1]),
-                *(figure(name, mel.get(name)) for name in ("snr_db", "mean_abs", "max_abs", "lsd_db")),
-                "-" if run["seam"] is None else figure("max_abs", run["seam"]),
+                figure_text("snr_db", by_step[0]),
+                figure_text("snr_db", by_step[-1]),
+                *(figure_text(name, measured(mel, name)) for name in ("snr_db", "mean_abs", "max_abs", "lsd_db")),
+                figure_text("max_abs", number(run["seam"])),
             )
 
 
@@ -57,6 +61,14 @@ def coverage_line(steps: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
-def figure(name: str, value: float | None) -> str:
-    """A metric with its unit; what is not finite is an equality (no error at all) or a loss of everything."""
-    return "exact" if value is None else _DIGITS.get(name, "{:.2g}").format(value)
+def figure_text(name: str, value: float | None) -> str:
+    """Return a metric with its unit: `-` where it was not measured, `exact` for an infinite signal-to-noise ratio."""
+    if value is None:
+        return "-"
+    return "exact" if name == "snr_db" and value == math.inf else _DIGITS.get(name, "{:.2g}").format(value)
+
+
+def _step(value: Any) -> float:
+    """Return the ratio after a step; older records hold null for an infinite one."""
+    ratio = number(value)
+    return math.inf if ratio is None else ratio

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosybuild import figure
 from cosybuild.core.artifact import Artifact
 from cosybuild.core.events import Event
 from cosybuild.core.plan import Plan
@@ -217,7 +218,7 @@ def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:
         "module": cut.point.module,
         "missed": cut.missed,
         "finite": ratio != float("-inf"),
-        "snr_db": ratio if abs(ratio) != float("inf") else None,
+        "snr_db": figure.plain(ratio),
         "reference_max": _largest(cut),
         "inputs": dict(zip(cut.inputs, _keys(cut), strict=True)),
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from cosybuild import figure
 from cosybuild.core.plain import SCHEMA, Plain
 from cosybuild.errors import ConfigurationError
 
@@ -56,7 +57,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
     index = {"schema": SCHEMA, "kind": form.kind, **facts, "files": listed}
     with tempfile.TemporaryDirectory(prefix="cosybuild-pack-") as temporary:
         written = Path(temporary) / form.index
-        written.write_text(json.dumps(index, indent=1), encoding="utf-8")
+        written.write_text(figure.dumps(index, indent=1), encoding="utf-8")
         part = target.with_name(f".{target.name}.part")
         with (
             part.open("wb") as raw,

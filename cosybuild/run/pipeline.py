@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.config.naming import config_digest
 from cosybuild.config.settings import Settings
 from cosybuild.core.artifact import Artifact
@@ -159,7 +160,10 @@ def _finish(
     else:
         retract(directory)
         artifacts = []
-    report = {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
+    # As a reader of report.json will have it: lists for tuples, text for figures that JSON lacks.
+    report: dict[str, Any] = figure.plain(
+        {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
+    )
     _write_report(directory, report)
     write_text(directory / REPORT_TEXT, markdown(report))
     profile = profile_of(report)

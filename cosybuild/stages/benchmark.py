@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.core.clock import SYSTEM_CLOCK
 from cosybuild.core.environment import Environment
@@ -86,7 +86,7 @@ class BenchmarkStage:
         }
         path = context.workdir / "benchmark.json"
         record = {"schema": SCHEMA, **summary, "settings": dict(self.settings(request)), "cases": cases}
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        path.write_text(figure.dumps(record, indent=1) + "\n", encoding="utf-8")
         return StageResult({"benchmark": [path]}, summary)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosybuild import figure
 from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
 from cosybuild.errors import CosybuildError
@@ -123,7 +123,7 @@ def _outputs(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict
     found = {}
     for name, values in first.items():
         figures = worst(measure(np.float32(other[name]), np.float32(values)) for other in others)
-        found[name] = {k: v if math.isfinite(v) else str(v) for k, v in figures.items()}
+        found[name] = figure.plain(figures)
     return found
 
 

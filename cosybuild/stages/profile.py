@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.numerics.cases import Case
@@ -62,12 +62,8 @@ class ProfileStage:
         taken = {name: widened(values) for name, values in inputs.items()}
         points = profile(lowered, reference, taken, request.settings.verify.threads)
         path = context.workdir / "profile.json"
-        nodes = [
-            {**asdict(point), "noise": _number(point.noise), "fresh": _number(point.fresh),
-             "snr_db": _number(decibels(point.noise))}
-            for point in points
-        ]  # fmt: skip
-        path.write_text(json.dumps({"schema": 1, "case": case.facts(), "nodes": nodes}, indent=1) + "\n", "utf-8")
+        nodes = [{**asdict(point), "snr_db": decibels(point.noise)} for point in points]
+        path.write_text(figure.dumps({"schema": 1, "case": case.facts(), "nodes": nodes}, indent=1) + "\n", "utf-8")
         return StageResult({"lowered_profile": [path]}, profile_facts(points, case.name))
 
 
@@ -76,7 +72,3 @@ def _case(request: Request) -> Case:
     several = [Case(why, draw) for why, draw in cases(request)]
     short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
     return short[-1] if short else several[0]
-
-
-def _number(value: float) -> float | str:
-    return value if abs(value) != float("inf") else str(value)

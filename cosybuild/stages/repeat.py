@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild import figure
 from cosybuild.core.apart import Died, call_apart
 from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
@@ -102,7 +102,7 @@ class RepeatStage:
             "warnings": list(_warnings(facts, self.steps)),
         }
         path = context.workdir / "repetition.json"
-        path.write_text(json.dumps({"schema": 1, **metrics}, indent=1) + "\n", encoding="utf-8")
+        path.write_text(figure.dumps({"schema": 1, **metrics}, indent=1) + "\n", encoding="utf-8")
         return StageResult({"repetition": [path]}, metrics)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from cosybuild import figure
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
 from cosybuild.core.artifact import Artifact
@@ -15,7 +15,6 @@ from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.numerics.cases import Case, lowered_cases
-from cosybuild.numerics.gates import plain
 from cosybuild.numerics.hops import Hop, Stop, describe, error_budget
 from cosybuild.numerics.metrics import measure
 from cosybuild.numerics.reference import Reference, read_reference
@@ -114,7 +113,7 @@ class VerifyStage:
         }
         path = context.workdir / "verification.json"
         record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": records}
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        path.write_text(figure.dumps(record, indent=1) + "\n", encoding="utf-8")
         return StageResult({"verification": [path]}, metrics)
 
 
@@ -202,7 +201,7 @@ def _judged(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emi
             hint="Next: the artifact computes something else, do not use it. To see where it begins, compare "
             "simplify=none and export.exporter=dynamo; to repeat only this check, keep verify.seed as it is.",
         )
-    figures = {name: plain(measure(actual[name], values)) for name, values in reference.items()}
+    figures = {name: figure.plain(measure(actual[name], values)) for name, values in reference.items()}
     return {"case": case.name, **case.facts(), "outputs": figures}
 
 
@@ -218,16 +217,17 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
 
 
 def _worst(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The largest error of all cases, and where it was."""
-    found: dict[str, Any] = {"max_abs": 0.0, "case": records[0]["case"] if records else ""}
-    for record, figures in _all_figures(records):
-        if (figures["max_abs"] or 0.0) > found["max_abs"]:
-            found = {"max_abs": figures["max_abs"], "max_rel": figures["max_rel"], "case": record["case"]}
-    ratios = [f["snr_db"] for _, f in _all_figures(records) if f["snr_db"] is not None]
-    return {**found, "snr_db": min(ratios, default=None)}
+    """Return the largest error of all cases with the case it is of, and the smallest ratio; empty without cases."""
+    found = list(_all_figures(records))
+    if not found:
+        return {}
+    case, largest = max(found, key=lambda pair: pair[1]["max_abs"])
+    worst = {"max_abs": largest["max_abs"], "max_rel": largest["max_rel"], "case": case}
+    return {**worst, "snr_db": figure.plain(min(figures["snr_db"] for _, figures in found))}
 
 
-def _all_figures(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+def _all_figures(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield the case and every metric of each output."""
     for record in records:
         for figures in record["outputs"].values():
-            yield record, figures
+            yield record["case"], {name: float(value) for name, value in figures.items()}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.flavour import RTX, installed_version
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
-from cosybuild.numerics.gates import ENGINE, Gate, misses, plain, plain_gate, worst
+from cosybuild.numerics.gates import ENGINE, Gate, misses, plain_gate, worst
 from cosybuild.numerics.hops import Hop
 from cosybuild.numerics.reference import Reference, read_reference
 from cosybuild.numerics.rollout import FRAMES
@@ -109,7 +109,7 @@ class VerifyEngineStage:
         reference = read_reference(context.inputs["reference"].path)
         metrics = examine_engine(opened, request, reference, context.emit)
         path = context.workdir / "engine_verification.json"
-        path.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        path.write_text(figure.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         return StageResult({self.makes[0]: [path]}, metrics)
 
 
@@ -170,7 +170,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
         "device": session.device,
         "gate": plain_gate(gate),
         "cases": records,
-        "worst": plain(worst(record["figures"] for record in records)),
+        "worst": figure.plain(worst(record["figures"] for record in records)),
         "hops": [_hop(records, gate, reference).facts()],
         "solver": _solved(session, dtypes, reference, request, profiles[0], emit),
     }

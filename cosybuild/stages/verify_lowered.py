@@ -10,12 +10,12 @@ profile.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from cosybuild import figure
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import Emit, RunContext, StageResult
@@ -146,7 +146,7 @@ class VerifyLoweredStage:
         if plain is None:
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"
         report = context.workdir / "lowered_verification.json"
-        report.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        report.write_text(figure.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         return StageResult({"lowered_verification": [report]}, metrics)
 
 
@@ -286,7 +286,7 @@ class LoweredCase:
                     hint="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to "
                     "accept less.",
                 )
-            figures[name] = {k: v if np.isfinite(v) else str(v) for k, v in found.items()}
+            figures[name] = figure.plain(found)
         return figures
 
 
@@ -300,13 +300,10 @@ def widened(values: Array) -> Array:
     return values.astype("float32") if values.dtype.name in ("float16", "bfloat16") else values
 
 
-def _worst(records: list[dict[str, Any]]) -> dict[str, float]:
-    figures = [output for r in records for how in r if how != "case" for output in r[how].values()]
-    numbers = {name: [f[name] for f in figures if isinstance(f[name], float)] for name in ("snr_db", "max_rel")}
-    return {
-        "snr_db": min(numbers["snr_db"], default=float("1e9")),
-        "max_rel": max(numbers["max_rel"], default=0.0),
-    }
+def _worst(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the smallest ratio and the largest error of all cases, as they are computed and as they are stored."""
+    found = worst(_numbers(output) for r in records for how in r if how != "case" for output in r[how].values())
+    return {name: figure.plain(found[name]) for name in ("snr_db", "max_rel") if name in found}
 
 
 def _facts(draw: Draw) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def test_a_finding_reads_as_text_and_as_data() -> None:
     assert finding("mask_used", 0.5, 1e-7).facts() == {
         "property": "mask_used", "tried": "here", "value": 0.5, "bound": 1e-7, "faults": [], "must_change": True,
         "holds": True}  # fmt: skip
-    assert finding("zero_row", np.inf, 1e-5).facts()["value"] == "inf"
+    assert finding("zero_row", np.inf, 1e-5).facts()["value"] == "Infinity"
 
 
 def test_faults_that_are_listed_are_counted() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain, plain_gate, worst
+from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain_gate, worst
 from cosybuild.numerics.metrics import METRICS
 
 FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
@@ -56,10 +56,6 @@ def test_a_gate_on_no_metric_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match="lsd_db"):
         check_gate("verify.hops.torch", {"lsd_db": 3.0})
     check_gate("verify.solver.gates", {"lsd_db": 3.0}, mel=True)
-
-
-def test_json_has_no_infinities() -> None:
-    assert plain({"snr_db": math.inf, "max_abs": 0.0}) == {"snr_db": None, "max_abs": 0.0}
 
 
 def test_every_default_gate_is_on_metrics_there_are() -> None:

@@ -63,7 +63,7 @@ def test_values_that_are_not_finite_and_shapes_that_differ_lose_everything(broke
     assert hop.loss_db == float("-inf")
     assert hop.case == "b"
     assert hop.missed
-    assert hop.facts()["own"]["snr_db"] is None
+    assert hop.facts()["own"]["snr_db"] == "-Infinity"
 
 
 def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:

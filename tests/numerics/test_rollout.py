@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cosybuild.figure import plain
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.inputs import Array
@@ -102,7 +103,7 @@ def test_the_first_step_that_leaves_its_bound_is_named(wrong_at: int) -> None:
     assert result.left_at == wrong_at
     assert not result.passes
     assert all(value == np.inf for value in result.steps[: wrong_at - 1])
-    assert result.facts()["steps_snr_db"][: wrong_at - 1] == [None] * (wrong_at - 1)
+    assert result.facts()["steps_snr_db"][: wrong_at - 1] == ["Infinity"] * (wrong_at - 1)
 
 
 def test_the_mel_is_held_to_its_gate_by_itself() -> None:
@@ -131,9 +132,9 @@ def test_a_result_as_data_has_every_figure() -> None:
     result = compare_courses(run(constant(None, 10, 1e-3), rollout, SPEC, SOLVER), reference, {"max_abs": 1e-9}, 200.0)
     facts = result.facts()
     assert facts == {
-        "steps_snr_db": [*[None] * 9, pytest.approx(result.steps[9])],
+        "steps_snr_db": [*["Infinity"] * 9, pytest.approx(result.steps[9])],
         "left_at": 10,
-        "mel": {name: value if np.isfinite(value) else None for name, value in result.mel.items()},
+        "mel": plain(result.mel),
         "seam": result.seam,
         "missed": [str(miss) for miss in result.missed],
     }

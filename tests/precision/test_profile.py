@@ -84,7 +84,7 @@ def test_facts_are_plain_and_name_the_worst_first() -> None:
     assert facts["blocks"] == [[0, "block.0"], [2, "block.1"]]
     assert len(facts["curve"]) == 6
     not_finite = Point("n", "Mul", "m", "t", math.inf, math.inf, True)
-    assert profile_facts((not_finite,), "")["curve"] == [-999.0]
+    assert profile_facts((not_finite,), "")["curve"] == ["-Infinity"]
     assert decibels(0.0) == math.inf
 
 

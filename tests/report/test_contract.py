@@ -7,7 +7,7 @@ from typing import Any
 from cosybuild.report.contract import absences, rows
 
 
-def finding(name: str, value: float, must_change: bool = False, tried: str = "exchanged") -> dict[str, Any]:
+def finding(name: str, value: float | str, must_change: bool = False, tried: str = "exchanged") -> dict[str, Any]:
     bound = 1e-7 if must_change else 1e-5
     return {"property": name, "tried": tried, "value": value, "bound": bound, "must_change": must_change,
             "holds": True, "faults": []}  # fmt: skip
@@ -38,3 +38,11 @@ def test_what_was_not_tried_stands_with_its_reason() -> None:
         "verify, not tried: `batch_size` (the batch is fixed)",
         "verify, not tried: `future_chunks` (attention is full)",
     ]
+
+
+def test_an_infinite_change_counts_as_the_largest() -> None:
+    found = [finding("inputs_used", "Infinity", True, "x"), finding("inputs_used", 0.0, True, "t")]
+    (row,) = rows([{"label": "verify", "metrics": {"contract": {"properties": found, "not_tried": {}}}}])
+    assert row[2:4] == ("t (nearest of 2)", "0")
+    (row,) = rows([{"label": "verify", "metrics": {"contract": {"properties": found[:1], "not_tried": {}}}}])
+    assert row[3] == "inf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,13 +18,13 @@ def parsed(text: str) -> ElementTree.Element:
     return ElementTree.fromstring(text)  # noqa: S314  # it is our own
 
 
-def facts(curve: list[float | None]) -> dict[str, Any]:
-    node = {"node": "/a/<b>", "op": "Mul", "module": "a", "fresh_db": 30.0, "snr_db": -999.0}
+def facts(curve: list[Any]) -> dict[str, Any]:
+    node = {"node": "/a/<b>", "op": "Mul", "module": "a", "fresh_db": 30.0, "snr_db": "-Infinity"}
     return {"case": "seq_len=4 <&>", "curve": curve, "blocks": [[0, "down<0>"], [2, "up.0"]], "nodes": [node]}
 
 
 def test_the_curve_is_drawn_in_pieces_and_marked_where_it_is_not_finite() -> None:
-    drawn = parsed(plot(facts([None, 60.0, 50.0, -999.0, 40.0, None, 30.0])))
+    drawn = parsed(plot(facts(["Infinity", 60.0, 50.0, "-Infinity", 40.0, "Infinity", 30.0])))
     pieces = [line.attrib["points"].split() for line in drawn.iter(f"{SVG}polyline")]
     assert [len(piece) for piece in pieces] == [2, 1, 1]
     assert len(list(drawn.iter(f"{SVG}circle"))) == 1
@@ -33,12 +34,12 @@ def test_the_curve_is_drawn_in_pieces_and_marked_where_it_is_not_finite() -> Non
 
 
 def test_a_curve_without_loss_is_an_empty_plot() -> None:
-    drawn = parsed(plot(facts([None, None])))
+    drawn = parsed(plot(facts(["Infinity", "Infinity"])))
     assert not list(drawn.iter(f"{SVG}polyline"))
 
 
-@pytest.mark.parametrize(("ratio", "said"), [(None, "none"), (-999.0, "not finite"), (52.34, "52.3 dB")])
-def test_levels(ratio: float | None, said: str) -> None:
+@pytest.mark.parametrize(("ratio", "said"), [(math.inf, "none"), (-math.inf, "not finite"), (52.34, "52.3 dB")])
+def test_levels(ratio: float, said: str) -> None:
     assert level(ratio) == said
 
 
@@ -76,3 +77,10 @@ def test_repetitions_in_words() -> None:
     assert list(repetition.step_rows(metrics)) == [("export", "1.0 s", "3.0 s")]
     assert repetition.headline(metrics) == "2 builds more, other bytes in b.plan, b.plan"
     assert repetition.headline({**metrics, "artifacts": [same]}) == "2 builds more, all bytes the same"
+
+
+def test_an_older_profile_is_drawn_the_same() -> None:
+    older = facts([None, 60.0, 50.0, -999.0, 40.0, None, 30.0])
+    assert plot(older) == plot(facts(["Infinity", 60.0, 50.0, "-Infinity", 40.0, "Infinity", 30.0]))
+    older["nodes"][0] |= {"fresh_db": None, "snr_db": -999.0}
+    assert rows(older) == [("`/a/<b>`", "Mul", "none", "not finite")]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cosybuild.report.sweep_figures import FIGURES, error_by_length, figures, latency_by_length
 from cosybuild.report.sweep_table import figure_text
@@ -39,6 +42,49 @@ def test_nothing_verified_is_no_error_of_zero() -> None:
     assert figures(report(step("export", {"nodes": 30})))["error"] is None
 
 
+EXACT = {"error": 0.0, "snr_db": math.inf}
+
+
+@pytest.mark.parametrize(
+    ("stage", "worst", "expected"),
+    [
+        ("verify", {"max_abs": 0.0, "max_rel": 0.0, "case": "a", "snr_db": "Infinity"}, EXACT),
+        ("verify_lowered", {"max_rel": 0.0, "snr_db": "Infinity"}, EXACT),
+        ("verify", {}, {"error": None, "snr_db": None}),
+        # As older records have it.
+        ("verify", {"max_abs": 0.0, "case": "a", "snr_db": None}, EXACT),
+        ("verify_lowered", {"max_rel": 0.0, "snr_db": 1e9}, EXACT),
+        ("verify_engine", {"max_abs": 0.0, "max_rel": 0.0, "snr_db": None}, EXACT),
+        ("verify", {"max_abs": 0.0, "case": "", "snr_db": None}, {"error": None, "snr_db": None}),
+    ],
+)
+def test_an_error_of_zero_is_a_figure(stage: str, worst: dict[str, Any], expected: dict[str, float | None]) -> None:
+    found = figures(report(step(stage, {"worst": worst})))
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_size_and_a_time_of_zero_are_figures() -> None:
+    engine = step("engine", {"activation_bytes": {"value": [0]}, "size_bytes": {"value": 0}}, seconds=0.0)
+    found = figures(report(engine))
+    assert (found["size"], found["memory"], found["build_time"]) == (0, 0, 0.0)
+
+
+def test_an_unknown_memory_is_no_figure() -> None:
+    engine = step("engine", {"activation_bytes": {"value": None}, "size_bytes": {"value": 3}})
+    assert figures(report(engine))["memory"] is None
+
+
+@pytest.mark.parametrize("infinite", ["Infinity", "inf", None])
+def test_errors_of_zero_and_infinite_errors_are_in_the_curve(infinite: str | None, tmp_path: Path) -> None:
+    (tmp_path / "evidence").mkdir()
+    cases = [
+        {"case": "a", "sizes": {"seq_len": 4}, "outputs": {"y": {"max_rel": 0.0}}},
+        {"case": "b", "sizes": {"seq_len": 8}, "outputs": {"y": {"max_rel": infinite}}},
+    ]
+    (tmp_path / "evidence" / "verification.json").write_text(json.dumps({"cases": cases}))
+    assert error_by_length(tmp_path) == [(4, 0.0), (8, math.inf)]
+
+
 def test_latency_is_of_what_was_built() -> None:
     results = [{"name": "PyTorch eager", "median": 0.01}, {"name": "onnxruntime fp32", "median": 0.04}]
     timed = step("benchmark", {"cases": [{"sizes": {"seq_len": 500}, "results": results}]})
@@ -64,3 +110,7 @@ def test_figures_read_as_people_write_them() -> None:
     values = {"error": 1.2e-4, "snr_db": 46.2, "latency": 0.0412, "size": 42e6, "nodes": 2198}
     assert {name: figure_text(name, value) for name, value in values.items()} == texts
     assert {figure_text(name, None) for name in FIGURES} == {"-"}
+    zeros = {"error": "0", "snr_db": "0 dB", "latency": "0 ms", "size": "0 B", "memory": "0 B", "nodes": "0",
+             "build_time": "0 ms"}  # fmt: skip
+    assert {name: figure_text(name, 0.0) for name in FIGURES} == zeros
+    assert figure_text("snr_db", math.inf) == "exact"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from cosybuild.report.highlights import highlight
 from cosybuild.report.verification import coverage_line, hop_rows, run_rows
 
 
@@ -28,6 +31,35 @@ def test_the_budget_is_one_table_over_all_steps_and_marks_the_worst() -> None:
     assert [row[0] for row in rows] == ["torch", "simplify", "**lowered**"]
     assert [row[2] for row in rows] == ["120.0 dB", "exact", "52.3 dB"]
     assert rows[0][3:] == ("120.0 dB", "1e-05", "snr_db 94", "seq_len=4")
+
+
+@pytest.mark.parametrize("exact", ["Infinity", None], ids=["now", "older"])
+def test_a_hop_without_error_is_exact_and_a_figure_that_is_absent_is_a_dash(exact: str | None) -> None:
+    figures = {"snr_db": exact, "max_abs": 0.0}
+    hops = [hop("torch", "float64", 90.0, 90.0) | {"own": figures, "total": {}}]
+    (row,) = hop_rows([{"label": "verify", "metrics": {"hops": hops}}])
+    assert row[:5] == ("torch", "float64", "exact", "-", "0")
+    run = RUN | {"steps_snr_db": [exact, exact], "mel": figures, "seam": 0.0}
+    (row,) = run_rows([{"label": "verify", "metrics": {"solver": [run]}}])
+    assert row[2:] == ("exact", "exact", "exact", "-", "0", "-", "0")
+
+
+@pytest.mark.parametrize(
+    ("stage", "metrics", "phrase"),
+    [
+        ("verify", {"cases": 2, "worst": {"max_abs": 0.0, "case": "a"}}, "2 cases, no error"),
+        ("verify", {"cases": 2, "worst": {"max_abs": 1e-6, "case": "a"}}, "2 cases, worst error 1.0e-06 (a)"),
+        ("verify", {"cases": 0, "worst": {}}, "0 cases"),
+        ("verify_lowered", {"cases": [0], "worst": {"snr_db": "Infinity"}}, "1 case, no error"),
+        ("verify_engine", {"cases": [0], "worst": {"snr_db": None}}, "1 case, no error"),
+        ("verify_lowered", {"cases": [0], "worst": {"snr_db": 0.0}}, "1 case, at least 0 dB SNR"),
+        ("verify_lowered", {"cases": [0], "worst": {"snr_db": 56.7}}, "1 case, at least 57 dB SNR"),
+    ],
+)
+def test_the_phrase_of_a_step_that_verified(stage: str, metrics: dict[str, Any], phrase: str) -> None:
+    assert highlight({"stage": stage, "metrics": metrics}) == phrase
+    exact = {"mel": {"snr_db": "Infinity"}}
+    assert highlight({"stage": stage, "metrics": metrics | {"solver": [exact]}}) == f"{phrase}, mel exact"
 
 
 def test_the_runs_of_the_solver() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.scenarios.commands import Place
-from tests.scenarios.sweeping import TINY, built, column, digests, read_sweep, sweep_directory
+from tests.scenarios.sweeping import EXACT, TINY, built, column, digests, read_sweep, sweep_directory
 
 OPSETS = "export=opset17,opset18"
 EXPORTERS = "export.exporter=torchscript,dynamo"
@@ -97,3 +97,21 @@ def test_select_prints_words_that_build_the_best_cell(place: Place) -> None:
     refused = place.cosybuild("select", name, "--objective", "memory", code=4)
     assert "it has no figure 'memory'" in refused.err
     assert "is neither" in place.cosybuild("select", "nonsense", code=2).err
+
+
+def test_an_error_of_exactly_zero_is_the_best_there_is(place: Place) -> None:
+    place.cosybuild("-m", *EXACT, OPSETS)
+    directory = sweep_directory(place)
+
+    def no_json(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    sweep = json.loads((directory / "sweep.json").read_text(encoding="utf-8"), parse_constant=no_json)
+    assert [(c["figures"]["error"], c["figures"]["snr_db"]) for c in sweep["cells"]] == [(0.0, "Infinity")] * 2
+    for run in place.runs():
+        for record in ("report.json", "evidence/verification.json"):
+            json.loads((run / record).read_text(encoding="utf-8"), parse_constant=no_json)
+    assert "| 0 | exact |" in (directory / "sweep.md").read_text(encoding="utf-8")
+    limits = ("--max-error", "0", "--min-snr-db", "300")
+    assert "# error 0, SNR exact" in place.cosybuild("select", directory.name, "--objective", "error", *limits).out
+    assert place.cosybuild(*EXACT, "export=opset17").out.startswith("Nothing to do")

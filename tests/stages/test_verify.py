@@ -55,8 +55,8 @@ def test_the_fixtures_verify(family: str, streaming: bool, dynamic_batch: bool, 
     assert "torch" in record["reference"]
     assert "CPUExecutionProvider" in record["device"]
     worst = result.metrics["worst"]
-    assert 0 < worst["max_abs"] < 1e-3
-    assert worst["snr_db"] > 94
+    assert worst["max_abs"] < 1e-3
+    assert float(worst["snr_db"]) > 94
     assert worst["case"] in {case.name for case in cases}
     assert all(set(case["outputs"]) == {"estimator_out"} for case in record["cases"])
     done = [facts["done"] for kind, facts in bench.events if kind == "progress" and "done" in facts]
@@ -247,4 +247,4 @@ def test_the_key_holds_what_matters_and_nothing_else() -> None:
 def test_full_size(family: str, streaming: bool, tmp_path: Path) -> None:
     bench = Bench(full_size(family, streaming=streaming, sizes={"seq_len": (4, 100, 600)}), tmp_path)
     result = bench.verify(graph_of(bench.simplify(graph_of(bench.export()))))
-    assert result.metrics["worst"]["snr_db"] > 94
+    assert float(result.metrics["worst"]["snr_db"]) > 94

@@ -1,5 +1,14 @@
 "use strict";
 const sweep = JSON.parse(document.getElementById("data").textContent);
+// JSON has no infinity: such a figure is the text "Infinity".
+const number = (value) => (typeof value === "string" ? Number(value) : value);
+for (const cell of sweep.cells) {
+  for (const name of Object.keys(cell.figures)) cell.figures[name] = number(cell.figures[name]);
+  for (const field of ["error_by_length", "latency_by_length"]) {
+    cell[field] = cell[field].map(([length, value]) => [length, number(value)]);
+  }
+}
+const compare = (a, b) => (a > b) - (a < b); // unlike a - b it orders infinities
 const byId = (id) => document.getElementById(id);
 const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const COLOURS = ["#2f6fde", "#e8710a", "#12a150", "#b5179e", "#0e9aa7", "#d62839", "#7c4dff", "#8d6e00", "#546e7a"];
@@ -27,7 +36,7 @@ function head() {
 function best(name) {
   const sign = sweep.figures[name].unit === "dB" ? -1 : 1;
   const having = sweep.cells.filter((cell) => cell.figures[name] != null);
-  return having.sort((a, b) => sign * (a.figures[name] - b.figures[name]))[0];
+  return having.sort((a, b) => sign * compare(a.figures[name], b.figures[name]))[0];
 }
 
 function cards() {
@@ -90,7 +99,7 @@ function sortBy(index, value) {
   const order = (a, b) => {
     const [x, y] = [value(a.cell), value(b.cell)];
     if (x == null || y == null) return (x == null) - (y == null); // what has no figure stays last
-    return sign * (typeof x === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true }));
+    return sign * (typeof x === "number" ? compare(x, y) : String(x).localeCompare(String(y), undefined, { numeric: true }));
   };
   body.append(...[...body.rows].sort(order));
 }
@@ -138,15 +147,27 @@ function layout(x, y, more = {}) {
 const CONFIG = { displayModeBar: false, responsive: true };
 const LENGTHS = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 
+// A logarithmic axis has no zero: an error of exactly zero is drawn a decade below the smallest other one.
+function floorOf(values) {
+  const positive = values.filter((value) => value > 0 && value < Infinity);
+  return positive.length ? Math.min(...positive) / 10 : 1e-9;
+}
+const raised = (values, floor) => values.map((value) => (value === 0 ? floor : value));
+const zeroLine = (floor) => ({ shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor,
+  line: { color: variable("--quiet"), width: 1, dash: "dot" } }],
+annotations: [{ xref: "paper", x: 1, xanchor: "right", y: Math.log10(floor), yanchor: "bottom", text: "exactly 0", showarrow: false,
+  font: { size: 11, color: variable("--quiet") } }] });
+
 // A label a decade; where all values lie within two, plotly chooses between them.
 function logarithmic(values) {
-  const decades = Math.log10(Math.max(...values) / Math.min(...values));
+  const finite = values.filter((value) => value < Infinity);
+  const decades = Math.log10(Math.max(...finite) / Math.min(...finite));
   const few = decades > 2 ? { dtick: 1, minor: { showgrid: true, gridcolor: "rgba(128,128,128,.1)" } } : { tickformat: ".1e", nticks: 6 };
   return { type: "log", exponentformat: "power", ...few };
 }
 
 function front(cells, cost) {
-  const sorted = [...cells].sort((a, b) => a.figures[cost] - b.figures[cost] || a.figures.error - b.figures.error);
+  const sorted = [...cells].sort((a, b) => compare(a.figures[cost], b.figures[cost]) || compare(a.figures.error, b.figures.error));
   let least = Infinity;
   return sorted.filter((cell) => cell.figures.error < least && ((least = cell.figures.error), true));
 }
@@ -157,17 +178,21 @@ function pareto() {
   const [factor, title] = scale(cost);
   const x = (cell) => cell.figures[cost] / factor;
   const line = front(cells, cost);
-  const traces = [{ x: line.map(x), y: line.map((cell) => cell.figures.error), mode: "lines", hoverinfo: "skip",
+  const errors = cells.map((cell) => cell.figures.error);
+  const floor = floorOf(errors);
+  const y = (cell) => raised([cell.figures.error], floor)[0];
+  const traces = [{ x: line.map(x), y: line.map(y), mode: "lines", hoverinfo: "skip",
     showlegend: false, line: { color: variable("--accent"), width: 2, dash: "dot", shape: "hv" } }];
   sweep.cells.forEach((cell, index) => {
     if (cells.includes(cell)) {
-      traces.push({ x: [x(cell)], y: [cell.figures.error], mode: "markers", name: named(cell),
+      traces.push({ x: [x(cell)], y: [y(cell)], mode: "markers", name: named(cell),
         marker: { size: 13, color: colour(index), symbol: line.includes(cell) ? "circle" : "circle-open",
           line: { width: 2, color: colour(index) } },
         hovertemplate: `<b>${named(cell)}</b><br>error ${cell.texts.error}<br>${sweep.figures[cost].title} ${cell.texts[cost]}<extra></extra>` });
     }
   });
-  Plotly.react("pareto", traces, layout(title, "largest relative error", logarithmic(cells.map((cell) => cell.figures.error))), CONFIG);
+  const made = layout(title, "largest relative error", logarithmic(raised(errors, floor)));
+  Plotly.react("pareto", traces, { ...made, ...(errors.includes(0) ? zeroLine(floor) : {}) }, CONFIG);
 }
 
 const CURVES = { error: ["error_by_length", "largest relative error", 1], latency: ["latency_by_length", "latency (ms)", 1e-3] };
@@ -176,9 +201,13 @@ function lengths() {
   const [field, title, factor] = CURVES[byId("curve").value];
   const traces = sweep.cells.map((cell, index) => ({ cell, index })).filter(({ cell }) => cell[field].length)
     .map(({ cell, index }) => ({ x: cell[field].map(([length]) => length), y: cell[field].map(([, value]) => value / factor),
-      name: named(cell), mode: "lines+markers", line: { color: colour(index), width: 2 }, marker: { size: 6 } }));
+      text: cell[field].map(([, value]) => (value === 0 ? "exactly 0" : "")), name: named(cell), mode: "lines+markers", line: { color: colour(index), width: 2 }, marker: { size: 6 } }));
   const values = traces.flatMap((trace) => trace.y);
-  const made = layout("frames", title, field === "error_by_length" ? logarithmic(values) : { rangemode: "tozero" });
+  const exact = field === "error_by_length" && values.includes(0);
+  const floor = floorOf(values);
+  if (exact) for (const trace of traces) trace.y = raised(trace.y, floor);
+  const scaling = field === "error_by_length" ? logarithmic(raised(values, floor)) : { rangemode: "tozero" };
+  const made = { ...layout("frames", title, scaling), ...(exact ? zeroLine(floor) : {}) };
   Object.assign(made.xaxis, { type: "log", tickvals: LENGTHS, ticktext: LENGTHS.map(String) });
   Plotly.react("lengths", traces, made, CONFIG);
 }
