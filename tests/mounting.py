@@ -22,7 +22,7 @@ def mounted(directory: Path, size: str) -> Iterator[Path]:
         check=False,
     )
     if done.returncode != 0:
-        pytest.skip(f"mounting a small file system needs a privilege: {done.stderr.strip()}")
+        pytest.skip(f"mounting a small file system needs a privilege: {done.stderr.strip().splitlines()[0]}")
     try:
         yield directory
     finally:

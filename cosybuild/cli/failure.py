@@ -82,10 +82,12 @@ def user_error(error: BaseException) -> CosybuildError | None:
     if isinstance(error, CosybuildError):
         return error
     if isinstance(error, OSError) and error.errno in _DISK:
+        is_denied = error.errno == errno.EACCES
         return StoreError(
-            f"{error.filename or 'A file'} could not be written: {_DISK[error.errno]}.",
-            hint="Next: free space or choose another place (store.path=DIR), then run the same command again; "
-            "what was finished is kept.",
+            f"{error.filename or 'A file'} could not be {'read or ' if is_denied else ''}written: "
+            f"{_DISK[error.errno]}.",
+            hint=f"Next: {'correct its mode or owner' if is_denied else 'free space'}, or choose another place "
+            "(store.path=DIR), then run the same command again; what was finished is kept.",
         )
     # Hydra is loaded already where one of its errors is at hand; nothing else pays for the import.
     if "hydra" in sys.modules or "omegaconf" in sys.modules:
