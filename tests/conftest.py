@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 # torch reads it when it is imported, and processes inherit it. The workers of pytest -n use the cores; threads of
@@ -18,3 +20,16 @@ settings.load_profile("cosybuild")
 # Started in the background of a script, a process ignores Ctrl-C and so do its children;
 # the tests that press it mean a process in a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker of `-n` neighbouring tests: what a module prepares is prepared once, not by every worker.
+
+    A worker that has done its share takes half of another's. None, where `--dist` was chosen, is xdist's own.
+    """
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
