@@ -42,9 +42,15 @@ def _command(words: list[str]) -> int:
     if message is not None:
         print(message)
         return 0
-    from cosybuild.cli.build import build_command
+    from cosybuild.cli.opening import Opening
 
-    return build_command(words)
+    opening = Opening().begin(words)
+    try:
+        from cosybuild.cli.build import build_command
+
+        return build_command(words, opening)
+    finally:
+        opening.close()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import hydra
 from cosybuild.cli.failure import guarded
 from cosybuild.cli.fast import Watch
 from cosybuild.cli.job import Job, validate
+from cosybuild.cli.opening import Opening
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.quoting import with_quotes
@@ -23,19 +24,30 @@ from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
 from cosybuild.sweep.callback import SweepInProgress, in_progress
 
 
-def build_command(words: Sequence[str]) -> int:
-    """Compose the configuration of `words` and build it, or each cell of a sweep; returns the exit code."""
-    return guarded(lambda: _with_hydra(list(words)))
+def build_command(words: Sequence[str], opening: Opening) -> int:
+    """Compose the configuration of `words` and build it, or each cell of a sweep; returns the exit code.
+
+    Args:
+        opening: what is shown so far; closed before anything else is printed.
+    """
+
+    def build() -> int:
+        try:
+            return _with_hydra(list(words), opening)
+        finally:
+            opening.close()
+
+    return guarded(build)
 
 
-def _with_hydra(words: list[str]) -> int:
+def _with_hydra(words: list[str], opening: Opening) -> int:
     _refuse_unknown_verb(words)
-    job = Job(words, Watch(words, config_directory()))
+    job = Job(words, Watch(words, config_directory()), opening)
     prepare(validate)
     # Hydra would print its own error and exit with 1 whatever the kind; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *map(with_quotes, words)]
-    sweep = SweepInProgress()
+    sweep = SweepInProgress(begun=opening.close)
     token = in_progress.set(sweep)
     try:
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()

@@ -1,4 +1,4 @@
-"""`check PATH`: can this machine load that engine, and what in that model directory is current?"""
+"""`check PATH`: which graphs and engines are current and load here. It finishes an interrupted deployment."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 
 from cosybuild.core.environment import Environment
-from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect
+from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_below
 from cosybuild.deploy.publish import recover
 from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
 
 _ENDS = (
     f"exit code: 0 all current; {VerificationError.exit_code} something is stale or damaged; "
-    f"{DeployError.exit_code} something is foreign; {MissingRequirement.exit_code} an engine does not load here"
+    f"{DeployError.exit_code} something is foreign, or there is nothing; "
+    f"{MissingRequirement.exit_code} an engine does not load here"
 )
 
 
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
 
     Raises:
         ConfigurationError: there is nothing at that path.
-        DeployError: an interrupted deployment cannot be finished.
+        DeployError: an interrupted deployment cannot be finished, or another process deploys.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild check", description=__doc__, epilog=_ENDS)
     parser.add_argument("path", type=Path, help="an engine, an .onnx file, or a model directory in service")
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     path: Path = options.path
     if not path.exists():
         raise ConfigurationError(f"{path} does not exist.", hint="Next: give a file or a model directory.")
-    finished = [root for root in _deployed(path) if recover(root)]
+    finished = [root for root in states_below(path) if recover(root)]
     findings = inspect(path, Environment())
     if options.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
@@ -41,11 +42,6 @@ def main(arguments: list[str]) -> int:
             print(f"an interrupted deployment to {root} was finished")
         print("\n".join(map(_line, findings)) or f"{path} holds neither graphs nor engines")
     return _exit_code(findings)
-
-
-def _deployed(path: Path) -> list[Path]:
-    """Directories with a state of their own: this one, or models of a repository."""
-    return [path, *path.glob("*/")] if path.is_dir() else []
 
 
 def _line(finding: Finding) -> str:
@@ -57,6 +53,8 @@ def _line(finding: Finding) -> str:
 
 def _exit_code(findings: list[Finding]) -> int:
     states = {finding.state for finding in findings}
+    if not states:
+        return DeployError.exit_code
     if states - {CURRENT, FOREIGN}:
         return VerificationError.exit_code
     if FOREIGN in states:

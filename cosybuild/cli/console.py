@@ -10,12 +10,21 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from cosybuild.core.events import Event
+from cosybuild.report.figures import seconds
+
+_LONG = 10.0
+"""Seconds from which on a person wants to know before how long a step takes."""
 
 
 class BuildConsole:
     """A sink for events. Leave it (`close`) before anything else is printed."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, before: Callable[[], None] = lambda: None) -> None:
+        """
+        Args:
+            before: called before anything is printed.
+        """
+        self._before = before
         # Outside a terminal lines are never cut, so that a log can be searched.
         width = None if stream.isatty() else 10_000
         self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
@@ -40,13 +49,14 @@ class BuildConsole:
 
     def close(self) -> None:
         """Stop the live display."""
+        self._before()
         if self._progress is not None:
             self._progress.stop()
         self._progress, self._task = None, None
 
     def _started(self, step: str, facts: Mapping[str, Any]) -> None:
-        reason = facts.get("reason") or ""
-        self._line("building", "bold", step, reason)
+        said = [facts.get("reason"), facts.get("does") and f"{facts['does']}{_expected(facts.get('expected'))}"]
+        self._line("building", "bold", step, "; ".join(part for part in said if part))
         if self.console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             self._progress = Progress(*columns, console=self.console, transient=True)
@@ -81,8 +91,16 @@ class BuildConsole:
         self._line("warning", "yellow", step, str(facts.get("message", "")))
 
     def _line(self, word: str, style: str, step: str, rest: str) -> None:
+        self._before()
         text = Text.assemble((f"{word:>8}", style), "  ", step, "  " if step and rest else "", (rest, "dim"))
         self.console.print(text)
+
+
+def _expected(before: float | None) -> str:
+    """How long the step took before: where it is long enough to wait for, or not known."""
+    if before is None:
+        return " (first time here)"
+    return f" (the build most like it took {seconds(before)})" if before >= _LONG else ""
 
 
 def _seconds(value: float | None) -> str:

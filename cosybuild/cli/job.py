@@ -10,10 +10,13 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from rich.text import Text
 
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import guarded, present
 from cosybuild.cli.fast import Watch
+from cosybuild.cli.next_commands import next_commands
+from cosybuild.cli.opening import Opening
 from cosybuild.config.compose import prepare
 from cosybuild.config.parse import parse
 from cosybuild.config.settings import Settings
@@ -22,6 +25,7 @@ from cosybuild.report.summary import one_line, summary
 from cosybuild.run.lock import LOCK
 from cosybuild.run.pipeline import Invocation, plan_build, run_build
 from cosybuild.run.prepare import request_from_settings
+from cosybuild.run.recorded import REPORT
 from cosybuild.stages.request import Request
 
 
@@ -43,9 +47,10 @@ class Job:
 
     __name__ = "job"  # Hydra wraps it as it would a function
 
-    def __init__(self, words: Sequence[str], watch: Watch | None) -> None:
+    def __init__(self, words: Sequence[str], watch: Watch | None, opening: Opening) -> None:
         self._words = tuple(words)
         self._watch = watch
+        self._opening = opening
         self.codes: list[int] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -60,6 +65,7 @@ class Job:
         """
         hydra = HydraConfig.get()
         if not OmegaConf.is_missing(hydra.job, "num"):
+            self._opening.close()
             if not config.dry_run:
                 from cosybuild.cli.cell import run_cell
 
@@ -69,20 +75,28 @@ class Job:
         return None
 
     def _alone(self, config: DictConfig) -> int:
+        self._opening.say("reading the model and planning the steps")
+        try:
+            return self._built_or_planned(config)
+        finally:
+            self._opening.close()
+
+    def _built_or_planned(self, config: DictConfig) -> int:
         request = request_from_settings(parse(config))
         if request.settings.dry_run:
-            return show_plan(request)
+            return _show_plan(request, self._opening)
         directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-        return _build(request, Invocation(self._words, directory), self._watch)
+        return _build(request, Invocation(self._words, directory), self._watch, self._opening)
 
 
 def _job_elsewhere(words: tuple[str, ...]) -> Job:
     prepare(validate)
-    return Job(words, None)
+    return Job(words, None, Opening())
 
 
-def _build(request: Request, invocation: Invocation, watch: Watch | None) -> int:
-    console = BuildConsole(sys.stdout)
+def _build(request: Request, invocation: Invocation, watch: Watch | None, opening: Opening) -> int:
+    console = BuildConsole(sys.stdout, opening.close)
+    is_first = not any(invocation.directory.parent.glob(f"*/{REPORT}"))
     try:
         report = run_build(request, invocation, console)
     finally:
@@ -92,6 +106,8 @@ def _build(request: Request, invocation: Invocation, watch: Watch | None) -> int
     console.console.print(message if report["nothing_to_do"] else summary(report, directory))
     if request.settings.lock and report["status"] == "ok":
         console.console.print(f"{directory}/{LOCK}")
+    if report["status"] == "ok" and is_first:
+        console.console.print(Text("\n".join(["", *next_commands(report, invocation.directory)])), soft_wrap=True)
     if report["status"] == "ok" and watch is not None:
         watch.certify(message, request, report, invocation.directory)
     if "deployment" in report:
@@ -110,10 +126,14 @@ def exit_code(report: Mapping[str, Any]) -> int:
     return Pending.exit_code if report["status"] == "pending" else 0
 
 
-def show_plan(request: Request) -> int:
+def _show_plan(request: Request, opening: Opening) -> int:
     """Print what would run, and why."""
     from cosybuild.cli.plan_table import plan_table
 
-    console = BuildConsole(sys.stdout)
-    console.console.print(plan_table(plan_build(request, warn=lambda message: print(message, file=sys.stderr))))
+    warnings: list[str] = []
+    plan = plan_build(request, warn=warnings.append)
+    opening.close()
+    for message in warnings:
+        print(message, file=sys.stderr)
+    BuildConsole(sys.stdout).console.print(plan_table(plan))
     return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cosybuild.deploy.publish import STATE, backups, rollback
+from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.errors import DeployError
+from cosybuild.inservice import STATE
 
 
 def main(arguments: list[str]) -> int:

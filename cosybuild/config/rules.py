@@ -139,6 +139,10 @@ def _deploy(settings: Settings) -> None:
             f"deploy={deploy.service.value} needs deploy.dir, the directory in service, which is not given.",
             hint="Next: deploy.dir=/models/CosyVoice2-0.5B, or deploy=none.",
         )
+    if deploy.keep_backups < 1:
+        raise ConfigurationError(
+            f"deploy.keep_backups={deploy.keep_backups}; expected at least 1, to undo the last deployment."
+        )
     for name in ("version", "instances"):
         value = getattr(deploy.triton, name)
         if value < 1:

@@ -3,8 +3,8 @@
 | kind | when | facts |
 |---|---|---|
 | planned | once a step, before the first runs | verdict, reason |
-| started | a step begins to build | reason |
-| progress | a stage says how far it is | whatever it gives, by custom `done`, `total`, `what` |
+| started | a step begins to build | reason, does (in words), expected (seconds; None without history) |
+| progress | a stage says how far it is | `done`, `total`, `what`, as far as it knows them |
 | waiting | another process builds the same key | holder |
 | finished | a step was built | seconds, peak_bytes, outputs |
 | cached | a step was not built | action (hit, pulled), reason, seconds |

@@ -215,7 +215,9 @@ class _Execution:
         def emit(kind: str, /, **facts: Any) -> None:
             self.events.emit(kind, label, **facts)
 
-        emit("started", reason=why.explain())
+        expected = attempt.step.expected
+        before = None if expected is None else expected.seconds
+        emit("started", reason=why.explain(), does=stage.does, expected=before)
         at, begin = datetime.fromtimestamp(self.clock.now(), timezone.utc), self.clock.elapsed()
         with ExitStack() as inputs, Sources(label, self.store.digests) as sources, PeakMemory() as memory:
             try:

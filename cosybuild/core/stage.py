@@ -70,6 +70,10 @@ class Stage(Protocol[RequestT_contra]):
         """What people read, e.g. `engine sm_89`; the name itself where there is one step only."""
 
     @property
+    def does(self) -> str:
+        """What it does, for people, as a phrase that begins with a verb: `builds an engine`."""
+
+    @property
     def version(self) -> int:
         """Raised by hand when the code changes so that the same ingredients give other bytes."""
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.core.environment import Environment
-from cosybuild.deploy.publish import STATE
-from cosybuild.manifest import damage, fitting_manifest
-from cosybuild.onnxgraph.header import read_header
-
-GRAPHS = (".onnx",)
-PLANS = (".plan", ".engine", ".trt")
+from cosybuild.deploy.ownership import GRAPHS, PLANS
+from cosybuild.deploy.state import read_current
+from cosybuild.identity import Build, build_of, other_builds, part_of
+from cosybuild.inservice import STATE
+from cosybuild.manifest import SUFFIX, damage, fitting_manifest
+from cosybuild.onnxgraph.header import external_locations, read_header
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
-"""current: the file its manifest describes; stale: made from other weights than the graph beside it, or
-replaced since; foreign: without a manifest; damaged: empty, cut off, or with a manifest that cannot be read."""
+"""current: the file its manifest describes; stale: of another build than a file beside it, or replaced since; foreign:
+without a manifest; damaged: empty, cut off, gone although it was deployed, or with a manifest that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,22 @@ def inspect(path: Path, environment: Environment) -> list[Finding]:
     """Look at one file, or at every graph and engine below a directory. Nothing is executed."""
     if path.is_file():
         return [_finding(path, path.name, environment)]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and STATE not in file.parts]
+    files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
     found = [
         _finding(file, file.relative_to(path).as_posix(), environment)
         for file in files
-        if file.suffix in GRAPHS + PLANS
+        if file.suffix in GRAPHS + PLANS and file.is_file()
     ]
-    return list(_against_graphs(path, found))
+    found += _gone(path, [file for file in files if file.name.endswith(SUFFIX)])
+    return list(_against_others(path, found))
+
+
+def states_below(path: Path) -> list[Path]:
+    """Directories in service at `path` and below it: those with a state of their own."""
+    if not path.is_dir():
+        path = path.parent
+        return [path] if (path / STATE).is_dir() else []
+    return sorted(state.parent for state in path.rglob(STATE) if state.is_dir())
 
 
 def _finding(path: Path, name: str, environment: Environment) -> Finding:
@@ -64,6 +72,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
         manifest = fitting_manifest(path)
         if path.suffix in GRAPHS:
             read_header(path)
+            unlisted = external_locations(path) - {fact["name"] for fact in (manifest or {}).get("companions", ())}
     except ValueError as error:
         return Finding(name, DAMAGED, str(error), loads, loading)
     if manifest is None:
@@ -71,36 +80,38 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     harm = damage(path, manifest)
     if harm is not None:
         return Finding(name, STALE, harm, loads, loading)
+    if path.suffix in GRAPHS and unlisted:
+        return Finding(name, STALE, f"its manifest does not list its weights in {sorted(unlisted)[0]!r}")
     forced = manifest.get("deployment", {}).get("forced", [])
     return Finding(name, CURRENT, f"deployed by force: {'; '.join(forced)}" if forced else "", loads, loading)
 
 
-def _against_graphs(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """A plan that was made from other weights than every graph of the same model beside it is stale."""
-    current = {finding.name: _model(root / finding.name) for finding in found if finding.state == CURRENT}
+def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
+    """Files that were deployed, or have a manifest, and are not there."""
+    names = {path.relative_to(root).as_posix().removesuffix(SUFFIX) for path in manifests}
+    for home in states_below(root):
+        prefix = "" if home == root else home.relative_to(root).as_posix() + "/"
+        names |= {prefix + name for name in read_current(home).files}
+    for name in sorted(names):
+        with_its_file = name.endswith(SUFFIX) and not (root / name.removesuffix(SUFFIX)).exists()
+        if not (root / name).exists() and not with_its_file:
+            yield Finding(name, DAMAGED, "it was deployed and is not there any more")
+
+
+def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:
+    """Files of two builds that are the same part of a model, in one directory, are stale: one cannot be current."""
+    groups: dict[tuple[str, str], list[tuple[str, Build]]] = {}
+    places: dict[str, tuple[str, str]] = {}
     for finding in found:
-        folder, stem = (
-            str(Path(finding.name).parent),
-            Path(finding.name).name.split(".fp", 1)[0].split(".autocast", 1)[0],
-        )
-        beside = [
-            _weights(model)
-            for name, model in current.items()
-            if name.endswith(GRAPHS) and str(Path(name).parent) == folder and Path(name).name.startswith(stem + ".")
-        ]
-        mine = current.get(finding.name)
-        if finding.name.endswith(PLANS) and mine is not None and beside and _weights(mine) not in beside:
-            reason = f"it was made from {mine.get('weights')}, and the graph beside it from other weights"
-            yield Finding(finding.name, STALE, reason, finding.loads, finding.loading)
+        if finding.state == CURRENT:
+            manifest = fitting_manifest(root / finding.name)
+            assert manifest is not None
+            places[finding.name] = finding.name.rpartition("/")[0], part_of(finding.name, manifest)
+            groups.setdefault(places[finding.name], []).append((finding.name, build_of(manifest)))
+    for finding in found:
+        builds = other_builds(groups.get(places[finding.name], ())) if finding.name in places else []
+        if len(builds) > 1:
+            both = " and ".join(f"{name} comes from {build}" for name, build in builds)
+            yield replace(finding, state=STALE, reason=f"the directory holds files of {len(builds)} builds: {both}")
         else:
             yield finding
-
-
-def _model(path: Path) -> dict[str, Any]:
-    manifest = fitting_manifest(path)
-    assert manifest is not None
-    return dict(manifest.get("model", {}))
-
-
-def _weights(model: dict[str, Any]) -> tuple[Any, ...]:
-    return model.get("weights_digest") or model.get("weights"), model.get("family"), model.get("streaming")

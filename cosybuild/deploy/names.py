@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from cosybuild.config.groups.deploy import Service
 from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable
 from cosybuild.errors import DeployError
+from cosybuild.identity import ESTIMATOR
 
-ESTIMATOR = "flow.decoder.estimator"
 CAMPPLUS = "campplus"
 _TENSORRT = "tensorrt"
 

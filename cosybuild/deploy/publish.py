@@ -1,28 +1,43 @@
-"""Files of a directory in service changed as one step: staged, backed up, journalled, then renamed.
+"""Files of a directory in service changed as one step: staged, backed up, journalled, then put in place.
 
-Until the journal is written nothing in the directory has changed; from then on whoever comes next (a
-deployment, `check`, `rollback`) finishes it. Meanwhile every single file is whole, a file and its manifest
-fit (see `manifest.NEXT`), and what is derived from a graph is replaced or removed after the graph: a runtime
-that starts in between loads the old plan or the new graph, never a plan of neither.
+Until the journal is written nothing in the directory has changed. From then on the directory *is* the new one:
+readers look through the journal (`cosybuild.inservice`), and whoever changes the directory next (a deployment,
+`check`, `rollback`) first finishes the change. Runtimes that know nothing of the journal find each single file
+whole, and graphs before plans: they load the old plan or the new graph, never a plan of neither.
+
+Order of the steps, so that a power cut at any moment leaves the old or the new: contents of the staged files and of
+the backup, their names, the journal, names in place, the record of the state, no journal, no staging.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from cosybuild.core.disk import sync_directory
+from cosybuild.deploy.state import (
+    Current,
+    explained,
+    locked,
+    read_current,
+    read_journal,
+    reserve,
+    sync_file,
+    sync_tree,
+    write_record,
+)
 from cosybuild.errors import DeployError
+from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal
 from cosybuild.manifest import file_digest
 
-STATE = ".cosybuild-backup"
-_JOURNAL, _STAGING, _RECORD, _POSITION, _LOCK = "journal.json", "staging", "record.json", "position.json", "lock"
-_FILES = "files"
+RECORD, FILES, PART = "record.json", "files", ".part"
+"""Below STATE/NNNN: what the backup is, and the files themselves; and the end of what is not finished."""
+_STAGING = "staging-"
 
 
 @dataclass(frozen=True)
@@ -32,150 +47,152 @@ class Put:
     Attributes:
         name: below the directory, with forward slashes.
         content: a file to copy, or the text itself.
-        sha256: what a copied file must be; None where that is not known.
+        sha256: of the content; None where it is not known before the copy.
+        link: stage a hard link in place of a copy; for files of backups, which take no further space then.
     """
 
     name: str
     content: Path | str
     sha256: str | None = None
+    link: bool = False
 
 
-@dataclass(frozen=True)
-class Backup:
-    """What stood there before one change. `kind` is `deploy` or `rollback`; existed: name -> whether it did."""
+@contextmanager
+def changing(root: Path) -> Iterator[None]:
+    """Hold the lock of `root`, with every earlier change finished.
 
-    number: int
-    kind: str
-    existed: Mapping[str, bool]
-    directory: Path
+    Raises:
+        DeployError: another process deploys there, the disk refuses, or an earlier change cannot be finished.
+    """
+    with explained(root), locked(root):
+        finish(root)
+        yield
 
 
-def publish(root: Path, puts: Sequence[Put], removes: Sequence[str], *, kind: str = "deploy", position: int = 0) -> int:
-    """Change the files of `root` and return the number of the backup that undoes it.
+def publish(
+    root: Path,
+    puts: Sequence[Put],
+    removes: Sequence[str],
+    *,
+    kind: str = "deploy",
+    position: int = 0,
+    files: Mapping[str, str] | None = None,
+) -> int | None:
+    """Change the files of `root` and return the number of the backup that undoes it; None where nothing changes.
+
+    The caller holds the lock (`changing`).
 
     Args:
         puts: in the order they are put in place.
         removes: names that go, after all puts.
         position: the backup that the directory equals afterwards; 0 for a new state.
+        files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
 
     Raises:
-        DeployError: another process deploys there, or the disk refuses; the directory is as it was.
+        DeployError: a copy differs from its source; the directory is as it was.
+        OSError: the disk refuses; before the journal the directory is as it was, afterwards the change counts.
     """
-    with _explained(root), _locked(root):
-        finish(root)
-        state = root / STATE
-        staging = state / _STAGING
-        staging.mkdir()
-        for index, put in enumerate(puts):
-            _stage(put, staging / str(index))
-        number = _back_up(root, [*(put.name for put in puts), *removes], kind)
-        journal = {"puts": [put.name for put in puts], "removes": list(removes), "position": position}
-        _write(state / _JOURNAL, journal)
-        _apply(root, journal)
-        return number
+    current = read_current(root)
+    if kind == "deploy":
+        reserve(root)
+        if _stands(root, puts, removes):
+            return None
+    state = root / STATE
+    number = 1 + max((*(int(d.name) for d in state.iterdir() if d.name.isdigit()), current.number))
+    try:
+        digests = _stage(puts, state / f"{_STAGING}{number:04}")
+        _back_up(root, [*digests, *removes], number, kind, current.files)
+    except (OSError, DeployError):
+        discard_leftovers(root)
+        raise
+    if files is None:
+        files = {n: d for n, d in {**current.files, **digests}.items() if n not in removes}
+    journal = Journal(number, f"{_STAGING}{number:04}", digests, tuple(removes), position, files)
+    begin(root, journal)
+    _apply(root, journal)
+    return number
+
+
+def prune(root: Path, keep: int) -> None:
+    """Remove the oldest backups, for a caller that holds the lock.
+
+    Args:
+        keep: backups that stay; at least one does.
+    """
+    numbers = sorted(d for d in (root / STATE).iterdir() if d.name.isdigit() and d.is_dir())
+    for backup in numbers[: max(0, len(numbers) - max(1, keep))]:
+        _discard(backup)
 
 
 def recover(root: Path) -> bool:
-    """Finish what an interrupted deployment began; whether there was one.
+    """Finish the change that an interrupted deployment began, and return whether there was one.
 
     Raises:
-        DeployError: another process deploys there, or the disk refuses.
+        DeployError: another process deploys there, the disk refuses, or staged files are missing.
     """
-    if not (root / STATE / _JOURNAL).exists():
+    if not (root / STATE / JOURNAL).exists():
         return False
-    with _explained(root), _locked(root):
+    with explained(root), locked(root):
         return finish(root)
+
+
+def begin(root: Path, journal: Journal) -> None:
+    """Write the journal: from now on the change counts."""
+    write_record(root / STATE / JOURNAL, journal.plain())
 
 
 def finish(root: Path) -> bool:
     """`recover` for a caller that holds the lock; leftovers of a change that never began are removed."""
-    state = root / STATE
-    journal = _read(state / _JOURNAL)
+    journal = read_journal(root)
     if journal is not None:
+        lost = missing(root, journal)
+        if lost:
+            raise DeployError(
+                f"the deployment {journal.number:04} to {root} was interrupted and cannot be finished: its staged file "
+                f"{lost[0]} is missing or damaged.",
+                hint=f"Next: `python -m cosybuild rollback {root}` brings back what stood there; then deploy again.",
+            )
         _apply(root, journal)
-    shutil.rmtree(state / _STAGING, ignore_errors=True)
-    for part in state.glob("*.part"):
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    discard_leftovers(root)
     return journal is not None
 
 
-def backups(root: Path) -> list[Backup]:
-    """All backups, the oldest first. Those that somebody deleted are simply not there."""
-    found = []
-    for directory in sorted((root / STATE).glob("[0-9]*")):
-        record = _read(directory / _RECORD) if directory.name.isdigit() else None
-        if record is not None:
-            found.append(Backup(int(directory.name), record["kind"], record["existed"], directory / _FILES))
-    return found
+def missing(root: Path, journal: Journal) -> list[str]:
+    """Names that the change should put in place and cannot: neither staged nor there already."""
+    staging = root / STATE / journal.staging
+    return [
+        name
+        for name, digest in journal.puts.items()
+        if not any(path.is_file() and file_digest(path) == digest for path in (staging / name, root / name))
+    ]
 
 
-def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
-    """Bring back what stood there before deployment `to`, by default the last one that is not undone yet.
-
-    It is a change like any other and has a backup itself.
-
-    Returns:
-        The number of the backup, and the names that changed.
+def stage_one(put: Put, target: Path) -> str:
+    """Bring a file into a staging directory and return its sha256.
 
     Raises:
-        DeployError: there is no such backup.
+        DeployError: the copy is not equal to its source.
     """
-    recover(root)
-    kept = backups(root)
-    position = (_read(root / STATE / _POSITION) or {}).get("position", 0)
-    undoable = [b.number for b in kept if b.kind == "deploy" and (not position or b.number < position)]
-    number = to if to is not None else max(undoable, default=None)
-    if number not in {b.number for b in kept}:
-        have = ", ".join(str(b.number) for b in kept) or "none"
-        asked = f"backup {to}" if to is not None else "backup that is not restored yet"
-        raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
-    assert number is not None
-    # The earliest change from there on knows what stood there before all of them.
-    sources: dict[str, Path | None] = {}
-    for backup in kept:
-        if backup.number >= number:
-            for name, existed in backup.existed.items():
-                sources.setdefault(name, backup.directory / name if existed else None)
-    puts = [Put(name, path) for name, path in sources.items() if path is not None]
-    removes = [name for name, path in sources.items() if path is None]
-    publish(root, puts, removes, kind="rollback", position=number)
-    return number, list(sources)
-
-
-def _stage(put: Put, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(put.content, str):
-        target.write_text(put.content, encoding="utf-8")
+        target.write_text(put.content, encoding="utf-8", errors="backslashreplace")
+    elif put.link:
+        link_or_copy(put.content, target)
     else:
         # Always a copy: a service may write into its files, and the source may be linked to the store.
         shutil.copyfile(put.content, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
-    if put.sha256 is not None and file_digest(target) != put.sha256:
+    sync_file(target)
+    digest = file_digest(target)
+    if put.sha256 not in (None, digest):
         raise DeployError(
             f"the copy of {put.content} is not equal to it: the disk or another program changed it.",
             hint="Next: run the same build again; nothing in service was changed.",
         )
+    return digest
 
 
-def _back_up(root: Path, names: Sequence[str], kind: str) -> int:
-    state = root / STATE
-    number = 1 + max((int(d.name) for d in state.iterdir() if d.name.isdigit()), default=0)
-    part = state / f"{number:04}.part"
-    existed = {}
-    for name in dict.fromkeys(names):
-        source = root / name
-        existed[name] = source.exists()
-        if existed[name]:
-            target = part / _FILES / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(source, target)
-    part.mkdir(exist_ok=True)
-    _write(part / _RECORD, {"kind": kind, "existed": existed})
-    part.rename(state / f"{number:04}")
-    return number
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
     try:
         # Links cost nothing, and what is in service is replaced by renames, never written into.
         os.link(source.resolve(), target)
@@ -183,84 +200,109 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _apply(root: Path, journal: Mapping[str, Any]) -> None:
+def discard_leftovers(root: Path) -> None:
+    """Remove what is not finished, for a caller that holds the lock; there is no journal."""
+    for path in [*(root / STATE).glob(f"{_STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
+    """Whether the directory already is what the change would make of it."""
+    if any((root / name).exists() for name in removes):
+        return False
+    # Manifests first: they differ wherever anything does, and are read in no time.
+    for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
+        if put.name in removes:  # there only while the change is made
+            continue
+        text = put.content if isinstance(put.content, str) else None
+        digest = put.sha256
+        if text is not None:
+            digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+        path = root / put.name
+        if digest is None or not path.is_file() or file_digest(path) != digest:
+            return False
+    return True
+
+
+def _stage(puts: Sequence[Put], staging: Path) -> dict[str, str]:
+    digests = {put.name: stage_one(put, staging / put.name) for put in puts}
+    staging.mkdir(exist_ok=True)
+    sync_tree(staging)
+    return digests
+
+
+def _back_up(root: Path, names: Sequence[str], number: int, kind: str, files: Mapping[str, str]) -> None:
+    part = root / STATE / f"{number:04}{PART}"
+    existed = {}
+    for name in dict.fromkeys(names):
+        source = root / name
+        existed[name] = source.exists()
+        if existed[name]:
+            target = part / FILES / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(source, target)
+            sync_file(target)
+    part.mkdir(exist_ok=True)
+    write_record(part / RECORD, {"kind": kind, "existed": existed, "files": dict(files)})
+    sync_tree(part)
+    sync_directory(root / STATE)
+
+
+def _apply(root: Path, journal: Journal) -> None:
     """Do, or finish, what the journal says. Every step may be repeated."""
     state = root / STATE
-    for index, name in enumerate(journal["puts"]):
-        staged, target = state / _STAGING / str(index), root / name
-        if staged.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged.replace(target)
-    for name in journal["removes"]:
+    backup = state / f"{journal.number:04}"
+    part = backup.with_name(backup.name + PART)
+    if part.exists() and not journal.discards:
+        part.rename(backup)
+    for name in journal.puts:
+        _put_in_place(state / journal.staging / name, root / name)
+    for name in journal.removes:
         (root / name).unlink(missing_ok=True)
-    for directory in {root, *((root / name).parent for name in journal["puts"])}:
-        _sync(directory)
-    _write(state / _POSITION, {"position": journal["position"]})
-    (state / _JOURNAL).unlink()
-    shutil.rmtree(state / _STAGING, ignore_errors=True)
+    for directory in _folders(root, (*journal.puts, *journal.removes)):
+        sync_directory(directory)
+    write_record(state / CURRENT, Current(journal.number, journal.position, journal.files).plain())
+    (state / JOURNAL).unlink()
+    # Staging may go only after the journal has: a journal whose staging is lost could not be finished.
+    sync_directory(state)
+    shutil.rmtree(state / journal.staging, ignore_errors=True)
+    if journal.discards:
+        _discard(backup)
 
 
-def _write(path: Path, plain: Any) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(plain, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
+def _put_in_place(staged: Path, target: Path) -> None:
+    if not staged.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link = staged.parent / f"{staged.name}{PART}"
+    link.unlink(missing_ok=True)
     try:
-        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DeployError(
-            f"{path} was damaged by something else than a deployment: {error}.",
-            hint="Next: look at the files beside it; remove it once the directory is as you want it.",
-        ) from error
-    return plain
+        # The staged name stays: until the journal is gone, readers take the file from there.
+        os.link(staged, link)
+    except OSError:
+        staged.replace(target)
+        return
+    link.replace(target)
+    # Renaming a file to another name of the same file does nothing at all.
+    link.unlink(missing_ok=True)
 
 
-def _sync(directory: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _folders(root: Path, names: Sequence[str]) -> list[Path]:
+    """All directories in which names changed, the inner ones first."""
+    found = {root}
+    for name in names:
+        folder = (root / name).parent
+        while folder != root:
+            found.add(folder)
+            folder = folder.parent
+    return sorted((path for path in found if path.is_dir()), key=lambda path: -len(path.parts))
 
 
-@contextmanager
-def _explained(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DeployError(
-            f"{root} cannot be changed: {error.strerror or error} ({error.filename}).",
-            hint=f"Next: mend it (space, permissions), then `python -m cosybuild check {root}`: it finishes or "
-            "discards what was begun.",
-        ) from error
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One deployment at a time; the system frees the lock of a process that dies."""
-    state = root / STATE
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / _LOCK).open("a+b") as file:
-        try:
-            if os.name == "posix":
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
-        except OSError as error:
-            raise DeployError(
-                f"another process is deploying to {root}.", hint="Next: wait for it, then run this again."
-            ) from error
-        yield
+def _discard(backup: Path) -> None:
+    """Remove a backup; one that is half removed is no backup any more."""
+    if not backup.exists():
+        return
+    gone = backup.with_name(f"{backup.name}.gone{PART}")
+    backup.rename(gone)
+    sync_directory(backup.parent)
+    shutil.rmtree(gone)

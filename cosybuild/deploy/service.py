@@ -11,7 +11,9 @@ from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service
 from cosybuild.core.environment import Environment
 from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_deliverables
 from cosybuild.deploy.names import Row, bundle_name, rows_for
-from cosybuild.deploy.publish import Put, publish, recover
+from cosybuild.deploy.ownership import Arrival, files_of, retired_by
+from cosybuild.deploy.publish import Put, changing, prune, publish
+from cosybuild.deploy.state import read_current
 from cosybuild.deploy.triton import config_text, model_file, model_name
 from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.manifest import NEXT, SUFFIX, manifest_text
@@ -44,7 +46,8 @@ def deploy(
         pending: what of the run still waits for another machine.
 
     Returns:
-        Plain facts for the report: service, dir, files, retired, backup, forced.
+        Plain facts for the report: service, dir, files, retired, backup (of the last change where this one is
+        none), changed (False where the directory holds this deployment already), forced.
 
     Raises:
         DeployError: something speaks against it and nothing forces it; nothing has changed then.
@@ -60,19 +63,22 @@ def deploy(
             f"deploy={settings.service.value} is refused: {'; '.join(objections)}.",
             hint="Next: build what is missing; or deploy.force=true, and the manifests will say so.",
         )
-    recover(root)
     puts = [put for placement in placements for put in _puts(placement, settings, objections)] + extra
-    names = {put.name for put in puts}
-    retired = [name for name in _present(root, derived) if name not in names]
-    leftovers = [name for name in names if name.endswith(NEXT)]
-    removes = [*retired, *(n + SUFFIX for n in retired if (root / (n + SUFFIX)).exists()), *leftovers]
-    number = publish(root, puts, removes)
+    brought = {put.name: put.sha256 for put in puts}
+    arrival = Arrival(settings.service.value, [(p.item, p.name) for p in placements], items, brought)
+    leftovers = [name for name in brought if name.endswith(NEXT)]
+    with changing(root):
+        retired = sorted({*_present(root, derived, brought), *retired_by(root, arrival, read_current(root).files)})
+        number = publish(root, puts, [*files_of(root, retired, brought), *leftovers])
+        last = read_current(root).number
+        prune(root, settings.keep_backups)
     return {
         "service": settings.service.value,
         "dir": str(root),
         "files": {p.name: p.item.manifest["file"]["sha256"] for p in placements},
         "retired": retired,
-        "backup": number,
+        "backup": last,
+        "changed": number is not None,
         "forced": objections,
     }
 
@@ -199,15 +205,18 @@ def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str])
     ]
 
 
-def _present(root: Path, patterns: Sequence[str]) -> list[str]:
+def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object]) -> list[str]:
+    """Files that a runtime made, or was given, from what is replaced, and takes as they are."""
     found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
-    return sorted(name for name in found if not name.endswith((SUFFIX, NEXT)))
+    return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
     """A deployment in a few lines, for people."""
+    if not facts["changed"]:
+        return f"{facts['dir']} holds this deployment already ({facts['service']}); nothing was changed"
     lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]
     lines += [f"  {name}" for name in facts["files"]]
-    lines += [f"  retired {name}: it was made from what is replaced" for name in facts["retired"]]
+    lines += [f"  retired {name}: this deployment replaces it; the backup has it" for name in facts["retired"]]
     lines += [f"  forced: {reason}" for reason in facts["forced"]]
     return "\n".join(lines)

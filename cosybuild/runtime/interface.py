@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
-OUTPUT = "estimator_out"
-"""The estimator's tensors in binding order (docs/contract.md)."""
+from cosybuild.identity import ESTIMATOR_PORTS
+
+*INPUTS, OUTPUT = ESTIMATOR_PORTS
 
 RANKS = (3, 3, 3, 1, 2, 3, 3)
 """Axes of each of them."""

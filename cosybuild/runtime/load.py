@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
+from cosybuild.inservice import View
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
 from cosybuild.runtime.context import Context, Driver
+from cosybuild.runtime.directory import candidates, unchanged
 from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
@@ -44,7 +46,9 @@ def load_estimator(
 
     Of a directory all that load on `device` are taken: both attention variants, several profiles. A call
     goes to the first that covers it: engines before graphs, float32 before smaller types, smaller profiles
-    before larger ones. What another covers entirely is not kept.
+    before larger ones. An artifact that another covers entirely is not kept. Estimators of two builds in one
+    directory are refused. A deployment that is under way, or was interrupted, counts from the moment at which
+    its journal is written; nothing is loaded of two states.
 
     Args:
         path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them; manifests beside them.
@@ -66,9 +70,15 @@ def load_estimator(
     options = _Options(concurrency, timeout, threads, trust)
     if not path.is_dir():
         return BuiltEstimator([_load(path, place, options)], place, fallback)
+    served = unchanged(path, lambda view: _load_all(view, place, options, precision))
+    return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
+
+
+def _load_all(view: View, place: torch.device, options: _Options, precision: str | None) -> list[Served]:
+    """All artifacts of a directory that may be loaded, in the order of their names."""
     served: list[Served] = []
     refusals: list[str] = []
-    for candidate in _candidates(path, place):
+    for candidate in candidates(view, place):
         try:
             loaded = _load(candidate, place, options)
         except (ArtifactRefused, MissingRequirement) as error:
@@ -81,10 +91,10 @@ def load_estimator(
     if not served:
         reasons = "\n".join(refusals) or "- there is none (.onnx" + "".join(f", {s}" for s in ENGINE_SUFFIXES) + ")"
         raise ArtifactRefused(
-            f"{path} holds no estimator that loads on {place}:\n{reasons}",
-            hint=f"Next: python -m cosybuild check {path}",
+            f"{view.root} holds no estimator that loads on {place}:\n{reasons}",
+            hint=f"Next: python -m cosybuild check {view.root}",
         )
-    return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
+    return served
 
 
 def _check_arguments(concurrency: Any, timeout: Any, threads: Any, precision: Any) -> None:
@@ -117,11 +127,6 @@ def _preference(served: Served) -> tuple[bool, bool, float, str]:
     is_graph = served.name.endswith(GRAPH_SUFFIX)
     largest = max(interface.volume(index) for index in range(len(interface.profiles)))
     return is_graph, interface.dtype != "float32", largest, served.name
-
-
-def _candidates(directory: Path, device: torch.device) -> list[Path]:
-    suffixes = (GRAPH_SUFFIX, *ENGINE_SUFFIXES) if device.type == "cuda" else (GRAPH_SUFFIX,)
-    return sorted(path for path in directory.iterdir() if path.suffix in suffixes and path.is_file())
 
 
 def _load(path: Path, device: torch.device, options: _Options) -> Served:

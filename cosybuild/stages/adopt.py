@@ -22,6 +22,7 @@ class AdoptStage:
 
     name = "adopt"
     label = "adopt"
+    does = "checks the ONNX file that was given"
     version = 1
     needs = ("graph",)
     makes = ("graph",)

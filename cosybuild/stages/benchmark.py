@@ -44,6 +44,7 @@ class BenchmarkStage:
 
     name = "benchmark"
     label = "benchmark"
+    does = "measures how fast each artifact is"
     version = 1
     makes = ("benchmark",)
     cacheable = False

@@ -38,6 +38,7 @@ class EngineStage:
     target: Target
 
     name = "engine"
+    does = "builds an engine of the graph"
     version = 3
     needs = ("lowered|graph",)
     cacheable = True

@@ -35,6 +35,7 @@ class ExportStage:
 
     name = "export"
     label = "export"
+    does = "writes the model as an ONNX graph"
     version = 1
     needs = ("weights?",)
     makes = ("graph",)

@@ -39,6 +39,7 @@ class PrecisionStage:
 
     name = "precision"
     label = "precision"
+    does = "lowers the precision of the graph"
     version = 3
     needs = ("graph", "calibration?")
     cacheable = True
@@ -102,12 +103,12 @@ class PrecisionStage:
         model = ir.from_proto(load_model(source))
         prepare(model, storage)
         samples = calibration_samples(context)
-        context.emit("progress", message=f"measuring ranges on {len(samples)} calibration inputs")
+        context.emit("progress", what=f"measuring ranges on {len(samples)} calibration inputs")
         ranges = measure_ranges(model, samples)
         if self._method is Method.autocast:
             from cosybuild.precision.autocast import autocast, autocast_report
 
-            context.emit("progress", message="ModelOpt AutoCast decides")
+            context.emit("progress", what="ModelOpt AutoCast decides")
             proto = autocast(source, model, samples[-1], settings, context.workdir)
             metrics = autocast_report(model, proto, ranges, settings)
         else:

@@ -23,6 +23,7 @@ class ProfileStage:
 
     name = "profile"
     label = "profile"
+    does = "finds the layers that lose digits"
     version = 1
     needs = ("lowered", "graph")
     makes = ("lowered_profile",)

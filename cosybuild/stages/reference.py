@@ -40,6 +40,7 @@ class ReferenceStage:
 
     name = "reference"
     label = "reference"
+    does = "computes what the model answers, to compare with"
     version = 2
     makes = ("reference",)
     cacheable = True

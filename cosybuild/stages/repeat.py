@@ -54,6 +54,7 @@ class RepeatStage:
 
     name = "repeat"
     label = "repeat"
+    does = "builds the same again and compares"
     version = 1
     makes = ("repetition",)
     cacheable = False

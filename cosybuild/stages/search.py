@@ -65,7 +65,7 @@ def search(
     failed: list[dict[str, str]] = []
     active: list[Sample] = []
     evaluations, minimal = 1, True
-    context.emit("progress", done=1, message="holding the rules' graph against the gates")
+    context.emit("progress", done=1, what="holding the rules' graph against the gates")
     while (missed := trials.failing(found, samples)) is not None:
         if any(sample.name == missed[0].name for sample in active):
             raise AssertionError(f"{found} passes {missed[0].name} in the search and not after it")
@@ -108,7 +108,7 @@ class _Oracle:
         self.count += 1
         passes = self._trials.passes(names, self._samples)
         verdict = "passes" if passes else "fails"
-        self._emit("progress", done=self.count, message=f"{len(names)} nodes back in fp32: {verdict}")
+        self._emit("progress", done=self.count, what=f"{len(names)} nodes back in fp32: {verdict}")
         return passes
 
 

@@ -38,6 +38,7 @@ class SimplifyStage:
 
     name = "simplify"
     label = "simplify"
+    does = "removes nodes that the graph does not need"
     version = 1
     needs = ("graph",)
     makes = ("graph",)

@@ -41,6 +41,7 @@ class VerifyStage:
 
     name = "verify"
     label = "verify"
+    does = "compares the graph with the model"
     version = 4
     needs = ("graph", f"{EXPORTED}?", "reference")
     makes = ("verification",)

@@ -46,6 +46,7 @@ class VerifyEngineStage:
     target: Target
 
     name = "verify_engine"
+    does = "runs the engine and compares it with the model"
     version = 1
     cacheable = True
     # Another GPU of the same kind may choose other kernels.

@@ -64,6 +64,7 @@ class VerifyLoweredStage:
 
     name = "verify_lowered"
     label = "verify lowered"
+    does = "compares the lowered graph with the model"
     version = 4
     needs = ("lowered", "graph", "reference?")
     makes = ("lowered_verification",)
@@ -130,7 +131,7 @@ class VerifyLoweredStage:
                 if plain is not None:
                     record["onnxruntime"] = case.hold(plain.infer(typed), expected, plain.device)
             records.append(record)
-            context.emit("progress", done=index + 1, total=len(planned), message=case.name)
+            context.emit("progress", done=index + 1, total=len(planned), what=case.name)
         # Last: the cases name the node that is to blame where values are not finite.
         contract = hold_contract(
             _examined(paths["lowered"], request, plain, faithful),

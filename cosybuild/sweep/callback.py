@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ class SweepInProgress:
     Attributes:
         directory: of the sweep; None until it begins, and for ever in a single run.
         dry: nothing is built and nothing is recorded.
+        begun: called when the sweep begins, before any job does.
     """
 
+    begun: Callable[[], None]
     directory: Path | None = None
     dry: bool = False
 
@@ -46,6 +48,7 @@ class BeginSweep(Callback):
         progress = in_progress.get()
         if progress is not None:
             progress.directory, progress.dry = directory, bool(config.dry_run)
+            progress.begun()
         if not config.dry_run:
             sweeper = str(config.hydra.runtime.choices.get("hydra/sweeper"))
             words = [str(word) for word in config.hydra.overrides.task]

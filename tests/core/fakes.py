@@ -52,6 +52,7 @@ class FakeStage:
     needs: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     label: str = ""
+    does: str = "joins what it is given"
     version: int = 1
     cacheable: bool = True
     deterministic: bool = True

@@ -19,6 +19,7 @@ import pytest
 from cosybuild.core.apart import Died, call_apart
 from cosybuild.core.stage import Emit
 from cosybuild.errors import EngineError
+from tests.importing import importing
 
 SOON = 120.0
 """Seconds within which a slow machine does anything here; a test that passes does not wait for so long."""
@@ -189,7 +190,7 @@ if __name__ == "__main__":
 """
     script = tmp_path / "caller.py"
     script.write_text(code, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, **importing(Path(__file__).resolve().parents[2])}
     caller = subprocess.Popen([sys.executable, str(script)], env=environment)
     try:
         wait_until(lambda: note.is_file() and note.read_text(encoding="ascii"))
@@ -215,7 +216,7 @@ def test_a_ctrl_c_for_the_whole_group_prints_nothing_of_the_other_process(tmp_pa
         "        sys.exit(130)\n",
         encoding="utf-8",
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, **importing(Path(__file__).resolve().parents[2])}
     caller = subprocess.Popen(
         [sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, start_new_session=True
     )

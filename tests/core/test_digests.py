@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_the_memo_stays_small(tmp_path: Path, warnings: list[str], monkeypatch: 
         first.digest(tmp_path / f"{number}")
         first.flush()
     text = (tmp_path / "digests").read_text()
-    assert [number for number in range(6) if f'"{tmp_path}/{number}"' in text] == [3, 4, 5]
+    assert [number for number in range(6) if json.dumps(f"{tmp_path}/{number}") in text] == [3, 4, 5]
     # What was read again counts as the newest.
     (tmp_path / "3").write_bytes(b"y")
     for number in (3, 6):
@@ -210,7 +211,7 @@ def test_the_memo_stays_small(tmp_path: Path, warnings: list[str], monkeypatch: 
         first.digest(tmp_path / f"{number}")
         first.flush()
     text = (tmp_path / "digests").read_text()
-    assert [number for number in range(7) if f'"{tmp_path}/{number}"' in text] == [3, 5, 6]
+    assert [number for number in range(7) if json.dumps(f"{tmp_path}/{number}") in text] == [3, 5, 6]
 
 
 def test_a_file_that_never_rests_is_an_error(

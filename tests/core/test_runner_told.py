@@ -30,7 +30,7 @@ def test_a_step_that_is_built_and_one_that_is_not_are_told_with_their_facts(benc
     outcome = bench.build(pipeline(), REQUEST)
     record, told = outcome.record("export"), facts(bench, "export")
     assert told["planned"] == {"verdict": "stale", "reason": "never built"}
-    assert told["started"] == {"reason": "never built"}
+    assert told["started"] == {"reason": "never built", "does": "joins what it is given", "expected": None}
     sizes = {slot: artifact.size for slot, artifact in record.outputs.items()}
     assert told["finished"] == {"seconds": record.seconds, "peak_bytes": record.peak_bytes, "outputs": sizes}
     assert sizes["graph"] > 0
@@ -40,6 +40,12 @@ def test_a_step_that_is_built_and_one_that_is_not_are_told_with_their_facts(benc
         "cached": {"action": "hit", "reason": "already built", "seconds": record.seconds},
     }
     assert record.seconds > 0
+
+
+def test_a_step_that_was_built_before_is_told_with_the_time_it_took(bench: Bench) -> None:
+    took = bench.build(pipeline(), REQUEST).record("export").made["seconds"]
+    bench.build(pipeline(), {**REQUEST, "opset": 20})
+    assert facts(bench, "export")["started"]["expected"] == took > 0
 
 
 def test_what_a_blocked_step_lacks_is_told_one_by_one(bench: Bench) -> None:

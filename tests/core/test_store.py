@@ -14,7 +14,8 @@ from cosybuild.core.remote import Remote
 from cosybuild.core.stage import StageResult
 from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
-from tests.core.storing import NOBODY, again, build, in_child, key_of, overwrite, publish, rot, tree
+from tests.core.storing import again, build, in_child, key_of, overwrite, publish, rot, tree
+from tests.modes import bound_by_modes
 
 
 def test_what_is_published_is_found_by_the_next_process(store: Store, warnings: list[str]) -> None:
@@ -191,37 +192,29 @@ def test_a_source_is_known_by_its_slot_its_name_and_its_content(
     assert store.source("weights", tmp_path / "flow.pt").digest == "0" * 64
 
 
-def test_a_read_only_store_serves_hits(store: Store, warnings: list[str], tmp_path: Path) -> None:
-    """As a user who may only read; root, which ignores modes, becomes nobody for it."""
+def test_a_read_only_store_serves_hits(store: Store, warnings: list[str]) -> None:
     key = key_of()
     entry = build(store, key, graph=b"1")
-    uid = NOBODY if os.geteuid() == 0 else None
     directories = [store.path, *(path for path in store.path.rglob("*") if path.is_dir())]
-    for parent in [*tmp_path.parents, tmp_path]:
-        if uid is not None and parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o005:
-            parent.chmod(0o755)
     for directory in directories:
         directory.chmod(0o555)
 
-    def use() -> tuple[bool, list[str], list[str]]:
-        told: list[str] = []
-        reader = Store(store.path, warn=told.append)
-        hit = reader.find(key) == entry
+    reader = Store(store.path, warn=warnings.append)
+    errors = []
+    with bound_by_modes():
+        hit = reader.find(key)
         reader.source("weights", Path(__file__))
         reader.flush()
-        errors = []
         with pytest.raises(StoreError) as caught:
             build(reader, key_of(a="2"), graph=b"2")
-        errors += [str(caught.value)]
+        errors.append(str(caught.value))
         with pytest.raises(StoreError) as caught, reader.workdir("export"):
             pass
-        return hit, told, [*errors, str(caught.value)]
-
-    hit, told, errors = in_child(use, uid=uid)
+        errors.append(str(caught.value))
     for directory in directories:
         directory.chmod(0o755)
-    assert hit
-    assert told == []
+    assert hit == entry
+    assert warnings == []
     assert all(str(store.path) in error and "permission denied" in error and "Next:" in error for error in errors)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from onnx import TensorProto, helper, save
+import numpy as np
+import torch
+from onnx import TensorProto, helper, numpy_helper, save
 
 from cosybuild.manifest import write_manifest
+from cosybuild.runtime import load_estimator
 
 _ELEMENTS = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
-NAMES = ("x", "mask", "mu", "t", "spks", "cond")
+NAMES, NAMES_OUT = ("x", "mask", "mu", "t", "spks", "cond"), "estimator_out"
 
 
 def estimator_shapes(batch: int | str = 2) -> dict[str, list[int | str]]:
@@ -34,6 +38,44 @@ def put_graph(path: Path, shapes: dict[str, list[int | str]], *, dtype: str = "f
     return certify(path, shapes, dtype, **{"slot": "graph" if dtype == "float32" else "lowered", **facts})
 
 
+def put_estimator(
+    path: Path, answer: float, *, streaming: bool = False, dynamic: bool = False, beside: bool = False, **facts: Any
+) -> Path:
+    """An estimator that really runs and answers `answer` everywhere, which is its build's identity too.
+
+    Args:
+        beside: the answer lies in a file of its own, as weights above 2 GB do.
+    """
+    shapes = estimator_shapes("batch" if dynamic else 2)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    value, zero = (
+        numpy_helper.from_array(np.array([number], np.float32), name)
+        for number, name in ((answer, "answer"), (0, "zero"))
+    )
+    nodes = [
+        helper.make_node("Mul", ["x", "zero"], ["still"]),
+        helper.make_node("Add", ["still", "answer"], [NAMES_OUT]),
+    ]
+    graph = helper.make_graph(nodes, "g", ports[:-1], ports[-1:], [value, zero])
+    model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
+    data = path.with_name(f"{path.name}.data")
+    if beside:
+        save(model, path, save_as_external_data=True, location=data.name, size_threshold=0)
+    else:
+        save(model, path)
+    origin = {"streaming": streaming, "weights_digest": f"{answer:064.0f}", **facts.pop("model", {})}
+    return certify(path, shapes, "float32", slot="graph", model=origin, companions=[data] if beside else [], **facts)
+
+
+def answer_of(directory: Path, *, streaming: bool = False, batch: int = 2) -> float:
+    """Load a directory as a service does, call it, and return the one value of its output."""
+    mel = torch.ones(batch, 80, 5)
+    given = (mel, torch.ones(batch, 1, 5), mel, torch.ones(batch), torch.ones(batch, 80), mel)
+    values = load_estimator(directory, threads=1)(*given, streaming=streaming).unique()
+    assert values.numel() == 1
+    return float(values)
+
+
 def put_plan(
     path: Path, shapes: dict[str, list[int | str]], *, dtype: str, sm: int = 89, flavour: str = "tensorrt", **facts: Any
 ) -> Path:
@@ -45,13 +87,15 @@ def put_plan(
     return certify(path, plain, dtype, **{"slot": f"engine_sm{sm}", "built_for": built_for, **facts})
 
 
-def certify(path: Path, shapes: dict[str, list[int | str]], dtype: str, **facts: Any) -> Path:
+def certify(
+    path: Path, shapes: dict[str, list[int | str]], dtype: str, *, companions: Sequence[Path] = (), **facts: Any
+) -> Path:
     """Write the manifest."""
     ports = [{"name": name, "dtype": dtype, "shape": shape} for name, shape in shapes.items()]
     model = {"family": "cosyvoice2", "streaming": False, "random_weights": False, "weights": "flow.pt"}
     model |= {"weights_digest": "1" * 64, **facts.pop("model", {})}
     known = {"verified": True, "interface": {"inputs": ports[:-1], "outputs": ports[-1:]}, "model": model}
-    write_manifest(path, {**known, **facts})
+    write_manifest(path, {**known, **facts}, companions)
     return path
 
 

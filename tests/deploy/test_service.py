@@ -10,7 +10,7 @@ import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.core.environment import Environment, Gpu
-from cosybuild.deploy.publish import backups, rollback
+from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import DeployError
 from tests.deploy.delivering import estimator_shapes, put_graph, put_plan, tree

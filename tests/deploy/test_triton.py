@@ -9,7 +9,7 @@ import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend, TritonSettings
 from cosybuild.core.environment import Environment
-from cosybuild.deploy.publish import rollback
+from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import ConfigurationError, DeployError
 from tests.deploy.delivering import NAMES, campplus_shapes, estimator_shapes, put_graph, put_plan, tree

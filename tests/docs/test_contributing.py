@@ -10,6 +10,7 @@ import pytest
 
 from tests.docs.models import make_model_directory
 from tests.docs.pages import ROOT, blocks
+from tests.importing import importing
 from tests.scenarios.commands import Place, actions
 
 DIFFS = [block.text for block in blocks(ROOT / "CONTRIBUTING.md") if block.language == "diff"]
@@ -36,7 +37,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def environment(place: Place) -> dict[str, str]:
-    return {"PYTHONPATH": str(place.directory)}
+    return importing(place.directory)
 
 
 def test_there_is_one_for_each_thing_to_add() -> None:

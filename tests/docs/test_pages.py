@@ -17,6 +17,7 @@ from cosybuild.config.catalogue import groups, searching
 from cosybuild.config.settings import Settings
 from tests.docs import pages
 from tests.docs.models import make_model_directory
+from tests.importing import importing
 from tests.scenarios.commands import Place, Ran, actions
 from tests.warm.processes import write_python
 
@@ -62,7 +63,7 @@ def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
         "MODEL_DIR": str(models / "CosyVoice2-0.5B"),
         "FINE_TUNED": str(models / "fine-tuned"),
         "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(packages), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        **importing(packages),
         # A package goes where this test can throw it away, and nothing is fetched for it.
         "PIP_TARGET": str(packages),
         "PIP_NO_INDEX": "1",

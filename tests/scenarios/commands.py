@@ -38,7 +38,13 @@ class Ran:
 
 
 class Place:
-    """A working directory in which commands are run."""
+    """A working directory in which commands are run.
+
+    Attributes:
+        last: what the fixture that made it has run there last.
+    """
+
+    last: Ran
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

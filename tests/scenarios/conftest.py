@@ -43,7 +43,7 @@ def built_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A working directory with `model/`, in which a command has built it; tests take `used_place`."""
     place = Place(tmp_path_factory.mktemp("built"))
     make_small_model(place.directory / "model")
-    place.cosybuild(*QUICK)
+    place.last = place.cosybuild(*QUICK)
     return place
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.importing import importing
 from tests.scenarios.commands import Place
 
 MODULE = '''"""Linear layers; what the middle one gives is far beyond half precision, and is brought back."""
@@ -60,4 +61,4 @@ class Workshop(Place):
 
     @property
     def env(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(self.directory)}
+        return importing(self.directory)

@@ -13,6 +13,7 @@ import pytest
 
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.run.tested import read_tested
+from tests.importing import importing
 from tests.mounting import make_read_only, mounted
 from tests.scenarios.commands import QUICK, Answer, Place, actions
 from tests.scenarios.rebuilding import flip
@@ -232,8 +233,7 @@ def test_doctor_names_packages_that_do_not_load(place: Place, monkeypatch: pytes
     broken.mkdir()
     for name in ("onnxsim", "onnxscript"):
         (broken / f"{name}.py").write_text("raise ImportError('libfoo.so.3 is not there')", encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(broken))
-    found = findings(place.cosybuild("doctor", code=6).out)
+    found = findings(place.cosybuild("doctor", code=6, env=importing(broken)).out)
     assert len(found["problem"]) == 2
     for problem, name in zip(found["problem"], ("onnxsim", "onnxscript"), strict=True):
         assert name in problem

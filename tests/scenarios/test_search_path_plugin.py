@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
 
+from tests.importing import importing
 from tests.scenarios.commands import Place
 
 FILES = {
@@ -55,7 +55,7 @@ def environment(place: Place) -> dict[str, str]:
         *(sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"),
         *("--disable-pip-version-check", f"--target={installed}", "./package"),
     )
-    return {"PYTHONPATH": os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    return importing(installed)
 
 
 def test_its_options_are_there_beside_ours_and_before_ours(place: Place, environment: dict[str, str]) -> None:

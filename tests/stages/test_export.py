@@ -26,6 +26,7 @@ from cosybuild.onnxgraph.summary import default_opset
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.torch_exporters import example_sizes
 from cosybuild.stages.verify import tolerance_of
+from tests.importing import importing
 from tests.stages.building import DATA, STREAMING, TINY, Bench, full_size, module, tiny
 
 OPSETS = (17, 18, 20, 23)
@@ -142,7 +143,7 @@ def test_bytes_are_the_same_in_another_process_and_directory(exporter: Exporter,
     for seed in ("1", "2"):
         place = tmp_path / f"a place {seed}"
         place.mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(DATA.parents[1])}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, **importing(DATA.parents[1])}
         subprocess.run([sys.executable, "-c", code, "out"], cwd=place, env=environment, check=True, timeout=500)
         (path,) = (place / "out" / "export").iterdir()
         contents.append(path.read_bytes())

@@ -63,4 +63,5 @@ class DeploySettings:
     force: bool = setting(
         False, "Deploy what is unverified, pending, random or for another GPU; manifests will say so."
     )
+    keep_backups: int = setting(10, "Backups that a deployment leaves in the directory, the newest ones; at least 1.")
     triton: TritonSettings = setting(TritonSettings, "Only for service=triton.")

@@ -1,0 +1,34 @@
+"""The two commands that follow a first build."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cosybuild.run.recorded import RUNS
+
+
+def next_commands(report: Mapping[str, Any], directory: Path) -> list[str]:
+    """Lines that name two commands, each after what it is for; for a run that succeeded.
+
+    Args:
+        report: of the run.
+        directory: the run directory, as it is found from here.
+    """
+    run = directory.name if directory.parent == RUNS else str(directory)
+    told = [("see why each step ran", ["explain", run]), _second(report, run)]
+    width = max(len(purpose) for purpose, _ in told)
+    lines = (f"  {purpose:<{width}}  {shlex.join(['python', '-m', 'cosybuild', *words])}" for purpose, words in told)
+    return ["Next:", *lines]
+
+
+def _second(report: Mapping[str, Any], run: str) -> tuple[str, list[str]]:
+    words, config, model = list(report["overrides"]), report["config"], report["model"]
+    if model["family"].startswith("cosyvoice"):
+        if model["random_weights"]:
+            return "build a trained model", [*words, "model_dir=DIR"]
+        if report["verified"] and config["deploy"] is None and config["model_dir"]:
+            return "put it into service", [*words, "deploy=cosyvoice", f"deploy.dir={config['model_dir']}"]
+    return "build it again and compare", ["replay", run]

@@ -1,0 +1,62 @@
+"""The first sign of a command at work, shown before Hydra and everything else that is slow to import is loaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+_EVERY = 0.5
+_ERASE = "\r\x1b[2K"
+
+
+class Opening:
+    """On a terminal one line that counts seconds, until it is closed; elsewhere a plain line.
+
+    A command that finds nothing to do prints one line. So the plain line is printed only where nothing was ever
+    built: there something is to do. Words that ask Hydra for a text, such as `--help`, show nothing.
+
+    Close it before anything else is printed. One that was never entered shows nothing.
+    """
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._begun = 0.0
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, words: Sequence[str]) -> Opening:
+        """Show that the command of these words has begun."""
+        if any(word.startswith("-") and word not in ("-m", "--multirun") for word in words):
+            return self
+        self._what, self._begun = "reading the configuration", time.monotonic()
+        if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            self._show()
+            self._thread = threading.Thread(target=self._count, daemon=True)
+            self._thread.start()
+        elif not os.path.isdir("outputs"):  # noqa: PTH112  # pathlib is not needed yet
+            print(f"{'starting':>8}  {self._what}", flush=True)
+        return self
+
+    def say(self, what: str) -> None:
+        """Change what is said to go on."""
+        self._what = what
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join()
+            self._thread = None
+            sys.stdout.write(_ERASE)
+            sys.stdout.flush()
+
+    def _count(self) -> None:
+        while not self._over.wait(_EVERY):
+            self._show()
+
+    def _show(self) -> None:
+        sys.stdout.write(f"{_ERASE}{'starting':>8}  {self._what}  {time.monotonic() - self._begun:.0f} s")
+        sys.stdout.flush()

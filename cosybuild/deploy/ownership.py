@@ -1,0 +1,144 @@
+"""Files of earlier deployments that may not stay beside a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.deploy.deliverable import Deliverable
+from cosybuild.errors import DeployError
+from cosybuild.identity import build_of, part_of
+from cosybuild.manifest import NEXT, SUFFIX, fitting_manifest, manifest_path, parse_manifest
+
+GRAPHS = (".onnx",)
+PLANS = (".plan", ".engine", ".trt")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a deployment brings.
+
+    Attributes:
+        service: the value of `deploy.service`.
+        items: artifact -> its names below the directory.
+        delivered: everything that the run delivered, for engines that were built elsewhere from the same graph.
+        puts: name -> sha256 of all files that are put in place.
+    """
+
+    service: str
+    items: Sequence[tuple[Deliverable, str]]
+    delivered: Sequence[Deliverable]
+    puts: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class _Standing:
+    name: str
+    manifest: Mapping[str, Any] | None
+    is_ours: bool
+
+
+def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> list[str]:
+    """Graphs and engines in `root` that the deployment does not bring and that may not stay.
+
+    Only files that a deployment put there are named, never a user's own. Of the same part of a model, those go that
+
+    - come from another build (`cosybuild.identity`);
+    - are the same variant (attention, batch) for the same service. An engine that was built from a graph of this run
+      stays: another machine of a fleet has built it;
+    - have a manifest that cannot be read, or refer to a file of weights that is replaced.
+
+    Other variants of the same build stay: streaming beside full attention, dynamic batch beside fixed.
+
+    Args:
+        recorded: name -> sha256 of what deployments have put into the directory.
+
+    Raises:
+        DeployError: an artifact of another build lies there that no deployment put there.
+    """
+    folders = {name.rpartition("/")[0] for _, name in arrival.items}
+    return [
+        standing.name
+        for standing in _standing(root, folders, recorded)
+        if standing.name not in arrival.puts and _must_go(root, standing, arrival)
+    ]
+
+
+def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -> list[str]:
+    """The files that go with retired artifacts: the artifacts, manifests, and weights that nobody else refers to."""
+    gone = list(names)
+    folders = {name.rpartition("/")[0] for name in gone}
+    kept = {
+        companion
+        for standing in _standing(root, folders, {})
+        if standing.name not in gone
+        for companion in _companions(standing)
+    }
+    found = []
+    for name in gone:
+        mine = next((s for s in _standing(root, {name.rpartition("/")[0]}, {name: ""}) if s.name == name), None)
+        companions = [] if mine is None else _companions(mine)
+        found += [name, name + SUFFIX, name + SUFFIX + NEXT, *(c for c in companions if c not in kept)]
+    return [name for name in dict.fromkeys(found) if name not in puts and (root / name).exists()]
+
+
+def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -> list[_Standing]:
+    found = []
+    for folder in sorted(folders):
+        for path in sorted((root / folder).glob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix not in (*GRAPHS, *PLANS) or not path.is_file():
+                continue
+            is_ours = name in recorded
+            try:
+                manifest = fitting_manifest(path)
+                is_ours = is_ours or "deployment" in (manifest or {})
+            except ValueError:
+                manifest, is_ours = None, is_ours or _was_deployed(path)
+            if manifest is not None or is_ours:
+                found.append(_Standing(name, manifest, is_ours))
+    return found
+
+
+def _was_deployed(path: Path) -> bool:
+    """Whether a manifest that may not be used, as one without a seal, names a deployment all the same."""
+    try:
+        return "deployment" in (parse_manifest(manifest_path(path)) or {})
+    except ValueError:
+        return False
+
+
+def _must_go(root: Path, standing: _Standing, arrival: Arrival) -> bool:
+    part = part_of(standing.name, standing.manifest)
+    rivals = [item for item, _ in arrival.items if part_of(item.path.name, item.manifest) == part]
+    if not rivals:
+        return False
+    if standing.manifest is None:
+        return True
+    mine, theirs = build_of(standing.manifest), build_of(rivals[0].manifest)
+    if mine.key != theirs.key:
+        if standing.is_ours:
+            return True
+        raise DeployError(
+            f"{root / standing.name} comes from another build than this deployment ({mine}; this one: {theirs}), and "
+            "no deployment put it there, so it is not touched.",
+            hint="Next: move it and its manifest away, or deploy to another directory.",
+        )
+    if not standing.is_ours:
+        return False
+    if any(arrival.puts.get(name, digest) != digest for name, digest in _companions(standing).items()):
+        return True
+    deployment = standing.manifest.get("deployment") or {}
+    old = Deliverable(root / standing.name, dict(standing.manifest))
+    same = (old.streaming, old.dynamic_batch) in {(item.streaming, item.dynamic_batch) for item in rivals}
+    source = (standing.manifest.get("built_from") or {}).get("onnx_sha256")
+    elsewhere = source is not None and source in {item.manifest["file"]["sha256"] for item in arrival.delivered}
+    return same and deployment.get("service") == arrival.service and not elsewhere
+
+
+def _companions(standing: _Standing) -> dict[str, str]:
+    folder = standing.name.rpartition("/")[0]
+    prefix = f"{folder}/" if folder else ""
+    return {prefix + fact["name"]: fact["sha256"] for fact in (standing.manifest or {}).get("companions", ())}

@@ -1,0 +1,136 @@
+"""Backups of a directory in service, and the way back to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.deploy.publish import FILES, PART, RECORD, Put, begin, finish, missing, publish, stage_one
+from cosybuild.deploy.state import (
+    explained,
+    free_reserve,
+    locked,
+    read_current,
+    read_journal,
+    read_record,
+    reserve,
+    sync_tree,
+)
+from cosybuild.errors import DeployError
+from cosybuild.inservice import STATE, Journal
+
+_UNDO = "staging-undo"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """The files that one change replaced.
+
+    Attributes:
+        kind: `deploy` or `rollback`.
+        existed: name -> whether there was such a file.
+        files: name -> sha256 of what deployments had put there until then.
+    """
+
+    number: int
+    kind: str
+    existed: Mapping[str, bool]
+    directory: Path
+    files: Mapping[str, str]
+
+
+def backups(root: Path) -> list[Backup]:
+    """All backups, the oldest first. Those that somebody deleted are not among them.
+
+    Raises:
+        DeployError: the record of one is damaged.
+    """
+    found = []
+    for directory in sorted((root / STATE).glob("[0-9]*")):
+        record = read_record(directory / RECORD) if directory.name.isdigit() else None
+        if record is not None:
+            found.append(_backup(int(directory.name), directory, record))
+    return found
+
+
+def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
+    """Bring back what stood there before deployment `to`, by default the last one that is not undone yet.
+
+    It is a change like any other and has a backup itself. Files are linked, not copied, and the records have room
+    of their own, so it works on a full disk. A deployment that was interrupted and cannot be finished is undone.
+
+    Returns:
+        The number of the backup, and the names that changed.
+
+    Raises:
+        DeployError: there is no such backup.
+    """
+    with explained(root), locked(root):
+        free_reserve(root)
+        journal = read_journal(root)
+        if journal is not None and missing(root, journal):
+            changed = journal.number, _undo(root, journal)
+        else:
+            finish(root)
+            changed = _restore(root, to)
+        reserve(root)
+        return changed
+
+
+def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
+    kept = backups(root)
+    position = read_current(root).position
+    undoable = [b.number for b in kept if b.kind == "deploy" and (not position or b.number < position)]
+    number = to if to is not None else max(undoable, default=None)
+    chosen = next((b for b in kept if b.number == number), None)
+    if number is None or chosen is None:
+        have = ", ".join(str(b.number) for b in kept) or "none"
+        asked = f"backup {to}" if to is not None else "backup that is not restored yet"
+        raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
+    # The earliest change from there on knows what stood there before all of them.
+    sources: dict[str, Path | None] = {}
+    for backup in kept:
+        if backup.number >= number:
+            for name, existed in backup.existed.items():
+                sources.setdefault(name, backup.directory / name if existed else None)
+    puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
+    removes = [name for name, path in sources.items() if path is None]
+    publish(root, puts, removes, kind="rollback", position=number, files=chosen.files)
+    return number, list(sources)
+
+
+def _undo(root: Path, journal: Journal) -> list[str]:
+    """Go back to what stood there before a deployment that cannot be finished. Its backup goes with it."""
+    state = root / STATE
+    places = [state / f"{journal.number:04}", state / f"{journal.number:04}{PART}"]
+    directory = next((place for place in places if (place / RECORD).exists()), None)
+    if directory is None:
+        raise DeployError(
+            f"{root} cannot be brought back: the backup {journal.number:04} of the interrupted deployment is missing.",
+            hint=f"Next: deploy again after removing {state / 'journal.json'}; files in {root} may be of two builds.",
+        )
+    record = read_record(directory / RECORD)
+    assert record is not None
+    backup = _backup(journal.number, directory, record)
+    staging, digests = state / _UNDO, {}
+    for name, existed in backup.existed.items():
+        if existed:
+            (staging / name).unlink(missing_ok=True)
+            digests[name] = stage_one(Put(name, backup.directory / name, link=True), staging / name)
+    staging.mkdir(exist_ok=True)
+    sync_tree(staging)
+    removes = tuple(name for name, existed in backup.existed.items() if not existed)
+    position = read_current(root).position
+    begin(root, Journal(journal.number, _UNDO, digests, removes, position, backup.files, discards=True))
+    finish(root)
+    return list(backup.existed)
+
+
+def _backup(number: int, directory: Path, record: Mapping[str, object]) -> Backup:
+    kind, existed, files = record.get("kind"), record.get("existed"), record.get("files", {})
+    if not isinstance(kind, str) or not isinstance(existed, dict) or not isinstance(files, dict):
+        raise DeployError(
+            f"{directory / RECORD} is no record of a backup.", hint=f"Next: remove {directory}, if you can do without."
+        )
+    return Backup(number, kind, existed, directory / FILES, files)

@@ -1,0 +1,163 @@
+"""The state that deployments keep below a directory in service: lock, durable records, room for a rollback."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.core.disk import sync_directory, write_atomic
+from cosybuild.errors import DeployError
+from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
+
+_LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
+RESERVED = 1 << 17
+"""Bytes that are kept for the records of a rollback, so that it works where the disk is full."""
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no such file.
+
+    Raises:
+        DeployError: it is something else.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(plain, dict):
+            raise ValueError("an object is expected")
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    return plain
+
+
+def write_record(path: Path, plain: Any) -> None:
+    """Write JSON whole, so that it survives a power cut."""
+    write_atomic(path, json.dumps(plain, indent=2).encode("ascii"), path.parent)
+
+
+def read_journal(root: Path) -> Journal | None:
+    """The change that has begun and is not finished.
+
+    Raises:
+        DeployError: the journal is damaged.
+    """
+    path = root / STATE / JOURNAL
+    try:
+        return journal_from(path.read_bytes(), path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+@dataclass(frozen=True)
+class Current:
+    """The last change of a directory.
+
+    Attributes:
+        number: of its backup; 0 where there was none.
+        position: the backup that the directory equals; 0 for a state of its own.
+        files: name -> sha256 of what deployments have put there.
+    """
+
+    number: int
+    position: int
+    files: Mapping[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """The record as JSON data."""
+        return {"number": self.number, "position": self.position, "files": dict(self.files)}
+
+
+def read_current(root: Path) -> Current:
+    """The record of the last change.
+
+    Raises:
+        DeployError: it is damaged.
+    """
+    state = root / STATE
+    # Before files were recorded there was the position alone.
+    found = read_record(state / CURRENT) or read_record(state / _OLD_POSITION) or {}
+    try:
+        files = {str(name): str(digest) for name, digest in found.get("files", {}).items()}
+        return Current(int(found.get("number", 0)), int(found.get("position", 0)), files)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _damaged(state / CURRENT, error) from error
+
+
+def reserve(root: Path) -> None:
+    """Take room for the records of a later rollback; a disk that has none is left as it is."""
+    path = root / STATE / _RESERVE
+    with suppress(OSError):
+        if not path.exists() or path.stat().st_size < RESERVED:
+            path.write_bytes(bytes(RESERVED))
+
+
+def free_reserve(root: Path) -> None:
+    """Give the room back, for records that are about to be written."""
+    (root / STATE / _RESERVE).unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_tree(directory: Path) -> None:
+    """Make all names below a directory survive a power cut; contents are synced one by one."""
+    for folder in sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True):
+        sync_directory(folder)
+    sync_directory(directory)
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn an OSError of the body into a DeployError."""
+    try:
+        yield
+    except OSError as error:
+        raise DeployError(
+            f"{root} cannot be changed: {error.strerror or error} ({error.filename}).",
+            hint=f"Next: mend it (space, permissions), then `python -m cosybuild check {root}`: it finishes or "
+            "discards what was begun.",
+        ) from error
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Let one process at a time change `root`; the system frees the lock of a process that dies.
+
+    Raises:
+        DeployError: another process has it.
+    """
+    state = root / STATE
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / _LOCK).open("a+b") as file:
+        try:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
+        except OSError as error:
+            raise DeployError(
+                f"another process is deploying to {root}.", hint="Next: wait for it, then run this again."
+            ) from error
+        yield
+
+
+def _damaged(path: Path, error: Exception) -> DeployError:
+    return DeployError(
+        f"{path} was damaged by something else than a deployment: {error}.",
+        hint="Next: look at the files beside it; remove it once the directory is as you want it.",
+    )

@@ -1,0 +1,81 @@
+"""Identity of the build that an artifact comes from, read from its manifest. Standard library only.
+
+Artifacts of one build are variants of the same network with the same weights: streaming and full attention, fixed
+and dynamic batch, float32 and lowered, graphs and engines. They may answer together. Artifacts of two builds that
+are the same part of a model may not: a caller could not tell which of the two has answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ESTIMATOR = "flow.decoder.estimator"
+ESTIMATOR_PORTS = ("x", "mask", "mu", "t", "spks", "cond", "estimator_out")
+"""The estimator's tensors in binding order (docs/contract.md)."""
+
+_NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batch|mygpu|sm\d+|onnx|plan|engine|trt")
+
+
+@dataclass(frozen=True)
+class Build:
+    """The identity: two artifacts with equal ones compute the same function, apart from rounding and attention.
+
+    Attributes:
+        family: e.g. `cosyvoice2`.
+        weights: sha256 of the file with the weights; their label where there is no such file.
+        hyperparameters: sha256 of the constructor's arguments.
+        label: the name of the weights' file, for messages only.
+    """
+
+    family: str
+    weights: str
+    hyperparameters: str
+    label: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The fields that make two builds different."""
+        return self.family, self.weights, self.hyperparameters
+
+    def __str__(self) -> str:
+        weights = f"{self.label} (sha256 {self.weights[:12]})" if self.label != self.weights else self.label
+        return f"{self.family or 'unknown'} with {weights or 'unknown weights'}, settings {self.hyperparameters[:8]}"
+
+
+def build_of(manifest: Mapping[str, Any]) -> Build:
+    """The build that a manifest names."""
+    model = manifest.get("model") or {}
+    plain = json.dumps(model.get("hyperparameters") or {}, sort_keys=True)
+    label = str(model.get("weights") or "")
+    return Build(
+        family=str(model.get("family") or ""),
+        weights=str(model.get("weights_digest") or label),
+        hyperparameters=hashlib.sha256(plain.encode()).hexdigest(),
+        label=label,
+    )
+
+
+def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
+    """The part of a model that an artifact is, e.g. `campplus`: by its tensors, else by the name it was built under."""
+    facts = manifest or {}
+    interface = facts.get("interface") or {}
+    ports = (*interface.get("inputs", ()), *interface.get("outputs", ()))
+    if tuple(port["name"] for port in ports) == ESTIMATOR_PORTS:
+        return ESTIMATOR
+    built_as = str((facts.get("deployment") or {}).get("built_as") or name.rpartition("/")[2])
+    words = built_as.split(".")
+    end = next((index for index, word in enumerate(words) if index and _NOT_STEM.fullmatch(word)), len(words))
+    return ".".join(words[:end])
+
+
+def other_builds(named: Iterable[tuple[str, Build]]) -> list[tuple[str, Build]]:
+    """One name for each build among `named`; more than one entry means that they may not lie together."""
+    found: dict[tuple[str, str, str], tuple[str, Build]] = {}
+    for name, build in named:
+        found.setdefault(build.key, (name, build))
+    return list(found.values())

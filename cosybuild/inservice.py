@@ -1,0 +1,110 @@
+"""A directory in service as its readers see it, also while a deployment changes it. Standard library only.
+
+A deployment stages its files, writes a journal, and then puts one name after the other in place. The journal is the
+moment of the change: while there is one, the directory answers with the staged files and without the removed ones,
+so a reader never sees a part of a change, and needs no permission to write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+STATE = ".cosybuild-backup"
+"""The directory below one in service that holds backups and the state of changes."""
+JOURNAL, CURRENT = "journal.json", "current.json"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A change that has begun.
+
+    Attributes:
+        number: of the backup that undoes it.
+        staging: name of the directory below STATE in which the new files lie.
+        puts: name below the root -> sha256, in the order in which they are put in place.
+        removes: names that go after all puts.
+        position: the backup that the directory equals afterwards; 0 for a new state.
+        files: name -> sha256 of everything that deployments will have put there.
+        discards: the backup is not kept: the change undoes the deployment that made it.
+    """
+
+    number: int
+    staging: str
+    puts: Mapping[str, str]
+    removes: tuple[str, ...]
+    position: int
+    files: Mapping[str, str]
+    discards: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """The journal as JSON data."""
+        return {**vars(self), "puts": dict(self.puts), "removes": list(self.removes), "files": dict(self.files)}
+
+
+@dataclass(frozen=True)
+class View:
+    """The files that a directory answers with.
+
+    Attributes:
+        token: equal for two views between which nothing changed.
+    """
+
+    root: Path
+    journal: Journal | None
+    token: tuple[bytes | None, bytes | None] = field(default=(None, None))
+
+    def files(self) -> dict[str, Path]:
+        """name -> place of every file of the directory itself, in the order of their names."""
+        found = {path.name: path for path in self.root.iterdir() if path.is_file()}
+        if self.journal is not None:
+            staging = self.root / STATE / self.journal.staging
+            staged = {name: staging / name for name in self.journal.puts if "/" not in name}
+            # A file system without hard links moves files out of the staging directory.
+            found |= {name: path for name, path in staged.items() if path.is_file()}
+            found = {name: path for name, path in found.items() if name not in self.journal.removes}
+        return dict(sorted(found.items()))
+
+
+def view_of(root: Path) -> View:
+    """Look at a directory.
+
+    Raises:
+        ValueError: its journal is damaged.
+        OSError: the directory cannot be read.
+    """
+    contents: list[bytes | None] = [None, None]
+    for index, name in enumerate((JOURNAL, CURRENT)):
+        with suppress(OSError):  # a reader that may not look into the state sees names alone, as before
+            contents[index] = (root / STATE / name).read_bytes()
+    journal = None if contents[0] is None else journal_from(contents[0], root / STATE / JOURNAL)
+    return View(root, journal, (contents[0], contents[1]))
+
+
+def journal_from(content: bytes, path: Path) -> Journal:
+    """The journal in `content`.
+
+    Raises:
+        ValueError: it is none, or its names lead out of the directory.
+    """
+    try:
+        plain = json.loads(content.decode("utf-8"))
+        journal = Journal(
+            number=int(plain["number"]),
+            staging=str(plain["staging"]),
+            puts={str(name): str(digest) for name, digest in plain["puts"].items()},
+            removes=tuple(map(str, plain["removes"])),
+            position=int(plain["position"]),
+            files={str(name): str(digest) for name, digest in plain["files"].items()},
+            discards=bool(plain["discards"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is no journal of a deployment: {type(error).__name__}: {error}") from error
+    for name in (journal.staging, *journal.puts, *journal.removes):
+        if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or name in ("", "."):
+            raise ValueError(f"{path} names {name!a}, which leads out of the directory")
+    return journal

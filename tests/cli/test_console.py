@@ -1,0 +1,33 @@
+"""Lines that a build prints where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from cosybuild.cli.console import BuildConsole
+from cosybuild.core.events import Event
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        (None, "never built; writes a graph (first time here)"),
+        (34.25, "never built; writes a graph (the build most like it took 34.2 s)"),
+        (200.0, "never built; writes a graph (the build most like it took 3 min 20 s)"),
+        (9.9, "never built; writes a graph"),
+    ],
+)
+def test_a_step_says_what_it_does_and_how_long_it_took(expected: float | None, said: str) -> None:
+    out = io.StringIO()
+    facts = {"reason": "never built", "does": "writes a graph", "expected": expected}
+    BuildConsole(out)(Event(0.0, "started", "export", facts))
+    assert out.getvalue() == f"building  export  {said}\n"
+
+
+def test_what_was_shown_before_is_taken_away_first() -> None:
+    out = io.StringIO()
+    console = BuildConsole(out, lambda: print("away", file=out))
+    console(Event(0.0, "warning", None, {"message": "it is late"}))
+    assert out.getvalue().splitlines()[0] == "away"

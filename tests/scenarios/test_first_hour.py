@@ -1,0 +1,23 @@
+"""What the first build says while it runs and at its end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from tests.scenarios.commands import QUICK, Place
+
+
+def test_the_first_build_tells_what_it_does_and_what_to_do_next(used_place: Place, built_place: Place) -> None:
+    lines = built_place.last.out.splitlines()
+    assert lines[0] == "starting  reading the configuration"
+    assert "building  export  never built; writes the model as an ONNX graph (first time here)" in lines
+    following = lines[lines.index("Next:") + 1 :]
+    commands = [shlex.split(line[line.index("python -m") :])[1:] for line in following]
+    assert [command[2] for command in commands] == ["explain", QUICK[0]]
+    # Both do what they say; and the second is no first build, so it names no commands.
+    assert "never built" in used_place.run(sys.executable, *commands[0]).out
+    deployed = used_place.run(sys.executable, *commands[1]).out
+    assert "deployed to model (cosyvoice)" in deployed
+    assert "Next:" not in deployed
+    assert "starting" not in deployed
