@@ -138,7 +138,11 @@ def locked(root: Path) -> Iterator[None]:
         DeployError: another process has it.
     """
     state = root / STATE
+    fresh = [path for path in (state, *state.parents) if not path.exists()]
     state.mkdir(parents=True, exist_ok=True)
+    for path in fresh:
+        # The journal is safe only where the names on the way to it are.
+        sync_directory(path.parent)
     with (state / _LOCK).open("a+b") as file:
         try:
             if os.name == "posix":
