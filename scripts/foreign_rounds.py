@@ -16,8 +16,16 @@ NOBODY = 65534
 ODD = "a föreign place"
 """A directory name with blanks and a letter that is not ASCII."""
 
-ARITHMETIC = ("-m", "arithmetic", "tests")
-"""The tests whose verdict depends on arithmetic carry the marker."""
+_MARKED = ("-m", "arithmetic and not full_size and not gpu")
+ARITHMETIC_SHORT = (
+    *_MARKED,
+    "tests/models",
+    "tests/numerics",
+    "tests/runtime",
+    "--deselect=tests/models/test_exporters.py",
+)
+ARITHMETIC = (*_MARKED, "tests")
+"""The tests whose verdict depends on arithmetic carry the marker; the short selection leaves out those that export."""
 
 ENVIRONMENT_SHORT = (
     "tests/cli/test_encoding.py",
@@ -107,7 +115,7 @@ class Round:
     def selection(self, short: bool) -> tuple[str, ...]:
         """The words that say which tests run."""
         if self.arithmetic:
-            return ARITHMETIC
+            return ARITHMETIC_SHORT if short else ARITHMETIC
         return ENVIRONMENT_SHORT if short else ENVIRONMENT
 
 
