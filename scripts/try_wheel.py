@@ -25,10 +25,12 @@ import json, sys
 from pathlib import Path
 import cosybuild, hydra_plugins.cosybuild_ray
 from cosybuild.config.compose import config_directory
+from cosybuild.run.tested import read_tested
 print(json.dumps({
     "package": cosybuild.__file__,
     "plugin": hydra_plugins.cosybuild_ray.__file__,
     "conf": str(config_directory()),
+    "tested": str(read_tested().path),
     "options": sorted(p.relative_to(config_directory()).as_posix() for p in config_directory().rglob("*.yaml")),
     "path": [str(Path(p or ".").resolve()) for p in sys.path],
 }))
@@ -69,14 +71,15 @@ def install(directory: Path, elsewhere: Elsewhere) -> None:
     print(f"{wheel.name}: {wheel.stat().st_size / 1e3:.0f} kB", flush=True)
     subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
     begun = time.monotonic()
-    subprocess.run([str(elsewhere.python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    subprocess.run([str(elsewhere.python), "-m", "pip", "install", "--quiet", *constraints, str(wheel)], check=True)
     print(f"{time.monotonic() - begun:7.1f} s  pip install {wheel.name}", flush=True)
 
 
 def check_place(elsewhere: Elsewhere, venv: Path) -> None:
-    """Everything is imported from the environment, and all of conf/ came with the wheel."""
+    """Everything is imported from the environment; all of conf/ and the tested versions came with the wheel."""
     found = json.loads(elsewhere.run("-c", WHERE))
-    for name in ("package", "plugin", "conf"):
+    for name in ("package", "plugin", "conf", "tested"):
         assert Path(found[name]).is_relative_to(venv), f"{name} is {found[name]}"
     strangers = [place for place in found["path"] if Path(place).is_relative_to(ROOT)]
     assert not strangers, f"the checkout is on sys.path: {strangers}"

@@ -29,6 +29,8 @@ def _second(report: Mapping[str, Any], run: str) -> tuple[str, list[str]]:
     if model["family"].startswith("cosyvoice"):
         if model["random_weights"]:
             return "build a trained model", [*words, "model_dir=DIR"]
-        if report["verified"] and config["deploy"] is None and config["model_dir"]:
+        # CosyVoice's own runtime reads a graph of one sequence with full attention (deploy/names.py).
+        fits = not model["streaming"] and not config["export"]["dynamic_batch"]
+        if fits and report["verified"] and config["deploy"] is None and config["model_dir"]:
             return "put it into service", [*words, "deploy=cosyvoice", f"deploy.dir={config['model_dir']}"]
     return "build it again and compare", ["replay", run]

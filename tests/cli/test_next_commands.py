@@ -12,11 +12,13 @@ from cosybuild.cli.next_commands import next_commands
 RUN = Path("outputs/runs/model-1")
 
 
-def report(family: str = "cosyvoice2", *, random: bool = False, **changes: Any) -> dict[str, Any]:
+def report(
+    family: str = "cosyvoice2", *, random: bool = False, streaming: bool = False, batch: bool = False, **changes: Any
+) -> dict[str, Any]:
     return {
         "overrides": ["trt=none", "x={a: 1}"],
-        "config": {"model_dir": "a model", "deploy": None},
-        "model": {"family": family, "random_weights": random},
+        "config": {"model_dir": "a model", "deploy": None, "export": {"dynamic_batch": batch}},
+        "model": {"family": family, "random_weights": random, "streaming": streaming},
         "verified": True,
         **changes,
     }
@@ -31,6 +33,8 @@ def report(family: str = "cosyvoice2", *, random: bool = False, **changes: Any) 
         ),
         (report(random=True), "build a trained model  python -m cosybuild trt=none 'x={a: 1}' model_dir=DIR"),
         (report("module"), "build it again and compare  python -m cosybuild replay model-1"),
+        (report(streaming=True), "build it again and compare  python -m cosybuild replay model-1"),
+        (report(batch=True), "build it again and compare  python -m cosybuild replay model-1"),
         (report(verified=None), "build it again and compare  python -m cosybuild replay model-1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The scripts, which import each other by name, as they do when they are run."""
+"""Tests of the scripts, which import each other by name."""
 
 from __future__ import annotations
 
