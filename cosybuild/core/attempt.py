@@ -24,6 +24,7 @@ class Attempt:
         key: once all inputs are known.
         why: once it is clear that the stage must run.
         peak_bytes: once the stage has run, or failed.
+        restored: how often inputs that had been lost were made again for it.
     """
 
     def __init__(self, step: Step, clock: Clock) -> None:
@@ -32,6 +33,7 @@ class Attempt:
         self.key: CacheKey | None = None
         self.why: Stale | None = None
         self.peak_bytes: int | None = None
+        self.restored = 0
         self._clock = clock
         self._started = clock.now()
         self._begin = clock.elapsed()

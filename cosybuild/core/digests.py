@@ -111,6 +111,14 @@ class Digests:
             hint="Next: run again when whatever writes it has finished",
         )
 
+    def learn(self, path: Path, digest: str) -> None:
+        """Remember the digest of a file whose content has just been read, if a later write must show."""
+        name = os.path.abspath(path)  # noqa: PTH100 - as above
+        with suppress(OSError):
+            stamp = stamp_of(path.stat())
+            if _settle(stamp) and stamp_of(path.stat()) == stamp:
+                self._learned[name] = stamp, digest
+
     def forget(self, path: Path) -> None:
         """Void what is remembered of a file, because it was found to be wrong."""
         name = os.path.abspath(path)  # noqa: PTH100 - as above

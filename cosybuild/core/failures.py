@@ -35,8 +35,13 @@ def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = 
             f"The step '{label}' ran out of memory{taken}.",
             hint="Next: free memory or use a machine with more, then run the same command again; finished steps stay",
         ) from error
-    except OSError as error:
-        if error.errno not in _DISK:
+    except Exception as error:
+        if workdir is not None and not workdir.is_dir():
+            raise StoreError(
+                f"The working directory {workdir} of the step '{label}' was removed while the step ran.",
+                hint="Next: let nothing remove the store while builds use it, and run the same command again",
+            ) from error
+        if not isinstance(error, OSError) or error.errno not in _DISK:
             raise
         where = error.filename if error.filename is not None else workdir
         raise StoreError(

@@ -13,9 +13,8 @@ from pathlib import Path
 from stat import S_ISREG
 
 from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.digests import Digests
+from cosybuild.core.digests import Digests, digest_of
 from cosybuild.core.disk import explained
-from cosybuild.core.objects import is_sealed
 
 FICLONE = 0x40049409
 """The Linux request that makes a file share another's blocks, copied when either is written."""
@@ -28,32 +27,38 @@ _UNSUPPORTED = frozenset(
 )
 
 
+class DamagedContent(Exception):
+    """A stored file has other content than its digest says, although no time shows it.
+
+    Attributes:
+        file: the stored file.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__(file.path)
+        self.file = file
+
+
 def copy_of(source: Path, target: Path) -> str:
     """Make `target` a file of the same content that shares nothing a writer could reach.
 
-    A hard link is one file under two names, so it is made only where the read-only mode of the stored
-    file really binds this process; root, for one, ignores it.
+    A hard link is one file under two names, which its owner can write through whatever its mode says, so none
+    is made.
 
     Args:
-        source: a stored file, which is read-only.
+        source: a stored file.
         target: does not exist.
 
     Returns:
-        `reflink`, `hard link` or `copy`.
+        `reflink` or `copy`.
 
     Raises:
         OSError: nothing was made.
     """
     try:
-        if _reflink(source, target):
-            kind = "reflink"
-        elif not os.access(source, os.W_OK, effective_ids=os.access in os.supports_effective_ids) and _hard_link(
-            source, target
-        ):
-            return "hard link"
-        else:
+        kind = "reflink" if _reflink(source, target) else "copy"
+        if kind == "copy":
             shutil.copyfile(source, target)
-            kind = "copy"
         stat = source.stat()
         os.utime(target, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
     except BaseException:
@@ -63,19 +68,26 @@ def copy_of(source: Path, target: Path) -> str:
     return kind
 
 
-def lay_out(artifact: Artifact, directory: Path, names: Mapping[str, str], digests: Digests) -> tuple[Path, ...]:
+def lay_out(
+    artifact: Artifact, directory: Path, names: Mapping[str, str], digests: Digests, *, thorough: bool = False
+) -> tuple[Path, ...]:
     """Place the files of an artifact in `directory`; one that is there already is left alone.
+
+    What was placed is read once more. That costs nothing in the end, because the memo then knows the file,
+    which the next command would read otherwise.
 
     Args:
         artifact: its files lie in the store.
         directory: made if need be.
         names: the file's own name -> the name it gets; others keep their own.
         digests: the memo.
+        thorough: read what is there already, whatever the memo says.
 
     Returns:
         where they lie, in the order of the artifact's files.
 
     Raises:
+        DamagedContent: the stored file has other content than its digest says; nothing was placed.
         StoreError: a file could not be placed; each is either as it was or complete.
     """
     placed = []
@@ -85,14 +97,17 @@ def lay_out(artifact: Artifact, directory: Path, names: Mapping[str, str], diges
     for file in artifact.files:
         target = directory / names.get(file.name, file.name)
         with explained("place the artifact", target):
-            if not _is_there(file, target, digests):
+            if not _is_there(file, target, digests, thorough=thorough):
                 temporary = directory / f"{_PREFIX}{secrets.token_hex(8)}"
                 copy_of(file.path, temporary)
                 try:
+                    if digest_of(temporary) != file.digest:
+                        raise DamagedContent(file)
                     temporary.replace(target)
-                except OSError:
+                except BaseException:
                     temporary.unlink()
                     raise
+                digests.learn(target, file.digest)
         placed.append(target)
     return tuple(placed)
 
@@ -114,22 +129,13 @@ def _reflink(source: Path, target: Path) -> bool:
     return False
 
 
-def _hard_link(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED | {errno.EMLINK}:
-            raise
-        return False
-    return True
-
-
-def _is_there(file: StoredFile, target: Path, digests: Digests) -> bool:
+def _is_there(file: StoredFile, target: Path, digests: Digests, *, thorough: bool) -> bool:
+    """Whether the target has the content. Its time is no proof: who writes it can set the time too."""
     try:
         stat = target.lstat()
         if not S_ISREG(stat.st_mode) or stat.st_size != file.size:
             return False
-        return is_sealed(stat, file.digest) or digests.digest(target)[0] == file.digest
+        return digests.digest(target, thorough=thorough)[0] == file.digest
     except FileNotFoundError:
         return False
 

@@ -29,12 +29,15 @@ from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.core.status import Stale, Unknown
 from cosybuild.core.store import Store
 from cosybuild.core.wiring import SOURCE
-from cosybuild.errors import CosybuildError
+from cosybuild.errors import CosybuildError, StoreError
 
 ALREADY_BUILT = "already built"
 CAME_OUT_THE_SAME = "already built: {} came out as before"
 BUILT_MEANWHILE = "built by another process meanwhile"
 PULLED = "fetched from the remote store"
+
+_RESTORED = 2
+"""How often the lost inputs of one step are made again."""
 
 
 def execute(
@@ -68,6 +71,7 @@ def execute(
     """
     with ExitStack() as until_the_end:
         files = uncached or until_the_end
+        files.enter_context(store.in_use())
         execution = _Execution(plan, request, sources, environment, store, events, keep, clock, files)
         try:
             return execution.run()
@@ -101,6 +105,7 @@ class _Execution:
         self.contents = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
         self.digests = {slot: artifact.digest for slot, artifact in sources.items()}
         self.blocked: set[str] = set()
+        self.sound: set[str] = set()
         self.records: list[StepRecord] = []
 
     def run(self) -> Outcome:
@@ -154,8 +159,43 @@ class _Execution:
                 return self._cached(attempt, entry, "pulled", PULLED)
         if lacks := stage.missing(self.request, self.environment):
             return self._block(attempt, lacks)
+        if self._restore(attempt):
+            return self._take(attempt)
         why = attempt.why = stale(stage, key, self.store)
-        return self._build_cacheable(attempt, key, why) if stage.cacheable else self._build_each_time(attempt, why)
+        try:
+            return self._build_cacheable(attempt, key, why) if stage.cacheable else self._build_each_time(attempt, why)
+        except Exception:
+            if self._restore(attempt):  # something took an input away while the step read it
+                return self._take(attempt)
+            raise
+
+    def _restore(self, attempt: Attempt) -> bool:
+        """Make those stored inputs of a step again that are missing or damaged; whether there were any.
+
+        Each content is read once in a run before a step reads it, whatever its time says.
+
+        Raises:
+            StoreError: inputs are lost again and again.
+        """
+        lost = set()
+        for wire in attempt.step.wires:
+            for file in () if wire.producer == SOURCE else attempt.inputs[wire.slot].files:
+                if self.store.fault(file, known=file.digest in self.sound) is not None:
+                    lost.add(wire.producer)
+                self.sound.add(file.digest)
+        if lost and attempt.restored >= _RESTORED:
+            raise StoreError(
+                f"The inputs of the step '{attempt.step.label}' were removed from the store {self.store.path} "
+                f"{attempt.restored + 1} times.",
+                hint="Next: let nothing remove the store while builds use it, and run the same command again",
+            )
+        attempt.restored += bool(lost)
+        for label in sorted(lost):
+            again = Attempt(self.plan.step(label), self.clock)
+            record = self._take(again)
+            self.contents.update({(label, slot): artifact for slot, artifact in record.outputs.items()})
+            self.records[next(i for i, r in enumerate(self.records) if r.label == label)] = record
+        return bool(lost)
 
     def _block(self, attempt: Attempt, lacks: tuple[str, ...]) -> StepRecord:
         self.blocked.add(attempt.step.label)
@@ -200,6 +240,7 @@ class _Execution:
         made: Mapping[str, Any],
     ) -> StepRecord:
         record = attempt.record("built", why.explain(), outputs, metrics, made)
+        self.sound.update(file.digest for artifact in outputs.values() for file in artifact.files)
         self.events.emit(
             "finished",
             attempt.step.label,
@@ -230,12 +271,12 @@ class _Execution:
                         context = RunContext(self.request, laid_out, workdir, self.environment, emit, self.digests)
                         result = stage.run(context)
                     memory.add(result.apart_bytes)
+                    check_result(stage, result, workdir)
             finally:
                 attempt.peak_bytes = memory.so_far()
         # a model is full of reference cycles; freed now, it does not count against the next step
         gc.collect()
         trim_heap()
-        check_result(stage, result, workdir)
         seconds = self.clock.elapsed() - begin
         made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
         return result, made

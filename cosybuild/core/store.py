@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -20,7 +20,7 @@ from cosybuild.core.entry import DamagedEntry, Entry, decode, encode, is_plain_n
 from cosybuild.core.holder import Heart
 from cosybuild.core.key import CacheKey
 from cosybuild.core.layout import Layout
-from cosybuild.core.links import lay_out
+from cosybuild.core.links import DamagedContent, lay_out
 from cosybuild.core.locks import Lock
 from cosybuild.core.objects import Objects
 from cosybuild.core.remote import Remote
@@ -74,6 +74,7 @@ class Store:
         self._held: dict[str, Lock] = {}
         self._damage: dict[str, str] = {}
         self._used: set[Path] = set()
+        self._is_in_use = False
 
     @property
     def path(self) -> Path:
@@ -101,7 +102,30 @@ class Store:
         self._damage.pop(digest, None)
         if entry is not None:
             self._used.add(path)
+            if self._is_in_use:
+                with suppress(OSError):
+                    os.utime(path)
         return entry
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep what this process found, finds and makes from `gc`, on any host, until the body ends.
+
+        A store that cannot be written cannot be cleaned from here either; then nothing is done.
+        """
+        with ExitStack() as until_then:
+            with suppress(StoreError):
+                self.layout.prepare()
+                # gc removes nothing that was used since the oldest working directory was made.
+                until_then.enter_context(self.workdirs.new("run"))
+            for path in self._used:
+                with suppress(OSError):
+                    os.utime(path)
+            self._is_in_use = True
+            try:
+                yield
+            finally:
+                self._is_in_use = False
 
     def damage(self, key: CacheKey) -> str | None:
         """What `find` found damaged of this key, as a phrase."""
@@ -228,8 +252,36 @@ class Store:
         return Artifact(slot, tuple(files))
 
     def lay_out(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-        """Place the files of an artifact in a directory, see `links.lay_out`."""
-        return lay_out(artifact, directory, names or {}, self.digests)
+        """Place the files of an artifact in a directory, see `links.lay_out`; damaged contents are set aside."""
+        try:
+            return lay_out(artifact, directory, names or {}, self.digests, thorough=self.verify)
+        except DamagedContent as error:
+            file = error.file
+            self.fault(file)
+            raise StoreError(
+                f"The stored file {file.path} of {file.name} is damaged: its content is not that of its digest.",
+                hint="Next: run the same command again; the damaged file was set aside and is made anew",
+            ) from error
+
+    def fault(self, file: StoredFile, *, known: bool = False) -> str | None:
+        """What is wrong with a stored file, as a phrase; None where nothing is.
+
+        The content is read, whatever its time says. Damaged contents are set aside, so that `find` no longer
+        takes an entry for whole that refers to them.
+
+        Args:
+            known: the content was read before; only look at size and seal.
+
+        Raises:
+            StoreError: a damaged content cannot be set aside.
+        """
+        if file.path != self.objects.locate(file.digest):
+            return None  # it was never published
+        fault = self.objects.fault(file.digest, file.size, thorough=not known)
+        if fault is not None:
+            with explained("move damaged results within", self.path):
+                self.objects.set_aside(file.digest, file.size, thorough=True)
+        return fault
 
     def flush(self) -> None:
         """Write the memo of digests and note which entries were used, for `gc`; never fails."""

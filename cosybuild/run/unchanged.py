@@ -51,10 +51,25 @@ def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
             facts = {**origin_of(run.report, run.outcome), "slot": slot, "made_by": label}
             texts[manifest_path(home / artifact.files[0].name)] = sidecar_text(artifact, run.outcome, facts)
     try:
-        contents = all(store.source(path.name, path).digest == digest for path, digest in expected.items())
-        return contents and all(path.read_text(encoding="utf-8") == text for path, text in texts.items())
+        wrong = {digest for path, digest in expected.items() if store.source(path.name, path).digest != digest}
+        if wrong:
+            _doubt(run, wrong, store)
+            return False
+        return all(path.read_text(encoding="utf-8") == text for path, text in texts.items())
     except (StoreError, OSError, UnicodeDecodeError):
         return False
+
+
+def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
+    """Read the stored files whose contents were found wrong where they were delivered.
+
+    Whatever wrote the delivered file may have reached the stored one, whose time is no proof any more. What is
+    damaged is set aside, and is made anew.
+    """
+    for _, recorded in delivered_slots(run.outcome).values():
+        for file in _located(recorded, store).files:
+            if file.digest in digests:
+                store.fault(file)
 
 
 def _located(artifact: Artifact, store: Store) -> Artifact:

@@ -12,6 +12,7 @@ import pytest
 from cosybuild.__main__ import main
 from cosybuild.core.check import check
 from cosybuild.core.store import Store
+from tests.core.storing import rot
 from tests.scenarios.commands import QUICK, Place
 from tests.scenarios.rebuilding import flip
 
@@ -80,3 +81,39 @@ def test_a_flipped_byte(
         assert "VERSION is damaged" in said
     assert main([*QUICK]) == 0
     assert "Nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("store.verify=true",)])
+def test_a_flipped_bit_in_an_artifact_whose_time_was_set_back(
+    used_place: Place, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """The same command mends it; no time outweighs a digest."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.chdir(used_place.directory)
+    assert main([*QUICK, *words]) == 0
+    before = digests(used_place)
+    (victim,) = used_place.directory.glob("outputs/runs/*/artifacts/*.onnx")
+    rot(victim, victim.stat().st_size // 2)
+    assert digests(used_place) != before
+    assert main([*QUICK, *words]) == 0
+    assert digests(used_place) == before
+
+
+def test_an_artifact_and_the_stored_file_that_were_written_through_one_link(
+    used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As an earlier cosybuild laid artifacts out, and with the time set back: the step is built again."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.chdir(used_place.directory)
+    before = digests(used_place)
+    (victim,) = used_place.directory.glob("outputs/runs/*/artifacts/*.onnx")
+    store = Store(Path("outputs/store"))
+    stored = store.objects.locate(hashlib.sha256(victim.read_bytes()).hexdigest())
+    victim.unlink()
+    victim.hardlink_to(stored)
+    rot(victim, victim.stat().st_size // 2)
+    assert main([*QUICK]) == 0
+    assert "building  simplify" in capsys.readouterr().out
+    assert digests(used_place) == before
+    assert victim.stat().st_ino != stored.stat().st_ino
+    assert not check(store, repair=False).faults
