@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.perturbation"]
+
 # torch reads it when it is imported, and processes inherit it. The workers of pytest -n use the cores; threads of
 # models this small wait for each other, and take processor time while they do. Set the variable to try more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

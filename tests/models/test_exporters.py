@@ -15,7 +15,10 @@ import torch
 from cosybuild.models.cosyvoice.operators import one_attention_operator
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.subject import Subject
+from tests.exact import exact
 from tests.models.fixtures import random_inputs, tiny_subject
+
+pytestmark = pytest.mark.arithmetic
 
 VARIANTS = [(1, False), (2, False), (2, True), (3, False), (3, True)]
 SIZES = [(2, 4), (2, 5), (2, 6), (2, 16), (2, 33), (2, 64)]
@@ -71,7 +74,7 @@ def check(model: onnx.ModelProto, subject: Subject, sizes: list[tuple[int, int]]
         inputs = random_inputs(subject, batch, length, seed=length)
         feed = {tensor.name: value.numpy() for tensor, value in zip(subject.spec.inputs, inputs, strict=True)}
         velocity = torch.from_numpy(session.run(None, feed)[0])
-        assert (velocity - reference(*inputs)).abs().max().item() < 1e-4, (batch, length)
+        exact(reference, *inputs).check(velocity, (batch, length))
 
 
 @pytest.mark.parametrize(("version", "streaming"), VARIANTS)

@@ -10,6 +10,7 @@ import pytest
 from cosybuild.numerics.contract import (
     LEAST_CHANGE,
     MOST_CHANGE,
+    MOST_CHANGE_RESIZED,
     Infer,
     Inputs,
     try_properties,
@@ -32,7 +33,17 @@ def test_every_property_is_tried_and_holds(batch: int, seed: int) -> None:
     assert [f.name for f in streamed] == [*TRIED, "future_chunks", "attention_span"]
     assert all(f.holds for f in whole + streamed)
     assert all(f.value > 1e4 * f.bound if f.must_change else f.value < 1e-12 for f in whole + streamed)
-    assert {f.bound for f in whole + streamed} == {0.0, LEAST_CHANGE, MOST_CHANGE["float32"]}
+    stays = {f.bound for f in whole + streamed if f.name != "batch_size"}
+    assert stays == {0.0, LEAST_CHANGE, MOST_CHANGE["float32"]}
+    assert [f.bound for f in whole if f.name == "batch_size"] == [MOST_CHANGE_RESIZED["float32"]]
+
+
+@pytest.mark.parametrize(("change", "expected"), [(1e-4, []), (1e-2, ["batch_size"])])
+def test_a_row_of_a_larger_batch_may_be_rounded_otherwise(change: float, expected: list[str]) -> None:
+    def infer(inputs: Inputs) -> Array:
+        return velocity(inputs) * (1 + change * (len(inputs["x"]) > 2))
+
+    assert broken(full(infer, larger_batch=5)) == expected
 
 
 def test_every_seed_draws_other_inputs() -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cosybuild.config.groups.precision import Target
+from cosybuild.numerics.gates import ENGINE
+from cosybuild.numerics.metrics import Array, snr_db
 from cosybuild.runtime import load_estimator
+from tests.exact import in_float64
 from tests.runtime.test_upstream_protocol import run_as_upstream
 from tests.runtime.tiny import inputs, module
 
@@ -19,6 +23,11 @@ def _on_gpu(frames: int, seed: int = 0) -> dict[str, torch.Tensor]:
     return {name: tensor.cuda() for name, tensor in inputs(frames, seed).items()}
 
 
+def is_close(result: torch.Tensor, exact: Array) -> bool:
+    """By the gate of TF32, which ONNX Runtime's CUDA kernels may use. A race or a wrong buffer leaves no digit."""
+    return snr_db(result.cpu().numpy(), exact) >= ENGINE[Target.tf32]["snr_db"]
+
+
 def test_it_computes_on_the_callers_stream(graphs: dict[str, Path]) -> None:
     estimator, reference = load_estimator(graphs["cosyvoice2"], "cuda"), module(2)
     stream = torch.cuda.Stream()
@@ -26,19 +35,18 @@ def test_it_computes_on_the_callers_stream(graphs: dict[str, Path]) -> None:
         given = _on_gpu(200)
         result = estimator(**given)
     stream.synchronize()
-    torch.testing.assert_close(result.cpu(), reference(**inputs(200)), rtol=1e-3, atol=1e-3)
+    assert is_close(result, in_float64(reference, **inputs(200)))
 
 
 def test_two_contexts_serve_four_streams(graphs: dict[str, Path]) -> None:
     estimator, reference = load_estimator(graphs["cosyvoice2"], "cuda", concurrency=2), module(2)
-    expected = {frames: reference(**inputs(frames, frames)) for frames in (50, 90, 130, 170)}
+    expected = {frames: in_float64(reference, **inputs(frames, frames)) for frames in (50, 90, 130, 170)}
     wrong: list[int] = []
 
     def work(frames: int) -> None:
         with torch.cuda.stream(torch.cuda.Stream()):
             for _ in range(50):
-                result = estimator(**_on_gpu(frames, frames)).cpu()
-                if not torch.allclose(result, expected[frames], rtol=1e-3, atol=1e-3):
+                if not is_close(estimator(**_on_gpu(frames, frames)), expected[frames]):
                     wrong.append(frames)
 
     threads = [threading.Thread(target=work, args=(frames,)) for frames in expected]
@@ -53,4 +61,4 @@ def test_in_place_on_the_device(graphs: dict[str, Path]) -> None:
     given = _on_gpu(60)
     run_as_upstream(load_estimator(graphs["cosyvoice2"], "cuda"), given, given["x"])
     torch.cuda.synchronize()
-    torch.testing.assert_close(given["x"].cpu(), module(2)(**inputs(60)), rtol=1e-3, atol=1e-3)
+    assert is_close(given["x"], in_float64(module(2), **inputs(60)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from cosybuild.errors import PoolExhausted, ServingError, ShapeRefused
 from cosybuild.runtime import load_estimator
 from cosybuild.runtime.estimator import BuiltEstimator
+from tests.exact import exact
 from tests.runtime.tiny import NAMES, inputs, module
 
 
@@ -26,30 +27,33 @@ def run_as_upstream(estimator: BuiltEstimator, given: dict[str, Tensor], output:
     estimator.release_estimator(context, stream)
 
 
+@pytest.mark.arithmetic
 def test_it_gives_what_the_module_gives(graphs: dict[str, Path]) -> None:
     given = inputs(29)
     output = torch.empty_like(given["x"])
     run_as_upstream(load_estimator(graphs["cosyvoice2"]), given, output)
-    torch.testing.assert_close(output, module(2)(**given), rtol=1e-4, atol=1e-5)
+    exact(module(2), **given).check(output)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("shared", ["x", "mu", "cond"])
 def test_the_output_may_be_an_input(graphs: dict[str, Path], version: int, shared: str) -> None:
     given = inputs(29)
-    expected = module(version)(**given)
+    expected = exact(module(version), **given)
     run_as_upstream(load_estimator(graphs[f"cosyvoice{version}"]), given, given[shared])
-    torch.testing.assert_close(given[shared], expected, rtol=1e-4, atol=1e-5)
+    expected.check(given[shared])
 
 
+@pytest.mark.arithmetic
 def test_the_output_may_overlap_an_input_in_part(graphs: dict[str, Path]) -> None:
     given = inputs(29)
-    expected = module(2)(**given)
+    expected = exact(module(2), **given)
     memory = torch.empty(given["x"].numel() + 5)
     memory[: given["x"].numel()] = given["x"].flatten()
     given["x"], output = memory[:-5].view_as(given["x"]), memory[5:].view_as(given["x"])
     run_as_upstream(load_estimator(graphs["cosyvoice2"]), given, output)
-    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    expected.check(output)
 
 
 def test_the_engine_names_its_tensors_in_binding_order(graphs: dict[str, Path]) -> None:

@@ -15,6 +15,7 @@ from cosybuild.manifest import write_manifest
 from cosybuild.models.cosyvoice.dit import DiT
 from cosybuild.models.cosyvoice.unet import UNet
 from cosybuild.models.load import prepare_for_export
+from tests.exact import Exact, exact_beside, in_float64, widened
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 NAMES = ("x", "mask", "mu", "t", "spks", "cond")
@@ -39,9 +40,26 @@ def module(version: int) -> nn.Module:
     return made.eval()
 
 
-def golden(version: int) -> Any:
+def golden(version: int) -> dict[str, Tensor]:
     """Inputs and outputs of upstream's code."""
-    return np.load(DATA / f"cosyvoice{version}_tiny" / "golden.npz")
+    with np.load(DATA / f"cosyvoice{version}_tiny" / "golden.npz") as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays}
+
+
+def golden_call(version: int, frames: int, variant: str = "full") -> tuple[list[Tensor], Exact]:
+    """The inputs of a recorded call, and its exact result; upstream's recorded float32 result is the yardstick."""
+    data = golden(version)
+    given = [data[f"T{frames}/{name}"] for name in NAMES]
+    values = in_float64(module(version), *given, streaming=variant == "streaming")
+    return given, exact_beside(values, data[f"T{frames}/{variant}"])
+
+
+def golden_run(version: int) -> tuple[list[Tensor], Exact]:
+    """The same of the recorded run of the solver: noise, mu, spks and cond, and the mel."""
+    data = golden(version)
+    given = [data[f"euler/{name}"] for name in ("z", "mu", "spks", "cond")]
+    values = solve_as_upstream(widened(module(version)), *(tensor.double() for tensor in given))
+    return given, exact_beside(values.detach().numpy(), data["euler/mel"])
 
 
 class _Frozen(nn.Module):
@@ -97,12 +115,15 @@ def certify(path: Path, **facts: Any) -> Path:
 
 
 def solve_as_upstream(estimator: Any, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
-    """Ten guided Euler steps, with one buffer a tensor that is filled anew each step, as upstream does."""
+    """Ten guided Euler steps, with one buffer a tensor that is filled anew each step, as upstream does.
+
+    The computation is in the type of `noise`.
+    """
     _, channels, frames = noise.shape
-    grid = 1 - torch.cos(torch.linspace(0, 1, 11) * 0.5 * math.pi)
+    grid = (1 - torch.cos(torch.linspace(0, 1, 11) * 0.5 * math.pi)).to(noise)
     x, t = noise, grid[0]
-    given = {name: torch.zeros(2, channels, frames) for name in ("x", "mu", "cond")}
-    given |= {"mask": torch.zeros(2, 1, frames), "t": torch.zeros(2), "spks": torch.zeros(2, channels)}
+    given = {name: noise.new_zeros(2, channels, frames) for name in ("x", "mu", "cond")}
+    given |= {"mask": noise.new_zeros(2, 1, frames), "t": noise.new_zeros(2), "spks": noise.new_zeros(2, channels)}
     for index in range(1, 11):
         given["x"][:] = x
         given["mask"][:] = 1

@@ -15,11 +15,12 @@ import torch
 
 
 class Net(torch.nn.Module):
-    def __init__(self, factor=1.0, restless=False):
+    def __init__(self, factor=1.0, restless=False, exported_off=0.0):
         super().__init__()
         torch.manual_seed(0)
         self.layers = torch.nn.ModuleList(torch.nn.Linear(16, 16) for _ in range(4))
         self.factor = factor
+        self.exported_off = exported_off
         if restless:
             with torch.no_grad():
                 self.layers[0].bias += int.from_bytes(os.urandom(4), "big") * 1e-15
@@ -30,15 +31,20 @@ class Net(torch.nn.Module):
             if index == 2:
                 y = y * self.factor / self.factor
             x = torch.tanh(y) * 3
-        return x
+        return x * (1 + self.exported_off) if torch.onnx.is_in_onnx_export() else x
 '''
 
 
-def words(factor: float, *, restless: bool = False) -> tuple[str, ...]:
-    """The build of the planted model, with rules that look at nothing but phases."""
+def words(factor: float, *, restless: bool = False, exported_off: float = 0.0) -> tuple[str, ...]:
+    """The build of the planted model, with rules that look at nothing but phases.
+
+    Args:
+        exported_off: relative error that the exported graph has on every processor.
+    """
+    arguments = f"factor: {factor}, restless: {str(restless).lower()}, exported_off: {exported_off}"
     return (
         "model=module",
-        f"model.target={{_target_: planted.Net, factor: {factor}, restless: {str(restless).lower()}}}",
+        f"model.target={{_target_: planted.Net, {arguments}}}",
         "model.inputs=[{name: x, shape: [1, frames, 16]}]",
         "model.outputs=[{name: y, shape: [1, frames, 16]}]",
         "trt_profile.profiles=[{frames: {min: 4, opt: 8, max: 16}}]",

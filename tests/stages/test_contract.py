@@ -22,7 +22,7 @@ from cosybuild.errors import VerificationError
 from cosybuild.models.load import load_module
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.numerics.contract import LEAST_CHANGE, MOST_CHANGE, PROPERTIES
+from cosybuild.numerics.contract import LEAST_CHANGE, MOST_CHANGE, MOST_CHANGE_RESIZED, PROPERTIES
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.contract import Examined, hold_contract, retyped
 from cosybuild.stages.request import Request
@@ -59,7 +59,13 @@ def test_every_property_holds_of_what_is_exported(
         if finding["must_change"]:
             assert finding["value"] > 1e4 * LEAST_CHANGE, "ten times tighter, with room"
         else:
-            assert finding["value"] <= MOST_CHANGE["float32"] / 10, finding
+            assert finding["bound"] == bound_of(finding["property"], "float32")
+
+
+def bound_of(name: str, computed_in: str) -> float:
+    if name in ("interface", "axes", "finite"):
+        return 0.0
+    return (MOST_CHANGE_RESIZED if name == "batch_size" else MOST_CHANGE)[computed_in]
 
 
 class Faulty(nn.Module):
@@ -261,10 +267,13 @@ def test_every_property_holds_of_lowered_graphs(family: str, target: Target, io:
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
     contract = verify(asked, graph, lowered, tmp_path / "verified").metrics["contract"]
     assert ("in_place" in contract["not_tried"]) == (target is Target.bf16)
-    bound = MOST_CHANGE["bfloat16" if target is Target.bf16 else "float16"]
+    computed_in = "bfloat16" if target is Target.bf16 else "float16"
     for finding in contract["properties"]:
         assert finding["holds"]
-        assert finding["value"] > 100 * LEAST_CHANGE if finding["must_change"] else finding["value"] <= bound / 10
+        if finding["must_change"]:
+            assert finding["value"] > 100 * LEAST_CHANGE
+        else:
+            assert finding["bound"] == bound_of(finding["property"], computed_in)
 
 
 def test_a_lowered_graph_of_the_wrong_type_fails(tmp_path: Path) -> None:

@@ -26,8 +26,11 @@ from cosybuild.numerics.reference import read_reference
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.solving import bounds_of, solved
-from tests.models.fixtures import INPUTS, golden
+from tests.models.fixtures import INPUTS
+from tests.runtime.tiny import golden_run
 from tests.stages.building import STREAMING, TINY, Bench, artifact, graph_of, tiny
+
+pytestmark = pytest.mark.arithmetic
 
 GATES = SolverCheck().gates
 Built = Callable[..., tuple[Artifact, Artifact]]
@@ -51,7 +54,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, built: Built) -> None:
     """What upstream's own code made of the fixture, in ten guided steps."""
-    data, solver = golden(version), tiny(f"cosyvoice{version}").subject.solver
+    solver = tiny(f"cosyvoice{version}").subject.solver
     assert solver is not None
     session = onnxruntime_backend.load(built(f"cosyvoice{version}")[1].path)
 
@@ -59,11 +62,10 @@ def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, bui
         named = zip(INPUTS, tensors, strict=True)
         return torch.from_numpy(session.infer({name: t.numpy() for name, t in named})["estimator_out"])
 
-    noise, mu, spks, cond = (data[f"euler/{name}"] for name in ("z", "mu", "spks", "cond"))
+    (noise, mu, spks, cond), expected = golden_run(version)
     mel = solve(estimator, noise, mu, spks, cond, torch.ones(1, 1, noise.shape[2]), solver)
-    figures = measure(mel.numpy(), data["euler/mel"].numpy(), mel=True)
-    assert misses(figures, GATES) == []
-    assert misses(figures, {"snr_db": 95.0}) == []
+    expected.check(mel)
+    assert misses(measure(mel.numpy(), expected.values, mel=True), GATES) == []
 
 
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
@@ -75,14 +77,15 @@ def test_runs_and_hops_of_the_fixtures(family: str, streaming: bool, built: Buil
     assert set(runs) == {"solver T=64 (short)"} | ({"solver T=10+8 (in chunks)"} if streaming else set())
     for entry in runs.values():
         assert len(entry["steps_snr_db"]) == 10
-        assert min(entry["steps_snr_db"]) > SolverCheck().step_snr_db
+        assert all(float(ratio) >= SolverCheck().step_snr_db for ratio in entry["steps_snr_db"])
         assert (entry["left_at"], entry["missed"]) == (None, [])
         assert set(entry["mel"]) >= {"snr_db", "mean_abs", "max_abs", "lsd_db", "cosine"}
     assert [hop["hop"] for hop in metrics["hops"]] == ["torch", "export", "simplify"]
     assert [hop["against"] for hop in metrics["hops"]] == ["float64", "torch", "export"]
     assert not any(hop["missed"] for hop in metrics["hops"])
     if streaming:
-        assert runs["solver T=10+8 (in chunks)"]["seam"] < 1e-4, "the past must not change when more audio arrives"
+        # The past must not change when more audio arrives: it may differ as two float32 runs of the solver may.
+        assert runs["solver T=10+8 (in chunks)"]["seam"] <= GATES["max_abs"]
     json.dumps(metrics, allow_nan=False)
 
 
@@ -157,8 +160,8 @@ def test_the_hop_that_broke_it_is_named(hop: str, built: Built, tmp_path: Path) 
 
 def test_a_hop_has_a_gate_of_its_own(built: Built, tmp_path: Path) -> None:
     exported, graph = built("cosyvoice2")
-    gates = HopGates(export={"snr_db": 250.0})
-    with pytest.raises(VerificationError, match=r"snr_db .* at least 250 dB .*the hop to blame is export"):
+    gates = HopGates(export={"max_abs": -1.0})  # which no error meets, zero included
+    with pytest.raises(VerificationError, match=r"max_abs .* at most -1 .*the hop to blame is export"):
         Bench(tiny("cosyvoice2", verify={"hops": gates}), tmp_path).verify(graph, exported)
 
 

@@ -37,10 +37,14 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """(B,) in 0..1 -> (B, hidden)."""
-        phase = (t * 1000.0).unsqueeze(1) * self.frequencies
+        phase = self.phase(t)
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(F.silu(first(torch.cat((phase.sin(), phase.cos()), dim=-1))))
         return result
+
+    def phase(self, t: Tensor) -> Tensor:
+        """(B,) in 0..1 -> (B, dim / 2), in radians up to 1000."""
+        return (t * 1000.0).unsqueeze(1) * self.frequencies
 
 
 # Up to this many frames the plain form of attention is used on a CPU outside exports too: it rounds as the
