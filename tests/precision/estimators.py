@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,15 @@ def export(module: nn.Module, path: Path, *, streaming: bool = False, mel: int =
     model, _ = export_graph(ready, estimator_spec(mel), settings)
     clean_model(model, prefix="estimator")
     return save_model(model, path)[0]
+
+
+def exported(family: str, path: Path, *, excess: float = 1.0) -> Path:
+    """Write the graph of `estimator(family, excess=excess)`, which each process of pytest exports once."""
+    path.write_bytes(_exported(family, excess))
+    return path
+
+
+@cache
+def _exported(family: str, excess: float) -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        return export(estimator(family, excess=excess), Path(directory) / "graph.onnx").read_bytes()

@@ -26,8 +26,7 @@ from cosybuild.numerics.contract import LEAST_CHANGE, MOST_CHANGE, MOST_CHANGE_R
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.contract import Examined, hold_contract, retyped
 from cosybuild.stages.request import Request
-from tests.precision.estimators import estimator, estimator_spec
-from tests.precision.estimators import export as export_estimator
+from tests.precision.estimators import estimator_spec, exported
 from tests.stages.building import STREAMING, TINY, Bench, graph_of, module, tiny
 from tests.stages.lowering import lower, verify
 from tests.stages.lowering import request as lowering_request
@@ -262,7 +261,7 @@ SPEC = estimator_spec()
 @pytest.mark.parametrize("target", [Target.fp16, Target.bf16, Target.mixed])
 @pytest.mark.parametrize("family", TINY)
 def test_every_property_holds_of_lowered_graphs(family: str, target: Target, io: InputOutput, tmp_path: Path) -> None:
-    graph = export_estimator(estimator(family), tmp_path / "graph.onnx")
+    graph = exported(family, tmp_path / "graph.onnx")
     asked = lowering_request(SPEC, target=target, io=io)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
     contract = verify(asked, graph, lowered, tmp_path / "verified").metrics["contract"]
@@ -277,7 +276,7 @@ def test_every_property_holds_of_lowered_graphs(family: str, target: Target, io:
 
 
 def test_a_lowered_graph_of_the_wrong_type_fails(tmp_path: Path) -> None:
-    graph = export_estimator(estimator("cosyvoice2"), tmp_path / "graph.onnx")
+    graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     kept_io = lower(lowering_request(SPEC, target=Target.fp16, io=InputOutput.keep), graph, tmp_path / "lowered")
     asked = lowering_request(SPEC, target=Target.fp16)
     with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; declared is float16"):
@@ -286,7 +285,7 @@ def test_a_lowered_graph_of_the_wrong_type_fails(tmp_path: Path) -> None:
 
 def test_a_lowered_graph_in_which_a_row_leaks_fails(tmp_path: Path) -> None:
     """What the values do not show: two thousandths of the mean over the batch."""
-    graph = export_estimator(estimator("cosyvoice2"), tmp_path / "graph.onnx")
+    graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = lowering_request(SPEC, target=Target.fp16)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
     model = load_model(lowered)

@@ -18,7 +18,7 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.stages.precision import PrecisionStage
-from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export
+from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export, exported
 from tests.stages.lowering import lower, request
 
 SPEC = estimator_spec()
@@ -26,7 +26,7 @@ SPEC = estimator_spec()
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(estimator(request.param), tmp_path_factory.mktemp(request.param) / "graph.onnx")
+    return exported(request.param, tmp_path_factory.mktemp(request.param) / "graph.onnx")
 
 
 @pytest.mark.parametrize("target", [Target.fp16, Target.bf16, Target.mixed])
@@ -66,7 +66,7 @@ def test_the_same_bytes_in_another_directory(graph: Path, tmp_path: Path) -> Non
 
 
 def test_weights_driven_to_the_limit_name_the_nodes_that_stay(tmp_path: Path) -> None:
-    graph = export(estimator("cosyvoice2", excess=3e4), tmp_path / "graph.onnx")
+    graph = exported("cosyvoice2", tmp_path / "graph.onnx", excess=3e4)
     metrics = lower(request(SPEC, target=Target.fp16), graph, tmp_path / "work").metrics
     reasons = " ".join(group["reason"] for group in metrics["kept_fp32"])
     assert "above data_max 16384" in reasons
@@ -186,7 +186,7 @@ def test_streaming_and_generated_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(is_installed("modelopt"), reason="ModelOpt is installed here")
 def test_autocast_without_modelopt(tmp_path: Path) -> None:
-    graph = export(estimator("cosyvoice2"), tmp_path / "graph.onnx")
+    graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = request(SPEC, target=Target.fp16, method=Method.autocast)
     assert "nvidia-modelopt" in PrecisionStage(Method.autocast).missing(asked, Environment())[0]
     with pytest.raises(MissingRequirement, match="modelopt"):
@@ -195,7 +195,7 @@ def test_autocast_without_modelopt(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not is_installed("modelopt"), reason="needs the extra autocast")
 def test_autocast(tmp_path: Path) -> None:
-    graph = export(estimator("cosyvoice2"), tmp_path / "graph.onnx")
+    graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = request(SPEC, target=Target.fp16, method=Method.autocast)
     metrics = lower(asked, graph, tmp_path / "work").metrics
     assert metrics["method"] == "autocast"

@@ -18,7 +18,7 @@ from cosybuild.errors import PrecisionError, VerificationError
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.precision.culprits import promised
 from cosybuild.stages.precision import PrecisionStage
-from tests.precision.estimators import estimator, estimator_spec, export
+from tests.precision.estimators import estimator, estimator_spec, export, exported
 from tests.stages.lowering import lower, request, verify
 from tests.stages.planting import coarse, overflowing
 
@@ -32,7 +32,7 @@ SNR = 49.3
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(estimator("cosyvoice2"), tmp_path_factory.mktemp("clean") / "graph.onnx")
+    return exported("cosyvoice2", tmp_path_factory.mktemp("clean") / "graph.onnx")
 
 
 def asked(**precision: Any) -> Any:

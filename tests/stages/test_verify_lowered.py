@@ -19,7 +19,7 @@ from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower as lower_graph
 from cosybuild.precision.storage import FP16
 from cosybuild.stages.verify_lowered import GATES, VerifyLoweredStage, cases
-from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export
+from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export, exported
 from tests.stages.lowering import lower, request, verify
 
 SPEC = estimator_spec()
@@ -28,7 +28,7 @@ SPEC = estimator_spec()
 @pytest.mark.parametrize("excess", [1.0, 300.0, 3e4])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fp16_passes_on_random_and_on_adversarial_weights(family: str, excess: float, tmp_path: Path) -> None:
-    graph = export(estimator(family, excess=excess), tmp_path / "graph.onnx")
+    graph = exported(family, tmp_path / "graph.onnx", excess=excess)
     asked = request(SPEC, target=Target.fp16)
     result = lower(asked, graph, tmp_path / "lowered")
     record = verify(asked, graph, result.outputs["lowered"][0], tmp_path / "verified")
@@ -47,7 +47,7 @@ def test_fp16_passes_on_random_and_on_adversarial_weights(family: str, excess: f
 @pytest.mark.parametrize("target", [Target.bf16, Target.mixed])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bf16_and_mixed_pass(family: str, target: Target, tmp_path: Path) -> None:
-    graph = export(estimator(family), tmp_path / "graph.onnx")
+    graph = exported(family, tmp_path / "graph.onnx")
     asked = request(SPEC, target=target, io=InputOutput.keep)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
     record = verify(asked, graph, lowered, tmp_path / "verified").metrics
@@ -64,7 +64,7 @@ def all_lowered(graph: Path, path: Path) -> Path:
 
 
 def test_adversarial_weights_fail_without_the_rules(tmp_path: Path) -> None:
-    graph = export(estimator("cosyvoice2", excess=3e5), tmp_path / "graph.onnx")
+    graph = exported("cosyvoice2", tmp_path / "graph.onnx", excess=3e5)
     lowered = all_lowered(graph, tmp_path / "all.onnx")
     with pytest.raises(VerificationError, match=r"not finite, case .*the first is .* \(module .*elements") as caught:
         verify(request(SPEC, target=Target.fp16), graph, lowered, tmp_path / "verified")
