@@ -16,6 +16,7 @@ from stat import S_ISREG
 from typing import Any
 
 from cosybuild import figure
+from cosybuild.filename import is_plain_name
 
 FORMAT = "cosybuild.artifact"
 VERSION = 1
@@ -246,8 +247,7 @@ def _is_file_fact(fact: Any) -> bool:
     name, size, digest = fact.get("name"), fact.get("size"), fact.get("sha256")
     return (
         isinstance(name, str)
-        and name not in ("", ".", "..")
-        and not set(name) & {"/", "\\", "\0"}
+        and is_plain_name(name)
         and isinstance(size, int)
         and not isinstance(size, bool)
         and 0 <= size < 1 << 63

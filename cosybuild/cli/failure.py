@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from cosybuild.core.disk import is_of_the_disk, place_error
 from cosybuild.core.record import Failure
-from cosybuild.errors import DEFECT, UNREAD, CosybuildError, StoreError
+from cosybuild.errors import DEFECT, UNREAD, CosybuildError
 
 T = TypeVar("T")
-
-_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission was denied",
-}
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -81,14 +74,8 @@ def user_error(error: BaseException) -> CosybuildError | None:
     """The error to show a user, or None where it is a defect."""
     if isinstance(error, CosybuildError):
         return error
-    if isinstance(error, OSError) and error.errno in _DISK:
-        is_denied = error.errno == errno.EACCES
-        return StoreError(
-            f"{error.filename or 'A file'} could not be {'read or ' if is_denied else ''}written: "
-            f"{_DISK[error.errno]}.",
-            hint=f"Next: {'correct its mode or owner' if is_denied else 'free space'}, or choose another place "
-            "(store.path=DIR), then run the same command again; what was finished is kept.",
-        )
+    if isinstance(error, OSError) and is_of_the_disk(error):
+        return place_error(error, "read or write", error.filename or "a file")
     # Hydra is loaded already where one of its errors is at hand; nothing else pays for the import.
     if "hydra" in sys.modules or "omegaconf" in sys.modules:
         from cosybuild.config.compose import explain

@@ -19,6 +19,8 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 """Settings that change where things lie or what is printed, but not what is built."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
+_LONGEST_WORD = 80
+"""Characters of each word of a run's name, which all together name a directory; the digest tells runs apart."""
 
 
 def register_resolvers(validate: Callable[[Settings], None]) -> None:
@@ -74,4 +76,5 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     streaming = ["streaming"] if settings.model.streaming else []
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
     words = [PurePath(model).name or "model", *streaming, *chosen, config_digest(settings)[:8]]
-    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", word) for word in words)
+    plain = [re.sub(r"[^A-Za-z0-9._]+", "_", word)[:_LONGEST_WORD] for word in words]
+    return "-".join(plain)

@@ -7,6 +7,7 @@ from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
+from cosybuild.filename import fault_of
 
 OPSETS = range(17, 24)
 
@@ -142,6 +143,11 @@ def _deploy(settings: Settings) -> None:
     if deploy.keep_backups < 1:
         raise ConfigurationError(
             f"deploy.keep_backups={deploy.keep_backups}; expected at least 1, to undo the last deployment."
+        )
+    if deploy.triton.model is not None and (fault := fault_of(deploy.triton.model)) is not None:
+        raise ConfigurationError(
+            f"deploy.triton.model={deploy.triton.model!a} cannot name a directory: it {fault}.",
+            hint="Next: deploy.triton.model=NAME with a plain name, such as `estimator`.",
         )
     for name in ("version", "instances"):
         value = getattr(deploy.triton, name)

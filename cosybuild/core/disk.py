@@ -13,38 +13,89 @@ from cosybuild.errors import StoreError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+
+def _same(what: str, hint: str) -> tuple[str, str, str]:
+    return what, hint, hint
+
+
 _CAUSES = {
     errno.ENOSPC: (
         "the disk is full",
         "Next: free some space (python -m cosybuild gc --dry-run shows what the store can give), "
         "or set store.path to a larger disk",
+        "Next: free some space on that disk, or work in a directory on a larger one",
     ),
-    errno.EDQUOT: ("the quota is used up", "Next: free some space, or set store.path to another disk"),
-    errno.EFBIG: ("the file is larger than this process may write", "Next: raise the limit, see `ulimit -f`"),
-    errno.EROFS: ("the file system is read-only", "Next: set store.path to a directory that can be written"),
+    errno.EDQUOT: (
+        "the quota is used up",
+        "Next: free some space, or set store.path to another disk",
+        "Next: free some space on that disk, or work in a directory on another one",
+    ),
+    errno.EFBIG: _same("the file is larger than this process may write", "Next: raise the limit, see `ulimit -f`"),
+    errno.EROFS: (
+        "the file system is read-only",
+        "Next: set store.path to a directory that can be written",
+        "Next: work in a directory that can be written",
+    ),
     errno.EACCES: (
         "permission denied",
-        "Next: ask its owner for write access, or set store.path to your own directory",
+        "Next: ask its owner for access, or set store.path to your own directory",
+        "Next: correct its mode or owner, or work in a directory of your own",
     ),
-    errno.EPERM: ("not permitted", "Next: ask its owner for write access, or set store.path to your own directory"),
-    errno.ENAMETOOLONG: ("the path is too long for this file system", "Next: set store.path to a shorter path"),
-    errno.ENOTDIR: ("a part of the path is a file, not a directory", "Next: set store.path to a directory"),
-    errno.EEXIST: ("a file stands where a directory is needed", "Next: set store.path to a directory"),
-    errno.EISDIR: ("a directory stands where a file is needed", "Next: move it away and run again"),
-    errno.EIO: ("the disk reports an input/output error", "Next: look at the system log; the disk may be failing"),
-    errno.ESTALE: ("the network file system lost the file", "Next: check the mount, and run again"),
+    errno.EPERM: (
+        "not permitted",
+        "Next: ask its owner for write access, or set store.path to your own directory",
+        "Next: correct its mode or owner, or work in a directory of your own",
+    ),
+    errno.ENAMETOOLONG: (
+        "the path is too long for this file system",
+        "Next: set store.path to a shorter path",
+        "Next: give a shorter name or path",
+    ),
+    errno.ENOTDIR: (
+        "a part of the path is a file, not a directory",
+        "Next: set store.path to a directory",
+        "Next: move that file away, or work in another directory",
+    ),
+    errno.EEXIST: (
+        "a file stands where a directory is needed",
+        "Next: set store.path to a directory",
+        "Next: move that file away, or work in another directory",
+    ),
+    errno.EISDIR: _same("a directory stands where a file is needed", "Next: move it away and run again"),
+    errno.EIO: _same("the disk reports an input/output error", "Next: look at the system log; the disk may be failing"),
+    errno.ESTALE: _same("the network file system lost the file", "Next: check the mount, and run again"),
 }
+"""errno -> what happened, what to do where the store is meant, and what to do elsewhere."""
 
 
 def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """The error that a user should read for an OSError met while `doing` something with `path`."""
-    what, hint = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "Next: run again once it is repaired"))
+    """Return the error that a user should read for an OSError met while `doing` something with a path of the store."""
+    what, hint, _ = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}. Nothing half-written was left behind.", hint=hint)
 
 
+def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
+    """Return the same for a path outside the store, such as a run directory: cleaning the store would not help."""
+    what, _, hint = _cause(error)
+    return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Say whether the file system, and no defect of the program, is behind an error."""
+    return error.errno in _CAUSES
+
+
+def _cause(error: OSError) -> tuple[str, str, str]:
+    unknown = _same(error.strerror or str(error), "Next: run again once it is repaired")
+    return unknown if error.errno is None else _CAUSES.get(error.errno, unknown)
+
+
 @contextmanager
-def explained(doing: str, path: Path | str) -> Iterator[None]:
+def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Iterator[None]:
     """Turn an OSError of the body into a StoreError.
+
+    Args:
+        of_the_store: the path lies in the store.
 
     Raises:
         StoreError: names the path, the cause and what to do.
@@ -52,7 +103,7 @@ def explained(doing: str, path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise store_error(error, doing, path) from error
+        raise (store_error if of_the_store else place_error)(error, doing, path) from error
 
 
 def sync_directory(path: Path) -> None:

@@ -13,6 +13,8 @@ from cosybuild import figure
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.key import CacheKey
 from cosybuild.core.plain import checksum_of
+from cosybuild.errors import ConfigurationError
+from cosybuild.filename import fault_of, is_plain_name
 
 FORMAT = 1
 SIZE_LIMIT = 64 * 2**20
@@ -104,13 +106,17 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
     return Entry(key, outputs, _member(body, "metrics", dict), _member(body, "made", dict))
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether `name` can only ever name a file in the directory it is put in."""
-    return (
-        name not in ("", ".", "..")
-        and not any(c in "/\\\0" for c in name)
-        and len(name.encode("utf-8", "surrogatepass")) <= 255
-    )
+def check_stage(stage: str) -> None:
+    """Refuse a stage that cannot name a directory of the store.
+
+    Raises:
+        ConfigurationError: it is no plain name; only a record of another machine can say so.
+    """
+    if (fault := fault_of(stage)) is not None:
+        raise ConfigurationError(
+            f"A record names the step {stage!a}, and that name {fault}.",
+            hint="Next: do not use the record; ask whoever sent it for another",
+        )
 
 
 def is_digest(text: str) -> bool:

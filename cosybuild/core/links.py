@@ -91,12 +91,12 @@ def lay_out(
         StoreError: a file could not be placed; each is either as it was or complete.
     """
     placed = []
-    with explained("place artifacts in", directory):
+    with explained("place artifacts in", directory, of_the_store=False):
         directory.mkdir(parents=True, exist_ok=True)
         _sweep(directory)
     for file in artifact.files:
         target = directory / names.get(file.name, file.name)
-        with explained("place the artifact", target):
+        with explained("place the artifact", target, of_the_store=False):
             if not _is_there(file, target, digests, thorough=thorough):
                 temporary = directory / f"{_PREFIX}{secrets.token_hex(8)}"
                 copy_of(file.path, temporary)

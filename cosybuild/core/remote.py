@@ -13,7 +13,7 @@ from typing import Any
 
 from cosybuild.core.artifact import StoredFile
 from cosybuild.core.disk import explained
-from cosybuild.core.entry import SIZE_LIMIT, DamagedEntry, Entry, decode, encode, is_plain_name
+from cosybuild.core.entry import SIZE_LIMIT, DamagedEntry, Entry, check_stage, decode, encode
 from cosybuild.core.key import CacheKey
 from cosybuild.core.objects import Objects
 from cosybuild.errors import MissingRequirement, StoreError
@@ -210,7 +210,7 @@ def _object_name(digest: str) -> str:
 
 
 def _entry_name(key: CacheKey) -> str:
-    assert is_plain_name(key.stage), f"{key.stage!r} cannot name a directory of the store"
+    check_stage(key.stage)
     return f"entries/{key.stage}/{key.digest}.json"
 
 

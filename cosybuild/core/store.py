@@ -16,7 +16,7 @@ from typing import Any
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.digests import Digests, digest_of
 from cosybuild.core.disk import explained, write_atomic
-from cosybuild.core.entry import DamagedEntry, Entry, decode, encode, is_plain_name
+from cosybuild.core.entry import DamagedEntry, Entry, check_stage, decode, encode
 from cosybuild.core.holder import Heart
 from cosybuild.core.key import CacheKey
 from cosybuild.core.layout import Layout
@@ -26,7 +26,8 @@ from cosybuild.core.objects import Objects
 from cosybuild.core.remote import Remote
 from cosybuild.core.stage import StageResult
 from cosybuild.core.workdirs import Workdirs
-from cosybuild.errors import StoreError
+from cosybuild.errors import ConfigurationError, StoreError
+from cosybuild.filename import fault_of
 
 _COMPARED = 256
 _USE_SECONDS = 600.0
@@ -82,8 +83,12 @@ class Store:
         return self.layout.path
 
     def entry_path(self, stage: str, key_digest: str) -> Path:
-        """Where the entry of a key lies or would lie."""
-        assert is_plain_name(stage), f"{stage!r} cannot name a directory of the store"
+        """Return where the entry of a key lies or would lie.
+
+        Raises:
+            ConfigurationError: the stage, which may come from another machine, is no plain name.
+        """
+        check_stage(stage)
         return self.layout.entries / stage / f"{key_digest}.json"
 
     def find(self, key: CacheKey) -> Entry | None:
@@ -345,7 +350,11 @@ class Store:
 
     def _keep(self, path: Path) -> StoredFile:
         """Move a finished file into the store; one that is not only ours to move is copied."""
-        assert is_plain_name(path.name), f"{path.name!r} cannot be the name of an output"
+        if (fault := fault_of(path.name)) is not None:
+            raise ConfigurationError(
+                f"A step made a file called {path.name!a}, and that name {fault}.",
+                hint="Next: choose another name with model.name=NAME",
+            )
         stat = path.lstat()
         if self.layout.tmp in path.absolute().parents and S_ISREG(stat.st_mode) and stat.st_nlink == 1:
             digest = digest_of(path)

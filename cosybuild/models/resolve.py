@@ -10,11 +10,15 @@ from typing import Any
 
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
+from cosybuild.filename import fault_of
 from cosybuild.models.declared import code_of_target, declared_spec
 from cosybuild.models.families import FAMILIES, STEM, estimator_spec, hyperparameter_fault
 from cosybuild.models.hub import fetch_model, is_hub_id
 from cosybuild.models.modeldir import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
+
+_LONGEST_STEM = 128
+"""Bytes of the stem of the artifacts' names; their precision, kind and suffixes follow it."""
 
 
 @contextmanager
@@ -68,7 +72,7 @@ def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: 
         streaming=model.streaming,
         weights=weights,
         seed=model.seed,
-        stem=model.name or STEM,
+        stem=_stem(model, STEM),
         solver=Solver() if directory is None else directory.solver,
         origin="" if directory is None else str(directory.yaml.absolute()),
     )
@@ -182,7 +186,7 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
             raise ModelDirectoryError(
                 f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
             )
-        return Subject(Family.onnx, spec, {}, graph=path, stem=model.name or path.stem, origin=str(path.absolute()))
+        return Subject(Family.onnx, spec, {}, graph=path, stem=_stem(model, path.stem), origin=str(path.absolute()))
     file, digest = code_of_target(model.target)
     weights = None if model.weights is None else _weights(model, None)
     return Subject(
@@ -191,6 +195,22 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
         {"target": model.target, "source": digest},
         weights=weights,
         seed=model.seed,
-        stem=model.name or str(model.target["_target_"]).rpartition(".")[2].lower(),
+        stem=_stem(model, str(model.target["_target_"]).rpartition(".")[2].lower()),
         origin=str(file),
     )
+
+
+def _stem(model: ModelSettings, otherwise: str) -> str:
+    """Return the stem of the artifacts' names.
+
+    Raises:
+        ConfigurationError: it cannot be part of a file name.
+    """
+    stem = otherwise if model.name is None else model.name
+    if (fault := fault_of(stem, _LONGEST_STEM)) is not None:
+        which = "The model's own name" if model.name is None else "model.name"
+        raise ConfigurationError(
+            f"{which}={stem!a} cannot be part of a file name: it {fault}.",
+            hint="Next: model.name=NAME with a plain name, such as `estimator`.",
+        )
+    return stem

@@ -15,13 +15,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from cosybuild.core.key import CacheKey
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
 from cosybuild.errors import StoreError
+from cosybuild.filename import fault_of
 from cosybuild.run.claim import CLAIM
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.packed import Form, pack, unpacked
@@ -29,6 +30,8 @@ from cosybuild.run.recorded import EVENTS, RecordedRun
 
 RUN, STORE = "run", "store"
 BUNDLE = Form("bundle", "bundle.json", (RUN, STORE), "have it written again with `python -m cosybuild bundle RUN`")
+_LONGEST_RUN = 200
+"""Bytes of a run's name; a temporary directory beside it has a longer one."""
 _NOT_CARRIED = {EVENTS, CLAIM}
 
 
@@ -81,8 +84,8 @@ def read_bundle(source: Path, store: Store, runs: Path) -> Arrival:
     """
     with unpacked(BUNDLE, source) as (place, index):
         name = index.text("name")
-        if PurePosixPath(name).name != name or name in ("", ".", ".."):
-            raise BUNDLE.refused(source, f"it names its run {name!r}, which is no plain name")
+        if (fault := fault_of(name, _LONGEST_RUN)) is not None:
+            raise BUNDLE.refused(source, f"it names its run {name!a}, and that name {fault}")
         keys = [CacheKey(str(stage), dict(parts)) for stage, parts in index.get("keys", list)]
         beside = Store(store.path, remote=Remote(f"file://{place / STORE}", push=False), warn=store.warn)
         for key in keys:

@@ -15,12 +15,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from cosybuild import figure
 from cosybuild.core.plain import SCHEMA, Plain
 from cosybuild.errors import ConfigurationError
+from cosybuild.filename import is_plain_path
 
 _BLOCK = 2**20
 _INDEX_LIMIT = 64 * 2**20
@@ -52,7 +53,16 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
     Args:
         facts: further fields of the index.
         files: name in the archive -> file.
+
+    Raises:
+        ConfigurationError: a name would be refused by `unpacked`.
     """
+    for name in files:
+        if not _is_inside(form, name):
+            raise ConfigurationError(
+                f"{name!a} cannot be handed on in a {form.kind}: every part of it must be a plain file name.",
+                hint="Next: rename the file, or remove it from the run directory",
+            )
     listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in files.items()}
     index = {"schema": SCHEMA, "kind": form.kind, **facts, "files": listed}
     with tempfile.TemporaryDirectory(prefix="cosybuild-pack-") as temporary:
@@ -132,10 +142,9 @@ def _copy_checked(form: Form, content: IO[bytes], target: Path, listed: Plain, s
 
 
 def _is_inside(form: Form, name: str) -> bool:
-    """Whether a member's name stays below the directory it is unpacked in, on any system."""
-    path = PurePosixPath(name)
-    plain = not path.is_absolute() and "\\" not in name and ":" not in name and str(path) == name
-    return plain and ".." not in path.parts and path.parts[0] in form.roots and len(path.parts) > 1
+    """Say whether a member's name stays below the directory it is unpacked in, on any system."""
+    root, slash, _ = name.partition("/")
+    return is_plain_path(name) and root in form.roots and slash == "/"
 
 
 def digest_of(path: Path) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
 from cosybuild.core.artifact import Artifact
-from cosybuild.core.entry import is_plain_name
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
 from cosybuild.errors import ModelError
+from cosybuild.filename import is_plain_name
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.header import external_locations

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
@@ -21,6 +21,7 @@ from cosybuild.core.environment import Environment
 from cosybuild.core.plain import Plain
 from cosybuild.core.stage import RunContext
 from cosybuild.errors import ConfigurationError, VerificationError
+from cosybuild.filename import is_plain_name
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.run.capsule import FORM, holds_of
@@ -169,8 +170,8 @@ def _artifacts(place: Path, index: Plain, elsewhere: Path | None) -> tuple[dict[
         files = []
         for listed in index.object("artifacts").objects(slot):
             name, digest, size = listed.text("name"), listed.text("sha256"), listed.get("size", int)
-            if PurePosixPath(name).name != name or name in ("", ".", ".."):
-                raise listed.wrong("a plain name", name)
+            if not is_plain_name(name) or not is_plain_name(slot):
+                raise listed.wrong("a plain file name in a plain slot", f"{slot}/{name}")
             path: Path | None = place / "artifacts" / slot / name
             if not listed.get("carried", bool):
                 path = _look(elsewhere, digest, size)

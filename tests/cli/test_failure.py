@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -16,5 +17,18 @@ def test_a_file_without_permission_is_explained(tmp_path: Path, capsys: pytest.C
     with bound_by_modes():
         assert guarded(lambda: len(path.read_bytes())) == 7
     told = capsys.readouterr().err
-    assert f"store error: {path} could not be read or written: permission was denied." in told
+    assert f"store error: Cannot read or write {path}: permission denied." in told
     assert "Next: correct its mode or owner" in told
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST])
+def test_what_stops_a_run_directory_is_not_blamed_on_the_store(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> int:
+        raise OSError(number, "no", "outputs/runs/x/report.json")
+
+    assert guarded(write) == 7
+    told = capsys.readouterr().err
+    assert told.startswith("store error: Cannot read or write outputs/runs/x/report.json: ")
+    assert "store.path" not in told
+    assert "gc" not in told
+    assert "defect" not in told

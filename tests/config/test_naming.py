@@ -30,3 +30,8 @@ def test_the_model_directory_names_the_run_and_cannot_leave_its_place() -> None:
     name = run_name(settings_of("model_dir=/models/../../..", "model.streaming=true"), CHOICES)
     assert re.fullmatch(r"\.\.-streaming-opset18-default-[0-9a-f]{8}", name)
     assert "/" not in run_name(settings_of("model_dir='a/b c/ü'"), CHOICES)
+
+
+def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:
+    name = run_name(settings_of(f"model_dir=/models/{'m' * 250}"), CHOICES)
+    assert re.fullmatch(r"m{80}-opset18-default-[0-9a-f]{8}", name)

@@ -77,8 +77,9 @@ def test_an_artifact_that_does_not_fit_leaves_what_was_there(small_disk: Path, t
     run.mkdir()
     (run / "graph").write_bytes(b"older")
     fill(small_disk, 100_000)
-    with pytest.raises(StoreError, match="disk is full"):
+    with pytest.raises(StoreError, match="disk is full") as caught:
         Store(tmp_path / "store").lay_out(graph, run)
+    assert caught.value.hint == "Next: free some space on that disk, or work in a directory on a larger one"
     assert [path.name for path in run.iterdir()] == ["graph"]
     assert (run / "graph").read_bytes() == b"older"
 

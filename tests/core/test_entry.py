@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.entry import DamagedEntry, Entry, decode, encode, is_digest, is_plain_name
+from cosybuild.core.entry import DamagedEntry, Entry, decode, encode, is_digest
 from cosybuild.core.key import CacheKey
+from cosybuild.filename import is_plain_name
 
 TEXT = st.text(max_size=20)
 JSON = st.recursive(

@@ -55,6 +55,10 @@ REFUSED = {
     ),
     "weights' name of nothing": (("model=module",), "model=module needs model.target"),
     "seconds that are none": (("trt_profile.profiles=[{seq_len: {min: 4, opt: 1 moon, max: 12}}]",), "'1 moon'"),
+    "name that is a path": (("model.name=/any/path/x",), "model.name='/any/path/x'", "contains '/'"),
+    "name that leaves the directory": (("model.name=../x",), "model.name='../x'", "contains '/'"),
+    "name that is too long": ((f"model.name={'n' * 250}",), "has 250 bytes, more than 128"),
+    "Triton model that is a path": (("deploy=triton", "deploy.dir=d", "deploy.triton.model=../x"), "contains '/'"),
     "deployment to nowhere": (("deploy=cosyvoice",), "deploy.dir"),
     "hyper-parameter with a typo": (("model=cosyvoice2", "model.hyperparameters={head:2}"), "head", "num_heads"),
 }
@@ -231,3 +235,11 @@ def test_what_is_not_there(command: Callable[..., Answer], words: tuple[str, ...
     answer = command(*words)
     answer.says(CONFIGURATION, *parts)
     assert not list(answer.here.glob("outputs/runs/*/report.json"))
+
+
+def test_outputs_that_is_a_file(command: Callable[..., Answer], model: Path) -> None:
+    outputs = Path("outputs")
+    outputs.write_text("mine", encoding="utf-8")
+    answer = command(f"model_dir={model}", *QUICK[1:])
+    answer.says(STORE, "outputs", "Next: move that file away")
+    assert outputs.read_text(encoding="utf-8") == "mine"

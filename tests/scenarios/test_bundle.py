@@ -98,7 +98,13 @@ SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
     "other content": (altered, "has other content"),
     "one too few": (lambda found: found[:-1], "it lacks"),
     "no index": (lambda found: found[1:], "its first member is not bundle.json"),
-    "a run that would leave its place": (lambda found: renamed(found, "../x"), "no plain name"),
+    "a run that would leave its place": (lambda found: renamed(found, "../x"), "contains '/'"),
+    "a run named on Windows": (lambda found: renamed(found, "..\\x"), "that name contains"),
+    "a run whose name moves the cursor": (lambda found: renamed(found, "a\x1b[2Jb"), "contains '.x1b'"),
+    "a run named as an option": (lambda found: renamed(found, "--help"), "begins with a dash"),
+    "a run with a long name": (lambda found: renamed(found, "n" * 250), "has 250 bytes"),
+    "a member with a backslash": (lambda found: listed(found, "run/..\\escaped", b"x"), "would leave its place"),
+    "a member that moves the cursor": (lambda found: listed(found, "run/a\x1b[2Jb", b"x"), "would leave its place"),
     "a damaged result": (damaged_entry, "did not pass its checks"),
 }
 
