@@ -23,7 +23,7 @@ print(sys.stdout.encoding, sys.stdout.line_buffering, sys.stderr.encoding, sys.s
 print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGCHLD), signal.getsignal(signal.SIGPIPE))
 print("torch" in sys.modules, file=sys.stderr)
 sys.stdout.flush()
-exec(sys.argv[1])
+exec(sys.argv[2])
 """
 ENDS = {
     "by itself": "",
@@ -46,7 +46,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("how", ENDS)
 def test_what_it_sees_and_how_it_ends(tmp_path: Path, environment: dict[str, str], how: str) -> None:
-    words = ["-m", "cosybuild", ENDS[how], "größer", ""]
+    words = ["-m", "cosybuild", "a=b", ENDS[how], "größer", ""]
     code, out, err = run_python(words, tmp_path, environment)
     started = subprocess.run(
         [sys.executable, *words],
@@ -67,10 +67,10 @@ def test_what_it_sees_and_how_it_ends(tmp_path: Path, environment: dict[str, str
 def test_what_would_start_otherwise_is_started(tmp_path: Path, environment: dict[str, str]) -> None:
     shadow = tmp_path / "package" / "torch.py"
     shadow.touch()
-    assert run_python(["-m", "cosybuild", ""], tmp_path, environment)[2] == "False\n"
+    assert run_python(["-m", "cosybuild", "a=b", ""], tmp_path, environment)[2] == "False\n"
     shadow.unlink()
-    assert run_python(["-m", "cosybuild", ""], tmp_path, {**environment, "PYTHONUTF8": "1"})[2] == "False\n"
-    assert run_python(["-m", "cosybuild", ""], tmp_path, environment)[2] == "True\n"
+    assert run_python(["-m", "cosybuild", "a=b", ""], tmp_path, {**environment, "PYTHONUTF8": "1"})[2] == "False\n"
+    assert run_python(["-m", "cosybuild", "a=b", ""], tmp_path, environment)[2] == "True\n"
 
 
 def test_a_shell_finds_it_as_python(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -81,8 +81,8 @@ def test_a_shell_finds_it_as_python(tmp_path: Path, environment: dict[str, str])
         command = ["sh", "-c", f"{script} < /dev/null"]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
-    done = shell("python -m cosybuild 'sys.exit(3)' a")
+    done = shell("python -m cosybuild a=b 'sys.exit(3)' a")
     assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (3, "at the end", "True\n")
     assert shell("python -c 'print(5)'").stdout == "5\n"
     # A shell that does not become its last command says 137 for the signal.
-    assert shell("python -m cosybuild 'os.kill(os.getpid(), 9)'").returncode in (-9, 137)
+    assert shell("python -m cosybuild a=b 'os.kill(os.getpid(), 9)'").returncode in (-9, 137)

@@ -70,8 +70,16 @@ def starts_alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return all(one.get(name) == other.get(name) for name in names)
 
 
+def imports_much(words: Sequence[str]) -> bool:
+    """Tell whether `python` with these words builds or looks at heavy packages; other verbs start faster afresh."""
+    if tuple(words[:2]) != ("-m", "cosybuild"):
+        return False
+    first = words[2] if len(words) > 2 else "="
+    return "=" in first or first.startswith("-") or first in ("doctor", "replay")
+
+
 def _stand_in(address: str, words: list[str]) -> None:
-    if words[:2] != ["-m", "cosybuild"]:
+    if not imports_much(words):
         os.execv(sys.executable, [sys.executable, *words])
     code = Warm(address, words[1:], os.getcwd(), os.environ).wait()  # noqa: PTH109  # as above
     if code < 0:

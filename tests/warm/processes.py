@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.warm.client import Warm, starts_alike
+from tests.warm.client import Warm, imports_much, starts_alike
 from tests.warm.server import PRELOADED
 
 _HERE = Path(__file__).parent
@@ -26,7 +26,7 @@ _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 def run_python(words: Sequence[str], directory: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
     """Run `python` with these words and wait for it.
 
-    `python -m cosybuild` is forked from a process that has imported the heavy packages, where that makes no difference:
+    A build is forked from a process that has imported the heavy packages, where that makes no difference:
     its variables are those with which that process started, and PYTHONPATH leads to no other package of these names.
 
     Args:
@@ -36,7 +36,7 @@ def run_python(words: Sequence[str], directory: Path, environment: Mapping[str, 
     Returns:
         The exit code (negative: the signal that ended it), what was printed to standard output, and to standard error.
     """
-    if tuple(words[:2]) == ("-m", "cosybuild") and _can_be_forked(directory, environment):
+    if imports_much(words) and _can_be_forked(directory, environment):
         return _forked(words[1:], directory, environment)
     done = subprocess.run(
         [sys.executable, *words],
@@ -52,7 +52,7 @@ def run_python(words: Sequence[str], directory: Path, environment: Mapping[str, 
 
 
 def write_python(directory: Path) -> None:
-    """Write a script `python` for PATH: it forks `python -m cosybuild`, and is the real one for anything else."""
+    """Write a script `python` for PATH: it forks builds, and is the real one for anything else."""
     if not sys.platform.startswith("linux"):
         return
     script = directory / "python"
