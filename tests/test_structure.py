@@ -23,6 +23,7 @@ CALLED_BY_OTHERS = re.compile(
     r"|on_(job|run|multirun)_(start|end)|on_compose_config"  # Hydra's callbacks
     r"|manipulate_search_path|launch|setup"  # Hydra's plugins
     r"|symbolic"  # torch's exporter
+    r"|path_stats"  # the import system
     r"|nonce"  # nobody: it makes a record unlike any other
 )
 """Names that a framework calls."""

@@ -32,6 +32,7 @@ class BuildConsole:
         self._task: TaskID | None = None
         # Planned steps and notes are for the log: what a person needs of them is in the other kinds.
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+            "planning": self._planning,
             "started": self._started,
             "progress": self._advanced,
             "waiting": self._waiting,
@@ -53,6 +54,9 @@ class BuildConsole:
         if self._progress is not None:
             self._progress.stop()
         self._progress, self._task = None, None
+
+    def _planning(self, step: str, facts: Mapping[str, Any]) -> None:
+        self._line("planning", "bold", step, str(facts["message"]))
 
     def _started(self, step: str, facts: Mapping[str, Any]) -> None:
         said = [facts.get("reason"), facts.get("does") and f"{facts['does']}{_expected(facts.get('expected'))}"]

@@ -128,20 +128,33 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look
     """
     from pathlib import Path
 
+    from cosybuild.config.groups.model import Family
     from cosybuild.errors import CosybuildError
+    from cosybuild.run.code import known_code
     from cosybuild.run.pipeline import plan_build
-    from cosybuild.run.prepare import request_from_settings
+    from cosybuild.run.prepare import planning_store, request_from_settings
+
+    def ignore(message: str) -> None:
+        """The run has told it already."""
 
     subject, verify = request.subject, request.settings.verify
     files = (subject.weights, subject.graph, *subject.graph_data)
     given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
     sources = [Path(path).expanduser().absolute() for path in given if path is not None]
     # A second yaml, or another kind of weights, beside what was read would change the decision.
-    look = certificate.Look(sources, {path.parent for path in sources})
+    folders = {path.parent for path in sources}
+    if subject.family is Family.module:
+        code = known_code(request, planning_store(request.settings.store, ignore))
+        if code is None:
+            return None
+        read = [Path(path) for path in (*code.paths, *code.absent)]
+        sources += read
+        folders |= {*(path.parent for path in read), *(Path(path) for path, _ in code.directories.values())}
+    look = certificate.Look(sources, folders)
     made = {step["label"]: step["key"]["digest"] for step in report["steps"]}
     try:
         again = request_from_settings(request.settings)
-        plan = plan_build(again, warn=lambda message: None)
+        plan = plan_build(again, warn=ignore)
     except CosybuildError:
         return None
     planned = {step.label: step.key and step.key.digest for step in plan.steps}

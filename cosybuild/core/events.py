@@ -2,6 +2,7 @@
 
 | kind | when | facts |
 |---|---|---|
+| planning | something that takes time before the steps are known | message |
 | planned | once a step, before the first runs | verdict, reason |
 | started | a step begins to build | reason, does (in words), expected (seconds; None without history) |
 | progress | a stage says how far it is | `done`, `total`, `what`, as far as it knows them |
@@ -25,8 +26,8 @@ from typing import Any
 from cosybuild import figure
 from cosybuild.core.clock import SYSTEM_CLOCK, Clock
 
-KINDS = frozenset(
-    ["planned", "started", "progress", "waiting", "finished", "cached", "failed", "blocked", "warning", "note"]
+KINDS = frozenset(["planning", "planned", "started", "progress", "waiting", "finished"]).union(
+    ["cached", "failed", "blocked", "warning", "note"]
 )
 
 

@@ -14,6 +14,8 @@ ABSENT = "(absent)"
 # What separates the names and indices of a dotted path.
 _ESCAPED = re.compile(r"[.\[\\]")
 _BACKSLASH = r"\\\g<0>"
+_PLAIN = re.compile(r"\\([.\[\\])")
+_DIGEST = re.compile(r'"?([0-9a-f]{32}|[0-9a-f]{64})"?')
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Reason:
     new: str
 
     def __str__(self) -> str:
-        return f"{self.part}: {_short(self.old)} -> {_short(self.new)}"
+        part = _PLAIN.sub(r"\1", self.part)
+        return f"{part}: {_short(self.old)} -> {_short(self.new)}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,6 @@ def flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _short(text: str, limit: int = 60) -> str:
-    if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
-        return text[:12]
+    if (digest := _DIGEST.fullmatch(text)) is not None:
+        return digest[1][:12]
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -6,6 +6,7 @@ entries/<stage>/<key>.json     finished steps; written last, so whoever sees one
 tmp/<name>-<token>/            working directories and everything not yet finished
 locks/<key>/<token>            who is building what
 quarantine/                    damaged contents that were replaced
+traces/<target>.json           what a user's module was made of when it was last looked at; may be deleted at any time
 digests                        the memo of digests; may be deleted at any time
 """
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -74,8 +73,18 @@ def _dim(place: str, dim: Any) -> int | str:
     )
 
 
-def code_of_target(target: Any) -> tuple[Path, str]:
-    """The source file that a `_target_` lies in and its sha256, found without importing anything.
+def targets_in(node: Any) -> list[str]:
+    """Every `_target_` of a node, the outermost first."""
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [name for value in node.values() for name in targets_in(value)]
+    if isinstance(node, (list, tuple)):
+        return [name for value in node for name in targets_in(value)]
+    return []
+
+
+def file_of_target(target: Any) -> Path:
+    """The source file that a `_target_` lies in, found without importing anything.
 
     Packages are looked up on the import path and in the working directory, as `python -m` would.
 
@@ -88,17 +97,17 @@ def code_of_target(target: Any) -> tuple[Path, str]:
             f"model.target={target!r} does not say what to make.",
             hint="Next: model.target={_target_: package.module.Class, argument: value}.",
         )
-    file = _source_file(name.split(".")[:-1])
+    file = source_file(name.split(".")[:-1])
     if file is None:
         raise ConfigurationError(
             f"model.target names {name}, and there is no Python module for it on the import path.",
             hint="Next: install the package, or run from the directory that holds it.",
         )
-    return file, hashlib.sha256(file.read_bytes()).hexdigest()
+    return file
 
 
-def _source_file(parts: Sequence[str]) -> Path | None:
-    """The deepest module along a dotted name; what follows it is a class or a method of it."""
+def source_file(parts: Sequence[str]) -> Path | None:
+    """The file of the deepest module along a dotted name; what follows it is a class or a method of it."""
     path: Sequence[str] = ["", *sys.path]
     found = None
     for part in parts:

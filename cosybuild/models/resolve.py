@@ -11,7 +11,7 @@ from typing import Any
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
 from cosybuild.filename import fault_of
-from cosybuild.models.declared import code_of_target, declared_spec
+from cosybuild.models.declared import declared_spec, file_of_target
 from cosybuild.models.families import FAMILIES, STEM, estimator_spec, hyperparameter_fault
 from cosybuild.models.hub import fetch_model, is_hub_id
 from cosybuild.models.modeldir import ModelDirectory, read_model_directory
@@ -187,12 +187,12 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
                 f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
             )
         return Subject(Family.onnx, spec, {}, graph=path, stem=_stem(model, path.stem), origin=str(path.absolute()))
-    file, digest = code_of_target(model.target)
+    file = file_of_target(model.target)
     weights = None if model.weights is None else _weights(model, None)
     return Subject(
         Family.module,
         spec,
-        {"target": model.target, "source": digest},
+        {"target": model.target},
         weights=weights,
         seed=model.seed,
         stem=_stem(model, str(model.target["_target_"]).rpartition(".")[2].lower()),

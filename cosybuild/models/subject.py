@@ -9,6 +9,7 @@ from typing import Any
 
 from cosybuild.config.groups.model import Family
 from cosybuild.models.spec import ModelSpec
+from cosybuild.models.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Subject:
         family: never `auto`.
         spec: inputs and outputs, for the variant asked for (streaming, dynamic batch).
         hyperparameters: constructor arguments of the estimator as plain data (module: its `_target_`
-            node, plus `source`, the digest of the code it names).
+            node).
         streaming: whether the chunk mask is in the graph.
         weights: the weights file, or None for random ones.
         seed: of the random weights.
@@ -42,6 +43,7 @@ class Subject:
         graph_data: the files beside it that hold its weights.
         stem: what artifacts are called, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
+        code: what a module is made of; None for another family, and before planning has found it out.
         origin: where it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
     """
 
@@ -55,6 +57,7 @@ class Subject:
     graph_data: tuple[Path, ...] = ()
     stem: str = "model"
     solver: Solver | None = None
+    code: Trace | None = None
     origin: str = ""
     notes: tuple[str, ...] = field(default=())
 

@@ -106,6 +106,7 @@ def _model(request: Request, sources: Mapping[str, Artifact]) -> dict[str, Any]:
         "weights_digest": None if weights is None else weights.digest,
         "random_weights": subject.weights is None and subject.graph is None,
         "hyperparameters": dict(subject.hyperparameters),
+        "code": None if subject.code is None else subject.code.parts,
         "inputs": [_tensor(t) for t in subject.spec.inputs],
         "outputs": [_tensor(t) for t in subject.spec.outputs],
         "frames_per_second": subject.spec.frames_per_second,

@@ -97,6 +97,7 @@ def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
     # Where the model lies on this machine does not matter, what it holds does.
     found.pop("config.model_dir", None)
     found.update(flatten("model", {"family": model["family"], "hyperparameters": model["hyperparameters"]}))
+    found.update(flatten("model.code", model.get("code") or {}))
     found["weights"] = model["weights_digest"] or model["weights"]
     found.update({f"{_VERSION}{name}": version for name, version in facts["environment"]["versions"].items()})
     return found

@@ -24,6 +24,7 @@ from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.run.capsule import CAPSULE, Witness, is_gate, write_capsule
 from cosybuild.run.claim import claimed
+from cosybuild.run.code import with_code
 from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
@@ -51,6 +52,7 @@ class Invocation:
 def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
     """What would run, and why; nothing is written."""
     store = planning_store(request.settings.store, warn)
+    request = with_code(request, store, warn, remember=False)
     return make_plan(stages_for(request), request, sources_of(request, store), Environment(), store)
 
 
@@ -74,6 +76,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
     with open_store(settings.store, warn) as store, ExitStack() as until_the_end:
         environment = Environment()
+        request = with_code(request, store, lambda message: events.emit("planning", message=message), remember=True)
         sources = sources_of(request, store)
         facts = Facts(request, invocation.overrides, config_digest(settings), environment, sources)
         lock = None if settings.hold_to is None else read_lock(Path(settings.hold_to))

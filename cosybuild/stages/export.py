@@ -13,6 +13,7 @@ from cosybuild.config.groups.model import Family
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import ExportError
+from cosybuild.models.held import held_to_plan
 from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph import INLINE_LIMIT
@@ -101,6 +102,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         "streaming": subject.streaming,
         "spec": asdict(subject.spec),
         "weights_seed": subject.seed if subject.weights is None else None,
+        **({} if subject.code is None else {"code": subject.code.parts}),
     }
 
 
@@ -115,11 +117,12 @@ def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, li
     from cosybuild.models.load import load_module, prepare_for_export
 
     request: Request = context.request
-    module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
-    prepare_for_export(module)
     export = request.settings.export
-    with one_attention_operator() if export.attention is Attention.operator else nullcontext():
-        model, chatter = export_graph(module, request.subject.spec, export)
+    with held_to_plan(request.subject, weights, context.workdir.parent):
+        module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
+        prepare_for_export(module)
+        with one_attention_operator() if export.attention is Attention.operator else nullcontext():
+            model, chatter = export_graph(module, request.subject.spec, export)
     return model, chatter.warnings
 
 

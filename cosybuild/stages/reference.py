@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.cases import Case
 from cosybuild.numerics.inputs import Array
@@ -83,7 +84,9 @@ class ReferenceStage:
         else:
             weights = context.inputs.get("weights")
             exact = verify_settings(request).float64
-            reference = _of_torch(work, weights.path if weights else None, exact)
+            file = weights.path if weights else None
+            with held_to_plan(request.subject, file, context.workdir.parent):
+                reference = _of_torch(work, file, exact)
         path = write_reference(context.workdir / "reference.npz", reference)
         metrics = {
             "said": reference.said,

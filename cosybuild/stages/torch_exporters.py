@@ -61,7 +61,7 @@ def export_graph(module: nn.Module, spec: ModelSpec, settings: ExportSettings) -
     import torch
 
     sizes = example_sizes(spec, settings.example_sizes)
-    example = tuple(_tensors(spec, sizes))
+    example = tuple(example_inputs(spec, sizes))
     write = _torchscript if settings.exporter is Exporter.torchscript else _dynamo
     with _quiet() as chatter, torch.no_grad():
         try:
@@ -132,7 +132,7 @@ def _dynamo(
     return model
 
 
-def _tensors(spec: ModelSpec, sizes: dict[str, int]) -> Iterator[torch.Tensor]:
+def example_inputs(spec: ModelSpec, sizes: dict[str, int]) -> Iterator[torch.Tensor]:
     from cosybuild.backends.torch_backend import tensor_from_array
 
     for array in draw_inputs(spec, Draw(sizes)).values():

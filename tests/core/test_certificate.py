@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,56 +16,13 @@ import pytest
 
 from cosybuild.core import certificate
 from cosybuild.core.certificate import Look, check, examine, write
-
-ARGV = ["export=opset18", "trt=fp16"]
-MESSAGE = "Nothing to do: outputs/runs/x is up to date"
-
-
-class Project:
-    """A directory with one of everything that a decision rests on."""
-
-    def __init__(self, root: Path) -> None:
-        self.certificates = root / "outputs" / ".certificates"
-        self.conf = root / "conf"
-        self.conf.mkdir()
-        self.settings = self.conf / "config.yaml"
-        self.settings.write_text("opset: 18\n")
-        self.weights = root / "flow.pt"
-        self.weights.write_bytes(b"w" * (2 << 20))
-        self.lock = root / "cosybuild.lock"
-        self.report = root / "report.json"
-        self.engine = root / "engine.plan"
-        self.age(self.settings, self.weights, self.conf)
-
-    @staticmethod
-    def age(*paths: Path) -> None:
-        """Wait until what was just written is older than a tick, as a user's files are."""
-        time.sleep(certificate._TICK / 1e9 * 1.2)
-        assert all(path.exists() for path in paths)
-
-    def run(self, during: Callable[[], object] = lambda: None) -> str | None:
-        """A run that reads the configuration, writes its results and certifies them."""
-        look = Look([self.settings, self.weights, self.lock], [self.conf])
-        self.settings.read_text()
-        during()
-        self.report.write_text('{"engine": 1}')
-        self.engine.write_bytes(b"e" * (2 << 20))
-        return write(self.certificates, ARGV, MESSAGE, [look], results=[self.report, self.engine])
+from tests.core.certifying import ARGV, MESSAGE, Project, same_size_and_time
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(tmp_path)
     return Project(tmp_path)
-
-
-def same_size_and_time(path: Path) -> None:
-    """Change one byte and put the time back, as some tools do."""
-    before = path.stat()
-    data = bytearray(path.read_bytes())
-    data[0] ^= 1
-    path.write_bytes(data)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_a_second_run_in_a_row_has_nothing_to_do(project: Project) -> None:
@@ -212,86 +168,6 @@ def test_what_changed_while_the_run_was_reading_withholds_it(
     Project.age()
     assert project.run() is None
     assert check(project.certificates, ARGV) == MESSAGE
-
-
-class Linked:
-    """`up/models/current/flow.pt`, where `current` is a link to one of two directories."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.link = root / "up" / "models" / "current"
-        for name in ("a", "b"):
-            (root / "up" / "models" / name).mkdir(parents=True)
-            (root / "up" / "models" / name / "flow.pt").write_bytes(b"x")
-        self.link.symlink_to("a")
-        Project.age()
-
-    def turn(self, target: str) -> None:
-        new = self.link.with_name("new")
-        new.symlink_to(target)
-        new.replace(self.link)
-
-    def move(self) -> None:
-        (self.root / "up").rename(self.root / "gone")
-        shutil.copytree(self.root / "gone", self.root / "up", symlinks=True)
-
-    def look(self) -> Look:
-        return Look([self.link / "flow.pt", self.link / ".." / "b" / "flow.pt"])
-
-
-MOVES: dict[str, Callable[[Linked], object]] = {
-    "a link turned": lambda linked: linked.turn("b"),
-    "a link turned and turned back": lambda linked: (linked.turn("b"), linked.turn("a")),
-    "a link to the same by another name": lambda linked: linked.turn(str(linked.link.with_name("a"))),
-    "a directory above moved": lambda linked: linked.move(),
-    "a directory above a link": lambda linked: (
-        (linked.root / "up").rename(linked.root / "gone"),
-        (linked.root / "up").symlink_to("gone"),
-    ),
-}
-
-
-@pytest.mark.parametrize("how", MOVES)
-def test_a_way_that_moves_during_the_run_withholds_it_and_later_voids_it(project: Project, how: str) -> None:
-    linked = Linked(project.conf.parent)
-    look = linked.look()
-    assert write(project.certificates, ARGV, MESSAGE, [look]) is None
-    assert check(project.certificates, ARGV) == MESSAGE
-    MOVES[how](linked)
-    assert check(project.certificates, ARGV) is None
-    reason = write(project.certificates, ARGV, MESSAGE, [look])
-    assert reason is not None
-    assert reason.endswith("changed during the run")
-
-
-@pytest.mark.parametrize("seconds", [-60, 0, 60, 86400])
-def test_the_host_clock_proves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
-    real = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: real() + seconds * 10**9)
-    monkeypatch.setattr(time, "time", lambda: real() / 1e9 + seconds)
-    assert project.run(lambda: same_size_and_time(project.weights)) is not None
-    project.weights.write_bytes(b"v" * 8)  # within a tick before the run
-    assert project.run() == f"{project.weights} changed during the run"
-    Project.age()
-    assert project.run() is None
-    assert check(project.certificates, ARGV) == MESSAGE
-
-
-def test_links_that_lead_nowhere_are_certified_as_absent(project: Project) -> None:
-    loop, nowhere = project.conf.parent / "loop", project.conf.parent / "nowhere"
-    loop.symlink_to("loop")
-    nowhere.symlink_to("/no/such/place")
-    Project.age()
-    assert write(project.certificates, ARGV, MESSAGE, [Look([loop, nowhere / "flow.pt"])]) is None
-    assert check(project.certificates, ARGV) == MESSAGE
-    nowhere.unlink()
-    assert check(project.certificates, ARGV) is None
-
-
-def test_another_import_path_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert project.run() is None
-    monkeypatch.setattr(sys, "path", [str(project.conf), *sys.path])
-    assert examine(project.certificates, ARGV)[1] == "the interpreter changed"
 
 
 def certified(project: Project, result: Path) -> tuple[list[int] | None, str | None]:

@@ -1,0 +1,63 @@
+"""Holds a step to the code and data that its key names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from cosybuild.core.digests import digest_of
+from cosybuild.core.disk import write_atomic
+from cosybuild.core.reads import watched
+from cosybuild.errors import BuildError
+from cosybuild.models.fresh import forget_changed, from_source
+from cosybuild.models.subject import Subject
+from cosybuild.models.trace import Trace, is_local, loaded_files, unforeseen
+
+
+@contextmanager
+def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
+    """Make and call a user's module in this block, from the sources that planning saw, and from nothing else.
+
+    Does nothing for other models, and for modules of installed packages.
+
+    Args:
+        subject: what is made.
+        weights: a file that is in the key by itself.
+        scratch: a directory of ours, whose files do not count.
+
+    Raises:
+        BuildError: an ingredient changed since planning, or the module read one that planning did not see.
+    """
+    trace = subject.code
+    if trace is None or not trace.is_local:
+        yield
+        return
+    forget_changed(trace.sources)
+    before = loaded_files()
+    with watched() as reads, from_source(is_local):
+        yield
+    name = subject.hyperparameters["target"]["_target_"]
+    if (changed := trace.change(digest_of)) is not None:
+        raise BuildError(
+            f"{changed}, which {name} is made of, changed while it was used; what was made of it is not kept.",
+            hint="Next: run the same command again.",
+        )
+    ours = f"{scratch.absolute()}/"
+    own = None if weights is None else str(weights.absolute())
+    more = tuple(path for path in unforeseen(reads, trace, before) if not path.startswith(ours) and path != own)
+    if more and trace.memo is not None:
+        _learn(trace, more, Path(trace.memo))
+        raise BuildError(
+            f"{name} read {', '.join(more)} only when it was exported or run, which planning had not seen; what was "
+            "made is not kept, for its key lacks that.",
+            hint="Next: run the same command again; from now on it is part of the key.",
+        )
+
+
+def _learn(trace: Trace, more: tuple[str, ...], memo: Path) -> None:
+    """Remember the files; the next command makes the trace again, with them."""
+    learned = replace(trace, learned=(*trace.learned, *more), void=True)
+    with suppress(OSError):
+        write_atomic(memo, learned.to_json().encode(), memo.parent, durable=False)

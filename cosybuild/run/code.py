@@ -1,0 +1,182 @@
+"""What the module of `model=module` is made of: remembered, or seen while a process of its own makes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+from cosybuild.core.apart import Died, call_apart
+from cosybuild.core.disk import write_atomic
+from cosybuild.core.reads import watched
+from cosybuild.core.stage import Emit
+from cosybuild.core.store import Store
+from cosybuild.errors import CosybuildError, ModelError
+from cosybuild.models.declared import file_of_target, source_file, targets_in
+from cosybuild.models.fresh import from_source
+from cosybuild.models.installed import fingerprint, owner_of, requirements_of
+from cosybuild.models.subject import Subject
+from cosybuild.models.trace import Trace, is_local, trace_from_json, trace_of
+from cosybuild.stages.request import Request
+
+TRACES = "traces"
+_KEPT = 500
+_INDIRECT = frozenset({"hydra-core", "omegaconf"})
+"""Distributions whose functions make what their arguments name."""
+
+
+def with_code(request: Request, store: Store, tell: Callable[[str], None], *, remember: bool) -> Request:
+    """The request with everything that its module is made of; any other request as it is.
+
+    A module of installed packages is known by their versions. For any other a process imports torch and makes the
+    module, unless what was seen the last time is unchanged.
+
+    Args:
+        store: beside its entries lies what was seen.
+        tell: given a line before something that takes time, and on what cannot be seen.
+        remember: whether the store may be written.
+
+    Raises:
+        ModelError: the module cannot be made.
+    """
+    subject = request.subject
+    if subject.family is not Family.module:
+        return request
+    trace = _installed(subject) or _seen(subject, store, tell, remember=remember)
+    return replace(request, subject=replace(subject, code=trace))
+
+
+def known_code(request: Request, store: Store) -> Trace | None:
+    """What the module is made of, if no process is needed to find out; None otherwise, and for other models."""
+    subject = request.subject
+    if subject.family is not Family.module:
+        return None
+    if (trace := _installed(subject)) is not None:
+        return trace
+    known = _remembered(_memo(subject, store))
+    return None if known is None or _change(known, store) is not None else known
+
+
+def _installed(subject: Subject) -> Trace | None:
+    """The trace of a target that lies wholly in installed packages; None for any other."""
+    target = subject.hyperparameters["target"]
+    found: set[str] = set()
+    for name in targets_in(target):
+        owner = owner_of(file_of_target({"_target_": name})) if "." in name else None
+        if owner is None or owner in _INDIRECT:
+            return None
+        found.update(requirements_of(owner))
+    return None if _leads_elsewhere(target) else Trace(packages={name: fingerprint(name) for name in sorted(found)})
+
+
+def _leads_elsewhere(node: Any) -> bool:
+    """Whether an argument may name a file or a module."""
+    if isinstance(node, Mapping):
+        return any(_leads_elsewhere(value) for name, value in node.items() if name != "_target_")
+    if isinstance(node, (list, tuple)):
+        return any(map(_leads_elsewhere, node))
+    if not isinstance(node, str):
+        return False
+    return not re.fullmatch(r"\w*", node) or Path(node).exists() or (node != "" and source_file([node]) is not None)
+
+
+def _seen(subject: Subject, store: Store, tell: Callable[[str], None], *, remember: bool) -> Trace:
+    name = subject.hyperparameters["target"]["_target_"]
+    memo = _memo(subject, store)
+    known = _remembered(memo)
+    changed = None if known is None else _change(known, store)
+    if known is not None and changed is None:
+        return replace(known, memo=str(memo))
+    why = "it is new" if changed is None else f"{changed} changed"
+    tell(f"finding out what {name} is made of, in a process that makes it ({why})")
+    trace = _made(subject, () if known is None else known.learned)
+    for phrase in trace.hidden:
+        tell(f"{name} {phrase} while it is made; what comes from there is in no key")
+    if remember:
+        with suppress(OSError, CosybuildError):
+            store.layout.prepare()
+            memo.parent.mkdir(exist_ok=True)
+            write_atomic(memo, trace.to_json().encode(), store.layout.tmp, durable=False)
+            _prune(memo.parent)
+    return replace(trace, memo=str(memo))
+
+
+def _memo(subject: Subject, store: Store) -> Path:
+    return store.layout.path / TRACES / f"{_identity(subject)}.json"
+
+
+def _remembered(memo: Path) -> Trace | None:
+    try:
+        return trace_from_json(memo.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _prune(directory: Path) -> None:
+    """Keep the newest traces only; they are cheap to make again."""
+    aged = sorted((path.stat().st_mtime_ns, path) for path in directory.iterdir())
+    for _, path in aged[:-_KEPT]:
+        path.unlink(missing_ok=True)
+
+
+def _identity(subject: Subject) -> str:
+    """Digest of what decides which files are looked at, besides their contents."""
+    target, place = subject.hyperparameters["target"], [sys.version, sys.path, os.getcwd()]  # noqa: PTH109  # text
+    return hashlib.sha256(json.dumps([target, asdict(subject.spec), place]).encode()).hexdigest()[:32]
+
+
+def _change(trace: Trace, store: Store) -> str | None:
+    try:
+        return trace.change(lambda path: store.digests.digest(path)[0])
+    except OSError as error:
+        return str(error.filename)
+
+
+def _made(subject: Subject, learned: tuple[str, ...]) -> Trace:
+    name = subject.hyperparameters["target"]["_target_"]
+    hint = "Next: call it in Python with the same arguments."
+    try:
+        return call_apart(see_made, replace(subject, weights=None), learned).value
+    except (Died, RuntimeError) as error:
+        raise ModelError(f"model.target could not be made: {name}: {error}", hint=hint) from error
+
+
+def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
+    """Make the module and call it once, in a process of its own.
+
+    Raises:
+        ModelError: the module cannot be made.
+    """
+    with watched() as reads, from_source(is_local):
+        _announce_native()
+        import torch
+
+        from cosybuild.models.load import load_module
+        from cosybuild.stages.torch_exporters import example_inputs, example_sizes
+
+        module = load_module(subject, None)
+        # Imports and files may come with the first call. Whether it succeeds is for the steps to say.
+        with suppress(Exception), torch.no_grad():
+            module(*example_inputs(subject.spec, example_sizes(subject.spec, {})))
+    return trace_of(reads, targets_in(subject.hyperparameters["target"]), learned)
+
+
+def _announce_native() -> None:
+    """Let safetensors tell which files it opens: it does so in native code, which no audit hook sees."""
+    import safetensors
+
+    plain = safetensors.safe_open
+
+    def safe_open(filename: Any, *arguments: Any, **options: Any) -> Any:
+        sys.audit("open", filename, "rb", 0)
+        return plain(filename, *arguments, **options)
+
+    safetensors.safe_open = safe_open  # type: ignore[assignment, misc]  # a function makes the same object

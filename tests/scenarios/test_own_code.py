@@ -1,0 +1,72 @@
+"""A module of the user's own whose parts change between commands, as a person edits them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.commands import Answer
+
+WORDS = (
+    "model=module",
+    "model.target={_target_: net.Net}",
+    "model.inputs=[{name: x, shape: [1, 4, frames]}]",
+    "model.outputs=[{name: y, shape: [1, 4, frames]}]",
+    "trt_profile.profiles=[{frames: {min: 4, opt: 8, max: 16}}]",
+    "trt=none",
+    "simplify=none",
+    "verify=upstream",
+)
+NET = """
+import torch
+from parts import Part
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = Part()
+    def forward(self, x):
+        return self.part(x)
+"""
+PART = """
+import torch
+class Part(torch.nn.Module):
+    def forward(self, x):
+        return x * 2.0
+"""
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file and put its time back, so that Python takes the byte code beside it for current."""
+    times = path.stat()
+    path.write_text(text)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def report(here: Path) -> dict[str, Any]:
+    (path,) = here.glob("outputs/runs/*/report.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_an_edited_part_is_built_and_named(command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that import torch are the point here: each finds out what the module is made of."""
+    here = Path.cwd()
+    (here / "parts").mkdir()
+    (here / "parts" / "__init__.py").write_text("from parts.part import Part\n")
+    (here / "parts" / "part.py").write_text(PART)
+    (here / "net.py").write_text(NET)
+    monkeypatch.syspath_prepend(str(here))
+    assert "planning  finding out what net.Net is made of" in command(*WORDS).out
+    first = report(here)
+    assert {"net.py", "parts/part.py"} <= set(first["model"]["code"])
+    assert command(*WORDS).out.startswith("Nothing to do")
+    write(here / "parts" / "part.py", PART.replace("2.0", "3.0"))
+    assert "settings.code.parts/part.py: " in command(*WORDS).out
+    second = report(here)
+    assert [step["action"] for step in second["steps"]] == ["built"] * 3
+    assert second["artifacts"][0]["digest"] != first["artifacts"][0]["digest"]
