@@ -10,6 +10,7 @@
     │   ├── SimplifyError                    onnxsim or the equality of its result
     │   ├── PrecisionError                   lowering to fp16 / bf16
     │   ├── EngineError                      the TensorRT family's parser, builder, inspection
+    │   ├── OutOfMemory                      a step needs more memory than it can have
     │   └── SourceChanged                    a file that the build starts from changed while a step read it
     ├── VerificationError                5   the artifact computes something else
     ├── MissingRequirement               6   a package, a provider, a tool this machine lacks
@@ -93,6 +94,10 @@ class PrecisionError(BuildError):
 
 class EngineError(BuildError):
     kind = "engine"
+
+
+class OutOfMemory(BuildError):
+    kind = "out of memory"
 
 
 class SourceChanged(BuildError):

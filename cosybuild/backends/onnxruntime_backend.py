@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from cosybuild.backends.session import Array, InferenceFailed
+from cosybuild.backends.session import Array, failed_inference
 from cosybuild.config.groups.verify import Provider
 from cosybuild.core.heap import trim_heap
 from cosybuild.errors import ExportError, MissingRequirement
@@ -65,7 +65,7 @@ class OnnxRuntimeSession:
             else:
                 answers = _awaited(self._calls.submit(self._session.run, None, dict(inputs), options), options)
         except _REFUSALS as error:
-            raise InferenceFailed(_one_line(error)) from error
+            raise failed_inference(error, _one_line(error)) from error
         return dict(zip(self._outputs, answers, strict=True))
 
     def infer_in_place(self, inputs: Mapping[str, Array], over: str) -> Array:
@@ -85,7 +85,7 @@ class OnnxRuntimeSession:
         try:
             self._session.run_with_iobinding(binding)
         except (*_REFUSALS, RuntimeError) as error:  # as in `bound`
-            raise InferenceFailed(_one_line(error)) from error
+            raise failed_inference(error, _one_line(error)) from error
         binding.synchronize_outputs()
         return _array(shared)
 
@@ -107,7 +107,7 @@ class OnnxRuntimeSession:
             try:
                 self._session.run_with_iobinding(binding)
             except (*_REFUSALS, RuntimeError) as error:  # bound runs raise the latter for a wrong size
-                raise InferenceFailed(_one_line(error)) from error
+                raise failed_inference(error, _one_line(error)) from error
             binding.synchronize_outputs()
 
         return call

@@ -7,11 +7,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cosybuild.core.memory import ran_out_of_memory
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class InferenceFailed(RuntimeError):
     """The artifact cannot be run on these inputs; the message is one line."""
+
+
+def failed_inference(error: Exception, words: str) -> Exception:
+    """What to raise for a library's error: a lack of memory says nothing about the artifact.
+
+    Args:
+        words: the error in one line.
+    """
+    return MemoryError(words) if ran_out_of_memory(error) else InferenceFailed(words)
 
 
 class Session(Protocol):
@@ -29,4 +40,5 @@ class Session(Protocol):
 
         Raises:
             InferenceFailed: a shape it does not take, or a computation it cannot finish.
+            MemoryError: there is not enough memory for it.
         """

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cosybuild.backends.session import Array, InferenceFailed
+from cosybuild.backends.session import Array, failed_inference
 
 _LONGEST = 400  # characters of an error's words
 
@@ -36,7 +36,8 @@ class TorchSession:
             try:
                 answer = self._module(*arguments)
             except (RuntimeError, ValueError, TypeError, LookupError) as error:
-                raise InferenceFailed(f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}") from error
+                words = f"{type(error).__name__}: {' '.join(str(error).split())[:_LONGEST]}"
+                raise failed_inference(error, words) from error
         answers = answer if isinstance(answer, (tuple, list)) else (answer,)
         assert len(answers) == len(self._outputs), (len(answers), self._outputs)
         return {name: array_from_tensor(tensor) for name, tensor in zip(self._outputs, answers, strict=True)}

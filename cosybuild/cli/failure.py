@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cosybuild.core.disk import is_of_the_disk, place_error
+from cosybuild.core.memory import ran_out_of_memory
 from cosybuild.core.record import Failure
-from cosybuild.errors import DEFECT, UNREAD, CosybuildError
+from cosybuild.errors import DEFECT, UNREAD, CosybuildError, OutOfMemory
 
 T = TypeVar("T")
 
@@ -74,6 +75,12 @@ def user_error(error: BaseException) -> CosybuildError | None:
     """The error to show a user, or None where it is a defect."""
     if isinstance(error, CosybuildError):
         return error
+    if ran_out_of_memory(error):
+        return OutOfMemory(
+            f"There is not enough memory: {str(error) or type(error).__name__}.",
+            hint="Next: free memory or use a machine with more (`ulimit -v` shows a limit), then run the same command "
+            "again; finished steps stay",
+        )
     if isinstance(error, OSError) and is_of_the_disk(error):
         return place_error(error, "read or write", error.filename or "a file")
     # Hydra is loaded already where one of its errors is at hand; nothing else pays for the import.

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from cosybuild.core.memory import peak_resident
+from cosybuild.core.memory import peak_resident, ran_out_of_memory
 from cosybuild.core.stage import Emit
 from cosybuild.errors import CosybuildError
 
@@ -156,7 +156,9 @@ def _end_with_the_caller() -> None:
 
 def _portable(error: BaseException) -> BaseException:
     """Exceptions that callers tell apart as they are; of others, which may not pickle, the words."""
-    if isinstance(error, (CosybuildError, OSError, MemoryError)):
+    if ran_out_of_memory(error):  # its causes would be lost
+        return MemoryError(str(error))
+    if isinstance(error, (CosybuildError, OSError)):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cosybuild.core.memory import PeakMemory
+from cosybuild.core.memory import PeakMemory, ran_out_of_memory
 from cosybuild.core.record import Failure
-from cosybuild.errors import DEFECT, INTERRUPTED, BuildError, CosybuildError, StoreError
+from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, OutOfMemory, StoreError
 
 _DISK = {
     errno.ENOSPC: "the disk is full",
@@ -23,19 +23,21 @@ def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = 
     """Say whose fault it is when the step `label` meets the limits of the machine.
 
     Raises:
-        BuildError: in place of MemoryError.
-        StoreError: in place of the OSErrors of a disk that takes no more.
+        OutOfMemory: in place of whatever says that memory could not be had.
+        StoreError: in place of the OSErrors of a disk that takes no more, and of whatever happens after the
+            working directory was removed.
     """
     try:
         yield
-    except MemoryError as error:
-        peak = memory.so_far() if memory is not None else None
-        taken = "" if peak is None else f" after taking {peak / 2**20:,.0f} MiB"
-        raise BuildError(
-            f"The step '{label}' ran out of memory{taken}.",
-            hint="Next: free memory or use a machine with more, then run the same command again; finished steps stay",
-        ) from error
     except Exception as error:
+        if ran_out_of_memory(error):
+            peak = memory.so_far() if memory is not None else None
+            taken = "" if peak is None else f" after taking {peak / 2**20:,.0f} MiB"
+            raise OutOfMemory(
+                f"The step '{label}' ran out of memory{taken}.",
+                hint="Next: free memory or use a machine with more (`ulimit -v` shows a limit), then run the same "
+                "command again; finished steps stay",
+            ) from error
         if workdir is not None and not workdir.is_dir():
             raise StoreError(
                 f"The working directory {workdir} of the step '{label}' was removed while the step ran.",

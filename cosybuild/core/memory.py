@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import threading
 from pathlib import Path
 from types import TracebackType
 
+# Libraries in C++ report it in words of their own: torch, ONNX Runtime, onnxsim, CUDA, the loader of shared libraries.
+_WORDS = re.compile(
+    r"bad[_ ]alloc|out of memory|OutOfMemory|(?:can't|cannot|could not|unable to|failed to) allocate", re.IGNORECASE
+)
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 _INTERVAL = 0.02
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, says that memory could not be had."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return any(
+        isinstance(link, MemoryError)
+        or (isinstance(link, OSError) and link.errno == errno.ENOMEM)
+        or _WORDS.search(str(link)) is not None
+        for link in chain
+    )
 
 
 def peak_resident() -> int | None:

@@ -44,6 +44,14 @@ COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
         (MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt_rtx", "trt.workspace_gib=1e-6"),
         "flow.decoder.estimator.fp32",
     ),
+    errors.OutOfMemory: (
+        (
+            "model=module",
+            "model.target={_target_: torch.nn.Linear, in_features: 1000000000, out_features: 1000000}",
+            *FIXED,
+        ),
+        "The step 'export' ran out of memory",
+    ),
     errors.SourceChanged: (
         (
             "model=module",
