@@ -103,6 +103,7 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
     if key.digest != key_digest:
         raise DamagedEntry("holds another key than its name says")
     outputs = {slot: _artifact(slot, files, locate) for slot, files in _member(body, "outputs", dict).items()}
+    _hold_to_stage(key, outputs)
     return Entry(key, outputs, _member(body, "metrics", dict), _member(body, "made", dict))
 
 
@@ -136,6 +137,19 @@ def _artifact(slot: str, files: Any, locate: Callable[[str], Path]) -> Artifact:
     if len({file.name for file in stored}) != len(stored):
         raise DamagedEntry(f"names a file of {slot!r} twice")
     return Artifact(slot, tuple(stored))
+
+
+def _hold_to_stage(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
+    """Refuse outputs that the stage cannot have made: the key names its slots, and no file of one is empty."""
+    made = key.parts.get("stage.makes")
+    if made is None:
+        return
+    slots = {slot for slot in made.split(",") if slot}
+    if slots != set(outputs):
+        raise DamagedEntry(f"holds the outputs {sorted(outputs)}, where its step makes {sorted(slots)}")
+    for slot, artifact in outputs.items():
+        if any(file.size == 0 for file in artifact.files):
+            raise DamagedEntry(f"holds an empty file for {slot!r}")
 
 
 def _member(mapping: Any, name: str, kind: type) -> Any:

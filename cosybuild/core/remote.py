@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from cosybuild.core.disk import explained
 from cosybuild.core.entry import SIZE_LIMIT, DamagedEntry, Entry, check_stage, decode, encode
 from cosybuild.core.key import CacheKey
 from cosybuild.core.objects import Objects
+from cosybuild.core.patience import within
 from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import require
 
 _BLOCK = 2**20
+PATIENCE_SECONDS = 300.0
+"""How long one block, or the answer to one question, may take; clients of servers give up long before."""
 
 # Object stores show an upload whole or not at all; elsewhere it goes to a temporary name first.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
@@ -142,8 +145,13 @@ class Remote:
 
     def _read_entry(self, files: Any, name: str) -> bytes | None:
         try:
-            with files.open(name, "rb") as source:
-                data: bytes = source.read(SIZE_LIMIT + 1)
+            if not self._is_file(files, name):
+                raise DamagedEntry("is no regular file")
+            with _reading(files, name) as read:
+                # A raw file may return less than it was asked for.
+                data = b""
+                while len(data) <= SIZE_LIMIT and (block := read(SIZE_LIMIT + 1 - len(data))):
+                    data += block
         except FileNotFoundError:
             return None
         if len(data) > SIZE_LIMIT:
@@ -153,28 +161,33 @@ class Remote:
     def _fetch_file(self, files: Any, root: str, file: StoredFile, target: Path, warn: Callable[[str], None]) -> bool:
         name = _object_name(file.digest)
         digest, size = hashlib.sha256(), 0
+        fault = "is no regular file"
         try:
-            with files.open(f"{root}/{name}", "rb") as source, target.open("xb") as local:
-                # One block beyond the expected size is enough to know that it is wrong.
-                while size <= file.size and (block := source.read(_BLOCK)):
-                    digest.update(block)
-                    size += len(block)
-                    with explained("write the fetched file", target):
-                        local.write(block)
+            if self._is_file(files, f"{root}/{name}"):
+                with _reading(files, f"{root}/{name}") as read, target.open("xb") as local:
+                    # One block beyond the expected size is enough to know that it is wrong.
+                    while size <= file.size and (block := read(_BLOCK)):
+                        digest.update(block)
+                        size += len(block)
+                        with explained("write the fetched file", target):
+                            local.write(block)
+                if digest.hexdigest() == file.digest:
+                    return True
+                target.unlink()
+                fault = f"has other content than its name says ({size} of {file.size} bytes came)"
         except FileNotFoundError:
             fault = "is missing"
         except self._failures() as error:
             target.unlink(missing_ok=True)
             self._give_up(error, warn)
             return False
-        else:
-            if digest.hexdigest() == file.digest:
-                return True
-            target.unlink()
-            fault = f"has other content than its name says ({size} of {file.size} bytes came)"
         self._damaged.add(file.digest)
         warn(f"The remote object {self.url}/{name} {fault}; {file.name} is not taken from there.")
         return False
+
+    def _is_file(self, files: Any, name: str) -> bool:
+        """Whether a name stands for a regular file. In an object store nothing else has a name."""
+        return _protocol(self.url) in _ATOMIC or within(PATIENCE_SECONDS, files.info, name)["type"] == "file"
 
     def _upload(self, files: Any, name: str, content: Path | bytes) -> None:
         if _protocol(self.url) in _ATOMIC:
@@ -212,6 +225,24 @@ def _object_name(digest: str) -> str:
 def _entry_name(key: CacheKey) -> str:
     check_stage(key.stage)
     return f"entries/{key.stage}/{key.digest}.json"
+
+
+@contextmanager
+def _reading(files: Any, name: str) -> Iterator[Callable[[int], bytes]]:
+    """Open a remote file; yields what reads the next bytes of it.
+
+    Raises:
+        TimeoutError: nothing came for PATIENCE_SECONDS.
+    """
+    source = within(PATIENCE_SECONDS, files.open, name, "rb")
+    try:
+        yield lambda size: within(PATIENCE_SECONDS, source.read, size)
+    except TimeoutError:  # closing it would wait for the read that hangs
+        raise
+    except BaseException:
+        source.close()
+        raise
+    source.close()
 
 
 def _has(files: Any, name: str, size: int) -> bool:

@@ -33,6 +33,9 @@ class Breaking:
     def __exit__(self, *error: object) -> None:
         self.file.close()
 
+    def close(self) -> None:
+        self.file.close()
+
     def read(self, size: int) -> bytes:
         if not self.blocks:
             raise ConnectionError("gone")
@@ -91,7 +94,7 @@ def test_a_client_that_fails_in_its_own_way_is_out_of_reach_too(
 
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: error}))
     remote = Remote("memory://away")
-    remote._opened = SimpleNamespace(open=fail), "/away"
+    remote._opened = SimpleNamespace(open=fail, info=fail), "/away"
     assert store_with(tmp_path, "taker", remote, warnings).pull(key_of()) is None
     assert len(warnings) == 1
 

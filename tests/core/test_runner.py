@@ -15,7 +15,7 @@ from cosybuild.core.record import Input
 from cosybuild.core.remote import Remote
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.core.store import Store
-from cosybuild.errors import DEFECT, BuildError, ExportError, StoreError
+from cosybuild.errors import DEFECT, ExportError, OutOfMemory, StoreError
 from tests.core.fakes import Bench, FakeStage, actions, complete, in_thread, pipeline, verdicts
 
 REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
@@ -171,7 +171,7 @@ def test_running_out_of_memory_names_the_step_and_what_it_took(bench: Bench) -> 
 
     outcome = bench.build([FakeStage("engine", makes=("engine",), work=devour)])
     assert outcome.failure is not None
-    assert outcome.failure.kind == BuildError.kind
+    assert outcome.failure.kind == OutOfMemory.kind
     assert "'engine' ran out of memory after taking" in outcome.failure.message
     peak = outcome.record("engine").peak_bytes
     assert peak is not None
