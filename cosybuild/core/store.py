@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,13 +23,12 @@ from cosybuild.core.locks import Lock
 from cosybuild.core.objects import Objects
 from cosybuild.core.remote import Remote
 from cosybuild.core.stage import StageResult
+from cosybuild.core.uses import Uses
 from cosybuild.core.workdirs import Workdirs
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.filename import fault_of
 
 _COMPARED = 256
-_USE_SECONDS = 600.0
-"""A use is noted when the last one noted is older, so that a build of hits writes nothing most times."""
 
 
 def _log(message: str) -> None:
@@ -74,8 +71,7 @@ class Store:
         self._heart = heart
         self._held: dict[str, Lock] = {}
         self._damage: dict[str, str] = {}
-        self._used: set[Path] = set()
-        self._is_in_use = False
+        self._uses = Uses()
 
     @property
     def path(self) -> Path:
@@ -106,10 +102,7 @@ class Store:
             return None
         self._damage.pop(digest, None)
         if entry is not None:
-            self._used.add(path)
-            if self._is_in_use:
-                with suppress(OSError):
-                    os.utime(path)
+            self._uses.add(path)
         return entry
 
     @contextmanager
@@ -123,14 +116,8 @@ class Store:
                 self.layout.prepare()
                 # gc removes nothing that was used since the oldest working directory was made.
                 until_then.enter_context(self.workdirs.new("run"))
-            for path in self._used:
-                with suppress(OSError):
-                    os.utime(path)
-            self._is_in_use = True
-            try:
+            with self._uses.at_once():
                 yield
-            finally:
-                self._is_in_use = False
 
     def damage(self, key: CacheKey) -> str | None:
         """What `find` found damaged of this key, as a phrase."""
@@ -188,7 +175,7 @@ class Store:
         self.layout.prepare()
         self.workdirs.sweep()
         # Now, not only at the end: what was found may be an input of a build that outlasts gc's patience.
-        self._note_uses()
+        self._uses.note()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
         self._held[key.digest] = lock
@@ -207,7 +194,7 @@ class Store:
             StoreError: it cannot be made, or the body filled the disk.
         """
         self.layout.prepare()
-        self._note_uses()
+        self._uses.note()
         with self.workdirs.new(stage_name) as work:
             yield work
 
@@ -235,7 +222,7 @@ class Store:
             data = encode(Entry(key, outputs, result.metrics, made))
             write_atomic(self.entry_path(key.stage, key.digest), data, self.layout.tmp)
         self._damage.pop(key.digest, None)
-        self._used.add(self.entry_path(key.stage, key.digest))
+        self._uses.add(self.entry_path(key.stage, key.digest))
         return decode(data, key.digest, self.objects.locate)
 
     def source(self, slot: str, *paths: Path) -> Artifact:
@@ -291,7 +278,7 @@ class Store:
     def flush(self) -> None:
         """Write the memo of digests and note which entries were used, for `gc`; never fails."""
         self.digests.flush()
-        self._note_uses()
+        self._uses.note()
 
     def entries(self) -> Iterator[Entry]:
         """Every complete entry, by stage and key; damaged ones are left out."""
@@ -303,13 +290,6 @@ class Store:
     def entry_paths(self) -> Iterator[Path]:
         """The file of every entry, by stage and key."""
         yield from sorted(self.layout.entries.glob("*/*.json"))
-
-    def _note_uses(self) -> None:
-        for path in self._used:
-            with suppress(OSError):
-                # The clock of the file system and ours may differ by minutes; this only spares writes.
-                if abs(time.time() - path.stat().st_mtime) > _USE_SECONDS:
-                    os.utime(path)
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
         """The entry, and what is wrong with it or its files."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.core import store as store_module
+from cosybuild.core import uses
 from cosybuild.core.check import check
 from cosybuild.core.gc import collect
 from cosybuild.core.store import Store
@@ -40,7 +40,7 @@ def build_many(path: Path, seed: int) -> None:
 
 def test_nothing_in_use_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a patience of seconds in the place of an hour, and uses noted as promptly."""
-    monkeypatch.setattr(store_module, "_USE_SECONDS", 0.0)
+    monkeypatch.setattr(uses, "USE_SECONDS", 0.0)
     builders = []
     for seed in range(BUILDERS):
         pid = os.fork()

@@ -1,0 +1,50 @@
+"""Which results a process uses, noted in the store so that `gc` leaves them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+USE_SECONDS = 600.0
+"""A use is noted when the last one noted is older, so that a build of hits writes nothing most times."""
+
+
+class Uses:
+    """The entries that this process used. The time of an entry's file is its last use."""
+
+    def __init__(self) -> None:
+        self._entries: set[Path] = set()
+        self._at_once = False
+
+    def add(self, entry: Path) -> None:
+        """An entry is used."""
+        self._entries.add(entry)
+        if self._at_once:
+            _note(entry)
+
+    def note(self) -> None:
+        """Note all uses whose last note is old; never fails."""
+        for entry in self._entries:
+            with suppress(OSError):
+                # The clock of the file system and ours may differ by minutes; this only spares writes.
+                if abs(time.time() - entry.stat().st_mtime) > USE_SECONDS:
+                    _note(entry)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Note the uses so far now, and every further one as it happens, until the body ends."""
+        for entry in self._entries:
+            _note(entry)
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+
+def _note(entry: Path) -> None:
+    with suppress(OSError):
+        os.utime(entry)
