@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
-_UNQUOTED = re.compile(r"[A-Za-z0-9_\-/%+.*@?|:\s]*")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_\-/%+.*@?|: \t]*")
 """Values that Hydra reads without quotes."""
+
+_BLANKS = " \t"
+"""White space that Hydra drops around a value; other white space is text."""
 
 _SYNTAX = re.compile(r"""['"\\,\[\]{}()=$]""")
 """Characters with a meaning in Hydra's grammar: lists, sweeps, interpolations, quoted text."""
@@ -20,4 +23,4 @@ def with_quotes(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or word.startswith("-") or _UNQUOTED.fullmatch(value) or _SYNTAX.search(value):
         return word
-    return f"{key}='{value.strip()}'"
+    return f"{key}='{value.strip(_BLANKS)}'"

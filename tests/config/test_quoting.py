@@ -11,7 +11,7 @@ from cosybuild.config.quoting import with_quotes
 
 
 @pytest.mark.parametrize(
-    "value", ["/home/zoë/model", "模型", "a b/ü", "/data/model#2", "~/model", "a&b;c!d^e`<f>", "ß:1"]
+    "value", ["/home/zoë/model", "模型", "a b/ü", "/data/model#2", "~/model", "a&b;c!d^e`<f>", "ß:1", "\xa0"]
 )
 def test_a_value_that_hydra_refuses_unquoted_is_text(value: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([with_quotes(f"model_dir={value}")])
@@ -41,4 +41,4 @@ def test_everything_else_stays(word: str) -> None:
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="'\"\\,[]{}()=$"), min_size=1))
 def test_any_text_without_syntax_arrives(value: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([with_quotes(f"model_dir={value}")])
-    assert str(override.value()) == value.strip() or with_quotes(f"model_dir={value}") == f"model_dir={value}"
+    assert str(override.value()) == value.strip(" \t") or with_quotes(f"model_dir={value}") == f"model_dir={value}"
