@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,3 +212,14 @@ def restored(disk: Disk, root: Path) -> Path:
         else:
             path.write_bytes(content)
     return root
+
+
+@contextmanager
+def in_memory(otherwise: Path) -> Iterator[Path]:
+    """A temporary directory in memory; `otherwise` where the system has none there."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        yield Path(directory)

@@ -116,6 +116,42 @@ def sync_directory(path: Path) -> None:
             os.close(handle)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory with its parents, so that their names survive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    fresh = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in fresh:
+        sync_directory(each.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content survive a power cut.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_tree(directory: Path) -> None:
+    """Make all contents and names below a directory survive a power cut; its own name is its parent's.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for path in directory.rglob("*"):
+        if path.is_dir():
+            sync_directory(path)
+        elif path.is_file():
+            sync_file(path)
+    sync_directory(directory)
+
+
 def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = True) -> None:
     """Write `target` through a temporary file in `scratch`, which must be on the same file system.
 

@@ -10,7 +10,7 @@ from typing import Any
 from cosybuild.deploy.deliverable import Deliverable
 from cosybuild.errors import DeployError
 from cosybuild.identity import build_of, part_of
-from cosybuild.manifest import NEXT, SUFFIX, fitting_manifest, manifest_path, parse_manifest
+from cosybuild.manifest import NEXT, SUFFIX, manifest_path, parse_manifest, read_manifest
 
 GRAPHS = (".onnx",)
 PLANS = (".plan", ".engine", ".trt")
@@ -93,7 +93,7 @@ def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -
                 continue
             is_ours = name in recorded
             try:
-                manifest = fitting_manifest(path)
+                manifest = read_manifest(path)
                 is_ours = is_ours or "deployment" in (manifest or {})
             except ValueError:
                 manifest, is_ours = None, is_ours or _was_deployed(path)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.core.disk import sync_directory
+from cosybuild.core.disk import sync_directory, sync_tree
 from cosybuild.deploy.state import (
     Current,
     explained,
@@ -27,8 +27,6 @@ from cosybuild.deploy.state import (
     read_current,
     read_journal,
     reserve,
-    sync_file,
-    sync_tree,
     write_record,
 )
 from cosybuild.errors import DeployError
@@ -101,7 +99,7 @@ def publish(
     number = 1 + max((*(int(d.name) for d in state.iterdir() if d.name.isdigit()), current.number))
     try:
         digests = _stage(puts, state / f"{_STAGING}{number:04}")
-        _back_up(root, [*digests, *removes], number, kind, current.files)
+        _back_up(root, [*digests, *removes], number, kind, current)
     except (OSError, DeployError):
         discard_leftovers(root)
         raise
@@ -181,7 +179,6 @@ def stage_one(put: Put, target: Path) -> str:
     else:
         # Always a copy: a service may write into its files, and the source may be linked to the store.
         shutil.copyfile(put.content, target)
-    sync_file(target)
     digest = file_digest(target)
     if put.sha256 not in (None, digest):
         raise DeployError(
@@ -231,7 +228,7 @@ def _stage(puts: Sequence[Put], staging: Path) -> dict[str, str]:
     return digests
 
 
-def _back_up(root: Path, names: Sequence[str], number: int, kind: str, files: Mapping[str, str]) -> None:
+def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: Current) -> None:
     part = root / STATE / f"{number:04}{PART}"
     existed = {}
     for name in dict.fromkeys(names):
@@ -241,9 +238,9 @@ def _back_up(root: Path, names: Sequence[str], number: int, kind: str, files: Ma
             target = part / FILES / name
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(source, target)
-            sync_file(target)
     part.mkdir(exist_ok=True)
-    write_record(part / RECORD, {"kind": kind, "existed": existed, "files": dict(files)})
+    record = {"kind": kind, "existed": existed, "position": current.position, "files": dict(current.files)}
+    write_record(part / RECORD, record)
     sync_tree(part)
     sync_directory(root / STATE)
 

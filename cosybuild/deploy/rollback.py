@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.core.disk import sync_tree
 from cosybuild.deploy.publish import FILES, PART, RECORD, Put, begin, finish, missing, publish, stage_one
 from cosybuild.deploy.state import (
     explained,
@@ -15,7 +16,6 @@ from cosybuild.deploy.state import (
     read_journal,
     read_record,
     reserve,
-    sync_tree,
 )
 from cosybuild.errors import DeployError
 from cosybuild.inservice import STATE, Journal
@@ -30,6 +30,7 @@ class Backup:
     Attributes:
         kind: `deploy` or `rollback`.
         existed: name -> whether there was such a file.
+        position: an earlier backup that the directory equalled before the change; 0 for a state of its own.
         files: name -> sha256 of what deployments had put there until then.
     """
 
@@ -37,6 +38,7 @@ class Backup:
     kind: str
     existed: Mapping[str, bool]
     directory: Path
+    position: int
     files: Mapping[str, str]
 
 
@@ -96,7 +98,8 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
-    publish(root, puts, removes, kind="rollback", position=number, files=chosen.files)
+    # What stood there before may itself have been brought back; the next rollback goes further back than that.
+    publish(root, puts, removes, kind="rollback", position=chosen.position or number, files=chosen.files)
     return number, list(sources)
 
 
@@ -129,8 +132,11 @@ def _undo(root: Path, journal: Journal) -> list[str]:
 
 def _backup(number: int, directory: Path, record: Mapping[str, object]) -> Backup:
     kind, existed, files = record.get("kind"), record.get("existed"), record.get("files", {})
-    if not isinstance(kind, str) or not isinstance(existed, dict) or not isinstance(files, dict):
+    position = record.get("position", 0)
+    if not (
+        isinstance(kind, str) and isinstance(existed, dict) and isinstance(files, dict) and isinstance(position, int)
+    ):
         raise DeployError(
             f"{directory / RECORD} is no record of a backup.", hint=f"Next: remove {directory}, if you can do without."
         )
-    return Backup(number, kind, existed, directory / FILES, files)
+    return Backup(number, kind, existed, directory / FILES, position, files)

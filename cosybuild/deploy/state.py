@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosybuild.core.disk import sync_directory, write_atomic
+from cosybuild.core.disk import make_directory, write_atomic
 from cosybuild.errors import DeployError
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
 
@@ -104,19 +104,6 @@ def free_reserve(root: Path) -> None:
     (root / STATE / _RESERVE).unlink(missing_ok=True)
 
 
-def sync_file(path: Path) -> None:
-    """Make a file's content survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_tree(directory: Path) -> None:
-    """Make all names below a directory survive a power cut; contents are synced one by one."""
-    for folder in sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True):
-        sync_directory(folder)
-    sync_directory(directory)
-
-
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
     """Turn an OSError of the body into a DeployError."""
@@ -138,11 +125,8 @@ def locked(root: Path) -> Iterator[None]:
         DeployError: another process has it.
     """
     state = root / STATE
-    fresh = [path for path in (state, *state.parents) if not path.exists()]
-    state.mkdir(parents=True, exist_ok=True)
-    for path in fresh:
-        # The journal is safe only where the names on the way to it are.
-        sync_directory(path.parent)
+    # The journal is safe only where the names on the way to it are.
+    make_directory(state)
     with (state / _LOCK).open("a+b") as file:
         try:
             if os.name == "posix":

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.core.disk import make_directory, sync_directory, sync_tree
 from cosybuild.core.key import CacheKey
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
@@ -98,11 +99,14 @@ def read_bundle(source: Path, store: Store, runs: Path) -> Arrival:
         target = runs / name
         was_there = target.exists()
         if not was_there:
-            runs.mkdir(parents=True, exist_ok=True)
+            make_directory(runs)
             fresh = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=runs))
             shutil.copytree(place / RUN, fresh, dirs_exist_ok=True)
             fresh.chmod(0o755)
+            # A run directory that a power cut left with empty files would pass for one that was there already.
+            sync_tree(fresh)
             fresh.rename(target)
+            sync_directory(runs)
         return Arrival(target, len(keys), was_there)
 
 

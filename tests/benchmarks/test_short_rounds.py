@@ -33,6 +33,12 @@ def test_random_kills_leave_nothing_wrong() -> None:
     assert sum(number for name, number in counts.items() if name.startswith("next run: ")) > 0
 
 
+def test_a_directory_answers_with_the_newest_complete_deployment() -> None:
+    counts = run("deploy_soak.py", "6", "1")
+    assert counts["deployments"] + counts["rollbacks"] == counts["steps"] == 6
+    assert counts["backups at the end"] > 0
+
+
 def test_racers_build_each_key_once() -> None:
     counts = run("races.py", "2", "1")
     assert counts["same plan"] == counts["overlapping plans"] == 1

@@ -105,6 +105,17 @@ def test_old_backups_are_removed_by_the_deployment_that_exceeds_their_number(tmp
         rollback(target)
 
 
+def test_a_rollback_never_brings_back_what_is_there(tmp_path: Path, target: Path) -> None:
+    put_in_service(tmp_path, 2)
+    rollback(target)
+    put_in_service(tmp_path, 3)
+    rollback(target)
+    assert answer_of(target) == 1
+    # The second deployment is undone already; the next way back is to before the first.
+    rollback(target)
+    assert tree(target) == {}
+
+
 def test_rollback_works_on_a_full_disk(tmp_path: Path) -> None:
     run = tmp_path / "big"
     run.mkdir()

@@ -1,0 +1,230 @@
+"""Deploy, kill, roll back and retry on one directory, at random; after each step run what it answers with.
+
+    python benchmarks/deploy_soak.py [steps] [seed]
+
+Each build is an estimator whose output is its own number everywhere. After every step, before anything is repaired,
+`load_estimator` loads the directory and is called: all answers must come from one build, and must be those of the
+newest change that is complete. A change that was killed counts if its journal was written, and not otherwise; a
+retry must then succeed.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx.parser
+import torch
+
+from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.core.environment import Environment
+from cosybuild.deploy.publish import recover
+from cosybuild.deploy.rollback import rollback
+from cosybuild.deploy.service import deploy
+from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, VariantRefused
+from cosybuild.inservice import STATE, view_of
+from cosybuild.manifest import write_manifest
+from cosybuild.runtime import load_estimator
+
+STEM = "flow.decoder.estimator"
+NAMES = {"full": f"{STEM}.fp32.onnx", "dynamic": f"{STEM}.fp32.dynamic_batch.onnx"}
+NAMES["streaming"] = f"{STEM}.streaming.fp32.onnx"
+KEPT = 10
+
+State = Mapping[str, int]
+"""variant -> build: what the directory should answer with."""
+
+
+def make_run(directory: Path, variant: str, build: int) -> Path:
+    """The artifacts of a run: one estimator that answers `build` everywhere."""
+    directory.mkdir()
+    rows = "B" if variant == "dynamic" else "2"
+    wide, ports = f"float[{rows},80,T]", ("mask", f"float[{rows},1,T]")
+    inputs = {"x": wide, ports[0]: ports[1], "mu": wide, "t": f"float[{rows}]", "spks": f"float[{rows},80]"}
+    inputs["cond"] = wide
+    text = (
+        f'<ir_version: 9, opset_import: ["" : 18]> g ({", ".join(f"{t} {n}" for n, t in inputs.items())}) '
+        f"=> ({wide} estimator_out) <float[1] answer = {{{build}.0}}, float[1] zero = {{0.0}}> "
+        "{ still = Mul(x, zero) estimator_out = Add(still, answer) }"
+    )
+    path = directory / NAMES[variant]
+    onnx.save(onnx.parser.parse_model(text), path)
+    sides = [
+        [{"name": name, "dtype": "float32", "shape": [size if size in "BT" else int(size) for size in shape]}
+         for name, shape in ((n, t[6:-1].split(",")) for n, t in side.items())]
+        for side in (inputs, {"estimator_out": wide})
+    ]  # fmt: skip
+    model = {"family": "cosyvoice2", "streaming": variant == "streaming", "weights_digest": f"{build:064}"}
+    write_manifest(path, {"verified": True, "model": model, "interface": {"inputs": sides[0], "outputs": sides[1]}})
+    return directory
+
+
+def change(service: str, run: str | None) -> None:
+    """Deploy a run, or roll back where there is none."""
+    if run is None:
+        rollback(Path(service))
+        return
+    settings = DeploySettings(service=Service.bundle, dir=service, keep_backups=KEPT)
+    deploy(Path(run), settings, Environment(gpu_list=()))
+
+
+def child(ready: Any, service: str, run: str | None) -> None:
+    """The process that is killed."""
+    ready.send(None)
+    change(service, run)
+
+
+def answers(service: Path) -> State:
+    """Load the directory as it is and call it in every way; variant -> the number that came out."""
+    try:
+        estimator = load_estimator(service, threads=1)
+    except ArtifactRefused:
+        assert not [name for name in view_of(service).files() if name.endswith(".onnx")], "nothing loads"
+        return {}
+    found = {}
+    for variant, batch, streaming in (("full", 2, False), ("dynamic", 3, False), ("streaming", 2, True)):
+        mel = torch.ones(batch, 80, 5)
+        given = (mel, torch.ones(batch, 1, 5), mel, torch.ones(batch), torch.ones(batch, 80), mel)
+        try:
+            values = estimator(*given, streaming=streaming).unique()
+        except (ShapeRefused, VariantRefused):
+            continue
+        assert values.numel() == 1, "the output mixes builds"
+        found[variant] = int(values)
+    assert len(set(found.values())) <= 1, f"the directory answers with {found}"
+    return found
+
+
+def expected(state: State) -> State:
+    """The answers to the three calls: a dynamic batch serves two rows too."""
+    return {**({"full": state["dynamic"]} if "dynamic" in state else {}), **state}
+
+
+@dataclass
+class Soak:
+    """One directory and what it should be.
+
+    Attributes:
+        undo: the states before the changes that are not undone, with the number of all changes until then.
+    """
+
+    base: Path
+    chance: random.Random
+    state: State = field(default_factory=dict)
+    undo: list[tuple[State, int]] = field(default_factory=list)
+    changes: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    span: float = 0.2
+
+    @property
+    def service(self) -> Path:
+        return self.base / "service"
+
+    def step(self, number: int) -> None:
+        """One deployment or rollback, killed or not, and where it was killed perhaps a retry."""
+        run, after = self._draw(number)
+        is_killed = self.chance.random() < 0.5
+        if is_killed:
+            self._kill(run)
+        else:
+            self._do(run)
+        self.counts["rollbacks" if run is None else "deployments"] += 1
+        interrupted = view_of(self.service).journal is not None
+        found = answers(self.service)
+        if is_killed:
+            self.counts["killed"] += 1
+            self.counts["killed between the journal and the end"] += interrupted
+            assert found in (expected(self.state), expected(after)), f"{number}: {found} of {self.state}, {after}"
+        else:
+            assert found == expected(after), f"{number}: {found} instead of {after}"
+        is_new = found == expected(after) != expected(self.state) or not is_killed
+        if is_new:
+            self._note(run, after)
+        self.counts["killed, the old answers"] += not is_new
+        if self.chance.random() < 0.5:
+            recover(self.service)
+        if is_killed and run is not None and self.chance.random() < 0.5:
+            self.counts["retries"] += 1
+            self._do(run)
+            if not is_new:
+                self._note(run, after)
+        assert answers(self.service) == expected(self.state), f"{number}: after the repair"
+
+    def _draw(self, number: int) -> tuple[str | None, State]:
+        if self.undo and self.changes - self.undo[-1][1] < KEPT and self.chance.random() < 0.3:
+            return None, self.undo[-1][0]
+        builds = set(self.state.values())
+        build = builds.pop() if builds and self.chance.random() < 0.4 else number + 1
+        variant = self.chance.choice(list(NAMES))
+        run = make_run(self.base / f"run{number}", variant, build)
+        return str(run), {**(self.state if build in self.state.values() else {}), variant: build}
+
+    def _note(self, run: str | None, after: State) -> None:
+        if run is None:
+            self.undo.pop()
+            self.changes += 1
+        elif after != self.state:
+            self.undo.append((self.state, self.changes))
+            self.changes += 1
+        else:
+            self.counts["nothing to change"] += 1
+        self.state = after
+
+    def _do(self, run: str | None) -> None:
+        change(str(self.service), run)
+
+    def _kill(self, run: str | None) -> None:
+        context = multiprocessing.get_context("forkserver")
+        here, there = context.Pipe()
+        process = context.Process(target=child, args=(there, str(self.service), run))
+        process.start()
+        here.recv()
+        time.sleep(self.chance.uniform(0, self.span))
+        process.kill()
+        process.join()
+        # Keep aiming where the work is, whatever this machine's speed.
+        self.span = max(0.002, self.span * (0.8 if process.exitcode == 0 else 1.25))
+        self.counts["finished before the kill"] += process.exitcode == 0
+
+
+def run(steps: int, seed: int) -> dict[str, Any]:
+    """Make `steps` steps and return how many there were of each kind.
+
+    Raises:
+        AssertionError: the directory answered with something else than the newest complete change.
+    """
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        soak = Soak(Path(temporary), random.Random(seed))
+        soak.service.mkdir()
+        for number in range(steps):
+            soak.step(number)
+        backups = [path for path in (soak.service / STATE).glob("[0-9]*") if path.is_dir()]
+        if soak.undo and soak.changes - soak.undo[-1][1] < KEPT:
+            rollback(soak.service)
+            assert answers(soak.service) == expected(soak.undo[-1][0])
+        counts = {"steps": steps, **sorted_counts(soak.counts), "backups at the end": len(backups)}
+    return {**counts, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def sorted_counts(counts: Counter[str]) -> dict[str, int]:
+    """The counts in the order of their names."""
+    return {name: counts[name] for name in sorted(counts)}
+
+
+if __name__ == "__main__":
+    multiprocessing.set_forkserver_preload(["__main__"])
+    words = [int(word) for word in sys.argv[1:]]
+    try:
+        print(json.dumps(run(*[*words, *(50, 0)[len(words) :]])))
+    except DeployError as error:
+        sys.exit(f"a change that was not killed failed: {error}")
