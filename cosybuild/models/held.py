@@ -10,7 +10,7 @@ from pathlib import Path
 from cosybuild.core.digests import digest_of
 from cosybuild.core.disk import write_atomic
 from cosybuild.core.reads import watched
-from cosybuild.errors import BuildError
+from cosybuild.errors import BuildError, SourceChanged
 from cosybuild.models.fresh import forget_changed, from_source
 from cosybuild.models.subject import Subject
 from cosybuild.models.trace import Trace, is_local, loaded_files, unforeseen
@@ -28,7 +28,8 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
         scratch: a directory of ours, whose files do not count.
 
     Raises:
-        BuildError: an ingredient changed since planning, or the module read one that planning did not see.
+        SourceChanged: an ingredient changed since planning.
+        BuildError: the module read an ingredient that planning did not see.
     """
     trace = subject.code
     if trace is None or not trace.is_local:
@@ -40,7 +41,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
         yield
     name = subject.hyperparameters["target"]["_target_"]
     if (changed := trace.change(digest_of)) is not None:
-        raise BuildError(
+        raise SourceChanged(
             f"{changed}, which {name} is made of, changed while it was used; what was made of it is not kept.",
             hint="Next: run the same command again.",
         )

@@ -76,9 +76,10 @@ class Trace:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Name of every local module -> sha256 of its source."""
+        """Name of every local module -> sha256 of its source; those of this package, which runs, are left out."""
         digests = dict(self.files.values())
-        return {name: digests[path] for name, path in self.modules.items() if path is not None and path in digests}
+        theirs = {name: path for name, path in self.modules.items() if name.partition(".")[0] != cosybuild.__name__}
+        return {name: digests[path] for name, path in theirs.items() if path is not None and path in digests}
 
     def change(self, digest: Callable[[Path], str]) -> str | None:
         """The first ingredient that is not as it was, or None.

@@ -14,7 +14,7 @@ from cosybuild.core.digests import digest_of
 from cosybuild.core.reads import watched
 from cosybuild.core.stage import Emit
 from cosybuild.core.store import Store
-from cosybuild.errors import BuildError, ModelError
+from cosybuild.errors import BuildError, ModelError, SourceChanged
 from cosybuild.models.fresh import forget_changed, from_source
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.installed import fingerprint, owner_of, requirements_of
@@ -75,7 +75,7 @@ def test_a_step_is_held_to_what_planning_saw(net: Net, tmp_path: Path) -> None:
     assert remembered is not None
     assert remembered.learned == (str(net.place / "late.txt"),)
     assert net.known() is None
-    with pytest.raises(BuildError, match=r"lazily\.py, which net\.Net"), held_to_plan(subject, weights, scratch):
+    with pytest.raises(SourceChanged, match=r"lazily\.py, which net\.Net"), held_to_plan(subject, weights, scratch):
         net.write("lazily.py", "K = 9.0\n")
 
 
@@ -126,3 +126,10 @@ def test_reads_are_told_from_writes_and_imports(tmp_path: Path, monkeypatch: pyt
     assert {Path(path).name for path in reads.written if path.startswith(str(tmp_path))} == {"new"}
     assert any(Path(path) == tmp_path for path in reads.listed)
     assert reads.hidden == {"starts a process"}
+
+
+def test_code_of_this_package_is_compared_but_never_imported_again() -> None:
+    files = {"net.py": ("/net.py", "1"), "cosybuild/x.py": ("/cosybuild/x.py", "2")}
+    trace = Trace(files=files, modules={"net": "/net.py", "cosybuild.x": "/cosybuild/x.py", "gone": None})
+    assert trace.sources == {"net": "1"}
+    assert "cosybuild/x.py" in trace.parts
