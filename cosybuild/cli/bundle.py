@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError
+from cosybuild.printable import shell
 from cosybuild.report.figures import size
 from cosybuild.run.archive import write_bundle
 from cosybuild.run.lock import LOCK, write_lock
@@ -46,5 +48,5 @@ def main(arguments: Sequence[str]) -> int:
         )
     target: Path = options.into or Path(f"{run.directory.resolve().name}.tar.gz")
     write_bundle(run, Store(store or Path("outputs/.no-store")), target, artifacts=not options.without_artifacts)
-    print(f"{target}  {size(target.stat().st_size)}\nThere: python -m cosybuild import {target.name}")
+    say(f"{target}  {size(target.stat().st_size)}\nThere: python -m cosybuild import {shell([target.name])}")
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.cli.failure import present
+from cosybuild.cli.printed import say
 from cosybuild.errors import DriftError
 from cosybuild.run.recurrence import Recurrence, recur
 
@@ -19,11 +20,11 @@ def show_capsule(capsule: Path, elsewhere: Path | None, *, as_json: bool) -> int
         DriftError: it does not fail here.
         ConfigurationError: it is no capsule, damaged, or nothing of it can be run without further files.
     """
-    found = recur(capsule, elsewhere, lambda line: print(line, file=sys.stderr))
+    found = recur(capsule, elsewhere, lambda line: say(line, file=sys.stderr))
     if as_json:
         print(figure.dumps(_facts(found), indent=2))
     else:
-        print("\n".join(_lines(found)))
+        say("\n".join(_lines(found)))
     if not found.shown:
         raise DriftError(
             f"The failure of '{found.recorded['step']}' in {capsule} does not show here: {_differing(found)}.",

@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.status import Status
+from rich.text import Text
 
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import failure_of
@@ -24,6 +25,7 @@ from cosybuild.config.parse import parse
 from cosybuild.core.events import Event
 from cosybuild.core.record import Failure
 from cosybuild.errors import BuildError, CosybuildError, Pending
+from cosybuild.printable import one_line
 from cosybuild.report.sweep import PLAN, varied
 from cosybuild.report.sweep_figures import figures
 from cosybuild.run.pipeline import Invocation, run_build
@@ -124,7 +126,7 @@ class _CellConsole:
 
     def __call__(self, event: Event) -> None:
         if self._status is not None and event.kind in ("started", "progress", "waiting"):
-            self._status.update(f"{event.step} {event.facts.get('what') or ''}".rstrip())
+            self._status.update(Text(one_line(f"{event.step} {event.facts.get('what') or ''}".rstrip())))
 
     def close(self) -> None:
         if self._status is not None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.core.environment import Environment
 from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_below
 from cosybuild.deploy.publish import recover
@@ -39,8 +40,8 @@ def main(arguments: list[str]) -> int:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for root in finished:
-            print(f"an interrupted deployment to {root} was finished")
-        print("\n".join(map(_line, findings)) or f"{path} holds neither graphs nor engines")
+            say(f"an interrupted deployment to {root} was finished")
+        say("\n".join(map(_line, findings)) or f"{path} holds neither graphs nor engines")
     return _exit_code(findings)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from cosybuild.cli.printed import Terminal
 from cosybuild.core.events import Event
+from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
 
 _LONG = 10.0
@@ -27,7 +28,7 @@ class BuildConsole:
         self._before = before
         # Outside a terminal lines are never cut, so that a log can be searched.
         width = None if stream.isatty() else 10_000
-        self.console = Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=width)
+        self.console = Terminal(file=stream, soft_wrap=not stream.isatty(), width=width)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         # Planned steps and notes are for the log: what a person needs of them is in the other kinds.
@@ -62,7 +63,8 @@ class BuildConsole:
         said = [facts.get("reason"), facts.get("does") and f"{facts['does']}{_expected(facts.get('expected'))}"]
         self._line("building", "bold", step, "; ".join(part for part in said if part))
         if self.console.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            what = TextColumn("{task.description}", markup=False)
+            columns = (SpinnerColumn(), what, BarColumn(), TimeElapsedColumn())
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
             self._task = self._progress.add_task(step, total=None)
@@ -96,6 +98,7 @@ class BuildConsole:
 
     def _line(self, word: str, style: str, step: str, rest: str) -> None:
         self._before()
+        step, rest = one_line(step), one_line(rest)
         text = Text.assemble((f"{word:>8}", style), "  ", step, "  " if step and rest else "", (rest, "dim"))
         self.console.print(text)
 

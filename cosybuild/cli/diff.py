@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from cosybuild import figure
+from cosybuild.cli.printed import say
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.run.recorded import read_run
 
@@ -18,5 +19,5 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON: section -> name -> [in A, in B]")
     options = parser.parse_args(arguments)
     found = difference(read_run(options.a).report, read_run(options.b).report)
-    print(figure.dumps(found, indent=2) if options.json else "\n".join(difference_lines(found)))
+    say(figure.dumps(found, indent=2) if options.json else "\n".join(difference_lines(found)))
     return 0

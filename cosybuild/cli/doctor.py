@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
+from cosybuild.cli.printed import Terminal
 from cosybuild.run.checkup import Finding, examine
 
 _STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m cosybuild doctor", description=__doc__)
     parser.add_argument("--store", default="outputs/store", type=Path, help="whose health to check")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     findings = list(examine(options.store))
     for finding in findings:
         console.print(Text.assemble((f"{finding.grade:>8}", _STYLES[finding.grade]), f"  {finding.what}"))

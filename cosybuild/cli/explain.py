@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
+from cosybuild.cli.printed import say
 from cosybuild.core.record import StepRecord
 from cosybuild.report.figures import seconds
 from cosybuild.run.recorded import RecordedRun, read_run
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", help="a run directory, or the start of a name under outputs/runs")
     parser.add_argument("--keys", action="store_true", help="print every ingredient of every key")
     options = parser.parse_args(arguments)
-    print("\n".join(_lines(read_run(options.run), keys=options.keys)))
+    say("\n".join(_lines(read_run(options.run), keys=options.keys)))
     return 0
 
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from cosybuild.cli.printed import say
 from cosybuild.core.disk import is_of_the_disk, place_error
 from cosybuild.core.memory import ran_out_of_memory
 from cosybuild.core.record import Failure
@@ -60,15 +61,15 @@ def _report(error: BaseException) -> int:
         present(known.kind, known.message, known.hint)
         return known.exit_code
     traceback.print_exception(error, file=sys.stderr)
-    print("This is a defect of cosybuild, not of your input. Please report it with the lines above.", file=sys.stderr)
+    say("This is a defect of cosybuild, not of your input. Please report it with the lines above.", file=sys.stderr)
     return DEFECT
 
 
 def present(kind: str, message: str, hint: str | None) -> None:
     """Print one failure for a person."""
-    print(f"{kind} error: {message}", file=sys.stderr)
+    say(f"{kind} error: {message}", file=sys.stderr)
     if hint:
-        print(hint, file=sys.stderr)
+        say(hint, file=sys.stderr)
 
 
 def user_error(error: BaseException) -> CosybuildError | None:

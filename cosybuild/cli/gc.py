@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cosybuild.cli import units
+from cosybuild.cli.printed import say
 from cosybuild.core.gc import GRACE_SECONDS, collect
 from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError
@@ -49,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     would = "would be " if options.dry_run else ""
     for removed in collected.entries:
-        print(f"{removed.stage:<20} {removed.key_digest[:12]}  {size(removed.size):>8}  {removed.why}")
-    print(
+        say(f"{removed.stage:<20} {removed.key_digest[:12]}  {size(removed.size):>8}  {removed.why}")
+    say(
         f"{counted(len(collected.entries), 'result')} and {counted(collected.objects, 'file')} {would}removed, "
         f"{size(collected.freed)} {would}freed; {size(collected.kept)} kept."
     )

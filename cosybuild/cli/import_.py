@@ -7,7 +7,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.core.store import Store
+from cosybuild.printable import shell
 from cosybuild.report.figures import counted
 from cosybuild.run.archive import plain_facts, read_bundle
 from cosybuild.run.recorded import RUNS
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     results = (
         f"{counted(arrival.results, 'result')} in {options.store}" if arrival.results else "no results, only digests"
     )
-    print(f"{arrival.run}{' (was there already)' if arrival.was_there else ''}; {results}")
-    print(f"Next: python -m cosybuild explain {arrival.run}, or replay {arrival.run} to build it again and compare")
+    say(f"{arrival.run}{' (was there already)' if arrival.was_there else ''}; {results}")
+    named = shell([str(arrival.run)])
+    say(f"Next: python -m cosybuild explain {named}, or replay {named} to build it again and compare")
     return 0

@@ -17,6 +17,7 @@ from cosybuild.cli.failure import guarded, present
 from cosybuild.cli.fast import Watch
 from cosybuild.cli.next_commands import next_commands
 from cosybuild.cli.opening import Opening
+from cosybuild.cli.printed import say
 from cosybuild.config.compose import prepare
 from cosybuild.config.parse import parse
 from cosybuild.config.settings import Settings
@@ -70,7 +71,7 @@ class Job:
                 from cosybuild.cli.cell import run_cell
 
                 return run_cell(config, live=self._watch is not None)
-            print(f"\n{' '.join(hydra.overrides.task)}")
+            say(f"\n{' '.join(hydra.overrides.task)}")
         self.codes.append(guarded(lambda: self._alone(config)))
         return None
 
@@ -134,6 +135,6 @@ def _show_plan(request: Request, opening: Opening) -> int:
     plan = plan_build(request, warn=warnings.append)
     opening.close()
     for message in warnings:
-        print(message, file=sys.stderr)
+        say(message, file=sys.stderr)
     BuildConsole(sys.stdout).console.print(plan_table(plan))
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from cosybuild.cli.printed import say
 from cosybuild.config.catalogue import composed_piece, groups, options, searching
 from cosybuild.config.json_schema import json_schema
 from cosybuild.config.settings import Settings
@@ -42,10 +43,10 @@ def main(arguments: Sequence[str]) -> int:
             names = [option.name for option in options(loader, group)]
             if name not in names:
                 raise _unknown(f"option of {group}", name, names)
-            print(composed_piece(loader, group, name), end="")
+            say(composed_piece(loader, group, name), end="")
             return 0
         for shown in [group] if group else known:
-            print("\n".join(_group(loader, shown, detailed=bool(group))))
+            say("\n".join(_group(loader, shown, detailed=bool(group))))
     return 0
 
 

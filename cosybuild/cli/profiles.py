@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.cli.units import positive
 from cosybuild.numerics.lengths import propose_ranges, read_lengths, yaml_of
 
@@ -34,6 +35,6 @@ def main(arguments: Sequence[str]) -> int:
         for count in range(1, options.count + 1):
             proposal = propose_ranges(histogram, count)
             bounds = ", ".join(str(sizes.max) for sizes in proposal.ranges)
-            print(f"{count}: padding {proposal.padding:.1%} (up to {bounds})", file=sys.stderr)
-    print(yaml_of(propose_ranges(histogram, options.count), options.axis, options.name), end="")
+            say(f"{count}: padding {proposal.padding:.1%} (up to {bounds})", file=sys.stderr)
+    say(yaml_of(propose_ranges(histogram, options.count), options.axis, options.name), end="")
     return 0

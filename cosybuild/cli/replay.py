@@ -14,6 +14,7 @@ from pathlib import Path
 from cosybuild import figure
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
+from cosybuild.cli.printed import say
 from cosybuild.core.environment import Environment
 from cosybuild.core.events import Event
 from cosybuild.errors import DriftError
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         print(figure.dumps([asdict(comparison) for comparison in comparisons], indent=2))
     else:
         for comparison in comparisons:
-            print(f"{comparison.verdict:<11}{comparison.name}")
+            say(f"{comparison.verdict:<11}{comparison.name}")
     off = [comparison for comparison in comparisons if comparison.verdict not in (SAME, EQUIVALENT)]
     if off:
         changes = difference(run.report, report)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.core.plain import write_text
 from cosybuild.run.recorded import read_run
 from cosybuild.run.requirements import requirements_text
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     text = requirements_text(read_run(options.run))
     if options.output is None:
-        print(text, end="")
+        say(text, end="")
     else:
         write_text(options.output, text)
     return 0

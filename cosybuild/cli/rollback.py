@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.errors import DeployError
 from cosybuild.inservice import STATE
@@ -32,9 +33,9 @@ def main(arguments: list[str]) -> int:
         )
     if options.list:
         for backup in backups(root):
-            print(f"{backup.number:04}  before a {backup.kind} of {', '.join(backup.existed)}")
+            say(f"{backup.number:04}  before a {backup.kind} of {', '.join(backup.existed)}")
         return 0
     number, names = rollback(root, options.to)
-    print(f"{root} is as it was before deployment {number:04}:")
-    print("\n".join(f"  {name}" for name in names))
+    say(f"{root} is as it was before deployment {number:04}:")
+    say("\n".join(f"  {name}" for name in names))
     return 0

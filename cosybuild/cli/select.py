@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
 from cosybuild.cli import units
+from cosybuild.cli.printed import say
 from cosybuild.config.groups.objective import Objective
 from cosybuild.config.sweep_naming import SWEEPS
 from cosybuild.errors import BuildError, ConfigurationError
+from cosybuild.printable import shell
 from cosybuild.report.sweep import PLAN, gather
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_table import figure_text
@@ -60,9 +61,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(figure.dumps(best, indent=2))
         return 0
-    print(f"python -m cosybuild {shlex.join(word for word in best['overrides'] if not word.startswith('sweep='))}")
+    say(f"python -m cosybuild {shell(word for word in best['overrides'] if not word.startswith('sweep='))}")
     figures = [f"{FIGURES[n].title} {figure_text(n, v)}" for n, v in best["figures"].items() if v is not None]
-    print(f"# {', '.join(figures)}; the best of {len(fitting)} of {len(sweep['cells'])} cells")
+    say(f"# {', '.join(figures)}; the best of {len(fitting)} of {len(sweep['cells'])} cells")
     return 0
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.printed import say
 from cosybuild.core.check import check
 from cosybuild.core.inventory import take_inventory
 from cosybuild.core.remote import Remote
@@ -41,8 +42,8 @@ def _list(store: Store) -> int:
     for row in inventory.rows:
         entry = row.entry
         total = sum(artifact.size for artifact in entry.outputs.values())
-        print(f"{entry.key.stage:<20} {entry.key.digest[:12]}  {size(total):>8}  used {_ago(now - row.used)}")
-    print(
+        say(f"{entry.key.stage:<20} {entry.key.digest[:12]}  {size(total):>8}  used {_ago(now - row.used)}")
+    say(
         f"{counted(len(inventory.rows), 'result')}, {counted(inventory.contents, 'file')}, {size(inventory.size)}; "
         f"{size(inventory.quarantined)} set aside as damaged, {size(inventory.working)} in working directories."
     )
@@ -54,8 +55,8 @@ def _verify(store: Store, *, repair: bool) -> int:
     for fault in checkup.faults:
         stages = f" (spoils {', '.join(fault.stages)})" if fault.stages else ""
         moved = f"; moved to {fault.moved_to}" if fault.moved_to else ""
-        print(f"{fault.path} {fault.what}{stages}{moved}")
-    print(f"{counted(checkup.entries, 'result')} and {counted(checkup.objects, 'file')} read, {size(checkup.size)}.")
+        say(f"{fault.path} {fault.what}{stages}{moved}")
+    say(f"{counted(checkup.entries, 'result')} and {counted(checkup.objects, 'file')} read, {size(checkup.size)}.")
     if checkup.faults:
         raise StoreError(
             f"{counted(len(checkup.faults), 'part')} of the store {store.path} "
@@ -87,7 +88,7 @@ def _push(store: Store, url: str, given: Sequence[str]) -> int:
                 f"{faults[0]} {counted(sent - 1, 'result')} had been sent.",
                 hint="Next: mend the cause and push again; what arrived is not sent twice",
             )
-    print(f"{counted(sent, 'result')} of {store.path} {'is' if sent == 1 else 'are'} in {remote.url}.")
+    say(f"{counted(sent, 'result')} of {store.path} {'is' if sent == 1 else 'are'} in {remote.url}.")
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cosybuild.figure import number
+from cosybuild.printable import Markdown, code, text
 
 HEAD = ("property", "of", "tried", "change", "asked for")
 
@@ -35,9 +36,9 @@ def absences(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for step, contract in _contracts(steps):
         reasons: dict[str, list[str]] = {}
         for name, reason in contract["not_tried"].items():
-            reasons.setdefault(reason, []).append(f"`{name}`")
+            reasons.setdefault(reason, []).append(code(name))
         for reason, names in reasons.items():
-            yield f"{step['label']}, not tried: {', '.join(names)} ({reason})"
+            yield Markdown(f"{text(step['label'])}, not tried: {', '.join(names)} ({text(reason)})")
 
 
 def _contracts(steps: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:

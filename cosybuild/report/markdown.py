@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cosybuild.printable import Markdown, code, paragraph, shell, text
 from cosybuild.report import benchmark, contract, profile, repetition, verification
 from cosybuild.report.figures import action, seconds, size
 from cosybuild.report.highlights import highlight
@@ -24,15 +25,15 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     model = report["model"]
-    yield f"# {model['family']}: {report['status']}"
+    yield f"# {text(model['family'])}: {report['status']}"
     yield ""
     yield _VERDICTS[report["status"]]
     failure = report.get("failure")
     if failure:
-        yield f"It failed at `{failure['step']}` ({failure['kind']}): {failure['message']}"
+        yield f"It failed at {code(failure['step'])} ({text(failure['kind'])}): {paragraph(failure['message'])}"
         if failure.get("hint"):
             yield ""
-            yield failure["hint"]
+            yield paragraph(failure["hint"])
         if report.get("capsule"):
             yield from _failure_lines(report["capsule"])
     yield ""
@@ -43,9 +44,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     if report["artifacts"]:
         yield "## Artifacts"
         yield ""
-        files = [
-            (f"`{a['path']}`", size(a["size"]), a["made_by"], f"`{a['digest'][:16]}`") for a in report["artifacts"]
-        ]
+        files = [(code(a["path"]), size(a["size"]), a["made_by"], code(a["digest"][:16])) for a in report["artifacts"]]
         yield from table(("file", "size", "made by", "sha256"), files)
     yield from _verification_lines(report)
     yield from _search_lines(report)
@@ -60,7 +59,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from table(("", ""), rows)
     yield "## Configuration"
     yield ""
-    yield f"Overrides: `{' '.join(report['overrides']) or '(none)'}`. The whole configuration is in"
+    yield f"Overrides: {code(' '.join(report['overrides']) or '(none)')}. The whole configuration is in"
     yield "[.hydra/config.yaml](.hydra/config.yaml) and, as it was understood, in [report.json](report.json)."
 
 
@@ -69,13 +68,13 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     digest = model["weights_digest"]
     yield "model", f"{model['family']}{', streaming' if model['streaming'] else ''}"
     if model["origin"]:
-        yield "read from", f"`{model['origin']}`"
-    yield "weights", model["weights"] + (f" `{digest[:16]}`" if digest else "")
+        yield "read from", code(model["origin"])
+    yield "weights", Markdown(text(model["weights"]) + (f" {code(digest[:16])}" if digest else ""))
     yield "inputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["inputs"])
     yield "outputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["outputs"])
     yield "verified", {True: "yes", False: "NO", None: "not asked for"}[report["verified"]]
     yield "time", seconds(report["seconds"])
-    yield "configuration", f"`{report['config_digest'][:16]}`"
+    yield "configuration", code(report["config_digest"][:16])
     for note in model["notes"]:
         yield "note", note
 
@@ -102,7 +101,7 @@ def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield from table(head, rows)
     absent = list(contract.absences(steps))
     if absent:
-        yield from (f"- {line}" for line in absent)
+        yield from (f"- {line if isinstance(line, Markdown) else paragraph(line)}" for line in absent)
         yield ""
     if line := verification.coverage_line(steps):
         yield line
@@ -112,13 +111,15 @@ def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
 def _failure_lines(capsule: Mapping[str, Any]) -> Iterator[str]:
     if capsule["cause"]:
         yield ""
-        yield f"It looks like **{capsule['cause']['name']}**. {capsule['cause']['says']}"
-        yield f"Remedy: {capsule['cause']['remedy']}."
+        yield f"It looks like **{text(capsule['cause']['name'])}**. {text(capsule['cause']['says'])}"
+        yield f"Remedy: {text(capsule['cause']['remedy'])}."
     if capsule["cut"]:
-        nodes = ", ".join(f"`{node}`" for node in capsule["cut"]["nodes"][:4])
-        yield f"The smallest part that fails by itself: {nodes} (module {capsule['cut']['module'] or 'outermost'})."
+        nodes = ", ".join(code(node) for node in capsule["cut"]["nodes"][:4])
+        module = text(capsule["cut"]["module"] or "outermost")
+        yield f"The smallest part that fails by itself: {nodes} (module {module})."
     yield ""
-    yield f"`python -m cosybuild replay {capsule['path']}` shows it again, here or elsewhere: {size(capsule['size'])}."
+    command = code(f"python -m cosybuild replay {shell([capsule['path']])}")
+    yield f"{command} shows it again, here or elsewhere: {size(capsule['size'])}."
 
 
 def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -140,7 +141,7 @@ def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:
             "`artifacts/precision.yaml` is an option to commit."
         )
         yield ""
-        yield from table(("node", "", "module"), [(f"`{n['node']}`", n["op"], n["module"]) for n in found["nodes"]])
+        yield from table(("node", "", "module"), [(code(n["node"]), n["op"], n["module"]) for n in found["nodes"]])
 
 
 def _profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -176,12 +177,12 @@ def _benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"Medians with their intervals, CPU threads: {threads}. How it is measured: docs/benchmarks.md."
         yield ""
         for case in metrics["cases"]:
-            yield f"### {benchmark.where(case)}"
+            yield f"### {text(benchmark.where(case))}"
             yield ""
             yield from table(benchmark.HEAD, benchmark.rows(case))
-            yield from (f"- {line}" for line in benchmark.remarks(case))
+            yield from (f"- {paragraph(line)}" for line in benchmark.remarks(case))
             yield ""
-        yield from (f"- {line}" for line in benchmark.absences(metrics))
+        yield from (f"- {paragraph(line)}" for line in benchmark.absences(metrics))
         yield ""
 
 
@@ -189,16 +190,21 @@ def _kept_rows(report: Mapping[str, Any]) -> Iterator[str]:
     for step in report["steps"]:
         warnings = (step.get("metrics") or {}).get("warnings") or []
         if warnings:
-            yield f"## Warnings of {step['label']}"
+            yield f"## Warnings of {text(step['label'])}"
             yield ""
-            yield from (f"- {warning}" for warning in warnings)
+            yield from (f"- {paragraph(warning)}" for warning in warnings)
             yield ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a Markdown table, and an empty one."""
-    yield "| " + " | ".join(head) + " |"
+    """Yield the lines of a Markdown table, and an empty one. Cells are escaped unless they are `Markdown`."""
+    yield "| " + " | ".join(map(_cell, head)) + " |"
     yield "|" + " --- |" * len(head)
     for row in rows:
-        yield "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+        yield "| " + " | ".join(map(_cell, row)) + " |"
     yield ""
+
+
+def _cell(value: object) -> str:
+    # Also within a code span: a table is divided before its cells are read.
+    return text(value).replace("|", "\\|")

@@ -8,6 +8,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from cosybuild.figure import number
+from cosybuild.printable import code
 
 PLOT = "profile.svg"
 _NOT_FINITE = -999.0
@@ -26,7 +27,7 @@ def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row a node that brings in noise: node, operator, what it brings in, the ratio after it."""
     return [
-        (f"`{n['node']}`", n["op"], level(ratio(n["fresh_db"])), level(ratio(n["snr_db"]))) for n in profile["nodes"]
+        (code(n["node"]), n["op"], level(ratio(n["fresh_db"])), level(ratio(n["snr_db"]))) for n in profile["nodes"]
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cosybuild.printable import code
 from cosybuild.report.figures import counted, latency, seconds, size
 
 HEAD = ("artifact", "bytes", "outputs", "time of a call")
@@ -15,12 +16,12 @@ def rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """One row an artifact."""
     for one in metrics["artifacts"]:
         if one["same_bytes"]:
-            yield f"`{one['name']}`", "the same", "the same", "the same"
+            yield code(one["name"]), "the same", "the same", "the same"
             continue
         sizes = sorted(set(one["sizes"]))
         spread = size(sizes[0]) if len(sizes) == 1 else f"{size(sizes[0])} to {size(sizes[-1])}"
         told = f"{one['distinct']} contents in {len(one['digests'])} builds, {spread}"
-        yield f"`{one['name']}`", told, _outputs(one), _latency(one)
+        yield code(one["name"]), told, _outputs(one), _latency(one)
 
 
 def step_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 from cosybuild import figure
+from cosybuild.printable import everywhere, one_line
 from cosybuild.report.difference import value_text
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_markdown import reason
@@ -20,7 +21,7 @@ from cosybuild.report.sweep_table import figure_text, shown_figures, work
 def sweep_html(sweep: Mapping[str, Any]) -> str:
     """The sweep as a page. Without the extra `report` (plotly) it has its tables and says how to get the plots."""
     return Template(_asset("sweep.html")).substitute(
-        title=html.escape(sweep["name"]),
+        title=html.escape(one_line(sweep["name"])),
         style=_asset("sweep.css"),
         library=_plotly(),
         script=_asset("sweep.js"),
@@ -61,7 +62,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 def _inline(data: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    return figure.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return figure.dumps(everywhere(data), ensure_ascii=False).replace("<", "\\u003c")
 
 
 @cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
+from cosybuild.printable import Markdown, code, paragraph, text
 from cosybuild.report.difference import value_text
 from cosybuild.report.markdown import table
 from cosybuild.report.sweep_figures import FIGURES
@@ -24,7 +26,7 @@ def sweep_markdown(sweep: Mapping[str, Any]) -> str:
 
 
 def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
-    yield f"# Sweep {sweep['name']}: {sweep['status']}"
+    yield f"# Sweep {text(sweep['name'])}: {sweep['status']}"
     yield ""
     yield f"{_VERDICTS[sweep['status']]} Plots and a table that sorts: [sweep.html](sweep.html)."
     yield ""
@@ -36,14 +38,15 @@ def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for key, values in sweep["differences"].items():
         said = ", ".join(dict.fromkeys(value_text(value) for value in values.values()))
-        yield f"- `{key}`: {said}"
+        yield f"- {code(key)}: {text(said)}"
     yield ""
-    yield f"Built from {'; '.join(sweep['models']) or 'nothing yet'}, on {', '.join(sweep['hosts']) or 'no host yet'}."
+    models, hosts = "; ".join(sweep["models"]), ", ".join(sweep["hosts"])
+    yield f"Built from {text(models or 'nothing yet')}, on {text(hosts or 'no host yet')}."
 
 
 def _rows(sweep: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, ...]]:
     for cell in sweep["cells"]:
-        run = f"[report]({cell['run']}/report.md)" if cell["figures"] else ""
+        run = Markdown(f"[report](<{_link(cell['run'])}/report.md>)") if cell["figures"] else ""
         numbers = (figure_text(name, cell["figures"].get(name)) for name in names)
         yield cell["status"], *cell["choices"].values(), *numbers, work(cell), run
 
@@ -55,8 +58,12 @@ def _troubles(sweep: Mapping[str, Any]) -> Iterator[str]:
     yield "## What did not finish"
     yield ""
     for cell in troubled:
-        yield f"- `{' '.join(cell['overrides'])}`: {reason(cell)}"
+        yield f"- {code(' '.join(cell['overrides']))}: {paragraph(reason(cell))}"
     yield ""
+
+
+def _link(path: str) -> str:
+    return quote(path, safe="/.-_~ ", errors="surrogateescape")
 
 
 def reason(cell: Mapping[str, Any]) -> str:

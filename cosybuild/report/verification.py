@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cosybuild.figure import measured, number
+from cosybuild.printable import Markdown, text
 
 HOPS = ("hop", "against", "SNR by itself", "SNR in all", "largest error", "asked for", "worst case")
 RUNS = ("run", "by", "SNR after step 1", "after the last", "mel: SNR", "mean error", "largest", "log-spectral", "seam")
@@ -23,7 +24,7 @@ def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
         own, total = hop["own"], hop["total"]
         worst = ratio == least and ratio != math.inf
         yield (
-            f"**{hop['hop']}**" if worst else str(hop["hop"]),
+            Markdown(f"**{text(hop['hop'])}**") if worst else str(hop["hop"]),
             str(hop["against"]),
             figure_text("snr_db", ratio),
             figure_text("snr_db", measured(total, "snr_db")),

@@ -24,6 +24,9 @@ function named(cell) {
   return Object.values(cell.choices).join(" · ") || cell.id;
 }
 
+// Plotly reads tags and %{...} in its texts.
+const literal = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("%", "&#37;");
+
 function head() {
   byId("status").textContent = sweep.status;
   byId("status").classList.add(sweep.status);
@@ -185,10 +188,10 @@ function pareto() {
     showlegend: false, line: { color: variable("--accent"), width: 2, dash: "dot", shape: "hv" } }];
   sweep.cells.forEach((cell, index) => {
     if (cells.includes(cell)) {
-      traces.push({ x: [x(cell)], y: [y(cell)], mode: "markers", name: named(cell),
+      traces.push({ x: [x(cell)], y: [y(cell)], mode: "markers", name: literal(named(cell)),
         marker: { size: 13, color: colour(index), symbol: line.includes(cell) ? "circle" : "circle-open",
           line: { width: 2, color: colour(index) } },
-        hovertemplate: `<b>${named(cell)}</b><br>error ${cell.texts.error}<br>${sweep.figures[cost].title} ${cell.texts[cost]}<extra></extra>` });
+        hovertemplate: `<b>${literal(named(cell))}</b><br>error ${cell.texts.error}<br>${sweep.figures[cost].title} ${cell.texts[cost]}<extra></extra>` });
     }
   });
   const made = layout(title, "largest relative error", logarithmic(raised(errors, floor)));
@@ -201,7 +204,7 @@ function lengths() {
   const [field, title, factor] = CURVES[byId("curve").value];
   const traces = sweep.cells.map((cell, index) => ({ cell, index })).filter(({ cell }) => cell[field].length)
     .map(({ cell, index }) => ({ x: cell[field].map(([length]) => length), y: cell[field].map(([, value]) => value / factor),
-      text: cell[field].map(([, value]) => (value === 0 ? "exactly 0" : "")), name: named(cell), mode: "lines+markers", line: { color: colour(index), width: 2 }, marker: { size: 6 } }));
+      text: cell[field].map(([, value]) => (value === 0 ? "exactly 0" : "")), name: literal(named(cell)), mode: "lines+markers", line: { color: colour(index), width: 2 }, marker: { size: 6 } }));
   const values = traces.flatMap((trace) => trace.y);
   const exact = field === "error_by_length" && values.includes(0);
   const floor = floorOf(values);

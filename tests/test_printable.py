@@ -1,0 +1,98 @@
+"""No foreign text controls a terminal, begins markup, or means anything else to a shell than itself."""
+
+from __future__ import annotations
+
+import subprocess
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from cosybuild.printable import code, everywhere, one_line, paragraph, shell, text, visible
+
+FOREIGN = st.text(max_size=40) | st.text(alphabet="`*_[]()<>#|\\~&;!:-+=1. \n\t\x1b\x9b\u202eab", max_size=20)
+COMMONMARK = MarkdownIt("gfm-like", {"linkify": False})
+
+
+def controls(shown: str) -> list[str]:
+    return [char for char in shown if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")]
+
+
+@given(FOREIGN)
+def test_nothing_that_is_shown_controls_the_terminal(value: str) -> None:
+    assert set(controls(visible(value))) <= {"\n", "\t"}
+    assert controls(one_line(value)) == []
+    assert visible(visible(value)) == visible(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\x1b[2Jgone", r"\x1b[2Jgone"),
+        ("\x9b31m", r"\x9b31m"),
+        ("safe\rfalse", r"safe\rfalse"),
+        ("gnp\u202eexe", r"gnp\u202eexe"),
+        ("a\u2066b", r"a\u2066b"),
+        ("a\ufeffb", r"a\ufeffb"),
+        ("a\ud800b", r"a\ud800b"),
+        ("zoë 店 नमस्ते 👩\u200d🔬", "zoë 店 नमस्ते 👩\u200d🔬"),
+    ],
+)
+def test_what_cannot_be_seen_is_an_escape_and_ordinary_text_stays(value: str, shown: str) -> None:
+    assert visible(value) == shown
+
+
+def inline(markdown: str) -> list[tuple[str, str]]:
+    """Kinds and contents of what a reader of Markdown makes of it, in one paragraph."""
+    tokens = COMMONMARK.parse(markdown)
+    assert [t.type for t in tokens] in ([], ["paragraph_open", "inline", "paragraph_close"]), markdown
+    return [(child.type, child.content) for token in tokens if token.children for child in token.children]
+
+
+@given(FOREIGN)
+def test_text_and_paragraphs_hold_no_markup(value: str) -> None:
+    for found in (inline(f"x {text(value)} x"), inline(paragraph(value))):
+        assert {kind for kind, _ in found} <= {"text", "text_special", "softbreak"}
+    shown = "".join(content for _, content in inline(f"x{text(value)}x"))
+    assert shown == f"x{one_line(value)}x"
+
+
+@given(FOREIGN)
+def test_a_code_span_is_one_and_holds_all_of_the_text(value: str) -> None:
+    (before, span, after) = inline(f"x{code(value)}x")
+    assert (before, after) == (("text", "x"), ("text", "x"))
+    assert span[0] == "code_inline"
+    assert span[1].strip() == one_line(value).strip()
+
+
+@given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), max_size=3))
+def test_a_shell_line_has_no_unseen_character(words: list[str]) -> None:
+    assert controls(shell(words)) == []
+
+
+def test_a_shell_reads_the_words_again() -> None:
+    words = [
+        "plain",
+        "a b",
+        "it's",
+        "$(touch x)",
+        "`id`",
+        "\x1b[2J7",
+        "two\nlines",
+        "gnp\u202eexe",
+        "\\'\t",
+        "--help",
+        "",
+    ]
+    ran = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {shell(words)}"], capture_output=True, check=True, encoding="utf-8"
+    )
+    assert ran.stdout.split("\0")[:-1] == words
+
+
+def test_data_for_a_page_is_escaped_at_every_depth() -> None:
+    assert everywhere({"a\x1b": ["b\u202e", {"c": ("d\r", 1, None)}]}) == {
+        r"a\x1b": [r"b\u202e", {"c": [r"d\r", 1, None]}]
+    }
