@@ -171,7 +171,7 @@ def _artifacts(place: Path, index: Plain, elsewhere: Path | None) -> tuple[dict[
         for listed in index.object("artifacts").objects(slot):
             name, digest, size = listed.text("name"), listed.text("sha256"), listed.get("size", int)
             if not is_plain_name(name) or not is_plain_name(slot):
-                raise listed.wrong("a plain file name in a plain slot", f"{slot}/{name}")
+                raise listed.wrong("a plain name, in a slot with a plain name", f"{slot}/{name}")
             path: Path | None = place / "artifacts" / slot / name
             if not listed.get("carried", bool):
                 path = _look(elsewhere, digest, size)
