@@ -119,7 +119,7 @@ def test_diff(repeated: Repeated) -> None:
     assert f"  {GRAPH}  " in out
     found = json.loads(repeated.place.cosybuild("diff", repeated.first.name, str(repeated.other), "--json").out)
     assert found["configuration"] == {"config.export.opset": [18, 20], "config.verify.seed": [0, 3]}
-    assert found["graph"]["Gelu"] == [None, 3]
+    assert found["graph"]["Gelu"] == ["(absent)", 3]
     assert set(found["model"]) == {"model.origin"}, "the first run was made before the directory was copied"
     assert repeated.place.cosybuild("diff", str(repeated.first), str(repeated.first)).out == "No difference.\n"
 
