@@ -13,6 +13,7 @@ import torch
 
 from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
 from cosybuild.errors import ArtifactRefused
+from cosybuild.filename import is_plain_name
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.header import external_locations
 
@@ -115,9 +116,8 @@ def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
     listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     home = path.parent.resolve()
     for location in sorted(locations):
-        plain = location not in ("", ".", "..") and not set(location) & {"/", "\\", "\0"}
-        if not plain or (path.parent / location).resolve() != home / location:
-            raise _refused(path, f"its weights lie outside of its directory, in {location!r}")
+        if not is_plain_name(location) or (path.parent / location).resolve() != home / location:
+            raise _refused(path, f"its weights lie outside of its directory, in {location!a}")
         if listed is not None and location not in listed:
             raise _refused(path, f"its weights lie in {location}, and its manifest does not list {location}")
 
