@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cosybuild.cli.fast import DIRECTORY
 from tests.scenarios.commands import Answer
 
 WORDS = (
@@ -64,6 +65,7 @@ def test_an_edited_part_is_built_and_named(command: Callable[..., Answer], monke
     assert "planning  finding out what net.Net is made of" in command(*WORDS).out
     first = report(here)
     assert {"net.py", "parts/part.py"} <= set(first["model"]["code"])
+    assert list((here / DIRECTORY).iterdir())
     assert command(*WORDS).out.startswith("Nothing to do")
     write(here / "parts" / "part.py", PART.replace("2.0", "3.0"))
     assert "settings.code.parts/part.py: " in command(*WORDS).out
