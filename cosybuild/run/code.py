@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -156,12 +156,16 @@ def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
         ModelError: the module cannot be made.
     """
     with watched() as reads, from_source(is_local):
-        _announce_native()
+        import safetensors
         import torch
 
         from cosybuild.models.load import load_module
         from cosybuild.stages.torch_exporters import example_inputs, example_sizes
 
+        _announce(safetensors, "safe_open")
+        _announce(torch.jit, "load")
+        for path in _paths(subject.hyperparameters["target"]):
+            sys.audit("open" if path.is_file() else "os.listdir", str(path), *(("rb", 0) if path.is_file() else ()))
         module = load_module(subject, None)
         # Imports and files may come with the first call. Whether it succeeds is for the steps to say.
         with suppress(Exception), torch.no_grad():
@@ -169,14 +173,26 @@ def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
     return trace_of(reads, targets_in(subject.hyperparameters["target"]), learned)
 
 
-def _announce_native() -> None:
-    """Let safetensors tell which files it opens: it does so in native code, which no audit hook sees."""
-    import safetensors
+def _announce(module: Any, name: str) -> None:
+    """Let a function tell which file it opens: it does so in native code, which no audit hook sees."""
+    plain = getattr(module, name)
 
-    plain = safetensors.safe_open
+    def announced(*arguments: Any, **options: Any) -> Any:
+        file = arguments[0] if arguments else options.get("filename", options.get("f"))
+        if isinstance(file, (str, bytes, os.PathLike)):
+            sys.audit("open", file, "rb", 0)
+        return plain(*arguments, **options)
 
-    def safe_open(filename: Any, *arguments: Any, **options: Any) -> Any:
-        sys.audit("open", filename, "rb", 0)
-        return plain(filename, *arguments, **options)
+    setattr(module, name, announced)
 
-    safetensors.safe_open = safe_open  # type: ignore[assignment, misc]  # a function makes the same object
+
+def _paths(node: Any) -> Iterator[Path]:
+    """The files and directories that arguments of a target name."""
+    if isinstance(node, Mapping):
+        for value in node.values():
+            yield from _paths(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _paths(value)
+    elif isinstance(node, str) and node and Path(node).exists():
+        yield Path(node)

@@ -23,6 +23,7 @@ from tests.models.tracing import INSTALLED, SOURCES, Net, code_of, request_of
 def test_what_is_seen(seen: tuple[Path, str, Trace]) -> None:
     _, text, trace = seen
     files = {"net.py", "pkg/__init__.py", "pkg/block.py", "lazily.py", "data/table.txt", "scale"}
+    files |= {"elsewhere/native.bin", "elsewhere/tensors.txt"}
     assert set(trace.files) == files
     assert set(trace.directories) == {"data/parts"}
     assert [Path(path).name for path in trace.absent] == ["tuned.txt"]
@@ -49,6 +50,8 @@ CHANGES: dict[str, Callable[[Net], object]] = {
     "a data file of the same size and time": lambda n: n.write("data/table.txt", "4.0\n"),
     "a data file taken away": lambda n: (n.place / "data/table.txt").unlink(),
     "a data file behind a link": lambda n: n.write("elsewhere/scale.txt", "7.0\n"),
+    "a file that an argument names and native code opens": lambda n: n.write("elsewhere/native.bin", "another"),
+    "a file that safetensors opens": lambda n: n.write("elsewhere/tensors.txt", "IN PLACE OF TENSORS"),
     "a link turned": lambda n: (
         (n.place / "scale").unlink(),
         (n.place / "scale").symlink_to("elsewhere/other.txt"),

@@ -19,18 +19,20 @@ from cosybuild.stages.request import Request
 SOURCES = {
     "net.py": """
 import os, pathlib
-import torch
+import contextlib, safetensors, torch
 from pkg import Block
 try:
     import extra_speed
 except ImportError:
     extra_speed = None
 class Net(torch.nn.Module):
-    def __init__(self, width, table):
+    def __init__(self, width, table, native):
         super().__init__()
         self.block = Block(width)
         self.k = float(open("data/table.txt").read()) + float(pathlib.Path(table).read_text())
         self.k += len(os.listdir("data/parts"))
+        with contextlib.suppress(Exception):
+            safetensors.safe_open(filename="elsewhere/tensors.txt", framework="pt")
         try:
             self.k += float(open("data/tuned.txt").read())
         except FileNotFoundError:
@@ -57,6 +59,8 @@ class Block(torch.nn.Module):
     "site-packages/acme-1.0.dist-info/RECORD": "acme/__init__.py,sha256=x,9\nacme-1.0.dist-info/METADATA,,\n",
     "elsewhere/scale.txt": "1.0\n",
     "elsewhere/other.txt": "2.0\n",
+    "elsewhere/native.bin": "opened by nobody",
+    "elsewhere/tensors.txt": "in place of tensors",
 }
 
 
@@ -74,7 +78,7 @@ def request_of(target: object) -> Request:
     return Request(Settings(model=model, export=ExportSettings()), resolve_subject(model, None, False))
 
 
-NET = {"_target_": "net.Net", "width": 4, "table": "scale"}
+NET = {"_target_": "net.Net", "width": 4, "table": "scale", "native": "elsewhere/native.bin"}
 
 
 INSTALLED = {"_target_": "torch.nn.Conv1d", "in_channels": 4, "out_channels": 4, "kernel_size": 3, "padding": "same"}
