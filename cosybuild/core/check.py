@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cosybuild.core.disk import explained
 from cosybuild.core.entry import DamagedEntry, decode
+from cosybuild.core.sharing import make_directory
 from cosybuild.core.store import Store
 
 
@@ -89,7 +90,7 @@ def check(
 
 
 def _set_aside(store: Store, path: Path) -> Path | None:
-    store.layout.quarantine.mkdir(exist_ok=True)
+    make_directory(store.layout.quarantine)
     target = store.layout.quarantine / f"{path.name}.{secrets.token_hex(4)}"
     with suppress(FileNotFoundError):
         path.rename(target)

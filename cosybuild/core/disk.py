@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cosybuild.core.sharing import make_directory, share
 from cosybuild.errors import StoreError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -158,8 +159,8 @@ def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = Tr
     Raises:
         OSError: the target is as it was before.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(scratch)
+    make_directory(target.parent)
     temporary = scratch / f"{secrets.token_hex(8)}.part"
     try:
         with temporary.open("xb") as file:
@@ -167,6 +168,7 @@ def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = Tr
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        share(temporary)
         temporary.replace(target)
     except BaseException:
         with suppress(OSError):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cosybuild.core.disk import store_error
 from cosybuild.core.holder import Heart, Holder, Watch
+from cosybuild.core.sharing import make_directory, share
 from cosybuild.errors import StoreError
 
 _HELD = frozenset({errno.EEXIST, errno.ENOTEMPTY})
@@ -91,11 +92,12 @@ class Lock:
     def _take(self) -> bool:
         holder = Holder.of_this_process()
         claim = self._scratch / f"lock-{holder.token}"
-        claim.mkdir(parents=True)
+        make_directory(claim)
         record = self._path / holder.token
         try:
             (claim / holder.token).write_bytes(holder.encode())
-            self._path.parent.mkdir(exist_ok=True)
+            share(claim / holder.token)
+            make_directory(self._path.parent)
             try:
                 claim.rename(self._path)
             except OSError as error:

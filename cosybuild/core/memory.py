@@ -10,7 +10,9 @@ from types import TracebackType
 
 # Libraries in C++ report it in words of their own: torch, ONNX Runtime, onnxsim, CUDA, the loader of shared libraries.
 _WORDS = re.compile(
-    r"bad[_ ]alloc|out of memory|OutOfMemory|(?:can't|cannot|could not|unable to|failed to) allocate", re.IGNORECASE
+    r"bad[_ ]alloc|out of memory|OutOfMemory|(?:can't|cannot|could not|unable to|failed to) allocate"
+    r"|failed to map segment from shared object(?!: operation not permitted)",
+    re.IGNORECASE,
 )
 
 _STATUS = Path("/proc/self/status")

@@ -12,6 +12,7 @@ from pathlib import Path
 from cosybuild.core.digests import Digests
 from cosybuild.core.disk import sync_directory
 from cosybuild.core.entry import is_digest
+from cosybuild.core.sharing import make_directory
 from cosybuild.errors import StoreError
 
 
@@ -98,7 +99,7 @@ class Objects:
             OSError: nothing has changed in the store.
         """
         target = self.locate(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         handle = os.open(file, os.O_RDONLY)
         try:
             os.fchmod(handle, 0o444)
@@ -132,7 +133,7 @@ class Objects:
         """
         if self.fault(digest, size, thorough=thorough) is None:
             return None
-        self._quarantine.mkdir(exist_ok=True)
+        make_directory(self._quarantine)
         target = self._quarantine / f"{digest}.{secrets.token_hex(4)}"
         try:
             self.locate(digest).rename(target)

@@ -22,6 +22,7 @@ from cosybuild.core.links import DamagedContent, lay_out
 from cosybuild.core.locks import Lock
 from cosybuild.core.objects import Objects
 from cosybuild.core.remote import Remote
+from cosybuild.core.sharing import make_directory
 from cosybuild.core.stage import StageResult
 from cosybuild.core.uses import Uses
 from cosybuild.core.workdirs import Workdirs
@@ -321,7 +322,7 @@ class Store:
             return
         with explained("move damaged results within", self.path):
             if entry is None:
-                self.layout.quarantine.mkdir(exist_ok=True)
+                make_directory(self.layout.quarantine)
                 with suppress(FileNotFoundError):
                     path.rename(self.layout.quarantine / f"{key.digest}.json.{secrets.token_hex(4)}")
             else:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cosybuild.core.disk import FULL, clock_of, explained, store_error
 from cosybuild.core.holder import Heart, Holder, read_holder
+from cosybuild.core.sharing import make_directory, share
 from cosybuild.errors import StoreError
 
 LEFTOVER_SECONDS = 3600.0
@@ -42,9 +43,10 @@ class Workdirs:
         work = home / "work"
         with explained("make a working directory in", self.path):
             try:
-                home.mkdir(parents=True)
+                make_directory(home)
                 (home / holder.token).write_bytes(holder.encode())
-                work.mkdir()
+                share(home / holder.token)
+                make_directory(work)
             except OSError:
                 shutil.rmtree(home, ignore_errors=True)
                 raise

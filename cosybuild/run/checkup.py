@@ -13,6 +13,7 @@ from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, open_fla
 from cosybuild.core.check import check
 from cosybuild.core.environment import Environment
 from cosybuild.core.inventory import take_inventory
+from cosybuild.core.sharing import commands, is_shared, unshared
 from cosybuild.core.store import Store
 from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import is_installed, require
@@ -52,6 +53,7 @@ def examine(store: Path) -> Iterator[Finding]:
     yield from _tensorrt(environment)
     yield from _disk(store)
     yield from _store(store)
+    yield from _sharing(store)
     yield from _hubs()
 
 
@@ -154,6 +156,28 @@ def _store(path: Path) -> Iterator[Finding]:
         yield Finding("note", warning, "the next build mends it")
     if inventory.quarantined:
         yield Finding("note", f"{size(inventory.quarantined)} set aside as damaged", "python -m cosybuild gc frees it")
+
+
+def _sharing(store: Path) -> Iterator[Finding]:
+    """Whether a store that a group shares can be used by all of it, whatever anybody's umask."""
+    if not store.is_dir():
+        return
+    stat = store.stat()
+    if not is_shared(store):
+        if stat.st_uid != os.geteuid() and not os.access(store, os.W_OK):
+            yield Finding("problem", f"store {store} belongs to another user and is not shared", commands(store))
+        return
+    if os.geteuid() != 0 and stat.st_gid not in (os.getegid(), *os.getgroups()):
+        what = f"store {store} is shared with the group {stat.st_gid}, and this user is not in it"
+        yield Finding("problem", what, "ask an administrator to add the user to the group, and log in again")
+        return
+    lacking = list(unshared(store))
+    if lacking:
+        paths = counted(len(lacking), "path")
+        what = f"store {store} is shared, and the group lacks rights on {paths} in it: {lacking[0]}"
+        yield Finding("problem", what, f"each owner of such paths runs: {commands(store)}")
+    else:
+        yield Finding("ok", f"store {store} is shared with the group {stat.st_gid}")
 
 
 def _hubs() -> Iterator[Finding]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
 from cosybuild.core.artifact import Artifact
+from cosybuild.core.disk import explained
 from cosybuild.core.remote import Remote
+from cosybuild.core.sharing import open_to_group
 from cosybuild.core.store import Store
 from cosybuild.errors import ModelError
 from cosybuild.filename import is_plain_name
@@ -93,6 +95,9 @@ def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> I
         with tempfile.TemporaryDirectory(prefix=".store-", dir=base) as path:
             yield Store(Path(path), warn=warn)
         return
+    if settings.shared:
+        with explained("share", settings.path):
+            open_to_group(Path(settings.path))
     remote = Remote(settings.remote, settings.remote_options, push=settings.push) if settings.remote else None
     yield Store(
         Path(settings.path),

@@ -16,4 +16,5 @@ class StoreSettings:
     remote_options: dict[str, str] = setting(dict, "Passed to fsspec, e.g. endpoint_url.")
     push: bool = setting(True, "Push what is built here to the remote.")
     verify: bool = setting(False, "Read and check every stored file that is used, not just its size and time.")
+    shared: bool = setting(False, "Open the store's directory to its group; all in it gets the group's rights.")
     wait_seconds: float = setting(86400.0, "How long to wait for another process that builds the same key.")
