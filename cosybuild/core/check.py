@@ -8,9 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.core.disk import explained
+from cosybuild.core.disk import explained, make_directory
 from cosybuild.core.entry import DamagedEntry, decode
-from cosybuild.core.sharing import make_directory
 from cosybuild.core.store import Store
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cosybuild.core.sharing import make_directory, share
+from cosybuild.core.sharing import share
 from cosybuild.errors import StoreError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -117,16 +117,21 @@ def sync_directory(path: Path) -> None:
             os.close(handle)
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory with its parents, so that their names survive a power cut.
+def make_directory(path: Path, *, durable: bool = True) -> None:
+    """Make a directory with its parents; new ones are for the group where the one above them is.
+
+    Args:
+        durable: their names survive a power cut.
 
     Raises:
         OSError: the disk refuses.
     """
     fresh = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for each in fresh:
-        sync_directory(each.parent)
+    for each in reversed(fresh):
+        share(each)
+        if durable:
+            sync_directory(each.parent)
 
 
 def sync_file(path: Path) -> None:
@@ -159,8 +164,8 @@ def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = Tr
     Raises:
         OSError: the target is as it was before.
     """
-    make_directory(scratch)
-    make_directory(target.parent)
+    make_directory(scratch, durable=False)
+    make_directory(target.parent, durable=durable)
     temporary = scratch / f"{secrets.token_hex(8)}.part"
     try:
         with temporary.open("xb") as file:

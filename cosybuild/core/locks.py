@@ -18,9 +18,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cosybuild.core.disk import store_error
+from cosybuild.core.disk import make_directory, store_error
 from cosybuild.core.holder import Heart, Holder, Watch
-from cosybuild.core.sharing import make_directory, share
+from cosybuild.core.sharing import share
 from cosybuild.errors import StoreError
 
 _HELD = frozenset({errno.EEXIST, errno.ENOTEMPTY})
@@ -92,12 +92,12 @@ class Lock:
     def _take(self) -> bool:
         holder = Holder.of_this_process()
         claim = self._scratch / f"lock-{holder.token}"
-        make_directory(claim)
+        make_directory(claim, durable=False)
         record = self._path / holder.token
         try:
             (claim / holder.token).write_bytes(holder.encode())
             share(claim / holder.token)
-            make_directory(self._path.parent)
+            make_directory(self._path.parent, durable=False)
             try:
                 claim.rename(self._path)
             except OSError as error:

@@ -10,9 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cosybuild.core.digests import Digests
-from cosybuild.core.disk import sync_directory
+from cosybuild.core.disk import make_directory, sync_directory
 from cosybuild.core.entry import is_digest
-from cosybuild.core.sharing import make_directory
 from cosybuild.errors import StoreError
 
 

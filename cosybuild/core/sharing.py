@@ -6,7 +6,6 @@ group's rights too, so that only the store's own directory has to be opened to t
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import stat as modes
@@ -35,30 +34,13 @@ def share(path: Path) -> None:
         path.chmod(mode | _wanted(path, mode))
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and those above it, if need be; new ones are shared where the one above them is.
-
-    Raises:
-        OSError: a directory cannot be made.
-    """
-    if path.is_dir():
-        return
-    if path.parent != path:
-        make_directory(path.parent)
-    with suppress(FileExistsError):
-        path.mkdir()
-        share(path)
-    if not path.is_dir():
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-
-
 def open_to_group(directory: Path) -> None:
     """Make a directory, if need be, and share it with its group; another user's is left as it is.
 
     Raises:
         OSError: it cannot be made.
     """
-    make_directory(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     if not is_shared(directory):
         with suppress(OSError):  # who may only read the store needs no more
             directory.chmod(modes.S_IMODE(directory.stat().st_mode) | _DIRECTORY)

@@ -13,7 +13,7 @@ from typing import Any
 
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.digests import Digests, digest_of
-from cosybuild.core.disk import explained, write_atomic
+from cosybuild.core.disk import explained, make_directory, write_atomic
 from cosybuild.core.entry import DamagedEntry, Entry, check_stage, decode, encode
 from cosybuild.core.holder import Heart
 from cosybuild.core.key import CacheKey
@@ -22,7 +22,6 @@ from cosybuild.core.links import DamagedContent, lay_out
 from cosybuild.core.locks import Lock
 from cosybuild.core.objects import Objects
 from cosybuild.core.remote import Remote
-from cosybuild.core.sharing import make_directory
 from cosybuild.core.stage import StageResult
 from cosybuild.core.uses import Uses
 from cosybuild.core.workdirs import Workdirs

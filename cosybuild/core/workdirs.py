@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cosybuild.core.disk import FULL, clock_of, explained, store_error
+from cosybuild.core.disk import FULL, clock_of, explained, make_directory, store_error
 from cosybuild.core.holder import Heart, Holder, read_holder
-from cosybuild.core.sharing import make_directory, share
+from cosybuild.core.sharing import share
 from cosybuild.errors import StoreError
 
 LEFTOVER_SECONDS = 3600.0
@@ -43,10 +43,10 @@ class Workdirs:
         work = home / "work"
         with explained("make a working directory in", self.path):
             try:
-                make_directory(home)
+                make_directory(home, durable=False)
                 (home / holder.token).write_bytes(holder.encode())
                 share(home / holder.token)
-                make_directory(work)
+                make_directory(work, durable=False)
             except OSError:
                 shutil.rmtree(home, ignore_errors=True)
                 raise

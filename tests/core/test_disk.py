@@ -142,7 +142,8 @@ def test_a_write_is_on_the_disk_before_it_has_its_name_and_its_name_after(
 
     monkeypatch.setattr(os, "fsync", note)
     write_atomic(target, b"new", tmp_path / "scratch" / "tmp")
-    assert synced == [("tmp", "part", False), (tmp_path.name, "below", True)]
+    new_directory = (tmp_path.parent.name, tmp_path.name, False)
+    assert synced == [new_directory, ("tmp", "part", False), (tmp_path.name, "below", True)]
     assert target.read_bytes() == b"new"
     write_atomic(tmp_path / "other", b"2", tmp_path / "scratch" / "tmp", durable=False)
     assert len(synced) == 2
