@@ -18,6 +18,7 @@ from cosybuild.backends.session import Array, failed_inference
 from cosybuild.config.groups.verify import Provider
 from cosybuild.core.heap import trim_heap
 from cosybuild.errors import ExportError, MissingRequirement
+from cosybuild.onnxgraph.external import external_fault
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -133,6 +134,7 @@ def load(
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL
     providers = _providers(provider)
+    _hold_external_data(path)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _REFUSALS as error:
@@ -143,6 +145,19 @@ def load(
     # Reading the file and packing the weights leaves half of them behind once more, freed.
     trim_heap()
     return OnnxRuntimeSession(session)
+
+
+def _hold_external_data(path: Path) -> None:
+    """Refuse external data that must not be read, before ONNX Runtime opens any of it."""
+    try:
+        fault = external_fault(path)
+    except (ValueError, OSError) as error:
+        fault = f"cannot be read: {error}"
+    if fault is not None:
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: it {fault}",
+            hint="Next: build it again from its sources.",
+        )
 
 
 def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[Any]:

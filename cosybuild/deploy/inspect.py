@@ -13,7 +13,8 @@ from cosybuild.deploy.state import read_current
 from cosybuild.identity import Build, build_of, other_builds, part_of
 from cosybuild.inservice import STATE
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest
-from cosybuild.onnxgraph.header import external_locations, read_header
+from cosybuild.onnxgraph.external import external_fault
+from cosybuild.onnxgraph.header import read_header
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
 """current: the file its manifest describes; stale: of another build than a file beside it, or replaced since; foreign:
@@ -68,11 +69,12 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
         loads, loading = verdict.loads, verdict.explain()
     if path.stat().st_size == 0:
         return Finding(name, DAMAGED, "it is empty: an interrupted build or copy left it", loads, loading)
+    fault = None
     try:
         manifest = fitting_manifest(path)
         if path.suffix in GRAPHS:
             read_header(path)
-            unlisted = external_locations(path) - {fact["name"] for fact in (manifest or {}).get("companions", ())}
+            fault = external_fault(path, {fact["name"] for fact in (manifest or {}).get("companions", ())})
     except ValueError as error:
         return Finding(name, DAMAGED, str(error), loads, loading)
     if manifest is None:
@@ -80,8 +82,8 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     harm = damage(path, manifest)
     if harm is not None:
         return Finding(name, STALE, harm, loads, loading)
-    if path.suffix in GRAPHS and unlisted:
-        return Finding(name, STALE, f"its manifest does not list its weights in {sorted(unlisted)[0]!r}")
+    if fault is not None:
+        return Finding(name, STALE, f"it {fault}")
     forced = manifest.get("deployment", {}).get("forced", [])
     return Finding(name, CURRENT, f"deployed by force: {'; '.join(forced)}" if forced else "", loads, loading)
 

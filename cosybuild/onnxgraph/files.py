@@ -9,7 +9,7 @@ import onnx
 from onnx import GraphProto, ModelProto, TensorProto, external_data_helper
 
 from cosybuild.onnxgraph import INLINE_LIMIT
-from cosybuild.onnxgraph.summary import nodes_of
+from cosybuild.onnxgraph.external import hold_external_data
 
 # Tensors below this size stay in the graph: shape inference and runtimes want the small ones at hand.
 _SMALL = 1024
@@ -19,24 +19,18 @@ _PAGE = 4096
 
 
 def load_model(path: Path) -> ModelProto:
-    """The model with its weights in memory, wherever they were stored."""
+    """The model with its weights in memory, wherever they were stored.
+
+    Raises:
+        ModelError: it is no ONNX file, or its external data must not be read.
+    """
+    hold_external_data(path)
     return onnx.load(str(path))
 
 
 def load_structure(path: Path) -> ModelProto:
     """The model without the bytes of its external data: enough to look at the graph."""
     return onnx.load(str(path), load_external_data=False)
-
-
-def external_files(model: ModelProto) -> Iterator[str]:
-    """The places outside the file that its tensors name, of constants in nodes too."""
-    tensors = list(model.graph.initializer)
-    for node in nodes_of(model.graph):
-        for attribute in node.attribute:
-            tensors += [attribute.t, *attribute.tensors]
-            tensors += [tensor for nested in (attribute.g, *attribute.graphs) for tensor in nested.initializer]
-    for tensor in tensors:
-        yield from (entry.value for entry in tensor.external_data if entry.key == "location")
 
 
 def save_model(model: ModelProto, path: Path, *, inline_limit: int = INLINE_LIMIT) -> tuple[Path, ...]:

@@ -15,11 +15,9 @@ from cosybuild.core.disk import explained
 from cosybuild.core.remote import Remote
 from cosybuild.core.sharing import open_to_group
 from cosybuild.core.store import Store
-from cosybuild.errors import ModelError
-from cosybuild.filename import is_plain_name
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.resolve import resolve_subject
-from cosybuild.onnxgraph.header import external_locations
+from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.stages.precision import LOWERED
 from cosybuild.stages.request import Request
@@ -29,14 +27,14 @@ def request_from_settings(settings: Settings) -> Request:
     """The settings with the model they are about.
 
     Raises:
-        ModelError: the model directory or what it names cannot be had, or a graph's weights lie elsewhere
-            than in the graph's own directory.
+        ModelError: the model directory or what it names cannot be had, or a graph's external data must not be read.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
     subject = resolve_subject(settings.model, settings.model_dir, settings.export.dynamic_batch)
     expand_profiles(settings.trt_profile, subject.spec)
     if subject.graph is not None:
-        subject = replace(subject, graph_data=_weights_beside(subject.graph))
+        names = hold_external_data(subject.graph)
+        subject = replace(subject, graph_data=tuple(subject.graph.parent / name for name in names))
     return Request(settings, subject)
 
 
@@ -52,31 +50,6 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
     if precision.calibration is not None and precision.target in LOWERED:
         sources["calibration"] = store.source("calibration", *calibration_files(precision.calibration))
     return sources
-
-
-def _weights_beside(graph: Path) -> tuple[Path, ...]:
-    """The files beside an existing ONNX file that hold its weights.
-
-    Raises:
-        ModelError: the weights lie elsewhere than in the graph's own directory, or are missing.
-    """
-    try:
-        names = sorted(external_locations(graph))
-    except ValueError:  # the step that takes the file in says what is wrong with it
-        return ()
-    except OSError as error:
-        raise ModelError(
-            f"{graph} cannot be read: {error.strerror or error}.", hint="Next: check the path and its mode"
-        ) from error
-    for name in names:
-        beside = graph.parent / name
-        if not is_plain_name(name) or beside.is_symlink() or not beside.is_file():
-            raise ModelError(
-                f"{graph} keeps weights in {name!r}; expected is a file in the directory of the graph itself, which is "
-                "neither a link nor missing.",
-                hint="Next: write it again with onnx.save(model, path, save_as_external_data=True, location=NAME)",
-            )
-    return tuple(graph.parent / name for name in names)
 
 
 def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:

@@ -24,6 +24,7 @@ from cosybuild.errors import ConfigurationError, VerificationError
 from cosybuild.filename import is_plain_name
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Solver, Subject
+from cosybuild.onnxgraph.external import external_fault
 from cosybuild.run.capsule import FORM, holds_of
 from cosybuild.run.packed import digest_of, unpacked
 from cosybuild.stages.pipeline import stages_for
@@ -242,14 +243,15 @@ def _refuse_external_data(graph: Path, beside: set[str], capsule: Path) -> None:
         return
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 
-    from cosybuild.onnxgraph.files import external_files, load_structure
+    from cosybuild.onnxgraph.files import load_structure
 
     try:
-        strangers = set(external_files(load_structure(graph))) - beside
-    except DecodeError as error:
+        fault = external_fault(graph, beside)
+        load_structure(graph)
+    except (ValueError, DecodeError) as error:
         raise FORM.refused(capsule, f"{graph.name} is no ONNX graph: {error}") from error
-    if strangers:
-        raise FORM.refused(capsule, f"{graph.name} names a file outside the capsule: {min(strangers)!r}")
+    if fault is not None:
+        raise FORM.refused(capsule, f"{graph.name} {fault}")
 
 
 def _versions(index: Plain) -> Iterator[tuple[str, tuple[str, str]]]:

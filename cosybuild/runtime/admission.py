@@ -13,9 +13,8 @@ import torch
 
 from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
 from cosybuild.errors import ArtifactRefused
-from cosybuild.filename import is_plain_name
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
-from cosybuild.onnxgraph.header import external_locations
+from cosybuild.onnxgraph.external import external_fault
 
 GRAPH_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
@@ -108,18 +107,14 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
 
 
 def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
-    """Refuse weights in other files that lie elsewhere, or that a manifest, where there is one, does not list."""
+    """Refuse external data that must not be read, or that a manifest, where there is one, does not list."""
+    listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     try:
-        locations = external_locations(path)
+        fault = external_fault(path, listed)
     except (ValueError, OSError) as error:
         raise _refused(path, str(error)) from error
-    listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
-    home = path.parent.resolve()
-    for location in sorted(locations):
-        if not is_plain_name(location) or (path.parent / location).resolve() != home / location:
-            raise _refused(path, f"its weights lie outside of its directory, in {location!a}")
-        if listed is not None and location not in listed:
-            raise _refused(path, f"its weights lie in {location}, and its manifest does not list {location}")
+    if fault is not None:
+        raise _refused(path, f"it {fault}")
 
 
 def _engine(path: Path, device: torch.device, manifest: Mapping[str, Any] | None) -> str:

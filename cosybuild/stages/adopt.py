@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import ModelError
+from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.stages.request import Request
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class AdoptStage:
         from cosybuild.onnxgraph.summary import count_ops, default_opset
 
         graph = context.inputs["graph"]
+        hold_external_data(graph.path, {file.name for file in graph.files[1:]})
         model = _read(graph.path)
         _hold(model, graph.path, request)
         ops = count_ops(model)

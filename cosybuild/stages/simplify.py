@@ -20,6 +20,7 @@ from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.onnxgraph import INLINE_LIMIT
+from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.stages.export import graph_name
 from cosybuild.stages.request import Request
 from cosybuild.stages.torch_exporters import example_sizes
@@ -100,6 +101,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
 
     from cosybuild.onnxgraph.summary import count_ops
 
+    hold_external_data(graph.path, {file.name for file in graph.files[1:]})
     onnxsim = require("onnxsim", "simplify=onnxsim")
     # 0.8 may prove its rewrites by itself; 0.7, the last for Python 3.10, has no such argument.
     options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}

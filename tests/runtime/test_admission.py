@@ -154,11 +154,11 @@ def test_other_weights_beside_a_graph_are_refused_before_it_is_loaded(
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("estimator.onnx.data", "its manifest does not list estimator.onnx.data"),
-        ("../estimator.onnx.data", "outside of its directory"),
-        ("/etc/passwd", "outside of its directory"),
-        ("a/../../x", "outside of its directory"),
-        ("link", "outside of its directory"),
+        ("estimator.onnx.data", "which is not listed as belonging to it"),
+        ("../estimator.onnx.data", "expected is a file in the directory of the graph"),
+        ("/etc/passwd", "expected is a file in the directory of the graph"),
+        ("a/../../x", "expected is a file in the directory of the graph"),
+        ("link", "expected is a file in the directory of the graph"),
     ],
 )
 def test_weights_that_no_manifest_vouches_for_are_refused(

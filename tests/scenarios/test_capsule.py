@@ -218,7 +218,7 @@ def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
         (linked, "would leave its place"),
         (pickled, "no file of arrays"),
         (pickled_reference, "no file of arrays"),
-        (external, "names a file outside the capsule"),
+        (external, "keeps weights in '../../../etc/passwd'"),
         (another_step, "is not run from a capsule"),
         (another_name, "should be a plain name"),
         (no_subject, "is not understood"),

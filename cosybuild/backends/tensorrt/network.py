@@ -12,6 +12,7 @@ from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import Typing
 from cosybuild.errors import EngineError
+from cosybuild.onnxgraph.external import external_fault
 
 _DRIVER_NOISE = "[checkMacros.cpp::catchCudaError"
 
@@ -39,8 +40,10 @@ def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: Bu
         The parser; it owns the weights and must live as long as the network does.
 
     Raises:
-        EngineError: one paragraph a parser error: node, operator, reason, ONNX name, module path.
+        EngineError: one paragraph a parser error: node, operator, reason, ONNX name, module path; or the graph's
+            external data must not be read.
     """
+    _hold_external_data(flavour, graph)
     parser = flavour.module.OnnxParser(network, logger)
     # The path matters: weights may lie in a file beside the graph.
     parsed = parser.parse_from_file(str(graph))
@@ -81,6 +84,19 @@ def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
         path, *_ = save_model(model, Path(directory) / graph.name)
         del model
         yield path
+
+
+def _hold_external_data(flavour: Flavour, graph: Path) -> None:
+    """Refuse external data that must not be read, before the parser opens any of it."""
+    try:
+        fault = external_fault(graph)
+    except (ValueError, OSError) as error:
+        fault = f"cannot be read: {error}"
+    if fault is not None:
+        raise EngineError(
+            f"{flavour.title} cannot read the ONNX graph:\n- {graph.name} {fault}",
+            hint="Next: build it again from its sources.",
+        )
 
 
 def _let_attention_decompose(flavour: Flavour, network: Any) -> None:

@@ -1,0 +1,231 @@
+"""External data: tensors that an ONNX file keeps in other files.
+
+They are found without onnx and without reading any weights, so that planning can list the files, and they are checked
+before onnx or a runtime opens them: a name could lead anywhere, and an offset beyond the end of the file. Field numbers
+are those of onnx.proto.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+from cosybuild.errors import ModelError
+from cosybuild.filename import is_plain_name
+from cosybuild.onnxgraph.wire import fields, mapped, text, varints
+
+# Message -> field number -> the message in it, along every way that leads to a tensor.
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_DIMS, _DATA_TYPE, _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 13, 14
+_DEEPEST = 100
+
+# TensorProto.DataType -> bits of an element; a text has no fixed size.
+_BITS = {
+    **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
+    **dict.fromkeys((4, 5, 10, 16), 16),
+    **dict.fromkeys((1, 6, 12), 32),
+    **dict.fromkeys((7, 11, 13, 14), 64),
+    15: 128,
+    **dict.fromkeys((27, 28), 6),
+    **dict.fromkeys((21, 22, 23), 4),
+    **dict.fromkeys((25, 26), 2),
+}
+_STRING = 8
+_SHOWN = 100  # characters of a foreign name in a message
+_LARGEST = 2**63
+
+
+@dataclass(frozen=True)
+class ExternalTensor:
+    """A tensor whose values lie in another file.
+
+    Attributes:
+        name: the tensor's, as far as it has one.
+        shape: its dimensions.
+        dtype: its number in TensorProto.DataType.
+        entries: key -> value: `location`, `offset`, `length` and others, as the file has them.
+        repeated: whether a key stands twice, which readers understand differently.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: int
+    entries: Mapping[str, str]
+    repeated: bool
+
+    @property
+    def location(self) -> str:
+        """The name of the file, relative to the graph's directory."""
+        return self.entries.get("location", "")
+
+
+def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
+    """The tensors with external data, also those in nodes, subgraphs, functions and sparse tensors.
+
+    Raises:
+        ValueError: the file is no ONNX model, or it was cut off.
+        OSError: it cannot be read.
+    """
+    with mapped(path) as data:
+        return tuple(_tensors(data, "model", 0, len(data), 0))
+
+
+def external_locations(path: Path) -> set[str]:
+    """Names of the files outside an ONNX file in which its tensors lie.
+
+    Raises:
+        ValueError: the file is no ONNX model, or it was cut off.
+        OSError: it cannot be read.
+    """
+    return {tensor.location for tensor in external_tensors(path)}
+
+
+def external_fault(path: Path, listed: Collection[str] | None = None) -> str | None:
+    """Say why the external data of an ONNX file must not be read, as a phrase behind the file's name; None if it may.
+
+    Args:
+        listed: the only names of data files that may occur; None: those of any file in the graph's directory.
+
+    Raises:
+        ValueError: the file is no ONNX model, or it was cut off.
+        OSError: it cannot be read.
+    """
+    sizes: dict[str, int | None] = {}
+    for tensor in external_tensors(path):
+        place = tensor.location
+        if place not in sizes:
+            sizes[place] = _size_beside(path, place)
+        size = sizes[place]
+        if size is None:
+            return (
+                f"keeps weights in {_shown(place)}; expected is a file in the directory of the graph itself, which is "
+                "neither a link nor missing"
+            )
+        if listed is not None and place not in listed:
+            return f"keeps weights in {_shown(place)}, which is not listed as belonging to it"
+        fault = _range_fault(tensor, size)
+        if fault is not None:
+            return f"{fault}, in {_shown(place)}"
+    return None
+
+
+def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tuple[str, ...]:
+    """Refuse an ONNX file whose external data must not be read.
+
+    Args:
+        listed: as for `external_fault`.
+
+    Returns:
+        The names of its data files, sorted.
+
+    Raises:
+        ModelError: with the first fault; also where the file is no ONNX model or cannot be read.
+    """
+    try:
+        fault = external_fault(path, listed)
+        names = tuple(sorted(external_locations(path)))
+    except ValueError as error:
+        raise ModelError(
+            f"{path} is not an ONNX file, or only a part of one: {error}.",
+            hint="Next: fetch it again, or compare its size with the original's.",
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror or error}.", hint="Next: check the path and its mode"
+        ) from error
+    if fault is not None:
+        raise ModelError(
+            f"{path} {fault}.",
+            hint="Next: write it again with onnx.save(model, path, save_as_external_data=True, location=NAME), or copy "
+            "the graph and all its data files into one directory again",
+        )
+    return names
+
+
+def _size_beside(graph: Path, name: str) -> int | None:
+    """The size in bytes of a data file; None unless it is a regular file in the graph's directory, and another one."""
+    if not is_plain_name(name) or name == graph.name:
+        return None
+    try:
+        stat = (graph.parent / name).lstat()
+    except OSError:
+        return None
+    return stat.st_size if S_ISREG(stat.st_mode) else None
+
+
+def _range_fault(tensor: ExternalTensor, size: int) -> str | None:
+    """Say what is wrong with the part of a data file of `size` bytes that holds a tensor."""
+    which = f"the tensor {_shown(tensor.name)}"
+    if tensor.repeated:
+        return f"states a property of the place of {which} twice"
+    numbers = {}
+    for key in ("offset", "length"):
+        stated = tensor.entries.get(key)
+        if stated is not None and not (stated.isascii() and stated.isdigit() and len(stated) < 20):
+            return f"states the {key} {_shown(stated)} for {which}, where a number of bytes is expected"
+        numbers[key] = None if stated is None else int(stated)
+    offset = numbers["offset"] or 0
+    length = size - offset if numbers["length"] is None else numbers["length"]
+    if offset + length > size or length < 0:
+        return f"has {which} at bytes {offset} to {offset + max(length, 0)} of a file that ends at byte {size}"
+    bits = _BITS.get(tensor.dtype)
+    if bits is None or any(dim >= _LARGEST for dim in tensor.shape):
+        kind = "text" if tensor.dtype == _STRING else f"type number {tensor.dtype} and shape {list(tensor.shape)}"
+        return f"has {which} of {kind}, whose size in a file is not known"
+    needed = -(-math.prod(tensor.shape) * bits // 8)
+    if length != needed:
+        return f"states {length} bytes for {which}; its shape {list(tensor.shape)} and its type need {needed}"
+    return None
+
+
+def _tensors(data: mmap.mmap, kind: str, begin: int, end: int, depth: int) -> Iterator[ExternalTensor]:
+    if depth > _DEEPEST:
+        raise ValueError(f"its graphs are nested more than {_DEEPEST} deep")
+    inside = _MESSAGES[kind]
+    for number, _, b, e in fields(data, begin, end):
+        message = inside.get(number)
+        if message == "tensor":
+            tensor = _tensor(data, b, e)
+            if tensor is not None:
+                yield tensor
+        elif message is not None:
+            yield from _tensors(data, message, b, e, depth + 1)
+
+
+def _tensor(data: mmap.mmap, begin: int, end: int) -> ExternalTensor | None:
+    """The tensor from `begin` to `end`; None where its values lie in it."""
+    name, dtype, external = "", 0, False
+    shape: list[int] = []
+    pairs: list[tuple[str, str]] = []
+    for number, value, b, e in fields(data, begin, end):
+        if number == _DIMS:
+            shape += varints(data, b, e)
+        elif number == _DATA_TYPE:
+            dtype = value
+        elif number == _NAME:
+            name = text(data, b, e)
+        elif number == _EXTERNAL_DATA:
+            entry = {n: text(data, x, y) for n, _, x, y in fields(data, b, e) if n in (1, 2)}
+            pairs.append((entry.get(1, ""), entry.get(2, "")))
+        elif number == _DATA_LOCATION:
+            external = value != 0
+    if not pairs and not external:
+        return None
+    entries = dict(pairs)
+    return ExternalTensor(name, tuple(shape), dtype, entries, len(entries) != len(pairs))
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")

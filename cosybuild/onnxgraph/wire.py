@@ -1,0 +1,84 @@
+"""Protobuf messages read field by field from a mapped file, without a schema. Standard library only."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+Field = tuple[int, int, int, int]
+"""Number, value of a varint (0 for other kinds), and the first and last byte (exclusive) of the content."""
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """Map a file into memory for reading.
+
+    Raises:
+        ValueError: it is empty.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size == 0:
+        raise ValueError("it is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
+    """Yield the fields of the message that lies from `begin` to `end`.
+
+    Raises:
+        ValueError: the bytes are no message, or the message was cut off.
+    """
+    at = begin
+    while at < end:
+        tag, at = _varint(data, at, end)
+        number, kind = tag >> 3, tag & 7
+        value, start = 0, at
+        if kind == VARINT:
+            value, at = _varint(data, at, end)
+        elif kind == BYTES:
+            length, start = _varint(data, at, end)
+            at = start + length
+        elif kind in (FIXED64, FIXED32):
+            at += 8 if kind == FIXED64 else 4
+        else:
+            raise ValueError(f"it is no ONNX file: unknown encoding at byte {start}")
+        if number == 0 or at > end:
+            raise ValueError(
+                "it is no ONNX file" if number == 0 else f"it was cut off: byte {at} is stated, {end} is the end"
+            )
+        yield number, value, start, at
+
+
+def varints(data: mmap.mmap, begin: int, end: int) -> Iterator[int]:
+    """Yield the numbers of a field, whether each has a field of its own or all are packed in one.
+
+    Raises:
+        ValueError: a number does not end within the field.
+    """
+    at = begin
+    while at < end:
+        value, at = _varint(data, at, end)
+        yield value
+
+
+def text(data: mmap.mmap, begin: int, end: int) -> str:
+    """Return a text; bytes that are no UTF-8 become U+FFFD."""
+    return data[begin:end].decode("utf-8", "replace")
+
+
+def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            raise ValueError(f"it was cut off at byte {end}")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError(f"it is no ONNX file: no number ends at byte {at}")
