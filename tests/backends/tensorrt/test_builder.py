@@ -129,7 +129,7 @@ def test_mixed_types_are_the_graphs_fault_and_named(rtx: Flavour, tmp_path: Path
 def test_a_file_that_is_no_graph(rtx: Flavour, tmp_path: Path) -> None:
     graph = tmp_path / "g.onnx"
     graph.write_bytes(b"junk")
-    with pytest.raises(EngineError, match=r"cannot read the ONNX graph:\n- g\.onnx cannot be read: .*no ONNX file"):
+    with pytest.raises(EngineError, match=r"cannot read the ONNX graph:\n- g\.onnx cannot be read: it was cut off"):
         build(rtx, graph, tmp_path / "e", [])
 
 

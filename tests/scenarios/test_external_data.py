@@ -1,0 +1,67 @@
+"""External data beside an existing ONNX file, as onnx.save_model writes it: every command takes all its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.onnxgraph.graphs import linear
+from tests.scenarios.commands import Answer
+
+WORDS = (
+    *("model=onnx", "model.path=mine.onnx", "trt=none"),
+    *("model.inputs=[{name: x, shape: [n, 4]}]", "model.outputs=[{name: y, shape: [n, 300]}]"),
+    "trt_profile.profiles=[{n: {min: 1, opt: 2, max: 3}}]",
+)
+NODES = [
+    onnx.helper.make_node("MatMul", ["x", "w"], ["z"]),
+    onnx.helper.make_node("Identity", ["z"], ["z2"]),
+    onnx.helper.make_node("Relu", ["z2"], ["y"]),
+]
+
+
+@pytest.fixture
+def mine(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Runs commands where such a file lies: mine.onnx with weights.bin."""
+    model = linear(NODES, np.random.default_rng(0).standard_normal((4, 300)).astype(np.float32))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 300
+    onnx.save_model(model, "mine.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return command
+
+
+@pytest.mark.parametrize("simplify", ["none", "onnxsim"])
+def test_its_weights_arrive_wherever_it_goes(mine: Callable[..., Answer], simplify: str) -> None:
+    words = (*WORDS, f"simplify={simplify}", "deploy=bundle", "deploy.dir=service")
+    answer = mine(*words)
+    assert answer.code == 0, answer.err
+    (run,) = Path("outputs/runs").iterdir()
+    weight = onnx.numpy_helper.to_array(onnx.load("mine.onnx").graph.initializer[0])
+    manifests = [*run.glob("artifacts/*.manifest.json"), *Path("service").glob("*.manifest.json")]
+    assert len(manifests) == 2
+    for manifest in manifests:
+        facts = json.loads(manifest.read_text(encoding="utf-8"))
+        assert [fact["name"] for fact in facts["companions"]] == (["weights.bin"] if simplify == "none" else [])
+        graph = onnx.load(str(manifest)[: -len(".manifest.json")])
+        (found,) = (onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer)
+        assert np.array_equal(found, weight)
+    assert mine("check", "service").code == 0
+    assert mine("bundle", str(run), "--into", "run.tar.gz").code == 0
+    shipped = sorted(path.name for path in run.glob("artifacts/*"))
+    run.rename("aside")
+    Path("outputs/store").rename("store-aside")
+    assert mine("import", "run.tar.gz").code == 0
+    assert sorted(path.name for path in run.glob("artifacts/*")) == shipped
+
+
+def test_data_files_that_do_not_fit_are_refused_before_anything_runs(mine: Callable[..., Answer]) -> None:
+    content = Path("weights.bin").read_bytes()
+    Path("weights.bin").write_bytes(content[:-4])
+    mine(*WORDS).says(
+        3, "model error: mine.onnx has the tensor 'w' at bytes 0 to 4800 of a file that ends at byte 4796"
+    )
+    assert not Path("outputs").exists()
