@@ -1,1 +1,1 @@
-"""The steps of the pipeline, one file a stage."""
+"""The stages of the pipeline, one per file."""

@@ -1,4 +1,4 @@
-"""One call of an artifact, and what is said where it cannot be made."""
+"""A call of an artifact on one case, with the error for a call that fails."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def infer_case(session: Session, case: Case, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """All outputs by name.
+    """Run one case and return all outputs by name.
 
     Raises:
-        VerificationError: the artifact cannot compute it.
+        VerificationError: the artifact cannot compute the case.
     """
     from cosybuild.backends.session import InferenceFailed
 

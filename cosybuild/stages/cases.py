@@ -1,4 +1,4 @@
-"""What verification compares in one build: cases, runs of the solver, and how close they must be."""
+"""The cases, solver runs and tolerances with which one build is verified."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.stages.request import Request
 
 SHORT = 64
-"""Frames of a short utterance: long enough for every convolution, and ten calls of it cost little."""
+"""Frames of a short utterance: long enough for every convolution, short enough that ten calls are cheap."""
 
 QUIET = (24, 48)
-"""Frames of the cases whose inputs have small variances, where a wrong epsilon shows. CosyVoice 1 needs none: there the
-rows without guidance show it, and group norm over an utterance of nearly no variance leaves float32 only 97 dB."""
+"""Frames of the cases whose inputs have small variances, which reveal a wrong epsilon. CosyVoice 1 does not need them:
+its rows without guidance reveal one, and its group norm over nearly no variance leaves only 97 dB in float32."""
 
 
 def verify_settings(request: Request) -> VerifySettings:
-    """The group `verify`, which is there wherever a step verifies."""
+    """Return the group `verify`, which every step that verifies has."""
     assert request.settings.verify is not None
     return request.settings.verify
 
 
 def is_lowered(request: Request) -> bool:
-    """Whether there is a graph in another type than float32."""
+    """Return True if the build has a lowered graph: one in another type than float32."""
     return request.settings.precision.target not in (Target.fp32, Target.tf32)
 
 
 def cases_of(request: Request) -> tuple[Case, ...]:
-    """What the float32 graph is compared on; in the streaming variant also the lengths at which a chunk ends."""
+    """Return the cases of the float32 graph; with streaming attention they include lengths around a chunk's end."""
     verify = verify_settings(request)
     if verify.mode is VerifyMode.upstream:
         return upstream_cases(request.subject.spec, verify.seed)
@@ -45,7 +45,7 @@ def cases_of(request: Request) -> tuple[Case, ...]:
 
 
 def ingredients(request: Request) -> dict[str, Any]:
-    """All that the reference's cases follow from, for keys."""
+    """Return everything that determines the reference's cases, as plain data for keys."""
     verify = verify_settings(request)
     strict = verify.mode is VerifyMode.strict
     profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
@@ -60,23 +60,23 @@ def ingredients(request: Request) -> dict[str, Any]:
 
 
 def plain_profile(profile: Profile) -> dict[str, Any]:
-    """For keys: symbol -> min, opt, max."""
+    """Return a profile as plain data for keys: symbol -> min, opt, max."""
     return {symbol: asdict(sizes) for symbol, sizes in profile.items()}
 
 
 def lowered_cases_of(request: Request) -> tuple[Case, ...]:
-    """What a lowered graph is compared on, whatever the mode: its types fail in corners first."""
+    """Return the cases of a lowered graph, in every mode: small types fail at the profile's corners first."""
     return lowered_cases(_strict(request))
 
 
 def reference_cases_of(request: Request) -> tuple[Case, ...]:
-    """All of them, each once."""
+    """Return the cases of the float32 graph and of the lowered one if there is one, each once."""
     cases = cases_of(request)
     return cases + tuple(case for case in lowered_cases_of(request) if is_lowered(request) and case not in cases)
 
 
 def rollouts_of(request: Request) -> tuple[Rollout, ...]:
-    """Runs of the solver, cheap ones first; none where the model has no solver, or verify.solver is null."""
+    """Return the runs of the solver, cheap ones first; none if the model has no solver or verify.solver is null."""
     verify, subject = verify_settings(request), request.subject
     if verify.solver is None or not is_solvable(subject.spec, subject.solver):
         return ()
@@ -101,15 +101,15 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
 
 
 def tolerance_of(verify: VerifySettings) -> Tolerance:
-    """`upstream` is numpy's allclose; `strict` follows the size of the output."""
+    """Return the tolerance of the mode: `upstream` is numpy's allclose, `strict` scales with the output's magnitude."""
     return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
 
 
 def check_verify(request: Request) -> None:
-    """Refuse what the schema cannot know to be wrong.
+    """Refuse invalid settings that the schema cannot detect.
 
     Raises:
-        ConfigurationError: a gate on no metric, a length no profile serves, lengths for no such axis.
+        ConfigurationError: a gate names no metric, the lengths file is invalid, or the model has no axis of lengths.
     """
     verify = verify_settings(request)
     for hop in ("torch", "export", "simplify", "engine"):
@@ -123,7 +123,7 @@ def check_verify(request: Request) -> None:
             f"(dynamic axes: {', '.join(request.subject.spec.symbols) or 'none'}).",
             hint="Next: leave verify.lengths out.",
         )
-    _ = request.served  # it is read now, so that a mistake in it is found before anything runs
+    _ = request.served  # read the file now, so that an error in it is found before any step runs
 
 
 def _strict(request: Request) -> tuple[Case, ...]:
@@ -144,7 +144,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
 
 
 def _served(request: Request) -> tuple[int, ...]:
-    """Some of the lengths seen in service that a profile serves."""
+    """Return quantiles of those lengths seen in service that a profile covers."""
     profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
     histogram = {size: calls for size, calls in request.served.items() if _is_served(size, profiles)}
     return quantile_lengths(histogram) if histogram else ()
@@ -155,7 +155,7 @@ def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
 
 
 def coverage(request: Request) -> dict[str, Any] | None:
-    """How much of the lengths seen in service the profiles serve; None without such lengths."""
+    """Count the calls seen in service whose lengths the profiles cover; None if no lengths are given."""
     histogram = request.served
     if not histogram:
         return None

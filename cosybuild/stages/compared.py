@@ -1,4 +1,4 @@
-"""How far artifacts are apart that one build made several times: bytes, structure, outputs, time of a call."""
+"""Comparison of artifacts that one build made several times: bytes, structure, outputs, time of a call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 _SECONDS = 5.0
-"""Of timing, for each artifact whose bytes differ."""
+"""Seconds of timing for each artifact whose bytes differ."""
 _CONFIDENCE = 0.95
 _MARGIN = 0.02
 
@@ -35,9 +35,9 @@ class _Runnable:
 def compared(
     slot: str, first: Artifact, others: Sequence[Artifact], request: Request, environment: Environment
 ) -> dict[str, Any]:
-    """One artifact and what was made in its place, as plain data.
+    """Compare one artifact with its rebuilds and return the differences as plain data.
 
-    Equal bytes compute the same, so only what differs is run.
+    Equal bytes compute the same, so artifacts are run only if their bytes differ.
     """
     several = [first, *others]
     digests = [artifact.digest for artifact in several]
@@ -51,7 +51,7 @@ def compared(
     }
     if facts["same_bytes"]:
         return facts
-    # In the store a file is called after its content; only its name tells the kind.
+    # A file in the store is named after its digest, so only the artifact's own name tells its kind.
     is_graph = first.files[0].name.endswith(".onnx")
     if is_graph:
         facts["operators"] = _operators([artifact.path for artifact in several])
@@ -67,7 +67,7 @@ def compared(
 
 
 def _operators(paths: Sequence[Path]) -> dict[str, int]:
-    """op -> the largest difference in number from the first."""
+    """Return operator -> the largest difference in its number of nodes from the first graph."""
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.summary import count_ops, op_difference
 
@@ -80,7 +80,7 @@ def _operators(paths: Sequence[Path]) -> dict[str, int]:
 
 
 def _open(path: Path, is_graph: bool, request: Request, environment: Environment) -> _Runnable | str:
-    """A way to run it, or why there is none here."""
+    """Return a session on the artifact, or the reason why it cannot be run on this machine."""
     assert request.settings.verify is not None
     try:
         if is_graph:
@@ -113,7 +113,7 @@ def _inputs(request: Request, dtypes: Mapping[str, str]) -> dict[str, Array]:
 
 
 def _outputs(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict[str, dict[str, float | str]]:
-    """Output -> the worst figures of any build against the first."""
+    """Return output -> the worst figures of all builds compared with the first."""
     import numpy as np
 
     from cosybuild.numerics.gates import worst
@@ -128,7 +128,7 @@ def _outputs(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict
 
 
 def _latency(sessions: Sequence[_Runnable], inputs: Mapping[str, Array]) -> dict[str, Any]:
-    """Seconds of a call of each build, measured in turns, and what that says of the others against the first."""
+    """Time a call of each build in alternating rounds, in seconds, and judge each build against the first."""
     from cosybuild.numerics.rounds import Budget, measure_rounds
     from cosybuild.numerics.timing import family_confidence, judge, median
 

@@ -1,4 +1,4 @@
-"""Holds an artifact to its contract: which properties apply, at which sizes, and what is said where one fails."""
+"""Checks of an artifact against its contract: the properties that apply, the sizes to try, and the errors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ if TYPE_CHECKING:
 
 FRAMES = "seq_len"
 LENGTH = 24
-"""Frames of every experiment that needs no chunks: each property shows at any length, and short ones are cheap."""
+"""Frames of every experiment without chunks: the properties do not depend on the length, and short runs are cheap."""
 
 MANY = 67
-"""Of a dynamic axis, where the others are small."""
+"""Size of one dynamic axis while the other axes are small."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What is held to the contract.
+    """An artifact that is checked against the contract, with the session that runs it.
 
     Attributes:
         path: the ONNX file.
         declared: inputs and outputs in the types that the file must have.
-        session: runs it.
-        taken: inputs in the types that `session` takes: `declared`, or float32 where storage is emulated.
-        in_place: runs it with the output bound to the memory of the input named; None where it cannot.
+        session: the session that runs the artifact.
+        taken: inputs in the types that `session` takes: `declared`, or float32 if storage is emulated.
+        in_place: function that runs the artifact with its output bound to the memory of the named input; None if
+            the session cannot bind memory.
         computed_in: `float32`, `float16` or `bfloat16`.
     """
 
@@ -51,13 +52,13 @@ class Examined:
 def hold_contract(
     examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int, emit: Emit
 ) -> dict[str, Any]:
-    """Try every property that applies, as plain data for the report.
+    """Try every property that applies and return the findings as plain data for the report.
 
     Args:
-        profiles: sizes the artifact takes; none where any size is taken.
+        profiles: sizes that the artifact takes; empty if it takes any size.
 
     Raises:
-        VerificationError: a property does not hold; all that do not are named.
+        VerificationError: at least one property does not hold; the message names each of them.
     """
     findings = [_interface(examined)]
     if findings[0].holds:
@@ -82,7 +83,7 @@ def hold_contract(
 
 
 def _names(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Each once, in order."""
+    """Return the name of each property once, in order."""
     return tuple(dict.fromkeys(finding.name for finding in findings))
 
 
@@ -110,7 +111,7 @@ def _axis_faults(examined: Examined, several: Sequence[Mapping[str, int]]) -> It
             yield f"{where} cannot be computed: {error}"
             continue
         for tensor in examined.declared.outputs:
-            # An output may have axes of its own, whose sizes only the model knows.
+            # An output may have axes that no input has; their sizes are not known here.
             wanted = [sizes.get(axis) if isinstance(axis, str) else axis for axis in tensor.shape]
             found = outputs[tensor.name].shape
             if len(found) != len(wanted) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
@@ -118,9 +119,11 @@ def _axis_faults(examined: Examined, several: Sequence[Mapping[str, int]]) -> It
 
 
 def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]:
-    """A base, and for every symbol one more (or less) of it, and many more of it beside the least of the others.
+    """Return the sizes to run: a base, and two variations of each symbol.
 
-    Many: more than an exporter's example has, or what is frozen at the example's size would only show above it.
+    One variation changes the symbol by one (down if up is out of range). The other sets it to `MANY` and the other
+    symbols to their least size. `MANY` exceeds the size of an exporter's example input: an axis that the exporter
+    froze at that size fails only above it.
     """
     base = {symbol: _within(profiles, symbol, 2 if symbol == BATCH else LENGTH) for symbol in spec.symbols}
     least = {symbol: min(size, _within(profiles, symbol, 2)) for symbol, size in base.items()}
@@ -133,7 +136,7 @@ def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]
 
 
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
-    """`size`, or the nearest that the first profile has."""
+    """Clamp `size` to the range of the first profile."""
     if not profiles:
         return size
     taken = profiles[0][symbol]
@@ -141,7 +144,7 @@ def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
 
 
 def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:
-    """Property -> why it is not tried."""
+    """Return property -> the reason why it is not tried."""
     spec = examined.taken
     values = [name for name in PROPERTIES if name not in ("interface", "axes")]
     if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR:
@@ -196,7 +199,7 @@ def _larger(spec: ModelSpec, profiles: Sequence[Profile], rows: int) -> int | No
 
 
 def _chunk(subject: Subject) -> int:
-    """Frames a chunk; 0 where attention is full, or where lower resolutions have chunks of their own."""
+    """Return the frames of a chunk; 0 if attention is full or if lower resolutions have chunks of their own."""
     single = len(subject.hyperparameters.get("channels", (0,))) == 1
     return int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming and single else 0
 
@@ -206,7 +209,7 @@ def _chunked_length(subject: Subject) -> int:
 
 
 def retyped(spec: ModelSpec, dtype: str) -> ModelSpec:
-    """`spec` with every float32 tensor in another type."""
+    """Return `spec` with every float32 tensor changed to `dtype`."""
 
     def side(tensors: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(replace(t, dtype=dtype) if t.dtype == "float32" else t for t in tensors)

@@ -1,4 +1,4 @@
-"""The order of the pipeline, in one place: who makes steps out of a request, first to last."""
+"""The order of the pipeline: the functions that make the steps of a request, first to last."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _verify_lowered(request: Request) -> Steps:
 
 
 def _repeat(request: Request) -> Steps:
-    """Engines that cannot be built here do not hold it up."""
+    """Return the step that repeats the build, without engines that cannot be built on this machine."""
     verify = request.settings.verify
     if verify is None or verify.repeat == 0:
         return ()
@@ -69,20 +69,20 @@ def _repeat(request: Request) -> Steps:
 
 STAGES: tuple[Callable[[Request], Steps], ...] = (
     _export,
-    _reference,  # before anything changes an existing graph, which is its own reference
+    _reference,  # before any step changes an existing graph, which is its own reference
     _simplify,
     _verify,
     _precision,
-    _profile,  # before it fails
+    _profile,  # before _verify_lowered, so that a graph that fails there has a profile
     _verify_lowered,
     expand_engine_stages,
     expand_verify_engine_stages,
     expand_benchmark_stages,
     _repeat,
 )
-"""Each gives the steps it has for a request: none where it is switched off, several where it fans out."""
+"""Functions from a request to its steps: none where the stage is switched off, several where it fans out."""
 
 
 def stages_for(request: Request) -> Steps:
-    """The steps of one build, in the order they run."""
+    """Return the steps of one build, in the order in which they run."""
     return tuple(step for steps in STAGES for step in steps(request))

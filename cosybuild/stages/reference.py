@@ -1,4 +1,4 @@
-"""What everything the build makes is compared with, computed once. Imports torch only when it runs."""
+"""The stage that computes the reference outputs. It imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UNOPTIMISED = "ONNX Runtime without graph optimisations; an ONNX file has no PyT
 
 @dataclass(frozen=True)
 class ReferenceStage:
-    """Makes `reference`: PyTorch's outputs, in float32 and where asked in float64, of every case and solver run.
+    """The stage that makes `reference`: PyTorch's float32 outputs of every case and solver run.
 
-    It depends on the model and the cases alone, so that one reference serves every opset, simplification and
-    precision that is built of the model.
+    With `verify.float64` it also computes them in float64. The reference depends on the model and the cases alone,
+    so that one reference serves every opset, simplification and precision built from the model.
 
     Attributes:
-        foreign: the model is an existing ONNX file, which is its own reference, as it was before any change.
+        foreign: True if the model is an existing ONNX file; the unchanged file is then its own reference.
     """
 
     foreign: bool = False
@@ -45,7 +45,7 @@ class ReferenceStage:
     version = 2
     makes = ("reference",)
     cacheable = True
-    # The figures are rounding errors: another CPU has others.
+    # Rounding errors differ between CPUs.
     deterministic = False
     device = "cpu"
 
@@ -54,7 +54,7 @@ class ReferenceStage:
         return ("graph",) if self.foreign else ("weights?",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """The cases follow from these; what a case is made of changes with the stage's version."""
+        """Return the settings that determine the cases; the stage's version stands for how a case is made."""
         solver, rollouts = request.subject.solver, rollouts_of(request)
         return {
             **subject_settings(request.subject),
@@ -132,14 +132,14 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
     exact_outputs: tuple[dict[str, Array], ...] = ()
     exact_courses: tuple[Course, ...] = ()
     if exact:
-        # In place: the float32 values are exact in float64, and two modules would weigh three times as much.
+        # In place: the float32 values are exact in float64, and a copy would bring memory to three times the weights.
         module.double()
         exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
     return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
 
 
 def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) -> dict[str, Array]:
-    """One case; where all its rows are alike PyTorch computes one of them."""
+    """Compute one case; if all its rows are alike, PyTorch computes one row, which is repeated."""
     import numpy as np
 
     inputs = case.inputs(subject.spec)

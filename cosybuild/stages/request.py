@@ -1,4 +1,4 @@
-"""What every stage is given to decide its settings: the configuration and the model it is about."""
+"""The request that every stage reads: the configuration and the model to build."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from cosybuild.numerics.lengths import Histogram, read_lengths
 
 @dataclass(frozen=True)
 class Request:
-    """One build, as asked for."""
+    """One requested build."""
 
     settings: Settings
     subject: Subject
 
     @cached_property
     def served(self) -> Histogram:
-        """The lengths in the file that `verify.lengths` names; empty where it names none.
+        """The histogram of lengths in the file that `verify.lengths` names; empty if none is named.
 
-        The file is read once, so that keys and cases follow from the same lengths if it changes meanwhile.
+        The file is read once, so that keys and cases use the same lengths even if the file changes during the build.
 
         Raises:
-            ConfigurationError: the file cannot be read or understood.
+            ConfigurationError: the file cannot be read or parsed.
         """
         verify = self.settings.verify
         if verify is None or verify.lengths is None:

@@ -1,4 +1,4 @@
-"""The float32 graph against the reference: the same inputs, the same numbers, through the whole solver."""
+"""The stage that compares the float32 graph with the reference: single calls, then whole runs of the solver."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 EXPORTED = "graph@export"
-"""The graph as it was exported, whatever has been done to it since."""
+"""Slot of the graph as exported, before any later step changed it."""
 
 CHEAP = 128
-"""Frames up to which a case is run on every hop: what a hop loses does not depend on the length."""
+"""Largest number of frames of a case that is run on every hop; a hop's error does not depend on the length."""
 
 
 class VerifyStage:
-    """Makes `verification`, the record of all cases, of the solver, and of what each hop loses."""
+    """The stage that makes `verification`: the record of all cases, of the solver, and of each hop's error."""
 
     name = "verify"
     label = "verify"
@@ -46,12 +46,12 @@ class VerifyStage:
     needs = ("graph", f"{EXPORTED}?", "reference")
     makes = ("verification",)
     cacheable = True
-    # The figures are rounding errors: another CPU has others.
+    # Rounding errors differ between CPUs.
     deterministic = False
     device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """Which cases there are is in the reference's content; only what is judged differently stands here."""
+        """Return what changes the judgement; the cases themselves are in the key through the reference's content."""
         verify, bounds = verify_settings(request), bounds_of(request, Target.fp32)
         return {
             "mode": verify.mode.value,
@@ -88,7 +88,7 @@ class VerifyStage:
         shared = _on_every_hop(everything, verify)
         exported = way.exported_outputs(shared)
         session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
-        # First, for it takes seconds and names what the values below can only disagree on.
+        # First, because it takes seconds and names the broken property; the cases below only show that values differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
         contract = hold_contract(examined, subject, _profiles(request), verify.seed, context.emit)
         records, kept = [], {}
@@ -120,7 +120,7 @@ class VerifyStage:
 
 @dataclass(frozen=True)
 class _Way:
-    """What lies between the reference and the graph."""
+    """The artifacts from the reference to the graph, whose hops are measured."""
 
     request: Request
     reference: Reference
@@ -129,11 +129,11 @@ class _Way:
 
     @property
     def has_two(self) -> bool:
-        """The graph is not what was exported."""
+        """True if the graph differs from the exported one."""
         return self.exported is not None and self.exported.digest != self.graph.digest
 
     def exported_outputs(self, cases: Sequence[Case]) -> dict[str, dict[str, Array]]:
-        """Case -> outputs of the exported graph; its session is gone afterwards, for it holds the weights too."""
+        """Return case -> outputs of the exported graph; its session, which holds the weights, is freed on return."""
         from cosybuild.backends import onnxruntime_backend
 
         if not self.has_two or not cases:
@@ -154,7 +154,7 @@ class _Way:
         graph: Mapping[str, Mapping[str, Array]],
         cases: Sequence[Case],
     ) -> tuple[Hop, ...]:
-        """The hops on these cases, as far as their outputs are there."""
+        """Return the hops, measured on those of the cases whose outputs are given."""
         gates = verify_settings(self.request).hops
         foreign = self.request.subject.graph is not None
         stops = []
@@ -171,7 +171,7 @@ class _Way:
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:
-    """Only strict verification looks at the profile, so only there does it stand in the key."""
+    """Return the profiles for strict mode, else none: only strict verification depends on them."""
     if verify_settings(request).mode is not VerifyMode.strict:
         return ()
     return expand_profiles(request.settings.trt_profile, request.subject.spec)
@@ -184,10 +184,10 @@ def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, 
 
 
 def _judged(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> dict[str, Any]:
-    """The figures of one case.
+    """Compare one case with the reference and return its figures.
 
     Raises:
-        VerificationError: an output does not pass; the hop that broke it is named.
+        VerificationError: an output does not pass; the message names the hop that broke it.
     """
     reference, tolerance = way.expected(case), tolerance_of(verify_settings(way.request))
     for name, values in reference.items():
@@ -218,7 +218,7 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
 
 
 def _worst(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the largest error of all cases with the case it is of, and the smallest ratio; empty without cases."""
+    """Return the largest error with its case, and the smallest signal-to-noise ratio; empty without cases."""
     found = list(_all_figures(records))
     if not found:
         return {}
