@@ -1,1 +1,1 @@
-"""Inputs, metrics and tolerances: what "the same" means."""
+"""Test inputs, references, metrics, gates and timing statistics: everything that compares two computations."""

@@ -1,4 +1,4 @@
-"""Which inputs an artifact is compared on, cheap ones first."""
+"""The cases (sets of inputs) on which an artifact is compared with the reference, cheap ones first."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from cosybuild.models.profile import BATCH, Profile, SizeRange
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
 
-# Upstream's own check: ten lengths, 16 to 512 inclusive.
+# Lengths of CosyVoice's own export check: ten, from 16 to 512 inclusive.
 UPSTREAM_LENGTHS = (16, 512)
 UPSTREAM_COUNT = 10
 
-# Above this many frames one case takes longer than all shorter ones together, so that there the profile's own
-# sizes are compared, and what lies beside them is left to `exhaustive`.
+# Above this many frames one case takes longer than all shorter ones together. There, only the profile's own sizes are
+# compared; the sizes next to them are compared only if `exhaustive` is set.
 CHEAP_SIZE = 1024
 
-# The kinds of inputs that share the work: a length decides no less than what lies on it.
+# The kinds of inputs. The cases take them in turn, one kind each, so that every kind and every length is compared
+# without the product of the two.
 _KINDS: tuple[dict[str, Any], ...] = (
     {},
     {"padded": True},
@@ -33,11 +34,11 @@ _KINDS: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison.
+    """One set of inputs on which an artifact is compared with the reference.
 
     Attributes:
-        why: what the sizes stand for, e.g. `profile max`.
-        draw: what the inputs are made of.
+        why: the reason for the sizes, e.g. `profile max`.
+        draw: the recipe for the inputs.
     """
 
     why: str
@@ -45,7 +46,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """For people, e.g. `seq_len=500 padded t=end (profile opt)`."""
+        """The name in messages and reports, e.g. `seq_len=500 padded t=end (profile opt)`."""
         words = [f"{symbol}={size}" for symbol, size in self.draw.sizes.items()]
         words += ["padded"] if self.draw.padded else []
         words += ["guidance"] if self.draw.guidance else []
@@ -57,7 +58,7 @@ class Case:
         return draw_inputs(spec, self.draw)
 
     def facts(self) -> dict[str, Any]:
-        """For keys and JSON; `case_from_facts` is its inverse."""
+        """Return the case as JSON data, for keys and records; `case_from_facts` is the inverse."""
         draw = self.draw
         return {
             "why": self.why,
@@ -73,13 +74,13 @@ class Case:
 
 
 def case_from_facts(facts: Mapping[str, Any]) -> Case:
-    """The case that `Case.facts` described."""
+    """Return the case that `Case.facts` described."""
     given = {name: value for name, value in facts.items() if name != "why"}
     return Case(str(facts["why"]), Draw(**{**given, "time": Time(given["time"])}))
 
 
 def upstream_cases(spec: ModelSpec, seed: int) -> tuple[Case, ...]:
-    """Ten random sizes in 16..512 for every symbol but the batch, which stays at 2."""
+    """Return ten cases with random sizes in 16..512 for every symbol except the batch, which is 2."""
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     cases = []
@@ -99,19 +100,22 @@ def strict_cases(
     quiet: Sequence[int] = (),
     exhaustive: bool = False,
 ) -> tuple[Case, ...]:
-    """One random length of every octave of upstream's range, and every corner: see docs/verification.md.
+    """Return one random length per octave of 16..512 and all corner cases; see docs/verification.md.
 
-    All inputs are numbers that float16 and bfloat16 hold, so that later steps of the build can be held to the
-    same reference.
+    All inputs are numbers that float16 and bfloat16 represent exactly, so that later steps of the build can be compared
+    with the same reference.
 
     Args:
-        profiles: min, opt and max of each are compared, and both sides of its edges where a profile has them.
-        boundaries: further sizes where the computation changes its course, e.g. the ends of chunks.
-        served: further sizes that are seen in service.
-        quiet: lengths of inputs of small variance.
-        exhaustive: beside sizes above 1024 too.
+        spec: the model's interface.
+        profiles: each adds its min, opt and max, and the sizes one below and one above its min and max where a profile
+            admits them.
+        seed: seed of the first case; each further case adds 1.
+        boundaries: symbol -> further sizes at which the computation changes, e.g. the ends of chunks.
+        served: symbol -> further sizes that are seen in service.
+        quiet: lengths of cases whose inputs have a small variance.
+        exhaustive: also compare the sizes next to profile edges above 1024.
     """
-    if not spec.symbols:  # nothing but the values can differ
+    if not spec.symbols:  # only the values can differ
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
         return tuple(_coarse(case) for case in cases)
     cases = [*_octaves(spec, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
@@ -124,22 +128,23 @@ def strict_cases(
             turned.append(_coarse(replace(case, draw=replace(case.draw, seed=seed + index))))
             continue
         long = not exhaustive and case.why == "profile max" and max(case.draw.sizes.values()) > CHEAP_SIZE
-        # At the largest size every frame is valid, as in service, and one row of the reference serves both.
+        # At the largest size every frame is valid, as in service. Equal rows let one row of the reference serve both.
         kind = {"alike": spec.guidance} if long else _kind(spec, index)
         turned.append(_coarse(replace(case, draw=replace(case.draw, seed=seed + index, **kind))))
     return _ordered(turned, spec)
 
 
 def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Case, ...]:
-    """Those of `cases` that a lowered graph is held to: the profiles' sizes, and each kind of input once.
+    """Select the cases on which a lowered graph is verified: the profiles' sizes, and each kind of input once.
 
-    An emulated run keeps every tensor, which at longer sizes takes minutes and gigabytes.
+    Cases with more than `longest` frames are left out: an emulated run keeps every tensor, which takes minutes and
+    gigabytes at such sizes.
     """
     chosen: dict[Any, Case] = {}
     for case in cases:
         sizes = [size for symbol, size in case.draw.sizes.items() if symbol != BATCH]
         draw = case.draw
-        # Quiet inputs are a lowered graph's worst: 16 bits hold the rounding of a small variance less well.
+        # Quiet inputs are the worst case of a lowered graph: 16 bits represent a small variance less accurately.
         if max(sizes, default=0) > longest or draw.quiet:
             continue
         chosen.setdefault(("kind", draw.padded, draw.guidance, draw.time), case)
@@ -149,7 +154,7 @@ def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Cas
 
 
 def _octaves(spec: ModelSpec, seed: int) -> Iterator[Case]:
-    """A random size of each octave: as many kinds of remainders as ten uniform ones, at a third of the work."""
+    """Yield a random size of each octave: as many different remainders as ten uniform sizes, at a third of the work."""
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     while low < high:
@@ -189,7 +194,7 @@ def _corner_cases(
         smallest = {symbol: profile[symbol].min for symbol in spec.symbols}
         lengths = [symbol for symbol in spec.symbols if symbol != BATCH]
         for point in ("min", "opt", "max"):
-            # The largest batch at the largest length is an engine's business: it needs tens of GiB here.
+            # The largest batch at the largest length is left to the engine's verification: it needs tens of GiB here.
             sizes = {s: getattr(profile[s], "min" if s == BATCH else point) for s in spec.symbols}
             yield Case(f"profile {point}", Draw(sizes))
             for symbol in lengths if point != "opt" else ():
@@ -207,7 +212,7 @@ def _corner_cases(
 
 
 def _least_with(spec: ModelSpec, profiles: Sequence[Profile], given: Mapping[str, int]) -> dict[str, int] | None:
-    """`given` beside the smallest sizes of the first profile that serves it; None where none does."""
+    """Complete `given` with the smallest sizes of the first profile that admits it; None if no profile does."""
     if not profiles:
         return {**dict.fromkeys(spec.symbols, 2), **given}
     for profile in profiles:
@@ -217,7 +222,7 @@ def _least_with(spec: ModelSpec, profiles: Sequence[Profile], given: Mapping[str
 
 
 def _covered(size: int, symbol: str, profiles: Sequence[Profile]) -> bool:
-    """Beyond all profiles nothing is promised; beside one another's edges it is."""
+    """Return True if some profile admits the size; a size outside all profiles is not compared."""
     return any(profile[symbol].min <= size <= profile[symbol].max for profile in profiles)
 
 
@@ -232,7 +237,7 @@ def _pairs(sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
 
 
 def _ordered(cases: Sequence[Case], spec: ModelSpec) -> tuple[Case, ...]:
-    """Without repetitions, by the amount of work."""
+    """Remove duplicates and sort by the number of input elements."""
     seen: dict[tuple[Any, ...], Case] = {}
     for case in cases:
         draw = case.draw

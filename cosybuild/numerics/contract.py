@@ -1,8 +1,8 @@
-"""What an estimator's artifact must do whatever its weights are: properties, their bounds, and how each is tried.
+"""The contract of an estimator: properties that its artifact has for all weights, their bounds, and their experiments.
 
-Each property is an experiment: something in the inputs is exchanged, and a part of the output that it may not
-reach must stay, or a part that it must reach must change. Nothing is compared with PyTorch, so a property also
-finds what the module itself does wrong.
+Each property is tested by an experiment: a part of the inputs is exchanged, then a part of the output that must not
+depend on it must stay the same, or a part that must depend on it must change. Nothing is compared with PyTorch, so a
+property also finds faults of the module itself.
 """
 
 from __future__ import annotations
@@ -22,42 +22,45 @@ from cosybuild.numerics.inputs import CONDITIONING, Array, Draw, draw_inputs
 
 Inputs = Mapping[str, Array]
 Infer = Callable[[Inputs], Array]
-"""Inputs -> the estimator's output, (B, mel, T)."""
+"""One call: all inputs by name -> the estimator's output, (B, mel, T)."""
 
 ESTIMATOR = ("x", "mask", "mu", "t", "spks", "cond")
 FRAMES = ("x", "mu", "cond")
-"""The inputs that hold something for each frame, besides the mask."""
+"""The inputs that have a value for each frame, except the mask."""
 
 LEAST_CHANGE = 1e-7
-"""What counts as a change: a part that is cut off changes by exactly nothing."""
+"""The smallest relative change that proves a dependence. A part that does not depend on the input changes by 0."""
 
 MOST_CHANGE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
-"""By the type that is computed in, where the sizes stay the same. Then the same operations run on the same values in
-the same order, so every change measured was exactly 0, with 1, 3 and 4 threads. The bounds, some 80 or 5 roundings of
-one element, are room for kernels that are not deterministic."""
+"""Computation type -> largest relative change of a part that must stay the same, if both calls have the same sizes.
+
+Then the same operations run on the same values in the same order: every measured change was exactly 0, with 1, 3 and 4
+threads. The bounds (80 roundings of one element in float32, 5 in the lower types) allow for kernels that are not
+deterministic."""
 
 MOST_CHANGE_RESIZED = {
     "float32": 1e-3,
     "float16": LOWERED[Target.fp16]["max_rel"],
     "bfloat16": LOWERED[Target.bf16]["max_rel"],
 }
-"""The same where a row stands in a larger batch. Kernels cut their work by sizes and by threads, so the row's sums have
-another order, and the row may change by the whole rounding error of the type: measured were 1.7e-6 with 3 threads, and
-6.1e-6 in PyTorch. The largest float32 error of an element was 8.8e-5 of the rms (the tiny models in PyTorch, against
-float64). Two computations may err in opposite directions, which doubles it, and 5 times that is room for other
-weights. In the lower types the bound is what a call of a lowered graph may lose. Another row in its place differs by
-more than 1."""
+"""The same bound for a row that is computed in a batch of another size.
+
+Kernels divide their work by sizes and threads, so the row's sums are added in another order, and the row may change by
+the whole rounding error of the type. Measured: 1.7e-6 with 3 threads, and 6.1e-6 in PyTorch. The largest float32 error
+of an element was 8.8e-5 of the rms (the tiny models in PyTorch, against float64). Two computations may err in opposite
+directions, which doubles it; a further factor of 5 allows for other weights. In the lower types the bound is the gate
+on one call of a lowered graph. A wrong row differs by more than 1."""
 
 
 @dataclass(frozen=True)
 class Property:
-    """One promise.
+    """One property of the contract.
 
     Attributes:
-        name: in reports and messages.
-        says: the promise, in words.
-        must_change: the figure must exceed LEAST_CHANGE; otherwise it may not exceed MOST_CHANGE.
-        resized: what is compared comes from calls of other sizes: MOST_CHANGE_RESIZED holds.
+        name: its name in reports and messages.
+        says: the property in words.
+        must_change: True if the change must exceed LEAST_CHANGE; else the change must not exceed MOST_CHANGE.
+        resized: True if the compared calls have different sizes: then MOST_CHANGE_RESIZED is the bound.
     """
 
     name: str
@@ -88,15 +91,15 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One property, tried.
+    """The result of one experiment.
 
     Attributes:
-        name: which property.
-        tried: what was exchanged and what was looked at.
-        value: largest change of one element over the output's root mean square, without unit; of `interface`,
+        name: the property's name.
+        tried: the exchanged inputs and the compared part of the output, in words.
+        value: largest change of one element over the output's root mean square, without unit; for `interface`,
             `axes` and `finite` the number of faults.
-        bound: what the value may not exceed, or must exceed where `must_change`.
-        faults: what is wrong, where the value counts them.
+        bound: largest allowed value, or the value that must be exceeded if `must_change`.
+        faults: one phrase per fault if `value` is the number of faults.
     """
 
     name: str
@@ -124,31 +127,31 @@ class Finding:
         )
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain JSON data."""
+        """Return the finding as JSON data."""
         facts = {"property": self.name, "tried": self.tried, "value": figure.plain(self.value), "bound": self.bound}
         return {**facts, "faults": list(self.faults), "must_change": self.must_change, "holds": self.holds}
 
 
 def counted(name: str, tried: str, faults: Sequence[str]) -> Finding:
-    """Of a property that lists what is wrong."""
+    """Return a finding whose value is its number of faults; it holds if there is none."""
     return Finding(name, tried, float(len(faults)), 0.0, tuple(faults))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An artifact to try, and on what.
+    """An artifact under test and the sizes of its experiments.
 
     Attributes:
-        spec: of an estimator, in the types the artifact takes.
-        infer: runs it.
-        in_place: runs it with x's memory as the output's; None where the backend cannot.
-        computed_in: `float32`, `float16` or `bfloat16`, for the bound.
-        length: frames of all experiments but those on chunks.
+        spec: the estimator's interface, in the types that the artifact takes.
+        infer: one call of the artifact.
+        in_place: one call with the output written to x's memory; None if the backend cannot do that.
+        computed_in: `float32`, `float16` or `bfloat16`; selects the bound.
+        length: frames of all experiments except those on chunks.
         batch: rows, at least 2.
-        larger_batch: another number of rows that it takes, or None.
-        chunk: frames a streaming chunk; 0 for full attention.
-        chunked_length: frames of the experiments on chunks, more than one chunk.
-        seed: of all inputs.
+        larger_batch: a second number of rows that the artifact takes, or None.
+        chunk: frames per streaming chunk; 0 for full attention.
+        chunked_length: frames of the experiments on chunks, more than one chunk; 0 if there are none.
+        seed: seed of all inputs.
     """
 
     spec: ModelSpec
@@ -168,7 +171,10 @@ class Trial:
 
     @cached_property
     def valid(self) -> int:
-        """Frames before the masked ones: they end within a chunk, so that its valid frames could see the others."""
+        """The number of valid frames; the masked ones follow.
+
+        It is half a chunk at most, so that attention within the chunk could reach masked frames.
+        """
         return max(1, min(self.chunk or self.length, self.length) // 2)
 
     def stays(self, name: str, tried: str, actual: Array, expected: Array) -> Finding:
@@ -180,7 +186,7 @@ class Trial:
 
 
 def change(actual: Array, expected: Array) -> float:
-    """max |a - e| / rms(e); infinite where a value is not finite."""
+    """Return max |a - e| / rms(e), without unit; infinity if any value is not finite."""
     a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     if not (np.isfinite(a).all() and np.isfinite(e).all()):
         return float("inf")
@@ -190,7 +196,10 @@ def change(actual: Array, expected: Array) -> float:
 
 
 def try_properties(trial: Trial) -> Iterator[Finding]:
-    """Every property that can be tried, cheap ones first."""
+    """Yield one finding per experiment that the trial allows, cheap ones first.
+
+    If the output is not finite, only the finding of `finite` is yielded: nothing else can be compared then.
+    """
     assert tuple(tensor.name for tensor in trial.spec.inputs) == ESTIMATOR
     assert trial.batch >= 2
     finite = _finite(trial)
@@ -238,7 +247,7 @@ def _rows(trial: Trial) -> Iterator[Finding]:
         yield trial.stays("batch_size", tried, trial.infer(more)[:shared], two[:shared])
 
     frames = slice(trial.valid, None)
-    # Row 1 is `other`'s own already: what stands in its masked frames is exchanged for row 0's.
+    # Row 1 comes from `other` already, so its masked frames are exchanged for those of `other`'s row 0.
     spare = {name: _swapped(values) for name, values in other.items()}
     hidden = {name: _with_frames(v, 1, frames, spare[name]) if name in FRAMES else v for name, v in mixed.items()}
     tried = f"x, mu and cond of masked frames {trial.valid}..{trial.length - 1} exchanged, the valid ones compared"
@@ -293,7 +302,7 @@ def _with_frames(values: Array, rows: Any, frames: slice, other: Array) -> Array
 
 
 def _swapped(values: Array) -> Array:
-    """Rows 0 and 1 in each other's place."""
+    """Exchange rows 0 and 1."""
     order: Sequence[int] = [1, 0, *range(2, values.shape[0])]
     result: Array = np.ascontiguousarray(values[order])
     return result

@@ -1,4 +1,4 @@
-"""Bounds on figures: what is held to them, what misses, and what each number type is allowed."""
+"""Gates (bounds on metrics): the default gates of each number type, and the check of figures against a gate."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.numerics.metrics import METRICS
 
 Gate = Mapping[str, float]
-"""Metric -> bound. Whether it is the smallest or the largest allowed is the metric's."""
+"""Metric -> bound. `Metric.higher_is_better` decides if the bound is the smallest or the largest allowed value."""
 
 LOWERED: dict[Target, Gate] = {
     Target.fp16: {"snr_db": 34.0, "max_rel": 0.2},
     Target.mixed: {"snr_db": 35.0, "max_rel": 0.2},
     Target.bf16: {"snr_db": 20.0, "max_rel": 0.8},
 }
-"""Of one call of a lowered graph against float32; docs/verification.md says how they were measured."""
+"""Gates on one call of a lowered graph against float32; docs/verification.md describes their measurement."""
 
 ENGINE: dict[Target, Gate] = {
     Target.fp32: {"snr_db": 80.0, "max_rel": 1e-3},
     Target.tf32: LOWERED[Target.fp16],  # its factors have the eleven significant bits of fp16
     **LOWERED,
 }
-"""Of one call of an engine. A GPU adds in another order than a CPU, which costs a few of the 103 dB measured between
-two CPU libraries (verify.rtol); a single layer in TF32 or fp16 by mistake costs more than forty."""
+"""Gates on one call of an engine. A GPU adds in another order than a CPU, which costs a few of the 103 dB measured
+between two CPU libraries (verify.rtol); a single layer that runs in TF32 or fp16 by mistake costs more than 40 dB."""
 
 LOWERED_SOLVER: dict[Target, Gate] = {
-    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # of an engine: ten calls at 80 dB
+    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # for engines only: ten calls of 80 dB each
     Target.tf32: {"snr_db": 32.0, "cosine": 0.999},
     Target.fp16: {"snr_db": 32.0, "cosine": 0.999},
     Target.mixed: {"snr_db": 44.0, "cosine": 0.9999},
     Target.bf16: {"snr_db": 20.0, "cosine": 0.99},
 }
-"""Of the mel after all steps of the solver, of a lowered graph or an engine."""
+"""Gates on the mel after all steps of the solver, computed with a lowered graph or an engine."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Miss:
 
 
 def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
-    """What of `gate` the figures do not meet, in the gate's order."""
+    """Return the bounds of `gate` that the figures do not meet, in the gate's order."""
     return [
         Miss(name, figures[name], bound)
         for name, bound in gate.items()
@@ -63,17 +63,22 @@ def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
 
 
 def worst(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The worst value of each metric that all of several measurements have."""
+    """Return the worst value of each metric that all measurements contain."""
     gathered = list(figures)
     names = [name for name in METRICS if gathered and all(name in one for one in gathered)]
     return {name: (min if METRICS[name].higher_is_better else max)(one[name] for one in gathered) for name in names}
 
 
 def check_gate(setting: str, gate: Gate, *, mel: bool = False) -> None:
-    """Refuse a gate on what is no metric.
+    """Refuse a gate that names an unknown metric.
+
+    Args:
+        setting: the setting's dotted name, for the error.
+        gate: the gate to check.
+        mel: True if the figures are of a mel spectrogram: then metrics of mels are allowed too.
 
     Raises:
-        ConfigurationError: names the setting and the metrics there are.
+        ConfigurationError: a name is no metric; the error names the setting and the known metrics.
     """
     known = [name for name, one in METRICS.items() if mel or not one.of_mel]
     for name in gate:
@@ -85,5 +90,5 @@ def check_gate(setting: str, gate: Gate, *, mel: bool = False) -> None:
 
 
 def plain_gate(gate: Gate) -> dict[str, Any]:
-    """For keys and JSON."""
+    """Return the gate as JSON data, for keys and records."""
     return {name: float(bound) for name, bound in gate.items()}

@@ -1,4 +1,4 @@
-"""The error budget: what each step from exact arithmetic to the artifact loses by itself, and in all."""
+"""The error budget: the accuracy that each step from exact arithmetic to the artifact loses alone and in total."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Outputs = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Stop:
-    """One form of the model on the way from exact arithmetic to the artifact.
+    """One form of the model between exact arithmetic and the artifact.
 
     Attributes:
-        name: the hop that leads here, e.g. `simplify`; of the first stop what it is, e.g. `float64`.
+        name: the step that made this form, e.g. `simplify`; for the first stop its number type, e.g. `float64`.
         outputs: case -> outputs by name.
-        gate: what the hop that leads here may lose; empty: nothing is asked.
+        gate: the gate on the hop from the stop before; empty if that hop has no bound.
     """
 
     name: str
@@ -34,15 +34,16 @@ class Stop:
 
 @dataclass(frozen=True)
 class Hop:
-    """What one step loses.
+    """The difference between two consecutive stops.
 
     Attributes:
-        name: of the step.
-        against: the stop before it.
+        name: the step's name.
+        against: the name of the stop before.
         own: worst figures against the stop before, over all cases and outputs.
-        total: the same against the first stop.
-        case: where `own` has its smallest signal-to-noise ratio.
-        missed: what of its gate it does not meet.
+        total: worst figures against the first stop.
+        case: the case with the smallest signal-to-noise ratio in `own`.
+        gate: the gate on `own`.
+        missed: the bounds of the gate that `own` does not meet.
     """
 
     name: str
@@ -55,18 +56,18 @@ class Hop:
 
     @property
     def loss_db(self) -> float:
-        """The signal-to-noise ratio that the hop leaves by itself, in dB."""
+        """The signal-to-noise ratio of this hop alone, in dB."""
         return self.own["snr_db"]
 
     def facts(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the hop as JSON data."""
         return {"hop": self.name, "against": self.against, "own": figure.plain(self.own),
                 "total": figure.plain(self.total), "case": self.case, "gate": plain_gate(self.gate),
                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
 
 
 def error_budget(stops: Sequence[Stop]) -> tuple[Hop, ...]:
-    """One hop for each stop after the first, over the cases that every stop has."""
+    """Return one hop for each stop after the first, measured on the cases that every stop has."""
     shared = [case for case in stops[0].outputs if all(case in stop.outputs for stop in stops)] if stops else []
     hops = []
     for before, stop in pairwise(stops):
@@ -83,13 +84,13 @@ def error_budget(stops: Sequence[Stop]) -> tuple[Hop, ...]:
 
 
 def to_blame(hops: Sequence[Hop]) -> Hop | None:
-    """The hop that loses most of those that miss their gate, or else of all; None where there is none."""
+    """Return the hop with the largest loss among those that miss their gate, else among all; None if there is none."""
     guilty = [hop for hop in hops if hop.missed] or list(hops)
     return min(guilty, key=lambda hop: hop.loss_db, default=None)
 
 
 def describe(hops: Sequence[Hop]) -> str:
-    """E.g. `the hop to blame is simplify (48.2 dB by itself; export 131.0 dB)`; empty where there is no hop."""
+    """Return e.g. `the hop to blame is simplify (48.2 dB by itself; export 131.0 dB)`; empty if there is no hop."""
     guilty = to_blame(hops)
     if guilty is None:
         return ""
@@ -102,7 +103,7 @@ def _figures(actual: Outputs, reference: Outputs) -> dict[str, float]:
 
 
 def _measured(actual: Array, reference: Array) -> dict[str, float]:
-    """A shape that differs, and values that are not finite, are a loss of everything."""
+    """Return the figures of one output; a different shape or a value that is not finite gives the worst figures."""
     if actual.shape == reference.shape and np.isfinite(actual).all():
         return measure(actual, reference)
     nothing = measure(np.zeros(1), np.ones(1))

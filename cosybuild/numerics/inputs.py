@@ -1,4 +1,4 @@
-"""Seeded inputs that look like what a model sees in service, made from its specification alone."""
+"""Seeded random inputs that resemble a model's inputs in service, generated from its specification alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Row pairs of classifier-free guidance: these inputs are zero in the unconditional half.
+# The inputs that are zero in the unconditional half of a batch for classifier-free guidance.
 CONDITIONING = ("mu", "spks", "cond")
 
 # Log-mel values of speech: natural logarithm of magnitudes, silence near -11.5, voiced peaks near 0.
@@ -22,14 +22,15 @@ MEL_MEAN = -6.0
 MEL_STD = 2.0
 
 QUIET = 0.03
-"""Factor of quiet inputs. Measured on the tiny models with an epsilon of 1e-5 for 1e-6: CosyVoice 3 gives 129 dB of
-loud inputs and at most 88 dB of quiet ones, where the right graph gives at least 119 dB of both."""
+"""Scale factor of quiet inputs. Measured on the tiny models with a wrong normalisation epsilon, 1e-5 instead of 1e-6:
+CosyVoice 3 has 129 dB on loud inputs and at most 88 dB on quiet ones, where the right graph has at least 119 dB on
+both."""
 
 _LOUD = ("normal", "uniform", "mel")
 
 
 class Time(str, Enum):
-    """Where on the solver's time axis a case stands."""
+    """The time value of a case on the solver's time axis: random, the start or the end."""
 
     any = "any"
     start = "start"
@@ -38,20 +39,21 @@ class Time(str, Enum):
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for one set of inputs.
+    """The recipe for one set of inputs.
 
     Attributes:
         sizes: symbol -> size.
-        seed: of everything random. Each tensor has its own stream, so that adding an input changes
-            none of the others.
-        padded: `mask` inputs hide a tail of random length in every row but the longest.
+        seed: seed of all random values. Each tensor has its own stream, so that adding an input changes none of the
+            others.
+        padded: `mask` inputs hide a tail of random length in every row; without guidance pairs, one of several rows
+            stays whole.
         time: `time` inputs are random, all at `low`, or all at `high`.
-        guidance: the batch holds guidance pairs, where the model's specification has them.
-        coarse: values are rounded to numbers that float16 and bfloat16 both hold, so that an artifact of
-            either type is given the very same inputs.
-        quiet: all but `mask`, `time` and whole numbers is small. Variances are small then too, and what a
-            normalisation adds to them shows, while loud inputs drown it.
-        alike: every row of the batch is the first one, so that one row of a reference serves all.
+        guidance: the batch consists of guidance pairs, if the model's specification has them.
+        coarse: values are rounded to numbers that float16 and bfloat16 both represent exactly, so that an artifact of
+            either type receives the same inputs.
+        quiet: all inputs except `mask`, `time` and integers are scaled by `QUIET`. Their variances are then small
+            too, so that a wrong normalisation epsilon is visible; it is not with loud inputs.
+        alike: every row of the batch equals the first, so that one row of a reference serves all.
     """
 
     sizes: Mapping[str, int]
@@ -65,7 +67,7 @@ class Draw:
 
 
 def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
-    """One array for each input, in the specification's order, shapes and dtypes."""
+    """Return one array for each input by name, with the specification's order, shapes and dtypes."""
     arrays = {}
     for tensor in spec.inputs:
         rng = np.random.default_rng([draw.seed, zlib.crc32(tensor.name.encode())])
@@ -83,7 +85,7 @@ def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy dtype of a specification's dtype; `bfloat16` is ml_dtypes'."""
+    """Return the numpy dtype of a specification's dtype; `bfloat16` comes from ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -93,13 +95,13 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def _coarse(values: Array) -> Array:
-    """Rounded to the 8 significant bits of bfloat16, then to float16's grid, which takes bits of tiny values only."""
+    """Round to the 8 significant bits of bfloat16, then to float16, which removes bits of very small values only."""
     rounded: Array = values.astype(numpy_dtype("bfloat16")).astype(np.float16).astype(np.float32)
     return rounded
 
 
 def _pair_rows(name: str, values: Array) -> None:
-    """Make the second half of the batch the unconditional twin of the first, in place."""
+    """Make the second half of the batch the unconditional copy of the first, in place."""
     half = values.shape[0] // 2
     values[half : 2 * half] = 0 if name in CONDITIONING else values[:half]
 
@@ -113,7 +115,7 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpe
 
 
 def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
-    """A first-order autoregression along the last axis: mean -6, standard deviation 2, smooth in time."""
+    """Draw a first-order autoregression along the last axis: mean -6, standard deviation 2, smooth in time."""
     memory = 0.9
     noise = rng.standard_normal(shape, np.float32)
     values = np.empty(shape, np.float32)
@@ -126,7 +128,10 @@ def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Dr
 
 
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
-    """Ones; padded: every row valid up to a length of its own, but one row (chosen at random) whole."""
+    """Return ones; if padded, each row is valid up to a random length.
+
+    Of several rows one, chosen at random, stays whole, unless they are guidance pairs.
+    """
     values = np.ones(shape)
     rows, length = (shape[0] if len(shape) > 1 else 1), shape[-1]
     if not draw.padded or length < 2:

@@ -1,4 +1,4 @@
-"""Lengths seen in service: read from a file, sampled, and made into profiles that pad little."""
+"""Lengths seen in service: reading them from a file, sampling them, and proposing profiles with little padding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cosybuild.models.profile import SizeRange, frames_from_text
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 Histogram = Mapping[int, int]
-"""Length in frames -> how often it is seen; both positive."""
+"""Length in frames -> number of calls with that length; both positive."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,9 @@ class Proposal:
 
     Attributes:
         ranges: min, opt and max of each; together they cover every length from the shortest to the longest.
-        calls: how many of the histogram's calls each serves.
-        padding: frames that are computed for nothing if every call is padded to its range's max, over the
-            frames that are asked for.
-        single_padding: the same with one range for all.
+        calls: the number of the histogram's calls that each range serves.
+        padding: padded frames over requested frames if every call is padded to its range's max.
+        single_padding: the same ratio with one range for all calls.
     """
 
     ranges: tuple[SizeRange, ...]
@@ -38,12 +37,15 @@ class Proposal:
 
 
 def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
-    """One length a line, or `length,count`; `#` begins a comment.
+    """Read a file with one `length` or `length,count` per line; `#` begins a comment.
 
-    A length is a number of frames or a duration (`1.5 s`), which is widened to whole frames.
+    A length is a number of frames or a duration (`1.5 s`), which is rounded up to whole frames.
+
+    Returns:
+        Length in frames -> count, by increasing length.
 
     Raises:
-        ConfigurationError: the file cannot be read, holds no length, or a line is neither.
+        ConfigurationError: the file cannot be read, has no length, or has a line of another form.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -63,7 +65,7 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
 
 
 def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
-    """Lengths at equally spaced quantiles of the calls, shortest and longest among them; at most `count`."""
+    """Return at most `count` lengths at equally spaced quantiles of the calls, shortest and longest included."""
     lengths, counts = _sorted(histogram)
     reached = np.cumsum(counts)
     wanted = np.linspace(0, reached[-1], count)
@@ -71,11 +73,11 @@ def quantile_lengths(histogram: Histogram, count: int = 5) -> tuple[int, ...]:
 
 
 def propose_ranges(histogram: Histogram, count: int) -> Proposal:
-    """At most `count` ranges with the least padding that so many can have.
+    """Return the ranges, at most `count`, with the least padding.
 
-    Exact: with lengths sorted, an optimal set of ranges cuts them into runs, and the best cut into k runs ends
-    with a run after the best cut of a shorter part into k - 1 (dynamic programming, n^2 k steps for n lengths).
-    Of several cuts with the same padding the one with the fewest ranges is taken.
+    The result is exact. An optimal set of ranges divides the sorted lengths into runs; the best division into k runs
+    is the best division of a prefix into k - 1 runs plus one run (dynamic programming, n^2 k steps for n lengths).
+    Of several divisions with the same padding, the one with the fewest ranges is taken.
 
     Args:
         histogram: not empty.
@@ -84,7 +86,8 @@ def propose_ranges(histogram: Histogram, count: int) -> Proposal:
     lengths, counts = _sorted(histogram)
     calls, frames = (np.concatenate(([0], np.cumsum(values))) for values in (counts, counts * lengths))
     size = len(lengths)
-    # best[k][j]: least padding of the first j lengths with k ranges, none empty; cut[k][j]: where the last begins.
+    # best[k][j]: least padding of the first j lengths with k ranges, none empty. cuts[k - 1][j]: the index at which the
+    # last of these ranges begins.
     best = [np.where(np.arange(size + 1) == 0, 0.0, np.inf)]
     cuts: list[Counts] = []
     for _ in range(min(count, size)):
@@ -112,7 +115,7 @@ def propose_ranges(histogram: Histogram, count: int) -> Proposal:
 
 
 def yaml_of(proposal: Proposal, symbol: str, name: str) -> str:
-    """A `trt_profile` option file with the proposed ranges."""
+    """Return the text of a `trt_profile` option file with the proposed ranges."""
     total = sum(proposal.calls)
     lines = [
         f"# Proposed from {total:,} lengths: padding {proposal.padding:.1%}, with one profile "

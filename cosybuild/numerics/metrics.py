@@ -1,6 +1,6 @@
-"""How far two arrays are apart. A new figure is one function under `@metric`, and one line of YAML to hold to it.
+"""The metrics that compare two arrays. A new one is a function under `@metric`; a line of YAML sets a bound on it.
 
-All compute in float64 and take `(actual, reference)` of one shape. docs/verification.md lists them.
+All metrics compute in float64 and take `(actual, reference)` of the same shape. docs/verification.md lists them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _DB_PER_NEPER = 20 / math.log(10)
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure and how it is read.
+    """A metric: its function, its unit and the direction of its bound.
 
     Attributes:
         compute: (actual, reference) -> figure.
-        unit: for people; empty where it has none.
-        higher_is_better: which way a bound holds.
-        of_mel: it has a meaning for log-mel spectrograms (..., bins, frames) only.
+        unit: the unit in messages; empty if there is none.
+        higher_is_better: True if a bound is the smallest allowed value, else it is the largest.
+        of_mel: True if the metric is defined for log-mel spectrograms (..., bins, frames) only.
     """
 
     compute: Figure
@@ -38,7 +38,7 @@ class Metric:
         return self.compute(actual, reference)
 
     def holds(self, value: float, bound: float) -> bool:
-        """Whether a figure is within the bound; one that is not a number never is."""
+        """Return True if the figure is within the bound; NaN never is."""
         return value >= bound if self.higher_is_better else value <= bound
 
 
@@ -46,7 +46,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(unit: str = "", *, higher_is_better: bool = False, of_mel: bool = False) -> Callable[[Figure], Figure]:
-    """Enter a function into `METRICS` under its own name."""
+    """Register the decorated function in `METRICS` under its own name."""
 
     def enter(compute: Figure) -> Figure:
         METRICS[compute.__name__] = Metric(compute, unit, higher_is_better, of_mel)
@@ -57,19 +57,19 @@ def metric(unit: str = "", *, higher_is_better: bool = False, of_mel: bool = Fal
 
 @metric("output")
 def max_abs(actual: Array, reference: Array) -> float:
-    """max |a - r|, in the output's units."""
+    """Return max |a - r|, in the output's units."""
     return float(np.max(np.abs(_wide(actual) - _wide(reference)), initial=0.0))
 
 
 @metric("output")
 def mean_abs(actual: Array, reference: Array) -> float:
-    """mean |a - r|, in the output's units."""
+    """Return mean |a - r|, in the output's units."""
     return float(np.mean(np.abs(_wide(actual) - _wide(reference)))) if actual.size else 0.0
 
 
 @metric()
 def max_rel(actual: Array, reference: Array) -> float:
-    """max |a - r| / rms(r), without unit. The root mean square keeps zeros of r from dividing."""
+    """Return max |a - r| / rms(r), without unit; the root mean square avoids division by zeros of r."""
     wide = _wide(reference)
     rms = float(np.sqrt(np.mean(wide**2))) if wide.size else 0.0
     error = max_abs(actual, reference)
@@ -78,7 +78,7 @@ def max_rel(actual: Array, reference: Array) -> float:
 
 @metric("dB", higher_is_better=True)
 def snr_db(actual: Array, reference: Array) -> float:
-    """10 log10(sum r^2 / sum (a - r)^2), in dB; infinite where the two are equal."""
+    """Return 10 log10(sum r^2 / sum (a - r)^2), in dB; infinity if the two arrays are equal."""
     wide = _wide(reference)
     noise = float(np.sum((_wide(actual) - wide) ** 2))
     signal = float(np.sum(wide**2))
@@ -89,7 +89,7 @@ def snr_db(actual: Array, reference: Array) -> float:
 
 @metric(higher_is_better=True)
 def cosine(actual: Array, reference: Array) -> float:
-    """a.r / (|a| |r|), without unit, 1 where they point the same way (two zero arrays do)."""
+    """Return a.r / (|a| |r|), without unit; 1 for equal directions and for two zero arrays."""
     a, r = _wide(actual).ravel(), _wide(reference).ravel()
     norms = float(np.linalg.norm(a) * np.linalg.norm(r))
     if norms == 0:
@@ -99,9 +99,10 @@ def cosine(actual: Array, reference: Array) -> float:
 
 @metric("dB", of_mel=True)
 def lsd_db(actual: Array, reference: Array) -> float:
-    """Log-spectral distance: mean over frames of sqrt(mean over bins of (20 / ln 10 * (a - r))^2), in dB.
+    """Return the log-spectral distance, in dB (Gray and Markel, 1976).
 
-    Values are natural logarithms of magnitudes, so that the factor turns them into dB (Gray and Markel, 1976).
+    It is the mean over frames of sqrt(mean over bins of (20 / ln 10 * (a - r))^2). The values are natural logarithms
+    of magnitudes; the factor 20 / ln 10 converts them to dB.
     """
     if actual.size == 0:
         return 0.0
@@ -110,19 +111,21 @@ def lsd_db(actual: Array, reference: Array) -> float:
 
 
 def measure(actual: Array, reference: Array, *, mel: bool = False) -> dict[str, float]:
-    """Every figure of `METRICS` that has a meaning here.
+    """Compute every metric of `METRICS` that is defined for the arrays.
 
     Args:
-        mel: the arrays are log-mel spectrograms, (..., bins, frames).
+        actual: the values under test.
+        reference: the expected values, of the same shape.
+        mel: True if the arrays are log-mel spectrograms, (..., bins, frames).
     """
     assert actual.shape == reference.shape, (actual.shape, reference.shape)
     return {name: one(actual, reference) for name, one in METRICS.items() if mel or not one.of_mel}
 
 
 def worst_index(actual: Array, reference: Array) -> tuple[int, ...]:
-    """Where |a - r| is largest; the first such place, and a place that is not a number before all others."""
+    """Return the first index at which |a - r| is largest; a NaN counts as larger than every number."""
     error = np.abs(_wide(actual) - _wide(reference))
-    # argmax takes the first that is not a number for the largest.
+    # argmax returns the first NaN if there is one.
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape))
 
 

@@ -1,6 +1,7 @@
-"""The reference of a model: what every case and every run of the solver should give, kept in one file.
+"""The reference of a model: the expected outputs of every case and every run of the solver, stored in one file.
 
-It is computed once and read by every step that compares something with it.
+PyTorch computes it; for an existing ONNX file, ONNX Runtime without graph optimisations does. It is computed once, and
+read by every step that compares with it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ Outputs = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Reference:
-    """What one thing computed.
+    """The outputs of a model on all cases and all runs of the solver.
 
     Attributes:
-        said: what computed it, for reports.
-        cases, outputs: one mapping of outputs by name a case.
-        rollouts, courses: one course a run of the solver.
-        exact_outputs, exact_courses: the same in float64; empty where that was not asked for.
+        said: the name of the computation that made the outputs, for reports.
+        cases: the cases.
+        outputs: for each case its outputs by name.
+        rollouts: the runs of the solver.
+        courses: for each run its states.
+        exact_outputs: like `outputs`, in float64; empty if not requested.
+        exact_courses: like `courses`, in float64; empty if not requested.
     """
 
     said: str
@@ -42,21 +46,21 @@ class Reference:
     exact_courses: tuple[Course, ...] = ()
 
     def find(self, draw: Draw) -> Outputs | None:
-        """The outputs of the case with these inputs; None where there is none."""
+        """Return the outputs of the case with these inputs; None if there is no such case."""
         return self._of(draw, self.outputs)
 
     def find_exact(self, draw: Draw) -> Outputs | None:
-        """The same in float64."""
+        """Return the float64 outputs of the case with these inputs; None if there are none."""
         return self._of(draw, self.exact_outputs)
 
     def _of(self, draw: Draw, several: Sequence[Outputs]) -> Outputs | None:
-        # `several` is empty where float64 was not asked for.
+        # `several` is empty if float64 was not requested.
         pairs = zip(self.cases, several, strict=False)
         return next((outputs for case, outputs in pairs if case.draw == draw), None)
 
 
 def write_reference(path: Path, reference: Reference) -> Path:
-    """One uncompressed .npz with every array and an index; the same reference gives the same bytes."""
+    """Write one uncompressed .npz with every array and an index; equal references give equal bytes."""
     index = {
         "schema": SCHEMA,
         "said": reference.said,
@@ -76,7 +80,7 @@ def write_reference(path: Path, reference: Reference) -> Path:
 
 
 def read_reference(path: Path) -> Reference:
-    """What `write_reference` wrote."""
+    """Read a file that `write_reference` wrote."""
     with np.load(path) as stored:
         index = json.loads(stored["index"].tobytes())
         assert index["schema"] == SCHEMA, index["schema"]

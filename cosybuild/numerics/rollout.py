@@ -1,6 +1,6 @@
-"""Whole runs of the solver: what is fed, how it is run on any backend, and how far two runs are apart.
+"""Complete runs of the flow-matching solver: their inputs, their execution on any backend, and their comparison.
 
-torch is imported when a run is made: planning reads this module too.
+torch is imported only when the solver runs, because planning imports this module too.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
 
 @dataclass(frozen=True)
 class Rollout:
-    """One utterance through the solver.
+    """One utterance that the solver computes.
 
     Attributes:
-        why: what it stands for, e.g. `short`.
-        lengths: frames of each call of the solver. More than one: the utterance arrives in chunks, and each
-            call is given all frames so far with the same noise, as CosyVoice's streaming does; what a call
-            adds is what is heard.
-        seed: of noise and conditions.
+        why: the reason for the lengths, e.g. `short`.
+        lengths: frames of each call of the solver. With several lengths the utterance arrives in chunks: each call
+            receives all frames so far with the same noise, as in CosyVoice's streaming, and only the frames that the
+            call adds are played.
+        seed: seed of noise and conditions.
     """
 
     why: str
@@ -48,23 +48,23 @@ class Rollout:
 
     @property
     def name(self) -> str:
-        """For people, e.g. `solver T=64 (short)`."""
+        """The name in messages and reports, e.g. `solver T=64 (short)`; chunks as `T=50+50`."""
         return f"solver T={'+'.join(map(str, _added(self.lengths)))} ({self.why})"
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a solver went through.
+    """All states of the solver in one run.
 
     Attributes:
-        states: for each call the state after each step: (steps, B, mel, T).
+        states: for each call the states after each step, (steps, B, mel, T).
     """
 
     states: tuple[Array, ...]
 
     @property
     def mel(self) -> Array:
-        """What is heard: of each call the frames that it adds, (B, mel, T)."""
+        """The mel that is played: the frames that each call adds, joined, (B, mel, T)."""
         heard = [self.states[0][-1]]
         for before, states in zip(self.states[:-1], self.states[1:], strict=True):
             heard.append(states[-1][..., before.shape[-1] :])
@@ -73,15 +73,15 @@ class Course:
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """How far a course is from the reference's.
+    """The comparison of a course with the reference's course.
 
     Attributes:
         steps: signal-to-noise ratio of the state after each step in dB, the worst of all calls.
-        left_at: the first step whose state is below the bound; None where all hold.
-        mel: every metric of the mel that is heard.
-        seam: streaming: largest difference between what was heard and what the last call makes of the same
-            frames; None for one call. It says how far a frame changes when more audio arrives.
-        missed: what of the gate is not met.
+        left_at: the first step (from 1) whose ratio is below the bound; None if there is none.
+        mel: every metric of the mel that is played.
+        seam: largest difference between the played mel and the last call's result for the same frames, in the mel's
+            units; None for a single call. It measures the change of a frame when more audio arrives.
+        missed: the bounds of the gate that `mel` does not meet.
     """
 
     steps: tuple[float, ...]
@@ -95,34 +95,43 @@ class RolloutResult:
         return self.left_at is None and not self.missed
 
     def facts(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result as JSON data."""
         facts = {"steps_snr_db": self.steps, "left_at": self.left_at, "mel": self.mel, "seam": self.seam,
                  "missed": [str(miss) for miss in self.missed]}  # fmt: skip
         return {name: figure.plain(value) for name, value in facts.items()}
 
 
 def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
-    """Whether a model is a flow-matching estimator with the interface that the solver calls."""
+    """Return True if the model is a flow-matching estimator with the interface that the solver calls."""
     return solver is not None and tuple(tensor.name for tensor in spec.inputs) == INPUTS and FRAMES in spec.symbols
 
 
 def prefixes(chunk: int, chunks: int) -> tuple[int, ...]:
-    """Lengths of growing prefixes: one more chunk each, the last chunk a quarter short, as utterances end."""
+    """Return the lengths of growing prefixes, one more chunk each.
+
+    The last chunk is a quarter shorter, because utterances end within a chunk.
+    """
     return tuple(chunk * (index + 1) - (chunk // 4 if index + 1 == chunks else 0) for index in range(chunks))
 
 
 def conditions(spec: ModelSpec, rollout: Rollout) -> dict[str, Array]:
-    """Noise, mask, mu, spks and cond of one utterance (half the batch) at its full length, in float32."""
+    """Draw noise, mask, mu, spks and cond of one utterance at its full length, in float32.
+
+    Each has one row, half of the guidance pair that an estimator's call takes.
+    """
     drawn = draw_inputs(spec, Draw({FRAMES: rollout.lengths[-1], BATCH: 2}, rollout.seed))
     return {name: values[: values.shape[0] // 2] for name, values in drawn.items() if name != "t"}
 
 
 def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: str = "float32") -> Course:
-    """Integrate one utterance.
+    """Run the solver for one utterance.
 
     Args:
-        infer: given inputs in `dtype`; its first output is the velocity.
-        dtype: in which the solver itself computes.
+        infer: one call of the estimator. It receives inputs in `dtype`; the first output is the velocity.
+        rollout: the utterance.
+        spec: the estimator's interface.
+        solver: the solver's settings.
+        dtype: the type in which the solver itself computes.
     """
     import torch
 
@@ -150,7 +159,7 @@ def _keep(states: list[Array], _: int, state: Tensor) -> None:
 
 
 def compare_courses(actual: Course, reference: Course, gate: Gate, step_snr_db: float) -> RolloutResult:
-    """Judge every step and the mel."""
+    """Compare the state after every step with `step_snr_db`, in dB, and the mel with the gate."""
     steps = [
         min(_finite_snr(a[step], r[step]) for a, r in zip(actual.states, reference.states, strict=True))
         for step in range(len(reference.states[0]))
@@ -167,7 +176,7 @@ def _finite_snr(actual: Array, reference: Array) -> float:
 def _seam(course: Course) -> float | None:
     if len(course.states) == 1:
         return None
-    # What the last call adds is heard as it made it, and changes nothing here.
+    # The last call's own new frames are equal in both and do not change the maximum.
     return float(np.max(np.abs(course.mel.astype(np.float64) - course.states[-1][-1])))
 
 

@@ -1,4 +1,4 @@
-"""Measures several things in turns, until their medians are known well enough."""
+"""Alternating time measurement of several runners, until the confidence intervals of their medians are narrow."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from cosybuild.core.clock import SYSTEM_CLOCK, Clock
 from cosybuild.numerics.timing import median_interval, rounds_needed
 
 Call = Callable[[], None]
-"""What is timed: it returns when the work is done, on a GPU too."""
+"""The timed function. It returns when the work is done, on a GPU too."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to measure.
+    """The limits of one measurement.
 
     Attributes:
-        confidence: of the interval of each median.
+        confidence: confidence of each median's interval, in 0..1.
         half_width: relative half-width of that interval at which measuring may stop.
-        max_seconds: of measuring all of them, without the warm-up; the round that is under way is finished.
-        warmup_seconds: for each of them, at least two calls.
-        min_rounds, max_rounds: bounds of the number of rounds.
-        sample_seconds: calls shorter than this are repeated and averaged: the clock itself takes time.
+        max_seconds: time for all rounds together, without the warm-up; a round that has begun is finished.
+        warmup_seconds: warm-up time of each runner; at least two calls are made.
+        min_rounds: smallest number of rounds.
+        max_rounds: largest number of rounds.
+        sample_seconds: calls shorter than this are repeated and averaged, because reading the clock takes time too.
     """
 
     confidence: float = 0.95
@@ -37,13 +38,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Rounds:
-    """What was measured.
+    """The result of one measurement.
 
     Attributes:
-        samples: name -> seconds a call, one sample a round, in the order of the rounds.
+        samples: name -> seconds per call, one sample per round, in the order of the rounds.
         calls: name -> calls averaged in one sample.
-        seconds: how long measuring took, warm-up included.
-        settled: whether every median reached the half-width; False where time or rounds ran out.
+        seconds: duration of the measurement, warm-up included.
+        settled: True if every median's interval reached the half-width; False if time or rounds ran out first.
     """
 
     samples: Mapping[str, tuple[float, ...]]
@@ -58,14 +59,17 @@ def measure_rounds(
     clock: Clock = SYSTEM_CLOCK,
     progress: Callable[[int], None] = lambda rounds: None,
 ) -> Rounds:
-    """Time all contestants in turns: A B C, C B A, A B C, ...
+    """Time all runners (contestants) in alternating order: A B C, C B A, A B C, ...
 
-    Drift (a warming processor, a neighbour that comes or goes) then meets all of them alike, and turning the
-    order round takes out what it does within a round. Whether to stop depends on the widths of the intervals
-    only, never on which contestant is ahead, so that it does not favour a difference.
+    Drift (a warming processor, another process that starts or ends) then affects all runners equally, and the reversed
+    order cancels its effect within a round. The decision to stop depends only on the widths of the intervals, never on
+    the fastest runner, so that it does not favour a difference.
 
     Args:
-        progress: told the number of finished rounds.
+        contestants: name -> call of each runner.
+        budget: the limits.
+        clock: the source of time.
+        progress: receives the number of finished rounds after each round.
     """
     begun = clock.elapsed()
     calls = {name: _warm(call, budget, clock) for name, call in contestants.items()}
@@ -90,7 +94,7 @@ def measure_rounds(
 
 
 def _warm(call: Call, budget: Budget, clock: Clock) -> int:
-    """Warm up, and tell how many calls make a sample."""
+    """Warm up, and return the number of calls per sample."""
     begun = clock.elapsed()
     shortest = _sample(call, 1, clock)
     while True:
@@ -101,7 +105,7 @@ def _warm(call: Call, budget: Budget, clock: Clock) -> int:
     return max(1, min(repeats, _MOST_CALLS))
 
 
-# Only a clock that stands still would ask for more.
+# Only a clock that does not advance would need more.
 _MOST_CALLS = 10_000
 
 

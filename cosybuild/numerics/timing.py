@@ -1,4 +1,4 @@
-"""What repeated measurements of time can tell: a median with its interval, and whether two things differ."""
+"""Statistics of repeated time measurements: medians with confidence intervals, and comparisons of two series."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """What a comparison says of the first against the second."""
+    """The outcome of comparing the first series with the second."""
 
     faster = "faster"
     slower = "slower"
@@ -19,13 +19,14 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and where the true one lies.
+    """A sample's median and a confidence interval of the true median.
 
     Attributes:
-        median: of the sample.
-        low, high: two of the sample's values.
-        coverage: probability with which such an interval holds the true median; below what was asked for
-            where there are too few samples, and then `low` and `high` are the smallest and the largest.
+        median: the sample's median.
+        low: lower end of the interval, a value of the sample.
+        high: upper end of the interval, a value of the sample.
+        coverage: probability with which such an interval contains the true median. With too few samples it is below
+            the requested confidence; then `low` and `high` are the smallest and the largest value.
     """
 
     median: float
@@ -35,17 +36,17 @@ class Interval:
 
     @property
     def relative_half_width(self) -> float:
-        """Half the interval's width over the median; 0 where the interval is a point."""
+        """Half the interval's width over the median; 0 if the interval is a point."""
         return 0.0 if self.high == self.low else (self.high - self.low) / 2 / self.median
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One comparison.
+    """The result of one comparison.
 
     Attributes:
-        ratio: of the first's time to the second's, round by round; below 1 the first is faster.
-        outcome: see `judge`.
+        ratio: median and interval of the first's time over the second's, by round; below 1 the first is faster.
+        outcome: the decision; see `judge`.
     """
 
     ratio: Interval
@@ -53,7 +54,7 @@ class Verdict:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value, or the mean of the two in the middle."""
+    """Return the middle value, or the mean of the two middle values."""
     assert values
     ordered = sorted(values)
     half = len(ordered) // 2
@@ -61,16 +62,16 @@ def median(values: Sequence[float]) -> float:
 
 
 def median_interval(values: Sequence[float], confidence: float) -> Interval:
-    """The order-statistic interval of the median.
+    """Return the median and its order-statistic confidence interval.
 
-    Whatever the distribution, the number of n independent values below the true median is binomial
-    (n, 1/2). So the k-th smallest and the k-th largest enclose it with probability
-    1 - 2 P(Binomial(n, 1/2) < k); k is the largest that keeps `confidence`. Times are skewed and have
-    outliers, so no normal distribution is assumed, and nothing is thrown away.
+    For every continuous distribution, the number of n independent values below the true median is binomial (n, 1/2).
+    So the k-th smallest and the k-th largest value enclose it with probability 1 - 2 P(Binomial(n, 1/2) < k); k is the
+    largest number that keeps `confidence`. Times are skewed and have outliers, so no normal distribution is assumed,
+    and no value is discarded.
 
     Args:
-        values: at least one, in any order.
-        confidence: wanted coverage, in 0..1.
+        values: at least one value, in any order.
+        confidence: the requested coverage, in 0..1.
     """
     ordered = sorted(values)
     count = len(ordered)
@@ -90,16 +91,16 @@ def median_interval(values: Sequence[float], confidence: float) -> Interval:
 def judge(first: Sequence[float], second: Sequence[float], *, confidence: float, margin: float) -> Verdict:
     """Compare two series that were measured in the same rounds.
 
-    Each round gives one ratio, so that what slows a whole round down (another process, a lower clock)
-    cancels. The interval of the median ratio is the one of `median_interval`, which is the sign test
-    turned round: the first is faster where the whole interval lies below 1 - margin, slower where it lies
-    above 1 + margin, and everything else is no significant difference. With too few rounds for an interval
-    of this confidence nothing is decided.
+    Each round gives one ratio, so that anything that slows down a whole round (another process, a lower clock) cancels.
+    The interval of the median ratio is that of `median_interval`, the inversion of the sign test. The first is faster
+    if the whole interval is below 1 - margin, and slower if it is above 1 + margin; otherwise the difference is not
+    significant. With too few rounds for an interval of this confidence the outcome is `undecided`.
 
     Args:
-        first, second: times of the same rounds, in order; all positive.
-        confidence: of this one comparison; see `family_confidence` for several.
-        margin: relative difference below which nobody cares.
+        first: times of the first, one per round, all positive.
+        second: times of the second in the same rounds and order, all positive.
+        confidence: confidence of this one comparison; see `family_confidence` for several.
+        margin: relative difference that is too small to matter.
     """
     assert len(first) == len(second)
     ratio = median_interval([a / b for a, b in zip(first, second, strict=True)], confidence)
@@ -113,10 +114,10 @@ def judge(first: Sequence[float], second: Sequence[float], *, confidence: float,
 
 
 def family_confidence(confidence: float, comparisons: int) -> float:
-    """What each of several comparisons must hold so that all of them together hold `confidence` (Bonferroni)."""
+    """Return the confidence that each comparison needs so that all together have `confidence` (Bonferroni)."""
     return 1 - (1 - confidence) / max(1, comparisons)
 
 
 def rounds_needed(confidence: float) -> int:
-    """The fewest values whose smallest and largest enclose the median with `confidence`."""
+    """Return the smallest number of values whose minimum and maximum enclose the median with `confidence`."""
     return max(1, math.ceil(1 - math.log2(1 - confidence)))

@@ -1,4 +1,4 @@
-"""The gate: whether two arrays are close enough, and a full account where they are not."""
+"""The element-wise tolerance between two arrays, and the description of a mismatch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PERCENTILES = (50, 90, 99, 100)
 
 @dataclass(frozen=True)
 class Tolerance:
-    """|actual - reference| <= atol * scale + rtol * |reference|, and every value finite.
+    """The condition |actual - reference| <= atol * scale + rtol * |reference|, with every value finite.
 
     Attributes:
-        rtol: without unit.
-        atol: in the output's units.
-        scaled: scale is the reference's root mean square where that exceeds 1, so that weights which
-            give larger outputs have the rounding errors of larger outputs; else scale is 1.
-        snr_db: smallest signal-to-noise ratio of the whole array, in dB. It sees a small error that is
-            everywhere, which no element gives away. A reference that is zero throughout has none.
+        rtol: relative tolerance, without unit.
+        atol: absolute tolerance, in the output's units.
+        scaled: True if scale is the reference's root mean square, at least 1: weights that give larger outputs also
+            give larger rounding errors. Else scale is 1.
+        snr_db: smallest signal-to-noise ratio of the whole array, in dB, or None. It detects an error that is small
+            in every element. It is not applied to a reference of zeros.
     """
 
     rtol: float
@@ -34,7 +34,10 @@ class Tolerance:
     snr_db: float | None = None
 
     def allowed(self, reference: Array) -> Array:
-        """How far apart each element may be, in the output's units; atol alone where the reference is not finite."""
+        """Return the allowed difference of each element, in the output's units.
+
+        It is the absolute term alone for elements whose reference is not finite.
+        """
         wide = np.asarray(reference, np.float64)
         finite = np.isfinite(wide)
         sizes = np.where(finite, np.abs(wide), 0.0)
@@ -49,16 +52,19 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Why an output did not pass.
+    """The description of an output that does not meet its tolerance.
 
     Attributes:
-        index: the element that leaves the gate furthest behind.
-        actual, reference: its two values.
-        allowed: how far apart they may be, in the output's units.
-        failing, total: number of elements outside the gate, and of all.
-        percentiles: percent -> |actual - reference| over all elements; infinite where not finite.
-        snr_db: signal-to-noise ratio of the whole, in dB.
-        shapes: the two shapes, where they already differ (all other figures are then zero or empty).
+        index: the element that exceeds its allowed difference the most.
+        actual: its value.
+        reference: its expected value.
+        allowed: its allowed difference, in the output's units.
+        failing: number of elements outside the tolerance.
+        total: number of all elements.
+        percentiles: percent -> |actual - reference| over all elements; infinite for values that are not finite.
+        snr_db: signal-to-noise ratio of the whole array, in dB.
+        shapes: the actual and the expected shape if they differ, else None. If they differ, `total` is the reference's
+            size, and all other figures are zero or empty.
     """
 
     index: tuple[int, ...]
@@ -72,7 +78,7 @@ class Mismatch:
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def describe(self, output: str) -> str:
-        """One sentence for people."""
+        """Return one sentence about the mismatch; `output` is the output's name."""
         if self.shapes is not None:
             return f"{output} has shape {self.shapes[0]}, the reference {self.shapes[1]}"
         spread = ", ".join(f"p{percent} {value:.3g}" for percent, value in self.percentiles.items())
@@ -85,20 +91,20 @@ class Mismatch:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return the same as plain JSON data."""
+        """Return the mismatch as JSON data."""
         percentiles = {f"p{percent}": value for percent, value in self.percentiles.items()}
         return {name: figure.plain(value) for name, value in {**asdict(self), "percentiles": percentiles}.items()}
 
 
 def compare(actual: Array, reference: Array, tolerance: Tolerance) -> Mismatch | None:
-    """None where every element passes."""
+    """Compare two arrays; return None if they meet the tolerance."""
     if actual.shape != reference.shape:
         return Mismatch((), 0.0, 0.0, 0.0, 0, reference.size, {}, shapes=(actual.shape, reference.shape))
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     with np.errstate(invalid="ignore"):
         error = np.abs(a - r)
     allowed = tolerance.allowed(r)
-    # A reference that is not finite can confirm nothing, so it fails like an actual value would.
+    # A reference that is not finite confirms nothing, so it fails like an actual value that is not finite.
     error[~(np.isfinite(a) & np.isfinite(r))] = np.inf
     failing = int(np.count_nonzero(error > allowed))
     ratio = snr_db(a, r) if np.isfinite(error).all() else float("nan")
