@@ -1,4 +1,4 @@
-"""How fast what was built is here, against PyTorch and against each other. Imports torch and runtimes when it runs."""
+"""The stage that times artifacts against PyTorch and each other. It imports torch and runtimes only when it runs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class BenchmarkStage:
-    """Makes `benchmark`, every sample and what follows from them.
+    """The stage that makes `benchmark`: all samples, with the figures and verdicts computed from them.
 
     Attributes:
-        engines: slots of the engines that this build makes here.
-        unbuilt: (slot, why it cannot be built here), for the record.
+        engines: slots of the engines that this build makes on this machine.
+        unbuilt: label and reason of each engine that cannot be built on this machine, for the record.
     """
 
     engines: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class BenchmarkStage:
 
 
 def expand_benchmark_stages(request: Request, environment: Environment | None = None) -> tuple[BenchmarkStage, ...]:
-    """The step, or none where benchmark=none. Engines that cannot be built here do not hold it up."""
+    """Return the step, or none if benchmark=none; engines that cannot be built here are listed, not timed."""
     if request.settings.benchmark is None:
         return ()
     _check(request.settings.benchmark, request.subject)
@@ -122,13 +122,16 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
 
 
 def benchmark_settings(request: Request) -> BenchmarkSettings:
-    """The group, which is there wherever the step is."""
+    """Return the group `benchmark`, which every build with this step has."""
     assert request.settings.benchmark is not None
     return request.settings.benchmark
 
 
 def sizes_of(request: Request, benchmark: BenchmarkSettings) -> tuple[dict[str, int], ...]:
-    """What is timed: every length at the smallest batch, then every further batch at the tuned length."""
+    """Return the sizes to time: every length at the first batch size, then the other batch sizes at the opt length.
+
+    The first batch size is the profile's minimum unless `benchmark.batches` is set.
+    """
     spec = request.subject.spec
     profiles = expand_profiles(request.settings.trt_profile, spec)
     if not spec.symbols or not profiles:
@@ -153,7 +156,7 @@ def _unique(shapes: Sequence[dict[str, int]]) -> tuple[dict[str, int], ...]:
 def _timed(
     contestants: Sequence[Contestant], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
 ) -> dict[str, Any]:
-    """One size: who was timed, with what result, who does not take it, and who is faster than whom."""
+    """Time all contestants at one size and return results, refusals and verdicts on each pair."""
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
     calls: dict[str, Call] = {}
     alone: dict[str, dict[str, Any]] = {}
@@ -163,14 +166,14 @@ def _timed(
         try:
             call = one.prepare(_inputs(subject.spec, sizes, one.dtypes))
             begun = SYSTEM_CLOCK.elapsed()
-            call()  # what a first call allocates stays, and is not what a call needs
+            call()  # the first call also allocates what later calls reuse, so the peak is measured on the second
             first = SYSTEM_CLOCK.elapsed() - begun
             with PeakMemory() as peak:
                 call()
         except CannotRun as error:
             refused.append({"name": one.name, "reason": str(error)})
             continue
-        # The process's memory says nothing of a GPU's.
+        # The peak of host memory does not include GPU memory.
         peak_bytes = peak.peak_bytes if "cpu" in one.device.lower() else None
         alone[one.name] = {"first_seconds": first, "peak_bytes": peak_bytes}
         calls[one.name] = call
@@ -184,7 +187,7 @@ def _timed(
 
 def _budget(benchmark: BenchmarkSettings, contestants: int) -> Budget:
     shared = {name: getattr(benchmark, name) for name in _OF_THE_BUDGET}
-    # Enough rounds that a verdict on each pair is possible at all.
+    # With fewer rounds no verdict on a pair can reach the confidence.
     pairs = contestants * (contestants - 1) // 2
     fewest = max(benchmark.min_rounds, rounds_needed(family_confidence(benchmark.confidence, pairs)))
     return replace(Budget(**shared), min_rounds=min(fewest, benchmark.max_rounds))
@@ -230,10 +233,10 @@ def _figures(
 
 
 def _rates(seconds: float, subject: Subject, sizes: Sizes) -> dict[str, float | None]:
-    """Throughput and the solver's real-time factor, where the model has frames.
+    """Return throughput and the solver's real-time factor; both are None if the model has no frames.
 
-    A call makes batch x T frames of velocity; two rows are one utterance where the batch holds guidance
-    pairs. real_time_factor: the solver's steps over the seconds of audio they make; below 1 it keeps up.
+    A call computes batch x T frames of velocity; two rows are one utterance if the batch holds guidance pairs.
+    real_time_factor is the time of all solver steps divided by the duration of the audio; below 1 is real time.
     """
     frames = sizes.get(FRAMES)
     if frames is None:

@@ -1,4 +1,4 @@
-"""Everything a build has made that can be timed here, behind one call. Imports torch and runtimes only when it runs."""
+"""The artifacts of a build as calls that can be timed. Torch and the runtimes are imported only when needed."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 ENGINE = "engine"
-"""What slots of engines begin with."""
+"""Prefix of the slots of engines."""
 
 Inputs = Mapping[str, "Array"]
 
 
 class CannotRun(Exception):
-    """A contestant does not take these inputs; the message says why, in one line."""
+    """A contestant cannot run on these inputs; the message is the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One thing that computes the model.
+    """One implementation of the model to time: PyTorch, a graph or an engine.
 
     Attributes:
-        name: in reports, e.g. `onnxruntime fp16`.
-        device: what computes.
-        dtypes: input -> dtype it takes; empty where they are the specification's.
-        prepare: a call on inputs that lie where it computes, so that a call is nothing but the work.
+        name: the name in reports, e.g. `onnxruntime fp16`.
+        device: the backend with its version and device.
+        dtypes: input -> dtype that it takes; empty if they are those of the specification.
+        prepare: function that copies inputs to the device and returns a call without copies from the host.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Absent:
-    """What could not be timed.
+    """A contestant that cannot be timed.
 
     Attributes:
-        name: as a contestant would have been called.
-        reason: one line.
+        name: the name that it would have in reports.
+        reason: the reason in one line.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Absent:
 
 
 def gather(request: Request, inputs: Mapping[str, Artifact], environment: Environment) -> list[Contestant | Absent]:
-    """All that is asked for, loaded, the reference first."""
+    """Load all requested contestants, PyTorch first."""
     benchmark, subject = request.settings.benchmark, request.subject
     assert benchmark is not None
     found: list[Contestant | Absent] = []
@@ -80,7 +80,7 @@ def gather(request: Request, inputs: Mapping[str, Artifact], environment: Enviro
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """PyTorch's thread count as asked for (0: its own choice), and as before afterwards."""
+    """Set PyTorch's thread count for the block (0 leaves it unchanged), and restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -120,7 +120,7 @@ def _torch(request: Request, weights: Artifact | None) -> Iterator[Contestant | 
 def _compiled(module: nn.Module, where: str, device: str) -> Contestant:
     import torch
 
-    # Sizes are marked dynamic, as in service: one compilation for all of them.
+    # Sizes are dynamic, as in service, so that one compilation covers all of them.
     compiled = torch.compile(module, dynamic=True)
     return Contestant("torch.compile", where, {}, lambda inputs: _torch_call(compiled, inputs, device))
 

@@ -55,7 +55,11 @@ def hold_contract(
     """Try every property that applies and return the findings as plain data for the report.
 
     Args:
+        examined: the artifact.
+        subject: the model that the artifact computes.
         profiles: sizes that the artifact takes; empty if it takes any size.
+        seed: seed of the drawn inputs.
+        emit: function that reports events.
 
     Raises:
         VerificationError: at least one property does not hold; the message names each of them.

@@ -1,4 +1,4 @@
-"""From the typed graph to one engine for one kind of GPU. Imports the TensorRT family only when it runs."""
+"""The stage that builds one engine for one compute capability. It imports the TensorRT family only when it runs."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.stages.engine_apart import EngineTask, build_apart
 from cosybuild.stages.request import Request
 
-# Fields of the group that change no byte of an engine: `backend` and `sm` are the step's own target.
+# Fields of the group that are not settings of this stage: `backend` and `sm` are in the target, and the others do not
+# change the engine.
 _NOT_OF_THE_ENGINE = frozenset(["precision", "optional", "backend", "sm", "timing_cache"])
 _IO = {Precision.fp16: "float16", Precision.bf16: "bfloat16"}
 
 
 @dataclass(frozen=True)
 class EngineStage:
-    """Writes `engine_sm89` (or the like): an engine and its sidecar manifest.
+    """The stage that makes an engine and its manifest, in a slot such as `engine_sm89`.
 
     Attributes:
-        target: who builds, and for which compute capability. One step a capability: a changed list of
-            them builds only what is new.
+        target: the library that builds, and the compute capability. Each capability has a step of its own, so that
+            a changed `trt.sm` builds only the new engines.
     """
 
     target: Target
@@ -74,7 +75,7 @@ class EngineStage:
         version = installed_version(self.target.flavour, environment) or "absent"
         if self.target.flavour == RTX:
             return {RTX: version}
-        # Kernels are chosen by timing them on this device under this driver.
+        # TensorRT chooses kernels by timing them on this device with this driver.
         gpu = next((gpu.name for gpu in environment.gpus if gpu.sm == self.target.sm), "absent")
         return {TENSORRT: version, "gpu": gpu, "driver": environment.driver or "absent"}
 
@@ -105,7 +106,7 @@ class EngineStage:
         answer = build_apart(task, context.emit)
         report = answer.value
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
-        # What two builds of one key have in common where the bytes are not: kernels are chosen by timing.
+        # The facts that two builds of one key share although their bytes differ: kernels are chosen by timing.
         common = (
             "flavour",
             "builder",
@@ -135,10 +136,10 @@ class EngineStage:
 
 
 def expand_engine_stages(request: Request, environment: Environment | None = None) -> tuple[EngineStage, ...]:
-    """One step for each kind of GPU that the settings mean on this machine; none where trt=none.
+    """Return one step for each compute capability that the settings select on this machine; none if trt=none.
 
     Raises:
-        ConfigurationError: the settings ask for what the chosen library has not.
+        ConfigurationError: the settings need a feature that the chosen library lacks.
     """
     if request.settings.trt is None:
         return ()
@@ -152,20 +153,20 @@ def expand_engine_stages(request: Request, environment: Environment | None = Non
 
 
 def engine_settings(request: Request) -> TrtSettings:
-    """The group `trt`, which is there wherever an engine step is."""
+    """Return the group `trt`, which every build with an engine step has."""
     assert request.settings.trt is not None
     return request.settings.trt
 
 
 def engine_name(request: Request, target: Target) -> str:
-    """The file's name: what CosyVoice's runtime looks for, or one that no plan can be mistaken for."""
+    """Return the file name: the one that CosyVoice's runtime loads for a TensorRT plan, a distinct one for RTX."""
     suffix = ".mygpu.plan" if target.flavour == TENSORRT else f".sm{target.sm}.rtx.engine"
     precision = request.settings.precision.target.value
     return artifact_name(request.subject, precision, suffix, request.settings.export.dynamic_batch)
 
 
 def io_dtype(request: Request) -> str:
-    """The one type of all floating inputs and outputs."""
+    """Return the type shared by all floating inputs and outputs."""
     precision = request.settings.precision
     return "float32" if precision.io is InputOutput.keep else _IO.get(precision.target, "float32")
 
@@ -185,7 +186,7 @@ def _plain_profile(profile: Profile) -> dict[str, list[int]]:
 
 
 def _described_profile(profile: Profile, frames_per_second: float | None) -> dict[str, Any]:
-    """The sizes, and beside `seq_len` what they mean in seconds of audio."""
+    """Return the profile's sizes, and for `seq_len` also the seconds of audio."""
     plain: dict[str, Any] = dict(_plain_profile(profile))
     if frames_per_second is not None and "seq_len" in profile:
         plain["seconds"] = [round(frames / frames_per_second, 2) for frames in plain["seq_len"]]
@@ -193,7 +194,11 @@ def _described_profile(profile: Profile, frames_per_second: float | None) -> dic
 
 
 def _timing(request: Request, target: Target, environment: Environment) -> Path | None:
-    """Where kernel times are kept; None for RTX, which times nothing, and without a store."""
+    """Return the file of the timing cache.
+
+    None for TensorRT-RTX, which times nothing; if `trt.timing_cache` is false; without a store; and if no GPU here has
+    the target's compute capability.
+    """
     from cosybuild.backends.tensorrt.flavour import title
     from cosybuild.backends.tensorrt.timing import timing_path
 

@@ -1,4 +1,4 @@
-"""What the engine step does in a process of its own: everything that calls the TensorRT family, which may crash."""
+"""The part of the engine step that runs in a subprocess: all calls of the TensorRT family, which may crash."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class EngineTask:
     """One engine to build.
 
     Attributes:
-        target: who builds, and for which compute capability.
-        graph, engine: the ONNX file, and where the engine is written.
-        precision: what the graph was lowered to.
-        io: the one type of all floating inputs and outputs.
-        timing: where measured kernel times are kept.
+        target: the library that builds, and the compute capability.
+        graph, engine: path of the ONNX file to read, and of the engine to write.
+        precision: the precision to which the graph was lowered.
+        io: the type shared by all floating inputs and outputs.
+        timing: path of the timing cache; None for no cache.
         environment: facts of this machine.
     """
 
@@ -43,11 +43,11 @@ class EngineTask:
 
 
 def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
-    """Build the engine and read what came out; the report on it.
+    """Build the engine in a subprocess, inspect it, and return its report.
 
     Raises:
-        EngineError: the library refuses the graph, built something else, or crashed.
-        KeyboardInterrupt: Ctrl-C; the library is stopped wherever it is.
+        EngineError: the library refuses the graph, the engine has other tensors than asked for, or the library crashed.
+        KeyboardInterrupt: the user pressed Ctrl-C; the subprocess is stopped at once.
     """
     doing = "it had not begun"
 

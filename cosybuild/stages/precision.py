@@ -1,4 +1,4 @@
-"""From the float32 graph to a typed one. Imports onnx and ONNX Runtime only when it runs."""
+"""The stage that lowers the precision of the float32 graph. It imports onnx and ONNX Runtime only when it runs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 LOWERED = (Target.fp16, Target.bf16, Target.mixed)
-"""Targets that change the graph. tf32 does not: it is a switch of the engine builder on a float32 graph."""
+"""Targets that change the graph. tf32 does not: it is a flag of the engine's builder for a float32 graph."""
 
 
 class PrecisionStage:
-    """Writes `lowered`.
+    """The stage that makes `lowered`, the graph in the target precision.
 
-    With `precision.method=search` also `precision`, the decisions as an option file that a team can commit.
-
-    Calibration files are the source `calibration`: their content is in the key, their place is not.
+    With `precision.method=search` it also makes `precision`: the decisions as an option file that a team can commit.
+    Calibration files are the source `calibration`: their content is part of the key, their path is not.
 
     Args:
-        method: who decides; ModelOpt's version matters to its own method only.
+        method: the method that selects the nodes to lower; ModelOpt's version is in the key of its own method only.
     """
 
     name = "precision"
@@ -127,13 +126,13 @@ class PrecisionStage:
 
 
 def lowered_name(request: Request) -> str:
-    """The file name that runtimes expect of the lowered graph."""
+    """Return the file name that runtimes expect of the lowered graph."""
     precision = request.settings.precision.target.value
     return artifact_name(request.subject, precision, ".onnx", request.settings.export.dynamic_batch)
 
 
 def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
-    """The inputs ranges are measured on: the source's files, or generated ones."""
+    """Return the inputs on which ranges are measured: the calibration files, or generated inputs if there are none."""
     from cosybuild.precision.calibration import file_samples, generated_samples
 
     request: Request = context.request

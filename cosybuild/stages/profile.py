@@ -1,4 +1,4 @@
-"""Where the lowered graph loses digits, layer by layer. Imports onnx and ONNX Runtime only when it runs."""
+"""The stage that measures each node's error in the lowered graph. It imports onnx and ONNX Runtime only when it runs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from cosybuild.stages.request import Request
 from cosybuild.stages.verify_lowered import cases, typed_inputs, widened
 
 LONGEST = 128
-"""Frames: every tensor of the graph leaves the runtime here, and what a layer loses hardly depends on the length."""
+"""Largest number of frames: every tensor of the graph is an output here, and the errors hardly depend on the length."""
 
 
 class ProfileStage:
-    """Makes `profile`, every node's error; before `verify lowered`, so that a graph that fails has one too."""
+    """The stage that makes `lowered_profile`, the error of every node.
+
+    It runs before `verify lowered`, so that a graph that fails there has a profile, too.
+    """
 
     name = "profile"
     label = "profile"
@@ -69,7 +72,7 @@ class ProfileStage:
 
 
 def _case(request: Request) -> Case:
-    """The longest case of `verify lowered` that is not too long; the shortest where all are."""
+    """Return the last case of `verify lowered` of at most `LONGEST` frames, or the first case if all are longer."""
     several = [Case(why, draw) for why, draw in cases(request)]
     short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
     return short[-1] if short else several[0]

@@ -1,4 +1,4 @@
-"""The same build again, each time in a process of its own: are bytes, outputs and times the same?"""
+"""The stage that repeats the build in subprocesses and compares bytes, outputs and times."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SOURCES = ("weights", "calibration", "graph@source")
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """One build more.
+    """The result of one repeated build.
 
     Attributes:
-        artifacts: slot -> what came out.
-        seconds: step -> how long it took.
-        failure: what ended it early, or None.
+        artifacts: slot -> artifact.
+        seconds: step -> wall time in seconds.
+        failure: the failure that ended the build, or None.
     """
 
     artifacts: Mapping[str, Artifact]
@@ -42,11 +42,11 @@ class Rebuilt:
 
 @dataclass(frozen=True)
 class RepeatStage:
-    """Makes `repetition`, what differs between the builds.
+    """The stage that makes `repetition`, the record of the differences between the builds.
 
     Attributes:
-        steps: that build, in their order; not those that verify or measure.
-        builds: slots of artifacts that can be built here.
+        steps: the steps that build, in their order, without those that verify or measure.
+        builds: slots of the artifacts that can be built on this machine.
     """
 
     steps: tuple[Stage[Request], ...]
@@ -108,7 +108,7 @@ class RepeatStage:
 
 
 def _sources(context: RunContext) -> dict[str, list[Path]]:
-    """What the first build started from."""
+    """Return the source files of the first build, by slot."""
     given = {slot: artifact for slot, artifact in context.inputs.items() if slot in SOURCES}
     return {slot.partition("@")[0]: [file.path for file in artifact.files] for slot, artifact in given.items()}
 
@@ -116,7 +116,7 @@ def _sources(context: RunContext) -> dict[str, list[Path]]:
 def _in_a_process(
     steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
 ) -> Rebuilt:
-    """A fresh interpreter has its own hash seed, addresses and order of imports: what may leak into bytes does."""
+    """Rebuild in a new interpreter, whose hash seed, addresses and import order differ and may affect bytes."""
     try:
         return call_apart(rebuild, steps, request, sources, home).value
     except Died as died:
@@ -129,7 +129,7 @@ def _in_a_process(
 def rebuild(
     steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path, _emit: Emit
 ) -> Rebuilt:
-    """Run these steps with nothing from any store; the artifacts lie below `home`."""
+    """Run these steps with an empty store; write the artifacts below `home`."""
     store = Store(home / "store")
     given = {slot: store.source(slot, *paths) for slot, paths in sources.items()}
     environment = Environment()

@@ -1,4 +1,4 @@
-"""`precision=auto`: the smallest set of nodes whose return to fp32 passes the gates. Imports onnx when it runs."""
+"""`precision=auto`: search for the smallest set of nodes that must stay in fp32. Imports onnx only when it runs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from cosybuild.precision.trials import Sample, Trials
 
 OPTION = "precision.yaml"
-"""The answer as an option of the group `precision`, to be committed."""
+"""Name of the file that holds the result as an option of the group `precision`, ready to be committed."""
 
 _PATIENCE = 8
-"""Evaluations, as a multiple of what one or two culprits take, after which the search settles for what it has."""
+"""Limit on evaluations, as a multiple of the number that one or two culprits need. At the limit the search returns a
+set that passes but may not be minimal."""
 
 
 def search_settings(request: Request) -> dict[str, Any]:
-    """What the answer depends on beyond the settings of lowering: the gates and their inputs."""
+    """Return what the result depends on besides the settings of lowering: the gates and their inputs."""
     settings = VerifyLoweredStage().settings(request)
     return {name: settings[name] for name in ("gate", "cases", "provider")}
 
@@ -40,15 +41,18 @@ def search_settings(request: Request) -> dict[str, Any]:
 def search(
     context: RunContext, model: ir.Model, ranges: Ranges, decisions: Decisions
 ) -> tuple[Decisions, Lowered, dict[str, Any]]:
-    """The decisions of the rules, and with them the nodes that the gates need; the graph; and how it was found.
+    """Add to the rules' decisions the nodes that must stay in fp32 for the gates to pass.
 
-    An evaluation lowers the whole graph once and runs it as its storage type stores it. The first is of the rules'
-    own graph on all inputs of `verify lowered`, cheap ones first; the search is on the first input that fails, and
-    what it finds is held against all of them. Another one that fails joins, and the search is repeated with both.
-    Modules are searched in the order of the noise that their nodes bring in, so that few of them are enough.
+    An evaluation lowers the whole graph once and runs it with emulated storage types. The first evaluation runs the
+    graph of the rules on all inputs of `verify lowered`, cheap ones first. The search uses the first input that fails;
+    its result is checked on all inputs. If another input fails, the search is repeated with all failed inputs.
+    Modules are searched in the order of the noise that their nodes add, so that few evaluations are enough.
+
+    Returns:
+        The final decisions, the lowered graph, and the figures of the search.
 
     Raises:
-        PrecisionError: not even a graph all in fp32 passes, so that the interface's type is at fault.
+        PrecisionError: even a graph entirely in fp32 fails, so the type of the interface is the cause.
     """
     from cosybuild.onnxgraph.clean import module_path
     from cosybuild.precision.culprits import find_culprits, promised
@@ -71,7 +75,7 @@ def search(
             raise AssertionError(f"{found} passes {missed[0].name} in the search and not after it")
         failed.append({"case": missed[0].name, "missed": missed[1]})
         active.append(missed[0])
-        # Nothing but the first input was looked at with no node returned; that much is known.
+        # With no node in fp32, only the first failing input is known to fail.
         oracle = _Oracle(trials, active, context.emit, evaluations, empty_fails=len(active) == 1)
         suspects = trials.suspects(missed[0])
         answer = find_culprits(suspects, [module_path(name) for name in suspects], oracle, limit)
@@ -95,7 +99,7 @@ def search(
 
 
 class _Oracle:
-    """Whether a set of nodes in fp32 is enough; tells of each graph that is tried."""
+    """A predicate: True if the gates pass with a set of nodes in fp32. It emits one progress event per evaluation."""
 
     def __init__(self, trials: Trials, samples: Sequence[Sample], emit: Emit, count: int, *, empty_fails: bool) -> None:
         self.count = count
@@ -113,7 +117,7 @@ class _Oracle:
 
 
 class _Samples:
-    """The inputs of `verify lowered`, made when they are asked for, with the reference's outputs."""
+    """The inputs of `verify lowered`, drawn on demand, with the outputs of the float32 graph."""
 
     def __init__(self, request: Request, trials: Trials, graph: Path) -> None:
         from cosybuild.backends.onnxruntime_backend import load
@@ -152,7 +156,7 @@ class _Held:
 
 
 def option_text(request: Request, figures: Mapping[str, Any]) -> str:
-    """An option file of the group `precision` that gives the graph which was found, without searching again."""
+    """Return the text of an option file of the group `precision` that reproduces the result without a search."""
     from cosybuild.precision.rules import literal
 
     precision = request.settings.precision
@@ -187,7 +191,10 @@ def _described(model: ir.Model, names: Sequence[str]) -> Iterator[dict[str, str]
 def _cost(
     model: ir.Model, ranges: Ranges, before: tuple[Decisions, int], after: tuple[Decisions, int]
 ) -> dict[str, float]:
-    """What the return to fp32 costs: share of matrix work, casts, and nodes that come along between kept ones."""
+    """Return the cost of the nodes kept in fp32: share of matrix arithmetic, casts, and number of kept nodes.
+
+    Nodes between kept ones are kept, too, and count.
+    """
     from cosybuild.precision.flops import lowered_share
     from cosybuild.precision.graph import concerned
 

@@ -1,4 +1,4 @@
-"""An artifact inside the solver, held to the reference's runs; and what is said of one that does not pass."""
+"""Runs of the solver with an artifact, compared with the reference's runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cosybuild.stages.request import Request
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a run must keep to.
+    """The bounds of a solver run.
 
     Attributes:
-        gate: of the mel.
-        step_snr_db: of the state after each step, in dB; None: what a step loses is only recorded.
-        setting: which setting holds the gate, for hints.
+        gate: the gate of the mel.
+        step_snr_db: smallest signal-to-noise ratio of the state after each step, in dB; if None, it is only recorded.
+        setting: name of the setting that holds the gate, for hints.
     """
 
     gate: Gate
@@ -30,15 +30,18 @@ class Bounds:
     setting: str
 
     def facts(self) -> dict[str, Any]:
-        """For keys."""
+        """Return the bounds as plain data for keys."""
         return {"gates": plain_gate(self.gate), "step_snr_db": self.step_snr_db}
 
 
 def bounds_of(request: Request, target: Target, *, engine: bool = False) -> Bounds | None:
-    """The bounds of an artifact that computes in `target`; None where the solver is not run.
+    """Return the bounds of an artifact that computes in `target`; None if the solver is not run.
 
     Args:
-        engine: other kernels on another device: a float32 engine is not held to what two CPU libraries reach.
+        request: the request, whose group `verify` holds the gates.
+        target: the precision in which the artifact computes.
+        engine: True for an engine. Its kernels and device differ from the reference's, so a float32 engine gets wider
+            bounds than a float32 graph on the CPU.
     """
     solver = verify_settings(request).solver
     if solver is None:
@@ -57,15 +60,19 @@ def solved(
     request: Request,
     emit: Emit,
 ) -> list[dict[str, Any]]:
-    """The figures of an artifact, one entry a run.
+    """Run the solver with an artifact and return the figures, one dictionary per run.
 
     Args:
-        infer: one call of it, in float32.
-        how: what computes, for people.
-        rollouts: those of the reference's that are run.
+        infer: function that calls the artifact once, with float32 inputs and outputs.
+        how: name of the backend, for messages.
+        rollouts: the runs to make; each must be one of the reference's.
+        reference: the reference, whose runs are compared with the artifact's.
+        bounds: the bounds of each run; None to run nothing.
+        request: the request, which names the model and its solver.
+        emit: function that reports events.
 
     Raises:
-        VerificationError: a step or the mel leaves its bound.
+        VerificationError: the state after a step, or the mel, misses its bound.
     """
     found: list[dict[str, Any]] = []
     if bounds is None:

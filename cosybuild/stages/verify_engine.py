@@ -1,4 +1,7 @@
-"""The engine itself, run on the GPU that it was built for, against the reference. Imports the library when it runs."""
+"""The stage that runs an engine on its GPU and compares it with the reference.
+
+It imports the engine's library only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +32,23 @@ if TYPE_CHECKING:
 
 
 class Opened(Protocol):
-    """An engine ready to be called; `in_place`: the output is written over its input."""
+    """A function that opens sessions on one engine."""
 
     def __call__(self, profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
-        """A session on one optimisation profile, and the type of each input."""
+        """Return a session on one optimisation profile, and the dtype of each input.
+
+        Args:
+            profile: index of the optimisation profile.
+            in_place: the session writes the output over the input of its shape.
+        """
 
 
 @dataclass(frozen=True)
 class VerifyEngineStage:
-    """Makes `engine_verification_sm89` (or the like), the record of all cases.
+    """The stage that makes the record of all cases, in a slot such as `engine_verification_sm89`.
 
     Attributes:
-        target: the engine's.
+        target: the engine's target.
     """
 
     target: Target
@@ -49,7 +57,7 @@ class VerifyEngineStage:
     does = "runs the engine and compares it with the model"
     version = 1
     cacheable = True
-    # Another GPU of the same kind may choose other kernels.
+    # Another GPU of the same model may choose other kernels.
     deterministic = False
 
     @property
@@ -115,8 +123,11 @@ class VerifyEngineStage:
 
 
 def expand_verify_engine_stages(request: Request, environment: Environment | None = None) -> tuple[Any, ...]:
-    """One step for each engine that can be run: a TensorRT plan always (where it is built it can be run), one
-    built ahead of time where this machine has the GPU it is for; elsewhere it stays unverified and says so."""
+    """Return one step for each engine that can be run.
+
+    A TensorRT plan can always be run where it is built. An engine built ahead of time can be run if this machine has
+    the GPU that it is for; otherwise it stays unverified and is reported as such.
+    """
     if request.settings.verify is None:
         return ()
     environment = environment or Environment()
@@ -125,12 +136,12 @@ def expand_verify_engine_stages(request: Request, environment: Environment | Non
 
 
 def runs_here(target: Target, environment: Environment) -> bool:
-    """Whether this machine has the GPU that the engine is for."""
+    """Return True if this machine has a GPU that the engine is for."""
     return any(gpu.sm == target.sm for gpu in environment.gpus)
 
 
 def engine_gate(request: Request) -> Gate:
-    """What every output must reach: `verify.hops.engine`, or else what the precision is allowed."""
+    """Return the gate of every output: `verify.hops.engine` if set, otherwise the default of the precision."""
     asked, precision = verify_settings(request).hops.engine, request.settings.precision
     if asked:
         return asked
@@ -139,7 +150,7 @@ def engine_gate(request: Request) -> Gate:
 
 
 def in_place_of(request: Request) -> dict[str, str]:
-    """output -> the input of its shape that the runtime lets it overwrite; empty where there is none."""
+    """Map the output to the input of its shape that the runtime lets it overwrite; empty if there is none."""
     spec = request.subject.spec
     first = spec.inputs[0]
     same = [output.name for output in spec.outputs if output.shape == first.shape]
@@ -147,10 +158,13 @@ def in_place_of(request: Request) -> dict[str, str]:
 
 
 def examine_engine(opened: Opened, request: Request, reference: Reference, emit: Emit) -> dict[str, Any]:
-    """Every case within each optimisation profile, beside its memory and over its input's, then the solver.
+    """Compare every case within each optimisation profile with the reference, then run the solver.
+
+    Each case runs with an output buffer of its own and, if the contract allows it, with the output in the memory of
+    an input.
 
     Raises:
-        VerificationError: an output or the mel misses its gate; the case is named.
+        VerificationError: an output or the mel misses its gate; the message names the case.
     """
     subject, gate = request.subject, engine_gate(request)
     profiles = expand_profiles(request.settings.trt_profile, subject.spec)
@@ -178,7 +192,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
 
 
 def typed(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
-    """Inputs in the types the artifact takes; cases hold numbers that every type has."""
+    """Cast inputs to the artifact's types; the casts are exact, because cases hold numbers that every type has."""
     import ml_dtypes
     import numpy as np
 
@@ -224,7 +238,7 @@ def _judged(
 
 
 def _hop(records: Sequence[Mapping[str, Any]], gate: Gate, reference: Reference) -> Hop:
-    """What the engine loses against the reference, lowering included."""
+    """Return the engine's error against the reference, lowering included."""
     own = worst(record["figures"] for record in records)
     case = min(records, key=lambda record: float(record["figures"]["snr_db"]))["case"]
     return Hop("engine", reference.said, own, own, case, gate, tuple(misses(own, gate)))
@@ -245,7 +259,7 @@ def _solved(
         return {name: np.asarray(values, np.float32) for name, values in outputs.items()}
 
     if BATCH in profile and profile[BATCH].min > 2:
-        return []  # a run is one utterance, of two rows
+        return []  # a solver run is one utterance, which has two rows
     covered = tuple(
         one
         for one in rollouts_of(request)

@@ -1,10 +1,10 @@
-"""The lowered graph against the reference, as ONNX Runtime computes it and as its storage type stores it.
+"""The stage that compares the lowered graph with the reference: in ONNX Runtime, and with emulated storage types.
 
-Both see the very same inputs: the cases hold numbers that every storage type has. What a HALF interface costs in
-service (t = 0.7 in fp16 is a phase of up to 0.24 rad away) shows in the solver's runs, where it happens.
+Both runs get exactly the reference's inputs: the cases hold numbers that every storage type has. The error that a HALF
+interface causes in service (t = 0.7 in fp16 is off by up to 0.24 rad of phase) shows in the solver's runs.
 
 docs/verification.md says how the gates were measured. Lengths above 1024 are not run: an emulated run takes
-minutes and gigabytes there, ranges hardly grow with the length, and an engine's own execution covers the whole
+minutes and gigabytes there, ranges hardly grow with the length, and the engine's verification covers the whole
 profile.
 """
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from cosybuild.precision.faithful import FaithfulSession
 
 LONGEST_ROLLOUT = 256
-"""Frames of the solver's runs: each is as many emulated calls as the solver has steps."""
+"""Largest number of frames of a solver run: each run makes as many emulated calls as the solver has steps."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What every output of every case must reach.
+    """The bounds that every output of every case must meet.
 
     Attributes:
         snr_db: smallest signal-to-noise ratio, in dB.
@@ -60,7 +60,7 @@ GATES = {target: Gate(gate["snr_db"], gate["max_rel"]) for target, gate in LOWER
 
 
 class VerifyLoweredStage:
-    """Makes `lowered_verification`, the record of all cases."""
+    """The stage that makes `lowered_verification`, the record of all cases."""
 
     name = "verify_lowered"
     label = "verify lowered"
@@ -108,7 +108,7 @@ class VerifyLoweredStage:
         faithful = FaithfulSession(lowered, ir.from_proto(load_model(paths["graph"])), verify.threads)
         reference = read_reference(context.inputs["reference"].path) if "reference" in context.inputs else None
         answers = _Answers(reference, lambda: load(paths["graph"], provider=verify.provider, threads=verify.threads))
-        # ONNX Runtime has hardly a bfloat16 kernel for the CPU; the emulation is the check there.
+        # ONNX Runtime has almost no bfloat16 kernels for the CPU, so bfloat16 is checked by emulation only.
         plain = None
         if target is not Target.bf16:
             plain = load(paths["lowered"], provider=verify.provider, threads=verify.threads)
@@ -132,7 +132,7 @@ class VerifyLoweredStage:
                     record["onnxruntime"] = case.hold(plain.infer(typed), expected, plain.device)
             records.append(record)
             context.emit("progress", done=index + 1, total=len(planned), what=case.name)
-        # Last: the cases name the node that is to blame where values are not finite.
+        # After the cases, because they name the node whose values are not finite; the contract does not.
         contract = hold_contract(
             _examined(paths["lowered"], request, plain, faithful),
             request.subject,
@@ -153,7 +153,7 @@ class VerifyLoweredStage:
 
 @contextmanager
 def _noted(case: Case, emit: Emit) -> Iterator[None]:
-    """Tell which case it is that fails, for whoever wants to see it fail again."""
+    """Emit a note with the case that fails, so that the failure can be reproduced."""
     try:
         yield
     except VerificationError:
@@ -162,7 +162,7 @@ def _noted(case: Case, emit: Emit) -> Iterator[None]:
 
 
 class _Stored:
-    """A graph as its storage type stores it, behind the call of every backend."""
+    """A session that runs a graph with emulated storage types."""
 
     device = "emulated storage"
 
@@ -174,7 +174,7 @@ class _Stored:
 
 
 def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, faithful: FaithfulSession) -> Examined:
-    """The typed graph for its contract, in ONNX Runtime where that has the kernels."""
+    """Return the lowered graph for its contract, run by ONNX Runtime if it has the kernels, else emulated."""
     from cosybuild.precision.storage import storage_of
 
     precision, spec = request.settings.precision, request.subject.spec
@@ -189,20 +189,24 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, fa
 
 
 def gate_of(request: Request) -> Gate:
-    """The target's gate, with the ratio that `precision.snr_db` states."""
+    """Return the target's gate; `precision.snr_db` replaces the ratio and scales the largest error to match."""
     precision = request.settings.precision
     gate = GATES[precision.target]
     return gate if precision.snr_db is None else Gate(precision.snr_db, 10 ** (-precision.snr_db / 20) * 8)
 
 
 def cases(request: Request) -> Iterator[tuple[str, Draw]]:
-    """Those of the reference's cases that are short enough, of every kind: why, and what is drawn."""
+    """Yield the reason and the draw of each case of the reference that is short enough; every kind is included."""
     for case in lowered_cases_of(request):
         yield case.why, case.draw
 
 
 class _Answers:
-    """The reference's outputs, or those of the float32 graph where the reference has none; `said` tells which."""
+    """The expected outputs: the reference's, or those of the float32 graph for draws that the reference lacks.
+
+    Attributes:
+        said: `torch`, or `graph` once the float32 graph has been run.
+    """
 
     def __init__(self, reference: Reference | None, load: Callable[[], OnnxRuntimeSession]) -> None:
         self._reference, self._load = reference, load
@@ -221,7 +225,7 @@ class _Answers:
 
 
 def _hop(records: list[dict[str, Any]], gate: Gate, against: str) -> Hop:
-    """What lowering loses. The float32 hops before it lose less than a thousandth of that, so they count as its."""
+    """Return the error of lowering, including the float32 hops before it, whose error is below a thousandth of it."""
     figures = {r["case"]: [output for how in r if how != "case" for output in r[how].values()] for r in records}
     numbers = {case: worst(_numbers(one) for one in several) for case, several in figures.items()}
     own = worst(numbers.values())
@@ -241,7 +245,7 @@ def _rollouts(request: Request) -> tuple[Rollout, ...]:
 def _solved(
     faithful: FaithfulSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
 ) -> list[dict[str, Any]]:
-    """Every call as stored; the solver itself computes in float32, as the runtime does."""
+    """Run the solver with emulated storage in every call; the solver itself computes in float32, as in service."""
     if reference is None:
         return []
 
@@ -254,11 +258,13 @@ def _solved(
 
 @dataclass(frozen=True)
 class LoweredCase:
+    """One case of the lowered graph, with the gate of its outputs."""
+
     name: str
     gate: Gate
 
     def hold(self, actual: Mapping[str, Array], expected: Mapping[str, Array], how: str) -> dict[str, Any]:
-        """The figures of each output.
+        """Check each output against the gate and return its figures.
 
         Raises:
             VerificationError: an output misses the gate or is not finite.
@@ -292,17 +298,17 @@ class LoweredCase:
 
 
 def typed_inputs(inputs: Mapping[str, Array], lowered: Any) -> dict[str, Array]:
-    """Inputs in the types the typed graph declares."""
+    """Cast inputs to the types that the lowered graph declares."""
     return {value.name: inputs[value.name].astype(value.dtype.numpy()) for value in lowered.graph.inputs}
 
 
 def widened(values: Array) -> Array:
-    """The same numbers in float32, where the interface is narrower."""
+    """Cast float16 and bfloat16 values to float32; return other types unchanged."""
     return values.astype("float32") if values.dtype.name in ("float16", "bfloat16") else values
 
 
 def _worst(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the smallest ratio and the largest error of all cases, as they are computed and as they are stored."""
+    """Return the smallest signal-to-noise ratio and the largest error of all cases, in ONNX Runtime and emulated."""
     found = worst(_numbers(output) for r in records for how in r if how != "case" for output in r[how].values())
     return {name: figure.plain(found[name]) for name in ("snr_db", "max_rel") if name in found}
 
