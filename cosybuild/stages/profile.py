@@ -1,4 +1,7 @@
-"""The stage that measures each node's error in the lowered graph. It imports onnx and ONNX Runtime only when it runs."""
+"""The stage that measures the error of each node of the lowered graph.
+
+It imports onnx and ONNX Runtime only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ class ProfileStage:
 
 
 def _case(request: Request) -> Case:
-    """Return the last case of `verify lowered` of at most `LONGEST` frames, or the first case if all are longer."""
+    """Return the largest case of `verify lowered` of at most `LONGEST` frames, or the smallest if all are longer."""
     several = [Case(why, draw) for why, draw in cases(request)]
     short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
     return short[-1] if short else several[0]
