@@ -1,1 +1,1 @@
-"""What the command line does: the build and the verbs."""
+"""The command line: the build command and the verbs."""

@@ -1,4 +1,4 @@
-"""The build command: Hydra composes, jobs build, the exit code tells."""
+"""The build command: Hydra composes the configuration, a job builds it, and the exit code gives the result."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from cosybuild.sweep.callback import SweepInProgress, in_progress
 
 
 def build_command(words: Sequence[str], opening: Opening) -> int:
-    """Compose the configuration of `words` and build it, or each cell of a sweep; returns the exit code.
+    """Compose the configuration of `words`, build it or each cell of a sweep, and return the exit code.
 
     Args:
-        opening: what is shown so far; closed before anything else is printed.
+        opening: the opening line on the terminal; closed before anything else is printed.
     """
 
     def build() -> int:
@@ -44,7 +44,7 @@ def _with_hydra(words: list[str], opening: Opening) -> int:
     _refuse_unknown_verb(words)
     job = Job(words, Watch(words, config_directory()), opening)
     prepare(validate)
-    # Hydra would print its own error and exit with 1 whatever the kind; this makes it raise instead.
+    # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *map(with_quotes, words)]
     sweep = SweepInProgress(begun=opening.close)
@@ -71,7 +71,7 @@ def _with_hydra(words: list[str], opening: Opening) -> int:
 
 
 def _launcher_failures() -> tuple[type[BaseException], ...]:
-    """What launchers raise where the process of a job dies; asked for after Hydra has loaded them."""
+    """Return the exceptions of launchers for a dead job process; call it after Hydra has loaded them."""
     if "submitit" not in sys.modules:
         return (BrokenExecutor,)
     from submitit.core.utils import FailedJobError, UncompletedJobError
@@ -80,7 +80,7 @@ def _launcher_failures() -> tuple[type[BaseException], ...]:
 
 
 def _raised_in(package: str, error: BaseException) -> bool:
-    """Whether it is a package's own code that raised."""
+    """Return True if the error was raised in a module of `package`."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -89,7 +89,7 @@ def _raised_in(package: str, error: BaseException) -> bool:
 
 
 def _end_sweep(sweep: SweepInProgress) -> int | None:
-    """Report a sweep, however it ended; its exit code, or None if there is none to report."""
+    """Report a sweep, also one that failed, and return its exit code; None if there is no sweep to report."""
     if sweep.directory is None or sweep.dry:
         return None
     from cosybuild.cli.sweep import finish_sweep

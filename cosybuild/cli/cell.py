@@ -1,4 +1,4 @@
-"""One cell of a sweep: built quietly, recorded whatever comes of it, told of in one line."""
+"""Build of one cell of a sweep: it writes the cell's record and prints one summary line."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | N
     """Build the cell that Hydra has composed.
 
     Args:
-        live: this process owns the terminal and may show what it is at.
+        live: this process owns the terminal and may show its progress.
 
     Returns:
-        What a searching sweeper is told; None under one that tries everything anyway.
+        The objective for a sweeper that searches; None for a sweeper that tries every cell.
 
     Raises:
-        CosybuildError: only under a searching sweeper, which must learn that a trial failed.
+        CosybuildError: only under a sweeper that searches, which must learn that a trial failed.
     """
     hydra = HydraConfig.get()
     sweep = Path(hydra.sweep.dir)
@@ -72,7 +72,7 @@ def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | N
 def _build(
     config: DictConfig, run: Path, overrides: tuple[str, ...], console: _CellConsole
 ) -> tuple[Mapping[str, Any], Mapping[str, float | None]]:
-    """The report, and what the configuration calls its objectives."""
+    """Return the report, and the figures that the configuration names as objectives."""
     request = request_from_settings(parse(config))
     alone = tuple(word for word in overrides if not word.startswith("sweep="))
     report = run_build(request, Invocation(alone, run), console)
@@ -101,7 +101,7 @@ def _ended(began: CellRecord, outcome: Failure | tuple[Mapping[str, Any], Mappin
 
 
 def _action(step: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """What this round did; an unchanged run's report tells of the round that built it."""
+    """Return the action of this round; the report of an unchanged run still has those of the round that built it."""
     return "cached" if report["nothing_to_do"] or step["action"] == "hit" else str(step["action"])
 
 
@@ -116,7 +116,7 @@ def _told(record: CellRecord) -> float | tuple[float, ...]:
 
 
 class _CellConsole:
-    """A sink for events that shows the step at work on a terminal, and nothing elsewhere."""
+    """Event sink that shows the running step on a terminal, and nothing elsewhere."""
 
     def __init__(self, live: bool) -> None:
         self._status: Status | None = None

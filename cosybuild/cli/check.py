@@ -1,4 +1,4 @@
-"""`check PATH`: which graphs and engines are current and load here. It finishes an interrupted deployment."""
+"""`check PATH`: report which graphs and engines are current and load here. It finishes an interrupted deployment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENDS = (
 
 
 def main(arguments: list[str]) -> int:
-    """Print a line a file and return the exit code.
+    """Print one line for each file and return the exit code.
 
     Raises:
         ConfigurationError: there is nothing at that path.

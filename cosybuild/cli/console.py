@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: live progress on a terminal, plain lines elsewhere."""
+"""Console output of a running build: live progress on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
 
 _LONG = 10.0
-"""Seconds from which on a person wants to know before how long a step takes."""
+"""Shortest expected duration, in seconds, that is printed when a step starts."""
 
 
 class BuildConsole:
-    """A sink for events. Leave it (`close`) before anything else is printed."""
+    """Event sink that prints a build's progress; call `close` before printing anything else."""
 
     def __init__(self, stream: TextIO, before: Callable[[], None] = lambda: None) -> None:
-        """
+        """Prepare the console without printing anything.
+
         Args:
+            stream: the output; a terminal gets live progress.
             before: called before anything is printed.
         """
         self._before = before
-        # Outside a terminal lines are never cut, so that a log can be searched.
+        # Do not cut lines outside a terminal, so that a log can be searched.
         width = None if stream.isatty() else 10_000
         self.console = Terminal(file=stream, soft_wrap=not stream.isatty(), width=width)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        # Planned steps and notes are for the log: what a person needs of them is in the other kinds.
+        # Planned steps and notes go to the log only: the other kinds show what a person needs of them.
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
             "planning": self._planning,
             "started": self._started,
@@ -104,7 +106,7 @@ class BuildConsole:
 
 
 def _expected(before: float | None) -> str:
-    """How long the step took before: where it is long enough to wait for, or not known."""
+    """Return the duration of a similar earlier step, if it is long enough to matter; say so if none is known."""
     if before is None:
         return " (first time here)"
     return f" (the build most like it took {seconds(before)})" if before >= _LONG else ""

@@ -1,4 +1,4 @@
-"""`diff RUN_A RUN_B`: what differs between two runs."""
+"""`diff RUN_A RUN_B`: print the differences between two runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cosybuild.run.recorded import read_run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the differences of two runs; the exit code is 0 whether there are any or not."""
+    """Print the differences between two runs; the exit code is 0 with and without differences."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild diff", description=__doc__)
     parser.add_argument("a", metavar="RUN_A", help="a run directory, or the start of a name under outputs/runs")
     parser.add_argument("b", metavar="RUN_B", help="the run to compare it with")

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine can build, what is missing, and how to mend it."""
+"""`doctor`: report what this machine can build, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Examine the machine; the exit code is 6 when something that a plain build needs is missing."""
+    """Examine the machine and print the findings; the exit code is 6 if a plain build lacks something."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild doctor", description=__doc__)
     parser.add_argument("--store", default="outputs/store", type=Path, help="whose health to check")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`explain RUN`: why each step of a run ran, or did not."""
+"""`explain RUN`: print why each step of a run ran or did not run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cosybuild.run.recorded import RecordedRun, read_run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print, for each step of a run, what was done and the named ingredients that made it so."""
+    """Print each step's action and the named parts of its key that caused it."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild explain", description=__doc__)
     parser.add_argument("run", help="a run directory, or the start of a name under outputs/runs")
     parser.add_argument("--keys", action="store_true", help="print every ingredient of every key")

@@ -1,4 +1,4 @@
-"""How a failure ends a command: one paragraph, the next step, an exit code that tells its kind."""
+"""Report of a failed command: one paragraph, the next step, and an exit code for the kind of error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def guarded(action: Callable[[], int]) -> int:
-    """Run `action`; whatever it raises becomes a message on stderr and an exit code.
+    """Run `action` and return its exit code; turn an exception into a message on stderr and an exit code.
 
     Raises:
         KeyboardInterrupt: it ends the whole command, see `cosybuild.__main__`.
@@ -27,7 +27,7 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         raise
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not worth words, and no success: a build may have been cut off.
+        # The reader of the output closed it (`| head`). No message, but no success either: a build may be incomplete.
         sys.stderr.close()
         return UNREAD
     except BaseException as error:
@@ -35,7 +35,7 @@ def guarded(action: Callable[[], int]) -> int:
 
 
 def failure_of(action: Callable[[], T]) -> T | Failure:
-    """Run one of several things that must not stop each other: its result, or what went wrong.
+    """Run an action whose failure must not stop others; return its result, or its failure.
 
     Raises:
         KeyboardInterrupt: it stops all of them.
@@ -73,7 +73,7 @@ def present(kind: str, message: str, hint: str | None) -> None:
 
 
 def user_error(error: BaseException) -> CosybuildError | None:
-    """The error to show a user, or None where it is a defect."""
+    """Return the error to show a user, or None if the error is a defect of cosybuild."""
     if isinstance(error, CosybuildError):
         return error
     if ran_out_of_memory(error):
@@ -84,7 +84,7 @@ def user_error(error: BaseException) -> CosybuildError | None:
         )
     if isinstance(error, OSError) and is_of_the_disk(error):
         return place_error(error, "read or write", error.filename or "a file")
-    # Hydra is loaded already where one of its errors is at hand; nothing else pays for the import.
+    # An error of Hydra exists only if Hydra is loaded; do not import it for other errors.
     if "hydra" in sys.modules or "omegaconf" in sys.modules:
         from cosybuild.config.compose import explain
 

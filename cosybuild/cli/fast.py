@@ -1,7 +1,8 @@
-"""The way out for a command that has nothing to do, before Hydra or anything else is loaded.
+"""Early exit for a command that has nothing to do, before Hydra or any other slow import is loaded.
 
-A run that finished with everything built writes a certificate of all it looked at (`core.certificate`); the next
-identical command checks that and ends. Imported at every start, so only the certificate is imported here.
+A run that finished with everything built writes a no-op certificate of all files it read (`core.certificate`); the
+next identical command checks the certificate and ends. This module is imported at every start, so it imports only the
+certificate.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ if TYPE_CHECKING:  # typing and pathlib would take longer to import than the che
 
 DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
 
-# Words that read configuration from elsewhere, print something else, or ask for more than a build.
+# Beginnings of words that read other configuration, print something else, or ask for more than a build.
 _DOUBTFUL = ("-", "hydra", "+hydra", "++hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
 
 _INTERPOLATION = "${"
 
 
 def nothing_to_do(words: Sequence[str]) -> str | None:
-    """What to print if the command of these words has provably nothing to do; None means: find out."""
+    """Return the line to print if the command provably has nothing to do; None if a full run must find out."""
     return certificate.check(DIRECTORY, words) if _is_plain(words) else None
 
 
 def _is_plain(words: Sequence[str]) -> bool:
-    """Whether the words mean the same each time: an interpolation may read the clock or any variable."""
+    """Return True if the words always mean the same: an interpolation may read the clock or any variable."""
     return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
 
 
 class Watch:
-    """Notes what a command may read before it reads it, and certifies a run that had nothing to do."""
+    """Record of the files that a command may read, made before it reads them; certifies a run with nothing to do."""
 
     def __init__(self, words: Sequence[str], conf: Path) -> None:
         import pathlib
@@ -49,7 +50,7 @@ class Watch:
         package = pathlib.Path(cosybuild.__file__).parent
         ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
         self._conf = [path for path in ours if conf in path.parents and path.suffix == ".yaml"]
-        # Installing, upgrading or removing any package changes a directory of the import path.
+        # Any installation, upgrade or removal of a package changes a directory of the import path.
         places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # pathlib would make "" the root
         others = [path for path in sys.path if path not in places]
         directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
@@ -57,9 +58,9 @@ class Watch:
         self._first = certificate.Look(files, directories)
 
     def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
-        """Write the certificate of a run that finished: there is nothing to do until something moves.
+        """Write the certificate of a finished run: an identical command has nothing to do until a watched file changes.
 
-        One that cannot be written is no loss: the next run takes the ordinary way.
+        A failure to write it does no harm: the next command runs in full.
         """
         if not _is_plain(self._words) or _asks_for_more(request) or _reads_elsewhere(self._conf):
             return
@@ -77,23 +78,23 @@ class Watch:
 
 
 def _asks_for_more(request: Request) -> bool:
-    """Whether the command has to do something each time, or reads what no look can hold."""
+    """Return True if the command has work to do each time, or reads files that a certificate cannot watch."""
     from pathlib import Path
 
     settings = request.settings
     store, name = settings.store, settings.model_dir
     if store is None or store.verify or settings.dry_run or settings.lock or settings.hold_to is not None:
         return True
-    # A hub is asked each time. A directory of calibration inputs would have to be watched file by file.
+    # A hub is queried each time. A directory of calibration inputs would have to be watched file by file.
     fetched = name is not None and not Path(name).expanduser().is_dir()
     return settings.deploy is not None or fetched or settings.precision.calibration is not None
 
 
 def _reads_elsewhere(conf: Iterable[Path]) -> bool:
-    """Whether the configuration may come from other places than ours, or from what no certificate rests on.
+    """Return True if the configuration may come from other places, or from values that no certificate can watch.
 
     Args:
-        conf: the files of our configuration.
+        conf: the files of cosybuild's own configuration.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -109,9 +110,9 @@ def _reads_elsewhere(conf: Iterable[Path]) -> bool:
 
 
 def _is_lasting(call: str) -> bool:
-    """Whether an interpolation, from behind its opening brace on, means the same each time.
+    """Return True if an interpolation, given without its opening brace, always means the same.
 
-    A reference to another setting does, and so do our own resolvers, and a variable that certificates rest on.
+    This holds for a reference to another setting, cosybuild's own resolvers, and a variable that certificates watch.
     """
     name, colon, arguments = call.partition("}")[0].partition(":")
     if "$" in name or name != name.strip():
@@ -122,9 +123,9 @@ def _is_lasting(call: str) -> bool:
 
 
 def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look | None:
-    """A look at the model's files, after which planning finds again what the run has made; None if it does not.
+    """Look at the model's files, then plan again; return None if the plan differs from what the run has made.
 
-    The run read them some time ago, perhaps through a link that has been turned since. Their digests decide.
+    The run read the files some time ago, perhaps through a link that has changed since. Their digests decide.
     """
     from pathlib import Path
 
@@ -135,13 +136,13 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look
     from cosybuild.run.prepare import planning_store, request_from_settings
 
     def ignore(message: str) -> None:
-        """The run has told it already."""
+        """Drop a warning that the run has printed already."""
 
     subject, verify = request.subject, request.settings.verify
     files = (subject.weights, subject.graph, *subject.graph_data)
     given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
     sources = [Path(path).expanduser().absolute() for path in given if path is not None]
-    # A second yaml, or another kind of weights, beside what was read would change the decision.
+    # A second yaml, or another kind of weights, beside the files that were read would change the choice of the model.
     folders = {path.parent for path in sources}
     if subject.family is Family.module:
         code = known_code(request, planning_store(request.settings.store, ignore))
@@ -166,9 +167,9 @@ def _absolute(origin: str) -> str | None:
 
 
 def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:
-    """All of the store that the run rests on; None if a part is not there, as of a step that runs every time.
+    """Return all files of the store that the run rests on; None if one is missing, as for a step that always runs.
 
-    A run that was left as it is may have been recorded when the store lay elsewhere, so its digests are asked.
+    The run may have been recorded when the store was elsewhere, so files are located by digest.
     """
     from pathlib import Path
 

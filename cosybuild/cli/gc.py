@@ -1,4 +1,4 @@
-"""`gc`: free what no run refers to, or what has long been unused."""
+"""`gc`: remove from the store what no run refers to, or what was not used for long."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def referred_to(runs: Iterable[RecordedRun]) -> set[str]:
-    """Digests of the keys that runs refer to. Their contents stay with them."""
+    """Return the digests of the keys that runs refer to; `gc` keeps their entries and contents."""
     return {record.key.digest for run in runs for record in run.outcome.records if record.key is not None}

@@ -1,4 +1,4 @@
-"""`help`: the commands beside building."""
+"""`help`: list the commands other than the build."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cosybuild.cli.verbs import VERBS
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print every command with what it does."""
+    """Print every command with its purpose."""
     width = max(map(len, VERBS))
     print("python -m cosybuild [group=option ...] [setting=value ...]   builds what these say")
     print("python -m cosybuild COMMAND [--help]                         where COMMAND is one of:\n")

@@ -1,4 +1,4 @@
-"""`init TEAM`: a package of configurations that a team can share."""
+"""`init TEAM`: write a package of configurations that a team can share."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def package_files(names: dict[str, str]) -> dict[str, str]:
-    """Path in the package -> text.
+    """Return path in the package -> text.
 
     Args:
         names: team, distribution and package.
@@ -56,7 +56,7 @@ def package_files(names: dict[str, str]) -> dict[str, str]:
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"{names['package']}/__init__.py": "package.py",
-        # Hydra takes a package for a source of configurations only where it has this file.
+        # Hydra accepts a package as a source of configurations only if it has this file.
         f"{conf}/__init__.py": "conf.py",
         f"{conf}/trt_profile/{names['team']}/edge.yaml": "edge.yaml",
         f"{conf}/sweep/{names['team']}/release.yaml": "release.yaml",

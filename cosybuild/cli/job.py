@@ -1,4 +1,4 @@
-"""What Hydra runs for each composed configuration: one build, alone or as a cell of a sweep."""
+"""The task that Hydra runs for each composed configuration: one build, alone or as a cell of a sweep."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cosybuild.stages.request import Request
 
 
 def validate(settings: Settings) -> None:
-    """Find what is wrong with settings or with the model they name.
+    """Refuse settings that cannot be built, also because of the model that they name.
 
     Raises:
         CosybuildError: they cannot be built.
@@ -40,13 +40,13 @@ def validate(settings: Settings) -> None:
 
 
 class Job:
-    """The task function given to Hydra; launchers carry it into other processes.
+    """The task function given to Hydra; launchers pickle it into other processes.
 
     Attributes:
-        codes: exit codes of the single runs of this process; a sweep's come from its record.
+        codes: exit codes of the single runs of this process; the exit code of a sweep comes from its records.
     """
 
-    __name__ = "job"  # Hydra wraps it as it would a function
+    __name__ = "job"  # Hydra wraps it like a function
 
     def __init__(self, words: Sequence[str], watch: Watch | None, opening: Opening) -> None:
         self._words = tuple(words)
@@ -55,14 +55,14 @@ class Job:
         self.codes: list[int] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Another process composes the job's configuration after it has unpickled this, and for that our schema
-        # and resolvers must be known there.
+        # Another process composes the job's configuration after it has unpickled this, so unpickling must register
+        # schema and resolvers there.
         return _job_elsewhere, (self._words,)
 
     def __call__(self, config: DictConfig) -> float | tuple[float, ...] | None:
-        """Build; returns what a searching sweeper is told, None for a single build.
+        """Build; return the objective for a sweeper that searches, None for a single build.
 
-        A failure is told here and not to Hydra, which would print it again and end a sweep.
+        A failure is reported here and not raised, because Hydra would print it again and end a sweep.
         """
         hydra = HydraConfig.get()
         if not OmegaConf.is_missing(hydra.job, "num"):
@@ -119,7 +119,7 @@ def _build(request: Request, invocation: Invocation, watch: Watch | None, openin
 
 
 def exit_code(report: Mapping[str, Any]) -> int:
-    """What a command ends with whose run left this report; its failure is printed."""
+    """Return the exit code for a run's report, and print its failure if there is one."""
     failure = report["failure"]
     if failure is not None:
         present(failure["kind"], failure["message"], failure["hint"])
@@ -128,7 +128,7 @@ def exit_code(report: Mapping[str, Any]) -> int:
 
 
 def _show_plan(request: Request, opening: Opening) -> int:
-    """Print what would run, and why."""
+    """Print which steps would run and why."""
     from cosybuild.cli.plan_table import plan_table
 
     warnings: list[str] = []

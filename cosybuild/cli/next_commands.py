@@ -1,4 +1,4 @@
-"""The two commands that follow a first build."""
+"""Suggestion of two commands after a first build."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cosybuild.run.recorded import RUNS
 
 
 def next_commands(report: Mapping[str, Any], directory: Path) -> list[str]:
-    """Lines that name two commands, each after what it is for; for a run that succeeded.
+    """Return lines with two commands and their purposes, for a run that succeeded.
 
     Args:
         report: of the run.
-        directory: the run directory, as it is found from here.
+        directory: the run directory, relative to the working directory.
     """
     run = directory.name if directory.parent == RUNS else str(directory)
     told = [("see why each step ran", ["explain", run]), _second(report, run)]

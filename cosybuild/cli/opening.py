@@ -1,4 +1,4 @@
-"""The first sign of a command at work, shown before Hydra and everything else that is slow to import is loaded."""
+"""The opening line of a command, shown before Hydra and other slow imports are loaded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ _ERASE = "\r\x1b[2K"
 
 
 class Opening:
-    """On a terminal one line that counts seconds, until it is closed; elsewhere a plain line.
+    """Line that counts seconds on a terminal until it is closed; elsewhere one plain line.
 
-    A command that finds nothing to do prints one line. So the plain line is printed only where nothing was ever
-    built: there something is to do. Words that ask Hydra for a text, such as `--help`, show nothing.
+    A command that finds nothing to do prints one line only. So the plain line is printed only where there is no
+    `outputs` directory yet, because there is certainly work to do. Words that ask Hydra for a text, such as `--help`,
+    show nothing.
 
-    Close it before anything else is printed. One that was never entered shows nothing.
+    Close it before anything else is printed. An opening that was not begun shows nothing.
     """
 
     def __init__(self) -> None:
@@ -41,11 +42,11 @@ class Opening:
         return self
 
     def say(self, what: str) -> None:
-        """Change what is said to go on."""
+        """Change the text of the line."""
         self._what = what
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._thread is not None:
             self._over.set()
             self._thread.join()

@@ -1,4 +1,4 @@
-"""`options [GROUP[=OPTION]]`: the groups, their options and settings, and what an option composes to."""
+"""`options [GROUP[=OPTION]]`: list the groups, their options and settings, or show what an option composes to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosybuild.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List what can be chosen, or show one choice, or print a JSON schema for editors."""
+    """List the groups and options, show one of them, or print a JSON schema for editors."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild options", description=__doc__)
     parser.add_argument("what", nargs="?", default="", metavar="GROUP[=OPTION]", help="default: every group")
     parser.add_argument("--json-schema", action="store_true", help="print the schema of the configuration, or of GROUP")
@@ -62,7 +62,7 @@ def _group(loader: ConfigLoaderImpl, group: str, *, detailed: bool) -> Iterator[
 
 
 def _settings(group: str) -> Iterator[str]:
-    """Each setting of the group with its sentence."""
+    """Yield each setting of the group with its help."""
     hint = typing.get_type_hints(Settings).get(group)
     cls = next((c for c in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(c)), None)
     if cls is None:

@@ -1,4 +1,4 @@
-"""A plan as a person reads it: each step's verdict, its reason, what it will take and where it can run."""
+"""Table of a plan for the console: each step's verdict, reason, expected time and size, and device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORDS = {"hit": "cached", "stale": "run", "unknown": "may run", "blocked": "blo
 
 
 def plan_table(plan: Plan) -> RenderableType:
-    """What would run, why, how long and on which device."""
+    """Return a table of the steps with verdict, expected time and size, device and reason."""
     return Group(*_parts(plan))
 
 

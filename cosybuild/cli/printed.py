@@ -1,4 +1,4 @@
-"""The boundary to the terminal: all text of commands is printed here, and none of it can control the terminal."""
+"""Output to the terminal: all text of commands is printed here, and none of it can control the terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cosybuild.printable import visible
 
 
 def say(text: str = "", *, file: TextIO | None = None, end: str = "\n") -> None:
-    """Print text that may hold names and reasons of other people; control characters in it become escapes."""
+    """Print text that may hold names and reasons from other people; control characters in it become escapes."""
     print(visible(text), file=sys.stdout if file is None else file, end=end)
 
 
 class Terminal(Console):
-    """rich's console for such text: nothing in it is markup, and control characters become escapes."""
+    """Rich console for text from other people: nothing in it is markup, and control characters become escapes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)

@@ -1,4 +1,4 @@
-"""`profiles`: profiles that pad little for lengths seen in service, as an option of `trt_profile`."""
+"""`profiles`: propose profiles that pad little for lengths seen in service, as an option of `trt_profile`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cosybuild.cli.units import positive
 from cosybuild.numerics.lengths import propose_ranges, read_lengths, yaml_of
 
 _FRAMES_PER_SECOND = 50.0
-"""CosyVoice 2 and 3."""
+"""Frame rate of CosyVoice 2 and 3."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the proposal as YAML; with --compare what each further profile would save."""
+    """Print the proposal as YAML; with --compare also the padding of each smaller number of profiles."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild profiles", description=__doc__)
     parser.add_argument("lengths", type=Path, help="a text file: a length a line, or `length,count`; frames or `1.5 s`")
     parser.add_argument("--count", type=positive, default=3, help="most profiles (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""`requirements RUN`: the packages of a run's record, for pip."""
+"""`requirements RUN`: print the packages of a run's record, for pip."""
 
 from __future__ import annotations
 

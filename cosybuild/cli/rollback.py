@@ -1,4 +1,4 @@
-"""`rollback DIR [--to N]`: bring back what stood in a directory before a deployment."""
+"""`rollback DIR [--to N]`: restore the files that were in a directory before a deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cosybuild.inservice import STATE
 
 
 def main(arguments: list[str]) -> int:
-    """Restore a backup, print what changed, and return 0.
+    """Restore a backup, print what changed, and return 0; with --list print the backups only.
 
     Raises:
         DeployError: there is no such backup, or no deployment at all.

@@ -1,4 +1,4 @@
-"""`select SWEEP`: the best cell of a sweep, and the words that build it."""
+"""`select SWEEP`: print the best cell of a sweep and the command that builds it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNITS = {"error": "relative, e.g. 1e-2", "memory": "e.g. 200MB", "size": "e.g. 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the override line of the cell whose objective is smallest among those that meet every limit.
+    """Print the command of the cell whose objective is smallest among those that meet every limit.
 
     Raises:
         ConfigurationError: there is no such sweep.
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 def unmet(
     cell: Mapping[str, Any], objective: str, limits: Mapping[str, float | None], least_snr_db: float | None
 ) -> str:
-    """Return why a cell cannot be chosen; empty if it can. A figure that is not a number counts as none."""
+    """Return why a cell cannot be chosen; empty if it can. A figure that is not a number counts as missing."""
     figures = cell["figures"]
     if cell["status"] != "ok":
         return str(cell["status"])
@@ -92,7 +92,7 @@ def unmet(
 
 
 def said(cell: Mapping[str, Any]) -> str:
-    """A cell by what was chosen for it."""
+    """Return the cell's choices as one line, or its id if it has none."""
     return " ".join(f"{key}={value}" for key, value in cell["choices"].items()) or str(cell["id"])
 
 

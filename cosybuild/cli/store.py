@@ -1,4 +1,4 @@
-"""`store ls`, `verify`, `push`: what the store holds, whether it is what it says, and all of it to a remote."""
+"""`store ls`, `verify`, `push`: list the store, verify its contents, or push all of it to a remote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cosybuild.report.figures import counted, size
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List the store, read all of it and set aside what is damaged, or send it to a remote."""
+    """List the store, verify it and quarantine damaged files, or push it to a remote."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild store", description=__doc__)
     parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -79,7 +79,7 @@ def _push(store: Store, url: str, given: Sequence[str]) -> int:
     faults: list[str] = []
     sent = 0
     for entry in store.entries():
-        # Looked up by its key, which checks its files: what is damaged here must not spoil the remote.
+        # Look the entry up by its key, which checks its files: a damaged one must not reach the remote.
         if (sound := store.find(entry.key)) is not None:
             remote.give(sound, faults.append)
             sent += 1

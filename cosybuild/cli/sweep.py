@@ -1,4 +1,4 @@
-"""What the console says of a sweep: a line a cell as they end, then the table, the failures, the report."""
+"""Console output of a sweep: one line for each finished cell, then the table, the failures and the report."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def finish_sweep(directory: Path) -> int:
 
 
 def cell_line(cell: Mapping[str, Any], place: str, shown: Sequence[str]) -> Text:
-    """E.g. `      ok  3/8  export=opset18 trt=fp16  41.2 s, 2 built, 4 cached`."""
+    """Return a cell's line, e.g. `      ok  3/8  export=opset18 trt=fp16  41.2 s, 2 built, 4 cached`."""
     word = verdict(cell)
-    # The whole message stands below the table.
+    # The whole message is printed below the table.
     rest = shorten(cell["failure"]["message"], 120, placeholder=" ...") if cell["failure"] else work(cell)
     head = (f"{word:>8}", _STYLES.get(word, "red"))
     return Text.assemble(head, f"  {place}  {' '.join(shown)}  ", (f"{seconds(cell['seconds'])}, {rest}", "dim"))
 
 
 def verdict(cell: Mapping[str, Any]) -> str:
-    """The cell's status; `cached` for one that is fine and in which nothing had to be done."""
+    """Return the cell's status; `cached` for a successful cell in which no step had to run."""
     actions = set(cell["actions"].values())
     return "cached" if cell["status"] == "ok" and actions == {"cached"} else str(cell["status"])
 

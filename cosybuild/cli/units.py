@@ -1,4 +1,4 @@
-"""Ages and sizes as people type them on a command line."""
+"""Parsers of ages and sizes on a command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def age(text: str) -> float:
-    """Seconds of `30d`, `12h`, `90m`; for argparse's `type=`."""
+    """Return the seconds of `30d`, `12h`, `90m`; for argparse's `type=`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not an age; expected a number and s, m, h, d or w, e.g. 30d")
@@ -18,7 +18,7 @@ def age(text: str) -> float:
 
 
 def size(text: str) -> int:
-    """Bytes of `20GB`, `500M`, `1048576`, in decimal units; for argparse's `type=`."""
+    """Return the bytes of `20GB`, `500M`, `1048576`, in decimal units; for argparse's `type=`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; expected e.g. 20GB, 500MB or a number of bytes")
@@ -26,7 +26,7 @@ def size(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1; for argparse's `type=`."""
+    """Return a whole number of at least 1; for argparse's `type=`."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""The verbs beside building; each is a module with `main(arguments) -> exit code`."""
+"""The verbs of the command line; each is a module with `main(arguments) -> exit code`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ VERBS: dict[str, str] = {
     "select": "the best cell of a sweep, and the words that build it",
     "store": "what the store holds (ls), whether all of it is what it says (verify); all of it to a remote (push)",
 }
-"""Verb -> what it does, in one line. The module is `cosybuild.cli.<verb>`, with `_` after a word of Python."""
+"""Verb -> its purpose in one line. The module is `cosybuild.cli.<verb>`, with `_` appended to a Python keyword."""
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
-    """Run one verb with the words that follow it."""
+    """Run one verb with its arguments and return the exit code."""
     from cosybuild.cli.failure import guarded
 
     name = f"{verb}_" if keyword.iskeyword(verb) else verb

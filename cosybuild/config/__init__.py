@@ -1,1 +1,1 @@
-"""From YAML and overrides to one frozen, typed `Settings`. No DictConfig leaves this package."""
+"""Conversion of YAML and overrides into one frozen, typed `Settings`; no DictConfig leaves this package."""

@@ -1,4 +1,4 @@
-"""Which groups and options there are, ours, installed and added ones, and what each is for."""
+"""List of the configuration groups and their options: cosybuild's own, installed and added ones."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Option:
 
     Attributes:
         group, name: as in `group=name`.
-        purpose: the first comment of its file.
-        provider: who it comes from; empty for our own.
-        chosen: it is taken where nothing is said.
+        purpose: the first comment of the option's file.
+        provider: the source of the option on the search path; empty for cosybuild's own.
+        chosen: the option is the group's default.
     """
 
     group: str
@@ -40,7 +40,7 @@ class Option:
 
 @contextmanager
 def searching(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
-    """Hydra's loader over our configurations, installed packages and `directories`."""
+    """Yield Hydra's loader over cosybuild's configurations, installed packages and `directories`, which come first."""
     prepare()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
@@ -57,14 +57,14 @@ def searching(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
 
 
 def groups(loader: ConfigLoaderImpl) -> list[str]:
-    """The groups of the root defaults list, in its order; not Hydra's own."""
+    """Return the groups of the root defaults list in its order, without Hydra's own."""
     root = compose_root(loader, [])
     # Hydra records its choices last first.
     return [str(group) for group in reversed(list(root.hydra.runtime.choices)) if not str(group).startswith("hydra/")]
 
 
 def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
-    """Every option of a group, those in sub-directories such as `acme/edge` included."""
+    """Yield every option of a group, including those in sub-directories such as `acme/edge`."""
     choice = str(compose_root(loader, []).hydra.runtime.choices.get(group))
     for name in _names(loader, group, ""):
         source = next(s for s in loader.get_sources() if s.is_config(f"{group}/{name}"))
@@ -73,19 +73,19 @@ def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
 
 
 def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:
-    """The YAML that an option gives: its group, and whatever else it changes."""
+    """Return the YAML that an option composes to: its own group, and every other key that it changes."""
     plain, changed = _plain(loader, []), _plain(loader, [f"{group}={name}"])
     keys = [key for key in changed if key == group or changed[key] != plain.get(key)]
     return OmegaConf.to_yaml(OmegaConf.create({key: changed[key] for key in keys}))
 
 
 def compose_root(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
-    """The whole configuration, Hydra's part included."""
+    """Return the whole configuration, including Hydra's part."""
     return compose("config", overrides=overrides, return_hydra_config=True)
 
 
 def purpose(text: str) -> str:
-    """The first comment of an option's file, as one line; the directive `# @package` is none."""
+    """Return the first comment of an option's file as one line; the directive `# @package` does not count."""
     lines = []
     for line in text.splitlines():
         if line.startswith("# @package"):
@@ -104,7 +104,7 @@ def _plain(loader: ConfigLoaderImpl, overrides: list[str]) -> dict[str, Any]:
     assert isinstance(sweeper, dict)
     mode = {"mode": str(config.hydra.mode.name)} if config.hydra.mode is not None else {}
     kept = {str(key): value for key, value in plain.items() if key != "hydra"}
-    # Of Hydra's part only what makes a sweep is ours to show.
+    # Of Hydra's part, show only the settings of a sweep.
     return {**kept, "hydra": {**mode, "sweeper": {"params": sweeper.get("params")}}} if sweeper.get("params") else kept
 
 

@@ -1,4 +1,4 @@
-"""Where the configuration files lie, and Hydra's errors said in a user's words."""
+"""Preparation of Hydra before it composes, and translation of its errors into errors for users."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from cosybuild.shipped import shipped
 
 
 def config_directory() -> Path:
-    """`conf/` of a source tree, or the copy that a wheel carries inside the package."""
+    """Return `conf/` of a source tree, or its copy inside an installed package."""
     return shipped("conf")
 
 
 def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> None:
-    """Register schema, launchers, resolvers and installed configurations with Hydra; needed once before composing.
+    """Register schema, launchers, resolvers and installed configurations with Hydra, once before composing.
 
     Args:
-        validate: refuses settings that cannot be built, before Hydra makes a directory.
+        validate: refuses settings that cannot be built, before Hydra creates a directory.
     """
     register()
     register_search_path()
@@ -40,9 +40,9 @@ def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> Non
 
 
 def explain(error: BaseException) -> CosybuildError | None:
-    """The user's error behind what Hydra or OmegaConf raised; None if it is none of theirs.
+    """Return the error to show a user for an error of Hydra or OmegaConf; None if neither of them raised it.
 
-    Hydra wraps errors of resolvers and of instantiation, so the chain of causes is searched first.
+    Hydra wraps errors of resolvers and of instantiation, so a CosybuildError in the chain of causes comes first.
     """
     absent = _setting_of_absent_group(error)
     if absent is not None:
@@ -72,14 +72,14 @@ def explain(error: BaseException) -> CosybuildError | None:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """Whether Hydra itself raised a bare ValueError, as it does for `export=null`."""
+    """Return True if Hydra itself raised a bare ValueError, as it does for `export=null`."""
     frame = _origin(error)
     module = "" if frame is None else str(frame.f_globals.get("__name__", ""))
     return isinstance(error, ValueError) and module.partition(".")[0] == "hydra"
 
 
 def _setting_of_absent_group(error: BaseException) -> str | None:
-    """`trt.sm` of `trt=none trt.sm=[89]`, where OmegaConf has only an assertion to offer."""
+    """Return `trt.sm` for `trt=none trt.sm=[89]`, where OmegaConf raises a bare AssertionError."""
     frame = _origin(error)
     if (
         not isinstance(error, AssertionError)
@@ -92,7 +92,7 @@ def _setting_of_absent_group(error: BaseException) -> str | None:
 
 
 def _origin(error: BaseException) -> FrameType | None:
-    """The frame in which an error was raised."""
+    """Return the frame in which an error was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -100,7 +100,7 @@ def _origin(error: BaseException) -> FrameType | None:
 
 
 def group_is_off(key: str) -> ConfigurationError:
-    """The error for a setting of a group that has none, as `benchmark.rounds` without a benchmark."""
+    """Return the error for a setting of a group that is switched off, as `benchmark.rounds` without a benchmark."""
     group = key.partition(".")[0]
     options = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
     on = [option for option in options if option not in ("none", "off")]
@@ -111,7 +111,7 @@ def group_is_off(key: str) -> ConfigurationError:
 
 
 def unknown_setting(full_key: str) -> ConfigurationError:
-    """The error for `export.opsett`: it names the group's settings and the nearest of them."""
+    """Return the error for `export.opsett`, with the group's settings and the one with the nearest name."""
     group, _, key = full_key.rpartition(".")
     known = _settings_of(group)
     near = difflib.get_close_matches(key, known, n=1)
@@ -124,7 +124,7 @@ def unknown_setting(full_key: str) -> ConfigurationError:
 
 
 def _settings_of(group: str) -> list[str]:
-    """Names of the settings under a dotted path, from the frozen classes."""
+    """Return the names of the settings under a dotted path, from the frozen classes."""
     cls: object = Settings
     for name in filter(None, re.split(r"[.\[\]]+", group)):
         if not dataclasses.is_dataclass(cls):
@@ -136,7 +136,7 @@ def _settings_of(group: str) -> list[str]:
 
 
 def _clean(error: BaseException, origin: BaseException) -> str:
-    """The message without Hydra's search path, error codes and object types."""
+    """Return the message without Hydra's search path, error codes and object types."""
     if isinstance(origin, MissingMandatoryValue):
         return f"{getattr(origin, 'full_key', '')}: this setting is mandatory and has no value."
     text = str(origin) if isinstance(origin, ValidationError) else str(error)

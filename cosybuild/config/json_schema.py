@@ -1,4 +1,4 @@
-"""A JSON schema of the configuration, for editors; derived from the frozen settings, like Hydra's own."""
+"""JSON schema of the configuration for editors, derived from the frozen settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGE = "Where an option that starts with `# @package _global_` sits, its key
 
 
 def json_schema(group: str | None = None) -> dict[str, Any]:
-    """The schema of the root configuration, or of one group's option files.
+    """Return the schema of the root configuration, or of one group's option files.
 
     Args:
         group: a group that has settings, e.g. `trt_profile`.
@@ -72,7 +72,7 @@ def _of(hint: Any) -> dict[str, Any]:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return {"enum": [member.value for member in hint]}
     if hint in _LEAVES:
-        # Hydra interpolates, so text such as ${oc.env:HOME} stands for any value.
+        # Hydra interpolates, so text such as ${oc.env:HOME} can stand for any value.
         return {"type": "string"} if hint is str else {"anyOf": [{"type": _LEAVES[hint]}, _INTERPOLATION]}
     return {}  # Any
 

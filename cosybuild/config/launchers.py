@@ -1,4 +1,4 @@
-"""Settings of the launchers that are our own; Hydra validates what is said of `hydra.launcher` against them."""
+"""Settings of cosybuild's own launchers; Hydra validates `hydra.launcher` against them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from hydra.core.config_store import ConfigStore
 
 @dataclass
 class RaySettings:
-    """`hydra.launcher` of `hydra/launcher=ray`. Not frozen: OmegaConf merges into it.
+    """Settings of `hydra.launcher` under `hydra/launcher=ray`; not frozen, because OmegaConf merges into it.
 
     Attributes:
         address: of the cluster, e.g. 10.0.0.1:6379; None: RAY_ADDRESS, else a cluster that this machine is part of,
             else one that is started for the sweep.
-        directory: where cells work on a node, with `~` and `$NAMES` of that node's environment; None: the working
-            directory of the command. It is made where it is missing.
-        num_cpus: what a cell takes of a node; it computes with that many threads.
-        num_gpus: likewise; a cell sees as many GPUs as it asks for.
-        resources: further ones, by the cluster's own names.
-        max_retries: how often a cell is begun again whose process or node went away.
+        directory: the working directory of cells on a node, with `~` and `$NAMES` of that node's environment; None: the
+            working directory of the command. It is created where it is missing.
+        num_cpus: processors of a node that a cell reserves; it computes with that many threads.
+        num_gpus: GPUs that a cell reserves; it sees that many.
+        resources: further resources that a cell reserves, by the cluster's own names.
+        max_retries: how often a cell is restarted after its process or node was lost.
         init: further arguments of `ray.init`.
     """
 
@@ -35,8 +35,8 @@ class RaySettings:
 
 
 def register_launchers() -> None:
-    """Make `hydra/launcher=ray` ours, also where the plugin hydra-ray-launcher is installed.
+    """Register cosybuild's `hydra/launcher=ray`, also where the plugin hydra-ray-launcher is installed.
 
-    Hydra's plugins must be loaded by now: of two options with one name the last that is stored wins.
+    Hydra's plugins must be loaded already: of two options with one name, the one that is stored last counts.
     """
     ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RaySettings, provider="cosybuild")

@@ -1,4 +1,4 @@
-"""Readable, stable names of run directories: what was chosen and a digest, never the clock."""
+"""Readable, stable names of run directories, made of the choices and a digest without the time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import register_sweep_resolvers
 
 _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
-"""Settings that change where things lie or what is printed, but not what is built."""
+"""Settings that change where files are stored or what is printed, but not the artifacts."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
-"""Characters of each word of a run's name, which all together name a directory; the digest tells runs apart."""
+"""Longest word of a run's name, in characters. All words together name one directory; the digest tells runs apart."""
 
 
 def register_resolvers(validate: Callable[[Settings], None]) -> None:
-    """Make `${cosybuild.run_dir:}`, `${cosybuild.run_name:}`, `${cosybuild.output_subdir:}` known to OmegaConf.
+    """Register `${cosybuild.run_dir:}`, `${cosybuild.run_name:}` and `${cosybuild.output_subdir:}` with OmegaConf.
 
-    Hydra resolves a run's directory before it makes it. So `validate` is called then, and whatever is
-    wrong with a configuration is found with nothing written.
+    Hydra resolves the run directory before it creates it. `validate` is called at that time, so that a faulty
+    configuration is refused before anything is written.
 
     Args:
         validate: raises a CosybuildError for settings that cannot be built.
@@ -56,18 +56,18 @@ def register_resolvers(validate: Callable[[Settings], None]) -> None:
 
 
 def config_digest(settings: Settings) -> str:
-    """sha256 of everything in the settings that the build depends on."""
+    """Return the sha256 of all settings that the build depends on."""
     plain = relevant(plain_from_settings(settings))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain configuration without what does not change what is built."""
+    """Return a plain configuration without the settings that do not change the artifacts."""
     return {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
 
 
 def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
-    """E.g. `cosyvoice2-opset18-fp32-none-default-1f0c9a3b`.
+    """Return the name of a run, e.g. `cosyvoice2-opset18-fp32-none-default-1f0c9a3b`.
 
     Args:
         choices: Hydra's chosen option of each group.

@@ -1,4 +1,4 @@
-"""From the composed DictConfig to frozen settings; the only place where one becomes the other."""
+"""Conversion between the composed DictConfig, frozen settings and plain data; no other module converts them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def parse(config: DictConfig) -> Settings:
-    """The settings of a composed configuration, checked for contradictions.
+    """Return the settings of a composed configuration, checked for contradictions.
 
     Args:
         config: the root configuration without the `hydra` node.
@@ -35,12 +35,12 @@ def parse(config: DictConfig) -> Settings:
 
 
 def settings_from_plain(plain: Mapping[str, Any]) -> Settings:
-    """The settings of plain data that the schema has validated, e.g. a run's recorded configuration."""
+    """Return the settings of plain data that the schema has validated, e.g. a run's recorded configuration."""
     return _build(Settings, plain)
 
 
 def plain_from_settings(settings: Any) -> Any:
-    """Plain JSON data of settings; `settings_from_plain` is its inverse."""
+    """Return settings as plain JSON data; `settings_from_plain` is the inverse."""
     if dataclasses.is_dataclass(settings):
         return {f.name: plain_from_settings(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
     if isinstance(settings, tuple | list):

@@ -1,4 +1,4 @@
-"""What the schema cannot say: ranges of values, and settings that contradict one another."""
+"""Checks that the schema cannot express: ranges of values, and settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ OPSETS = range(17, 24)
 
 
 def check(settings: Settings) -> None:
-    """Refuse settings that cannot be met together.
+    """Refuse settings that contradict each other or are out of range.
 
     Raises:
-        ConfigurationError: names both sides of the contradiction and how to resolve it.
+        ConfigurationError: names the setting, or both sides of the contradiction, and how to resolve it.
     """
     for rule in (_opset, _open_families, _weights, _verify, _precision, _benchmark, _deploy):
         rule(settings)

@@ -1,7 +1,7 @@
-"""The schema Hydra validates against, derived from the frozen settings so that each field is stated once.
+"""The schema that Hydra validates against, derived from the frozen settings so that each field is stated once.
 
-OmegaConf merges into mutable dataclasses only, and knows lists where the settings have tuples; so every
-settings class has a mutable twin made here, and `parse` goes the other way.
+OmegaConf merges into mutable dataclasses only, and has lists where the settings have tuples. So every settings
+class gets a mutable twin here, and `parse` converts the other way.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from omegaconf import DictConfig
 from cosybuild.config.settings import Settings
 
 ROOT = "schema"
-"""Its name in the ConfigStore; the first entry of the root defaults list."""
+"""The schema's name in the ConfigStore; the first entry of the root defaults list."""
 
 
 def register() -> None:
-    """Put the schema where the root configuration's defaults list finds it."""
+    """Store the schema under the name that the root configuration's defaults list uses."""
     ConfigStore.instance().store(name=ROOT, node=mutable(Settings), provider="cosybuild")
 
 
 @cache
 def mutable(cls: type) -> type:
-    """The mutable twin of a frozen settings class, with the same name, fields and defaults."""
+    """Return the mutable twin of a frozen settings class, with the same name, fields and defaults."""
     hints = typing.get_type_hints(cls)
     fields = [(f.name, _schema_type(hints[f.name]), _default(f)) for f in dataclasses.fields(cls)]
     twin = dataclasses.make_dataclass(cls.__name__.removesuffix("Settings") or cls.__name__, fields)
-    # Launchers pickle the schema. By value a class would lose what marks a field as having no default.
+    # Launchers pickle the schema. Pickled by value, a class would lose the mark of a field without default.
     twin.__module__, twin.__qualname__ = __name__, f"twins.{twin.__name__}"
     return twins.keep(twin)
 
 
 class _Twins:
-    """Where pickle finds a mutable twin by its name, in a process that has made none yet."""
+    """Namespace in which pickle finds a mutable twin by name, also in a process that has not made it yet."""
 
     def __init__(self) -> None:
         self._made: dict[str, type] = {}
@@ -71,12 +71,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _mapping() -> DictConfig:
-    """An empty mapping whose names are the user's: Hydra would ask for a + before each of them."""
+    """Return an empty mapping with keys of the user's choice; a struct would make Hydra demand a + before each."""
     return DictConfig({}, flags={"struct": False})
 
 
 def _schema_type(hint: Any) -> Any:
-    """`hint` with settings classes replaced by their twins and tuples by lists."""
+    """Return `hint` with settings classes replaced by their twins and tuples by lists."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return list[_schema_type(arguments[0])]  # type: ignore[misc]  # the element type is data here

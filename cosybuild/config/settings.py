@@ -1,4 +1,4 @@
-"""The one run configuration, frozen and typed."""
+"""The run configuration, frozen and typed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cosybuild.config.groups.verify import VerifySettings
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run is told. A group that is None is switched off."""
+    """All settings of a run. A group that is None is switched off."""
 
     model_dir: str | None = setting(
         None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B."

@@ -1,4 +1,4 @@
-"""Readable, stable names of sweeps: what is varied and a digest of it, never the clock."""
+"""Readable, stable names of sweeps, made of what is varied and a digest of it without the time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LONGEST = 60
 
 
 def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
-    """Make `${cosybuild.sweep_dir:}` and `${cosybuild.sweep_subdir:}` known to OmegaConf.
+    """Register `${cosybuild.sweep_dir:}` and `${cosybuild.sweep_subdir:}` with OmegaConf.
 
     Args:
-        run_dir: the run directory of a job's configuration; raises CosybuildError for one that cannot be built.
+        run_dir: returns the run directory of a job's configuration; raises CosybuildError for one that cannot be built.
     """
 
     def sweep_dir(*, _root_: DictConfig) -> str:
@@ -44,7 +44,7 @@ def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
         try:
             return os.path.abspath(run_dir(_root_))  # noqa: PTH100  # resolve() would follow links
         except (CosybuildError, OmegaConfBaseException):
-            # The job raises the same again, where it is this cell's failure and not the whole sweep's.
+            # The job raises the same error again; there it fails this cell and not the whole sweep.
             failing = cell_id([str(word) for word in _root_.hydra.overrides.task])
             return os.path.abspath(Path(_root_.hydra.sweep.dir) / "refused" / failing)  # noqa: PTH100  # as above
 
@@ -53,20 +53,20 @@ def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
 
 
 def dry_directory() -> Path:
-    """Where this process puts what Hydra insists on writing in a dry run; its user removes it."""
+    """Return the directory for the files that Hydra writes even in a dry run; the caller removes it."""
     return Path(tempfile.gettempdir()) / f"cosybuild-dry-{os.getpid()}"
 
 
 def cell_id(overrides: Sequence[str]) -> str:
-    """The name of one cell of a sweep, from its overrides in any order."""
+    """Return the name of one cell of a sweep; the order of its overrides does not matter."""
     return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:10]
 
 
 def sweep_name(words: Sequence[str], params: Mapping[str, str], choices: Mapping[str, Any]) -> str:
-    """E.g. `cosyvoice2_tiny-matrix-5d20aa91` or `export-trt-1f0c9a3b`.
+    """Return the name of a sweep, e.g. `cosyvoice2_tiny-matrix-5d20aa91` or `export-trt-1f0c9a3b`.
 
     Args:
-        words: the overrides of the command line, sweeping ones among them.
+        words: the overrides of the command line, including those that sweep.
         params: Hydra's `sweeper.params`.
         choices: Hydra's chosen option of each group.
     """
@@ -86,7 +86,7 @@ def sweep_name(words: Sequence[str], params: Mapping[str, str], choices: Mapping
 
 
 def _is_varied(value: str) -> bool:
-    """Whether a value stands for several: `a,b`, `choice(a,b)`, `range(1,4)`; not `[a,b]` or `{x: 1, y: 2}`."""
+    """Return True if a value stands for several: `a,b`, `choice(a,b)`, `range(1,4)`; not `[a,b]` or `{x: 1, y: 2}`."""
     inside = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)
     while (shorter := re.sub(r"[\[{][^\[\]{}]*[\]}]", "", inside)) != inside:
         inside = shorter

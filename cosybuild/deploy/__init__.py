@@ -1,1 +1,1 @@
-"""Putting artifacts into service: which go where, whether they may, and the change as one step."""
+"""Deployment of artifacts into service: the choice of files, the conditions, and the change as one step."""

@@ -1,4 +1,4 @@
-"""What a run delivered, as its manifests tell it."""
+"""The artifacts that a run delivered, read with their manifests."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Deliverable:
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
-        """name, dtype and shape of each input, in binding order."""
+        """Name, dtype and shape of each input, in binding order."""
         return list((self.manifest.get("interface") or {}).get("inputs", ()))
 
     @property
     def outputs(self) -> list[dict[str, Any]]:
-        """The same of each output."""
+        """Name, dtype and shape of each output, in binding order."""
         return list((self.manifest.get("interface") or {}).get("outputs", ()))
 
     @property
@@ -45,44 +45,44 @@ class Deliverable:
 
     @property
     def dynamic_batch(self) -> bool:
-        """Whether the first axis of the first input varies."""
+        """True if the first axis of the first input varies."""
         return bool(self.inputs and self.inputs[0]["shape"]) and not _is_fixed(self.inputs[0]["shape"][0])
 
     @property
     def model(self) -> dict[str, Any]:
-        """The model it was made from."""
+        """The record of the model that the artifact was made from."""
         return dict(self.manifest["model"])
 
     @property
     def streaming(self) -> bool:
-        """Whether the chunk mask is in it."""
+        """True if the graph contains the chunk mask."""
         return bool(self.model.get("streaming"))
 
     @property
     def flavour(self) -> str | None:
-        """The library that reads a plan."""
+        """The library that reads a plan; None for a graph."""
         built_for = self.manifest.get("built_for")
         return None if built_for is None else str(built_for["flavour"])
 
     @property
     def sm(self) -> int | None:
-        """The compute capability a plan was built for."""
+        """The compute capability times ten that a plan was built for; None for a graph."""
         built_for = self.manifest.get("built_for")
         return None if built_for is None else built_for["sm"]
 
     @property
     def companions(self) -> list[Path]:
-        """Files that the main one refers to by name."""
+        """Files that the artifact refers to by name."""
         return [self.path.with_name(fact["name"]) for fact in self.manifest["companions"]]
 
     def runs_on(self, sm: int) -> bool:
-        """Whether a plan is for that compute capability."""
+        """Return True if a plan runs on that compute capability."""
         if self.manifest["built_for"].get("hardware_compatibility") == "ampere_plus":
             return sm >= 80
         return self.sm == sm
 
     def describe(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         batch = "dynamic batch" if self.dynamic_batch else "fixed batch"
         attention = "streaming" if self.streaming else "full attention"
         target = f", {self.flavour} sm_{self.sm}" if self.kind == PLAN else ""
@@ -90,10 +90,10 @@ class Deliverable:
 
 
 def read_deliverables(directory: Path) -> list[Deliverable]:
-    """All graphs and engines of a run's artifacts/, in the order of their names.
+    """Return all graphs and engines of a run's artifacts/, sorted by name.
 
     Raises:
-        DeployError: a manifest cannot be read, or a file is not the one its manifest describes.
+        DeployError: a manifest cannot be read, or a file is not the one that its manifest describes.
     """
     found = []
     for path in sorted(directory.glob(f"*{SUFFIX}")):
@@ -112,7 +112,7 @@ def read_deliverables(directory: Path) -> list[Deliverable]:
 
 
 def _lack(manifest: Mapping[str, Any]) -> str | None:
-    """The fact that a deployment needs and a manifest has not, in one phrase."""
+    """Return the fact that a deployment needs and the manifest lacks, as one phrase; None if it lacks none."""
     model = manifest.get("model", {})
     return next((f"its manifest has no model.{name}" for name in ("family", "streaming") if name not in model), None)
 

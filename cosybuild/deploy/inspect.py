@@ -1,4 +1,4 @@
-"""What stands in a directory in service: current, stale, foreign or damaged, told file by file."""
+"""Inspection of a directory in service: the state of each file (current, stale, foreign or damaged)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
-"""current: the file its manifest describes; stale: of another build than a file beside it, or replaced since; foreign:
-without a manifest; damaged: empty, cut off, gone although it was deployed, or with a manifest that cannot be read."""
+"""current: the file is the one that its manifest describes; stale: it is of another build than a file beside it, or was
+replaced since; foreign: it has no manifest; damaged: it is empty, cut off, missing although it was deployed, or has a
+manifest that cannot be read.
+"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One file.
+    """The state of one file.
 
     Attributes:
-        name: below the directory.
-        state: one of the four.
-        reason: why, in words; what forced its deployment where it is current.
-        loads: whether this machine can load it; None for graphs and where it is not known.
-        loading: for engines, both sides in words.
+        name: relative to the directory.
+        state: one of the four states.
+        reason: the reason for the state; for a current file, the objections that its deployment overrode.
+        loads: True if this machine can load it; None for graphs and where it is not known.
+        loading: for engines, what it needs and what this machine has.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Finding:
 
 
 def inspect(path: Path, environment: Environment) -> list[Finding]:
-    """Look at one file, or at every graph and engine below a directory. Nothing is executed."""
+    """Inspect one file, or every graph and engine below a directory, without executing any."""
     if path.is_file():
         return [_finding(path, path.name, environment)]
     files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
@@ -55,7 +57,7 @@ def inspect(path: Path, environment: Environment) -> list[Finding]:
 
 
 def states_below(path: Path) -> list[Path]:
-    """Directories in service at `path` and below it: those with a state of their own."""
+    """Return the directories in service at `path` and below it: those with deployment state of their own."""
     if not path.is_dir():
         path = path.parent
         return [path] if (path / STATE).is_dir() else []
@@ -89,7 +91,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
 
 
 def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
-    """Files that were deployed, or have a manifest, and are not there."""
+    """Yield files that were deployed, or have a manifest, and do not exist."""
     names = {path.relative_to(root).as_posix().removesuffix(SUFFIX) for path in manifests}
     for home in states_below(root):
         prefix = "" if home == root else home.relative_to(root).as_posix() + "/"
@@ -101,7 +103,7 @@ def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
 
 
 def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Files of two builds that are the same part of a model, in one directory, are stale: one cannot be current."""
+    """Yield the findings; files of different builds that are the same part of a model in one directory become stale."""
     groups: dict[tuple[str, str], list[tuple[str, Build]]] = {}
     places: dict[str, tuple[str, str]] = {}
     for finding in found:

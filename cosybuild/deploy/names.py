@@ -1,4 +1,4 @@
-"""The table of exact file names: which runtime reads what, under which name (docs/runtimes.md)."""
+"""Table of the exact file names that each runtime reads (docs/runtimes.md)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Row:
     """One file of one runtime.
 
     Attributes:
-        stem: what the artifact's own name begins with.
-        families: of models the runtime serves; empty for any.
+        stem: the first part of the artifact's own name.
+        families: model families that the runtime serves; empty for any.
         name: the file's name; `{id}` is the device's number.
         derived: patterns of files that a runtime made, or was given, from this one. They are retired when
-            it is replaced, for a runtime takes them as they are.
-        required: without it nothing is deployed.
-        dynamic_batch: None where either serves.
+            it is replaced, because a runtime uses them without a check.
+        required: a deployment without this file is refused.
+        dynamic_batch: None if both a dynamic and a fixed batch are accepted.
     """
 
     service: Service
@@ -40,20 +40,20 @@ class Row:
     derived: tuple[str, ...] = ()
 
     def takes(self, item: Deliverable) -> bool:
-        """Whether `item` is what the runtime expects under this name."""
+        """Return True if `item` is what the runtime expects under this name."""
         return (
             item.path.name.startswith(f"{self.stem}.")
             and item.kind == self.kind
             and item.dtype == self.dtype
             and self.dynamic_batch in (None, item.dynamic_batch)
             and item.streaming == self.streaming
-            # Upstream's runtimes import tensorrt; what TensorRT-RTX builds they cannot read.
+            # Upstream's runtimes import tensorrt, which cannot read plans of TensorRT-RTX.
             and item.flavour in (None, _TENSORRT)
             and self.serves(item)
         )
 
     def serves(self, item: Deliverable) -> bool:
-        """Whether the runtime is one for this model."""
+        """Return True if the runtime serves the model of `item`."""
         return not self.families or item.model["family"] in self.families
 
 
@@ -121,10 +121,10 @@ ROWS: tuple[Row, ...] = (
 
 
 def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
-    """The rows that concern what was delivered: its stem, its family, its attention.
+    """Return the rows that match a delivered artifact in stem, family and attention.
 
     Raises:
-        DeployError: the runtime reads nothing of that kind.
+        DeployError: the runtime reads none of the artifacts.
     """
     rows = [
         row
@@ -145,7 +145,7 @@ def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
 
 
 def bundle_name(item: Deliverable) -> str:
-    """What a bundle calls an artifact: the contract's name for the estimator's graphs, else the run's own."""
+    """Return an artifact's name in a bundle: the contract's name for the estimator's graphs, else its own."""
     if item.kind == PLAN or not item.path.name.startswith(f"{ESTIMATOR}."):
         return item.path.name
     precision = {"float32": "fp32", "float16": "autocast_fp16"}.get(item.dtype or "")

@@ -1,4 +1,4 @@
-"""Files of earlier deployments that may not stay beside a new one."""
+"""Retirement of files of earlier deployments that may not stay beside a new one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PLANS = (".plan", ".engine", ".trt")
 
 @dataclass(frozen=True)
 class Arrival:
-    """What a deployment brings.
+    """The files that a deployment brings.
 
     Attributes:
         service: the value of `deploy.service`.
-        items: artifact -> its names below the directory.
-        delivered: everything that the run delivered, for engines that were built elsewhere from the same graph.
-        puts: name -> sha256 of all files that are put in place.
+        items: artifacts, each with a name below the directory.
+        delivered: everything that the run delivered, to recognise engines built elsewhere from the same graph.
+        puts: name -> sha256 of all files that are put in place; None where it is not known.
     """
 
     service: str
@@ -41,14 +41,16 @@ class _Standing:
 
 
 def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> list[str]:
-    """Graphs and engines in `root` that the deployment does not bring and that may not stay.
+    """Return the graphs and engines in `root` that the deployment does not bring and that may not stay.
 
-    Only files that a deployment put there are named, never a user's own. Of the same part of a model, those go that
+    Only files that a deployment put there are returned, never a user's own. An artifact of the same part of a model is
+    retired if it
 
-    - come from another build (`cosybuild.identity`);
-    - are the same variant (attention, batch) for the same service. An engine that was built from a graph of this run
-      stays: another machine of a fleet has built it;
-    - have a manifest that cannot be read, or refer to a file of weights that is replaced.
+    - comes from another build (`cosybuild.identity`);
+    - is the same variant (attention, batch) for the same service, unless it is an engine built from a graph of this
+    run,
+      which another machine of a fleet has built;
+    - has a manifest that cannot be read, or refers to a file of weights that is replaced.
 
     Other variants of the same build stay: streaming beside full attention, dynamic batch beside fixed.
 
@@ -56,7 +58,7 @@ def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> lis
         recorded: name -> sha256 of what deployments have put into the directory.
 
     Raises:
-        DeployError: an artifact of another build lies there that no deployment put there.
+        DeployError: the directory has an artifact of another build that no deployment put there.
     """
     folders = {name.rpartition("/")[0] for _, name in arrival.items}
     return [
@@ -67,7 +69,7 @@ def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> lis
 
 
 def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -> list[str]:
-    """The files that go with retired artifacts: the artifacts, manifests, and weights that nobody else refers to."""
+    """Return all files of retired artifacts: the artifacts, manifests, and weights that no other artifact refers to."""
     gone = list(names)
     folders = {name.rpartition("/")[0] for name in gone}
     kept = {
@@ -103,7 +105,7 @@ def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -
 
 
 def _was_deployed(path: Path) -> bool:
-    """Whether a manifest that may not be used, as one without a seal, names a deployment all the same."""
+    """Return True if a manifest that may not be used, such as one without a seal, still names a deployment."""
     try:
         return "deployment" in (parse_manifest(manifest_path(path)) or {})
     except ValueError:

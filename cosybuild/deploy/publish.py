@@ -1,12 +1,13 @@
-"""Files of a directory in service changed as one step: staged, backed up, journalled, then put in place.
+"""Change of a directory in service as one step: files are staged, backed up, journalled, then put in place.
 
-Until the journal is written nothing in the directory has changed. From then on the directory *is* the new one:
-readers look through the journal (`cosybuild.inservice`), and whoever changes the directory next (a deployment,
-`check`, `rollback`) first finishes the change. Runtimes that know nothing of the journal find each single file
-whole, and graphs before plans: they load the old plan or the new graph, never a plan of neither.
+Before the journal is written, nothing in the directory has changed. From then on the new state counts:
+readers look through the journal (`cosybuild.inservice`), and the next process that changes the directory (a
+deployment, `check`, `rollback`) first finishes the change. A runtime that does not read the journal finds each single
+file whole, and graphs before plans: it loads the old plan or the new graph, never a plan that belongs to neither.
 
-Order of the steps, so that a power cut at any moment leaves the old or the new: contents of the staged files and of
-the backup, their names, the journal, names in place, the record of the state, no journal, no staging.
+The order of the steps ensures that a power cut at any time leaves the old or the new state: contents of the staged
+files and of the backup, their names, the journal, names in place, the record of the state, removal of the journal,
+removal of the staging directory.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal
 from cosybuild.manifest import file_digest
 
 RECORD, FILES, PART = "record.json", "files", ".part"
-"""Below STATE/NNNN: what the backup is, and the files themselves; and the end of what is not finished."""
+"""Below STATE/NNNN: the record of the backup, and its files. PART is the suffix of anything that is not finished."""
 _STAGING = "staging-"
 
 
@@ -46,7 +47,7 @@ class Put:
         name: below the directory, with forward slashes.
         content: a file to copy, or the text itself.
         sha256: of the content; None where it is not known before the copy.
-        link: stage a hard link in place of a copy; for files of backups, which take no further space then.
+        link: stage a hard link instead of a copy; for files of backups, so that they take no further space.
     """
 
     name: str
@@ -57,10 +58,10 @@ class Put:
 
 @contextmanager
 def changing(root: Path) -> Iterator[None]:
-    """Hold the lock of `root`, with every earlier change finished.
+    """Hold the lock of `root`, after every earlier change is finished.
 
     Raises:
-        DeployError: another process deploys there, the disk refuses, or an earlier change cannot be finished.
+        DeployError: another process deploys there, the disk reports an error, or an earlier change cannot be finished.
     """
     with explained(root), locked(root):
         finish(root)
@@ -76,19 +77,20 @@ def publish(
     position: int = 0,
     files: Mapping[str, str] | None = None,
 ) -> int | None:
-    """Change the files of `root` and return the number of the backup that undoes it; None where nothing changes.
+    """Change the files of `root` and return the number of the backup that undoes it; None if nothing changes.
 
     The caller holds the lock (`changing`).
 
     Args:
-        puts: in the order they are put in place.
-        removes: names that go, after all puts.
+        puts: files, in the order in which they are put in place.
+        removes: names to remove, after all puts.
+        kind: `deploy` or `rollback`; only a `deploy` is skipped where nothing would change.
         position: the backup that the directory equals afterwards; 0 for a new state.
         files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
 
     Raises:
-        DeployError: a copy differs from its source; the directory is as it was.
-        OSError: the disk refuses; before the journal the directory is as it was, afterwards the change counts.
+        DeployError: a copy differs from its source; the directory is unchanged.
+        OSError: the disk reports an error. Before the journal the directory is unchanged; afterwards the change counts.
     """
     current = read_current(root)
     if kind == "deploy":
@@ -112,10 +114,10 @@ def publish(
 
 
 def prune(root: Path, keep: int) -> None:
-    """Remove the oldest backups, for a caller that holds the lock.
+    """Remove the oldest backups; the caller holds the lock.
 
     Args:
-        keep: backups that stay; at least one does.
+        keep: number of backups that stay, at least one.
     """
     numbers = sorted(d for d in (root / STATE).iterdir() if d.name.isdigit() and d.is_dir())
     for backup in numbers[: max(0, len(numbers) - max(1, keep))]:
@@ -123,10 +125,10 @@ def prune(root: Path, keep: int) -> None:
 
 
 def recover(root: Path) -> bool:
-    """Finish the change that an interrupted deployment began, and return whether there was one.
+    """Finish the change that an interrupted deployment began, and return True if there was one.
 
     Raises:
-        DeployError: another process deploys there, the disk refuses, or staged files are missing.
+        DeployError: another process deploys there, the disk reports an error, or staged files are missing.
     """
     if not (root / STATE / JOURNAL).exists():
         return False
@@ -135,12 +137,12 @@ def recover(root: Path) -> bool:
 
 
 def begin(root: Path, journal: Journal) -> None:
-    """Write the journal: from now on the change counts."""
+    """Write the journal; from then on the change counts."""
     write_record(root / STATE / JOURNAL, journal.plain())
 
 
 def finish(root: Path) -> bool:
-    """`recover` for a caller that holds the lock; leftovers of a change that never began are removed."""
+    """Do the work of `recover` for a caller that holds the lock; remove leftovers of a change without a journal."""
     journal = read_journal(root)
     if journal is not None:
         lost = missing(root, journal)
@@ -156,7 +158,7 @@ def finish(root: Path) -> bool:
 
 
 def missing(root: Path, journal: Journal) -> list[str]:
-    """Names that the change should put in place and cannot: neither staged nor there already."""
+    """Return the names that the change cannot put in place: neither staged nor there already."""
     staging = root / STATE / journal.staging
     return [
         name
@@ -166,7 +168,7 @@ def missing(root: Path, journal: Journal) -> list[str]:
 
 
 def stage_one(put: Put, target: Path) -> str:
-    """Bring a file into a staging directory and return its sha256.
+    """Write a file into a staging directory and return its sha256.
 
     Raises:
         DeployError: the copy is not equal to its source.
@@ -177,7 +179,7 @@ def stage_one(put: Put, target: Path) -> str:
     elif put.link:
         link_or_copy(put.content, target)
     else:
-        # Always a copy: a service may write into its files, and the source may be linked to the store.
+        # Copy, never link: a service may write into its files, and the source may be linked to the store.
         shutil.copyfile(put.content, target)
     digest = file_digest(target)
     if put.sha256 not in (None, digest):
@@ -191,23 +193,23 @@ def stage_one(put: Put, target: Path) -> str:
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the file system has no hard links."""
     try:
-        # Links cost nothing, and what is in service is replaced by renames, never written into.
+        # A link takes no space and is safe here: files in service are replaced by renames, never written into.
         os.link(source.resolve(), target)
     except OSError:
         shutil.copy2(source, target)
 
 
 def discard_leftovers(root: Path) -> None:
-    """Remove what is not finished, for a caller that holds the lock; there is no journal."""
+    """Remove files of unfinished changes; the caller holds the lock, and there is no journal."""
     for path in [*(root / STATE).glob(f"{_STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
-    """Whether the directory already is what the change would make of it."""
+    """Return True if the directory is already in the state that the change would bring."""
     if any((root / name).exists() for name in removes):
         return False
-    # Manifests first: they differ wherever anything does, and are read in no time.
+    # Manifests first: they are small, and they differ wherever anything else does.
     for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
         if put.name in removes:  # there only while the change is made
             continue
@@ -246,7 +248,7 @@ def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: 
 
 
 def _apply(root: Path, journal: Journal) -> None:
-    """Do, or finish, what the journal says. Every step may be repeated."""
+    """Make the change of the journal, or finish it. Every step may be repeated."""
     state = root / STATE
     backup = state / f"{journal.number:04}"
     part = backup.with_name(backup.name + PART)
@@ -260,7 +262,7 @@ def _apply(root: Path, journal: Journal) -> None:
         sync_directory(directory)
     write_record(state / CURRENT, Current(journal.number, journal.position, journal.files).plain())
     (state / JOURNAL).unlink()
-    # Staging may go only after the journal has: a journal whose staging is lost could not be finished.
+    # Remove the staging directory only after the journal: a journal without staged files cannot be finished.
     sync_directory(state)
     shutil.rmtree(state / journal.staging, ignore_errors=True)
     if journal.discards:
@@ -274,18 +276,18 @@ def _put_in_place(staged: Path, target: Path) -> None:
     link = staged.parent / f"{staged.name}{PART}"
     link.unlink(missing_ok=True)
     try:
-        # The staged name stays: until the journal is gone, readers take the file from there.
+        # Keep the staged name: readers take the file from there until the journal is removed.
         os.link(staged, link)
     except OSError:
         staged.replace(target)
         return
     link.replace(target)
-    # Renaming a file to another name of the same file does nothing at all.
+    # A rename between two names of the same file does nothing, so remove the link.
     link.unlink(missing_ok=True)
 
 
 def _folders(root: Path, names: Sequence[str]) -> list[Path]:
-    """All directories in which names changed, the inner ones first."""
+    """Return all directories in which names changed, the deepest first."""
     found = {root}
     for name in names:
         folder = (root / name).parent
@@ -296,7 +298,7 @@ def _folders(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _discard(backup: Path) -> None:
-    """Remove a backup; one that is half removed is no backup any more."""
+    """Remove a backup. It is renamed first, because a partly removed one must not count as a backup."""
     if not backup.exists():
         return
     gone = backup.with_name(f"{backup.name}.gone{PART}")

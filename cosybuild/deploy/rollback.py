@@ -1,4 +1,4 @@
-"""Backups of a directory in service, and the way back to them."""
+"""Backups of a directory in service, and the rollback to them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _UNDO = "staging-undo"
 
 @dataclass(frozen=True)
 class Backup:
-    """The files that one change replaced.
+    """Backup of the files that one change replaced.
 
     Attributes:
         kind: `deploy` or `rollback`.
-        existed: name -> whether there was such a file.
+        existed: name -> True if the file existed before the change.
         position: an earlier backup that the directory equalled before the change; 0 for a state of its own.
-        files: name -> sha256 of what deployments had put there until then.
+        files: name -> sha256 of what deployments had put there before the change.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Backup:
 
 
 def backups(root: Path) -> list[Backup]:
-    """All backups, the oldest first. Those that somebody deleted are not among them.
+    """Return the backups that exist, the oldest first.
 
     Raises:
         DeployError: the record of one is damaged.
@@ -57,10 +57,10 @@ def backups(root: Path) -> list[Backup]:
 
 
 def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
-    """Bring back what stood there before deployment `to`, by default the last one that is not undone yet.
+    """Restore the files from before deployment `to`, by default the last deployment that is not undone yet.
 
-    It is a change like any other and has a backup itself. Files are linked, not copied, and the records have room
-    of their own, so it works on a full disk. A deployment that was interrupted and cannot be finished is undone.
+    A rollback is a change like any other and has a backup itself. Files are linked, not copied, and disk space for the
+    records is reserved, so it works on a full disk. A deployment that was interrupted and cannot be finished is undone.
 
     Returns:
         The number of the backup, and the names that changed.
@@ -90,7 +90,7 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
         have = ", ".join(str(b.number) for b in kept) or "none"
         asked = f"backup {to}" if to is not None else "backup that is not restored yet"
         raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
-    # The earliest change from there on knows what stood there before all of them.
+    # For each name, the earliest of the changes to undo has the file from before all of them.
     sources: dict[str, Path | None] = {}
     for backup in kept:
         if backup.number >= number:
@@ -98,13 +98,13 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
-    # What stood there before may itself have been brought back; the next rollback goes further back than that.
+    # The restored state may itself be the result of a rollback; the next rollback starts from that position.
     publish(root, puts, removes, kind="rollback", position=chosen.position or number, files=chosen.files)
     return number, list(sources)
 
 
 def _undo(root: Path, journal: Journal) -> list[str]:
-    """Go back to what stood there before a deployment that cannot be finished. Its backup goes with it."""
+    """Restore the files from before a deployment that cannot be finished, and remove its backup."""
     state = root / STATE
     places = [state / f"{journal.number:04}", state / f"{journal.number:04}{PART}"]
     directory = next((place for place in places if (place / RECORD).exists()), None)

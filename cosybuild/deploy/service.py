@@ -1,4 +1,4 @@
-"""One deployment: what goes where, what speaks against it, and the change itself."""
+"""One deployment: the choice of files and names, the objections, and the change itself."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def deploy(
 
     Args:
         artifacts: the run's artifacts/, files with manifests.
-        environment: tells the GPU here where `target_sm` is not given.
-        profiles: symbol -> min, opt, max; the warm-up and the largest batch of a Triton model.
-        pending: what of the run still waits for another machine.
+        environment: gives the GPU of this machine where `target_sm` is not set.
+        profiles: symbol -> min, opt, max; for the warm-up and the largest batch of a Triton model.
+        pending: parts of the run that still wait for another machine.
 
     Returns:
         Plain facts for the report: service, dir, files, retired, backup (of the last change where this one is
         none), changed (False where the directory holds this deployment already), forced.
 
     Raises:
-        DeployError: something speaks against it and nothing forces it; nothing has changed then.
+        DeployError: there is an objection and `force` is not set; nothing has changed then.
         ConfigurationError: the settings do not fit what was delivered.
     """
     assert settings.dir is not None, "config.rules demands it"
@@ -92,7 +92,7 @@ def _target_sm(settings: DeploySettings, environment: Environment) -> int | None
 def _choose(
     items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
 ) -> tuple[Path, list[Placement], list[Put], list[str]]:
-    """Directory, artifacts with names, further files, and patterns of what is derived from the graphs."""
+    """Return the directory, artifacts with names, further files, and patterns of files derived from the graphs."""
     root = Path(settings.dir or "")
     if settings.service is Service.bundle:
         if not items:
@@ -114,13 +114,13 @@ def _choose(
                 f"{'; '.join(item.describe() for item in items)}.",
                 hint="Next: docs/runtimes.md has the command that builds it.",
             )
-    # Graphs first: see publish.
+    # Graphs first: see `deploy.publish`.
     placements.sort(key=lambda placement: placement.item.kind == PLAN)
     return root, placements, [], [pattern for row in rows for pattern in row.derived]
 
 
 def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Deliverable | None:
-    """The artifact for a row: of several engines the one for the target, of several graphs the plain one."""
+    """Return the artifact for a row, preferring an engine for the target and the plain graph."""
     candidates = [item for item in items if row.takes(item)]
     if row.kind == PLAN:
         candidates.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
@@ -135,7 +135,7 @@ def _triton(
     wanted, triton = settings.triton.backend, settings.triton
     plans = [item for item in items if item.kind == PLAN and item.flavour == "tensorrt"]
     plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    # The plain graph before a lowered one; who wants half precision has a plan, or no other graph.
+    # The plain graph comes before a lowered one: half precision is served by a plan, or by the only graph.
     graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
     order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
     if not order[wanted]:
@@ -154,13 +154,13 @@ def _triton(
         raise ConfigurationError("deploy=triton needs a trt_profile: warm-up and the largest batch come from it.")
     name = f"{triton.version}/{model_file(item)}"
     config = Put("config.pbtxt", config_text(item, triton, _widest(profiles)))
-    # The repository's own level holds models only, so backups lie within the model's directory.
+    # The top level of a repository may hold models only, so backups are stored in the model's directory.
     root = Path(settings.dir or "") / model_name(item, triton)
     return root, [Placement(item, name)], [config], [f"{triton.version}/model.*"]
 
 
 def _widest(profiles: Profiles) -> dict[str, list[int]]:
-    """One range a symbol: the smallest minimum, the first profile's optimum, the largest maximum."""
+    """Return one range for each symbol: the smallest minimum, the first profile's optimum, the largest maximum."""
     return {
         symbol: [min(p[symbol][0] for p in profiles), profiles[0][symbol][1], max(p[symbol][2] for p in profiles)]
         for symbol in profiles[0]
@@ -189,7 +189,7 @@ def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
 
 
 def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str]) -> list[Put]:
-    """The file with its companions, between the manifest to come and the manifest in place."""
+    """Return the puts of one artifact: next manifest, companions, artifact, final manifest, in this order."""
     item, manifest = placement.item, placement.item.manifest
     folder, _, own = placement.name.rpartition("/")
     prefix = f"{folder}/" if folder else ""
@@ -206,13 +206,13 @@ def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str])
 
 
 def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object]) -> list[str]:
-    """Files that a runtime made, or was given, from what is replaced, and takes as they are."""
+    """Return existing files that a runtime made, or was given, from a replaced file, and uses without a check."""
     found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
-    """A deployment in a few lines, for people."""
+    """Return a deployment's facts as a few lines for people."""
     if not facts["changed"]:
         return f"{facts['dir']} holds this deployment already ({facts['service']}); nothing was changed"
     lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]

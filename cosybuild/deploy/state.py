@@ -1,4 +1,4 @@
-"""The state that deployments keep below a directory in service: lock, durable records, room for a rollback."""
+"""The state that deployments keep below a directory in service: lock, durable records, reserved disk space."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
 
 _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
 RESERVED = 1 << 17
-"""Bytes that are kept for the records of a rollback, so that it works where the disk is full."""
+"""Bytes that are reserved for the records of a rollback, so that it works on a full disk."""
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file.
+    """Return a JSON object, or None if the file does not exist.
 
     Raises:
-        DeployError: it is something else.
+        DeployError: the file holds something else.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
@@ -37,12 +37,12 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def write_record(path: Path, plain: Any) -> None:
-    """Write JSON whole, so that it survives a power cut."""
+    """Write JSON atomically and durably, so that it survives a power cut."""
     write_atomic(path, json.dumps(plain, indent=2).encode("ascii"), path.parent)
 
 
 def read_journal(root: Path) -> Journal | None:
-    """The change that has begun and is not finished.
+    """Return the journal of a change that has begun and is not finished; None if there is none.
 
     Raises:
         DeployError: the journal is damaged.
@@ -58,7 +58,7 @@ def read_journal(root: Path) -> Journal | None:
 
 @dataclass(frozen=True)
 class Current:
-    """The last change of a directory.
+    """The record of the last change of a directory.
 
     Attributes:
         number: of its backup; 0 where there was none.
@@ -71,18 +71,18 @@ class Current:
     files: Mapping[str, str]
 
     def plain(self) -> dict[str, Any]:
-        """The record as JSON data."""
+        """Return the record as JSON data."""
         return {"number": self.number, "position": self.position, "files": dict(self.files)}
 
 
 def read_current(root: Path) -> Current:
-    """The record of the last change.
+    """Return the record of the last change.
 
     Raises:
         DeployError: it is damaged.
     """
     state = root / STATE
-    # Before files were recorded there was the position alone.
+    # An older version recorded the position alone.
     found = read_record(state / CURRENT) or read_record(state / _OLD_POSITION) or {}
     try:
         files = {str(name): str(digest) for name, digest in found.get("files", {}).items()}
@@ -92,7 +92,7 @@ def read_current(root: Path) -> Current:
 
 
 def reserve(root: Path) -> None:
-    """Take room for the records of a later rollback; a disk that has none is left as it is."""
+    """Reserve disk space for the records of a later rollback; do nothing if the disk is full."""
     path = root / STATE / _RESERVE
     with suppress(OSError):
         if not path.exists() or path.stat().st_size < RESERVED:
@@ -100,7 +100,7 @@ def reserve(root: Path) -> None:
 
 
 def free_reserve(root: Path) -> None:
-    """Give the room back, for records that are about to be written."""
+    """Free the reserved disk space for records that are about to be written."""
     (root / STATE / _RESERVE).unlink(missing_ok=True)
 
 
@@ -119,13 +119,13 @@ def explained(root: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Let one process at a time change `root`; the system frees the lock of a process that dies.
+    """Let one process at a time change `root`; the system releases the lock of a process that ends.
 
     Raises:
-        DeployError: another process has it.
+        DeployError: another process holds the lock.
     """
     state = root / STATE
-    # The journal is safe only where the names on the way to it are.
+    # The journal is durable only if the directories on its path are.
     make_directory(state)
     with (state / _LOCK).open("a+b") as file:
         try:

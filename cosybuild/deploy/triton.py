@@ -1,4 +1,4 @@
-"""config.pbtxt of a model repository, from the artifact's own inputs and outputs."""
+"""The config.pbtxt of a model in a Triton repository, made from the artifact's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DTYPES = {
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
-    """The model's directory: the stem with its attention, in underscores."""
+    """Return the name of the model's directory: the stem with its attention, in underscores."""
     if settings.model is not None:
         return settings.model
     stem = str(item.path.name).split(".fp", 1)[0].split(".bf", 1)[0].split(".autocast", 1)[0].split(".mixed", 1)[0]
@@ -27,19 +27,19 @@ def model_name(item: Deliverable, settings: TritonSettings) -> str:
 
 
 def model_file(item: Deliverable) -> str:
-    """The file that each backend looks for in a version directory."""
+    """Return the name of the file that the backend looks for in a version directory."""
     return "model.onnx" if item.kind == GRAPH else "model.plan"
 
 
 def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[str, Sequence[int]]) -> str:
-    """The model's configuration.
+    """Return the text of the model's config.pbtxt.
 
     Where the batch axis is dynamic, tritonserver adds it to every shape and may join requests of equal
     length; an input that has no other axis (`t`) is then sent as (batch, 1). Where it is fixed, the
-    shapes are the artifact's own, and nothing is joined.
+    shapes are the artifact's own, and no requests are joined.
 
     Args:
-        profile: symbol -> min, opt, max: the sizes that are warmed up, and the largest batch.
+        profile: symbol -> min, opt, max: the sizes of the warm-up, and the largest batch.
     """
     batched = item.dynamic_batch
     largest = int(profile[_batch_symbol(item)][2]) if batched else 0
@@ -67,17 +67,17 @@ def _port(side: str, port: Mapping[str, Any], batched: bool) -> list[str]:
     body = f'name: "{port["name"]}" data_type: {_DTYPES[port["dtype"]]}'
     if batched:
         dims = dims[1:]
-    # A shape must have an axis; the backend is given the tensor without it.
+    # Triton demands at least one axis; the reshape removes it before the backend.
     reshape = "" if dims else " reshape: { shape: [ ] }"
     return [f"{side} [ {{ {body} dims: [ {', '.join(map(str, dims or [1]))} ]{reshape} }} ]"]
 
 
 def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str, int], batch: str | None) -> list[str]:
-    # A model without a batch axis of tritonserver's is warmed up by one request as it is.
+    # A model whose batch axis tritonserver does not manage is warmed up by one request of the model's own shape.
     lines = [f'model_warmup [ {{ name: "{label}" batch_size: {sizes[batch] if batch else 1}']
     lengths = [size for symbol, size in sizes.items() if symbol != (batch or "batch")]
     for port in inputs:
-        # An engine states -1 for what varies and keeps no symbol; besides the batch that is the length.
+        # An engine has -1, not a symbol, for a varying axis; besides the batch this is the length.
         axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, lengths[0]) for axis in port["shape"]]
         dims = axes[1 if batch else 0 :] or [1]
         data = f"data_type: {_DTYPES[port['dtype']]} dims: [ {', '.join(map(str, dims))} ] random_data: true"

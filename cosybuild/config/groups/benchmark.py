@@ -1,4 +1,4 @@
-"""`benchmark`: how fast what was built is, here."""
+"""`benchmark`: timing of the artifacts on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Point(str, Enum):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What is timed, at which sizes, and until when. It never changes what is built."""
+    """The runners and sizes that are timed, and when timing stops. They never change the artifacts."""
 
     points: tuple[Point, ...] = setting(tuple, "Sizes of the first profile that are timed; none: opt.")
     lengths: tuple[int, ...] = setting(tuple, "Further sizes of every dynamic axis but the batch.")

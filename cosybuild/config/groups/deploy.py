@@ -1,4 +1,4 @@
-"""`deploy`: where artifacts go into service, and under which names."""
+"""`deploy`: the directory in service and the file names that a runtime expects there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 
 class Service(str, Enum):
-    """Whose names are used (docs/runtimes.md has the table)."""
+    """The runtime whose file names are used (docs/runtimes.md has the table)."""
 
     cosyvoice = "cosyvoice"
     token2wav = "token2wav"
@@ -18,7 +18,7 @@ class Service(str, Enum):
 
 
 class TritonBackend(str, Enum):
-    """What runs the model inside tritonserver."""
+    """The backend that runs the model inside tritonserver."""
 
     auto = "auto"
     onnxruntime = "onnxruntime"
@@ -26,7 +26,7 @@ class TritonBackend(str, Enum):
 
 
 class InstanceKind(str, Enum):
-    """Where instances run."""
+    """The kind of device that instances run on."""
 
     gpu = "gpu"
     cpu = "cpu"
@@ -34,7 +34,7 @@ class InstanceKind(str, Enum):
 
 @dataclass(frozen=True)
 class TritonSettings:
-    """The model repository's own choices."""
+    """Settings of a Triton model repository."""
 
     backend: TritonBackend = setting(TritonBackend.auto, "auto: tensorrt where a plan was built, else onnxruntime.")
     model: str | None = setting(None, "The model's name; null: the artifact's stem with underscores.")
@@ -48,7 +48,7 @@ class TritonSettings:
 
 @dataclass(frozen=True)
 class DeploySettings:
-    """What is put into service, and for whom. It never changes what is built."""
+    """The target of a deployment and its conditions. They never change what is built."""
 
     service: Service = setting(
         Service.bundle, "cosyvoice, token2wav, triton: their names; bundle: everything there is."

@@ -1,4 +1,4 @@
-"""`export`: from PyTorch to ONNX."""
+"""`export`: the conversion from PyTorch to ONNX."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cosybuild.config.groups.field import setting
 
 
 class Exporter(str, Enum):
-    """Which of torch's two exporters writes the graph."""
+    """The exporter of torch that writes the graph."""
 
     torchscript = "torchscript"
     dynamo = "dynamo"
 
 
 class Attention(str, Enum):
-    """How attention is written."""
+    """The form in which attention is written."""
 
     spelled = "spelled"
     operator = "operator"
@@ -24,7 +24,7 @@ class Attention(str, Enum):
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """How the ONNX graph is written."""
+    """Settings of the export to ONNX."""
 
     opset: int = setting(18, "Opset of the default domain, 17 to 23. What is written must be what was asked for.")
     exporter: Exporter = setting(Exporter.torchscript, "torchscript: fast, every opset; dynamo: slower, from opset 18.")

@@ -1,4 +1,4 @@
-"""The one way to declare a setting: a default and a sentence on what it does."""
+"""Declaration of a setting: a default and a sentence on what it does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def setting(default: Any, help: str) -> Any:
-    """A dataclass field with documentation.
+    """Return a dataclass field with documentation.
 
     Args:
         default: an immutable value, or a callable without arguments that makes one (a factory).

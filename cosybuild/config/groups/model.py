@@ -1,4 +1,4 @@
-"""`model`: what is built."""
+"""`model`: the model that is built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cosybuild.config.groups.field import setting
 
 
 class Family(str, Enum):
-    """What kind of model it is."""
+    """The family of the model."""
 
     auto = "auto"
     cosyvoice1 = "cosyvoice1"
@@ -34,7 +34,7 @@ class TensorSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What is built: a family, and for the open families where it comes from."""
+    """The model that is built: its family, and for an open family (module, onnx) its source."""
 
     family: Family = setting(Family.auto, "auto reads it off model_dir, and is cosyvoice2 without one.")
     streaming: bool = setting(False, "Chunk mask in the graph: a frame sees its chunk and all before it.")

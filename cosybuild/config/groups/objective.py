@@ -1,4 +1,4 @@
-"""`objective`: the figure that a search makes smaller, and that `select` orders by."""
+"""`objective`: the figure that a search minimises and that `select` orders by."""
 
 from __future__ import annotations
 

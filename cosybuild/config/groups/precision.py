@@ -1,4 +1,4 @@
-"""`precision`: which number type the graph, and so every engine made of it, computes in."""
+"""`precision`: the number type in which the graph, and every engine made of it, computes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from cosybuild.config.groups.field import setting
 
 
 class Target(str, Enum):
-    """What the graph's types say.
+    """The number type of the lowered graph.
 
-    fp32 and tf32 leave the graph as it is: tf32 is float32 storage, and a switch of the engine builder
+    fp32 and tf32 leave the graph as it is: tf32 is float32 storage, and a flag of the engine builder
     lets matrix units round the factors to 10 bits. fp16 and bf16 lower every node but those that a rule,
     a range or a pattern keeps. mixed lowers matrix products and convolutions only, to fp16.
     """
@@ -24,7 +24,7 @@ class Target(str, Enum):
 
 
 class Method(str, Enum):
-    """Who decides which nodes stay in fp32."""
+    """The method that chooses the nodes that stay in fp32."""
 
     rules = "rules"
     search = "search"
@@ -40,7 +40,7 @@ class InputOutput(str, Enum):
 
 @dataclass(frozen=True)
 class PrecisionSettings:
-    """How the graph is lowered, and on what its ranges are measured."""
+    """Settings of the lowering, and of the inputs on which its ranges are measured."""
 
     target: Target = setting(
         Target.fp32,

@@ -1,4 +1,4 @@
-"""`trt_profile`: which sizes an engine serves; verification covers the same range."""
+"""`trt_profile`: the sizes that an engine serves; verification covers the same range."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RangeSettings:
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """One or several optimisation profiles, each symbol -> range, stated once for all inputs."""
+    """One or several optimisation profiles. Each maps symbols to ranges, stated once for all inputs."""
 
     name: str = setting("default", "What reports call it.")
     profiles: tuple[dict[str, RangeSettings], ...] = setting(tuple, "One entry a profile; several in one engine.")

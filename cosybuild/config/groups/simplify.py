@@ -1,4 +1,4 @@
-"""`simplify`: fewer nodes, the same function."""
+"""`simplify`: reduction of the graph to fewer nodes that compute the same function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 @dataclass(frozen=True)
 class SimplifySettings:
-    """How onnxsim is run."""
+    """Settings of onnxsim."""
 
     rounds: int = setting(
         1, "At most this many calls; each runs to its own fixed point, and a call that changes nothing is the last."

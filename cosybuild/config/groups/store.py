@@ -1,4 +1,4 @@
-"""`store`: where finished work is kept."""
+"""`store`: the store of finished work and its remote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """Where finished work is kept. None of it is part of any key."""
+    """The store of finished work and its remote. These settings are not part of any key."""
 
     path: str = setting("outputs/store", "The store's directory, relative to the working directory.")
     remote: str | None = setting(None, "A second level as an fsspec URL: s3://..., gs://..., file://...")

@@ -1,4 +1,4 @@
-"""`trt`: from the graph to engines of the TensorRT family."""
+"""`trt`: the build of engines of the TensorRT family."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cosybuild.config.groups.field import setting
 
 
 class TrtBackend(str, Enum):
-    """Which library of the family builds."""
+    """The library of the TensorRT family that builds."""
 
     auto = "auto"
     tensorrt = "tensorrt"
@@ -17,14 +17,14 @@ class TrtBackend(str, Enum):
 
 
 class Typing(str, Enum):
-    """Who decides the layers' types: the graph, or the builder under a flag."""
+    """The source of the layers' types: the graph (strong), or the builder under a flag (weak)."""
 
     strong = "strong"
     weak = "weak"
 
 
 class HardwareCompatibility(str, Enum):
-    """Which other GPUs a TensorRT plan must also load on."""
+    """The other GPUs on which a TensorRT plan must also load."""
 
     none = "none"
     same_compute_capability = "same_compute_capability"
@@ -32,7 +32,7 @@ class HardwareCompatibility(str, Enum):
 
 
 class Refit(str, Enum):
-    """Whether weights can be replaced in the built engine."""
+    """The weights that can be replaced in the built engine."""
 
     none = "none"
     full = "full"
@@ -40,7 +40,7 @@ class Refit(str, Enum):
 
 
 class Unmet(str, Enum):
-    """What happens when the engine is not what was asked for."""
+    """The reaction to an engine that misses a requirement."""
 
     fail = "fail"
     warn = "warn"
@@ -48,7 +48,7 @@ class Unmet(str, Enum):
 
 @dataclass(frozen=True)
 class TrtSettings:
-    """How engines are built. The precision is the graph's own (group `precision`)."""
+    """Settings of the engine builder. The precision is the graph's own (group `precision`)."""
 
     precision: str | None = setting(
         None, "What the chosen option stands for; the group precision must say the same. null: whatever it says."

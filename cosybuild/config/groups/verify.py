@@ -1,4 +1,4 @@
-"""`verify`: the artifact against PyTorch."""
+"""`verify`: comparison of the artifact with PyTorch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cosybuild.config.groups.field import setting
 
 
 class VerifyMode(str, Enum):
-    """Which cases are compared."""
+    """The set of cases that are compared."""
 
     strict = "strict"
     upstream = "upstream"
 
 
 class Provider(str, Enum):
-    """Where ONNX Runtime computes."""
+    """The device on which ONNX Runtime computes."""
 
     auto = "auto"
     cpu = "cpu"
@@ -24,7 +24,7 @@ class Provider(str, Enum):
 
 
 class SolverPoint(str, Enum):
-    """How long an utterance the solver is run on: 64 frames, or a size of the profile."""
+    """The length of an utterance that the solver runs on: 64 frames, or a size of the profile."""
 
     short = "short"
     opt = "opt"
@@ -33,10 +33,10 @@ class SolverPoint(str, Enum):
 
 @dataclass(frozen=True)
 class SolverCheck:
-    """The estimator inside its own solver: Euler steps with classifier-free guidance, as the model directory states.
+    """Gates of the estimator inside its solver: Euler steps with classifier-free guidance, as in the model directory.
 
-    Every gate is a metric of docs/verification.md and its bound, measured on the mel that the last step gives.
-    Where the defaults come from stands there too.
+    Every gate is a metric of docs/verification.md and its bound, measured on the mel after the last step.
+    The same page says how the defaults were found.
     """
 
     points: tuple[SolverPoint, ...] = setting(
@@ -56,7 +56,7 @@ class SolverCheck:
 
 @dataclass(frozen=True)
 class HopGates:
-    """What each step from exact arithmetic to the artifact may lose by itself: metric -> bound."""
+    """Gates of each single hop from exact arithmetic to the artifact: metric -> bound."""
 
     torch: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "PyTorch in float32 against float64.")
     export: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "The exported graph against PyTorch.")
@@ -68,10 +68,10 @@ class HopGates:
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """Which cases are compared, where, and how close they must be.
+    """The cases that are compared, the runtime, and the tolerances.
 
-    Each element: |a - r| <= atol + rtol * |r|, where `strict` multiplies atol by the output's root mean
-    square if that exceeds 1; each output: at least `snr_db`. Measured against PyTorch in float32, ONNX
+    For each element: |a - r| <= atol + rtol * |r|, where `strict` multiplies atol by the output's root mean
+    square if that exceeds 1; for each output: at least `snr_db`. Measured against PyTorch in float32, ONNX
     Runtime on one CPU thread, opset 18, simplified: the worst of 1346 cases of twelve seeds on the three
     tiny models, full and streaming, batch 2 to 32, was 103 dB and, besides rtol 1e-4, an atol of 5.4e-5 (the
     guidance rows of CosyVoice 1, whose normalisations see almost no variance there). The smallest planted
