@@ -1,4 +1,4 @@
-"""What a serving process imports: built estimators as modules that drop into upstream's solver."""
+"""The package that a serving process imports: built estimators as modules for upstream's solver."""
 
 from cosybuild.runtime.estimator import BuiltEstimator
 from cosybuild.runtime.load import load_estimator

@@ -1,4 +1,4 @@
-"""Whether an artifact may be loaded here: its manifest is read before a byte of it is trusted."""
+"""Checks of an artifact against its manifest, before the artifact is loaded."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Admitted:
     """An artifact that may be loaded.
 
     Attributes:
-        flavour: the module that reads the engine; None for a graph.
-        streaming: whether the chunk mask is in it.
+        path: the file.
+        flavour: the module that reads the engine, `tensorrt` or `tensorrt_rtx`; None for a graph.
+        streaming: True if the artifact computes attention with the chunk mask.
     """
 
     path: Path
@@ -40,7 +41,7 @@ class _Gpu:
 
 
 class _ThisProcess:
-    """This process and the one device it serves on, as the loadability check wants to know it."""
+    """The `Machine` of the loadability check: this process, and the one device on which it serves."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -60,14 +61,16 @@ class _ThisProcess:
 
 
 def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
-    """Hold an artifact to its manifest.
+    """Check an artifact against its manifest.
 
     Args:
-        trust: also take what has no manifest or was not verified. What is damaged or was built for another
-            GPU or version is refused all the same: nothing right can come of it.
+        path: an ONNX graph or an engine.
+        device: the device to serve on.
+        trust: also accept an artifact that has no manifest or was not verified. A damaged artifact, or one built for
+            another GPU or version, is refused all the same, because it cannot compute correct results.
 
     Raises:
-        ArtifactRefused: with the reason.
+        ArtifactRefused: the artifact may not be loaded; the message gives the reason.
     """
     if not path.is_file() or path.stat().st_size == 0:
         raise _refused(path, "it is empty" if path.is_file() else "there is no such file")
@@ -85,7 +88,7 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
     if manifest is None:
         if flavour is None:
             _hold_external_data(path, None)
-        # All that is left to go by is the name it has under the contract.
+        # Without a manifest, only the file name of the contract tells the attention variant.
         return Admitted(path, flavour, ".streaming." in path.name)
     if flavour is None:
         harm = damage(path, manifest)
@@ -107,7 +110,7 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
 
 
 def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
-    """Refuse external data that must not be read, or that a manifest, where there is one, does not list."""
+    """Refuse external data that must not be read, or, given a manifest, that the manifest does not list."""
     listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     try:
         fault = external_fault(path, listed)

@@ -1,4 +1,4 @@
-"""One execution context, called as upstream calls TensorRT's: shapes by name, addresses by name, execute."""
+"""An execution context with the calls that upstream makes of TensorRT's: set shapes, set addresses, execute."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class Driver(Protocol):
-    """What runs: a graph session or an engine's own context."""
+    """The interface of a graph session or of an engine's execution context."""
 
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
         """Read the inputs at their addresses and write the output at its own.
 
         Args:
             profile: index of the profile that covers `shapes`.
-            shapes: of every port, the output included.
-            addresses: of every port; output and inputs do not overlap.
-            stream: handle of the CUDA stream whose order it keeps; 0 on the CPU and for the default stream.
+            shapes: shape of every port, the output included.
+            addresses: memory address of every port; output and inputs do not overlap.
+            stream: handle of the CUDA stream on which the work is ordered; 0 on the CPU and for the default stream.
         """
 
 
 class Context:
-    """Not for two threads at once: the pool sees to that.
+    """An execution context for one thread at a time; the pool lends it to one caller only.
 
-    It differs from TensorRT's in what upstream relies on and does not check: a shape outside every profile
-    raises where TensorRT returns False, and an output that overlaps an input gives the same result.
+    It differs from TensorRT's in two ways, because upstream checks neither: a shape outside every profile raises an
+    error (TensorRT returns False), and an output that overlaps an input gives the correct result.
     """
 
     def __init__(self, interface: Interface, driver: Driver, device: torch.device, what: str) -> None:
@@ -44,14 +44,14 @@ class Context:
         self._what = what
         self._shapes: dict[str, Shape] = {}
         self._addresses: dict[str, int] = {}
-        # Two callers follow one another on different streams; the second waits for the first's work.
+        # Successive callers may use different streams; the later one waits for the earlier one's work.
         self._done: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        """State the shape of one input; True.
+        """Set the shape of one input and return True.
 
         Raises:
-            ShapeRefused: no profile allows it.
+            ShapeRefused: no profile allows the shape.
             ServingError: there is no such input, or the shape is not made of whole numbers.
         """
         if name not in [port.name for port in self._interface.inputs]:
@@ -71,7 +71,7 @@ class Context:
         return True
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        """State where a tensor lies, contiguous and in the artifact's type; True.
+        """Set the address of a tensor, which is contiguous and of the artifact's type, and return True.
 
         Raises:
             ServingError: there is no such tensor, or the address is not a positive whole number.
@@ -86,13 +86,13 @@ class Context:
         return True
 
     def execute_async_v3(self, stream_handle: int = 0) -> bool:
-        """Run on the shapes and addresses that were stated; True.
+        """Run with the shapes and addresses that were set, and return True.
 
-        On CUDA the work is enqueued on the stream and this returns before it is done.
+        On CUDA the work is enqueued on the stream, and the call returns before the work is done.
 
         Raises:
-            ShapeRefused: no one profile covers all inputs.
-            ServingError: something was not stated, or the run failed.
+            ShapeRefused: no single profile covers all inputs.
+            ServingError: a shape or an address was not set, or the run failed.
         """
         missing = [name for name in self._interface.names if name not in self._addresses]
         missing += [port.name for port in self._interface.inputs if port.name not in self._shapes]
@@ -108,13 +108,13 @@ class Context:
         try:
             self._run(profile, shapes, stream_handle, stream)
         finally:
-            # After a failure too, part of the work may be under way.
+            # Also after a failure, because part of the work may have been enqueued.
             if stream is not None:
                 self._done.record(stream)
         return True
 
     def clear(self) -> None:
-        """Forget shapes and addresses, so that the next caller cannot run on this one's memory."""
+        """Clear shapes and addresses, so that the next caller cannot run on this caller's memory."""
         self._shapes.clear()
         self._addresses.clear()
 
@@ -123,7 +123,7 @@ class Context:
         if not self._overlaps(shapes):
             self._driver.run(profile, shapes, dict(self._addresses), handle)
             return
-        # Nothing promises that the last input is read before the first output is written.
+        # An input may be read after output values have been written, so write to a scratch buffer and copy it.
         size = self._bytes(OUTPUT, shapes)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             scratch = torch.empty(size, dtype=torch.uint8, device=self._device)
@@ -146,23 +146,23 @@ class Context:
 
 
 class EngineView:
-    """What upstream asks of an engine: names by index."""
+    """The part of TensorRT's engine interface that upstream uses: tensor names by index."""
 
     def __init__(self, interface: Interface) -> None:
         self._names = interface.names
 
     @property
     def num_io_tensors(self) -> int:
-        """Inputs and outputs together."""
+        """The number of inputs and outputs together."""
         return len(self._names)
 
     def get_tensor_name(self, index: int) -> str:
-        """The name of the tensor at a binding position."""
+        """Return the name of the tensor at a binding position."""
         return self._names[index]
 
 
 def outside(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
-    """The error for a call that no profile covers."""
+    """Return the error for a call that no profile covers."""
     asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
     return ShapeRefused(
         f"{what} does not serve {asked}; its profile is {interface.describe()}.",
@@ -172,14 +172,14 @@ def outside(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
 
 
 class _RawMemory:
-    """Device memory known by its address, for torch to view."""
+    """Device memory at an address, in the form from which torch makes a view."""
 
     def __init__(self, address: int, size: int) -> None:
         self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3}
 
 
 def _memory(address: int, size: int, device: torch.device) -> torch.Tensor:
-    """`size` bytes at `address` as a tensor that shares them."""
+    """Return a uint8 tensor that shares `size` bytes at `address`."""
     if device.type == "cuda":
         return torch.as_tensor(_RawMemory(address, size), device=device)
     return torch.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype=torch.uint8)

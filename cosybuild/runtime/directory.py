@@ -1,4 +1,4 @@
-"""The estimators of a directory in service, read as one state although a deployment may change it meanwhile."""
+"""Reads of a directory in service that are consistent even if a deployment changes it during the read."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def unchanged(root: Path, read: Callable[[View], T]) -> T:
-    """The result of `read` on one state of `root`: it is called again where a deployment changed the directory.
+    """Return the result of `read` on one state of `root`; call it again if a deployment changed the directory.
 
     Raises:
-        ArtifactRefused: the directory cannot be read, or changes all the time.
+        ArtifactRefused: the directory cannot be read, or changed during every attempt.
     """
     for _ in range(_ATTEMPTS):
         before = _view(root)
@@ -46,7 +46,7 @@ def unchanged(root: Path, read: Callable[[View], T]) -> T:
 
 
 def candidates(view: View, device: torch.device) -> list[Path]:
-    """Graphs, and on a GPU engines, in the order of their names.
+    """Return the graphs, and on a GPU also the engines, in the order of their names.
 
     Raises:
         ArtifactRefused: the directory holds estimators of two builds.
@@ -57,10 +57,12 @@ def candidates(view: View, device: torch.device) -> list[Path]:
 
 
 def hold_to_one_build(root: Path, files: list[tuple[str, Path]]) -> None:
-    """Refuse estimators of several builds in one directory; engines count on a CPU too, so that machines agree.
+    """Refuse estimators of several builds in one directory.
+
+    Engines count on a CPU too, so that all machines give the same answer.
 
     Raises:
-        ArtifactRefused: names two files with their builds.
+        ArtifactRefused: the estimators come from several builds; the message names two files with their builds.
     """
     builds = other_builds((name, build) for name, path in files if (build := _build(name, path)) is not None)
     if len(builds) > 1:
@@ -77,7 +79,7 @@ def _build(name: str, path: Path) -> Build | None:
     try:
         manifest = read_manifest(path)
     except ValueError:
-        return None  # it is refused by itself
+        return None  # `admit` refuses this file
     if manifest is None or (manifest.get("interface") and part_of(name, manifest) != ESTIMATOR):
         return None
     return build_of(manifest)

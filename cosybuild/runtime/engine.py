@@ -1,4 +1,4 @@
-"""A TensorRT or TensorRT-RTX engine behind a context."""
+"""Driver of a TensorRT or TensorRT-RTX engine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 
 class EngineDriver:
-    """One execution context; its activations are its own memory."""
+    """One execution context of an engine, with activation memory of its own."""
 
     def __init__(self, context: Any, interface: Interface, what: str) -> None:
         self._context = context
         self._interface = interface
         self._what = what
-        # A fresh context has chosen the first profile already.
+        # A new context uses the first profile.
         self._profile = 0
 
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
@@ -50,11 +50,17 @@ def open_engine(
     """Load an engine for `count` callers at a time, each with a context and a stream of its own.
 
     Args:
+        path: the engine file.
         flavour: the module that reads it, `tensorrt` or `tensorrt_rtx`.
+        device: the CUDA device.
+        count: number of contexts.
+
+    Returns:
+        The interface, a driver per context, and a CUDA stream per context.
 
     Raises:
         MissingRequirement: the module is not installed.
-        ArtifactRefused: it is no engine of this version and GPU, or there is no memory for a context.
+        ArtifactRefused: the file is not an engine of this version and GPU, or there is no memory for a context.
     """
     trt = require(flavour, f"Serving {path.name}")
     with torch.cuda.device(device):
@@ -73,10 +79,10 @@ def open_engine(
 
 
 def interface_of(trt: Any, engine: Any, path: Path) -> Interface:
-    """Ports and profiles as the engine itself states them.
+    """Return the ports and profiles that the engine reports.
 
     Raises:
-        ArtifactRefused: a tensor has a type that the contract has not.
+        ArtifactRefused: a tensor has a type that the contract does not allow.
     """
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]

@@ -1,4 +1,4 @@
-"""The drop-in estimator: upstream's solver calls it as it calls the module it replaces."""
+"""The drop-in estimator, which upstream's solver calls in the same way as the module that it replaces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosybuild.runtime.pool import Pool
 
 @dataclass(frozen=True)
 class Slot:
-    """What one caller has at a time: a context, and a stream for those who call upstream's way."""
+    """One place in the pool: a context, and a stream for callers of `acquire_estimator`."""
 
     context: Context
     stream: Any
@@ -30,9 +30,10 @@ class Served:
     """One loaded artifact.
 
     Attributes:
-        name: the file's name, for errors.
-        streaming: whether the chunk mask is in it.
-        slots: idle contexts.
+        name: the file name, for errors.
+        interface: its ports and profiles.
+        streaming: True if the artifact computes attention with the chunk mask.
+        slots: the pool of contexts.
     """
 
     name: str
@@ -42,12 +43,12 @@ class Served:
 
 
 class BuiltEstimator(nn.Module):
-    """Runs built artifacts. Safe to call from any number of threads.
+    """A module that runs built artifacts; any number of threads may call it.
 
     Args:
-        served: in order of preference.
-        device: where all of them lie.
-        fallback: called for what none of them serves; None raises instead.
+        served: the artifacts in order of preference.
+        device: the device of all artifacts.
+        fallback: module for calls that no artifact covers; if None, such calls raise an error.
     """
 
     def __init__(self, served: Sequence[Served], device: torch.device, fallback: nn.Module | None = None) -> None:
@@ -61,27 +62,29 @@ class BuiltEstimator(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, streaming: bool = False
     ) -> Tensor:
-        """The velocity at time t.
+        """Return the velocity at time t.
 
-        Inputs are cast to the artifact's type and the result back to that of x. On CUDA the work is
+        Inputs are cast to the artifact's type, and the result is cast back to the type of x. On CUDA the work is
         enqueued on the caller's current stream.
 
         Args:
-            x, mu, cond: (B, mel, T).
-            mask: (B, 1, T), 1 where a frame is valid, else 0.
+            x: (B, mel, T).
+            mask: (B, 1, T), 1 for valid frames, else 0.
+            mu: (B, mel, T).
             t: (B,) in 0..1, or of shape () for all rows.
             spks: (B, speaker).
-            streaming: which attention is wanted; an artifact has one of the two.
+            cond: (B, mel, T).
+            streaming: True for attention with the chunk mask, False for full attention; an artifact computes one.
 
         Returns:
-            (B, mel, T), in memory of its own.
+            (B, mel, T), in newly allocated memory.
 
         Raises:
             VariantRefused: no artifact has that attention, and there is no fallback.
             ShapeRefused: the inputs do not fit together, or no profile covers them and there is no fallback.
-            PoolExhausted: all contexts were busy for too long.
-            ServingError: an input is no dense floating-point tensor on the estimator's device, `streaming` is
-                no truth value, or the run failed.
+            PoolExhausted: all contexts were busy until the timeout.
+            ServingError: an input is not a dense floating-point tensor on the estimator's device, `streaming` is
+                not a bool, or the run failed.
         """
         tensors = dict(zip(INPUTS, (x, mask, mu, t, spks, cond), strict=True))
         check_kinds(tensors, streaming, self.device)
@@ -98,10 +101,10 @@ class BuiltEstimator(nn.Module):
         return self._run(served, tensors).to(x.dtype)
 
     def acquire_estimator(self, streaming: bool = False) -> tuple[tuple[Context, Any], EngineView]:
-        """A context of the preferred artifact, as upstream's pool gives it: ((context, stream), engine).
+        """Lend a context of the preferred artifact, in the form of upstream's pool: ((context, stream), engine).
 
-        The caller sets shapes and addresses by name and calls `execute_async_v3`; the stream is a context
-        manager (on the CPU one that does nothing).
+        The caller sets shapes and addresses by name and calls `execute_async_v3`. The stream is a torch CUDA stream;
+        on the CPU it is a context manager that does nothing.
 
         Raises:
             VariantRefused, PoolExhausted: see `forward`.
@@ -112,10 +115,10 @@ class BuiltEstimator(nn.Module):
         return (slot.context, slot.stream), EngineView(served.interface)
 
     def release_estimator(self, context: Context, stream: Any) -> None:
-        """Give back what `acquire_estimator` gave.
+        """Return a context that `acquire_estimator` lent to the pool.
 
         Raises:
-            ServingError: it is not lent, so it was given back already.
+            ServingError: the context is not lent, for example because it was returned before.
         """
         lent = self._lent.pop(id(context), None)
         if lent is None:
@@ -126,7 +129,7 @@ class BuiltEstimator(nn.Module):
 
     def _run(self, served: Served, tensors: dict[str, Tensor]) -> Tensor:
         dtype = getattr(torch, served.interface.dtype)
-        # Kept until the work is enqueued: afterwards the allocator reuses them in the stream's own order.
+        # Kept until the work is enqueued; after that, the allocator reuses their memory in stream order.
         given = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
         output = torch.empty_like(given["x"])
         with served.slots.lend() as slot, torch.cuda.device(self.device) if self._on_cuda else nullcontext():

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind a context: inputs and outputs bound where they lie, on the CPU or on a CUDA device."""
+"""Driver of an ONNX Runtime session: binds inputs and outputs in place, on the CPU or on a CUDA device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosybuild.runtime.interface import Interface, Port, Shapes, free_profile
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(bfloat16)": "bfloat16"}
-# onnx.TensorProto's numbers, stated here to spare the import.
+# Values of onnx.TensorProto.DataType, copied to avoid the import.
 _ELEMENTS = {"float32": 1, "float16": 10, "bfloat16": 16}
 _REFUSALS = (
     "EPFail",
@@ -28,7 +28,7 @@ _REFUSALS = (
 
 
 class GraphDriver:
-    """One session as one caller at a time sees it."""
+    """An ONNX Runtime session for one caller at a time."""
 
     def __init__(self, session: Any, interface: Interface, device: torch.device, stream: Any, options: Any) -> None:
         self._session = session
@@ -48,7 +48,7 @@ class GraphDriver:
         if self._stream is None:
             self._session.run_with_iobinding(binding)
             return
-        # The session computes on the stream it was made with, so the caller's order is kept by events.
+        # The session computes on the stream with which it was made, so events keep the order of the caller's stream.
         caller = torch.cuda.ExternalStream(stream, device=self._device)  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
         self._stream.wait_stream(caller)
         self._session.run_with_iobinding(binding, self._options)
@@ -60,18 +60,21 @@ def open_graph(
 ) -> tuple[Interface, list[GraphDriver], list[Any]]:
     """Load a graph for `count` callers at a time.
 
-    On the CPU all share one session. On CUDA each has a session with a stream of its own, and the weights
-    are there `count` times: ONNX Runtime ties a session to one stream.
+    On the CPU all callers share one session. On CUDA each caller has a session with a stream of its own, and the
+    weights are loaded `count` times, because ONNX Runtime ties a session to one stream.
 
     Args:
-        threads: of one run, on the CPU; 0 leaves it to ONNX Runtime.
+        path: the ONNX file.
+        device: `cpu` or a CUDA device.
+        count: number of callers at a time.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
 
     Returns:
-        The interface, a driver for each caller, and their CUDA streams (empty on the CPU).
+        The interface, a driver per caller, and a CUDA stream per caller (none on the CPU).
 
     Raises:
         MissingRequirement: the CUDA provider does not load here.
-        ArtifactRefused: ONNX Runtime does not load the file.
+        ArtifactRefused: ONNX Runtime does not load the file, or a tensor has a type that the contract does not allow.
     """
     ort = require("onnxruntime", "Serving an ONNX graph")
     if device.type != "cuda":
@@ -80,7 +83,7 @@ def open_graph(
         return interface, [GraphDriver(session, interface, device, None, None) for _ in range(count)], []
     streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
     run_options = ort.RunOptions()
-    # The order is kept on the device; waiting for it on the host would stop the caller from queueing more.
+    # The device keeps the order; a wait on the host would keep the caller from enqueueing more work.
     run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
     drivers = []
     for stream in streams:
@@ -100,7 +103,7 @@ def _options(ort: Any, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Every call has another length: patterns never repeat, and the arena never gives back what it doubled to.
+    # Lengths differ between calls, so memory patterns do not repeat, and the arena would grow and never shrink.
     options.enable_mem_pattern = False
     options.enable_cpu_mem_arena = False
     return options

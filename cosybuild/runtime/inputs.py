@@ -1,4 +1,4 @@
-"""Checks of one call's inputs: type, device, rank and shape, each refused with the value and the expectation."""
+"""Checks of one call's inputs: type, device, rank and shape. Each error names the value and the expectation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _EXPECTED = "float32, float16, bfloat16 or float64"
 
 
 def check_kinds(tensors: Mapping[str, Any], streaming: Any, device: torch.device) -> None:
-    """Hold every input to a dense floating-point tensor on `device`; the mask may be one of truth values.
+    """Check that every input is a dense floating-point tensor on `device`; the mask may also be bool.
 
     Raises:
-        ServingError: names the input, its value and what is expected.
+        ServingError: an input is of another kind, or `streaming` is not a bool.
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
@@ -46,10 +46,10 @@ def check_kinds(tensors: Mapping[str, Any], streaming: Any, device: torch.device
 
 
 def check_shapes(tensors: Mapping[str, Tensor]) -> None:
-    """Hold the shapes to each other.
+    """Check that the shapes of all inputs agree with the shape of x.
 
     Raises:
-        ShapeRefused: names the input, its shape and what is expected beside x.
+        ShapeRefused: an input has another shape; the message names the input, its shape and the expected one.
     """
     x = tensors["x"]
     if x.ndim != 3:

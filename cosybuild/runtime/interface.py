@@ -1,4 +1,4 @@
-"""What a loaded artifact takes and gives, and which of its profiles covers a call. Pure data."""
+"""The interface of a loaded artifact: its inputs, outputs and profiles. Pure data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cosybuild.identity import ESTIMATOR_PORTS
 *INPUTS, OUTPUT = ESTIMATOR_PORTS
 
 RANKS = (3, 3, 3, 1, 2, 3, 3)
-"""Axes of each of them."""
+"""Number of axes of each input and of the output, in the order of `ESTIMATOR_PORTS`."""
 DTYPES = ("float32", "float16", "bfloat16")
 
 Shape = tuple[int, ...]
@@ -22,8 +22,9 @@ class Port:
     """One input or output.
 
     Attributes:
+        name: the name of the tensor.
         dtype: `float32`, `float16` or `bfloat16`.
-        shape: a size per axis; None where it varies.
+        shape: size of each axis; None for a dynamic axis.
     """
 
     name: str
@@ -39,14 +40,14 @@ class Span:
     largest: tuple[int | None, ...]
 
     def holds(self, shape: Shape) -> bool:
-        """Whether `shape` lies in it."""
+        """Return True if `shape` is within the span."""
         if len(shape) != len(self.smallest):
             return False
         limits = zip(self.smallest, shape, self.largest, strict=True)
         return all(low <= size and (high is None or size <= high) for low, size, high in limits)
 
     def contains(self, other: Span) -> bool:
-        """Whether every shape of `other` lies in it."""
+        """Return True if every shape of `other` is within this span."""
         return all(
             a <= b and (c is None or (d is not None and d <= c))
             for a, b, c, d in zip(self.smallest, other.smallest, self.largest, other.largest, strict=True)
@@ -58,7 +59,7 @@ class Span:
 
 
 Profile = Mapping[str, Span]
-"""input -> the shapes it may have."""
+"""Input name -> the shapes that it may have."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,16 @@ class Interface:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All ports, in binding order."""
+        """The names of all ports, in binding order."""
         return tuple(port.name for port in (*self.inputs, *self.outputs))
 
     @property
     def dtype(self) -> str:
-        """The type of the first input; the contract has one type for all."""
+        """The dtype of the first input; by the contract it is the dtype of all ports."""
         return self.inputs[0].dtype
 
     def choose(self, shapes: Shapes) -> int | None:
-        """The profile for a call: of those that cover every input, the one with the smallest maximum."""
+        """Return the index of the profile with the smallest maximum that covers every input; None if none does."""
         covering = [
             index
             for index, profile in enumerate(self.profiles)
@@ -89,7 +90,7 @@ class Interface:
         return min(covering, key=self.volume, default=None)
 
     def volume(self, index: int) -> float:
-        """Elements of all inputs at a profile's maximum: what it costs to be larger than needed."""
+        """Return the number of elements of all inputs at a profile's maximum; infinite if an axis has no limit."""
         total = 0.0
         for span in self.profiles[index].values():
             size = 1.0
@@ -99,7 +100,7 @@ class Interface:
         return total
 
     def covers(self, other: Interface) -> bool:
-        """Whether each profile of `other` lies within one of its own."""
+        """Return True if each profile of `other` is within a profile of this interface."""
         return all(
             any(
                 all(name in mine and mine[name].contains(span) for name, span in theirs.items())
@@ -109,12 +110,12 @@ class Interface:
         )
 
     def describe(self) -> str:
-        """The profiles in one line, e.g. `x 2x80x4..3000, t 2`; profiles are separated by `or`."""
+        """Return the profiles in one line, e.g. `x 2x80x4..3000, t 2`; profiles are separated by `or`."""
         return " or ".join(", ".join(f"{name} {span}" for name, span in p.items()) for p in self.profiles)
 
 
 def free_profile(inputs: Sequence[Port]) -> Profile:
-    """The profile of a graph: fixed axes as they are, the others of any size."""
+    """Return the profile of a graph: fixed axes keep their size, dynamic axes take any size from 1."""
     return {
         port.name: Span(tuple(1 if size is None else size for size in port.shape), tuple(port.shape)) for port in inputs
     }

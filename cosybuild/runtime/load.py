@@ -1,4 +1,4 @@
-"""From a file, or a directory of several, to one estimator module."""
+"""Loading of built artifacts, from a file or a directory, into one estimator module."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ def load_estimator(
 ) -> BuiltEstimator:
     """Load built estimators as one module for upstream's solver.
 
-    Of a directory all that load on `device` are taken: both attention variants, several profiles. A call
-    goes to the first that covers it: engines before graphs, float32 before smaller types, smaller profiles
-    before larger ones. An artifact that another covers entirely is not kept. Estimators of two builds in one
-    directory are refused. A deployment that is under way, or was interrupted, counts from the moment at which
-    its journal is written; nothing is loaded of two states.
+    From a directory, every artifact that loads on `device` is loaded: both attention variants, several profiles. The
+    first artifact that covers a call runs it: engines come before graphs, float32 before smaller types, smaller
+    profiles before larger ones. An artifact that an earlier one covers entirely is dropped. A directory with
+    estimators of two builds is refused. A running or interrupted deployment counts as done once its journal is
+    written; artifacts of two states of the directory are never loaded together.
 
     Args:
-        path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them; manifests beside them.
+        path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them, each with its manifest.
         device: `cpu` (graphs only), `cuda` or `cuda:N`.
-        concurrency: execution contexts of each artifact; callers beyond that wait.
-        fallback: a module called instead where nothing covers the call.
-        timeout: seconds a caller waits for a context; None waits for ever.
-        threads: of one run on the CPU; 0 leaves it to ONNX Runtime.
-        precision: take only artifacts whose tensors are `float32`, `float16` or `bfloat16`.
-        trust: also take artifacts without a manifest, or not verified.
+        concurrency: number of execution contexts of each artifact; further callers wait.
+        fallback: module for calls that no artifact covers.
+        timeout: seconds that a caller waits for a context; None waits without limit.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
+        precision: load only artifacts whose tensors have this type: `float32`, `float16` or `bfloat16`.
+        trust: also load artifacts that have no manifest or were not verified.
 
     Raises:
-        ArtifactRefused: nothing there may be loaded; every candidate with its reason.
-        MissingRequirement: the library that runs it does not load here.
-        ServingError: an argument is not one of its values.
+        ArtifactRefused: no artifact may be loaded; the message gives the reason for each candidate.
+        MissingRequirement: the library that runs the artifact does not load here.
+        ServingError: an argument has an invalid value.
     """
     path, place = Path(path), _device(device)
     _check_arguments(concurrency, timeout, threads, precision)
@@ -75,7 +75,7 @@ def load_estimator(
 
 
 def _load_all(view: View, place: torch.device, options: _Options, precision: str | None) -> list[Served]:
-    """All artifacts of a directory that may be loaded, in the order of their names."""
+    """Load all artifacts of a directory that may be loaded, in the order of their names."""
     served: list[Served] = []
     refusals: list[str] = []
     for candidate in candidates(view, place):
@@ -98,7 +98,7 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
 
 
 def _check_arguments(concurrency: Any, timeout: Any, threads: Any, precision: Any) -> None:
-    """Refuse arguments that would only fail, or be ignored, when the first call comes."""
+    """Refuse invalid arguments now; otherwise they would fail, or be ignored, at the first call."""
     if not _is_whole(concurrency) or concurrency < 1:
         raise ServingError(f"concurrency={concurrency!r} leaves no execution context; at least 1 is expected.")
     if not _is_whole(threads) or threads < 0:
@@ -114,7 +114,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def unshadowed(served: Sequence[Served]) -> list[Served]:
-    """Those of `served` that some call can reach: nothing before them covers all they cover."""
+    """Return the artifacts that some call can reach: those not covered entirely by an earlier one."""
     kept: list[Served] = []
     for each in served:
         if not any(k.streaming == each.streaming and k.interface.covers(each.interface) for k in kept):
@@ -169,7 +169,7 @@ def _hold_to_contract(path: Path, interface: Interface) -> None:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    """The device with an index, so that it can be compared with a tensor's."""
+    """Return the device with its index, so that it can be compared with the device of a tensor."""
     try:
         place = torch.device(device)
     except (RuntimeError, TypeError) as error:

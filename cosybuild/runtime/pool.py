@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """Callers beyond the number of items wait in line, at most `timeout` seconds.
+    """A pool that lends each item to one caller; further callers wait up to `timeout` seconds.
 
     Args:
-        items: at least one.
-        what: names the items' owner in the error.
-        timeout: seconds; None waits for ever.
+        items: the items to lend, at least one.
+        what: name of the items' owner, for the error.
+        timeout: seconds; None waits without limit.
     """
 
     def __init__(self, items: Sequence[T], what: str, timeout: float | None) -> None:
@@ -27,16 +27,16 @@ class Pool(Generic[T]):
         self.size = len(items)
         self._what = what
         self._timeout = timeout
-        # Last in, first out: a context that has just run has its memory warm.
+        # Last in, first out: the memory of the context that ran last is still in the cache.
         self._idle: queue.LifoQueue[T] = queue.LifoQueue()
         for item in items:
             self._idle.put(item)
 
     def take(self) -> T:
-        """An item that nobody else has; it must come back through `give`.
+        """Lend an item to the caller, who must return it through `give`.
 
         Raises:
-            PoolExhausted: none came back in time.
+            PoolExhausted: no item was returned before the timeout.
         """
         begun = time.monotonic()
         try:
@@ -50,12 +50,12 @@ class Pool(Generic[T]):
             ) from None
 
     def give(self, item: T) -> None:
-        """Return an item that `take` gave."""
+        """Put an item that `take` lent back into the pool."""
         self._idle.put(item)
 
     @contextmanager
     def lend(self) -> Iterator[T]:
-        """An item for the length of a `with` block; it comes back whatever happens in it.
+        """Lend an item for a `with` block; it is returned even if the block raises.
 
         Raises:
             PoolExhausted: see `take`.
