@@ -1,1 +1,1 @@
-"""Precision in the graph: which nodes stay in fp32 and why, the typed graph, and what it loses."""
+"""Lowering of a graph to 16 bits: the rules for nodes that stay in fp32, the typed graph, and its loss of accuracy."""

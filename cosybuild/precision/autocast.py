@@ -1,4 +1,4 @@
-"""NVIDIA ModelOpt's AutoCast behind the same settings, for comparison and for those who use it."""
+"""Lowering by NVIDIA ModelOpt's AutoCast with the same settings, as an alternative to the rules."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ from cosybuild.precision.storage import storage_of
 
 _REASON = "ModelOpt AutoCast keeps it"
 
-# What AutoCast raises when it gives up: its own checks, onnx, ONNX Runtime's session.
+# The exceptions of AutoCast's own checks, of onnx, and of ONNX Runtime's session.
 _REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def autocast(
     path: Path, model: ir.Model, sample: Mapping[str, Array], settings: PrecisionSettings, scratch: Path
 ) -> onnx.ModelProto:
-    """ModelOpt's mixed precision graph of the file at `path`.
+    """Return ModelOpt's mixed precision graph of the file at `path`.
 
-    AutoCast decides by itself (`data_max` 512 where none is given), calibrates on one sample, and
-    sanitises the graph first; it has no counterpart of `init_min`.
+    AutoCast applies its own rules (`data_max` is 512 if not set), calibrates on one sample, and sanitises the graph
+    first; it has no equivalent of `init_min`.
 
     Args:
-        model: the same graph in normal form; `keep_fp32` is looked up in it.
+        path: the float32 graph's file.
+        model: the same graph in normal form; the patterns of `keep_fp32` are matched against it.
         sample: inputs by name.
+        settings: the target, the limits and the patterns.
         scratch: a directory for the sample's file.
 
     Raises:
-        MissingRequirement: ModelOpt or something it imports is not installed.
-        PrecisionError: AutoCast gives up.
+        MissingRequirement: ModelOpt or a package that it imports is not installed.
+        PrecisionError: AutoCast fails.
     """
     module = require("modelopt.onnx.autocast", "precision.method=autocast")
     storage = storage_of(settings.target)
@@ -53,7 +55,7 @@ def autocast(
     np.savez(inputs, **sample)  # type: ignore[arg-type]  # numpy's stub takes the names for its own arguments
     excluded = {name_of(node) for glob in settings.keep_fp32 for node in matching(concerned(model), glob)}
     limits = {"data_max": settings.data_max, "init_max": settings.init_max}
-    # It reports every node it skips on the console; the report has them.
+    # AutoCast logs every node that it skips; the build's report lists them already.
     logging.getLogger("modelopt").setLevel(logging.ERROR)
     logging.getLogger("modelopt.onnx").setLevel(logging.ERROR)
     try:
@@ -78,10 +80,13 @@ def autocast(
 def autocast_report(
     model: ir.Model, lowered: onnx.ModelProto, ranges: Ranges, settings: PrecisionSettings
 ) -> dict[str, Any]:
-    """The metrics of AutoCast's graph, as far as its nodes can be found again by name.
+    """Return the report of AutoCast's graph, for the nodes that still have the same name in it.
 
     Args:
         model: the float32 graph in normal form.
+        lowered: AutoCast's graph.
+        ranges: the measured shapes are read from it.
+        settings: the target and the types of inputs and outputs.
     """
     storage = storage_of(settings.target)
     assert storage is not None

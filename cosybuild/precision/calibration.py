@@ -1,4 +1,4 @@
-"""The inputs that ranges are measured on: generated like real ones, or read from the user's files."""
+"""The calibration inputs on which ranges are measured: generated, or read from the user's files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs, numpy_dtype
 
 _LENGTHS = (4, 128)
-"""A short and a medium length: ranges hardly grow with the length, time does. No profile's own sizes are among them,
-so that profiles which all admit them share one lowered graph."""
+"""A short and a medium length: longer inputs hardly widen the ranges but take more time. They do not depend on the
+profiles, so that all profiles that admit them share one lowered graph."""
 _BATCH = 2
 
 
 def calibration_sizes(
     settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
 ) -> tuple[dict[str, int], ...]:
-    """Sizes of every dynamic axis (symbol -> size), one a generated input.
+    """Return the sizes of all dynamic axes (symbol -> size), one mapping per generated input.
 
-    What the settings state goes for every axis but the batch; else it is 4 and 128, or the nearest that the first
-    profile admits. The batch is 2, or the nearest that the profile admits.
+    Every axis except the batch has the sizes in `calibration_sizes`; if that is not set, 4 and 128, or the nearest size
+    that the first profile admits. The batch is 2, or the nearest size that the first profile admits.
     """
     profile = profiles[0] if profiles else {}
     lengths = settings.calibration_sizes or _LENGTHS
@@ -47,7 +47,11 @@ def calibration_sizes(
 def generated_samples(
     settings: PrecisionSettings, spec: ModelSpec, profiles: Sequence[Profile]
 ) -> Iterator[Mapping[str, Array]]:
-    """One sample a size; guidance pairs, padding, and both ends of the time axis, where phases are largest."""
+    """Yield one sample per size.
+
+    Three kinds alternate: padded at the end of the time axis, guidance pairs at its end, and plain at its start. The
+    phases of the time embedding are largest at the end.
+    """
     kinds = ({"time": Time.end, "padded": True}, {"time": Time.end, "guidance": True}, {"time": Time.start})
     for index, sizes in enumerate(calibration_sizes(settings, spec, profiles)):
         kind: dict[str, Any] = dict(kinds[index % len(kinds)])
@@ -55,7 +59,7 @@ def generated_samples(
 
 
 def calibration_files(path: str) -> tuple[Path, ...]:
-    """The `.npz` files that `precision.calibration` names, sorted.
+    """Return the `.npz` file at `path`, or all in the directory, sorted.
 
     Raises:
         ConfigurationError: there is none.
@@ -71,10 +75,11 @@ def calibration_files(path: str) -> tuple[Path, ...]:
 
 
 def file_samples(files: Sequence[Path], spec: ModelSpec) -> Iterator[Mapping[str, Array]]:
-    """The arrays of each file.
+    """Yield the arrays of each file by name, converted to the inputs' dtypes.
 
     Raises:
-        ConfigurationError: an unreadable file; missing or further arrays; a shape the input cannot have.
+        ConfigurationError: a file cannot be read, lacks an input, has another array, or has a shape that the input
+            cannot have.
     """
     for path in files:
         try:

@@ -1,4 +1,4 @@
-"""Constants in the lower type: which overflow, which vanish, and their conversion."""
+"""Constants in the lower type: counts of elements that overflow or underflow, and the conversion."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cosybuild.precision.storage import FP16, Storage
 
 @dataclass(frozen=True)
 class ConstantFacts:
-    """One constant as it would be stored.
+    """The effect of storing one constant in the lower type.
 
     Attributes:
         size: number of elements.
         max_abs: largest magnitude in float32.
         overflowing: elements whose magnitude exceeds the type's largest number.
-        vanishing: elements that are not zero and would be.
-        subnormal: further elements that would lose digits, being below the smallest normal number.
+        vanishing: elements that are not zero and would be rounded to zero.
+        subnormal: further elements below the smallest normal number, which would lose digits.
     """
 
     size: int
@@ -31,12 +31,12 @@ class ConstantFacts:
 
 
 def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
-    """Count what `storage` cannot hold."""
+    """Count the elements that `storage` cannot represent."""
     magnitude = np.abs(tensor.numpy())
     if magnitude.size == 0:
         return ConstantFacts(0, 0.0, 0, 0, 0)
     largest = float(magnitude.max())
-    # Half the smallest number is the tie that rounds to zero.
+    # Half of the smallest number is a tie, which rounds to zero.
     small = magnitude < storage.smallest_normal
     few = magnitude[small]
     vanishing = int(np.count_nonzero((few > 0) & (few <= storage.smallest / 2)))
@@ -50,10 +50,13 @@ def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
 
 
 def converted(tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None) -> ir.TensorProtocol:
-    """The tensor in the lower type, rounded to nearest even.
+    """Convert the tensor to the lower type, rounded to nearest even.
 
     Args:
-        limit: clip to this magnitude first (masks).
+        tensor: a float32 constant.
+        storage: the lower type.
+        name: the new tensor's name.
+        limit: magnitude to which the values are clipped first (for masks).
     """
     values = tensor.numpy()
     if limit is not None:

@@ -1,4 +1,4 @@
-"""The smallest set of units that must be given back for a predicate to hold, in about two binary searches."""
+"""Bisection: find a minimal set of units (nodes) that must return to fp32 for a predicate to hold."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Passes = Callable[[frozenset[Unit]], bool]
 
 @dataclass(frozen=True)
 class Culprits(Generic[Unit]):
-    """What was found.
+    """The result of the search.
 
     Attributes:
-        units: given back together they pass; in the order in which they were searched.
-        evaluations: sets that were tried.
-        minimal: without any one of them it fails. False where the limit came first; then `units` passes, and may
-            hold more than it must.
+        units: a set that passes, in search order.
+        evaluations: number of sets that were evaluated.
+        minimal: True if the set fails without any one of its units. False if the search was shortened by the limit;
+            then the set passes, but may contain more units than necessary.
     """
 
     units: tuple[Unit, ...]
@@ -29,31 +29,32 @@ class Culprits(Generic[Unit]):
 
 
 def promised(units: int) -> float:
-    """Evaluations that one culprit, or two wherever they are, stay below: 2 log2(units) + 10."""
+    """Return an upper bound on the evaluations for one or two culprits at any position: 2 log2(units) + 10."""
     return 2 * math.log2(max(1, units)) + 10
 
 
 def find_culprits(
     units: Sequence[Unit], groups: Sequence[Hashable], passes: Passes[Unit], limit: int
 ) -> Culprits[Unit] | None:
-    """A minimal set that passes.
+    """Find a minimal set of units that passes.
 
-    Units are put in order, group by group. The shortest prefix that passes is found by binary search: its last
-    unit is needed, given those before it. With that one held, the same again in what lies before, until the held
-    ones pass alone. So k culprits take about k log2(n) evaluations, where delta debugging takes up to k^2; culprits
-    of one group, which lie side by side, take two or three each, since the group's own beginning is tried first.
+    The units are ordered group by group. A binary search finds the shortest prefix that passes; its last unit is
+    necessary, given those before it. That unit is held, and the search repeats in the prefix before it, until the held
+    units pass alone. So k culprits take about k log2(n) evaluations, while delta debugging takes up to k^2. Culprits of
+    one group are adjacent and take two or three evaluations each, because the start of the group is tried first.
 
-    That is exact where giving back more never hurts. Lowering is not quite so: a cast more is a rounding more. So at
-    the end every unit is left out once, and stays out if it passes without.
+    The result is exact if a larger set never makes a passing set fail. That is not always so in lowering, where an
+    additional cast is an additional rounding. So at the end each unit is removed once, and stays removed if the set
+    passes without it.
 
     Args:
-        units: all that can be given back, in the order of the graph.
-        groups: of each unit, e.g. its module.
-        passes: whether giving back this set is enough. It is asked once for each set.
-        limit: evaluations. After half of them whole groups are given back at once.
+        units: all units that can return to fp32, in graph order.
+        groups: the group of each unit, e.g. its module.
+        passes: returns True if the set is sufficient. It is called once for each set.
+        limit: largest number of evaluations. After half of them, whole groups are added at once.
 
     Returns:
-        The empty set where nothing need be given back; None where not even all are enough.
+        The set, empty if no unit is necessary; None if even all units are not sufficient.
     """
     return _Search(units, groups, passes, limit).run()
 
@@ -71,7 +72,7 @@ class _Search(Generic[Unit]):
         self._limit = limit
         self._asked: dict[frozenset[Unit], bool] = {}
         self._held: list[Unit] = []
-        self._end = len(units)  # the prefix that, with the held ones, is known to pass
+        self._end = len(units)  # length of a prefix that is known to pass together with the held units
         self._whole = False
 
     def run(self) -> Culprits[Unit] | None:
@@ -99,7 +100,7 @@ class _Search(Generic[Unit]):
                 self._end, self._whole = start, True
             if start < self._end:
                 if not self._prefix(start):
-                    low, adjacent = start, True  # there is another one in this group
+                    low, adjacent = start, True  # this group has another culprit
                     continue
                 self._end = start
             if self._prefix(0):
@@ -108,7 +109,7 @@ class _Search(Generic[Unit]):
             low, adjacent = 0, False
 
     def _shortest(self, low: int, high: int, adjacent: bool) -> int:
-        """The length of the shortest passing prefix; `low` is known to fail and `high` to pass."""
+        """Return the length of the shortest passing prefix; `low` is known to fail and `high` to pass."""
         middle = high - 1 if adjacent else (low + high) // 2
         while high - low > 1:
             if self._prefix(middle):
@@ -119,7 +120,7 @@ class _Search(Generic[Unit]):
         return high
 
     def _leave_out(self) -> None:
-        """Until none can be left out; a single one cannot, since the empty set is known to fail."""
+        """Remove units until none can be removed; a single unit stays, because the empty set is known to fail."""
         left = list(self._held)
         while left and len(self._held) > 1:
             unit = left.pop(0)

@@ -1,4 +1,4 @@
-"""The smallest part of a lowered graph that fails by itself, with the inputs on which it does."""
+"""Extraction of the smallest part of a lowered graph that fails alone, with the inputs on which it fails."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from cosybuild.precision.probe import Probe
 from cosybuild.precision.profile import Point
 
 _TRIED = 8
-"""Nodes that are cut out, those with the most fresh noise first."""
+"""The number of nodes that are extracted and tried, those with the most fresh noise first."""
 
 Holds = Callable[[Mapping[str, Array], Mapping[str, Array]], str | None]
-"""Given the outputs as stored and in float32, what they miss; None where they pass."""
+"""(outputs of the lowered graph, float32 outputs) -> description of the missed gate; None if they pass."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A part that fails.
+    """A part of the graph that fails.
 
     Attributes:
-        nodes: of the float32 graph.
-        point: what the profile says of the node it was cut out around.
-        lowered, reference: the part in both graphs, the same inputs and outputs.
-        inputs: what the float32 graph gives there, as far as the storage type holds it.
-        missed: how it fails.
+        nodes: names of its nodes in the float32 graph.
+        point: the noise profile's entry of the node with the most fresh noise in it.
+        lowered: the part of the lowered graph.
+        reference: the part of the float32 graph, with the same inputs and outputs.
+        inputs: the part's inputs by name: the float32 graph's values, rounded to the storage type.
+        missed: the description of the failure.
     """
 
     nodes: tuple[str, ...]
@@ -51,15 +52,17 @@ def smallest_cut(
     holds: Holds,
     threads: int = 1,
 ) -> Cut | None:
-    """One node that fails on its own, or one module; None where only the whole graph does.
+    """Return one node that fails alone, else one module that does; None if no part that was tried fails.
 
     Args:
         lowered: the typed graph, made from `reference`.
-        reference: in normal form.
-        points: their profile on `inputs`.
-        inputs: on which the whole fails, in float32.
+        reference: the float32 graph in normal form.
+        points: their noise profile on `inputs`.
+        inputs: inputs on which the whole graph fails, in float32.
+        holds: compares the outputs.
+        threads: intra_op_num_threads.
     """
-    # Sorting is stable: of the nodes that leave the finite numbers the first comes first.
+    # Sorting is stable: of several nodes with infinite noise, the first in graph order comes first.
     worst = sorted((p for p in points if p.fresh > 0), key=lambda p: -p.fresh)[:_TRIED]
     modules = {p.module: p for p in reversed(worst) if p.module}
     for nodes, point in [
@@ -69,7 +72,7 @@ def smallest_cut(
         try:
             found = _failing(lowered, reference, nodes, point, inputs, holds, threads)
         except (ExportError, InferenceFailed):
-            continue  # ONNX Runtime does not take every part that can be cut out
+            continue  # ONNX Runtime does not accept every extracted part
         if found is not None:
             return found
     return None
@@ -78,7 +81,7 @@ def smallest_cut(
 def judge(
     lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], holds: Holds, threads: int = 1
 ) -> str | None:
-    """How a part fails on these inputs; None where it passes."""
+    """Return the description of the part's failure on these inputs; None if it passes."""
     outputs, guilty = FaithfulSession(lowered, reference, threads).infer(inputs)
     return str(guilty) if guilty is not None else holds(outputs, Probe(reference, threads=threads).run(inputs))
 
@@ -104,7 +107,7 @@ def _failing(
     parts = [extracted(model, nodes, outputs, own) for model in (lowered, reference)]
     needed = {name_of(value) for part in parts for value in part.graph.inputs}
     if any(name not in _tensors(reference) for name in needed):
-        return None  # an inserted cast stands between two parts of one tensor
+        return None  # an input of the part is made by an inserted cast, so the float32 graph has no such tensor
     given = {name: values for name, values in inputs.items() if name in needed}
     found = Probe(reference, extra=sorted(needed - set(given)), threads=threads).run(inputs)
     values = {**given, **{name: found[name] for name in needed - set(given)}}
@@ -117,10 +120,13 @@ def _failing(
 
 
 def extracted(model: ir.Model, nodes: Collection[str], outputs: Collection[str], own: Collection[str]) -> ir.Model:
-    """The part of `model` that makes `outputs` by these nodes, and by casts that only it has.
+    """Return the part of `model` that computes `outputs` with these nodes and with inserted casts.
 
     Args:
-        own: names of all nodes that are no inserted casts.
+        model: the lowered graph or the float32 graph.
+        nodes: names of the nodes of the part.
+        outputs: names of the part's outputs.
+        own: names of all nodes that are not inserted casts.
     """
     makers = {name_of(value): node for node in model.graph for value in node.outputs if value.name}
     wanted, stack = set(), [makers[name] for name in outputs if name in makers]
@@ -139,7 +145,7 @@ def _sub_model(model: ir.Model, wanted: Collection[ir.Node], outputs: Collection
     constants: list[ir.Value] = []
 
     def outside(value: ir.Value) -> ir.Value:
-        # A size of its own for every axis: what is known of them elsewhere does not bind the part.
+        # Computed inputs have no shape: the sizes that the whole graph states need not hold for the part alone.
         constant = value.const_value if value.is_initializer() else None
         copy = ir.Value(
             name=value.name, type=value.type, shape=value.shape if constant is not None else None, const_value=constant
@@ -179,7 +185,7 @@ def _made(model: ir.Model) -> Iterator[str]:
 
 
 def _stored(values: Array, part: ir.Model, name: str) -> Array:
-    """The values as the lowered part takes them, in float32 where they are floating-point numbers."""
+    """Round the values to the lowered part's input type, and return floating-point values in float32."""
     taken = {value.name: value.dtype for value in part.graph.inputs}.get(name)
     if taken not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
         return values

@@ -1,4 +1,4 @@
-"""Which nodes stay in fp32, each with its reason: the rules in order, then no islands between kept nodes."""
+"""The decision which nodes stay in fp32: the rules in order, then the nodes between nodes that stay."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from cosybuild.precision.storage import Storage, storage_of
 
 @dataclass(frozen=True)
 class Decisions:
-    """What becomes of a graph.
+    """The decisions for one graph.
 
     Attributes:
         storage: the lower type.
-        kept: node -> why it stays in fp32, in graph order.
-        match_io: whether inputs and outputs take the lower type.
-        clipped: mask constant -> magnitude it is clipped to.
+        kept: node that stays in fp32 -> reason, in graph order.
+        match_io: True if the graph's inputs and outputs have the lower type.
+        clipped: mask constant -> magnitude to which it is clipped.
     """
 
     storage: Storage
@@ -48,13 +48,13 @@ def decide(
     settings: PrecisionSettings,
     constants: Mapping[str, ConstantFacts] | None = None,
 ) -> Decisions:
-    """Apply every rule; the first that names a node gives the reason.
+    """Apply every rule; the first rule that keeps a node gives the reason.
 
     Args:
-        model: in normal form (`prepare`), float32. Left as it is.
-        ranges: of every tensor.
-        settings: target fp16, bf16 or mixed.
-        constants: facts of every float32 initialiser, where the caller has them already.
+        model: the float32 graph in normal form (`prepare`). It is not changed.
+        ranges: ranges of all tensors.
+        settings: the target (fp16, bf16 or mixed), the limits and the patterns.
+        constants: facts of all float32 initialisers, if the caller has them already.
 
     Raises:
         PrecisionError: a pattern of `keep_fp32` matches nothing.
@@ -88,11 +88,13 @@ def decide(
 
 
 def kept_too(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
-    """The decisions with further nodes in fp32, and again no islands between kept nodes.
+    """Return the decisions with further nodes in fp32, and with the nodes between nodes that stay.
 
     Args:
-        model: the graph that was decided on.
-        names: of nodes; those that are kept already keep their reason.
+        decisions: the decisions so far; nodes that are kept already keep their reason.
+        model: the graph of the decisions.
+        names: names of the further nodes.
+        reason: their reason.
     """
     nodes = concerned(model)
     kept = {node: decisions.kept[name_of(node)] for node in nodes if node.name in decisions.kept}
@@ -104,7 +106,7 @@ def kept_too(decisions: Decisions, model: ir.Model, names: Collection[str], reas
 
 
 def examine_all(model: ir.Model, storage: Storage) -> dict[str, ConstantFacts]:
-    """Facts of every float32 initialiser."""
+    """Return initialiser -> facts for every float32 initialiser."""
     return {
         name: examine(value.const_value, storage)
         for name, value in model.graph.initializers.items()
@@ -118,7 +120,7 @@ def _collect(kept: dict[ir.Node, str], verdicts: Iterable[tuple[ir.Node, str]]) 
 
 
 def _close(kept: dict[ir.Node, str], nodes: Sequence[ir.Node], match_io: bool) -> None:
-    """Keep cheap nodes whose neighbours are all kept: a cast down and up again would only lose digits."""
+    """Keep cheap nodes whose neighbours are all kept, in place: casts down and up again would only lose digits."""
     costly = CONTRACTIONS | NORMALISATIONS | SOFTMAXES
     candidates = [node for node in nodes if node not in kept and node.op_type not in costly]
     changed = True

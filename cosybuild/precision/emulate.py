@@ -1,10 +1,10 @@
-"""A lowered graph as the storage type makes it: float32 arithmetic, every lowered tensor rounded.
+"""Emulation of a lowered graph on a CPU: float32 arithmetic with every lowered tensor rounded to its storage type.
 
 ONNX Runtime's CPU kernels compute most half-precision operators in float32, with casts around them that its
-optimiser removes between neighbours: a value beyond the range then survives where a GPU would have stored
-an infinity. Here each result that is stored in the lower type goes through a cast to it and back, which
-ONNX Runtime must keep since it loses digits, and which gives infinities for what does not fit. Sums inside
-one operator stay in float32, as matrix units have them.
+optimiser removes between neighbours: a value beyond the range then stays finite where a GPU would have stored an
+infinity. The emulation adds a cast to the lower type and back after each result that is stored in it. ONNX Runtime
+cannot remove this pair because it loses digits, and it gives infinities for values beyond the range. Sums inside one
+operator stay in float32, as in matrix units.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _RAW = "::unrounded"
 
 
 def emulate(lowered: ir.Model) -> ir.Model:
-    """The float32 graph that computes what the typed graph stores.
+    """Return a float32 graph that computes the values that the typed graph stores.
 
-    Inputs, outputs and constants are float32; tensors keep their names, and hold the rounded values.
-    Works for bfloat16 too, for which ONNX Runtime's CPU has hardly a kernel.
+    Inputs, outputs and constants are float32; tensors keep their names and have the rounded values. bfloat16 is
+    supported too, although ONNX Runtime's CPU provider has few kernels for it.
 
     Raises:
         PrecisionError: a tensor's type is unknown.
@@ -59,7 +59,7 @@ def emulate(lowered: ir.Model) -> ir.Model:
 
 
 def _complete_types(model: ir.Model) -> None:
-    """A tensor of unknown type would not be rounded, so files that state no types have them inferred."""
+    """Infer the types of all tensors if some are missing: a tensor of unknown type would not be rounded."""
     if any(value.type is None for value in _values(model)):
         passes.ShapeInferencePass(check_type=True, strict_mode=False, data_prop=False)(model)
     for value in _values(model):
@@ -71,7 +71,7 @@ def _complete_types(model: ir.Model) -> None:
 
 
 def float_names(model: ir.Model) -> list[str]:
-    """Every float32 tensor that a node makes, in graph order; without the unrounded ones."""
+    """Return the names of all float32 tensors that nodes make, in graph order, without the unrounded ones."""
     return [
         name_of(value)
         for node in model.graph
@@ -81,7 +81,7 @@ def float_names(model: ir.Model) -> list[str]:
 
 
 def maker_of(model: ir.Model, tensor: str) -> ir.Node:
-    """The node of the lowered graph that made `tensor`, seen from its emulation."""
+    """Return the node that made `tensor` in the lowered graph, given the emulated graph."""
     for node in model.graph:
         if any(value.name in (tensor, tensor + _RAW) for value in node.outputs) and _RAW not in (node.name or ""):
             return node
@@ -94,7 +94,7 @@ def _values(model: ir.Model) -> list[ir.Value]:
 
 
 def _round(graph: ir.Graph, value: ir.Value, kind: ir.DataType) -> None:
-    """Put a cast down and up behind `value`; the rounded tensor takes its name and its users."""
+    """Insert a cast down and a cast up after `value`; the rounded tensor takes its name and its users."""
     node = value.producer()
     assert node is not None
     name = name_of(value)

@@ -1,4 +1,4 @@
-"""Runs a lowered graph as its storage type makes it, and finds the first node that leaves the finite numbers."""
+"""Emulated runs of a lowered graph, and the first tensor in them that is not finite."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from cosybuild.precision.probe import Probe, scalar_name
 
 @dataclass(frozen=True)
 class NonFinite:
-    """The first tensor in graph order that holds values which float32 has as finite numbers.
+    """The first tensor in graph order with infinities or NaNs that are finite in the float32 graph.
 
     Attributes:
         tensor: its name.
-        node, op, module: who makes it.
-        count, total: elements that are not finite, and all.
-        reference_max: largest magnitude of the same tensor in the float32 graph.
+        node: the node that makes it.
+        op: that node's operator.
+        module: that node's module path.
+        count: elements that are finite in the float32 graph only.
+        total: number of elements.
+        reference_max: largest finite magnitude of the same tensor in the float32 graph; NaN if that has no such tensor.
     """
 
     tensor: str
@@ -42,11 +45,11 @@ class NonFinite:
 
 
 class FaithfulSession:
-    """A typed graph, every lowered tensor rounded to its storage type between nodes.
+    """A session that runs a typed graph with every lowered tensor rounded to its storage type.
 
     Args:
         lowered: the typed graph.
-        reference: the float32 graph it was made from; tensors of one name are the same tensor.
+        reference: the float32 graph that it was made from; tensors with equal names correspond.
         threads: intra_op_num_threads.
     """
 
@@ -56,14 +59,15 @@ class FaithfulSession:
         self._threads = threads
         self._tensors = float_names(self._emulated)
         self._outputs = [name_of(value) for value in self._emulated.graph.outputs]
-        # A sum over a tensor is finite where all elements are, or may overflow itself: it raises suspicion only.
+        # The sum of a tensor with an infinity or a NaN is not finite. A sum of finite elements may overflow too, so
+        # that each suspect has to be confirmed.
         self._probe = Probe(self._emulated, reductions=("ReduceSum",), tensors=self._tensors, threads=threads)
 
     def infer(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], NonFinite | None]:
-        """Outputs in float32, and what is not finite.
+        """Return the outputs in float32, and the first tensor that is not finite, or None.
 
         Args:
-            inputs: in float32 (index inputs as they are); rounded here.
+            inputs: inputs in float32, which are rounded here; index inputs in their own type.
         """
         outputs, suspects = self.suspects(inputs)
         guilty = None
@@ -74,16 +78,16 @@ class FaithfulSession:
         return outputs, guilty
 
     def suspects(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], list[str]]:
-        """Outputs in float32, and the tensors whose sum is not finite, in graph order.
+        """Return the outputs in float32, and the tensors whose sum is not finite, in graph order.
 
-        Masks are among them that are infinite in float32 too.
+        These tensors include masks that are infinite in float32 too.
         """
         found = self._probe.run(inputs)
         tensors = [n for n in self._tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])]
         return {name: found[name] for name in self._outputs}, tensors
 
     def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
-        """Look at the whole tensor: infinities that float32 has too (masks) are no fault of the lower type."""
+        """Examine all elements; return None if each is finite, or infinite or NaN in float32 too (masks)."""
         values = Probe(self._emulated, extra=[tensor], threads=self._threads).run(inputs)[tensor]
         wrong = ~np.isfinite(values)
         known = _names(self._reference)

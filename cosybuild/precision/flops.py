@@ -1,4 +1,4 @@
-"""How much of the arithmetic is lowered: work of matrix products and convolutions, from measured shapes."""
+"""The share of the arithmetic that is lowered: operations of matrix products and convolutions, by measured shapes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def flops_of(node: ir.Node, shapes: Shapes) -> int:
-    """Floating-point operations of one execution, a multiplication and an addition counted as two.
+    """Return the floating-point operations of one execution; a multiplication and an addition count as two.
 
-    Zero for what is no matrix product, convolution or attention, and for Einsum, whose work its shapes
-    do not tell.
+    The result is 0 for every node other than a matrix product, convolution or attention, and for Einsum, whose
+    operations do not follow from its shapes alone.
     """
     if node.op_type not in CONTRACTIONS or node.op_type == "Einsum":
         return 0
@@ -27,14 +27,14 @@ def flops_of(node: ir.Node, shapes: Shapes) -> int:
     if node.op_type == "ConvTranspose":
         return 2 * math.prod(first) * math.prod(second[1:])
     if node.op_type == "Attention":
-        # Scores and their product with the values; (B, H, T, D) or (B, T, H D), which multiply alike.
+        # Scores and their product with the values. (B, H, T, D) and (B, T, H D) give the same number.
         return 4 * math.prod(first) * second[-2]
     inner = first[0] if node.attributes.get_int("transA", False) else first[-1]
     return 2 * math.prod(result) * inner
 
 
 def lowered_share(nodes: list[ir.Node], kept: Mapping[str, str], shapes: Shapes) -> float:
-    """The share of the work of `nodes` that is not kept, 0 to 1; 1 where there is no such work."""
+    """Return the share of the operations of `nodes` that is lowered, 0 to 1; 1 if there are no operations."""
     work = {name_of(node): flops_of(node, shapes) for node in nodes}
     total = sum(work.values())
     return 1.0 if total == 0 else sum(w for name, w in work.items() if name not in kept) / total

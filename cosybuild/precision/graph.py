@@ -1,4 +1,4 @@
-"""The normal form that a graph is lowered from, and the questions that every rule asks of it."""
+"""The normal form of a graph before lowering, and the properties of nodes and values that the rules need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnxscript import version_converter
 from cosybuild.errors import PrecisionError
 from cosybuild.precision.storage import BF16, Storage
 
-# The first opset in which Conv, InstanceNormalization, Softplus, Sin, ... may be bfloat16.
+# The first opset in which Conv, InstanceNormalization, Softplus, Sin, ... have a bfloat16 variant.
 _BFLOAT16_OPSET = 22
 _CONVERTIBLE_OPSET = 18
 
@@ -29,19 +29,19 @@ MOVES = frozenset(
         "Concat", "Pad", "Tile", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "Dropout",
     }
 )  # fmt: skip
-"""What only moves values: every result is one of the inputs."""
+"""Operators that only move values: every element of the result is an element of an input (or Pad's constant)."""
 EXACT = MOVES | {"Neg", "Abs", "Relu", "Max", "Min", "Where"}
-"""What gives results that need no rounding where the inputs needed none."""
+"""Operators whose results are representable in a type if the inputs are, so that they need no rounding."""
 INDIFFERENT = frozenset({"Shape", "Size"})
-"""What looks at a tensor's size only, so that its type does not matter."""
+"""Operators that read only a tensor's shape, so that its type does not matter."""
 
 
 def prepare(model: ir.Model, storage: Storage) -> None:
-    """Bring a graph into normal form, in place; twice is once.
+    """Convert a graph to normal form, in place; the conversion is idempotent.
 
-    Functions are inlined, constants are initialisers, nodes and values have unique names, every value has
-    its type. For bfloat16 a graph of opset 18 to 21 becomes one of opset 22, the first in which
-    convolutions may have that type.
+    In normal form functions are inlined, constants are initialisers, nodes and values have unique names, and every
+    value has a type. For bfloat16, a graph of opset 18 to 21 is converted to opset 22, the first in which convolutions
+    have that type.
 
     Raises:
         PrecisionError: types cannot be inferred.
@@ -66,17 +66,17 @@ def prepare(model: ir.Model, storage: Storage) -> None:
 
 
 def opset_of(model: ir.Model) -> int:
-    """Version of the default domain."""
+    """Return the opset version of the default domain; 1 if none is imported."""
     return model.opset_imports.get("", 1)
 
 
 def is_float(value: ir.Value | None) -> bool:
-    """Whether it is a float32 tensor: what lowering is about."""
+    """Return True for a float32 tensor, the type that lowering replaces."""
     return value is not None and isinstance(value.type, ir.TensorType) and value.type.dtype == ir.DataType.FLOAT
 
 
 def float_inputs(node: ir.Node) -> list[ir.Value]:
-    """Float32 inputs of the node, constants included."""
+    """Return the float32 inputs of the node, constants included."""
     return [value for value in node.inputs if value is not None and is_float(value)]
 
 
@@ -85,23 +85,23 @@ def float_outputs(node: ir.Node) -> list[ir.Value]:
 
 
 def computed_inputs(node: ir.Node) -> list[ir.Value]:
-    """Float32 inputs that are no constants."""
+    """Return the float32 inputs of the node that are not constants."""
     return [value for value in float_inputs(node) if not value.is_initializer()]
 
 
 def concerned(model: ir.Model) -> list[ir.Node]:
-    """The nodes that a decision is needed for, in graph order: all that touch a float32 tensor's values."""
+    """Return the nodes that need a decision, in graph order: all that read or write values of a float32 tensor."""
     return [
         node for node in model.graph if node.op_type not in INDIFFERENT and (float_inputs(node) or float_outputs(node))
     ]
 
 
 def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor behind an initialiser; None for what is computed."""
+    """Return an initialiser's tensor; None for computed values."""
     return value.const_value if value is not None and value.is_initializer() else None
 
 
 def name_of(item: ir.Node | ir.Value) -> str:
-    """Its name, which the normal form guarantees."""
+    """Return the name, which exists in the normal form."""
     assert item.name
     return item.name

@@ -1,10 +1,10 @@
-"""From a float32 graph and the set of nodes that stay so to a strongly typed graph with the fewest casts.
+"""Lowering: convert a float32 graph and the set of nodes that stay in fp32 to a strongly typed graph with few casts.
 
-The graph library is onnx_ir: its values know their type, maker and users, so that a cast goes in by
-replacing inputs, names stay, and weights are converted one at a time. The ready-made converters were looked
-at and serve less: `onnxruntime.transformers.float16` rewrites by name with casts around every blocked
-node (and leaves pairs that cancel), renames tensors and knows no bfloat16; ModelOpt's converter is tied
-to its own graph sanitising, which takes most of a minute and pins another onnx.
+The graph library is onnx_ir: its values have their type, producer and users, so that a cast is inserted by replacing
+inputs, names stay, and weights are converted one at a time. The existing converters were examined and are not used:
+`onnxruntime.transformers.float16` rewrites by name with casts around every blocked node (and leaves pairs that
+cancel), renames tensors and does not support bfloat16; ModelOpt's converter requires its own graph sanitising, which
+takes most of a minute, and pins another version of onnx.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Lowered:
     """A typed graph.
 
     Attributes:
-        model: the new graph; unchanged tensors are shared with the old one.
-        casts: number of casts inserted.
-        converted: initialisers that exist in the lower type now.
-        duplicated: those among them that exist in float32 too.
+        model: the new graph; it shares unchanged tensors with the old graph.
+        casts: number of inserted casts.
+        converted: initialisers that exist in the lower type.
+        duplicated: those of `converted` that exist in float32 too.
     """
 
     model: ir.Model
@@ -39,10 +39,10 @@ class Lowered:
 
 
 def lower(model: ir.Model, decisions: Decisions) -> Lowered:
-    """Keep exactly `decisions.kept` in float32 and everything else in the lower type.
+    """Return a graph with exactly the nodes of `decisions.kept` in float32 and all others in the lower type.
 
-    Pure: `model` (in normal form) is left as it is, and equal arguments give equal graphs. Index and
-    boolean tensors, sub-graphs, and inputs that an operator has in float32 only stay as they are.
+    The function is pure: `model` (in normal form) is not changed, and equal arguments give equal graphs. Index and
+    boolean tensors, sub-graphs, and inputs that an operator takes in float32 only are not converted.
 
     Raises:
         PrecisionError: a node that is not kept has no variant in the lower type.
@@ -100,7 +100,7 @@ class _Lowering:
         return Lowered(self._model, len(self._casts), tuple(converted_names), tuple(duplicated))
 
     def _wanted_types(self) -> dict[tuple[ir.Node, int], ir.DataType]:
-        """The type each use of a float32 tensor needs; uses that look at the size only have none."""
+        """Return the type that each use of a float32 tensor needs; uses that read only the shape have no entry."""
         wanted = {}
         opset = opset_of(self._model)
         main = set(self._model.graph)
@@ -121,7 +121,7 @@ class _Lowering:
         return wanted
 
     def _type_nodes(self) -> None:
-        """Give lowered nodes their output types, and the attributes that state them."""
+        """Set the output types of lowered nodes, and the attributes that contain a type."""
         for node, outputs in self._outputs.items():
             for value, low in zip(node.outputs, outputs, strict=True):
                 if low:
@@ -141,7 +141,7 @@ class _Lowering:
         value.type = ir.TensorType(self._lower)
 
     def _twin(self, value: ir.Value) -> ir.Value:
-        """The same constant in the lower type, beside the one in float32."""
+        """Add a copy of the constant in the lower type, and return it."""
         tensor = constant_of(value)
         assert tensor is not None
         name = self._fresh(f"{value.name}__{self._storage.suffix}")
@@ -155,11 +155,11 @@ class _Lowering:
         return twin
 
     def _cast(self, value: ir.Value, to: ir.DataType) -> ir.Value:
-        """The tensor in the other type: one cast a tensor, right behind its maker."""
+        """Return the tensor in the other type, with one cast per tensor, inserted directly after its producer."""
         if value in self._casts:
             return self._casts[value]
         suffix = self._storage.suffix if to is self._lower else "fp32"
-        # Beside its maker, so that the path in its name is the module that the tensor comes from.
+        # The cast is named after the tensor, so that the path in its name is the module that made the tensor.
         node = ir.Node("", "Cast", [value], [ir.AttrInt64("to", to)], name=f"{value.name}_cast_to_{suffix}")
         result = node.outputs[0]
         result.name = self._fresh(f"{value.name}__{suffix}")
@@ -175,12 +175,12 @@ class _Lowering:
 
     @property
     def _first(self) -> ir.Node:
-        """Casts of inputs go before all computation, in the order in which they are made."""
+        """The first node that is not an inserted cast: casts of inputs are inserted before it, in order of creation."""
         made = {value.producer() for value in self._casts.values()}
         return next(node for node in self._model.graph if node not in made)
 
     def _type_outputs(self, floats: list[ir.Value]) -> None:
-        """Outputs in the agreed type, under their own names."""
+        """Convert the graph's outputs to the interface's type; their names stay."""
         outputs = self._model.graph.outputs
         want = self._lower if self._decisions.match_io else ir.DataType.FLOAT
         for index, value in enumerate(outputs):

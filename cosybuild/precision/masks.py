@@ -1,10 +1,10 @@
-"""Additive attention masks: a hidden score gets a finite number, and the ranges behind it follow.
+"""Additive attention masks: their constants are clipped to finite numbers, and the ranges that depend on them adjusted.
 
-`Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and their like overflow in half precision, where 0 * -inf is
-not a number and an attention with its additions in fp32 no longer fuses. Any number whose exponential is
-zero hides a score as well, so the constant is clipped to one that the lower type holds
-(`Storage.masked`) where it leaves less than half of the type's range for the score. A row that hides
-every score is not defined by such masks; models must not make one.
+`Where(mask, 0, -inf)`, `(1 - mask) * -1e10` and similar masks overflow in half precision, where 0 * -inf is NaN; and an
+attention whose additions are in fp32 is no longer fused. Any number whose exponential is zero hides a score equally
+well. So a constant that leaves less than half of the type's range for the score is clipped to a number that the lower
+type represents (`Storage.masked`). Such masks do not define a row in which every score is hidden; models must not make
+one.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from cosybuild.precision.ranges import Range
 from cosybuild.precision.storage import Storage
 
 _MASK_ARITHMETIC = MOVES | {"Add", "Sub", "Mul", "Where", "Cast", "Neg"}
-_HIDING = 1000.0  # no factor or bias of a score is that large, and exp(-1000) is zero even in float64
+_HIDING = 1000.0  # factors and biases of scores are smaller, and exp(-1000) is zero even in float64
 _ATTENTION_MASK = ("Attention", 3)  # the fourth input
 SOFTMAXES = frozenset({"Softmax", "LogSoftmax"})
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What clipping the masks changes.
+    """The mask constants of a graph and the effect of clipping them.
 
     Attributes:
-        clipped: mask constant -> magnitude it is clipped to; its own where it fits.
-        ranges: tensor -> range once the constants are clipped, for all that depends on them before a softmax.
+        clipped: mask constant -> magnitude to which it is clipped; its own magnitude if that fits.
+        ranges: tensor -> range after clipping, for all tensors between the constants and a softmax.
     """
 
     clipped: Mapping[str, float]
@@ -39,7 +39,13 @@ class Masks:
 
 
 def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage) -> Masks:
-    """Constants that reach nothing but softmax inputs through mask arithmetic, and are too large for scores."""
+    """Find the constants that reach only softmax inputs through mask arithmetic, and are too large for scores.
+
+    Args:
+        model: the float32 graph in normal form.
+        measured: tensor -> measured range.
+        storage: the lower type.
+    """
     path = _mask_nodes(model)
     bound = -storage.masked
     clipped: dict[str, float] = {}
@@ -59,13 +65,14 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
                 known = measured.get(name_of(output), Range(-np.inf, np.inf))
                 computed = _propagate(node, [_range(v, measured, clipped, ranges) for v in float_inputs(node)])
                 low, high = max(known.low, computed.low), min(known.high, computed.high)
-                # Hidden scores were lower still before clipping: then only the computed range holds.
+                # Before clipping, hidden scores were lower still: if the two ranges do not overlap, only the computed
+                # one is valid.
                 ranges[name_of(output)] = Range(low, high) if low <= high else computed
     return Masks(clipped, ranges)
 
 
 def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
-    """The softmax's input without what a mask adds: the tensor whose digits matter."""
+    """Return the softmax's input before a mask is added, the tensor whose accuracy matters; None if there is none."""
     value = softmax.inputs[0]
     while value is not None and name_of(value) in masks.ranges:
         node = value.producer()
@@ -77,7 +84,7 @@ def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
 
 
 def _mask_nodes(model: ir.Model) -> set[ir.Node]:
-    """Nodes whose results go to softmax inputs only, by way of mask arithmetic."""
+    """Return the mask arithmetic nodes whose results reach only softmax inputs and attention masks."""
     path: set[ir.Node] = set()
     for node in reversed(list(model.graph)):
         uses = [use for value in float_outputs(node) for use in value.uses()]
@@ -110,7 +117,7 @@ def _range(
 
 
 def _propagate(node: ir.Node, inputs: list[Range]) -> Range:
-    """Interval arithmetic."""
+    """Compute the range of the node's result by interval arithmetic."""
     first, second = inputs[0], inputs[-1]
     if node.op_type == "Add":
         return Range(first.low + second.low, first.high + second.high)

@@ -1,4 +1,4 @@
-"""Runs a graph for scalars about its tensors, without writing or copying its weights."""
+"""Runs of a graph that return intermediate tensors or scalars of them, without writing or copying its weights."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from cosybuild.backends.onnxruntime_backend import load
 from cosybuild.numerics.inputs import Array
 from cosybuild.precision.graph import name_of
 
-# Small constants steer shapes and must stay constants; large ones are fed, so that nothing copies them.
+# Small constants determine shapes and must stay constants. Larger ones become inputs, so that they are not copied.
 _FED_BYTES = 4096
 
 
 class Probe:
-    """A graph in ONNX Runtime, unoptimised, so that every tensor of the graph really exists.
+    """A graph in ONNX Runtime without optimisations, so that every tensor of the graph is computed.
 
     Args:
-        model: left as it was.
-        reductions: operators without attributes (`ReduceMax`, ...) applied to the whole of each tensor.
-        tensors: the values they are applied to; each gives one scalar an operator.
-        shapes: values whose shape is wanted.
-        extra: values that are wanted whole, besides the graph's outputs.
+        model: the graph; it is not changed.
+        reductions: operators without attributes (`ReduceMax`, ...) that are applied to all elements of each tensor.
+        tensors: the tensors to which they are applied; each gives one scalar per operator.
+        shapes: tensors whose shape is returned.
+        extra: tensors that are returned whole, besides the graph's outputs.
         threads: intra_op_num_threads.
     """
 
@@ -53,7 +53,7 @@ class Probe:
             graph.node.append(onnx.helper.make_node("Shape", [tensor], [name], name=name))
             graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None]))
         values = {value.name: value for value in graph.value_info}
-        # A tensor whose type the file does not state is an output without a type, which ONNX Runtime infers.
+        # If the file does not contain a tensor's type, the output has none either, and ONNX Runtime infers it.
         graph.output.extend(values.get(n, onnx.ValueInfoProto(name=n)) for n in extra if n not in listed)
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "probe.onnx"
@@ -61,17 +61,17 @@ class Probe:
             self._session = load(path, threads=threads, optimised=False)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs, extra tensors, and the scalars under `scalar_name`."""
+        """Return the outputs, the extra tensors, and the scalars and shapes under their `scalar_name`."""
         return self._session.infer({**inputs, **self._weights})
 
 
 def scalar_name(tensor: str, operator: str) -> str:
-    """What a probe calls `operator` of `tensor`."""
+    """Return the probe's name for the result of `operator` on `tensor`."""
     return f"{tensor}::{operator}"
 
 
 def _detached(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    """The graph with its large weights as further inputs, and those weights."""
+    """Return the graph with its large weights as further inputs, and these weights by name."""
     large = {
         name: value
         for name, value in model.graph.initializers.items()

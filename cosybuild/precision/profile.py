@@ -1,4 +1,4 @@
-"""Where a lowered graph loses digits: the error of every tensor, and how much of it its own node brought in."""
+"""The noise profile of a lowered graph: the error of every tensor, and the part of it that its own node adds."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from cosybuild.precision.graph import MOVES, is_float, name_of
 from cosybuild.precision.probe import Probe
 
 _AT_ONCE = 512
-"""Tensors that leave the runtime in one run, so that memory stays that of some hundred."""
+"""Number of tensors that one run returns; it limits the memory."""
 
 
 _LISTED = 12
-"""Modules and nodes that a report lists."""
+"""Number of modules and of nodes that a report lists."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One node of the float32 graph.
+    """The noise of one node of the float32 graph.
 
     Attributes:
-        node, op, module: who it is.
-        tensor: its float32 output; the noisiest of several.
-        noise: |error|^2 over |values|^2 of the tensor, both summed over all elements; infinite where an element that
-            is finite in float32 is not.
-        fresh: how much of that no input had: noise less that of the noisiest input. Negative where a node calms;
-            zero where it only moves values, and where an input is beyond all bounds already.
-        lowered: whether the tensor is stored in the lower type.
+        node: the node's name.
+        op: its operator.
+        module: its module path.
+        tensor: its float32 output; the noisiest if it has several.
+        noise: |error|^2 over |values|^2 of the tensor, both summed over all elements, without unit; infinite if an
+            element is finite in float32 only.
+        fresh: the noise that the node adds: its noise minus that of its noisiest input. It is negative if the node
+            reduces noise, and 0 if the node only moves values or if an input's noise is infinite.
+        lowered: True if the tensor is stored in the lower type.
     """
 
     node: str
@@ -49,12 +51,13 @@ class Point:
 
 
 def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], threads: int = 1) -> tuple[Point, ...]:
-    """Every node that both graphs have, in the order of the float32 graph.
+    """Return one point for each node that both graphs have, in the order of the float32 graph.
 
     Args:
-        lowered: the typed graph; it runs as its storage type stores it.
+        lowered: the typed graph; its run is emulated, with tensors rounded to their storage type.
         reference: the float32 graph in normal form.
-        inputs: in float32.
+        inputs: inputs by name, in float32.
+        threads: intra_op_num_threads.
     """
     emulated = emulate(lowered)
     stored = {name_of(v) for n in lowered.graph for v in n.outputs if v.name and not is_float(v)}
@@ -76,7 +79,7 @@ def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array],
 
 
 def suspicion(points: Sequence[Point]) -> dict[str, float]:
-    """Module -> the most fresh noise of any of its nodes."""
+    """Return module -> largest fresh noise of its nodes."""
     found: dict[str, float] = {}
     for point in points:
         found[point.module] = max(found.get(point.module, 0.0), point.fresh)
@@ -84,11 +87,16 @@ def suspicion(points: Sequence[Point]) -> dict[str, float]:
 
 
 def profile_facts(points: Sequence[Point], case: str) -> dict[str, Any]:
-    """A profile as plain data, for reports.
+    """Return the noise profile as JSON data, for reports.
 
-    Attributes of the result: `curve`, the signal-to-noise ratio after each node in dB, in the order of the graph
-    (`"Infinity"` where nothing is lost, `"-Infinity"` where a value is not finite); `blocks`, [first node, outermost
-    module] where that changes; `modules`, those that bring in noise, the most first; `nodes`, likewise.
+    Args:
+        points: the noise profile.
+        case: the name of the case on which it was measured.
+
+    Returns:
+        `curve`: the signal-to-noise ratio after each node in dB, in graph order (`"Infinity"` if nothing is lost,
+        `"-Infinity"` if a value is not finite); `blocks`: [index of the first node, outermost module] for each change
+        of that module; `modules` and `nodes`: those that add noise, in descending order.
     """
     blocks: list[tuple[int, str]] = []
     for index, point in enumerate(points):
@@ -119,7 +127,7 @@ def _plain(noise: float) -> Any:
 
 
 def decibels(noise: float) -> float:
-    """The signal-to-noise ratio that a noise stands for; infinite where there is none."""
+    """Return the signal-to-noise ratio of a noise in dB; infinity if the noise is 0."""
     return -10 * math.log10(noise) if noise > 0 else math.inf
 
 
@@ -135,7 +143,7 @@ def _noises(
 
 
 def _noise(actual: Array, expected: Array) -> float:
-    """|a - e|^2 / |e|^2 over what is finite in float32 (masks are infinite there on purpose)."""
+    """Return |a - e|^2 / |e|^2 over the elements that are finite in float32 (masks may be infinite on purpose)."""
     known = np.isfinite(expected)
     if not np.isfinite(actual[known]).all():
         return math.inf

@@ -1,4 +1,4 @@
-"""Which values every tensor takes: extremes measured by running calibration inputs through the fp32 graph."""
+"""The ranges of all tensors, measured by running the fp32 graph on the calibration inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTREMES = ("ReduceMin", "ReduceMax")
 
 @dataclass(frozen=True)
 class Range:
-    """Smallest and largest value of a tensor; infinite where it holds infinities."""
+    """The smallest and the largest value of a tensor; infinite if the tensor contains infinities."""
 
     low: float
     high: float
@@ -42,12 +42,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What calibration found.
+    """The result of calibration.
 
     Attributes:
         tensors: name -> range, for every float32 input and every float32 tensor that a node makes.
-        shapes: name -> shape in the last calibration run, for inputs and outputs of matrix products and
-            convolutions: what their work is counted from.
+        shapes: name -> shape in the last calibration run, for inputs and outputs of matrix products, convolutions and
+            attentions; their floating-point operations are counted from these shapes.
     """
 
     tensors: Mapping[str, Range]
@@ -55,17 +55,18 @@ class Ranges:
 
 
 def measure_ranges(model: ir.Model, samples: Iterable[Mapping[str, Array]], threads: int = 1) -> Ranges:
-    """Run every sample and keep the extremes.
+    """Run every sample and return the extremes of all tensors.
 
-    Only scalars leave the runtime: to each tensor a ReduceMin and a ReduceMax are added, so that memory is
-    that of an ordinary run. What only moves values takes the range of what it moves.
+    A ReduceMin and a ReduceMax are added for each tensor, so that only scalars are returned and the memory is that of
+    an ordinary run. A node that only moves values has the range of its inputs.
 
     Args:
-        model: in normal form, float32.
-        samples: inputs by name.
+        model: the float32 graph in normal form.
+        samples: inputs by name, one mapping per sample.
+        threads: intra_op_num_threads.
 
     Raises:
-        PrecisionError: the fp32 graph itself gives a value that is not a number.
+        PrecisionError: an output of the fp32 graph contains a NaN.
     """
     measured = [name_of(value) for value in model.graph.inputs if is_float(value)]
     contracted: dict[str, None] = {}
@@ -94,7 +95,7 @@ def measure_ranges(model: ir.Model, samples: Iterable[Mapping[str, Array]], thre
 
 
 def _moved(node: ir.Node, ranges: Mapping[str, Range]) -> Range:
-    """The range of all that the node moves; padding adds zeros where it states nothing else."""
+    """Return the union of the ranges of the values that the node moves; for Pad it includes 0."""
     sources = []
     for value in float_inputs(node):
         tensor = constant_of(value)
@@ -109,7 +110,7 @@ def _moved(node: ir.Node, ranges: Mapping[str, Range]) -> Range:
 
 
 def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) -> PrecisionError:
-    """The error for a graph that gives no numbers, with the first node that does."""
+    """Return the error for NaNs in an output; it names the calibration input or the first node that has a NaN."""
     for value in model.graph.inputs:
         if is_float(value) and np.isnan(sample[name_of(value)]).any():
             return PrecisionError(
@@ -117,7 +118,7 @@ def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) ->
                 hint="Next: correct the file named by precision.calibration.",
             )
     nodes = [node for node in model.graph if float_outputs(node)]
-    # ONNX Runtime's minimum and maximum skip what is not a number; a sum cannot.
+    # ONNX Runtime's minimum and maximum ignore NaNs; a sum does not.
     tensors = [name_of(value) for node in nodes for value in float_outputs(node)]
     sums = Probe(model, reductions=("ReduceSum",), tensors=tensors, threads=threads).run(sample)
     first = next(

@@ -1,4 +1,4 @@
-"""What lowering did, as plain data: every node in fp32 with its reason, constants that suffer, shares."""
+"""The report of a lowering as JSON data: nodes in fp32 with their reasons, constants that lose values, and shares."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lowering_report(
     lowered: Lowered,
     constants: Mapping[str, ConstantFacts],
 ) -> dict[str, Any]:
-    """The metrics of one lowering; `model` is the float32 graph in normal form."""
+    """Return the report of one lowering; `model` is the float32 graph in normal form."""
     nodes = concerned(model)
     return {
         "storage": decisions.storage.name,
@@ -39,7 +39,7 @@ def lowering_report(
 
 
 def grouped(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[str, Any]]:
-    """One entry a reason, the most frequent first: its nodes with operator and module path, in graph order."""
+    """Return one entry per reason, the most frequent first: its nodes with operator and module path, in graph order."""
     counts = Counter(kept.values())
     groups: dict[str, list[dict[str, str]]] = {reason: [] for reason, _ in counts.most_common()}
     for node in nodes:
@@ -50,7 +50,7 @@ def grouped(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[str, Any
 
 
 def constants_report(constants: Mapping[str, ConstantFacts], lowered: Lowered, decisions: Decisions) -> dict[str, Any]:
-    """Counts over the converted constants, and the names of those that lose elements."""
+    """Return counts over the converted constants, and the names of constants that lose elements."""
     storage: Storage = decisions.storage
     converted = {name: constants[name] for name in lowered.converted}
     clipped = {

@@ -1,4 +1,4 @@
-"""What is known to break below fp32: each rule names nodes and says why, and none of them changes the graph."""
+"""The rules for nodes that must stay in fp32. Each rule yields nodes with a reason; none changes the graph."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from cosybuild.precision.ranges import Range
 from cosybuild.precision.slots import slots_of
 from cosybuild.precision.storage import FP16, Storage
 
-# The error of a phase is half the distance between neighbouring arguments: at most 2^-11 rad, which is
-# what an fp16 sine is rounded by anyway.
+# Largest allowed step of a phase. The error is half a step, at most 2^-11 rad, as large as the rounding of an fp16 sine
+# itself.
 PHASE_STEP = 2.0**-10
 
-# A score rounded by half this step changes its probability by at most 6 %.
+# Largest allowed step of a score. A rounding by half a step changes the probability by at most 6 %.
 SCORE_STEP = 2.0**-3
 
-# exp(x), x^n and their like leave the range for inputs little larger than those measured.
+# Operator -> bound on its result. exp(x) and similar functions overflow for inputs that are only slightly larger than
+# the measured ones.
 _STEEP: Mapping[str, Callable[[float], float]] = {
     "Exp": lambda high: math.exp(min(2 * high, 700.0)),
     "Softplus": lambda high: math.exp(min(high, 700.0)),
@@ -48,13 +49,18 @@ _STEEP: Mapping[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class View:
-    """All that the rules look at.
+    """The data that the rules read.
 
     Attributes:
-        nodes: the nodes to be decided, in graph order.
-        ranges: tensor -> range, as measured, and behind clipped masks as computed.
+        nodes: the nodes to decide on, in graph order.
+        opset: version of the default domain.
+        storage: the lower type.
+        ranges: tensor -> range: measured, or computed if it depends on a clipped mask.
         constants: initialiser -> facts.
-        data_max, init_max, init_min: as in `PrecisionSettings`, with the type's own figures filled in.
+        masks: the clipped mask constants.
+        data_max: as in `PrecisionSettings`, with the type's default filled in.
+        init_max: likewise.
+        init_min: likewise.
     """
 
     nodes: Sequence[ir.Node]
@@ -72,7 +78,7 @@ Verdicts = Iterator[tuple[ir.Node, str]]
 
 
 def types(view: View) -> Verdicts:
-    """An operator that the type does not exist for."""
+    """Keep operators that have no variant in the lower type."""
     for node in view.nodes:
         slots = slots_of(node, view.storage, view.opset)
         if isinstance(slots, str):
@@ -80,17 +86,17 @@ def types(view: View) -> Verdicts:
 
 
 def patterns(view: View, globs: Sequence[str]) -> Verdicts:
-    """What the user keeps."""
+    """Keep the nodes that match the user's patterns (`precision.keep_fp32`)."""
     for glob in globs:
         for node in matching(view.nodes, glob):
             yield node, f"precision.keep_fp32={glob}"
 
 
 def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
-    """The nodes whose name, module path or operator the pattern matches.
+    """Return the nodes whose name, module path or operator matches the pattern.
 
     Raises:
-        PrecisionError: there is none; a pattern without effect is a mistake.
+        PrecisionError: no node matches, so the pattern is a mistake.
     """
     matched = [node for node in nodes if any(fnmatch.fnmatchcase(text, glob) for text in _texts(node))]
     if not matched:
@@ -104,7 +110,7 @@ def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
 
 
 def literal(name: str) -> str:
-    """The pattern that matches this name."""
+    """Return a pattern that matches exactly this name."""
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
@@ -113,7 +119,10 @@ def _texts(node: ir.Node) -> tuple[str, str, str]:
 
 
 def integers(view: View) -> Verdicts:
-    """Positions and lengths: they grow with the input, and are exact up to 2^11 (fp16) or 2^8 (bf16) only."""
+    """Keep conversions between integers and floats, and the elementwise nodes before a conversion to integers.
+
+    Positions and lengths grow with the input, and are exact only up to 2^11 (fp16) or 2^8 (bf16).
+    """
     reason = f"integers are exact up to {view.storage.exact_integers} only in {view.storage.name}"
     for node in view.nodes:
         source = node.inputs[0] if node.op_type == "Cast" else None
@@ -128,7 +137,10 @@ def integers(view: View) -> Verdicts:
 
 
 def phases(view: View) -> Verdicts:
-    """Arguments of sine and cosine, back to where they begin: 1000 t of the time embedding, positions."""
+    """Keep sines and cosines of large arguments, and the elementwise nodes that compute these arguments.
+
+    Examples are 1000 t of the time embedding, and positions.
+    """
     for node in view.nodes:
         if node.op_type not in ("Sin", "Cos"):
             continue
@@ -143,7 +155,7 @@ def phases(view: View) -> Verdicts:
 
 
 def _elementwise_sources(node: ir.Node) -> Iterator[ir.Node]:
-    """Everything before `node` up to matrix products, normalisations, softmaxes and the graph's inputs."""
+    """Yield the nodes before `node`, up to contractions, normalisations, softmaxes, sums and the graph's inputs."""
     barriers = CONTRACTIONS | NORMALISATIONS | SOFTMAXES | SUMS
     stack, seen = [node], {node}
     while stack:
@@ -156,10 +168,10 @@ def _elementwise_sources(node: ir.Node) -> Iterator[ir.Node]:
 
 
 def statistics(view: View) -> Verdicts:
-    """Sums over an axis, and the decomposed normalisations around them.
+    """Keep sums over an axis, and the decomposed normalisations around them.
 
-    `LayerNormalization` and its like are not meant: they compute their statistics in float32 whatever
-    their tensors are (`stash_type`; TensorRT's normalisation layers do so by default).
+    `LayerNormalization` and similar operators are not kept: they compute their statistics in float32 for every type of
+    their tensors (`stash_type`; TensorRT's normalisation layers do so by default).
     """
     for node in view.nodes:
         if node.op_type in SUMS:
@@ -175,7 +187,7 @@ def _is_root(node: ir.Node) -> bool:
 
 
 def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
-    """From a root over a mean of squares: the squares, the differences, and the division by the root."""
+    """Yield the nodes around the root of a mean of squares: the squares, the differences, the division by the root."""
     before = list(_walk_back(root))
     means = [node for node in before if node.op_type in ("ReduceMean", "ReduceSum")]
     if not means:
@@ -196,7 +208,7 @@ def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
 
 
 def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
-    """The short way from a root back to its means: the sum with epsilon, shapes, maxima."""
+    """Yield the nodes from a root back to its means: the sum with epsilon, moves, maxima, divisions."""
     stack = [root]
     while stack:
         for value in computed_inputs(stack.pop()):
@@ -211,7 +223,7 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
 
 
 def softmaxes(view: View) -> Verdicts:
-    """Scores so large that their rounding shows: then the whole way from the matrix product stays."""
+    """Keep softmaxes with scores of large rounding error, and all nodes from the matrix product to the softmax."""
     for node in view.nodes:
         if node.op_type not in SOFTMAXES:
             continue
@@ -228,7 +240,7 @@ def softmaxes(view: View) -> Verdicts:
 
 
 def _score_sources(softmax: ir.Node) -> Iterator[ir.Node]:
-    """Back from a softmax through scale and mask to the matrix product, which is included."""
+    """Yield the nodes from a softmax back through scale and mask to the matrix product, which is included."""
     stack, seen = [softmax], {softmax}
     while stack:
         for value in computed_inputs(stack.pop()):
@@ -244,7 +256,7 @@ def _score_sources(softmax: ir.Node) -> Iterator[ir.Node]:
 
 
 def steep(view: View) -> Verdicts:
-    """Exponentials and powers that overflow soon after what was measured."""
+    """Keep exponentials and powers that overflow for inputs slightly beyond the measured range."""
     for node in view.nodes:
         known = view.ranges.get(name_of(node.inputs[0])) if node.inputs and node.inputs[0] is not None else None
         if known is None:
@@ -259,12 +271,12 @@ def steep(view: View) -> Verdicts:
 
 
 def magnitudes(view: View) -> Verdicts:
-    """Tensors that calibration found too large, or so small that they vanish."""
+    """Keep nodes that read or make a tensor whose measured range is too large, too small or unknown."""
     for node in view.nodes:
         for value in (*float_outputs(node), *computed_inputs(node)):
             verb = "makes" if value.producer() is node else "reads"
             known = view.ranges.get(name_of(value))
-            # Masks are as large as they are on purpose; they must fit, and need no margin.
+            # Masks are large on purpose; they must fit in the type, but need no margin.
             limit = view.storage.max if name_of(value) in view.masks.ranges else view.data_max
             if known is None:
                 yield node, f"{verb} {value.name}, whose range was not measured"
@@ -275,11 +287,10 @@ def magnitudes(view: View) -> Verdicts:
 
 
 def sums_of_products(view: View) -> Verdicts:
-    """Products with constant weights whose partial sums can leave fp16, which engines may accumulate in.
+    """Keep products with constant weights whose partial sums can exceed fp16, in which engines may accumulate.
 
-    Bounded by max|x| times the largest sum of magnitudes over one output's weights. Products of two
-    computed tensors have no such bound; the margin of `data_max` stands for them. bfloat16 is always
-    accumulated in float32.
+    The bound is max|x| times the largest sum of magnitudes over one output's weights. Products of two computed tensors
+    have no such bound; the margin of `data_max` covers them. bfloat16 is always accumulated in float32.
     """
     if view.storage is not FP16:
         return
@@ -299,7 +310,7 @@ def sums_of_products(view: View) -> Verdicts:
 
 
 def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
-    """The largest sum of |w| that one output element is made with."""
+    """Return the largest sum of |w| over the weights of one output element."""
     magnitude = np.abs(weight.numpy())
     if node.op_type == "Conv":
         axes = tuple(range(1, magnitude.ndim))
@@ -313,7 +324,7 @@ def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
 
 
 def constants(view: View) -> Verdicts:
-    """Constants that do not fit, or vanish as a whole (an epsilon)."""
+    """Keep nodes with a constant that exceeds `init_max`, or that is below `init_min` throughout (an epsilon)."""
     for node in view.nodes:
         for value in float_inputs(node):
             facts = view.constants.get(name_of(value))
@@ -326,7 +337,7 @@ def constants(view: View) -> Verdicts:
 
 
 def not_contractions(view: View) -> Verdicts:
-    """`mixed`: only matrix products and convolutions are lowered."""
+    """Keep all nodes except contractions (matrix products, convolutions, attentions); for target `mixed`."""
     for node in view.nodes:
         if node.op_type not in CONTRACTIONS:
             yield node, "mixed: matrix products and convolutions only"

@@ -1,4 +1,4 @@
-"""Which inputs and outputs of an operator take the lower type, as ONNX's own schemas say."""
+"""The inputs and outputs of an operator that have the lower type when it is lowered, from ONNX's own schemas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from cosybuild.precision.graph import is_float
 from cosybuild.precision.storage import Storage
 
-# Their types are attributes or scales of their own, not those of the tensors around them.
+# Operators whose types come from attributes or scales, not from the tensors around them.
 _SELF_TYPED = frozenset(
     {
         "EyeLike", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial",
@@ -21,25 +21,25 @@ _SELF_TYPED = frozenset(
     }
 )  # fmt: skip
 
-# Type variables that stay float32 although they could be lower: statistics in `stash_type`.
+# Type variables that stay float32 although the schema admits the lower type: statistics in `stash_type`.
 _STATISTICS = {("LayerNormalization", "U"), ("BatchNormalization", "T2"), ("RMSNormalization", "U")}
 
-# ONNX has them in the type, the TensorRT family has not: RTX 1.7's parser refuses the one, its builder the other.
+# Variants that ONNX has and the TensorRT family does not: RTX 1.7's parser refuses the first, its builder the second.
 _REFUSED_BY_TENSORRT = frozenset({("Mish", "BFLOAT16"), ("ConvTranspose", "BFLOAT16")})
 
 
 @dataclass(frozen=True)
 class Slots:
-    """True where the tensor has the lower type when the node is lowered."""
+    """The flags of a node's inputs and outputs: True if the tensor has the lower type when the node is lowered."""
 
     inputs: tuple[bool, ...]
     outputs: tuple[bool, ...]
 
 
 def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
-    """The slots, or the reason why this node cannot be lowered.
+    """Return the slots, or the reason (a string) why this node cannot be lowered.
 
-    Only float32 tensors have a slot that is True; index and boolean tensors never have.
+    Only float32 tensors have a slot that is True; index and boolean tensors never do.
     """
     if any(
         attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
@@ -77,5 +77,5 @@ def _follows(op_type: str, domain: str, opset: int, lower: str, inputs: int, out
 
 
 def _expand(formal: Sequence[onnx.defs.OpSchema.FormalParameter], count: int, variables: set[str]) -> tuple[bool, ...]:
-    """One entry per actual parameter; the last formal one may stand for many."""
+    """Return one flag per actual parameter; the last formal parameter may be variadic."""
     return tuple(formal[min(index, len(formal) - 1)].type_str in variables for index in range(count))

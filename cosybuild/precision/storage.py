@@ -1,4 +1,4 @@
-"""The number types that tensors are lowered to, with the figures that the rules are made of."""
+"""The number types to which tensors are lowered, with the limits that the rules use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Storage:
 
     Attributes:
         name: ONNX's name, e.g. `FLOAT16`.
-        suffix: what copies of a tensor in this type are called after, e.g. `fp16`.
+        suffix: suffix of the names of tensors in this type, e.g. `fp16`.
         bits: explicitly stored bits of the significand.
         max: largest finite number.
-        smallest_normal: below it, digits are lost one by one.
-        smallest: smallest number above zero.
+        smallest_normal: smallest normal number; smaller (subnormal) numbers have fewer significant bits.
+        smallest: smallest positive number.
     """
 
     name: str
@@ -29,22 +29,22 @@ class Storage:
     smallest: float
 
     def step(self, magnitude: float) -> float:
-        """The distance between neighbouring numbers at `magnitude`."""
+        """Return the distance between neighbouring numbers at `magnitude`."""
         if magnitude < self.smallest_normal:
             return self.smallest
         return 2.0 ** (math.floor(math.log2(magnitude)) - self.bits)
 
     @property
     def exact_integers(self) -> int:
-        """Every integer up to this one is a number of this type."""
+        """The largest n such that this type represents every integer from 0 to n."""
         return int(2 ** (self.bits + 1))
 
     @property
     def masked(self) -> float:
-        """What an additive mask adds to a hidden score: finite, and with room for the score.
+        """The number that an additive mask adds to a hidden score; it is finite and leaves room for the score.
 
-        Half the binade below the largest number: exp(masked) is zero in every type, and a score of up to
-        the same magnitude can be added without leaving the range.
+        It is minus half of the largest power of two of the type: exp(masked) is zero in every type, and a score of up
+        to the same magnitude can be added without an overflow.
         """
         return -(2.0 ** math.floor(math.log2(self.max)) / 2)
 
@@ -56,5 +56,5 @@ _STORAGES = {Target.fp16: FP16, Target.bf16: BF16, Target.mixed: FP16}
 
 
 def storage_of(target: Target) -> Storage | None:
-    """The type that `target` lowers to; None where the graph stays in float32."""
+    """Return the type to which `target` lowers; None if the graph stays in float32."""
     return _STORAGES.get(target)

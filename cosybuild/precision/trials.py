@@ -1,4 +1,4 @@
-"""One graph lowered again and again, with more nodes in fp32 each time, and held against the gate."""
+"""Repeated lowerings of one graph, with different additional nodes in fp32, and their verification."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ REASON = "the gate is not met without it"
 
 @dataclass(frozen=True)
 class Sample:
-    """What a lowered graph is held against.
+    """One case on which a lowered graph is verified.
 
     Attributes:
-        name: for people.
-        inputs: rounded to the interface's type, in float32.
-        holds: given the lowered outputs in float32, what they miss; None where they pass.
+        name: its name in messages; unique among the samples.
+        inputs: inputs in float32, rounded to the interface's type.
+        holds: lowered outputs in float32 -> description of the missed gate; None if they pass.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Sample:
 
 
 class Trials:
-    """Lowerings of one float32 graph.
+    """The lowerings of one float32 graph with different sets of additional nodes in fp32.
 
     Args:
-        model: in normal form; left as it is.
-        decisions: of the rules: what stays in fp32 in any case.
+        model: the float32 graph in normal form; it is not changed.
+        decisions: the decisions of the rules; their nodes stay in fp32 in every lowering.
         threads: ONNX Runtime's intra_op_num_threads.
     """
 
@@ -57,18 +57,18 @@ class Trials:
         return tuple(name for node in concerned(self._model) if (name := name_of(node)) not in self.decisions.kept)
 
     def suspects(self, sample: Sample) -> tuple[str, ...]:
-        """The candidates module by module: first the modules whose nodes bring in the most noise on this sample."""
+        """Return the candidates by module: first the modules whose nodes add the most noise on this sample."""
         lowered = self.lowered(())[1].model
         found = suspicion(profile(lowered, self._model, sample.inputs, self._threads))
         return tuple(sorted(self.candidates, key=lambda name: -found.get(module_path(name), 0.0)))
 
     def lowered(self, names: Collection[str]) -> tuple[Decisions, Lowered]:
-        """The graph with these nodes in fp32 as well."""
+        """Return the decisions and the lowered graph with these nodes in fp32 as well."""
         decisions = kept_too(self.decisions, self._model, names, REASON)
         return decisions, lower(self._model, decisions)
 
     def passes(self, names: Collection[str], samples: Iterable[Sample]) -> bool:
-        """Whether the graph passes on every sample; cheaper than to ask how it fails."""
+        """Return True if the graph passes on every sample; this is cheaper than `failing`."""
         session = self._session(names)
         for sample in samples:
             outputs, suspects = session.suspects(sample.inputs)
@@ -77,7 +77,7 @@ class Trials:
         return True
 
     def failing(self, names: Collection[str], samples: Iterable[Sample]) -> tuple[Sample, str] | None:
-        """The first sample on which the graph fails, as its storage type stores it, and how; None if it passes."""
+        """Return the first sample on which the emulated graph fails, with the failure; None if it passes."""
         session = self._session(names)
         for sample in samples:
             outputs, guilty = session.infer(sample.inputs)
@@ -90,7 +90,7 @@ class Trials:
         return FaithfulSession(self.lowered(names)[1].model, self._model, self._threads)
 
     def _infinite(self, sample: Sample) -> set[str]:
-        """Tensors that are not finite in float32 either; a mask, say."""
+        """Return the tensors whose sum is not finite in float32 either, e.g. masks."""
         if sample.name not in self._known:
             tensors = float_names(self._model)
             sums = Probe(self._model, reductions=("ReduceSum",), tensors=tensors, threads=self._threads)
