@@ -1,4 +1,4 @@
-"""ONNX's own checker with strict shape inference, at the cost of the graph and not of its weights."""
+"""A check of a graph with ONNX's own checker and strict shape inference, without a copy of its weights."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from cosybuild.onnxgraph.files import without_weights
 
-# Values of small tensors steer shape inference (targets of Reshape, axes of Slice); large ones only weigh.
+# Largest size in bytes of constants that stay in the checked graph: shape inference needs the values of small ones
+# (targets of Reshape, axes of Slice).
 _STEERING = 4096
-_LONGEST = 400  # characters of the checker's words
+_LONGEST = 400  # characters of the checker's message
 _NODE = re.compile(r"node name: ([^)\s]+)|name: (\S+)\s+OpType", re.IGNORECASE)
 
 
 class InvalidGraph(ValueError):
-    """A graph that ONNX's checker or shape inference refuses.
+    """The error for a graph that ONNX's checker or shape inference rejects.
 
     Attributes:
-        reason: the checker's words, one line.
-        node: the node it names, or an empty string.
+        reason: the checker's message as one line.
+        node: the node that the message names, or an empty string.
     """
 
     def __init__(self, reason: str, node: str) -> None:
@@ -31,17 +32,17 @@ class InvalidGraph(ValueError):
 
 
 def check_model(model: ModelProto) -> None:
-    """Run the checker and strict shape inference, and hold the outputs' declared shapes to the inferred ones.
+    """Run the checker and strict shape inference, and compare the outputs' declared shapes with the inferred ones.
 
     Raises:
-        InvalidGraph: with the node that is at fault where one is named.
+        InvalidGraph: the graph is invalid, or a declared shape contradicts the inferred one.
     """
     for tensor in model.graph.initializer:
         _check_size(tensor)
     skeleton = _skeleton(model)
     try:
         onnx.checker.check_model(skeleton)
-        # What is declared would only be merged with what is inferred; a frozen size must not hide there.
+        # Inference would merge declared shapes into its result, which would hide a frozen size.
         for output in skeleton.graph.output:
             output.type.tensor_type.ClearField("shape")
         inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
@@ -74,7 +75,7 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
 
 
 def _skeleton(model: ModelProto) -> ModelProto:
-    """The same graph with its large weights as further inputs, so that the checker copies no weights."""
+    """Return the graph with its large weights as further inputs, so that the checker copies no weights."""
     small = without_weights(model)
     listed = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
@@ -86,7 +87,7 @@ def _skeleton(model: ModelProto) -> ModelProto:
 
 
 def _check_size(tensor: TensorProto) -> None:
-    """What the checker would say of a weight's bytes, which the skeleton leaves out."""
+    """Check the number of a weight's bytes, because the skeleton does not contain them."""
     if tensor.HasField("raw_data") and len(tensor.raw_data) != _byte_size(tensor):
         raise InvalidGraph(
             f"initializer {tensor.name} has {len(tensor.raw_data)} bytes; its shape and type need {_byte_size(tensor)}",

@@ -1,4 +1,4 @@
-"""Takes out of an exported graph what tells of the machine and not of the model."""
+"""Removal of metadata from an exported graph that depends on the machine and not on the model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ PRODUCER = "cosybuild"
 def clean_model(model: ModelProto, *, prefix: str = "") -> None:
     """Remove doc strings, metadata, inferred shapes and producer versions, in place.
 
-    Nodes are named after the module they came from, as `/mid_blocks.7/1.2/attn1/MatMul`: where the
-    dynamo exporter wrote them, from its metadata, before that goes (it also holds the source paths of the
-    machine). Names are unique afterwards.
+    Nodes are named after the module that they come from, e.g. `/mid_blocks.7/1.2/attn1/MatMul`. For graphs of the
+    dynamo exporter the name is read from its metadata before that is removed (it also contains source paths of the
+    machine). Node names are unique afterwards.
 
     Args:
-        prefix: name under which a wrapper holds the module, e.g. `estimator`; taken off all names.
+        model: the graph to change.
+        prefix: name of the module inside its wrapper, e.g. `estimator`; it is removed from all names.
     """
     model.producer_name = PRODUCER
     for field in ("producer_version", "doc_string", "metadata_props", "model_version"):
@@ -38,7 +39,10 @@ def clean_model(model: ModelProto, *, prefix: str = "") -> None:
 
 
 def module_path(node_name: str) -> str:
-    """`/mid_blocks.7/1.2/attn1/MatMul_3` -> `mid_blocks.7.1.2.attn1`; empty for nodes outside all modules."""
+    """Return the module path of a node name; empty for nodes outside all modules.
+
+    Example: `/mid_blocks.7/1.2/attn1/MatMul_3` -> `mid_blocks.7.1.2.attn1`.
+    """
     return ".".join(part for part in node_name.split("/")[:-1] if part)
 
 
@@ -81,7 +85,7 @@ def _rename_values(graph: GraphProto, prefix: str) -> None:
 
 
 def _without(prefix: str, name: str) -> str:
-    """`/estimator/a/MatMul` -> `/a/MatMul` and `estimator.a.weight` -> `a.weight`."""
+    """Remove the prefix: `/estimator/a/MatMul` -> `/a/MatMul` and `estimator.a.weight` -> `a.weight`."""
     if prefix and name.startswith(f"/{prefix}/"):
         return name[len(prefix) + 1 :]
     return name.removeprefix(f"{prefix}.") if prefix else name

@@ -1,8 +1,8 @@
-"""Moves the split of q, k and v from the heads up to the columns of their joint projection.
+"""A rewrite that splits q, k and v by the columns of their joint projection instead of by heads.
 
-Split over heads is the fewest nodes, and what ONNX Runtime runs fastest. TensorRT, though, then copies q, k
-and v; where the split is the first thing behind the matrix product it computes three products instead and
-copies nothing (CosyVoice 2 in fp16 at 3000 frames, sm_89: 42 MB of activations, not 51 MB).
+A split by heads needs the fewest nodes, and is the fastest form in ONNX Runtime. But TensorRT then copies q, k and v.
+If the split directly follows the matrix product, TensorRT computes three products instead and copies nothing
+(CosyVoice 2 in fp16 at 3000 frames, sm_89: 42 MB of activations instead of 51 MB).
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from cosybuild.onnxgraph.summary import graphs_of
 
-# Frames and heads change places.
+# The permutation that exchanges frames and heads.
 _HEADS_FIRST = [0, 2, 1, 3]
 _PRODUCTS = ("MatMul", "Gemm")
 
 
 @dataclass(frozen=True)
 class _Chain:
-    """MatMul -> Reshape to (B, T, heads, width) -> Transpose -> Split over heads, nothing else reading between.
+    """A chain MatMul -> Reshape to (B, T, heads, width) -> Transpose -> Split over heads.
+
+    No other node reads the intermediate results.
 
     Attributes:
-        heads: of each part.
+        product: the MatMul or Gemm.
+        reshape: the Reshape.
+        transpose: the Transpose.
+        split: the Split.
+        heads: number of heads of each part.
         width: channels of a head.
-        target: what Reshape reads as its shape: the constant's values, or None where it is computed.
+        target: the values of Reshape's shape input if it is a constant, else None.
     """
 
     product: NodeProto
@@ -41,10 +47,10 @@ class _Chain:
 
 
 def split_columns(model: ModelProto) -> int:
-    """Rewrite every such chain in place, and return their number.
+    """Rewrite every chain (MatMul, Reshape, Transpose, Split over heads) in place, and return their number.
 
-    (B * T, heads * width) is split first, and each part reshaped and transposed by itself. The values are
-    the same, to the bit. A chain whose intermediate results are read elsewhere stays as it is.
+    The product's last axis (heads * width) is split first; then each part is reshaped and transposed separately. The
+    values are bitwise equal. A chain whose intermediate results are read elsewhere is not changed.
     """
     graph = model.graph
     chains = list(_chains(graph))
@@ -64,7 +70,7 @@ def split_columns(model: ModelProto) -> int:
 
 
 def has_split_heads(model: ModelProto) -> bool:
-    """Whether `split_columns` would find anything; weights need not be loaded."""
+    """Return True if `split_columns` would find a chain; the weights need not be loaded."""
     return next(_chains(model.graph), None) is not None
 
 
@@ -92,7 +98,7 @@ def _chains(graph: GraphProto) -> Iterator[_Chain]:
 
 
 def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mapping[str, NodeProto]) -> _Chain | None:
-    """The chain with its sizes, or None where they are not all known."""
+    """Return the chain with its sizes, or None if they are not all known."""
     if len(chain.split.input) < 2 or chain.split.input[1] not in constants:
         return None
     heads = tuple(int(n) for n in numpy_helper.to_array(constants[chain.split.input[1]]))
@@ -103,7 +109,7 @@ def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mappi
             return None
         total, width = target[2:]
     else:
-        # With a dynamic batch the shape is put together from its parts; the last two are constants.
+        # With a dynamic batch the shape is a Concat of its parts; the last two sizes are constants.
         concat = makers.get(shape_name)
         if concat is None or concat.op_type != "Concat":
             return None
@@ -118,7 +124,7 @@ def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mappi
 
 
 class _Writer:
-    """Makes the new nodes and constants of a graph, the same constant once."""
+    """A writer that makes the new nodes and constants of a graph, each constant once."""
 
     def __init__(self, graph: GraphProto, opset: int) -> None:
         self._graph = graph
@@ -128,7 +134,7 @@ class _Writer:
         self._taken = {name for node in graph.node for name in (*node.input, *node.output)}
 
     def parts(self, chain: _Chain) -> list[NodeProto]:
-        """What stands in the place of the chain's Split: split, then reshape and transpose of each part."""
+        """Return the nodes that replace the chain's Split: a split, then a reshape and a transpose of each part."""
         name = chain.split.name or chain.split.output[0]
         columns = [self._name(f"{name}_columns_{index}") for index in range(len(chain.heads))]
         sizes = self._constant(tuple(count * chain.width for count in chain.heads))
@@ -143,7 +149,7 @@ class _Writer:
         return nodes
 
     def _shape(self, chain: _Chain, count: int, nodes: list[NodeProto]) -> str:
-        """The name of the shape (B, T, count, width)."""
+        """Return the name of a tensor with the shape (B, T, count, width); add the node that computes it if needed."""
         if chain.target is not None:
             return self._constant((*chain.target[:2], count, chain.width))
         total = sum(chain.heads)

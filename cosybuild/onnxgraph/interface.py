@@ -1,4 +1,4 @@
-"""A graph's inputs and outputs against what the specification declares."""
+"""The comparison of a graph's inputs and outputs with the specification."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ELEMENT_TYPES = {
 
 
 def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
-    """The inputs a caller gives: before IR version 4 initialisers were listed among them."""
+    """Return the inputs that a caller provides; before IR version 4 the list of inputs contains initialisers too."""
     initialised = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in initialised]
 
 
 def interface_faults(model: ModelProto, spec: ModelSpec) -> tuple[str, ...]:
-    """What differs from the declaration, one phrase each; empty where all agrees.
+    """Return one phrase per difference from the specification; empty if there is none.
 
-    A symbol in the file meets any symbol in the declaration, and an output's axis of unknown size
-    meets everything: only the declaration knows its name.
+    A symbol in the file matches every symbol in the specification, and an output's axis of unknown size matches every
+    declared size or symbol, because the file need not contain them.
     """
     return (
         *_side_faults("input", graph_inputs(model.graph), spec.inputs),
@@ -37,7 +37,7 @@ def interface_faults(model: ModelProto, spec: ModelSpec) -> tuple[str, ...]:
 
 
 def describe_interface(model: ModelProto) -> str:
-    """For people, e.g. `inputs x (2, 80, seq_len); outputs y (2, 80, seq_len)`."""
+    """Return the interface for messages, e.g. `inputs x (2, 80, seq_len); outputs y (2, 80, seq_len)`."""
     sides = (("inputs", graph_inputs(model.graph)), ("outputs", list(model.graph.output)))
     return "; ".join(f"{side} {', '.join(map(_described, values))}" for side, values in sides)
 

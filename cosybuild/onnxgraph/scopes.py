@@ -1,7 +1,7 @@
-"""Node names that say which module a node came from, the same whichever exporter wrote the graph.
+"""Node names that contain the module that a node comes from, with the same form for both exporters of torch.
 
-The form is `/mid_blocks.7/1.2/attn1/MatMul`: one part for each module that was called, relative to the
-one around it, and the operator.
+The form is `/mid_blocks.7/1.2/attn1/MatMul`: one part for each called module, relative to the module around it, and
+the operator.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 from onnx import ModelProto, NodeProto
 
-# Under this key torch's dynamo exporter notes the modules a node came from, the outermost first.
+# Metadata key under which torch's dynamo exporter records a node's modules, the outermost first.
 _NOTED = "pkg.torch.onnx.name_scopes"
-# What torch writes there for what no module of the caller's computes, e.g. sizes of axes.
+# The entry that torch records for nodes outside the caller's modules, e.g. sizes of axes.
 _NOWHERE = "_empty_nn_module_stack_from_metadata_hook"
 
 
 def name_from_metadata(node: NodeProto) -> str | None:
-    """The name that follows from the dynamo exporter's metadata, or None where there is none."""
+    """Return the name from the dynamo exporter's metadata, or None if there is no such metadata."""
     noted = next((entry.value for entry in node.metadata_props if entry.key == _NOTED), None)
     if noted is None:
         return None
@@ -29,13 +29,14 @@ def name_from_metadata(node: NodeProto) -> str | None:
 
 
 def qualify_names(model: ModelProto, modules: Iterable[str]) -> None:
-    """Complete the names that torch's TorchScript exporter gives, in place.
+    """Complete the node names of torch's TorchScript exporter, in place.
 
-    It writes of each module only what follows the last part that is no number: `proj` for `net.0.proj`,
-    and `blocks.0.1` inside `blocks.0`. A part that fits several modules stays as it is.
+    The exporter writes each module's name from its last part that is not a number on: `proj` for `net.0.proj`, and
+    `blocks.0.1` inside `blocks.0`. A part that fits several modules is not completed.
 
     Args:
-        modules: the dotted names of all modules in the exported one.
+        model: the graph to change.
+        modules: the dotted names of all modules inside the exported module.
     """
     by_tail: dict[str, list[str]] = defaultdict(list)
     for module in modules:

@@ -1,4 +1,4 @@
-"""What a graph consists of, in numbers."""
+"""Iteration over a graph's nodes, counts of its operators, and its opset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 
 def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs nested in the node's attributes (If, Loop, Scan)."""
+    """Yield the graphs nested in the node's attributes (If, Loop, Scan)."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
@@ -17,7 +17,7 @@ def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
 
 
 def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
-    """Every node, those of nested graphs included."""
+    """Yield every node, including those of nested graphs."""
     for node in graph.node:
         yield node
         for nested in graphs_of(node):
@@ -25,18 +25,18 @@ def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def count_ops(model: ModelProto) -> dict[str, int]:
-    """op -> number of nodes, in alphabetical order; ops of other domains as `domain::op`."""
+    """Return op -> number of nodes, in alphabetical order; ops of other domains as `domain::op`."""
     names = (f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in nodes_of(model.graph))
     return dict(sorted(Counter(names).items()))
 
 
 def op_difference(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    """op -> nodes gained (positive) or lost (negative); ops with the same number are left out."""
+    """Return op -> number of nodes gained (positive) or lost (negative), without ops whose number is unchanged."""
     names = sorted(set(before) | set(after))
     changes = {name: after.get(name, 0) - before.get(name, 0) for name in names}
     return {name: change for name, change in changes.items() if change}
 
 
 def default_opset(model: ModelProto) -> int:
-    """The opset of the default domain; 0 where the model imports none."""
+    """Return the opset of the default domain; 0 if the model imports none."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
