@@ -1,1 +1,1 @@
-"""Runtimes behind one shape: load a model, infer arrays."""
+"""The runtimes, behind one interface: load an artifact, infer on arrays."""

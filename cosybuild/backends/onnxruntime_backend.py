@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, or on a CUDA device where its provider really loads."""
+"""The ONNX Runtime backend, on the CPU or, if its CUDA provider loads, on a CUDA device."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
-_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, stated here to spare the import
+_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, copied to avoid the import
 
 
 class OnnxRuntimeSession:
-    """A loaded ONNX graph."""
+    """A session on a loaded ONNX graph."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._outputs: list[str] = [node.name for node in session.get_outputs()]
-        # One thread for all calls: it keeps the library's buffers, and leaves this one to hear Ctrl-C.
+        # One thread runs all calls: it keeps the library's buffers, and the calling thread can handle Ctrl-C.
         self._calls = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
         self._half = any("bfloat16" in node.type for node in (*session.get_inputs(), *session.get_outputs()))
 
@@ -51,11 +51,11 @@ class OnnxRuntimeSession:
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """input -> dtype it takes, named as in a specification; inputs of other types are left out."""
+        """The dtype of each input, named as in a specification; inputs of unknown types are left out."""
         return {node.name: _DTYPES[node.type] for node in self._session.get_inputs() if node.type in _DTYPES}
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        # numpy has no bfloat16 of its own, so such graphs take and give OrtValues.
+        # numpy has no bfloat16, so graphs with bfloat16 inputs or outputs are called with OrtValues.
         options = onnxruntime.RunOptions()
         options.log_severity_level = _FATAL
         try:
@@ -70,10 +70,10 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, answers, strict=True))
 
     def infer_in_place(self, inputs: Mapping[str, Array], over: str) -> Array:
-        """The only output, computed into the memory of the input `over`, which has its shape and type.
+        """Compute the only output into the memory of the input `over`, which has its shape and type.
 
         Raises:
-            InferenceFailed: as `infer`.
+            InferenceFailed: see `infer`.
         """
         device, number = ("cuda", 0) if self._session.get_providers()[0] == CUDA else ("cpu", 0)
         binding = self._session.io_binding()
@@ -91,10 +91,9 @@ class OnnxRuntimeSession:
         return _array(shared)
 
     def bound(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
-        """A call on these inputs that copies nothing to or from the device, for measuring time.
+        """Return a call on these inputs that copies nothing to or from the device, for timing.
 
-        Raises (when called):
-            InferenceFailed: as `infer`.
+        The call raises InferenceFailed like `infer`.
         """
         place = "cuda" if self._session.get_providers()[0] == CUDA else "cpu"
         binding = self._session.io_binding()
@@ -107,7 +106,7 @@ class OnnxRuntimeSession:
         def call() -> None:
             try:
                 self._session.run_with_iobinding(binding)
-            except (*_REFUSALS, RuntimeError) as error:  # bound runs raise the latter for a wrong size
+            except (*_REFUSALS, RuntimeError) as error:  # runs with a binding raise RuntimeError for a wrong size
                 raise failed_inference(error, _one_line(error)) from error
             binding.synchronize_outputs()
 
@@ -117,16 +116,17 @@ class OnnxRuntimeSession:
 def load(
     path: Path, *, provider: Provider = Provider.cpu, threads: int = 1, optimised: bool = True
 ) -> OnnxRuntimeSession:
-    """A session on the graph in `path` (external data lies beside it).
+    """Open a session on the graph in `path`.
 
     Args:
-        provider: `auto` takes CUDA where it loads, else the CPU.
-        threads: intra_op_num_threads; 0 leaves the choice to ONNX Runtime.
-        optimised: all graph optimisations; False runs the graph as it is written.
+        path: the ONNX file; its external data is stored beside it.
+        provider: `auto` uses CUDA if it loads, else the CPU.
+        threads: intra_op_num_threads; 0 leaves the number to ONNX Runtime.
+        optimised: True for all graph optimisations, False to run the graph as it is written.
 
     Raises:
-        MissingRequirement: `cuda` was asked for and does not load here.
-        ExportError: ONNX Runtime refuses the graph.
+        MissingRequirement: `cuda` is requested and does not load here.
+        ExportError: ONNX Runtime refuses the graph, or its external data must not be read.
     """
     options = onnxruntime.SessionOptions()
     levels = onnxruntime.GraphOptimizationLevel
@@ -142,7 +142,7 @@ def load(
             f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: {_one_line(error)}",
             hint="Next: export with another opset or exporter, e.g. export=opset18 export.exporter=torchscript.",
         ) from error
-    # Reading the file and packing the weights leaves half of them behind once more, freed.
+    # Reading the file and packing the weights leaves freed heap half the size of the weights; return it to the OS.
     trim_heap()
     return OnnxRuntimeSession(session)
 
@@ -161,7 +161,10 @@ def _hold_external_data(path: Path) -> None:
 
 
 def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[Any]:
-    """What the call gives; Ctrl-C ends it at the next operator, where it would run to its end, a minute at worst."""
+    """Wait for a call and return its outputs; on Ctrl-C, end it at the next operator.
+
+    Without that, the call would run to its end, which takes up to a minute.
+    """
     try:
         return run.result()
     except KeyboardInterrupt:
@@ -172,12 +175,12 @@ def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[An
 
 @cache
 def cuda_loads() -> bool:
-    """Whether the CUDA provider really works here: wheels list it on machines that cannot load it."""
+    """Return True if the CUDA provider loads; wheels list it even on machines that cannot load it."""
     if CUDA not in onnxruntime.get_available_providers():
         return False
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL
-    # Failing to load is an answer here, not an error to print.
+    # A provider that fails to load is an expected result here, so its error is not printed.
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
         probe = onnxruntime.InferenceSession(_identity_model(), options, providers=[CUDA, CPU])
@@ -233,7 +236,7 @@ def _one_line(error: BaseException, limit: int = 400) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-# Every way in which ONNX Runtime says no; they have no common base of their own.
+# All error classes of ONNX Runtime; they have no common base class of their own.
 _REFUSALS = (
     state.EPFail,
     state.Fail,

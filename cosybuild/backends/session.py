@@ -1,4 +1,4 @@
-"""The one shape of all backends, so that whoever compares or times them needs to know none."""
+"""The interface of all backends, so that code that compares or times artifacts does not depend on one of them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,32 @@ class InferenceFailed(RuntimeError):
 
 
 def failed_inference(error: Exception, words: str) -> Exception:
-    """What to raise for a library's error: a lack of memory says nothing about the artifact.
+    """Return the exception to raise for a library's error; lack of memory is no fault of the artifact.
 
     Args:
+        error: the library's error.
         words: the error in one line.
+
+    Returns:
+        MemoryError if memory ran out, else InferenceFailed.
     """
     return MemoryError(words) if ran_out_of_memory(error) else InferenceFailed(words)
 
 
 class Session(Protocol):
-    """A loaded artifact. Each backend module has `load(...) -> Session`."""
+    """A loaded artifact; each backend module has `load(...) -> Session`."""
 
     @property
     def device(self) -> str:
-        """What computes, for reports, e.g. `onnxruntime 1.31.1 CPUExecutionProvider`."""
+        """The backend with its version and device, for reports, e.g. `onnxruntime 1.31.1 CPUExecutionProvider`."""
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name, in the artifact's order.
+        """Run the artifact and return all outputs by name, in the artifact's order.
 
         Args:
-            inputs: one array an input, in the artifact's shapes and dtypes.
+            inputs: one array per input, with the artifact's shapes and dtypes.
 
         Raises:
-            InferenceFailed: a shape it does not take, or a computation it cannot finish.
-            MemoryError: there is not enough memory for it.
+            InferenceFailed: the artifact does not take a shape, or the computation failed.
+            MemoryError: memory ran out.
         """

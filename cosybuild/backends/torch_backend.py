@@ -1,4 +1,4 @@
-"""The PyTorch reference behind the same call as every other backend."""
+"""The PyTorch backend, which computes the reference."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 
 from cosybuild.backends.session import Array, failed_inference
 
-_LONGEST = 400  # characters of an error's words
+_LONGEST = 400  # characters of an error's text
 
 
 class TorchSession:
-    """A module whose positional inputs and outputs have names."""
+    """A session on a PyTorch module, with names for its positional inputs and outputs."""
 
     def __init__(self, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self._module = module
@@ -44,24 +44,25 @@ class TorchSession:
 
 
 def load(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> TorchSession:
-    """A session on `module` as it is: the caller has put it into eval mode and on its device.
+    """Open a session on `module`.
 
     Args:
+        module: the module, which the caller has put into eval mode and on its device.
         inputs: names of the positional arguments of `forward`, in order.
-        outputs: names of what it returns, in order.
+        outputs: names of the values that `forward` returns, in order.
     """
     return TorchSession(module, inputs, outputs)
 
 
 def tensor_from_array(array: Array) -> torch.Tensor:
-    """Share the array's memory; torch and numpy have no bfloat16 in common, so it goes as bits."""
+    """Return a tensor that shares the array's memory; bfloat16 passes as bits, because torch does not know numpy's."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 
 
 def array_from_tensor(tensor: torch.Tensor) -> Array:
-    """The tensor's values on the host."""
+    """Return a tensor's values as an array on the host; a contiguous CPU tensor shares its memory."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype is torch.bfloat16:
         import ml_dtypes

@@ -1,1 +1,1 @@
-"""The TensorRT family: one builder over the module object, `tensorrt` or `tensorrt_rtx`."""
+"""The backend of the TensorRT family: code that works with either module, `tensorrt` or `tensorrt_rtx`."""

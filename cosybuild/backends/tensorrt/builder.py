@@ -1,4 +1,4 @@
-"""From an ONNX graph to an engine file, with what was built and where each figure comes from."""
+"""Building an engine file from an ONNX graph."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine file and all that is known of it without opening it.
+    """An engine file, with the facts known without opening it.
 
     Attributes:
         path: the file.
-        facts: the network as parsed.
-        log: what the builder said.
-        parse_seconds, build_seconds: wall time.
+        facts: facts of the parsed network.
+        log: the builder's log.
+        parse_seconds, build_seconds: wall time in seconds.
     """
 
     path: Path
@@ -65,17 +65,19 @@ def build_engine(
     """Build `engine` from `graph`.
 
     Args:
-        flavour: who builds.
+        flavour: the library that builds.
         graph: an ONNX file; with strong typing its types are the engine's.
-        precision: what the graph was lowered to; decides TF32, and FP16 or BF16 with weak typing.
+        engine: path of the engine file to write.
+        settings: the group `trt`.
+        precision: the precision to which the graph was lowered; it sets TF32, and FP16 or BF16 with weak typing.
         sm: the compute capability to build for ahead of time; None builds for the GPU here.
-        profiles: shapes of every input; none where nothing varies.
-        timing: measured kernel times to use and to add to.
-        emit: told the builder's progress.
+        profiles: shapes of every input, per optimisation profile; empty if all axes are fixed.
+        timing: the timing cache to read and to extend.
+        emit: function that receives the builder's progress.
 
     Raises:
-        ConfigurationError: a setting that this version does not have.
-        EngineError: the parser or the builder failed; no file is written then.
+        ConfigurationError: this version of the library lacks a feature that a setting needs.
+        EngineError: the parser or the builder failed; no file is written.
     """
     check_module(settings, precision, flavour)
     log = BuilderLog()
@@ -100,7 +102,7 @@ def build_engine(
             lambda: builder.build_serialized_network(network, config), progress, emit, _housekeeping(flavour)
         )
         built = time.perf_counter()
-        del parser  # it owned the weights until here
+        del parser  # it owns the weights, which the build needs
     if serialized is None or serialized.nbytes == 0:
         raise _failure(flavour, engine, "built nothing", log)
     engine.write_bytes(memoryview(serialized))
@@ -110,9 +112,9 @@ def build_engine(
 
 
 def _housekeeping(flavour: Flavour) -> Callable[[], None]:
-    """What is done beside the build: the weights pass from form to form, and what was freed of them would add up.
+    """Return the function to call during the build: it returns freed heap, such as copies of the weights, to the OS.
 
-    Not where kernels are timed, for the allocator stands still meanwhile.
+    If kernels are timed it does nothing, because trimming blocks the allocator and would disturb the timing.
     """
     return trim_heap if flavour.ahead_of_time else lambda: None
 

@@ -1,4 +1,4 @@
-"""From settings to a builder configuration; whatever does not take effect is an error, not a log line."""
+"""The builder configuration made from settings; a setting that would have no effect raises an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cosybuild.models.spec import ModelSpec
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """Smallest, tuned and largest shape of one input."""
+    """The min, opt and max shape of one input."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
@@ -25,11 +25,11 @@ class ShapeRange:
 
 
 ShapeProfile = Mapping[str, ShapeRange]
-"""input name -> shapes, for every input of the model."""
+"""Input name -> shapes, for every input of the model."""
 
 
 def shapes_from_profile(profile: Profile, spec: ModelSpec) -> ShapeProfile:
-    """The ranges of the symbols, written out for every input."""
+    """Return the shape range of every input, resolved from the ranges of the profile's symbols."""
     corners = [{name: getattr(size, corner) for name, size in profile.items()} for corner in ("min", "opt", "max")]
     return {tensor.name: ShapeRange(*(tensor.resolve(sizes) for sizes in corners)) for tensor in spec.inputs}
 
@@ -44,13 +44,20 @@ def configure(
     sm: int | None,
     profiles: Sequence[ShapeProfile],
 ) -> Any:
-    """A builder configuration with everything that `settings` and `precision` say.
+    """Return a builder configuration for `settings` and `precision`.
 
     Args:
+        flavour: the library that builds.
+        builder: its builder.
+        log: the log into which the builder's logger writes.
+        settings: the group `trt`.
+        precision: the precision to which the graph was lowered.
         sm: the compute capability to build for ahead of time; None builds for the GPU here.
+        profiles: shapes of every input, per optimisation profile.
 
     Raises:
-        ConfigurationError: something is asked for that this version does not have or take.
+        ConfigurationError: this version lacks or refuses a requested setting.
+        EngineError: the builder refuses an optimisation profile.
     """
     config = builder.create_builder_config()
     _set_flags(flavour, config, settings, precision)
@@ -66,7 +73,7 @@ def configure(
         config.set_tactic_sources(sum(1 << int(source) for source in sources))
     detailed = flavour.member("ProfilingVerbosity", "DETAILED")
     if detailed is not None:
-        # Without it the engine inspector knows the layers' names only.
+        # Without this, the engine inspector reports only the names of layers.
         config.profiling_verbosity = detailed
     if sm is not None:
         check_sm(sm, flavour.sms, flavour.title)
@@ -90,7 +97,7 @@ def _set_flags(flavour: Flavour, config: Any, settings: TrtSettings, precision: 
         "VERSION_COMPATIBLE": settings.version_compatible,
         "FP16": settings.typing is Typing.weak and precision == "fp16",
         "BF16": settings.typing is Typing.weak and precision == "bf16",
-        # The builder's default allows it; fp32 is to mean fp32.
+        # The builder's default allows TF32; precision=fp32 must exclude it.
         "TF32": precision == "tf32",
     }
     for name, on in wanted.items():

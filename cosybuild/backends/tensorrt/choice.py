@@ -1,4 +1,4 @@
-"""Which library builds for which GPU on this machine, decided from metadata while planning."""
+"""The choice of library and GPU for each engine, made while planning from package metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from cosybuild.config.groups.trt import Refit, TrtBackend, TrtSettings
 from cosybuild.core.environment import Environment
 
 DEFAULT_SM = 89
-"""Built for where nothing is asked for and no GPU is here: the L4, L40S and RTX 40 that serve most."""
+"""Compute capability of TensorRT-RTX engines if `trt.sm` names none and no GPU here is supported.
+
+It is that of the L4, the L40S and the RTX 40 series, which serve most often."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Target:
 
     Attributes:
         flavour: `tensorrt` or `tensorrt_rtx`.
-        sm: compute capability times ten; None where TensorRT is to build for a GPU that is not here yet.
+        sm: compute capability times ten; None for a TensorRT engine if there is no GPU here to build for.
     """
 
     flavour: str
@@ -27,10 +29,10 @@ class Target:
 
 
 def choose_targets(settings: TrtSettings, precision: str, environment: Environment) -> tuple[Target, ...]:
-    """The engines that these settings mean here, one a compute capability.
+    """Return the engines that these settings select on this machine, one per compute capability.
 
     Raises:
-        ConfigurationError: the settings ask for what the chosen library has not.
+        ConfigurationError: the settings need a feature that the chosen library lacks.
     """
     flavour = choose_flavour(settings, environment)
     check_settings(settings, precision, flavour, installed_version(flavour, environment))
@@ -45,7 +47,10 @@ def choose_targets(settings: TrtSettings, precision: str, environment: Environme
 
 
 def choose_flavour(settings: TrtSettings, environment: Environment) -> str:
-    """Who builds: what is asked for; else TensorRT where it can, since only its plans are drop-in; else RTX."""
+    """Choose the library: `trt.backend`, or TensorRT if it can build here, or RTX.
+
+    TensorRT comes first because only its plans are drop-in. It is also returned if neither library can be used.
+    """
     if settings.backend is not TrtBackend.auto:
         return str(settings.backend.value)
     if installed_version(TENSORRT, environment) is not None and environment.gpus:
@@ -54,7 +59,7 @@ def choose_flavour(settings: TrtSettings, environment: Environment) -> str:
 
 
 def what_is_missing(target: Target, settings: TrtSettings, environment: Environment) -> tuple[str, ...]:
-    """What this machine lacks to build for `target`, one phrase each."""
+    """List the requirements of `target` that this machine lacks, one phrase each."""
     lacks = []
     if target.flavour == TENSORRT:
         if not any(target.sm in (None, gpu.sm) for gpu in environment.gpus):
@@ -70,7 +75,7 @@ def what_is_missing(target: Target, settings: TrtSettings, environment: Environm
 
 
 def what_would_bring_the_rest(flavour: str) -> str | None:
-    """For the summary: what is still needed after such an engine for the runtimes that load plans."""
+    """Return the sentence of the summary on how to build a TensorRT plan too; None if the engine is one."""
     if flavour == TENSORRT:
         return None
     return (

@@ -1,6 +1,6 @@
-"""Run an engine on a GPU, as the serving runtimes do: addresses by name, one stream, no copies between.
+"""Execution of an engine on a GPU as in serving: addresses by name, one stream, no copies in between.
 
-Imports torch inside the functions that allocate device memory with it.
+Torch is imported inside the functions that allocate device memory with it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class EngineSession:
-    """A loaded engine with an execution context of its own; one call at a time.
+    """A session on an engine, with an execution context of its own; for one call at a time.
 
     Args:
-        flavour: the library the engine was built with.
+        flavour: the library with which the engine was built.
         engine: a deserialised engine.
-        profile: which of its optimisation profiles serves.
-        in_place: output -> input whose memory it is written into; same shape and type.
+        profile: index of the optimisation profile to use.
+        in_place: output -> input whose memory it overwrites; both have the same shape and type.
     """
 
     def __init__(self, flavour: Flavour, engine: Any, profile: int, in_place: Mapping[str, str]) -> None:
@@ -55,14 +55,14 @@ class EngineSession:
 
     @property
     def dtypes(self) -> dict[str, str]:
-        """input -> dtype it takes, named as in a specification."""
+        """The dtype of each input, named as in a specification."""
         return {name: str(self._dtype(name)).removeprefix("torch.") for name in self._inputs}
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name.
+        """Run the engine and return all outputs by name.
 
         Raises:
-            EngineError: a shape outside the profile, or the execution failed.
+            EngineError: a shape is outside the profile, or the execution failed.
         """
         from cosybuild.backends.torch_backend import array_from_tensor, tensor_from_array
 
@@ -71,11 +71,15 @@ class EngineSession:
         return {name: array_from_tensor(tensor) for name, tensor in self.run(fed).items()}
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The same on device tensors, which must be contiguous; with `in_place` one of them is overwritten."""
+        """Run the engine on contiguous device tensors; with `in_place` the output overwrites one of them.
+
+        Raises:
+            EngineError: see `infer`.
+        """
         import torch
 
         for name, tensor in inputs.items():
-            # The return value is what upstream ignores: without it a wrong shape runs on stale sizes.
+            # Upstream ignores this return value; a refused shape would then run with the sizes of the last call.
             if not self._context.set_input_shape(name, tuple(tensor.shape)):
                 raise EngineError(
                     f"the engine does not take shape {tuple(tensor.shape)} for input '{name}': "
@@ -110,9 +114,9 @@ class EngineSession:
 
 
 def load(flavour: Flavour, path: Path, *, profile: int = 0, in_place: Mapping[str, str] | None = None) -> EngineSession:
-    """A session on the engine in `path`, on torch's current CUDA device.
+    """Open a session on the engine in `path`, on torch's current CUDA device.
 
     Raises:
-        EngineError: it does not load here.
+        EngineError: the engine does not load here.
     """
     return EngineSession(flavour, deserialise(flavour, path), profile, in_place or {})

@@ -1,4 +1,4 @@
-"""What each member of the TensorRT family has: asking for more is refused before anything is built."""
+"""The features of each library of the TensorRT family; settings that need others are refused before the build."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cosybuild.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that not every version has.
+    """A feature that not every library or version has.
 
     Attributes:
-        setting: as the user wrote it, e.g. `trt.typing=weak`.
-        flavours: who has it.
-        below: the first major version without it.
-        attribute: `Enumeration.MEMBER` that shows it on a module; None where none does.
-        why: what stands in place of it, or why it is missing.
+        setting: the setting as the user wrote it, e.g. `trt.typing=weak`.
+        flavours: the libraries that have it.
+        below: the first major version without it; None if all versions have it.
+        attribute: enumeration and member that a module with the feature has; None if no attribute shows it.
+        why: the replacement elsewhere, or the reason why it is missing.
         hint: the next command.
     """
 
@@ -32,18 +32,18 @@ class Feature:
 
     @property
     def where(self) -> str:
-        """Who has it, for people."""
+        """The libraries and versions that have it, for messages."""
         if self.below is not None:
             return f"{title(self.flavours[0], str(self.below - 1))}.x"
         return " and ".join(title(name, None) for name in self.flavours)
 
     def offered_by(self, name: str, version: str | None) -> bool:
-        """Whether that version has it, as far as can be told without importing it."""
+        """Return True if that version has it, as far as is known without importing the library."""
         return name in self.flavours and (self.below is None or version is None or major(version) < self.below)
 
 
 def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
-    """The features that these settings make use of."""
+    """Yield the features that these settings need."""
     if settings.typing is Typing.weak:
         flag = "BF16" if precision == "bf16" else "FP16"
         yield Feature(
@@ -103,10 +103,10 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
 
 
 def check_settings(settings: TrtSettings, precision: str, name: str, version: str | None) -> None:
-    """Refuse, without importing anything, what that member of the family has not.
+    """Refuse invalid settings, and settings that the library does not support, without importing it.
 
     Raises:
-        ConfigurationError: naming the setting and who has it.
+        ConfigurationError: the message names the setting and, for a missing feature, the libraries that have it.
     """
     if settings.typing is Typing.weak and precision not in ("fp32", "tf32", "fp16", "bf16"):
         raise ConfigurationError(
@@ -136,10 +136,10 @@ def check_settings(settings: TrtSettings, precision: str, name: str, version: st
 
 
 def check_module(settings: TrtSettings, precision: str, flavour: Flavour) -> None:
-    """The same on the imported module, by the attributes it has.
+    """Repeat `check_settings`, and also check the attributes of the imported module.
 
     Raises:
-        ConfigurationError: naming the setting and who has it.
+        ConfigurationError: see `check_settings`.
     """
     check_settings(settings, precision, flavour.name, flavour.version)
     for feature in asked_features(settings, precision):
@@ -155,10 +155,10 @@ def check_module(settings: TrtSettings, precision: str, flavour: Flavour) -> Non
 
 
 def check_sm(sm: int, known: tuple[int, ...], who: str) -> None:
-    """Refuse a compute capability that cannot be built for ahead of time.
+    """Refuse a compute capability that the library cannot build for ahead of time.
 
     Raises:
-        ConfigurationError: naming those that can.
+        ConfigurationError: the message names the supported compute capabilities.
     """
     if sm not in known:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Which member of the TensorRT family is at work, and what it has, told by the attributes it has."""
+"""The two libraries of the TensorRT family, called flavours; a library's features are detected by its attributes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _DISTRIBUTIONS = {
 }
 
 RTX_SMS = (75, 80, 86, 89, 120, 121)
-"""What TensorRT-RTX 1.7 builds for ahead of time; a test holds it against the module."""
+"""Compute capabilities for which TensorRT-RTX 1.7 builds ahead of time; a test compares them with the module's."""
 
 
 class Device(Protocol):
-    """A GPU, as far as it decides which engines load."""
+    """The property of a GPU that decides which engines load."""
 
     @property
     def sm(self) -> int:
@@ -31,23 +31,23 @@ class Device(Protocol):
 
 
 class Machine(Protocol):
-    """Where an engine would be loaded: `core.environment.Environment`, or a serving process's own view."""
+    """The machine on which an engine is to be loaded: `core.environment.Environment`, or a serving process."""
 
     def version(self, distribution: str) -> str | None:
-        """The installed version of a Python distribution."""
+        """Return the installed version of a Python distribution; None if it is not installed."""
 
     @property
     def gpus(self) -> Sequence[Device]:
-        """The devices an engine may be loaded on."""
+        """The devices on which an engine may be loaded."""
 
 
 @dataclass(frozen=True)
 class Flavour:
-    """The module that builds, and what it calls itself.
+    """An imported library of the TensorRT family.
 
     Attributes:
         name: `tensorrt` or `tensorrt_rtx`.
-        module: the imported module; every call of the family goes through it.
+        module: the imported module; every call of the library goes through it.
         version: e.g. `1.7.1.116`.
     """
 
@@ -57,52 +57,52 @@ class Flavour:
 
     @property
     def title(self) -> str:
-        """For people, e.g. `TensorRT-RTX 1.7.1.116`."""
+        """The name and version for messages, e.g. `TensorRT-RTX 1.7.1.116`."""
         return title(self.name, self.version)
 
     @property
     def ahead_of_time(self) -> bool:
-        """It builds for a compute capability that is named, not for the GPU it finds."""
+        """True if the library builds for a given compute capability, False if for the GPU that it finds."""
         return hasattr(self.module, "ComputeCapability")
 
     @property
     def sms(self) -> tuple[int, ...]:
-        """Compute capabilities it can build for without such a GPU; empty where it builds for the GPU it finds."""
+        """The compute capabilities for which it builds ahead of time; empty if it builds for the GPU that it finds."""
         if not self.ahead_of_time:
             return ()
         names = self.module.ComputeCapability.__members__
         return tuple(sorted(int(name[2:]) for name in names if name.startswith("SM")))
 
     def member(self, enumeration: str, name: str) -> Any | None:
-        """An enumeration's member, e.g. `member("BuilderFlag", "FP16")`; None where this version has none."""
+        """Return an enumeration's member, e.g. `member("BuilderFlag", "FP16")`; None if this version lacks it."""
         return getattr(getattr(self.module, enumeration, None), name, None)
 
     def members(self, enumeration: str) -> tuple[str, ...]:
-        """The names an enumeration of this version has."""
+        """Return the names of an enumeration's members; empty if this version lacks the enumeration."""
         return tuple(getattr(getattr(self.module, enumeration, None), "__members__", ()))
 
 
 def open_flavour(name: str) -> Flavour:
-    """Import a member of the family.
+    """Import a library of the family.
 
     Raises:
-        MissingRequirement: it is not installed or does not load.
+        MissingRequirement: the library is not installed or does not load.
     """
     module = require(name, f"Building engines with {_TITLES[name]}")
     return Flavour(name, module, module.__version__)
 
 
 def title(name: str, version: str | None) -> str:
-    """For people, e.g. `TensorRT 10.13.3`; without a version just the name."""
+    """Return the library's name for messages, e.g. `TensorRT 10.13.3`; without a version just the name."""
     return _TITLES[name] if version is None else f"{_TITLES[name]} {version}"
 
 
 def installed_version(name: str, environment: Machine) -> str | None:
-    """The version of a member of the family by its distribution's metadata, without importing it."""
+    """Return a library's version from its distribution's metadata, without importing it; None if not installed."""
     versions = (environment.version(distribution) for distribution in _DISTRIBUTIONS[name])
     return next((version for version in versions if version is not None), None)
 
 
 def major(version: str) -> int:
-    """The first number of a version."""
+    """Return the first number of a version."""
     return int(version.split(".", 1)[0])

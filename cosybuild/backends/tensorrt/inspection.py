@@ -1,4 +1,4 @@
-"""What a network will compute in: tensors, layers and arithmetic by type, and the size of its attention."""
+"""Facts of a parsed network: its tensors, layers and arithmetic by type, and the size of its attention matrices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.network import network_tensors, sized
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""input name -> shape."""
+"""Input name -> shape."""
 
 _FLOATING = {"FLOAT": 4, "HALF": 2, "BF16": 2, "FP8": 1}
 _NO_ARITHMETIC = frozenset(["CONSTANT", "CAST", "SHAPE", "IDENTITY"])
@@ -20,7 +20,7 @@ _NO_ARITHMETIC = frozenset(["CONSTANT", "CAST", "SHAPE", "IDENTITY"])
 
 @dataclass(frozen=True)
 class TensorFact:
-    """An input or output as the engine binds it. `shape` has -1 where it varies."""
+    """An input or output as the engine binds it; `shape` has -1 for dynamic axes."""
 
     name: str
     mode: str
@@ -30,7 +30,7 @@ class TensorFact:
 
 @dataclass(frozen=True)
 class Work:
-    """One layer of matrix arithmetic; a multiplication and an addition are two operations."""
+    """The matrix arithmetic of one layer; a multiplication with an addition counts as two operations."""
 
     name: str
     dtype: str
@@ -42,9 +42,9 @@ class AttentionSize:
     """The attention matrices of one size, at the largest sizes of a profile.
 
     Attributes:
-        shape: of the scores, e.g. (2, 8, 3000, 3000).
-        bytes: one such matrix in the type it is computed in.
-        count: how many layers have one.
+        shape: shape of the scores, e.g. (2, 8, 3000, 3000).
+        bytes: size of one such matrix in the type in which it is computed.
+        count: number of layers that have one.
     """
 
     shape: tuple[int, ...]
@@ -54,14 +54,14 @@ class AttentionSize:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """A network as parsed; with strong typing this is what is built.
+    """The facts of a parsed network; with strong typing the engine has the same types.
 
     Attributes:
-        tensors: in binding order.
-        layers: type -> layers that compute in it (constants, casts and shape arithmetic left out).
-        work: matrix products and convolutions at the first profile's opt sizes.
-        attention: for each profile, at its max sizes.
-        largest_bytes: for each profile, the largest tensor that is no attention matrix.
+        tensors: inputs and outputs in binding order.
+        layers: type -> number of layers that compute in it, without constants, casts and shape arithmetic.
+        work: matrix products, convolutions and attention at the first profile's opt sizes.
+        attention: for each profile, the attention matrices at its max sizes.
+        largest_bytes: for each profile, the bytes of the largest tensor that is no attention matrix.
     """
 
     tensors: tuple[TensorFact, ...]
@@ -72,25 +72,27 @@ class NetworkFacts:
 
     @property
     def operations(self) -> dict[str, int]:
-        """type -> operations."""
+        """The operations of matrix arithmetic by type."""
         total: Counter[str] = Counter()
         for each in self.work:
             total[each.dtype] += each.operations
         return dict(total)
 
     def share(self, dtype: str) -> float:
-        """The part of all matrix arithmetic that is done in `dtype`, 0 to 1; 0 where there is none."""
+        """Return the share of matrix arithmetic in `dtype`, 0 to 1; 0 if the network has no matrix arithmetic."""
         operations = self.operations
         total = sum(operations.values())
         return operations.get(dtype, 0) / total if total else 0.0
 
 
 def inspect_network(flavour: Flavour, network: Any, opt: Shapes, maxima: Sequence[Shapes]) -> NetworkFacts:
-    """Read a parsed network.
+    """Return the facts of a parsed network.
 
     Args:
+        flavour: the library that parsed it.
+        network: the network.
         opt: input shapes for which arithmetic is counted.
-        maxima: for each profile the largest input shapes.
+        maxima: for each profile, the largest input shapes.
     """
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     inputs = network.num_inputs
@@ -125,7 +127,7 @@ def _work(flavour: Flavour, layer: Any) -> Work | None:
     elif kind in ("CONVOLUTION", "DECONVOLUTION"):
         operations = _convolution_operations(flavour, layer, kind)
     elif kind == "ATTENTION_INPUT":
-        # softmax(q k^T) v: two products over (B, H, Tq, Tk) with the channels of a head.
+        # softmax(q k^T) v is two matrix products: (B, H, Tq, Tk) elements times the channels of a head.
         operations = 4 * _elements(layer.get_input(0)) * int(tuple(layer.get_input(1).shape)[-2])
     else:
         return None
@@ -137,7 +139,7 @@ def _elements(tensor: Any) -> int:
 
 
 def _matmul_operations(flavour: Flavour, layer: Any) -> int:
-    layer.__class__ = flavour.module.IMatrixMultiplyLayer  # the binding hands out the base class only
+    layer.__class__ = flavour.module.IMatrixMultiplyLayer  # the binding returns the base class only
     left = tuple(layer.get_input(0).shape)
     inner = int(left[-2] if layer.op0.name == "TRANSPOSE" else left[-1])
     return 2 * inner * _elements(layer.get_output(0))
@@ -149,14 +151,14 @@ def _convolution_operations(flavour: Flavour, layer: Any, kind: str) -> int:
     source, result = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
     taps, groups = 2 * math.prod(tuple(layer.kernel_size_nd)), int(layer.num_groups)
     if kind == "CONVOLUTION":
-        # Each result sums over the channels of its group.
+        # Each output value sums over the input channels of its group.
         return int(taps * math.prod(result) * source[1] // groups)
-    # Each source value is spread over the results of its group.
+    # Each input value contributes to all output channels of its group.
     return int(taps * math.prod(source) * result[1] // groups)
 
 
 def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
-    """Softmax over the last of four axes is attention; the operator form says so itself."""
+    """Return the attention matrices by size: inputs of softmax with three or more axes, and of attention layers."""
     found: Counter[tuple[tuple[int, ...], int]] = Counter()
     for layer in layers:
         if layer.type.name == "SOFTMAX":
@@ -173,7 +175,7 @@ def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
 
 
 def _largest(layers: Sequence[Any], scores: set[tuple[int, ...]]) -> int:
-    """The largest floating tensor that has not the shape of a score matrix, nor of its bias, in bytes."""
+    """Return the bytes of the largest floating tensor that has not the shape of a score matrix or of its bias."""
     square = {shape[-2:] for shape in scores}
     largest = 0
     for layer in layers:

@@ -1,4 +1,4 @@
-"""Whether this machine can load an engine file, told without deserialising it."""
+"""The check whether this machine can load an engine file, made without deserialising the file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, Machine, installed_version, major, title
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
 
-# The first bytes of an engine file. Undocumented, so an unknown beginning alone refuses nothing.
+# The first bytes of an engine file. They are undocumented, so unknown bytes alone are no reason to refuse a file.
 _MAGIC = {b"vtrt": RTX, b"ftrt": TENSORRT, b"ptrt": TENSORRT}
-# Where TensorRT-RTX 1.x keeps the file's own size and its version; read off its files, not documented.
+# Position of the file's size and of the version in TensorRT-RTX 1.x files; found in such files, not documented.
 _RTX_SIZE, _RTX_VERSION = slice(16, 24), slice(24, 28)
 _HEADER_BYTES = 64
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an engine loads here.
+    """The result of the check of one engine file.
 
     Attributes:
-        loads: False where a reason speaks against it; None where too little is known.
-        reasons: why not, or what is not known.
-        built_for: e.g. `sm_89, TensorRT-RTX 1.7.1.116`; empty where unknown.
-        here: the same of this machine.
+        loads: True if the engine loads here, False if a reason excludes it, None if too little is known.
+        reasons: the reasons why it does not load, or the facts that are not known.
+        built_for: the machine that it was built for, e.g. `sm_89, TensorRT-RTX 1.7.1.116`; empty if unknown.
+        here: the same facts of this machine.
     """
 
     loads: bool | None
@@ -34,19 +34,19 @@ class Verdict:
     here: str
 
     def explain(self) -> str:
-        """One line, e.g. `built for sm_89, TensorRT 10.13.3; here sm_90, TensorRT 11.4.1`."""
+        """Return the result in one line, e.g. `built for sm_89, TensorRT 10.13.3; here sm_90, TensorRT 11.4.1`."""
         sides = f"built for {self.built_for or 'an unknown machine'}; here {self.here}"
         return "; ".join([sides, *self.reasons])
 
 
 def engine_flavour(path: Path) -> str | None:
-    """Which member of the family wrote an engine file, by its first bytes; None where they are unknown."""
+    """Return the library that wrote an engine file, by its first bytes; None if they are unknown."""
     with path.open("rb") as file:
         return _MAGIC.get(file.read(4))
 
 
 def check_plan(path: Path, environment: Machine) -> Verdict:
-    """Compare an engine file and its manifest with this machine. Nothing of it is executed or deserialised."""
+    """Compare an engine file and its manifest with this machine; the engine is neither executed nor deserialised."""
     if not path.is_file():
         return Verdict(False, (f"there is no file {path}",), "", _here(None, environment))
     size = path.stat().st_size
@@ -69,7 +69,7 @@ def check_plan(path: Path, environment: Machine) -> Verdict:
 
 
 def describe_target(built: Mapping[str, Any]) -> str:
-    """A manifest's `built_for` for people."""
+    """Return a manifest's `built_for` as text for messages."""
     return f"sm_{built['sm']}, {title(built['flavour'], built['version'])}"
 
 
@@ -105,7 +105,7 @@ def _runs_on(built: Mapping[str, Any], sm: int) -> bool:
 
 
 def _without_manifest(path: Path, header: bytes, size: int, environment: Machine) -> Verdict:
-    """What the header alone tells: enough to refuse, never enough to promise."""
+    """Judge an engine by its header alone, which can exclude that it loads but never confirm it."""
     reasons = [f"there is no manifest {manifest_path(path).name}, so nothing is known of the GPU it was built for"]
     flavour = _MAGIC.get(header[:4])
     here = _here(flavour, environment)

@@ -1,4 +1,4 @@
-"""The builder's log, kept instead of printed: its errors go into messages, its memory figures into reports."""
+"""The library's log, kept instead of printed: errors go into messages, memory figures into reports."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-# Severities as the libraries number them; 0 is an error of their own.
+# Severities as the libraries number them; 0 is an internal error.
 ERROR, WARNING, INFO = 1, 2, 3
 
 _ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
 _PEAK = re.compile(r"Peak memory usage during Engine building and serialization: CPU: (\d+) MiB")
-# A machine without a driver says so after every real error; it is not what went wrong.
+# On a machine without a driver, this error follows every other error; it is not the cause.
 _NO_DRIVER = "cudaError 35"
 
 
 @dataclass
 class BuilderLog:
-    """Lines of the library's log, (severity, text), without the verbose ones."""
+    """The lines of the library's log as (severity, text), without verbose ones."""
 
     lines: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What the library called an error, in order, without the driver's absence."""
+        """The errors, in order, without those about a missing driver."""
         said = [text for severity, text in self.lines if severity <= ERROR]
         return tuple(text for text in said if not (text.startswith("[checkMacros") and _NO_DRIVER in text))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Each warning once, in order."""
+        """The warnings, each once, in order."""
         return tuple(dict.fromkeys(text for severity, text in self.lines if severity == WARNING))
 
     @property
     def activation_bytes(self) -> tuple[int, ...]:
-        """Device memory for activations, one figure a profile; empty where the log has none."""
+        """The device memory for activations of each profile, in bytes; empty if the log has none."""
         return tuple(int(found) for found in self._find(_ACTIVATION))
 
     @property
     def weights_bytes(self) -> int | None:
-        """Device memory for weights."""
+        """The device memory for weights, in bytes; None if the log has no such line."""
         found = self._find(_WEIGHTS)
         return int(found[-1]) if found else None
 
     @property
     def peak_host_bytes(self) -> int | None:
-        """The peak of this process since it began, as the builder measured it."""
+        """The peak host memory of this process since its start, in bytes, as the builder measured it."""
         found = self._find(_PEAK)
         return int(found[-1]) * 2**20 if found else None
 
@@ -55,11 +55,11 @@ class BuilderLog:
 
 
 def logger_into(module: Any, log: BuilderLog) -> Any:
-    """An ILogger of `module` that writes into `log`; any thread of the library may call it."""
+    """Return an ILogger of `module` that writes into `log`; any thread of the library may call it."""
 
     class Capture(module.ILogger):  # type: ignore[misc]  # the base is only known at run time
         def __init__(self) -> None:
-            # The binding demands its own initialiser; super() does not reach it.
+            # The binding requires a direct call of its initialiser; super().__init__() does not satisfy it.
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, text: str) -> None:

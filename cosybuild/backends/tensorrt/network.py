@@ -1,4 +1,4 @@
-"""From an ONNX file to a network, with every parser error told whole."""
+"""Parsing of an ONNX file into a network, with complete messages for parser errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DRIVER_NOISE = "[checkMacros.cpp::catchCudaError"
 
 
 def create_network(flavour: Flavour, builder: Any, typing: Typing) -> Any:
-    """An empty network with the flags that this version has.
+    """Create an empty network with the flags that this version has.
 
-    TensorRT before 10 needs EXPLICIT_BATCH, 10 ignores it, later ones have no such flag. STRONGLY_TYPED is
-    a flag of TensorRT 10; where it is gone networks are always strongly typed, where it is kept (RTX)
-    they are too and the flag says so.
+    TensorRT before 10 needs EXPLICIT_BATCH, TensorRT 10 ignores it, and later versions lack it. STRONGLY_TYPED has an
+    effect in TensorRT 10. Later versions lack the flag, and their networks are always strongly typed; those of
+    TensorRT-RTX are too, although it has the flag.
     """
     flags = 0
     names = ["EXPLICIT_BATCH"] + (["STRONGLY_TYPED"] if typing is Typing.strong else [])
@@ -37,15 +37,15 @@ def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: Bu
     """Parse `graph` into `network`.
 
     Returns:
-        The parser; it owns the weights and must live as long as the network does.
+        The parser; it owns the weights and must be kept as long as the network.
 
     Raises:
-        EngineError: one paragraph a parser error: node, operator, reason, ONNX name, module path; or the graph's
-            external data must not be read.
+        EngineError: the parser failed, or the graph's external data must not be read. The message has a paragraph
+            per parser error: node, operator, reason, ONNX name, module path.
     """
     _hold_external_data(flavour, graph)
     parser = flavour.module.OnnxParser(network, logger)
-    # The path matters: weights may lie in a file beside the graph.
+    # By path, not by content: weights may be stored in a file beside the graph.
     parsed = parser.parse_from_file(str(graph))
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     if parsed and not errors:
@@ -61,10 +61,12 @@ def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: Bu
 
 @contextmanager
 def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
-    """The graph as this family reads it best: q, k and v split before their heads (`onnxgraph.heads`).
+    """Rewrite the graph into the form that this family handles best: q, k and v split before their heads.
+
+    See `onnxgraph.heads`.
 
     Yields:
-        `graph` itself where there is nothing to rearrange, else a copy that is there until the end.
+        `graph` itself if there is nothing to rewrite, else a copy that is deleted when the block ends.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
 
@@ -73,7 +75,7 @@ def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
 
     try:
         found = has_split_heads(load_structure(graph))
-    except DecodeError:  # the parser says better what is wrong with it
+    except DecodeError:  # the parser gives a better error for an unreadable file
         found = False
     if not found:
         yield graph
@@ -100,23 +102,23 @@ def _hold_external_data(flavour: Flavour, graph: Path) -> None:
 
 
 def _let_attention_decompose(flavour: Flavour, network: Any) -> None:
-    """Where no kernel of its own fits ONNX's operator Attention, products and softmax take its place.
+    """Let the builder decompose ONNX's operator Attention into matrix products and softmax if no kernel fits it.
 
-    Without this the builder refuses the whole network, e.g. in float32 on sm_89. Before TensorRT 10.14 there is
-    no such layer, and the parser writes those itself.
+    Without this the builder refuses the whole network, e.g. in float32 on sm_89. TensorRT before 10.14 has no
+    attention layer; its parser decomposes the operator itself.
     """
     wanted = flavour.member("LayerType", "ATTENTION_INPUT")
     if wanted is None:
         return
     for layer in map(network.get_layer, range(network.num_layers)):
         if layer.type == wanted:
-            # The bindings give every layer as its base class.
+            # The bindings return every layer as its base class.
             layer.__class__ = flavour.module.IAttentionInputLayer
             layer.attention.decomposable = True
 
 
 def describe_error(error: Any) -> str:
-    """One paragraph for one parser error."""
+    """Return the paragraph of one parser error."""
     from cosybuild.onnxgraph.clean import module_path  # imports onnx
 
     reason = "; ".join(line for line in _field(error, "desc").splitlines() if not line.startswith(_DRIVER_NOISE))
@@ -131,14 +133,14 @@ def describe_error(error: Any) -> str:
 
 
 def network_tensors(network: Any) -> list[Any]:
-    """The network's inputs, then its outputs: the order in which an engine binds them."""
+    """Return the network's inputs, then its outputs: the order in which an engine binds them."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     return inputs + [network.get_output(index) for index in range(network.num_outputs)]
 
 
 @contextmanager
 def sized(network: Any, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
-    """Give the inputs fixed shapes, so that every tensor's shape can be read; the old ones come back after."""
+    """Fix the inputs' shapes for the block, so that every tensor's shape can be read; restore them afterwards."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     before = [tuple(tensor.shape) for tensor in inputs]
     for tensor in inputs:

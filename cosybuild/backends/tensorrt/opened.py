@@ -1,4 +1,4 @@
-"""What an engine says of itself once it is opened, which takes a GPU that it runs on."""
+"""Facts read from an opened engine, which needs a GPU on which the engine runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosybuild.backends.tensorrt.inspection import TensorFact
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
 from cosybuild.errors import EngineError
 
-# The inspector writes types in words that changed over the versions.
+# The inspector's names of types differ between versions.
 _TYPES = {
     "FLOAT": re.compile(r"\b(FP32|Float|float32)\b"),
     "HALF": re.compile(r"\b(FP16|Half|float16)\b"),
@@ -26,13 +26,13 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class OpenedFacts:
-    """What the engine inspector and the engine's attributes tell.
+    """The facts from the engine inspector and the engine's attributes.
 
     Attributes:
-        tensors: in binding order.
+        tensors: inputs and outputs in binding order.
         profiles: for each profile, input -> (min, opt, max) shapes.
-        activation_bytes: for each profile, what an execution context allocates.
-        layers: type -> layers that give it; empty where the engine carries layer names only.
+        activation_bytes: for each profile, the device memory that an execution context allocates.
+        layers: type -> number of layers whose first output has it; empty if the engine stores only layer names.
     """
 
     tensors: tuple[TensorFact, ...]
@@ -42,10 +42,10 @@ class OpenedFacts:
 
 
 def deserialise(flavour: Flavour, path: Path) -> Any:
-    """The engine object.
+    """Deserialise an engine file and return the engine.
 
     Raises:
-        EngineError: it does not load here; with the library's reasons.
+        EngineError: the engine does not load here; the message has the library's reasons.
     """
     log = BuilderLog()
     logger = logger_into(flavour.module, log)
@@ -61,10 +61,10 @@ def deserialise(flavour: Flavour, path: Path) -> Any:
 
 
 def inspect_engine(flavour: Flavour, path: Path) -> OpenedFacts:
-    """Open an engine and read what it says of itself.
+    """Open an engine and read its facts.
 
     Raises:
-        EngineError: it does not load here.
+        EngineError: the engine does not load here.
     """
     engine = deserialise(flavour, path)
     module = flavour.module
@@ -90,13 +90,13 @@ def inspect_engine(flavour: Flavour, path: Path) -> OpenedFacts:
 
 
 def layer_types(told: Mapping[str, Any]) -> dict[str, int]:
-    """Floating type -> layers, from the inspector's JSON; a layer counts by its first output."""
+    """Return floating type -> number of layers, from the inspector's JSON; a layer counts by its first output."""
     return dict(Counter(_types(told.get("Layers", ()))))
 
 
 def _types(layers: Any) -> Iterator[str]:
     for layer in layers:
-        if isinstance(layer, str):  # an engine built without detail has names only
+        if isinstance(layer, str):  # an engine built without detailed profiling has only names
             continue
         for output in layer.get("Outputs", ())[:1]:
             stated = " ".join(str(value) for key, value in output.items() if key not in ("Name", "Dimensions"))
@@ -104,7 +104,7 @@ def _types(layers: Any) -> Iterator[str]:
 
 
 def _context_bytes(engine: Any, profile: int) -> int:
-    # TensorRT 10.1 brought the figures' second version, 11 removed the first.
+    # TensorRT 10.1 added the `_v2` method, and TensorRT 11 removed the first one.
     for name in ("get_device_memory_size_for_profile_v2", "get_device_memory_size_for_profile"):
         if hasattr(engine, name):
             return int(getattr(engine, name)(profile))

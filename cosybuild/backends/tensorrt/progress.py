@@ -1,4 +1,4 @@
-"""The builder's progress as events, while it builds."""
+"""Events for the builder's progress during a build."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ _POLL_SECONDS = 0.2
 
 
 class Progress:
-    """What the builder last said of itself. The library's threads write it, ours reads it."""
+    """The builder's current phases, written by the library's threads and read by ours."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[str, list[int]] = {}
 
     def begin(self, phase: str, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """Record the start of a phase with `steps` steps."""
         with self._lock:
             self._open[phase] = [0, steps]
 
     def step(self, phase: str, step: int) -> None:
-        """A step is done."""
+        """Record that step number `step`, counted from 0, is done."""
         with self._lock:
             if phase in self._open:
                 self._open[phase][0] = step + 1
 
     def end(self, phase: str) -> None:
-        """A phase is over."""
+        """Record the end of a phase."""
         with self._lock:
             self._open.pop(phase, None)
 
     @property
     def innermost(self) -> tuple[str, int, int] | None:
-        """Name, steps done and steps in all of the phase that began last; None between phases."""
+        """The name, steps done and total steps of the phase that began last; None between phases."""
         with self._lock:
             if not self._open:
                 return None
@@ -47,7 +47,7 @@ class Progress:
 
 
 def monitor_into(module: Any, progress: Progress) -> Any | None:
-    """An IProgressMonitor of `module` that writes into `progress`; None where this version has none."""
+    """Return an IProgressMonitor of `module` that writes into `progress`; None if this version has none."""
     if not hasattr(module, "IProgressMonitor"):
         return None
 
@@ -73,10 +73,16 @@ def run_watched(
 ) -> ResultT:
     """Run `work` in a thread of its own, and report its progress from this one.
 
-    An exception cannot pass through the library's callbacks, and whoever is told may raise one.
+    `emit` may raise an exception, and an exception cannot pass through the library's callbacks.
 
     Args:
-        meanwhile: called at each look at the progress, some times a second.
+        work: the function to run; an exception that it raises is raised here.
+        progress: the progress that the library's callbacks write.
+        emit: function that reports events.
+        meanwhile: function that is called at each poll of the progress, five times a second.
+
+    Returns:
+        The result of `work`.
     """
     results: list[ResultT] = []
     failures: list[BaseException] = []
@@ -84,7 +90,7 @@ def run_watched(
     def body() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # handed over to the caller's thread, not handled
+        except BaseException as error:  # raised again in the caller's thread
             failures.append(error)
 
     worker = threading.Thread(target=body, name="engine builder", daemon=True)

@@ -1,4 +1,4 @@
-"""What is told of a built engine, in the report and in its manifest; each figure with its source."""
+"""The report and the manifest of a built engine; each figure has its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTED = 20
 
 
 def open_where_possible(flavour: Flavour, path: Any, target: Target, environment: Environment) -> OpenedFacts | None:
-    """Inspect the engine itself where a GPU it runs on is here, else None.
+    """Open and inspect the engine if a GPU on which it runs is here, else return None.
 
     Raises:
         EngineError: there is such a GPU, and the engine does not load.
@@ -36,7 +36,7 @@ def engine_report(
     precision: str,
     opened: OpenedFacts | None,
 ) -> dict[str, Any]:
-    """Plain JSON data on a built engine; `unmet` lists, one sentence each, where it is not what was asked for."""
+    """Return the report on a built engine as plain data; `unmet` lists each unmet request in one sentence."""
     log, facts = built.log, built.facts
     activation = opened.activation_bytes if opened else log.activation_bytes
     attention = judge_attention(facts, activation)
@@ -47,7 +47,7 @@ def engine_report(
     else:
         unmet.append(_unmet_by_inspector(opened, precision))
     total = sum(facts.operations.values())
-    # Under weak typing the network does not say what the builder chose.
+    # With weak typing the network's types are not those that the builder chose.
     shares = {dtype: round(n / total, 6) for dtype, n in facts.operations.items()} if total and in_graph else {}
     return {
         "built_for": f"sm_{target.sm}" if target.sm is not None else "the GPU here",
@@ -61,7 +61,7 @@ def engine_report(
         "size_bytes": _sourced(built.path.stat().st_size, _FILE),
         "activation_bytes": _sourced(list(activation), _ENGINE if opened else _LOG),
         "weights_bytes": _sourced(log.weights_bytes, _LOG),
-        # The builder reads the peak of the whole process, since it began.
+        # The builder reads the peak of the whole process since its start.
         "peak_host_bytes": _sourced(log.peak_host_bytes, "builder log, whole process"),
         "tensors": [
             {"name": t.name, "mode": t.mode, "dtype": t.dtype, "shape": list(t.shape)}
@@ -88,7 +88,7 @@ def engine_report(
 def engine_manifest(
     report: dict[str, Any], target: Target, environment: Environment, source: dict[str, Any]
 ) -> dict[str, Any]:
-    """The facts of the sidecar; `write_manifest` adds the file's own."""
+    """Return the manifest of an engine, to which `write_manifest` adds the facts of the file."""
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
     chosen = source["settings"]
     return {
@@ -113,7 +113,7 @@ def engine_manifest(
 
 
 def cuda_release(name: str) -> str | None:
-    """The CUDA release whose libraries the installed package brings, e.g. `13`; None where its name says none."""
+    """Return the CUDA release of the installed package, e.g. `13`; None if no distribution is named after one."""
     stem = name.replace("_", "-")
     for release in ("13", "12"):
         try:

@@ -1,4 +1,4 @@
-"""Measured kernel times, kept beside the store under what makes them valid."""
+"""The timing cache: measured kernel times, stored in one file per version, device and driver."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from cosybuild.core.environment import Environment, Gpu
 
 
 class TimingCache:
-    """One file of kernel times, read before a build and replaced after it.
+    """A file of kernel times, read before a build and replaced after it.
 
-    It is no ingredient of any key: a fuller cache makes a build faster, and a plan that differs by the
-    choice between equally fast kernels is as good a plan (the engine stage is not deterministic).
+    It is not part of any key: a fuller cache makes a build faster, and plans that differ only in the choice between
+    equally fast kernels are equally good (the engine stage is not deterministic).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def give(self, config: Any) -> None:
-        """Let the builder use what is known. A cache of another device or version it ignores itself."""
+        """Give the known times to the builder, which ignores a cache of another device or version."""
         known = self.path.read_bytes() if self.path.is_file() else b""
         config.set_timing_cache(config.create_timing_cache(known), False)
 
     def take(self, config: Any) -> None:
-        """Keep what the builder now knows; readers see the old file or the new one, never half of one."""
+        """Save the times that the builder now has; the file is replaced atomically."""
         cache = config.get_timing_cache()
         if cache is None:
             return
@@ -37,6 +37,6 @@ class TimingCache:
 
 
 def timing_path(root: Path, flavour_title: str, gpu: Gpu, environment: Environment) -> Path:
-    """The file for this version, device and driver: times measured elsewhere say nothing here."""
+    """Return the file for this version, device and driver; times measured with others are not valid."""
     words = [flavour_title, f"sm{gpu.sm}", gpu.name, f"driver {environment.driver or 'unknown'}"]
     return root / "timing" / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", word) for word in words) + ".cache")

@@ -1,4 +1,4 @@
-"""Whether the engine is what was asked for: its tensors, the type of its arithmetic, fused attention."""
+"""Checks of an engine against the request: its tensors, the type of its arithmetic, fused attention."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DTYPES = {
     "bool": "BOOL",
 }
 _LOW = {"fp16": "HALF", "bf16": "BF16", "mixed": "HALF"}
-# A builder keeps a handful of tensors alive at once: 3.4 of the largest in a fused CosyVoice 2 engine.
+# Upper estimate of the tensors alive at once, as a multiple of the largest; 3.4 in a fused CosyVoice 2 engine.
 _TENSORS_ALIVE = 8
 
 FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
@@ -27,14 +27,14 @@ FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
 
 @dataclass(frozen=True)
 class AttentionVerdict:
-    """Whether attention matrices of one size stand in memory, judged by the engine's activation memory."""
+    """A verdict on whether attention matrices of one size are stored in memory, from the activation memory."""
 
     size: AttentionSize
     verdict: str
     activation_bytes: int
 
     def as_plain(self) -> dict[str, Any]:
-        """Plain data for the report."""
+        """Return the verdict as plain data for the report."""
         return {
             "shape": list(self.size.shape),
             "layers": self.size.count,
@@ -45,18 +45,20 @@ class AttentionVerdict:
 
 
 def is_low(precision: str) -> bool:
-    """Whether most arithmetic is asked to be in a type smaller than fp32."""
+    """Return True if the precision requests a type smaller than fp32 for most arithmetic."""
     return precision in _LOW
 
 
 def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
-    """Hold the tensors to the contract: names, order, shapes, and one floating type for all.
+    """Check the tensors against the contract: names, order, shapes, and one floating type for all.
 
     Args:
-        dtype: what every floating tensor must have: `float32`, `float16` or `bfloat16`.
+        facts: facts of the parsed network.
+        spec: the model's specification.
+        dtype: the type that every floating tensor must have: `float32`, `float16` or `bfloat16`.
 
     Raises:
-        EngineError: naming the first tensor that differs, and both sides.
+        EngineError: a tensor differs; the message names the first one, with the found and the expected value.
     """
     expected = [
         TensorFact(
@@ -75,7 +77,7 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
             hint="Next: export the graph again; its inputs and outputs must stand in the model's order.",
         )
     for want, got in zip(expected, facts.tensors, strict=True):
-        # What a network derives may be vaguer than what the model promises: -1 for a fixed output size.
+        # The network may derive an output axis as dynamic (-1) that is fixed in the specification.
         vague = want.mode == "output" and all(g in (w, -1) for w, g in zip(want.shape, got.shape, strict=False))
         same_shape = got.shape == want.shape or (vague and len(got.shape) == len(want.shape))
         if got.dtype != want.dtype or not same_shape:
@@ -87,10 +89,10 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
 
 
 def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tuple[AttentionVerdict, ...]:
-    """Compare the activation memory of each profile with one unfused attention matrix.
+    """Compare the activation memory of each profile with the size of one unfused attention matrix.
 
-    Less than one matrix: none of that size stands in memory. At least one, where all other tensors could
-    not explain it: not fused. Matrices so small that other tensors could: undecided.
+    Fused: the memory is smaller than one matrix, so no such matrix is stored. Not fused: the memory is at least one
+    matrix, and the matrix is larger than all other tensors alive at once. Undecided: the matrix is smaller than that.
     """
     verdicts = []
     for sizes, largest, activation in zip(facts.attention, facts.largest_bytes, activation_bytes, strict=False):
@@ -106,7 +108,7 @@ def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tup
 
 
 def unmet_precision(facts: NetworkFacts, precision: str, max_fp32_share: float) -> str | None:
-    """One sentence where more arithmetic than allowed is in fp32 though less was asked for, else None."""
+    """Return a sentence if a smaller precision was requested and fp32 has more than the allowed share, else None."""
     share = facts.share("FLOAT")
     if not is_low(precision) or share <= max_fp32_share:
         return None
@@ -118,7 +120,7 @@ def unmet_precision(facts: NetworkFacts, precision: str, max_fp32_share: float) 
 
 
 def unmet_fusion(verdicts: Sequence[AttentionVerdict], precision: str) -> str | None:
-    """One sentence where attention was found not to fuse in a smaller precision, else None."""
+    """Return a sentence if a smaller precision was requested and attention is not fused, else None."""
     unfused = [each for each in verdicts if each.verdict == UNFUSED]
     if not is_low(precision) or not unfused:
         return None
