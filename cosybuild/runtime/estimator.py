@@ -115,7 +115,7 @@ class BuiltEstimator(nn.Module):
         return (slot.context, slot.stream), EngineView(served.interface)
 
     def release_estimator(self, context: Context, stream: Any) -> None:
-        """Return a context that `acquire_estimator` lent to the pool.
+        """Give a context that `acquire_estimator` lent back to the pool.
 
         Raises:
             ServingError: the context is not lent, for example because it was returned before.

@@ -32,7 +32,7 @@ def verify_settings(request: Request) -> VerifySettings:
 
 
 def is_lowered(request: Request) -> bool:
-    """Return True if the build has a lowered graph: one in another type than float32."""
+    """Return True if the build has a lowered graph, which has another type than float32."""
     return request.settings.precision.target not in (Target.fp32, Target.tf32)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 ENGINE = "engine"
-"""Prefix of the slots of engines."""
+"""Prefix of engine slots."""
 
 Inputs = Mapping[str, "Array"]
 

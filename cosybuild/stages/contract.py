@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FRAMES = "seq_len"
 LENGTH = 24
-"""Frames of every experiment without chunks: the properties do not depend on the length, and short runs are cheap."""
+"""Frames of every experiment without chunks: each property shows at any length, and short runs are cheap."""
 
 MANY = 67
 """Size of one dynamic axis while the other axes are small."""

@@ -28,8 +28,10 @@ OPTION = "precision.yaml"
 """Name of the file that holds the result as an option of the group `precision`, ready to be committed."""
 
 _PATIENCE = 8
-"""Limit on evaluations, as a multiple of the number that one or two culprits need. At the limit the search returns a
-set that passes but may not be minimal."""
+"""Limit on evaluations, as a multiple of the number that finding one or two culprits takes.
+
+At the limit the search returns a set that passes but may not be minimal.
+"""
 
 
 def search_settings(request: Request) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Gate:
 
     Attributes:
         snr_db: smallest signal-to-noise ratio, in dB.
-        max_rel: largest error of one element over the output's root mean square.
+        max_rel: largest error of one element, divided by the output's root mean square.
     """
 
     snr_db: float
@@ -225,7 +225,7 @@ class _Answers:
 
 
 def _hop(records: list[dict[str, Any]], gate: Gate, against: str) -> Hop:
-    """Return the error of lowering, including the float32 hops before it, whose error is below a thousandth of it."""
+    """Return the error of lowering; it includes the float32 hops before it, which add less than a thousandth to it."""
     figures = {r["case"]: [output for how in r if how != "case" for output in r[how].values()] for r in records}
     numbers = {case: worst(_numbers(one) for one in several) for case, several in figures.items()}
     own = worst(numbers.values())

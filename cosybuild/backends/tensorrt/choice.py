@@ -12,7 +12,8 @@ from cosybuild.core.environment import Environment
 DEFAULT_SM = 89
 """Compute capability of TensorRT-RTX engines if `trt.sm` names none and no GPU here is supported.
 
-It is that of the L4, the L40S and the RTX 40 series, which serve most often."""
+It is that of the L4, the L40S and the RTX 40 series, which serve most often.
+"""
 
 
 @dataclass(frozen=True)
