@@ -1,1 +1,1 @@
-"""Models: what goes in and out of them, where their weights lie, and the CosyVoice estimators."""
+"""Models: their inputs, outputs and weights, and the CosyVoice estimators."""

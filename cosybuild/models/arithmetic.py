@@ -1,4 +1,4 @@
-"""The arithmetic of `!ref <a> * 2 + 1`, read by the parser and never evaluated as code."""
+"""Arithmetic of `!ref <a> * 2 + 1`, computed from the syntax tree and never evaluated as code."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _OPERATORS: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
 _REFERENCE = re.compile(r"<([^<>]*)>")
 _LONGEST = 1000
 _LARGEST = 10**18
-"""No hyper-parameter is larger; it keeps `9 ** 9 ** 9` from running for ever."""
+"""Bound on every hyper-parameter; it keeps `9 ** 9 ** 9` from running for ever."""
 
 
 class ArithmeticProblem(ValueError):
-    """The expression cannot be computed; the text says why."""
+    """Error for an expression that cannot be computed; the text gives the reason."""
 
 
 def evaluate(expression: str, lookup: Callable[[str], Any]) -> Number:
-    """The number that an expression of numbers, `<references>`, + - * / // % ** and brackets stands for.
+    """Return the value of an expression of numbers, `<references>`, + - * / // % ** and brackets.
 
     Args:
         expression: e.g. `<chunk_size> * <token_mel_ratio>`.
-        lookup: gives the value of a reference.
+        lookup: returns the value of a reference.
 
     Raises:
         ArithmeticProblem: it holds anything else, a reference is no number, or the result is out of bounds.

@@ -1,4 +1,4 @@
-"""Inputs and outputs that a user declares for `model=module` and `model=onnx`, checked."""
+"""Checked inputs and outputs that a user declares for `model=module` and `model=onnx`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ GENERATORS = ("normal", "uniform", "mel", "mask", "time", "integer", "ones")
 
 
 def declared_spec(model: ModelSettings) -> ModelSpec:
-    """The input specification that the settings declare.
+    """Return the input specification that the settings declare.
 
     Raises:
-        ConfigurationError: a name stands twice, a shape, dtype or generator is none, a range is empty.
+        ConfigurationError: a name occurs twice, a shape, dtype or generator is not valid, or a range is empty.
     """
     inputs = tuple(_tensor("model.inputs", index, tensor) for index, tensor in enumerate(model.inputs))
     outputs = tuple(_tensor("model.outputs", index, tensor) for index, tensor in enumerate(model.outputs))
@@ -74,7 +74,7 @@ def _dim(place: str, dim: Any) -> int | str:
 
 
 def targets_in(node: Any) -> list[str]:
-    """Every `_target_` of a node, the outermost first."""
+    """Return every `_target_` of a node, the outermost first."""
     if isinstance(node, Mapping):
         own = [str(node["_target_"])] if "_target_" in node else []
         return own + [name for value in node.values() for name in targets_in(value)]
@@ -84,9 +84,9 @@ def targets_in(node: Any) -> list[str]:
 
 
 def file_of_target(target: Any) -> Path:
-    """The source file that a `_target_` lies in, found without importing anything.
+    """Return the source file of a `_target_`, found without importing anything.
 
-    Packages are looked up on the import path and in the working directory, as `python -m` would.
+    Packages are looked up on the import path and in the working directory, as `python -m` does.
 
     Raises:
         ConfigurationError: `target` has no `_target_`, or no module of that name can be found.
@@ -107,11 +107,12 @@ def file_of_target(target: Any) -> Path:
 
 
 def source_file(parts: Sequence[str]) -> Path | None:
-    """The file of the deepest module along a dotted name; what follows it is a class or a method of it."""
+    """Return the file of the deepest module along a dotted name; the rest of the name is a class or method in it."""
     path: Sequence[str] = ["", *sys.path]
     found = None
     for part in parts:
-        # By its own name: under a dotted one a package without __init__.py would ask for its imported parent.
+        # Search the part by its own name: with a dotted name, a package without __init__.py would need its imported
+        # parent.
         spec = PathFinder.find_spec(part, path)
         if spec is None:
             break

@@ -1,4 +1,4 @@
-"""The CosyVoice families: their full-size hyper-parameters, and the interface that follows from them."""
+"""The CosyVoice families: their full-size hyper-parameters, and the inputs and outputs that follow from them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 STEM = "flow.decoder.estimator"
 
 NORM_GROUPS = 8
-"""Groups of version 1's group norm."""
+"""Number of groups of version 1's group norm."""
 
 POSITION_GROUPS = 16
-"""Groups of version 3's positional convolution."""
+"""Number of groups of version 3's positional convolution."""
 
 ACTIVATIONS = ("gelu", "gelu-approximate")
-"""The U-Nets' activations: exact, and in its tanh form."""
+"""Activations of the U-Nets: exact GELU, and its tanh form."""
 
 
 @dataclass(frozen=True)
 class FamilyFacts:
-    """What sets a CosyVoice version apart.
+    """The properties of one CosyVoice version.
 
     Attributes:
-        yaml: the file in a model directory that says which version it is.
-        upstream_class: what its yaml calls the estimator, without the module.
+        yaml: the file in a model directory that identifies the version.
+        upstream_class: the estimator's class in that file, without the module.
         hyperparameters: of the published model; their names are the estimator's arguments.
         frames_per_second: mel frames of one second of audio.
-        streaming: whether there is a streaming variant.
+        streaming: True if there is a streaming variant.
     """
 
     yaml: str
@@ -82,7 +82,7 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
 
 
 def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | None:
-    """What is wrong with a complete set of hyper-parameters: a value of the wrong kind, or two that contradict."""
+    """Return the fault of a complete set of hyper-parameters: a value of the wrong kind, or two that contradict."""
     for name, published in FAMILIES[family].hyperparameters.items():
         expected = _expected(name, values[name], published)
         if expected is not None:
@@ -104,7 +104,7 @@ def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | Non
 
 
 def _expected(name: str, value: Any, published: Any) -> str | None:
-    """What `value` should be, where it is not of the kind and range that the published model's is."""
+    """Return the expected kind of `value`; None if it has the kind and range of the published model's value."""
     if isinstance(published, tuple):
         right = isinstance(value, list | tuple) and bool(value) and all(_is_count(item) for item in value)
         return None if right else "a list of positive whole numbers"
@@ -123,17 +123,17 @@ def _is_count(value: Any) -> bool:
 def estimator_spec(
     family: Family, hyperparameters: Mapping[str, Any], frames_per_second: float, dynamic_batch: bool
 ) -> ModelSpec:
-    """Inputs and outputs of an estimator, in the order in which upstream's runtime binds them.
+    """Return inputs and outputs of an estimator, in the order in which upstream's runtime binds them.
 
     Args:
-        hyperparameters: a U-Net's `in_channels` is that of x, mu, spks and cond together, all as wide as
-            `out_channels`; a DiT states each.
+        hyperparameters: a U-Net's `in_channels` is that of x, mu, spks and cond together, where x and cond are as wide
+            as `out_channels` and mu and spks share the rest; a DiT states each width.
     """
     if family is Family.cosyvoice3:
         mel, mu, spk = (int(hyperparameters[name]) for name in ("mel_dim", "mu_dim", "spk_dim"))
     else:
         mel = int(hyperparameters["out_channels"])
-        # x and cond are mels; what is left is shared by mu and spks.
+        # x and cond are mels; mu and spks share the remaining channels.
         mu = spk = (int(hyperparameters["in_channels"]) - 2 * mel) // 2
     batch: int | str = "batch" if dynamic_batch else 2
     frames = "seq_len"

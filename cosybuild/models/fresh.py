@@ -1,4 +1,4 @@
-"""Imports of a user's modules from the source that is there now, past byte code and past what was imported before."""
+"""Import of a user's modules from their present source, without byte code and without modules imported earlier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class FromSource(SourceFileLoader):
-    """Compiles the source each time. Byte code counts as current for a source of the same size and second.
+    """Loader that compiles the source each time: byte code counts as current for a source of equal size and second.
 
     Attributes:
         digest: sha256 of the source that was compiled; None before.
@@ -22,11 +22,11 @@ class FromSource(SourceFileLoader):
     digest: str | None = None
 
     def path_stats(self, path: Any) -> Mapping[str, Any]:
-        """Refuse: without it the import system neither reads nor writes byte code."""
+        """Refuse, so that the import system neither reads nor writes byte code."""
         raise OSError("byte code is not used")
 
     def get_data(self, path: str) -> bytes:
-        """The source."""
+        """Return the source and record its sha256."""
         data = super().get_data(path)
         self.digest = hashlib.sha256(data).hexdigest()
         return data
@@ -48,7 +48,7 @@ class _Finder(MetaPathFinder):
 
 @contextmanager
 def from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
-    """While the block runs, import modules whose file is local from their source."""
+    """Import modules whose file is local from their source while the block runs."""
     finder = _Finder(is_local)
     sys.meta_path.insert(0, finder)
     try:
@@ -58,7 +58,7 @@ def from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
 
 
 def forget_changed(sources: Mapping[str, str]) -> None:
-    """Forget imported modules that were not made of the source that is wanted.
+    """Forget all these modules if one of them was imported from another source than the given one.
 
     Args:
         sources: module name -> sha256 of its source.

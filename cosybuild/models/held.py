@@ -1,4 +1,4 @@
-"""Holds a step to the code and data that its key names."""
+"""Check that a step uses only the code and data that its key names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from cosybuild.models.trace import Trace, is_local, loaded_files, unforeseen
 
 @contextmanager
 def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
-    """Make and call a user's module in this block, from the sources that planning saw, and from nothing else.
+    """Make and call a user's module in this block, from the sources that planning recorded and from nothing else.
 
     Does nothing for other models, and for modules of installed packages.
 
     Args:
-        subject: what is made.
-        weights: a file that is in the key by itself.
-        scratch: a directory of ours, whose files do not count.
+        subject: the model to make.
+        weights: a file that is part of the key by itself.
+        scratch: a directory of cosybuild's own, whose files do not count.
 
     Raises:
         SourceChanged: an ingredient changed since planning.
-        BuildError: the module read an ingredient that planning did not see.
+        BuildError: the module read an ingredient that planning did not record.
     """
     trace = subject.code
     if trace is None or not trace.is_local:
@@ -58,7 +58,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
 
 
 def _learn(trace: Trace, more: tuple[str, ...], memo: Path) -> None:
-    """Remember the files; the next command makes the trace again, with them."""
+    """Record the files in the memo; the next command traces the module again and includes them."""
     learned = replace(trace, learned=(*trace.learned, *more), void=True)
     with suppress(OSError):
         write_atomic(memo, learned.to_json().encode(), memo.parent, durable=False)

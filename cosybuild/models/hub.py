@@ -1,4 +1,4 @@
-"""Model directories on a hub: only the two files that a build needs are fetched."""
+"""Download of a model directory from a hub, limited to the files that a build needs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether `text` has the form `organisation/model`. Nothing is asked of any hub."""
+    """Return True if `text` has the form `organisation/model`, without asking a hub."""
     return _HUB_ID.fullmatch(text) is not None and ".." not in text
 
 
 def fetch_model(hub_id: str) -> Path:
-    """The directory in the hub client's own cache that holds the model's yaml and flow.pt.
+    """Return the directory in the hub client's own cache that holds the model's yaml and flow.pt.
 
-    Hugging Face is asked first where its client is installed, then ModelScope: a model may be on one of them only.
-    A hub client that is offline (`HF_HUB_OFFLINE=1`) gives what its cache has.
+    Hugging Face is asked first if its client is installed, then ModelScope: a model may be on one of them only.
+    A hub client that is offline (`HF_HUB_OFFLINE=1`) returns what its cache has.
 
     Args:
         hub_id: e.g. `FunAudioLLM/CosyVoice2-0.5B`.
 
     Raises:
         MissingRequirement: no hub client is installed.
-        ModelDirectoryError: the hub does not know the model, or cannot be reached.
+        ModelDirectoryError: no hub has the model, or none can be reached.
     """
     wanted = [*YAML_NAMES, WEIGHTS]
     told = []
@@ -52,7 +52,7 @@ def fetch_model(hub_id: str) -> Path:
 
 
 class _Unreachable(Exception):
-    """What a hub's client said, in a line."""
+    """The first line of a hub client's error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error).strip().partition("\n")[0] or type(error).__name__)
@@ -78,7 +78,7 @@ def _from_modelscope(hub_id: str, wanted: list[str]) -> Path:
 
 @dataclass(frozen=True)
 class _Hub:
-    """A hub: what people call it, its client's package, and how a model's files are had."""
+    """A hub: its name for people, its client's package, and the function that fetches files."""
 
     name: str
     client: str

@@ -1,8 +1,8 @@
 """HyperPyYAML read as data: no tag is executed, nothing is imported, references and arithmetic are resolved.
 
-    !new:a.B, !name:a.b, !apply:a.b    become `Node`s: the dotted name and the arguments, as they stand
-    !ref <a>, !ref <a[b]> * 2          become the value, or the number that the arithmetic gives
-    !tuple                             a tuple
+    !new:a.B, !name:a.b, !apply:a.b    become `Node`s: the dotted name and the unchanged arguments
+    !ref <a>, !ref <a[b]> * 2          become the value, or the result of the arithmetic
+    !tuple                             becomes a tuple
 
 Every document is bounded (`MAX_BYTES`, `MAX_VALUES`), so that a small file cannot fill the memory.
 """
@@ -28,10 +28,10 @@ _REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
 
 @dataclass(frozen=True)
 class Node:
-    """What stands behind a `!new:`, `!name:` or `!apply:` tag.
+    """The content of a `!new:`, `!name:` or `!apply:` tag.
 
     Attributes:
-        tag: `new`, `name` or `apply`.
+        tag: `new`, `name` or `apply`; also `module`, `include`, or `unknown` for a tag of another kind.
         target: the dotted name, never imported.
         arguments: the mapping or sequence below it; None where there is none.
     """
@@ -48,11 +48,11 @@ class _Reference:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the HyperPyYAML tags as inert data."""
+    """SafeLoader that reads the HyperPyYAML tags as inert data."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._flattened: dict[yaml.MappingNode, bool] = {}  # False while its merges are under way
+        self._flattened: dict[yaml.MappingNode, bool] = {}  # False while its merges are in progress
         self._merged = 0
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -62,7 +62,7 @@ class _Loader(yaml.SafeLoader):
         PyYAML's method is not used: its patch releases differ in which mapping wins and in how the pairs multiply.
 
         Raises:
-            ConstructorError: a key stands twice, `<<` refers to something else, or the merges have no bound.
+            ConstructorError: a key occurs twice, `<<` refers to something else, or the merges exceed `MAX_VALUES`.
         """
         if node in self._flattened:
             return
@@ -94,7 +94,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _identity(key: yaml.Node) -> Any:
-    """The text of a key; other keys are equal to themselves only."""
+    """Return the text of a key; any other key is equal only to itself."""
     return key.value if isinstance(key, yaml.ScalarNode) else key
 
 
@@ -123,7 +123,7 @@ def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> tuple[Any, ...]:
 
 
 def _unknown(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
-    # Tags that are not HyperPyYAML's (python/object, say) are as inert as all the others.
+    # Tags that are not HyperPyYAML's (e.g. python/object) are inert, too.
     return Node("unknown", suffix, _plain(loader, node))
 
 
@@ -140,11 +140,11 @@ _Loader.add_multi_constructor("tag:yaml.org,2002:python/", _unknown)
 
 
 def read_hyperpyyaml(path: Path) -> dict[str, Any]:
-    """The document as plain data and `Node`s, with references resolved.
+    """Return the document as plain data and `Node`s, with references resolved.
 
     Raises:
-        ModelDirectoryError: it cannot be read, is too big, is no mapping, or a reference leads nowhere
-            or in a circle.
+        ModelDirectoryError: it cannot be read, is too big, is no mapping, or a reference has no target
+            or is circular.
     """
     text = _text(path)
     try:
@@ -153,7 +153,7 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
         raise _bad(path, f"is not readable as YAML: {_one_line(error)}") from error
     except RecursionError as error:
         raise _bad(path, "is nested too deeply") from error
-    except ValueError as error:  # PyYAML lets a malformed date or number through as it comes
+    except ValueError as error:  # PyYAML raises a bare ValueError for a malformed date or number
         raise _bad(path, f"holds a value that is none: {error}") from error
     if not isinstance(document, dict):
         raise _bad(path, f"holds a {type(document).__name__}, where a mapping of names is expected")
@@ -178,7 +178,7 @@ def _text(path: Path) -> str:
 
 
 class _Resolver:
-    """Replaces references in a document; each name is resolved once, and a circle is noticed."""
+    """Replacement of the references in a document; circles are detected."""
 
     def __init__(self, path: Path, document: dict[Any, Any]) -> None:
         self._path = path
@@ -192,7 +192,7 @@ class _Resolver:
 
     def _resolved(self, value: Any) -> Any:
         self._values += 1
-        if self._values > MAX_VALUES:  # aliases and references multiply
+        if self._values > MAX_VALUES:  # aliases and references can multiply the values
             raise _bad(self._path, f"unfolds to more than {MAX_VALUES:,} values")
         if isinstance(value, _Reference):
             return self._referred(value)

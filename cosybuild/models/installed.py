@@ -1,4 +1,4 @@
-"""Installed distributions: which one a file belongs to, and what identifies its content."""
+"""Installed distributions: the owner of a file, and the identity of a distribution's content."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from packaging.utils import canonicalize_name
 SITES = ("site-packages", "dist-packages")
 """Names of the directories that installers write to."""
 
-# Rows of a RECORD that differ from one machine to the next although the package is the same.
+# Rows of a RECORD that differ between machines although the package is the same.
 _OF_THE_MACHINE = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD")
 
 
 def site_of(path: str) -> Path | None:
-    """The installation directory on the import path that holds a file, or None."""
+    """Return the installation directory on the import path that holds a file, or None."""
     for entry in sys.path:
         if Path(entry).name in SITES and path.startswith(f"{entry}/"):
             return Path(entry)
@@ -28,7 +28,7 @@ def site_of(path: str) -> Path | None:
 
 
 def owner_of(file: Path) -> str | None:
-    """Name of the distribution that brought a file; None for one that no distribution lists.
+    """Return the name of the distribution that lists a file; None if none does.
 
     An editable installation does not list its files.
     """
@@ -36,7 +36,7 @@ def owner_of(file: Path) -> str | None:
     if site is None:
         return None
     inside = file.relative_to(site)
-    try:  # most packages are called as their distribution
+    try:  # most packages have the name of their distribution
         candidates = [importlib.metadata.distribution(inside.parts[0].removesuffix(".py"))]
     except importlib.metadata.PackageNotFoundError:
         candidates = []
@@ -47,7 +47,7 @@ def owner_of(file: Path) -> str | None:
 
 
 def owners() -> dict[str, str]:
-    """Path of every file that a distribution lists -> the distribution's name."""
+    """Return path -> distribution name for every file that a distribution lists."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = canonicalize_name(distribution.metadata["Name"])
@@ -58,9 +58,9 @@ def owners() -> dict[str, str]:
 
 
 def fingerprint(name: str) -> str:
-    """Version of a distribution and a digest of the list of its files; `absent` where it is not installed.
+    """Return a distribution's version and a digest of the list of its files; `absent` if it is not installed.
 
-    The list holds a sha256 of every file as it was installed. A file that was edited afterwards is not seen.
+    The list holds a sha256 of every file as it was installed. A file that was edited afterwards is not noticed.
     """
     try:
         distribution = importlib.metadata.distribution(name)
@@ -71,7 +71,7 @@ def fingerprint(name: str) -> str:
 
 
 def requirements_of(name: str) -> tuple[str, ...]:
-    """A distribution and all installed ones that it requires, directly or through others, without extras."""
+    """Return a distribution and all installed ones that it requires, directly or indirectly, without extras."""
     found: set[str] = set()
     waiting: list[str] = [canonicalize_name(name)]
     while waiting:
@@ -98,10 +98,10 @@ def _required(distribution: Distribution) -> Iterator[str]:
 
 
 def _rows(distribution: Distribution) -> Iterator[tuple[str, str]]:
-    """(path below the installation directory, hash) of the files of a package, the same on every machine."""
+    """Yield (path below the installation directory, hash) for a package's files that are equal on every machine."""
     for row in (distribution.read_text("RECORD") or "").splitlines():
         file, _, rest = row.partition(",")
-        # What lies above, such as scripts, holds the path of the interpreter; byte code holds times.
+        # Files outside, such as scripts, contain the path of the interpreter; byte code contains times.
         if file.startswith(("..", "/")) or file.endswith(".pyc"):
             continue
         if ".dist-info/" in file and PurePosixPath(file).name in _OF_THE_MACHINE:

@@ -1,4 +1,4 @@
-"""A CosyVoice model directory: which version it is and what its yaml says, read as data."""
+"""Reader of a CosyVoice model directory: its version and the data of its yaml."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ YAML_NAMES = tuple(facts.yaml for facts in FAMILIES.values())
 
 # Arguments of upstream's estimators that training or our input specification covers, by family.
 _UNUSED = {"dropout", "num_decoding_left_chunks", "out_channels", "long_skip_connection"}
-# Only the streaming variant needs it, and upstream's default is the published value.
+# Only the streaming variant needs this argument, and upstream's default is the published value.
 _OPTIONAL = {"static_chunk_size"}
 _SCHEDULES = ("cosine", "linear")
 
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """What a model directory says of its flow decoder.
+    """The facts in a model directory about its flow decoder.
 
     Attributes:
         path: the directory.
@@ -48,10 +48,10 @@ class ModelDirectory:
 
 
 def read_model_directory(path: Path) -> ModelDirectory:
-    """Find out which version a directory holds and read its yaml.
+    """Determine the version of a model directory and read its yaml.
 
     Raises:
-        ModelDirectoryError: no yaml or several, an estimator of another class, or a value that is none.
+        ModelDirectoryError: no yaml or several, an estimator of another class, or a value that is not valid.
     """
     family, yaml = find_yaml(path)
     facts = FAMILIES[family]
@@ -75,7 +75,7 @@ def read_model_directory(path: Path) -> ModelDirectory:
 
 
 def find_yaml(path: Path) -> tuple[Family, Path]:
-    """The version of a model directory and the file that tells it.
+    """Return the version of a model directory and the yaml that identifies it.
 
     Raises:
         ModelDirectoryError: there is none, or more than one.

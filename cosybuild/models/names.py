@@ -1,4 +1,4 @@
-"""What artifacts are called: the names that runtimes look for (docs/contract.md)."""
+"""Names of artifacts, as runtimes expect them (docs/runtimes.md)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from cosybuild.models.subject import Subject
 
 
 def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onnx", dynamic_batch: bool = False) -> str:
-    """Stem, then `streaming`, the precision and `dynamic_batch`, then the suffix.
+    """Return stem, `streaming`, precision, `dynamic_batch` and suffix, joined by dots.
 
     Args:
-        subject: gives the stem and whether it is the streaming variant.
-        precision: `fp32`, or what a lowering calls its result, e.g. `autocast_fp16`.
+        subject: gives the stem and whether the model is the streaming variant.
+        precision: `fp32`, or the name that a lowering gives its result, e.g. `autocast_fp16`.
         suffix: with its leading dot, e.g. `.onnx` or `.mygpu.plan`.
-        dynamic_batch: whether the batch axis varies.
+        dynamic_batch: True if the batch axis varies.
     """
     parts = [
         subject.stem,

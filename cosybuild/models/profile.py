@@ -1,4 +1,4 @@
-"""From a profile as it is written (frames or seconds, once) to a size range for every symbol of a model."""
+"""Expansion of a stated profile (in frames or seconds) to a size range for every symbol of a model."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class SizeRange:
 
 
 Profile = dict[str, SizeRange]
-"""symbol -> range, one entry for every symbol of the model."""
+"""Symbol -> range, one entry for every symbol of the model."""
 
-# What the runtime that reads dynamic-batch artifacts asks for (FlashCosyVoice's token2wav).
+# The range that the runtime of dynamic-batch artifacts needs (FlashCosyVoice's token2wav).
 _BATCH_RANGE = SizeRange(2, 4, 32)
 
 
 def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile, ...]:
-    """Every profile with whole numbers for every symbol of `spec`, in the order of the symbols.
+    """Return every profile with integers for every symbol of `spec`, in the order of the symbols.
 
-    A profile that does not state `batch` gets 2/4/32 where the model's batch varies. Without any
-    profile a model that varies in nothing (or in its batch only) has one; others have none.
+    A profile that does not state `batch` gets 2/4/32 where the model's batch varies. Without any stated profile, a
+    model without dynamic axes (or with a dynamic batch only) gets one profile; other models get none.
 
     Raises:
-        ConfigurationError: a symbol without a range, a range for a symbol the model does not have, a
-            value that is neither a whole positive number nor a duration, min <= opt <= max violated.
+        ConfigurationError: a symbol has no range, a range is for a symbol that the model does not have, a
+            value is neither a positive integer nor a duration, or min <= opt <= max is violated.
     """
     stated = settings.profiles or (({},) if set(spec.symbols) <= {BATCH} else ())
     return tuple(_expand(settings.name, index, ranges, spec) for index, ranges in enumerate(stated))
@@ -78,7 +78,7 @@ def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: Model
 
 
 def _range(where: str, stated: RangeSettings, spec: ModelSpec) -> SizeRange:
-    # A stated duration is always covered: the range is widened to whole frames, never narrowed.
+    # Round outwards, so that the range always covers a stated duration.
     sizes = SizeRange(
         _size(f"{where}.min", stated.min, spec, math.floor),
         _size(f"{where}.opt", stated.opt, spec, round),
@@ -96,14 +96,14 @@ def _range(where: str, stated: RangeSettings, spec: ModelSpec) -> SizeRange:
 def frames_from_text(
     where: str, text: str, frames_per_second: float | None, rounding: Callable[[float], int] = math.ceil
 ) -> int:
-    """A whole number of frames, or a duration with its unit, as frames; at least 1.
+    """Return a number of frames, or a duration with its unit, as frames; at least 1.
 
     Args:
-        where: what an error calls the place.
+        where: the name of the place in an error message.
         rounding: of a duration that is no whole number of frames.
 
     Raises:
-        ConfigurationError: it is neither, or a duration of a model that does not say how long a frame is.
+        ConfigurationError: it is neither, or a duration of a model without a frame rate.
     """
     if text.strip().isdigit():
         value = int(text)
@@ -122,7 +122,7 @@ def frames_from_text(
             hint="Next: set model.frames_per_second, or give the number of frames.",
         )
     frames = float(match[1]) * _SECONDS_PER_UNIT[match[2]] * frames_per_second
-    # Products such as 0.1 s * 50 carry a rounding error that floor and ceil must not see.
+    # Products such as 0.1 s * 50 have a rounding error, which floor and ceil must not amplify.
     return max(1, rounding(round(frames, 6)))
 
 

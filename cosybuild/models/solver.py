@@ -13,13 +13,13 @@ from cosybuild.models.subject import Solver
 
 
 class Estimator(Protocol):
-    """Anything that gives the velocity of a guidance batch; inputs as in `docs/contract.md`."""
+    """Callable that returns the velocity of a guidance batch; inputs as in `models.families.estimator_spec`."""
 
     def __call__(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /) -> Tensor: ...
 
 
 def time_grid(solver: Solver) -> Tensor:
-    """The solver's points in time, from 0 to 1: (steps + 1,).
+    """Return the solver's points in time, from 0 to 1: (steps + 1,).
 
     Cosine: t = 1 - cos(pi/2 u), u linear.
     """
@@ -28,7 +28,7 @@ def time_grid(solver: Solver) -> Tensor:
 
 
 def _unheard(step: int, state: Tensor) -> None:
-    """For callers that want the end only."""
+    """Ignore the state, for callers that need the result only."""
 
 
 @torch.no_grad()
@@ -44,8 +44,8 @@ def solve(
 ) -> Tensor:
     """Integrate the velocity from noise to mel.
 
-    Each step asks the estimator once, for pairs: the first half of the batch conditional, the second half
-    with mu, spks and cond zero. The step is the difference of the next grid point and the running time.
+    Each step calls the estimator once, with pairs: the first half of the batch is conditional, the second half
+    has mu, spks and cond zero. The step is the difference of the next grid point and the running time.
 
     Args:
         estimator: called with a batch of 2 B.
@@ -53,7 +53,7 @@ def solve(
         spks: (B, speaker).
         mask: (B, 1, T).
         solver: steps, schedule and guidance.
-        observe: told the state after each step, counted from 1.
+        observe: called with the number of each step, from 1, and the state after it.
 
     Returns:
         (B, mel, T).

@@ -1,4 +1,4 @@
-"""What a model takes and gives, stated once as data for export, verify, profiles and benchmarks."""
+"""Inputs and outputs of a model as data, for export, verification, profiles and benchmarks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class TensorSpec:
 
     Attributes:
         name: its name in the ONNX graph.
-        shape: a fixed size or a symbol per axis, e.g. `(2, 80, "seq_len")`.
+        shape: a fixed size or a symbol for each axis, e.g. `(2, 80, "seq_len")`.
         dtype: `float32`, `float16`, `bfloat16`, `int32`, `int64` or `bool`.
         generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
             `mel`, `mask`, `time`, `integer`, `ones`.
@@ -28,11 +28,11 @@ class TensorSpec:
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
-        """axis -> symbol, for the axes that vary."""
+        """Axis -> symbol, for the axes that vary."""
         return {axis: dim for axis, dim in enumerate(self.shape) if isinstance(dim, str)}
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape with every symbol replaced.
+        """Return the shape with every symbol replaced.
 
         Raises:
             KeyError: a symbol has no size in `sizes`.
@@ -42,14 +42,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All inputs and outputs in the order the runtime binds them.
+    """All inputs and outputs, in the order in which the runtime binds them.
 
     Attributes:
         inputs, outputs: in binding order.
         guidance: the batch holds pairs for classifier-free guidance: the first half conditional, the
             second half with mu, spks and cond zero (contract of the CosyVoice solver).
-        frames_per_second: what one step of the symbol `seq_len` means in time; None where it has no
-            such meaning.
+        frames_per_second: steps of the symbol `seq_len` in one second; None where it is not a time.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -67,7 +66,7 @@ class ModelSpec:
         return tuple(seen)
 
     def input(self, name: str) -> TensorSpec:
-        """The input of that name.
+        """Return the input of that name.
 
         Raises:
             KeyError: there is none.

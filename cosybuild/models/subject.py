@@ -1,4 +1,4 @@
-"""What a build is about, found out without importing torch."""
+"""The model of a build, described without importing torch."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Solver:
 
 @dataclass(frozen=True)
 class Subject:
-    """One model, ready to be planned for.
+    """One model, ready for planning.
 
     Attributes:
         family: never `auto`.
-        spec: inputs and outputs, for the variant asked for (streaming, dynamic batch).
+        spec: inputs and outputs, for the requested variant (streaming, dynamic batch).
         hyperparameters: constructor arguments of the estimator as plain data (module: its `_target_`
             node).
-        streaming: whether the chunk mask is in the graph.
+        streaming: True if the graph contains the chunk mask.
         weights: the weights file, or None for random ones.
         seed: of the random weights.
-        graph: an existing ONNX file that takes the export stage's place.
+        graph: an existing ONNX file that replaces the export stage.
         graph_data: the files beside it that hold its weights.
-        stem: what artifacts are called, e.g. `flow.decoder.estimator`.
+        stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
-        code: what a module is made of; None for another family, and before planning has found it out.
-        origin: where it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
+        code: the trace of a user's module; None for another family, and before planning has made it.
+        origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
     """
 
     family: Family
@@ -63,7 +63,7 @@ class Subject:
 
     @property
     def weights_label(self) -> str:
-        """What the report says of the weights, e.g. `random(seed=0)`."""
+        """The report's name for the weights, e.g. `random(seed=0)`."""
         if self.graph is not None:
             return f"in {self.graph.name}"
         return self.weights.name if self.weights is not None else f"random(seed={self.seed})"

@@ -1,4 +1,4 @@
-"""All that a user's module is made of, as it was seen while the module was made: code, data, packages."""
+"""Trace of a user's module: the code, data and packages that were read while it was made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS = Path(cosybuild.__file__).parent
 _STARTED = ("__main__", "_distutils_hack")
 """Modules that the interpreter loads by itself."""
 _SHORT = 32
-"""Hex digits of a digest that a key holds."""
+"""Number of hex digits of a digest in a key."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Trace:
     Attributes:
         files: name in keys -> (path, sha256) of every local file that was read.
         directories: name in keys -> (path, sha256 of the names in it) of every local directory that was listed.
-        absent: paths that were tried and are not there.
+        absent: paths that were tried and do not exist.
         modules: name -> source file of every local or missing module, and of every installed top-level package.
         packages: installed distribution -> its fingerprint.
-        hidden: phrases for what was done and cannot be followed.
-        learned: paths that were read by a later step only.
-        void: something is known to be missing.
-        memo: the file that this trace is remembered in; None where it is not.
+        hidden: phrases for actions that cannot be traced.
+        learned: paths that only a later step read.
+        void: True if the trace is known to lack something.
+        memo: the file in which this trace is stored; None where it is not stored.
     """
 
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Trace:
 
     @property
     def parts(self) -> dict[str, str]:
-        """Ingredient -> what identifies its content, for keys: the same on every machine with the same content."""
+        """Ingredient -> identity of its content, for keys: equal on every machine with the same content."""
         return {
             **{name: digest[:_SHORT] for name, (_, digest) in self.files.items()},
             **{f"names in {name}": digest[:_SHORT] for name, (_, digest) in self.directories.items()},
@@ -66,7 +66,7 @@ class Trace:
 
     @property
     def is_local(self) -> bool:
-        """Whether anything but installed packages takes part."""
+        """True if anything but installed packages takes part."""
         return bool(self.files or self.directories or self.absent)
 
     @property
@@ -76,16 +76,16 @@ class Trace:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Name of every local module -> sha256 of its source; those of this package, which runs, are left out."""
+        """Name of every local module -> sha256 of its source, without the modules of the running cosybuild package."""
         digests = dict(self.files.values())
         theirs = {name: path for name, path in self.modules.items() if name.partition(".")[0] != cosybuild.__name__}
         return {name: digests[path] for name, path in theirs.items() if path is not None and path in digests}
 
     def change(self, digest: Callable[[Path], str]) -> str | None:
-        """The first ingredient that is not as it was, or None.
+        """Return the first ingredient that has changed, or None.
 
         Args:
-            digest: gives the sha256 of a file.
+            digest: returns the sha256 of a file.
         """
         if self.void:
             return ", ".join(self.learned)
@@ -104,12 +104,12 @@ class Trace:
         return next((name for name, was in self.packages.items() if fingerprint(name) != was), None)
 
     def to_json(self) -> str:
-        """Text that `trace_from_json` reads."""
+        """Return the trace as text for `trace_from_json`."""
         return json.dumps({**dataclasses.asdict(self), "schema": SCHEMA, "memo": None})
 
 
 def trace_from_json(text: str) -> Trace | None:
-    """A trace as `Trace.to_json` wrote it; None if it is damaged or of another version."""
+    """Return the trace that `Trace.to_json` wrote; None if it is damaged or of another version."""
     try:
         facts = json.loads(text)
         if facts.pop("schema") != SCHEMA:
@@ -124,26 +124,26 @@ def trace_from_json(text: str) -> Trace | None:
 
 
 def is_local(path: str) -> bool:
-    """Whether a file is a user's own: of no installed package, not Python's, not ours, not the kernel's."""
+    """Return True for a user's own file: of no installed package, nor of Python, cosybuild or the kernel."""
     if path.startswith(("/proc/", "/sys/", "/dev/", f"{_OURS}/")):
         return False
     return site_of(path) is None and not path.startswith(_standard())
 
 
 def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) -> Trace:
-    """What was seen while the targets were made, in a process that did nothing else.
+    """Return the trace of the targets, for a process that did nothing but make them.
 
     Args:
-        reads: all of what was opened.
+        reads: all files that were opened.
         targets: the `_target_` names.
-        learned: files that count whether they were seen or not, where they are there.
+        learned: files that count if they exist, also if they were not read.
     """
     loaded = {name: file for name, module in list(sys.modules.items()) if (file := _file(module)) is not None}
     loaded = {name: file for name, file in loaded.items() if name.partition(".")[0] not in _STARTED}
     listed = owners()
     seen = {source for path in (*reads.files, *loaded.values(), *learned) if (source := _source(path)) is not None}
     installed = {path: listed[path] for path in seen if path in listed}
-    # Outside of an installation directory, or within one where no distribution lists it.
+    # A local file is outside of every installation directory, or inside one but not listed by a distribution.
     local = {path for path in seen - set(installed) if is_local(path) or site_of(path) is not None}
     local = {path for path in local if path not in reads.written and ".dist-info/" not in path}
     if any(name.partition(".")[0] == cosybuild.__name__ for name in targets) or _names_ours(local):
@@ -167,10 +167,10 @@ def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) 
 
 
 def unforeseen(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str, ...]:
-    """Local files that were read and are not in the trace.
+    """Return local files that were read and are not in the trace.
 
     Args:
-        loaded: files of modules that were there before; tools read them to say where a call comes from.
+        loaded: files of modules that were imported before; tools read them for the location of a call.
     """
     seen = {source for path in reads.files if (source := _source(path)) is not None}
     new = seen - trace.paths - reads.written - set(loaded)
@@ -178,12 +178,12 @@ def unforeseen(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str
 
 
 def loaded_files() -> frozenset[str]:
-    """The files of all modules that are imported."""
+    """Return the files of all imported modules."""
     return frozenset(file for module in list(sys.modules.values()) if (file := _file(module)) is not None)
 
 
 def names_in(path: str) -> str | None:
-    """sha256 of the names in a directory; None where there is none."""
+    """Return the sha256 of the names in a directory; None if there is no directory."""
     try:
         names = sorted(name for name in os.listdir(path) if name != "__pycache__")  # noqa: PTH208  # names only
     except OSError:
@@ -193,7 +193,7 @@ def names_in(path: str) -> str | None:
 
 @cache
 def _standard() -> tuple[str, ...]:
-    """Directories of Python's own library."""
+    """Return the directories of Python's own library."""
     places = [f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")]
     return (*places, *(entry for entry in sys.path if entry.endswith(".zip")))
 
@@ -204,7 +204,7 @@ def _file(module: Any) -> str | None:
 
 
 def _source(path: str) -> str | None:
-    """The source of byte code; any other path as it is. Metadata of packages is None: keys hold their versions."""
+    """Return the source of byte code, or the path itself. Package metadata gives None: keys hold the versions."""
     if path.endswith(".pyc"):
         try:
             source = importlib.util.source_from_cache(path)
@@ -215,13 +215,13 @@ def _source(path: str) -> str | None:
 
 
 def _names_ours(paths: set[str]) -> bool:
-    """Whether a source among these mentions this package, and so may build on its code."""
+    """Return True if one of these sources mentions cosybuild, and so may use its code."""
     sources = (Path(path) for path in paths if path.endswith(".py"))
     return any(cosybuild.__name__.encode() in path.read_bytes() for path in sources if path.is_file())
 
 
 def _named(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(name, path): the name is relative to the import path or the working directory, elsewhere the last part."""
+    """Yield (name, path): the name is relative to the import path or working directory, else the file name."""
     roots = sorted({os.path.abspath(entry) for entry in (*sys.path, os.curdir)}, key=len, reverse=True)  # noqa: PTH100
     count: dict[str, int] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""What was timed, as a table a size, and who is faster than whom in words."""
+"""Benchmark section of a report: one table for each size, and verdicts in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = ("", "median", "interval", "frames a second", "real-time factor", "memory
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """The fastest at the first size, e.g. `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`."""
+    """Return the fastest at the first size, e.g. `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`."""
     timed = [case for case in metrics["cases"] if case["results"]]
     if not timed:
         return "nothing could be timed"
@@ -24,12 +24,12 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 
 def where(case: Mapping[str, Any]) -> str:
-    """The case's sizes, e.g. `seq_len=500 batch=2`."""
+    """Return the case's sizes, e.g. `seq_len=500 batch=2`."""
     return " ".join(f"{symbol}={number}" for symbol, number in case["sizes"].items()) or "fixed sizes"
 
 
 def rows(case: Mapping[str, Any]) -> Iterator[Row]:
-    """One row a contestant, for `HEAD`."""
+    """Yield one row for each runner, with the columns of `HEAD`."""
     for result in case["results"]:
         rate, factor = result["frames_per_second"], result["real_time_factor"]
         yield (
@@ -44,7 +44,7 @@ def rows(case: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def remarks(case: Mapping[str, Any]) -> Iterator[str]:
-    """The verdicts and what else belongs to a case, one sentence each."""
+    """Yield one sentence for each verdict, each runner that refused the size, and a case that did not settle."""
     for verdict in case["verdicts"]:
         ratio = verdict["ratio"]
         figures = f"{ratio['median']:.3f} of its time, {ratio['low']:.3f} to {ratio['high']:.3f}"
@@ -59,6 +59,6 @@ def remarks(case: Mapping[str, Any]) -> Iterator[str]:
 
 
 def absences(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """What was not timed, and why."""
+    """Yield one sentence for each runner that was not timed, with the reason."""
     for one in metrics["absent"]:
         yield f"{one['name']} was not timed: {one['reason']}"

@@ -1,4 +1,4 @@
-"""The contract's properties for people: what was tried of the artifact itself, and what was not."""
+"""Contract section of a report: the properties that were tried on the artifact, and those that were not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = ("property", "of", "tried", "change", "asked for")
 
 
 def rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """One row a property and step: of several trials the one nearest to its bound."""
+    """Yield one row for each property and step; of several trials, the one nearest to its bound."""
     for step, contract in _contracts(steps):
         nearest: dict[str, tuple[Mapping[str, Any], int]] = {}
         for finding in contract["properties"]:
@@ -32,7 +32,7 @@ def _value(finding: Mapping[str, Any]) -> float:
 
 
 def absences(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """What was not tried and why, one line a reason."""
+    """Yield one line for each reason why properties were not tried."""
     for step, contract in _contracts(steps):
         reasons: dict[str, list[str]] = {}
         for name, reason in contract["not_tried"].items():

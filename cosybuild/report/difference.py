@@ -1,4 +1,4 @@
-"""What differs between two runs: configuration, environment, graph, figures, artifacts. Reads JSON only."""
+"""Differences between two runs in configuration, environment, graph, figures and artifacts, read from JSON only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cosybuild import figure
 Pair = tuple[Any, Any]
 
 ABSENT = "(absent)"
-"""Stands for the value that one of the two does not have; a null is a value."""
+"""Stands for a value that one of the two runs does not have; null is a value."""
 
 _LEFT_OUT = ("config.store", "config.dry_run", "config.lock", "config.hold_to")
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Pair]]:
-    """Section -> name -> (value in a, value in b), only where they differ.
+    """Return section -> name -> (value in a, value in b), only where they differ.
 
     Args:
         a, b: two report.json.
@@ -33,7 +33,7 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str
 
 
 def difference_lines(found: Mapping[str, Mapping[str, Pair]]) -> Iterator[str]:
-    """The difference as text, a section after the other."""
+    """Yield the differences as text, section by section."""
     if not found:
         yield "No difference."
     for section, names in found.items():
@@ -51,7 +51,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[s
 
 
 def _is_told(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Say whether the members of a list or mapping that is empty on one side tell the difference."""
+    """Return True if a list or mapping is empty on one side, and its members on the other side show the difference."""
     empty = any(isinstance(value, Mapping | list) for value in pair)
     return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
 
@@ -73,7 +73,7 @@ def flat(prefix: str, value: Any) -> dict[str, Any]:
 
 
 def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Nodes of each kind in the last graph that was made: what was added and what removed."""
+    """Return operator -> number of nodes in the last graph that was made."""
     ops: dict[str, Any] = {}
     for step in report["steps"]:
         found = (step["metrics"] or {}).get("ops")
@@ -82,7 +82,7 @@ def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Every number of every step's metrics but the counts of nodes, which are the graph's."""
+    """Return every number and text of every step's metrics, without the counts of nodes (see `_ops`)."""
     figures = {}
     for step in report["steps"]:
         metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}
@@ -96,7 +96,7 @@ def _artifacts(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def value_text(value: Any) -> str:
-    """Return a value as YAML would have it: `null`, `false`, `""`, `[]`; a digest by its first twelve digits."""
+    """Return a value as YAML writes it: `null`, `false`, `""`, `[]`; a digest as its first twelve digits."""
     if isinstance(value, str) and value != "":
         return value[:12] if len(value) == 64 else value
     return figure.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Text of numbers for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def seconds(value: float | None) -> str:
-    """`0.4 s`, `12.3 s`, `3 min 20 s`."""
+    """Return a duration: `0.4 s`, `12.3 s`, `3 min 20 s`."""
     if value is None:
         return "-"
     if value < 100:
@@ -18,7 +18,7 @@ def seconds(value: float | None) -> str:
 
 
 def latency(value: float) -> str:
-    """Three digits with a unit that fits: `812 µs`, `41.2 ms`, `3.05 s`."""
+    """Return three digits with a unit that fits: `812 µs`, `41.2 ms`, `3.05 s`."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if value >= factor:
             return f"{value / factor:.{max(0, 2 - int(math.log10(value / factor)))}f} {unit}"
@@ -26,7 +26,7 @@ def latency(value: float) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes in decimal units: `812 B`, `35 kB`, `285 MB`, `1.32 GB`."""
+    """Return bytes in decimal units: `812 B`, `35 kB`, `285 MB`, `1.32 GB`."""
     if value is None:
         return "-"
     for factor, unit, digits in ((1e9, "GB", 2), (1e6, "MB", 0), (1e3, "kB", 0)):
@@ -36,15 +36,15 @@ def size(value: float | None) -> str:
 
 
 def frames(value: int, per_second: float | None) -> str:
-    """A length in frames, and in seconds of audio where that is known: `3000 (60 s)`."""
+    """Return a length in frames, and in seconds of audio where the frame rate is known: `3000 (60 s)`."""
     return f"{value}" if per_second is None else f"{value} ({value / per_second:.3g} s)"
 
 
 def action(step: Mapping[str, Any]) -> str:
-    """What was done in a step, in a word."""
+    """Return the action of a step as one word."""
     return {"hit": "cached"}.get(str(step["action"]), str(step["action"]))
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 step`, `3 steps`."""
+    """Return a number with its noun: `1 step`, `3 steps`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The figure of each step that a reader wants first, in a phrase."""
+"""The most important figure of each step, as a phrase."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosybuild.report.sweep_table import figure_text
 
 
 def highlight(step: Mapping[str, Any]) -> str:
-    """E.g. `2,623 -> 2,198 nodes` for simplify; empty where a stage has no figure to show."""
+    """Return e.g. `2,623 -> 2,198 nodes` for simplify; empty for a stage without a figure to show."""
     phrase = _PHRASES.get(str(step["stage"]))
     metrics = step.get("metrics") or {}
     return phrase(metrics) if phrase is not None and metrics else ""
@@ -38,7 +38,7 @@ def _verify(metrics: Mapping[str, Any]) -> str:
 
 
 def _mel(metrics: Mapping[str, Any]) -> str:
-    """Return the ratio of the solver's worst mel; empty where the solver was not run."""
+    """Return the signal-to-noise ratio of the solver's worst mel; empty where the solver was not run."""
     found = [measured(run["mel"], "snr_db") for run in metrics.get("solver") or []]
     ratios = [ratio for ratio in found if ratio is not None]
     return f", mel {figure_text('snr_db', min(ratios))}" if ratios else ""
@@ -71,7 +71,7 @@ def _verify_lowered(metrics: Mapping[str, Any]) -> str:
 
 
 def _engine(metrics: Mapping[str, Any]) -> str:
-    # One figure a profile; the largest is what a serving process must have.
+    # One figure for each profile; a serving process needs the largest.
     known = metrics["activation_bytes"]["value"]
     activations = max(known, default=None) if known is not None else None
     return f"{size(metrics['size_bytes']['value'])}, {size(activations)} of activations, {metrics['builder']}"

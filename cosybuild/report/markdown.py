@@ -19,7 +19,7 @@ _VERDICTS = {
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
+    """Return the report as Markdown."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -197,7 +197,7 @@ def _kept_rows(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table, and an empty one. Cells are escaped unless they are `Markdown`."""
+    """Yield the lines of a Markdown table, and an empty line. Cells are escaped unless they are `Markdown`."""
     yield "| " + " | ".join(map(_cell, head)) + " |"
     yield "|" + " --- |" * len(head)
     for row in rows:
@@ -206,5 +206,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
-    # Also within a code span: a table is divided before its cells are read.
+    # Escape `|` also in a code span: Markdown splits a table into cells before it reads them.
     return text(value).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""Where a lowered graph loses digits: the section of report.md and the plot beside it."""
+"""Noise profile of a lowered graph: the section of report.md and the plot beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 960, 360, 56, 36, 96
 
 
 def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The profile that a run made because it was asked to, or because a gate failed."""
+    """Return the noise profile of a run, made on request or because a gate failed; None if there is none."""
     for step in report["steps"]:
         if step["stage"] == "profile" and step.get("metrics"):
             found: Mapping[str, Any] = step["metrics"]
@@ -25,7 +25,7 @@ def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One row a node that brings in noise: node, operator, what it brings in, the ratio after it."""
+    """Return one row for each noisy node: node, operator, its own noise, the signal-to-noise ratio after it."""
     return [
         (code(n["node"]), n["op"], level(ratio(n["fresh_db"])), level(ratio(n["snr_db"]))) for n in profile["nodes"]
     ]
@@ -35,7 +35,7 @@ HEAD = ("node", "", "brings in noise at", "signal-to-noise after it")
 
 
 def ratio(value: Any) -> float:
-    """Read a ratio in dB. Older records hold null for an infinite one, and -999 for a value that is not finite."""
+    """Return a ratio in dB. Older records hold null for an infinite one, and -999 for a value that is not finite."""
     found = number(value)
     if found is None:
         return math.inf
@@ -43,14 +43,14 @@ def ratio(value: Any) -> float:
 
 
 def level(decibels: float) -> str:
-    """`52.3 dB`."""
+    """Return e.g. `52.3 dB`."""
     if decibels == math.inf:
         return "none"
     return "not finite" if decibels == -math.inf else f"{decibels:.1f} dB"
 
 
 def plot(profile: Mapping[str, Any]) -> str:
-    """An SVG of its own: the signal-to-noise ratio after each node, in the order of the graph."""
+    """Return a standalone SVG: the signal-to-noise ratio after each node, in the order of the graph."""
     return "\n".join(_svg(profile)) + "\n"
 
 
@@ -87,7 +87,7 @@ def _blocks(blocks: Sequence[Sequence[Any]], x: Any, tall: float) -> Iterator[st
     for index, name in blocks:
         at = x(index)
         yield f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_TOP + tall}" stroke="#eee"/>'
-        if at - shown >= 13:  # names would lie over one another
+        if at - shown >= 13:  # names would overlap
             shown = at
             place = f'x="{at:.1f}" y="{_TOP + tall + 12}"'
             turn = f'transform="rotate(45 {at:.1f} {_TOP + tall + 12})"'
@@ -95,7 +95,7 @@ def _blocks(blocks: Sequence[Sequence[Any]], x: Any, tall: float) -> Iterator[st
 
 
 def _line(curve: Sequence[float], x: Any, y: Any) -> Iterator[str]:
-    """The curve, interrupted where nothing is lost, with a mark on every node that is not finite."""
+    """Yield the curve, interrupted where no digits are lost, with a mark on every node that is not finite."""
     run: list[str] = []
     for index, value in [*enumerate(curve), (len(curve), math.inf)]:
         if math.isfinite(value):

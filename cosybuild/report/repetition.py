@@ -1,4 +1,4 @@
-"""Whether the same build made again gives the same: the section of report.md."""
+"""Repetition section of a report: differences between several builds of the same configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEPS = ("step", "shortest", "longest")
 
 
 def rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """One row an artifact."""
+    """Yield one row for each artifact."""
     for one in metrics["artifacts"]:
         if one["same_bytes"]:
             yield code(one["name"]), "the same", "the same", "the same"
@@ -25,13 +25,13 @@ def rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def step_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """How long each step took."""
+    """Yield the shortest and longest time of each step."""
     for step, several in metrics["seconds"].items():
         yield step, seconds(min(several)), seconds(max(several))
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """In a phrase."""
+    """Return the result as a phrase."""
     differing = [one["name"] for one in metrics["artifacts"] if not one["same_bytes"]]
     again = counted(metrics["repeats"], "build")
     return f"{again} more, other bytes in {', '.join(differing)}" if differing else f"{again} more, all bytes the same"

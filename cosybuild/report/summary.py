@@ -1,4 +1,4 @@
-"""What the console says at the end of a run."""
+"""Summary of a run on the console."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _STYLES = {"built": "green", "cached": "cyan", "pulled": "cyan", "blocked": "yel
 
 
 def summary(report: Mapping[str, Any], directory: str) -> RenderableType:
-    """The steps as a table, then the artifacts, then where to read more."""
+    """Return the steps as a table, then the artifacts, remarks and the path of the report."""
     return Group(*_parts(report, directory))
 
 
 def one_line(report: Mapping[str, Any], directory: str) -> str:
-    """For a run that had nothing to do."""
+    """Return the line for a run that had nothing to do."""
     return f"Nothing to do: {counted(len(report['steps']), 'step')} up to date. {directory}/report.md"
 
 

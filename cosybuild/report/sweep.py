@@ -1,6 +1,6 @@
-"""sweep.json: every cell of a sweep with its figures, made from the JSON that its runs left.
+"""sweep.json: every cell of a sweep with its figures, made from the JSON files of its runs.
 
-The schema is documented in docs/sweeps.md; raise SCHEMA when a field changes its meaning or goes away.
+The schema is documented in docs/sweeps.md; raise SCHEMA when a field changes its meaning or is removed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _LEFT_OUT = ("store.", "dry_run", "lock", "hold_to", "objective", "must_produce"
 
 
 def gather(directory: Path) -> dict[str, Any]:
-    """sweep.json of a sweep directory, whatever state it is in.
+    """Return sweep.json for a sweep directory, also of a sweep that is not finished.
 
-    A cell that was planned and never began is `missing`; one that began and left no end is `unfinished`.
+    A planned cell that did not begin is `missing`; one that began and has no record of its end is `unfinished`.
     """
     plan = json.loads((directory / PLAN).read_text(encoding="utf-8"))
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (directory / CELLS).glob("*.json")}
     planned = plan["cells"]
-    if planned is None:  # a search: what it has tried so far, in that order
+    if planned is None:  # a search: the cells tried so far, in that order
         begun = sorted(records.values(), key=lambda record: record["started"])
         planned = [{"id": record["id"], "overrides": record["overrides"]} for record in begun]
     reports = {cell["id"]: _report(directory, records.get(cell["id"])) for cell in planned}
@@ -114,7 +114,7 @@ def _status(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def varied(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Keys whose value is not the same in every cell, in the order in which they were said."""
+    """Return the keys whose value is not the same in every cell, in the order of the overrides."""
     pairs = [_pairs(cell) for cell in cells]
     keys = dict.fromkeys(key for said in pairs for key in said)
     return [key for key in keys if len({said.get(key) for said in pairs}) > 1]
@@ -141,6 +141,6 @@ def _differences(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, d
 
 
 def _shared(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Package -> version, all of them where cells were built with different ones."""
+    """Return package -> version; several versions if cells were built with different ones."""
     names = sorted({name for one in versions for name in one})
     return {name: ", ".join(sorted({one[name] for one in versions if name in one})) for name in names}

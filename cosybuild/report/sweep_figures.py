@@ -1,4 +1,4 @@
-"""The figures of one run that runs of a sweep are compared by. Reads report.json and the evidence beside it."""
+"""The figures by which the runs of a sweep are compared, read from report.json and the evidence beside it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cosybuild.figure import measured
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a cell of a sweep has.
+    """Description of a number that a cell of a sweep has.
 
     Attributes:
         title: the head of its column.
         unit: `seconds`, `bytes`, `count`, `ratio` or `dB`.
-        help: what it is, in a sentence.
+        help: its meaning, in one sentence.
     """
 
     title: str
@@ -37,14 +37,14 @@ FIGURES: dict[str, Figure] = {
     "nodes": Figure("nodes", "count", "Nodes of the last graph."),
     "build_time": Figure("build time", "seconds", "All steps together, when they were built."),
 }
-"""Name -> what it is, in the order of the columns. Smaller is better for all but `snr_db`."""
+"""Name -> description, in the order of the columns. Smaller is better for all but `snr_db`."""
 
 _OLD_INFINITY = 1e9
-"""dB. Older records of lowered graphs hold it where every case is exact."""
+"""Ratio in dB that older records of lowered graphs hold where every case is exact."""
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """Every figure of `FIGURES`; None where a run has nothing of the kind."""
+    """Return every figure of `FIGURES`; None for a figure that the run does not have."""
     steps = report["steps"]
     worst = _worst(steps)
     engines = [step["metrics"] for step in steps if step["stage"] == "engine" and step["metrics"]]
@@ -67,9 +67,9 @@ def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def error_by_length(run: Path) -> list[tuple[int, float]]:
-    """(length, largest relative error there) of a run directory, shortest first.
+    """Return (length, largest relative error at that length) for a run directory, shortest first.
 
-    The lowered graph's verification is taken where there is one: it is the last thing that was verified.
+    The verification of the lowered graph is used if there is one, because it is the last verification.
     """
     for name in ("lowered_verification.json", "verification.json"):
         evidence = run / "evidence" / name
@@ -80,7 +80,7 @@ def error_by_length(run: Path) -> list[tuple[int, float]]:
 
 
 def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """(length, seconds) of what was built, as the benchmark timed it; PyTorch, which it is compared with, left out."""
+    """Return (length, seconds) of the fastest timed artifact at each size; PyTorch does not count."""
     found = []
     for step in report["steps"]:
         for case in (step["metrics"] or {}).get("cases", []) if step["stage"] == "benchmark" else []:
@@ -93,7 +93,7 @@ def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
 def _worst(steps: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Return `max_rel` and `snr_db` of the last step that verified, as far as it measured them."""
     verified = [step["metrics"]["worst"] for step in steps if "worst" in (step["metrics"] or {})]
-    if not verified or verified[-1].get("case") == "":  # older records say so where there was no case
+    if not verified or verified[-1].get("case") == "":  # older records have an empty name where there was no case
         return {}
     last = verified[-1]
     found = {name: measured(last, name) for name in ("max_abs", "max_rel", "snr_db")}
@@ -120,7 +120,7 @@ def _by_length(cases: Iterable[Mapping[str, Any]]) -> list[tuple[int, float]]:
 
 
 def _length(case: Mapping[str, Any]) -> int | None:
-    """The size of the first dynamic axis; older evidence has it in the case's name only."""
+    """Return the size of the first dynamic axis; older evidence has it in the case's name only."""
     if case.get("sizes"):
         return int(next(iter(case["sizes"].values())))
     named = re.search(r"=(\d+)", case["case"])
@@ -128,7 +128,7 @@ def _length(case: Mapping[str, Any]) -> int | None:
 
 
 def _errors(value: Any) -> Iterator[float]:
-    """Every `max_rel` in a case, however its outputs and emulations are nested."""
+    """Yield every `max_rel` in a case, at any depth of outputs and emulations."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name == "max_rel":

@@ -1,4 +1,4 @@
-"""sweep.html: one file with everything in it, plots included, that needs no network."""
+"""sweep.html: a self-contained page of a sweep with plots, which needs no network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 
 def sweep_html(sweep: Mapping[str, Any]) -> str:
-    """The sweep as a page. Without the extra `report` (plotly) it has its tables and says how to get the plots."""
+    """Return the sweep as a page. Without the extra `report` (plotly) it has tables and says how to get the plots."""
     return Template(_asset("sweep.html")).substitute(
         title=html.escape(one_line(sweep["name"])),
         style=_asset("sweep.css"),
@@ -61,7 +61,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def _inline(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element that contains it."""
     return figure.dumps(everywhere(data), ensure_ascii=False).replace("<", "\\u003c")
 
 
@@ -72,7 +72,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    """The source of plotly.js, as the plotly package carries it; empty where that is not installed."""
+    """Return the source of plotly.js from the plotly package; empty if that is not installed."""
     if find_spec("plotly") is None:
         return ""
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""sweep.md: a sweep for a person who reads text."""
+"""sweep.md: a sweep as Markdown for a person."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VERDICTS = {
 
 
 def sweep_markdown(sweep: Mapping[str, Any]) -> str:
-    """The sweep as Markdown."""
+    """Return the sweep as Markdown."""
     return "\n".join(_lines(sweep)) + "\n"
 
 
@@ -67,7 +67,7 @@ def _link(path: str) -> str:
 
 
 def reason(cell: Mapping[str, Any]) -> str:
-    """Why a cell is not `ok`, in a sentence."""
+    """Return the reason why a cell is not `ok`, as a sentence."""
     if cell["failure"]:
         hint = f" {cell['failure']['hint']}" if cell["failure"]["hint"] else ""
         return f"{cell['failure']['kind']} error: {cell['failure']['message']}{hint}"

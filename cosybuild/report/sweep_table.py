@@ -1,4 +1,4 @@
-"""A sweep's cells as rows: which figures are worth a column, and how each is written."""
+"""The figures of a sweep's cells as text, and the choice of the figures that get a column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cosybuild.report.sweep_figures import FIGURES
 
 
 def shown_figures(sweep: Mapping[str, Any]) -> list[str]:
-    """The figures that at least one cell has."""
+    """Return the figures that at least one cell has."""
     return [name for name in FIGURES if any(cell["figures"].get(name) is not None for cell in sweep["cells"])]
 
 
@@ -33,7 +33,7 @@ def figure_text(name: str, value: float | None) -> str:
 
 
 def work(cell: Mapping[str, Any]) -> str:
-    """What was done in this round: `2 built, 4 cached`."""
+    """Return the actions of this round: `2 built, 4 cached`."""
     done = list(cell["actions"].values())
     words = dict.fromkeys(done)
     return ", ".join(f"{done.count(word)} {word}" for word in words)

@@ -1,4 +1,4 @@
-"""The figures of verification for people: what each hop loses, the solver's runs, what is served."""
+"""Verification section of a report: the loss of each hop, the solver's runs, and the lengths served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = {"snr_db": "{:.1f} dB", "lsd_db": "{:.2g} dB"}
 
 
 def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """One row a hop, from exact arithmetic on; the hop that loses most in bold."""
+    """Yield one row for each hop, from exact arithmetic on; the hop that loses most is bold."""
     hops = [hop for step in steps for hop in (step.get("metrics") or {}).get("hops") or []]
     ratios = [measured(hop["own"], "snr_db") for hop in hops]
     least = min((ratio for ratio in ratios if ratio is not None), default=math.inf)
@@ -35,7 +35,7 @@ def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
 
 
 def run_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """One row a run of the solver."""
+    """Yield one row for each run of the solver."""
     for step in steps:
         for run in (step.get("metrics") or {}).get("solver") or []:
             by_step, mel = [_step(value) for value in run["steps_snr_db"]], run["mel"]
@@ -50,7 +50,7 @@ def run_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
 
 
 def coverage_line(steps: Iterable[Mapping[str, Any]]) -> str:
-    """What share of the lengths seen in service the profiles serve; empty where none were given."""
+    """Return the share of lengths seen in service that the profiles serve; empty if no lengths were given."""
     for step in steps:
         found = (step.get("metrics") or {}).get("coverage")
         if found:

@@ -1,1 +1,1 @@
-"""Many runs that belong together: their cells, where each stands, and the record the report is made from."""
+"""Sweeps: the plan, the record of each cell, and the launchers and callbacks that run and report them."""

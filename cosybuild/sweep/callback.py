@@ -1,4 +1,4 @@
-"""Hydra's callback that gives a sweep its directory, in the process that was called, before any job starts."""
+"""Hydra callback that creates the sweep directory in the calling process, before any job starts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cosybuild.sweep.records import write_plan
 
 @dataclass
 class SweepInProgress:
-    """What the command learns of the sweep it runs.
+    """State of the sweep that the build command runs, filled in by the callback.
 
     Attributes:
-        directory: of the sweep; None until it begins, and for ever in a single run.
-        dry: nothing is built and nothing is recorded.
         begun: called when the sweep begins, before any job does.
+        directory: of the sweep; None until it begins, and always in a single run.
+        dry: nothing is built and nothing is recorded.
     """
 
     begun: Callable[[], None]
@@ -33,17 +33,17 @@ class SweepInProgress:
 
 
 in_progress: ContextVar[SweepInProgress | None] = ContextVar("in_progress", default=None)
-"""Hydra makes the callback itself, so this is how the command hands it something to fill in."""
+"""The running command's state: Hydra creates the callback itself, so the command passes its state here."""
 
 
 class BeginSweep(Callback):
-    """Plans the cells, and pins `hydra.sweep.dir` so that jobs in any process know the sweep they belong to."""
+    """Callback that plans the cells, and pins `hydra.sweep.dir` so that each job knows its sweep in any process."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called once; `config` is what every job is composed from."""
+        """Plan the sweep; Hydra calls this once, with the configuration that every job is composed from."""
         directory = Path(config.hydra.sweep.dir)
         with read_write(config):
-            # Jobs are composed anew from the overrides. Without this each would name the sweep after itself.
+            # Each job is composed again from the overrides; without this, each would give the sweep another name.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
         progress = in_progress.get()
         if progress is not None:
@@ -56,7 +56,7 @@ class BeginSweep(Callback):
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
-    """The overrides of every cell, as Hydra's basic sweeper multiplies them out; None for any other sweeper."""
+    """Return the overrides of every cell that Hydra's basic sweeper runs; None for any other sweeper."""
     target = str(config.hydra.sweeper.get("_target_"))
     if not target.endswith(".BasicSweeper"):
         return None
@@ -71,5 +71,5 @@ def planned_cells(config: DictConfig) -> list[list[str]] | None:
             OverridesParser.create(config_loader=loader).parse_overrides(words), max_batch_size=None
         )
     except HydraException:
-        return None  # the sweeper is about to raise the same, where it is reported
+        return None  # the sweeper is about to raise the same error, and that one is reported
     return [list(cell) for batch in batches for cell in batch]

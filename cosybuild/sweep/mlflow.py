@@ -1,4 +1,4 @@
-"""Hydra's callback that logs each run to MLflow: its configuration, its figures, its report."""
+"""Hydra callback that logs each run to MLflow: its configuration, its figures, its report."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cosybuild.report.difference import flat
 from cosybuild.report.sweep_figures import figures
 
 _LONGEST = 500
-"""Characters of a parameter's value that every version of MLflow's stores takes."""
+"""Longest value of a parameter, in characters, that every version of MLflow's stores accepts."""
 
 
 class LogToMlflow(Callback):
-    """Logs what a job left. A tracker that is away costs a warning: Hydra turns what a callback raises into one.
+    """Callback that logs the report of a job. A tracker that cannot be reached causes only a warning by Hydra.
 
     Args:
-        experiment: where the runs are put.
-        tracking_uri: None: as MLflow is set up, e.g. by MLFLOW_TRACKING_URI.
+        experiment: the name of the experiment that gets the runs.
+        tracking_uri: None: MLflow's own setting, e.g. MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, experiment: str, tracking_uri: str | None = None) -> None:
@@ -33,7 +33,7 @@ class LogToMlflow(Callback):
         self._uri = tracking_uri
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Called after each job, in the process that ran it.
+        """Log the run; Hydra calls this after each job, in the process that ran it.
 
         Raises:
             MissingRequirement: MLflow is not installed.
@@ -61,7 +61,7 @@ class LogToMlflow(Callback):
 
 
 def _sweep_tag(config: DictConfig) -> dict[str, str]:
-    """The sweep that a job belongs to."""
+    """Return the tag with the name of a job's sweep; empty for a single run."""
     if OmegaConf.is_missing(HydraConfig.get().job, "num"):
         return {}
     return {"cosybuild.sweep": os.path.basename(config.hydra.sweep.dir)}  # noqa: PTH119  # only its name

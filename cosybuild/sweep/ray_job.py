@@ -1,4 +1,4 @@
-"""What a node of a Ray cluster does for one cell: run it in the node's own directory, hand its record back."""
+"""Execution of one cell on a node of a Ray cluster, in the node's own directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.report.sweep import CELLS, PLAN
 from cosybuild.run.claim import CLAIM
 
 ARTIFACTS = "artifacts"
-"""What a run directory has that is too large to travel: it is in the node's store, and in the remote one."""
+"""Part of a run directory that is too large to send back: it is in the node's store and in the remote store."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Errand:
     """One cell, as it is sent to a node.
 
     Attributes:
-        context, config, task: what Hydra's `run_job` takes.
-        directory: where to work; `~` and `$NAMES` are those of the node.
+        context, config, task: arguments of Hydra's `run_job`.
+        directory: the working directory; `~` and `$NAMES` are those of the node.
         sweep: the sweep's directory, relative to it.
         plan: the sweep's plan.json; None in a dry run.
     """
@@ -46,12 +46,13 @@ class Errand:
 
 @dataclass(frozen=True)
 class Ended:
-    """What comes back.
+    """The result of a cell, as it is sent back.
 
     Attributes:
-        returned: what Hydra makes of the job.
-        out, err: what the cell printed.
-        files: path relative to the working directory -> content; the cell's record and its run's, less artifacts.
+        returned: Hydra's result of the job.
+        out, err: the output of the cell.
+        files: path relative to the working directory -> content; the cell's record and its run directory without
+            artifacts.
     """
 
     returned: JobReturn
@@ -61,13 +62,14 @@ class Ended:
 
 
 def run_errand(errand: Errand, singletons: Any) -> Ended:
-    """Run a cell here; its failure is in what it returns.
+    """Run a cell on this node; a failure of the cell is part of the result.
 
     Args:
-        singletons: Hydra's, of the process that composed the cell.
+        errand: the cell.
+        singletons: state of Hydra's singletons in the process that composed the cell.
 
     Raises:
-        OSError: the directory cannot be made or entered.
+        OSError: the directory cannot be created or entered.
     """
     place = Path(os.path.expandvars(errand.directory)).expanduser()
     place.mkdir(parents=True, exist_ok=True)
@@ -92,8 +94,10 @@ def run_errand(errand: Errand, singletons: Any) -> Ended:
 
 
 def keep_file(path: Path, content: bytes) -> None:
-    """Write a file unless it is there with this content, as it is where nodes share a directory; a reader sees the
-    old one or this one."""
+    """Write a file atomically, unless it exists with this content, as it does where nodes share a directory.
+
+    A reader sees the old file or this one.
+    """
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Cells on a Ray cluster: each is run on some node, and its record comes back to where the sweep was called."""
+"""Launcher that runs cells on a Ray cluster and collects their records in the caller's working directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.sweep.ray_job import Ended, Errand, keep_file, run_errand
 from cosybuild.sweep.write import write_sweep
 
 _PATIENCE = 10.0
-"""Seconds for the cluster's head to answer."""
+"""Seconds that the head of the cluster has to answer."""
 
 
 def launch(
@@ -33,17 +33,20 @@ def launch(
     overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
-    """Run one job for each list of overrides, and take in their records as they end.
+    """Run one job for each list of overrides, and write the records of each when it ends.
 
     Args:
+        settings: of the launcher.
+        context, task, config: arguments of Hydra's launcher.
+        overrides: the overrides of each job.
         first: number of the first job.
 
     Returns:
-        what the jobs returned, in the order of `overrides`.
+        Hydra's results of the jobs, in the order of `overrides`.
 
     Raises:
         MissingRequirement: ray is not installed, or there is no cluster at the address.
-        BuildError: processes of some jobs went away too often; all others were waited for.
+        BuildError: processes of some jobs were lost too often; all other jobs have ended.
     """
     ray = require("ray", "hydra/launcher=ray")
     setup_globals()
@@ -75,7 +78,7 @@ def launch(
 
 
 def _connect(ray: Any, settings: RaySettings) -> None:
-    """Join the cluster, once a process: a searching sweeper launches more than once."""
+    """Join the cluster, once for each process: a sweeper that searches launches more than once."""
     if ray.is_initialized():
         return
     if settings.address is not None:
@@ -88,7 +91,7 @@ def _connect(ray: Any, settings: RaySettings) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise at once where nobody listens at HOST:PORT; Ray by itself tries for minutes."""
+    """Raise at once if nothing listens at HOST:PORT; Ray itself tries for minutes."""
     found = re.fullmatch(r"\[?([^/\]]+)\]?:(\d+)", address)
     if found is None:  # auto, local, ray://HOST:PORT
         return
@@ -110,7 +113,7 @@ def _no_cluster(address: str | None, reason: str) -> MissingRequirement:
 def _collect(
     ray: Any, numbers: Mapping[Any, int], sweep: Path
 ) -> tuple[dict[int, JobReturn], dict[int, BaseException]]:
-    """Number -> what a job returned, and number -> how it was lost; records are written as they come."""
+    """Return number -> result and number -> error of lost jobs; write the records of each job as it ends."""
     returned: dict[int, JobReturn] = {}
     lost: dict[int, BaseException] = {}
     waiting = list(numbers)
@@ -133,7 +136,7 @@ def _collect(
 
 
 def _inside(name: str) -> Path:
-    """The place of a file that came from a node, below the working directory."""
+    """Return the path, below the working directory, of a file that came from a node."""
     path = Path(name)
     assert not path.is_absolute(), name
     assert ".." not in path.parts, name

@@ -1,9 +1,9 @@
-"""What a sweep keeps beside its report: which cells were planned, and where each of them stands.
+"""Records of a sweep beside its report: the planned cells, and the state of each.
 
     outputs/sweeps/<name>/
-      plan.json            {"schema", "kind": "sweep plan", "name", "sweeper", "words", "objective", "cells": [{"id",
-                           "overrides"}] | null}; null where the sweeper decides as it goes
-      cells/<id>.json      one a cell, written when it begins and again when it ends, by whatever process ran it
+      plan.json            {"schema", "kind": "sweep plan", "name", "sweeper", "words", "cells": [{"id", "overrides"}]
+                           | null}; null if the sweeper chooses the cells one after another
+      cells/<id>.json      one for each cell, written when it begins and again when it ends, by the process that runs it
       multirun.yaml        Hydra's own record
 
 Each cell has a file of its own, so that jobs in other processes and on other machines never write the same one.
@@ -26,18 +26,18 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class CellRecord:
-    """Where one cell stands.
+    """The state of one cell.
 
     Attributes:
-        overrides: what makes it this cell.
+        overrides: identify the cell.
         run: its run directory, relative to the sweep's.
         status: `running`, `ok`, `pending` or `failed`.
-        exit_code: what a command of its own would have ended with; None while it runs.
-        failure: kind, message and hint, where it failed.
-        actions: step -> what was done in this round; `cached` for all of them where the run was up to date.
+        exit_code: the exit code that a single command would have; None while the cell runs.
+        failure: kind, message and hint of a failed cell.
+        actions: step -> action of this round; `cached` for all of them if the run was up to date.
         started, seconds: when the round began, and how long it took.
-        objective: what it told the sweeper.
-        host: where it ran.
+        objective: the figures for the sweeper.
+        host: the machine that ran it.
     """
 
     overrides: tuple[str, ...]
@@ -53,7 +53,7 @@ class CellRecord:
 
 
 def write_plan(directory: Path, *, sweeper: str, words: Sequence[str], cells: Sequence[Sequence[str]] | None) -> None:
-    """Write what is planned; `cells` is None where the sweeper chooses as it goes."""
+    """Write the plan; `cells` is None if the sweeper chooses the cells one after another."""
     planned = None if cells is None else [{"id": cell_id(cell), "overrides": list(cell)} for cell in cells]
     plan = {"schema": SCHEMA, "kind": "sweep plan", "name": directory.name, "sweeper": sweeper}
     directory.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def write_plan(directory: Path, *, sweeper: str, words: Sequence[str], cells: Se
 
 
 def write_cell(directory: Path, record: CellRecord) -> None:
-    """Write a cell's record; a reader sees the old one or this one."""
+    """Write a cell's record atomically; a reader sees the old record or this one."""
     cells = directory / CELLS
     cells.mkdir(parents=True, exist_ok=True)
     identity = cell_id(record.overrides)
@@ -70,7 +70,7 @@ def write_cell(directory: Path, record: CellRecord) -> None:
 
 
 def codes(sweep: Mapping[str, Any]) -> Iterator[int]:
-    """The exit code of each cell of a sweep.json, in the cells' order."""
+    """Yield the exit code of each cell of a sweep.json, in the order of the cells."""
     from cosybuild.errors import BuildError
 
     for cell in sweep["cells"]:
@@ -78,8 +78,12 @@ def codes(sweep: Mapping[str, Any]) -> Iterator[int]:
 
 
 def exit_code(sweep: Mapping[str, Any]) -> int:
-    """0 if every cell is; else the first failure's, a cell that left no record counting as a failed build;
-    9 where nothing failed and something waits for another machine."""
+    """Return the exit code of a sweep: 0 if every cell has 0, else that of the first failed cell.
+
+    A cell without a record of its end counts as a failed build. The code is 9 if no cell failed and some wait for
+    another
+    machine.
+    """
     from cosybuild.errors import Pending
 
     found = [code for code in codes(sweep) if code != 0]

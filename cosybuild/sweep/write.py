@@ -1,4 +1,4 @@
-"""Writes what a sweep's report is made of: sweep.json, sweep.md, sweep.html."""
+"""Writer of a sweep's report: sweep.json, sweep.md, sweep.html."""
 
 from __future__ import annotations
 

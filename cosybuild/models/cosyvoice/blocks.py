@@ -1,4 +1,4 @@
-"""What the U-Net estimators are made of: convolution blocks, transformer blocks, stages."""
+"""Parts of the U-Net estimators: convolution blocks, transformer blocks, stages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from cosybuild.models.cosyvoice.layers import SelfAttention
 from cosybuild.models.cosyvoice.operators import causal_convolution, mish
 from cosybuild.models.families import NORM_GROUPS
 
-# Frames travel as (B, T, C), inside the transformer blocks as (B * T, C): there a linear layer with bias
-# is one ONNX node, and no block needs shape arithmetic. Only convolutions see (B, C, T).
+# Frames have the shape (B, T, C), inside the transformer blocks (B * T, C): there a linear layer with bias is one ONNX
+# node, and no block needs shape arithmetic. Only convolutions take (B, C, T).
 
 
 class Level(NamedTuple):
-    """One time resolution.
+    """The mask and attention bias of one time resolution.
 
     Attributes:
         frames: (B, T, 1), 1 where valid.
-        bias: for attention, built once for all blocks of the resolution.
+        bias: for attention, computed once for all blocks of the resolution.
     """
 
     frames: Tensor
@@ -30,7 +30,7 @@ class Level(NamedTuple):
 
 
 class CausalConv1d(nn.Conv1d):
-    """A convolution that sees the past only."""
+    """Convolution over the past only."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
@@ -42,29 +42,29 @@ def convolution(causal: bool, dim_in: int, dim_out: int) -> nn.Conv1d:
 
 
 def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A (B, C, T) layer on (B, T, C)."""
+    """Apply a (B, C, T) layer to (B, T, C)."""
     return layer(x.transpose(1, 2)).transpose(1, 2)
 
 
 class FrameGroupNorm(nn.GroupNorm):
-    """Group norm without torch's check of the batch size, which a trace warns of."""
+    """Group norm without torch's check of the batch size, which causes a warning in a trace."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class ConvBlock(nn.Module):
-    """Convolution, norm, Mish: GroupNorm(8) over all frames, or LayerNorm of each frame if causal."""
+    """Convolution, norm and Mish; the norm is GroupNorm(8) over all frames, or LayerNorm of each frame if causal."""
 
     def __init__(self, causal: bool, dim_in: int, dim_out: int) -> None:
         super().__init__()
         self.causal = causal
         norm = nn.LayerNorm(dim_out) if causal else FrameGroupNorm(NORM_GROUPS, dim_out)
-        # The state dict numbers the layers of a sequence in which the causal one has a transpose.
+        # The names are those of upstream's sequence; the causal one has a transpose before the norm, hence 2.
         self.block = nn.ModuleDict({"0": convolution(causal, dim_in, dim_out), "2" if causal else "1": norm})
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, dim_in), zero at masked frames -> (B, T, dim_out)."""
+        """Map (B, T, dim_in), zero at masked frames, to (B, T, dim_out)."""
         conv, norm = self.block.values()
         if self.causal:
             return mish(norm(over_time(conv, x)))
@@ -74,8 +74,8 @@ class ConvBlock(nn.Module):
 class ResnetBlock(nn.Module):
     """Two convolution blocks with the time embedding between them, and a linear shortcut.
 
-    Masked frames are zeroed before each convolution and nowhere else: what stands in them reaches no valid
-    frame, attention hides them, and the estimator's output is masked.
+    Masked frames are zeroed before each convolution and nowhere else: their values reach no valid frame,
+    attention hides them, and the estimator's output is masked.
     """
 
     def __init__(self, causal: bool, dim_in: int, dim_out: int, dim_time: int) -> None:
@@ -86,23 +86,23 @@ class ResnetBlock(nn.Module):
         self.res_conv = nn.Conv1d(dim_in, dim_out, 1)
 
     def forward(self, x: Tensor, time: Tensor, frames: Tensor) -> Tensor:
-        """(B, T, dim_in), (B, 1, dim_out), (B, T, 1) -> (B * T, dim_out)."""
+        """Map (B, T, dim_in), (B, 1, dim_out), (B, T, 1) to (B * T, dim_out)."""
         hidden = self.block1(x * frames) + time
         hidden = self.block2(hidden * frames)
         dim_out, dim_in, _ = self.res_conv.weight.shape
-        # A kernel of one frame is a linear layer.
+        # A convolution with a kernel of one frame is a linear layer.
         shortcut = F.linear(x.reshape(-1, dim_in), self.res_conv.weight.squeeze(2), self.res_conv.bias)
         result: Tensor = hidden.reshape(-1, dim_out) + shortcut
         return result
 
 
 class FeedForward(nn.Module):
-    """Linear to four times the width, GELU, linear back."""
+    """Linear layer to four times the width, GELU, linear layer back."""
 
     def __init__(self, dim: int, approximate: str) -> None:
         super().__init__()
         self.approximate = approximate
-        # One level deeper than the other, as the state dict names it.
+        # One level deeper than the second layer, as in upstream's state dict.
         first = nn.ModuleDict({"proj": nn.Linear(dim, 4 * dim)})
         self.net = nn.ModuleDict({"0": first, "2": nn.Linear(4 * dim, dim)})
 
@@ -113,7 +113,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward, each normed before and added to its input."""
+    """Attention and feed-forward; each normalises its input and adds its result to it."""
 
     def __init__(self, dim: int, heads: int, dim_head: int, approximate: str) -> None:
         super().__init__()
@@ -123,27 +123,27 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(dim, approximate)
 
     def forward(self, x: Tensor, batch: int, bias: Tensor) -> Tensor:
-        """(B * T, dim) -> (B * T, dim)."""
+        """Map (B * T, dim) to (B * T, dim)."""
         x = x + self.attn1(self.norm1(x), batch, bias)
         result: Tensor = x + self.ff(self.norm3(x))
         return result
 
 
 class Resample(nn.Module):
-    """Half or double the frames."""
+    """Convolution that halves or doubles the number of frames."""
 
     def __init__(self, dim: int, up: bool) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose1d(dim, dim, 4, 2, 1) if up else nn.Conv1d(dim, dim, 3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, C, 2 T) or (B, C, ceil(T / 2))."""
+        """Map (B, C, T) to (B, C, 2 T) or (B, C, ceil(T / 2))."""
         result: Tensor = self.conv(x)
         return result
 
 
 class Stage(nn.ModuleList):
-    """A resnet block, transformer blocks, and what changes the resolution after them, if anything does."""
+    """A resnet block, transformer blocks, and optionally a layer that follows them: resampling or a convolution."""
 
     def __init__(self, resnet: ResnetBlock, blocks: Sequence[TransformerBlock], *after: nn.Module) -> None:
         super().__init__([resnet, nn.ModuleList(blocks), *after])
@@ -153,7 +153,7 @@ class Stage(nn.ModuleList):
         return cast(ResnetBlock, self[0])
 
     def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:
-        """(B, T, C in), (B, 1, C out) -> (B, T, C out), at the resolution it came in."""
+        """Map (B, T, C in), (B, 1, C out) to (B, T, C out), at the same resolution."""
         batch = x.shape[0]
         hidden: Tensor = self.resnet(x, time, level.frames)
         for block in cast(nn.ModuleList, self[1]):
@@ -161,5 +161,5 @@ class Stage(nn.ModuleList):
         return hidden.reshape(batch, -1, hidden.shape[1])
 
     def resampled(self, x: Tensor, level: Level) -> Tensor:
-        """(B, T, C) -> (B, T', C), what the layer after the blocks makes of it."""
+        """Apply the layer after the blocks: (B, T, C) to (B, T', C)."""
         return over_time(self[2], x * level.frames)

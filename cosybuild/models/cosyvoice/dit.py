@@ -18,7 +18,7 @@ _EPSILON = 1e-6
 
 
 class InputEmbedding(nn.Module):
-    """Project all inputs to the model's width and add a causal positional convolution."""
+    """Projection of all inputs to the model's width, plus a causal positional convolution."""
 
     def __init__(self, dim_in: int, dim: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class InputEmbedding(nn.Module):
         self.conv_pos_embed = position
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, dim_in) -> (B, T, dim)."""
+        """Map (B, T, dim_in) to (B, T, dim)."""
         x = self.proj(x)
         hidden = x.transpose(1, 2)
         for convolution in self.conv_pos_embed.children():
@@ -39,32 +39,32 @@ class InputEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Shifts, scales and gates from the time embedding: `parts` of them."""
+    """Linear layer from the time embedding to `parts` shifts, scales and gates."""
 
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, parts * dim)
 
     def forward(self, time: Tensor) -> tuple[Tensor, ...]:
-        """(B, dim), after SiLU -> as many of (B, 1, dim) as there are parts."""
+        """Map (B, dim), after SiLU, to `parts` tensors (B, 1, dim)."""
         # A split, not a chunk: torch's TorchScript exporter writes a slice for each part of a chunk.
         return torch.split(self.linear(time).unsqueeze(1), self.linear.in_features, dim=2)
 
 
 class ModulatedNorm(nn.LayerNorm):
-    """Layer norm without parameters of its own, then scale and shift from the time embedding."""
+    """Layer norm without parameters, then scale and shift from the time embedding."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, eps=_EPSILON, elementwise_affine=False)
 
     def modulate(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """(B, T, dim), (B, 1, dim), (B, 1, dim) -> (B, T, dim)."""
+        """Map (B, T, dim), (B, 1, dim), (B, 1, dim) to (B, T, dim)."""
         result: Tensor = self(x) * (scale + 1.0) + shift
         return result
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU in its tanh form, linear."""
+    """Linear layer, GELU in its tanh form, linear layer."""
 
     def __init__(self, dim: int, mult: float) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, normed, shifted, scaled and gated by time."""
+    """Attention and feed-forward, with norm, shift, scale and gate from the time embedding."""
 
     def __init__(self, dim: int, heads: int, dim_head: int, mult: float) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, time: Tensor, batch: int, bias: Tensor, kept: Tensor, angles: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """(B, T, dim) -> (B, T, dim)."""
+        """Map (B, T, dim) to (B, T, dim)."""
         shift, scale, gate, ff_shift, ff_scale, ff_gate = self.attn_norm(time)
         attended = self.attn(self.norm.modulate(x, scale, shift), batch, bias, angles) * kept
         x = x + gate * attended
@@ -100,19 +100,19 @@ class Block(nn.Module):
 
 
 class RotaryFrequencies(nn.Module):
-    """Inverse frequencies of the rotary embedding, base 10000; a checkpoint carries them."""
+    """Inverse frequencies of the rotary embedding, base 10000; a checkpoint contains them."""
 
     inv_freq: Tensor
     sign: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        # -1, 1, -1, 1, ...: of each pair the first channel turns the other way
+        # -1, 1, -1, 1, ...: the first channel of each pair rotates in the opposite direction
         self.register_buffer("sign", torch.tensor([-1.0, 1.0], device="cpu").repeat(dim // 2), persistent=False)
         self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, dim, 2).float() / dim))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosine and signed sine of position times frequency for interleaved pairs: two of (T, dim_head)."""
+        """Return cosine and signed sine of position times frequency for interleaved pairs: two of (T, dim_head)."""
         position = torch.arange(length, device=self.inv_freq.device).to(self.inv_freq.dtype)
         angle = position.unsqueeze(1) * self.inv_freq.repeat_interleave(2)
         return angle.cos(), angle.sin() * self.sign
@@ -123,9 +123,9 @@ class DiT(nn.Module):
 
     Args:
         dim, depth, heads, dim_head: shape of the transformer.
-        ff_mult: width of the feed-forward layers over `dim`.
+        ff_mult: width of the feed-forward layers divided by `dim`.
         mel_dim, mu_dim, spk_dim: channels of x and cond, mu, spks.
-        static_chunk_size: frames a streaming chunk.
+        static_chunk_size: frames of a streaming chunk.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class DiT(nn.Module):
         cond: Tensor,
         streaming: bool = False,
     ) -> Tensor:
-        """The velocity at time t.
+        """Return the velocity at time t.
 
         Args:
             x, cond: (B, mel, T).
@@ -169,7 +169,7 @@ class DiT(nn.Module):
             mu: (B, mu, T).
             t: (B,) in 0..1.
             spks: (B, speaker).
-            streaming: attention sees its own chunk and all before it.
+            streaming: attention of a frame covers its own chunk and all earlier ones.
 
         Returns:
             (B, mel, T), not masked.

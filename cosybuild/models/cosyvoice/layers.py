@@ -1,4 +1,4 @@
-"""What the estimators share: time embedding, attention, feed-forward."""
+"""Layers that the estimators share: time embedding and attention."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cosybuild.models.cosyvoice.operators import attention, attention_is_one
 
 
 def sinusoid_frequencies(half: int) -> Tensor:
-    """exp(-ln(10000) / (half - 1) * k) for k < half."""
-    # The device is explicit: a module that is built on the meta device needs these values all the same.
+    """Return exp(-ln(10000) / (half - 1) * k) for k < half."""
+    # The device is explicit: a module that is built on the meta device needs these values, too.
     return torch.exp(torch.arange(half, device="cpu", dtype=torch.float32) * -(math.log(10000) / (half - 1)))
 
 
 class TimeEmbedding(nn.Module):
-    """Sine and cosine of 1000 t, then linear, SiLU, linear.
+    """Sine and cosine of 1000 t, then linear layer, SiLU, linear layer.
 
     Args:
         dim: width of the sinusoid, even.
         hidden: width of the result.
-        names: what the two linear layers are called in the state dict.
+        names: names of the two linear layers in the state dict.
     """
 
     frequencies: Tensor
@@ -36,28 +36,28 @@ class TimeEmbedding(nn.Module):
         self.add_module(names[1], nn.Linear(hidden, hidden))
 
     def forward(self, t: Tensor) -> Tensor:
-        """(B,) in 0..1 -> (B, hidden)."""
+        """Map (B,) in 0..1 to (B, hidden)."""
         phase = self.phase(t)
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(F.silu(first(torch.cat((phase.sin(), phase.cos()), dim=-1))))
         return result
 
     def phase(self, t: Tensor) -> Tensor:
-        """(B,) in 0..1 -> (B, dim / 2), in radians up to 1000."""
+        """Map (B,) in 0..1 to (B, dim / 2), in radians up to 1000."""
         return (t * 1000.0).unsqueeze(1) * self.frequencies
 
 
-# Up to this many frames the plain form of attention is used on a CPU outside exports too: it rounds as the
-# exported graph does, and its score matrix is small.
+# Up to this many frames, the plain form of attention is also used on a CPU outside exports: it rounds as the exported
+# graph does, and its score matrix is small.
 _PLAIN_FRAMES = 512
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float | None = None) -> Tensor:
-    """softmax(scale * query key^T + bias) value.
+    """Return softmax(scale * query key^T + bias) value.
 
     In an export the plain form is written, unless `operators.one_attention_operator` says otherwise: runtimes
     fuse it themselves, while TensorRT-RTX has no float32 kernel for the ONNX operator. Elsewhere torch's function
-    keeps long inputs from needing a (T, T) matrix.
+    avoids a (T, T) matrix for long inputs.
 
     Args:
         query, key, value: (B, heads, T, dim_head).
@@ -78,9 +78,9 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention over frames.
 
     Args:
-        dim: channels in and out.
+        dim: channels of input and output.
         heads, dim_head: shape of the heads.
-        bias: whether the projections to q, k and v have one.
+        bias: give the projections to q, k and v a bias.
         rotary: rotate the first head of q and k by position (see `rotate`).
     """
 
@@ -99,13 +99,14 @@ class SelfAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(inner, dim)])
         self.to_qkv: nn.Linear | None = None
         if rotary:
-            # Neighbours exchanged: 1, 0, 3, 2, ...
+            # Neighbours are exchanged: 1, 0, 3, 2, ...
             self.register_buffer("swap", torch.arange(dim_head, device="cpu") ^ 1, persistent=False)
 
     def forward(self, x: Tensor, batch: int, bias: Tensor, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """
+        """Return the attention output of every frame, in the shape of `x`.
+
         Args:
-            x: (B, T, dim) or (B * T, dim); the result has the same shape.
+            x: (B, T, dim) or (B * T, dim).
             batch: B.
             bias: see `attend`.
             angles: for rotary attention, see `rotate`.
@@ -124,7 +125,7 @@ class SelfAttention(nn.Module):
 
     @torch.no_grad()
     def fuse_for_export(self) -> None:
-        """Turn the three projections and the scale into one linear layer. The state dict changes with it."""
+        """Fuse the three projections and the scale into one linear layer, which also changes the state dict."""
         if self.to_qkv is not None:
             return
         fused = nn.Linear(self.to_q.in_features, 3 * self.to_q.out_features, self.to_q.bias is not None, device="meta")
@@ -148,9 +149,9 @@ class SelfAttention(nn.Module):
         return self._joined(query, key, value).movedim(0, -1).contiguous()
 
     def _joined(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """One tensor whose first axis holds the heads of q, k and v.
+        """Return one tensor whose first axis holds the heads of q, k and v.
 
-        With rotary attention the two heads that turn stand first, so that they are one slice.
+        With rotary attention the two rotated heads come first, so that they are one slice.
         """
         if not self.rotary:
             return torch.cat((query, key, value))
@@ -169,7 +170,7 @@ class SelfAttention(nn.Module):
 
 
 def rotate(x: Tensor, swap: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair of neighbouring channels by its angle.
+    """Rotate each pair of neighbouring channels by its angle.
 
     Args:
         x: (..., T, dim_head).

@@ -1,4 +1,4 @@
-"""Operators that torch's TorchScript exporter spells out in many nodes, and that ONNX has as one."""
+"""Operators that are one node in ONNX, but many nodes in the output of torch's TorchScript exporter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 _ATTENTION_IS_ONE: ContextVar[bool] = ContextVar("_ATTENTION_IS_ONE", default=False)
 
-# torch.onnx asks an autograd function for `symbolic`; both exporters and eager torch compute `forward`.
+# The TorchScript exporter calls `symbolic` of an autograd function; both exporters and eager torch compute `forward`.
 
 
 class _Mish(torch.autograd.Function):
@@ -52,7 +52,7 @@ class _Attention(torch.autograd.Function):
 
 @contextmanager
 def one_attention_operator() -> Iterator[None]:
-    """Exports inside have attention as one `Attention`, which ONNX has from opset 23."""
+    """Let exports in this block write attention as one `Attention`, which ONNX has from opset 23."""
     token = _ATTENTION_IS_ONE.set(True)
     try:
         yield
@@ -61,18 +61,18 @@ def one_attention_operator() -> Iterator[None]:
 
 
 def attention_is_one() -> bool:
-    """Whether attention is to be `attention` now, and its bias to have a row for every query."""
+    """Return True if attention must use `attention` now, with a bias that has a row for every query."""
     return _ATTENTION_IS_ONE.get() and _traced()
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """softmax(scale * query key^T + bias) value as one node; shapes as in `layers.attend`."""
+    """Return softmax(scale * query key^T + bias) value as one node; shapes as in `layers.attend`."""
     result: Tensor = _Attention.apply(query, key, value, bias, scale)  # type: ignore[no-untyped-call]  # no types here
     return result
 
 
 def mish(x: Tensor) -> Tensor:
-    """x tanh(softplus(x))."""
+    """Return x tanh(softplus(x))."""
     if _traced():
         result: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]  # torch has no types here
         return result
@@ -80,7 +80,7 @@ def mish(x: Tensor) -> Tensor:
 
 
 def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor, groups: int = 1) -> Tensor:
-    """A convolution over the past only: (B, C in, T), (C out, C in / groups, width), (C out,) -> (B, C out, T)."""
+    """Convolve over the past only: (B, C in, T), (C out, C in / groups, width), (C out,) -> (B, C out, T)."""
     if _traced():
         result: Tensor = _CausalConvolution.apply(x, weight, bias, groups)  # type: ignore[no-untyped-call]  # as above
         return result

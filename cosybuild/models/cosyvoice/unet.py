@@ -29,13 +29,13 @@ class UNet(nn.Module):
     Args:
         in_channels: of x, mu, spks and cond together.
         out_channels: mel channels.
-        channels: width of each resolution; the frames halve from one to the next.
-        n_blocks: transformer blocks a stage.
+        channels: width of each resolution; the number of frames halves from one to the next.
+        n_blocks: transformer blocks of a stage.
         num_mid_blocks: stages at the lowest resolution.
         num_heads, attention_head_dim: shape of the attention heads.
         act_fn: `gelu` (exact) or `gelu-approximate` (tanh).
-        causal: version 2: convolutions that see the past only, chunked attention for streaming.
-        static_chunk_size: frames a streaming chunk.
+        causal: version 2: convolutions over the past only, chunked attention for streaming.
+        static_chunk_size: frames of a streaming chunk.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class UNet(nn.Module):
         cond: Tensor,
         streaming: bool = False,
     ) -> Tensor:
-        """The velocity at time t.
+        """Return the velocity at time t.
 
         Args:
             x, mu, cond: (B, mel, T).
             mask: (B, 1, T), 1 where a frame is valid, else 0.
             t: (B,) in 0..1.
             spks: (B, speaker).
-            streaming: attention sees its own chunk and all before it (causal ones only).
+            streaming: attention of a frame covers its own chunk and all earlier ones (only if causal).
 
         Returns:
             (B, mel, T), zero at masked frames.
@@ -103,7 +103,7 @@ class UNet(nn.Module):
         assert self.causal or not streaming
         times = iter(self._times(t))
         levels = [self._level(mask, streaming)]
-        # The mask spreads the speaker over the frames; masked ones are hidden anyway.
+        # The product with the mask repeats the speaker for each frame; masked frames are hidden anyway.
         hidden = torch.cat((x, mu, spks.unsqueeze(2) * mask, cond), dim=1).transpose(1, 2)
         skips: list[Tensor] = []
         for stage in _stages(self.down_blocks):
@@ -119,7 +119,7 @@ class UNet(nn.Module):
         for stage in _stages(self.up_blocks):
             skip = skips.pop()
             if level is not levels[-1]:
-                # Doubling an odd length gives one frame too many.
+                # A doubled length has one frame too many if the original was odd.
                 hidden = hidden[:, : skip.shape[1]]
             level = levels.pop()
             hidden = stage(torch.cat((hidden, skip), dim=2), next(times), level)
@@ -130,7 +130,7 @@ class UNet(nn.Module):
 
     @torch.no_grad()
     def fuse_for_export(self) -> None:
-        """Turn the time projections of all stages into one linear layer. The state dict changes with it."""
+        """Fuse the time projections of all stages into one linear layer, which also changes the state dict."""
         if self.time_projection is not None:
             return
         resnets = self._resnets()
@@ -147,7 +147,7 @@ class UNet(nn.Module):
         return [stage.resnet for group in groups for stage in _stages(group)]
 
     def _times(self, t: Tensor) -> Sequence[Tensor]:
-        """(B,) -> one (B, 1, C) for each stage."""
+        """Map (B,) to one (B, 1, C) for each stage."""
         embedded = mish(self.time_mlp(t))
         if self.time_projection is None:
             return [resnet.mlp["1"](embedded).unsqueeze(1) for resnet in self._resnets()]
