@@ -44,6 +44,7 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "model": {
         "streaming": _BOOL,
         "family": _TEXT,
+        "name": _TEXT,
         "weights": _TEXT_OR_NULL,
         "weights_digest": _TEXT_OR_NULL,
         "random_weights": _BOOL,

@@ -7,6 +7,7 @@ from typing import Any
 
 from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
 from cosybuild.deploy.deliverable import GRAPH, Deliverable
+from cosybuild.filename import is_plain_name
 
 _DTYPES = {
     "float32": "TYPE_FP32",
@@ -19,9 +20,13 @@ _DTYPES = {
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
-    """Return the name of the model's directory: the stem with its attention, in underscores."""
+    """Return the name of the model's directory: its name with its attention, in underscores."""
     if settings.model is not None:
         return settings.model
+    name = item.model.get("name", "")
+    if is_plain_name(name):
+        return (f"{name}.streaming" if item.streaming else name).replace(".", "_")
+    # A manifest from before manifests had the name.
     stem = str(item.path.name).split(".fp", 1)[0].split(".bf", 1)[0].split(".autocast", 1)[0].split(".mixed", 1)[0]
     return stem.removesuffix(".onnx").replace(".", "_")
 
@@ -76,9 +81,10 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
     # A model whose batch axis tritonserver does not manage is warmed up by one request of the model's own shape.
     lines = [f'model_warmup [ {{ name: "{label}" batch_size: {sizes[batch] if batch else 1}']
     lengths = [size for symbol, size in sizes.items() if symbol != (batch or "batch")]
+    usual = lengths[0] if lengths else 1
     for port in inputs:
         # An engine has -1, not a symbol, for a varying axis; besides the batch this is the length.
-        axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, lengths[0]) for axis in port["shape"]]
+        axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, usual) for axis in port["shape"]]
         dims = axes[1 if batch else 0 :] or [1]
         data = f"data_type: {_DTYPES[port['dtype']]} dims: [ {', '.join(map(str, dims))} ] random_data: true"
         lines.append(f'  inputs {{ key: "{port["name"]}" value: {{ {data} }} }}')

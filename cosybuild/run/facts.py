@@ -100,6 +100,7 @@ def _model(request: Request, sources: Mapping[str, Artifact]) -> dict[str, Any]:
     weights = sources.get("weights") or sources.get("graph")
     return {
         "family": subject.family.value,
+        "name": subject.stem,
         "origin": subject.origin,
         "streaming": subject.streaming,
         "weights": subject.weights_label,

@@ -1,4 +1,4 @@
-"""An existing ONNX file on its way into the pipeline: checked, held to its declaration, left as it is."""
+"""An existing ONNX file on its way into the pipeline: checked, held to its declaration, unchanged but for its name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosybuild.core.artifact import Artifact
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import RunContext, StageResult
-from cosybuild.errors import ModelError
+from cosybuild.errors import ConfigurationError, ModelError
 from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.stages.export import graph_name
 from cosybuild.stages.request import Request
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class AdoptStage:
     device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        return {"spec": asdict(request.subject.spec)}
+        # The content alone does not tell the name, and under that name it is delivered.
+        return {"spec": asdict(request.subject.spec), "file": graph_name(request)}
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
         return {"onnx": environment.version("onnx") or "absent"}
@@ -57,8 +60,24 @@ class AdoptStage:
             "ops": ops,
             "external_data": len(graph.files) > 1,
         }
-        files = [Path(shutil.copyfile(file.path, context.workdir / file.name)) for file in graph.files]
-        return StageResult({"graph": files}, metrics)
+        return StageResult({"graph": copied_graph(graph, context.workdir, graph_name(request))}, metrics)
+
+
+def copied_graph(graph: Artifact, workdir: Path, name: str) -> list[Path]:
+    """Copy a graph under a name of its own; its data files keep the names by which it refers to them.
+
+    Raises:
+        ConfigurationError: a data file has that name.
+    """
+    beside = [file.name for file in graph.files[1:]]
+    if name in beside:
+        raise ConfigurationError(
+            f"The graph cannot be called {name}: its weights lie in a file of that name.",
+            hint="Next: model.name=NAME with another name.",
+        )
+    return [
+        Path(shutil.copyfile(file.path, workdir / own)) for file, own in zip(graph.files, [name, *beside], strict=True)
+    ]
 
 
 def _read(path: Path) -> ModelProto:

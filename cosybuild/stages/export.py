@@ -107,7 +107,9 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
 
 
 def graph_name(request: Request) -> str:
-    """The file name that runtimes expect of the float32 graph."""
+    """The file name of the float32 graph: what runtimes expect; of an existing graph its stem alone."""
+    if request.subject.graph is not None:
+        return f"{request.subject.stem}.onnx"
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.stages.adopt import copied_graph
 from cosybuild.stages.export import graph_name
 from cosybuild.stages.request import Request
 from cosybuild.stages.torch_exporters import example_sizes
@@ -55,7 +55,7 @@ class SimplifyStage:
         simplify = request.settings.simplify
         assert simplify is not None
         # The content alone does not tell the name, and under that name it is delivered.
-        return {**asdict(simplify), "spec": asdict(request.subject.spec), "file": _file_name(request)}
+        return {**asdict(simplify), "spec": asdict(request.subject.spec), "file": graph_name(request)}
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
         return {name: environment.version(name) or "absent" for name in ("onnxsim", "onnx")}
@@ -83,9 +83,10 @@ class SimplifyStage:
         }
         if sum(after.values()) >= sum(before.values()):
             context.emit("note", message=f"onnxsim found nothing to take away from {sum(before.values())} nodes")
-            return StageResult({"graph": _copied(graph, context.workdir)}, {**metrics, "kept": "as it was"})
+            kept = copied_graph(graph, context.workdir, graph_name(request))
+            return StageResult({"graph": kept}, {**metrics, "kept": "as it was"})
         _finish(model, spec)
-        files = save_model(model, context.workdir / graph.files[0].name, inline_limit=self._inline_limit)
+        files = save_model(model, context.workdir / graph_name(request), inline_limit=self._inline_limit)
         del model
         for seed in range(simplify.check_runs):
             sizes = example_sizes(spec, dict(request.settings.export.example_sizes))
@@ -160,12 +161,3 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
                 f"The simplified graph computes something else (inputs of seed {seed}): {mismatch.describe(name)}.",
                 hint=_HINT,
             )
-
-
-def _file_name(request: Request) -> str:
-    graph = request.subject.graph
-    return graph_name(request) if graph is None else graph.name
-
-
-def _copied(graph: Artifact, workdir: Path) -> list[Path]:
-    return [Path(shutil.copyfile(file.path, workdir / file.name)) for file in graph.files]

@@ -1,4 +1,4 @@
-"""External data beside an existing ONNX file, as onnx.save_model writes it: every command takes all its files."""
+"""External data beside an existing ONNX file, as onnx.save_model writes it: and its names."""
 
 from __future__ import annotations
 
@@ -65,3 +65,13 @@ def test_data_files_that_do_not_fit_are_refused_before_anything_runs(mine: Calla
         3, "model error: mine.onnx has the tensor 'w' at bytes 0 to 4800 of a file that ends at byte 4796"
     )
     assert not Path("outputs").exists()
+
+
+def test_two_names_of_one_file_are_two_models_in_a_triton_repository(mine: Callable[..., Answer]) -> None:
+    quick = (*WORDS, "verify=off", "simplify=none", "deploy=triton", "deploy.dir=service", "deploy.force=true")
+    for name in ("one", "net.fp4"):
+        answer = mine(*quick, f"model.name={name}")
+        assert answer.code == 0, answer.err
+    assert sorted(path.name for path in Path("outputs/runs").glob("*/artifacts/*.onnx")) == ["net.fp4.onnx", "one.onnx"]
+    assert sorted(path.parent.name for path in Path("service").glob("*/config.pbtxt")) == ["net_fp4", "one"]
+    assert all((Path("service") / name / "1/weights.bin").is_file() for name in ("net_fp4", "one"))

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import numpy_helper
+from onnx.external_data_helper import set_external_data
 
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
-from cosybuild.errors import ModelError
+from cosybuild.errors import ConfigurationError, ModelError
 from cosybuild.onnxgraph.files import save_model
+from cosybuild.stages.adopt import AdoptStage
 from tests.onnxgraph.graphs import linear
 from tests.stages.building import Bench, Request, artifact, request
 
@@ -62,3 +65,24 @@ def test_a_graph_that_contradicts_itself(tmp_path: Path) -> None:
     files = save_model(model, tmp_path / "mine.onnx")
     with pytest.raises(ModelError, match="refused by ONNX's checker at node /block/MatMul"):
         Bench(asked(files[0]), tmp_path).adopt(artifact("graph", files))
+
+
+def test_the_name_is_of_the_model_and_never_of_the_file_that_was_seen_first(tmp_path: Path) -> None:
+    files = save_model(linear(), tmp_path / "mine.onnx")
+    named = asked(files[0])
+    other = replace(named, subject=replace(named.subject, stem="other"))
+    (path,) = Bench(other, tmp_path / "b").adopt(artifact("graph", files)).outputs["graph"]
+    assert path.name == "other.onnx"
+    assert AdoptStage().settings(named) != AdoptStage().settings(other), "one result must not stand for both"
+
+
+def test_a_name_that_a_data_file_has(tmp_path: Path) -> None:
+    model = linear()
+    (tmp_path / "w.onnx").write_bytes(model.graph.initializer[0].raw_data)
+    set_external_data(model.graph.initializer[0], "w.onnx")
+    model.graph.initializer[0].ClearField("raw_data")
+    (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
+    named = asked(tmp_path / "mine.onnx")
+    named = replace(named, subject=replace(named.subject, stem="w"))
+    with pytest.raises(ConfigurationError, match=r"cannot be called w\.onnx: its weights lie in a file of that name"):
+        Bench(named, tmp_path / "b").adopt(artifact("graph", [tmp_path / "mine.onnx", tmp_path / "w.onnx"]))
