@@ -78,7 +78,7 @@ def check_gate(setting: str, gate: Gate, *, mel: bool = False) -> None:
         mel: True if the figures are of a mel spectrogram: then metrics of mels are allowed too.
 
     Raises:
-        ConfigurationError: a name is no metric; the error names the setting and the known metrics.
+        ConfigurationError: a name is no metric that can be used here; the error names the setting and the metrics.
     """
     known = [name for name, one in METRICS.items() if mel or not one.of_mel]
     for name in gate:

@@ -1,8 +1,8 @@
-"""External data: tensors that an ONNX file keeps in other files.
+"""External data: tensors of an ONNX file whose values are stored in other files.
 
-They are found without onnx and without reading any weights, so that planning can list the files, and they are checked
-before onnx or a runtime opens them: a name could lead anywhere, and an offset beyond the end of the file. Field numbers
-are those of onnx.proto.
+They are found without onnx and without reading any weights, so that planning can list the files. They are checked
+before onnx or a runtime opens them, because a name could point to any file, and an offset beyond the end of the file.
+Field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cosybuild.errors import ModelError
 from cosybuild.filename import is_plain_name
 from cosybuild.onnxgraph.wire import fields, mapped, text, varints
 
-# Message -> field number -> the message in it, along every way that leads to a tensor.
+# Message -> field number -> the message in that field, for all fields through which a tensor can be reached.
 _MESSAGES: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -31,7 +31,7 @@ _MESSAGES: dict[str, dict[int, str]] = {
 _DIMS, _DATA_TYPE, _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 8, 13, 14
 _DEEPEST = 100
 
-# TensorProto.DataType -> bits of an element; a text has no fixed size.
+# TensorProto.DataType -> bits of an element; strings have no fixed size.
 _BITS = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
     **dict.fromkeys((4, 5, 10, 16), 16),
@@ -49,14 +49,14 @@ _LARGEST = 2**63
 
 @dataclass(frozen=True)
 class ExternalTensor:
-    """A tensor whose values lie in another file.
+    """A tensor whose values are stored in another file.
 
     Attributes:
-        name: the tensor's, as far as it has one.
+        name: the tensor's name; empty if it has none.
         shape: its dimensions.
-        dtype: its number in TensorProto.DataType.
-        entries: key -> value: `location`, `offset`, `length` and others, as the file has them.
-        repeated: whether a key stands twice, which readers understand differently.
+        dtype: the number of its type in TensorProto.DataType.
+        entries: key -> value: `location`, `offset`, `length` and others, as stated in the file.
+        repeated: True if a key occurs twice, which readers interpret differently.
     """
 
     name: str
@@ -72,10 +72,10 @@ class ExternalTensor:
 
 
 def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
-    """The tensors with external data, also those in nodes, subgraphs, functions and sparse tensors.
+    """Return the tensors with external data, including those in nodes, subgraphs, functions and sparse tensors.
 
     Raises:
-        ValueError: the file is no ONNX model, or it was cut off.
+        ValueError: the file is not an ONNX model, or it is truncated.
         OSError: it cannot be read.
     """
     with mapped(path) as data:
@@ -83,23 +83,26 @@ def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
 
 
 def external_locations(path: Path) -> set[str]:
-    """Names of the files outside an ONNX file in which its tensors lie.
+    """Return the names of the files in which the external tensors of an ONNX file are stored.
 
     Raises:
-        ValueError: the file is no ONNX model, or it was cut off.
+        ValueError: the file is not an ONNX model, or it is truncated.
         OSError: it cannot be read.
     """
     return {tensor.location for tensor in external_tensors(path)}
 
 
 def external_fault(path: Path, listed: Collection[str] | None = None) -> str | None:
-    """Say why the external data of an ONNX file must not be read, as a phrase behind the file's name; None if it may.
+    """Return the reason why the external data of an ONNX file must not be read; None if it may be read.
+
+    The reason is a phrase that continues a sentence after the file's name.
 
     Args:
-        listed: the only names of data files that may occur; None: those of any file in the graph's directory.
+        path: the ONNX file.
+        listed: the names of data files that are allowed; None allows every file in the graph's directory.
 
     Raises:
-        ValueError: the file is no ONNX model, or it was cut off.
+        ValueError: the file is not an ONNX model, or it is truncated.
         OSError: it cannot be read.
     """
     sizes: dict[str, int | None] = {}
@@ -125,13 +128,15 @@ def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tup
     """Refuse an ONNX file whose external data must not be read.
 
     Args:
+        path: the ONNX file.
         listed: as for `external_fault`.
 
     Returns:
         The names of its data files, sorted.
 
     Raises:
-        ModelError: with the first fault; also where the file is no ONNX model or cannot be read.
+        ModelError: the external data must not be read (the error states the first fault), or the file is not an ONNX
+            model or cannot be read.
     """
     try:
         fault = external_fault(path, listed)
@@ -155,7 +160,7 @@ def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tup
 
 
 def _size_beside(graph: Path, name: str) -> int | None:
-    """The size in bytes of a data file; None unless it is a regular file in the graph's directory, and another one."""
+    """Return the size of a data file in bytes; None unless it is another regular file in the graph's directory."""
     if not is_plain_name(name) or name == graph.name:
         return None
     try:
@@ -166,7 +171,7 @@ def _size_beside(graph: Path, name: str) -> int | None:
 
 
 def _range_fault(tensor: ExternalTensor, size: int) -> str | None:
-    """Say what is wrong with the part of a data file of `size` bytes that holds a tensor."""
+    """Return the fault of a tensor's byte range in a data file of `size` bytes; None if there is none."""
     which = f"the tensor {_shown(tensor.name)}"
     if tensor.repeated:
         return f"states a property of the place of {which} twice"
@@ -205,7 +210,7 @@ def _tensors(data: mmap.mmap, kind: str, begin: int, end: int, depth: int) -> It
 
 
 def _tensor(data: mmap.mmap, begin: int, end: int) -> ExternalTensor | None:
-    """The tensor from `begin` to `end`; None where its values lie in it."""
+    """Return the tensor in the bytes from `begin` to `end`; None if its values are stored in the message itself."""
     name, dtype, external = "", 0, False
     shape: list[int] = []
     pairs: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Protobuf messages read field by field from a mapped file, without a schema. Standard library only."""
+"""A reader of protobuf messages: it reads a mapped file field by field, without a schema and without protobuf."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 Field = tuple[int, int, int, int]
-"""Number, value of a varint (0 for other kinds), and the first and last byte (exclusive) of the content."""
+"""Field number, value of a varint (0 for other kinds), first byte of the content, and the byte after its last one."""
 
 
 @contextmanager
@@ -28,10 +28,10 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
 
 
 def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
-    """Yield the fields of the message that lies from `begin` to `end`.
+    """Yield the fields of the message in the bytes from `begin` to `end` (exclusive).
 
     Raises:
-        ValueError: the bytes are no message, or the message was cut off.
+        ValueError: the bytes are not a message, or the message is truncated.
     """
     at = begin
     while at < end:
@@ -55,7 +55,7 @@ def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
 
 
 def varints(data: mmap.mmap, begin: int, end: int) -> Iterator[int]:
-    """Yield the numbers of a field, whether each has a field of its own or all are packed in one.
+    """Yield the numbers of a repeated field; it has one number, or all of them in packed form.
 
     Raises:
         ValueError: a number does not end within the field.
@@ -67,7 +67,7 @@ def varints(data: mmap.mmap, begin: int, end: int) -> Iterator[int]:
 
 
 def text(data: mmap.mmap, begin: int, end: int) -> str:
-    """Return a text; bytes that are no UTF-8 become U+FFFD."""
+    """Return the bytes from `begin` to `end` as text; bytes that are not UTF-8 become U+FFFD."""
     return data[begin:end].decode("utf-8", "replace")
 
 

@@ -60,7 +60,7 @@ def find_culprits(
 
 
 class _Spent(Exception):
-    """The limit is reached."""
+    """The signal that the limit of evaluations is reached."""
 
 
 class _Search(Generic[Unit]):

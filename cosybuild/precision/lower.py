@@ -1,4 +1,4 @@
-"""Lowering: convert a float32 graph and the set of nodes that stay in fp32 to a strongly typed graph with few casts.
+"""Lowering: make a strongly typed graph with the fewest casts from a float32 graph and the nodes that stay in fp32.
 
 The graph library is onnx_ir: its values have their type, producer and users, so that a cast is inserted by replacing
 inputs, names stay, and weights are converted one at a time. The existing converters were examined and are not used:
@@ -23,7 +23,7 @@ from cosybuild.precision.storage import Storage
 
 @dataclass(frozen=True)
 class Lowered:
-    """A typed graph.
+    """A typed graph (each tensor's type is explicit) and the changes that made it.
 
     Attributes:
         model: the new graph; it shares unchanged tensors with the old graph.
