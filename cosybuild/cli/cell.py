@@ -1,4 +1,4 @@
-"""Build of one cell of a sweep: it writes the cell's record and prints one summary line."""
+"""The build of one cell of a sweep: it writes the cell's record and prints one summary line."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _told(record: CellRecord) -> float | tuple[float, ...]:
 
 
 class _CellConsole:
-    """Event sink that shows the running step on a terminal, and nothing elsewhere."""
+    """An event sink that shows the running step on a terminal, and nothing elsewhere."""
 
     def __init__(self, live: bool) -> None:
         self._status: Status | None = None

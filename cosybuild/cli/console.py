@@ -1,4 +1,4 @@
-"""Console output of a running build: live progress on a terminal, plain lines elsewhere."""
+"""The console output of a running build: live progress on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
 
 _LONG = 10.0
-"""Shortest expected duration, in seconds, that is printed when a step starts."""
+"""The shortest expected duration, in seconds, that is printed when a step starts."""
 
 
 class BuildConsole:
-    """Event sink that prints a build's progress; call `close` before printing anything else."""
+    """An event sink that prints a build's progress; call `close` before printing anything else."""
 
     def __init__(self, stream: TextIO, before: Callable[[], None] = lambda: None) -> None:
         """Prepare the console without printing anything.

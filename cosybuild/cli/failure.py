@@ -1,4 +1,4 @@
-"""Report of a failed command: one paragraph, the next step, and an exit code for the kind of error."""
+"""The report of a failed command: one paragraph, the next step, and an exit code for the kind of error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Early exit for a command that has nothing to do, before Hydra or any other slow import is loaded.
+"""The early exit for a command that has nothing to do, before Hydra or any other slow import is loaded.
 
 A run that finished with everything built writes a no-op certificate of all files it read (`core.certificate`); the
 next identical command checks the certificate and ends. This module is imported at every start, so it imports only the
@@ -34,12 +34,12 @@ def nothing_to_do(words: Sequence[str]) -> str | None:
 
 
 def _is_plain(words: Sequence[str]) -> bool:
-    """Return True if the words always mean the same: an interpolation may read the clock or any variable."""
+    """Return True if the words mean the same each time; an interpolation may read the clock or any variable."""
     return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
 
 
 class Watch:
-    """Record of the files that a command may read, made before it reads them; certifies a run with nothing to do."""
+    """A record of the files that a command may read, made before it reads them; certifies runs with nothing to do."""
 
     def __init__(self, words: Sequence[str], conf: Path) -> None:
         import pathlib

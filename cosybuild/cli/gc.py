@@ -1,4 +1,4 @@
-"""`gc`: remove from the store what no run refers to, or what was not used for long."""
+"""`gc`: remove from the store what no run refers to, or what was not used for a long time."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def package_files(names: dict[str, str]) -> dict[str, str]:
-    """Return path in the package -> text.
+    """Return the files of the package: path -> text.
 
     Args:
         names: team, distribution and package.

@@ -31,7 +31,7 @@ from cosybuild.stages.request import Request
 
 
 def validate(settings: Settings) -> None:
-    """Refuse settings that cannot be built, also because of the model that they name.
+    """Refuse settings that cannot be built, and settings whose model cannot be read.
 
     Raises:
         CosybuildError: they cannot be built.

@@ -1,4 +1,4 @@
-"""Suggestion of two commands after a first build."""
+"""The suggestion of two commands after a first build."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _ERASE = "\r\x1b[2K"
 
 
 class Opening:
-    """Line that counts seconds on a terminal until it is closed; elsewhere one plain line.
+    """A line that counts seconds on a terminal until it is closed; elsewhere one plain line.
 
     A command that finds nothing to do prints one line only. So the plain line is printed only where there is no
     `outputs` directory yet, because there is certainly work to do. Words that ask Hydra for a text, such as `--help`,

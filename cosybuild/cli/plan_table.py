@@ -1,4 +1,4 @@
-"""Table of a plan for the console: each step's verdict, reason, expected time and size, and device."""
+"""The table of a plan for the console: each step's verdict, reason, expected time and size, and device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output to the terminal: all text of commands is printed here, and none of it can control the terminal."""
+"""The output to the terminal: all text of commands is printed here, and none of it can control the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def say(text: str = "", *, file: TextIO | None = None, end: str = "\n") -> None:
 
 
 class Terminal(Console):
-    """Rich console for text from other people: nothing in it is markup, and control characters become escapes."""
+    """A rich console for text from other people: it reads no markup, and control characters become escapes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)

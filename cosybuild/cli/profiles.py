@@ -12,7 +12,7 @@ from cosybuild.cli.units import positive
 from cosybuild.numerics.lengths import propose_ranges, read_lengths, yaml_of
 
 _FRAMES_PER_SECOND = 50.0
-"""Frame rate of CosyVoice 2 and 3."""
+"""The frame rate of CosyVoice 2 and 3."""
 
 
 def main(arguments: Sequence[str]) -> int:

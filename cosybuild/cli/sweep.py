@@ -1,4 +1,4 @@
-"""Console output of a sweep: one line for each finished cell, then the table, the failures and the report."""
+"""The console output of a sweep: one line for each finished cell, then the table, the failures and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parsers of ages and sizes on a command line."""
+"""The parsers of ages and sizes on a command line."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Conversion of YAML and overrides into one frozen, typed `Settings`; no DictConfig leaves this package."""
+"""The conversion of YAML and overrides into one frozen, typed `Settings`; no DictConfig leaves this package."""

@@ -1,4 +1,4 @@
-"""List of the configuration groups and their options: cosybuild's own, installed and added ones."""
+"""The list of configuration groups and their options: cosybuild's own, installed and added ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Option:
 
 @contextmanager
 def searching(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
-    """Yield Hydra's loader over cosybuild's configurations, installed packages and `directories`, which come first."""
+    """Yield Hydra's loader. It searches `directories`, then cosybuild's configurations and installed packages."""
     prepare()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Preparation of Hydra before it composes, and translation of its errors into errors for users."""
+"""The preparation of Hydra before it composes, and the translation of its errors into errors for users."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def group_is_off(key: str) -> ConfigurationError:
 
 
 def unknown_setting(full_key: str) -> ConfigurationError:
-    """Return the error for `export.opsett`, with the group's settings and the one with the nearest name."""
+    """Return the error for a setting such as `export.opsett`, with the group's settings and the nearest name."""
     group, _, key = full_key.rpartition(".")
     known = _settings_of(group)
     near = difflib.get_close_matches(key, known, n=1)

@@ -1,4 +1,4 @@
-"""JSON schema of the configuration for editors, derived from the frozen settings."""
+"""The JSON schema of the configuration for editors, derived from the frozen settings."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 
 @dataclass
 class RaySettings:
-    """Settings of `hydra.launcher` under `hydra/launcher=ray`; not frozen, because OmegaConf merges into it.
+    """The settings of `hydra.launcher` under `hydra/launcher=ray`; not frozen, because OmegaConf merges into it.
 
     Attributes:
         address: of the cluster, e.g. 10.0.0.1:6379; None: RAY_ADDRESS, else a cluster that this machine is part of,

@@ -20,7 +20,7 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
-"""Longest word of a run's name, in characters. All words together name one directory; the digest tells runs apart."""
+"""Length limit of each word, in characters, since all words form one directory name; the digest tells runs apart."""
 
 
 def register_resolvers(validate: Callable[[Settings], None]) -> None:

@@ -1,4 +1,4 @@
-"""Conversion between the composed DictConfig, frozen settings and plain data; no other module converts them."""
+"""The conversion between the composed DictConfig, frozen settings and plain data; no other module converts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quoting of the overrides that a user types, for Hydra's grammar."""
+"""The quoting of overrides that a user types, for Hydra's grammar."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def mutable(cls: type) -> type:
 
 
 class _Twins:
-    """Namespace in which pickle finds a mutable twin by name, also in a process that has not made it yet."""
+    """The namespace in which pickle finds a mutable twin by name, also in a process that has not made it yet."""
 
     def __init__(self) -> None:
         self._made: dict[str, type] = {}

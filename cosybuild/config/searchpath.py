@@ -1,4 +1,4 @@
-"""Search path for installed configuration packages of other teams, found by their entry point."""
+"""The search path for installed configuration packages of other teams, found by their entry point."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 ENTRY_POINT = "cosybuild.conf"
-"""Entry point group. A value is the package that holds the groups' directories, e.g. `acme = "acme_cosy_conf.conf"`."""
+"""The entry point group. Its value is the package with the groups' directories, e.g. `acme = "acme_cosy_conf.conf"`."""
 
 OURS = frozenset({"hydra", "main", "schema"})
 """Providers that are part of the installation; any other provider on the search path comes from a user."""
 
 
 class InstalledConfigurations(SearchPathPlugin):
-    """Plugin that appends installed configuration packages to the search path, so that they add and never shadow."""
+    """A plugin that appends installed configuration packages to the search path, so that they add and never shadow."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the packages; Hydra calls this before it composes."""

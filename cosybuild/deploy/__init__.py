@@ -1,1 +1,1 @@
-"""Deployment of artifacts into service: the choice of files, the conditions, and the change as one step."""
+"""The deployment of artifacts into service: the choice of files, the conditions, and the change as one step."""

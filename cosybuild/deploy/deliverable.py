@@ -82,7 +82,7 @@ class Deliverable:
         return self.sm == sm
 
     def describe(self) -> str:
-        """Return one line for people."""
+        """Return the artifact's description as one line."""
         batch = "dynamic batch" if self.dynamic_batch else "fixed batch"
         attention = "streaming" if self.streaming else "full attention"
         target = f", {self.flavour} sm_{self.sm}" if self.kind == PLAN else ""

@@ -1,4 +1,4 @@
-"""Inspection of a directory in service: the state of each file (current, stale, foreign or damaged)."""
+"""The inspection of a directory in service: the state of each file (current, stale, foreign or damaged)."""
 
 from __future__ import annotations
 

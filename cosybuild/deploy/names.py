@@ -1,4 +1,4 @@
-"""Table of the exact file names that each runtime reads (docs/runtimes.md)."""
+"""The table of the exact file names that each runtime reads (docs/runtimes.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retirement of files of earlier deployments that may not stay beside a new one."""
+"""The retirement of files of earlier deployments that may not stay beside a new one."""
 
 from __future__ import annotations
 

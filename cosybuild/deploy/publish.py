@@ -1,4 +1,4 @@
-"""Change of a directory in service as one step: files are staged, backed up, journalled, then put in place.
+"""The change of a directory in service as one step: files are staged, backed up, journalled, then put in place.
 
 Before the journal is written, nothing in the directory has changed. From then on the new state counts:
 readers look through the journal (`cosybuild.inservice`), and the next process that changes the directory (a
@@ -35,7 +35,7 @@ from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal
 from cosybuild.manifest import file_digest
 
 RECORD, FILES, PART = "record.json", "files", ".part"
-"""Below STATE/NNNN: the record of the backup, and its files. PART is the suffix of anything that is not finished."""
+"""Names below STATE/NNNN: the backup's record and its files. PART is the suffix of anything unfinished."""
 _STAGING = "staging-"
 
 
@@ -193,7 +193,8 @@ def stage_one(put: Put, target: Path) -> str:
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the file system has no hard links."""
     try:
-        # A link takes no space and is safe here: files in service are replaced by renames, never written into.
+        # A link takes no space and is safe here: cosybuild replaces files in service by renames and never writes into
+        # them.
         os.link(source.resolve(), target)
     except OSError:
         shutil.copy2(source, target)

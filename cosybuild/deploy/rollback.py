@@ -25,7 +25,7 @@ _UNDO = "staging-undo"
 
 @dataclass(frozen=True)
 class Backup:
-    """Backup of the files that one change replaced.
+    """The backup of the files that one change replaced.
 
     Attributes:
         kind: `deploy` or `rollback`.
@@ -98,7 +98,8 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
-    # The restored state may itself be the result of a rollback; the next rollback starts from that position.
+    # If the directory equalled an earlier backup before that deployment, that position counts: the next rollback goes
+    # further back.
     publish(root, puts, removes, kind="rollback", position=chosen.position or number, files=chosen.files)
     return number, list(sources)
 

@@ -135,7 +135,7 @@ def _triton(
     wanted, triton = settings.triton.backend, settings.triton
     plans = [item for item in items if item.kind == PLAN and item.flavour == "tensorrt"]
     plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    # The plain graph comes before a lowered one: half precision is served by a plan, or by the only graph.
+    # The plain graph comes before a lowered one: half precision is delivered as a plan, or as the only graph.
     graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
     order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
     if not order[wanted]:

@@ -16,7 +16,7 @@ from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
 
 _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
 RESERVED = 1 << 17
-"""Bytes that are reserved for the records of a rollback, so that it works on a full disk."""
+"""The number of bytes reserved for the records of a rollback, so that it works on a full disk."""
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

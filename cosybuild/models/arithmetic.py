@@ -1,4 +1,4 @@
-"""Arithmetic of `!ref <a> * 2 + 1`, computed from the syntax tree and never evaluated as code."""
+"""The arithmetic of `!ref <a> * 2 + 1`, computed from the syntax tree and never evaluated as code."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OPERATORS: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
 _REFERENCE = re.compile(r"<([^<>]*)>")
 _LONGEST = 1000
 _LARGEST = 10**18
-"""Bound on every hyper-parameter; it keeps `9 ** 9 ** 9` from running for ever."""
+"""The bound on every hyper-parameter; it keeps `9 ** 9 ** 9` from running for ever."""
 
 
 class ArithmeticProblem(ValueError):
-    """Error for an expression that cannot be computed; the text gives the reason."""
+    """The error for an expression that cannot be computed; the text gives the reason."""
 
 
 def evaluate(expression: str, lookup: Callable[[str], Any]) -> Number:

@@ -1,4 +1,4 @@
-"""Checked inputs and outputs that a user declares for `model=module` and `model=onnx`."""
+"""The inputs and outputs that a user declares for `model=module` and `model=onnx`, and their checks."""
 
 from __future__ import annotations
 

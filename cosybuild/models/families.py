@@ -12,13 +12,13 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 STEM = "flow.decoder.estimator"
 
 NORM_GROUPS = 8
-"""Number of groups of version 1's group norm."""
+"""The number of groups of version 1's group norm."""
 
 POSITION_GROUPS = 16
-"""Number of groups of version 3's positional convolution."""
+"""The number of groups of version 3's positional convolution."""
 
 ACTIVATIONS = ("gelu", "gelu-approximate")
-"""Activations of the U-Nets: exact GELU, and its tanh form."""
+"""The activations of the U-Nets: exact GELU, and its tanh form."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ FAMILIES: Mapping[Family, FamilyFacts] = {
 
 
 def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | None:
-    """Return the fault of a complete set of hyper-parameters: a value of the wrong kind, or two that contradict."""
+    """Return the fault in a complete set of hyper-parameters (a value of the wrong kind, a contradiction), or None."""
     for name, published in FAMILIES[family].hyperparameters.items():
         expected = _expected(name, values[name], published)
         if expected is not None:

@@ -1,4 +1,4 @@
-"""Import of a user's modules from their present source, without byte code and without modules imported earlier."""
+"""The import of a user's modules from their present source; neither byte code nor an earlier import is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class FromSource(SourceFileLoader):
-    """Loader that compiles the source each time: byte code counts as current for a source of equal size and second.
+    """A loader that always compiles the source: byte code counts as current if only the source's size and second agree.
 
     Attributes:
         digest: sha256 of the source that was compiled; None before.

@@ -1,4 +1,4 @@
-"""Check that a step uses only the code and data that its key names."""
+"""The check that a step uses only the code and data that its key names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Download of a model directory from a hub, limited to the files that a build needs."""
+"""The download of a model directory from a hub, limited to the files that a build needs."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class _Reference:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads the HyperPyYAML tags as inert data."""
+    """A SafeLoader that reads the HyperPyYAML tags as inert data."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -178,7 +178,7 @@ def _text(path: Path) -> str:
 
 
 class _Resolver:
-    """Replacement of the references in a document; circles are detected."""
+    """The replacement of references in a document; circles are detected."""
 
     def __init__(self, path: Path, document: dict[Any, Any]) -> None:
         self._path = path

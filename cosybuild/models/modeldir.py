@@ -1,4 +1,4 @@
-"""Reader of a CosyVoice model directory: its version and the data of its yaml."""
+"""The reader of a CosyVoice model directory: its version and the data of its yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of artifacts, as runtimes expect them (docs/runtimes.md)."""
+"""The names of artifacts, as runtimes expect them (docs/runtimes.md)."""
 
 from __future__ import annotations
 

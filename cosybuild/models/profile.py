@@ -1,4 +1,4 @@
-"""Expansion of a stated profile (in frames or seconds) to a size range for every symbol of a model."""
+"""The expansion of a stated profile (in frames or seconds) to a size range for every symbol of a model."""
 
 from __future__ import annotations
 

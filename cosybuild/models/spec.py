@@ -1,4 +1,4 @@
-"""Inputs and outputs of a model as data, for export, verification, profiles and benchmarks."""
+"""The inputs and outputs of a model as data, for export, verification, profiles and benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trace of a user's module: the code, data and packages that were read while it was made."""
+"""The trace of a user's module: the code, data and packages that were read while it was made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS = Path(cosybuild.__file__).parent
 _STARTED = ("__main__", "_distutils_hack")
 """Modules that the interpreter loads by itself."""
 _SHORT = 32
-"""Number of hex digits of a digest in a key."""
+"""The number of hex digits of a digest in a key."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Benchmark section of a report: one table for each size, and verdicts in words."""
+"""The benchmark section of a report: one table for each size, and verdicts in words."""
 
 from __future__ import annotations
 

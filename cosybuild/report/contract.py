@@ -1,4 +1,4 @@
-"""Contract section of a report: the properties that were tried on the artifact, and those that were not."""
+"""The contract section of a report: the properties that were tried on the artifact, and those that were not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Differences between two runs in configuration, environment, graph, figures and artifacts, read from JSON only."""
+"""The differences between two runs in configuration, environment, graph, figures and artifacts, read from JSON only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cosybuild import figure
 Pair = tuple[Any, Any]
 
 ABSENT = "(absent)"
-"""Stands for a value that one of the two runs does not have; null is a value."""
+"""The value of a name that one of the two runs does not have; null is a value of its own."""
 
 _LEFT_OUT = ("config.store", "config.dry_run", "config.lock", "config.hold_to")
 

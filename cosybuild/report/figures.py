@@ -1,4 +1,4 @@
-"""Text of numbers for people."""
+"""The text of numbers for people."""
 
 from __future__ import annotations
 

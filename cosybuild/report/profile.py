@@ -1,4 +1,4 @@
-"""Noise profile of a lowered graph: the section of report.md and the plot beside it."""
+"""The noise profile of a lowered graph: the section of report.md and the plot beside it."""
 
 from __future__ import annotations
 

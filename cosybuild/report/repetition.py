@@ -1,4 +1,4 @@
-"""Repetition section of a report: differences between several builds of the same configuration."""
+"""The repetition section of a report: differences between several builds of the same configuration."""
 
 from __future__ import annotations
 

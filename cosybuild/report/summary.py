@@ -1,4 +1,4 @@
-"""Summary of a run on the console."""
+"""The summary of a run on the console."""
 
 from __future__ import annotations
 

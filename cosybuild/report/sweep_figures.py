@@ -15,7 +15,7 @@ from cosybuild.figure import measured
 
 @dataclass(frozen=True)
 class Figure:
-    """Description of a number that a cell of a sweep has.
+    """The description of a number that a cell of a sweep has.
 
     Attributes:
         title: the head of its column.
@@ -40,7 +40,7 @@ FIGURES: dict[str, Figure] = {
 """Name -> description, in the order of the columns. Smaller is better for all but `snr_db`."""
 
 _OLD_INFINITY = 1e9
-"""Ratio in dB that older records of lowered graphs hold where every case is exact."""
+"""The ratio in dB that older records of lowered graphs hold where every case is exact."""
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:

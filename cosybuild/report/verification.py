@@ -1,4 +1,4 @@
-"""Verification section of a report: the loss of each hop, the solver's runs, and the lengths served."""
+"""The verification section of a report: the loss of each hop, the solver's runs, and the lengths served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hydra callback that creates the sweep directory in the calling process, before any job starts."""
+"""The Hydra callback that creates the sweep directory in the calling process, before any job starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosybuild.sweep.records import write_plan
 
 @dataclass
 class SweepInProgress:
-    """State of the sweep that the build command runs, filled in by the callback.
+    """The state of the sweep that the build command runs, filled in by the callback.
 
     Attributes:
         begun: called when the sweep begins, before any job does.
@@ -37,7 +37,7 @@ in_progress: ContextVar[SweepInProgress | None] = ContextVar("in_progress", defa
 
 
 class BeginSweep(Callback):
-    """Callback that plans the cells, and pins `hydra.sweep.dir` so that each job knows its sweep in any process."""
+    """A callback that plans the cells, and pins `hydra.sweep.dir` so that each job knows its sweep in any process."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Plan the sweep; Hydra calls this once, with the configuration that every job is composed from."""

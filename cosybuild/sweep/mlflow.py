@@ -1,4 +1,4 @@
-"""Hydra callback that logs each run to MLflow: its configuration, its figures, its report."""
+"""The Hydra callback that logs each run to MLflow: its configuration, its figures, its report."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from cosybuild.report.difference import flat
 from cosybuild.report.sweep_figures import figures
 
 _LONGEST = 500
-"""Longest value of a parameter, in characters, that every version of MLflow's stores accepts."""
+"""The longest value of a parameter, in characters, that every version of MLflow's stores accepts."""
 
 
 class LogToMlflow(Callback):
-    """Callback that logs the report of a job. A tracker that cannot be reached causes only a warning by Hydra.
+    """A callback that logs a job's report. If the tracker cannot be reached, Hydra only prints a warning.
 
     Args:
         experiment: the name of the experiment that gets the runs.

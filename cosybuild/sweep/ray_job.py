@@ -1,4 +1,4 @@
-"""Execution of one cell on a node of a Ray cluster, in the node's own directory."""
+"""The execution of one cell on a node of a Ray cluster, in the node's own directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.report.sweep import CELLS, PLAN
 from cosybuild.run.claim import CLAIM
 
 ARTIFACTS = "artifacts"
-"""Part of a run directory that is too large to send back: it is in the node's store and in the remote store."""
+"""The part of a run directory that is too large to send back: it is in the node's store and in the remote store."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Launcher that runs cells on a Ray cluster and collects their records in the caller's working directory."""
+"""A launcher that runs cells on a Ray cluster and collects their records in the caller's working directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.sweep.ray_job import Ended, Errand, keep_file, run_errand
 from cosybuild.sweep.write import write_sweep
 
 _PATIENCE = 10.0
-"""Seconds that the head of the cluster has to answer."""
+"""The time in seconds that the head of the cluster has to answer."""
 
 
 def launch(

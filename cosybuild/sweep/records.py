@@ -1,4 +1,4 @@
-"""Records of a sweep beside its report: the planned cells, and the state of each.
+"""The records of a sweep beside its report: the planned cells, and the state of each.
 
     outputs/sweeps/<name>/
       plan.json            {"schema", "kind": "sweep plan", "name", "sweeper", "words", "cells": [{"id", "overrides"}]

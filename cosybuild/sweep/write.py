@@ -1,4 +1,4 @@
-"""Writer of a sweep's report: sweep.json, sweep.md, sweep.html."""
+"""The writer of a sweep's report: sweep.json, sweep.md, sweep.html."""
 
 from __future__ import annotations
 

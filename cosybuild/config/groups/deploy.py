@@ -48,7 +48,7 @@ class TritonSettings:
 
 @dataclass(frozen=True)
 class DeploySettings:
-    """The target of a deployment and its conditions. They never change what is built."""
+    """The target of a deployment and its conditions. They never change the artifacts."""
 
     service: Service = setting(
         Service.bundle, "cosyvoice, token2wav, triton: their names; bundle: everything there is."

@@ -1,4 +1,4 @@
-"""Declaration of a setting: a default and a sentence on what it does."""
+"""The declaration of a setting: a default and a sentence on what it does."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class SolverCheck:
 
 @dataclass(frozen=True)
 class HopGates:
-    """Gates of each single hop from exact arithmetic to the artifact: metric -> bound."""
+    """Gates of each hop from exact arithmetic to the artifact: metric -> bound."""
 
     torch: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "PyTorch in float32 against float64.")
     export: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "The exported graph against PyTorch.")

@@ -30,7 +30,7 @@ class Level(NamedTuple):
 
 
 class CausalConv1d(nn.Conv1d):
-    """Convolution over the past only."""
+    """A convolution over the past only."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
@@ -47,14 +47,14 @@ def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class FrameGroupNorm(nn.GroupNorm):
-    """Group norm without torch's check of the batch size, which causes a warning in a trace."""
+    """A group norm without torch's check of the batch size, which causes a warning in a trace."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class ConvBlock(nn.Module):
-    """Convolution, norm and Mish; the norm is GroupNorm(8) over all frames, or LayerNorm of each frame if causal."""
+    """A convolution, a norm and Mish. The norm is GroupNorm(8) over all frames, or LayerNorm per frame if causal."""
 
     def __init__(self, causal: bool, dim_in: int, dim_out: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class ResnetBlock(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear layer to four times the width, GELU, linear layer back."""
+    """A linear layer to four times the width, GELU, and a linear layer back."""
 
     def __init__(self, dim: int, approximate: str) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class TransformerBlock(nn.Module):
 
 
 class Resample(nn.Module):
-    """Convolution that halves or doubles the number of frames."""
+    """A convolution that halves or doubles the number of frames."""
 
     def __init__(self, dim: int, up: bool) -> None:
         super().__init__()

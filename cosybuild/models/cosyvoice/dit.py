@@ -18,7 +18,7 @@ _EPSILON = 1e-6
 
 
 class InputEmbedding(nn.Module):
-    """Projection of all inputs to the model's width, plus a causal positional convolution."""
+    """The projection of all inputs to the model's width, plus a causal positional convolution."""
 
     def __init__(self, dim_in: int, dim: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class InputEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Linear layer from the time embedding to `parts` shifts, scales and gates."""
+    """A linear layer from the time embedding to `parts` shifts, scales and gates."""
 
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class Modulation(nn.Module):
 
     def forward(self, time: Tensor) -> tuple[Tensor, ...]:
         """Map (B, dim), after SiLU, to `parts` tensors (B, 1, dim)."""
-        # A split, not a chunk: torch's TorchScript exporter writes a slice for each part of a chunk.
+        # Use split, not chunk: torch's TorchScript exporter writes a slice for each part of a chunk.
         return torch.split(self.linear(time).unsqueeze(1), self.linear.in_features, dim=2)
 
 
 class ModulatedNorm(nn.LayerNorm):
-    """Layer norm without parameters, then scale and shift from the time embedding."""
+    """A layer norm without parameters, then scale and shift from the time embedding."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, eps=_EPSILON, elementwise_affine=False)
@@ -64,7 +64,7 @@ class ModulatedNorm(nn.LayerNorm):
 
 
 class FeedForward(nn.Module):
-    """Linear layer, GELU in its tanh form, linear layer."""
+    """A linear layer, GELU in its tanh form, and a linear layer."""
 
     def __init__(self, dim: int, mult: float) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Block(nn.Module):
 
 
 class RotaryFrequencies(nn.Module):
-    """Inverse frequencies of the rotary embedding, base 10000; a checkpoint contains them."""
+    """The inverse frequencies of the rotary embedding, base 10000; a checkpoint contains them."""
 
     inv_freq: Tensor
     sign: Tensor

@@ -18,7 +18,7 @@ def sinusoid_frequencies(half: int) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """Sine and cosine of 1000 t, then linear layer, SiLU, linear layer.
+    """The sine and cosine of 1000 t, then a linear layer, SiLU and a linear layer.
 
     Args:
         dim: width of the sinusoid, even.
@@ -111,7 +111,7 @@ class SelfAttention(nn.Module):
             bias: see `attend`.
             angles: for rotary attention, see `rotate`.
         """
-        # One reshape and one transpose for the three; `onnxgraph.heads` rearranges them for TensorRT.
+        # One reshape and one transpose serve q, k and v; `onnxgraph.heads` rearranges them for TensorRT.
         heads = self._project(x).reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
         if angles is None:
             query, key, value = torch.split(heads, self.heads, dim=1)

@@ -36,7 +36,7 @@ class _CausalConvolution(torch.autograd.Function):
     @staticmethod
     def symbolic(g: Any, x: Any, weight: Any, bias: Any, groups: int) -> Any:
         width = weight.type().sizes()[2]
-        # torch pads both sides alike, so it would write a Pad whose amounts are computed in the graph.
+        # torch pads both sides equally, so it would write a Pad whose amounts are computed in the graph.
         return g.op("Conv", x, weight, bias, kernel_shape_i=[width], pads_i=[width - 1, 0], group_i=groups)
 
 
