@@ -77,7 +77,7 @@ class _Source:
 def _opened(path: Path) -> Iterator[_Source]:
     if path.suffix != ".safetensors":
         state = _state_dict(path, _loaded(path))
-        yield _Source(list(state), lambda name: tuple(state[name].shape), state.__getitem__)
+        yield _Source(list(state), lambda name: tuple(_with_values(path, name, state[name]).shape), state.__getitem__)
         return
     from safetensors import SafetensorError, safe_open
 
@@ -138,6 +138,26 @@ def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
         )
     # Counters and options that training left beside the tensors are not ours.
     return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """Refuse a tensor that has no values, or not one for each element.
+
+    Raises:
+        CheckpointError: it is on the meta device, sparse, or nested.
+    """
+    if tensor.is_meta:
+        raise CheckpointError(
+            f"{path}: '{name}' has a shape and no values; it was saved from the meta device.",
+            hint="Next: load the weights into the model before it is saved, or give the file they were loaded from.",
+        )
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise CheckpointError(
+            f"{path}: '{name}' is a {kind} tensor, where a dense one is expected.",
+            hint="Next: save it as tensor.to_dense() in the state dict.",
+        )
+    return tensor
 
 
 def _prefix(path: Path, names: list[str], wanted: Mapping[str, Tensor], prefixes: Iterable[str]) -> str:

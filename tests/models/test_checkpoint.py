@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,26 @@ def test_whole_numbers_where_weights_belong(tmp_path: Path) -> None:
     broken[PREFIX + "a.bias"] = torch.zeros(3, dtype=torch.int64)
     torch.save(broken, path)
     assert "'a.bias' is int64" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (Tensor.to_sparse, "a.weight' is a sparse_coo tensor, where a dense one is expected"),
+        (Tensor.to_sparse_csr, "a.weight' is a sparse_csr tensor"),
+        (lambda tensor: tensor.to("meta"), "a.weight' has a shape and no values; it was saved from the meta device"),
+        (lambda tensor: torch.nested.nested_tensor(list(tensor)), "a.weight' is a nested tensor"),
+        (lambda tensor: torch.complex(tensor, tensor), "'a.weight' is complex64, where float32 is expected"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning", "ignore:The PyTorch API of nested:UserWarning")
+def test_tensors_that_are_not_one_value_for_each_element(
+    tmp_path: Path, spoil: Callable[[Tensor], Tensor], says: str
+) -> None:
+    path = tmp_path / "flow.pt"
+    spoiled = {**flow(), f"{PREFIX}a.weight": spoil(state()["a.weight"])}
+    torch.save(spoiled, path)
+    assert says in refused(path)
+    # Of another part of the model it is no concern.
+    torch.save({**flow(), "input_embedding.weight": spoiled[f"{PREFIX}a.weight"]}, path)
+    assert same(read(path))

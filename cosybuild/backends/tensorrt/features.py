@@ -9,6 +9,9 @@ from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, Flavour,
 from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError
 
+_LOSES_A_BIAS = ["11", "3", "0"]
+"""The version of TensorRT whose engines with BuilderFlag.REFIT may lack a bias; REFIT_IDENTICAL is not affected."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -130,6 +133,12 @@ def check_settings(settings: TrtSettings, precision: str, name: str, version: st
     for feature in asked_features(settings, precision):
         if not feature.offered_by(name, version):
             raise _refusal(feature, title(name, version))
+    if settings.refit is Refit.full and name == TENSORRT and (version or "").split(".")[:3] == _LOSES_A_BIAS:
+        raise ConfigurationError(
+            f"trt.refit=full is asked for, and {title(name, version)} may drop the bias of a matrix product from an "
+            "engine that is built for it, by its maker's own notes.",
+            hint="Next: trt.refit=identical, or another version of TensorRT.",
+        )
     if name == RTX:
         for sm in settings.sm:
             check_sm(sm, RTX_SMS, title(name, version))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from cosybuild.backends.tensorrt import builder, progress
 from cosybuild.backends.tensorrt.builder import build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile
+from cosybuild.backends.tensorrt.features import check_module, check_settings
 from cosybuild.backends.tensorrt.flavour import Flavour
-from cosybuild.config.groups.trt import HardwareCompatibility, TrtSettings, Typing
+from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError
 from tests.backends.tensorrt.graphs import attention_graph
 from tests.backends.tensorrt.modules import Builder, rtx, tensorrt_10, tensorrt_11
@@ -231,3 +233,23 @@ def test_no_build_above_set_a_tensors_type() -> None:
     """From TensorRT 11 on types are read-only, as in the module under all views: setting one would have raised."""
     with pytest.raises(AttributeError, match="no setter"):
         rtx().module.ITensor.dtype.__set__(None, None)
+
+
+@pytest.mark.parametrize(("version", "refit", "refused"), [
+    ("11.3.0", Refit.full, True),
+    ("11.3.0.15", Refit.full, True),
+    ("11.3.0", Refit.identical, False),
+    ("11.3.0", Refit.none, False),
+    ("11.3.1", Refit.full, False),
+    ("11.4.1", Refit.full, False),
+])  # fmt: skip
+def test_refit_is_refused_where_it_may_lose_a_bias(version: str, refit: Refit, refused: bool) -> None:
+    flavour = tensorrt_11()
+    flavour.module.__version__ = version
+    flavour = replace(flavour, version=version)
+    if not refused:
+        check_module(TrtSettings(refit=refit), "fp16", flavour)
+        return
+    with pytest.raises(ConfigurationError, match=r"trt\.refit=full is asked for, and TensorRT 11\.3\.0\S* may drop"):
+        check_module(TrtSettings(refit=refit), "fp16", flavour)
+    check_settings(TrtSettings(refit=refit), "fp16", "tensorrt_rtx", "1.7.1")
