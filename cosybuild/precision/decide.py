@@ -1,4 +1,4 @@
-"""The decision which nodes stay in fp32: the rules in order, then the nodes between nodes that stay."""
+"""The decision which nodes stay in fp32: the rules in order, then cheap nodes whose neighbours all stay."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def decide(
 
 
 def kept_too(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
-    """Return the decisions with further nodes in fp32, and with the nodes between nodes that stay.
+    """Return the decisions with further nodes in fp32, and with the cheap nodes whose neighbours all stay then.
 
     Args:
         decisions: the decisions so far; nodes that are kept already keep their reason.
