@@ -7,11 +7,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli import units
 from cosybuild.cli.printed import say
 from cosybuild.core.store import Store
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
-from cosybuild.run.archive import plain_facts, read_bundle
+from cosybuild.run.archive import Arrival, plain_facts, read_bundle
+from cosybuild.run.packed import Bounds
 from cosybuild.run.recorded import RUNS
 
 
@@ -19,23 +21,45 @@ def main(arguments: Sequence[str]) -> int:
     """Check the archive and take it in.
 
     Raises:
-        ConfigurationError: it is no bundle, damaged, or has members that would leave their place.
+        ConfigurationError: it is no bundle, damaged, too large, or has members or records that are refused.
         StoreError: a result in it is damaged, or the store cannot be written.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild import", description=__doc__)
     parser.add_argument("archive", type=Path, metavar="FILE", help="what `bundle` wrote")
     parser.add_argument("--store", type=Path, default=Path("outputs/store"), help="default: %(default)s")
     parser.add_argument("--runs", type=Path, default=RUNS, help="default: %(default)s")
+    parser.add_argument(
+        "--trust-results",
+        action="store_true",
+        help="take the results of its steps into the store; builds here then use them as their own",
+    )
+    parser.add_argument(
+        "--max-size",
+        type=units.size,
+        metavar="SIZE",
+        help="let the archive unfold to so much, e.g. 100GB (default: 256 MiB, or 20 times its own size, up to 64 GiB)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    arrival = read_bundle(options.archive, Store(options.store), options.runs)
+    bounds = Bounds() if options.max_size is None else Bounds(always=options.max_size, most=options.max_size)
+    arrival = read_bundle(
+        options.archive, Store(options.store), options.runs, trust_results=options.trust_results, bounds=bounds
+    )
     if options.json:
         print(json.dumps(plain_facts(arrival), indent=2))
         return 0
-    results = (
-        f"{counted(arrival.results, 'result')} in {options.store}" if arrival.results else "no results, only digests"
-    )
-    say(f"{arrival.run}{' (was there already)' if arrival.was_there else ''}; {results}")
+    say(f"{arrival.run}{' (was there already)' if arrival.was_there else ''}; {_results(arrival, options.store)}")
     named = shell([str(arrival.run)])
     say(f"Next: python -m cosybuild explain {named}, or replay {named} to build it again and compare")
     return 0
+
+
+def _results(arrival: Arrival, store: Path) -> str:
+    """What became of the results of its steps, in words."""
+    if not arrival.carried:
+        return "no results, only digests"
+    if arrival.results:
+        return f"{counted(arrival.results, 'result')} in {store}"
+    return (
+        f"{counted(arrival.carried, 'result')} not taken into {store}: add --trust-results if you trust who made them"
+    )

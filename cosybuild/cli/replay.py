@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from cosybuild.cli.printed import say
 from cosybuild.core.environment import Environment
 from cosybuild.core.events import Event
 from cosybuild.errors import DriftError
+from cosybuild.models.trusted import installed_only, targets_of
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.figures import counted
-from cosybuild.run.recorded import read_run
+from cosybuild.run.recorded import RecordedRun, read_run
 from cosybuild.run.replay import EQUIVALENT, SAME, replay
 from cosybuild.run.requirements import version_changes
 
@@ -39,10 +41,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "run", metavar="RUN", help="a run directory, the start of a name under outputs/runs, or a capsule"
     )
+    parser.add_argument(
+        "given", nargs="*", metavar="KEY=VALUE", help="settings in place of the record's, e.g. model_dir=DIR"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="let the record of an imported run call the modules of an installed package; may be repeated",
+    )
     parser.add_argument("--files", type=Path, metavar="DIR", help="where files lie that a capsule names by digest")
     parser.add_argument("--into", type=Path, metavar="DIR", help="where to build (default: RUN's name + .replay)")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
         from cosybuild.cli.capsule import show_capsule
 
@@ -50,16 +62,24 @@ def main(arguments: Sequence[str]) -> int:
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
-    os.chdir(run.home)
+    # Before the working directory changes, for it is on the import path.
+    with nullcontext() if run.origin is None else installed_only():
+        os.chdir(run.home)
+        return _replay(run, directory, options)
+
+
+def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> int:
     console = BuildConsole(sys.stderr if options.json else sys.stdout)
     install = (
         f"`python -m cosybuild requirements {shlex.quote(options.run)}` writes the versions of the record for pip."
     )
     others = version_changes(run.report, Environment())
     try:
+        if run.origin is not None:
+            console(Event(time.time(), "warning", None, {"message": _shown(run)}))
         if others:
             console(Event(time.time(), "warning", None, {"message": f"{_changed(others)}. {install}"}))
-        report, comparisons = replay(run, directory, console)
+        report, comparisons = replay(run, directory, console, given=options.given, trusted=options.trust)
     finally:
         console.close()
     if report["failure"] is not None:
@@ -82,6 +102,19 @@ def main(arguments: Sequence[str]) -> int:
             + (f" {install}" if others else ""),
         )
     return 0
+
+
+def _shown(run: RecordedRun) -> str:
+    """What a person should know of a record that was made elsewhere, before any of it is used."""
+    assert run.origin is not None
+    calls = list(targets_of(run.report["config"]["model"].get("target")))
+    source = run.report["config"].get("model_dir")
+    told = [f"calls {', '.join(calls)}"] if calls else []
+    told += [f"names the model {source}"] if source else []
+    return (
+        f"This record was imported from {run.origin.archive} (sha256 {run.origin.sha256[:16]}) and is data of somebody "
+        f"else: it {' and '.join(told) or 'calls nothing'}"
+    )
 
 
 def _changed(versions: Mapping[str, tuple[str, str]]) -> str:

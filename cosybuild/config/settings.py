@@ -23,7 +23,7 @@ class Settings:
     """All settings of a run. A group that is None is switched off."""
 
     model_dir: str | None = setting(
-        None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B."
+        None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B.", local=True
     )
     model: ModelSettings = setting(ModelSettings, "What is built.")
     export: ExportSettings = setting(ExportSettings, "From PyTorch to ONNX.")
@@ -33,11 +33,11 @@ class Settings:
     trt_profile: ProfileSettings = setting(ProfileSettings, "Which sizes an engine serves and verification covers.")
     trt: TrtSettings | None = setting(None, "From the graph to engines.")
     benchmark: BenchmarkSettings | None = setting(None, "How fast what was built is, here.")
-    deploy: DeploySettings | None = setting(None, "Where artifacts go into service.")
-    store: StoreSettings | None = setting(None, "Where finished work is kept.")
+    deploy: DeploySettings | None = setting(None, "Where artifacts go into service.", local=True)
+    store: StoreSettings | None = setting(None, "Where finished work is kept.", local=True)
     dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")
-    hold_to: str | None = setting(None, "A lock file; any drift from it is an error.")
+    hold_to: str | None = setting(None, "A lock file; any drift from it is an error.", local=True)
     objective: tuple[Objective, ...] = setting(
         tuple, "What a sweeper that searches is told of a job: error, memory, size, latency, build_time; none: error."
     )

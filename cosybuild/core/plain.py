@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,62 @@ CHECKSUM = "checksum"
 TEMPORARY = ".tmp"
 """Ends the name of what `write_text` has not finished; only a killed process leaves one."""
 
+DEEPEST = 64
+"""Objects and lists within each other that a record may have; ours have fewer than twenty."""
+
 T = TypeVar("T")
+
+
+def read_json(text: str | bytes) -> Any:
+    """The value of a JSON text that may come from anybody.
+
+    Refuses what JSON readers disagree on, or what ends in an error somewhere else: a name that stands twice in an
+    object, numbers that JSON does not have (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
+        )
+    except RecursionError as error:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from error
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [part for one in level if isinstance(one, dict | list) for part in _parts(one)]
+        if not level:
+            return value
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!a} stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise ValueError(f"the number {text[:20]} is too large")
+    return int(text)
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 class Plain:
@@ -39,7 +95,8 @@ class Plain:
 
     def wrong(self, expected: str, found: Any) -> ConfigurationError:
         """The error for a value that is not what a record holds."""
-        shown = repr(found) if len(repr(found)) <= 80 else f"{repr(found)[:80]}…"
+        text = repr(found)
+        shown = text if len(text) <= 80 else f"{text[:80]}…"
         return ConfigurationError(
             f"{self.where} should be {expected} and is {shown}.",
             hint="Next: run the build again; it writes a new record",
@@ -110,7 +167,7 @@ def read_record(path: Path, kind: str) -> Plain:
         ConfigurationError: there is no such file, it is no JSON, or something else than asked for.
     """
     try:
-        plain = Plain(json.loads(path.read_text(encoding="utf-8")), str(path))
+        plain = Plain(read_json(path.read_text(encoding="utf-8")), str(path))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{path} cannot be read as the {kind} of a run: {error}.",

@@ -89,7 +89,8 @@ def file_of_target(target: Any) -> Path:
     Packages are looked up on the import path and in the working directory, as `python -m` does.
 
     Raises:
-        ConfigurationError: `target` has no `_target_`, or no module of that name can be found.
+        ConfigurationError: `target` has no `_target_`, no module of that name can be found, or it lies in the
+            directory of a run.
     """
     name = target.get("_target_") if isinstance(target, dict) else None
     if not isinstance(name, str) or "." not in name:
@@ -102,6 +103,11 @@ def file_of_target(target: Any) -> Path:
         raise ConfigurationError(
             f"model.target names {name}, and there is no Python module for it on the import path.",
             hint="Next: install the package, or run from the directory that holds it.",
+        )
+    if any((above / ".hydra").is_dir() and (above / "report.json").is_file() for above in file.absolute().parents):
+        raise ConfigurationError(
+            f"model.target names {name}, which lies in {file.parent}, the directory of a run; nothing there is code.",
+            hint="Next: move the file beside your other modules.",
         )
     return file
 

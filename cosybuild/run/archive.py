@@ -5,35 +5,53 @@
     run/...                the run directory
     store/entries, objects what the steps made, laid out as a remote store
 
-The same bytes each time it is written from the same run. Nothing in it is believed when it arrives (`run.packed`),
-and results enter the store through the same checks as from any remote.
+The same bytes each time it is written from the same run. Nothing in it is believed when it arrives: every member is
+checked (`run.packed`), only records and data come in (`run.members`), what is read later is read once before anything
+is kept (`run.rehearsal`), and the run is marked as another's (`run.foreign`). Results of steps enter the store only
+where a person says so, through the same checks as from any remote.
 """
 
 from __future__ import annotations
 
-import shutil
+import dataclasses
+import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosybuild.core.disk import make_directory, sync_directory, sync_tree
+from cosybuild.core.holder import Heart
 from cosybuild.core.key import CacheKey
+from cosybuild.core.plain import Plain
 from cosybuild.core.remote import Remote
 from cosybuild.core.store import Store
-from cosybuild.errors import StoreError
-from cosybuild.filename import fault_of
-from cosybuild.run.claim import CLAIM
+from cosybuild.core.workdirs import Workdirs
+from cosybuild.errors import ConfigurationError, StoreError
+from cosybuild.filename import fault_of, is_plain_name
+from cosybuild.report.profile import PLOT
+from cosybuild.run.capsule import CAPSULE
 from cosybuild.run.deliver import ARTIFACTS
-from cosybuild.run.packed import Form, pack, unpacked
-from cosybuild.run.recorded import EVENTS, RecordedRun
+from cosybuild.run.foreign import Origin, origin_of_run, write_mark
+from cosybuild.run.members import is_record_or_data
+from cosybuild.run.packed import Bounds, Form, Package, opened, pack
+from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
+from cosybuild.run.rehearsal import rehearse
 
 RUN, STORE = "run", "store"
 BUNDLE = Form("bundle", "bundle.json", (RUN, STORE), "have it written again with `python -m cosybuild bundle RUN`")
 _LONGEST_RUN = 200
 """Bytes of a run's name; a temporary directory beside it has a longer one."""
-_NOT_CARRIED = {EVENTS, CLAIM}
+IMPORTED = ".imported"
+"""Ends the name of an imported run's directory, so that no build of one's own writes there."""
+_ARRIVING = ".arriving"
+DERIVED = (REPORT_TEXT, PLOT, CAPSULE)
+"""Files of a run that are made of its records, or that travel by themselves: they are sent and not taken in."""
+_RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -42,11 +60,13 @@ class Arrival:
 
     Attributes:
         run: the run directory it was put in.
-        results: how many results of steps are now in the store.
+        carried: how many results of steps the archive has.
+        results: how many of them are now in the store.
         was_there: the run directory existed and was left as it is.
     """
 
     run: Path
+    carried: int
     results: int
     was_there: bool
 
@@ -76,38 +96,116 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
         pack(BUNDLE, target, facts, files)
 
 
-def read_bundle(source: Path, store: Store, runs: Path) -> Arrival:
-    """Check an archive and take it in: results into the store, the run beside the others.
+def read_bundle(
+    source: Path, store: Store, runs: Path, *, trust_results: bool = False, bounds: Bounds | None = None
+) -> Arrival:
+    """Check an archive and take it in: the run beside the others, marked as another's.
+
+    Args:
+        trust_results: take the results of its steps into the store, where builds find them as their own.
 
     Raises:
-        ConfigurationError: it is no archive of ours, damaged, or has members that would leave their place.
-        StoreError: a result in it is damaged, or the store cannot be written.
+        ConfigurationError: it is no archive of ours, damaged, too large, has members that are no records or data, or
+            records that are not understood.
+        StoreError: a result in it is damaged, or the store or the run directory cannot be written.
     """
-    with unpacked(BUNDLE, source) as (place, index):
-        name = index.text("name")
+    with opened(BUNDLE, source, bounds or Bounds()) as (package, digest):
+        name = package.index.text("name")
         if (fault := fault_of(name, _LONGEST_RUN)) is not None:
-            raise BUNDLE.refused(source, f"it names its run {name!a}, and that name {fault}")
-        keys = [CacheKey(str(stage), dict(parts)) for stage, parts in index.get("keys", list)]
-        beside = Store(store.path, remote=Remote(f"file://{place / STORE}", push=False), warn=store.warn)
-        for key in keys:
-            if beside.find(key) is None and beside.pull(key) is None:
-                raise StoreError(
-                    f"The result of '{key.stage}' in {source} did not pass its checks.",
-                    hint="Next: have the bundle written and sent again",
-                )
-        beside.flush()
-        target = runs / name
-        was_there = target.exists()
-        if not was_there:
-            make_directory(runs)
-            fresh = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=runs))
-            shutil.copytree(place / RUN, fresh, dirs_exist_ok=True)
-            fresh.chmod(0o755)
-            # A run directory that a power cut left with empty files would pass for one that was there already.
-            sync_tree(fresh)
-            fresh.rename(target)
-            sync_directory(runs)
-        return Arrival(target, len(keys), was_there)
+            raise package.refused(f"it names its run {name!a}, and that name {fault}")
+        for member in package.files:
+            if not _may_come_in(member):
+                raise package.refused(f"its member {member!a} is neither a record nor data of a run")
+        keys = _keys(package)
+        target = runs / f"{name.removesuffix(IMPORTED)}{IMPORTED}"
+        was_there = _is_there(target, digest)
+        with _receiving(runs, name) as place:
+            fresh = place / RUN
+            fresh.mkdir()
+            package.unpack(place, lambda name: _is_kept(name, was_there=was_there, trust_results=trust_results))
+            if not was_there:
+                rehearse(fresh, source)
+            if trust_results:
+                _take_results(keys, source, place / STORE, store)
+            origin = Origin(source.name, digest, time.time(), trust_results)
+            if not was_there:
+                write_mark(fresh, origin)
+                fresh.chmod(0o755)
+                # A run directory that a power cut left with empty files would pass for one that was there already.
+                sync_tree(fresh)
+                fresh.rename(target)
+                sync_directory(runs)
+            elif trust_results:
+                write_mark(target, origin)
+        return Arrival(target, len(keys), len(keys) if trust_results else 0, was_there)
+
+
+def _keys(package: Package) -> list[CacheKey]:
+    """The keys of the results that the archive lists."""
+    found = []
+    for index, pair in enumerate(package.index.get("keys", list)):
+        where = package.index.at(f"keys[{index}]")
+        stage, parts = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if not isinstance(stage, str) or not is_plain_name(stage) or not isinstance(parts, dict):
+            raise where.wrong("the name of a stage and its parts", pair)
+        found.append(CacheKey(stage, Plain(parts, where.where).text_items()))
+    return found
+
+
+def _may_come_in(member: str) -> bool:
+    root, _, inside = member.partition("/")
+    if root == RUN:
+        return is_record_or_data(inside) or inside in DERIVED
+    return _RESULT.fullmatch(inside) is not None
+
+
+def _is_kept(member: str, *, was_there: bool, trust_results: bool) -> bool:
+    root, _, inside = member.partition("/")
+    return (not was_there and is_record_or_data(inside)) if root == RUN else trust_results
+
+
+def _is_there(target: Path, digest: str) -> bool:
+    """Say whether this archive was taken in before.
+
+    Raises:
+        ConfigurationError: something else stands in its place.
+    """
+    if not os.path.lexists(target):
+        return False
+    there = origin_of_run(target)
+    if there is None or there.sha256 != digest:
+        raise ConfigurationError(
+            f"{target} is there already, and is not from this archive.",
+            hint="Next: remove it, or import into another directory with --runs DIR.",
+        )
+    return True
+
+
+@contextmanager
+def _receiving(runs: Path, name: str) -> Iterator[Path]:
+    """A directory beside the runs, gone afterwards. What a killed import left there is removed."""
+    there = runs.is_dir()
+    make_directory(runs)
+    arriving = runs / _ARRIVING
+    try:
+        with Workdirs(arriving, Heart()).new(name) as place:
+            yield place
+    finally:
+        with suppress(OSError):  # not empty: another import is under way
+            arriving.rmdir()
+            if not there:
+                runs.rmdir()
+
+
+def _take_results(keys: list[CacheKey], source: Path, place: Path, store: Store) -> None:
+    beside = Store(store.path, remote=Remote(f"file://{place}", push=False), warn=store.warn)
+    for key in keys:
+        if beside.find(key) is None and beside.pull(key) is None:
+            raise StoreError(
+                f"The result of '{key.stage}' in {source} did not pass its checks.",
+                hint="Next: have the bundle written and sent again",
+            )
+    beside.flush()
 
 
 def _stage_results(store: Store, keys: list[CacheKey], place: Path) -> None:
@@ -125,11 +223,11 @@ def _stage_results(store: Store, keys: list[CacheKey], place: Path) -> None:
 def _files(root: Path, prefix: str, *, artifacts: bool) -> Iterator[tuple[str, Path]]:
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)
-        left_out = inside.name in _NOT_CARRIED or (not artifacts and inside.parts[0] == ARTIFACTS)
-        if path.is_file() and not left_out:
+        left_out = not artifacts and inside.parts[0] == ARTIFACTS
+        if path.is_file() and not left_out and _may_come_in(f"{prefix}/{inside.as_posix()}"):
             yield f"{prefix}/{inside.as_posix()}", path
 
 
 def plain_facts(arrival: Arrival) -> dict[str, Any]:
     """For `--json`."""
-    return {"run": str(arrival.run), "results": arrival.results, "was_there": arrival.was_there}
+    return dataclasses.asdict(arrival) | {"run": str(arrival.run)}

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from cosybuild import figure
-from cosybuild.core.plain import SCHEMA, Plain
+from cosybuild.core.plain import SCHEMA, Plain, read_json
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
 
 _BLOCK = 2**20
-_INDEX_LIMIT = 64 * 2**20
+_INDEX_LIMIT = 16 * 2**20
+_HEADER_LIMIT = 64 * 2**10
+
+# What reading a damaged or hostile archive raises; tarfile passes on errors of what it decodes.
+_UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -79,66 +83,165 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
         part.replace(target)
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """How much an archive may unfold to, in bytes.
+
+    Attributes:
+        always: so much is never too much.
+        ratio: beyond that, at most this many times the archive's own size. Weights hardly compress: honest
+            archives unfold to less than three times their size.
+        most: never more than this.
+    """
+
+    always: int = 256 * 2**20
+    ratio: int = 20
+    most: int = 64 * 2**30
+
+    def limit(self, packed: int) -> int:
+        """The most bytes that an archive of this size may unfold to."""
+        return min(self.most, max(self.always, self.ratio * packed))
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended header is small: tarfile reads such headers into memory whatever size they state."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        # tarfile documents this method as the one to override.
+        if self.type not in tarfile.REGULAR_TYPES and self.size > _HEADER_LIMIT:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]  # typeshed leaves it out
+        return found
+
+
+class Package:
+    """An archive that is being read: its index first, then its members, once."""
+
+    def __init__(self, form: Form, source: Path, archive: tarfile.TarFile, limit: int) -> None:
+        self._form = form
+        self._source = source
+        self._archive = archive
+        self.index = self._read_index()
+        self.files = dict(self.index.object("files").items())
+        self._check_files(limit)
+
+    def unpack(self, place: Path, is_wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Write the wanted members below a directory; every member is checked, also one that is not wanted.
+
+        Raises:
+            ConfigurationError: a member is not listed, missing, no regular file, or not what the index says.
+        """
+        wanted = dict(self.files)
+        while (member := self._archive.next()) is not None:
+            listed = wanted.pop(member.name, None)
+            if listed is None:
+                raise self.refused(f"its member {member.name!a} is not listed in {self._form.index}, or comes twice")
+            if not _is_plain_file(member):
+                raise self.refused(f"its member {member.name!a} would leave its place or is no regular file")
+            content = self._archive.extractfile(member)
+            if content is None:
+                raise self.refused(f"its member {member.name!a} has no content")
+            target = None
+            if is_wanted(member.name):
+                target = place / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+            self._copy_checked(member.name, content, target, listed)
+        if wanted:
+            raise self.refused(f"it lacks {next(iter(wanted))!a}")
+
+    def refused(self, why: str) -> ConfigurationError:
+        """The error that says why the archive is not taken in."""
+        return self._form.refused(self._source, why)
+
+    def _read_index(self) -> Plain:
+        name = self._form.index
+        first = self._archive.next()
+        if first is None or first.name != name or not _is_plain_file(first) or first.size > _INDEX_LIMIT:
+            raise self.refused(f"its first member is not {name}")
+        content = self._archive.extractfile(first)
+        try:
+            index = Plain(read_json(b"" if content is None else content.read()), f"{self._source}: {name}")
+        except ValueError as error:
+            raise self.refused(f"{name} is no JSON: {error}") from error
+        if index.text("kind") != self._form.kind or index.get("schema", int) != SCHEMA:
+            raise self.refused(f"it is a {index.text('kind')!a} of schema {index.get('schema', int)}, not of {SCHEMA}")
+        return index
+
+    def _check_files(self, limit: int) -> None:
+        total, seen = 0, {name.casefold() for name in self.files}
+        if len(seen) < len(self.files):
+            raise self.refused("two of its members have names that differ in capitals only")
+        for name, listed in self.files.items():
+            if not _is_inside(self._form, name):
+                raise self.refused(f"its member {name!a} would leave its place or is no regular file")
+            above = [str(parent).casefold() for parent in PurePosixPath(name).parents]
+            if below := next((parent for parent in above if parent in seen), None):
+                raise self.refused(f"its member {name!a} lies below another member, {below!a}")
+            size = listed.get("size", int)
+            if size < 0:
+                raise listed.at("size").wrong("not negative", size)
+            total += size
+        if total > limit:
+            raise self.refused(
+                f"it unfolds to {total:,} bytes, and one of its size may unfold to {limit:,} (--max-size allows more)"
+            )
+
+    def _copy_checked(self, name: str, content: IO[bytes], target: Path | None, listed: Plain) -> None:
+        digest, size, expected = hashlib.sha256(), 0, listed.get("size", int)
+        with target.open("xb") if target is not None else nullcontext() as local:
+            while size <= expected and (block := content.read(_BLOCK)):
+                digest.update(block)
+                size += len(block)
+                if local is not None:
+                    local.write(block)
+        if (size, digest.hexdigest()) != (expected, listed.text("sha256")):
+            raise self.refused(f"{name!a} has other content than {self._form.index} says")
+
+
 @contextmanager
-def unpacked(form: Form, source: Path) -> Iterator[tuple[Path, Plain]]:
+def opened(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Package, str]]:
+    """An archive with its index read and checked, and its sha256.
+
+    Raises:
+        ConfigurationError: it is no archive of this kind, damaged, too large, or has members that would leave their
+            place.
+    """
+    try:
+        with source.open("rb") as raw:
+            digest = hashlib.sha256()
+            while block := raw.read(_BLOCK):
+                digest.update(block)
+            size = raw.tell()
+            raw.seek(0)
+            with tarfile.open(fileobj=raw, mode="r:gz", tarinfo=_Member) as archive:
+                yield Package(form, source, archive, bounds.limit(size)), digest.hexdigest()
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if error.filename != str(source):
+            raise
+        raise ConfigurationError(
+            f"{source} cannot be read: {error.strerror}.", hint="Next: correct the path."
+        ) from error
+    except _UNREADABLE as error:
+        raise form.refused(source, f"it cannot be read: {error}") from error
+
+
+@contextmanager
+def unpacked(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Path, Plain]]:
     """A directory with what the archive lists, every file checked, and the index; gone afterwards.
 
     Raises:
-        ConfigurationError: it is no archive of this kind, damaged, or has members that would leave their place.
+        ConfigurationError: as `opened`.
     """
-    with tempfile.TemporaryDirectory(prefix="cosybuild-import-") as temporary:
-        place = Path(temporary)
-        try:
-            with tarfile.open(source, "r:gz") as archive:
-                yield place, _unpack(form, archive, source, place)
-        except FileNotFoundError as error:
-            if error.filename != str(source):
-                raise
-            raise ConfigurationError(f"{source} does not exist.", hint="Next: correct the path.") from error
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
-            raise form.refused(source, f"it cannot be read: {error}") from error
+    with (
+        opened(form, source, bounds) as (package, _),
+        tempfile.TemporaryDirectory(prefix="cosybuild-unpacked-") as temporary,
+    ):
+        package.unpack(Path(temporary))
+        yield Path(temporary), package.index
 
 
-def _unpack(form: Form, archive: tarfile.TarFile, source: Path, place: Path) -> Plain:
-    first = archive.next()
-    if first is None or first.name != form.index or not first.isfile() or first.size > _INDEX_LIMIT:
-        raise form.refused(source, f"its first member is not {form.index}")
-    content = archive.extractfile(first)
-    assert content is not None, "a regular file has content"
-    try:
-        index = Plain(json.loads(content.read()), f"{source}: {form.index}")
-    except ValueError as error:
-        raise form.refused(source, f"{form.index} is no JSON: {error}") from error
-    if index.text("kind") != form.kind or index.get("schema", int) != SCHEMA:
-        raise form.refused(
-            source, f"it is a {index.text('kind')} of schema {index.get('schema', int)}, not of {SCHEMA}"
-        )
-    wanted = dict(index.object("files").items())
-    while (member := archive.next()) is not None:
-        listed = wanted.pop(member.name, None)
-        if listed is None:
-            raise form.refused(source, f"its member {member.name!r} is not listed in {form.index}, or comes twice")
-        if not member.isfile() or not _is_inside(form, member.name):
-            raise form.refused(source, f"its member {member.name!r} would leave its place or is no regular file")
-        content = archive.extractfile(member)
-        assert content is not None, "a regular file has content"
-        target = place / member.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_checked(form, content, target, listed, source)
-    if wanted:
-        raise form.refused(source, f"it lacks {next(iter(wanted))!r}")
-    return index
-
-
-def _copy_checked(form: Form, content: IO[bytes], target: Path, listed: Plain, source: Path) -> None:
-    digest, size, expected = hashlib.sha256(), 0, listed.get("size", int)
-    with target.open("xb") as local:
-        while size <= expected and (block := content.read(_BLOCK)):
-            digest.update(block)
-            size += len(block)
-            local.write(block)
-    if (size, digest.hexdigest()) != (expected, listed.text("sha256")):
-        raise form.refused(source, f"{target.name} has other content than {form.index} says")
+def _is_plain_file(member: tarfile.TarInfo) -> bool:
+    return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
 
 
 def _is_inside(form: Form, name: str) -> bool:

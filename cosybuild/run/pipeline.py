@@ -20,6 +20,7 @@ from cosybuild.core.plan import Plan, make_plan
 from cosybuild.core.record import Outcome
 from cosybuild.core.runner import execute
 from cosybuild.core.store import Store
+from cosybuild.errors import ConfigurationError
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.run.capsule import CAPSULE, Witness, is_gate, write_capsule
@@ -28,6 +29,7 @@ from cosybuild.run.code import with_code
 from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
+from cosybuild.run.foreign import origin_of_run
 from cosybuild.run.lock import Lock, hold_digests, read_lock, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
 from cosybuild.run.recorded import EVENTS, PLAN, REPORT, REPORT_TEXT
@@ -64,10 +66,16 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     Raises:
         KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
         StoreError: the store or the run directory cannot be written.
+        ConfigurationError: the run directory holds a run that was imported.
         DeployError: what was built may not, or could not, be put into service.
         DriftError: `hold_to` names a lock that was not met, or `must_produce` was not.
     """
     settings, directory = request.settings, invocation.directory
+    if origin_of_run(directory) is not None:
+        raise ConfigurationError(
+            f"{directory} holds a run that was imported, and no build writes there.",
+            hint="Next: build into another directory, or remove that one.",
+        )
     witness = Witness()
     events = EventBus([console, witness])
 

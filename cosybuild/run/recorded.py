@@ -14,6 +14,7 @@ from cosybuild.core.plain import read_record
 from cosybuild.core.record import Outcome
 from cosybuild.core.record_json import outcome_from_json
 from cosybuild.errors import ConfigurationError
+from cosybuild.run.foreign import Origin, origin_of_run
 
 RUNS = Path("outputs/runs")
 REPORT = "report.json"
@@ -30,18 +31,20 @@ class RecordedRun:
         directory: the run directory.
         report: report.json as plain data.
         outcome: its steps, checked.
+        origin: where it came from; None for a run that was made here.
     """
 
     directory: Path
     report: Mapping[str, Any]
     outcome: Outcome
+    origin: Origin | None = None
 
     @property
     def settings(self) -> Settings:
         """The configuration it was run with.
 
         Raises:
-            ConfigurationError: a setting is not known to this version.
+            ConfigurationError: a setting is not known to this version, or not of its type.
         """
         return settings_from_plain(self.report["config"])
 
@@ -50,11 +53,13 @@ class RecordedRun:
         """The directory that relative paths of the record are meant from.
 
         A run in DIR/outputs/runs belongs to DIR, wherever that was moved or copied to; another one to where
-        it was made, if that is there.
+        it was made, if that is there. Another's record names no directory here.
         """
         above = self.directory.resolve().parents[: len(RUNS.parts) + 1]
         if len(above) > len(RUNS.parts) and above[0] == above[-1] / RUNS:
             return above[-1]
+        if self.origin is not None:
+            return Path.cwd()
         made = Path(self.report["working_directory"])
         return made if made.is_dir() else Path.cwd()
 
@@ -67,7 +72,7 @@ def read_run(word: str) -> RecordedRun:
     """
     directory = _directory(word)
     plain = read_record(directory / REPORT, "report")
-    return RecordedRun(directory, plain.raw(), outcome_from_json(plain))
+    return RecordedRun(directory, plain.raw(), outcome_from_json(plain), origin_of_run(directory))
 
 
 def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:

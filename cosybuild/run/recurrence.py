@@ -26,7 +26,7 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.run.capsule import FORM, holds_of
-from cosybuild.run.packed import digest_of, unpacked
+from cosybuild.run.packed import Bounds, digest_of, unpacked
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
 
@@ -81,7 +81,7 @@ def recur(capsule: Path, elsewhere: Path | None, tell: Callable[[str], None]) ->
     Raises:
         ConfigurationError: it is no capsule, damaged, or nothing of it can be shown without further files.
     """
-    with unpacked(FORM, capsule) as (place, index):
+    with unpacked(FORM, capsule, Bounds()) as (place, index):
         request = _request(capsule, index)
         cut = index.optional_object("cut")
         part = None

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.config.parse import overridden, settings_from_plain
+from cosybuild.config.rules import check
+from cosybuild.config.settings import Settings
 from cosybuild.core.events import Sink
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.trusted import installed_only, refuse_paths, vet_targets
+from cosybuild.run.foreign import without_local
 from cosybuild.run.pipeline import Invocation, run_build
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import RecordedRun
+
+_NOT_REPLAYED = ("store", "deploy", "hold_to")
+"""Settings of places that a replay does not use."""
 
 SAME, EQUIVALENT, DIFFERENT, MISSING = "same", "equivalent", "different", "missing"
 
@@ -33,23 +43,88 @@ class Comparison:
     new: str | None
 
 
-def replay(run: RecordedRun, directory: Path, console: Sink) -> tuple[dict[str, Any], list[Comparison]]:
+def replay(
+    run: RecordedRun,
+    directory: Path,
+    console: Sink,
+    *,
+    given: Sequence[str] = (),
+    trusted: Collection[str] = (),
+) -> tuple[dict[str, Any], list[Comparison]]:
     """Build everything of `run` anew, with nothing from any store, into `directory`.
 
-    Nothing is deployed, timed or held to a recipe's digests: what came out is compared here.
+    Nothing is deployed, timed or held to a recipe's digests: what came out is compared here. The record of a run that
+    was made elsewhere names no file here, and calls nothing but modules of the packages in `trusted`.
+
+    Args:
+        given: settings that the person who replays gives, as `key=value`; they count in place of the record's.
+        trusted: top-level packages whose modules another's record may name.
 
     Returns:
         The new report, and one comparison for each artifact of either.
 
     Raises:
-        ConfigurationError, ModelError: what the record names is not there any more.
+        ConfigurationError, ModelError: what the record names is not there any more, or may not be used.
     """
-    settings = dataclasses.replace(
-        run.settings, store=None, benchmark=None, deploy=None, dry_run=False, lock=False, hold_to=None, must_produce={}
-    )
-    overrides = tuple(run.report["overrides"])
-    report = run_build(request_from_settings(settings), Invocation(overrides, directory), console)
+    with ExitStack() as until_the_end:
+        if run.origin is not None:
+            until_the_end.enter_context(installed_only())
+        settings = dataclasses.replace(
+            _settings(run, given, trusted),
+            store=None,
+            benchmark=None,
+            deploy=None,
+            dry_run=False,
+            lock=False,
+            hold_to=None,
+            must_produce={},
+        )
+        overrides = (*run.report["overrides"], *given)
+        report = run_build(request_from_settings(settings), Invocation(overrides, directory), console)
     return report, list(_compare(run.report["artifacts"], report["artifacts"]))
+
+
+def _settings(run: RecordedRun, given: Sequence[str], trusted: Collection[str]) -> Settings:
+    recorded: Mapping[str, Any] = run.report["config"]
+    taken: Mapping[str, str] = {}
+    if run.origin is not None:
+        recorded, taken = without_local(recorded)
+    plain, names = overridden(recorded, given)
+    if run.origin is not None:
+        _refuse_unnamed(taken, names)
+        target = plain["model"].get("target") if isinstance(plain.get("model"), dict) else None
+        if target is not None and not _is_given("model.target", names):
+            refuse_paths(_recorded_only(target, "model.target", names))
+            vet_targets(target, trusted)
+    settings = settings_from_plain(plain)
+    check(settings)
+    verify = settings.verify
+    if run.origin is not None and verify is not None and not _is_given("verify.repeat", names):
+        settings = dataclasses.replace(settings, verify=dataclasses.replace(verify, repeat=0))
+    return settings
+
+
+def _refuse_unnamed(taken: Mapping[str, str], names: Collection[str]) -> None:
+    needed = {name: value for name, value in taken.items() if name not in _NOT_REPLAYED and not _is_given(name, names)}
+    if needed:
+        told = ", ".join(f"{name}={value!a}" for name, value in needed.items())
+        words = " ".join(f"{name}={'FILE' if name != 'model_dir' else 'DIR'}" for name in needed)
+        raise ConfigurationError(
+            f"The record was made elsewhere and names what lay there: {told}. It names no file here.",
+            hint=f"Next: say where they lie here, after the run: {words}; or KEY=null to leave one out.",
+        )
+
+
+def _is_given(name: str, names: Collection[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in names)
+
+
+def _recorded_only(node: Any, where: str, names: Collection[str]) -> Any:
+    """The node without what a person has typed."""
+    if not isinstance(node, dict):
+        return node
+    kept = {name: value for name, value in node.items() if not _is_given(f"{where}.{name}", names)}
+    return {name: _recorded_only(value, f"{where}.{name}", names) for name, value in kept.items()}
 
 
 def _compare(old: list[Mapping[str, Any]], new: list[Mapping[str, Any]]) -> Iterator[Comparison]:

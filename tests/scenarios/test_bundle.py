@@ -26,13 +26,30 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def test_what_arrives_is_in_the_store_and_replays(sender: Place, place: Place) -> None:
+def test_what_arrives_replays_and_stays_apart(sender: Place, place: Place) -> None:
     ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"))
+    assert "4 results not taken into outputs/store" in ran.out
+    (theirs,) = place.runs()
+    assert theirs.name == f"{sender.runs()[0].name}.imported"
+    assert (theirs / "cosybuild.lock").is_file()
+    assert (theirs / "report.md").is_file(), "written here, from the record"
+    assert "--trust torch" in place.cosybuild("replay", theirs.name, code=2).err
+    assert "same" in place.cosybuild("replay", theirs.name, "--trust", "torch").out
+    place.cosybuild("explain", theirs.name)
+    place.cosybuild(*TINY)
+    mine = next(run for run in place.runs() if run.name == sender.runs()[0].name)
+    report = json.loads((mine / "report.json").read_text())
+    assert {step["action"] for step in report["steps"]} == {"built"}, "nobody's results but one's own"
+    assert "was there already" in place.cosybuild("import", str(sender.directory / "run.tar.gz")).out
+
+
+def test_trusted_results_are_used_as_own(sender: Place, place: Place) -> None:
+    ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"), "--trust-results")
     assert "4 results in outputs/store" in ran.out
-    assert [run.name for run in place.runs()] == [run.name for run in sender.runs()]
-    assert (place.runs()[0] / "cosybuild.lock").is_file()
-    place.cosybuild("replay", place.runs()[0].name)
-    assert "Nothing to do: 4 steps up to date." in place.cosybuild(*TINY).out
+    place.cosybuild(*TINY)
+    mine = next(run for run in place.runs() if run.name == sender.runs()[0].name)
+    report = json.loads((mine / "report.json").read_text())
+    assert {step["action"] for step in report["steps"]} == {"hit"}
     again = place.cosybuild("import", str(sender.directory / "run.tar.gz"), "--json")
     assert json.loads(again.out)["was_there"] is True
 
@@ -42,7 +59,7 @@ def test_digests_alone_are_enough_to_replay(sender: Place, place: Place) -> None
     sender.cosybuild("bundle", sender.runs()[0].name, "--without-artifacts", "--into", str(bundle))
     assert "only digests" in place.cosybuild("import", str(bundle)).out
     assert not list(place.directory.rglob("*.onnx"))
-    assert "same" in place.cosybuild("replay", place.runs()[0].name).out
+    assert "same" in place.cosybuild("replay", "--trust", "torch", place.runs()[0].name).out
 
 
 def test_the_same_run_gives_the_same_bytes(sender: Place, tmp_path: Path) -> None:
@@ -63,7 +80,7 @@ def listed(found: Members, name: str, content: bytes) -> Members:
 
 
 def linked(found: Members) -> Members:
-    added = listed(found, "run/link", b"")
+    added = listed(found, "run/artifacts/link", b"")
     added[-1][0].type, added[-1][0].linkname = tarfile.SYMTYPE, "/etc/passwd"
     return added
 
@@ -122,7 +139,7 @@ def test_a_spoiled_archive_is_refused_and_leaves_nothing(sender: Place, tmp_path
             member.size = 0 if member.issym() else len(content)
             made.addfile(member, io.BytesIO(content))
     with pytest.raises(CosybuildError, match=words):
-        read_bundle(archive, Store(inside / "store", warn=lambda message: None), inside / "runs")
+        read_bundle(archive, Store(inside / "store", warn=lambda message: None), inside / "runs", trust_results=True)
     assert not (inside / "runs").exists()
     assert not list(tmp_path.rglob("escaped"))
 

@@ -20,11 +20,12 @@ def test_a_power_cut_during_import_leaves_the_run_whole_or_not_there(used_place:
     with in_memory(tmp_path / "memory") as place:
         store, runs = Store(place / "store", warn=lambda message: None), place / "runs"
         found, at_the_end = recorded(place, lambda: read_bundle(used_place.directory / "run.tar.gz", store, runs))
-        names = {f"runs/{run.name}/{path.relative_to(runs / run.name)}" for path in (runs / run.name).rglob("*")}
+        taken = runs / f"{run.name}.imported"
+        names = {f"runs/{taken.name}/{path.relative_to(taken)}" for path in taken.rglob("*")}
         whole = {name: (place / name).read_bytes() if (place / name).is_file() else None for name in names}
     seen = set()
     for disk in found:
-        here = {name: content for name, content in disk if name.startswith(f"runs/{run.name}/")}
+        here = {name: content for name, content in disk if name.startswith(f"runs/{taken.name}/")}
         assert here in ({}, whole)
         seen.add(bool(here))
         assert disk not in at_the_end or here == whole

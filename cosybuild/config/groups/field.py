@@ -6,13 +6,16 @@ import dataclasses
 from typing import Any
 
 
-def setting(default: Any, help: str) -> Any:
+def setting(default: Any, help: str, *, local: bool = False) -> Any:
     """Return a dataclass field with documentation.
 
     Args:
         default: an immutable value, or a callable without arguments that makes one (a factory).
         help: what the setting does, with its unit.
+        local: its value names something of the machine where it was given, such as a file. A record from another
+            machine does not decide it.
     """
+    metadata = {"help": help, "local": local}
     if callable(default):
-        return dataclasses.field(default_factory=default, metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)

@@ -42,12 +42,13 @@ class ModelSettings:
     weights: str | None = setting(
         None,
         "A weights file in place of model_dir's flow.pt: .pt, .safetensors, whole flow or bare estimator.",
+        local=True,
     )
     hyperparameters: Any = setting(
         None, "{name: value} in place of the family's hyper-parameters; only where no model_dir states them."
     )
     target: Any = setting(None, "model=module: a Hydra node with _target_ that makes the nn.Module.")
-    path: str | None = setting(None, "model=onnx: the existing ONNX file.")
+    path: str | None = setting(None, "model=onnx: the existing ONNX file.", local=True)
     name: str | None = setting(None, "Stem of the artifacts' names; the family's own name where not given.")
     inputs: tuple[TensorSettings, ...] = setting(tuple, "Inputs in binding order (module, onnx).")
     outputs: tuple[TensorSettings, ...] = setting(tuple, "Outputs in binding order (module, onnx).")

@@ -72,7 +72,9 @@ class PrecisionSettings:
         "None: the target's smallest normal number (fp16: 6.1e-5).",
     )
     calibration: str | None = setting(
-        None, "An .npz file, or a directory of them, with one array an input; None: realistic generated inputs."
+        None,
+        "An .npz file, or a directory of them, with one array an input; None: realistic generated inputs.",
+        local=True,
     )
     calibration_sizes: tuple[int, ...] = setting(
         tuple,

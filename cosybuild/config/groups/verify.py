@@ -89,7 +89,9 @@ class VerifySettings:
     float64: bool = setting(False, "Compute the reference in float64 too, and hold PyTorch's float32 to it.")
     exhaustive: bool = setting(False, "Compare both sides of edges above 1024 frames too, and every case on every hop.")
     lengths: str | None = setting(
-        None, "A file of real lengths, one or `length,count` a line, frames or with a unit; some of them are compared."
+        None,
+        "A file of real lengths, one or `length,count` a line, frames or with a unit; some of them are compared.",
+        local=True,
     )
     solver: SolverCheck | None = setting(SolverCheck, "The whole solver; null: single calls only.")
     hops: HopGates = setting(HopGates, "What each step from exact arithmetic to the artifact may lose.")

@@ -1,0 +1,183 @@
+"""The `_target_`s of a record that somebody else made: which of them may be imported and called here.
+
+Calling what a record names is running code. A target counts only if its top-level package was allowed by name, if it
+lies in an installed distribution, and if it is a class of modules. Everything else is refused before it is imported.
+Hydra's own list of forbidden targets is no defence: it knows a few names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from cosybuild.errors import ConfigurationError
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def targets_of(node: Any) -> Iterator[str]:
+    """Every `_target_` in plain data, as text, the outermost first: Hydra's `instantiate` calls nested ones too."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from targets_of(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from targets_of(value)
+
+
+def leaves_of(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Every value in plain data that is neither a mapping nor a list, with its dotted name."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from leaves_of(value, f"{where}.{name}")
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from leaves_of(value, f"{where}[{index}]")
+    else:
+        yield where, node
+
+
+def refuse_paths(target: Any, where: str = "model.target") -> None:
+    """Refuse arguments that could name a file here, or that Hydra would replace by something of this machine.
+
+    Raises:
+        ConfigurationError: names the argument.
+    """
+    for name, value in leaves_of(target, where):
+        if not isinstance(value, str) or name.endswith("._target_"):
+            continue
+        if "${" in value:
+            raise ConfigurationError(
+                f"{name}={value!a} of the record is an interpolation, which would read something of this machine.",
+                hint=f"Next: give it yourself: {name}=VALUE.",
+            )
+        if any(char in value for char in "/\\\0") or value.startswith("~") or os.path.lexists(value):
+            raise ConfigurationError(
+                f"{name}={value!a} of the record could name a file, and a record made elsewhere names no file here.",
+                hint=f"Next: give it yourself: {name}=VALUE.",
+            )
+
+
+def vet_targets(target: Any, allowed: Collection[str]) -> None:
+    """Refuse a node with a `_target_`, at any depth, that may not be called here. Call it within `installed_only`.
+
+    Args:
+        target: plain data, as `model.target` has it.
+        allowed: top-level packages whose classes may be used.
+
+    Raises:
+        ConfigurationError: names the target, what is wrong with it, and what to do.
+    """
+    names = list(dict.fromkeys(targets_of(target)))
+    strange = [name for name in names if not all(_is_public(part) for part in name.split(".")) or "." not in name]
+    if strange:
+        raise _refused(strange[0], "is no public name of a package")
+    tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    if missing := [top for top in tops if top not in allowed]:
+        raise ConfigurationError(
+            f"The record was made elsewhere and wants to call {', '.join(names)}. Code runs only from packages that "
+            f"you allow by name, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not allowed.",
+            hint=f"Next: if you trust what is installed here, add {' '.join(f'--trust {m}' for m in missing)}.",
+        )
+    for top in tops:
+        _refuse_uninstalled(top)
+    for name in names:
+        _refuse_other_than_modules(name)
+
+
+@contextmanager
+def installed_only() -> Iterator[None]:
+    """Take the working directory, and all that lies in it but installation directories, off the import path."""
+    path, safe = list(sys.path), os.environ.get(_SAFE_PATH)
+    here = Path.cwd()
+    sys.path[:] = [one for one in path if one and not _is_below(one, here)]
+    os.environ[_SAFE_PATH] = "1"  # for processes that this one starts
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        if safe is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = safe
+
+
+def _is_public(part: str) -> bool:
+    return part.isidentifier() and part.isascii() and not part.startswith("_")
+
+
+def _is_below(entry: str, here: Path) -> bool:
+    place = Path(entry).absolute()
+    if any(place == home for home in _installations()):
+        return False
+    return place.is_relative_to(here) or place.resolve().is_relative_to(here.resolve())
+
+
+def _installations() -> set[Path]:
+    """Directories that installers write to, and those of Python's own library."""
+    named = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
+    places = [*named, *site.getsitepackages(), site.getusersitepackages()]
+    found = {Path(place) for place in places if place}
+    return found | {place / "lib-dynload" for place in found}
+
+
+def _refuse_uninstalled(top: str) -> None:
+    spec = PathFinder.find_spec(top, sys.path)
+    if spec is None or spec.origin is None or not spec.has_location:
+        raise _refused(top, "is no package that is installed here")
+    file = Path(spec.origin)
+    distributions = importlib.metadata.packages_distributions().get(top, [])
+    if not any(_brought(name, top, file) for name in distributions):
+        raise _refused(top, f"lies in {file}, which no installed distribution has brought")
+    loaded = getattr(sys.modules.get(top), "__file__", spec.origin)
+    if loaded is None or Path(loaded) != file:
+        raise _refused(top, f"was loaded from {loaded}, and the installed one is {file}")
+
+
+def _brought(distribution: str, top: str, file: Path) -> bool:
+    """Say whether a distribution lists the file. An editable installation lists none of its own."""
+    listed = {f"{top}/{file.name}", file.name}
+    files = importlib.metadata.files(distribution) or ()
+    return any(str(one) in listed and Path(str(one.locate())).resolve() == file.resolve() for one in files)
+
+
+def _refuse_other_than_modules(name: str) -> None:
+    from torch import nn
+
+    found = _located(name)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise _refused(name, "is no class of torch.nn.Module, and nothing else is called for a record made elsewhere")
+
+
+def _located(name: str) -> Any:
+    parts = name.split(".")
+    found: Any = None
+    for index in range(len(parts)):
+        module = ".".join(parts[: index + 1])
+        if found is not None and hasattr(found, parts[index]):
+            found = getattr(found, parts[index])
+            continue
+        try:
+            found = importlib.import_module(module)
+        except Exception as error:  # an import may raise anything
+            raise _refused(name, f"cannot be imported: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _refused(name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The record was made elsewhere, and its _target_ {name!a} {why}.",
+        hint="Next: look at the record; to build such a model all the same, type model.target=... yourself.",
+    )

@@ -1,0 +1,94 @@
+"""Runs that other people made: how they are marked, and what of their record counts here.
+
+Everything of such a run is data. `import` writes the mark; no archive can bring it, and none can take it away.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.settings import Settings
+from cosybuild.core.plain import Plain, read_record, write_record
+from cosybuild.models.hub import is_hub_id
+
+MARK = "foreign.json"
+"""The file in a run directory that marks the run as another's."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run came from.
+
+    Attributes:
+        archive: the file's name when it was imported.
+        sha256: of the archive.
+        imported: seconds since the epoch.
+        results: whether the results of its steps were taken into the store.
+    """
+
+    archive: str
+    sha256: str
+    imported: float
+    results: bool
+
+
+def write_mark(directory: Path, origin: Origin) -> None:
+    """Mark a run directory as another's."""
+    write_record(directory / MARK, "foreign run", dataclasses.asdict(origin))
+
+
+def origin_of_run(directory: Path) -> Origin | None:
+    """The mark of a run directory; None where the run was made here.
+
+    Raises:
+        ConfigurationError: the mark is damaged.
+    """
+    if not os.path.lexists(directory / MARK):
+        return None
+    plain: Plain = read_record(directory / MARK, "foreign run")
+    return Origin(plain.text("archive"), plain.text("sha256"), plain.number("imported"), plain.get("results", bool))
+
+
+def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the settings that name something of one machine."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if field.metadata.get("local"):
+            yield f"{prefix}{field.name}"
+            continue
+        hint = hints[field.name]
+        inner = next((one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)), None)
+        if inner is not None and typing.get_origin(hint) is not tuple:
+            yield from local_settings(typing.cast(type, inner), f"{prefix}{field.name}.")
+
+
+def without_local(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """A recorded configuration without what names something of the machine where it was made.
+
+    A hub id stays, unless a directory here has that name.
+
+    Returns:
+        the configuration, and dotted name -> value of what was taken out.
+    """
+    kept: dict[str, Any] = copy.deepcopy(dict(plain))
+    taken: dict[str, str] = {}
+    for name in local_settings():
+        *way, last = name.split(".")
+        node: Any = kept
+        for step in way:
+            node = node.get(step) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or node.get(last) is None:
+            continue
+        value = node[last]
+        if name == "model_dir" and isinstance(value, str) and is_hub_id(value) and not os.path.lexists(value):
+            continue
+        taken[name] = value if isinstance(value, str) else "..."
+        node[last] = None
+    return kept, taken

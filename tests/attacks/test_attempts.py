@@ -1,0 +1,13 @@
+"""Every attempt is refused, in the product's words, and nothing of it is executed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.attempts import ATTEMPTS
+from tests.attacks.ground import Attempt, Ground
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
+def test_it_is_refused(attempt: Attempt, ground: Ground) -> None:
+    assert attempt.result(ground) == "held"

@@ -1,0 +1,81 @@
+"""What names something of one machine is declared as such, and does not come out of another's record."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cosybuild.config.settings import Settings
+from cosybuild.run.foreign import local_settings, without_local
+from cosybuild.run.members import is_record_or_data
+
+WORDS = {
+    "trt_profile.name",
+    "trt.precision",
+    "model.name",
+    "benchmark.provider",
+}
+"""Settings whose text names nothing of a machine; `model.name` is held to the rule for file names."""
+
+
+def text_settings(cls: type, prefix: str = "") -> Iterator[str]:
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        kinds = [one for one in (hint, *typing.get_args(hint)) if isinstance(one, type)]
+        inner = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+        if inner is not None and typing.get_origin(hint) is not tuple:
+            yield from text_settings(inner, f"{prefix}{field.name}.")
+        elif str in kinds and typing.get_origin(hint) not in (tuple, dict):
+            yield f"{prefix}{field.name}"
+
+
+def test_a_setting_of_text_is_declared_local_or_known_to_be_a_word() -> None:
+    local = set(local_settings())
+    assert {"model_dir", "model.path", "model.weights", "precision.calibration", "verify.lengths"} <= local
+    covered = {n for n in text_settings(Settings) if any(n == one or n.startswith(f"{one}.") for one in local)}
+    assert set(text_settings(Settings)) - covered <= WORDS
+
+
+def test_a_record_without_what_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = {"model_dir": "/m", "model": {"weights": "w.pt", "seed": 3}, "verify": None, "store": {"path": "/s"}}
+    kept, taken = without_local(plain)
+    assert kept == {"model_dir": None, "model": {"weights": None, "seed": 3}, "verify": None, "store": None}
+    assert taken == {"model_dir": "/m", "model.weights": "w.pt", "store": "..."}
+    assert plain["model_dir"] == "/m"
+
+
+def test_a_hub_id_stays_unless_a_directory_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert without_local({"model_dir": "org/model"})[0]["model_dir"] == "org/model"
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    assert without_local({"model_dir": "org/model"})[0]["model_dir"] is None
+
+
+@pytest.mark.parametrize(
+    ("inside", "comes_in"),
+    [
+        ("report.json", True),
+        ("cosybuild.lock", True),
+        (".hydra/config.yaml", True),
+        ("artifacts/a.onnx", True),
+        ("artifacts/onnx__MatMul_12", True),
+        ("artifacts/layer.weight", True),
+        ("artifacts/a.onnx.manifest.json", True),
+        ("foreign.json", False),
+        ("events.jsonl", False),
+        ("artifacts/a.py", False),
+        ("artifacts/a.so.1", False),
+        ("artifacts/sub/a.onnx", False),
+        ("artifacts/.a.onnx", False),
+        (".hydra/other.yaml", False),
+        ("payload", False),
+    ],
+)
+def test_what_comes_in(inside: str, comes_in: bool) -> None:
+    assert is_record_or_data(inside) is comes_in
