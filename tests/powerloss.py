@@ -38,6 +38,7 @@ class _Disk:
     found: dict[Disk, int] = field(default_factory=dict)
     moments: int = 0
     nodes: dict[int, int] = field(default_factory=dict)  # the system's number -> ours
+    named: set[int] = field(default_factory=set)  # what had a name at the last look, for it may have moved since
     number: int = 0
 
     def begin(self) -> None:
@@ -50,6 +51,7 @@ class _Disk:
     def look(self) -> None:
         """Find what changed since the last look. It was one operation, so it is one unit."""
         before = {node: dict(names) for node, names in self.live.items()}
+        self.named = {child for names in before.values() for child in names.values()}
         seen: dict[int, int] = {}
         self._scan(self.root, 0, seen)
         self.nodes = seen
@@ -63,13 +65,12 @@ class _Disk:
 
     def _scan(self, folder: Path, node: int, seen: dict[int, int]) -> None:
         names: dict[str, int] = {}
-        before = self.live.get(node, {})
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             system = entry.inode()
             child = seen.get(system, self.nodes.get(system))
             is_directory = entry.is_dir(follow_symlinks=False)
             # A number that was free may be given again, to another file.
-            if child is None or (child in self.live) != is_directory or not self._is_known(child, before, entry.name):
+            if child is None or (child in self.live) != is_directory or child not in self.named:
                 self.number += 1
                 child = self.number
             seen[system] = child
@@ -81,9 +82,6 @@ class _Disk:
             else:
                 self.contents[child] = (folder / entry.name).read_bytes()
         self.live[node] = names
-
-    def _is_known(self, child: int, names: dict[str, int], name: str) -> bool:
-        return names.get(name) == child or any(child in entries.values() for entries in self.live.values())
 
     def sync(self, handle: int) -> None:
         """`fsync` of an open file or directory."""
