@@ -1,1 +1,1 @@
-"""The build engine. It knows nothing of models, stages or numerics."""
+"""The store, the planner and the runner. Nothing here depends on models, stages or numerics."""

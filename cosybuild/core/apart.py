@@ -1,4 +1,4 @@
-"""A call in a process of its own: a native library may crash there, and the build lives to say so."""
+"""Function calls in a subprocess, so that a crash of a native library does not end the build."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ResultT = TypeVar("ResultT")
 
 
 class Died(Exception):
-    """The process ended without an answer.
+    """The subprocess ended without an answer.
 
     Attributes:
-        status: its exit code; negative: the signal that ended it.
+        status: its exit code; a negative number is the signal that ended it.
     """
 
     def __init__(self, status: int) -> None:
@@ -41,11 +41,11 @@ class Died(Exception):
 
 @dataclass(frozen=True)
 class Answer(Generic[ResultT]):
-    """What came back.
+    """The result of a call in a subprocess.
 
     Attributes:
-        value: what the function returned.
-        peak_bytes: the largest resident memory of the process; None where the system does not tell.
+        value: the return value of the function.
+        peak_bytes: the largest resident memory of the subprocess; None where the system does not report it.
     """
 
     value: ResultT
@@ -55,33 +55,33 @@ class Answer(Generic[ResultT]):
 def call_apart(
     function: Callable[..., ResultT], *arguments: Any, emit: Emit = lambda kind, **facts: None
 ) -> Answer[ResultT]:
-    """`function(*arguments, emit)` in a fresh interpreter, which ends with the call, or with this process.
+    """Run `function(*arguments, emit)` in a new interpreter that ends with the call or with this process.
 
     Args:
-        function: of a module, so that the other process finds it by name; as everything given and returned
-            it must pickle.
-        emit: is told what the function emits, in this process.
+        function: a function at module level, which the subprocess finds by name. The function, its arguments
+            and its return value must pickle.
+        emit: receives, in this process, the events that the function emits.
 
     Raises:
-        Died: the process crashed, or was killed.
-        KeyboardInterrupt: Ctrl-C; the process is gone then, whatever it was doing.
-        CosybuildError, OSError, MemoryError: what the function raised.
-        RuntimeError: the function raised something else, a defect; the cause is the other process's traceback.
+        Died: the subprocess crashed or was killed.
+        KeyboardInterrupt: Ctrl-C; the subprocess is killed first.
+        CosybuildError, OSError, MemoryError: the function raised it.
+        RuntimeError: the function raised another exception, a defect; the cause is the traceback of the subprocess.
     """
     with ExitStack() as until_here:
-        # Not multiprocessing: inside a launcher's workers it would start what that launcher has made of it.
+        # Not multiprocessing: launchers replace its start method in their workers.
         with _interrupts_later():
             process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             until_here.callback(_end, process)
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it is dead already, which shows below
+        with suppress(BrokenPipeError):  # the subprocess has died; `_listen` reports it
             for part in (sys.path, (function, arguments)):
                 pickle.dump(part, process.stdin)
             process.stdin.flush()
         return _listen(process, emit)
 
 
-# `answer` needs this process's path to be found, and what it is asked needs it to be unpickled.
+# The subprocess needs this process's import path to import `answer` and to unpickle the call.
 _PROGRAM = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
@@ -124,10 +124,10 @@ class _Elsewhere(Exception):
 
 
 def answer() -> None:
-    """What the other process does."""
-    # Ctrl-C reaches both; the caller decides.
+    """Run the call that the caller sent and send back events and the answer (the main function of the subprocess)."""
+    # Ctrl-C reaches both processes; only the caller handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What libraries print is not for the caller to read.
+    # Libraries print to descriptor 1, which the caller reads; redirect their output to stderr.
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # from the process that started this one
@@ -142,21 +142,21 @@ def answer() -> None:
 
     try:
         value = function(*arguments, emit)
-    except BaseException as error:  # handed over to the caller, not handled
+    except BaseException as error:  # sent to the caller, which handles it
         send("error", (_portable(error), traceback.format_exc()))
     else:
         send("answer", (value, peak_resident()))
 
 
 def _end_with_the_caller() -> None:
-    # Nothing comes; it ends when the caller does. Not by sys.stdin, whose lock the end of the interpreter asks for.
+    # The read returns when the caller ends. Not sys.stdin: the interpreter takes its lock at exit.
     os.read(0, 1)
     os._exit(1)
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Exceptions that callers tell apart as they are; of others, which may not pickle, the words."""
-    if ran_out_of_memory(error):  # its causes would be lost
+    """Return exceptions that callers distinguish unchanged, and others, which may not pickle, as a RuntimeError."""
+    if ran_out_of_memory(error):  # pickling loses the causes
         return MemoryError(str(error))
     if isinstance(error, (CosybuildError, OSError)):
         return error
@@ -165,7 +165,7 @@ def _portable(error: BaseException) -> BaseException:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Until its own handler stands, the new process must not take a Ctrl-C: it would print a traceback."""
+    """Block SIGINT in the body: a subprocess that receives it before it ignores it would print a traceback."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

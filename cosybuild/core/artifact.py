@@ -1,4 +1,4 @@
-"""What stages hand to one another: files known by their content."""
+"""Artifacts: the files that stages pass to one another, identified by their content."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ class StoredFile:
 
     Attributes:
         name: the file's name, without a directory. Files of one artifact may refer to each other by
-            it (an ONNX graph names its external data), so they are always laid side by side.
-        path: where it lies now.
+            it (an ONNX graph names its external data), so they are always placed in one directory.
+        path: its present path.
         digest: sha256 of the content, 64 hex digits.
         size: bytes.
-        identity: of a source, as it was when the content was known to be that of `digest`; None for a
-            file of the store.
+        identity: for a source, its identity when its content was hashed to `digest`; None for a file of the store.
     """
 
     name: str
@@ -50,12 +49,12 @@ class Artifact:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """The total size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def digest(self) -> str:
-        """sha256 of the content; of the list of names and digests where there are several files."""
+        """The sha256 of the content, or of the list of names and digests if there are several files."""
         if len(self.files) == 1:
             return self.files[0].digest
         lines = sorted(f"{file.name} {file.digest}" for file in self.files)

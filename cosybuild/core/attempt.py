@@ -1,4 +1,4 @@
-"""What is known of a step while it is being dealt with, so that even a failure has a full record."""
+"""The state of a step while the runner works on it, so that a failed step has a full record too."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Attempt:
     """One step of a running build.
 
     Attributes:
-        step: as planned.
-        inputs: slot -> content, as far as it is known.
-        key: once all inputs are known.
-        why: once it is clear that the stage must run.
-        peak_bytes: once the stage has run, or failed.
-        restored: how often inputs that had been lost were made again for it.
+        step: the step of the plan.
+        inputs: slot -> artifact, for the inputs whose content is known.
+        key: the cache key; None until all inputs are known.
+        why: the reason to run the stage; None until it is clear that it must run.
+        peak_bytes: growth of memory in bytes; None until the stage has run or failed.
+        restored: number of times that lost inputs were built again for this step.
     """
 
     def __init__(self, step: Step, clock: Clock) -> None:
@@ -46,7 +46,7 @@ class Attempt:
         metrics: Mapping[str, Any] | None = None,
         made: Mapping[str, Any] | None = None,
     ) -> StepRecord:
-        """The step's record, with what came of it."""
+        """Return the step's record with this action and these results."""
         parts = {} if self.key is None else self.key.parts
         return StepRecord(
             label=self.step.label,

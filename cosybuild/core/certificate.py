@@ -1,27 +1,27 @@
-"""Proof that a command has nothing to do, checked without importing anything that is slow to import.
+"""The no-op certificate: proof that a command has nothing to do, checked without slow imports.
 
-Composing the configuration alone costs most of what a command may take that has nothing to do. So a
-finished run writes down everything its result rested on; while none of that has moved, the same command
-may repeat the run's last line and end. A certificate only ever saves time: if in doubt, when it is
-written or when it is checked, a file counts as moved, and the ordinary path decides.
+Composing the configuration alone takes most of the time that a command with nothing to do may take. So a
+finished run records everything that its result depends on. While none of that has changed, the same command
+repeats the run's last line and ends. A certificate only saves time: if in doubt, both when it is
+written and when it is checked, a file counts as changed, and the build runs as usual.
 
-What it rests on:
+A certificate depends on:
     the command line, the working directory, the interpreter and its import path, the environment variables
-        but VOLATILE;
-    files: size, mtime, ctime, inode, device; also that a file is absent. ctime can not be set back, so a
-        file that was replaced by one of the same size and mtime is noticed too;
-    every directory and symbolic link on the way to such a file: device and inode, of a link also its
+        except VOLATILE;
+    files: size, mtime, ctime, inode, device; also that a file is absent. Programs cannot set the ctime, so
+        the replacement of a file by one of the same size and mtime is detected too;
+    every directory and symbolic link on the path to such a file: device and inode, and for a link also its
         target and ctime;
-    directories: names and inodes of what is in them (a reinstalled package has a new directory);
-    the kernel's boot and driver (a GPU that was swapped).
+    directories: names and inodes of their entries (a reinstalled package has a new directory);
+    the kernel's boot id and the driver's version (a GPU that was swapped).
 
-The identity of a file is tied to its content by two looks: one before the file is read, one when the
-certificate is written. Both must show the same. No clock is asked for that, with one exception: a file that is
-written twice within one tick of the file system's clock has the same times both times. So a file that
-changed within a tick before the first look withholds the certificate. The moment of that look is computed from the
-time that the file system gives to a new file and from the time that has passed since, because the host's
-clock may differ from the file system's. Results, which the run has just written, are certified by sha256
-where they are small, and after the tick has passed where they are large.
+The identity of a file is read twice: before the file is read, and when the certificate is written. Both
+must be equal. This needs no clock, with one exception: a file that is written twice within one tick of the
+file system's clock has the same times both times. So no certificate is written if a file changed within a
+tick before the first look. The moment of that look is computed from the time that the file system gives to
+a new file and from the time that has passed since, because the host's clock may differ from the file
+system's. Results, which the run has just written, are certified by sha256 if they are small, and after the
+tick has passed if they are large.
 
 Only json, os, stat, sys, time and hashlib are imported here, and nothing of cosybuild.
 """
@@ -49,19 +49,19 @@ SCHEMA = 2
 VOLATILE = frozenset(
     [
         *("SHLVL", "_", "OLDPWD", "WINDOWID", "COLUMNS", "LINES", "GPG_TTY", "STY", "VTE_VERSION", "XDG_SESSION_ID"),
-        "HYDRA_FULL_ERROR",  # the build command sets it, to get errors as they are
+        "HYDRA_FULL_ERROR",  # the build command sets it to receive the original exceptions
     ]
 )
 """Environment variables that differ from one terminal to the next and change no build."""
 VOLATILE_PREFIXES = ("TERM", "SSH_", "TMUX", "DBUS_", "PYTEST_")
 
 UNLISTED = frozenset(["__pycache__", "outputs"])
-"""Left out of listings: byte code, which any import may add, and what the first run in a directory makes there
+"""Names left out of listings: byte code, which any import may add, and the directory that the first run makes
 (`python -m` puts the working directory on the import path, so it is listed)."""
 
 _KERNEL = ("/proc/sys/kernel/random/boot_id", "/proc/driver/nvidia/version")
-# Longer than a tick of any kernel's clock; where the file system keeps whole seconds, or another
-# machine's clock stamps the files, two seconds.
+# Nanoseconds, longer than a tick of any kernel's clock. The coarse tick is for file systems that keep whole
+# seconds and for files stamped by another machine's clock.
 _TICK = 50_000_000
 _COARSE_TICK = 2_000_000_000
 _SMALL = 1 << 20
@@ -71,11 +71,11 @@ _LINKS = 40
 
 
 class Look:
-    """What a run is about to read, as it stands at one moment.
+    """The state, at one moment, of the files and directories that a run is about to read.
 
     Args:
-        files: to be read. Absent ones are certified to stay absent.
-        directories: to be listed.
+        files: files to be read. For a missing file the certificate depends on its absence.
+        directories: directories to be listed.
     """
 
     def __init__(self, files: Iterable[PathLike] = (), directories: Iterable[PathLike] = ()) -> None:
@@ -88,7 +88,7 @@ class Look:
             _walk(path, self.places)
 
     def changed(self) -> str | None:
-        """The first path that is not as it was, or None."""
+        """Return the first path that has changed, or None."""
         for name, now in (
             *((name, _identity(_stat(name)) == was) for name, was in self.files.items()),
             *((name, _place(name) == was) for name, was in self.places.items()),
@@ -107,17 +107,17 @@ def write(
     *,
     results: Iterable[PathLike] = (),
 ) -> str | None:
-    """Certify that `argv` has nothing to do as long as nothing moves.
+    """Certify that `argv` has nothing to do as long as nothing changes.
 
     Args:
-        directory: where certificates lie.
+        directory: the directory of the certificates.
         argv: the command line's overrides, in order.
-        message: what the command says when there is nothing to do.
-        looks: each taken before the run read what is in it; the first of them before the run read anything.
+        message: the line that the command prints when it has nothing to do.
+        looks: each taken before the run read the files in it; the first one before the run read anything.
         results: files that the run itself has written, linked or checked (store, run directory).
 
     Returns:
-        None, or why there is no certificate: something is doubtful, or the disk refuses.
+        None, or the reason why there is no certificate: a file may have changed, or a disk error.
     """
     try:
         os.makedirs(directory, exist_ok=True)
@@ -150,12 +150,12 @@ def write(
 
 
 def check(directory: PathLike, argv: Sequence[str]) -> str | None:
-    """The message of a certificate that still holds, else None."""
+    """Return the message of a certificate that is still valid, else None."""
     return examine(directory, argv)[0]
 
 
 def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
-    """The message of a certificate that still holds, or None and what moved."""
+    """Return the message of a certificate that is still valid, or None and the change that invalidates it."""
     try:
         with open(_path(directory, argv), encoding="ascii") as file:
             certificate = json.load(file)
@@ -170,15 +170,18 @@ def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
 
 
 class _Doubtful(Exception):
-    """What can not be certified; the message says why."""
+    """The result cannot be certified; the message says why."""
 
 
 def _hold_still(look: Look, stamp: os.stat_result, moment: int) -> None:
-    """Refuse a look at anything that changed since, or that changed within a tick before.
+    """Refuse a look if one of its paths changed after it, or one of its files within a tick before it.
 
     Args:
-        stamp: of a new file.
-        moment: of the look, by the file system's clock.
+        stamp: the stat of a new file.
+        moment: the time of the look by the file system's clock, in ns.
+
+    Raises:
+        _Doubtful: a path changed.
     """
     name = look.changed()
     if name is None:
@@ -189,7 +192,7 @@ def _hold_still(look: Look, stamp: os.stat_result, moment: int) -> None:
 
 
 def _certify_results(results: Iterable[PathLike], stamp: os.stat_result) -> dict[str, list[Any]]:
-    """Path -> identity and, for what is small and was written just now, digest."""
+    """Return path -> [identity, digest]; the digest is None except for small files that were written just now."""
     certified: dict[str, list[Any]] = {}
     restless = []
     for name in map(_whole, results):
@@ -232,7 +235,7 @@ def _moved(certificate: Any, argv: Sequence[str]) -> str | None:
 
 
 def is_lasting(variable: str) -> bool:
-    """Whether certificates rest on this environment variable."""
+    """Return True if certificates depend on this environment variable."""
     return variable not in VOLATILE and not variable.startswith(VOLATILE_PREFIXES)
 
 
@@ -251,12 +254,12 @@ def _path(directory: PathLike, argv: Sequence[str]) -> str:
 
 
 def _whole(path: PathLike) -> str:
-    """From the root on. `a/..` stays as it is, for `a` may be a symbolic link."""
+    """Return the absolute path. `a/..` is kept, because `a` may be a symbolic link."""
     return os.path.join(os.getcwd(), os.fspath(path))
 
 
 def _stat(path: str) -> os.stat_result | None:
-    """None where there is no such file, or no way to it."""
+    """Return the stat of a file; None if it does not exist or cannot be reached."""
     try:
         return os.stat(path)
     except OSError:
@@ -264,7 +267,7 @@ def _stat(path: str) -> os.stat_result | None:
 
 
 def _place(path: str) -> list[Any] | None:
-    """A directory or symbolic link itself; None for anything else, and where there is none."""
+    """Return the identity of a directory or symbolic link; None for anything else and for a missing path."""
     try:
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode):
@@ -275,7 +278,7 @@ def _place(path: str) -> list[Any] | None:
 
 
 def _walk(path: str, places: dict[str, list[Any] | None]) -> None:
-    """Note every directory and symbolic link that the kernel passes on its way to `path`."""
+    """Add to `places` every directory and symbolic link that the kernel passes when it resolves `path`."""
     ahead, here, links = path.split(os.sep)[::-1], os.sep, 0
     while ahead and links < _LINKS:
         name = ahead.pop()
@@ -288,7 +291,7 @@ def _walk(path: str, places: dict[str, list[Any] | None]) -> None:
         if step not in places:
             places[step] = _place(step)
         found = places[step]
-        if found is None:  # a file, or nothing, which the list of files says
+        if found is None:  # a file or a missing path, which the list of files covers
             if not ahead:
                 del places[step]
             return
@@ -306,7 +309,7 @@ def _identity(found: os.stat_result | None) -> list[int] | None:
 
 
 def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
-    """Whether the file may have changed after `moment`. `device`: where our own clock is trusted."""
+    """Return True if the file may have changed after `moment`. Only on `device` the fine tick is trusted."""
     if found is None:
         return False
     changed = max(found.st_mtime_ns, found.st_ctime_ns)
@@ -315,7 +318,7 @@ def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
 
 
 def _digest(path: str) -> str | None:
-    """sha256 of the content; None where there is no such file."""
+    """Return the sha256 of the content; None if there is no such file."""
     try:
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
@@ -324,7 +327,7 @@ def _digest(path: str) -> str | None:
 
 
 def _listing(path: str) -> str | None:
-    """Digest of names and inodes, without UNLISTED; None where there is no such directory, or no way to it."""
+    """Return a digest of names and inodes, without UNLISTED; None if the directory is missing or unreachable."""
     try:
         with os.scandir(path) as entries:
             lines = sorted(f"{entry.inode()} {entry.name}" for entry in entries if entry.name not in UNLISTED)
@@ -334,7 +337,7 @@ def _listing(path: str) -> str | None:
 
 
 def _prune(directory: PathLike) -> None:
-    """Keep the newest certificates only; they are cheap to make again."""
+    """Delete all but the newest certificates; they are cheap to write again."""
     with os.scandir(directory) as entries:
         aged = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.endswith(".json"))
     for _, path in aged[:-_KEPT]:

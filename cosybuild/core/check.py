@@ -1,4 +1,4 @@
-"""Reading the whole store, which finds what no size and no time shows, and moving it out of the way."""
+"""Re-hash the whole store and move damaged files to the quarantine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cosybuild.core.store import Store
 
 @dataclass(frozen=True)
 class Fault:
-    """One damaged or missing part.
+    """One damaged or missing file of the store.
 
     Attributes:
-        path: where it lies, or should lie.
-        what: what is wrong, a phrase after the path.
-        stages: whose stored results it spoils; they are built again when they are asked for.
-        moved_to: its place in the quarantine; None where it is missing, or was left where it is.
+        path: its path in the store.
+        what: the fault, a phrase that follows the path.
+        stages: the stages whose stored results it makes unusable; they are built again when they are needed.
+        moved_to: its path in the quarantine; None if it is missing or was not moved.
     """
 
     path: Path
@@ -32,7 +32,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checkup:
-    """The outcome of `check`: how much was read, and what is wrong."""
+    """The outcome of `check`: numbers of entries and contents, their size in bytes, and the faults."""
 
     entries: int
     objects: int
@@ -50,14 +50,14 @@ def check(
     """Read every entry and every content of a store.
 
     Args:
-        store: the whole of it is read, whatever the memo says.
-        repair: move what is damaged to the quarantine, so that it is built again when it is asked for.
-            Without this, damage that left the times alone stays unseen by builds.
-        thorough: False looks at sizes and seals only, as builds do, and reads what carries none.
+        store: the store. All of it is read, also files whose digests are remembered.
+        repair: move damaged files to the quarantine, so that they are built again when they are needed.
+            Otherwise builds do not notice damage that left the times unchanged.
+        thorough: False checks sizes and seals only, as builds do, and reads only files without a seal.
         on_object: called before each content is read.
 
     Raises:
-        StoreError: the store cannot be read, or something could not be moved.
+        StoreError: the store cannot be read, or a damaged file could not be moved.
     """
     users: dict[str, set[str]] = {}
     sizes: dict[str, int] = {}

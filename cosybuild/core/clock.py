@@ -1,4 +1,4 @@
-"""Time as the engine sees it, so that a test can hold it still."""
+"""The clock of a build, which tests replace by one that they control."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings: what the calendar says, and what a stopwatch says."""
+    """A wall clock and a monotonic clock."""
 
     def now(self) -> float:
-        """Seconds since the epoch, for people and for comparing with files."""
+        """Return seconds since the epoch, for people and for comparison with times of files."""
 
     def elapsed(self) -> float:
-        """Seconds on a clock that is never set back; only differences have a meaning."""
+        """Return seconds of a monotonic clock; only differences have a meaning."""
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of this machine."""
 
     def now(self) -> float:
         return time.time()

@@ -1,4 +1,4 @@
-"""Digests of files, remembered by what the file system says of them, so that gigabytes are read once."""
+"""The digest cache: sha256 of files, remembered by size, times and inode, so that large files are read once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LIMIT = 4000
 _BLOCK = 2**20
 
 Stamp = tuple[int, int, int, int]
-"""Size, mtime and ctime in ns, inode. No device: its number changes from mount to mount. The ctime
-cannot be set by a program, so that a write which restores the mtime is noticed too."""
+"""Size, mtime and ctime in ns, and inode. The device is left out: its number changes from mount to mount.
+Programs cannot set the ctime, so a write that restores the mtime is detected too."""
 
 
 def stamp_of(stat: os.stat_result) -> Stamp:
@@ -30,12 +30,12 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def identity_of(stat: os.stat_result) -> Identity:
-    """What must stay the same for a file to be the same, unwritten file for the length of a run."""
+    """Return the identity of a file: while it stays the same during a run, the file is the same and unchanged."""
     return (stat.st_dev, *stamp_of(stat))
 
 
 def digest_of(path: Path) -> str:
-    """sha256 of a file's content.
+    """Return the sha256 of a file's content.
 
     Raises:
         OSError: it cannot be read.
@@ -45,7 +45,7 @@ def digest_of(path: Path) -> str:
 
 
 def digest_of_open(file: FileIO) -> str:
-    """sha256 of what a file holds from its position on.
+    """Return the sha256 of an open file's content from its present position to its end.
 
     Raises:
         OSError: it cannot be read.
@@ -58,12 +58,12 @@ def digest_of_open(file: FileIO) -> str:
 
 
 class Digests:
-    """A memo of digests, shared by all processes through one small file.
+    """A digest cache that all processes share through one small file.
 
     Args:
-        path: the memo's file; it need not exist.
+        path: the cache's file; it need not exist.
         scratch: a directory on the same file system for temporary files.
-        warn: told when the memo is damaged. It is then rebuilt by reading the files again.
+        warn: called if the cache is damaged. It is then rebuilt by reading the files again.
     """
 
     def __init__(self, path: Path, scratch: Path, warn: Callable[[str], None]) -> None:
@@ -75,16 +75,16 @@ class Digests:
         self._damaged = False
 
     def digest(self, path: Path, *, thorough: bool = False) -> tuple[str, int]:
-        """sha256 and size of a file, see `observe`."""
+        """Return sha256 and size of a file, see `observe`."""
         digest, identity = self.observe(path, thorough=thorough)
         return digest, identity[1]
 
     def observe(self, path: Path, *, thorough: bool = False) -> tuple[str, Identity]:
-        """sha256 and identity of a file, read only when its stamp is not the remembered one.
+        """Return sha256 and identity of a file, which is read only if its stamp is not the remembered one.
 
         Args:
             path: symbolic links are followed.
-            thorough: read it whatever the memo says.
+            thorough: read the file even if its digest is remembered.
 
         Raises:
             OSError: the file cannot be read.
@@ -112,7 +112,7 @@ class Digests:
         )
 
     def learn(self, path: Path, digest: str) -> None:
-        """Remember the digest of a file whose content has just been read, if a later write must show."""
+        """Remember the digest of a file that was just read, if any later write is sure to change its stamp."""
         name = os.path.abspath(path)  # noqa: PTH100 - as above
         with suppress(OSError):
             stamp = stamp_of(path.stat())
@@ -120,12 +120,12 @@ class Digests:
                 self._learned[name] = stamp, digest
 
     def forget(self, path: Path) -> None:
-        """Void what is remembered of a file, because it was found to be wrong."""
+        """Invalidate the remembered digest of a file that turned out to be wrong."""
         name = os.path.abspath(path)  # noqa: PTH100 - as above
         self._learned[name] = (0, 0, 0, 0), "0" * 64
 
     def flush(self) -> None:
-        """Write what was learned. A memo that cannot be written costs the next run time, nothing else."""
+        """Write the new digests. If the cache cannot be written, the next run only takes longer."""
         if not self._learned:
             return
         known = self._load()
@@ -147,7 +147,7 @@ class Digests:
         except OSError:
             return {}
         head, _, text = data.partition(b"\n")
-        # A flipped byte in a digest would give a wrong key, so nothing of a damaged memo is believed.
+        # A flipped byte in a digest would give a wrong key, so a damaged cache is discarded as a whole.
         if head.decode("ascii", "replace") != f"{_HEAD} {hashlib.sha256(text).hexdigest()}":
             if not self._damaged:
                 self._warn(f"The memo of digests {self._path} is damaged; the files are read again.")
@@ -158,12 +158,12 @@ class Digests:
 
 
 def _settle(stamp: Stamp) -> bool:
-    """Wait until a later change must show in the stamp; False where that cannot be had.
+    """Wait until any later change is sure to alter the stamp; return False if the ctime is in the future.
 
     A file that is written twice within one tick of the file system's clock keeps its ctime, and a digest
-    remembered between the two would be wrong for ever (git calls this racily clean). So reading begins
-    only when the tick of the last change is over: ticks last up to 10 ms, and 2 s where times are whole
-    seconds.
+    remembered between the two writes would stay wrong (git calls this racily clean). So reading begins
+    only when the tick of the last change is over: ticks last up to 10 ms, and up to 2 s on file systems
+    that keep whole seconds.
     """
     ctime = stamp[2]
     tick = 2_000_000_000 if ctime % 1_000_000_000 == 0 else 50_000_000

@@ -1,4 +1,4 @@
-"""Writes that happen whole or not at all, and one clear error for whatever the disk refuses."""
+"""Atomic and durable writes, and one clear error for each failure of the disk."""
 
 from __future__ import annotations
 
@@ -66,23 +66,23 @@ _CAUSES = {
     errno.EIO: _same("the disk reports an input/output error", "Next: look at the system log; the disk may be failing"),
     errno.ESTALE: _same("the network file system lost the file", "Next: check the mount, and run again"),
 }
-"""errno -> what happened, what to do where the store is meant, and what to do elsewhere."""
+"""errno -> the cause, the next command for a path of the store, and the next command for another path."""
 
 
 def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the error that a user should read for an OSError met while `doing` something with a path of the store."""
+    """Return the user's error for an OSError that occurred while `doing` something with a path of the store."""
     what, hint, _ = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}. Nothing half-written was left behind.", hint=hint)
 
 
 def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the same for a path outside the store, such as a run directory: cleaning the store would not help."""
+    """Return the user's error for a path outside the store, such as a run directory, which gc would not help."""
     what, _, hint = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
 
 
 def is_of_the_disk(error: OSError) -> bool:
-    """Say whether the file system, and no defect of the program, is behind an error."""
+    """Return True if the file system, not a defect of the program, caused an error."""
     return error.errno in _CAUSES
 
 
@@ -108,7 +108,7 @@ def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Ite
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut; file systems that cannot are left alone."""
+    """Make the names in a directory survive a power cut; ignore file systems that cannot do this."""
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -118,13 +118,13 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path, *, durable: bool = True) -> None:
-    """Make a directory with its parents; new ones are for the group where the one above them is.
+    """Make a directory with its parents; a new one in a directory shared with a group is shared too.
 
     Args:
-        durable: their names survive a power cut.
+        durable: make their names survive a power cut.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: a directory cannot be made.
     """
     fresh = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
@@ -138,17 +138,17 @@ def sync_file(path: Path) -> None:
     """Make a file's content survive a power cut.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the file cannot be read or synced.
     """
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_tree(directory: Path) -> None:
-    """Make all contents and names below a directory survive a power cut; its own name is its parent's.
+    """Make all contents and names below a directory survive a power cut; for its own name, sync its parent.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: a file cannot be read or synced.
     """
     for path in directory.rglob("*"):
         if path.is_dir():
@@ -162,7 +162,7 @@ def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = Tr
     """Write `target` through a temporary file in `scratch`, which must be on the same file system.
 
     Raises:
-        OSError: the target is as it was before.
+        OSError: the write failed; the target is unchanged.
     """
     make_directory(scratch, durable=False)
     make_directory(target.parent, durable=durable)
@@ -184,7 +184,7 @@ def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = Tr
 
 
 def clock_of(directory: Path) -> float:
-    """The time in seconds as the file system of `directory` tells it; a server's may differ from ours.
+    """Return the present time in seconds by the clock of `directory`'s file system, which may differ from ours.
 
     Raises:
         OSError: nothing can be written there.

@@ -1,4 +1,4 @@
-"""The record of one finished step: written last, and believed only when every part of it checks."""
+"""Entries of the store: the record of one finished step, written last and checked in every part when read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cosybuild.filename import fault_of, is_plain_name
 
 FORMAT = 1
 SIZE_LIMIT = 64 * 2**20
-"""Bytes. No honest entry comes near; a remote could send anything."""
+"""The largest entry that is read, in bytes. Real entries are far smaller; a remote could send anything."""
 
 
 class DamagedEntry(ValueError):
-    """The bytes are no valid entry; the message says why. It never reaches users as an error."""
+    """The bytes are no valid entry; the message says why. Callers handle it; users never see it as an error."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Entry:
     """A finished step.
 
     Attributes:
-        key: what it was built from.
-        outputs: slot -> artifact; the files lie in the store.
+        key: the key of its ingredients.
+        outputs: slot -> artifact; the files are in the store.
         metrics: the stage's figures, plain JSON data.
-        made: how it came to be: `at` (ISO time), `seconds`, `peak_bytes`, `host`, `environment`, ...
+        made: facts of the build: `at` (ISO time), `seconds`, `peak_bytes`, `host`, ...
     """
 
     key: CacheKey
@@ -48,15 +48,15 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes of all outputs together."""
+        """The total size of all outputs in bytes."""
         return sum(file.size for file in self.files)
 
 
 def encode(entry: Entry) -> bytes:
-    """The entry as JSON with a checksum over its content.
+    """Return the entry as JSON with a checksum of its content.
 
     Raises:
-        TypeError: metrics or made hold something else than plain data (a defect of the stage).
+        TypeError: `metrics` or `made` hold something other than plain data (a defect of the stage).
     """
     outputs = {
         slot: [{"name": file.name, "digest": file.digest, "size": file.size} for file in artifact.files]
@@ -70,21 +70,21 @@ def encode(entry: Entry) -> bytes:
         "metrics": entry.metrics,
         "made": entry.made,
     }
-    # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
+    # Through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
     body = json.loads(figure.dumps(body))
     return json.dumps({"sha256": checksum_of(body), "entry": body}, indent=1).encode() + b"\n"
 
 
 def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry:
-    """Read what `encode` wrote, believing nothing.
+    """Read what `encode` wrote and check every part of it.
 
     Args:
-        data: from a disk that may rot or a remote that may lie.
-        key_digest: the digest that the key must have: the name the entry was found under.
-        locate: digest of a content -> where it lies.
+        data: the bytes, from a disk that may be damaged or a remote that is not trusted.
+        key_digest: the digest that the key must have, which is the entry's file name.
+        locate: returns the path of the content with a digest.
 
     Raises:
-        DamagedEntry: which part is wrong.
+        DamagedEntry: a part is wrong; the message says which.
     """
     try:
         document = json.loads(data)
@@ -108,10 +108,10 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
 
 
 def check_stage(stage: str) -> None:
-    """Refuse a stage that cannot name a directory of the store.
+    """Refuse a stage name that cannot be the name of a directory in the store.
 
     Raises:
-        ConfigurationError: it is no plain name; only a record of another machine can say so.
+        ConfigurationError: it is no plain file name; only a foreign record can contain such a name.
     """
     if (fault := fault_of(stage)) is not None:
         raise ConfigurationError(
@@ -121,7 +121,7 @@ def check_stage(stage: str) -> None:
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` is a sha256 in lower-case hex."""
+    """Return True if `text` is a sha256 in lower-case hex."""
     return len(text) == 64 and all(c in string.hexdigits[:16] for c in text)
 
 
@@ -140,7 +140,7 @@ def _artifact(slot: str, files: Any, locate: Callable[[str], Path]) -> Artifact:
 
 
 def _hold_to_stage(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
-    """Refuse outputs that the stage cannot have made: the key names its slots, and no file of one is empty."""
+    """Refuse outputs that the stage cannot have made: slots other than those in the key, or an empty file."""
     made = key.parts.get("stage.makes")
     if made is None:
         return
@@ -154,7 +154,7 @@ def _hold_to_stage(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
 
 def _member(mapping: Any, name: str, kind: type) -> Any:
     value = mapping.get(name) if isinstance(mapping, dict) else None
-    # bool is an int to Python, and no member here is one
+    # bool is a subclass of int, and no member is a bool
     if not isinstance(value, kind) or isinstance(value, bool):
         raise DamagedEntry(f"has no proper {name!r}")
     return value

@@ -1,4 +1,4 @@
-"""Facts of this machine, read without importing the packages they are about."""
+"""Facts of this machine: package versions, GPUs and driver, read without importing the packages."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ANSWER_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device as the driver names it.
+    """One GPU, as the driver reports it.
 
     Attributes:
         sm: the compute capability times ten, e.g. 89.
-        memory_bytes: its own memory; None where it shares the host's.
+        memory_bytes: its own memory; None if it shares the host's.
     """
 
     index: int
@@ -32,18 +32,18 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Environment:
-    """Lazily read facts. Tests give `versions` and `gpu_list` to describe another machine.
+    """Facts of a machine, read when first needed. Tests pass `versions` and `gpu_list` to describe another machine.
 
     Attributes:
-        versions: distribution name -> version, asked before the installed packages are.
-        gpu_list: the devices; None reads them from the driver when first asked for.
+        versions: distribution name -> version; takes precedence over the installed packages.
+        gpu_list: the devices; None reads them from the driver when they are first needed.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
     gpu_list: tuple[Gpu, ...] | None = None
 
     def version(self, distribution: str) -> str | None:
-        """The installed version, or None."""
+        """Return the installed version of a distribution, or None."""
         name = canonicalize_name(distribution)
         if name not in self.versions:
             try:
@@ -54,7 +54,7 @@ class Environment:
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
-        """The devices that the driver shows; empty where there is no driver."""
+        """The devices that the driver reports; empty without a driver."""
         return _read_gpus()[0] if self.gpu_list is None else self.gpu_list
 
     @cached_property
@@ -64,7 +64,7 @@ class Environment:
 
     @property
     def machine(self) -> dict[str, str | int]:
-        """The host, for reports; none of it belongs into a key."""
+        """Facts of the host for reports; none of them belongs in a key."""
         return {
             "host": platform.node(),
             "system": platform.platform(),
@@ -74,7 +74,7 @@ class Environment:
 
 
 def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
-    """Devices and driver version, from the driver's own command line tool."""
+    """Return devices and driver version as `nvidia-smi` reports them."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return (), None
@@ -87,7 +87,7 @@ def _read_gpus() -> tuple[tuple[Gpu, ...], str | None]:
             timeout=_ANSWER_SECONDS,
             check=False,
         )
-    except subprocess.TimeoutExpired:  # a device that hangs takes the tool with it
+    except subprocess.TimeoutExpired:  # the tool hangs if a device does
         return (), None
     if answer.returncode != 0:
         return (), None

@@ -1,17 +1,17 @@
-"""The one stream of what happens in a build: the console, the log file and reports all read it.
+"""The events of a build, which the console, the log file and reports read.
 
 | kind | when | facts |
 |---|---|---|
 | planning | something that takes time before the steps are known | message |
-| planned | once a step, before the first runs | verdict, reason |
+| planned | once for each step, before the first step runs | verdict, reason |
 | started | a step begins to build | reason, does (in words), expected (seconds; None without history) |
-| progress | a stage says how far it is | `done`, `total`, `what`, as far as it knows them |
+| progress | a stage reports its progress | `done`, `total`, `what`, as far as it knows them |
 | waiting | another process builds the same key | holder |
 | finished | a step was built | seconds, peak_bytes, outputs |
 | cached | a step was not built | action (hit, pulled), reason, seconds |
 | blocked | this machine cannot run the step | lacks |
 | failed | a step ended with an error | failure, message, hint |
-| warning, note | something worth reading | message |
+| warning, note | a message for the user | message |
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ KINDS = frozenset(["planning", "planned", "started", "progress", "waiting", "fin
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """One event of a build.
 
     Attributes:
         at: seconds since the epoch.
         kind: one of KINDS.
-        step: the step's label; None where it concerns the whole build.
+        step: the step's label; None if it concerns the whole build.
         facts: plain JSON data.
     """
 
@@ -52,10 +52,10 @@ Sink = Callable[[Event], None]
 
 
 class EventBus:
-    """Hands every event to every sink, in one order for all of them; safe to call from any thread.
+    """The distributor of events: every sink receives every event in the same order. It is thread-safe.
 
-    A sink that cannot write (a full disk, a closed pipe) is dropped, and the others are told so: a log
-    must not end a build. Any other error of a sink is a defect and is raised.
+    A sink that cannot write (a full disk, a closed pipe) is removed, and the others receive a warning: a
+    log must not end a build. Any other error of a sink is a defect and is raised.
     """
 
     def __init__(self, sinks: Iterable[Sink] = (), clock: Clock = SYSTEM_CLOCK) -> None:
@@ -64,12 +64,12 @@ class EventBus:
         self._lock = threading.RLock()
 
     def add(self, sink: Sink) -> None:
-        """From now on also hand events to `sink`."""
+        """Pass all further events to `sink` too."""
         with self._lock:
             self._sinks.append(sink)
 
     def emit(self, kind: str, step: str | None = None, /, **facts: Any) -> None:
-        """Tell all sinks that `kind` happened in `step`."""
+        """Pass an event of this kind, step and facts to all sinks."""
         assert kind in KINDS, f"'{kind}' is no kind of event"
         with self._lock:
             self._hand_out(Event(self._clock.now(), kind, step, facts))
@@ -89,7 +89,7 @@ class EventBus:
 class JsonLines:
     """A sink that appends each event to a file as one line of JSON.
 
-    Each line is a single write to a file opened for appending, so a killed process leaves whole lines.
+    Each line is a single write to a file opened for appending, so that a killed process leaves whole lines.
 
     Raises:
         OSError: the file cannot be opened.
@@ -107,11 +107,11 @@ class JsonLines:
         return str(self._path)
 
     def close(self) -> None:
-        """Give the file back; events after it would be an OSError."""
+        """Close the file; a later event raises OSError."""
         os.close(self._file)
 
 
 def line_from_event(event: Event) -> str:
-    """One line of JSON with its line end; what JSON does not know is written as its text."""
+    """Return one line of JSON with its line end; values that JSON does not know are written as `str(value)`."""
     plain = {"at": event.at, "kind": event.kind, "step": event.step, **event.facts}
     return figure.dumps(plain, default=str) + "\n"

@@ -1,4 +1,4 @@
-"""Errors of the machine turned into errors for people, and errors into what the record says of them."""
+"""Conversion of errors of the machine to errors for users, and of errors to records."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DISK = {
 
 @contextmanager
 def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
-    """Say whose fault it is when the step `label` meets the limits of the machine.
+    """Convert errors of the body that the machine caused to errors that name the step `label`.
 
     Raises:
-        OutOfMemory: in place of whatever says that memory could not be had.
-        StoreError: in place of the OSErrors of a disk that takes no more, and of whatever happens after the
-            working directory was removed.
+        OutOfMemory: in place of any error that reports a lack of memory.
+        StoreError: in place of an OSError of a full or read-only disk, and of any error after the working
+            directory was removed.
     """
     try:
         yield
@@ -53,7 +53,7 @@ def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = 
 
 
 def failure_from_error(label: str, error: BaseException) -> Failure:
-    """What the record says of `error`, which ended the step `label`."""
+    """Return the record of `error`, which ended the step `label`."""
     if isinstance(error, CosybuildError):
         return Failure(label, error.kind, error.message, error.hint, error.exit_code)
     if isinstance(error, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""Removing what no run refers to, oldest use first, without harming a build that is under way."""
+"""Garbage collection: remove entries that no run refers to, least recently used first, safely during builds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cosybuild.core.entry import DamagedEntry, decode
 from cosybuild.core.store import Store
 
 GRACE_SECONDS = 3600.0
-"""What was written or used within this time before now, or before the oldest work now under way, stays:
-it may belong to a build that has not published its entry, or not noted its use, yet."""
+"""Files that were written or used within this time before now, or before the oldest running build began, are
+kept: they may belong to a build that has not yet published its entry or recorded its use."""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """An entry that was, or with `dry_run` would be, removed."""
+    """An entry that was removed, or would be without `dry_run`; `used` is in seconds since the epoch."""
 
     stage: str
     key_digest: str
@@ -36,10 +36,10 @@ class Collected:
     """The outcome of `collect`.
 
     Attributes:
-        entries: what was removed, least recently used first.
-        objects: how many contents were removed; several entries may share one.
+        entries: the removed entries, least recently used first.
+        objects: the number of removed contents; several entries may share one.
         freed: bytes of these contents and of the quarantine's.
-        kept: bytes of the contents that stay.
+        kept: bytes of the remaining contents.
     """
 
     entries: tuple[Removed, ...]
@@ -67,23 +67,23 @@ def collect(
 ) -> Collected:
     """Remove entries, and the contents that no entry refers to any more.
 
-    Without `older_than` and `max_bytes` everything goes that is not kept. With them an entry goes that
-    is unused for that long, and the least recently used ones until the rest fits.
+    Without `older_than` and `max_bytes`, all entries are removed that `keep` does not name. Otherwise entries
+    unused for longer than `older_than` are removed, and the least recently used ones until the rest fits.
 
     Args:
         store: the store.
-        keep: digests of keys and of contents that runs refer to; they stay in any case.
+        keep: digests of keys and of contents that runs refer to; they are never removed.
         older_than: seconds since the last use.
-        max_bytes: of all contents together. What is kept or in its grace may exceed it.
+        max_bytes: limit on all contents together. Contents in `keep` or in their grace period may exceed it.
         dry_run: change nothing.
-        grace: seconds.
+        grace: seconds; see GRACE_SECONDS.
 
     Raises:
         StoreError: the store cannot be read or written.
     """
     with explained("collect garbage in", store.path):
         horizon, now = _horizon(store, grace, dry_run)
-        # Contents before entries: an entry that appears meanwhile counts as a user of what was listed.
+        # List contents before entries, so that an entry that appears meanwhile counts as a user of its contents.
         pile = _Pile(dict(store.objects), keep, horizon)
         candidates = _read(store)
         pile.count(candidates)
@@ -114,7 +114,7 @@ def collect(
 
 
 class _Pile:
-    """The contents, who uses them, and what is left over when users go: `size` bytes stay."""
+    """The contents with the number of entries that use each; `loose` ones have none and go, `size` bytes stay."""
 
     def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
         self._sizes = {digest: stat.st_size for digest, stat in contents.items()}
@@ -144,7 +144,7 @@ class _Pile:
 
 
 def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
-    """Before which time something must have been used last to go, and the time now."""
+    """Return the horizon (only what was last used before it is removed) and the present time, in seconds."""
     if dry_run or not store.path.exists():
         now = time.time()
     else:
@@ -155,7 +155,7 @@ def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
 
 
 def _unlink(path: Path, horizon: float) -> bool:
-    """Delete an entry unless it was used since it was looked at."""
+    """Delete an entry unless it has been used meanwhile; return True if it is gone."""
     try:
         if path.stat().st_mtime >= horizon:
             return False
@@ -166,7 +166,7 @@ def _unlink(path: Path, horizon: float) -> bool:
 
 
 def _read(store: Store) -> list[_Candidate]:
-    """All entries, least recently used first; a damaged one refers to nothing."""
+    """Return all entries, least recently used first; a damaged one refers to no contents."""
     found = []
     for path in store.entry_paths():
         with suppress(FileNotFoundError):
@@ -182,13 +182,13 @@ def _read(store: Store) -> list[_Candidate]:
 def _empty_quarantine(store: Store, horizon: float, dry_run: bool) -> int:
     freed = 0
     for path in store.layout.quarantine.glob("*"):
-        with suppress(FileNotFoundError):  # another gc may be at it
+        with suppress(FileNotFoundError):  # another gc may run at the same time
             stat = path.lstat()
             if stat.st_ctime >= horizon:
                 continue
             if dry_run:
                 pass
-            elif S_ISDIR(stat.st_mode):  # it stood where a content belongs, and was set aside as it was
+            elif S_ISDIR(stat.st_mode):  # a directory in place of a content was moved here too
                 shutil.rmtree(path)
             else:
                 path.unlink()

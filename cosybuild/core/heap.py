@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system: the C library would keep it, and every later step would lie on top of it."""
+"""Return freed heap to the system (`malloc_trim`), so that it does not count in the next step's peak."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cache
 
 
 def trim_heap() -> None:
-    """Return what was freed and is still held; nothing happens where the C library has no such call.
+    """Return freed memory that the C library still holds to the system; do nothing if it has no `malloc_trim`.
 
-    glibc keeps freed blocks that lie below one in use: some 400 MB behind an export, and as much
-    inside a builder of engines. Any thread may call this while others allocate.
+    glibc keeps freed blocks below a block in use: some 400 MB after an export, and as much in a builder
+    of engines. Any thread may call this while others allocate.
     """
     trim = _malloc_trim()
     if trim is not None:

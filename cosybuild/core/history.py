@@ -1,4 +1,4 @@
-"""How long and how big earlier builds on this machine were, so that a plan can say what to expect."""
+"""Estimates of a step's time, size and memory from earlier builds on this machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a step will probably take.
+    """The expected cost of a step: medians over earlier builds.
 
     Attributes:
-        seconds: of building.
-        bytes: of all outputs together.
-        peak_bytes: growth of the process's memory; None where it was never measured.
-        builds: how many earlier builds it is the median of.
+        seconds: time to build.
+        bytes: total size of all outputs.
+        peak_bytes: growth of the process's memory; None if it was never measured.
+        builds: the number of earlier builds.
     """
 
     seconds: float
@@ -32,11 +32,11 @@ class Expectation:
 
 
 class History:
-    """The store's entries, read only when something must be estimated: a plan of hits asks nothing.
+    """Earlier builds in the store. Entries are read at the first estimate, so a plan of hits reads none.
 
     Args:
-        entries: gives every complete entry of the store.
-        host: only builds made on it count; this machine by default.
+        entries: returns every complete entry of the store.
+        host: only builds of this host count; this machine by default.
     """
 
     def __init__(self, entries: Callable[[], Iterable[Entry]], host: str | None = None) -> None:
@@ -52,10 +52,10 @@ class History:
         return by_stage
 
     def expect(self, key: CacheKey) -> Expectation | None:
-        """The median of the builds most like `key`; None without history.
+        """Return the median of the builds whose keys are most like `key`; None without history.
 
         Args:
-            key: may lack the parts that are not known yet; only those it has are compared.
+            key: may lack parts that are not known yet; only the parts it has are compared.
         """
         entries = self._entries.get(key.stage)
         if not entries:

@@ -1,4 +1,4 @@
-"""Who holds a lock or a working directory, and whether that process still lives."""
+"""Owners of locks and working directories, and the check that an owner's process is still alive."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from cosybuild.core.disk import clock_of
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
-"""A holder that cannot be asked for its life is dead when its record is this old by the file system's clock..."""
+"""A holder of another host or container counts as dead if its record is older than this by the file system's
+clock and WATCH_SECONDS have passed too."""
 WATCH_SECONDS = 30.0
-"""...and did not move while it was watched this long by our own, which no clock that steps can fool."""
+"""Time by our monotonic clock for which the record's mtime must not change, so that a step of the file system's
+clock alone does not make a holder count as dead."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One process. `boot`, `namespace` and `start` keep a pid from being mistaken for another's after a
-    reboot, in another container, or when it is given out again; empty where the system tells none."""
+    """One process, the holder of a lock or working directory.
+
+    `boot`, `namespace` and `start` distinguish it from a process with the same pid after a reboot, in another
+    container, or after the pid was reused. They are empty if the system does not report them.
+    """
 
     host: str
     pid: int
@@ -44,11 +49,11 @@ class Holder:
 
     @property
     def token(self) -> str:
-        """The name of the record's file. Being the digest of its content, it tells a damaged record."""
+        """The name of the record's file: the digest of its content, which reveals a damaged record."""
         return _token_of(self.encode())
 
     def is_alive(self) -> bool | None:
-        """Whether the process lives; None where that cannot be told from here."""
+        """Return True if the process is alive, False if not, None if this host cannot tell."""
         if not self.start or (self.boot, self.namespace, self.host) != (_boot(), _namespace(), platform.node()):
             return None
         return _start_of(self.pid) == self.start
@@ -58,12 +63,12 @@ class Holder:
 
 
 def read_holder(path: Path) -> tuple[Holder | None, float]:
-    """The holder (None where the record is damaged) and the record's mtime in seconds.
+    """Return the holder (None if the record is damaged) and the record's mtime in seconds.
 
     Raises:
-        OSError: it is gone, or cannot be read.
+        OSError: the record is missing or cannot be read.
     """
-    # Opened before it is asked for its time: that makes a network file system ask its server.
+    # Open the file before reading its mtime: opening makes a network file system ask its server.
     with path.open("rb") as file:
         data = file.read(65536)
         mtime = os.fstat(file.fileno()).st_mtime
@@ -73,7 +78,7 @@ def read_holder(path: Path) -> tuple[Holder | None, float]:
 
 
 class Watch:
-    """What a waiter has seen of one record so far."""
+    """The observations of one record by a process that waits for its holder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,10 +86,10 @@ class Watch:
         self._since = 0.0
 
     def verdict(self) -> tuple[bool, str]:
-        """Whether the holder is dead, and who it is.
+        """Return True if the holder is dead, and the holder's name.
 
         Raises:
-            OSError: the record is gone, or cannot be read.
+            OSError: the record is missing or cannot be read.
         """
         holder, mtime = read_holder(self._path)
         name = "a process whose record is damaged" if holder is None else str(holder)
@@ -99,7 +104,7 @@ class Watch:
 
 
 class Heart:
-    """Touches the records of this process every few seconds, for hosts that cannot see it."""
+    """The heartbeat: a thread that touches this process's records every few seconds, for other hosts."""
 
     def __init__(self) -> None:
         self._reset()
@@ -111,7 +116,7 @@ class Heart:
         self._pid = os.getpid()
 
     def add(self, record: Path) -> None:
-        if self._pid != os.getpid():  # threads do not survive a fork, and the parent's records are the parent's
+        if self._pid != os.getpid():  # after a fork there is no thread, and the old records belong to the parent
             self._reset()
         with self._guard:
             self._records.add(record)
@@ -131,7 +136,7 @@ class Heart:
             with self._guard:
                 records = tuple(self._records)
             for record in records:
-                # Lost or unreachable for the moment; whoever holds the lock asks before it publishes.
+                # The record is lost or unreachable for now; the lock's holder checks it before it publishes.
                 with suppress(OSError):
                     os.utime(record)
 
@@ -152,8 +157,8 @@ def _namespace() -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """Clock ticks from boot to the start of a process; None if it has ended or the system does not tell."""
-    # The command's name is in parentheses and may hold anything; the fields count from the last one.
+    """Return clock ticks from boot to the start of a process; None if it has ended or the system does not report it."""
+    # The command's name is in parentheses and may contain any character; fields are counted after the last one.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
 
