@@ -10,17 +10,17 @@ from cosybuild import figure
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
 from cosybuild.errors import DriftError
-from cosybuild.run.recurrence import Recurrence, recur
+from cosybuild.run.recurrence import Limits, Recurrence, recur
 
 
-def show_capsule(capsule: Path, elsewhere: Path | None, *, as_json: bool) -> int:
+def show_capsule(capsule: Path, elsewhere: Path | None, limits: Limits, *, as_json: bool) -> int:
     """Run what is in the capsule, say how it fails here, and return the exit code of the failure.
 
     Raises:
         DriftError: it does not fail here.
         ConfigurationError: it is no capsule, damaged, or nothing of it can be run without further files.
     """
-    found = recur(capsule, elsewhere, lambda line: say(line, file=sys.stderr))
+    found = recur(capsule, elsewhere, lambda line: say(line, file=sys.stderr), limits)
     if as_json:
         print(figure.dumps(_facts(found), indent=2))
     else:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cosybuild import figure
+from cosybuild.cli import units
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
@@ -52,13 +53,21 @@ def main(arguments: Sequence[str]) -> int:
         help="let the record of an imported run call the modules of an installed package; may be repeated",
     )
     parser.add_argument("--files", type=Path, metavar="DIR", help="where files lie that a capsule names by digest")
+    parser.add_argument(
+        "--max-seconds", type=units.positive, metavar="N", help="end a capsule's graphs after so long (default: 900)"
+    )
+    parser.add_argument(
+        "--max-memory", type=units.size, metavar="SIZE", help="the most memory for a capsule's graphs (default: 32 GiB)"
+    )
     parser.add_argument("--into", type=Path, metavar="DIR", help="where to build (default: RUN's name + .replay)")
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
         from cosybuild.cli.capsule import show_capsule
+        from cosybuild.run.recurrence import Limits
 
-        return show_capsule(Path(options.run), options.files, as_json=options.json)
+        limits = Limits(options.max_seconds or Limits.seconds, options.max_memory or Limits.memory)
+        return show_capsule(Path(options.run), options.files, limits, as_json=options.json)
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
 from cosybuild.config.parse import settings_from_plain
+from cosybuild.core.apart import Died, call_apart
 from cosybuild.core.artifact import Artifact, StoredFile
 from cosybuild.core.environment import Environment
 from cosybuild.core.plain import Plain
-from cosybuild.core.stage import RunContext
-from cosybuild.errors import ConfigurationError, VerificationError
+from cosybuild.core.stage import Emit, RunContext
+from cosybuild.errors import DEFECT, ConfigurationError, CosybuildError, VerificationError
 from cosybuild.filename import is_plain_name
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.run.capsule import FORM, holds_of
+from cosybuild.run.foreign import without_local
 from cosybuild.run.packed import Bounds, digest_of, unpacked
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.stages.request import Request
@@ -71,7 +74,22 @@ class Recurrence:
         return self.error is not None and self.error.message == self.recorded["message"]
 
 
-def recur(capsule: Path, elsewhere: Path | None, tell: Callable[[str], None]) -> Recurrence:
+@dataclass(frozen=True)
+class Limits:
+    """What the graphs of a capsule may take of this machine.
+
+    Attributes:
+        seconds: from the start of the process that runs them.
+        memory: bytes of its address space.
+    """
+
+    seconds: int = 900
+    memory: int = 32 * 2**30
+
+
+def recur(
+    capsule: Path, elsewhere: Path | None, tell: Callable[[str], None], limits: Limits | None = None
+) -> Recurrence:
     """Show the failure that a capsule holds.
 
     Args:
@@ -79,15 +97,13 @@ def recur(capsule: Path, elsewhere: Path | None, tell: Callable[[str], None]) ->
         tell: given a line on what is being done.
 
     Raises:
-        ConfigurationError: it is no capsule, damaged, or nothing of it can be shown without further files.
+        ConfigurationError: it is no capsule, damaged, its graphs do not end within the limits, or nothing of it can be
+            shown without further files.
     """
     with unpacked(FORM, capsule, Bounds()) as (place, index):
         request = _request(capsule, index)
+        recorded, cause = _recorded(index), _cause(index)
         cut = index.optional_object("cut")
-        part = None
-        if cut is not None:
-            tell("running the part that fails by itself")
-            part = _part(place, cut, request, capsule)
         artifacts, lacking = _artifacts(place, index, elsewhere)
         if lacking and cut is None:
             raise ConfigurationError(
@@ -95,19 +111,88 @@ def recur(capsule: Path, elsewhere: Path | None, tell: Callable[[str], None]) ->
                 "them.",
                 hint="Next: replay CAPSULE --files DIR, the store of the run that failed.",
             )
-        error = None
-        if not lacking:
-            tell(f"running the step '{index.text('step')}'")
-            error = _step(capsule, index, request, artifacts)
-        recorded = index.object("failure").raw()
-        cause = index.raw().get("cause")
+        taken = None if lacking else artifacts
+        part, error = _apart(_Case(capsule, place, index, request, taken), limits or Limits(), tell)
         return Recurrence(recorded, cause, part, cut is not None, error, tuple(lacking), dict(_versions(index)))
 
 
-def _request(capsule: Path, index: Plain) -> Request:
-    """The request of the step, of data alone: what could name code or a path is left out."""
+@dataclass(frozen=True)
+class _Case:
+    """What is run. `artifacts` is None where the step cannot be."""
+
+    capsule: Path
+    place: Path
+    index: Plain
+    request: Request
+    artifacts: Mapping[str, Artifact] | None
+
+
+def _apart(case: _Case, limits: Limits, tell: Callable[[str], None]) -> tuple[str | None, VerificationError | None]:
+    """How the part and the step fail, found by a process that ends: a graph may loop for ever or fill the memory."""
     try:
-        settings = settings_from_plain(index.get("config", dict))
+        return call_apart(_run, case, limits, emit=lambda kind, **facts: tell(str(facts["line"]))).value
+    except (Died, MemoryError) as error:
+        raise FORM.refused(
+            case.capsule,
+            f"its graphs did not end well within {limits.seconds} s and {limits.memory / 2**30:.0f} GiB: {error}",
+        ) from error
+
+
+def _run(case: _Case, limits: Limits, emit: Emit) -> tuple[str | None, VerificationError | None]:
+    _hold_to(limits)
+    part, error = None, None
+    cut = case.index.optional_object("cut")
+    try:
+        if cut is not None:
+            emit("note", line="running the part that fails by itself")
+            part = _part(case.place, cut, case.request, case.capsule)
+        if case.artifacts is not None:
+            emit("note", line=f"running the step '{case.index.text('step')}'")
+            error = _step(case.capsule, case.index, case.request, case.artifacts)
+    except (CosybuildError, MemoryError):
+        raise
+    except Exception as fault:  # what is run, and on what, is all the capsule's
+        raise FORM.refused(case.capsule, f"its graphs cannot be run: {type(fault).__name__}: {fault}") from fault
+    return part, error
+
+
+def _hold_to(limits: Limits) -> None:
+    """Have the system end this process beyond the limits, even within native code."""
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(limits.seconds)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = limits.memory if most == resource.RLIM_INFINITY else min(limits.memory, most)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, most))
+
+
+def _recorded(index: Plain) -> Mapping[str, Any]:
+    failure = index.object("failure")
+    for name in ("step", "kind", "message"):
+        failure.text(name)
+    failure.get("hint", str, null=True)
+    code = failure.get("exit_code", int)
+    if not 0 < code < DEFECT:
+        raise failure.at("exit_code").wrong("the exit code of a failure", code)
+    return failure.raw()
+
+
+def _cause(index: Plain) -> Mapping[str, Any] | None:
+    cause = index.optional_object("cause")
+    if cause is None:
+        return None
+    for name in ("name", "says", "remedy"):
+        cause.text(name)
+    return cause.raw()
+
+
+def _request(capsule: Path, index: Plain) -> Request:
+    """The request of the step, of data alone: what could name code or something of this machine is left out."""
+    try:
+        settings = settings_from_plain(without_local(index.get("config", dict))[0])
         facts = index.get("subject", dict)
         spec = facts["spec"]
         inputs, outputs = (tuple(_tensor(tensor) for tensor in spec[side]) for side in ("inputs", "outputs"))
@@ -121,7 +206,9 @@ def _request(capsule: Path, index: Plain) -> Request:
             stem=str(facts["stem"]),
             solver=None if solver is None else Solver(**solver),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except ConfigurationError as error:
+        raise FORM.refused(capsule, f"what it says of the build is not understood: {error.message}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FORM.refused(capsule, f"what it says of the build is not understood: {error!r}") from error
     return Request(settings, subject)
 
@@ -202,6 +289,8 @@ def _step(capsule: Path, index: Plain, request: Request, artifacts: Mapping[str,
             f"the step '{index.text('step')}' is not run from a capsule, only graphs are; the command that failed is "
             f"{' '.join(index.texts('command'))}",
         )
+    if lacking := [need for need in stage.needs if not need.endswith("?") and need not in artifacts]:
+        raise FORM.refused(capsule, f"it lacks what the step '{stage.label}' needs: {', '.join(lacking)}")
     with _laid_out(artifacts, capsule) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
         context = RunContext(request, inputs, Path(workdir), Environment(), lambda kind, /, **facts: None)
         try:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.attacks import executing
+from tests.attacks import executing, filling, reading
 
-ATTEMPTS = (*executing.ATTEMPTS,)
+ATTEMPTS = (*executing.ATTEMPTS, *reading.ATTEMPTS, *filling.ATTEMPTS)

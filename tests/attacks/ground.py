@@ -79,6 +79,15 @@ class Ground:
         return directory
 
 
+def report_of(bundle: Path) -> dict[str, Any]:
+    """The report in a bundle."""
+    with tarfile.open(bundle) as opened:
+        content = opened.extractfile("run/report.json")
+        assert content is not None
+        report: dict[str, Any] = json.loads(content.read())
+    return report
+
+
 def forged(
     ground: Ground,
     *,
