@@ -220,7 +220,7 @@ def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
         (pickled_reference, "no file of arrays"),
         (external, "keeps weights in '../../../etc/passwd'"),
         (another_step, "is not run from a capsule"),
-        (another_name, "should be a plain file name"),
+        (another_name, "should be a plain name"),
         (no_subject, "is not understood"),
         (no_graph, "is no ONNX graph"),
     ],
