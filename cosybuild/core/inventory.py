@@ -1,4 +1,4 @@
-"""What a store holds, for people."""
+"""An overview of a store's content, for people."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Everything in a store.
+    """The content of a store.
 
     Attributes:
-        rows: the complete results, last used first.
-        contents: how many contents there are; results that came out the same share them.
+        rows: the complete results, most recently used first.
+        contents: the number of contents; equal results share them.
         size: bytes of the contents.
-        quarantined: bytes of damaged contents that were moved aside.
-        working: bytes in working directories, of builds under way or of ones that died.
+        quarantined: bytes of damaged contents in the quarantine.
+        working: bytes in working directories, of running builds and of builds that died.
     """
 
     rows: tuple[Row, ...]
@@ -39,7 +39,7 @@ class Inventory:
 
 
 def take_inventory(store: Store) -> Inventory:
-    """List a store, reading only its small files.
+    """List a store; read only its entries, not its contents.
 
     Raises:
         StoreError: it cannot be read.

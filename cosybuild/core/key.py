@@ -1,4 +1,4 @@
-"""Cache keys made of named parts, so that two keys can be compared and a rebuild explained."""
+"""Cache keys of named parts, so that two keys can be compared and a rebuild can be explained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 ABSENT = "(absent)"
 
-# What separates the names and indices of a dotted path.
+# The separators of names and indices in a dotted path, and the escape character.
 _ESCAPED = re.compile(r"[.\[\\]")
 _BACKSLASH = r"\\\g<0>"
 _PLAIN = re.compile(r"\\([.\[\\])")
@@ -33,7 +33,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What a stage's result depends on.
+    """The ingredients that a stage's result depends on.
 
     Attributes:
         stage: the stage's name, e.g. `export`.
@@ -46,12 +46,12 @@ class CacheKey:
 
     @property
     def digest(self) -> str:
-        """sha256 over the stage's name and the parts, independent of their order."""
+        """The sha256 of the stage's name and the parts, independent of the parts' order."""
         text = json.dumps([self.stage, sorted(self.parts.items())], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def diff(self, old: CacheKey) -> tuple[Reason, ...]:
-        """What has changed since `old`, in the order of the parts' names."""
+        """Return the parts that differ from those of `old`, in the order of their names."""
         names = sorted(set(self.parts) | set(old.parts))
         pairs = ((n, old.parts.get(n, ABSENT), self.parts.get(n, ABSENT)) for n in names)
         return tuple(Reason(name, was, now) for name, was, now in pairs if was != now)
@@ -60,13 +60,12 @@ class CacheKey:
 def flatten(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield `(dotted name, text)` for every leaf of a tree of mappings, sequences and scalars.
 
-    Two trees that differ give different pairs: an empty mapping or sequence is a leaf of its own,
-    text is quoted, and so the string "1" is not the number 1; a dot or bracket in a name is escaped,
-    and so `{"a[0]": 1}` is not `{"a": [1]}`. A list and a tuple are the same sequence.
+    Different trees give different pairs. An empty mapping or sequence is a leaf of its own. Text is quoted, so
+    that the string "1" differs from the number 1. A dot or bracket in a name is escaped, so that `{"a[0]": 1}`
+    differs from `{"a": [1]}`. A list and a tuple with the same items are equal.
 
     Raises:
-        TypeError: a leaf is none of str, bool, int, float, None, or a name is no text (a defect of
-            the stage that gave it).
+        TypeError: a leaf is none of str, bool, int, float, None, or a name is not a str (a defect of the stage).
     """
     if isinstance(value, Mapping) and value:
         for name in value:

@@ -1,13 +1,13 @@
-"""Where things lie in a store's directory, and which versions of cosybuild can read it.
+"""The layout of a store's directory, and its version.
 
-VERSION                        which layout this is
+VERSION                        the version of the layout
 objects/ab/<sha256>            contents, read-only, each under its digest
-entries/<stage>/<key>.json     finished steps; written last, so whoever sees one may use it
-tmp/<name>-<token>/            working directories and everything not yet finished
-locks/<key>/<token>            who is building what
-quarantine/                    damaged contents that were replaced
-traces/<target>.json           what a user's module was made of when it was last looked at; may be deleted at any time
-digests                        the memo of digests; may be deleted at any time
+entries/<stage>/<key>.json     entries of finished steps; written last, so an entry that exists is complete
+tmp/<name>-<token>/            working directories and unfinished files
+locks/<key>/<token>            the record of the process that builds this key
+quarantine/                    damaged entries and contents
+traces/<target>.json           the ingredients of a user's module when last traced; may be deleted at any time
+digests                        the digest cache; may be deleted at any time
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ VERSION = 1
 
 
 class Layout:
-    """The paths of one store. Making one reads VERSION and writes nothing.
+    """The paths of one store. The constructor reads VERSION and writes nothing.
 
     Args:
         path: the store's directory; it need not exist.
-        warn: told when VERSION is damaged; it is written anew with the next result.
+        warn: called if VERSION is damaged; the file is written again with the next result.
 
     Raises:
         StoreError: the directory is a store of a newer layout, or cannot be read.
@@ -45,7 +45,7 @@ class Layout:
         self._is_marked = self._read(warn)
 
     def prepare(self) -> None:
-        """Make the directory a store before something is written to it.
+        """Write VERSION, if need be, before anything else is written to the store.
 
         Raises:
             StoreError: it cannot be written.
@@ -75,6 +75,6 @@ class Layout:
 
 
 def _version_line(number: int) -> bytes:
-    # With a checksum, so that a flipped bit is not taken for a newer version.
+    # The checksum distinguishes a flipped bit from a newer version.
     text = f"cosybuild store {number}"
     return f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n".encode()

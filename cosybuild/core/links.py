@@ -1,4 +1,4 @@
-"""Artifacts placed where people look for them, without a way back that could damage the store."""
+"""Copy artifacts out of the store by reflink or copy, so that a write to the copy cannot damage the store."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cosybuild.core.digests import Digests, digest_of
 from cosybuild.core.disk import explained
 
 FICLONE = 0x40049409
-"""The Linux request that makes a file share another's blocks, copied when either is written."""
+"""The Linux ioctl that makes a file share another file's blocks, copied when either file is written."""
 
 _PREFIX = ".cosybuild-"
 _LEFTOVER_SECONDS = 3600.0
-# What a file system or a mount answers when it cannot share blocks, or cannot link.
+# Errors of file systems and mounts that cannot share blocks.
 _UNSUPPORTED = frozenset(
     {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
 )
 
 
 class DamagedContent(Exception):
-    """A stored file has other content than its digest says, although no time shows it.
+    """The content of a stored file does not have the file's digest, although its times are unchanged.
 
     Attributes:
         file: the stored file.
@@ -40,20 +40,19 @@ class DamagedContent(Exception):
 
 
 def copy_of(source: Path, target: Path) -> str:
-    """Make `target` a file of the same content that shares nothing a writer could reach.
+    """Copy a stored file so that writes to the copy never reach the store.
 
-    A hard link is one file under two names, which its owner can write through whatever its mode says, so none
-    is made.
+    No hard link is made: it is the same file, and its owner can write to it in spite of its mode.
 
     Args:
         source: a stored file.
-        target: does not exist.
+        target: a path that does not exist.
 
     Returns:
         `reflink` or `copy`.
 
     Raises:
-        OSError: nothing was made.
+        OSError: the copy failed; `target` does not exist.
     """
     try:
         kind = "reflink" if _reflink(source, target) else "copy"
@@ -71,24 +70,23 @@ def copy_of(source: Path, target: Path) -> str:
 def lay_out(
     artifact: Artifact, directory: Path, names: Mapping[str, str], digests: Digests, *, thorough: bool = False
 ) -> tuple[Path, ...]:
-    """Place the files of an artifact in `directory`; one that is there already is left alone.
+    """Place the files of an artifact in `directory`; keep a file that has the right content already.
 
-    What was placed is read once more. That costs nothing in the end, because the memo then knows the file,
-    which the next command would read otherwise.
+    Each placed file is read again to check it. Its digest is remembered, so the next command need not read it.
 
     Args:
-        artifact: its files lie in the store.
-        directory: made if need be.
-        names: the file's own name -> the name it gets; others keep their own.
-        digests: the memo.
-        thorough: read what is there already, whatever the memo says.
+        artifact: its files are in the store.
+        directory: made if it does not exist.
+        names: a file's own name -> the name to give it; others keep their own.
+        digests: the digest cache.
+        thorough: read existing files even if their digests are remembered.
 
     Returns:
-        where they lie, in the order of the artifact's files.
+        the paths of the placed files, in the order of the artifact's files.
 
     Raises:
-        DamagedContent: the stored file has other content than its digest says; nothing was placed.
-        StoreError: a file could not be placed; each is either as it was or complete.
+        DamagedContent: a stored file's content does not have its digest; this file was not placed.
+        StoreError: a file could not be placed; each file is either unchanged or complete.
     """
     placed = []
     with explained("place artifacts in", directory, of_the_store=False):
@@ -130,7 +128,7 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def _is_there(file: StoredFile, target: Path, digests: Digests, *, thorough: bool) -> bool:
-    """Whether the target has the content. Its time is no proof: who writes it can set the time too."""
+    """Return True if the target has the file's content. Its mtime proves nothing: a program can set it."""
     try:
         stat = target.lstat()
         if not S_ISREG(stat.st_mode) or stat.st_size != file.size:
@@ -141,9 +139,9 @@ def _is_there(file: StoredFile, target: Path, digests: Digests, *, thorough: boo
 
 
 def _sweep(directory: Path) -> None:
-    """Remove the temporary files of a process that was killed while it placed something here."""
+    """Remove temporary files of a process that was killed while it placed files in this directory."""
     for path in directory.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            # Not its mtime, which is the stored file's as soon as it is whole.
+            # Not the mtime: a complete copy has that of the stored file.
             if time.time() - path.lstat().st_ctime > _LEFTOVER_SECONDS:
                 path.unlink()

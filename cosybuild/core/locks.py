@@ -1,13 +1,13 @@
-"""A lock that holds across processes and hosts on one directory and outlives no holder.
+"""A lock between processes and hosts that share a directory; the lock of a dead holder is broken.
 
-A lock is a directory with one record in it, named by a token that no other holder ever has. It is
-taken by renaming a prepared directory onto the lock's name, which succeeds only where there is none or
-an empty one; it is released, or broken after its holder's death, by deleting the record *by its token*.
-So two that break a dead lock can only delete the dead record, never the one of whoever came next.
+A lock is a directory with one record in it, named by a token that no other holder ever has. To take the
+lock, a process renames a prepared directory to the lock's name, which succeeds only if that name is free or
+an empty directory. The lock is released, or broken after its holder's death, by deleting the record *by its
+token*. So two processes that break a dead lock can only delete the dead record, never that of a new holder.
 
-filelock's SoftFileLock and SoftFileLease (4.2) come near. They were not taken because a holder killed
-between creating and writing its marker blocks for ever, a dead one is never replaced where the file
-system cannot exchange two names (NFS), and the releases that still run on Python 3.10 judge age by the local clock.
+filelock's SoftFileLock and SoftFileLease (4.2) are similar. They are not used because a holder killed
+between creating and writing its marker blocks for ever, a dead holder is never replaced on file systems that
+cannot exchange two names (NFS), and the releases for Python 3.10 judge age by the local clock.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _HELD = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 
 
 class Lock:
-    """An exclusive claim on one name.
+    """An exclusive lock on one name.
 
     Args:
         path: the lock's directory.
-        scratch: where claims are prepared; on the same file system.
-        heart: keeps the record fresh.
+        scratch: a directory on the same file system, in which the lock is prepared.
+        heart: the heartbeat, which keeps the record's mtime recent.
     """
 
     def __init__(self, path: Path, scratch: Path, heart: Heart) -> None:
@@ -42,15 +42,15 @@ class Lock:
         self._record: Path | None = None
 
     def acquire(self, what: str, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
-        """Take the lock, waiting for a living holder.
+        """Take the lock; wait while a living process holds it.
 
         Args:
-            what: what is waited for, for the error.
-            wait_seconds: then give up.
-            on_wait: called with the holder, once for each holder that is waited for.
+            what: the thing that the holder builds, for the error message.
+            wait_seconds: the longest wait.
+            on_wait: called with the holder's name, once for each holder that is waited for.
 
         Raises:
-            StoreError: it is still held after `wait_seconds`, or the disk refuses.
+            StoreError: the lock is still held after `wait_seconds`, or the disk reports an error.
         """
         deadline = time.monotonic() + wait_seconds
         watches: dict[str, Watch] = {}
@@ -74,15 +74,15 @@ class Lock:
 
     @property
     def is_lost(self) -> bool:
-        """Whether somebody took this process for dead and broke its lock."""
+        """True if the lock is not held, e.g. because another process broke it, taking this process for dead."""
         return self._record is None or not self._record.exists()
 
     def release(self) -> None:
-        """Give the lock back; what another process holds by now is not touched."""
+        """Release the lock; a lock that another process holds by now is not touched."""
         if self._record is None:
             return
         self._heart.remove(self._record)
-        # A record that cannot be deleted now is broken by the next one who waits for it.
+        # If the record cannot be deleted now, the next process that waits for the lock breaks it.
         with suppress(OSError):
             self._record.unlink()
         with suppress(OSError):
@@ -101,7 +101,7 @@ class Lock:
             try:
                 claim.rename(self._path)
             except OSError as error:
-                # A network file system may report a rename as failed that it has done.
+                # A network file system may report an error for a rename that succeeded.
                 if not record.exists():
                     if error.errno in _HELD:
                         return False
@@ -119,7 +119,7 @@ class Lock:
         return True
 
     def _look(self, watches: dict[str, Watch], on_wait: Callable[[str], None]) -> str | None:
-        """Break the lock if its holder is dead; else tell who holds it. None: try at once again."""
+        """Break the lock if its holder is dead, else return the holder's name; None means: try again at once."""
         try:
             records = list(self._path.iterdir())
         except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""How much memory a step took at its worst moment."""
+"""Measurement of a step's peak memory, and detection of errors that report a lack of memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-# Libraries in C++ report it in words of their own: torch, ONNX Runtime, onnxsim, CUDA, the loader of shared libraries.
+# Wording of C++ libraries for a lack of memory: torch, ONNX Runtime, onnxsim, CUDA, the loader of shared libraries.
 _WORDS = re.compile(
     r"bad[_ ]alloc|out of memory|OutOfMemory|(?:can't|cannot|could not|unable to|failed to) allocate"
     r"|failed to map segment from shared object(?!: operation not permitted)",
@@ -21,7 +21,7 @@ _INTERVAL = 0.02
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what it was raised from, says that memory could not be had."""
+    """Return True if an error, or one in its chain of causes, reports that memory could not be allocated."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -36,17 +36,18 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_resident() -> int | None:
-    """The largest resident memory of this process since it began, in bytes; None where nothing tells it."""
-    # What getrusage tells begins, on Linux, with the size of the process that started this one.
+    """Return the largest resident memory of this process since it began, in bytes; None if not available."""
+    # VmHWM first: on Linux, getrusage includes the size of the process that started this one.
     return _kernel_peak() or _all_time_peak()
 
 
 class PeakMemory:
-    """Growth of this process's resident memory while the block runs.
+    """The peak growth of this process's resident memory while the block runs, in bytes.
 
-    On Linux the kernel keeps the peak itself (VmHWM) and forgets it on request, which misses nothing;
-    where it does not let us reset it, a thread samples; elsewhere the growth of the process's all-time
-    peak is all that can be had, a lower bound. Memory of other processes (`core.apart`) and of a GPU is not in it.
+    On Linux the kernel records the peak (VmHWM) and resets it on request, which misses nothing. If the reset
+    is not permitted, a thread samples the resident memory. On other systems the growth of the process's
+    all-time peak is used, a lower bound. Memory of a subprocess (`core.apart`) counts only if it is added with
+    `add`; memory of a GPU does not count.
 
     >>> with PeakMemory() as memory:
     ...     block = bytearray(1 << 24)
@@ -58,7 +59,7 @@ class PeakMemory:
     _apart = 0
 
     def add(self, size: int) -> None:
-        """Count the memory of another process that did a part of the work."""
+        """Add the peak memory in bytes of a subprocess that did a part of the work; the largest one counts."""
         self._apart = max(self._apart, size)
 
     def __enter__(self) -> PeakMemory:
@@ -77,7 +78,7 @@ class PeakMemory:
             self._sampler.stop()
 
     def so_far(self) -> int | None:
-        """Bytes up to now; None where nothing can be measured."""
+        """Return the peak growth up to now in bytes; None if it cannot be measured."""
         if self._start is not None:
             peak = _kernel_peak() if self._sampler is None else self._sampler.look()
             return None if peak is None else max(0, peak - self._start) + self._apart
@@ -88,18 +89,18 @@ class PeakMemory:
 
 
 class _Sampler(threading.Thread):
-    """Looks at the resident memory many times a second; ends with `stop`."""
+    """A thread that samples the resident memory every `_INTERVAL` seconds until `stop`."""
 
     def __init__(self) -> None:
         super().__init__(name="peak memory", daemon=True)
         self._done = threading.Event()
         self._seen = 0
-        # Two threads look: without a lock the one that saw less could have the last word.
+        # Two threads call `look`: without a lock the smaller value could overwrite the larger one.
         self._lock = threading.Lock()
         self.start()
 
     def look(self) -> int:
-        """The peak up to now."""
+        """Take a sample and return the peak up to now in bytes."""
         with self._lock:
             self._seen = max(self._seen, _resident() or 0)
             return self._seen
@@ -114,7 +115,7 @@ class _Sampler(threading.Thread):
 
 
 def _field(name: str) -> int | None:
-    """A size in /proc/self/status in bytes; None where there is no such file or field."""
+    """Return a size in /proc/self/status in bytes; None if there is no such file or field."""
     try:
         for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith(f"{name}:"):
@@ -133,7 +134,7 @@ def _kernel_peak() -> int | None:
 
 
 def _reset_peak() -> bool:
-    """Let the kernel begin a new peak; whether it did."""
+    """Reset the kernel's peak; return True if that succeeded."""
     try:
         _CLEAR.write_text("5", encoding="ascii")
     except OSError:
@@ -142,7 +143,7 @@ def _reset_peak() -> bool:
 
 
 def _all_time_peak() -> int | None:
-    """The process's peak since it began; None on systems without getrusage."""
+    """Return the process's peak since it began in bytes; None on systems without getrusage."""
     try:
         import resource
         import sys

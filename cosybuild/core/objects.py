@@ -1,4 +1,4 @@
-"""The contents, each under its own digest, sealed so that a change shows without reading them."""
+"""The contents of the store, each named by its digest and sealed, so that a write is detected without reading it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cosybuild.errors import StoreError
 
 
 def seal_of(digest: str) -> int:
-    """The fraction of a second, in ns, that the mtime of a file with this content is given.
+    """Return the seal: the fraction of a second, in ns, of the mtime of a file with this content.
 
-    Any ordinary write sets the mtime to the time of the write, and hits this fraction once in ten
-    million. So a file whose mtime carries the seal has not been written since it was sealed, on every
-    host, and after the store was moved or copied with its times. It is a multiple of 100 ns because
-    some network file systems keep no finer times.
+    An ordinary write sets the mtime to the time of the write, which has this fraction once in ten
+    million writes. So a file whose mtime carries the seal has not been written since it was sealed. This holds
+    on every host, and after the store was moved or copied with its times. The seal is a multiple of 100 ns
+    because some network file systems keep no finer times.
     """
     return int(digest[:12], 16) % 9_999_999 * 100 + 100
 
 
 def is_sealed(stat: os.stat_result, digest: str) -> bool:
-    """Whether the file's mtime carries the seal of `digest`."""
+    """Return True if the file's mtime carries the seal of `digest`."""
     return stat.st_mtime_ns % 1_000_000_000 == seal_of(digest)
 
 
@@ -36,8 +36,8 @@ class Objects:
 
     Args:
         path: the directory.
-        quarantine: where damaged contents are moved; they are never deleted by a build.
-        digests: the memo, for objects whose seal was lost (a copy without times).
+        quarantine: the directory for damaged contents; a build never deletes them.
+        digests: the digest cache, for contents whose seal was lost (a copy without times).
     """
 
     def __init__(self, path: Path, quarantine: Path, digests: Digests) -> None:
@@ -46,11 +46,11 @@ class Objects:
         self._digests = digests
 
     def locate(self, digest: str) -> Path:
-        """Where the content with this digest lies or would lie."""
+        """Return the path of the content with this digest; the file need not exist."""
         return self.path / digest[:2] / digest
 
     def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Digest and stat of every object."""
+        """Yield digest and stat of every content."""
         with suppress(FileNotFoundError):
             for shelf in sorted(os.scandir(self.path), key=lambda entry: entry.name):
                 if not shelf.is_dir(follow_symlinks=False):
@@ -61,12 +61,12 @@ class Objects:
                             yield entry.name, entry.stat(follow_symlinks=False)
 
     def fault(self, digest: str, size: int | None = None, *, thorough: bool = False) -> str | None:
-        """What is wrong with an object, as a phrase; None where nothing is.
+        """Describe the fault of a content in a phrase; return None if it has none.
 
         Args:
-            digest: the object's.
-            size: bytes that it must have; None where that is not known.
-            thorough: read it even if its seal is whole, which finds rot that left the times alone.
+            digest: the digest of the content.
+            size: its expected size in bytes; None if unknown.
+            thorough: read it even if its seal is intact, which detects damage that left the times unchanged.
         """
         path = self.locate(digest)
         try:
@@ -85,24 +85,27 @@ class Objects:
         return None if found == digest else f"has other content (sha256 {found[:12]}…)"
 
     def put(self, file: Path, digest: str) -> Path:
-        """Move a finished file in; one that is there already is replaced, whatever its state.
+        """Move a finished file into the store and seal it; an existing file with this digest is replaced.
 
-        The old one is not compared: the new content has just been read, and replacing it repairs
-        damage that leaves no trace in the times.
+        The existing file is not compared: the new content has just been read, and replacing the file repairs
+        damage that left its times unchanged.
 
         Args:
             file: a regular file on the same file system that nothing else refers to.
             digest: its sha256.
 
+        Returns:
+            its path in the store.
+
         Raises:
-            OSError: nothing has changed in the store.
+            OSError: the file could not be moved; the store is unchanged.
         """
         target = self.locate(digest)
         make_directory(target.parent)
         handle = os.open(file, os.O_RDONLY)
         try:
             os.fchmod(handle, 0o444)
-            # The second before, so that no time lies in the future.
+            # The second before, so that no time is in the future.
             before = (os.fstat(handle).st_mtime_ns // 1_000_000_000 - 1) * 1_000_000_000
             os.utime(handle, ns=(before, before + seal_of(digest)))
             os.fsync(handle)
@@ -113,19 +116,19 @@ class Objects:
         return target
 
     def remove(self, digest: str, horizon: float) -> None:
-        """Delete an object unless it was put in, again perhaps, at or after `horizon` (the file system's seconds).
+        """Delete a content unless it was put in (again) at or after `horizon`, in seconds of the file system's clock.
 
         Raises:
             OSError: it could not be deleted.
         """
         path = self.locate(digest)
         with suppress(FileNotFoundError):
-            # Asked again: a build may have put the same content in while the store was read.
+            # Check again: a build may have put the same content in while the store was read.
             if path.lstat().st_ctime < horizon:
                 path.unlink()
 
     def set_aside(self, digest: str, size: int | None, *, thorough: bool) -> Path | None:
-        """Move an object to the quarantine if it really is damaged; where to, or None.
+        """Move a content to the quarantine if it is damaged; return its new path, or None if it was not moved.
 
         Raises:
             OSError: it could not be moved.

@@ -1,4 +1,4 @@
-"""The check on what a stage says it made; nothing that fails it is ever published."""
+"""The check of a stage's result against its declaration; a result that fails it is never published."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cosybuild.core.stage import Stage, StageResult
 
 
 class StageDefect(AssertionError):
-    """A stage broke its own declaration: a defect of the program, not of what the user asked for."""
+    """The result of a stage contradicts its declaration: a defect of the program, not a mistake of the user."""
 
 
 def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
-    """Hold the result to `stage.makes`.
+    """Check the outputs against `stage.makes`, and their files and the metrics.
 
     Raises:
-        StageDefect: an output is missing or was not declared; a file does not exist, is empty, lies
-            outside `workdir` or shares its name with another of the same output; the metrics are not
+        StageDefect: an output is missing or was not declared; a file does not exist, is empty, is
+            outside `workdir` or has the name of another file of the same output; the metrics are not
             plain JSON data.
     """
     made, declared = set(result.outputs), set(stage.makes)

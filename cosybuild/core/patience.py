@@ -1,4 +1,4 @@
-"""Calls that may never return, of file systems that do not answer, waited for with an end."""
+"""Calls with a time limit, for file systems that may never answer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 
 def within(seconds: float, call: Callable[..., T], *arguments: Any) -> T:
-    """Return `call(*arguments)`, which runs in a thread of its own.
+    """Run `call(*arguments)` in a thread of its own and return its result.
 
-    A call that does not return goes on in its thread, which does not keep the process from ending.
+    A call that does not return in time continues in its thread, a daemon, which does not keep the process alive.
 
     Args:
-        seconds: how long to wait.
+        seconds: the longest wait.
 
     Raises:
-        TimeoutError: nothing came in that time.
-        BaseException: what the call raised.
+        TimeoutError: the call did not return in that time.
+        BaseException: the exception that the call raised.
     """
     answer: list[T] = []
     failure: list[BaseException] = []
@@ -27,7 +27,7 @@ def within(seconds: float, call: Callable[..., T], *arguments: Any) -> T:
     def run() -> None:
         try:
             answer.append(call(*arguments))
-        except BaseException as error:  # raised again where it is waited for
+        except BaseException as error:  # raised again in the thread that waits
             failure.append(error)
 
     thread = threading.Thread(target=run, name="patience", daemon=True)

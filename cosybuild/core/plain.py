@@ -1,4 +1,4 @@
-"""JSON written whole and read back with checks: a damaged or foreign record is named and not half believed."""
+"""JSON records, written atomically and checked when read: a damaged or foreign record is refused with its path."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from cosybuild import figure
 from cosybuild.errors import ConfigurationError
 
 SCHEMA = 1
-"""Raised when a record's form changes; an older cosybuild then refuses it by name."""
+"""The version of the records' form, increased when it changes; other versions of cosybuild then refuse a record."""
 
 CHECKSUM = "checksum"
-"""The field of a record that tells a flipped byte: `checksum_of` all the others."""
+"""The field of a record that holds `checksum_of` all other fields and so reveals a flipped byte."""
 
 TEMPORARY = ".tmp"
-"""Ends the name of what `write_text` has not finished; only a killed process leaves one."""
+"""The suffix of a file that `write_text` has not finished; only a killed process leaves one."""
 
 DEEPEST = 64
-"""Objects and lists within each other that a record may have; ours have fewer than twenty."""
+"""The deepest permitted nesting of objects and lists in a record; our records have fewer than twenty levels."""
 
 T = TypeVar("T")
 
 
 def read_json(text: str | bytes) -> Any:
-    """The value of a JSON text that may come from anybody.
+    """Parse a JSON text that is not trusted.
 
-    Refuses what JSON readers disagree on, or what ends in an error somewhere else: a name that stands twice in an
-    object, numbers that JSON does not have (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
+    Constructs are refused on which JSON readers disagree or which cause errors elsewhere: a name that occurs twice in
+    an object, numbers that JSON lacks (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text is no JSON or contains such a construct.
     """
     try:
         value = json.loads(
@@ -82,9 +82,9 @@ def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 class Plain:
-    """One JSON object and the way to it, e.g. `outcome.json: steps[2].key`.
+    """A checked reader of one JSON object that knows its path, e.g. `report.json.steps[2].key`.
 
-    Every method raises ConfigurationError where the value is not of the kind asked for.
+    The methods that read a field raise ConfigurationError if its value has another type than requested.
     """
 
     def __init__(self, value: Any, where: str) -> None:
@@ -94,7 +94,7 @@ class Plain:
         self._value: dict[str, Any] = value
 
     def wrong(self, expected: str, found: Any) -> ConfigurationError:
-        """The error for a value that is not what a record holds."""
+        """Return the error for a value that is not what was expected here."""
         text = repr(found)
         shown = text if len(text) <= 80 else f"{text[:80]}…"
         return ConfigurationError(
@@ -103,7 +103,7 @@ class Plain:
         )
 
     def get(self, name: str, kind: type[T] | tuple[type[T], ...], *, null: bool = False) -> T:
-        """The field `name`; with `null` it may also be null (the caller's type then says `| None`)."""
+        """Return the field `name`; with `null` it may be null or missing (the caller's type then says `| None`)."""
         value = self._value.get(name)
         if value is None and null:
             return value  # type: ignore[return-value]  # the caller asked for it
@@ -143,28 +143,28 @@ class Plain:
         return tuple(values)
 
     def items(self) -> Iterator[tuple[str, Plain]]:
-        """The fields, each of them an object."""
+        """Yield name and value of every field; each must be an object."""
         for name in self._value:
             yield name, self.object(name)
 
     def text_items(self) -> dict[str, str]:
-        """The fields, each of them text."""
+        """Return all fields; each must be text."""
         return {name: self.text(name) for name in self._value}
 
     def raw(self) -> Mapping[str, Any]:
-        """The object as it is."""
+        """Return the object without any check."""
         return self._value
 
     def at(self, name: str) -> Plain:
-        """For messages: a place named `name` in this object."""
+        """Return an empty reader at the path of the field `name`, for messages."""
         return Plain({}, f"{self.where}.{name}")
 
 
 def read_record(path: Path, kind: str) -> Plain:
-    """The JSON object in `path`, which must say that it is a `kind` of this schema.
+    """Read the record in `path`, which must have this kind, the present schema and a correct checksum.
 
     Raises:
-        ConfigurationError: there is no such file, it is no JSON, or something else than asked for.
+        ConfigurationError: there is no such file, it is no JSON, or kind, schema or checksum is wrong.
     """
     try:
         plain = Plain(read_json(path.read_text(encoding="utf-8")), str(path))
@@ -188,35 +188,35 @@ def read_record(path: Path, kind: str) -> Plain:
 
 
 def checksum_of(value: Any) -> str:
-    """sha256 of JSON data, whatever the order of its names and the blanks between them."""
+    """Return the sha256 of JSON data, independent of the order of names and of white space."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def record_text(kind: str, value: Mapping[str, Any]) -> str:
-    """The text of a record; what JSON does not know is written as its text."""
+    """Return the text of a record; values that JSON does not know are written as `str(value)`."""
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
-    # Once through JSON, so that what is checked is what a reader will see (a tuple is a list there).
+    # Through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
     plain = json.loads(figure.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
     return json.dumps({**plain, CHECKSUM: checksum_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_record(path: Path, kind: str, value: Mapping[str, Any]) -> None:
-    """Write `value` as a `kind`, for `read_record`."""
+    """Write `value` as a record of this kind, for `read_record`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, record_text(kind, value))
 
 
 def write_json(path: Path, plain: Any) -> None:
-    """Write JSON; what JSON does not know is written as its text."""
+    """Write JSON; values that JSON does not know are written as `str(value)`."""
     write_text(path, figure.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write all of it or nothing: a reader sees the old file or the new one, never a part."""
-    # A name of its own: several processes of a sweep write the same report.
+    """Write a file atomically: a reader sees the old file or the new one, never a part."""
+    # A unique name, because several processes of a sweep write the same report.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        # A path may hold bytes that are no UTF-8; they must not keep a record from being written.
+        # A path may contain bytes that are no UTF-8; they must not prevent writing the record.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What would run and why: every step's verdict, found without running or writing anything.
+"""The planner: it gives every step a verdict and a reason, without running or writing anything.
 
 sources ──> export ──graph──> simplify ──graph──> engine        step      verdict
                │                  │                             export    Hit       its key is in the store
@@ -32,12 +32,12 @@ class Step:
     """One stage of a plan and the verdict on it.
 
     Attributes:
-        stage: what runs.
-        status: whether it must, and why.
-        key: None while the content of an input is not known.
+        stage: the stage that the step runs.
+        status: the verdict with its reason.
+        key: the cache key; None while the content of an input is not known.
         entry: the stored result of a Hit.
-        wires: where its inputs come from.
-        expected: time and size of a step that would run; None without history.
+        wires: its inputs with the steps that make them.
+        expected: time, size and memory of a step that would run; None without history.
     """
 
     stage: Stage[Any]
@@ -49,7 +49,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        """What people read."""
+        """The step's name for people, unique in the plan."""
         return self.stage.label
 
     @property
@@ -65,7 +65,7 @@ class Plan:
     steps: tuple[Step, ...] = field(default=())
 
     def step(self, label: str) -> Step:
-        """The step of that label.
+        """Return the step with this label.
 
         Raises:
             KeyError: there is none.
@@ -77,12 +77,12 @@ class Plan:
 
     @property
     def up_to_date(self) -> bool:
-        """Nothing would run."""
+        """True if every step is a hit, so that nothing would run."""
         return all(isinstance(step.status, Hit) for step in self.steps)
 
     @property
     def expected_seconds(self) -> float | None:
-        """Of all steps that would run; None when one of them has no history."""
+        """The expected seconds of all steps that would run; None if one of them has no history."""
         running = [step.expected for step in self.steps if not isinstance(step.status, (Hit, Blocked))]
         return None if None in running else sum(expected.seconds for expected in running if expected is not None)
 
@@ -94,14 +94,14 @@ def make_plan(
     environment: Environment,
     store: Store,
 ) -> Plan:
-    """Judge every step. Pure: nothing is run, written or fetched.
+    """Return the plan with a verdict on every step. Nothing is run, written or fetched.
 
     Args:
-        stages: in the order they run.
-        request: handed to `Stage.settings` as it is.
-        sources: slot -> what is there before the first step.
+        stages: the stages in the order in which they run.
+        request: passed to `Stage.settings` unchanged.
+        sources: slot -> artifact, for the slots that are filled before the first step.
         environment: facts of this machine.
-        store: asked for finished work.
+        store: searched for finished steps.
 
     Raises:
         PlanError: the stages contradict each other.
@@ -134,9 +134,9 @@ def make_plan(
 
 
 def key_of(stage: Stage[Any], request: Any, environment: Environment, inputs: Mapping[str, Artifact]) -> CacheKey:
-    """All that the stage's result depends on.
+    """Return the key of a step from its stage, settings, inputs and environment.
 
-    `stage.makes` is a part, so that an entry can never lack an output that a later step needs.
+    `stage.makes` is a part, so that no entry lacks an output that a later step needs.
     """
     parts = {"stage.version": str(stage.version), "stage.makes": ",".join(stage.makes)}
     parts.update(flatten("settings", stage.settings(request)))
@@ -148,7 +148,7 @@ def key_of(stage: Stage[Any], request: Any, environment: Environment, inputs: Ma
 
 
 def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
-    """Why a step whose key is not in the store must run."""
+    """Return the verdict, with the reason, on a step whose key is not in the store."""
     if not stage.cacheable:
         return Stale(note=EVERY_TIME)
     if (damage := store.damage(key)) is not None:
@@ -158,5 +158,5 @@ def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
 
 
 def blocked_inputs(wires: Sequence[Wire], blocked: set[str]) -> tuple[str, ...]:
-    """One phrase for each input whose maker is blocked."""
+    """Return one phrase for each input whose producer is blocked."""
     return tuple(f"{w.origin} from '{w.producer}', which is blocked" for w in wires if w.producer in blocked)

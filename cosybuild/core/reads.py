@@ -1,4 +1,4 @@
-"""Records which files Python code opens and which directories it lists, with an audit hook."""
+"""An audit hook that records which files Python code opens and which directories it lists."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _HIDDEN = {
     "os.posix_spawn": "starts a process",
     "socket.connect": "opens a connection",
 }
-"""Audit event -> what the code does there that no hook of this process can follow."""
+"""Audit event -> a phrase for an action whose effects no hook of this process sees."""
 _EVENTS = frozenset(["open", "import", *_LISTS, *_HIDDEN])
 
-# The import system lists every directory of the import path; what it finds there is resolved by name.
+# The import system lists every directory of the import path; these listings are ignored, since imports are recorded.
 _IMPORT_SYSTEM = "importlib"
 
 
 @dataclass
 class Reads:
-    """What was seen.
+    """The files, directories and modules that code has read.
 
     Attributes:
-        files: absolute path of every file that was opened to be read, also where the opening failed. A path that
+        files: absolute path of every file that was opened for reading, even if that failed. A path that
             was written before it was read is left out.
-        written: absolute path of every file that was opened to be written.
-        listed: absolute path of every directory whose names were asked for.
-        imports: name of every module whose import began, also where it failed.
-        hidden: phrases for what was done and cannot be followed.
+        written: absolute path of every file that was opened for writing and not read before.
+        listed: absolute path of every directory that was listed.
+        imports: name of every module whose import began, even if it failed.
+        hidden: phrases for actions that cannot be followed, such as starting a process.
     """
 
     files: set[str] = field(default_factory=set)
@@ -44,7 +44,7 @@ class Reads:
     hidden: set[str] = field(default_factory=set)
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Take note of one audit event."""
+        """Record one audit event."""
         if event == "open":
             self._opened(*arguments)
         elif event in _LISTS:
@@ -73,7 +73,7 @@ def _flags(value: Any) -> int:
 
 
 def _absolute(name: Any) -> str | None:
-    """The path as it was given, from the root on; None for a descriptor."""
+    """Return the path as given, made absolute; None for a descriptor."""
     if isinstance(name, int):
         return None
     try:
@@ -84,7 +84,7 @@ def _absolute(name: Any) -> str | None:
 
 @contextmanager
 def watched() -> Iterator[Reads]:
-    """Record what this process opens until the block ends. What native code opens by itself is not seen."""
+    """Record the files that Python code of this process opens until the block ends; native code is not seen."""
     reads, active = Reads(), _active()
     active.append(reads)
     try:
@@ -95,7 +95,7 @@ def watched() -> Iterator[Reads]:
 
 @cache
 def _active() -> list[Reads]:
-    """Those who listen. The hook cannot be removed, so it is installed once, by the first of them."""
+    """Return the active records. The hook cannot be removed, so the first call installs it, once."""
     active: list[Reads] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What is written down about each step of a build, for explanations, reports, replays and comparisons."""
+"""Records of the steps of a build, for explanations, reports, replays and comparisons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTIONS: tuple[Action, ...] = ("hit", "pulled", "built", "blocked", "failed", "n
 
 @dataclass(frozen=True)
 class Input:
-    """What a slot held: the step that made it (or `source`) and the digest of its content."""
+    """The content of an input slot: the label of its producer (or `source`) and its digest."""
 
     producer: str
     digest: str
@@ -24,14 +24,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a build ended early.
+    """The error that ended a build early.
 
     Attributes:
         step: the label of the step that failed.
         kind: the error's kind, e.g. `export`; `interrupted`; `defect`.
-        message: what the user reads.
+        message: the message for the user.
         hint: the next command, or None.
-        exit_code: what the command ends with.
+        exit_code: the exit code of the command.
     """
 
     step: str
@@ -46,21 +46,22 @@ class StepRecord:
     """One step of one run.
 
     Attributes:
-        label, stage: the step's and its stage's name.
-        planned: the verdict before anything ran.
-        action: what was done in the end.
-        reason: why, in words.
-        reasons: the named ingredients that changed, for a step that ran; empty on a first build.
+        label, stage: the names of the step and of its stage.
+        planned: the verdict of the plan.
+        action: the action that the runner took.
+        reason: the reason for the action, in words.
+        reasons: the parts of the key that changed, for a step that ran; empty on a first build.
         started: seconds since the epoch; None for a step that was not reached.
-        seconds: spent on it in this run.
-        peak_bytes: growth of the process's memory while it was built; None where nothing was built or
+        seconds: time spent on the step in this run.
+        peak_bytes: growth of the process's memory while the step was built; None if nothing was built or
             it cannot be measured.
-        key: None where an input's content was never known.
-        inputs: slot -> what it held; only those whose content was known.
-        outputs: name -> artifact; their paths lie in the store.
-        metrics: what the stage measured when it was built.
-        environment: the facts of the machine that are part of the key.
-        made: when, where and in how many seconds the outputs were built; empty where there are none.
+        key: the cache key; None if an input's content was never known.
+        inputs: slot -> input; only inputs whose content was known.
+        outputs: slot -> artifact; the files are in the store, or for a step that is never cached in its working
+            directory.
+        metrics: the figures that the stage measured when it was built.
+        environment: the facts of the machine that are parts of the key.
+        made: time, host and duration of the build of the outputs; empty if there are none.
     """
 
     label: str
@@ -82,18 +83,18 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run, as far as it came.
+    """The records of a run, which may have ended early.
 
     Attributes:
-        records: one a step, in the order of the plan.
-        failure: what ended it early, or None.
+        records: one for each step, in the order of the plan.
+        failure: the error that ended the run early, or None.
     """
 
     records: tuple[StepRecord, ...]
     failure: Failure | None = None
 
     def record(self, label: str) -> StepRecord:
-        """The record of the step of that label.
+        """Return the record of the step with this label.
 
         Raises:
             KeyError: there is none.
@@ -104,5 +105,5 @@ class Outcome:
         raise KeyError(label)
 
     def doing(self, action: Action) -> tuple[StepRecord, ...]:
-        """The records with that action."""
+        """Return the records with this action."""
         return tuple(record for record in self.records if record.action == action)

@@ -1,4 +1,4 @@
-"""Plans and outcomes as JSON, the parts of `plan.json` and `report.json` that the engine knows, and outcomes back.
+"""Conversion of plans and outcomes to JSON (parts of `plan.json` and `report.json`), and of outcomes from JSON.
 
     plan          [{"label", "stage", "verdict": VERDICT, "key": KEY | null,
                     "inputs": {slot: {"producer", "origin"}},
@@ -36,16 +36,16 @@ from cosybuild.core.status import Blocked, Hit, Stale, Status, Unknown
 
 
 def json_from_outcome(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as plain data: `failure` and `steps` of a report."""
+    """Return the outcome as plain data: `failure` and `steps` of a report."""
     failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
     return {"failure": failure, "steps": [_json_from_record(r) for r in outcome.records]}
 
 
 def outcome_from_json(plain: Plain) -> Outcome:
-    """The outcome in an object that has `failure` and `steps`, such as a report.
+    """Return the outcome in an object that has `failure` and `steps`, such as a report.
 
     Raises:
-        ConfigurationError: a field is missing or of the wrong kind; it is named.
+        ConfigurationError: a field is missing or of the wrong type; the message names it.
     """
     failure = plain.optional_object("failure")
     return Outcome(
@@ -54,7 +54,7 @@ def outcome_from_json(plain: Plain) -> Outcome:
 
 
 def json_from_plan(plan: Plan) -> list[dict[str, Any]]:
-    """The plan's steps as plain data."""
+    """Return the plan's steps as plain data."""
     return [
         {
             "label": step.label,

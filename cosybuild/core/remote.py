@@ -1,4 +1,4 @@
-"""The second level of the store, on whatever fsspec reaches; what comes from it is data, checked on arrival."""
+"""The remote store, reached through fsspec. Entries and contents from it are untrusted and checked on arrival."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.lazy import require
 
 _BLOCK = 2**20
 PATIENCE_SECONDS = 300.0
-"""How long one block, or the answer to one question, may take; clients of servers give up long before."""
+"""The longest wait for one block or one answer; clients of servers give up long before."""
 
 # Object stores show an upload whole or not at all; elsewhere it goes to a temporary name first.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
@@ -31,8 +31,8 @@ _PATIENCE = {"config_kwargs": {"retries": {"max_attempts": 1}}}
 _DEFAULTS: dict[str, dict[str, Any]] = {"s3": _PATIENCE, "s3a": _PATIENCE}
 _NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
-# What clients raise besides OSError when a server is away or refuses. fsspec promises no common base, and
-# a class can only be met when its module is loaded.
+# Exceptions of clients, besides OSError, for a server that is unreachable or refuses. fsspec promises no common
+# base class. A class of a module that is not loaded cannot have been raised.
 _FAILURES = (
     ("asyncio", "TimeoutError"),
     ("fsspec.exceptions", "FSTimeoutError"),
@@ -46,19 +46,19 @@ _FAILURES = (
 
 
 class Remote:
-    """A directory or bucket behind an fsspec URL. Nothing is imported or reached before the first use.
+    """A directory or bucket at an fsspec URL. Nothing is imported or connected to before the first use.
 
-    The first time it cannot be reached it is reported once and left alone for the rest of the process.
+    After the first failure to reach it, one warning is given and the remote is not used again in this process.
 
     Args:
         url: e.g. `s3://bucket/prefix`, `gs://bucket/prefix`, `file:///mnt/team/store`.
         options: passed to fsspec, e.g. `endpoint_url`; `true` and `false` become booleans.
-        push: whether `give` gives.
+        push: if False, `give` uploads nothing.
     """
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None, *, push: bool = True) -> None:
         self.url = url.rstrip("/")
-        # A copy of all of it: botocore writes into what it is given.
+        # A deep copy, because botocore modifies its options.
         self._options: dict[str, Any] = deepcopy(_DEFAULTS.get(_protocol(url), {}))
         for name, value in (options or {}).items():
             self._options[name] = {"true": True, "false": False}.get(value, value)
@@ -71,13 +71,14 @@ class Remote:
         """Download the entry of `key` and those of its files that `objects` lacks.
 
         Args:
-            key: what is wanted.
-            into: an empty directory; each file arrives there under its digest.
-            objects: what is here already.
-            warn: told why nothing came.
+            key: the key of the entry.
+            into: an empty directory; each file is written there under its digest.
+            objects: the contents of the local store.
+            warn: called with the reason if the remote fails or its data are damaged.
 
         Returns:
-            the entry, all of whose files are here or in `into`; None where the remote cannot give it.
+            the entry, all of whose files are in `objects` or in `into`; None if the remote does not have it, or not
+            intact.
 
         Raises:
             MissingRequirement: the package for this kind of URL is not installed.
@@ -105,7 +106,7 @@ class Remote:
         return entry
 
     def give(self, entry: Entry, warn: Callable[[str], None]) -> None:
-        """Upload an entry: its files first, the record last. What is there already is not sent again.
+        """Upload the missing files of an entry and, last, the entry itself.
 
         Raises:
             MissingRequirement: the package for this kind of URL is not installed.
@@ -148,7 +149,7 @@ class Remote:
             if not self._is_file(files, name):
                 raise DamagedEntry("is no regular file")
             with _reading(files, name) as read:
-                # A raw file may return less than it was asked for.
+                # A raw file may return fewer bytes than requested.
                 data = b""
                 while len(data) <= SIZE_LIMIT and (block := read(SIZE_LIMIT + 1 - len(data))):
                     data += block
@@ -165,7 +166,7 @@ class Remote:
         try:
             if self._is_file(files, f"{root}/{name}"):
                 with _reading(files, f"{root}/{name}") as read, target.open("xb") as local:
-                    # One block beyond the expected size is enough to know that it is wrong.
+                    # One block beyond the expected size is enough to detect a wrong size.
                     while size <= file.size and (block := read(_BLOCK)):
                         digest.update(block)
                         size += len(block)
@@ -186,7 +187,7 @@ class Remote:
         return False
 
     def _is_file(self, files: Any, name: str) -> bool:
-        """Whether a name stands for a regular file. In an object store nothing else has a name."""
+        """Return True if a name is that of a regular file. Object stores contain nothing else."""
         return _protocol(self.url) in _ATOMIC or within(PATIENCE_SECONDS, files.info, name)["type"] == "file"
 
     def _upload(self, files: Any, name: str, content: Path | bytes) -> None:
@@ -229,15 +230,15 @@ def _entry_name(key: CacheKey) -> str:
 
 @contextmanager
 def _reading(files: Any, name: str) -> Iterator[Callable[[int], bytes]]:
-    """Open a remote file; yields what reads the next bytes of it.
+    """Open a remote file and yield a function that reads its next bytes.
 
     Raises:
-        TimeoutError: nothing came for PATIENCE_SECONDS.
+        TimeoutError: no answer came within PATIENCE_SECONDS.
     """
     source = within(PATIENCE_SECONDS, files.open, name, "rb")
     try:
         yield lambda size: within(PATIENCE_SECONDS, source.read, size)
-    except TimeoutError:  # closing it would wait for the read that hangs
+    except TimeoutError:  # closing the file would wait for the read that hangs
         raise
     except BaseException:
         source.close()
