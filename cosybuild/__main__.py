@@ -1,4 +1,4 @@
-"""The one entry point: overrides lead to a build, a verb as first word to that verb."""
+"""The entry point: a verb as the first word runs that verb; any other command line runs a build."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code (see `cosybuild.errors`).
 
     Args:
-        arguments: the words after `python -m cosybuild`; None takes them from the process.
+        arguments: the words after `python -m cosybuild`; None takes them from `sys.argv`.
     """
     _print_everything()
     try:
         return _command(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
-        # Caught here, for it may come while something is still being imported.
+        # Caught here, because it may come during an import.
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
 
@@ -35,7 +35,7 @@ def _print_everything() -> None:
 def _command(words: list[str]) -> int:
     if words and words[0] in VERBS:
         return run_verb(words[0], words[1:])
-    # Not before it is needed: a build that has nothing to do must end before Hydra would be loaded.
+    # Imported late: a build with nothing to do must end before Hydra is loaded.
     from cosybuild.cli.fast import nothing_to_do
 
     message = nothing_to_do(words)

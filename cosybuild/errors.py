@@ -1,8 +1,8 @@
-"""Every failure a user can meet, each kind with an exit code of its own.
+"""The errors for users, each kind with an exit code of its own.
 
     CosybuildError                       1   (never raised itself)
     ├── ConfigurationError               2   overrides, groups, contradictory settings
-    ├── ModelError                       3   the model cannot be had
+    ├── ModelError                       3   the model cannot be loaded
     │   ├── ModelDirectoryError              the directory or its yaml
     │   └── CheckpointError                  the weights: unreadable, foreign, misshaped, not finite
     ├── BuildError                       4   a stage could not make its artifact
@@ -12,19 +12,19 @@
     │   ├── EngineError                      the TensorRT family's parser, builder, inspection
     │   ├── OutOfMemory                      a step needs more memory than it can have
     │   └── SourceChanged                    a file that the build starts from changed while a step read it
-    ├── VerificationError                5   the artifact computes something else
+    ├── VerificationError                5   the artifact computes other results than the reference
     ├── MissingRequirement               6   a package, a provider, a tool this machine lacks
     ├── StoreError                       7   the store: unwritable, full, damaged beyond repair
-    ├── DriftError                       8   a lock file or a replay was not met
-    ├── Pending                          9   finished but for what needs another machine (a GPU)
+    ├── DriftError                       8   the results differ from a lock file or a record
+    ├── Pending                          9   finished except for steps that need another machine (a GPU)
     ├── DeployError                     10   an artifact may not, or could not, be put into service
     └── ServingError                    11   raised in the process that serves (cosybuild.runtime)
         ├── ArtifactRefused                  its manifest, or the lack of one, forbids loading it here
         ├── ShapeRefused                     no profile covers the call
-        ├── VariantRefused                   streaming asked of a full-attention artifact, or the reverse
+        ├── VariantRefused                   streaming requested of a full-attention artifact, or the reverse
         └── PoolExhausted                    every execution context was busy for too long
 
-130 is Ctrl-C, 141 an output that nobody reads to its end (`| head`), 70 a defect of cosybuild itself (the only
+130 is Ctrl-C, 141 an output whose reader ended early (`| head`), 70 a defect of cosybuild itself (the only
 case that prints a traceback).
 
 A message is one paragraph: what was wrong, the value, what was expected; `hint` is the next command.
@@ -38,11 +38,11 @@ DEFECT = 70
 
 
 class CosybuildError(Exception):
-    """Base of all errors meant for users.
+    """The base of all errors meant for users.
 
     Args:
         message: one paragraph that names the value and what was expected.
-        hint: what to do next, a command where there is one.
+        hint: the next step for the user, a command if there is one.
     """
 
     exit_code = 1

@@ -32,7 +32,7 @@ def dumps(value: Any, **options: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """Read a figure that `plain` wrote; None where there is none.
+    """Read a figure that `plain` wrote; None stays None.
 
     Raises:
         ValueError: the value is no figure.
@@ -45,9 +45,9 @@ def number(value: Any) -> float | None:
 
 
 def measured(figures: Mapping[str, Any], name: str) -> float | None:
-    """Read one of a mapping metric -> figure; None where the metric is not in it.
+    """Read the figure of one metric; return None if the metric is missing, and infinity for null.
 
-    Records made before infinite figures had a text hold null for them.
+    Earlier versions wrote null for infinite figures.
     """
     if name not in figures:
         return None

@@ -12,10 +12,10 @@ _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def fault_of(name: str, longest: int = LONGEST) -> str | None:
-    """Say why a text cannot be trusted as the name of a file in one directory, on any system; None where it can.
+    """Return why a text is unsafe as the name of a file in a directory on some system; None if it is safe.
 
     Args:
-        longest: most bytes in UTF-8.
+        longest: the greatest permitted number of bytes in UTF-8.
     """
     if name in ("", ".", ".."):
         return "is empty" if name == "" else "names a directory"
@@ -29,10 +29,10 @@ def fault_of(name: str, longest: int = LONGEST) -> str | None:
 
 
 def is_plain_name(name: str) -> bool:
-    """Say whether `name` can only ever name a file in the directory it is put in."""
+    """Return True if `name` is safe as the name of a file in a directory."""
     return fault_of(name) is None
 
 
 def is_plain_path(path: str) -> bool:
-    """Say whether every part of a relative path with `/` between its parts is a plain name."""
+    """Return True if every part of a relative path, with `/` as separator, is a plain name."""
     return all(is_plain_name(part) for part in path.split("/"))

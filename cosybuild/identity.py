@@ -2,7 +2,7 @@
 
 Artifacts of one build are variants of the same network with the same weights: streaming and full attention, fixed
 and dynamic batch, float32 and lowered, graphs and engines. They may answer together. Artifacts of two builds that
-are the same part of a model may not: a caller could not tell which of the two has answered.
+are the same part of a model may not: a caller could not tell which of them answered.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batc
 
 @dataclass(frozen=True)
 class Build:
-    """The identity: two artifacts with equal ones compute the same function, apart from rounding and attention.
+    """The identity of a build: artifacts with equal ones compute the same function, except rounding and attention.
 
     Attributes:
         family: e.g. `cosyvoice2`.
-        weights: sha256 of the file with the weights; their label where there is no such file.
+        weights: sha256 of the file with the weights; their label if there is no such file.
         hyperparameters: sha256 of the constructor's arguments.
         label: the name of the weights' file, for messages only.
     """
@@ -39,7 +39,7 @@ class Build:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The fields that make two builds different."""
+        """The fields by which builds are compared."""
         return self.family, self.weights, self.hyperparameters
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Build:
 
 
 def build_of(manifest: Mapping[str, Any]) -> Build:
-    """The build that a manifest names."""
+    """Return the build that a manifest names."""
     model = manifest.get("model") or {}
     plain = json.dumps(model.get("hyperparameters") or {}, sort_keys=True)
     label = str(model.get("weights") or "")
@@ -61,7 +61,7 @@ def build_of(manifest: Mapping[str, Any]) -> Build:
 
 
 def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
-    """The part of a model that an artifact is, e.g. `campplus`: by its tensors, else by the name it was built under."""
+    """Return the part of the model that an artifact is, e.g. `campplus`, from its tensors or its original name."""
     facts = manifest or {}
     interface = facts.get("interface") or {}
     ports = (*interface.get("inputs", ()), *interface.get("outputs", ()))
@@ -74,7 +74,7 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
 
 
 def other_builds(named: Iterable[tuple[str, Build]]) -> list[tuple[str, Build]]:
-    """One name for each build among `named`; more than one entry means that they may not lie together."""
+    """Return one name for each build among `named`; artifacts of more than one build may not be deployed together."""
     found: dict[tuple[str, str, str], tuple[str, Build]] = {}
     for name, build in named:
         found.setdefault(build.key, (name, build))

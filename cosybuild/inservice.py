@@ -1,8 +1,8 @@
-"""A directory in service as its readers see it, also while a deployment changes it. Standard library only.
+"""A directory in service as its readers see it, even while a deployment changes it. Standard library only.
 
-A deployment stages its files, writes a journal, and then puts one name after the other in place. The journal is the
-moment of the change: while there is one, the directory answers with the staged files and without the removed ones,
-so a reader never sees a part of a change, and needs no permission to write.
+A deployment stages its files, writes a journal, and then puts one file after the other in place. The change takes
+effect with the journal: while it exists, readers take the staged files and ignore the removed ones. So a reader never
+sees a part of a change, and needs no permission to write.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ JOURNAL, CURRENT = "journal.json", "current.json"
 
 @dataclass(frozen=True)
 class Journal:
-    """A change that has begun.
+    """The journal of a change that has begun.
 
     Attributes:
-        number: of the backup that undoes it.
-        staging: name of the directory below STATE in which the new files lie.
-        puts: name below the root -> sha256, in the order in which they are put in place.
-        removes: names that go after all puts.
-        position: the backup that the directory equals afterwards; 0 for a new state.
-        files: name -> sha256 of everything that deployments will have put there.
-        discards: the backup is not kept: the change undoes the deployment that made it.
+        number: the number of the backup that undoes the change.
+        staging: the name of the directory below STATE that holds the new files.
+        puts: name below the root -> sha256, in the order in which the files are put in place.
+        removes: names that are removed after all puts.
+        position: the number of the backup that the directory equals afterwards; 0 for a new state.
+        files: name -> sha256 of all files of deployments after the change.
+        discards: True if the backup is not kept, because the change undoes the deployment that made it.
     """
 
     number: int
@@ -42,16 +42,16 @@ class Journal:
     discards: bool = False
 
     def plain(self) -> dict[str, Any]:
-        """The journal as JSON data."""
+        """Return the journal as JSON data."""
         return {**vars(self), "puts": dict(self.puts), "removes": list(self.removes), "files": dict(self.files)}
 
 
 @dataclass(frozen=True)
 class View:
-    """The files that a directory answers with.
+    """The files of a directory in service at one moment.
 
     Attributes:
-        token: equal for two views between which nothing changed.
+        token: the contents of the journal and of the current state; equal for two views without a deployment between.
     """
 
     root: Path
@@ -59,7 +59,7 @@ class View:
     token: tuple[bytes | None, bytes | None] = field(default=(None, None))
 
     def files(self) -> dict[str, Path]:
-        """name -> place of every file of the directory itself, in the order of their names."""
+        """Return name -> path of every file of the directory itself, ordered by name."""
         found = {path.name: path for path in self.root.iterdir() if path.is_file()}
         if self.journal is not None:
             staging = self.root / STATE / self.journal.staging
@@ -71,7 +71,7 @@ class View:
 
 
 def view_of(root: Path) -> View:
-    """Look at a directory.
+    """Return the present view of a directory.
 
     Raises:
         ValueError: its journal is damaged.
@@ -79,17 +79,17 @@ def view_of(root: Path) -> View:
     """
     contents: list[bytes | None] = [None, None]
     for index, name in enumerate((JOURNAL, CURRENT)):
-        with suppress(OSError):  # a reader that may not look into the state sees names alone, as before
+        with suppress(OSError):  # a reader without access to the state sees the files of the directory only
             contents[index] = (root / STATE / name).read_bytes()
     journal = None if contents[0] is None else journal_from(contents[0], root / STATE / JOURNAL)
     return View(root, journal, (contents[0], contents[1]))
 
 
 def journal_from(content: bytes, path: Path) -> Journal:
-    """The journal in `content`.
+    """Parse a journal.
 
     Raises:
-        ValueError: it is none, or its names lead out of the directory.
+        ValueError: `content` is no journal, or a name in it leads out of the directory.
     """
     try:
         plain = json.loads(content.decode("utf-8"))

@@ -1,4 +1,4 @@
-"""Imports of heavy or optional packages, with an error that names the command which brings them."""
+"""Imports of heavy or optional packages, with an error that names the command to install them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import ModuleType
 
 from cosybuild.errors import MissingRequirement
 
-# module -> what to install; a module that is absent here belongs to the plain installation
+# module -> the command that installs it; a module that is not listed is part of the plain installation
 _INSTALL = {
     "tensorrt": "pip install 'cosybuild[tensorrt]'",
     "tensorrt_rtx": "pip install tensorrt-rtx",
@@ -23,18 +23,18 @@ _INSTALL = {
 
 
 def is_installed(module: str) -> bool:
-    """Whether `module` can be found, without importing it (but for the packages it lies in)."""
+    """Return True if `module` can be found; only its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # a package it would lie in
+    except ModuleNotFoundError:  # a parent package is missing
         return False
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """Import `module` for `purpose`.
+    """Import `module` for `purpose`, a phrase that begins the error message.
 
     Raises:
-        MissingRequirement: the module or one of the libraries it loads is not there.
+        MissingRequirement: the module or one of the libraries it loads is missing.
     """
     try:
         return importlib.import_module(module)

@@ -1,8 +1,8 @@
 """Sidecar of an artifact: its identity, its origin and its requirements. Standard library only.
 
 A manifest is sealed: `seal` is a digest of everything else in it, and `file` and `companions` hold the digests of
-the files. So an edit of the manifest or of a file is found. This is integrity, not authenticity: who can write the
-file can also compute a new seal; only a signature could prevent that.
+the files. So an edit of the manifest or of a file is detected. This is integrity, not authenticity: anybody who can
+write the file can also compute a new seal; only a signature could prevent that.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FORMAT = "cosybuild.artifact"
 VERSION = 1
 SUFFIX = ".manifest.json"
 NEXT = ".next"
-"""Ends the name of a manifest that is about to take its place: while a file is replaced, one of the two fits."""
+"""The suffix of a manifest that is about to be put in place: while its file is replaced, one of the two fits."""
 LARGEST = 8 << 20
-"""Bytes of the largest manifest that is read; real ones have some kilobytes."""
+"""The size of the largest manifest that is read, in bytes; real ones have some kilobytes."""
 
 _SEAL = "seal"
 _DEEPEST = 64
@@ -61,7 +61,7 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "deployment": {"service": _TEXT, "built_as": _TEXT, "forced": _LIST},
     "interface": {"inputs": _LIST, "outputs": _LIST},
 }
-"""Object -> field -> types it may have. Fields may be missing; readers say which of them they need."""
+"""Object -> field -> permitted types. Fields may be missing, except those in `_NEEDED`."""
 _NEEDED = {"built_for": ("flavour", "version", "sm", "hardware_compatibility", "version_compatible")}
 
 
@@ -71,26 +71,26 @@ def manifest_path(artifact: Path) -> Path:
 
 
 def file_fact(path: Path) -> dict[str, Any]:
-    """Name, size and sha256 of a file, as manifests state them."""
+    """Return name, size in bytes and sha256 of a file, as manifests state them."""
     return {"name": path.name, "size": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """The text of a sealed manifest.
+    """Return the text of a sealed manifest.
 
     Args:
-        file, companions: as `file_fact` gives them; companions are files that the first refers to by name.
+        file, companions: from `file_fact`; companions are files that the first refers to by name.
         facts: plain JSON data: `model`, `interface`, `verified`, for engines `built_for` ... (docs/runtimes.md).
     """
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}
     rest = {name: value for name, value in facts.items() if name not in _HEAD}
-    # The seal is of what a reader will see: in JSON a tuple is a list, and a path is its text.
+    # The seal covers what a reader sees: in JSON a tuple is a list, and a path is its text.
     plain = json.loads(figure.dumps({**head, **rest}, default=str))
     return json.dumps({**plain, _SEAL: seal_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def seal_of(manifest: Mapping[str, Any]) -> str:
-    """sha256 of a manifest without its seal, independent of the order of its fields and of blanks."""
+    """Return the sha256 of a manifest without its seal, independent of the order of its fields and of white space."""
     rest = {name: value for name, value in manifest.items() if name != _SEAL}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
@@ -100,14 +100,14 @@ def write_manifest(artifact: Path, facts: Mapping[str, Any], companions: Sequenc
     path = manifest_path(artifact)
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     text = manifest_text(file_fact(artifact), [file_fact(each) for each in companions], facts)
-    # A path may hold bytes that are no UTF-8; they must not keep a record from being written.
+    # A path may contain bytes that are no UTF-8; they must not prevent writing the manifest.
     fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
     fresh.replace(path)
     return path
 
 
 def read_manifest(artifact: Path) -> dict[str, Any] | None:
-    """The manifest beside a file, or None where there is none.
+    """Return the manifest beside a file, or None if there is none.
 
     Raises:
         ValueError: see `read_manifest_file`.
@@ -116,7 +116,7 @@ def read_manifest(artifact: Path) -> dict[str, Any] | None:
 
 
 def read_manifest_file(path: Path) -> dict[str, Any] | None:
-    """The manifest in a file of any name, or None where there is no such file.
+    """Return the manifest in a file of any name, or None if there is no such file.
 
     Raises:
         ValueError: it is no manifest, is of a later version, is malformed, or does not match its seal.
@@ -135,7 +135,7 @@ def read_manifest_file(path: Path) -> dict[str, Any] | None:
 
 
 def parse_manifest(path: Path) -> dict[str, Any] | None:
-    """As `read_manifest_file`, but without a look at the seal: for manifests that the store's digests protect.
+    """Read a manifest without checking its seal, for manifests that the store's digests protect.
 
     Raises:
         ValueError: it is no manifest, is of a later version, or is malformed.
@@ -169,7 +169,7 @@ def parse_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
-    """The manifest that describes the file's present content, else the one beside it, else None.
+    """Return the manifest that describes the file's present content, else the one beside it, else None.
 
     The two differ only while a deployment replaces the file.
 
@@ -184,9 +184,9 @@ def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
 
 
 def damage(artifact: Path, manifest: Mapping[str, Any]) -> str | None:
-    """Describe in one phrase how the files differ from the manifest; None where they do not."""
+    """Describe in one phrase how the files differ from the manifest; return None if they do not."""
     for fact in (manifest["file"], *manifest["companions"]):
-        # A deployed file may have another name than it was built under; its companions never have.
+        # A deployed file may have another name than it was built under, but its companions keep their names.
         path = artifact if fact is manifest["file"] else artifact.with_name(fact["name"])
         if not path.is_file():
             return f"{path.name} is not there"
@@ -199,7 +199,7 @@ def damage(artifact: Path, manifest: Mapping[str, Any]) -> str | None:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's content, 64 hex digits."""
+    """Return the sha256 of a file's content, 64 hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -208,7 +208,7 @@ def file_digest(path: Path) -> str:
 
 
 def _fault(manifest: Mapping[str, Any]) -> str | None:
-    """The first field that has not the form of a manifest, in one phrase; None where all have."""
+    """Describe in one phrase the first malformed field; return None if there is none."""
     companions = manifest.get("companions")
     if not isinstance(companions, list):
         return f"companions is {_shown(companions)}; a list is expected"
@@ -281,6 +281,6 @@ def _is_deep(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message: one line, printable, short."""
+    """Return a value for a message: one line, printable, short."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

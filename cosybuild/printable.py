@@ -1,7 +1,7 @@
-"""Foreign text made harmless for where it is shown: one function for the terminal, the shell and Markdown each.
+"""Escaping of foreign text for the place where it is shown: the terminal, the shell or Markdown.
 
-Names and reasons come from bundles, models, remote stores and reports of other people. A control character in one could
-move the cursor, a newline could imitate another line, a change of direction could show a name backwards.
+Names and reasons come from bundles, models, remote stores and reports of other people. In such a text a control
+character could move the cursor, a newline could imitate another line, a change of direction could reverse a name.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Any
 
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _SPOKEN = "\u200c\u200d\u00ad"
-"""Joiners that some scripts are written with, and the soft hyphen; they neither hide nor reorder anything."""
+"""Joiners that some scripts need, and the soft hyphen; they neither hide nor reorder anything."""
 
 _SPECIAL = re.compile(r"[\\`*<]|\](?=[(\[])|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w+;)|~(?=~)")
-"""What begins markup in Markdown. An underscore or a bracket that begins none stays, for text that reads well."""
+"""The beginnings of markup in Markdown. Other underscores and brackets are not escaped, for readability."""
 
 _LINE_START = re.compile(r"^(?:(?P<mark>[#>+\-=|\[])|(?P<number>\d+)(?P<stop>[.)]))")
 
 
 class Markdown(str):
-    """Text that is Markdown already, as `code` gives it; `table` escapes every other text."""
+    """Text that is Markdown already, as `code` returns it; `table` escapes every other text."""
 
     __slots__ = ()
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
-    """Return the text for a terminal: what would control it or reorder it becomes an escape such as `\\x1b`."""
+    r"""Return the text for a terminal; characters that control it or reorder text become escapes such as `\x1b`."""
     if text.isprintable():
         return text
     return "".join(char if char in keep or not _is_unprintable(char) else _escape(char) for char in text)
 
 
 def one_line(text: str) -> str:
-    """Return the same for a place that has room for one line: a newline becomes an escape too."""
+    """Return the text for a place with room for one line: like `visible`, but a newline becomes an escape too."""
     return visible(text, "")
 
 
@@ -50,17 +50,17 @@ def everywhere(value: Any) -> Any:
 
 
 def shell(words: Iterable[str]) -> str:
-    """Return words as a line that a person may paste into bash or zsh, without any character that they cannot see."""
+    """Return words as a line to paste into bash or zsh, without invisible characters."""
     return " ".join(_shell_word(word) for word in words)
 
 
 def text(value: object) -> Markdown:
-    """Return text for a place within a line of Markdown, in which nothing is markup."""
+    """Return text for a place within a line of Markdown; markup in it is escaped."""
     return value if isinstance(value, Markdown) else Markdown(_SPECIAL.sub(r"\\\g<0>", one_line(str(value))))
 
 
 def paragraph(value: str) -> Markdown:
-    """Return text that may have several lines as one paragraph or item of a list, in which nothing is markup."""
+    """Return text of one or more lines as one paragraph or item of a list; markup in it is escaped."""
     lines = (line.strip() for line in value.splitlines())
     return Markdown("\n".join(_LINE_START.sub(_harmless, text(line)) for line in lines if line))
 
@@ -74,7 +74,7 @@ def code(value: str) -> Markdown:
 
 
 def _harmless(match: re.Match[str]) -> str:
-    """Escape what makes a heading, a quotation or a list of a line; a digit takes no backslash, its full stop does."""
+    """Escape the beginning of a heading, quotation or list; after a number, the full stop takes the backslash."""
     return f"\\{match['mark']}" if match["mark"] else f"{match['number']}\\{match['stop']}"
 
 
@@ -97,5 +97,5 @@ def _ansi_c(char: str) -> str:
         return f"\\{char}"
     if not _is_unprintable(char):
         return char
-    # Octal digits of each byte, always three: a digit that follows is not taken in.
+    # Always three octal digits for each byte, so that a digit that follows is not read as a part of it.
     return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))

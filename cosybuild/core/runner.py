@@ -1,4 +1,4 @@
-"""The only loop that runs stages: a key for each step, then the store, the remote store, or a build."""
+"""The runner: for each step of a plan, take the result from the store or the remote store, or build it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BUILT_MEANWHILE = "built by another process meanwhile"
 PULLED = "fetched from the remote store"
 
 _RESTORED = 2
-"""How often the lost inputs of one step are made again."""
+"""The number of times that lost inputs of one step are built again."""
 
 
 def execute(
@@ -52,22 +52,22 @@ def execute(
     uncached: ExitStack | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Outcome:
-    """Make everything of the plan that can be made here.
+    """Run every step of the plan that this machine can run.
 
-    A blocked step is recorded, and what does not depend on it still runs. A `CosybuildError` ends the
-    loop and stands in the outcome; the steps after it are recorded as not reached.
+    A blocked step is recorded, and the steps that do not depend on it still run. A `CosybuildError` ends the
+    run and becomes the outcome's failure; the steps after it are recorded as not reached.
 
     Args:
         plan: from `make_plan`, with the same request, sources, environment and store.
-        events: told everything as it happens.
-        keep: given the outcome so far after every step and at the end, so that a killed run has its
-            record too, and so has one that ends by an exception.
-        uncached: the files of steps that are never cached lie until it is closed; None: until the end
-            of this call.
+        events: receives all events as they happen.
+        keep: called with the outcome so far after every step and at the end, so that a run that is killed or
+            ends by an exception has its record too.
+        uncached: keeps the files of steps that are never cached until it is closed; None keeps them until the
+            end of this call.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after it was recorded.
-        AssertionError: and any other that is no CosybuildError: a defect, after it was recorded.
+        Exception: any exception that is no CosybuildError: a defect, after it was recorded.
     """
     with ExitStack() as until_the_end:
         files = uncached or until_the_end
@@ -80,7 +80,7 @@ def execute(
 
 
 class _Execution:
-    """The state of one run: which contents are known, which steps are blocked, what was recorded."""
+    """The state of one run: the known contents, the blocked steps and the records so far."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Execution:
         for step in self.plan.steps:
             attempt = Attempt(step, self.clock)
             try:
-                # Here, for writing takes its time too: an interrupt meanwhile is recorded as any other.
+                # Inside the try: an interrupt while the record is written is recorded like any other.
                 if self.records:
                     self._keep(Outcome(tuple(self.records)))
                 record = self._take(attempt)
@@ -144,7 +144,7 @@ class _Execution:
             self.keep(outcome)
 
     def _take(self, attempt: Attempt) -> StepRecord:
-        """Do what one step asks for, now that everything before it is done."""
+        """Take the result of one step from a store, build it, or block it; all steps before it are done."""
         step, stage = attempt.step, attempt.step.stage
         attempt.inputs = {
             w.slot: self.contents[w.producer, w.origin] for w in step.wires if w.producer not in self.blocked
@@ -165,17 +165,17 @@ class _Execution:
         try:
             return self._build_cacheable(attempt, key, why) if stage.cacheable else self._build_each_time(attempt, why)
         except Exception:
-            if self._restore(attempt):  # something took an input away while the step read it
+            if self._restore(attempt):  # an input was removed or damaged while the step read it
                 return self._take(attempt)
             raise
 
     def _restore(self, attempt: Attempt) -> bool:
-        """Make those stored inputs of a step again that are missing or damaged; whether there were any.
+        """Build missing or damaged stored inputs of a step again; return True if there were any.
 
-        Each content is read once in a run before a step reads it, whatever its time says.
+        Each content is read and checked once in a run before a step reads it, even if its seal is intact.
 
         Raises:
-            StoreError: inputs are lost again and again.
+            StoreError: inputs were lost more than `_RESTORED` times.
         """
         lost = set()
         for wire in attempt.step.wires:
@@ -225,7 +225,7 @@ class _Execution:
         return self._built(attempt, why, entry.outputs, entry.metrics, entry.made)
 
     def _build_each_time(self, attempt: Attempt, why: Stale) -> StepRecord:
-        """Nothing is published; the files stay until the end of the run, for the steps that need them."""
+        """Build a step without publishing it; its files are kept until the end of the run for later steps."""
         workdir = self.until_the_end.enter_context(self.store.workdir(attempt.step.stage.name))
         result, made = self._run(attempt, why, workdir)
         outputs = {slot: self.store.source(slot, *files) for slot, files in result.outputs.items()}
@@ -274,7 +274,7 @@ class _Execution:
                     check_result(stage, result, workdir)
             finally:
                 attempt.peak_bytes = memory.so_far()
-        # a model is full of reference cycles; freed now, it does not count against the next step
+        # A model has many reference cycles. Free them now, so that they do not count in the next step's peak.
         gc.collect()
         trim_heap()
         seconds = self.clock.elapsed() - begin
@@ -282,9 +282,9 @@ class _Execution:
         return result, made
 
     def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
-        """The artifact with its files side by side under their names, if there are several or it is a source.
+        """Return the artifact with its files in one directory under their own names, if several or a source.
 
-        In the store a file is named by its content; a graph finds its external data by name.
+        In the store a file is named by its digest, but a graph finds its external data by name.
         """
         if len(artifact.files) == 1 and producer != SOURCE:
             return artifact

@@ -1,7 +1,7 @@
-"""Modes of a store that a group shares, whatever the umask of its members, as git's core.sharedRepository.
+"""Modes of a store that a group shares, independent of its members' umask, like git's core.sharedRepository.
 
-A directory is shared if its group may write it and its setgid bit is set. What is made in it then gets the
-group's rights too, so that only the store's own directory has to be opened to the group, once.
+A directory is shared if its group may write it and its setgid bit is set. Files and directories made in it get
+the group's rights too, so that only the store's own directory has to be opened to the group, once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DIRECTORY = modes.S_ISGID | modes.S_IRWXG
 
 
 def is_shared(directory: Path) -> bool:
-    """Whether what is made in a directory is for its group; False where there is none."""
+    """Return True if a directory is shared with its group; False if there is no such directory."""
     try:
         return directory.stat().st_mode & _SHARED == _SHARED
     except OSError:
@@ -26,28 +26,28 @@ def is_shared(directory: Path) -> bool:
 
 
 def share(path: Path) -> None:
-    """Give the group its rights on a new file or directory, if the directory above is shared."""
+    """Give the group its rights on a new file or directory, if the parent directory is shared."""
     if not is_shared(path.parent):
         return
-    with suppress(OSError):  # it is another user's, who shares it
+    with suppress(OSError):  # it belongs to another user, whose own process shares it
         mode = modes.S_IMODE(path.stat().st_mode)
         path.chmod(mode | _wanted(path, mode))
 
 
 def open_to_group(directory: Path) -> None:
-    """Make a directory, if need be, and share it with its group; another user's is left as it is.
+    """Make a directory, if need be, and share it with its group; another user's directory is not changed.
 
     Raises:
         OSError: it cannot be made.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not is_shared(directory):
-        with suppress(OSError):  # who may only read the store needs no more
+        with suppress(OSError):  # a user with read access only needs no change
             directory.chmod(modes.S_IMODE(directory.stat().st_mode) | _DIRECTORY)
 
 
 def unshared(directory: Path) -> Iterator[Path]:
-    """What lies in a shared directory and lacks the group's rights; what is being made is left out."""
+    """Yield paths below a shared directory that lack the group's rights; `tmp` and `locks` are left out."""
     for home, directories, files in os.walk(directory):
         directories[:] = [name for name in directories if name not in ("tmp", "locks")]
         for name in (*directories, *files):
@@ -59,13 +59,13 @@ def unshared(directory: Path) -> Iterator[Path]:
 
 
 def commands(directory: Path) -> str:
-    """What opens a directory and all that is in it to a group."""
+    """Return the shell commands that open a directory and everything in it to a group."""
     place = shlex.quote(str(directory))
     return f"chgrp -R GROUP {place} && chmod -R g+rwX {place} && find {place} -type d -exec chmod g+s {{}} +"
 
 
 def _wanted(path: Path, mode: int) -> int:
-    """The group's bits: of a directory all, of a file reading, and writing where the owner may write it."""
+    """Return the group's bits: all for a directory; read for a file, and write if its owner may write it."""
     if path.is_dir():
         return _DIRECTORY
     return modes.S_IRGRP | (modes.S_IWGRP if mode & modes.S_IWUSR else 0)

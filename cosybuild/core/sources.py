@@ -1,4 +1,4 @@
-"""Files that lie outside of the store, held to the content that was planned with while a step reads them."""
+"""Source files outside the store: while a step reads them, they must keep the content that the plan is based on."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 class Sources:
     """The sources that one step reads.
 
-    A source belongs to the user, who may replace it at any time. So the step is not given its path, but a
+    A source belongs to the user, who may replace it at any time. So the step receives not its path but a
     private name in a working directory: a link to an open descriptor for one file, and copies for several
-    files or where the system has no such links. Whatever happens to the path, the step reads what was opened.
-    After the step, the file must be the one that was planned with, unwritten, and its content is hashed
-    again, before anything of the step is published.
+    files or on systems without such links. The step reads the opened file even if the path changes.
+    After the step and before its results are published, the path must still lead to the same, unchanged file,
+    and the content is hashed again.
 
     Args:
         step: the label of the step, for messages.
-        digests: the memo, which forgets a file whose content was not what it says.
+        digests: the digest cache; the digest of a file that changed is removed from it.
     """
 
     def __init__(self, step: str, digests: Digests) -> None:
@@ -47,16 +47,16 @@ class Sources:
         self._closing.close()
 
     def lay_out(self, artifact: Artifact, directory: Path) -> Artifact:
-        """Give the files of a source private names, side by side.
+        """Give the files of a source private names in one directory.
 
         Args:
             directory: an empty working directory that outlives the step.
 
         Returns:
-            the artifact with the paths that the step is to read.
+            the artifact with the paths that the step reads.
 
         Raises:
-            SourceChanged: a file is not the one that was planned with.
+            SourceChanged: a file is not the one that the plan is based on.
             OSError: a file cannot be read, or a copy cannot be written.
         """
         placed = []
@@ -71,11 +71,11 @@ class Sources:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the sources to their content for the length of the body, which is the step.
+        """Check after the body, which runs the step, that the sources did not change.
 
         Raises:
-            SourceChanged: a file changed meanwhile; where the body failed, that is its cause.
-            CosybuildError: of the body; its text names the files where the user has them.
+            SourceChanged: a file changed during the body; an error of the body becomes its cause.
+            CosybuildError: the error of the body, with the user's paths in place of the private ones.
         """
         try:
             yield
@@ -93,7 +93,7 @@ class Sources:
 
     def _opened(self, file: StoredFile) -> FileIO:
         try:
-            # Without blocking: a FIFO that took the file's place must not hang the build.
+            # Do not block: a FIFO in place of the file must not hang the build.
             number = os.open(file.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         except OSError as error:
             if error.errno in _GONE:
@@ -111,7 +111,7 @@ class Sources:
             self._refuse(file, "its content is not the content that the build was planned with")
 
     def _compare(self, file: StoredFile, handle: FileIO, cause: BaseException | None = None) -> None:
-        """Refuse a file that was written, and a path that leads to another file, by now."""
+        """Refuse a file that was written since planning, or whose path leads to another file."""
         try:
             now = identity_of(file.path.stat())
         except OSError as error:
@@ -129,7 +129,7 @@ class Sources:
 
 
 def _linked(private: Path, handle: FileIO) -> bool:
-    """Make `private` a link to the open file; False where the system has no such links."""
+    """Make `private` a link to the open file; return False if the system has no such links."""
     descriptor = f"/proc/{os.getpid()}/fd/{handle.fileno()}"
     try:
         if not os.path.samestat(os.stat(descriptor), os.fstat(handle.fileno())):  # noqa: PTH116 - a text
@@ -141,7 +141,7 @@ def _linked(private: Path, handle: FileIO) -> bool:
 
 
 def _rename(error: CosybuildError, names: dict[str, str]) -> None:
-    """Name the files in an error's text where the user has them."""
+    """Replace the private paths in an error's text by the user's paths."""
     for private, given in names.items():
         error.message = error.message.replace(private, given)
         error.hint = None if error.hint is None else error.hint.replace(private, given)

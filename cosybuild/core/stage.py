@@ -1,4 +1,4 @@
-"""What a stage declares of itself; the engine knows stages by this shape only."""
+"""The interface of a stage. The planner and the runner know stages only by it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Emit = Callable[..., None]
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage made.
+    """The result of running a stage.
 
     Attributes:
-        outputs: artifact name -> the files written in the working directory, the main one first.
+        outputs: slot -> the files written in the working directory, the main one first.
         metrics: plain JSON data for the report; stored with the artifacts, so that a cached step
-            still has its figures.
-        apart_bytes: largest memory of a process of its own that the stage ran beside this one.
+            has its figures too.
+        apart_bytes: the largest peak memory of a subprocess that the stage ran.
     """
 
     outputs: Mapping[str, Sequence[Path]]
@@ -35,15 +35,15 @@ class StageResult:
 
 @dataclass(frozen=True)
 class RunContext:
-    """All that a running stage may look at.
+    """Everything that a running stage may read.
 
     Attributes:
-        request: what the build was asked for; the same object that `Stage.settings` was given.
-        inputs: slot name -> artifact, for each of the stage's `needs` that is present.
+        request: the request of the build; the same object that `Stage.settings` receives.
+        inputs: slot -> artifact, for each of the stage's `needs` that is present.
         workdir: an empty directory of its own, on the store's file system. Outputs are written here.
         environment: facts of this machine.
-        emit: reports progress.
-        sources: slot -> digest of what the build starts from, also where the stage does not read it.
+        emit: reports events such as progress.
+        sources: slot -> digest of every source of the build, also of those that the stage does not read.
     """
 
     request: Any
@@ -57,60 +57,62 @@ class RunContext:
 class Stage(Protocol[RequestT_contra]):
     """One kind of step.
 
-    A slot is a name that artifacts are passed under. A stage that makes a slot which already exists
+    A slot is the name under which artifacts pass between stages. A stage that makes an existing slot
     replaces it for the stages after it (`simplify` needs and makes `graph`).
     """
 
     @property
     def name(self) -> str:
-        """What keys and the store call it, e.g. `engine`. Renaming it empties its cache."""
+        """The name in keys and in the store, e.g. `engine`. Renaming a stage makes its stored results unusable."""
 
     @property
     def label(self) -> str:
-        """What people read, e.g. `engine sm_89`; the name itself where there is one step only."""
+        """The name of the step for people, e.g. `engine sm_89`; equal to `name` if the plan has one such step."""
 
     @property
     def does(self) -> str:
-        """What it does, for people, as a phrase that begins with a verb: `builds an engine`."""
+        """The action of the stage for people, a phrase that begins with a verb: `builds an engine`."""
 
     @property
     def version(self) -> int:
-        """Raised by hand when the code changes so that the same ingredients give other bytes."""
+        """A number to be increased by hand when a change of code alters the bytes for the same ingredients."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Slots it reads. `a|b` takes the first of them that the plan has, under the name `a`;
-        `a?` may be absent; `a@step` is what that step made of it, whoever has replaced it since, and
-        `a@source` what the build started from."""
+        """The slots that the stage reads.
+
+        `a|b` takes the first of them that the plan has, under the name `a`. `a?` may be absent. `a@step` is the
+        slot as that step made it, even if a later step replaced it, and `a@source` as it was before the first step.
+        """
 
     @property
     def makes(self) -> tuple[str, ...]:
-        """Slots it fills."""
+        """The slots that the stage fills."""
 
     @property
     def cacheable(self) -> bool:
-        """False: it runs every time, and its result is not published (a benchmark)."""
+        """False if the stage runs every time and its result is not published (a benchmark)."""
 
     @property
     def deterministic(self) -> bool:
-        """True: two builds of one key give the same bytes; `replay` holds it to that."""
+        """True if two builds of one key give the same bytes; `replay` checks that."""
 
     @property
     def device(self) -> str:
-        """What it computes on, for people: `cpu`, `gpu`, or a GPU of a kind such as `gpu sm_89`."""
+        """The device that the stage computes on, for people: `cpu`, `gpu`, or a kind of GPU such as `gpu sm_89`."""
 
     def settings(self, request: RequestT_contra) -> Mapping[str, Any]:
-        """Only what changes the result, as plain data. It becomes part of the key."""
+        """Return only the settings that change the result, as plain data. They become parts of the key."""
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
-        """Only the versions and devices that change the result. It becomes part of the key."""
+        """Return only the versions and devices that change the result. They become parts of the key."""
 
     def missing(self, request: RequestT_contra, environment: Environment) -> tuple[str, ...]:
-        """What this machine lacks to run the step, one phrase each; empty when it can run here."""
+        """Return one phrase for each thing that this machine lacks to run the step; empty if it can run here."""
 
     def run(self, context: RunContext) -> StageResult:
         """Make the outputs.
 
         Raises:
-            CosybuildError: what the user should read; nothing is published then.
+            CosybuildError: the stage failed, with a message for the user; nothing is published.
         """

@@ -11,7 +11,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Hit:
-    """Built before, complete in the store."""
+    """The step was built before, and its entry is complete in the store."""
 
     verdict = "hit"
 
@@ -21,14 +21,14 @@ class Hit:
 
 @dataclass(frozen=True)
 class Stale:
-    """Must run. `reasons` compare with the nearest earlier build of this stage; without one, `note`."""
+    """The step must run: `reasons` are the differences from the nearest earlier build; `note` says any other reason."""
 
     reasons: tuple[Reason, ...] = ()
     note: str = ""
     verdict = "stale"
 
     def explain(self) -> str:
-        """The first few, in words; another model altogether differs in dozens, which `explain RUN` lists."""
+        """Return the first few reasons in words; another model differs in dozens, which `explain RUN` lists."""
         first = [str(reason) for reason in self.reasons[:_SHOWN]]
         rest = len(self.reasons) - len(first)
         return "; ".join([*first, *([f"{rest} more"] if rest else []), *([self.note] if self.note else [])])
@@ -36,7 +36,7 @@ class Stale:
 
 @dataclass(frozen=True)
 class Unknown:
-    """Cannot be known before the named slots are built: their content is part of the key."""
+    """The verdict is open until the named slots are built, because their content is part of the key."""
 
     waits_for: tuple[str, ...]
     verdict = "unknown"
@@ -47,7 +47,7 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Blocked:
-    """Cannot run here: the machine lacks what is named, or a step it needs is blocked itself."""
+    """The step cannot run here: this machine lacks the named things, or a step that it needs is blocked."""
 
     lacks: tuple[str, ...]
     verdict = "blocked"

@@ -1,4 +1,4 @@
-"""The content-addressed store: what was built once, complete or not there at all."""
+"""The content-addressed store of finished steps. An entry appears only when all its files are complete."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def _log(message: str) -> None:
 
 
 class Store:
-    """One directory of finished work, and perhaps a remote one behind it.
+    """A directory of finished steps, optionally with a remote store as a second level.
 
-    Finding and planning write nothing; `flush` writes what they learned, where the disk lets it.
+    Finding and planning write nothing; `flush` writes new digests and uses, if the disk permits it.
 
     Args:
-        path: the directory; it is made when something is written.
-        remote: the second level.
+        path: the directory; it is made at the first write.
+        remote: the remote store.
         verify: read and check every stored file that is used, not just its size and seal.
-        wait_seconds: how long `building` waits for another process.
-        warn: told what was found damaged, lost or out of reach.
+        wait_seconds: the longest time that `building` waits for another process.
+        warn: called with a message about anything damaged, lost or out of reach.
 
     Raises:
         StoreError: the directory belongs to a newer version, or cannot be read.
@@ -79,7 +79,7 @@ class Store:
         return self.layout.path
 
     def entry_path(self, stage: str, key_digest: str) -> Path:
-        """Return where the entry of a key lies or would lie.
+        """Return the path of the entry of a key; the file need not exist.
 
         Raises:
             ConfigurationError: the stage, which may come from another machine, is no plain name.
@@ -88,9 +88,9 @@ class Store:
         return self.layout.entries / stage / f"{key_digest}.json"
 
     def find(self, key: CacheKey) -> Entry | None:
-        """The finished step with this key; None where there is none or a part of it is damaged.
+        """Return the entry of this key; None if there is none or a part of it is damaged.
 
-        What is damaged is named in a warning and in `damage`; it is moved aside when it is rebuilt.
+        Damage is reported in a warning and by `damage`; damaged files are moved aside when the step is rebuilt.
         """
         digest = key.digest
         path = self.entry_path(key.stage, digest)
@@ -107,9 +107,9 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep what this process found, finds and makes from `gc`, on any host, until the body ends.
+        """Protect the entries that this process uses and makes from `gc`, on any host, until the body ends.
 
-        A store that cannot be written cannot be cleaned from here either; then nothing is done.
+        If the store cannot be written, nothing is protected.
         """
         with ExitStack() as until_then:
             with suppress(StoreError):
@@ -120,11 +120,11 @@ class Store:
                 yield
 
     def damage(self, key: CacheKey) -> str | None:
-        """What `find` found damaged of this key, as a phrase."""
+        """Return the damage that `find` found for this key, as a phrase, or None."""
         return self._damage.get(key.digest)
 
     def nearest(self, key: CacheKey) -> CacheKey | None:
-        """The stored key of this stage that differs in the fewest parts, the last used one of equals."""
+        """Return the stored key of this stage that differs in the fewest parts; among equals the last used one."""
         best: tuple[int, CacheKey] | None = None
         for path in self._newest(key.stage):
             with suppress(OSError, DamagedEntry):
@@ -135,10 +135,10 @@ class Store:
         return None if best is None else best[1]
 
     def pull(self, key: CacheKey) -> Entry | None:
-        """Fetch the finished step with this key from the remote; None where it has none to give.
+        """Fetch the entry of this key and its files from the remote; return None if it cannot provide them.
 
         Raises:
-            StoreError: what was fetched could not be written here.
+            StoreError: the fetched files could not be written here.
         """
         if self.remote is None:
             return None
@@ -155,26 +155,26 @@ class Store:
         return self.find(key)
 
     def push(self, entry: Entry) -> None:
-        """Give a finished step to the remote; one that cannot be reached costs a warning."""
+        """Upload an entry to the remote; if it cannot be reached, warn."""
         if self.remote is not None:
             self.remote.give(entry, self.warn)
 
     @contextmanager
     def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
-        """Be the only one, on all hosts that share this directory, who builds `key`.
+        """Hold the exclusive lock to build `key`, among all hosts that share this directory.
 
-        Look for the key again inside: whoever was waited for has built it.
+        Look for the key again in the body: a process that was waited for has probably built it.
 
         Args:
-            key: what is to be built.
-            on_wait: told who is waited for, once for each such process.
+            key: the key to build.
+            on_wait: called with the name of each process that is waited for.
 
         Raises:
             StoreError: a living process still builds it after `wait_seconds`, or the store cannot be written.
         """
         self.layout.prepare()
         self.workdirs.sweep()
-        # Now, not only at the end: what was found may be an input of a build that outlasts gc's patience.
+        # Now, not only at the end: a found entry may be an input of a build that takes longer than gc's grace period.
         self._uses.note()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
@@ -188,7 +188,7 @@ class Store:
 
     @contextmanager
     def workdir(self, stage_name: str) -> Iterator[Path]:
-        """A fresh empty directory on the store's file system, removed afterwards.
+        """Make a fresh empty directory on the store's file system and remove it after the body.
 
         Raises:
             StoreError: it cannot be made, or the body filled the disk.
@@ -199,13 +199,13 @@ class Store:
             yield work
 
     def publish(self, key: CacheKey, result: StageResult, made: Mapping[str, Any]) -> Entry:
-        """Make a result part of the store: its files first, each whole, and the entry last.
+        """Add a result to the store: first its files, each atomically, and last the entry.
 
         Files in a working directory of this store are moved, others are copied. Publishing a key twice
-        is harmless: who holds its lock replaces the entry, anybody else keeps the one that is there.
+        is harmless: the holder of its lock replaces the entry; any other process keeps an existing one.
 
         Raises:
-            StoreError: the disk refuses; no entry was made.
+            StoreError: a write failed; no entry was made.
         """
         lock = self._held.get(key.digest)
         if lock is None or lock.is_lost:
@@ -226,7 +226,7 @@ class Store:
         return decode(data, key.digest, self.objects.locate)
 
     def source(self, slot: str, *paths: Path) -> Artifact:
-        """An artifact of files that lie outside the store, the main one first.
+        """Return an artifact of files outside the store, the main one first.
 
         Raises:
             StoreError: a file is missing, cannot be read, or changes while it is read.
@@ -244,7 +244,11 @@ class Store:
         return Artifact(slot, tuple(files))
 
     def lay_out(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-        """Place the files of an artifact in a directory, see `links.lay_out`; damaged contents are set aside."""
+        """Place the files of an artifact in a directory (see `links.lay_out`).
+
+        Raises:
+            StoreError: a file could not be placed, or a content is damaged; it was moved to the quarantine.
+        """
         try:
             return lay_out(artifact, directory, names or {}, self.digests, thorough=self.verify)
         except DamagedContent as error:
@@ -256,16 +260,16 @@ class Store:
             ) from error
 
     def fault(self, file: StoredFile, *, known: bool = False) -> str | None:
-        """What is wrong with a stored file, as a phrase; None where nothing is.
+        """Describe the fault of a stored file in a phrase; return None if it has none.
 
-        The content is read, whatever its time says. Damaged contents are set aside, so that `find` no longer
-        takes an entry for whole that refers to them.
+        The content is read even if its seal is intact. Damaged contents are moved to the quarantine, so that
+        `find` no longer returns entries that refer to them.
 
         Args:
-            known: the content was read before; only look at size and seal.
+            known: the content was read before; check only size and seal.
 
         Raises:
-            StoreError: a damaged content cannot be set aside.
+            StoreError: a damaged content cannot be moved.
         """
         if file.path != self.objects.locate(file.digest):
             return None  # it was never published
@@ -276,23 +280,23 @@ class Store:
         return fault
 
     def flush(self) -> None:
-        """Write the memo of digests and note which entries were used, for `gc`; never fails."""
+        """Write the digest cache, and note for `gc` which entries were used; disk errors are ignored."""
         self.digests.flush()
         self._uses.note()
 
     def entries(self) -> Iterator[Entry]:
-        """Every complete entry, by stage and key; damaged ones are left out."""
+        """Yield every complete entry, ordered by stage and key; damaged ones are left out."""
         for path in self.entry_paths():
             entry, fault = self._look(path, path.stem, thorough=False)
             if entry is not None and fault is None:
                 yield entry
 
     def entry_paths(self) -> Iterator[Path]:
-        """The file of every entry, by stage and key."""
+        """Yield the path of every entry, ordered by stage and key."""
         yield from sorted(self.layout.entries.glob("*/*.json"))
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
-        """The entry, and what is wrong with it or its files."""
+        """Return the entry, or None, and the fault of the entry or of its files, or None."""
         try:
             entry = decode(path.read_bytes(), key_digest, self.objects.locate)
         except FileNotFoundError:
@@ -312,7 +316,7 @@ class Store:
         return [path for _, path in sorted(aged, reverse=True)[:_COMPARED]]
 
     def _set_damaged_aside(self, key: CacheKey) -> None:
-        """Move what is damaged of this key to the quarantine, so that nothing can take it for whole."""
+        """Move the damaged entry or contents of this key to the quarantine, so that nothing uses them."""
         if key.digest not in self._damage:
             return
         path = self.entry_path(key.stage, key.digest)
@@ -329,7 +333,7 @@ class Store:
                     self.objects.set_aside(file.digest, file.size, thorough=self.verify)
 
     def _keep(self, path: Path) -> StoredFile:
-        """Move a finished file into the store; one that is not only ours to move is copied."""
+        """Move a finished file into the store; copy it if it is outside the working directories or has other names."""
         if (fault := fault_of(path.name)) is not None:
             raise ConfigurationError(
                 f"A step made a file called {path.name!a}, and that name {fault}.",

@@ -1,4 +1,4 @@
-"""Which results a process uses, noted in the store so that `gc` leaves them."""
+"""Notes in the store about the entries that a process uses, so that `gc` keeps them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USE_SECONDS = 600.0
-"""A use is noted when the last one noted is older, so that a build of hits writes nothing most times."""
+"""A use is noted only if the last noted one is older than this, so that a build of hits usually writes nothing."""
 
 
 class Uses:
-    """The entries that this process used. The time of an entry's file is its last use."""
+    """The entries that this process used. The mtime of an entry's file is its last use."""
 
     def __init__(self) -> None:
         self._entries: set[Path] = set()
         self._at_once = False
 
     def add(self, entry: Path) -> None:
-        """An entry is used."""
+        """Record the use of an entry; within `at_once`, note it immediately."""
         self._entries.add(entry)
         if self._at_once:
             _note(entry)
 
     def note(self) -> None:
-        """Note all uses whose last note is old; never fails."""
+        """Note all uses whose last note is older than USE_SECONDS; disk errors are ignored."""
         for entry in self._entries:
             with suppress(OSError):
-                # The clock of the file system and ours may differ by minutes; this only spares writes.
+                # The file system's clock may differ from ours by minutes; the comparison only saves writes.
                 if abs(time.time() - entry.stat().st_mtime) > USE_SECONDS:
                     _note(entry)
 

@@ -1,4 +1,4 @@
-"""Which step gives which slot to which stage, worked out from the declarations alone."""
+"""The connections between stages by slots, derived from the stages' declarations alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from cosybuild.core.stage import Stage
 
 SOURCE = "source"
-"""The producer of what was there before the first step."""
+"""The producer of slots that are filled before the first step."""
 
 
 class PlanError(AssertionError):
-    """The stages contradict each other: a defect of the program, not of what the user asked for."""
+    """The declarations of the stages contradict each other: a defect of the program, not a mistake of the user."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Wire:
     """One input of one stage.
 
     Attributes:
-        slot: the name under which the stage sees it.
-        origin: the slot it was made as; differs from `slot` where the stage needs `slot|origin` or `slot@step`.
+        slot: the name under which the stage receives the input.
+        origin: the slot that the producer fills; differs from `slot` if the stage needs `slot|origin` or `origin@step`.
         producer: the label of the step that makes it, or SOURCE.
     """
 
@@ -32,10 +32,10 @@ class Wire:
 
 
 def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[Wire, ...], ...]:
-    """For each stage its inputs, in the order of its `needs`.
+    """Return the inputs of each stage, in the order of its `needs`.
 
     Args:
-        stages: in the order they run; a later maker of a slot replaces the earlier one.
+        stages: in the order in which they run; a later producer of a slot replaces an earlier one.
         sources: slots that are filled before the first stage.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Working directories that vanish with the process that uses them, however it ends."""
+"""Working directories, removed when the process that uses them ends, or swept later if it was killed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cosybuild.core.sharing import share
 from cosybuild.errors import StoreError
 
 LEFTOVER_SECONDS = 3600.0
-"""What nobody can be asked about is swept when it has not been touched for this long."""
+"""A directory whose process cannot be checked is swept after this time without a touch."""
 
 
 class Workdirs:
-    """Makes working directories in `<store>/tmp`, on the store's file system.
+    """The working directories in `<store>/tmp`, on the store's file system.
 
     Args:
-        path: the directory they are made in.
-        heart: keeps their records fresh.
+        path: the directory in which they are made.
+        heart: the heartbeat, which keeps the mtimes of their records recent.
     """
 
     def __init__(self, path: Path, heart: Heart) -> None:
@@ -32,7 +32,7 @@ class Workdirs:
 
     @contextmanager
     def new(self, name: str) -> Iterator[Path]:
-        """A fresh empty directory, removed afterwards.
+        """Make a fresh empty directory and remove it after the body.
 
         Raises:
             StoreError: it cannot be made, or the body filled the disk.
@@ -54,7 +54,7 @@ class Workdirs:
         try:
             yield work
         except (OSError, RuntimeError) as error:
-            # Libraries report a full disk in their own words (torch.save: a RuntimeError of its file writer).
+            # Libraries report a full disk by errors of their own (torch.save: a RuntimeError of its file writer).
             if isinstance(error, OSError) and error.errno in FULL:
                 raise store_error(error, f"write the results of {name} in", self.path) from error
             if _is_full(self.path):
@@ -68,7 +68,7 @@ class Workdirs:
             shutil.rmtree(home, ignore_errors=True)
 
     def sweep(self, *, always: bool = False) -> None:
-        """Remove what dead processes left, once for each process. What cannot be removed stays."""
+        """Remove the directories of dead processes, once in each process; ignore those that cannot be removed."""
         if self._swept and not always:
             return
         self._swept = True
@@ -85,12 +85,12 @@ class Workdirs:
                         entry.unlink()
 
     def oldest(self) -> float | None:
-        """When the oldest work now under way began, in seconds of the file system's clock."""
+        """Return the time at which the oldest running work began, in seconds of the file system's clock, or None."""
         began = []
         with suppress(OSError):
             for entry in self.path.iterdir():
                 with suppress(OSError):
-                    # Its own names never change after it was made, so its mtime is its birth.
+                    # Its entries never change after it was made, so its mtime is the time of its creation.
                     if (entry / "work").is_dir():
                         began.append(entry.stat().st_mtime)
         return min(began, default=None)
