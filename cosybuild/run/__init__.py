@@ -1,1 +1,1 @@
-"""One run from settings to a run directory: what is asked for, the engine at work, the facts it leaves."""
+"""Runs: from settings to a run directory with its records, artifacts, failure archive and lock file."""

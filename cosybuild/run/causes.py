@@ -1,4 +1,4 @@
-"""Causes of failed gates that are known: how each looks, what it is, and what to do. A new one is one entry."""
+"""The known causes of failed gates, each with its symptoms, an explanation and a remedy; a new one is one entry."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 _FLOAT32_LEFT_OUT = 60.0
-"""dB. What differs by a constant, an epsilon or a flavour of an activation stays above; a wrong structure below."""
+"""Signal-to-noise ratio in dB. Graphs that differ by a constant, an epsilon or a variant of an activation stay
+above it; graphs of a wrong structure fall below."""
 
 _ROUNDING = 100.0
-"""dB. Above it a float32 graph differs by the order of its sums."""
+"""Signal-to-noise ratio in dB. Above it a float32 graph differs from the reference only by the order of its sums."""
 
 
 @dataclass(frozen=True)
 class Signs:
-    """What a failure looks like.
+    """The symptoms of a failed gate.
 
     Attributes:
-        stage: of the step that failed.
-        family: of the model.
-        message: of the failure.
-        note: facts of the case that failed, as the step told them; empty where it told none.
-        cut: the part that fails by itself (`op`, `module`, `finite`, `reference_max`); empty where there is none.
-        largest: of the storage type; infinite where nothing is lowered.
+        stage: the stage of the step that failed.
+        family: the model's family.
+        message: the failure's message.
+        note: facts that the step reported of the failed case; empty if it reported none.
+        cut: the part of the graph that fails by itself (`op`, `module`, `finite`, `reference_max`); empty if none.
+        largest: the largest number of the storage type; infinite if nothing is lowered.
     """
 
     stage: str
@@ -38,11 +39,11 @@ class Signs:
         return self.stage == "verify_lowered"
 
     def property_failed(self, name: str) -> bool:
-        """Whether this promise of the contract is broken."""
+        """Return True if the failed case violates this property."""
         return any(found.get("property") == name for found in self.note.get("properties", ()))
 
     def between(self, low: float, high: float) -> bool:
-        """Whether a float32 graph's signal-to-noise ratio lies there, in dB."""
+        """Return True for a float32 graph whose signal-to-noise ratio in dB is in [low, high)."""
         ratio = self.note.get("snr_db")
         return not self.lowered and isinstance(ratio, int | float) and low <= ratio < high
 
@@ -52,10 +53,10 @@ class Cause:
     """One known cause.
 
     Attributes:
-        name: a word for it.
-        says: what happens, in a sentence.
-        remedy: what to do.
-        looks: whether a failure looks like it.
+        name: a short name.
+        says: an explanation in a sentence.
+        remedy: the next thing to do.
+        looks: returns True for symptoms of this cause.
     """
 
     name: str
@@ -159,10 +160,10 @@ CAUSES: tuple[Cause, ...] = (
         lambda signs: signs.between(10.0, _ROUNDING),
     ),
 )
-"""The first that a failure looks like is named; it is a likeness and no proof."""
+"""The known causes; the first that matches the symptoms is reported. A match is a hint, not a proof."""
 
 
 def match(signs: Signs) -> dict[str, str] | None:
-    """The known cause as plain data, or None."""
+    """Return the first cause that matches the symptoms as plain data, or None."""
     found = next((cause for cause in CAUSES if cause.looks(signs)), None)
     return None if found is None else {"name": found.name, "says": found.says, "remedy": found.remedy}

@@ -1,4 +1,4 @@
-"""What this machine can build and what it lacks: each fact with its fix."""
+"""The checkup of this machine: what it can build and what it lacks, each finding with its fix."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from cosybuild.run.tested import read_tested
 
 _NEEDED = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "hydra")
 _LITTLE = 5 * 10**9
-"""A full-size build with its engines leaves about this much, in bytes."""
+"""The space that a full-size build with its engines takes, in bytes, approximately."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact.
+    """One finding.
 
     Attributes:
-        grade: `ok`, `note` (something optional is not there), `problem` (a plain build fails).
+        grade: `ok`, `note` (something optional is missing), or `problem` (a plain build fails).
         what: the fact.
-        fix: a command or a sentence; empty where there is nothing to mend.
+        fix: a command or a sentence; empty if nothing needs fixing.
     """
 
     grade: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def examine(store: Path) -> Iterator[Finding]:
-    """Everything a build may need, in the order in which it would miss it."""
+    """Yield a finding for everything that a build may need, in the order in which a build needs it."""
     environment = Environment()
     machine = environment.machine
     yield Finding("ok", f"Python {machine['python']} on {machine['system']}, {machine['cpus']} CPUs")
@@ -67,7 +67,7 @@ def _packages(environment: Environment) -> Iterator[Finding]:
 
 
 def _versions(environment: Environment) -> Iterator[Finding]:
-    """What is installed, held against what was tested."""
+    """Compare the installed versions with the tested ones."""
     tested = read_tested()
     python = str(environment.machine["python"])
     if python.split(".")[:2] != tested.python.split("."):
@@ -159,7 +159,7 @@ def _store(path: Path) -> Iterator[Finding]:
 
 
 def _sharing(store: Path) -> Iterator[Finding]:
-    """Whether a store that a group shares can be used by all of it, whatever anybody's umask."""
+    """Check that every member of the group can use a shared store, independent of umasks."""
     if not store.is_dir():
         return
     stat = store.stat()

@@ -1,4 +1,4 @@
-"""One process at a time in a run directory: two that were asked for the same must not record over each other."""
+"""The lock on a run directory, so that two processes with the same command do not overwrite each other's records."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 from cosybuild.core.plain import TEMPORARY
 
 CLAIM = ".claim"
-"""An empty-handed file: what counts is who has locked it."""
+"""The lock file. Only its flock matters; its content names the holder for messages."""
 
-# What a file system answers that keeps no locks.
+# Errors of file systems that support no locks.
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 
 
 @contextmanager
 def claimed(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
-    """Be the only one who writes to a run directory; it is made if need be.
+    """Hold the exclusive lock on a run directory, which is made if need be.
 
-    The kernel holds the lock, and it ends with the process, however that ends. Where the file system keeps
-    no locks nobody is waited for; the store does not rely on this one.
+    The kernel releases the lock when the process ends, in whatever way. On a file system without locks there
+    is no waiting; the store does not depend on this lock.
 
     Args:
-        on_wait: told who is waited for.
+        on_wait: called with the name of the holder that is waited for.
 
     Yields:
-        whether somebody was waited for; then the directory has changed.
+        True if another process was waited for; it may have changed the directory.
 
     Raises:
         OSError: the directory cannot be written.
@@ -48,7 +48,7 @@ def claimed(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
 
 
 def _lock(handle: int, on_wait: Callable[[str], None]) -> bool:
-    """Whether it had to be waited for."""
+    """Take the lock; return True if another process held it and was waited for."""
     try:
         import fcntl  # POSIX only
     except ImportError:

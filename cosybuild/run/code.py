@@ -1,4 +1,4 @@
-"""What the module of `model=module` is made of: remembered, or seen while a process of its own makes it."""
+"""The ingredients of the module of `model=module`: remembered, or traced while a subprocess makes the module."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from cosybuild.stages.request import Request
 TRACES = "traces"
 _KEPT = 500
 _INDIRECT = frozenset({"hydra-core", "omegaconf"})
-"""Distributions whose functions make what their arguments name."""
+"""Distributions whose functions make objects that their arguments name."""
 
 
 def with_code(request: Request, store: Store, tell: Callable[[str], None], *, remember: bool) -> Request:
-    """The request with everything that its module is made of; any other request as it is.
+    """Add the ingredients of the module to a request of `model=module`; return any other request unchanged.
 
-    A module of installed packages is known by their versions. For any other a process imports torch and makes the
-    module, unless what was seen the last time is unchanged.
+    A module of installed packages is identified by their versions. For any other module a subprocess imports torch
+    and makes it, unless everything in the remembered trace is unchanged.
 
     Args:
-        store: beside its entries lies what was seen.
-        tell: given a line before something that takes time, and on what cannot be seen.
-        remember: whether the store may be written.
+        store: holds the remembered traces.
+        tell: called with a line before a slow action, and for each ingredient that cannot be traced.
+        remember: True if the trace may be written to the store.
 
     Raises:
         ModelError: the module cannot be made.
@@ -55,7 +55,7 @@ def with_code(request: Request, store: Store, tell: Callable[[str], None], *, re
 
 
 def known_code(request: Request, store: Store) -> Trace | None:
-    """What the module is made of, if no process is needed to find out; None otherwise, and for other models."""
+    """Return the module's ingredients if they are known without a subprocess; else, and for other models, None."""
     subject = request.subject
     if subject.family is not Family.module:
         return None
@@ -66,7 +66,7 @@ def known_code(request: Request, store: Store) -> Trace | None:
 
 
 def _installed(subject: Subject) -> Trace | None:
-    """The trace of a target that lies wholly in installed packages; None for any other."""
+    """Return the trace of a target whose code is entirely in installed packages; None for any other target."""
     target = subject.hyperparameters["target"]
     found: set[str] = set()
     for name in targets_in(target):
@@ -78,7 +78,7 @@ def _installed(subject: Subject) -> Trace | None:
 
 
 def _leads_elsewhere(node: Any) -> bool:
-    """Whether an argument may name a file or a module."""
+    """Return True if an argument may name a file or a module."""
     if isinstance(node, Mapping):
         return any(_leads_elsewhere(value) for name, value in node.items() if name != "_target_")
     if isinstance(node, (list, tuple)):
@@ -121,14 +121,14 @@ def _remembered(memo: Path) -> Trace | None:
 
 
 def _prune(directory: Path) -> None:
-    """Keep the newest traces only; they are cheap to make again."""
+    """Delete all but the newest traces; they are cheap to make again."""
     aged = sorted((path.stat().st_mtime_ns, path) for path in directory.iterdir())
     for _, path in aged[:-_KEPT]:
         path.unlink(missing_ok=True)
 
 
 def _identity(subject: Subject) -> str:
-    """Digest of what decides which files are looked at, besides their contents."""
+    """Return a digest of everything, except contents of files, that determines which files the module reads."""
     target, place = subject.hyperparameters["target"], [sys.version, sys.path, os.getcwd()]  # noqa: PTH109  # text
     return hashlib.sha256(json.dumps([target, asdict(subject.spec), place]).encode()).hexdigest()[:32]
 
@@ -150,7 +150,7 @@ def _made(subject: Subject, learned: tuple[str, ...]) -> Trace:
 
 
 def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
-    """Make the module and call it once, in a process of its own.
+    """Make the module, call it once and return the trace (runs in a subprocess).
 
     Raises:
         ModelError: the module cannot be made.
@@ -167,14 +167,14 @@ def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
         for path in _paths(subject.hyperparameters["target"]):
             sys.audit("open" if path.is_file() else "os.listdir", str(path), *(("rb", 0) if path.is_file() else ()))
         module = load_module(subject, None)
-        # Imports and files may come with the first call. Whether it succeeds is for the steps to say.
+        # The first call may import modules and read files. The build's steps report if it fails.
         with suppress(Exception), torch.no_grad():
             module(*example_inputs(subject.spec, example_sizes(subject.spec, {})))
     return trace_of(reads, targets_in(subject.hyperparameters["target"]), learned)
 
 
 def _announce(module: Any, name: str) -> None:
-    """Let a function tell which file it opens: it does so in native code, which no audit hook sees."""
+    """Wrap a function so that it reports the file that it opens in native code, which no audit hook sees."""
     plain = getattr(module, name)
 
     def announced(*arguments: Any, **options: Any) -> Any:
@@ -187,7 +187,7 @@ def _announce(module: Any, name: str) -> None:
 
 
 def _paths(node: Any) -> Iterator[Path]:
-    """The files and directories that arguments of a target name."""
+    """Yield the files and directories that arguments of a target name."""
     if isinstance(node, Mapping):
         for value in node.values():
             yield from _paths(value)

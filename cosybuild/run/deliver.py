@@ -1,4 +1,4 @@
-"""The deliverables of a run, under the names the runtimes expect, each with a manifest beside it."""
+"""The artifacts of a run directory, under the names that runtimes expect, each with a manifest beside it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition")
 
 
 def is_evidence(slot: str) -> bool:
-    """Whether a slot holds figures about an artifact, and not an artifact."""
+    """Return True if a slot holds figures about an artifact, not an artifact to deliver."""
     return slot.endswith(_EVIDENT)
 
 
 def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
-    """Slot -> (label of the step that made it, artifact): the last maker of each slot counts."""
+    """Return slot -> (label of the step that made it, artifact); the last producer of each slot counts."""
     last: dict[str, tuple[str, Artifact]] = {}
     for record in outcome.records:
         for slot, artifact in record.outputs.items():
@@ -35,18 +35,17 @@ def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
 
 
 def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lay what was made into the run directory, with manifests; what an earlier run left there is removed.
+    """Copy the outputs of a run to its directory, with manifests, and remove files of an earlier run.
 
-    Deliverables go to artifacts/, the figures of verifications to evidence/.
+    Artifacts go to artifacts/, figures of verifications and benchmarks to evidence/.
 
     Args:
-        origin: what every manifest says of where the artifact comes from (model, weights, configuration,
-            versions, verification).
+        origin: the origin for every manifest, from `facts.origin_of`: model, weights, configuration, versions.
 
     Returns:
-        One plain entry an artifact, for the report: slot, name, path (relative to the run directory),
-        digest, size, made_by, deterministic (whether another build gives the same bytes), traits (what
-        two builds have in common where it does not).
+        plain data for the report, one item for each artifact: slot, name, path (relative to the run directory),
+        digest, size, made_by, deterministic (True if another build gives the same bytes), traits (the facts
+        that two builds have in common otherwise), files (name -> digest).
     """
     entries: list[dict[str, Any]] = []
     for name in (ARTIFACTS, EVIDENCE):
@@ -81,6 +80,6 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
 
 
 def retract(run: Path) -> None:
-    """Take away what an earlier run left: after a failure nothing may lie where finished work is looked for."""
+    """Remove the artifacts and evidence of an earlier run, so that a failed run leaves no finished files."""
     for name in (ARTIFACTS, EVIDENCE):
         shutil.rmtree(run / name, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The last thing a run may do: put what it delivered into service."""
+"""The deployment of a run's artifacts, its last action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosybuild.stages.request import Request
 
 
 def deploy_run(request: Request, outcome: Outcome, directory: Path, environment: Environment) -> dict[str, Any]:
-    """Deploy the artifacts of a run directory; the facts for its report.
+    """Deploy the artifacts of a run directory and return the facts for its report.
 
     Raises:
         DeployError, ConfigurationError: see `deploy.service.deploy`.

@@ -1,6 +1,7 @@
 """The facts of a run as plain JSON: plan.json, report.json and the origin in every manifest.
 
-The schema is documented in docs/report.md; `core.plain.SCHEMA` rises when a field changes its meaning or goes away.
+The schema is documented in docs/report.md; `core.plain.SCHEMA` increases if the meaning of a field changes or a field
+is removed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ DISTRIBUTIONS = (
 
 
 class Facts:
-    """What is known of one run before it begins, and how the rest is added to it."""
+    """The facts of one run that are known before it begins; `plan` and `report` add the rest."""
 
     def __init__(
         self,
@@ -71,11 +72,17 @@ class Facts:
         }
 
     def plan(self, plan: Plan) -> dict[str, Any]:
-        """plan.json: every step with its verdict and reasons, before anything ran."""
+        """Return the content of plan.json: every step with its verdict and reasons, before anything ran."""
         return {**self.base, "steps": json_from_plan(plan)}
 
     def report(self, outcome: Outcome, *, finished: float | None, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
-        """report.json. `finished` is None while the run goes on, so that a killed run can be told by it."""
+        """Return the content of report.json.
+
+        Args:
+            outcome: the records so far.
+            finished: seconds since the epoch; None during the run, so that a killed run has the status `unfinished`.
+            artifacts: from `deliver`.
+        """
         return {
             **self.base,
             **json_from_outcome(outcome),
@@ -88,7 +95,7 @@ class Facts:
 
 
 def origin_of(facts: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """What every manifest says of where its artifact comes from; `facts` are those of the run, or its report."""
+    """Return the origin that every manifest of a run states; `facts` are the run's facts or its report."""
     return {
         **{name: facts[name] for name in ("cosybuild", "config_digest", "model")},
         "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs},
@@ -120,7 +127,7 @@ def _tensor(tensor: Any) -> dict[str, Any]:
 
 
 def versions_of(environment: Environment) -> dict[str, str]:
-    """Distribution -> version, of those in DISTRIBUTIONS that are installed."""
+    """Return distribution -> version for those in DISTRIBUTIONS that are installed."""
     found = ((name, environment.version(name)) for name in DISTRIBUTIONS)
     return {name: version for name, version in found if version is not None}
 
@@ -134,6 +141,6 @@ def _status(outcome: Outcome, finished: float | None) -> str:
 
 
 def _verified(outcome: Outcome) -> bool | None:
-    """True: every verification passed; False: one did not; None: there was none."""
+    """Return True if every verification passed, False if one did not, None if there was none."""
     verdicts = [r.action in ("hit", "pulled", "built") for r in outcome.records if r.stage.startswith("verify")]
     return all(verdicts) if verdicts else None

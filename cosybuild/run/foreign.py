@@ -1,6 +1,7 @@
-"""Runs that other people made: how they are marked, and what of their record counts here.
+"""Foreign runs, which other people made: their mark, and the part of their record that is used here.
 
-Everything of such a run is data. `import` writes the mark; no archive can bring it, and none can take it away.
+Everything in such a run is treated as data. Only `import` writes the mark; an archive can neither contain nor
+remove it.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from cosybuild.core.plain import Plain, read_record, write_record
 from cosybuild.models.hub import is_hub_id
 
 MARK = "foreign.json"
-"""The file in a run directory that marks the run as another's."""
+"""The file in a run directory that marks the run as foreign."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run came from.
+    """The origin of an imported run.
 
     Attributes:
-        archive: the file's name when it was imported.
-        sha256: of the archive.
-        imported: seconds since the epoch.
-        results: whether the results of its steps were taken into the store.
+        archive: the name of the archive when it was imported.
+        sha256: the sha256 of the archive.
+        imported: the time of the import in seconds since the epoch.
+        results: True if the results of its steps were taken into the store.
     """
 
     archive: str
@@ -40,12 +41,12 @@ class Origin:
 
 
 def write_mark(directory: Path, origin: Origin) -> None:
-    """Mark a run directory as another's."""
+    """Mark a run directory as a foreign run."""
     write_record(directory / MARK, "foreign run", dataclasses.asdict(origin))
 
 
 def origin_of_run(directory: Path) -> Origin | None:
-    """The mark of a run directory; None where the run was made here.
+    """Return the mark of a run directory; None if the run was made here.
 
     Raises:
         ConfigurationError: the mark is damaged.
@@ -57,7 +58,7 @@ def origin_of_run(directory: Path) -> Origin | None:
 
 
 def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the settings that name something of one machine."""
+    """Yield the dotted names of settings whose values are valid on one machine only."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if field.metadata.get("local"):
@@ -70,12 +71,12 @@ def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:
 
 
 def without_local(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A recorded configuration without what names something of the machine where it was made.
+    """Remove the settings that are valid only on the machine of the record from a recorded configuration.
 
-    A hub id stays, unless a directory here has that name.
+    A hub id is kept, unless a file or directory here has that name.
 
     Returns:
-        the configuration, and dotted name -> value of what was taken out.
+        the configuration, and dotted name -> value of the removed settings.
     """
     kept: dict[str, Any] = copy.deepcopy(dict(plain))
     taken: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Lock files: what a build was made of and what it made, and how far a later run has drifted from it."""
+"""Lock files: the ingredients and digests of one build, with which later builds are compared."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock file's content. It is read once, so that a build is held to one lock even if the file changes meanwhile.
+    """The content of a lock file, read once, so that a build is held to one lock even if the file changes meanwhile.
 
     Attributes:
         path: the file.
-        ingredients: dotted name -> value of all that the build was made of.
+        ingredients: dotted name -> value of every ingredient of the build.
         artifacts: artifact name -> digest.
     """
 
@@ -38,9 +38,9 @@ class Lock:
     artifacts: Mapping[str, str]
 
     def hold_ingredients(self, facts: Mapping[str, Any]) -> None:
-        """Before a build: the configuration, the weights and the versions must be those of the lock.
+        """Check before a build that the configuration, the weights and the versions are those of the lock.
 
-        A package that the lock does not name is not held: an earlier cosybuild recorded fewer of them.
+        A package that the lock does not name is not checked: earlier versions of cosybuild recorded fewer packages.
 
         Raises:
             DriftError: lists every ingredient that differs.
@@ -50,10 +50,10 @@ class Lock:
         _refuse(self.path, list(_differences(named, now)), "was made of other ingredients")
 
     def hold_artifacts(self, report: Mapping[str, Any]) -> None:
-        """After a build: every artifact that is built the same each time must be the one of the lock.
+        """Check after a build that every deterministic artifact has the digest in the lock.
 
         Raises:
-            DriftError: lists every artifact that came out different.
+            DriftError: lists every artifact that differs.
         """
         _refuse(self.path, list(_differences(self.artifacts, _artifacts(report))), "describes other artifacts")
 
@@ -69,13 +69,13 @@ def read_lock(path: Path) -> Lock:
 
 
 def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
-    """After a build: the artifacts that a recipe pins must have come out with its digests.
+    """Check after a build that the artifacts that a recipe pins have its digests.
 
     Args:
-        expected: artifact name -> sha256, or how it begins.
+        expected: artifact name -> sha256, or its first digits.
 
     Raises:
-        DriftError: lists every artifact that is missing or came out different.
+        DriftError: lists every artifact that is missing or differs.
     """
     made = {artifact["name"]: artifact["digest"] for artifact in report["artifacts"]}
     drift = [
@@ -91,10 +91,10 @@ def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None
 
 
 def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted name -> value of all that a build is made of."""
+    """Return dotted name -> value of every ingredient of a build."""
     model = facts["model"]
     found = dict(flatten("config", relevant(facts["config"])))
-    # Where the model lies on this machine does not matter, what it holds does.
+    # The path of the model on this machine does not matter; its content does.
     found.pop("config.model_dir", None)
     found.update(flatten("model", {"family": model["family"], "hyperparameters": model["hyperparameters"]}))
     found.update(flatten("model.code", model.get("code") or {}))

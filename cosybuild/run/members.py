@@ -1,4 +1,4 @@
-"""The files of a run that are handed on: records and data, and nothing that could be imported or run."""
+"""The files of a run that a bundle may carry: records and data, nothing that could be imported or executed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ RECORDS = (REPORT, PLAN, LOCK)
 HYDRA = ".hydra"
 _COMPOSED = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
-# Graphs, files beside a graph that hold its weights, engines, manifests, arrays, options. A graph's weights may lie in
-# a file a tensor, called like the tensor.
+# Graphs, files with a graph's weights, engines, manifests, arrays, options. A graph's weights may be in one file for
+# each tensor, named like the tensor.
 _DATA = frozenset(
     {"", ".onnx", ".data", ".onnx_data", ".bin", ".pb", ".weight", ".weights", ".bias"}
     | {".plan", ".engine", ".json", ".npz", ".yaml"}
@@ -22,10 +22,10 @@ _DATA = frozenset(
 
 
 def is_record_or_data(inside: str) -> bool:
-    """Say whether a file may come into a run directory from elsewhere.
+    """Return True if a file from elsewhere may be put into a run directory.
 
     Args:
-        inside: its path in the run directory, with `/`.
+        inside: its path in the run directory, with `/` as separator.
     """
     path = PurePosixPath(inside)
     if len(path.parts) == 1:

@@ -1,4 +1,4 @@
-"""A run: prepare, plan, execute, and leave a directory that explains itself."""
+"""One run: prepare, plan, execute, and write the run directory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from cosybuild.stages.request import Request
 
 @dataclass(frozen=True)
 class Invocation:
-    """How the run was called.
+    """The call of a run.
 
     Attributes:
         overrides: the words of the command line.
@@ -52,23 +52,23 @@ class Invocation:
 
 
 def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
-    """What would run, and why; nothing is written."""
+    """Return the plan of a request; nothing is written."""
     store = planning_store(request.settings.store, warn)
     request = with_code(request, store, warn, remember=False)
     return make_plan(stages_for(request), request, sources_of(request, store), Environment(), store)
 
 
 def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[str, Any]:
-    """Build what is asked for and return the report, as it stands in report.json, and `nothing_to_do`.
+    """Build what is requested and return the content of report.json, with `nothing_to_do` added.
 
-    A failed step does not raise: it stands in the report, with the exit code it calls for.
+    A failed step does not raise: the report states the failure and its exit code.
 
     Raises:
         KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
         StoreError: the store or the run directory cannot be written.
-        ConfigurationError: the run directory holds a run that was imported.
-        DeployError: what was built may not, or could not, be put into service.
-        DriftError: `hold_to` names a lock that was not met, or `must_produce` was not.
+        ConfigurationError: the run directory holds an imported run.
+        DeployError: the artifacts may not, or could not, be put into service.
+        DriftError: the ingredients or artifacts differ from the lock file `hold_to` or from `must_produce`.
     """
     settings, directory = request.settings, invocation.directory
     if origin_of_run(directory) is not None:
@@ -93,7 +93,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
         def judge() -> tuple[Plan, Mapping[str, Any] | None]:
             plan = make_plan(stages_for(request), request, sources, environment, store)
-            # What is deployed is looked at each time.
+            # A deployment is checked in every run, so such a run is never skipped.
             return plan, None if settings.deploy is not None else unchanged_report(directory, plan, store)
 
         plan, unchanged = judge()
@@ -119,7 +119,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             capsule = _capsule(directory, request, plan, outcome, sources, facts, witness, warn)
             report = _finish(directory, facts, plan, outcome, store, capsule)
             if settings.deploy is not None and outcome.failure is None:
-                # After the report: a refused deployment must not take the record of the build with it.
+                # After the report, so that a refused deployment does not lose the record of the build.
                 report["deployment"] = deploy_run(request, outcome, directory, environment)
                 _write_report(directory, report)
     if report["status"] == "ok":
@@ -153,12 +153,12 @@ def _capsule(
     witness: Witness,
     warn: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """What the report says of the capsule of a run that ended at a gate; None for every other run."""
+    """Write the failure archive (capsule) of a run that ended at a gate; return its facts for the report, or None."""
     if not is_gate(outcome):
         return None
     try:
         return write_capsule(directory / CAPSULE, request, plan, outcome, sources, facts.base, witness)
-    except OSError as error:  # the failure itself is worth more than its capsule
+    except OSError as error:  # the failure must be reported even without its archive
         warn(f"no capsule of the failure could be written: {error}")
         return None
 
@@ -171,7 +171,7 @@ def _finish(
     else:
         retract(directory)
         artifacts = []
-    # As a reader of report.json will have it: lists for tuples, text for figures that JSON lacks.
+    # As a reader of report.json gets it: lists for tuples, text for figures that JSON lacks.
     report: dict[str, Any] = figure.plain(
         {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
     )

@@ -1,4 +1,4 @@
-"""Everything a run needs before it is planned, found without importing torch and without writing a file."""
+"""The request, sources and store of a run, prepared before planning without importing torch."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from cosybuild.stages.request import Request
 
 
 def request_from_settings(settings: Settings) -> Request:
-    """The settings with the model they are about.
+    """Return the request: the settings with the resolved model.
 
     Raises:
-        ModelError: the model directory or what it names cannot be had, or a graph's external data must not be read.
+        ModelError: the model directory or a file it names is missing or unusable, or external data are refused.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
     subject = resolve_subject(settings.model, settings.model_dir, settings.export.dynamic_batch)
@@ -39,7 +39,7 @@ def request_from_settings(settings: Settings) -> Request:
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
-    """Slot -> what the build starts from: weights, or an existing graph, and calibration inputs."""
+    """Return slot -> source of the build: weights or an existing graph, and calibration inputs."""
     sources = {}
     subject = request.subject
     if subject.weights is not None:
@@ -53,16 +53,16 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
 
 
 def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:
-    """The store to plan with; planning writes nothing, so with `store=off` it is one that does not exist."""
+    """Return the store for planning; with `store=off` it does not exist, since planning writes nothing."""
     path = Path("outputs/.no-store") if settings is None else Path(settings.path)
     return Store(path, verify=settings is not None and settings.verify, warn=warn)
 
 
 @contextmanager
 def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
-    """The store that the settings name; with `store=off` an empty one that is gone afterwards."""
+    """Yield the store that the settings name; with `store=off` an empty one that is removed afterwards."""
     if settings is None:
-        # Beside the run, so that what is laid out from it does not cross file systems.
+        # Beside the run directory, so that artifacts are not copied between file systems.
         base = Path("outputs")
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".store-", dir=base) as path:

@@ -1,7 +1,7 @@
-"""A run from elsewhere read as every later command will read it, before it is taken in.
+"""The check of a foreign run before its import: it is read as every later command will read it.
 
-What `explain`, `diff`, `gc`, `replay`, `requirements` and the report need of a record is asked for here, so that a
-record on which one of them would fail is refused at the door.
+Everything that `explain`, `diff`, `gc`, `replay`, `requirements` and the report need of a record is read here, so that
+a record on which one of them would fail is refused at the import.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from cosybuild.run.requirements import requirements_text, version_changes
 
 _STATUS = ("ok", "pending", "failed", "unfinished")
 
-# What code that takes a well-formed record for granted raises on another one.
+# Exceptions of code that expects a well-formed record and gets a malformed one.
 _MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 def rehearse(directory: Path, source: Path) -> None:
-    """Read the records of a run directory, and write the texts that are made of them.
+    """Read the records of a run directory, and write the texts that are made from them.
 
     Args:
-        directory: holds what came in.
-        source: where from, for the error.
+        directory: the directory with the imported files.
+        source: the file they come from, for the error.
 
     Raises:
         ConfigurationError: a record is missing, damaged or not understood.
@@ -76,7 +76,7 @@ def _refused(source: Path, why: str) -> ConfigurationError:
 
 
 def _check_types(run: RecordedRun) -> None:
-    """Fields of a report that later commands use without asking."""
+    """Check the types of the fields of a report that later commands use without a check."""
     report = Plain(dict(run.report), str(run.directory / REPORT))
     if report.text("status") not in _STATUS:
         raise report.at("status").wrong(f"one of {', '.join(_STATUS)}", report.text("status"))

@@ -17,10 +17,10 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def requirements_text(run: RecordedRun) -> str:
-    """A file for `pip install -r`, or `-c`: the packages that shaped the run, with exact public versions.
+    """Return a file for `pip install -r` or `-c`: the packages that shaped the run, with exact public versions.
 
     Raises:
-        ConfigurationError: the record names a package or a version that pip would not take for one.
+        ConfigurationError: the record contains an invalid name of a package or an invalid version.
     """
     machine = run.report["environment"]["machine"]
     lines = [
@@ -39,7 +39,7 @@ def _requirements(run: RecordedRun) -> Iterator[str]:
             public = Version(version).public
         except (InvalidVersion, TypeError):
             public = ""
-        # Another team's record is a stranger's text, and a line of pip's can be more than a requirement.
+        # A record of another team is not trusted, and a line of a requirements file can be a pip option.
         if not public or not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"{run.directory}/report.json names the version {version!r} of {name!r}, which is none for pip.",
@@ -50,14 +50,14 @@ def _requirements(run: RecordedRun) -> Iterator[str]:
 
 
 def _plain(text: object) -> str:
-    """The text on one line."""
+    """Return the text on one line."""
     return " ".join(str(text).split())
 
 
 def version_changes(report: Mapping[str, Any], environment: Environment) -> dict[str, tuple[str, str]]:
-    """Package -> the version of a report and the one that is installed here, where the two differ.
+    """Return package -> (version in a report, version installed here) for those that differ.
 
-    A package that the report does not name is left out: an earlier cosybuild recorded fewer of them.
+    A package that the report does not name is left out: earlier versions of cosybuild recorded fewer packages.
     """
     here = versions_of(environment)
     recorded = report["environment"]["versions"]

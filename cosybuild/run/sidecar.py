@@ -1,4 +1,4 @@
-"""The manifest of one delivered artifact: the run's facts, the artifact's own, and whether it was verified."""
+"""The manifest of one artifact of a run: the run's facts, the artifact's own facts, and its verification."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _DTYPES = {
 
 
 def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any]) -> str:
-    """The text of the manifest beside an artifact.
+    """Return the text of the manifest beside an artifact.
 
     Args:
-        artifact: what was made, in the store; a manifest that its stage wrote for it is taken over.
-        facts: of the run and of the step, see `Facts.origin`.
+        artifact: the artifact in the store; facts of a manifest that its stage wrote are included.
+        facts: facts of the run (see `facts.origin_of`) and of the step.
     """
     main = artifact.files[0]
     written = next((file.path for file in artifact.files[1:] if file.name == main.name + SUFFIX), None)
@@ -44,7 +44,7 @@ def _fact(file: StoredFile) -> dict[str, Any]:
 
 
 def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Names, types and shapes in binding order; -1 or a symbol where a size varies."""
+    """Return names, types and shapes in binding order, with -1 or a symbol for a dynamic size; None if unknown."""
     if main.name.endswith(".onnx"):
         header = read_header(main.path)
         return {"inputs": [_port(p) for p in header.inputs], "outputs": [_port(p) for p in header.outputs]}
@@ -63,14 +63,15 @@ def _port(port: GraphPort) -> dict[str, Any]:
 
 
 def _verification(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any]) -> dict[str, Any]:
-    """`verified` is True, False, or None where nothing looked at this very content; `verified_by` says who did.
+    """Return `verified`, `verified_by` (labels of the steps that passed this content) and `pending`.
 
-    A pending verification is not a passed one: `pending` names it.
+    `verified` is False if a verification of this content failed, True if all passed, and None if there was none or
+    one is pending.
     """
     judges = [record for record in outcome.records if record.stage.startswith("verify") and _saw(record, artifact)]
     passed = [record.label for record in judges if record.action in _DONE]
     pending = [f"{record.label}: {record.reason}" for record in judges if record.action == "blocked"]
-    if not judges and "built_for" in own:  # ahead of time, for a GPU that this machine has not
+    if not judges and "built_for" in own:  # built ahead of time for a GPU that this machine does not have
         pending = [f"verify engine: needs a GPU (sm_{own['built_for']['sm']})"]
     failed = len(judges) > len(passed) + len(pending)
     verified = False if failed else (bool(passed) and not pending) or None

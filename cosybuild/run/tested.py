@@ -19,10 +19,10 @@ _TESTED = re.compile(r"^# Tested with Python (\d+\.\d+) on (.+)\.$", flags=re.MU
 
 @dataclass(frozen=True)
 class Tested:
-    """What constraints.txt says.
+    """The content of constraints.txt.
 
     Attributes:
-        path: the file, which pip takes as `-c PATH`.
+        path: the file, for `pip install -c PATH`.
         python: the version of Python, e.g. `3.11`.
         platform: the kind of machine, e.g. `Linux x86_64`.
         versions: distribution -> version, of the lines that are meant for this Python and platform.
@@ -34,9 +34,9 @@ class Tested:
     versions: Mapping[str, str]
 
     def differences(self, environment: Environment) -> dict[str, tuple[str, str]]:
-        """Distribution -> the version that is installed and the one that was tested, where the two differ.
+        """Return distribution -> (installed version, tested version) for those that differ.
 
-        A label of a local build is no difference: `2.13.0+cpu` is 2.13.0. What is not installed is none either.
+        A local version label is ignored: `2.13.0+cpu` equals 2.13.0. Distributions that are not installed are left out.
         """
         found = {}
         for name, tested in self.versions.items():
@@ -47,7 +47,7 @@ class Tested:
 
 
 def read_tested(path: Path | None = None) -> Tested:
-    """Read a file of constraints; by default cosybuild's own."""
+    """Read a constraints file; by default cosybuild's own."""
     path = shipped(NAME) if path is None else path
     text = path.read_text(encoding="utf-8")
     said = _TESTED.search(text)

@@ -1,4 +1,4 @@
-"""Whether a run directory already holds what a plan would put there; then it is left as it is."""
+"""The check that a run directory already holds the results of a plan, in which case it is not written again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from cosybuild.run.sidecar import sidecar_text
 
 
 def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, Any] | None:
-    """The report of an earlier run that made just this; None if anything is missing or different.
+    """Return the report of an earlier run with the same results; None if anything is missing or different.
 
-    So the reasons of the run that really built stay readable, however often the command is repeated.
+    So the reasons in the report of the run that built them stay readable when the command is repeated.
     """
     if not plan.up_to_date:
         return None
@@ -40,12 +40,12 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
 
 
 def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
-    """Every file that the run laid out is there and is what it was."""
+    """Return True if every file that the run delivered exists and is unchanged."""
     expected, texts = {}, {directory / REPORT_TEXT: markdown(run.report)}
     for slot, (label, recorded) in delivered_slots(run.outcome).items():
         artifact = _located(recorded, store)
         home = directory / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
-        # A stage's own manifest became a part of the run's, so it has another content there.
+        # A stage's own manifest became a part of the run's manifest, so its content differs there.
         expected.update({home / f.name: f.digest for f in artifact.files if not f.name.endswith(SUFFIX)})
         if not is_evidence(slot):
             facts = {**origin_of(run.report, run.outcome), "slot": slot, "made_by": label}
@@ -61,10 +61,10 @@ def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
 
 
 def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
-    """Read the stored files whose contents were found wrong where they were delivered.
+    """Read and check the stored files whose delivered copies have changed.
 
-    Whatever wrote the delivered file may have reached the stored one, whose time is no proof any more. What is
-    damaged is set aside, and is made anew.
+    The program that wrote to the copy may have written to the stored file too, with its times restored. Damaged
+    contents are moved to the quarantine and built again.
     """
     for _, recorded in delivered_slots(run.outcome).values():
         for file in _located(recorded, store).files:
@@ -73,5 +73,5 @@ def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
 
 
 def _located(artifact: Artifact, store: Store) -> Artifact:
-    """The artifact where it lies now: the store may have been elsewhere when the run was recorded."""
+    """Return the artifact with paths in this store, which may have had another path when the run was recorded."""
     return replace(artifact, files=tuple(replace(f, path=store.objects.locate(f.digest)) for f in artifact.files))
