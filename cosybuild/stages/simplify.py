@@ -96,7 +96,7 @@ class SimplifyStage:
 
 
 def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
-    """onnxsim's result, and how many of its calls it took. Each call runs to a fixed point of its own."""
+    """Return the simplified graph and the number of calls of onnxsim; each call runs to a fixed point of its own."""
     from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # it has no types
     from onnx.checker import ValidationError
 
