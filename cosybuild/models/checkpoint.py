@@ -1,4 +1,4 @@
-"""Weights out of a file: exactly the tensors a module needs, checked, and nothing executed."""
+"""Readers of weights files: they return exactly the tensors that a module needs, checked, and execute no code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from cosybuild.errors import CheckpointError
 
 ESTIMATOR_PREFIXES = ("decoder.estimator.", "flow.decoder.estimator.", "")
-"""Where an estimator's tensors stand: in a whole flow model, in a whole model, alone."""
+"""Prefixes of an estimator's tensors: in a whole flow model, in a whole model, and in a file of its own."""
 
 _WRAPPERS = ("state_dict", "model")
 _SHOWN = 8
@@ -27,22 +27,22 @@ _AGAIN = "Next: fetch it again, or compare its size with the original's."
 
 @dataclass(frozen=True)
 class Weights:
-    """A module's tensors by name, all finite, floating ones in float32, and what a person should know of them."""
+    """A module's tensors by name, with all floating ones finite and in float32, and notes for the user."""
 
     tensors: dict[str, Tensor]
     notes: tuple[str, ...] = ()
 
 
 def read_weights(path: Path, wanted: Mapping[str, Tensor], prefixes: Iterable[str] = ESTIMATOR_PREFIXES) -> Weights:
-    """The tensors that `wanted` names. Only they are read; a zip file is mapped, not copied.
+    """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
 
     Args:
-        path: `.safetensors`, or what `torch.save` wrote of a state dict (also under `state_dict` or `model`).
+        path: a `.safetensors` file, or a state dict written by `torch.save` (also under `state_dict` or `model`).
         wanted: a module's state dict; its values may be on the meta device.
-        prefixes: what may stand before the names in the file; the first that fits is taken.
+        prefixes: possible prefixes of the names in the file; the first that fits is used.
 
     Raises:
-        CheckpointError: it cannot be read, holds something else, or does not fit.
+        CheckpointError: the file cannot be read, contains more than tensors, or does not fit the module.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -66,7 +66,7 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor], prefixes: Iterable[st
 
 @dataclass(frozen=True)
 class _Source:
-    """The tensors of an open file, none of which is read before it is asked for."""
+    """The tensors of an open file; each is read only when it is requested."""
 
     names: list[str]
     shape: Callable[[str], tuple[int, ...]]
@@ -112,8 +112,8 @@ def _loaded(path: Path) -> Any:
         AttributeError,
         OSError,
     ) as error:
-        # torch's text goes on to advise loading without the restriction; only what it found is passed on.
-        # A newer pickle protocol is refused by the number of its instruction, before any name is read.
+        # torch's message also advises loading without the restriction; only its finding is passed on.
+        # For a newer pickle protocol torch reports the number of an instruction, before it reads any name.
         refused = re.search(r"(?:(?:GLOBAL|global:?|class) |Unsupported (?=operand))([\w.]+(?: \d+)?)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused is not None:
             raise CheckpointError(
@@ -136,7 +136,7 @@ def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
             f"{path} holds one {type(loaded).__name__}, not a state dict (names and tensors).",
             hint="Next: save the state dict alone, torch.save(model.state_dict(), path).",
         )
-    # Counters and options that training left beside the tensors are not ours.
+    # Counters and options that training stored beside the tensors are ignored.
     return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
@@ -201,7 +201,7 @@ def _compare(
 
 
 def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Counter[str]) -> Tensor:
-    """The tensor with the kind of number that is wanted; finite, if that is a floating one."""
+    """Return the tensor, a floating one in float32, after a check of its kind of number and that it is finite."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_floating_point() != wanted.is_floating_point():
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""From a subject to a PyTorch module, with the weights it names or seeded random ones."""
+"""The loader of PyTorch modules for subjects, with the weights of a file or seeded random ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Made = TypeVar("Made")
 
 
 class ExportableEstimator(nn.Module):
-    """An estimator with the streaming flag decided, so that its forward takes the declared inputs and no more."""
+    """An estimator with a fixed streaming flag, so that its forward takes exactly the declared inputs."""
 
     def __init__(self, estimator: nn.Module, streaming: bool) -> None:
         super().__init__()
@@ -30,22 +30,22 @@ class ExportableEstimator(nn.Module):
         self.streaming = streaming
 
     def forward(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
-        """As the estimator's, without `streaming`."""
+        """Call the estimator with the fixed `streaming`."""
         result: Tensor = self.estimator(x, mask, mu, t, spks, cond, streaming=self.streaming)
         return result
 
 
 def _unheard(note: str) -> None:
-    """For callers that have nobody to tell."""
+    """Ignore a note (the default of `note`)."""
 
 
 def load_module(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
-    """A module whose forward takes the declared inputs in order: evaluation mode, no gradients.
+    """Return a module in evaluation mode, without gradients, whose forward takes the declared inputs in order.
 
     Args:
-        subject: any but an existing ONNX graph.
-        weights: the weights file, or None for random ones, the same for the same seed.
-        note: told what a person should know of the weights, e.g. that they were float16.
+        subject: any subject except an existing ONNX graph.
+        weights: the weights file, or None for random weights, which are equal for equal seeds.
+        note: called with notes on the weights for the user, e.g. that they were float16.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
@@ -60,10 +60,10 @@ def load_module(subject: Subject, weights: Path | None, note: Callable[[str], ob
 
 
 def load_estimator(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
-    """The CosyVoice estimator itself; its forward has the argument `streaming`, its state dict upstream's names."""
+    """Return the CosyVoice estimator; its forward has the argument `streaming`, its state dict has upstream's names."""
     if weights is None:
         return _seeded(subject.seed, lambda: _built(subject)).eval().requires_grad_(False)
-    # On the meta device nothing is allocated twice: the file's tensors become the parameters.
+    # On the meta device no memory is allocated; the file's tensors become the parameters.
     with torch.device("meta"):
         estimator = _built(subject)
     _fill(estimator, read_weights(weights, estimator.state_dict()), note)
@@ -71,9 +71,9 @@ def load_estimator(subject: Subject, weights: Path | None, note: Callable[[str],
 
 
 def prepare_for_export(module: Module) -> Module:
-    """Join in place what one node can compute: q, k and v with their scale, the time projections of all stages.
+    """Fuse in place layers that one node can compute: q, k and v with their scale, and all time projections.
 
-    The function stays the same; the state dict does not, so take `state_dict_digest` before.
+    The computed function stays the same, but the state dict changes, so load weights before.
     """
     for part in list(module.modules()):
         fuse = getattr(part, "fuse_for_export", None)
@@ -96,7 +96,7 @@ def _built(subject: Subject) -> nn.Module:
 
 
 def _seeded(seed: int, make: Callable[[], Made]) -> Made:
-    """What `make` returns with torch's CPU generator seeded, which is as before afterwards."""
+    """Call `make` with torch's CPU generator seeded, and restore the generator's state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return make()

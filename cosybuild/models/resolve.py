@@ -1,4 +1,4 @@
-"""From settings to a subject: which model, which variant, which weights. Imports neither torch nor onnx."""
+"""The resolution of settings to a subject (model, variant and weights), without importing torch or onnx."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from cosybuild.models.modeldir import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
 
 _LONGEST_STEM = 128
-"""Bytes of the stem of the artifacts' names; their precision, kind and suffixes follow it."""
+"""The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
 
 
 @contextmanager
 def _with_permission() -> Iterator[None]:
-    """Explain a file or directory that the user who builds may not read."""
+    """Convert a PermissionError of the body to an error that names the unreadable file or directory.
+
+    Raises:
+        ModelDirectoryError: in place of the PermissionError.
+    """
     try:
         yield
     except PermissionError as error:
@@ -35,17 +39,17 @@ def _with_permission() -> Iterator[None]:
 
 @_with_permission()
 def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
-    """The model a build is about.
+    """Return the subject of a build.
 
     Args:
         model: the group `model`.
         model_dir: a directory, a hub id, or None.
-        dynamic_batch: whether the batch axis varies.
+        dynamic_batch: True for a dynamic batch axis.
 
     Raises:
-        ModelDirectoryError: the directory is not there, cannot be read, is none of a model, or of another version.
-        CheckpointError: the weights file is not there.
-        ConfigurationError: the settings ask for what the model does not have.
+        ModelDirectoryError: the directory is missing, unreadable, no model directory, or of another model version.
+        CheckpointError: the weights file is missing.
+        ConfigurationError: the settings do not fit the model.
     """
     if model.family in (Family.module, Family.onnx):
         if model_dir is not None:
@@ -79,7 +83,7 @@ def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: 
 
 
 def locate(model_dir: str) -> Path:
-    """The directory that `model_dir` means; a hub id is fetched.
+    """Return the directory of `model_dir`; a hub id is fetched.
 
     Raises:
         ModelDirectoryError: there is no such directory, or the hub does not have it.

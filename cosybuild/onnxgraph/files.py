@@ -1,4 +1,4 @@
-"""ONNX files of any size, written so that equal graphs are equal bytes."""
+"""Readers and writers of ONNX files of any size; equal graphs give equal bytes."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from onnx import GraphProto, ModelProto, TensorProto, external_data_helper
 from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.onnxgraph.external import hold_external_data
 
-# Tensors below this size stay in the graph: shape inference and runtimes want the small ones at hand.
+# Bytes. Smaller tensors stay in the graph, because shape inference and runtimes need their values.
 _SMALL = 1024
 
-# Runtimes map external data into memory, which goes by pages.
+# Bytes. External data are aligned to pages, because runtimes map them into memory.
 _PAGE = 4096
 
 
 def load_model(path: Path) -> ModelProto:
-    """The model with its weights in memory, wherever they were stored.
+    """Return the model with its weights in memory, from the file itself and from external data.
 
     Raises:
-        ModelError: it is no ONNX file, or its external data must not be read.
+        ModelError: the file is no ONNX file, or its external data are refused.
     """
     hold_external_data(path)
     return onnx.load(str(path))
 
 
 def load_structure(path: Path) -> ModelProto:
-    """The model without the bytes of its external data: enough to look at the graph."""
+    """Return the model without its external data, which suffices to inspect the graph."""
     return onnx.load(str(path), load_external_data=False)
 
 
 def save_model(model: ModelProto, path: Path, *, inline_limit: int = INLINE_LIMIT) -> tuple[Path, ...]:
     """Write `model` and return the files, the graph first.
 
-    The second file, `<path>.data`, is there only where the weights exceed `inline_limit` bytes. The
-    weights are then moved out of `model`, so that they are not held twice.
+    The second file, `<path>.data`, is written only if the weights exceed `inline_limit` bytes. The
+    weights are then removed from `model`, so that memory does not hold them twice.
     """
     tensors = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _SMALL]
     files = [path]
@@ -52,7 +52,7 @@ def save_model(model: ModelProto, path: Path, *, inline_limit: int = INLINE_LIMI
 
 
 def without_weights(model: ModelProto) -> ModelProto:
-    """A copy of everything but the initializers, at the cost of the graph alone."""
+    """Return a copy of the model without its initializers; no weights are copied on the way."""
     copy = ModelProto()
     for field, value in model.ListFields():
         if field.name != "graph":
@@ -74,7 +74,7 @@ def _copy(message: GraphProto | ModelProto, name: str, value: object) -> None:
 
 
 def _serialised(model: ModelProto) -> Iterator[bytes]:
-    """The message piece by piece: whole, it would lie in memory a second time."""
+    """Yield the serialised model in pieces; as a whole it would take its size in memory again."""
     rest = without_weights(model)
     graph = rest.graph.SerializeToString(deterministic=True)
     rest.ClearField("graph")
@@ -89,7 +89,7 @@ def _serialised(model: ModelProto) -> Iterator[bytes]:
 
 
 def _head(field: int, length: int) -> bytes:
-    """Key and length of an embedded message, both as base-128 numbers (protobuf's wire type 2)."""
+    """Return key and length of an embedded message, both as base-128 numbers (protobuf's wire type 2)."""
     return _varint(field << 3 | 2) + _varint(length)
 
 

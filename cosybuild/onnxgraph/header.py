@@ -1,6 +1,6 @@
-"""Inputs and outputs of an ONNX file of any size, read in milliseconds without onnx and without its weights.
+"""A reader of the inputs and outputs of an ONNX file of any size, in milliseconds, without onnx or the weights.
 
-Only the fields that lead to them are decoded; weights are stepped over by their stated length. Field numbers are those
+Only the fields that lead to them are decoded; weights are skipped by their stated length. Field numbers are those
 of onnx.proto: a model's graph is 7, a graph's initializers, inputs and outputs are 5, 11 and 12, a value's name and
 type 1 and 2, a dimension's size and symbol 1 and 2, an initializer's name 8.
 """
@@ -19,7 +19,7 @@ _DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "
 
 @dataclass(frozen=True)
 class GraphPort:
-    """One input or output; an axis is its size, its symbol, or an empty text where the file says nothing."""
+    """One input or output; an axis is its size, its symbol, or an empty text if the file states neither."""
 
     name: str
     dtype: str
@@ -28,14 +28,14 @@ class GraphPort:
 
 @dataclass(frozen=True)
 class GraphHeader:
-    """What a caller sees of a graph, in the file's order."""
+    """The interface of a graph: its inputs and outputs in the file's order."""
 
     inputs: tuple[GraphPort, ...]
     outputs: tuple[GraphPort, ...]
 
 
 def read_header(path: Path) -> GraphHeader:
-    """Inputs and outputs of an ONNX file.
+    """Return the inputs and outputs of an ONNX file.
 
     Raises:
         ValueError: the file is no ONNX model, or it was cut off.
@@ -43,7 +43,7 @@ def read_header(path: Path) -> GraphHeader:
     """
     with mapped(path) as data:
         graph = next(((begin, end) for number, _, begin, end in fields(data, 0, len(data)) if number == 7), None)
-        # Reading to the end first: a file that was cut off within its weights must not pass.
+        # Read to the end first: a file that was cut off within its weights must be refused.
         for _ in fields(data, 0, len(data)):
             pass
         if graph is None:
@@ -55,7 +55,7 @@ def read_header(path: Path) -> GraphHeader:
                 initialised.update(text(data, b, e) for n, _, b, e in fields(data, begin, end) if n == 8)
             elif number in sides:
                 sides[number].append(_port(data, begin, end))
-    # Before IR version 4 initialisers were listed among the inputs.
+    # Before IR version 4, initializers were listed among the inputs.
     return GraphHeader(tuple(port for port in sides[11] if port.name not in initialised), tuple(sides[12]))
 
 

@@ -1,4 +1,4 @@
-"""An existing ONNX file on its way into the pipeline: checked, held to its declaration, unchanged but for its name."""
+"""The import of an existing ONNX file into the pipeline: it is checked and copied unchanged, under another name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AdoptStage:
-    """Takes the place of the export: `graph` with the bytes it came with."""
+    """The stage in place of the export for an existing graph: it checks `graph` and copies it unchanged."""
 
     name = "adopt"
     label = "adopt"
@@ -34,7 +34,7 @@ class AdoptStage:
     device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        # The content alone does not tell the name, and under that name it is delivered.
+        # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
         return {"spec": asdict(request.subject.spec), "file": graph_name(request)}
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
@@ -64,10 +64,10 @@ class AdoptStage:
 
 
 def copied_graph(graph: Artifact, workdir: Path, name: str) -> list[Path]:
-    """Copy a graph under a name of its own; its data files keep the names by which it refers to them.
+    """Copy a graph under another name; its data files keep the names by which it refers to them.
 
     Raises:
-        ConfigurationError: a data file has that name.
+        ConfigurationError: a data file has the graph's new name.
     """
     beside = [file.name for file in graph.files[1:]]
     if name in beside:

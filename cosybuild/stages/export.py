@@ -1,4 +1,4 @@
-"""From PyTorch to a checked, reproducible ONNX file. Imports torch and onnx only when it runs."""
+"""The export from PyTorch to a checked, reproducible ONNX file. It imports torch and onnx only when it runs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from cosybuild.stages.torch_exporters import export_graph
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-# Under this name the exported wrapper holds the estimator; names in the graph leave it out.
+# The wrapper's attribute that holds the estimator; it is removed from the names in the graph.
 _WRAPPER = "estimator"
 
 
 class ExportStage:
-    """Writes `graph`.
+    """The stage that exports the model as the slot `graph`.
 
     Args:
-        inline_limit: bytes of weights above which they go to a file of their own.
+        inline_limit: size of all weights in bytes above which they are written to a file of their own.
     """
 
     name = "export"
@@ -95,7 +95,7 @@ class ExportStage:
 
 
 def subject_settings(subject: Subject) -> dict[str, Any]:
-    """What of the model decides the function that is computed, besides the weights' content."""
+    """Return the settings of the model that determine the computed function, apart from the weights' content."""
     return {
         "family": subject.family.value,
         "hyperparameters": dict(subject.hyperparameters),
@@ -107,14 +107,14 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
 
 
 def graph_name(request: Request) -> str:
-    """The file name of the float32 graph: what runtimes expect; of an existing graph its stem alone."""
+    """Return the file name of the float32 graph: the name that runtimes expect, or an existing graph's stem alone."""
     if request.subject.graph is not None:
         return f"{request.subject.stem}.onnx"
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
 
 
 def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str]]:
-    """The exporter's graph. The module is gone when this returns: it and its graph weigh the same."""
+    """Return the exporter's graph and warnings. The module, as large as its graph, is freed on return."""
     from cosybuild.models.cosyvoice.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
 

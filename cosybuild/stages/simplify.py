@@ -1,4 +1,4 @@
-"""Fewer nodes, the same function. Imports onnxsim (which imports torch) only when it runs."""
+"""The removal of needless nodes with onnxsim. It imports onnxsim (which imports torch) only when it runs."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _HINT = "Next: go on without it (simplify=none), and report the graph to onnxsim
 
 
 class SimplifyStage:
-    """Replaces `graph`.
+    """The stage that replaces the slot `graph` by a graph with fewer nodes and the same function.
 
     Args:
-        inline_limit: bytes of weights above which they go to a file of their own.
+        inline_limit: size of all weights in bytes above which they are written to a file of their own.
     """
 
     name = "simplify"
@@ -54,7 +54,7 @@ class SimplifyStage:
     def settings(self, request: Request) -> Mapping[str, Any]:
         simplify = request.settings.simplify
         assert simplify is not None
-        # The content alone does not tell the name, and under that name it is delivered.
+        # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
         return {**asdict(simplify), "spec": asdict(request.subject.spec), "file": graph_name(request)}
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
@@ -111,7 +111,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
     for done in range(1, most + 1):
         try:
             with redirect_stdout(io.StringIO()):
-                # Its own equality check draws inputs without regard to the specification; ours follows.
+                # Its own equality check draws inputs that ignore the specification; ours follows.
                 model, _ = onnxsim.simplify(subject, check_n=0, **options)
         except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
             line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -124,7 +124,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
 
 
 def _finish(model: ModelProto, spec: ModelSpec) -> None:
-    """Hold the result to the declaration and to ONNX's rules, and take onnxsim's notes out."""
+    """Check the result against the declared interface and ONNX's rules, and remove onnxsim's notes from it."""
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
     from cosybuild.onnxgraph.clean import clean_model
     from cosybuild.onnxgraph.interface import declare_interface, interface_faults
@@ -142,10 +142,13 @@ def _finish(model: ModelProto, spec: ModelSpec) -> None:
 
 
 def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int) -> None:
-    """Hold the two graphs to what two float32 computations of one function may differ by.
+    """Check that the two graphs give equal outputs, up to rounding in float32.
 
-    That is the default of `verify`, relative to the outputs' size. onnxsim joins nodes, so the two round differently,
-    and by how much depends on the processor.
+    The tolerance is the default of `verify`, relative to the outputs' size. onnxsim fuses nodes, so the graphs round
+    differently, by an amount that depends on the processor.
+
+    Raises:
+        SimplifyError: the outputs differ by more.
     """
     from cosybuild.backends import onnxruntime_backend
     from cosybuild.numerics.tolerance import compare

@@ -1,4 +1,4 @@
-"""torch's two ONNX exporters behind one call. Imports torch inside the functions that run it."""
+"""The two ONNX exporters of torch behind one function. torch is imported only inside the functions that use it."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import nn
 
-# Loggers on which the exporters think aloud.
+# Loggers of the exporters, which are silenced.
 _LOGGERS = ("torch", "torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir")
 
-# Sizes of the traced example are primes: small, odd, and no factor of a model's own dimensions.
+# The sizes of the traced example are primes: small, odd, and usually no factor of a model's own dimensions.
 _EXAMPLE_SIZES = (23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
 
 
 @dataclass
 class Chatter:
-    """What the exporter had to say about the model.
+    """The exporter's warnings about the model.
 
     Attributes:
-        warnings: one line each; remarks of the exporters about themselves are left out.
+        warnings: one line each; warnings of the exporters about themselves are left out.
     """
 
     warnings: list[str] = field(default_factory=list)
 
 
 def example_sizes(spec: ModelSpec, stated: dict[str, int]) -> dict[str, int]:
-    """A size for every symbol: no two alike, and none that the model has as a fixed size.
+    """Return a size for every symbol: `stated` ones, and for the others distinct sizes that are not fixed in the model.
 
-    An exporter that sees a coincidence may take it for a law.
+    If two sizes were equal by chance, the exporter might treat them as always equal.
     """
     fixed = {size for tensor in (*spec.inputs, *spec.outputs) for size in tensor.shape if isinstance(size, int)}
     free = (size for size in _EXAMPLE_SIZES if size not in fixed | set(stated.values()))
@@ -50,13 +50,13 @@ def example_sizes(spec: ModelSpec, stated: dict[str, int]) -> dict[str, int]:
 
 
 def export_graph(module: nn.Module, spec: ModelSpec, settings: ExportSettings) -> tuple[ModelProto, Chatter]:
-    """The graph as the exporter wrote it, weights in memory.
+    """Export a module; return the graph as the exporter wrote it, with weights in memory, and the warnings.
 
     Args:
-        module: in eval mode; its forward takes the specification's inputs by position.
+        module: a module in eval mode whose forward takes the specification's inputs by position.
 
     Raises:
-        ExportError: with the exporter's last meaningful line.
+        ExportError: the exporter failed; the message has the first line of the innermost cause.
     """
     import torch
 
@@ -76,7 +76,7 @@ def export_graph(module: nn.Module, spec: ModelSpec, settings: ExportSettings) -
 
 
 def meaningful_line(error: BaseException) -> str:
-    """The first line of the innermost cause, with its type: the exporters wrap it in pages."""
+    """Return type and first line of the innermost cause, which the exporters wrap in pages of text."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -141,7 +141,7 @@ def example_inputs(spec: ModelSpec, sizes: dict[str, int]) -> Iterator[torch.Ten
 
 @contextmanager
 def _quiet() -> Iterator[Chatter]:
-    """Keep the exporters off the console, and gather what they say about the model."""
+    """Suppress the exporters' output in the body, and collect their warnings about the model."""
     chatter = Chatter()
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -169,7 +169,7 @@ def _about_the_model(caught: Sequence[warnings.WarningMessage]) -> Iterator[str]
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What the exporters, and a module of the user that they run, raise when it does not work."""
+    """Return the exceptions that the exporters, or a user's module that they run, raise on failure."""
     import torch._dynamo.exc
 
     return (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError,
