@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_trusted_results_are_used_as_own(sender: Place, place: Place) -> None:
     assert {step["action"] for step in report["steps"]} == {"hit"}
     again = place.cosybuild("import", str(sender.directory / "run.tar.gz"), "--json")
     assert json.loads(again.out)["was_there"] is True
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next(sender: Place, place: Place) -> None:
+    archive = str(sender.directory / "run.tar.gz")
+    killed = (
+        "import os\nfrom pathlib import Path\n"
+        "from cosybuild.core.store import Store\nfrom cosybuild.run import archive\n"
+        "archive.rehearse = lambda *arguments: os._exit(9)\n"
+        f"archive.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
+    )
+    place.run(sys.executable, "-c", killed, code=9)
+    assert [path.name for path in place.runs()] == [".arriving"]
+    place.cosybuild("import", archive)
+    assert [path.suffix for path in place.runs()] == [".imported"]
 
 
 def test_digests_alone_are_enough_to_replay(sender: Place, place: Place) -> None:
