@@ -25,7 +25,11 @@ def test_auto_finds_what_fails_and_its_answer_is_committed(workshop: Workshop) -
     (run,) = set(workshop.runs()) - {first}
     report = json.loads((run / "report.json").read_text())
     found = next(step for step in report["steps"] if step["stage"] == "precision")["metrics"]["search"]
-    assert [node["op"] for node in found["nodes"]] == ["Mul", "Div"]
+    # The overflow lies between the multiplication and the division, and nodes between kept nodes are kept too. The
+    # first kept node is the multiplication or the node before it: both sets are minimal, and rounding decides.
+    first_kept, last_kept = (node["op"] for node in found["nodes"])
+    assert first_kept in ("Mul", "Reshape")
+    assert last_kept == "Div"
     assert found["minimal"]
     assert found["evaluations"] < found["promised"]
     text = (run / "report.md").read_text()
