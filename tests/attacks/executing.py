@@ -35,12 +35,13 @@ def calls(target: Any, refusal: str, *trust: str, name: str = "", local: str = "
         taken = ground.command("import", str(forged(ground, records={"run/report.json": change})))
         if taken.code:
             return taken
+        name = ground.run().name
         if local:
-            place = ground.directory / local.format(run=ground.run().name)
+            place = ground.directory / local
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(ground.payload())
         words = [word for package in trust for word in ("--trust", package)]
-        return ground.command("replay", ground.run().name, *words)
+        return ground.command("replay", name, *words)
 
     shown = name or str(target.get("_target_") if isinstance(target, dict) else target)
     return Attempt(KIND, f"a record calls {shown}{f' (--trust {trust[0]})' if trust else ''}", refusal, make)
@@ -66,7 +67,12 @@ ATTEMPTS = (
     brings("run/.hydra/payload.py"),
     brings("run/foreign.json"),
     brings("store/payload.py"),
-    calls({"_target_": "outputs.runs.{run}.payload.Net"}, "is no public name", "outputs", name="a file in a run"),
+    calls(
+        {"_target_": "outputs.runs.other.payload.Net"},
+        _NOT_INSTALLED,
+        "outputs",
+        local="outputs/runs/other/payload.py",
+    ),
     calls({"_target_": "payload.Net"}, "is not allowed", local="payload.py"),
     calls({"_target_": "payload.Net"}, _NOT_INSTALLED, "payload", local="payload.py"),
     calls({"_target_": "outputs.payload.Net"}, _NOT_INSTALLED, "outputs", local="outputs/payload.py"),
