@@ -1,34 +1,36 @@
-"""Keeps the weights out of the TorchScript exporter's way. Imports torch only when it runs."""
+"""Exports without the weights, which are attached afterwards. It imports torch only when it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+    from torch import Tensor
 
 
 @contextmanager
-def deferred_weights() -> Iterator[dict[str, bytes]]:
-    """While the block runs, an export writes names in place of weights; the dict then holds their bytes.
+def deferred_weights() -> Iterator[dict[str, Tensor]]:
+    """While the block runs, an export writes empty tensors in place of weights; the dict then holds the weights.
 
-    The exporter would build the message, its serialised form and the file's content one after the other,
-    three copies of all weights besides the module, and refuses messages above 2 GiB unless it may write a
-    file for every tensor. The C++ function under it can leave the weights out (`defer_weight_export`);
-    the Python around it never asks it to, so that one argument is set here. torch is pinned to one minor
-    release, and a test compares the result with the plain exporter's.
+    The exporter would build the message, its serialised form and the file's content one after the other, three
+    copies of all weights besides the module, and refuses graphs above 2 GiB unless it may write a file for every
+    tensor. The argument that leaves the weights out of the message (`defer_weight_export`) does not help with the
+    latter, because the size is computed with them. So the C++ function under the exporter is given empty tensors of the
+    same types, and their shapes are set afterwards. torch is pinned to one minor release, and a test compares the
+    result with the plain exporter's.
     """
     import torch
 
     plain = torch._C.Graph._export_onnx  # type: ignore[attr-defined]  # not in torch's stubs
-    weights: dict[str, bytes] = {}
+    weights: dict[str, Tensor] = {}
 
-    def export_onnx(graph: Any, parameters: Any, opset: Any, axes: Any, _: bool, *others: Any) -> tuple[Any, ...]:
-        message, found, external, names = plain(graph, parameters, opset, axes, True, *others)
-        weights.update(found)
-        return message, {}, external, names
+    def export_onnx(graph: Any, parameters: Mapping[str, Tensor], *others: Any) -> tuple[Any, ...]:
+        weights.update(parameters)
+        exported: tuple[Any, ...] = plain(graph, {name: t.new_empty(0) for name, t in parameters.items()}, *others)
+        return exported
 
     torch._C.Graph._export_onnx = export_onnx  # type: ignore[attr-defined]  # not in torch's stubs
     try:
@@ -37,8 +39,12 @@ def deferred_weights() -> Iterator[dict[str, bytes]]:
         torch._C.Graph._export_onnx = plain  # type: ignore[attr-defined]  # not in torch's stubs
 
 
-def attach_weights(model: ModelProto, weights: dict[str, bytes]) -> None:
-    """Put the bytes where the names are, in place; `weights` is empty afterwards."""
+def attach_weights(model: ModelProto, weights: dict[str, Tensor]) -> None:
+    """Put the shapes and values where the names are, in place; `weights` is empty afterwards."""
+    import torch
+
     for tensor in model.graph.initializer:
-        tensor.raw_data = weights.pop(tensor.name)
+        values = weights.pop(tensor.name).detach().cpu().contiguous()
+        tensor.dims[:] = values.shape
+        tensor.raw_data = values.reshape(-1).view(torch.uint8).numpy().tobytes()
     assert not weights, sorted(weights)

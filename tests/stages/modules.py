@@ -73,3 +73,24 @@ class Heavy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.layers(x)
         return result
+
+
+class Softened(nn.Module):
+    """A softmax, which is finite for every finite input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, dim=-1)
+
+
+class Large(nn.Module):
+    """Weights of 2.3 GB in float32, more than a protobuf message holds."""
+
+    def __init__(self, words: int = 280_000) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, 1024)
+        self.widen = nn.Linear(1024, words)
+        self.narrow = nn.Linear(words, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.narrow(torch.relu(self.widen(self.embed(x))))
+        return result

@@ -8,10 +8,12 @@ import onnx
 import pytest
 import torch
 
+from cosybuild.config.groups.model import TensorSettings
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.onnxgraph.external import external_fault
 from cosybuild.stages.deferred_weights import attach_weights, deferred_weights
-from tests.stages.building import TINY, tiny
+from tests.stages.building import TINY, Bench, module, tiny
 
 
 def exported(family: str, target: io.BytesIO) -> None:
@@ -59,4 +61,15 @@ def test_torch_is_as_before_afterwards_also_when_the_export_fails() -> None:
 
 def test_a_weight_that_nobody_wants_is_a_defect(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="stray"):
-        attach_weights(onnx.ModelProto(), {"stray": b""})
+        attach_weights(onnx.ModelProto(), {"stray": torch.zeros(1)})
+
+
+@pytest.mark.full_size
+def test_a_module_above_two_gibibytes_is_exported(tmp_path: Path) -> None:
+    """It takes about 6 GB of memory."""
+    inputs = [TensorSettings("x", ("n",), dtype="int64", generator="integer", low=0, high=1000)]
+    asked = module("Large", inputs, [TensorSettings("y", ("n", 4))], sizes={"n": (2, 4, 8)})
+    graph, data = Bench(asked, tmp_path).export().outputs["graph"]
+    assert graph.stat().st_size < 2**20
+    assert data.stat().st_size > 2**31
+    assert external_fault(graph, {data.name}) is None
