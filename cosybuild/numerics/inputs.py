@@ -26,6 +26,8 @@ QUIET = 0.03
 CosyVoice 3 has 129 dB on loud inputs and at most 88 dB on quiet ones, where the right graph has at least 119 dB on
 both."""
 
+LARGEST_FLOAT16 = 65504.0
+
 _LOUD = ("normal", "uniform", "mel")
 
 
@@ -95,9 +97,14 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def _coarse(values: Array) -> Array:
-    """Round to the 8 significant bits of bfloat16, then to float16, which removes bits of very small values only."""
-    rounded: Array = values.astype(numpy_dtype("bfloat16")).astype(np.float16).astype(np.float32)
-    return rounded
+    """Round to the 8 significant bits of bfloat16, then to float16, which removes bits of very small values only.
+
+    Values beyond float16's range keep the bits of bfloat16: as float16 they would be infinite.
+    """
+    rounded: Array = values.astype(numpy_dtype("bfloat16")).astype(np.float32)
+    with np.errstate(over="ignore"):
+        half = rounded.astype(np.float16).astype(np.float32)
+    return np.where(np.isfinite(half), half, rounded)
 
 
 def _pair_rows(name: str, values: Array) -> None:

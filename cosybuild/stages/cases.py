@@ -12,6 +12,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.numerics.cases import Case, lowered_cases, strict_cases, upstream_cases
 from cosybuild.numerics.gates import check_gate
+from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.lengths import quantile_lengths
 from cosybuild.numerics.rollout import FRAMES, Rollout, is_solvable, prefixes
 from cosybuild.numerics.tolerance import Tolerance
@@ -56,7 +57,15 @@ def ingredients(request: Request) -> dict[str, Any]:
         "lowered_too": not strict and is_lowered(request),
         "profiles": [plain_profile(one) for one in profiles] if strict or is_lowered(request) else [],
         "served": list(_served(request)),
+        # Such inputs were infinite in an earlier release, whose references must not be taken for these.
+        **({"beyond_float16": True} if _beyond_float16(request) else {}),
     }
+
+
+def _beyond_float16(request: Request) -> bool:
+    """True if an input is drawn from a range that float16 does not hold."""
+    drawn = [t for t in request.subject.spec.inputs if t.generator in ("uniform", "time") and t.dtype == "float32"]
+    return any(max(abs(tensor.low), abs(tensor.high)) > LARGEST_FLOAT16 for tensor in drawn)
 
 
 def plain_profile(profile: Profile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.core.environment import Environment
 from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.errors import ModelError
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.cases import Case
@@ -107,7 +108,9 @@ class _Work:
     def outputs(self, session: Session, dtype: str = "float32") -> tuple[dict[str, Array], ...]:
         found = []
         for index, case in enumerate(self.cases):
-            found.append(_case_outputs(session, case, self.subject, dtype))
+            outputs = _case_outputs(session, case, self.subject, dtype)
+            _hold_finite(case, outputs, dtype)
+            found.append(outputs)
             self.emit("progress", done=index + 1, total=len(self.cases), what=f"{dtype} reference of {case.name}")
         return tuple(found)
 
@@ -136,6 +139,27 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
         module.double()
         exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
     return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
+
+
+def _hold_finite(case: Case, outputs: Mapping[str, Array], dtype: str) -> None:
+    """Refuse a reference with which nothing can be compared.
+
+    Raises:
+        ModelError: an output is not finite.
+    """
+    import numpy as np
+
+    for name, values in outputs.items():
+        wrong = np.argwhere(~np.isfinite(np.asarray(values, np.float64)))
+        if len(wrong):
+            index = tuple(int(i) for i in wrong[0])
+            raise ModelError(
+                f"The model itself gives values that are not finite for the inputs of case {case.name}, in {dtype}: "
+                f"{len(wrong)} of {values.size} elements of {name}, the first at {list(index)}, which is "
+                f"{float(values[index]):g}. Nothing can be compared with them.",
+                hint="Next: give the model inputs it takes (generator, low and high in model.inputs; trt_profile), "
+                "or leave verification out with verify=off",
+            )
 
 
 def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) -> dict[str, Array]:

@@ -91,6 +91,17 @@ def test_coarse_values_are_what_both_short_types_hold(generator: str) -> None:
     assert (tiny == tiny.astype(np.float16)).all(), "what float16 holds with fewer bits"
 
 
+def test_values_beyond_the_range_of_float16_stay_finite() -> None:
+    import ml_dtypes
+
+    plain, coarse = (one("uniform", (1000,), Draw({}, 0, coarse=coarse), low=0, high=200_000) for coarse in (0, 1))
+    assert (coarse > 65504).any()
+    assert (coarse == coarse.astype(ml_dtypes.bfloat16).astype(np.float32)).all()
+    assert coarse == pytest.approx(plain, rel=2**-8)
+    within = coarse[coarse <= 65504]
+    assert (within == within.astype(np.float16)).all()
+
+
 def test_whole_numbers_are_not_made_coarse() -> None:
     plain, coarse = (one("integer", (100,), Draw({}, 0, coarse=coarse), dtype="int64", low=0, high=10**6)
                      for coarse in (False, True))  # fmt: skip

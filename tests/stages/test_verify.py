@@ -12,9 +12,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.config.groups.verify import VerifyMode
 from cosybuild.core.artifact import Artifact
-from cosybuild.errors import VerificationError
+from cosybuild.errors import ModelError, VerificationError
 from cosybuild.onnxgraph.files import load_model, save_model
-from cosybuild.stages.cases import cases_of
+from cosybuild.stages.cases import cases_of, ingredients
 from cosybuild.stages.reference import UNOPTIMISED
 from cosybuild.stages.verify import VerifyStage
 from tests.stages.building import STREAMING, TINY, Bench, artifact, full_size, graph_of, module, request, tiny
@@ -196,8 +196,19 @@ def test_an_existing_graph_is_held_to_itself_without_optimisations(tmp_path: Pat
 
 def test_an_existing_graph_whose_output_is_not_finite_fails(tmp_path: Path) -> None:
     path = _speaker_model(tmp_path, weight=np.inf)
-    with pytest.raises(VerificationError, match=r"nan|inf"):
-        Bench(_foreign(path), tmp_path).verify(artifact("graph", [path]))
+    says = r"^The model itself gives values that are not finite .* 6 of 6 elements of output, the first at \[0, 0\]"
+    with pytest.raises(ModelError, match=says):
+        Bench(_foreign(path), tmp_path).reference(artifact("graph", [path]))
+
+
+def test_inputs_beyond_the_range_of_float16_are_no_overflow_in_float32(tmp_path: Path) -> None:
+    inputs = [TensorSettings("x", ("n", 8), generator="uniform", low=0, high=200_000)]
+    asked = module("Softened", inputs, [TensorSettings("y", ("n", 8))], sizes={"n": (1, 2, 4)})
+    bench = Bench(asked, tmp_path)
+    result = bench.verify(graph_of(bench.export()))
+    assert result.metrics["cases"] > 0
+    assert ingredients(asked)["beyond_float16"]
+    assert "beyond_float16" not in ingredients(tiny("cosyvoice2")), "the default's keys are as they were"
 
 
 def _foreign(path: Path) -> object:
