@@ -335,12 +335,11 @@ def _refuse_external_data(graph: Path, beside: set[str], capsule: Path) -> None:
     from cosybuild.onnxgraph.files import load_structure
 
     try:
-        fault = external_fault(graph, beside)
+        if (fault := external_fault(graph, beside)) is not None:
+            raise FORM.refused(capsule, f"{graph.name} {fault}")
         load_structure(graph)
     except (ValueError, DecodeError) as error:
         raise FORM.refused(capsule, f"{graph.name} is no ONNX graph: {error}") from error
-    if fault is not None:
-        raise FORM.refused(capsule, f"{graph.name} {fault}")
 
 
 def _versions(index: Plain) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -55,7 +55,8 @@ def test_its_weights_arrive_wherever_it_goes(mine: Callable[..., Answer], simpli
     run.rename("aside")
     Path("outputs/store").rename("store-aside")
     assert mine("import", "run.tar.gz").code == 0
-    assert sorted(path.name for path in run.glob("artifacts/*")) == shipped
+    (imported,) = Path("outputs/runs").iterdir()
+    assert sorted(path.name for path in imported.glob("artifacts/*")) == shipped
 
 
 def test_data_files_that_do_not_fit_are_refused_before_anything_runs(mine: Callable[..., Answer]) -> None:
