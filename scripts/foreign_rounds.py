@@ -219,10 +219,6 @@ ROUNDS: Mapping[str, Round] = {
         "the locale C: text is ASCII, except where Python takes UTF-8 for it",
         with_variables(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8=None),
     ),
-    "ascii": Round(
-        "the locale C, and Python takes text for ASCII too",
-        with_variables(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0"),
-    ),
     "timezone": Round("a time zone five and a half hours from UTC", with_variables(TZ="Asia/Kolkata")),
     "umask": Round("new files are for their owner only", lambda directory: Start(umask=0o077)),
     "tmpdir": Round("a TMPDIR with blanks and a letter that is not ASCII", with_odd_temporary_directory),
