@@ -15,7 +15,7 @@ from cosybuild.core.environment import Environment
 from cosybuild.core.remote import Remote
 from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.core.store import Store
-from cosybuild.errors import BuildError, ExportError
+from cosybuild.errors import ExportError, OutOfMemory
 from tests.core.fakes import MACHINE, Bench, FakeStage, pipeline
 
 REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
@@ -165,7 +165,7 @@ def test_memory_that_ends_after_a_stage_ran_is_blamed_on_its_step(
     monkeypatch.setattr(bench.store, then, devour)
     outcome = bench.build([FakeStage("export", makes=("graph",))])
     assert outcome.failure is not None
-    assert (outcome.failure.kind, outcome.failure.step) == (BuildError.kind, "export")
+    assert (outcome.failure.kind, outcome.failure.step) == (OutOfMemory.kind, "export")
     assert "'export' ran out of memory." in outcome.failure.message
     assert outcome.failure.hint is not None
     assert "run the same command again" in outcome.failure.hint

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.parse import settings_from_plain
@@ -122,7 +123,9 @@ def test_the_answer_is_an_option_that_gives_the_same_graph(clean: Path, tmp_path
     result = searched(graph, tmp_path / "work", keep_fp32=("time_mlp",))
     text = result.outputs["precision"][0].read_text()
     assert "# Mul of mid_blocks.1.1.0.attn1.to_qkv.planted" in text
-    option = settings_from_plain({"precision": yaml.safe_load(text)}).precision
+    # As Hydra reads it: YAML 1.1 takes 1e+30 for text, OmegaConf for a number.
+    given = OmegaConf.to_container(OmegaConf.create(text))
+    option = settings_from_plain({"precision": given}).precision
     assert option.method is Method.rules
     assert option.keep_fp32[0] == "time_mlp"
     committed = lower(asked(keep_fp32=option.keep_fp32), graph, tmp_path / "committed")
