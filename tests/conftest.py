@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -31,6 +32,22 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _quick_garbage_collection() -> None:
+    """Keep what is loaded so far out of later collections.
+
+    A build collects garbage after each step. With torch, onnx and the test suite loaded each collection would look
+    at millions of objects that stay for ever.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the end of the process collect everything; native libraries report what it leaves."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -47,9 +47,8 @@ def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> lis
     retired if it
 
     - comes from another build (`cosybuild.identity`);
-    - is the same variant (attention, batch) for the same service, unless it is an engine built from a graph of this
-    run,
-      which another machine of a fleet has built;
+    - is the same variant (attention, batch) for the same service, unless it is an engine that another machine of a
+      fleet has built from a graph of this run;
     - has a manifest that cannot be read, or refers to a file of weights that is replaced.
 
     Other variants of the same build stay: streaming beside full attention, dynamic batch beside fixed.
