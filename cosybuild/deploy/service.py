@@ -213,7 +213,8 @@ def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object])
 
 def facts_text(facts: Mapping[str, Any]) -> str:
     """Return a deployment's facts as a few lines for people."""
-    if not facts["changed"]:
+    # Reports of earlier versions lack the field; what they recorded was a change.
+    if not facts.get("changed", True):
         return f"{facts['dir']} holds this deployment already ({facts['service']}); nothing was changed"
     lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]
     lines += [f"  {name}" for name in facts["files"]]
