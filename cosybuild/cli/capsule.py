@@ -1,4 +1,4 @@
-"""What `replay CAPSULE` prints, and what it ends with."""
+"""The output and the exit code of `replay CAPSULE`."""
 
 from __future__ import annotations
 

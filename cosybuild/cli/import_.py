@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _results(arrival: Arrival, store: Path) -> str:
-    """What became of the results of its steps, in words."""
+    """Return a sentence that says if the results of the run entered the store."""
     if not arrival.carried:
         return "no results, only digests"
     if arrival.results:

@@ -114,7 +114,7 @@ def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> i
 
 
 def _shown(run: RecordedRun) -> str:
-    """What a person should know of a record that was made elsewhere, before any of it is used."""
+    """Return the notice that is printed before a foreign record is used: its origin, and the code it calls."""
     assert run.origin is not None
     calls = list(targets_of(run.report["config"]["model"].get("target")))
     source = run.report["config"].get("model_dir")
@@ -127,6 +127,6 @@ def _shown(run: RecordedRun) -> str:
 
 
 def _changed(versions: Mapping[str, tuple[str, str]]) -> str:
-    """How this environment differs from the record, in words."""
+    """Return the version differences between the record and this environment as one sentence."""
     each = ", ".join(f"{name} {was} -> {now}" for name, (was, now) in versions.items())
     return f"Other versions than in the record: {each}"

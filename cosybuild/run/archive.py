@@ -56,7 +56,7 @@ _RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9
 
 @dataclass(frozen=True)
 class Arrival:
-    """What an archive brought.
+    """The content of an imported archive.
 
     Attributes:
         run: the run directory it was put in.

@@ -1,4 +1,4 @@
-"""What is kept of a failed gate: the smallest part that fails, its inputs, and all that is needed to see it again.
+"""The failure archive (capsule) of a failed gate: the smallest part that fails, its inputs, and data to reproduce it.
 
     capsule.json      {"schema", "kind": "capsule", "step", "stage", "command", "failure", "cause", "environment",
                        "config", "subject", "case", "cut", "artifacts": {slot: [{"name", "sha256", "size", "carried"}]},
@@ -55,7 +55,7 @@ class Witness:
 
 
 def is_gate(outcome: Outcome) -> bool:
-    """Whether a run ended at a gate."""
+    """Return True if a run ended at a gate."""
     return outcome.failure is not None and outcome.failure.kind == VerificationError.kind
 
 
@@ -126,7 +126,7 @@ def write_capsule(
 
 
 def subject_facts(request: Request) -> dict[str, Any]:
-    """What a step that verifies needs of the model, as plain data; no path and nothing that could be run."""
+    """Return the facts of the model that a verifying step needs, as plain data without paths or code."""
     subject = request.subject
     return {
         "family": subject.family.value,

@@ -85,7 +85,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much an archive may unfold to, in bytes.
+    """Return the largest size that an archive may unfold to, in bytes.
 
     Attributes:
         always: so much is never too much.

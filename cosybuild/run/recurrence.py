@@ -43,7 +43,7 @@ _SHOWN = ("verify", "verify_lowered")
 
 @dataclass(frozen=True)
 class Recurrence:
-    """What came of it.
+    """The result of reproducing a failure.
 
     Attributes:
         recorded: the failure as it was told where it happened: `step`, `kind`, `message`, `hint`, `exit_code`.
@@ -65,18 +65,18 @@ class Recurrence:
 
     @property
     def shown(self) -> bool:
-        """Whether the failure shows again."""
+        """True if the failure occurs again."""
         return self.error is not None or (bool(self.lacking) and self.part is not None)
 
     @property
     def same(self) -> bool:
-        """Whether the step says the very same here."""
+        """True if the step fails here with the same message."""
         return self.error is not None and self.error.message == self.recorded["message"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the graphs of a capsule may take of this machine.
+    """The limits of time and memory for the graphs of a capsule.
 
     Attributes:
         seconds: from the start of the process that runs them.
@@ -118,7 +118,7 @@ def recur(
 
 @dataclass(frozen=True)
 class _Case:
-    """What is run. `artifacts` is None where the step cannot be."""
+    """The part and the step to run. `artifacts` is None if the step cannot run."""
 
     capsule: Path
     place: Path
@@ -128,7 +128,7 @@ class _Case:
 
 
 def _apart(case: _Case, limits: Limits, tell: Callable[[str], None]) -> tuple[str | None, VerificationError | None]:
-    """How the part and the step fail, found by a process that ends: a graph may loop for ever or fill the memory."""
+    """Return the failures of the part and the step, run in a limited process: a graph may loop or fill the memory."""
     try:
         return call_apart(_run, case, limits, emit=lambda kind, **facts: tell(str(facts["line"]))).value
     except (Died, MemoryError) as error:
@@ -281,7 +281,7 @@ def _look(directory: Path | None, digest: str, size: int) -> Path | None:
 
 
 def _step(capsule: Path, index: Plain, request: Request, artifacts: Mapping[str, Artifact]) -> VerificationError | None:
-    """How the step fails here; None where it passes."""
+    """Return the error of the step; None if it passes."""
     stage = next((s for s in stages_for(request) if s.label == index.text("step")), None)
     if stage is None or stage.name not in _SHOWN or not set(artifacts) <= {n.removesuffix("?") for n in stage.needs}:
         raise FORM.refused(
