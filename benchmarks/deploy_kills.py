@@ -30,7 +30,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
+from cosybuild.system.environment import Environment
 from cosybuild.deploy.service import deploy
 print("ready", flush=True)
 sys.stdin.readline()

@@ -26,7 +26,6 @@ import onnx.parser
 import torch
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.publish import recover
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
@@ -34,6 +33,7 @@ from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, Variant
 from cosybuild.inservice import STATE, view_of
 from cosybuild.manifest import write_manifest
 from cosybuild.runtime import load_estimator
+from cosybuild.system.environment import Environment
 
 STEM = "flow.decoder.estimator"
 NAMES = {"full": f"{STEM}.fp32.onnx", "dynamic": f"{STEM}.fp32.dynamic_batch.onnx"}

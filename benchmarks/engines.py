@@ -21,6 +21,7 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.choice import Target
 from cosybuild.backends.tensorrt.flavour import RTX
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.export import Attention, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings
@@ -29,17 +30,17 @@ from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.config.settings import Settings
-from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, Stage, StageResult
 from cosybuild.errors import CosybuildError
 from cosybuild.manifest import file_digest
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.precision import LOWERED, PrecisionStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 COLUMNS = ("model", "mask", "batch", "precision", "build s", "engine MB", "activations MB", "weights MB",
            "host MB", "fp32 work", "attention")  # fmt: skip

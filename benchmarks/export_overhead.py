@@ -59,10 +59,10 @@ def bare(options: argparse.Namespace, directory: Path) -> None:
 
 
 def stage(options: argparse.Namespace, directory: Path) -> None:
-    from cosybuild.core.environment import Environment
-    from cosybuild.core.stage import RunContext
+    from cosybuild.building.stage import RunContext
     from cosybuild.models import load
     from cosybuild.stages.export import ExportStage
+    from cosybuild.system.environment import Environment
 
     request = _request(options)
     module = load.load_module(request.subject, None)
@@ -77,7 +77,7 @@ def _request(options: argparse.Namespace) -> Any:
     from cosybuild.config.groups.model import Family, ModelSettings
     from cosybuild.config.settings import Settings
     from cosybuild.models.resolve import resolve_subject
-    from cosybuild.stages.request import Request
+    from cosybuild.request import Request
 
     model = ModelSettings(family=Family(options.family))
     export = ExportSettings(exporter=Exporter(options.exporter))

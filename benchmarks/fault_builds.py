@@ -10,6 +10,7 @@ from typing import Any
 
 from faults import Fault
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings, Target
@@ -17,16 +18,16 @@ from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
-from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.digests import digest_of
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.files import load_model, save_model
+from cosybuild.request import Request
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.reference import ReferenceStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.hash_cache import digest_of
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 UNCHECKED = 1e30

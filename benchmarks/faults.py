@@ -13,8 +13,8 @@ import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice import mask
-from cosybuild.models.cosyvoice.dit import RotaryFrequencies
+from cosybuild.models.cosyvoice.estimator import mask
+from cosybuild.models.cosyvoice.estimator.dit import RotaryFrequencies
 from cosybuild.models.load import load_module
 
 Planting = Callable[[], AbstractContextManager[Any]]

@@ -32,21 +32,21 @@ from engines import build_engine, request_for, run_stage
 from graph_variants import OPERATOR, STEPS, TRIED
 
 from cosybuild.backends import onnxruntime_backend
+from cosybuild.benchmarking.rounds import Budget, measure_rounds
+from cosybuild.benchmarking.timing import judge, median
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
-from cosybuild.core.artifact import Artifact, StoredFile
+from cosybuild.exporting.torch_exporters import export_graph
 from cosybuild.manifest import file_digest
-from cosybuild.models.cosyvoice.operators import one_attention_operator
+from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Draw, draw_inputs
-from cosybuild.numerics.rounds import Budget, measure_rounds
-from cosybuild.numerics.timing import judge, median
 from cosybuild.onnxgraph.heads import split_columns
 from cosybuild.onnxgraph.summary import count_ops
 from cosybuild.stages.precision import LOWERED, PrecisionStage
-from cosybuild.stages.torch_exporters import export_graph
+from cosybuild.store.artifact import Artifact, StoredFile
 
 CONFIDENCE, MARGIN = 0.95, 0.01
 

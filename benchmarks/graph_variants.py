@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from upstream_like import from_unet
 
-from cosybuild.models.cosyvoice import operators
-from cosybuild.models.cosyvoice.layers import SelfAttention
-from cosybuild.models.cosyvoice.operators import one_attention_operator
-from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.cosyvoice.estimator import operators
+from cosybuild.models.cosyvoice.estimator.layers import SelfAttention
+from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
+from cosybuild.models.cosyvoice.estimator.unet import UNet
 from cosybuild.models.load import ExportableEstimator, load_estimator, prepare_for_export
 from cosybuild.models.subject import Subject
 

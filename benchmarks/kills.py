@@ -26,8 +26,8 @@ from pathlib import Path
 
 import builds
 
-from cosybuild.core.check import check
-from cosybuild.core.store import Store
+from cosybuild.store.check import check
+from cosybuild.store.store import Store
 
 VARIANTS = (
     [],

@@ -25,19 +25,19 @@ from fault_builds import Made, planted_in, right_build
 from faults import FAULTS, Fault
 
 from cosybuild.backends.onnxruntime_backend import load
-from cosybuild.core.artifact import Artifact
 from cosybuild.errors import VerificationError
 from cosybuild.numerics.inputs import Draw, Time, draw_inputs
 from cosybuild.numerics.metrics import snr_db
-from cosybuild.numerics.reference import read_reference
 from cosybuild.precision.graph import name_of, prepare
 from cosybuild.precision.ranges import measure_ranges
 from cosybuild.precision.storage import FP16
-from cosybuild.stages.cases import cases_of
+from cosybuild.request import Request
 from cosybuild.stages.precision import PrecisionStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.verify import EXPORTED, VerifyStage
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
+from cosybuild.store.artifact import Artifact
+from cosybuild.verification.reference import read_reference
+from cosybuild.verification.scope import cases_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "verification.md"

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import builds
 
-from cosybuild.core.check import check
-from cosybuild.core.store import Store
+from cosybuild.store.check import check
+from cosybuild.store.store import Store
 
 RACERS = 4
 OVERLAPPING = (
@@ -61,7 +61,7 @@ def race(base: Path, plans: list[list[str]], chance: random.Random) -> list[Path
 
 
 def built_in(place: Path) -> list[str]:
-    """Digests of the keys that were built there, by the events; the report must say the same."""
+    """HashCache of the keys that were built there, by the events; the report must say the same."""
     report = builds.report_of(place)
     (log,) = place.glob("outputs/runs/*/events.jsonl")
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.blocks import ConvBlock, ResnetBlock, Stage, TransformerBlock
-from cosybuild.models.cosyvoice.layers import TimeEmbedding
-from cosybuild.models.cosyvoice.mask import attention_bias
-from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.cosyvoice.estimator.blocks import ConvBlock, ResnetBlock, Stage, TransformerBlock
+from cosybuild.models.cosyvoice.estimator.layers import TimeEmbedding
+from cosybuild.models.cosyvoice.estimator.mask import attention_bias
+from cosybuild.models.cosyvoice.estimator.unet import UNet
 
 HIDDEN = -1.0e10
 

@@ -24,19 +24,19 @@ from unittest.mock import patch
 from hydra import compose, initialize_config_dir
 
 from cosybuild.backends import onnxruntime_backend, torch_backend
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.parse import parse
-from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.digests import digest_of
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, Stage
 from cosybuild.models.resolve import resolve_subject
-from cosybuild.numerics.cases import CHEAP_SIZE
+from cosybuild.request import Request
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.reference import ReferenceStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import EXPORTED, VerifyStage
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.hash_cache import digest_of
+from cosybuild.system.environment import Environment
+from cosybuild.verification.cases import CHEAP_SIZE
 
 CHECKS = ("upstream", "strict")
 RUNS = ("PyTorch", "ONNX Runtime")

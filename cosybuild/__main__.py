@@ -36,7 +36,7 @@ def _command(words: list[str]) -> int:
     if words and words[0] in VERBS:
         return run_verb(words[0], words[1:])
     # Imported late: a build with nothing to do must end before Hydra is loaded.
-    from cosybuild.cli.fast import nothing_to_do
+    from cosybuild.cli.nothing_to_do.early_exit import nothing_to_do
 
     message = nothing_to_do(words)
     if message is not None:

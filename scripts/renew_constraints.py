@@ -1,7 +1,7 @@
 """Renew constraints.txt: choose the newest versions that pyproject.toml admits, test with them, write them down.
 
     python scripts/renew_constraints.py
-    python scripts/renew_constraints.py tests/core tests/stages   # with these tests only
+    python scripts/renew_constraints.py tests/store tests/stages   # with these tests only
 
 The file is written when all of these tests have passed, and is left as it is otherwise. What changed is printed.
 Without words the tests are those of the README, which take a while.

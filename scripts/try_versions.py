@@ -25,7 +25,9 @@ from cosybuild.run.tested import read_tested
 EXTRAS = ("test",)
 SUBSET = (
     "tests/config",
-    "tests/core",
+    "tests/building",
+    "tests/store",
+    "tests/system",
     "tests/models/test_exporters.py",
     "tests/onnxgraph",
     "tests/precision/test_lower.py",

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.layers import TimeEmbedding
+from cosybuild.models.cosyvoice.estimator.layers import TimeEmbedding
 from cosybuild.numerics.metrics import snr_db
 
 Array = np.ndarray[Any, np.dtype[Any]]

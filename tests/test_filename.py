@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosybuild.config.groups.model import ModelSettings
-from cosybuild.core.key import CacheKey
-from cosybuild.core.remote import Remote
-from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_name, is_plain_path
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.store.key import CacheKey
+from cosybuild.store.remote import Remote
+from cosybuild.store.store import Store
 
 HOSTILE = {
     "absolute": "/any/path/x",

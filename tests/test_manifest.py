@@ -12,11 +12,11 @@ import pytest
 
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import ArtifactRefused, DeployError
 from cosybuild.manifest import manifest_path, parse_manifest, read_manifest, seal_of, write_manifest
 from cosybuild.runtime import load_estimator
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import estimator_shapes, put_graph
 
 NAME = "flow.decoder.estimator.fp32.onnx"

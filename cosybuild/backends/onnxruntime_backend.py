@@ -16,9 +16,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from cosybuild.backends.session import Array, failed_inference
 from cosybuild.config.groups.verify import Provider
-from cosybuild.core.heap import trim_heap
 from cosybuild.errors import ExportError, MissingRequirement
 from cosybuild.onnxgraph.external import external_fault
+from cosybuild.system.heap import trim_heap
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

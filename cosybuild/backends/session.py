@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cosybuild.core.memory import ran_out_of_memory
+from cosybuild.system.memory import ran_out_of_memory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -13,15 +13,15 @@ from concurrent.futures import BrokenExecutor
 import hydra
 
 from cosybuild.cli.failure import guarded
-from cosybuild.cli.fast import Watch
 from cosybuild.cli.job import Job, validate
+from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.quoting import with_quotes
 from cosybuild.config.sweep_naming import dry_directory
 from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
-from cosybuild.sweep.callback import SweepInProgress, in_progress
+from cosybuild.sweeps.callback import SweepInProgress, in_progress
 
 
 def build_command(words: Sequence[str], opening: Opening) -> int:

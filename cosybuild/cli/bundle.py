@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosybuild.cli.printed import say
-from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError
 from cosybuild.printable import shell
 from cosybuild.report.figures import size
-from cosybuild.run.archive import write_bundle
-from cosybuild.run.lock import LOCK, write_lock
+from cosybuild.run.lock_file import LOCK, write_lock
 from cosybuild.run.recorded import read_run
+from cosybuild.run.sharing.bundle import write_bundle
+from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:

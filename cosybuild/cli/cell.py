@@ -18,20 +18,20 @@ from omegaconf import DictConfig
 from rich.status import Status
 from rich.text import Text
 
+from cosybuild.building.events import Event
+from cosybuild.building.record import Failure
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import failure_of
 from cosybuild.cli.sweep import cell_line
 from cosybuild.config.parse import parse
-from cosybuild.core.events import Event
-from cosybuild.core.record import Failure
 from cosybuild.errors import BuildError, CosybuildError, Pending
 from cosybuild.printable import one_line
 from cosybuild.report.sweep import PLAN, varied
 from cosybuild.report.sweep_figures import figures
-from cosybuild.run.pipeline import Invocation, run_build
+from cosybuild.run.execute import Invocation, run_build
 from cosybuild.run.prepare import request_from_settings
-from cosybuild.sweep.records import RUNNING, CellRecord, write_cell
-from cosybuild.sweep.write import write_sweep
+from cosybuild.sweeps.records import RUNNING, CellRecord, write_cell
+from cosybuild.sweeps.write import write_sweep
 
 
 def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | None:

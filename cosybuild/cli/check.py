@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 from cosybuild.cli.printed import say
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_below
 from cosybuild.deploy.publish import recover
 from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
+from cosybuild.system.environment import Environment
 
 _ENDS = (
     f"exit code: 0 all current; {VerificationError.exit_code} something is stale or damaged; "

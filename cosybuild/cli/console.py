@@ -8,8 +8,8 @@ from typing import Any, TextIO
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from cosybuild.building.events import Event
 from cosybuild.cli.printed import Terminal
-from cosybuild.core.events import Event
 from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
 

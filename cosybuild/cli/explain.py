@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
+from cosybuild.building.record import StepRecord
 from cosybuild.cli.printed import say
-from cosybuild.core.record import StepRecord
 from cosybuild.report.figures import seconds
 from cosybuild.run.recorded import RecordedRun, read_run
 

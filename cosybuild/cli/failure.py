@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from cosybuild.building.record import Failure
 from cosybuild.cli.printed import say
-from cosybuild.core.disk import is_of_the_disk, place_error
-from cosybuild.core.memory import ran_out_of_memory
-from cosybuild.core.record import Failure
 from cosybuild.errors import DEFECT, UNREAD, CosybuildError, OutOfMemory
+from cosybuild.system.files import is_of_the_disk, place_error
+from cosybuild.system.memory import ran_out_of_memory
 
 T = TypeVar("T")
 

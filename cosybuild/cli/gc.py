@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cosybuild.cli import units
 from cosybuild.cli.printed import say
-from cosybuild.core.gc import GRACE_SECONDS, collect
-from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError
 from cosybuild.report.figures import counted, size
 from cosybuild.run.recorded import RUNS, RecordedRun, all_runs
+from cosybuild.store.gc import GRACE_SECONDS, collect
+from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from cosybuild.cli import units
 from cosybuild.cli.printed import say
-from cosybuild.core.store import Store
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
-from cosybuild.run.archive import Arrival, plain_facts, read_bundle
-from cosybuild.run.packed import Bounds
 from cosybuild.run.recorded import RUNS
+from cosybuild.run.sharing.bundle import Arrival, plain_facts, read_bundle
+from cosybuild.run.zip_archive import Bounds
+from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import guarded, present
-from cosybuild.cli.fast import Watch
 from cosybuild.cli.next_commands import next_commands
+from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
 from cosybuild.cli.printed import say
 from cosybuild.config.compose import prepare
@@ -23,11 +23,11 @@ from cosybuild.config.parse import parse
 from cosybuild.config.settings import Settings
 from cosybuild.errors import Pending
 from cosybuild.report.summary import one_line, summary
-from cosybuild.run.lock import LOCK
-from cosybuild.run.pipeline import Invocation, plan_build, run_build
+from cosybuild.request import Request
+from cosybuild.run.execute import Invocation, plan_build, run_build
+from cosybuild.run.lock_file import LOCK
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import REPORT
-from cosybuild.stages.request import Request
 
 
 def validate(settings: Settings) -> None:

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cosybuild.core.plan import Plan, Step
-from cosybuild.core.status import Blocked, Hit
+from cosybuild.building.plan import Plan, Step
+from cosybuild.building.status import Blocked, Hit
 from cosybuild.report.figures import counted, seconds, size
 
 _STYLES = {"hit": "cyan", "stale": "green", "unknown": "magenta", "blocked": "yellow"}

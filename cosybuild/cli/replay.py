@@ -13,19 +13,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cosybuild import figure
+from cosybuild.building.events import Event
 from cosybuild.cli import units
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
-from cosybuild.core.environment import Environment
-from cosybuild.core.events import Event
 from cosybuild.errors import DriftError
-from cosybuild.models.trusted import installed_only, targets_of
+from cosybuild.models.user_module.trusted import installed_only, targets_of
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.figures import counted
 from cosybuild.run.recorded import RecordedRun, read_run
 from cosybuild.run.replay import EQUIVALENT, SAME, replay
 from cosybuild.run.requirements import version_changes
+from cosybuild.system.environment import Environment
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
-        from cosybuild.cli.capsule import show_capsule
-        from cosybuild.run.recurrence import Limits
+        from cosybuild.cli.replay_failure import show_capsule
+        from cosybuild.run.failure.reproduce import Limits
 
         limits = Limits(options.max_seconds or Limits.seconds, options.max_memory or Limits.memory)
         return show_capsule(Path(options.run), options.files, limits, as_json=options.json)

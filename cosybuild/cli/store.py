@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosybuild.cli.printed import say
-from cosybuild.core.check import check
-from cosybuild.core.inventory import take_inventory
-from cosybuild.core.remote import Remote
-from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.report.figures import counted, size
+from cosybuild.store.check import check
+from cosybuild.store.inventory import take_inventory
+from cosybuild.store.remote import Remote
+from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,8 +15,8 @@ from rich.text import Text
 from cosybuild.cli.console import BuildConsole
 from cosybuild.report.figures import counted, seconds
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
-from cosybuild.sweep.records import exit_code
-from cosybuild.sweep.write import write_sweep
+from cosybuild.sweeps.records import exit_code
+from cosybuild.sweeps.write import write_sweep
 
 _STYLES = {"ok": "green", "cached": "cyan", "pending": "yellow", "failed": "red"}
 

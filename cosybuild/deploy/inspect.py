@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosybuild.backends.tensorrt.loadability import check_plan
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.ownership import GRAPHS, PLANS
 from cosybuild.deploy.state import read_current
 from cosybuild.identity import Build, build_of, other_builds, part_of
@@ -15,6 +14,7 @@ from cosybuild.inservice import STATE
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
+from cosybuild.system.environment import Environment
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
 """current: the file is the one that its manifest describes; stale: it is of another build than a file beside it, or was

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.core.disk import sync_directory, sync_tree
 from cosybuild.deploy.state import (
     Current,
     explained,
@@ -33,6 +32,7 @@ from cosybuild.deploy.state import (
 from cosybuild.errors import DeployError
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal
 from cosybuild.manifest import file_digest
+from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES, PART = "record.json", "files", ".part"
 """Names below STATE/NNNN: the backup's record and its files. PART is the suffix of anything unfinished."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.core.disk import sync_tree
 from cosybuild.deploy.publish import FILES, PART, RECORD, Put, begin, finish, missing, publish, stage_one
 from cosybuild.deploy.state import (
     explained,
@@ -19,6 +18,7 @@ from cosybuild.deploy.state import (
 )
 from cosybuild.errors import DeployError
 from cosybuild.inservice import STATE, Journal
+from cosybuild.system.files import sync_tree
 
 _UNDO = "staging-undo"
 

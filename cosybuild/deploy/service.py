@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_deliverables
 from cosybuild.deploy.names import Row, bundle_name, rows_for
 from cosybuild.deploy.ownership import Arrival, files_of, retired_by
@@ -17,6 +16,7 @@ from cosybuild.deploy.state import read_current
 from cosybuild.deploy.triton import config_text, model_file, model_name
 from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.manifest import NEXT, SUFFIX, manifest_text
+from cosybuild.system.environment import Environment
 
 Profiles = Sequence[Mapping[str, Sequence[int]]]
 

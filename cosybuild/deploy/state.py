@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosybuild.core.disk import make_directory, write_atomic
 from cosybuild.errors import DeployError
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
+from cosybuild.system.files import make_directory, write_atomic
 
 _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
 RESERVED = 1 << 17

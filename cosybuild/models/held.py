@@ -7,13 +7,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cosybuild.core.digests import digest_of
-from cosybuild.core.disk import write_atomic
-from cosybuild.core.reads import watched
 from cosybuild.errors import BuildError, SourceChanged
-from cosybuild.models.fresh import forget_changed, from_source
 from cosybuild.models.subject import Subject
-from cosybuild.models.trace import Trace, is_local, loaded_files, unforeseen
+from cosybuild.models.user_module.audit import watched
+from cosybuild.models.user_module.fresh import forget_changed, from_source
+from cosybuild.models.user_module.trace import Trace, is_local, loaded_files, unforeseen
+from cosybuild.store.hash_cache import digest_of
+from cosybuild.system.files import write_atomic
 
 
 @contextmanager

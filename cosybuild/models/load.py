@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelError
 from cosybuild.models.checkpoint import Weights, read_weights
-from cosybuild.models.cosyvoice.dit import DiT
-from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.cosyvoice.estimator.dit import DiT
+from cosybuild.models.cosyvoice.estimator.unet import UNet
 from cosybuild.models.subject import Subject
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -11,11 +11,11 @@ from typing import Any
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
 from cosybuild.filename import fault_of
-from cosybuild.models.declared import declared_spec, file_of_target
-from cosybuild.models.families import FAMILIES, STEM, estimator_spec, hyperparameter_fault
-from cosybuild.models.hub import fetch_model, is_hub_id
-from cosybuild.models.modeldir import ModelDirectory, read_model_directory
+from cosybuild.models.cosyvoice.families import FAMILIES, STEM, estimator_spec, hyperparameter_fault
+from cosybuild.models.directory.hub import fetch_model, is_hub_id
+from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
+from cosybuild.models.user_module.declared import declared_spec, file_of_target
 
 _LONGEST_STEM = 128
 """The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from cosybuild.config.groups.model import Family
 from cosybuild.models.spec import ModelSpec
-from cosybuild.models.trace import Trace
+from cosybuild.models.user_module.trace import Trace
 
 
 @dataclass(frozen=True)

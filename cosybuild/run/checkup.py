@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, open_flavour
-from cosybuild.core.check import check
-from cosybuild.core.environment import Environment
-from cosybuild.core.inventory import take_inventory
-from cosybuild.core.sharing import commands, is_shared, unshared
-from cosybuild.core.store import Store
 from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import is_installed, require
 from cosybuild.report.figures import counted, size
 from cosybuild.run.facts import DISTRIBUTIONS
 from cosybuild.run.tested import read_tested
+from cosybuild.store.check import check
+from cosybuild.store.inventory import take_inventory
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment
+from cosybuild.system.modes import commands, is_shared, unshared
 
 _NEEDED = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "hydra")
 _LITTLE = 5 * 10**9

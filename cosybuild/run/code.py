@@ -13,19 +13,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cosybuild.building.stage import Emit
+from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.config.groups.model import Family
-from cosybuild.core.apart import Died, call_apart
-from cosybuild.core.disk import write_atomic
-from cosybuild.core.reads import watched
-from cosybuild.core.stage import Emit
-from cosybuild.core.store import Store
 from cosybuild.errors import CosybuildError, ModelError
-from cosybuild.models.declared import file_of_target, source_file, targets_in
-from cosybuild.models.fresh import from_source
-from cosybuild.models.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.subject import Subject
-from cosybuild.models.trace import Trace, is_local, trace_from_json, trace_of
-from cosybuild.stages.request import Request
+from cosybuild.models.user_module.audit import watched
+from cosybuild.models.user_module.declared import file_of_target, source_file, targets_in
+from cosybuild.models.user_module.fresh import from_source
+from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
+from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json, trace_of
+from cosybuild.request import Request
+from cosybuild.store.store import Store
+from cosybuild.system.files import write_atomic
 
 TRACES = "traces"
 _KEPT = 500
@@ -159,8 +159,8 @@ def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
         import safetensors
         import torch
 
+        from cosybuild.exporting.torch_exporters import example_inputs, example_sizes
         from cosybuild.models.load import load_module
-        from cosybuild.stages.torch_exporters import example_inputs, example_sizes
 
         _announce(safetensors, "safe_open")
         _announce(torch.jit, "load")

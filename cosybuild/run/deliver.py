@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.plain import write_text
-from cosybuild.core.plan import Plan
-from cosybuild.core.record import Outcome
-from cosybuild.core.store import Store
+from cosybuild.building.plan import Plan
+from cosybuild.building.record import Outcome
 from cosybuild.manifest import manifest_path
 from cosybuild.run.sidecar import sidecar_text
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.store import Store
+from cosybuild.system.json_records import write_text
 
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
@@ -54,7 +54,7 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
     deterministic = {step.label: step.stage.deterministic for step in plan.steps}
     for slot, (label, artifact) in delivered_slots(outcome).items():
         directory = run / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
-        paths = store.lay_out(artifact, directory)
+        paths = store.checkout(artifact, directory)
         entry = {
             "slot": slot,
             "name": paths[0].name,

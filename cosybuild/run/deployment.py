@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cosybuild.core.environment import Environment
-from cosybuild.core.record import Outcome
+from cosybuild.building.record import Outcome
 from cosybuild.models.profile import expand_profiles
+from cosybuild.request import Request
 from cosybuild.run.deliver import ARTIFACTS
-from cosybuild.stages.request import Request
+from cosybuild.system.environment import Environment
 
 
 def deploy_run(request: Request, outcome: Outcome, directory: Path, environment: Environment) -> dict[str, Any]:

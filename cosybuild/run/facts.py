@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import cosybuild
+from cosybuild.building.plan import Plan
+from cosybuild.building.record import Outcome
+from cosybuild.building.record_json import json_from_outcome, json_from_plan
 from cosybuild.config.parse import plain_from_settings
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.environment import Environment
-from cosybuild.core.plan import Plan
-from cosybuild.core.record import Outcome
-from cosybuild.core.record_json import json_from_outcome, json_from_plan
-from cosybuild.stages.request import Request
+from cosybuild.request import Request
+from cosybuild.store.artifact import Artifact
+from cosybuild.system.environment import Environment
 
 DISTRIBUTIONS = (
     "cosybuild",

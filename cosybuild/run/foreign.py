@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.config.settings import Settings
-from cosybuild.core.plain import Plain, read_record, write_record
-from cosybuild.models.hub import is_hub_id
+from cosybuild.models.directory.hub import is_hub_id
+from cosybuild.system.json_records import JsonReader, read_record, write_record
 
 MARK = "foreign.json"
 """The file in a run directory that marks the run as foreign."""
@@ -53,7 +53,7 @@ def origin_of_run(directory: Path) -> Origin | None:
     """
     if not os.path.lexists(directory / MARK):
         return None
-    plain: Plain = read_record(directory / MARK, "foreign run")
+    plain: JsonReader = read_record(directory / MARK, "foreign run")
     return Origin(plain.text("archive"), plain.text("sha256"), plain.number("imported"), plain.get("results", bool))
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.disk import explained
-from cosybuild.core.remote import Remote
-from cosybuild.core.sharing import open_to_group
-from cosybuild.core.store import Store
 from cosybuild.models.profile import expand_profiles
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.precision.calibration import calibration_files
+from cosybuild.request import Request
 from cosybuild.stages.precision import LOWERED
-from cosybuild.stages.request import Request
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.remote import Remote
+from cosybuild.store.store import Store
+from cosybuild.system.files import explained
+from cosybuild.system.modes import open_to_group
 
 
 def request_from_settings(settings: Settings) -> Request:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.building.record import Outcome
+from cosybuild.building.record_json import outcome_from_json
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.config.settings import Settings
-from cosybuild.core.plain import read_record
-from cosybuild.core.record import Outcome
-from cosybuild.core.record_json import outcome_from_json
 from cosybuild.errors import ConfigurationError
 from cosybuild.run.foreign import Origin, origin_of_run
+from cosybuild.system.json_records import read_record
 
 RUNS = Path("outputs/runs")
 REPORT = "report.json"

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.building.events import Sink
 from cosybuild.config.parse import overridden, settings_from_plain
 from cosybuild.config.rules import check
 from cosybuild.config.settings import Settings
-from cosybuild.core.events import Sink
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.trusted import installed_only, refuse_paths, vet_targets
+from cosybuild.models.user_module.trusted import installed_only, refuse_paths, vet_targets
+from cosybuild.run.execute import Invocation, run_build
 from cosybuild.run.foreign import without_local
-from cosybuild.run.pipeline import Invocation, run_build
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import RecordedRun
 

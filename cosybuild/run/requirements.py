@@ -8,10 +8,10 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from cosybuild.core.environment import Environment
 from cosybuild.errors import ConfigurationError
 from cosybuild.run.facts import versions_of
 from cosybuild.run.recorded import RecordedRun
+from cosybuild.system.environment import Environment
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.record import Outcome, StepRecord
+from cosybuild.building.record import Outcome, StepRecord
 from cosybuild.manifest import SUFFIX, manifest_text, parse_manifest
 from cosybuild.onnxgraph.header import GraphPort, read_header
+from cosybuild.store.artifact import Artifact, StoredFile
 
 _DONE = ("hit", "pulled", "built")
 _DTYPES = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cosybuild.core.environment import Environment
 from cosybuild.shipped import shipped
+from cosybuild.system.environment import Environment
 
 NAME = "constraints.txt"
 _TESTED = re.compile(r"^# Tested with Python (\d+\.\d+) on (.+)\.$", flags=re.MULTILINE)

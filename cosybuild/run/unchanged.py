@@ -7,10 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.plain import read_record
-from cosybuild.core.plan import Plan
-from cosybuild.core.store import Store
+from cosybuild.building.plan import Plan
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.manifest import SUFFIX, manifest_path
 from cosybuild.report.markdown import markdown
@@ -18,6 +15,9 @@ from cosybuild.run.deliver import ARTIFACTS, EVIDENCE, delivered_slots, is_evide
 from cosybuild.run.facts import origin_of
 from cosybuild.run.recorded import PLAN, REPORT_TEXT, RecordedRun, read_run
 from cosybuild.run.sidecar import sidecar_text
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.store import Store
+from cosybuild.system.json_records import read_record
 
 
 def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, Any] | None:

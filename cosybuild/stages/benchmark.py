@@ -8,21 +8,22 @@ from itertools import combinations
 from typing import Any
 
 from cosybuild import figure
+from cosybuild.benchmarking.rounds import Budget, Call, Rounds, measure_rounds
+from cosybuild.benchmarking.runners import Absent, CannotRun, TimedCall, cpu_threads, gather
+from cosybuild.benchmarking.timing import family_confidence, judge, median_interval, rounds_needed
+from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
-from cosybuild.core.clock import SYSTEM_CLOCK
-from cosybuild.core.environment import Environment
-from cosybuild.core.memory import PeakMemory
-from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import BATCH, expand_profiles
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Draw, draw_inputs
-from cosybuild.numerics.rounds import Budget, Call, Rounds, measure_rounds
-from cosybuild.numerics.timing import family_confidence, judge, median_interval, rounds_needed
-from cosybuild.stages.contestants import Absent, CannotRun, Contestant, cpu_threads, gather
+from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
-from cosybuild.stages.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.clock import SYSTEM_CLOCK
+from cosybuild.system.environment import Environment
+from cosybuild.system.memory import PeakMemory
 
 SCHEMA = 1
 FRAMES = "seq_len"
@@ -71,7 +72,7 @@ class BenchmarkStage:
         benchmark, subject = benchmark_settings(request), request.subject
         with cpu_threads(benchmark.threads):
             found = gather(request, context.inputs, context.environment)
-            contestants = [one for one in found if isinstance(one, Contestant)]
+            contestants = [one for one in found if isinstance(one, TimedCall)]
             absent = [Absent(*pair) for pair in self.unbuilt] + [one for one in found if isinstance(one, Absent)]
             cases = [
                 _timed(contestants, subject, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)
@@ -154,7 +155,7 @@ def _unique(shapes: Sequence[dict[str, int]]) -> tuple[dict[str, int], ...]:
 
 
 def _timed(
-    contestants: Sequence[Contestant], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
+    contestants: Sequence[TimedCall], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
 ) -> dict[str, Any]:
     """Time all contestants at one size and return results, refusals and verdicts on each pair."""
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"

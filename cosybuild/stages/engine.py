@@ -8,18 +8,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from cosybuild.backends.tensorrt.build_subprocess import EngineTask, build_apart
 from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
 from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, installed_version
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.precision import InputOutput
 from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtSettings, Unmet
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import EngineError
 from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.stages.engine_apart import EngineTask, build_apart
-from cosybuild.stages.request import Request
+from cosybuild.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 # Fields of the group that are not settings of this stage: `backend` and `sm` are in the target, and the others do not
 # change the engine.
@@ -199,8 +200,8 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
     None for TensorRT-RTX, which times nothing; if `trt.timing_cache` is false; without a store; and if no GPU here has
     the target's compute capability.
     """
-    from cosybuild.backends.tensorrt.flavour import title
     from cosybuild.backends.tensorrt.timing import timing_path
+    from cosybuild.backends.tensorrt.flavour import title
 
     store, wanted = request.settings.store, engine_settings(request).timing_cache
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)

@@ -8,17 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import ExportError
+from cosybuild.exporting.torch_exporters import export_graph
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph import INLINE_LIMIT
-from cosybuild.stages.request import Request
-from cosybuild.stages.torch_exporters import export_graph
+from cosybuild.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -115,7 +116,7 @@ def graph_name(request: Request) -> str:
 
 def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str]]:
     """Return the exporter's graph and warnings. The module, as large as its graph, is freed on return."""
-    from cosybuild.models.cosyvoice.operators import one_attention_operator
+    from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
 
     request: Request = context.request

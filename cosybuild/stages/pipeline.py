@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import Stage
-from cosybuild.stages.adopt import AdoptStage
+from cosybuild.building.stage import Stage
+from cosybuild.request import Request
 from cosybuild.stages.benchmark import expand_benchmark_stages
-from cosybuild.stages.cases import check_verify, is_lowered
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
+from cosybuild.stages.import_onnx import ImportOnnxStage
 from cosybuild.stages.precision import PrecisionStage
 from cosybuild.stages.profile import ProfileStage
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.repeat import RepeatStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import VerifyStage
 from cosybuild.stages.verify_engine import expand_verify_engine_stages
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
+from cosybuild.system.environment import Environment
+from cosybuild.verification.scope import check_verify, is_lowered
 
 Steps = tuple[Stage[Request], ...]
 
 
 def _export(request: Request) -> Steps:
-    return (ExportStage(),) if request.subject.graph is None else (AdoptStage(),)
+    return (ExportStage(),) if request.subject.graph is None else (ImportOnnxStage(),)
 
 
 def _reference(request: Request) -> Steps:

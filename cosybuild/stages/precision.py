@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.precision import Method, PrecisionSettings, Target
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import PrecisionError
 from cosybuild.lazy import is_installed
 from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.stages.request import Request
+from cosybuild.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,7 @@ class PrecisionStage:
             sizes = calibration_sizes(precision, request.subject.spec, _profiles(request))
             chosen["calibration"] = {"sizes": list(sizes), "seed": precision.calibration_seed}
         if self._method is Method.search:
-            from cosybuild.stages.search import search_settings
+            from cosybuild.verification.precision_search import search_settings
 
             chosen["search"] = search_settings(request)
         return chosen
@@ -118,7 +119,7 @@ class PrecisionStage:
         metrics["calibration"] = {"inputs": len(samples), "from": "files" if settings.calibration else "generated"}
         outputs: dict[str, Sequence[Path]] = {"lowered": files}
         if self._method is Method.search:
-            from cosybuild.stages.search import OPTION, option_text
+            from cosybuild.verification.precision_search import OPTION, option_text
 
             outputs["precision"] = [context.workdir / OPTION]
             outputs["precision"][0].write_text(option_text(request, metrics["search"]), encoding="utf-8")
@@ -157,7 +158,7 @@ def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, di
     decisions = decide(model, ranges, settings, constants)
     found: dict[str, Any] = {}
     if settings.method is Method.search:
-        from cosybuild.stages.search import search
+        from cosybuild.verification.precision_search import search
 
         decisions, lowered, found["search"] = search(context, model, ranges, decisions)
     else:

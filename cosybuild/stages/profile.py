@@ -10,12 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
-from cosybuild.numerics.cases import Case
+from cosybuild.building.stage import RunContext
 from cosybuild.numerics.inputs import draw_inputs
-from cosybuild.stages.request import Request
-from cosybuild.stages.verify_lowered import cases, typed_inputs, widened
+from cosybuild.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+from cosybuild.verification.cases import Case
+from cosybuild.verification.lowered import cases, typed_inputs, widened
 
 LONGEST = 128
 """Largest number of frames: every tensor of the graph is an output here, and the errors hardly depend on the length."""

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.building.stage import Emit, RunContext
 from cosybuild.errors import ModelError
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
-from cosybuild.numerics.cases import Case
 from cosybuild.numerics.inputs import Array
-from cosybuild.numerics.reference import Reference, write_reference
-from cosybuild.numerics.rollout import Course, Rollout, run
-from cosybuild.stages.calls import infer_case
-from cosybuild.stages.cases import ingredients, reference_cases_of, rollouts_of, verify_settings
+from cosybuild.request import Request
 from cosybuild.stages.export import subject_settings
-from cosybuild.stages.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+from cosybuild.verification.calls import infer_case
+from cosybuild.verification.cases import Case
+from cosybuild.verification.reference import Reference, write_reference
+from cosybuild.verification.scope import ingredients, reference_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.solver_runs import Course, Rollout, run
 
 if TYPE_CHECKING:
     from cosybuild.backends.session import Session

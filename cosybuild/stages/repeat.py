@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.core.apart import Died, call_apart
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.environment import Environment
-from cosybuild.core.events import EventBus
-from cosybuild.core.plan import make_plan
-from cosybuild.core.record import Failure
-from cosybuild.core.runner import execute
-from cosybuild.core.stage import Emit, RunContext, Stage, StageResult
-from cosybuild.core.store import Store
+from cosybuild.building.events import EventBus
+from cosybuild.building.plan import make_plan
+from cosybuild.building.record import Failure
+from cosybuild.building.runner import execute
+from cosybuild.building.stage import Emit, RunContext, Stage
+from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.errors import BuildError
-from cosybuild.stages.compared import compared
-from cosybuild.stages.request import Request
+from cosybuild.request import Request
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.result import StageResult
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment
+from cosybuild.verification.rebuilt import compared
 
 SOURCES = ("weights", "calibration", "graph@source")
 
@@ -139,7 +140,7 @@ def rebuild(
     for record in outcome.records:
         for slot, artifact in record.outputs.items():
             directory = home / slot
-            paths = store.lay_out(artifact, directory)
+            paths = store.checkout(artifact, directory)
             files = [type(f)(p.name, p, f.digest, f.size) for f, p in zip(artifact.files, paths, strict=True)]
             artifacts[slot] = Artifact(slot, tuple(files))
     return Rebuilt(artifacts, {r.label: r.seconds for r in outcome.records}, outcome.failure)

@@ -10,20 +10,21 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.verify import VerifySettings
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import SimplifyError
+from cosybuild.exporting.torch_exporters import example_sizes
 from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.onnxgraph.external import hold_external_data
-from cosybuild.stages.adopt import copied_graph
+from cosybuild.request import Request
 from cosybuild.stages.export import graph_name
-from cosybuild.stages.request import Request
-from cosybuild.stages.torch_exporters import example_sizes
+from cosybuild.stages.import_onnx import copied_graph
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -152,7 +153,7 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
     """
     from cosybuild.backends import onnxruntime_backend
     from cosybuild.numerics.tolerance import compare
-    from cosybuild.stages.cases import tolerance_of
+    from cosybuild.verification.scope import tolerance_of
 
     # One session after the other: each holds the weights.
     expected = onnxruntime_backend.load(before).infer(inputs)

@@ -7,23 +7,24 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
+from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.numerics.cases import Case, lowered_cases
-from cosybuild.numerics.hops import Hop, Stop, describe, error_budget
 from cosybuild.numerics.metrics import measure
-from cosybuild.numerics.reference import Reference, read_reference
 from cosybuild.numerics.tolerance import compare
-from cosybuild.stages.calls import infer_case
-from cosybuild.stages.cases import cases_of, coverage, plain_profile, rollouts_of, tolerance_of, verify_settings
-from cosybuild.stages.contract import Examined, hold_contract
-from cosybuild.stages.request import Request
-from cosybuild.stages.solving import bounds_of, solved
+from cosybuild.request import Request
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+from cosybuild.verification.calls import infer_case
+from cosybuild.verification.cases import Case, lowered_cases
+from cosybuild.verification.hops import Hop, Stop, describe, error_budget
+from cosybuild.verification.property_checks import Examined, hold_contract
+from cosybuild.verification.reference import Reference, read_reference
+from cosybuild.verification.scope import cases_of, coverage, plain_profile, rollouts_of, tolerance_of, verify_settings
+from cosybuild.verification.solver_comparison import bounds_of, solved
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array

@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.flavour import RTX, installed_version
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import Emit, RunContext, StageResult
+from cosybuild.building.stage import Emit, RunContext
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
 from cosybuild.numerics.gates import ENGINE, Gate, misses, plain_gate, worst
-from cosybuild.numerics.hops import Hop
-from cosybuild.numerics.reference import Reference, read_reference
-from cosybuild.numerics.rollout import FRAMES
-from cosybuild.stages.cases import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
-from cosybuild.stages.request import Request
-from cosybuild.stages.solving import bounds_of, solved
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+from cosybuild.verification.hops import Hop
+from cosybuild.verification.reference import Reference, read_reference
+from cosybuild.verification.scope import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_runs import FRAMES
 
 if TYPE_CHECKING:
     from cosybuild.backends.session import Session
-    from cosybuild.numerics.cases import Case
     from cosybuild.numerics.inputs import Array
+    from cosybuild.verification.cases import Case
 
 
 class Opened(Protocol):
@@ -104,8 +105,8 @@ class VerifyEngineStage:
 
     def run(self, context: RunContext) -> StageResult:
         from cosybuild.backends.tensorrt.execution import EngineSession
-        from cosybuild.backends.tensorrt.flavour import open_flavour
         from cosybuild.backends.tensorrt.opened import deserialise
+        from cosybuild.backends.tensorrt.flavour import open_flavour
 
         request: Request = context.request
         flavour = open_flavour(self.target.flavour)

@@ -12,25 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
+from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.groups.precision import InputOutput, Target
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import Emit, RunContext, StageResult
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import expand_profiles
-from cosybuild.numerics.cases import Case
-from cosybuild.numerics.gates import LOWERED, worst
-from cosybuild.numerics.hops import Hop
+from cosybuild.numerics.gates import worst
 from cosybuild.numerics.inputs import Draw, draw_inputs
-from cosybuild.numerics.reference import Reference, read_reference
-from cosybuild.numerics.rollout import Rollout
-from cosybuild.stages.cases import lowered_cases_of, rollouts_of, verify_settings
-from cosybuild.stages.contract import Examined, hold_contract, retyped
-from cosybuild.stages.request import Request
-from cosybuild.stages.solving import bounds_of, solved
+from cosybuild.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+from cosybuild.verification.cases import Case
+from cosybuild.verification.hops import Hop
+from cosybuild.verification.lowered import Gate, LoweredCase, cases, gate_of, typed_inputs, widened
+from cosybuild.verification.lowered import settings as lowered_settings
+from cosybuild.verification.property_checks import Examined, hold_contract, retyped
+from cosybuild.verification.reference import Reference, read_reference
+from cosybuild.verification.scope import rollouts_of, verify_settings
+from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_runs import Rollout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,22 +44,6 @@ if TYPE_CHECKING:
 
 LONGEST_ROLLOUT = 256
 """Largest number of frames of a solver run: each run makes as many emulated calls as the solver has steps."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The bounds that every output of every case must meet.
-
-    Attributes:
-        snr_db: smallest signal-to-noise ratio, in dB.
-        max_rel: largest error of one element, divided by the output's root mean square.
-    """
-
-    snr_db: float
-    max_rel: float
-
-
-GATES = {target: Gate(gate["snr_db"], gate["max_rel"]) for target, gate in LOWERED.items()}
 
 
 class VerifyLoweredStage:
@@ -73,13 +60,11 @@ class VerifyLoweredStage:
     device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        verify, bounds = verify_settings(request), bounds_of(request, request.settings.precision.target)
+        bounds = bounds_of(request, request.settings.precision.target)
         return {
             "target": request.settings.precision.target.value,
-            "gate": asdict(gate_of(request)),
-            "cases": [{"why": why, **_facts(draw)} for why, draw in cases(request)],
+            **lowered_settings(request),
             "solver": bounds.facts() if bounds is not None and _rollouts(request) else None,
-            "provider": verify.provider.value,
             "spec": asdict(request.subject.spec),
             "io": request.settings.precision.io.value,
             "streaming": request.subject.streaming,
@@ -188,19 +173,6 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, fa
     return Examined(path, declared, plain, declared, plain.infer_in_place, lower)
 
 
-def gate_of(request: Request) -> Gate:
-    """Return the target's gate; `precision.snr_db` replaces the ratio and scales the largest error to match."""
-    precision = request.settings.precision
-    gate = GATES[precision.target]
-    return gate if precision.snr_db is None else Gate(precision.snr_db, 10 ** (-precision.snr_db / 20) * 8)
-
-
-def cases(request: Request) -> Iterator[tuple[str, Draw]]:
-    """Yield the reason and the draw of each case of the reference that is short enough; every kind is included."""
-    for case in lowered_cases_of(request):
-        yield case.why, case.draw
-
-
 class _Answers:
     """The expected outputs: the reference's, or those of the float32 graph for draws that the reference lacks.
 
@@ -256,62 +228,7 @@ def _solved(
     return solved(infer, "as stored", _rollouts(request), reference, bounds, request, emit)
 
 
-@dataclass(frozen=True)
-class LoweredCase:
-    """One case of the lowered graph, with the gate of its outputs."""
-
-    name: str
-    gate: Gate
-
-    def hold(self, actual: Mapping[str, Array], expected: Mapping[str, Array], how: str) -> dict[str, Any]:
-        """Check each output against the gate and return its figures.
-
-        Raises:
-            VerificationError: an output misses the gate or is not finite.
-        """
-        import numpy as np
-
-        from cosybuild.numerics.metrics import measure, worst_index
-
-        figures = {}
-        for name, reference in expected.items():
-            values = np.asarray(actual[name], np.float32)
-            if not np.isfinite(values).all() or not np.isfinite(reference).all():
-                whose = "output" if np.isfinite(reference).all() else "float32 reference of"
-                raise VerificationError(
-                    f"Case {self.name}, {how}: the {whose} {name} holds values that are not finite.",
-                    hint="Next: precision=fp32, or precision.keep_fp32 with the nodes the message above names.",
-                )
-            found = measure(values, reference)
-            if found["snr_db"] < self.gate.snr_db or found["max_rel"] > self.gate.max_rel:
-                index = worst_index(values, reference)
-                raise VerificationError(
-                    f"Case {self.name}, {how}: {name} has a signal-to-noise ratio of {found['snr_db']:.1f} dB and a "
-                    f"largest error of {found['max_rel']:.3g} of its rms; at least {self.gate.snr_db:g} dB and at most "
-                    f"{self.gate.max_rel:.3g} are expected. The worst element {list(index)} is {values[index]:.6g}, "
-                    f"the reference {reference[index]:.6g}.",
-                    hint="Next: precision=auto finds the fewest nodes to keep in float32; or precision.snr_db=N to "
-                    "accept less.",
-                )
-            figures[name] = figure.plain(found)
-        return figures
-
-
-def typed_inputs(inputs: Mapping[str, Array], lowered: Any) -> dict[str, Array]:
-    """Cast inputs to the types that the lowered graph declares."""
-    return {value.name: inputs[value.name].astype(value.dtype.numpy()) for value in lowered.graph.inputs}
-
-
-def widened(values: Array) -> Array:
-    """Cast float16 and bfloat16 values to float32; return other types unchanged."""
-    return values.astype("float32") if values.dtype.name in ("float16", "bfloat16") else values
-
-
 def _worst(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the smallest signal-to-noise ratio and the largest error of all cases, in ONNX Runtime and emulated."""
     found = worst(_numbers(output) for r in records for how in r if how != "case" for output in r[how].values())
     return {name: figure.plain(found[name]) for name in ("snr_db", "max_rel") if name in found}
-
-
-def _facts(draw: Draw) -> dict[str, Any]:
-    return {**draw.sizes, "seed": draw.seed, "padded": draw.padded, "guidance": draw.guidance, "time": draw.time.value}

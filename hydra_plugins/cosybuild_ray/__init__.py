@@ -31,7 +31,7 @@ class RayLauncher(Launcher):
             CosybuildError: the cluster cannot be used, or lost a job.
         """
         from cosybuild.config.launchers import RaySettings
-        from cosybuild.sweep.ray_launcher import launch
+        from cosybuild.sweeps.ray_launcher import launch
 
         plain: dict[str, Any] = {
             name: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for name, v in self._settings.items()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.__main__ import main
-from cosybuild.core.plain import CHECKSUM, record_text
+from cosybuild.system.json_records import CHECKSUM, record_text
 
 EXECUTED = "executed"
 """The file that whatever an attempt manages to execute leaves in the ground's directory."""

@@ -19,17 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cosybuild.core.entry import DamagedEntry, decode
-from cosybuild.core.plain import CHECKSUM, record_text
-from cosybuild.core.store import Store
 from cosybuild.errors import CosybuildError
 from cosybuild.manifest import parse_manifest
-from cosybuild.models.modeldir import read_model_directory
+from cosybuild.models.directory.reader import read_model_directory
 from cosybuild.onnxgraph.external import external_locations
-from cosybuild.run.archive import read_bundle
-from cosybuild.run.lock import read_lock
+from cosybuild.run.failure.reproduce import recur
+from cosybuild.run.lock_file import read_lock
 from cosybuild.run.recorded import read_run
-from cosybuild.run.recurrence import recur
+from cosybuild.run.sharing.bundle import read_bundle
+from cosybuild.store.entry import DamagedEntry, decode
+from cosybuild.store.store import Store
+from cosybuild.system.json_records import CHECKSUM, record_text
 from tests.attacks.filling import capsule
 from tests.attacks.ground import Ground, write_bundle
 from tests.docs.models import make_model_directory

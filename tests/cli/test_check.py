@@ -9,8 +9,8 @@ import pytest
 
 from cosybuild.__main__ import main
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.service import deploy
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import estimator_shapes, put_graph, put_plan
 
 E = "flow.decoder.estimator"

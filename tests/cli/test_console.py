@@ -6,8 +6,8 @@ import io
 
 import pytest
 
+from cosybuild.building.events import Event
 from cosybuild.cli.console import BuildConsole
-from cosybuild.core.events import Event
 
 
 @pytest.mark.parametrize(

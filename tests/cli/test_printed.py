@@ -10,10 +10,10 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
+from cosybuild.building.events import Event
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import Terminal, say
-from cosybuild.core.events import Event
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "[red]x[/red]\x1b[2J\u202ey\r :warning: [link=file:///etc/passwd]z[/link]"

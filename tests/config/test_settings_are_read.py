@@ -45,8 +45,8 @@ def test_every_setting_is_read(sources: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("path", "words", "instead", "setting"),
     [
-        ("stages/torch_exporters.py", "=settings.constant_folding", "=True", "ExportSettings.constant_folding"),
-        ("models/declared.py", "tensor.generator", "GENERATORS[0]", "TensorSettings.generator"),
+        ("exporting/torch_exporters.py", "=settings.constant_folding", "=True", "ExportSettings.constant_folding"),
+        ("models/user_module/declared.py", "tensor.generator", "GENERATORS[0]", "TensorSettings.generator"),
         ("stages/benchmark.py", '"warmup_seconds", ', "", "BenchmarkSettings.warmup_seconds"),
     ],
 )

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy import publish
 from cosybuild.deploy.service import deploy
+from cosybuild.system.environment import Environment
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "deploy_kills.py"
 

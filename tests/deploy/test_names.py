@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import DeployError
 from cosybuild.onnxgraph.header import read_header
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import campplus_shapes, estimator_shapes, put_graph, put_plan, tree
 
 E = "flow.decoder.estimator"

@@ -11,12 +11,12 @@ import pytest
 
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service, TritonSettings
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy, facts_text
 from cosybuild.errors import ArtifactRefused, DeployError, VariantRefused
 from cosybuild.manifest import manifest_path, write_manifest
 from cosybuild.runtime import load_estimator
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, estimator_shapes, put_estimator, put_graph, put_plan, tree
 
 E = "flow.decoder.estimator"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy import publish
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.inservice import view_of
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, put_estimator, tree
 from tests.powerloss import Disk, in_memory, recorded, restored
 

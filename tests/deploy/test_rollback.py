@@ -12,13 +12,13 @@ import pytest
 from cosybuild.__main__ import main
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment
 from cosybuild.deploy import publish
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import ArtifactRefused, DeployError
 from cosybuild.inservice import STATE, view_of
 from cosybuild.runtime import load
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, put_estimator, tree
 from tests.mounting import fill, free_bytes, mounted
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.core.environment import Environment, Gpu
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import DeployError
+from cosybuild.system.environment import Environment, Gpu
 from tests.deploy.delivering import estimator_shapes, put_graph, put_plan, tree
 
 E = "flow.decoder.estimator"

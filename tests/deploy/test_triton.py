@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend, TritonSettings
-from cosybuild.core.environment import Environment
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import ConfigurationError, DeployError
+from cosybuild.system.environment import Environment
 from tests.deploy.delivering import NAMES, campplus_shapes, estimator_shapes, put_graph, put_plan, tree
 
 E = "flow.decoder.estimator"

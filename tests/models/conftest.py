@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.core.store import Store
-from cosybuild.models.trace import Trace
+from cosybuild.models.user_module.trace import Trace
 from cosybuild.run.code import TRACES, _memo
-from tests.models.tracing import NET, Net, code_of, enter, request_of, write_sources
+from cosybuild.store.store import Store
+from tests.models.user_module.tracing import NET, Net, code_of, enter, request_of, write_sources
 
 
 @pytest.fixture(scope="session")

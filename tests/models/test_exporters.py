@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
-from cosybuild.models.cosyvoice.operators import one_attention_operator
+from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.subject import Subject
 from tests.exact import exact

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.core.digests import digest_of
-from cosybuild.core.reads import watched
-from cosybuild.core.stage import Emit
-from cosybuild.core.store import Store
+from cosybuild.building.stage import Emit
 from cosybuild.errors import BuildError, ModelError, SourceChanged
-from cosybuild.models.fresh import forget_changed, from_source
 from cosybuild.models.held import held_to_plan
-from cosybuild.models.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.subject import Subject
-from cosybuild.models.trace import Trace, is_local, trace_from_json
+from cosybuild.models.user_module.audit import watched
+from cosybuild.models.user_module.fresh import forget_changed, from_source
+from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
+from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json
 from cosybuild.run import code
-from tests.models.tracing import INSTALLED, NET, Net, code_of, request_of
+from cosybuild.store.hash_cache import digest_of
+from cosybuild.store.store import Store
+from tests.models.user_module.tracing import INSTALLED, NET, Net, code_of, request_of
 
 
 def test_a_distribution_is_known_by_its_files(net: Net) -> None:

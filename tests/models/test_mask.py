@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cosybuild.models.cosyvoice.layers import attend
-from cosybuild.models.cosyvoice.mask import HIDDEN, attention_bias, kept_frames
+from cosybuild.models.cosyvoice.estimator.layers import attend
+from cosybuild.models.cosyvoice.estimator.mask import HIDDEN, attention_bias, kept_frames
 
 masks = st.integers(1, 24).flatmap(
     lambda length: st.lists(

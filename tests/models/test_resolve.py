@@ -18,7 +18,7 @@ from cosybuild.errors import (
     MissingRequirement,
     ModelDirectoryError,
 )
-from cosybuild.models import hub
+from cosybuild.models.directory import hub
 from cosybuild.models.resolve import resolve_subject
 from tests.models.fixtures import VERSIONS, tiny_directory
 

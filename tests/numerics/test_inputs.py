@@ -166,6 +166,6 @@ def test_guidance_is_left_to_models_that_have_it() -> None:
 
 
 def test_every_generator_that_can_be_declared_draws() -> None:
-    from cosybuild.models.declared import GENERATORS as DECLARED
+    from cosybuild.models.user_module.declared import GENERATORS as DECLARED
 
     assert set(GENERATORS) == set(DECLARED)

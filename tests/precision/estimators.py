@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from cosybuild.config.groups.export import ExportSettings
-from cosybuild.models.cosyvoice.dit import DiT
-from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.exporting.torch_exporters import export_graph
+from cosybuild.models.cosyvoice.estimator.dit import DiT
+from cosybuild.models.cosyvoice.estimator.unet import UNet
 from cosybuild.models.load import ExportableEstimator, prepare_for_export
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.clean import clean_model
 from cosybuild.onnxgraph.files import save_model
-from cosybuild.stages.torch_exporters import export_graph
 
 FAMILIES = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
 

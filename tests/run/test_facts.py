@@ -7,8 +7,8 @@ import importlib.metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cosybuild.core.environment import Environment
 from cosybuild.run.facts import DISTRIBUTIONS, versions_of
+from cosybuild.system.environment import Environment
 
 SHAPES_NOTHING = {"rich", "packaging", "fsspec"}
 """It prints, it reads versions, it carries files that are checked by digest."""

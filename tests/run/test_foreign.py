@@ -11,7 +11,7 @@ import pytest
 
 from cosybuild.config.settings import Settings
 from cosybuild.run.foreign import local_settings, without_local
-from cosybuild.run.members import is_record_or_data
+from cosybuild.run.sharing.members import is_record_or_data
 
 WORDS = {
     "trt_profile.name",

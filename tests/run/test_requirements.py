@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from cosybuild.core.environment import Environment
-from cosybuild.core.record import Outcome
+from cosybuild.building.record import Outcome
 from cosybuild.errors import ConfigurationError
 from cosybuild.run.facts import DISTRIBUTIONS
 from cosybuild.run.recorded import RecordedRun
 from cosybuild.run.requirements import requirements_text, version_changes
+from cosybuild.system.environment import Environment
 
 
 def run_with(versions: dict[str, Any], system: str = "Linux-6.1") -> RecordedRun:

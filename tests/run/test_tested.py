@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.core.environment import Environment
 from cosybuild.run.tested import read_tested
+from cosybuild.system.environment import Environment
 
 TEXT = """\
 # Tested with Python 3.11 on Linux x86_64.

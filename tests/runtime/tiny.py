@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.manifest import write_manifest
-from cosybuild.models.cosyvoice.dit import DiT
-from cosybuild.models.cosyvoice.unet import UNet
+from cosybuild.models.cosyvoice.estimator.dit import DiT
+from cosybuild.models.cosyvoice.estimator.unet import UNet
 from cosybuild.models.load import prepare_for_export
 from tests.exact import Exact, exact_beside, in_float64, widened
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
+from cosybuild.building.events import Event
+from cosybuild.building.plan import Plan, make_plan
 from cosybuild.config.groups.store import StoreSettings
-from cosybuild.core.environment import Environment
-from cosybuild.core.events import Event
-from cosybuild.core.plan import Plan, make_plan
-from cosybuild.core.store import Store
 from cosybuild.lazy import is_installed
-from cosybuild.run.pipeline import Invocation, run_build
+from cosybuild.run.execute import Invocation, run_build
 from cosybuild.run.prepare import request_from_settings, sources_of
 from cosybuild.stages.pipeline import stages_for
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment
 from tests.config.composing import settings_of
 
 DATA = Path(__file__).parents[1] / "data"

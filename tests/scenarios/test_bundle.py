@@ -59,7 +59,7 @@ def test_what_a_killed_import_left_is_removed_by_the_next(sender: Place, place: 
     archive = str(sender.directory / "run.tar.gz")
     killed = (
         "import os\nfrom pathlib import Path\n"
-        "from cosybuild.core.store import Store\nfrom cosybuild.run import archive\n"
+        "from cosybuild.store.store import Store\nfrom cosybuild.run import archive\n"
         "archive.rehearse = lambda *arguments: os._exit(9)\n"
         f"archive.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
     )
@@ -143,9 +143,9 @@ SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
 
 @pytest.mark.parametrize("what", SPOILED)
 def test_a_spoiled_archive_is_refused_and_leaves_nothing(sender: Place, tmp_path: Path, what: str) -> None:
-    from cosybuild.core.store import Store
     from cosybuild.errors import CosybuildError
-    from cosybuild.run.archive import read_bundle
+    from cosybuild.run.sharing.bundle import read_bundle
+    from cosybuild.store.store import Store
 
     spoil, words = SPOILED[what]
     archive, inside = tmp_path / "spoiled.tar.gz", tmp_path / "deep" / "inside"

@@ -13,12 +13,13 @@ import onnx
 import pytest
 import torch
 
-from cosybuild.core.stage import RunContext, StageResult
+from cosybuild.building.stage import RunContext
 from cosybuild.onnxgraph.files import save_model
-from cosybuild.stages.adopt import AdoptStage
 from cosybuild.stages.export import ExportStage
+from cosybuild.stages.import_onnx import ImportOnnxStage
 from cosybuild.stages.precision import PrecisionStage
 from cosybuild.stages.reference import ReferenceStage
+from cosybuild.store.result import StageResult
 from tests.onnxgraph.graphs import linear
 from tests.scenarios.commands import QUICK, Answer, Place
 
@@ -99,7 +100,7 @@ def test_a_graph_that_is_replaced_before_it_is_read(
     old = {path: path.read_bytes() for path in (Path("mine.onnx"), Path("mine.onnx.data"))}
     for path, content in old.items():
         with monkeypatch.context() as patch:
-            meddle(patch, AdoptStage, path, content[::-1])
+            meddle(patch, ImportOnnxStage, path, content[::-1])
             command(*GRAPH).says(4, f"The file {path} changed while the build used it")
         path.write_bytes(content)
     assert command(*GRAPH).code == 0

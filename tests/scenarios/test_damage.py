@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cosybuild.__main__ import main
-from cosybuild.core.check import check
-from cosybuild.core.store import Store
-from tests.core.storing import rot
+from cosybuild.store.check import check
+from cosybuild.store.store import Store
 from tests.scenarios.commands import QUICK, Place
 from tests.scenarios.rebuilding import flip
+from tests.store.storing import rot
 
 STORED = (
     "store/VERSION",

@@ -14,7 +14,7 @@ import pytest
 import cosybuild.cli.job as job
 import cosybuild.models.resolve as resolve
 from cosybuild.__main__ import main
-from cosybuild.cli.fast import DIRECTORY, _is_lasting, nothing_to_do
+from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY, _is_lasting, nothing_to_do
 from tests.scenarios.commands import QUICK, Place
 from tests.scenarios.rebuilding import flip
 

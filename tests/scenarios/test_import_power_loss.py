@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.core.store import Store
-from cosybuild.run.archive import read_bundle
+from cosybuild.run.sharing.bundle import read_bundle
+from cosybuild.store.store import Store
 from tests.powerloss import in_memory, recorded
 from tests.scenarios.commands import Place
 

@@ -89,7 +89,7 @@ def test_an_interrupt_while_something_is_loaded(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cosybuild.cli.fast.nothing_to_do", interrupt)
+    monkeypatch.setattr("cosybuild.cli.nothing_to_do.early_exit.nothing_to_do", interrupt)
     monkeypatch.setattr("importlib.import_module", interrupt)
     assert main(list(words)) == 130
     assert capsys.readouterr().err.strip().startswith("Interrupted.")

@@ -14,7 +14,7 @@ import pytest
 
 import cosybuild.cli.build
 from cosybuild.__main__ import main
-from cosybuild.cli.fast import DIRECTORY, nothing_to_do
+from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY, nothing_to_do
 from cosybuild.config.compose import config_directory
 from tests.scenarios.commands import QUICK, Place
 from tests.scenarios.rebuilding import flip

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cosybuild.cli.fast import DIRECTORY
+from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY
 from tests.scenarios.commands import Answer
 
 WORDS = (

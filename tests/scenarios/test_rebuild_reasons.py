@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cosybuild.core.environment import Environment, Gpu
-from cosybuild.core.status import Stale, Status
+from cosybuild.building.status import Stale, Status
+from cosybuild.system.environment import Environment, Gpu
 from tests.scenarios.rebuilding import ENGINE, WITH_ENGINE, Project, flip
 
 EXPORT, SIMPLIFY, VERIFY, PRECISION, LOWERED = "export", "simplify", "verify", "precision", "verify lowered"

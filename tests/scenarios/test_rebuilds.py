@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cosybuild.core.check import check
-from cosybuild.core.store import Store
+from cosybuild.store.check import check
+from cosybuild.store.store import Store
 from tests.scenarios.commands import actions
 from tests.scenarios.rebuilding import ENGINE, WITH_ENGINE, Project, flip
 

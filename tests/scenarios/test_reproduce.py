@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from cosybuild.core.environment import Environment
-from cosybuild.core.plain import write_record
 from cosybuild.lazy import is_installed
+from cosybuild.system.environment import Environment
+from cosybuild.system.json_records import write_record
 from tests.scenarios.commands import QUICK, Place, actions
 from tests.scenarios.rebuilding import flip
 

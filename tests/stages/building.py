@@ -8,22 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
-from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.models.resolve import resolve_subject
-from cosybuild.stages.adopt import AdoptStage
+from cosybuild.request import Request
 from cosybuild.stages.export import ExportStage
+from cosybuild.stages.import_onnx import ImportOnnxStage
 from cosybuild.stages.reference import ReferenceStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import EXPORTED, VerifyStage
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 DATA = Path(__file__).parents[1] / "data"
 TINY = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
@@ -45,7 +46,7 @@ class Bench:
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def adopt(self, graph: Artifact) -> StageResult:
-        return self._run("adopt", AdoptStage(), graph=graph)
+        return self._run("adopt", ImportOnnxStage(), graph=graph)
 
     def export(self) -> StageResult:
         return self._run("export", ExportStage(*self._limit()))

@@ -6,19 +6,20 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
-from cosybuild.core.artifact import Artifact, StoredFile
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
+from cosybuild.request import Request
 from cosybuild.stages.precision import PrecisionStage
-from cosybuild.stages.request import Request
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 
 
 def request(spec: ModelSpec, *, sizes: tuple[int, int, int] = (4, 24, 60), **precision: Any) -> Request:

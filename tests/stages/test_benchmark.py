@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from cosybuild.building.stage import RunContext
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.config.groups.precision import PrecisionSettings, Target
 from cosybuild.config.groups.trt import TrtBackend, TrtSettings
 from cosybuild.config.groups.verify import Provider
-from cosybuild.core.artifact import Artifact
-from cosybuild.core.environment import Environment
-from cosybuild.core.stage import RunContext, StageResult
 from cosybuild.errors import ConfigurationError
 from cosybuild.report.benchmark import headline, remarks, rows
+from cosybuild.request import Request
 from cosybuild.stages.benchmark import BenchmarkStage, expand_benchmark_stages, sizes_of
-from cosybuild.stages.request import Request
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
 from tests.stages.building import Bench, artifact, graph_of, tiny
 
 QUICK: dict[str, Any] = {"max_seconds": 0.2, "warmup_seconds": 0.0, "min_rounds": 2, "provider": Provider.cpu}

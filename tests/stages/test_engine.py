@@ -14,27 +14,27 @@ import pytest
 pytest.importorskip("tensorrt_rtx")
 
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, open_flavour
 from cosybuild.backends.tensorrt.loadability import check_plan
+from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, open_flavour
+from cosybuild.building.events import EventBus
+from cosybuild.building.plan import make_plan
+from cosybuild.building.record import Outcome
+from cosybuild.building.runner import execute
+from cosybuild.building.stage import RunContext
+from cosybuild.building.status import Blocked, Hit, Stale
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import InputOutput, PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.trt import Refit, TrtBackend, TrtSettings, Typing, Unmet
 from cosybuild.config.settings import Settings
-from cosybuild.core.environment import Environment, Gpu
-from cosybuild.core.events import EventBus
-from cosybuild.core.plan import make_plan
-from cosybuild.core.record import Outcome
-from cosybuild.core.runner import execute
-from cosybuild.core.stage import RunContext
-from cosybuild.core.status import Blocked, Hit, Stale
-from cosybuild.core.store import Store
 from cosybuild.errors import ConfigurationError, EngineError
 from cosybuild.manifest import read_manifest
 from cosybuild.models.subject import Subject
+from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_name, expand_engine_stages, io_dtype
-from cosybuild.stages.request import Request
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment, Gpu
 from tests.backends.tensorrt.graphs import SPEC, attention_graph
 
 VERSION = open_flavour(RTX).version
@@ -93,7 +93,7 @@ def test_an_engine_comes_with_its_report_and_manifest(graph: Path, store: Store,
     assert record.metrics["profiles"] == [{"seq_len": [4, 500, 3000], "seconds": [0.08, 10.0, 60.0]}]
     assert record.metrics["unmet"] == []
     assert record.metrics["rest"].startswith("runtimes that import tensorrt load no TensorRT-RTX engine")
-    manifest = read_manifest(store.lay_out(artifact, tmp_path / "out")[0])
+    manifest = read_manifest(store.checkout(artifact, tmp_path / "out")[0])
     assert manifest is not None
     assert manifest["file"]["sha256"] == artifact.files[0].digest
     assert manifest["built_for"] | {"driver": None, "cuda": "13"} == {
@@ -267,7 +267,7 @@ def test_unmet_requests_fail_or_warn(tmp_path: Path) -> None:
 def test_the_check_reads_what_the_step_wrote(graph: Path, store: Store, tmp_path: Path) -> None:
     (record,) = run(request_for(graph), store).records
     (artifact,) = record.outputs.values()
-    path = store.lay_out(artifact, tmp_path / "out")[0]
+    path = store.checkout(artifact, tmp_path / "out")[0]
     fitting = check_plan(path, machine(L40S, tensorrt_rtx=VERSION))
     assert (fitting.loads, fitting.reasons) == (True, ())
     foreign = check_plan(path, machine(H100, tensorrt_rtx="1.8.0"))

@@ -16,6 +16,7 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.model import TensorSettings
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import ExportError
+from cosybuild.exporting.torch_exporters import example_sizes
 from cosybuild.models.load import load_estimator
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.tolerance import compare
@@ -24,7 +25,6 @@ from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 from cosybuild.onnxgraph.summary import default_opset
 from cosybuild.stages.export import ExportStage
-from cosybuild.stages.torch_exporters import example_sizes
 from cosybuild.stages.verify import tolerance_of
 from tests.importing import importing
 from tests.stages.building import DATA, STREAMING, TINY, Bench, full_size, module, tiny

@@ -11,13 +11,13 @@ import pytest
 
 from cosybuild.config.groups.precision import InputOutput, Method, Target
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
-from cosybuild.core.environment import Environment
 from cosybuild.errors import ConfigurationError, MissingRequirement
 from cosybuild.lazy import is_installed
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.stages.precision import PrecisionStage
+from cosybuild.system.environment import Environment
 from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export, exported
 from tests.stages.lowering import lower, request
 

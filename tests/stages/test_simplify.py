@@ -8,12 +8,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
-from cosybuild.core.artifact import Artifact
 from cosybuild.errors import SimplifyError
 from cosybuild.onnxgraph.files import load_model, load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 from cosybuild.onnxgraph.summary import count_ops
 from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.store.artifact import Artifact
 from tests.stages.building import STREAMING, TINY, Bench, Request, artifact, graph_of, module, request, tiny
 
 X = (TensorSettings("x", ("n", 4)),)

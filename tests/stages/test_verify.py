@@ -11,12 +11,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.config.groups.verify import VerifyMode
-from cosybuild.core.artifact import Artifact
 from cosybuild.errors import ModelError, VerificationError
 from cosybuild.onnxgraph.files import load_model, save_model
-from cosybuild.stages.cases import cases_of, ingredients
 from cosybuild.stages.reference import UNOPTIMISED
 from cosybuild.stages.verify import VerifyStage
+from cosybuild.store.artifact import Artifact
+from cosybuild.verification.scope import cases_of, ingredients
 from tests.stages.building import STREAMING, TINY, Bench, artifact, full_size, graph_of, module, request, tiny
 
 UPSTREAM = {"mode": VerifyMode.upstream, "rtol": 1e-2, "atol": 1e-4, "snr_db": None, "solver": None}

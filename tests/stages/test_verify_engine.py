@@ -23,12 +23,10 @@ from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtBackend, TrtSettings
-from cosybuild.core.environment import Environment, Gpu
 from cosybuild.errors import VerificationError
 from cosybuild.numerics.gates import ENGINE
 from cosybuild.numerics.inputs import Array
-from cosybuild.numerics.reference import Reference, read_reference
-from cosybuild.stages.request import Request
+from cosybuild.request import Request
 from cosybuild.stages.verify_engine import (
     VerifyEngineStage,
     engine_gate,
@@ -36,6 +34,8 @@ from cosybuild.stages.verify_engine import (
     expand_verify_engine_stages,
     in_place_of,
 )
+from cosybuild.system.environment import Environment, Gpu
+from cosybuild.verification.reference import Reference, read_reference
 from tests.stages.building import Bench, graph_of, tiny
 
 L40S = Gpu(0, "NVIDIA L40S", 89, 48 * 2**30)

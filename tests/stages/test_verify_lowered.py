@@ -18,7 +18,8 @@ from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower as lower_graph
 from cosybuild.precision.storage import FP16
-from cosybuild.stages.verify_lowered import GATES, VerifyLoweredStage, cases
+from cosybuild.stages.verify_lowered import VerifyLoweredStage
+from cosybuild.verification.lowered import GATES, cases
 from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export, exported
 from tests.stages.lowering import lower, request, verify
 

@@ -16,16 +16,16 @@ from onnx import ModelProto, numpy_helper
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, SolverCheck, SolverPoint
-from cosybuild.core.artifact import Artifact
 from cosybuild.errors import VerificationError
-from cosybuild.models.solver import solve
+from cosybuild.models.cosyvoice.solver import solve
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.gates import misses
 from cosybuild.numerics.metrics import measure
-from cosybuild.numerics.reference import read_reference
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.reference import ReferenceStage
-from cosybuild.stages.solving import bounds_of, solved
+from cosybuild.store.artifact import Artifact
+from cosybuild.verification.reference import read_reference
+from cosybuild.verification.solver_comparison import bounds_of, solved
 from tests.models.fixtures import INPUTS
 from tests.runtime.tiny import golden_run
 from tests.stages.building import STREAMING, TINY, Bench, artifact, graph_of, tiny
@@ -178,7 +178,7 @@ def test_the_reference_depends_on_the_model_and_the_cases_alone() -> None:
 def test_lengths_seen_in_service_are_compared(tmp_path: Path) -> None:
     lengths = tmp_path / "lengths.txt"
     lengths.write_text("33,5\n47,2\n1.2 s\n700\n", encoding="utf-8")
-    from cosybuild.stages.cases import cases_of, coverage
+    from cosybuild.verification.scope import cases_of, coverage
 
     asked = tiny("cosyvoice2", verify={"lengths": str(lengths)})
     served = [case.draw.sizes["seq_len"] for case in cases_of(asked) if case.why == "seen in service"]

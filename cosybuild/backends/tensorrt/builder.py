@@ -10,16 +10,16 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, configure
 from cosybuild.backends.tensorrt.features import check_module
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import NetworkFacts, inspect_network
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
 from cosybuild.backends.tensorrt.network import create_network, parse_into, rearranged
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
 from cosybuild.backends.tensorrt.timing import TimingCache
+from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.building.stage import Emit
 from cosybuild.config.groups.trt import TrtSettings
-from cosybuild.core.heap import trim_heap
-from cosybuild.core.stage import Emit
 from cosybuild.errors import EngineError
+from cosybuild.system.heap import trim_heap
 
 _SCRATCH = "Next: raise trt.workspace_gib, or lower the profile's max (trt_profile)."
 _HINTS = {

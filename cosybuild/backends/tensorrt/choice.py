@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cosybuild.backends.tensorrt.features import check_settings
 from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, installed_version, title
 from cosybuild.config.groups.trt import Refit, TrtBackend, TrtSettings
-from cosybuild.core.environment import Environment
+from cosybuild.system.environment import Environment
 
 DEFAULT_SM = 89
 """Compute capability of TensorRT-RTX engines if `trt.sm` names none and no GPU here is supported.

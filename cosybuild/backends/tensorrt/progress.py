@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cosybuild.core.stage import Emit
+from cosybuild.building.stage import Emit
 
 ResultT = TypeVar("ResultT")
 _POLL_SECONDS = 0.2

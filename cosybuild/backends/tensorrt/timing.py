@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cosybuild.core.environment import Environment, Gpu
+from cosybuild.system.environment import Environment, Gpu
 
 
 class TimingCache:

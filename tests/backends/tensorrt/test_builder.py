@@ -14,9 +14,9 @@ from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, ShapeRange, shapes_from_profile
 from cosybuild.backends.tensorrt.flavour import RTX_SMS, Flavour
 from cosybuild.config.groups.trt import Refit, TrtSettings
-from cosybuild.core.environment import Environment
 from cosybuild.errors import ConfigurationError, EngineError
 from cosybuild.models.profile import SizeRange
+from cosybuild.system.environment import Environment
 from tests.backends.tensorrt.graphs import SPEC, WIDTH, attention_graph, write
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.loadability import check_plan
-from cosybuild.core.environment import Environment, Gpu
+from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.manifest import manifest_path, write_manifest
+from cosybuild.system.environment import Environment, Gpu
 
 L4 = Gpu(0, "NVIDIA L4", 89, 24 * 2**30)
 H100 = Gpu(0, "NVIDIA H100", 90, 80 * 2**30)

@@ -1,0 +1,95 @@
+"""The part of the engine step that runs in a subprocess: all calls of the TensorRT family, which may crash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.backends.tensorrt.choice import Target
+from cosybuild.backends.tensorrt.flavour import installed_version, title
+from cosybuild.building.stage import Emit
+from cosybuild.building.subprocess import Answer, Died, call_apart
+from cosybuild.config.groups.trt import TrtSettings
+from cosybuild.errors import EngineError
+from cosybuild.models.profile import Profile
+from cosybuild.models.spec import ModelSpec
+from cosybuild.system.environment import Environment
+
+
+@dataclass(frozen=True)
+class EngineTask:
+    """One engine to build.
+
+    Attributes:
+        target: the library that builds, and the compute capability.
+        graph, engine: path of the ONNX file to read, and of the engine to write.
+        precision: the precision to which the graph was lowered.
+        io: the type shared by all floating inputs and outputs.
+        timing: path of the timing cache; None for no cache.
+        environment: facts of this machine.
+    """
+
+    target: Target
+    graph: Path
+    engine: Path
+    settings: TrtSettings
+    precision: str
+    io: str
+    profiles: tuple[Profile, ...]
+    spec: ModelSpec
+    timing: Path | None
+    environment: Environment
+
+
+def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
+    """Build the engine in a subprocess, inspect it, and return its report.
+
+    Raises:
+        EngineError: the library refuses the graph, the engine has other tensors than asked for, or the library crashed.
+        KeyboardInterrupt: the user pressed Ctrl-C; the subprocess is stopped at once.
+    """
+    doing = "it had not begun"
+
+    def watched(kind: str, /, **facts: Any) -> None:
+        nonlocal doing
+        if kind == "progress":
+            doing = f"it was at '{facts['what']}'"
+        emit(kind, **facts)
+
+    try:
+        return call_apart(_build, task, emit=watched)
+    except Died as died:
+        flavour = task.target.flavour
+        who = title(flavour, installed_version(flavour, task.environment))
+        raise EngineError(
+            f"{who} crashed while it built {task.engine.name}: {died} ({doing}).",
+            hint="Next: the same command once more, in case memory was short. If it crashes again, this version cannot "
+            "compile this graph: try another precision=, export= or export.attention=, or another version of it.",
+        ) from died
+
+
+def _build(task: EngineTask, emit: Emit) -> dict[str, Any]:
+    from cosybuild.backends.tensorrt.builder import build_engine
+    from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
+    from cosybuild.backends.tensorrt.report import engine_report, open_where_possible
+    from cosybuild.backends.tensorrt.timing import TimingCache
+    from cosybuild.backends.tensorrt.flavour import open_flavour
+    from cosybuild.backends.tensorrt.verdicts import check_tensors
+
+    target = task.target
+    flavour = open_flavour(target.flavour)
+    built = build_engine(
+        flavour,
+        task.graph,
+        task.engine,
+        task.settings,
+        precision=task.precision,
+        sm=target.sm if flavour.ahead_of_time else None,
+        profiles=[shapes_from_profile(profile, task.spec) for profile in task.profiles],
+        timing=None if task.timing is None else TimingCache(task.timing),
+        emit=emit,
+    )
+    check_tensors(built.facts, task.spec, task.io)
+    opened = open_where_possible(flavour, task.engine, target, task.environment)
+    return engine_report(built, target, flavour, task.settings, task.precision, opened)

@@ -1,0 +1,116 @@
+"""Alternating time measurement of several runners, until the confidence intervals of their medians are narrow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cosybuild.benchmarking.timing import median_interval, rounds_needed
+from cosybuild.system.clock import SYSTEM_CLOCK, Clock
+
+Call = Callable[[], None]
+"""The timed function. It returns when the work is done, on a GPU too."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of one measurement.
+
+    Attributes:
+        confidence: confidence of each median's interval, in 0..1.
+        half_width: relative half-width of that interval at which measuring may stop.
+        max_seconds: time for all rounds together, without the warm-up; a round that has begun is finished.
+        warmup_seconds: warm-up time of each runner; at least two calls are made.
+        min_rounds: smallest number of rounds.
+        max_rounds: largest number of rounds.
+        sample_seconds: calls shorter than this are repeated and averaged, because reading the clock takes time too.
+    """
+
+    confidence: float = 0.95
+    half_width: float = 0.02
+    max_seconds: float = 30.0
+    warmup_seconds: float = 0.5
+    min_rounds: int = 8
+    max_rounds: int = 500
+    sample_seconds: float = 0.002
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The result of one measurement.
+
+    Attributes:
+        samples: name -> seconds per call, one sample per round, in the order of the rounds.
+        calls: name -> calls averaged in one sample.
+        seconds: duration of the measurement, warm-up included.
+        settled: True if every median's interval reached the half-width; False if time or rounds ran out first.
+    """
+
+    samples: Mapping[str, tuple[float, ...]]
+    calls: Mapping[str, int]
+    seconds: float
+    settled: bool
+
+
+def measure_rounds(
+    contestants: Mapping[str, Call],
+    budget: Budget,
+    clock: Clock = SYSTEM_CLOCK,
+    progress: Callable[[int], None] = lambda rounds: None,
+) -> Rounds:
+    """Time all runners (contestants) in alternating order: A B C, C B A, A B C, ...
+
+    Drift (a warming processor, another process that starts or ends) then affects all runners equally, and the reversed
+    order cancels its effect within a round. The decision to stop depends only on the widths of the intervals, never on
+    the fastest runner, so that it does not favour a difference.
+
+    Args:
+        contestants: name -> call of each runner.
+        budget: the limits.
+        clock: the source of time.
+        progress: receives the number of finished rounds after each round.
+    """
+    begun = clock.elapsed()
+    calls = {name: _warm(call, budget, clock) for name, call in contestants.items()}
+    order = list(contestants)
+    samples: dict[str, list[float]] = {name: [] for name in order}
+    start, rounds, settled = clock.elapsed(), 0, False
+    fewest = max(budget.min_rounds, rounds_needed(budget.confidence))
+    while rounds < budget.max_rounds and not settled:
+        for name in order:
+            samples[name].append(_sample(contestants[name], calls[name], clock))
+        order.reverse()
+        rounds += 1
+        progress(rounds)
+        settled = rounds >= fewest and all(
+            median_interval(values, budget.confidence).relative_half_width <= budget.half_width
+            for values in samples.values()
+        )
+        if clock.elapsed() - start >= budget.max_seconds:
+            break
+    timed = {name: tuple(values) for name, values in samples.items()}
+    return Rounds(timed, calls, clock.elapsed() - begun, settled)
+
+
+def _warm(call: Call, budget: Budget, clock: Clock) -> int:
+    """Warm up, and return the number of calls per sample."""
+    begun = clock.elapsed()
+    shortest = _sample(call, 1, clock)
+    while True:
+        shortest = min(shortest, _sample(call, 1, clock))
+        if clock.elapsed() - begun >= budget.warmup_seconds:
+            break
+    repeats = 1 if shortest <= 0 else math.ceil(budget.sample_seconds / shortest)
+    return max(1, min(repeats, _MOST_CALLS))
+
+
+# Only a clock that does not advance would need more.
+_MOST_CALLS = 10_000
+
+
+def _sample(call: Call, calls: int, clock: Clock) -> float:
+    begun = clock.elapsed()
+    for _ in range(calls):
+        call()
+    return (clock.elapsed() - begun) / calls

@@ -1,0 +1,1 @@
+"""The build: stages, plan, runner, events and records. It knows no model."""

@@ -1,0 +1,63 @@
+"""Conversion of errors of the machine to errors for users, and of errors to records."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cosybuild.building.record import Failure
+from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, OutOfMemory, StoreError
+from cosybuild.system.memory import PeakMemory, ran_out_of_memory
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+@contextmanager
+def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
+    """Convert errors of the body that the machine caused to errors that name the step `label`.
+
+    Raises:
+        OutOfMemory: in place of any error that reports a lack of memory.
+        StoreError: in place of an OSError of a full or read-only disk, and of any error after the working
+            directory was removed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if ran_out_of_memory(error):
+            peak = memory.so_far() if memory is not None else None
+            taken = "" if peak is None else f" after taking {peak / 2**20:,.0f} MiB"
+            raise OutOfMemory(
+                f"The step '{label}' ran out of memory{taken}.",
+                hint="Next: free memory or use a machine with more (`ulimit -v` shows a limit), then run the same "
+                "command again; finished steps stay",
+            ) from error
+        if workdir is not None and not workdir.is_dir():
+            raise StoreError(
+                f"The working directory {workdir} of the step '{label}' was removed while the step ran.",
+                hint="Next: let nothing remove the store while builds use it, and run the same command again",
+            ) from error
+        if not isinstance(error, OSError) or error.errno not in _DISK:
+            raise
+        where = error.filename if error.filename is not None else workdir
+        raise StoreError(
+            f"The step '{label}' could not write to {where}: {_DISK[error.errno]}.",
+            hint="Next: python -m cosybuild gc --dry-run, or store.path=... on another disk",
+        ) from error
+
+
+def failure_from_error(label: str, error: BaseException) -> Failure:
+    """Return the record of `error`, which ended the step `label`."""
+    if isinstance(error, CosybuildError):
+        return Failure(label, error.kind, error.message, error.hint, error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure(
+            label, "interrupted", "interrupted", "Next: the same command continues with what is finished", INTERRUPTED
+        )
+    return Failure(label, "defect", f"{type(error).__name__}: {error}", None, DEFECT)

@@ -1,0 +1,302 @@
+"""The runner: for each step of a plan, take the result from the store or the remote store, or build it."""
+
+from __future__ import annotations
+
+import gc
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from cosybuild.building.attempt import Attempt
+from cosybuild.building.events import EventBus
+from cosybuild.building.failures import blamed, failure_from_error
+from cosybuild.building.outputs import check_result
+from cosybuild.building.plan import Plan, Step, blocked_inputs, key_of, stale
+from cosybuild.building.record import Failure, Outcome, StepRecord
+from cosybuild.building.sources import Sources
+from cosybuild.building.stage import RunContext
+from cosybuild.building.status import Stale, Unknown
+from cosybuild.building.wiring import SOURCE
+from cosybuild.errors import CosybuildError, StoreError
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.entry import Entry
+from cosybuild.store.key import CacheKey
+from cosybuild.store.result import StageResult
+from cosybuild.store.store import Store
+from cosybuild.system.clock import SYSTEM_CLOCK, Clock
+from cosybuild.system.environment import Environment
+from cosybuild.system.heap import trim_heap
+from cosybuild.system.memory import PeakMemory
+
+ALREADY_BUILT = "already built"
+CAME_OUT_THE_SAME = "already built: {} came out as before"
+BUILT_MEANWHILE = "built by another process meanwhile"
+PULLED = "fetched from the remote store"
+
+_RESTORED = 2
+"""The number of times that lost inputs of one step are built again."""
+
+
+def execute(
+    plan: Plan,
+    request: Any,
+    sources: Mapping[str, Artifact],
+    environment: Environment,
+    store: Store,
+    events: EventBus,
+    *,
+    keep: Callable[[Outcome], None] | None = None,
+    uncached: ExitStack | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Outcome:
+    """Run every step of the plan that this machine can run.
+
+    A blocked step is recorded, and the steps that do not depend on it still run. A `CosybuildError` ends the
+    run and becomes the outcome's failure; the steps after it are recorded as not reached.
+
+    Args:
+        plan: from `make_plan`, with the same request, sources, environment and store.
+        events: receives all events as they happen.
+        keep: called with the outcome so far after every step and at the end, so that a run that is killed or
+            ends by an exception has its record too.
+        uncached: keeps the files of steps that are never cached until it is closed; None keeps them until the
+            end of this call.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after it was recorded.
+        Exception: any exception that is no CosybuildError: a defect, after it was recorded.
+    """
+    with ExitStack() as until_the_end:
+        files = uncached or until_the_end
+        files.enter_context(store.in_use())
+        execution = _Execution(plan, request, sources, environment, store, events, keep, clock, files)
+        try:
+            return execution.run()
+        finally:
+            store.flush()
+
+
+class _Execution:
+    """The state of one run: the known contents, the blocked steps and the records so far."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        request: Any,
+        sources: Mapping[str, Artifact],
+        environment: Environment,
+        store: Store,
+        events: EventBus,
+        keep: Callable[[Outcome], None] | None,
+        clock: Clock,
+        until_the_end: ExitStack,
+    ) -> None:
+        self.plan = plan
+        self.request = request
+        self.environment = environment
+        self.store = store
+        self.events = events
+        self.keep = keep
+        self.clock = clock
+        self.until_the_end = until_the_end
+        self.contents = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
+        self.digests = {slot: artifact.digest for slot, artifact in sources.items()}
+        self.blocked: set[str] = set()
+        self.sound: set[str] = set()
+        self.records: list[StepRecord] = []
+
+    def run(self) -> Outcome:
+        for step in self.plan.steps:
+            self.events.emit("planned", step.label, verdict=step.status.verdict, reason=step.status.explain())
+        for step in self.plan.steps:
+            attempt = Attempt(step, self.clock)
+            try:
+                # Inside the try: an interrupt while the record is written is recorded like any other.
+                if self.records:
+                    self._keep(Outcome(tuple(self.records)))
+                record = self._take(attempt)
+            except CosybuildError as error:
+                return self._end(attempt, failure_from_error(step.label, error))
+            except BaseException as error:  # recorded and raised again: Ctrl-C, or a defect
+                self._end(attempt, failure_from_error(step.label, error))
+                raise
+            self.contents.update({(step.label, slot): artifact for slot, artifact in record.outputs.items()})
+            self.records.append(record)
+        outcome = Outcome(tuple(self.records))
+        self._keep(outcome)
+        return outcome
+
+    def _end(self, attempt: Attempt, failure: Failure) -> Outcome:
+        self.records.append(attempt.record("failed", failure.message))
+        self.events.emit("failed", failure.step, failure=failure.kind, message=failure.message, hint=failure.hint)
+        for step in self.plan.steps[len(self.records) :]:
+            reason = f"the build ended at '{failure.step}'"
+            self.records.append(StepRecord(step.label, step.stage.name, step.status, "not reached", reason))
+        outcome = Outcome(tuple(self.records), failure)
+        self._keep(outcome)
+        return outcome
+
+    def _keep(self, outcome: Outcome) -> None:
+        if self.keep is not None:
+            self.keep(outcome)
+
+    def _take(self, attempt: Attempt) -> StepRecord:
+        """Take the result of one step from a store, build it, or block it; all steps before it are done."""
+        step, stage = attempt.step, attempt.step.stage
+        attempt.inputs = {
+            w.slot: self.contents[w.producer, w.origin] for w in step.wires if w.producer not in self.blocked
+        }
+        if lacking := blocked_inputs(step.wires, self.blocked):
+            return self._block(attempt, lacking)
+        key = attempt.key = key_of(stage, self.request, self.environment, attempt.inputs)
+        if stage.cacheable:
+            if (entry := self.store.find(key)) is not None:
+                return self._cached(attempt, entry, "hit", _reason_of_hit(step))
+            if (entry := self.store.pull(key)) is not None:
+                return self._cached(attempt, entry, "pulled", PULLED)
+        if lacks := stage.missing(self.request, self.environment):
+            return self._block(attempt, lacks)
+        if self._restore(attempt):
+            return self._take(attempt)
+        why = attempt.why = stale(stage, key, self.store)
+        try:
+            return self._build_cacheable(attempt, key, why) if stage.cacheable else self._build_each_time(attempt, why)
+        except Exception:
+            if self._restore(attempt):  # an input was removed or damaged while the step read it
+                return self._take(attempt)
+            raise
+
+    def _restore(self, attempt: Attempt) -> bool:
+        """Build missing or damaged stored inputs of a step again; return True if there were any.
+
+        Each content is read and checked once in a run before a step reads it, even if its seal is intact.
+
+        Raises:
+            StoreError: inputs were lost more than `_RESTORED` times.
+        """
+        lost = set()
+        for wire in attempt.step.wires:
+            for file in () if wire.producer == SOURCE else attempt.inputs[wire.slot].files:
+                if self.store.fault(file, known=file.digest in self.sound) is not None:
+                    lost.add(wire.producer)
+                self.sound.add(file.digest)
+        if lost and attempt.restored >= _RESTORED:
+            raise StoreError(
+                f"The inputs of the step '{attempt.step.label}' were removed from the store {self.store.path} "
+                f"{attempt.restored + 1} times.",
+                hint="Next: let nothing remove the store while builds use it, and run the same command again",
+            )
+        attempt.restored += bool(lost)
+        for label in sorted(lost):
+            again = Attempt(self.plan.step(label), self.clock)
+            record = self._take(again)
+            self.contents.update({(label, slot): artifact for slot, artifact in record.outputs.items()})
+            self.records[next(i for i, r in enumerate(self.records) if r.label == label)] = record
+        return bool(lost)
+
+    def _block(self, attempt: Attempt, lacks: tuple[str, ...]) -> StepRecord:
+        self.blocked.add(attempt.step.label)
+        self.events.emit("blocked", attempt.step.label, lacks=list(lacks))
+        return attempt.record("blocked", f"needs {'; '.join(lacks)}")
+
+    def _cached(self, attempt: Attempt, entry: Entry, action: Any, reason: str) -> StepRecord:
+        record = attempt.record(action, reason, entry.outputs, entry.metrics, entry.made)
+        self.events.emit("cached", attempt.step.label, action=action, reason=reason, seconds=record.seconds)
+        return record
+
+    def _build_cacheable(self, attempt: Attempt, key: CacheKey, why: Stale) -> StepRecord:
+        label, stage = attempt.step.label, attempt.step.stage
+
+        def on_wait(holder: str) -> None:
+            self.events.emit("waiting", label, holder=holder)
+
+        with self.store.building(key, on_wait=on_wait):
+            if (entry := self.store.find(key)) is not None:
+                return self._cached(attempt, entry, "hit", BUILT_MEANWHILE)
+            with self.store.workdir(stage.name) as workdir:
+                result, made = self._run(attempt, why, workdir)
+                with blamed(label):
+                    entry = self.store.publish(key, result, made)
+        with blamed(label):
+            self.store.push(entry)
+        return self._built(attempt, why, entry.outputs, entry.metrics, entry.made)
+
+    def _build_each_time(self, attempt: Attempt, why: Stale) -> StepRecord:
+        """Build a step without publishing it; its files are kept until the end of the run for later steps."""
+        workdir = self.until_the_end.enter_context(self.store.workdir(attempt.step.stage.name))
+        result, made = self._run(attempt, why, workdir)
+        outputs = {slot: self.store.source(slot, *files) for slot, files in result.outputs.items()}
+        return self._built(attempt, why, outputs, result.metrics, made)
+
+    def _built(
+        self,
+        attempt: Attempt,
+        why: Stale,
+        outputs: Mapping[str, Artifact],
+        metrics: Mapping[str, Any],
+        made: Mapping[str, Any],
+    ) -> StepRecord:
+        record = attempt.record("built", why.explain(), outputs, metrics, made)
+        self.sound.update(file.digest for artifact in outputs.values() for file in artifact.files)
+        self.events.emit(
+            "finished",
+            attempt.step.label,
+            seconds=record.seconds,
+            peak_bytes=record.peak_bytes,
+            outputs={slot: artifact.size for slot, artifact in outputs.items()},
+        )
+        return record
+
+    def _run(self, attempt: Attempt, why: Stale, workdir: Path) -> tuple[StageResult, dict[str, Any]]:
+        label, stage = attempt.step.label, attempt.step.stage
+
+        def emit(kind: str, /, **facts: Any) -> None:
+            self.events.emit(kind, label, **facts)
+
+        expected = attempt.step.expected
+        before = None if expected is None else expected.seconds
+        emit("started", reason=why.explain(), does=stage.does, expected=before)
+        at, begin = datetime.fromtimestamp(self.clock.now(), timezone.utc), self.clock.elapsed()
+        with ExitStack() as inputs, Sources(label, self.store.digests) as sources, PeakMemory() as memory:
+            try:
+                with blamed(label, workdir, memory):
+                    laid_out = {
+                        wire.slot: self._laid_out(attempt.inputs[wire.slot], wire.producer, sources, inputs)
+                        for wire in attempt.step.wires
+                    }
+                    with sources.held():
+                        context = RunContext(self.request, laid_out, workdir, self.environment, emit, self.digests)
+                        result = stage.run(context)
+                    memory.add(result.apart_bytes)
+                    check_result(stage, result, workdir)
+            finally:
+                attempt.peak_bytes = memory.so_far()
+        # A model has many reference cycles. Free them now, so that they do not count in the next step's peak.
+        gc.collect()
+        trim_heap()
+        seconds = self.clock.elapsed() - begin
+        made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
+        return result, made
+
+    def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
+        """Return the artifact with its files in one directory under their own names, if several or a source.
+
+        In the store a file is named by its digest, but a graph finds its external data by name.
+        """
+        if len(artifact.files) == 1 and producer != SOURCE:
+            return artifact
+        directory = until_then.enter_context(self.store.workdir(f"{artifact.name}-input"))
+        if producer == SOURCE:
+            return sources.checkout(artifact, directory)
+        paths = self.store.checkout(artifact, directory)
+        return replace(artifact, files=tuple(replace(f, path=p) for f, p in zip(artifact.files, paths, strict=True)))
+
+
+def _reason_of_hit(step: Step) -> str:
+    if isinstance(step.status, Unknown):
+        return CAME_OUT_THE_SAME.format(", ".join(step.status.waits_for))
+    return ALREADY_BUILT

@@ -1,0 +1,147 @@
+"""Source files outside the store: while a step reads them, they must keep the content that the plan is based on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from io import FileIO
+from pathlib import Path
+from typing import NoReturn
+
+from cosybuild.errors import CosybuildError, SourceChanged
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.hash_cache import HashCache, digest_of, digest_of_open, identity_of
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+class Sources:
+    """The sources that one step reads.
+
+    A source belongs to the user, who may replace it at any time. So the step receives not its path but a
+    private name in a working directory: a link to an open descriptor for one file, and copies for several
+    files or on systems without such links. The step reads the opened file even if the path changes.
+    After the step and before its results are published, the path must still lead to the same, unchanged file,
+    and the content is hashed again.
+
+    Args:
+        step: the label of the step, for messages.
+        digests: the digest cache; the digest of a file that changed is removed from it.
+    """
+
+    def __init__(self, step: str, digests: HashCache) -> None:
+        self._step = step
+        self._digests = digests
+        self._open: list[tuple[StoredFile, FileIO]] = []
+        self._names: dict[str, str] = {}
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._closing.close()
+
+    def checkout(self, artifact: Artifact, directory: Path) -> Artifact:
+        """Give the files of a source private names in one directory.
+
+        Args:
+            directory: an empty working directory that outlives the step.
+
+        Returns:
+            the artifact with the paths that the step reads.
+
+        Raises:
+            SourceChanged: a file is not the one that the plan is based on.
+            OSError: a file cannot be read, or a copy cannot be written.
+        """
+        placed = []
+        for file in artifact.files:
+            private = directory / file.name
+            self._names[str(private)] = str(file.path)
+            handle = self._opened(file)
+            if len(artifact.files) > 1 or not _linked(private, handle):
+                self._copy(file, handle, private)
+            placed.append(replace(file, path=private))
+        return replace(artifact, files=tuple(placed))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Check after the body, which runs the step, that the sources did not change.
+
+        Raises:
+            SourceChanged: a file changed during the body; an error of the body becomes its cause.
+            CosybuildError: the error of the body, with the user's paths in place of the private ones.
+        """
+        try:
+            yield
+        except Exception as error:
+            for file, handle in self._open:
+                self._compare(file, handle, error)
+            if isinstance(error, CosybuildError):
+                _rename(error, self._names)
+            raise
+        for file, handle in self._open:
+            self._compare(file, handle)
+            handle.seek(0)
+            if digest_of_open(handle) != file.digest:
+                self._refuse(file, "its content is not the content that the build was planned with")
+
+    def _opened(self, file: StoredFile) -> FileIO:
+        try:
+            # Do not block: a FIFO in place of the file must not hang the build.
+            number = os.open(file.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            if error.errno in _GONE:
+                self._refuse(file, "it was removed", error)
+            raise
+        handle = self._closing.enter_context(FileIO(number, "rb"))
+        self._compare(file, handle)
+        self._open.append((file, handle))
+        return handle
+
+    def _copy(self, file: StoredFile, handle: FileIO, private: Path) -> None:
+        with private.open("xb") as copy:
+            shutil.copyfileobj(handle, copy, 2**20)
+        if digest_of(private) != file.digest:
+            self._refuse(file, "its content is not the content that the build was planned with")
+
+    def _compare(self, file: StoredFile, handle: FileIO, cause: BaseException | None = None) -> None:
+        """Refuse a file that was written since planning, or whose path leads to another file."""
+        try:
+            now = identity_of(file.path.stat())
+        except OSError as error:
+            self._refuse(file, "it was removed" if error.errno in _GONE else "it cannot be read any more", error)
+        if not now == identity_of(os.fstat(handle.fileno())) == file.identity:
+            self._refuse(file, "it was replaced or written to", cause)
+
+    def _refuse(self, file: StoredFile, what: str, cause: BaseException | None = None) -> NoReturn:
+        self._digests.forget(file.path)
+        raise SourceChanged(
+            f"The file {file.path} changed while the build used it: {what}. The step '{self._step}' reads it, and "
+            "nothing of this step was kept.",
+            hint="Next: run the same command again when whatever writes the file has finished",
+        ) from cause
+
+
+def _linked(private: Path, handle: FileIO) -> bool:
+    """Make `private` a link to the open file; return False if the system has no such links."""
+    descriptor = f"/proc/{os.getpid()}/fd/{handle.fileno()}"
+    try:
+        if not os.path.samestat(os.stat(descriptor), os.fstat(handle.fileno())):  # noqa: PTH116 - a text
+            return False
+        private.symlink_to(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _rename(error: CosybuildError, names: dict[str, str]) -> None:
+    """Replace the private paths in an error's text by the user's paths."""
+    for private, given in names.items():
+        error.message = error.message.replace(private, given)
+        error.hint = None if error.hint is None else error.hint.replace(private, given)

@@ -1,0 +1,103 @@
+"""The interface of a stage. The planner and the runner know stages only by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+
+RequestT = TypeVar("RequestT")
+RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
+
+Emit = Callable[..., None]
+"""`emit(kind, **facts)`: report an event of the running step. Kinds are listed in `core.events`."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything that a running stage may read.
+
+    Attributes:
+        request: the request of the build; the same object that `Stage.settings` receives.
+        inputs: slot -> artifact, for each of the stage's `needs` that is present.
+        workdir: an empty directory of its own, on the store's file system. Outputs are written here.
+        environment: facts of this machine.
+        emit: reports events such as progress.
+        sources: slot -> digest of every source of the build, also of those that the stage does not read.
+    """
+
+    request: Any
+    inputs: Mapping[str, Artifact]
+    workdir: Path
+    environment: Environment
+    emit: Emit
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stage(Protocol[RequestT_contra]):
+    """One kind of step.
+
+    A slot is the name under which artifacts pass between stages. A stage that makes an existing slot
+    replaces it for the stages after it (`simplify` needs and makes `graph`).
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in keys and in the store, e.g. `engine`. Renaming a stage makes its stored results unusable."""
+
+    @property
+    def label(self) -> str:
+        """The name of the step for people, e.g. `engine sm_89`; equal to `name` if the plan has one such step."""
+
+    @property
+    def does(self) -> str:
+        """The action of the stage for people, a phrase that begins with a verb: `builds an engine`."""
+
+    @property
+    def version(self) -> int:
+        """A number to be increased by hand when a change of code alters the bytes for the same ingredients."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The slots that the stage reads.
+
+        `a|b` takes the first of them that the plan has, under the name `a`. `a?` may be absent. `a@step` is the
+        slot as that step made it, even if a later step replaced it, and `a@source` as it was before the first step.
+        """
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The slots that the stage fills."""
+
+    @property
+    def cacheable(self) -> bool:
+        """False if the stage runs every time and its result is not published (a benchmark)."""
+
+    @property
+    def deterministic(self) -> bool:
+        """True if two builds of one key give the same bytes; `replay` checks that."""
+
+    @property
+    def device(self) -> str:
+        """The device that the stage computes on, for people: `cpu`, `gpu`, or a kind of GPU such as `gpu sm_89`."""
+
+    def settings(self, request: RequestT_contra) -> Mapping[str, Any]:
+        """Return only the settings that change the result, as plain data. They become parts of the key."""
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        """Return only the versions and devices that change the result. They become parts of the key."""
+
+    def missing(self, request: RequestT_contra, environment: Environment) -> tuple[str, ...]:
+        """Return one phrase for each thing that this machine lacks to run the step; empty if it can run here."""
+
+    def run(self, context: RunContext) -> StageResult:
+        """Make the outputs.
+
+        Raises:
+            CosybuildError: the stage failed, with a message for the user; nothing is published.
+        """

@@ -1,0 +1,184 @@
+"""The early exit for a command that has nothing to do, before Hydra or any other slow import is loaded.
+
+A run that finished with everything built writes a no-op certificate of all files it read (`core.certificate`); the
+next identical command checks the certificate and ends. This module is imported at every start, so it imports only the
+certificate.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cosybuild.cli.nothing_to_do import certificate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from cosybuild.request import Request
+
+DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
+
+# Beginnings of words that read other configuration, print something else, or ask for more than a build.
+_DOUBTFUL = ("-", "hydra", "+hydra", "++hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
+
+_INTERPOLATION = "${"
+
+
+def nothing_to_do(words: Sequence[str]) -> str | None:
+    """Return the line to print if the command provably has nothing to do; None if a full run must find out."""
+    return certificate.check(DIRECTORY, words) if _is_plain(words) else None
+
+
+def _is_plain(words: Sequence[str]) -> bool:
+    """Return True if the words mean the same each time; an interpolation may read the clock or any variable."""
+    return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
+
+
+class Watch:
+    """A record of the files that a command may read, made before it reads them; certifies runs with nothing to do."""
+
+    def __init__(self, words: Sequence[str], conf: Path) -> None:
+        import pathlib
+
+        import cosybuild
+
+        self._words = list(words)
+        package = pathlib.Path(cosybuild.__file__).parent
+        ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
+        self._conf = [path for path in ours if conf in path.parents and path.suffix == ".yaml"]
+        # Any installation, upgrade or removal of a package changes a directory of the import path.
+        places = [path for path in sys.path if os.path.isdir(path)]  # noqa: PTH112  # pathlib would make "" the root
+        others = [path for path in sys.path if path not in places]
+        directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
+        files: list[str | Path] = [*others, *(path for path in ours if path.is_file())]
+        self._first = certificate.Look(files, directories)
+
+    def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
+        """Write the certificate of a finished run: an identical command has nothing to do until a watched file changes.
+
+        A failure to write it does no harm: the next command runs in full.
+        """
+        if not _is_plain(self._words) or _asks_for_more(request) or _reads_elsewhere(self._conf):
+            return
+        from cosybuild.run.recorded import EVENTS
+        from cosybuild.run.run_lock import CLAIM
+
+        store = request.settings.store
+        stored = None if store is None else _stored(report, store.path)
+        second = None if stored is None else _look_again(request, report)
+        if stored is None or second is None:
+            return
+        results = [*stored, *(path for path in directory.rglob("*") if path.is_file())]
+        kept = [path for path in results if path.name not in (EVENTS, CLAIM)]
+        certificate.write(DIRECTORY, self._words, message, [self._first, second], results=kept)
+
+
+def _asks_for_more(request: Request) -> bool:
+    """Return True if the command has work to do each time, or reads files that a certificate cannot watch."""
+    from pathlib import Path
+
+    settings = request.settings
+    store, name = settings.store, settings.model_dir
+    if store is None or store.verify or settings.dry_run or settings.lock or settings.hold_to is not None:
+        return True
+    # A hub is queried each time. A directory of calibration inputs would have to be watched file by file.
+    fetched = name is not None and not Path(name).expanduser().is_dir()
+    return settings.deploy is not None or fetched or settings.precision.calibration is not None
+
+
+def _reads_elsewhere(conf: Iterable[Path]) -> bool:
+    """Return True if the configuration may come from other places, or from values that no certificate can watch.
+
+    Args:
+        conf: the files of cosybuild's own configuration.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from cosybuild.config.searchpath import OURS
+
+    hydra = HydraConfig.get()
+    # Hydra itself adds the mode.
+    if set(hydra.overrides.hydra) - {"hydra.mode=RUN"} or any(
+        source.provider not in OURS for source in hydra.runtime.config_sources
+    ):
+        return True
+    return not all(_is_lasting(call) for path in conf for call in path.read_text(encoding="utf-8").split("${")[1:])
+
+
+def _is_lasting(call: str) -> bool:
+    """Return True if an interpolation, given without its opening brace, always means the same.
+
+    This holds for a reference to another setting, cosybuild's own resolvers, and a variable that certificates watch.
+    """
+    name, colon, arguments = call.partition("}")[0].partition(":")
+    if "$" in name or name != name.strip():
+        return False
+    variable = arguments.partition(",")[0].strip()
+    known = name == "oc.env" and variable.isidentifier() and certificate.is_lasting(variable)
+    return not colon or name.startswith("cosybuild.") or known
+
+
+def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look | None:
+    """Look at the model's files, then plan again; return None if the plan differs from what the run has made.
+
+    The run read the files some time ago, perhaps through a link that has changed since. Their digests decide.
+    """
+    from pathlib import Path
+
+    from cosybuild.config.groups.model import Family
+    from cosybuild.errors import CosybuildError
+    from cosybuild.run.code import known_code
+    from cosybuild.run.execute import plan_build
+    from cosybuild.run.prepare import planning_store, request_from_settings
+
+    def ignore(message: str) -> None:
+        """Drop a warning that the run has printed already."""
+
+    subject, verify = request.subject, request.settings.verify
+    files = (subject.weights, subject.graph, *subject.graph_data)
+    given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
+    sources = [Path(path).expanduser().absolute() for path in given if path is not None]
+    # A second yaml, or another kind of weights, beside the files that were read would change the choice of the model.
+    folders = {path.parent for path in sources}
+    if subject.family is Family.module:
+        code = known_code(request, planning_store(request.settings.store, ignore))
+        if code is None:
+            return None
+        read = [Path(path) for path in (*code.paths, *code.absent)]
+        sources += read
+        folders |= {*(path.parent for path in read), *(Path(path) for path, _ in code.directories.values())}
+    look = certificate.Look(sources, folders)
+    made = {step["label"]: step["key"]["digest"] for step in report["steps"]}
+    try:
+        again = request_from_settings(request.settings)
+        plan = plan_build(again, warn=ignore)
+    except CosybuildError:
+        return None
+    planned = {step.label: step.key and step.key.digest for step in plan.steps}
+    return look if again == request and plan.up_to_date and planned == made else None
+
+
+def _absolute(origin: str) -> str | None:
+    return origin if os.path.isabs(origin) else None  # noqa: PTH117  # an empty one is no path
+
+
+def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:
+    """Return all files of the store that the run rests on; None if one is missing, as for a step that always runs.
+
+    The run may have been recorded when the store was elsewhere, so files are located by digest.
+    """
+    from pathlib import Path
+
+    from cosybuild.store.store import Store
+
+    store = Store(Path(path))
+    found = []
+    for step in report["steps"]:
+        found.append(store.entry_path(step["stage"], step["key"]["digest"]))
+        for artifact in step["outputs"].values():
+            found.extend(store.objects.locate(file["digest"]) for file in artifact["files"])
+    return found if all(each.is_file() for each in found) else None

@@ -1,0 +1,77 @@
+"""The output and the exit code of `replay CAPSULE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from cosybuild import figure
+from cosybuild.cli.failure import present
+from cosybuild.cli.printed import say
+from cosybuild.errors import DriftError
+from cosybuild.run.failure.reproduce import Limits, Recurrence, recur
+
+
+def show_capsule(capsule: Path, elsewhere: Path | None, limits: Limits, *, as_json: bool) -> int:
+    """Run what is in the capsule, say how it fails here, and return the exit code of the failure.
+
+    Raises:
+        DriftError: it does not fail here.
+        ConfigurationError: it is no capsule, damaged, or nothing of it can be run without further files.
+    """
+    found = recur(capsule, elsewhere, lambda line: say(line, file=sys.stderr), limits)
+    if as_json:
+        print(figure.dumps(_facts(found), indent=2))
+    else:
+        say("\n".join(_lines(found)))
+    if not found.shown:
+        raise DriftError(
+            f"The failure of '{found.recorded['step']}' in {capsule} does not show here: {_differing(found)}.",
+            hint="Next: install the versions of the machine it was met on, and replay it again.",
+        )
+    error = found.error
+    if error is not None:
+        present(error.kind, error.message, error.hint)
+    else:
+        present(str(found.recorded["kind"]), str(found.recorded["message"]), found.recorded["hint"])
+    return int(found.recorded["exit_code"])
+
+
+def _lines(found: Recurrence) -> list[str]:
+    lines = [f"recorded: {found.recorded['step']}: {found.recorded['message']}"]
+    if found.cause is not None:
+        lines.append(f"looks like: {found.cause['name']}. {found.cause['says']} Remedy: {found.cause['remedy']}.")
+    if found.has_part:
+        lines.append(f"by itself: {'passes here' if found.part is None else found.part}")
+    if found.lacking:
+        lines.append(f"the step was not run: the capsule only names {', '.join(found.lacking)} (--files DIR)")
+    else:
+        lines.append(f"the step: {'passes here' if found.error is None else 'fails here'}{_likeness(found)}")
+    if found.versions:
+        lines.append(f"other versions here: {_differing(found)}")
+    return lines
+
+
+def _likeness(found: Recurrence) -> str:
+    if found.error is None:
+        return ""
+    return ", in the same words" if found.same else ", in other words"
+
+
+def _differing(found: Recurrence) -> str:
+    pairs = (f"{name} {there} -> {here}" for name, (there, here) in found.versions.items())
+    return ", ".join(pairs) or "the versions are the same"
+
+
+def _facts(found: Recurrence) -> dict[str, Any]:
+    return {
+        "recorded": dict(found.recorded),
+        "cause": found.cause,
+        "part": found.part,
+        "step": None if found.error is None else found.error.message,
+        "same": found.same,
+        "shown": found.shown,
+        "lacking": list(found.lacking),
+        "versions": {name: list(pair) for name, pair in found.versions.items()},
+    }

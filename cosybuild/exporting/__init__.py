@@ -1,0 +1,1 @@
+"""The export of a PyTorch module to ONNX with the exporters of torch."""

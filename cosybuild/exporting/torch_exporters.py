@@ -1,0 +1,184 @@
+"""The two ONNX exporters of torch behind one function. torch is imported only inside the functions that use it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosybuild.config.groups.export import Exporter, ExportSettings
+from cosybuild.errors import ExportError
+from cosybuild.models.spec import ModelSpec
+from cosybuild.numerics.inputs import Draw, draw_inputs
+
+if TYPE_CHECKING:
+    import torch
+    from onnx import ModelProto
+    from torch import nn
+
+# Loggers of the exporters, which are silenced.
+_LOGGERS = ("torch", "torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir")
+
+# The sizes of the traced example are primes: small, odd, and usually no factor of a model's own dimensions.
+_EXAMPLE_SIZES = (23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
+
+
+@dataclass
+class Chatter:
+    """The exporter's warnings about the model.
+
+    Attributes:
+        warnings: one line each; warnings of the exporters about themselves are left out.
+    """
+
+    warnings: list[str] = field(default_factory=list)
+
+
+def example_sizes(spec: ModelSpec, stated: dict[str, int]) -> dict[str, int]:
+    """Return a size for every symbol: `stated` ones, and for the others distinct sizes that are not fixed in the model.
+
+    If two sizes were equal by chance, the exporter might treat them as always equal.
+    """
+    fixed = {size for tensor in (*spec.inputs, *spec.outputs) for size in tensor.shape if isinstance(size, int)}
+    free = (size for size in _EXAMPLE_SIZES if size not in fixed | set(stated.values()))
+    return {symbol: stated[symbol] if symbol in stated else next(free) for symbol in spec.symbols}
+
+
+def export_graph(module: nn.Module, spec: ModelSpec, settings: ExportSettings) -> tuple[ModelProto, Chatter]:
+    """Export a module; return the graph as the exporter wrote it, with weights in memory, and the warnings.
+
+    Args:
+        module: a module in eval mode whose forward takes the specification's inputs by position.
+
+    Raises:
+        ExportError: the exporter failed; the message has the first line of the innermost cause.
+    """
+    import torch
+
+    sizes = example_sizes(spec, settings.example_sizes)
+    example = tuple(example_inputs(spec, sizes))
+    write = _torchscript if settings.exporter is Exporter.torchscript else _dynamo
+    with _quiet() as chatter, torch.no_grad():
+        try:
+            model = write(module, example, spec, settings)
+        except _refusals() as error:
+            raise ExportError(
+                f"torch's {settings.exporter.value} exporter cannot export {type(module).__name__} at opset "
+                f"{settings.opset} (example sizes {sizes or 'fixed'}): {meaningful_line(error)}",
+                hint=_hint(settings),
+            ) from error
+    return model, chatter
+
+
+def meaningful_line(error: BaseException) -> str:
+    """Return type and first line of the innermost cause, which the exporters wrap in pages of text."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _torchscript(
+    module: nn.Module, example: tuple[torch.Tensor, ...], spec: ModelSpec, settings: ExportSettings
+) -> ModelProto:
+    import onnx
+    import torch
+
+    from cosybuild.exporting.deferred_weights import attach_weights, deferred_weights
+    from cosybuild.onnxgraph.scopes import qualify_names
+
+    message = io.BytesIO()
+    with deferred_weights() as weights:
+        torch.onnx.export(
+            module,
+            example,
+            message,  # type: ignore[arg-type]  # this exporter also takes a stream
+            dynamo=False,
+            opset_version=settings.opset,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_axes={tensor.name: tensor.dynamic_axes for tensor in (*spec.inputs, *spec.outputs)},
+            do_constant_folding=settings.constant_folding,
+        )
+    model = onnx.load_model_from_string(message.getvalue())
+    attach_weights(model, weights)
+    qualify_names(model, (name for name, _ in module.named_modules() if name))
+    return model
+
+
+def _dynamo(
+    module: nn.Module, example: tuple[torch.Tensor, ...], spec: ModelSpec, settings: ExportSettings
+) -> ModelProto:
+    import torch
+
+    program = torch.onnx.export(
+        module,
+        example,
+        dynamo=True,
+        opset_version=settings.opset,
+        input_names=[tensor.name for tensor in spec.inputs],
+        output_names=[tensor.name for tensor in spec.outputs],
+        dynamic_shapes=tuple(tensor.dynamic_axes for tensor in spec.inputs),
+        optimize=settings.constant_folding,
+        verbose=False,
+    )
+    assert program is not None
+    model: ModelProto = program.model_proto
+    return model
+
+
+def example_inputs(spec: ModelSpec, sizes: dict[str, int]) -> Iterator[torch.Tensor]:
+    from cosybuild.backends.torch_backend import tensor_from_array
+
+    for array in draw_inputs(spec, Draw(sizes)).values():
+        yield tensor_from_array(array)
+
+
+@contextmanager
+def _quiet() -> Iterator[Chatter]:
+    """Suppress the exporters' output in the body, and collect their warnings about the model."""
+    chatter = Chatter()
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(record=True) as caught, redirect_stdout(io.StringIO()):
+            warnings.simplefilter("always")
+            yield chatter
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    chatter.warnings.extend(dict.fromkeys(_about_the_model(caught)))
+
+
+def _about_the_model(caught: Sequence[warnings.WarningMessage]) -> Iterator[str]:
+    from torch.jit import TracerWarning  # type: ignore[attr-defined]  # public, but not listed as exported
+
+    for warning in caught:
+        own = "/torch/" in Path(warning.filename).as_posix() or issubclass(
+            warning.category, (DeprecationWarning, FutureWarning)
+        )
+        if issubclass(warning.category, TracerWarning) or not own:
+            yield " ".join(str(warning.message).split())
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return the exceptions that the exporters, or a user's module that they run, raise on failure."""
+    import torch._dynamo.exc
+
+    return (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError,
+            torch._dynamo.exc.TorchDynamoException)  # fmt: skip
+
+
+def _hint(settings: ExportSettings) -> str:
+    other = Exporter.dynamo if settings.exporter is Exporter.torchscript else Exporter.torchscript
+    return (
+        f"Next: try export.exporter={other.value}, or name sizes the model takes with "
+        "export.example_sizes={seq_len: 64}."
+    )

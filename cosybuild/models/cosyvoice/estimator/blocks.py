@@ -1,0 +1,165 @@
+"""Parts of the U-Net estimators: convolution blocks, transformer blocks, stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.estimator.layers import SelfAttention
+from cosybuild.models.cosyvoice.estimator.operators import causal_convolution, mish
+from cosybuild.models.cosyvoice.families import NORM_GROUPS
+
+# Frames have the shape (B, T, C), inside the transformer blocks (B * T, C): there a linear layer with bias is one ONNX
+# node, and no block needs shape arithmetic. Only convolutions take (B, C, T).
+
+
+class Level(NamedTuple):
+    """The mask and attention bias of one time resolution.
+
+    Attributes:
+        frames: (B, T, 1), 1 where valid.
+        bias: for attention, computed once for all blocks of the resolution.
+    """
+
+    frames: Tensor
+    bias: Tensor
+
+
+class CausalConv1d(nn.Conv1d):
+    """A convolution over the past only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        return causal_convolution(x, self.weight, self.bias, self.groups)
+
+
+def convolution(causal: bool, dim_in: int, dim_out: int) -> nn.Conv1d:
+    return CausalConv1d(dim_in, dim_out, 3) if causal else nn.Conv1d(dim_in, dim_out, 3, padding=1)
+
+
+def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a (B, C, T) layer to (B, T, C)."""
+    return layer(x.transpose(1, 2)).transpose(1, 2)
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """A group norm without torch's check of the batch size, which causes a warning in a trace."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+class ConvBlock(nn.Module):
+    """A convolution, a norm and Mish. The norm is GroupNorm(8) over all frames, or LayerNorm per frame if causal."""
+
+    def __init__(self, causal: bool, dim_in: int, dim_out: int) -> None:
+        super().__init__()
+        self.causal = causal
+        norm = nn.LayerNorm(dim_out) if causal else FrameGroupNorm(NORM_GROUPS, dim_out)
+        # The names are those of upstream's sequence; the causal one has a transpose before the norm, hence 2.
+        self.block = nn.ModuleDict({"0": convolution(causal, dim_in, dim_out), "2" if causal else "1": norm})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, dim_in), zero at masked frames, to (B, T, dim_out)."""
+        conv, norm = self.block.values()
+        if self.causal:
+            return mish(norm(over_time(conv, x)))
+        return over_time(lambda channels: mish(norm(conv(channels))), x)
+
+
+class ResnetBlock(nn.Module):
+    """Two convolution blocks with the time embedding between them, and a linear shortcut.
+
+    Masked frames are zeroed before each convolution and nowhere else: their values reach no valid frame,
+    attention hides them, and the estimator's output is masked.
+    """
+
+    def __init__(self, causal: bool, dim_in: int, dim_out: int, dim_time: int) -> None:
+        super().__init__()
+        self.mlp = nn.ModuleDict({"1": nn.Linear(dim_time, dim_out)})
+        self.block1 = ConvBlock(causal, dim_in, dim_out)
+        self.block2 = ConvBlock(causal, dim_out, dim_out)
+        self.res_conv = nn.Conv1d(dim_in, dim_out, 1)
+
+    def forward(self, x: Tensor, time: Tensor, frames: Tensor) -> Tensor:
+        """Map (B, T, dim_in), (B, 1, dim_out), (B, T, 1) to (B * T, dim_out)."""
+        hidden = self.block1(x * frames) + time
+        hidden = self.block2(hidden * frames)
+        dim_out, dim_in, _ = self.res_conv.weight.shape
+        # A convolution with a kernel of one frame is a linear layer.
+        shortcut = F.linear(x.reshape(-1, dim_in), self.res_conv.weight.squeeze(2), self.res_conv.bias)
+        result: Tensor = hidden.reshape(-1, dim_out) + shortcut
+        return result
+
+
+class FeedForward(nn.Module):
+    """A linear layer to four times the width, GELU, and a linear layer back."""
+
+    def __init__(self, dim: int, approximate: str) -> None:
+        super().__init__()
+        self.approximate = approximate
+        # One level deeper than the second layer, as in upstream's state dict.
+        first = nn.ModuleDict({"proj": nn.Linear(dim, 4 * dim)})
+        self.net = nn.ModuleDict({"0": first, "2": nn.Linear(4 * dim, dim)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = cast(nn.ModuleDict, self.net["0"])["proj"]
+        result: Tensor = self.net["2"](F.gelu(first(x), approximate=self.approximate))
+        return result
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward; each normalises its input and adds its result to it."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int, approximate: str) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = SelfAttention(dim, heads, dim_head, bias=False)
+        self.norm3 = nn.LayerNorm(dim)
+        self.ff = FeedForward(dim, approximate)
+
+    def forward(self, x: Tensor, batch: int, bias: Tensor) -> Tensor:
+        """Map (B * T, dim) to (B * T, dim)."""
+        x = x + self.attn1(self.norm1(x), batch, bias)
+        result: Tensor = x + self.ff(self.norm3(x))
+        return result
+
+
+class Resample(nn.Module):
+    """A convolution that halves or doubles the number of frames."""
+
+    def __init__(self, dim: int, up: bool) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(dim, dim, 4, 2, 1) if up else nn.Conv1d(dim, dim, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, T) to (B, C, 2 T) or (B, C, ceil(T / 2))."""
+        result: Tensor = self.conv(x)
+        return result
+
+
+class Stage(nn.ModuleList):
+    """A resnet block, transformer blocks, and optionally a layer that follows them: resampling or a convolution."""
+
+    def __init__(self, resnet: ResnetBlock, blocks: Sequence[TransformerBlock], *after: nn.Module) -> None:
+        super().__init__([resnet, nn.ModuleList(blocks), *after])
+
+    @property
+    def resnet(self) -> ResnetBlock:
+        return cast(ResnetBlock, self[0])
+
+    def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:
+        """Map (B, T, C in), (B, 1, C out) to (B, T, C out), at the same resolution."""
+        batch = x.shape[0]
+        hidden: Tensor = self.resnet(x, time, level.frames)
+        for block in cast(nn.ModuleList, self[1]):
+            hidden = block(hidden, batch, level.bias)
+        return hidden.reshape(batch, -1, hidden.shape[1])
+
+    def resampled(self, x: Tensor, level: Level) -> Tensor:
+        """Apply the layer after the blocks: (B, T, C) to (B, T', C)."""
+        return over_time(self[2], x * level.frames)

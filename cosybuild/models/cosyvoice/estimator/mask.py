@@ -1,0 +1,62 @@
+"""Attention masks as a finite additive bias, so that no precision turns them into NaN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cosybuild.models.cosyvoice.estimator.operators import attention_is_one
+
+# Far below any attention score, and in float16 still finite after a score is added to it.
+HIDDEN = 3.0e4
+
+
+def chunk_visibility(length: int, chunk: int, like: Tensor) -> Tensor:
+    """Return which keys a query sees when audio arrives in chunks: its own chunk and all earlier ones.
+
+    Args:
+        length: frames T.
+        chunk: frames of a chunk.
+        like: a tensor whose dtype and device the result takes.
+
+    Returns:
+        (T, T), row = query, column = key: 1 where visible, 0 where hidden.
+    """
+    # Compute with integers: float16 cannot count beyond 2048.
+    index = torch.div(torch.arange(length, device=like.device), chunk, rounding_mode="floor")
+    return (index.unsqueeze(0) <= index.unsqueeze(1)).to(like.dtype)
+
+
+def attention_bias(mask: Tensor, chunk: int | None = None) -> Tensor:
+    """Return the bias that is added to attention scores: 0 for a visible key, -30000 for a hidden one.
+
+    A query without a visible key sees all keys, so that its softmax is defined; only masked frames can be
+    such queries.
+
+    Args:
+        mask: (B, 1, T), exactly 1 where a frame is valid, else 0.
+        chunk: frames of a chunk for streaming, None for full attention.
+
+    Returns:
+        (B, 1, 1, T), or (B, 1, T, T) with chunks or for the operator `Attention`; finite in float16.
+    """
+    visible = mask.unsqueeze(1)
+    if chunk is not None:
+        visible = visible * chunk_visibility(mask.shape[2], chunk, mask)
+    elif attention_is_one():
+        # ONNX Runtime's CPU kernel refuses a bias that broadcasts over queries.
+        visible = visible.expand(-1, -1, mask.shape[2], -1)
+    # The subtraction of the row's maximum leaves 0 everywhere in a row without a visible key.
+    return (visible - visible.amax(dim=-1, keepdim=True)) * HIDDEN
+
+
+def kept_frames(mask: Tensor) -> Tensor:
+    """Return the frames that the last query sees: the valid ones, or all of them if none is valid.
+
+    Args:
+        mask: (B, 1, T), exactly 1 or 0.
+
+    Returns:
+        (B, T, 1): 1 or 0.
+    """
+    return (mask - mask.amax(dim=-1, keepdim=True) + 1.0).transpose(1, 2)

@@ -1,0 +1,91 @@
+"""The download of a model directory from a hub, limited to the files that a build needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.errors import MissingRequirement, ModelDirectoryError
+from cosybuild.lazy import is_installed, require
+from cosybuild.models.directory.reader import WEIGHTS, YAML_NAMES
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def is_hub_id(text: str) -> bool:
+    """Return True if `text` has the form `organisation/model`, without asking a hub."""
+    return _HUB_ID.fullmatch(text) is not None and ".." not in text
+
+
+def fetch_model(hub_id: str) -> Path:
+    """Return the directory in the hub client's own cache that holds the model's yaml and flow.pt.
+
+    Hugging Face is asked first if its client is installed, then ModelScope: a model may be on one of them only.
+    A hub client that is offline (`HF_HUB_OFFLINE=1`) returns what its cache has.
+
+    Args:
+        hub_id: e.g. `FunAudioLLM/CosyVoice2-0.5B`.
+
+    Raises:
+        MissingRequirement: no hub client is installed.
+        ModelDirectoryError: no hub has the model, or none can be reached.
+    """
+    wanted = [*YAML_NAMES, WEIGHTS]
+    told = []
+    for hub in _HUBS:
+        if is_installed(hub.client):
+            try:
+                return hub.fetch(hub_id, wanted)
+            except _Unreachable as error:
+                told.append(f"from {hub.name}: {error}")
+    if not told:
+        raise MissingRequirement(
+            f"model_dir={hub_id} is not a directory here; to fetch it from a hub, a hub client is needed.",
+            hint="Next: pip install 'cosybuild[hub]' or 'cosybuild[modelscope]', or give a local directory.",
+        )
+    raise ModelDirectoryError(
+        f"model_dir={hub_id} is not a directory here and could not be fetched {'; nor '.join(told)}",
+        hint="Next: check the name and the network, or give a local directory.",
+    )
+
+
+class _Unreachable(Exception):
+    """The first line of a hub client's error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error).strip().partition("\n")[0] or type(error).__name__)
+
+
+def _from_hugging_face(hub_id: str, wanted: list[str]) -> Path:
+    hub = require("huggingface_hub", "Fetching a model")
+    errors = require("huggingface_hub.errors", "Fetching a model")
+    try:
+        return Path(hub.snapshot_download(hub_id, allow_patterns=wanted))
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
+        raise _Unreachable(error) from error
+
+
+def _from_modelscope(hub_id: str, wanted: list[str]) -> Path:
+    hub = require("modelscope.hub.snapshot_download", "Fetching a model")
+    errors = require("modelscope_hub.errors", "Fetching a model")
+    try:
+        return Path(hub.snapshot_download(hub_id, allow_patterns=wanted))
+    except (errors.HubError, OSError, ValueError) as error:
+        raise _Unreachable(error) from error
+
+
+@dataclass(frozen=True)
+class _Hub:
+    """A hub: its name for people, its client's package, and the function that fetches files."""
+
+    name: str
+    client: str
+    fetch: Callable[[str, list[str]], Path]
+
+
+_HUBS = (
+    _Hub("Hugging Face", "huggingface_hub", _from_hugging_face),
+    _Hub("ModelScope", "modelscope", _from_modelscope),
+)

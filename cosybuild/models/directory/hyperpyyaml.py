@@ -1,0 +1,248 @@
+"""HyperPyYAML read as data: no tag is executed, nothing is imported, references and arithmetic are resolved.
+
+    !new:a.B, !name:a.b, !apply:a.b    become `Node`s: the dotted name and the unchanged arguments
+    !ref <a>, !ref <a[b]> * 2          become the value, or the result of the arithmetic
+    !tuple                             becomes a tuple
+
+Every document is bounded (`MAX_BYTES`, `MAX_VALUES`), so that a small file cannot fill the memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cosybuild.errors import ModelDirectoryError
+from cosybuild.models.directory.arithmetic import ArithmeticProblem, evaluate
+
+MAX_BYTES = 2**20
+MAX_VALUES = 100_000
+
+_REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
+
+
+@dataclass(frozen=True)
+class Node:
+    """The content of a `!new:`, `!name:` or `!apply:` tag.
+
+    Attributes:
+        tag: `new`, `name` or `apply`; also `module`, `include`, or `unknown` for a tag of another kind.
+        target: the dotted name, never imported.
+        arguments: the mapping or sequence below it; None where there is none.
+    """
+
+    tag: str
+    target: str
+    arguments: Any = None
+
+
+@dataclass(frozen=True)
+class _Reference:
+    expression: str
+    line: int
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that reads the HyperPyYAML tags as inert data."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._flattened: dict[yaml.MappingNode, bool] = {}  # False while its merges are in progress
+        self._merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Replace each `<<` by the pairs of the mappings it refers to.
+
+        A key of the mapping itself overrides a merged one, and an earlier merged mapping overrides a later one.
+        PyYAML's method is not used: its patch releases differ in which mapping wins and in how the pairs multiply.
+
+        Raises:
+            ConstructorError: a key occurs twice, `<<` refers to something else, or the merges exceed `MAX_VALUES`.
+        """
+        if node in self._flattened:
+            return
+        self._flattened[node] = False
+        own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for pair in self._pairs_merged(value):
+                    merged.setdefault(_identity(pair[0]), pair)
+            elif _identity(key) in own:
+                raise _not_constructed(f"the key '{key.value}' stands twice", key)
+            else:
+                own[_identity(key)] = (key, value)
+        node.value = list({**merged, **own}.values())
+        self._flattened[node] = True
+
+    def _pairs_merged(self, value: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        for mapping in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(mapping, yaml.MappingNode):
+                raise _not_constructed("'<<' refers to something else than a mapping", mapping)
+            self.flatten_mapping(mapping)
+            if not self._flattened[mapping]:
+                raise _not_constructed("a mapping is merged into itself", mapping)
+            self._merged += 1 + len(mapping.value)
+            if self._merged > MAX_VALUES:
+                raise _not_constructed(f"'<<' merges more than {MAX_VALUES:,} values", mapping)
+            yield from mapping.value
+
+
+def _identity(key: yaml.Node) -> Any:
+    """Return the text of a key; any other key is equal only to itself."""
+    return key.value if isinstance(key, yaml.ScalarNode) else key
+
+
+def _not_constructed(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node, tag: str) -> Node:
+    return Node(tag, suffix, _plain(loader, node))
+
+
+def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node) or None  # type: ignore[arg-type]  # the third kind of node
+
+
+def _reference(loader: yaml.SafeLoader, node: yaml.Node) -> _Reference:
+    return _Reference(str(loader.construct_scalar(node)), node.start_mark.line + 1)  # type: ignore[arg-type]  # as above
+
+
+def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> tuple[Any, ...]:
+    return tuple(_plain(loader, node) or ())
+
+
+def _unknown(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Node:
+    # Tags that are not HyperPyYAML's (e.g. python/object) are inert, too.
+    return Node("unknown", suffix, _plain(loader, node))
+
+
+for _name in ("new", "name", "apply", "module", "include"):
+    _Loader.add_multi_constructor(
+        f"!{_name}:", lambda loader, suffix, node, tag=_name: _tagged(loader, suffix, node, tag)
+    )
+for _name in ("ref", "copy"):
+    _Loader.add_constructor(f"!{_name}", _reference)
+_Loader.add_constructor("!tuple", _tuple)
+_Loader.add_constructor("!PLACEHOLDER", lambda loader, node: None)
+_Loader.add_multi_constructor("!", _unknown)
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", _unknown)
+
+
+def read_hyperpyyaml(path: Path) -> dict[str, Any]:
+    """Return the document as plain data and `Node`s, with references resolved.
+
+    Raises:
+        ModelDirectoryError: it cannot be read, is too big, is no mapping, or a reference has no target
+            or is circular.
+    """
+    text = _text(path)
+    try:
+        document = yaml.load(text, _Loader)  # a SafeLoader that builds data only
+    except yaml.YAMLError as error:
+        raise _bad(path, f"is not readable as YAML: {_one_line(error)}") from error
+    except RecursionError as error:
+        raise _bad(path, "is nested too deeply") from error
+    except ValueError as error:  # PyYAML raises a bare ValueError for a malformed date or number
+        raise _bad(path, f"holds a value that is none: {error}") from error
+    if not isinstance(document, dict):
+        raise _bad(path, f"holds a {type(document).__name__}, where a mapping of names is expected")
+    try:
+        resolved = _Resolver(path, document).resolve()
+    except RecursionError as error:
+        raise _bad(path, "holds a value that contains itself, or too long a chain of references") from error
+    return {str(name): value for name, value in resolved.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise _bad(path, f"has more than {MAX_BYTES:,} bytes; a model's yaml has a few thousand")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise _bad(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _bad(path, f"is not UTF-8 text (byte {error.start})") from error
+
+
+class _Resolver:
+    """The replacement of references in a document; circles are detected."""
+
+    def __init__(self, path: Path, document: dict[Any, Any]) -> None:
+        self._path = path
+        self._document = document
+        self._under_way: list[str] = []
+        self._values = 0
+
+    def resolve(self) -> dict[Any, Any]:
+        resolved: dict[Any, Any] = self._resolved(self._document)
+        return resolved
+
+    def _resolved(self, value: Any) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES:  # aliases and references can multiply the values
+            raise _bad(self._path, f"unfolds to more than {MAX_VALUES:,} values")
+        if isinstance(value, _Reference):
+            return self._referred(value)
+        if isinstance(value, Node):
+            return Node(value.tag, value.target, self._resolved(value.arguments))
+        if isinstance(value, Mapping):
+            return {key: self._resolved(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._resolved(inner) for inner in value)
+        return value
+
+    def _referred(self, reference: _Reference) -> Any:
+        expression = reference.expression.strip()
+        whole = _REFERENCE.fullmatch(expression)
+        if whole is not None:
+            return self._lookup(whole[1], reference.line)
+        try:
+            return evaluate(expression, lambda name: self._lookup(name, reference.line))
+        except ArithmeticProblem as problem:
+            raise _bad(self._path, f"line {reference.line}: !ref {expression}: {problem}") from problem
+
+    def _lookup(self, name: str, line: int) -> Any:
+        if name in self._under_way:
+            circle = " -> ".join([*self._under_way[self._under_way.index(name) :], name])
+            raise _bad(self._path, f"line {line}: the references go round in a circle: {circle}")
+        self._under_way.append(name)
+        value: Any = self._document
+        for key in re.findall(r"[^\[\]]+", name):
+            if isinstance(value, Node):
+                value = value.arguments
+            if isinstance(value, _Reference):
+                value = self._referred(value)
+            if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
+                value = value[int(key)]
+            elif isinstance(value, Mapping) and key in value:
+                value = value[key]
+            else:
+                raise _bad(self._path, f"line {line}: !ref <{name}> refers to '{key}', which is not there")
+        resolved = self._resolved(value)
+        self._under_way.pop()
+        return resolved
+
+
+def _bad(path: Path, what: str) -> ModelDirectoryError:
+    return ModelDirectoryError(
+        f"{path} {what}.", hint="Next: fetch the file again, or compare it with the one of the published model."
+    )
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{problem}{f', line {mark.line + 1}' if mark else ''}"

@@ -1,0 +1,165 @@
+"""The reader of a CosyVoice model directory: its version and the data of its yaml."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+from cosybuild.errors import ModelDirectoryError
+from cosybuild.models.cosyvoice.families import FAMILIES, hyperparameter_fault
+from cosybuild.models.directory.hyperpyyaml import Node, read_hyperpyyaml
+from cosybuild.models.subject import Solver
+
+WEIGHTS = "flow.pt"
+YAML_NAMES = tuple(facts.yaml for facts in FAMILIES.values())
+
+# Arguments of upstream's estimators that training or our input specification covers, by family.
+_UNUSED = {"dropout", "num_decoding_left_chunks", "out_channels", "long_skip_connection"}
+# Only the streaming variant needs this argument, and upstream's default is the published value.
+_OPTIONAL = {"static_chunk_size"}
+_SCHEDULES = ("cosine", "linear")
+
+
+@dataclass(frozen=True)
+class ModelDirectory:
+    """The facts in a model directory about its flow decoder.
+
+    Attributes:
+        path: the directory.
+        yaml: the file it was read from.
+        family: the version.
+        hyperparameters: of the estimator, with the names of `families.FAMILIES`.
+        solver: around the estimator.
+        frames_per_second: mel frames of one second of audio.
+        weights: flow.pt; it may be missing.
+    """
+
+    path: Path
+    yaml: Path
+    family: Family
+    hyperparameters: Mapping[str, Any]
+    solver: Solver
+    frames_per_second: float
+    weights: Path
+
+
+def read_model_directory(path: Path) -> ModelDirectory:
+    """Determine the version of a model directory and read its yaml.
+
+    Raises:
+        ModelDirectoryError: no yaml or several, an estimator of another class, or a value that is not valid.
+    """
+    family, yaml = find_yaml(path)
+    facts = FAMILIES[family]
+    document = read_hyperpyyaml(yaml)
+    decoder = _child(yaml, document, "flow", "decoder")
+    estimator = decoder.get("estimator")
+    if not isinstance(estimator, Node):
+        raise _bad(yaml, "flow -> decoder -> estimator is not a `!new:` node")
+    found = estimator.target.rpartition(".")[2]
+    if found != facts.upstream_class:
+        raise _bad(yaml, f"the estimator is a {found}, where {family.value} has a {facts.upstream_class}")
+    return ModelDirectory(
+        path=path,
+        yaml=yaml,
+        family=family,
+        hyperparameters=_hyperparameters(yaml, family, estimator),
+        solver=_solver(yaml, decoder),
+        frames_per_second=_frames_per_second(yaml, family, document),
+        weights=path / WEIGHTS,
+    )
+
+
+def find_yaml(path: Path) -> tuple[Family, Path]:
+    """Return the version of a model directory and the yaml that identifies it.
+
+    Raises:
+        ModelDirectoryError: there is none, or more than one.
+    """
+    found = [(family, path / facts.yaml) for family, facts in FAMILIES.items() if (path / facts.yaml).is_file()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(yaml.name for _, yaml in found)
+        raise ModelDirectoryError(
+            f"{path} holds {names}; each stands for another version of CosyVoice, and one is expected.",
+            hint="Next: keep the one that flow.pt belongs to.",
+        )
+    listing = sorted(entry.name for entry in path.iterdir())
+    shown = ", ".join(listing[:8]) + (f" and {len(listing) - 8} more" if len(listing) > 8 else "")
+    raise ModelDirectoryError(
+        f"{path} is not a CosyVoice model directory: it has none of {', '.join(YAML_NAMES)}. "
+        f"It has: {shown or 'nothing'}.",
+        hint="Next: give the directory that holds the yaml and flow.pt, e.g. pretrained_models/CosyVoice2-0.5B.",
+    )
+
+
+def _hyperparameters(yaml: Path, family: Family, estimator: Node) -> dict[str, Any]:
+    stated = estimator.arguments if isinstance(estimator.arguments, Mapping) else {}
+    known = FAMILIES[family].hyperparameters
+    unknown = sorted(set(stated) - set(known) - _UNUSED)
+    if unknown:
+        raise _bad(yaml, f"the estimator has arguments that are not known here: {', '.join(unknown)}")
+    if stated.get("long_skip_connection"):
+        raise _bad(yaml, "the estimator has long_skip_connection, which no published model has")
+    missing = [name for name in known if name not in stated and name not in _OPTIONAL]
+    if missing:
+        raise _bad(yaml, f"the estimator lacks {', '.join(missing)}")
+    values = {name: stated.get(name, published) for name, published in known.items()}
+    fault = hyperparameter_fault(family, values)
+    if fault is not None:
+        raise _bad(yaml, f"the estimator's {fault}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1_000_000
+
+
+def _solver(yaml: Path, decoder: Mapping[str, Any]) -> Solver:
+    parameters = decoder.get("cfm_params")
+    content = _mapping(_mapping(parameters).get("content"))
+    schedule = content.get("t_scheduler", Solver.schedule)
+    guidance = content.get("inference_cfg_rate", Solver.guidance)
+    if schedule not in _SCHEDULES:
+        raise _bad(yaml, f"the solver's t_scheduler is {schedule!r}; expected one of {', '.join(_SCHEDULES)}")
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
+        raise _bad(yaml, f"the solver's inference_cfg_rate is {guidance!r}, where a number is expected")
+    return Solver(schedule=schedule, guidance=float(guidance))
+
+
+def _frames_per_second(yaml: Path, family: Family, document: Mapping[str, Any]) -> float:
+    tokens, ratio = document.get("token_frame_rate"), document.get("token_mel_ratio")
+    if family is not Family.cosyvoice1 and _is_count(tokens) and _is_count(ratio):
+        return float(int(tokens) * int(ratio))  # type: ignore[arg-type]  # counts, as just checked
+    rate = document.get("sample_rate")
+    if not _is_count(rate):
+        return FAMILIES[family].frames_per_second
+    assert isinstance(rate, int)
+    # The mel hop in samples: 256 in version 1, 480 afterwards.
+    return rate / (256 if family is Family.cosyvoice1 else 480)
+
+
+def _child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    value: Any = document
+    for index, name in enumerate(names):
+        value = _mapping(value).get(name)
+        if value is None:
+            raise _bad(yaml, f"{' -> '.join(names[: index + 1])} is missing")
+    return _mapping(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, Node):
+        value = value.arguments
+    return value if isinstance(value, Mapping) else {}
+
+
+def _bad(yaml: Path, what: str) -> ModelDirectoryError:
+    return ModelDirectoryError(
+        f"{yaml}: {what}.", hint="Next: compare the file with the one of the published model of this version."
+    )

@@ -1,0 +1,236 @@
+"""The trace of a user's module: the code, data and packages that were read while it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cosybuild
+from cosybuild.models.user_module.audit import Reads
+from cosybuild.models.user_module.declared import source_file
+from cosybuild.models.user_module.installed import fingerprint, owners, site_of
+from cosybuild.store.hash_cache import digest_of
+
+SCHEMA = 1
+_OURS = Path(cosybuild.__file__).parent
+_STARTED = ("__main__", "_distutils_hack")
+"""Modules that the interpreter loads by itself."""
+_SHORT = 32
+"""The number of hex digits of a digest in a key."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The ingredients of one target.
+
+    Attributes:
+        files: name in keys -> (path, sha256) of every local file that was read.
+        directories: name in keys -> (path, sha256 of the names in it) of every local directory that was listed.
+        absent: paths that were tried and do not exist.
+        modules: name -> source file of every local or missing module, and of every installed top-level package.
+        packages: installed distribution -> its fingerprint.
+        hidden: phrases for actions that cannot be traced.
+        learned: paths that only a later step read.
+        void: True if the trace is known to lack something.
+        memo: the file in which this trace is stored; None where it is not stored.
+    """
+
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    directories: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    modules: Mapping[str, str | None] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    learned: tuple[str, ...] = ()
+    void: bool = False
+    memo: str | None = field(default=None, compare=False)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """Ingredient -> identity of its content, for keys: equal on every machine with the same content."""
+        return {
+            **{name: digest[:_SHORT] for name, (_, digest) in self.files.items()},
+            **{f"names in {name}": digest[:_SHORT] for name, (_, digest) in self.directories.items()},
+            **{f"package {name}": value for name, value in self.packages.items()},
+        }
+
+    @property
+    def is_local(self) -> bool:
+        """True if anything but installed packages takes part."""
+        return bool(self.files or self.directories or self.absent)
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every local file that was read."""
+        return frozenset(path for path, _ in self.files.values())
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Name of every local module -> sha256 of its source, without the modules of the running cosybuild package."""
+        digests = dict(self.files.values())
+        theirs = {name: path for name, path in self.modules.items() if name.partition(".")[0] != cosybuild.__name__}
+        return {name: digests[path] for name, path in theirs.items() if path is not None and path in digests}
+
+    def change(self, digest: Callable[[Path], str]) -> str | None:
+        """Return the first ingredient that has changed, or None.
+
+        Args:
+            digest: returns the sha256 of a file.
+        """
+        if self.void:
+            return ", ".join(self.learned)
+        for name, (path, was) in self.files.items():
+            if not Path(path).is_file() or digest(Path(path)) != was:
+                return name
+        for name, (path, was) in self.directories.items():
+            if names_in(path) != was:
+                return name
+        for path in self.absent:
+            if Path(path).exists():
+                return path
+        for name, file in self.modules.items():
+            if _resolved(name) != file:
+                return name
+        return next((name for name, was in self.packages.items() if fingerprint(name) != was), None)
+
+    def to_json(self) -> str:
+        """Return the trace as text for `trace_from_json`."""
+        return json.dumps({**dataclasses.asdict(self), "schema": SCHEMA, "memo": None})
+
+
+def trace_from_json(text: str) -> Trace | None:
+    """Return the trace that `Trace.to_json` wrote; None if it is damaged or of another version."""
+    try:
+        facts = json.loads(text)
+        if facts.pop("schema") != SCHEMA:
+            return None
+        for name in ("files", "directories"):
+            facts[name] = {key: (str(path), str(digest)) for key, (path, digest) in facts[name].items()}
+        for name in ("absent", "hidden", "learned"):
+            facts[name] = tuple(map(str, facts[name]))
+        return Trace(**facts)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_local(path: str) -> bool:
+    """Return True for a user's own file: of no installed package, nor of Python, cosybuild or the kernel."""
+    if path.startswith(("/proc/", "/sys/", "/dev/", f"{_OURS}/")):
+        return False
+    return site_of(path) is None and not path.startswith(_standard())
+
+
+def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) -> Trace:
+    """Return the trace of the targets, for a process that did nothing but make them.
+
+    Args:
+        reads: all files that were opened.
+        targets: the `_target_` names.
+        learned: files that count if they exist, also if they were not read.
+    """
+    loaded = {name: file for name, module in list(sys.modules.items()) if (file := _file(module)) is not None}
+    loaded = {name: file for name, file in loaded.items() if name.partition(".")[0] not in _STARTED}
+    listed = owners()
+    seen = {source for path in (*reads.files, *loaded.values(), *learned) if (source := _source(path)) is not None}
+    installed = {path: listed[path] for path in seen if path in listed}
+    # A local file is outside of every installation directory, or inside one but not listed by a distribution.
+    local = {path for path in seen - set(installed) if is_local(path) or site_of(path) is not None}
+    local = {path for path in local if path not in reads.written and ".dist-info/" not in path}
+    if any(name.partition(".")[0] == cosybuild.__name__ for name in targets) or _names_ours(local):
+        local |= {path for path in seen if path.startswith(f"{_OURS}/") and path not in installed}
+    else:
+        installed = {path: name for path, name in installed.items() if name != cosybuild.__name__}
+    there = sorted(path for path in local if Path(path).is_file())
+    names = {name for name, file in loaded.items() if _source(file) in local}
+    tops = {name for name, file in loaded.items() if "." not in name and _source(file) in installed}
+    missing = {name.partition(".")[0] for name in reads.imports} - set(sys.modules)
+    folders = sorted(path for path in reads.listed if is_local(f"{path}/") and path not in sys.path)
+    return Trace(
+        files={name: (path, digest_of(Path(path))) for name, path in _named(there)},
+        directories={name: (path, found) for name, path in _named(folders) if (found := names_in(path)) is not None},
+        absent=tuple(sorted(path for path in local if not Path(path).exists())),
+        modules={name: _resolved(name) for name in sorted(names | tops | missing)},
+        packages={name: fingerprint(name) for name in sorted(set(installed.values()))},
+        hidden=tuple(sorted(reads.hidden)),
+        learned=tuple(learned),
+    )
+
+
+def unforeseen(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str, ...]:
+    """Return local files that were read and are not in the trace.
+
+    Args:
+        loaded: files of modules that were imported before; tools read them for the location of a call.
+    """
+    seen = {source for path in reads.files if (source := _source(path)) is not None}
+    new = seen - trace.paths - reads.written - set(loaded)
+    return tuple(sorted(path for path in new if is_local(path) and Path(path).is_file()))
+
+
+def loaded_files() -> frozenset[str]:
+    """Return the files of all imported modules."""
+    return frozenset(file for module in list(sys.modules.values()) if (file := _file(module)) is not None)
+
+
+def names_in(path: str) -> str | None:
+    """Return the sha256 of the names in a directory; None if there is no directory."""
+    try:
+        names = sorted(name for name in os.listdir(path) if name != "__pycache__")  # noqa: PTH208  # names only
+    except OSError:
+        return None
+    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+
+
+@cache
+def _standard() -> tuple[str, ...]:
+    """Return the directories of Python's own library."""
+    places = [f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")]
+    return (*places, *(entry for entry in sys.path if entry.endswith(".zip")))
+
+
+def _file(module: Any) -> str | None:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) and Path(file).is_absolute() else None
+
+
+def _source(path: str) -> str | None:
+    """Return the source of byte code, or the path itself. Package metadata gives None: keys hold the versions."""
+    if path.endswith(".pyc"):
+        try:
+            source = importlib.util.source_from_cache(path)
+        except ValueError:
+            return path
+        return source if Path(source).is_file() else path
+    return None if ".dist-info/" in path or ".egg-info/" in path else path
+
+
+def _names_ours(paths: set[str]) -> bool:
+    """Return True if one of these sources mentions cosybuild, and so may use its code."""
+    sources = (Path(path) for path in paths if path.endswith(".py"))
+    return any(cosybuild.__name__.encode() in path.read_bytes() for path in sources if path.is_file())
+
+
+def _named(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (name, path): the name is relative to the import path or working directory, else the file name."""
+    roots = sorted({os.path.abspath(entry) for entry in (*sys.path, os.curdir)}, key=len, reverse=True)  # noqa: PTH100
+    count: dict[str, int] = {}
+    for path in paths:
+        root = next((root for root in roots if path.startswith(f"{root}/")), None)
+        name = Path(path).name if root is None else Path(path).relative_to(root).as_posix()
+        count[name] = count.get(name, 0) + 1
+        yield (name if count[name] == 1 else f"{name} ({count[name]})"), path
+
+
+def _resolved(name: str) -> str | None:
+    file = source_file(name.split("."))
+    return None if file is None else str(file)

@@ -1,0 +1,187 @@
+"""One run: prepare, plan, execute, and write the run directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild import figure
+from cosybuild.building.events import EventBus, JsonLines, Sink
+from cosybuild.building.plan import Plan, make_plan
+from cosybuild.building.record import Outcome
+from cosybuild.building.runner import execute
+from cosybuild.config.naming import config_digest
+from cosybuild.config.settings import Settings
+from cosybuild.errors import ConfigurationError
+from cosybuild.report.markdown import markdown
+from cosybuild.report.profile import PLOT, plot, profile_of
+from cosybuild.request import Request
+from cosybuild.run.code import with_code
+from cosybuild.run.deliver import deliver, retract
+from cosybuild.run.deployment import deploy_run
+from cosybuild.run.facts import Facts, origin_of
+from cosybuild.run.failure.archive import CAPSULE, Witness, is_gate, write_capsule
+from cosybuild.run.foreign import origin_of_run
+from cosybuild.run.lock_file import Lock, hold_digests, read_lock, write_lock
+from cosybuild.run.prepare import open_store, planning_store, sources_of
+from cosybuild.run.recorded import EVENTS, PLAN, REPORT, REPORT_TEXT
+from cosybuild.run.run_lock import claimed
+from cosybuild.run.unchanged import unchanged_report
+from cosybuild.stages.pipeline import stages_for
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment
+from cosybuild.system.json_records import write_record, write_text
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The call of a run.
+
+    Attributes:
+        overrides: the words of the command line.
+        directory: the run directory.
+    """
+
+    overrides: tuple[str, ...]
+    directory: Path
+
+
+def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
+    """Return the plan of a request; nothing is written."""
+    store = planning_store(request.settings.store, warn)
+    request = with_code(request, store, warn, remember=False)
+    return make_plan(stages_for(request), request, sources_of(request, store), Environment(), store)
+
+
+def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[str, Any]:
+    """Build what is requested and return the content of report.json, with `nothing_to_do` added.
+
+    A failed step does not raise: the report states the failure and its exit code.
+
+    Raises:
+        KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
+        StoreError: the store or the run directory cannot be written.
+        ConfigurationError: the run directory holds an imported run.
+        DeployError: the artifacts may not, or could not, be put into service.
+        DriftError: the ingredients or artifacts differ from the lock file `hold_to` or from `must_produce`.
+    """
+    settings, directory = request.settings, invocation.directory
+    if origin_of_run(directory) is not None:
+        raise ConfigurationError(
+            f"{directory} holds a run that was imported, and no build writes there.",
+            hint="Next: build into another directory, or remove that one.",
+        )
+    witness = Witness()
+    events = EventBus([console, witness])
+
+    def warn(message: str) -> None:
+        events.emit("warning", message=message)
+
+    with open_store(settings.store, warn) as store, ExitStack() as until_the_end:
+        environment = Environment()
+        request = with_code(request, store, lambda message: events.emit("planning", message=message), remember=True)
+        sources = sources_of(request, store)
+        facts = Facts(request, invocation.overrides, config_digest(settings), environment, sources)
+        lock = None if settings.hold_to is None else read_lock(Path(settings.hold_to))
+        if lock is not None:
+            lock.hold_ingredients(facts.base)
+
+        def judge() -> tuple[Plan, Mapping[str, Any] | None]:
+            plan = make_plan(stages_for(request), request, sources, environment, store)
+            # A deployment is checked in every run, so such a run is never skipped.
+            return plan, None if settings.deploy is not None else unchanged_report(directory, plan, store)
+
+        plan, unchanged = judge()
+        if unchanged is None:
+            claim = claimed(directory, lambda holder: events.emit("waiting", holder=holder))
+            if until_the_end.enter_context(claim):
+                plan, unchanged = judge()
+        if unchanged is not None:
+            report = dict(unchanged)
+            store.flush()
+        else:
+            _begin(directory, facts, plan, events)
+            outcome = execute(
+                plan,
+                request,
+                sources,
+                environment,
+                store,
+                events,
+                keep=lambda outcome: _write_report(directory, facts.report(outcome, finished=None, artifacts=[])),
+                uncached=until_the_end,
+            )
+            capsule = _capsule(directory, request, plan, outcome, sources, facts, witness, warn)
+            report = _finish(directory, facts, plan, outcome, store, capsule)
+            if settings.deploy is not None and outcome.failure is None:
+                # After the report, so that a refused deployment does not lose the record of the build.
+                report["deployment"] = deploy_run(request, outcome, directory, environment)
+                _write_report(directory, report)
+    if report["status"] == "ok":
+        _hold_and_lock(settings, lock, directory, report)
+    return {**report, "nothing_to_do": unchanged is not None}
+
+
+def _hold_and_lock(settings: Settings, lock: Lock | None, directory: Path, report: Mapping[str, Any]) -> None:
+    if lock is not None:
+        lock.hold_artifacts(report)
+    hold_digests(settings.must_produce, report)
+    if settings.lock:
+        write_lock(directory, report)
+
+
+def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
+    log = directory / EVENTS
+    for stale in (log, directory / CAPSULE, directory / PLOT):
+        stale.unlink(missing_ok=True)
+    events.add(JsonLines(log))
+    write_record(directory / PLAN, "plan", facts.plan(plan))
+
+
+def _capsule(
+    directory: Path,
+    request: Request,
+    plan: Plan,
+    outcome: Outcome,
+    sources: Mapping[str, Artifact],
+    facts: Facts,
+    witness: Witness,
+    warn: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Write the failure archive (capsule) of a run that ended at a gate; return its facts for the report, or None."""
+    if not is_gate(outcome):
+        return None
+    try:
+        return write_capsule(directory / CAPSULE, request, plan, outcome, sources, facts.base, witness)
+    except OSError as error:  # the failure must be reported even without its archive
+        warn(f"no capsule of the failure could be written: {error}")
+        return None
+
+
+def _finish(
+    directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store, capsule: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    if outcome.failure is None:
+        artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
+    else:
+        retract(directory)
+        artifacts = []
+    # As a reader of report.json gets it: lists for tuples, text for figures that JSON lacks.
+    report: dict[str, Any] = figure.plain(
+        {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
+    )
+    _write_report(directory, report)
+    write_text(directory / REPORT_TEXT, markdown(report))
+    profile = profile_of(report)
+    if profile is not None:
+        write_text(directory / PLOT, plot(profile))
+    return report
+
+
+def _write_report(directory: Path, report: Mapping[str, Any]) -> None:
+    write_record(directory / REPORT, "report", report)

@@ -1,0 +1,1 @@
+"""Failed gates: the failure archive, its reproduction, and the known causes."""

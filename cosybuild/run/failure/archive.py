@@ -1,0 +1,252 @@
+"""The failure archive (capsule) of a failed gate: the smallest part that fails, its inputs, and data to reproduce it.
+
+    capsule.json      {"schema", "kind": "capsule", "step", "stage", "command", "failure", "cause", "environment",
+                       "config", "subject", "case", "cut", "artifacts": {slot: [{"name", "sha256", "size", "carried"}]},
+                       "files"}; always the first member
+    inputs/case.npz   the inputs of the case that failed, one array an input
+    cut/...           lowered.onnx, reference.onnx and inputs.npz: the smallest part that fails by itself
+    artifacts/SLOT/   what the step was given, where it is small; else its digest is in the index
+
+`run.recurrence` shows the failure again, elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild import figure
+from cosybuild.building.events import Event
+from cosybuild.building.plan import Plan
+from cosybuild.building.record import Outcome
+from cosybuild.building.wiring import SOURCE
+from cosybuild.errors import CosybuildError, VerificationError
+from cosybuild.request import Request
+from cosybuild.run.failure.causes import Signs, match
+from cosybuild.run.zip_archive import Form, pack
+from cosybuild.store.artifact import Artifact
+
+if TYPE_CHECKING:
+    from cosybuild.numerics.inputs import Array
+    from cosybuild.precision.cut import Cut
+
+CAPSULE = "capsule.tar.gz"
+FORM = Form(
+    "capsule", "capsule.json", ("inputs", "cut", "artifacts"), "have the failing command run again; it writes a new one"
+)
+CARRIED = 64 * 2**20
+"""Bytes of all artifacts together up to which a capsule carries them."""
+
+LOWERED_INPUTS = ("lowered", "graph")
+
+
+class Witness:
+    """A sink for events that remembers what each step said of the case that failed."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "note" and event.step is not None:
+            self.notes[event.step] = dict(event.facts)
+
+
+def is_gate(outcome: Outcome) -> bool:
+    """Return True if a run ended at a gate."""
+    return outcome.failure is not None and outcome.failure.kind == VerificationError.kind
+
+
+def write_capsule(
+    target: Path,
+    request: Request,
+    plan: Plan,
+    outcome: Outcome,
+    sources: Mapping[str, Artifact],
+    facts: Mapping[str, Any],
+    witness: Witness,
+) -> dict[str, Any]:
+    """Write the archive of a run that ended at a gate; returns what the report says of it.
+
+    Args:
+        facts: of the run, as in its report.
+    """
+    failure = outcome.failure
+    assert failure is not None
+    step = plan.step(failure.step)
+    given = dict(_given(step.wires, outcome, sources))
+    note = witness.notes.get(failure.step, {})
+    with tempfile.TemporaryDirectory(prefix="cosybuild-capsule-") as temporary:
+        place = Path(temporary)
+        files: dict[str, Path] = {}
+        inputs = _case_inputs(request, note)
+        if inputs is not None:
+            files["inputs/case.npz"] = _save(place / "case.npz", inputs)
+        cut: dict[str, Any] | None = None
+        profile: dict[str, Any] | None = None
+        if inputs is not None and set(LOWERED_INPUTS) <= set(given):
+            found, profile = _lowering(request, given, inputs, str(note["message"]))
+            cut = None if found is None else _write_cut(place, found, files)
+        carried = sum(artifact.size for artifact in given.values()) <= CARRIED
+        if carried:
+            files.update({f"artifacts/{slot}/{f.name}": f.path for slot, a in given.items() for f in a.files})
+        cause = match(_signs(request, step.stage.name, failure.message, note, cut))
+        pack(
+            FORM,
+            target,
+            {
+                "cosybuild": facts["cosybuild"],
+                "step": failure.step,
+                "stage": step.stage.name,
+                "command": ["python", "-m", "cosybuild", *facts["overrides"]],
+                "failure": dataclasses.asdict(failure),
+                "cause": cause,
+                "environment": facts["environment"],
+                "config": facts["config"],
+                "subject": subject_facts(request),
+                "case": note.get("case"),
+                "cut": cut,
+                "artifacts": {
+                    slot: [{"name": f.name, "sha256": f.digest, "size": f.size, "carried": carried} for f in a.files]
+                    for slot, a in given.items()
+                },
+            },
+            files,
+        )
+    return {
+        "path": target.name,
+        "size": target.stat().st_size,
+        "cause": cause,
+        "cut": cut,
+        "complete": carried,
+        "profile": profile,
+    }
+
+
+def subject_facts(request: Request) -> dict[str, Any]:
+    """Return the facts of the model that a verifying step needs, as plain data without paths or code."""
+    subject = request.subject
+    return {
+        "family": subject.family.value,
+        "spec": dataclasses.asdict(subject.spec),
+        "hyperparameters": {
+            k: v for k, v in subject.hyperparameters.items() if isinstance(v, int | float | list | str)
+        },
+        "streaming": subject.streaming,
+        "stem": subject.stem,
+        "solver": None if subject.solver is None else dataclasses.asdict(subject.solver),
+        "existing_graph": subject.graph is not None,
+    }
+
+
+def _given(wires: Any, outcome: Outcome, sources: Mapping[str, Artifact]) -> Iterator[tuple[str, Artifact]]:
+    for wire in wires:
+        made = sources if wire.producer == SOURCE else outcome.record(wire.producer).outputs
+        if wire.origin in made:
+            yield wire.slot, made[wire.origin]
+
+
+def _case_inputs(request: Request, note: Mapping[str, Any]) -> dict[str, Array] | None:
+    if not isinstance(note.get("case"), Mapping):
+        return None
+    from cosybuild.verification.cases import case_from_facts
+
+    return case_from_facts(note["case"]).inputs(request.subject.spec)
+
+
+def _lowering(
+    request: Request, given: Mapping[str, Artifact], inputs: Mapping[str, Array], case: str
+) -> tuple[Cut | None, dict[str, Any] | None]:
+    """The smallest failing part, None where only the whole fails; and where digits are lost."""
+    import onnx_ir as ir
+
+    from cosybuild.backends.session import InferenceFailed
+    from cosybuild.onnxgraph.files import load_model
+    from cosybuild.precision.cut import smallest_cut
+    from cosybuild.precision.graph import prepare
+    from cosybuild.precision.profile import profile, profile_facts
+    from cosybuild.precision.storage import storage_of
+    from cosybuild.verification.lowered import typed_inputs, widened
+
+    storage = storage_of(request.settings.precision.target)
+    assert storage is not None
+    threads = request.settings.verify.threads if request.settings.verify else 1
+    lowered, reference = (ir.from_proto(load_model(given[slot].path)) for slot in LOWERED_INPUTS)
+    try:
+        prepare(reference, storage)
+        taken = {name: widened(values) for name, values in typed_inputs(inputs, lowered).items()}
+        points = profile(lowered, reference, taken, threads)
+        cut = smallest_cut(lowered, reference, points, taken, holds_of(request), threads)
+    except (CosybuildError, InferenceFailed):
+        # A second failure must not take the place of the one that is told of.
+        return None, None
+    return cut, profile_facts(points, case)
+
+
+def holds_of(request: Request) -> Any:
+    """The gate of lowered graphs on one set of outputs."""
+    from cosybuild.verification.lowered import LoweredCase, gate_of
+
+    case = LoweredCase("cut", gate_of(request))
+
+    def holds(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:
+        try:
+            case.hold(actual, expected, "as stored")
+        except VerificationError as error:
+            return error.message
+        return None
+
+    return holds
+
+
+def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:
+    import onnx_ir as ir
+
+    from cosybuild.onnxgraph.files import save_model
+    from cosybuild.precision.profile import decibels
+
+    for name, model in (("lowered.onnx", cut.lowered), ("reference.onnx", cut.reference)):
+        files[f"cut/{name}"] = save_model(ir.to_proto(model), place / name)[0]
+    # Names of tensors are no names of files, so the arrays are numbered.
+    files["cut/inputs.npz"] = _save(place / "inputs.npz", dict(zip(_keys(cut), cut.inputs.values(), strict=True)))
+    ratio = decibels(cut.point.noise)
+    return {
+        "nodes": list(cut.nodes),
+        "op": cut.point.op,
+        "module": cut.point.module,
+        "missed": cut.missed,
+        "finite": ratio != float("-inf"),
+        "snr_db": figure.plain(ratio),
+        "reference_max": _largest(cut),
+        "inputs": dict(zip(cut.inputs, _keys(cut), strict=True)),
+    }
+
+
+def _keys(cut: Cut) -> list[str]:
+    return [f"input{index}" for index in range(len(cut.inputs))]
+
+
+def _largest(cut: Cut) -> float:
+    import numpy as np
+
+    from cosybuild.precision.probe import Probe
+
+    values = Probe(cut.reference).run(cut.inputs)
+    return max((float(np.max(np.abs(v), initial=0.0, where=np.isfinite(v))) for v in values.values()), default=0.0)
+
+
+def _save(path: Path, arrays: Mapping[str, Array]) -> Path:
+    import numpy as np
+
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own arguments
+    return path
+
+
+def _signs(request: Request, stage: str, message: str, note: Mapping[str, Any], cut: Mapping[str, Any] | None) -> Signs:
+    from cosybuild.precision.storage import storage_of
+
+    storage = storage_of(request.settings.precision.target)
+    largest = float("inf") if storage is None else storage.max
+    return Signs(stage, request.subject.family.value, message, note, cut or {}, largest)

@@ -1,0 +1,122 @@
+"""Lock files: the ingredients and digests of one build, with which later builds are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.naming import relevant
+from cosybuild.errors import DriftError
+from cosybuild.store.key import flatten
+from cosybuild.system.json_records import read_record, write_record
+
+LOCK = "cosybuild.lock"
+_VERSION = "version."
+
+
+def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
+    """Write the lock of a finished run beside its report, and return its path."""
+    path = directory / LOCK
+    write_record(path, "lock", {"ingredients": ingredients(report), "artifacts": _artifacts(report)})
+    return path
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The content of a lock file, read once, so that a build is held to one lock even if the file changes meanwhile.
+
+    Attributes:
+        path: the file.
+        ingredients: dotted name -> value of every ingredient of the build.
+        artifacts: artifact name -> digest.
+    """
+
+    path: Path
+    ingredients: Mapping[str, str]
+    artifacts: Mapping[str, str]
+
+    def hold_ingredients(self, facts: Mapping[str, Any]) -> None:
+        """Check before a build that the configuration, the weights and the versions are those of the lock.
+
+        A package that the lock does not name is not checked: earlier versions of cosybuild recorded fewer packages.
+
+        Raises:
+            DriftError: lists every ingredient that differs.
+        """
+        named = self.ingredients
+        now = {name: v for name, v in ingredients(facts).items() if not name.startswith(_VERSION) or name in named}
+        _refuse(self.path, list(_differences(named, now)), "was made of other ingredients")
+
+    def hold_artifacts(self, report: Mapping[str, Any]) -> None:
+        """Check after a build that every deterministic artifact has the digest in the lock.
+
+        Raises:
+            DriftError: lists every artifact that differs.
+        """
+        _refuse(self.path, list(_differences(self.artifacts, _artifacts(report))), "describes other artifacts")
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock file.
+
+    Raises:
+        ConfigurationError: the file is missing or damaged.
+    """
+    record = read_record(path, "lock")
+    return Lock(path, record.object("ingredients").text_items(), record.object("artifacts").text_items())
+
+
+def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
+    """Check after a build that the artifacts that a recipe pins have its digests.
+
+    Args:
+        expected: artifact name -> sha256, or its first digits.
+
+    Raises:
+        DriftError: lists every artifact that is missing or differs.
+    """
+    made = {artifact["name"]: artifact["digest"] for artifact in report["artifacts"]}
+    drift = [
+        f"{name}: {digest} -> {made.get(name, '(absent)')}"
+        for name, digest in expected.items()
+        if not made.get(name, "").startswith(digest) or not digest
+    ]
+    if drift:
+        raise DriftError(
+            "The recipe's must_produce was not met:" + "".join(f"\n  {line}" for line in drift),
+            hint="Next: `python -m cosybuild explain` shows what the run was made of; compare versions and weights.",
+        )
+
+
+def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return dotted name -> value of every ingredient of a build."""
+    model = facts["model"]
+    found = dict(flatten("config", relevant(facts["config"])))
+    # The path of the model on this machine does not matter; its content does.
+    found.pop("config.model_dir", None)
+    found.update(flatten("model", {"family": model["family"], "hyperparameters": model["hyperparameters"]}))
+    found.update(flatten("model.code", model.get("code") or {}))
+    found["weights"] = model["weights_digest"] or model["weights"]
+    found.update({f"{_VERSION}{name}": version for name, version in facts["environment"]["versions"].items()})
+    return found
+
+
+def _artifacts(report: Mapping[str, Any]) -> dict[str, str]:
+    return {a["name"]: a["digest"] for a in report["artifacts"] if a["deterministic"]}
+
+
+def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(set(old) | set(new)):
+        if old.get(name) != new.get(name):
+            yield f"{name}: {old.get(name, '(absent)')} -> {new.get(name, '(absent)')}"
+
+
+def _refuse(lock: Path, drift: list[str], what: str) -> None:
+    if drift:
+        lines = "".join(f"\n  {line}" for line in drift)
+        raise DriftError(
+            f"{lock} {what}:{lines}",
+            hint="Next: restore what drifted, or build without hold_to and lock anew with lock=true.",
+        )

@@ -1,0 +1,233 @@
+"""One file that carries a finished run to another team: its record, its artifacts, and what its steps made.
+
+    bundle.json            {"schema", "kind": "bundle", "name", "artifacts": bool, "keys": [[stage, {part: value}]],
+                           "files": {path: {"sha256", "size"}}}; always the first member
+    run/...                the run directory
+    store/entries, objects what the steps made, laid out as a remote store
+
+The same bytes each time it is written from the same run. Nothing in it is believed when it arrives: every member is
+checked (`run.packed`), only records and data come in (`run.members`), what is read later is read once before anything
+is kept (`run.rehearsal`), and the run is marked as another's (`run.foreign`). Results of steps enter the store only
+where a person says so, through the same checks as from any remote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.errors import ConfigurationError, StoreError
+from cosybuild.filename import fault_of, is_plain_name
+from cosybuild.report.profile import PLOT
+from cosybuild.run.deliver import ARTIFACTS
+from cosybuild.run.failure.archive import CAPSULE
+from cosybuild.run.foreign import Origin, origin_of_run, write_mark
+from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
+from cosybuild.run.sharing.import_check import rehearse
+from cosybuild.run.sharing.members import is_record_or_data
+from cosybuild.run.zip_archive import Bounds, Form, Package, opened, pack
+from cosybuild.store.key import CacheKey
+from cosybuild.store.remote import Remote
+from cosybuild.store.store import Store
+from cosybuild.store.workdirs import Workdirs
+from cosybuild.system.files import make_directory, sync_directory, sync_tree
+from cosybuild.system.json_records import JsonReader
+from cosybuild.system.owner import Heartbeat
+
+RUN, STORE = "run", "store"
+BUNDLE = Form("bundle", "bundle.json", (RUN, STORE), "have it written again with `python -m cosybuild bundle RUN`")
+_LONGEST_RUN = 200
+"""Bytes of a run's name; a temporary directory beside it has a longer one."""
+IMPORTED = ".imported"
+"""Ends the name of an imported run's directory, so that no build of one's own writes there."""
+_ARRIVING = ".arriving"
+DERIVED = (REPORT_TEXT, PLOT, CAPSULE)
+"""Files of a run that are made of its records, or that travel by themselves: they are sent and not taken in."""
+_RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The content of an imported archive.
+
+    Attributes:
+        run: the run directory it was put in.
+        carried: how many results of steps the archive has.
+        results: how many of them are now in the store.
+        was_there: the run directory existed and was left as it is.
+    """
+
+    run: Path
+    carried: int
+    results: int
+    was_there: bool
+
+
+def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: bool) -> None:
+    """Write the archive of a run.
+
+    Args:
+        artifacts: carry the artifacts and the steps' results; else only the record with their digests.
+
+    Raises:
+        StoreError: a result of the run is no longer in the store, or the archive cannot be written.
+    """
+    keys = [record.key for record in run.outcome.records if record.key is not None and record.outputs]
+    with tempfile.TemporaryDirectory(prefix="cosybuild-bundle-") as temporary:
+        staged = Path(temporary)
+        if artifacts:
+            _stage_results(store, keys, staged / STORE)
+        files = dict(_files(run.directory, RUN, artifacts=artifacts)) | dict(
+            _files(staged / STORE, STORE, artifacts=True)
+        )
+        facts = {
+            "name": run.directory.resolve().name,
+            "artifacts": artifacts,
+            "keys": [[key.stage, dict(key.parts)] for key in keys] if artifacts else [],
+        }
+        pack(BUNDLE, target, facts, files)
+
+
+def read_bundle(
+    source: Path, store: Store, runs: Path, *, trust_results: bool = False, bounds: Bounds | None = None
+) -> Arrival:
+    """Check an archive and take it in: the run beside the others, marked as another's.
+
+    Args:
+        trust_results: take the results of its steps into the store, where builds find them as their own.
+
+    Raises:
+        ConfigurationError: it is no archive of ours, damaged, too large, has members that are no records or data, or
+            records that are not understood.
+        StoreError: a result in it is damaged, or the store or the run directory cannot be written.
+    """
+    with opened(BUNDLE, source, bounds or Bounds()) as (package, digest):
+        name = package.index.text("name")
+        if (fault := fault_of(name, _LONGEST_RUN)) is not None:
+            raise package.refused(f"it names its run {name!a}, and that name {fault}")
+        for member in package.files:
+            if not _may_come_in(member):
+                raise package.refused(f"its member {member!a} is neither a record nor data of a run")
+        keys = _keys(package)
+        target = runs / f"{name.removesuffix(IMPORTED)}{IMPORTED}"
+        was_there = _is_there(target, digest)
+        with _receiving(runs, name) as place:
+            fresh = place / RUN
+            fresh.mkdir()
+            package.unpack(place, lambda name: _is_kept(name, was_there=was_there, trust_results=trust_results))
+            if not was_there:
+                rehearse(fresh, source)
+            if trust_results:
+                _take_results(keys, source, place / STORE, store)
+            origin = Origin(source.name, digest, time.time(), trust_results)
+            if not was_there:
+                write_mark(fresh, origin)
+                fresh.chmod(0o755)
+                # A run directory that a power cut left with empty files would pass for one that was there already.
+                sync_tree(fresh)
+                fresh.rename(target)
+                sync_directory(runs)
+            elif trust_results:
+                write_mark(target, origin)
+        return Arrival(target, len(keys), len(keys) if trust_results else 0, was_there)
+
+
+def _keys(package: Package) -> list[CacheKey]:
+    """The keys of the results that the archive lists."""
+    found = []
+    for index, pair in enumerate(package.index.get("keys", list)):
+        where = package.index.at(f"keys[{index}]")
+        stage, parts = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if not isinstance(stage, str) or not is_plain_name(stage) or not isinstance(parts, dict):
+            raise where.wrong("the name of a stage and its parts", pair)
+        found.append(CacheKey(stage, JsonReader(parts, where.where).text_items()))
+    return found
+
+
+def _may_come_in(member: str) -> bool:
+    root, _, inside = member.partition("/")
+    if root == RUN:
+        return is_record_or_data(inside) or inside in DERIVED
+    return _RESULT.fullmatch(inside) is not None
+
+
+def _is_kept(member: str, *, was_there: bool, trust_results: bool) -> bool:
+    root, _, inside = member.partition("/")
+    return (not was_there and is_record_or_data(inside)) if root == RUN else trust_results
+
+
+def _is_there(target: Path, digest: str) -> bool:
+    """Say whether this archive was taken in before.
+
+    Raises:
+        ConfigurationError: something else stands in its place.
+    """
+    if not os.path.lexists(target):
+        return False
+    there = origin_of_run(target)
+    if there is None or there.sha256 != digest:
+        raise ConfigurationError(
+            f"{target} is there already, and is not from this archive.",
+            hint="Next: remove it, or import into another directory with --runs DIR.",
+        )
+    return True
+
+
+@contextmanager
+def _receiving(runs: Path, name: str) -> Iterator[Path]:
+    """A directory beside the runs, gone afterwards. What a killed import left there is removed."""
+    there = runs.is_dir()
+    make_directory(runs)
+    arriving = runs / _ARRIVING
+    try:
+        with Workdirs(arriving, Heartbeat()).new(name) as place:
+            yield place
+    finally:
+        with suppress(OSError):  # not empty: another import is under way
+            arriving.rmdir()
+            if not there:
+                runs.rmdir()
+
+
+def _take_results(keys: list[CacheKey], source: Path, place: Path, store: Store) -> None:
+    beside = Store(store.path, remote=Remote(f"file://{place}", push=False), warn=store.warn)
+    for key in keys:
+        if beside.find(key) is None and beside.pull(key) is None:
+            raise StoreError(
+                f"The result of '{key.stage}' in {source} did not pass its checks.",
+                hint="Next: have the bundle written and sent again",
+            )
+    beside.flush()
+
+
+def _stage_results(store: Store, keys: list[CacheKey], place: Path) -> None:
+    remote = Remote(f"file://{place}")
+    for key in keys:
+        entry = store.find(key)
+        if entry is None:
+            raise StoreError(
+                f"The result of '{key.stage}' is no longer in {store.path}.",
+                hint="Next: build the run again, name its store with --store, or bundle --without-artifacts",
+            )
+        remote.give(entry, store.warn)
+
+
+def _files(root: Path, prefix: str, *, artifacts: bool) -> Iterator[tuple[str, Path]]:
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root)
+        left_out = not artifacts and inside.parts[0] == ARTIFACTS
+        if path.is_file() and not left_out and _may_come_in(f"{prefix}/{inside.as_posix()}"):
+            yield f"{prefix}/{inside.as_posix()}", path
+
+
+def plain_facts(arrival: Arrival) -> dict[str, Any]:
+    """For `--json`."""
+    return dataclasses.asdict(arrival) | {"run": str(arrival.run)}

@@ -1,0 +1,97 @@
+"""The check of a foreign run before its import: it is read as every later command will read it.
+
+Everything that `explain`, `diff`, `gc`, `replay`, `requirements` and the report need of a record is read here, so that
+a record on which one of them would fail is refused at the import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cosybuild.errors import ConfigurationError
+from cosybuild.manifest import SUFFIX, parse_manifest
+from cosybuild.report.difference import difference, difference_lines
+from cosybuild.report.markdown import markdown
+from cosybuild.report.profile import PLOT, plot, profile_of
+from cosybuild.run.deliver import ARTIFACTS
+from cosybuild.run.lock_file import LOCK, ingredients, read_lock
+from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, RecordedRun, read_run
+from cosybuild.run.requirements import requirements_text, version_changes
+from cosybuild.system.environment import Environment
+from cosybuild.system.json_records import JsonReader, read_record, write_text
+
+_STATUS = ("ok", "pending", "failed", "unfinished")
+
+# Exceptions of code that expects a well-formed record and gets a malformed one.
+_MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+
+
+def rehearse(directory: Path, source: Path) -> None:
+    """Read the records of a run directory, and write the texts that are made from them.
+
+    Args:
+        directory: the directory with the imported files.
+        source: the file they come from, for the error.
+
+    Raises:
+        ConfigurationError: a record is missing, damaged or not understood.
+    """
+    with _understood(source):
+        run = read_run(str(directory))
+        _check_types(run)
+        read_record(directory / PLAN, "plan")
+        if (directory / LOCK).exists():
+            read_lock(directory / LOCK)
+        for manifest in sorted((directory / ARTIFACTS).glob(f"*{SUFFIX}")):
+            parse_manifest(manifest)
+        with suppress(ConfigurationError):  # another version's settings; `replay` says so
+            _ = run.settings
+        list(difference_lines(difference(run.report, run.report)))
+        version_changes(run.report, Environment())
+        ingredients(run.report)
+        requirements_text(run)
+        write_text(directory / REPORT_TEXT, markdown(run.report))
+        profile = profile_of(run.report)
+        if profile is not None:
+            write_text(directory / PLOT, plot(profile))
+
+
+@contextmanager
+def _understood(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise _refused(source, error.message) from error
+    except _MISFIT as error:
+        raise _refused(source, f"its record is not understood ({type(error).__name__}: {error})") from error
+
+
+def _refused(source: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{source} is not taken in: {why.rstrip('.')}.",
+        hint="Next: have it written again with `python -m cosybuild bundle RUN`.",
+    )
+
+
+def _check_types(run: RecordedRun) -> None:
+    """Check the types of the fields of a report that later commands use without a check."""
+    report = JsonReader(dict(run.report), str(run.directory / REPORT))
+    if report.text("status") not in _STATUS:
+        raise report.at("status").wrong(f"one of {', '.join(_STATUS)}", report.text("status"))
+    report.texts("overrides")
+    report.text("working_directory")
+    report.object("config").object("model")
+    report.object("config").optional_object("store")
+    report.object("environment").object("versions").text_items()
+    names = set()
+    for artifact in report.objects("artifacts"):
+        names.add(artifact.text("name"))
+        for field in ("slot", "path", "digest", "made_by"):
+            artifact.text(field)
+        artifact.get("deterministic", bool)
+        artifact.object("traits")
+        artifact.object("files").text_items()
+    if len(names) != len(report.get("artifacts", list)):
+        raise report.at("artifacts").wrong("a list of artifacts with different names", sorted(names))

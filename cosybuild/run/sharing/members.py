@@ -1,0 +1,37 @@
+"""The files of a run that a bundle may carry: records and data, nothing that could be imported or executed."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from cosybuild.run.deliver import ARTIFACTS, EVIDENCE
+from cosybuild.run.lock_file import LOCK
+from cosybuild.run.recorded import PLAN, REPORT
+
+RECORDS = (REPORT, PLAN, LOCK)
+
+HYDRA = ".hydra"
+_COMPOSED = ("config.yaml", "hydra.yaml", "overrides.yaml")
+
+# Graphs, files with a graph's weights, engines, manifests, arrays, options. A graph's weights may be in one file for
+# each tensor, named like the tensor.
+_DATA = frozenset(
+    {"", ".onnx", ".data", ".onnx_data", ".bin", ".pb", ".weight", ".weights", ".bias"}
+    | {".plan", ".engine", ".json", ".npz", ".yaml"}
+)
+
+
+def is_record_or_data(inside: str) -> bool:
+    """Return True if a file from elsewhere may be put into a run directory.
+
+    Args:
+        inside: its path in the run directory, with `/` as separator.
+    """
+    path = PurePosixPath(inside)
+    if len(path.parts) == 1:
+        return inside in RECORDS
+    if len(path.parts) != 2:
+        return False
+    if path.parts[0] == HYDRA:
+        return path.name in _COMPOSED
+    return path.parts[0] in (ARTIFACTS, EVIDENCE) and path.suffix.lower() in _DATA and not path.name.startswith(".")

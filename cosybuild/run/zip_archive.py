@@ -1,0 +1,266 @@
+"""Archives that are handed on: written the same each time, and not believed when they arrive.
+
+A plain .tar.gz of regular files. Its first member is an index, {"schema", "kind", ..., "files": {path: {"sha256",
+"size"}}}; only what the index lists is unpacked, each file against its size and digest, below a directory of its own.
+A digest says that a file arrived whole, not who sent it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from cosybuild import figure
+from cosybuild.errors import ConfigurationError
+from cosybuild.filename import is_plain_path
+from cosybuild.system.json_records import SCHEMA, JsonReader, read_json
+
+_BLOCK = 2**20
+_INDEX_LIMIT = 16 * 2**20
+_HEADER_LIMIT = 64 * 2**10
+
+# What reading a damaged or hostile archive raises; tarfile passes on errors of what it decodes.
+_UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One kind of archive.
+
+    Attributes:
+        kind: what its index says it is.
+        index: the first member's name.
+        roots: top directories of all other members.
+        again: what to do where one is refused.
+    """
+
+    kind: str
+    index: str
+    roots: tuple[str, ...]
+    again: str
+
+    def refused(self, source: Path, why: str) -> ConfigurationError:
+        return ConfigurationError(f"{source} is not taken in: {why}.", hint=f"Next: {self.again}.")
+
+
+def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Write an archive; the same facts and files give the same bytes.
+
+    Args:
+        facts: further fields of the index.
+        files: name in the archive -> file.
+
+    Raises:
+        ConfigurationError: a name would be refused by `unpacked`.
+    """
+    for name in files:
+        if not _is_inside(form, name):
+            raise ConfigurationError(
+                f"{name!a} cannot be handed on in a {form.kind}: every part of it must be a plain file name.",
+                hint="Next: rename the file, or remove it from the run directory",
+            )
+    listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in files.items()}
+    index = {"schema": SCHEMA, "kind": form.kind, **facts, "files": listed}
+    with tempfile.TemporaryDirectory(prefix="cosybuild-pack-") as temporary:
+        written = Path(temporary) / form.index
+        written.write_text(figure.dumps(index, indent=1), encoding="utf-8")
+        part = target.with_name(f".{target.name}.part")
+        with (
+            part.open("wb") as raw,
+            gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for name, path in [(form.index, written), *sorted(files.items())]:
+                _add(archive, name, path)
+        part.replace(target)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Return the largest size that an archive may unfold to, in bytes.
+
+    Attributes:
+        always: so much is never too much.
+        ratio: beyond that, at most this many times the archive's own size. Weights hardly compress: honest
+            archives unfold to less than three times their size.
+        most: never more than this.
+    """
+
+    always: int = 256 * 2**20
+    ratio: int = 20
+    most: int = 64 * 2**30
+
+    def limit(self, packed: int) -> int:
+        """The most bytes that an archive of this size may unfold to."""
+        return min(self.most, max(self.always, self.ratio * packed))
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended header is small: tarfile reads such headers into memory whatever size they state."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        # tarfile documents this method as the one to override.
+        if self.type not in tarfile.REGULAR_TYPES and self.size > _HEADER_LIMIT:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]  # typeshed leaves it out
+        return found
+
+
+class Package:
+    """An archive that is being read: its index first, then its members, once."""
+
+    def __init__(self, form: Form, source: Path, archive: tarfile.TarFile, limit: int) -> None:
+        self._form = form
+        self._source = source
+        self._archive = archive
+        self.index = self._read_index()
+        self.files = dict(self.index.object("files").items())
+        self._check_files(limit)
+
+    def unpack(self, place: Path, is_wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Write the wanted members below a directory; every member is checked, also one that is not wanted.
+
+        Raises:
+            ConfigurationError: a member is not listed, missing, no regular file, or not what the index says.
+        """
+        wanted = dict(self.files)
+        while (member := self._archive.next()) is not None:
+            listed = wanted.pop(member.name, None)
+            if listed is None:
+                raise self.refused(f"its member {member.name!a} is not listed in {self._form.index}, or comes twice")
+            if not _is_plain_file(member):
+                raise self.refused(f"its member {member.name!a} would leave its place or is no regular file")
+            content = self._archive.extractfile(member)
+            if content is None:
+                raise self.refused(f"its member {member.name!a} has no content")
+            target = None
+            if is_wanted(member.name):
+                target = place / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+            self._copy_checked(member.name, content, target, listed)
+        if wanted:
+            raise self.refused(f"it lacks {next(iter(wanted))!a}")
+
+    def refused(self, why: str) -> ConfigurationError:
+        """The error that says why the archive is not taken in."""
+        return self._form.refused(self._source, why)
+
+    def _read_index(self) -> JsonReader:
+        name = self._form.index
+        first = self._archive.next()
+        if first is None or first.name != name or not _is_plain_file(first) or first.size > _INDEX_LIMIT:
+            raise self.refused(f"its first member is not {name}")
+        content = self._archive.extractfile(first)
+        try:
+            index = JsonReader(read_json(b"" if content is None else content.read()), f"{self._source}: {name}")
+        except ValueError as error:
+            raise self.refused(f"{name} is no JSON: {error}") from error
+        if index.text("kind") != self._form.kind or index.get("schema", int) != SCHEMA:
+            raise self.refused(f"it is a {index.text('kind')!a} of schema {index.get('schema', int)}, not of {SCHEMA}")
+        return index
+
+    def _check_files(self, limit: int) -> None:
+        total, seen = 0, {name.casefold() for name in self.files}
+        if len(seen) < len(self.files):
+            raise self.refused("two of its members have names that differ in capitals only")
+        for name, listed in self.files.items():
+            if not _is_inside(self._form, name):
+                raise self.refused(f"its member {name!a} would leave its place or is no regular file")
+            above = [str(parent).casefold() for parent in PurePosixPath(name).parents]
+            if below := next((parent for parent in above if parent in seen), None):
+                raise self.refused(f"its member {name!a} lies below another member, {below!a}")
+            size = listed.get("size", int)
+            if size < 0:
+                raise listed.at("size").wrong("not negative", size)
+            total += size
+        if total > limit:
+            raise self.refused(
+                f"it unfolds to {total:,} bytes, and one of its size may unfold to {limit:,} (--max-size allows more)"
+            )
+
+    def _copy_checked(self, name: str, content: IO[bytes], target: Path | None, listed: JsonReader) -> None:
+        digest, size, expected = hashlib.sha256(), 0, listed.get("size", int)
+        with target.open("xb") if target is not None else nullcontext() as local:
+            while size <= expected and (block := content.read(_BLOCK)):
+                digest.update(block)
+                size += len(block)
+                if local is not None:
+                    local.write(block)
+        if (size, digest.hexdigest()) != (expected, listed.text("sha256")):
+            raise self.refused(f"{name!a} has other content than {self._form.index} says")
+
+
+@contextmanager
+def opened(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Package, str]]:
+    """An archive with its index read and checked, and its sha256.
+
+    Raises:
+        ConfigurationError: it is no archive of this kind, damaged, too large, or has members that would leave their
+            place.
+    """
+    try:
+        with source.open("rb") as raw:
+            digest = hashlib.sha256()
+            while block := raw.read(_BLOCK):
+                digest.update(block)
+            size = raw.tell()
+            raw.seek(0)
+            with tarfile.open(fileobj=raw, mode="r:gz", tarinfo=_Member) as archive:
+                yield Package(form, source, archive, bounds.limit(size)), digest.hexdigest()
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        if error.filename != str(source):
+            raise
+        raise ConfigurationError(
+            f"{source} cannot be read: {error.strerror}.", hint="Next: correct the path."
+        ) from error
+    except _UNREADABLE as error:
+        raise form.refused(source, f"it cannot be read: {error}") from error
+
+
+@contextmanager
+def unpacked(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Path, JsonReader]]:
+    """A directory with what the archive lists, every file checked, and the index; gone afterwards.
+
+    Raises:
+        ConfigurationError: as `opened`.
+    """
+    with (
+        opened(form, source, bounds) as (package, _),
+        tempfile.TemporaryDirectory(prefix="cosybuild-unpacked-") as temporary,
+    ):
+        package.unpack(Path(temporary))
+        yield Path(temporary), package.index
+
+
+def _is_plain_file(member: tarfile.TarInfo) -> bool:
+    return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+
+
+def _is_inside(form: Form, name: str) -> bool:
+    """Say whether a member's name stays below the directory it is unpacked in, on any system."""
+    root, slash, _ = name.partition("/")
+    return is_plain_path(name) and root in form.roots and slash == "/"
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file, 64 hex digits."""
+    with path.open("rb") as content:
+        digest = hashlib.sha256()
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
+    member = tarfile.TarInfo(name)  # no owner, no time, one mode: the same run gives the same bytes
+    member.size, member.mode = path.stat().st_size, 0o644
+    with path.open("rb") as content:
+        archive.addfile(member, content)

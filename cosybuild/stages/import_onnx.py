@@ -1,0 +1,119 @@
+"""The import of an existing ONNX file into the pipeline: it is checked and copied unchanged, under another name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.building.stage import RunContext
+from cosybuild.errors import ConfigurationError, ModelError
+from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.request import Request
+from cosybuild.stages.export import graph_name
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.result import StageResult
+from cosybuild.system.environment import Environment
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+class ImportOnnxStage:
+    """The stage in place of the export for an existing graph: it checks `graph` and copies it unchanged."""
+
+    name = "adopt"
+    label = "adopt"
+    does = "checks the ONNX file that was given"
+    version = 1
+    needs = ("graph",)
+    makes = ("graph",)
+    cacheable = True
+    deterministic = True
+    device = "cpu"
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
+        return {"spec": asdict(request.subject.spec), "file": graph_name(request)}
+
+    def environment(self, environment: Environment) -> Mapping[str, str]:
+        return {"onnx": environment.version("onnx") or "absent"}
+
+    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
+        return ()
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        from cosybuild.onnxgraph.summary import count_ops, default_opset
+
+        graph = context.inputs["graph"]
+        hold_external_data(graph.path, {file.name for file in graph.files[1:]})
+        model = _read(graph.path)
+        _hold(model, graph.path, request)
+        ops = count_ops(model)
+        metrics = {
+            "opset": default_opset(model),
+            "ir_version": model.ir_version,
+            "producer": " ".join(filter(None, (model.producer_name, model.producer_version))),
+            "nodes": sum(ops.values()),
+            "ops": ops,
+            "external_data": len(graph.files) > 1,
+        }
+        return StageResult({"graph": copied_graph(graph, context.workdir, graph_name(request))}, metrics)
+
+
+def copied_graph(graph: Artifact, workdir: Path, name: str) -> list[Path]:
+    """Copy a graph under another name; its data files keep the names by which it refers to them.
+
+    Raises:
+        ConfigurationError: a data file has the graph's new name.
+    """
+    beside = [file.name for file in graph.files[1:]]
+    if name in beside:
+        raise ConfigurationError(
+            f"The graph cannot be called {name}: its weights lie in a file of that name.",
+            hint="Next: model.name=NAME with another name.",
+        )
+    return [
+        Path(shutil.copyfile(file.path, workdir / own)) for file, own in zip(graph.files, [name, *beside], strict=True)
+    ]
+
+
+def _read(path: Path) -> ModelProto:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
+
+    from cosybuild.onnxgraph.files import load_structure
+
+    try:
+        model = load_structure(path)
+    except DecodeError as error:
+        raise ModelError(
+            f"{path} is not an ONNX file, or only a part of one: {error}.",
+            hint="Next: fetch it again, or compare its size with the original's.",
+        ) from error
+    if not model.graph.node:
+        raise ModelError(f"{path} holds no graph.", hint="Next: name an ONNX file with model.path.")
+    return model
+
+
+def _hold(model: ModelProto, path: Path, request: Request) -> None:
+    from cosybuild.onnxgraph.check import InvalidGraph, check_model
+    from cosybuild.onnxgraph.interface import describe_interface, interface_faults
+
+    faults = interface_faults(model, request.subject.spec)
+    if faults:
+        raise ModelError(
+            f"{path} is not what model.inputs and model.outputs declare: {'; '.join(faults)}. "
+            f"It has {describe_interface(model)}.",
+            hint="Next: declare them as the file has them.",
+        )
+    try:
+        check_model(model)
+    except InvalidGraph as error:
+        where = f" at node {error.node}" if error.node else ""
+        raise ModelError(
+            f"{path} is refused by ONNX's checker{where}: {error.reason}",
+            hint="Next: export it again with a current exporter.",
+        ) from error

@@ -1,0 +1,97 @@
+"""Re-hash the whole store and move damaged files to the quarantine."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.store.entry import DamagedEntry, decode
+from cosybuild.store.store import Store
+from cosybuild.system.files import explained, make_directory
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One damaged or missing file of the store.
+
+    Attributes:
+        path: its path in the store.
+        what: the fault, a phrase that follows the path.
+        stages: the stages whose stored results it makes unusable; they are built again when they are needed.
+        moved_to: its path in the quarantine; None if it is missing or was not moved.
+    """
+
+    path: Path
+    what: str
+    stages: tuple[str, ...]
+    moved_to: Path | None
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """The outcome of `check`: numbers of entries and contents, their size in bytes, and the faults."""
+
+    entries: int
+    objects: int
+    size: int
+    faults: tuple[Fault, ...]
+
+
+def check(
+    store: Store,
+    *,
+    repair: bool = True,
+    thorough: bool = True,
+    on_object: Callable[[Path], None] = lambda path: None,
+) -> Checkup:
+    """Read every entry and every content of a store.
+
+    Args:
+        store: the store. All of it is read, also files whose digests are remembered.
+        repair: move damaged files to the quarantine, so that they are built again when they are needed.
+            Otherwise builds do not notice damage that left the times unchanged.
+        thorough: False checks sizes and seals only, as builds do, and reads only files without a seal.
+        on_object: called before each content is read.
+
+    Raises:
+        StoreError: the store cannot be read, or a damaged file could not be moved.
+    """
+    users: dict[str, set[str]] = {}
+    sizes: dict[str, int] = {}
+    faults = []
+    entries = 0
+    with explained("check the store", store.path):
+        for path in store.entry_paths():
+            entries += 1
+            try:
+                entry = decode(path.read_bytes(), path.stem, store.objects.locate)
+            except FileNotFoundError:
+                continue
+            except (OSError, DamagedEntry) as error:
+                what = str(error) if isinstance(error, DamagedEntry) else f"cannot be read ({error})"
+                faults.append(Fault(path, what, (path.parent.name,), _set_aside(store, path) if repair else None))
+                continue
+            for file in entry.files:
+                users.setdefault(file.digest, set()).add(entry.key.stage)
+                sizes[file.digest] = file.size
+        present = {digest: stat.st_size for digest, stat in store.objects}
+        for digest in sorted(present.keys() | users.keys()):
+            on_object(path := store.objects.locate(digest))
+            fault = store.objects.fault(digest, sizes.get(digest), thorough=thorough)
+            if fault is not None:
+                size = sizes.get(digest)
+                moved = store.objects.set_aside(digest, size, thorough=thorough) if repair else None
+                faults.append(Fault(path, fault, tuple(sorted(users.get(digest, ()))), moved))
+    return Checkup(entries, len(present), sum(present.values()), tuple(faults))
+
+
+def _set_aside(store: Store, path: Path) -> Path | None:
+    make_directory(store.layout.quarantine)
+    target = store.layout.quarantine / f"{path.name}.{secrets.token_hex(4)}"
+    with suppress(FileNotFoundError):
+        path.rename(target)
+        return target
+    return None

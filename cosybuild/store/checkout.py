@@ -1,0 +1,147 @@
+"""Copy artifacts out of the store by reflink or copy, so that a write to the copy cannot damage the store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.system.files import explained
+
+FICLONE = 0x40049409
+"""The Linux ioctl that makes a file share another file's blocks, copied when either file is written."""
+
+_PREFIX = ".cosybuild-"
+_LEFTOVER_SECONDS = 3600.0
+# Errors of file systems and mounts that cannot share blocks.
+_UNSUPPORTED = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES}
+)
+
+
+class DamagedContent(Exception):
+    """The content of a stored file does not have the file's digest, although its times are unchanged.
+
+    Attributes:
+        file: the stored file.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        super().__init__(file.path)
+        self.file = file
+
+
+def copy_of(source: Path, target: Path) -> str:
+    """Copy a stored file so that writes to the copy never reach the store.
+
+    No hard link is made: it is the same file, and its owner can write to it in spite of its mode.
+
+    Args:
+        source: a stored file.
+        target: a path that does not exist.
+
+    Returns:
+        `reflink` or `copy`.
+
+    Raises:
+        OSError: the copy failed; `target` does not exist.
+    """
+    try:
+        kind = "reflink" if _reflink(source, target) else "copy"
+        if kind == "copy":
+            shutil.copyfile(source, target)
+        stat = source.stat()
+        os.utime(target, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    except BaseException:
+        with suppress(OSError):
+            target.unlink()
+        raise
+    return kind
+
+
+def checkout(
+    artifact: Artifact, directory: Path, names: Mapping[str, str], digests: HashCache, *, thorough: bool = False
+) -> tuple[Path, ...]:
+    """Place the files of an artifact in `directory`; keep a file that has the right content already.
+
+    Each placed file is read again to check it. Its digest is remembered, so the next command need not read it.
+
+    Args:
+        artifact: its files are in the store.
+        directory: made if it does not exist.
+        names: a file's own name -> the name to give it; others keep their own.
+        digests: the digest cache.
+        thorough: read existing files even if their digests are remembered.
+
+    Returns:
+        the paths of the placed files, in the order of the artifact's files.
+
+    Raises:
+        DamagedContent: a stored file's content does not have its digest; this file was not placed.
+        StoreError: a file could not be placed; each file is either unchanged or complete.
+    """
+    placed = []
+    with explained("place artifacts in", directory, of_the_store=False):
+        directory.mkdir(parents=True, exist_ok=True)
+        _sweep(directory)
+    for file in artifact.files:
+        target = directory / names.get(file.name, file.name)
+        with explained("place the artifact", target, of_the_store=False):
+            if not _is_there(file, target, digests, thorough=thorough):
+                temporary = directory / f"{_PREFIX}{secrets.token_hex(8)}"
+                copy_of(file.path, temporary)
+                try:
+                    if digest_of(temporary) != file.digest:
+                        raise DamagedContent(file)
+                    temporary.replace(target)
+                except BaseException:
+                    temporary.unlink()
+                    raise
+                digests.learn(target, file.digest)
+        placed.append(target)
+    return tuple(placed)
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    try:
+        import fcntl  # POSIX only
+    except ImportError:
+        return False
+    with source.open("rb") as old, target.open("xb") as new:
+        try:
+            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        else:
+            return True
+    target.unlink()
+    return False
+
+
+def _is_there(file: StoredFile, target: Path, digests: HashCache, *, thorough: bool) -> bool:
+    """Return True if the target has the file's content. Its mtime proves nothing: a program can set it."""
+    try:
+        stat = target.lstat()
+        if not S_ISREG(stat.st_mode) or stat.st_size != file.size:
+            return False
+        return digests.digest(target, thorough=thorough)[0] == file.digest
+    except FileNotFoundError:
+        return False
+
+
+def _sweep(directory: Path) -> None:
+    """Remove temporary files of a process that was killed while it placed files in this directory."""
+    for path in directory.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            # Not the mtime: a complete copy has that of the stored file.
+            if time.time() - path.lstat().st_ctime > _LEFTOVER_SECONDS:
+                path.unlink()

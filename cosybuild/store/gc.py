@@ -1,0 +1,196 @@
+"""Garbage collection: remove entries that no run refers to, least recently used first, safely during builds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR
+
+from cosybuild.store.entry import DamagedEntry, decode
+from cosybuild.store.store import Store
+from cosybuild.system.files import clock_of, explained
+
+GRACE_SECONDS = 3600.0
+"""Files that were written or used within this time before now, or before the oldest running build began, are
+kept: they may belong to a build that has not yet published its entry or recorded its use."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """An entry that was removed, or would be without `dry_run`; `used` is in seconds since the epoch."""
+
+    stage: str
+    key_digest: str
+    size: int
+    used: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The outcome of `collect`.
+
+    Attributes:
+        entries: the removed entries, least recently used first.
+        objects: the number of removed contents; several entries may share one.
+        freed: bytes of these contents and of the quarantine's.
+        kept: bytes of the remaining contents.
+    """
+
+    entries: tuple[Removed, ...]
+    objects: int
+    freed: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    path: Path
+    stage: str
+    used: float
+    contents: dict[str, int]
+
+
+def collect(
+    store: Store,
+    *,
+    keep: Collection[str] = (),
+    older_than: float | None = None,
+    max_bytes: int | None = None,
+    dry_run: bool = False,
+    grace: float = GRACE_SECONDS,
+) -> Collected:
+    """Remove entries, and the contents that no entry refers to any more.
+
+    Without `older_than` and `max_bytes`, all entries are removed that `keep` does not name. Otherwise entries
+    unused for longer than `older_than` are removed, and the least recently used ones until the rest fits.
+
+    Args:
+        store: the store.
+        keep: digests of keys and of contents that runs refer to; they are never removed.
+        older_than: seconds since the last use.
+        max_bytes: limit on all contents together. Contents in `keep` or in their grace period may exceed it.
+        dry_run: change nothing.
+        grace: seconds; see GRACE_SECONDS.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    with explained("collect garbage in", store.path):
+        horizon, now = _horizon(store, grace, dry_run)
+        # List contents before entries, so that an entry that appears meanwhile counts as a user of its contents.
+        pile = _Pile(dict(store.objects), keep, horizon)
+        candidates = _read(store)
+        pile.count(candidates)
+        removed = []
+        for candidate in candidates:
+            is_kept = candidate.path.stem in keep or any(digest in keep for digest in candidate.contents)
+            if is_kept or candidate.used >= horizon:
+                continue
+            age = now - candidate.used
+            if older_than is None and max_bytes is None:
+                why = "no run refers to it"
+            elif older_than is not None and age > older_than:
+                why = f"unused for {age / 86400:.1f} days"
+            elif max_bytes is not None and pile.size > max_bytes:
+                why = f"the store holds more than {max_bytes:,} bytes"
+            else:
+                continue
+            if not dry_run and not _unlink(candidate.path, horizon):
+                continue
+            pile.drop(candidate)
+            size = sum(candidate.contents.values())
+            removed.append(Removed(candidate.stage, candidate.path.stem, size, candidate.used, why))
+        freed = pile.freed + _empty_quarantine(store, horizon, dry_run)
+        if not dry_run:
+            for digest in pile.loose:
+                store.objects.remove(digest, horizon)
+        return Collected(tuple(removed), len(pile.loose), freed, pile.size)
+
+
+class _Pile:
+    """The contents with the number of entries that use each; `loose` ones have none and go, `size` bytes stay."""
+
+    def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
+        self._sizes = {digest: stat.st_size for digest, stat in contents.items()}
+        self._users: dict[str, int] = {}
+        self._removable = {d for d, stat in contents.items() if d not in keep and stat.st_ctime < horizon}
+        self.loose: set[str] = set()
+        self.freed = 0
+        self.size = sum(self._sizes.values())
+
+    def count(self, candidates: list[_Candidate]) -> None:
+        for candidate in candidates:
+            for digest in candidate.contents:
+                self._users[digest] = self._users.get(digest, 0) + 1
+        for digest in self._removable - self._users.keys():
+            self._let_go(digest)
+
+    def drop(self, candidate: _Candidate) -> None:
+        for digest in candidate.contents:
+            self._users[digest] -= 1
+            if not self._users[digest] and digest in self._removable:
+                self._let_go(digest)
+
+    def _let_go(self, digest: str) -> None:
+        self.loose.add(digest)
+        self.freed += self._sizes[digest]
+        self.size -= self._sizes[digest]
+
+
+def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
+    """Return the horizon (only what was last used before it is removed) and the present time, in seconds."""
+    if dry_run or not store.path.exists():
+        now = time.time()
+    else:
+        store.workdirs.sweep(always=True)
+        now = clock_of(store.path)
+    began = store.workdirs.oldest()
+    return (now if began is None else min(now, began)) - grace, now
+
+
+def _unlink(path: Path, horizon: float) -> bool:
+    """Delete an entry unless it has been used meanwhile; return True if it is gone."""
+    try:
+        if path.stat().st_mtime >= horizon:
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _read(store: Store) -> list[_Candidate]:
+    """Return all entries, least recently used first; a damaged one refers to no contents."""
+    found = []
+    for path in store.entry_paths():
+        with suppress(FileNotFoundError):
+            used = path.stat().st_mtime
+            try:
+                files = decode(path.read_bytes(), path.stem, store.objects.locate).files
+            except DamagedEntry:
+                files = ()
+            found.append(_Candidate(path, path.parent.name, used, {file.digest: file.size for file in files}))
+    return sorted(found, key=lambda candidate: candidate.used)
+
+
+def _empty_quarantine(store: Store, horizon: float, dry_run: bool) -> int:
+    freed = 0
+    for path in store.layout.quarantine.glob("*"):
+        with suppress(FileNotFoundError):  # another gc may run at the same time
+            stat = path.lstat()
+            if stat.st_ctime >= horizon:
+                continue
+            if dry_run:
+                pass
+            elif S_ISDIR(stat.st_mode):  # a directory in place of a content was moved here too
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            freed += stat.st_size
+    return freed

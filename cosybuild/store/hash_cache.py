@@ -1,0 +1,175 @@
+"""The digest cache: sha256 of files, remembered by size, times and inode, so that large files are read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+
+from cosybuild.errors import StoreError
+from cosybuild.store.artifact import Identity
+from cosybuild.store.entry import is_digest
+from cosybuild.system.files import write_atomic
+
+_HEAD = "cosybuild digests 1"
+_LIMIT = 4000
+_BLOCK = 2**20
+
+Stamp = tuple[int, int, int, int]
+"""Size, mtime and ctime in ns, and inode. The device is left out: its number changes from mount to mount.
+Programs cannot set the ctime, so a write that restores the mtime is detected too."""
+
+
+def stamp_of(stat: os.stat_result) -> Stamp:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def identity_of(stat: os.stat_result) -> Identity:
+    """Return the identity of a file: while it stays the same during a run, the file is the same and unchanged."""
+    return (stat.st_dev, *stamp_of(stat))
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of a file's content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        return digest_of_open(file)
+
+
+def digest_of_open(file: FileIO) -> str:
+    """Return the sha256 of an open file's content from its present position to its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_BLOCK))
+    while count := file.readinto(buffer):
+        digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+class HashCache:
+    """A digest cache that all processes share through one small file.
+
+    Args:
+        path: the cache's file; it need not exist.
+        scratch: a directory on the same file system for temporary files.
+        warn: called if the cache is damaged. It is then rebuilt by reading the files again.
+    """
+
+    def __init__(self, path: Path, scratch: Path, warn: Callable[[str], None]) -> None:
+        self._path = path
+        self._scratch = scratch
+        self._warn = warn
+        self._known: dict[str, tuple[Stamp, str]] | None = None
+        self._learned: dict[str, tuple[Stamp, str]] = {}
+        self._damaged = False
+
+    def digest(self, path: Path, *, thorough: bool = False) -> tuple[str, int]:
+        """Return sha256 and size of a file, see `observe`."""
+        digest, identity = self.observe(path, thorough=thorough)
+        return digest, identity[1]
+
+    def observe(self, path: Path, *, thorough: bool = False) -> tuple[str, Identity]:
+        """Return sha256 and identity of a file, which is read only if its stamp is not the remembered one.
+
+        Args:
+            path: symbolic links are followed.
+            thorough: read the file even if its digest is remembered.
+
+        Raises:
+            OSError: the file cannot be read.
+            StoreError: it changes while it is read.
+        """
+        name = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links, whose targets are stamped anyway
+        identity = identity_of(path.stat())
+        if self._known is None:
+            self._known = self._load()
+        memo = self._learned.get(name) or self._known.get(name)
+        if memo is not None and memo[0] == identity[1:] and not thorough:
+            return memo[1], identity
+        for _ in range(3):
+            settled = _settle(identity[1:])
+            digest = digest_of(path)
+            after = identity_of(path.stat())
+            if after == identity:
+                if settled and self._scratch not in path.parents:
+                    self._learned[name] = identity[1:], digest
+                return digest, identity
+            identity = after
+        raise StoreError(
+            f"{path} changes while it is read; its content has no digest.",
+            hint="Next: run again when whatever writes it has finished",
+        )
+
+    def learn(self, path: Path, digest: str) -> None:
+        """Remember the digest of a file that was just read, if any later write is sure to change its stamp."""
+        name = os.path.abspath(path)  # noqa: PTH100 - as above
+        with suppress(OSError):
+            stamp = stamp_of(path.stat())
+            if _settle(stamp) and stamp_of(path.stat()) == stamp:
+                self._learned[name] = stamp, digest
+
+    def forget(self, path: Path) -> None:
+        """Invalidate the remembered digest of a file that turned out to be wrong."""
+        name = os.path.abspath(path)  # noqa: PTH100 - as above
+        self._learned[name] = (0, 0, 0, 0), "0" * 64
+
+    def flush(self) -> None:
+        """Write the new digests. If the cache cannot be written, the next run only takes longer."""
+        if not self._learned:
+            return
+        known = self._load()
+        for name, memo in self._learned.items():
+            known.pop(name, None)
+            known[name] = memo
+        self._write(dict(list(known.items())[-_LIMIT:]))
+        self._known, self._learned = known, {}
+
+    def _write(self, known: dict[str, tuple[Stamp, str]]) -> None:
+        text = json.dumps({name: [*stamp, digest] for name, (stamp, digest) in known.items()}, indent=0)
+        data = f"{_HEAD} {hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode()
+        with suppress(OSError):
+            write_atomic(self._path, data, self._scratch, durable=False)
+
+    def _load(self) -> dict[str, tuple[Stamp, str]]:
+        try:
+            data = self._path.read_bytes()
+        except OSError:
+            return {}
+        head, _, text = data.partition(b"\n")
+        # A flipped byte in a digest would give a wrong key, so a damaged cache is discarded as a whole.
+        if head.decode("ascii", "replace") != f"{_HEAD} {hashlib.sha256(text).hexdigest()}":
+            if not self._damaged:
+                self._warn(f"The memo of digests {self._path} is damaged; the files are read again.")
+            self._damaged = True
+            return {}
+        rows = json.loads(text)
+        return {name: ((row[0], row[1], row[2], row[3]), row[4]) for name, row in rows.items() if is_digest(row[4])}
+
+
+def _settle(stamp: Stamp) -> bool:
+    """Wait until any later change is sure to alter the stamp; return False if the ctime is in the future.
+
+    A file that is written twice within one tick of the file system's clock keeps its ctime, and a digest
+    remembered between the two writes would stay wrong (git calls this racily clean). So reading begins
+    only when the tick of the last change is over: ticks last up to 10 ms, and up to 2 s on file systems
+    that keep whole seconds.
+    """
+    ctime = stamp[2]
+    tick = 2_000_000_000 if ctime % 1_000_000_000 == 0 else 50_000_000
+    age = time.time_ns() - ctime
+    if age < 0:
+        return False
+    if age < tick:
+        time.sleep((tick - age) / 1e9)
+    return True

@@ -1,0 +1,142 @@
+"""A lock between processes and hosts that share a directory; the lock of a dead holder is broken.
+
+A lock is a directory with one record in it, named by a token that no other holder ever has. To take the
+lock, a process renames a prepared directory to the lock's name, which succeeds only if that name is free or
+an empty directory. The lock is released, or broken after its holder's death, by deleting the record *by its
+token*. So two processes that break a dead lock can only delete the dead record, never that of a new holder.
+
+filelock's SoftFileLock and SoftFileLease (4.2) are similar. They are not used because a holder killed
+between creating and writing its marker blocks for ever, a dead holder is never replaced on file systems that
+cannot exchange two names (NFS), and the releases for Python 3.10 judge age by the local clock.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cosybuild.errors import StoreError
+from cosybuild.system.files import make_directory, store_error
+from cosybuild.system.modes import share
+from cosybuild.system.owner import Heartbeat, Owner, Watch
+
+_HELD = frozenset({errno.EEXIST, errno.ENOTEMPTY})
+
+
+class Lock:
+    """An exclusive lock on one name.
+
+    Args:
+        path: the lock's directory.
+        scratch: a directory on the same file system, in which the lock is prepared.
+        heart: the heartbeat, which keeps the record's mtime recent.
+    """
+
+    def __init__(self, path: Path, scratch: Path, heart: Heartbeat) -> None:
+        self._path = path
+        self._scratch = scratch
+        self._heart = heart
+        self._record: Path | None = None
+
+    def acquire(self, what: str, wait_seconds: float, on_wait: Callable[[str], None]) -> None:
+        """Take the lock; wait while a living process holds it.
+
+        Args:
+            what: the thing that the holder builds, for the error message.
+            wait_seconds: the longest wait.
+            on_wait: called with the holder's name, once for each holder that is waited for.
+
+        Raises:
+            StoreError: the lock is still held after `wait_seconds`, or the disk reports an error.
+        """
+        deadline = time.monotonic() + wait_seconds
+        watches: dict[str, Watch] = {}
+        pause = 0.01
+        while True:
+            try:
+                if self._take():
+                    return
+                waits_for = self._look(watches, on_wait)
+            except OSError as error:
+                raise store_error(error, "lock", self._path) from error
+            if waits_for is None:
+                continue
+            if time.monotonic() >= deadline:
+                raise StoreError(
+                    f"Waited {wait_seconds:g} s for {waits_for}, which is building {what} and still lives.",
+                    hint=f"Next: see what it does, or raise store.wait_seconds (the lock is {self._path})",
+                )
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 1.5, 0.5)
+
+    @property
+    def is_lost(self) -> bool:
+        """True if the lock is not held, e.g. because another process broke it, taking this process for dead."""
+        return self._record is None or not self._record.exists()
+
+    def release(self) -> None:
+        """Release the lock; a lock that another process holds by now is not touched."""
+        if self._record is None:
+            return
+        self._heart.remove(self._record)
+        # If the record cannot be deleted now, the next process that waits for the lock breaks it.
+        with suppress(OSError):
+            self._record.unlink()
+        with suppress(OSError):
+            self._path.rmdir()
+        self._record = None
+
+    def _take(self) -> bool:
+        holder = Owner.of_this_process()
+        claim = self._scratch / f"lock-{holder.token}"
+        make_directory(claim, durable=False)
+        record = self._path / holder.token
+        try:
+            (claim / holder.token).write_bytes(holder.encode())
+            share(claim / holder.token)
+            make_directory(self._path.parent, durable=False)
+            try:
+                claim.rename(self._path)
+            except OSError as error:
+                # A network file system may report an error for a rename that succeeded.
+                if not record.exists():
+                    if error.errno in _HELD:
+                        return False
+                    if error.errno == errno.ENOTDIR:
+                        self._path.unlink(missing_ok=True)
+                        return False
+                    raise
+        finally:
+            with suppress(OSError):
+                (claim / holder.token).unlink()
+            with suppress(OSError):
+                claim.rmdir()
+        self._record = record
+        self._heart.add(record)
+        return True
+
+    def _look(self, watches: dict[str, Watch], on_wait: Callable[[str], None]) -> str | None:
+        """Break the lock if its holder is dead, else return the holder's name; None means: try again at once."""
+        try:
+            records = list(self._path.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not records:
+            with suppress(OSError):
+                self._path.rmdir()
+        for record in records:
+            is_new = record.name not in watches
+            watch = watches.setdefault(record.name, Watch(record))
+            try:
+                is_dead, holder = watch.verdict()
+            except FileNotFoundError:
+                return None
+            if not is_dead:
+                if is_new:
+                    on_wait(holder)
+                return holder
+            record.unlink(missing_ok=True)
+        return None

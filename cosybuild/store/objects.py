@@ -1,0 +1,144 @@
+"""The contents of the store, each named by its digest and sealed, so that a write is detected without reading it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat as modes
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from cosybuild.errors import StoreError
+from cosybuild.store.entry import is_digest
+from cosybuild.store.hash_cache import HashCache
+from cosybuild.system.files import make_directory, sync_directory
+
+
+def seal_of(digest: str) -> int:
+    """Return the seal: the fraction of a second, in ns, of the mtime of a file with this content.
+
+    An ordinary write sets the mtime to the time of the write, which has this fraction once in ten
+    million writes. So a file whose mtime carries the seal has not been written since it was sealed. This holds
+    on every host, and after the store was moved or copied with its times. The seal is a multiple of 100 ns
+    because some network file systems keep no finer times.
+    """
+    return int(digest[:12], 16) % 9_999_999 * 100 + 100
+
+
+def is_sealed(stat: os.stat_result, digest: str) -> bool:
+    """Return True if the file's mtime carries the seal of `digest`."""
+    return stat.st_mtime_ns % 1_000_000_000 == seal_of(digest)
+
+
+class Objects:
+    """The directory of contents: `ab/abcdef...`.
+
+    Args:
+        path: the directory.
+        quarantine: the directory for damaged contents; a build never deletes them.
+        digests: the digest cache, for contents whose seal was lost (a copy without times).
+    """
+
+    def __init__(self, path: Path, quarantine: Path, digests: HashCache) -> None:
+        self.path = path
+        self._quarantine = quarantine
+        self._digests = digests
+
+    def locate(self, digest: str) -> Path:
+        """Return the path of the content with this digest; the file need not exist."""
+        return self.path / digest[:2] / digest
+
+    def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield digest and stat of every content."""
+        with suppress(FileNotFoundError):
+            for shelf in sorted(os.scandir(self.path), key=lambda entry: entry.name):
+                if not shelf.is_dir(follow_symlinks=False):
+                    continue
+                for entry in sorted(os.scandir(shelf.path), key=lambda entry: entry.name):
+                    with suppress(FileNotFoundError):
+                        if is_digest(entry.name):
+                            yield entry.name, entry.stat(follow_symlinks=False)
+
+    def fault(self, digest: str, size: int | None = None, *, thorough: bool = False) -> str | None:
+        """Describe the fault of a content in a phrase; return None if it has none.
+
+        Args:
+            digest: the digest of the content.
+            size: its expected size in bytes; None if unknown.
+            thorough: read it even if its seal is intact, which detects damage that left the times unchanged.
+        """
+        path = self.locate(digest)
+        try:
+            stat = path.lstat()
+            if not modes.S_ISREG(stat.st_mode):
+                return "is not a regular file"
+            if size is not None and stat.st_size != size:
+                return f"has {stat.st_size} bytes instead of {size}"
+            if is_sealed(stat, digest) and not thorough:
+                return None
+            found, _ = self._digests.digest(path, thorough=thorough)
+        except FileNotFoundError:
+            return "is missing"
+        except (OSError, StoreError) as error:
+            return f"cannot be read ({error})"
+        return None if found == digest else f"has other content (sha256 {found[:12]}…)"
+
+    def put(self, file: Path, digest: str) -> Path:
+        """Move a finished file into the store and seal it; an existing file with this digest is replaced.
+
+        The existing file is not compared: the new content has just been read, and replacing the file repairs
+        damage that left its times unchanged.
+
+        Args:
+            file: a regular file on the same file system that nothing else refers to.
+            digest: its sha256.
+
+        Returns:
+            its path in the store.
+
+        Raises:
+            OSError: the file could not be moved; the store is unchanged.
+        """
+        target = self.locate(digest)
+        make_directory(target.parent)
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fchmod(handle, 0o444)
+            # The second before, so that no time is in the future.
+            before = (os.fstat(handle).st_mtime_ns // 1_000_000_000 - 1) * 1_000_000_000
+            os.utime(handle, ns=(before, before + seal_of(digest)))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        file.replace(target)
+        sync_directory(target.parent)
+        return target
+
+    def remove(self, digest: str, horizon: float) -> None:
+        """Delete a content unless it was put in (again) at or after `horizon`, in seconds of the file system's clock.
+
+        Raises:
+            OSError: it could not be deleted.
+        """
+        path = self.locate(digest)
+        with suppress(FileNotFoundError):
+            # Check again: a build may have put the same content in while the store was read.
+            if path.lstat().st_ctime < horizon:
+                path.unlink()
+
+    def set_aside(self, digest: str, size: int | None, *, thorough: bool) -> Path | None:
+        """Move a content to the quarantine if it is damaged; return its new path, or None if it was not moved.
+
+        Raises:
+            OSError: it could not be moved.
+        """
+        if self.fault(digest, size, thorough=thorough) is None:
+            return None
+        make_directory(self._quarantine)
+        target = self._quarantine / f"{digest}.{secrets.token_hex(4)}"
+        try:
+            self.locate(digest).rename(target)
+        except FileNotFoundError:  # it is missing, or another process was first
+            return None
+        return target

@@ -1,0 +1,347 @@
+"""The content-addressed store of finished steps. An entry appears only when all its files are complete."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+from cosybuild.errors import ConfigurationError, StoreError
+from cosybuild.filename import fault_of
+from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.checkout import DamagedContent, checkout
+from cosybuild.store.entry import DamagedEntry, Entry, check_stage, decode, encode
+from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.store.key import CacheKey
+from cosybuild.store.layout import Layout
+from cosybuild.store.locks import Lock
+from cosybuild.store.objects import Objects
+from cosybuild.store.remote import Remote
+from cosybuild.store.result import StageResult
+from cosybuild.store.uses import Uses
+from cosybuild.store.workdirs import Workdirs
+from cosybuild.system.files import explained, make_directory, write_atomic
+from cosybuild.system.owner import Heartbeat
+
+_COMPARED = 256
+
+
+def _log(message: str) -> None:
+    logging.getLogger("cosybuild").warning(message)
+
+
+class Store:
+    """A directory of finished steps, optionally with a remote store as a second level.
+
+    Finding and planning write nothing; `flush` writes new digests and uses, if the disk permits it.
+
+    Args:
+        path: the directory; it is made at the first write.
+        remote: the remote store.
+        verify: read and check every stored file that is used, not just its size and seal.
+        wait_seconds: the longest time that `building` waits for another process.
+        warn: called with a message about anything damaged, lost or out of reach.
+
+    Raises:
+        StoreError: the directory belongs to a newer version, or cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        remote: Remote | None = None,
+        verify: bool = False,
+        wait_seconds: float = 86400.0,
+        warn: Callable[[str], None] = _log,
+    ) -> None:
+        self.layout = Layout(path, warn)
+        self.remote = remote
+        self.verify = verify
+        self.wait_seconds = wait_seconds
+        self.digests = HashCache(self.layout.digests, self.layout.tmp, warn)
+        self.objects = Objects(self.layout.objects, self.layout.quarantine, self.digests)
+        self.workdirs = Workdirs(self.layout.tmp, heart := Heartbeat())
+        self.warn = warn
+        self._heart = heart
+        self._held: dict[str, Lock] = {}
+        self._damage: dict[str, str] = {}
+        self._uses = Uses()
+
+    @property
+    def path(self) -> Path:
+        """The store's directory."""
+        return self.layout.path
+
+    def entry_path(self, stage: str, key_digest: str) -> Path:
+        """Return the path of the entry of a key; the file need not exist.
+
+        Raises:
+            ConfigurationError: the stage, which may come from another machine, is no plain name.
+        """
+        check_stage(stage)
+        return self.layout.entries / stage / f"{key_digest}.json"
+
+    def find(self, key: CacheKey) -> Entry | None:
+        """Return the entry of this key; None if there is none or a part of it is damaged.
+
+        Damage is reported in a warning and by `damage`; damaged files are moved aside when the step is rebuilt.
+        """
+        digest = key.digest
+        path = self.entry_path(key.stage, digest)
+        entry, fault = self._look(path, digest, thorough=self.verify)
+        if fault is not None:
+            if self._damage.get(digest) != fault:
+                self.warn(f"The stored result of '{key.stage}' is damaged and cannot be used: {fault}.")
+            self._damage[digest] = fault
+            return None
+        self._damage.pop(digest, None)
+        if entry is not None:
+            self._uses.add(path)
+        return entry
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Protect the entries that this process uses and makes from `gc`, on any host, until the body ends.
+
+        If the store cannot be written, nothing is protected.
+        """
+        with ExitStack() as until_then:
+            with suppress(StoreError):
+                self.layout.prepare()
+                # gc removes nothing that was used since the oldest working directory was made.
+                until_then.enter_context(self.workdirs.new("run"))
+            with self._uses.at_once():
+                yield
+
+    def damage(self, key: CacheKey) -> str | None:
+        """Return the damage that `find` found for this key, as a phrase, or None."""
+        return self._damage.get(key.digest)
+
+    def nearest(self, key: CacheKey) -> CacheKey | None:
+        """Return the stored key of this stage that differs in the fewest parts; among equals the last used one."""
+        best: tuple[int, CacheKey] | None = None
+        for path in self._newest(key.stage):
+            with suppress(OSError, DamagedEntry):
+                other = decode(path.read_bytes(), path.stem, self.objects.locate).key
+                difference = len(key.diff(other))
+                if best is None or difference < best[0]:
+                    best = difference, other
+        return None if best is None else best[1]
+
+    def pull(self, key: CacheKey) -> Entry | None:
+        """Fetch the entry of this key and its files from the remote; return None if it cannot provide them.
+
+        Raises:
+            StoreError: the fetched files could not be written here.
+        """
+        if self.remote is None:
+            return None
+        with explained("write the store", self.path):
+            self.layout.prepare()
+            with self.workdirs.new("pull") as work:
+                entry = self.remote.fetch(key, work, self.objects, self.warn)
+                if entry is None:
+                    return None
+                for file in entry.files:
+                    if (fetched := work / file.digest).exists():
+                        self.objects.put(fetched, file.digest)
+                write_atomic(self.entry_path(key.stage, key.digest), encode(entry), self.layout.tmp)
+        return self.find(key)
+
+    def push(self, entry: Entry) -> None:
+        """Upload an entry to the remote; if it cannot be reached, warn."""
+        if self.remote is not None:
+            self.remote.give(entry, self.warn)
+
+    @contextmanager
+    def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+        """Hold the exclusive lock to build `key`, among all hosts that share this directory.
+
+        Look for the key again in the body: a process that was waited for has probably built it.
+
+        Args:
+            key: the key to build.
+            on_wait: called with the name of each process that is waited for.
+
+        Raises:
+            StoreError: a living process still builds it after `wait_seconds`, or the store cannot be written.
+        """
+        self.layout.prepare()
+        self.workdirs.sweep()
+        # Now, not only at the end: a found entry may be an input of a build that takes longer than gc's grace period.
+        self._uses.note()
+        lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
+        lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
+        self._held[key.digest] = lock
+        try:
+            self._set_damaged_aside(key)
+            yield
+        finally:
+            del self._held[key.digest]
+            lock.release()
+
+    @contextmanager
+    def workdir(self, stage_name: str) -> Iterator[Path]:
+        """Make a fresh empty directory on the store's file system and remove it after the body.
+
+        Raises:
+            StoreError: it cannot be made, or the body filled the disk.
+        """
+        self.layout.prepare()
+        self._uses.note()
+        with self.workdirs.new(stage_name) as work:
+            yield work
+
+    def publish(self, key: CacheKey, result: StageResult, made: Mapping[str, Any]) -> Entry:
+        """Add a result to the store: first its files, each atomically, and last the entry.
+
+        Files in a working directory of this store are moved, others are copied. Publishing a key twice
+        is harmless: the holder of its lock replaces the entry; any other process keeps an existing one.
+
+        Raises:
+            StoreError: a write failed; no entry was made.
+        """
+        lock = self._held.get(key.digest)
+        if lock is None or lock.is_lost:
+            if lock is not None:
+                self.warn(f"The lock for '{key.stage}' was lost while it was built; another process took over.")
+            if (entry := self.find(key)) is not None:
+                return entry
+        with explained("write the store", self.path):
+            self.layout.prepare()
+            outputs = {
+                slot: Artifact(slot, tuple(self._keep(Path(path)) for path in paths))
+                for slot, paths in result.outputs.items()
+            }
+            data = encode(Entry(key, outputs, result.metrics, made))
+            write_atomic(self.entry_path(key.stage, key.digest), data, self.layout.tmp)
+        self._damage.pop(key.digest, None)
+        self._uses.add(self.entry_path(key.stage, key.digest))
+        return decode(data, key.digest, self.objects.locate)
+
+    def source(self, slot: str, *paths: Path) -> Artifact:
+        """Return an artifact of files outside the store, the main one first.
+
+        Raises:
+            StoreError: a file is missing, cannot be read, or changes while it is read.
+        """
+        files = []
+        for path in paths:
+            try:
+                digest, identity = self.digests.observe(path, thorough=self.verify)
+            except OSError as error:
+                raise StoreError(
+                    f"Cannot read the input {path}: {error.strerror or error}.",
+                    hint="Next: check the path and its mode",
+                ) from error
+            files.append(StoredFile(path.name, path, digest, identity[1], identity))
+        return Artifact(slot, tuple(files))
+
+    def checkout(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+        """Place the files of an artifact in a directory (see `links.checkout`).
+
+        Raises:
+            StoreError: a file could not be placed, or a content is damaged; it was moved to the quarantine.
+        """
+        try:
+            return checkout(artifact, directory, names or {}, self.digests, thorough=self.verify)
+        except DamagedContent as error:
+            file = error.file
+            self.fault(file)
+            raise StoreError(
+                f"The stored file {file.path} of {file.name} is damaged: its content is not that of its digest.",
+                hint="Next: run the same command again; the damaged file was set aside and is made anew",
+            ) from error
+
+    def fault(self, file: StoredFile, *, known: bool = False) -> str | None:
+        """Describe the fault of a stored file in a phrase; return None if it has none.
+
+        The content is read even if its seal is intact. Damaged contents are moved to the quarantine, so that
+        `find` no longer returns entries that refer to them.
+
+        Args:
+            known: the content was read before; check only size and seal.
+
+        Raises:
+            StoreError: a damaged content cannot be moved.
+        """
+        if file.path != self.objects.locate(file.digest):
+            return None  # it was never published
+        fault = self.objects.fault(file.digest, file.size, thorough=not known)
+        if fault is not None:
+            with explained("move damaged results within", self.path):
+                self.objects.set_aside(file.digest, file.size, thorough=True)
+        return fault
+
+    def flush(self) -> None:
+        """Write the digest cache, and note for `gc` which entries were used; disk errors are ignored."""
+        self.digests.flush()
+        self._uses.note()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every complete entry, ordered by stage and key; damaged ones are left out."""
+        for path in self.entry_paths():
+            entry, fault = self._look(path, path.stem, thorough=False)
+            if entry is not None and fault is None:
+                yield entry
+
+    def entry_paths(self) -> Iterator[Path]:
+        """Yield the path of every entry, ordered by stage and key."""
+        yield from sorted(self.layout.entries.glob("*/*.json"))
+
+    def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
+        """Return the entry, or None, and the fault of the entry or of its files, or None."""
+        try:
+            entry = decode(path.read_bytes(), key_digest, self.objects.locate)
+        except FileNotFoundError:
+            return None, None
+        except (OSError, DamagedEntry) as error:
+            return None, f"the entry {path} {error if isinstance(error, DamagedEntry) else f'cannot be read ({error})'}"
+        for file in entry.files:
+            if (fault := self.objects.fault(file.digest, file.size, thorough=thorough)) is not None:
+                return entry, f"{file.name} ({file.path}) {fault}"
+        return entry, None
+
+    def _newest(self, stage: str) -> list[Path]:
+        aged = []
+        for path in (self.layout.entries / stage).glob("*.json"):
+            with suppress(OSError):
+                aged.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(aged, reverse=True)[:_COMPARED]]
+
+    def _set_damaged_aside(self, key: CacheKey) -> None:
+        """Move the damaged entry or contents of this key to the quarantine, so that nothing uses them."""
+        if key.digest not in self._damage:
+            return
+        path = self.entry_path(key.stage, key.digest)
+        entry, fault = self._look(path, key.digest, thorough=self.verify)
+        if fault is None:
+            return
+        with explained("move damaged results within", self.path):
+            if entry is None:
+                make_directory(self.layout.quarantine)
+                with suppress(FileNotFoundError):
+                    path.rename(self.layout.quarantine / f"{key.digest}.json.{secrets.token_hex(4)}")
+            else:
+                for file in entry.files:
+                    self.objects.set_aside(file.digest, file.size, thorough=self.verify)
+
+    def _keep(self, path: Path) -> StoredFile:
+        """Move a finished file into the store; copy it if it is outside the working directories or has other names."""
+        if (fault := fault_of(path.name)) is not None:
+            raise ConfigurationError(
+                f"A step made a file called {path.name!a}, and that name {fault}.",
+                hint="Next: choose another name with model.name=NAME",
+            )
+        stat = path.lstat()
+        if self.layout.tmp in path.absolute().parents and S_ISREG(stat.st_mode) and stat.st_nlink == 1:
+            digest = digest_of(path)
+            return StoredFile(path.name, self.objects.put(path, digest), digest, stat.st_size)
+        with self.workdirs.new("copy") as work:
+            return self._keep(Path(shutil.copyfile(path, work / path.name)))

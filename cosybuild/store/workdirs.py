@@ -1,0 +1,113 @@
+"""Working directories, removed when the process that uses them ends, or swept later if it was killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cosybuild.errors import StoreError
+from cosybuild.system.files import FULL, clock_of, explained, make_directory, store_error
+from cosybuild.system.modes import share
+from cosybuild.system.owner import Heartbeat, Owner, read_holder
+
+LEFTOVER_SECONDS = 3600.0
+"""A directory whose process cannot be checked is swept after this time without a touch."""
+
+
+class Workdirs:
+    """The working directories in `<store>/tmp`, on the store's file system.
+
+    Args:
+        path: the directory in which they are made.
+        heart: the heartbeat, which keeps the mtimes of their records recent.
+    """
+
+    def __init__(self, path: Path, heart: Heartbeat) -> None:
+        self.path = path
+        self._heart = heart
+        self._swept = False
+
+    @contextmanager
+    def new(self, name: str) -> Iterator[Path]:
+        """Make a fresh empty directory and remove it after the body.
+
+        Raises:
+            StoreError: it cannot be made, or the body filled the disk.
+        """
+        self.sweep()
+        holder = Owner.of_this_process()
+        home = self.path / f"{name[:40]}-{holder.token}"
+        work = home / "work"
+        with explained("make a working directory in", self.path):
+            try:
+                make_directory(home, durable=False)
+                (home / holder.token).write_bytes(holder.encode())
+                share(home / holder.token)
+                make_directory(work, durable=False)
+            except OSError:
+                shutil.rmtree(home, ignore_errors=True)
+                raise
+        self._heart.add(home / holder.token)
+        try:
+            yield work
+        except (OSError, RuntimeError) as error:
+            # Libraries report a full disk by errors of their own (torch.save: a RuntimeError of its file writer).
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise store_error(error, f"write the results of {name} in", self.path) from error
+            if _is_full(self.path):
+                raise StoreError(
+                    f"The disk of {self.path} is full, and so {name} failed: {error}",
+                    hint="Next: free some space, or set store.path to a larger disk",
+                ) from error
+            raise
+        finally:
+            self._heart.remove(home / holder.token)
+            shutil.rmtree(home, ignore_errors=True)
+
+    def sweep(self, *, always: bool = False) -> None:
+        """Remove the directories of dead processes, once in each process; ignore those that cannot be removed."""
+        if self._swept and not always:
+            return
+        self._swept = True
+        with suppress(OSError):
+            entries = list(self.path.iterdir())
+            now = clock_of(self.path)
+            for entry in entries:
+                with suppress(OSError):
+                    if not _is_left_over(entry, now):
+                        continue
+                    if entry.is_dir() and not entry.is_symlink():
+                        shutil.rmtree(entry, ignore_errors=True)
+                    else:
+                        entry.unlink()
+
+    def oldest(self) -> float | None:
+        """Return the time at which the oldest running work began, in seconds of the file system's clock, or None."""
+        began = []
+        with suppress(OSError):
+            for entry in self.path.iterdir():
+                with suppress(OSError):
+                    # Its entries never change after it was made, so its mtime is the time of its creation.
+                    if (entry / "work").is_dir():
+                        began.append(entry.stat().st_mtime)
+        return min(began, default=None)
+
+
+def _is_left_over(entry: Path, now: float) -> bool:
+    record = entry / entry.name.rpartition("-")[2]
+    try:
+        holder, mtime = read_holder(record)
+    except OSError:
+        return now - entry.lstat().st_mtime > LEFTOVER_SECONDS
+    alive = None if holder is None else holder.is_alive()
+    return now - mtime > LEFTOVER_SECONDS if alive is None else not alive
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return os.statvfs(path).f_bavail * os.statvfs(path).f_frsize < 2**16
+    except OSError:
+        return False

@@ -1,0 +1,117 @@
+"""The execution of one cell on a node of a Ray cluster, in the node's own directory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from cosybuild.config.sweep_naming import cell_id
+from cosybuild.report.sweep import CELLS, PLAN
+from cosybuild.run.run_lock import CLAIM
+
+ARTIFACTS = "artifacts"
+"""The part of a run directory that is too large to send back: it is in the node's store and in the remote store."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One cell, as it is sent to a node.
+
+    Attributes:
+        context, config, task: arguments of Hydra's `run_job`.
+        directory: the working directory; `~` and `$NAMES` are those of the node.
+        sweep: the sweep's directory, relative to it.
+        plan: the sweep's plan.json; None in a dry run.
+    """
+
+    context: HydraContext
+    config: DictConfig
+    task: TaskFunction
+    directory: str
+    sweep: str
+    plan: bytes | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The result of a cell, as it is sent back.
+
+    Attributes:
+        returned: Hydra's result of the job.
+        out, err: the output of the cell.
+        files: path relative to the working directory -> content; the cell's record and its run directory without
+            artifacts.
+    """
+
+    returned: JobReturn
+    out: str
+    err: str
+    files: dict[str, bytes]
+
+
+def run_errand(errand: Errand, singletons: Any) -> Ended:
+    """Run a cell on this node; a failure of the cell is part of the result.
+
+    Args:
+        errand: the cell.
+        singletons: state of Hydra's singletons in the process that composed the cell.
+
+    Raises:
+        OSError: the directory cannot be created or entered.
+    """
+    place = Path(os.path.expandvars(errand.directory)).expanduser()
+    place.mkdir(parents=True, exist_ok=True)
+    os.chdir(place)
+    setup_globals()
+    Singleton.set_state(singletons)
+    HydraConfig.instance().set_config(errand.config)
+    sweep = Path(errand.sweep)
+    if errand.plan is not None:
+        keep_file(sweep / PLAN, errand.plan)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        returned = run_job(
+            hydra_context=errand.context,
+            task_function=errand.task,
+            config=errand.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+    words = [str(word) for word in errand.config.hydra.overrides.task]
+    return Ended(returned, out.getvalue(), err.getvalue(), dict(_records(sweep, words)))
+
+
+def keep_file(path: Path, content: bytes) -> None:
+    """Write a file atomically, unless it exists with this content, as it does where nodes share a directory.
+
+    A reader sees the old file or this one.
+    """
+    if path.is_file() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _records(sweep: Path, words: list[str]) -> Iterator[tuple[str, bytes]]:
+    cell = sweep / CELLS / f"{cell_id(words)}.json"
+    if not cell.is_file():
+        return  # a dry run
+    yield cell.as_posix(), cell.read_bytes()
+    run = Path(os.path.normpath(sweep / json.loads(cell.read_text(encoding="utf-8"))["run"]))
+    for path in sorted(run.rglob("*")):
+        if path.is_file() and path.name != CLAIM and ARTIFACTS not in path.relative_to(run).parts:
+            yield path.as_posix(), path.read_bytes()

@@ -1,0 +1,90 @@
+"""The records of a sweep beside its report: the planned cells, and the state of each.
+
+    outputs/sweeps/<name>/
+      plan.json            {"schema", "kind": "sweep plan", "name", "sweeper", "words", "cells": [{"id", "overrides"}]
+                           | null}; null if the sweeper chooses the cells one after another
+      cells/<id>.json      one for each cell, written when it begins and again when it ends, by the process that runs it
+      multirun.yaml        Hydra's own record
+
+Each cell has a file of its own, so that jobs in other processes and on other machines never write the same one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cosybuild.config.sweep_naming import cell_id
+from cosybuild.report.sweep import CELLS, PLAN
+from cosybuild.system.json_records import SCHEMA, write_json
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """The state of one cell.
+
+    Attributes:
+        overrides: identify the cell.
+        run: its run directory, relative to the sweep's.
+        status: `running`, `ok`, `pending` or `failed`.
+        exit_code: the exit code that a single command would have; None while the cell runs.
+        failure: kind, message and hint of a failed cell.
+        actions: step -> action of this round; `cached` for all of them if the run was up to date.
+        started, seconds: when the round began, and how long it took.
+        objective: the figures for the sweeper.
+        host: the machine that ran it.
+    """
+
+    overrides: tuple[str, ...]
+    run: str
+    status: str
+    started: float
+    host: str
+    exit_code: int | None = None
+    failure: Mapping[str, Any] | None = None
+    actions: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    objective: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def write_plan(directory: Path, *, sweeper: str, words: Sequence[str], cells: Sequence[Sequence[str]] | None) -> None:
+    """Write the plan; `cells` is None if the sweeper chooses the cells one after another."""
+    planned = None if cells is None else [{"id": cell_id(cell), "overrides": list(cell)} for cell in cells]
+    plan = {"schema": SCHEMA, "kind": "sweep plan", "name": directory.name, "sweeper": sweeper}
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / PLAN, {**plan, "words": list(words), "cells": planned})
+
+
+def write_cell(directory: Path, record: CellRecord) -> None:
+    """Write a cell's record atomically; a reader sees the old record or this one."""
+    cells = directory / CELLS
+    cells.mkdir(parents=True, exist_ok=True)
+    identity = cell_id(record.overrides)
+    plain = {"schema": SCHEMA, "kind": "cell", "id": identity, **dataclasses.asdict(record)}
+    write_json(cells / f"{identity}.json", plain)
+
+
+def codes(sweep: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the exit code of each cell of a sweep.json, in the order of the cells."""
+    from cosybuild.errors import BuildError
+
+    for cell in sweep["cells"]:
+        yield BuildError.exit_code if cell["exit_code"] is None else int(cell["exit_code"])
+
+
+def exit_code(sweep: Mapping[str, Any]) -> int:
+    """Return the exit code of a sweep: 0 if every cell has 0, else that of the first failed cell.
+
+    A cell without a record of its end counts as a failed build. The code is 9 if no cell failed and some wait for
+    another
+    machine.
+    """
+    from cosybuild.errors import Pending
+
+    found = [code for code in codes(sweep) if code != 0]
+    return next((code for code in found if code != Pending.exit_code), found[0] if found else 0)

@@ -1,0 +1,1 @@
+"""Files, memory, clock and facts of this machine. It imports only errors and figures."""

@@ -1,0 +1,199 @@
+"""Atomic and durable writes, and one clear error for each failure of the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cosybuild.errors import StoreError
+from cosybuild.system.modes import share
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def _same(what: str, hint: str) -> tuple[str, str, str]:
+    return what, hint, hint
+
+
+_CAUSES = {
+    errno.ENOSPC: (
+        "the disk is full",
+        "Next: free some space (python -m cosybuild gc --dry-run shows what the store can give), "
+        "or set store.path to a larger disk",
+        "Next: free some space on that disk, or work in a directory on a larger one",
+    ),
+    errno.EDQUOT: (
+        "the quota is used up",
+        "Next: free some space, or set store.path to another disk",
+        "Next: free some space on that disk, or work in a directory on another one",
+    ),
+    errno.EFBIG: _same("the file is larger than this process may write", "Next: raise the limit, see `ulimit -f`"),
+    errno.EROFS: (
+        "the file system is read-only",
+        "Next: set store.path to a directory that can be written",
+        "Next: work in a directory that can be written",
+    ),
+    errno.EACCES: (
+        "permission denied",
+        "Next: ask its owner for access, or set store.path to your own directory",
+        "Next: correct its mode or owner, or work in a directory of your own",
+    ),
+    errno.EPERM: (
+        "not permitted",
+        "Next: ask its owner for write access, or set store.path to your own directory",
+        "Next: correct its mode or owner, or work in a directory of your own",
+    ),
+    errno.ENAMETOOLONG: (
+        "the path is too long for this file system",
+        "Next: set store.path to a shorter path",
+        "Next: give a shorter name or path",
+    ),
+    errno.ENOTDIR: (
+        "a part of the path is a file, not a directory",
+        "Next: set store.path to a directory",
+        "Next: move that file away, or work in another directory",
+    ),
+    errno.EEXIST: (
+        "a file stands where a directory is needed",
+        "Next: set store.path to a directory",
+        "Next: move that file away, or work in another directory",
+    ),
+    errno.EISDIR: _same("a directory stands where a file is needed", "Next: move it away and run again"),
+    errno.EIO: _same("the disk reports an input/output error", "Next: look at the system log; the disk may be failing"),
+    errno.ESTALE: _same("the network file system lost the file", "Next: check the mount, and run again"),
+}
+"""errno -> the cause, the next command for a path of the store, and the next command for another path."""
+
+
+def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
+    """Return the user's error for an OSError that occurred while `doing` something with a path of the store."""
+    what, hint, _ = _cause(error)
+    return StoreError(f"Cannot {doing} {path}: {what}. Nothing half-written was left behind.", hint=hint)
+
+
+def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
+    """Return the user's error for a path outside the store, such as a run directory, which gc would not help."""
+    what, _, hint = _cause(error)
+    return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Return True if the file system, not a defect of the program, caused an error."""
+    return error.errno in _CAUSES
+
+
+def _cause(error: OSError) -> tuple[str, str, str]:
+    unknown = _same(error.strerror or str(error), "Next: run again once it is repaired")
+    return unknown if error.errno is None else _CAUSES.get(error.errno, unknown)
+
+
+@contextmanager
+def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Iterator[None]:
+    """Turn an OSError of the body into a StoreError.
+
+    Args:
+        of_the_store: the path lies in the store.
+
+    Raises:
+        StoreError: names the path, the cause and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise (store_error if of_the_store else place_error)(error, doing, path) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut; ignore file systems that cannot do this."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def make_directory(path: Path, *, durable: bool = True) -> None:
+    """Make a directory with its parents; a new one in a directory shared with a group is shared too.
+
+    Args:
+        durable: make their names survive a power cut.
+
+    Raises:
+        OSError: a directory cannot be made.
+    """
+    fresh = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in reversed(fresh):
+        share(each)
+        if durable:
+            sync_directory(each.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content survive a power cut.
+
+    Raises:
+        OSError: the file cannot be read or synced.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_tree(directory: Path) -> None:
+    """Make all contents and names below a directory survive a power cut; for its own name, sync its parent.
+
+    Raises:
+        OSError: a file cannot be read or synced.
+    """
+    for path in directory.rglob("*"):
+        if path.is_dir():
+            sync_directory(path)
+        elif path.is_file():
+            sync_file(path)
+    sync_directory(directory)
+
+
+def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = True) -> None:
+    """Write `target` through a temporary file in `scratch`, which must be on the same file system.
+
+    Raises:
+        OSError: the write failed; the target is unchanged.
+    """
+    make_directory(scratch, durable=False)
+    make_directory(target.parent, durable=durable)
+    temporary = scratch / f"{secrets.token_hex(8)}.part"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        share(temporary)
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        sync_directory(target.parent)
+
+
+def clock_of(directory: Path) -> float:
+    """Return the present time in seconds by the clock of `directory`'s file system, which may differ from ours.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    probe = directory / f"{secrets.token_hex(8)}.clock"
+    with probe.open("xb"):
+        pass
+    try:
+        return probe.stat().st_mtime
+    finally:
+        with suppress(OSError):
+            probe.unlink()

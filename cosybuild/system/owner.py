@@ -1,0 +1,170 @@
+"""Owners of locks and working directories, and the check that an owner's process is still alive."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cosybuild.system.files import clock_of
+
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 120.0
+"""A holder of another host or container counts as dead if its record is older than this by the file system's
+clock and WATCH_SECONDS have passed too."""
+WATCH_SECONDS = 30.0
+"""Time by our monotonic clock for which the record's mtime must not change, so that a step of the file system's
+clock alone does not make a holder count as dead."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One process, the holder of a lock or working directory.
+
+    `boot`, `namespace` and `start` distinguish it from a process with the same pid after a reboot, in another
+    container, or after the pid was reused. They are empty if the system does not report them.
+    """
+
+    host: str
+    pid: int
+    boot: str
+    namespace: str
+    start: str
+    nonce: str
+
+    @staticmethod
+    def of_this_process() -> Owner:
+        pid = os.getpid()
+        return Owner(platform.node(), pid, _boot(), _namespace(), _start_of(pid) or "", secrets.token_hex(8))
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @property
+    def token(self) -> str:
+        """The name of the record's file: the digest of its content, which reveals a damaged record."""
+        return _token_of(self.encode())
+
+    def is_alive(self) -> bool | None:
+        """Return True if the process is alive, False if not, None if this host cannot tell."""
+        if not self.start or (self.boot, self.namespace, self.host) != (_boot(), _namespace(), platform.node()):
+            return None
+        return _start_of(self.pid) == self.start
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def read_holder(path: Path) -> tuple[Owner | None, float]:
+    """Return the holder (None if the record is damaged) and the record's mtime in seconds.
+
+    Raises:
+        OSError: the record is missing or cannot be read.
+    """
+    # Open the file before reading its mtime: opening makes a network file system ask its server.
+    with path.open("rb") as file:
+        data = file.read(65536)
+        mtime = os.fstat(file.fileno()).st_mtime
+    if _token_of(data) != path.name:
+        return None, mtime
+    return Owner(**json.loads(data)), mtime
+
+
+class Watch:
+    """The observations of one record by a process that waits for its holder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mtime: float | None = None
+        self._since = 0.0
+
+    def verdict(self) -> tuple[bool, str]:
+        """Return True if the holder is dead, and the holder's name.
+
+        Raises:
+            OSError: the record is missing or cannot be read.
+        """
+        holder, mtime = read_holder(self._path)
+        name = "a process whose record is damaged" if holder is None else str(holder)
+        alive = None if holder is None else holder.is_alive()
+        if alive is not None:
+            return not alive, name
+        if mtime != self._mtime:
+            self._mtime, self._since = mtime, time.monotonic()
+        if time.monotonic() - self._since < WATCH_SECONDS:
+            return False, name
+        return clock_of(self._path.parent.parent) - mtime > STALE_SECONDS, name
+
+
+class Heartbeat:
+    """The heartbeat: a thread that touches this process's records every few seconds, for other hosts."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._records: set[Path] = set()
+        self._guard = threading.Lock()
+        self._stop: threading.Event | None = None
+        self._pid = os.getpid()
+
+    def add(self, record: Path) -> None:
+        if self._pid != os.getpid():  # after a fork there is no thread, and the old records belong to the parent
+            self._reset()
+        with self._guard:
+            self._records.add(record)
+            if self._stop is None:
+                self._stop = threading.Event()
+                threading.Thread(target=self._beat, args=(self._stop,), name="store-heart", daemon=True).start()
+
+    def remove(self, record: Path) -> None:
+        with self._guard:
+            self._records.discard(record)
+            if not self._records and self._stop is not None:
+                self._stop.set()
+                self._stop = None
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with self._guard:
+                records = tuple(self._records)
+            for record in records:
+                # The record is lost or unreachable for now; the lock's holder checks it before it publishes.
+                with suppress(OSError):
+                    os.utime(record)
+
+
+def _token_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _boot() -> str:
+    return _read("/proc/sys/kernel/random/boot_id")
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str | None:
+    """Return clock ticks from boot to the start of a process; None if it has ended or the system does not report it."""
+    # The command's name is in parentheses and may contain any character; fields are counted after the last one.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,31 @@
+"""A call of an artifact on one case, with the error for a call that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from cosybuild.errors import VerificationError
+
+if TYPE_CHECKING:
+    from cosybuild.backends.session import Session
+    from cosybuild.numerics.inputs import Array
+    from cosybuild.verification.cases import Case
+
+
+def infer_case(session: Session, case: Case, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Run one case and return all outputs by name.
+
+    Raises:
+        VerificationError: the artifact cannot compute the case.
+    """
+    from cosybuild.backends.session import InferenceFailed
+
+    try:
+        return session.infer(inputs)
+    except InferenceFailed as error:
+        raise VerificationError(
+            f"Case {case.name}: {session.device} cannot compute it: {error}",
+            hint="Next: if the size is one the model does not take, narrow trt_profile; otherwise an axis is "
+            "frozen in the graph: look for the place in the module that turns a size into a Python number.",
+        ) from error

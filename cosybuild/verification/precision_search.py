@@ -1,0 +1,209 @@
+"""`precision=auto`: search for the smallest set of nodes that must stay in fp32. Imports onnx only when it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.building.stage import Emit, RunContext
+from cosybuild.config.groups.precision import PrecisionSettings
+from cosybuild.config.parse import plain_from_settings
+from cosybuild.errors import PrecisionError, VerificationError
+from cosybuild.request import Request
+from cosybuild.verification.lowered import LoweredCase, cases, gate_of, typed_inputs, widened
+from cosybuild.verification.lowered import settings as lowered_settings
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from cosybuild.numerics.inputs import Array
+    from cosybuild.precision.decide import Decisions
+    from cosybuild.precision.lower import Lowered
+    from cosybuild.precision.ranges import Ranges
+    from cosybuild.precision.trials import Sample, Trials
+
+OPTION = "precision.yaml"
+"""Name of the file that holds the result as an option of the group `precision`, ready to be committed."""
+
+_PATIENCE = 8
+"""Limit on evaluations, as a multiple of the number that finding one or two culprits takes.
+
+At the limit the search returns a set that passes but may not be minimal.
+"""
+
+
+def search_settings(request: Request) -> dict[str, Any]:
+    """Return what the result depends on besides the settings of lowering: the gates and their inputs."""
+    return lowered_settings(request)
+
+
+def search(
+    context: RunContext, model: ir.Model, ranges: Ranges, decisions: Decisions
+) -> tuple[Decisions, Lowered, dict[str, Any]]:
+    """Add to the rules' decisions the nodes that must stay in fp32 for the gates to pass.
+
+    An evaluation lowers the whole graph once and runs it with emulated storage types. The first evaluation runs the
+    graph of the rules on all inputs of `verify lowered`, cheap ones first. The search uses the first input that fails;
+    its result is checked on all inputs. If another input fails, the search is repeated with all failed inputs.
+    Modules are searched in the order of the noise that their nodes add, so that few evaluations are enough.
+
+    Returns:
+        The final decisions, the lowered graph, and the figures of the search.
+
+    Raises:
+        PrecisionError: even a graph entirely in fp32 fails, so the type of the interface is the cause.
+    """
+    from cosybuild.onnxgraph.clean import module_path
+    from cosybuild.precision.bisection import bisect, promised
+    from cosybuild.precision.trials import Trials
+
+    request: Request = context.request
+    verify = request.settings.verify
+    assert verify is not None, "a rule refuses precision.method=search without verification"
+    trials = Trials(model, decisions, verify.threads)
+    candidates = trials.candidates
+    samples = _Samples(request, trials, context.inputs["graph"].path)
+    limit = int(_PATIENCE * promised(len(candidates)))
+    found: tuple[str, ...] = ()
+    failed: list[dict[str, str]] = []
+    active: list[Sample] = []
+    evaluations, minimal = 1, True
+    context.emit("progress", done=1, what="holding the rules' graph against the gates")
+    while (missed := trials.failing(found, samples)) is not None:
+        if any(sample.name == missed[0].name for sample in active):
+            raise AssertionError(f"{found} passes {missed[0].name} in the search and not after it")
+        failed.append({"case": missed[0].name, "missed": missed[1]})
+        active.append(missed[0])
+        # With no node in fp32, only the first failing input is known to fail.
+        oracle = _Oracle(trials, active, context.emit, evaluations, empty_fails=len(active) == 1)
+        suspects = trials.suspects(missed[0])
+        answer = bisect(suspects, [module_path(name) for name in suspects], oracle, limit)
+        if answer is None:
+            raise PrecisionError(
+                f"Not even with every node in fp32 does the graph pass: {missed[0].name}: {missed[1]}.",
+                hint="Next: precision.io=keep, so that inputs and outputs stay in float32; or precision.snr_db=N.",
+            )
+        found, minimal, evaluations = answer.units, answer.minimal, oracle.count
+    final, lowered = trials.lowered(found)
+    figures = {
+        "evaluations": evaluations,
+        "candidates": len(candidates),
+        "promised": round(promised(len(candidates)), 1),
+        "minimal": minimal,
+        "failed": failed,
+        "nodes": list(_described(model, found)),
+        "cost": _cost(model, ranges, (trials.lowered(())[0], trials.lowered(())[1].casts), (final, lowered.casts)),
+    }
+    return final, lowered, figures
+
+
+class _Oracle:
+    """A predicate: True if the gates pass with a set of nodes in fp32. It emits one progress event per evaluation."""
+
+    def __init__(self, trials: Trials, samples: Sequence[Sample], emit: Emit, count: int, *, empty_fails: bool) -> None:
+        self.count = count
+        self._trials, self._samples, self._emit = trials, samples, emit
+        self._empty_fails = empty_fails
+
+    def __call__(self, names: frozenset[str]) -> bool:
+        if self._empty_fails and not names:
+            return False
+        self.count += 1
+        passes = self._trials.passes(names, self._samples)
+        verdict = "passes" if passes else "fails"
+        self._emit("progress", done=self.count, what=f"{len(names)} nodes back in fp32: {verdict}")
+        return passes
+
+
+class _Samples:
+    """The inputs of `verify lowered`, drawn on demand, with the outputs of the float32 graph."""
+
+    def __init__(self, request: Request, trials: Trials, graph: Path) -> None:
+        from cosybuild.backends.onnxruntime_backend import load
+
+        verify = request.settings.verify
+        assert verify is not None
+        self._request = request
+        self._interface = trials.lowered(())[1].model
+        self._reference = load(graph, provider=verify.provider, threads=verify.threads)
+        self._gate = gate_of(request)
+
+    def __iter__(self) -> Iterator[Sample]:
+        from cosybuild.numerics.inputs import draw_inputs
+        from cosybuild.precision.trials import Sample
+        from cosybuild.verification.cases import Case
+
+        for why, draw in cases(self._request):
+            case = LoweredCase(Case(why, draw).name, self._gate)
+            typed = typed_inputs(draw_inputs(self._request.subject.spec, draw), self._interface)
+            inputs = {name: widened(values) for name, values in typed.items()}
+            yield Sample(case.name, inputs, _Held(case, self._reference.infer(inputs)))
+
+
+class _Held:
+    """The gate of `verify lowered` on one case's outputs."""
+
+    def __init__(self, case: LoweredCase, expected: Mapping[str, Array]) -> None:
+        self._case, self._expected = case, expected
+
+    def __call__(self, outputs: Mapping[str, Array]) -> str | None:
+        try:
+            self._case.hold(outputs, self._expected, "as stored")
+        except VerificationError as error:
+            return error.message
+        return None
+
+
+def option_text(request: Request, figures: Mapping[str, Any]) -> str:
+    """Return the text of an option file of the group `precision` that reproduces the result without a search."""
+    from cosybuild.precision.rules import literal
+
+    precision = request.settings.precision
+    nodes = figures["nodes"]
+    lines = [
+        f"# {precision.target.value} with what the gates need in float32, as precision=auto found it"
+        f"{'' if nodes else ' (nothing beyond the rules)'}.",
+        "# Keep it as precision/NAME.yaml among your configurations, and build with precision=NAME.",
+    ]
+    default = PrecisionSettings()
+    for field in fields(precision):
+        value = getattr(precision, field.name)
+        if field.name not in ("method", "keep_fp32") and value != getattr(default, field.name):
+            lines.append(f"{field.name}: {json.dumps(plain_from_settings(value))}")
+    kept = [(pattern, "") for pattern in precision.keep_fp32]
+    kept += [
+        (literal(node["node"]), f" # {node['op']} of {node['module'] or 'the outermost module'}") for node in nodes
+    ]
+    lines += ["keep_fp32:" if kept else "keep_fp32: []"]
+    lines += [f"  - {json.dumps(pattern)}{comment}" for pattern, comment in kept]
+    return "\n".join(lines) + "\n"
+
+
+def _described(model: ir.Model, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    from cosybuild.onnxgraph.clean import module_path
+
+    operators = {node.name: node.op_type for node in model.graph}
+    for name in names:
+        yield {"node": name, "op": operators[name], "module": module_path(name)}
+
+
+def _cost(
+    model: ir.Model, ranges: Ranges, before: tuple[Decisions, int], after: tuple[Decisions, int]
+) -> dict[str, float]:
+    """Return the cost of the nodes kept in fp32: share of matrix arithmetic, casts, and number of kept nodes.
+
+    Nodes between kept ones are kept, too, and count.
+    """
+    from cosybuild.precision.flops import lowered_share
+    from cosybuild.precision.graph import concerned
+
+    nodes = concerned(model)
+    shares = [lowered_share(nodes, decisions.kept, ranges.shapes) for decisions, _ in (before, after)]
+    return {
+        "flops_share": round(shares[0] - shares[1], 6),
+        "casts": after[1] - before[1],
+        "nodes": len(after[0].kept) - len(before[0].kept),
+    }

@@ -1,0 +1,221 @@
+"""Checks of an artifact against its contract: the properties that apply, the sizes to try, and the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.building.stage import Emit
+from cosybuild.errors import VerificationError
+from cosybuild.models.profile import BATCH, Profile
+from cosybuild.models.spec import ModelSpec
+from cosybuild.models.subject import Subject
+from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.verification.properties import ESTIMATOR, PROPERTIES, Finding, Trial, counted, try_properties
+
+if TYPE_CHECKING:
+    from cosybuild.backends.session import Session
+    from cosybuild.numerics.inputs import Array
+
+FRAMES = "seq_len"
+LENGTH = 24
+"""Frames of every experiment without chunks: each property shows at any length, and short runs are cheap."""
+
+MANY = 67
+"""Size of one dynamic axis while the other axes are small."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An artifact that is checked against the contract, with the session that runs it.
+
+    Attributes:
+        path: the ONNX file.
+        declared: inputs and outputs in the types that the file must have.
+        session: the session that runs the artifact.
+        taken: inputs in the types that `session` takes: `declared`, or float32 if storage is emulated.
+        in_place: function that runs the artifact with its output bound to the memory of the named input; None if
+            the session cannot bind memory.
+        computed_in: `float32`, `float16` or `bfloat16`.
+    """
+
+    path: Path
+    declared: ModelSpec
+    session: Session
+    taken: ModelSpec
+    in_place: Callable[[Mapping[str, Array], str], Array] | None
+    computed_in: str
+
+
+def hold_contract(
+    examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int, emit: Emit
+) -> dict[str, Any]:
+    """Try every property that applies and return the findings as plain data for the report.
+
+    Args:
+        examined: the artifact.
+        subject: the model that the artifact computes.
+        profiles: sizes that the artifact takes; empty if it takes any size.
+        seed: seed of the drawn inputs.
+        emit: function that reports events.
+
+    Raises:
+        VerificationError: at least one property does not hold; the message names each of them.
+    """
+    findings = [_interface(examined)]
+    if findings[0].holds:
+        findings.append(_axes(examined, _sizes(examined.taken, profiles)))
+    left_out: dict[str, str] = {}
+    if all(finding.holds for finding in findings):
+        left_out = _left_out(examined, subject, profiles)
+        if "independent_rows" not in left_out:
+            trial = _trial(examined, subject, profiles, seed, left_out)
+            findings += [f for f in try_properties(trial) if f.name not in left_out]
+    failed = [finding for finding in findings if not finding.holds]
+    if failed:
+        broken = [finding.facts() for finding in failed]
+        emit("note", message=f"the contract is broken: {', '.join(_names(failed))}", properties=broken)
+        raise VerificationError(
+            f"The {examined.computed_in} graph on {examined.session.device}: property "
+            f"{'; property '.join(map(str, failed))}.",
+            hint="Next: do not use the artifact. docs/verification.md says what each property means and what breaks "
+            "it; if simplify=none or precision=fp32 passes, that step broke it, otherwise the model's own code does.",
+        )
+    return {"properties": [finding.facts() for finding in findings], "not_tried": left_out}
+
+
+def _names(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return the name of each property once, in order."""
+    return tuple(dict.fromkeys(finding.name for finding in findings))
+
+
+def _interface(examined: Examined) -> Finding:
+    from cosybuild.onnxgraph.files import load_structure
+    from cosybuild.onnxgraph.interface import interface_faults
+
+    declared = examined.declared
+    faults = interface_faults(load_structure(examined.path), declared)
+    return counted("interface", f"{len(declared.inputs) + len(declared.outputs)} tensors read from the file", faults)
+
+
+def _axes(examined: Examined, several: Sequence[Mapping[str, int]]) -> Finding:
+    return counted("axes", f"run at {len(several)} sizes", list(_axis_faults(examined, several)))
+
+
+def _axis_faults(examined: Examined, several: Sequence[Mapping[str, int]]) -> Iterator[str]:
+    from cosybuild.backends.session import InferenceFailed
+
+    for sizes in several:
+        where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
+        try:
+            outputs = examined.session.infer(draw_inputs(examined.taken, Draw(sizes)))
+        except InferenceFailed as error:
+            yield f"{where} cannot be computed: {error}"
+            continue
+        for tensor in examined.declared.outputs:
+            # An output may have axes that no input has; their sizes are not known here.
+            wanted = [sizes.get(axis) if isinstance(axis, str) else axis for axis in tensor.shape]
+            found = outputs[tensor.name].shape
+            if len(found) != len(wanted) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
+                yield f"at {where} {tensor.name} has shape {found}, {tuple(wanted)} is expected"
+
+
+def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]:
+    """Return the sizes to run: a base, and two variations of each symbol.
+
+    One variation changes the symbol by one (down if up is out of range). The other sets it to `MANY` and the other
+    symbols to their least size. `MANY` exceeds the size of an exporter's example input: an axis that the exporter
+    froze at that size fails only above it.
+    """
+    base = {symbol: _within(profiles, symbol, 2 if symbol == BATCH else LENGTH) for symbol in spec.symbols}
+    least = {symbol: min(size, _within(profiles, symbol, 2)) for symbol, size in base.items()}
+    several = [base]
+    for symbol, size in base.items():
+        others = (_within(profiles, symbol, size + step) for step in (1, -1))
+        several += [{**base, symbol: n} for n in others if n != size and n > 0][:1]
+        several.append({**least, symbol: _within(profiles, symbol, MANY)})
+    return list({tuple(sizes.items()): sizes for sizes in several}.values())
+
+
+def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
+    """Clamp `size` to the range of the first profile."""
+    if not profiles:
+        return size
+    taken = profiles[0][symbol]
+    return max(taken.min, min(size, taken.max))
+
+
+def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:
+    """Return property -> the reason why it is not tried."""
+    spec = examined.taken
+    values = [name for name in PROPERTIES if name not in ("interface", "axes")]
+    if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR:
+        return dict.fromkeys(values, "it is a promise of CosyVoice's estimators only")
+    rows = _rows(spec, profiles)
+    if rows < 2:
+        return dict.fromkeys(values, "the profile has no batch of two rows")
+    reasons = {}
+    if _larger(spec, profiles, rows) is None:
+        reasons["batch_size"] = "the batch is fixed"
+    if examined.in_place is None:
+        reasons["in_place"] = f"{examined.session.device} binds no memory"
+    if not subject.streaming:
+        reasons["future_chunks"] = "attention is full"
+    elif _chunk(subject) == 0:
+        halved = "its lower resolutions look one frame ahead and have longer chunks"
+        reasons.update(dict.fromkeys(("future_chunks", "attention_span"), halved))
+    elif _within(profiles, FRAMES, _chunked_length(subject)) <= _chunk(subject):
+        reasons.update(dict.fromkeys(("future_chunks", "attention_span"), "the profile ends within the first chunk"))
+    return reasons
+
+
+def _trial(
+    examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int, left_out: Mapping[str, str]
+) -> Trial:
+    (output,) = (tensor.name for tensor in examined.taken.outputs)
+    in_place = examined.in_place
+    rows = _rows(examined.taken, profiles)
+    return Trial(
+        spec=examined.taken,
+        infer=lambda inputs: examined.session.infer(inputs)[output],
+        in_place=None if in_place is None else lambda inputs: in_place(inputs, "x"),
+        computed_in=examined.computed_in,
+        length=_within(profiles, FRAMES, LENGTH),
+        batch=rows,
+        larger_batch=_larger(examined.taken, profiles, rows),
+        chunk=_chunk(subject),
+        chunked_length=0 if "future_chunks" in left_out else _within(profiles, FRAMES, _chunked_length(subject)),
+        seed=seed,
+    )
+
+
+def _rows(spec: ModelSpec, profiles: Sequence[Profile]) -> int:
+    first = spec.inputs[0].shape[0]
+    return first if isinstance(first, int) else _within(profiles, first, 2)
+
+
+def _larger(spec: ModelSpec, profiles: Sequence[Profile], rows: int) -> int | None:
+    first = spec.inputs[0].shape[0]
+    larger = rows if isinstance(first, int) else _within(profiles, first, 2 * rows)
+    return larger if larger > rows else None
+
+
+def _chunk(subject: Subject) -> int:
+    """Return the frames of a chunk; 0 if attention is full or if lower resolutions have chunks of their own."""
+    single = len(subject.hyperparameters.get("channels", (0,))) == 1
+    return int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming and single else 0
+
+
+def _chunked_length(subject: Subject) -> int:
+    return _chunk(subject) + _chunk(subject) // 2 + 1
+
+
+def retyped(spec: ModelSpec, dtype: str) -> ModelSpec:
+    """Return `spec` with every float32 tensor changed to `dtype`."""
+
+    def side(tensors: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(replace(t, dtype=dtype) if t.dtype == "float32" else t for t in tensors)
+
+    return replace(spec, inputs=side(spec.inputs), outputs=side(spec.outputs))

@@ -1,0 +1,179 @@
+"""The cases, solver runs and tolerances with which one build is verified."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.lengths import quantile_lengths
+from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.numerics.gates import check_gate
+from cosybuild.numerics.inputs import LARGEST_FLOAT16
+from cosybuild.numerics.tolerance import Tolerance
+from cosybuild.request import Request
+from cosybuild.verification.cases import Case, lowered_cases, strict_cases, upstream_cases
+from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
+
+SHORT = 64
+"""Frames of a short utterance: long enough for every convolution, short enough that ten calls are cheap."""
+
+QUIET = (24, 48)
+"""Frames of the cases whose inputs have small variances, which reveal a wrong epsilon. CosyVoice 1 does not need them:
+its rows without guidance reveal one, and its group norm over nearly no variance leaves only 97 dB in float32."""
+
+
+def verify_settings(request: Request) -> VerifySettings:
+    """Return the group `verify`, which every step that verifies has."""
+    assert request.settings.verify is not None
+    return request.settings.verify
+
+
+def is_lowered(request: Request) -> bool:
+    """Return True if the build has a lowered graph, which has another type than float32."""
+    return request.settings.precision.target not in (Target.fp32, Target.tf32)
+
+
+def cases_of(request: Request) -> tuple[Case, ...]:
+    """Return the cases of the float32 graph; with streaming attention they include lengths around a chunk's end."""
+    verify = verify_settings(request)
+    if verify.mode is VerifyMode.upstream:
+        return upstream_cases(request.subject.spec, verify.seed)
+    return _strict(request)
+
+
+def ingredients(request: Request) -> dict[str, Any]:
+    """Return everything that determines the reference's cases, as plain data for keys."""
+    verify = verify_settings(request)
+    strict = verify.mode is VerifyMode.strict
+    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
+    return {
+        "mode": verify.mode.value,
+        "seed": verify.seed,
+        "exhaustive": strict and verify.exhaustive,
+        "lowered_too": not strict and is_lowered(request),
+        "profiles": [plain_profile(one) for one in profiles] if strict or is_lowered(request) else [],
+        "served": list(_served(request)),
+        # Such inputs were infinite in an earlier release, whose references must not be taken for these.
+        **({"beyond_float16": True} if _beyond_float16(request) else {}),
+    }
+
+
+def _beyond_float16(request: Request) -> bool:
+    """True if an input is drawn from a range that float16 does not hold."""
+    drawn = [t for t in request.subject.spec.inputs if t.generator in ("uniform", "time") and t.dtype == "float32"]
+    return any(max(abs(tensor.low), abs(tensor.high)) > LARGEST_FLOAT16 for tensor in drawn)
+
+
+def plain_profile(profile: Profile) -> dict[str, Any]:
+    """Return a profile as plain data for keys: symbol -> min, opt, max."""
+    return {symbol: asdict(sizes) for symbol, sizes in profile.items()}
+
+
+def lowered_cases_of(request: Request) -> tuple[Case, ...]:
+    """Return the cases of a lowered graph, in every mode: small types fail at the profile's corners first."""
+    return lowered_cases(_strict(request))
+
+
+def reference_cases_of(request: Request) -> tuple[Case, ...]:
+    """Return the cases of the float32 graph and of the lowered one if there is one, each once."""
+    cases = cases_of(request)
+    return cases + tuple(case for case in lowered_cases_of(request) if is_lowered(request) and case not in cases)
+
+
+def rollouts_of(request: Request) -> tuple[Rollout, ...]:
+    """Return the runs of the solver, cheap ones first; none if the model has no solver or verify.solver is null."""
+    verify, subject = verify_settings(request), request.subject
+    if verify.solver is None or not is_solvable(subject.spec, subject.solver):
+        return ()
+    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
+    within = profiles[0][FRAMES]
+    sizes = {
+        SolverPoint.short: max(within.min, min(SHORT, within.max)),
+        SolverPoint.opt: within.opt,
+        SolverPoint.max: within.max,
+    }
+    lengths: dict[int, str] = {}
+    for point in verify.solver.points:
+        lengths.setdefault(sizes[point], point.value)
+    for length in verify.solver.lengths:
+        lengths.setdefault(length, "as asked for")
+    rollouts = [Rollout(why, (length,), verify.seed) for length, why in sorted(lengths.items())]
+    chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
+    fed = prefixes(chunk, verify.solver.chunks) if chunk else ()
+    if fed and within.min <= fed[0] and fed[-1] <= within.max:
+        rollouts.append(Rollout("in chunks", fed, verify.seed))
+    return tuple(rollouts)
+
+
+def tolerance_of(verify: VerifySettings) -> Tolerance:
+    """Return the tolerance of the mode: `upstream` is numpy's allclose, `strict` scales with the output's magnitude."""
+    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
+
+
+def check_verify(request: Request) -> None:
+    """Refuse invalid settings that the schema cannot detect.
+
+    Raises:
+        ConfigurationError: a gate names no metric, the lengths file is invalid, or the model has no axis of lengths.
+    """
+    verify = verify_settings(request)
+    for hop in ("torch", "export", "simplify", "engine"):
+        check_gate(f"verify.hops.{hop}", getattr(verify.hops, hop))
+    if verify.solver is not None:
+        check_gate("verify.solver.gates", verify.solver.gates, mel=True)
+        check_gate("verify.solver.lowered", verify.solver.lowered, mel=True)
+    if verify.lengths is not None and FRAMES not in request.subject.spec.symbols:
+        raise ConfigurationError(
+            f"verify.lengths={verify.lengths} gives lengths of the axis {FRAMES}, which this model does not have "
+            f"(dynamic axes: {', '.join(request.subject.spec.symbols) or 'none'}).",
+            hint="Next: leave verify.lengths out.",
+        )
+    _ = request.served  # read the file now, so that an error in it is found before any step runs
+
+
+def _strict(request: Request) -> tuple[Case, ...]:
+    verify, subject = verify_settings(request), request.subject
+    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
+    chunk = subject.hyperparameters.get("static_chunk_size", 0) if subject.streaming else 0
+    ends = (chunk - 1, chunk, chunk + 1, 2 * chunk + 1) if chunk else ()
+    served = _served(request)
+    return strict_cases(
+        subject.spec,
+        profiles,
+        verify.seed,
+        {FRAMES: ends},
+        {FRAMES: served},
+        quiet=QUIET if subject.family in (Family.cosyvoice2, Family.cosyvoice3) else (),
+        exhaustive=verify.exhaustive,
+    )
+
+
+def _served(request: Request) -> tuple[int, ...]:
+    """Return quantiles of those lengths seen in service that a profile covers."""
+    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
+    histogram = {size: calls for size, calls in request.served.items() if _is_served(size, profiles)}
+    return quantile_lengths(histogram) if histogram else ()
+
+
+def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
+    return any(profile[FRAMES].min <= size <= profile[FRAMES].max for profile in profiles)
+
+
+def coverage(request: Request) -> dict[str, Any] | None:
+    """Count the calls seen in service whose lengths the profiles cover; None if no lengths are given."""
+    histogram = request.served
+    if not histogram:
+        return None
+    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
+    total = sum(histogram.values())
+    outside = {size: calls for size, calls in histogram.items() if not _is_served(size, profiles)}
+    return {
+        "calls": total,
+        "served": total - sum(outside.values()),
+        "outside": {"calls": sum(outside.values()), "shortest": min(outside, default=None),
+                    "longest": max(outside, default=None)},
+    }  # fmt: skip

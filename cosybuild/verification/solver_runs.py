@@ -1,0 +1,184 @@
+"""Complete runs of the flow-matching solver: their inputs, their execution on any backend, and their comparison.
+
+torch is imported only when the solver runs, because planning imports this module too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cosybuild import figure
+from cosybuild.models.profile import BATCH
+from cosybuild.models.spec import ModelSpec
+from cosybuild.models.subject import Solver
+from cosybuild.numerics.gates import Gate, Miss, misses
+from cosybuild.numerics.inputs import Array, Draw, draw_inputs
+from cosybuild.numerics.metrics import measure, snr_db
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Infer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""One call of an estimator: all inputs by name -> all outputs by name."""
+
+FRAMES = "seq_len"
+INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One utterance that the solver computes.
+
+    Attributes:
+        why: the reason for the lengths, e.g. `short`.
+        lengths: frames of each call of the solver. With several lengths the utterance arrives in chunks: each call
+            receives all frames so far with the same noise, as in CosyVoice's streaming, and only the frames that the
+            call adds are played.
+        seed: seed of noise and conditions.
+    """
+
+    why: str
+    lengths: tuple[int, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name in messages and reports, e.g. `solver T=64 (short)`; chunks as `T=50+50`."""
+        return f"solver T={'+'.join(map(str, _added(self.lengths)))} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Course:
+    """All states of the solver in one run.
+
+    Attributes:
+        states: for each call the states after each step, (steps, B, mel, T).
+    """
+
+    states: tuple[Array, ...]
+
+    @property
+    def mel(self) -> Array:
+        """The mel that is played: the frames that each call adds, joined, (B, mel, T)."""
+        heard = [self.states[0][-1]]
+        for before, states in zip(self.states[:-1], self.states[1:], strict=True):
+            heard.append(states[-1][..., before.shape[-1] :])
+        return np.concatenate(heard, axis=-1)
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """The comparison of a course with the reference's course.
+
+    Attributes:
+        steps: signal-to-noise ratio of the state after each step in dB, the worst of all calls.
+        left_at: the first step (from 1) whose ratio is below the bound; None if there is none.
+        mel: every metric of the mel that is played.
+        seam: largest difference between the played mel and the last call's result for the same frames, in the mel's
+            units; None for a single call. It measures the change of a frame when more audio arrives.
+        missed: the bounds of the gate that `mel` does not meet.
+    """
+
+    steps: tuple[float, ...]
+    left_at: int | None
+    mel: Mapping[str, float]
+    seam: float | None
+    missed: tuple[Miss, ...]
+
+    @property
+    def passes(self) -> bool:
+        return self.left_at is None and not self.missed
+
+    def facts(self) -> dict[str, Any]:
+        """Return the result as JSON data."""
+        facts = {"steps_snr_db": self.steps, "left_at": self.left_at, "mel": self.mel, "seam": self.seam,
+                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
+        return {name: figure.plain(value) for name, value in facts.items()}
+
+
+def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
+    """Return True if the model is a flow-matching estimator with the interface that the solver calls."""
+    return solver is not None and tuple(tensor.name for tensor in spec.inputs) == INPUTS and FRAMES in spec.symbols
+
+
+def prefixes(chunk: int, chunks: int) -> tuple[int, ...]:
+    """Return the lengths of growing prefixes, one more chunk each.
+
+    The last chunk is a quarter shorter, because utterances end within a chunk.
+    """
+    return tuple(chunk * (index + 1) - (chunk // 4 if index + 1 == chunks else 0) for index in range(chunks))
+
+
+def conditions(spec: ModelSpec, rollout: Rollout) -> dict[str, Array]:
+    """Draw noise, mask, mu, spks and cond of one utterance at its full length, in float32.
+
+    Each has one row, half of the guidance pair that an estimator's call takes.
+    """
+    drawn = draw_inputs(spec, Draw({FRAMES: rollout.lengths[-1], BATCH: 2}, rollout.seed))
+    return {name: values[: values.shape[0] // 2] for name, values in drawn.items() if name != "t"}
+
+
+def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: str = "float32") -> Course:
+    """Run the solver for one utterance.
+
+    Args:
+        infer: one call of the estimator. It receives inputs in `dtype`; the first output is the velocity.
+        rollout: the utterance.
+        spec: the estimator's interface.
+        solver: the solver's settings.
+        dtype: the type in which the solver itself computes.
+    """
+    import torch
+
+    from cosybuild.models.cosyvoice.solver import solve
+
+    given = {name: torch.from_numpy(values.astype(dtype)) for name, values in conditions(spec, rollout).items()}
+    output = spec.outputs[0].name
+
+    def estimator(*tensors: Tensor) -> Tensor:
+        inputs = {name: tensor.numpy() for name, tensor in zip(INPUTS, tensors, strict=True)}
+        return torch.from_numpy(np.ascontiguousarray(infer(inputs)[output], dtype))
+
+    courses = []
+    for length in rollout.lengths:
+        now = {name: (value if name == "spks" else value[..., :length].contiguous()) for name, value in given.items()}
+        states: list[Array] = []
+        keep: Callable[[int, Tensor], object] = partial(_keep, states)
+        solve(estimator, now["x"], now["mu"], now["spks"], now["cond"], now["mask"], solver, keep)
+        courses.append(np.stack(states))
+    return Course(tuple(courses))
+
+
+def _keep(states: list[Array], _: int, state: Tensor) -> None:
+    states.append(state.numpy().copy())
+
+
+def compare_courses(actual: Course, reference: Course, gate: Gate, step_snr_db: float) -> RolloutResult:
+    """Compare the state after every step with `step_snr_db`, in dB, and the mel with the gate."""
+    steps = [
+        min(_finite_snr(a[step], r[step]) for a, r in zip(actual.states, reference.states, strict=True))
+        for step in range(len(reference.states[0]))
+    ]
+    left_at = next((index for index, value in enumerate(steps, start=1) if not value >= step_snr_db), None)
+    figures = measure(actual.mel, reference.mel, mel=True)
+    return RolloutResult(tuple(steps), left_at, figures, _seam(actual), tuple(misses(figures, gate)))
+
+
+def _finite_snr(actual: Array, reference: Array) -> float:
+    return snr_db(actual, reference) if np.isfinite(actual).all() else float("-inf")
+
+
+def _seam(course: Course) -> float | None:
+    if len(course.states) == 1:
+        return None
+    # The last call's own new frames are equal in both and do not change the maximum.
+    return float(np.max(np.abs(course.mel.astype(np.float64) - course.states[-1][-1])))
+
+
+def _added(lengths: Sequence[int]) -> list[int]:
+    return [after - before for before, after in zip((0, *lengths[:-1]), lengths, strict=True)]

@@ -1,0 +1,270 @@
+"""Planning: each verdict with its reason, and nothing done to find it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosybuild.building.plan import key_of
+from cosybuild.building.status import Blocked, Hit, Stale, Unknown
+from cosybuild.building.wiring import SOURCE, PlanError, wire
+from cosybuild.store.result import StageResult
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment
+from tests.building.fakes import Bench, FakeStage, pipeline, verdicts
+
+REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default", "log_level": "info"}
+
+
+def everything_under(path: Path) -> dict[str, tuple[int, int]]:
+    return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(path.rglob("*"))}
+
+
+def test_the_first_plan_knows_nothing_and_says_so(bench: Bench) -> None:
+    plan = bench.plan(pipeline(), REQUEST)
+    assert verdicts(plan) == {
+        "export": "stale: never built",
+        "simplify": "unknown: waits for the content of graph",
+        "verify": "unknown: waits for the content of graph",
+        "engine": "unknown: waits for the content of lowered",
+    }
+    assert [step.expected for step in plan.steps] == [None] * 4
+    assert plan.expected_seconds is None
+    assert not plan.up_to_date
+
+
+def test_planning_runs_nothing_and_writes_nothing(bench: Bench, tmp_path: Path) -> None:
+    stages = pipeline()
+    assert everything_under(tmp_path) == {}
+    bench.plan(stages, REQUEST)
+    assert everything_under(tmp_path) == {}
+    bench.build(stages, REQUEST)
+    before = everything_under(tmp_path)
+    bench.plan(stages, {**REQUEST, "opset": 17})
+    bench.plan(stages, REQUEST)
+    assert everything_under(tmp_path) == before
+    assert [stage.ran for stage in stages] == [1, 1, 1, 1]
+
+
+def test_after_a_build_all_are_hits_with_their_entries(bench: Bench) -> None:
+    outcome = bench.build(pipeline(), REQUEST)
+    plan = bench.plan(pipeline(), REQUEST)
+    assert plan.up_to_date
+    assert plan.expected_seconds == 0
+    assert [step.status for step in plan.steps] == [Hit()] * 4
+    for step in plan.steps:
+        assert step.entry is not None
+        assert step.entry.outputs == outcome.record(step.label).outputs
+        assert step.key == outcome.record(step.label).key
+
+
+def test_what_waits_has_no_key_and_finds_nothing_under_half_of_one(bench: Bench, tmp_path: Path) -> None:
+    stages = pipeline(simplify={"needs": ("graph?",)})
+    half = key_of(stages[1], REQUEST, bench.environment, {})
+    path = tmp_path / "graph.onnx"
+    path.write_text("of no input")
+    with bench.store.building(half):
+        bench.store.publish(half, StageResult({"graph": [path]}), {})
+    plan = bench.plan(stages, REQUEST)
+    assert [step.key is None for step in plan.steps] == [False, True, True, True]
+    assert plan.step("simplify").status == Unknown(("graph",))
+
+
+def test_only_what_would_run_is_expected_to_take_time(bench: Bench) -> None:
+    bench.build(pipeline(), REQUEST)
+    plan = bench.plan(pipeline(engine={"lacks": ("a GPU",)}), {**REQUEST, "profile": "long"})
+    assert [step.expected is None for step in plan.steps] == [True, True, False, True]
+
+
+def test_what_the_machine_lacks_is_asked_of_the_stage_with_request_and_machine(bench: Bench) -> None:
+    class Picky(FakeStage):
+        def missing(self, request: Mapping[str, Any], environment: Environment) -> tuple[str, ...]:
+            return (f"{request['wants']} beside exporter {environment.version('exporter')}",)
+
+    status = bench.plan([Picky("engine")], {"wants": "a GPU"}).step("engine").status
+    assert status == Blocked(("a GPU beside exporter 1.0",))
+
+
+def test_a_step_that_is_not_there_is_named(bench: Bench) -> None:
+    with pytest.raises(KeyError, match="deploy"):
+        bench.plan(pipeline(), REQUEST).step("deploy")
+
+
+def test_inputs_name_the_step_that_makes_them(bench: Bench) -> None:
+    plan = bench.plan(pipeline(), REQUEST)
+    assert [step.inputs for step in plan.steps] == [
+        {},
+        {"graph": "export"},
+        {"graph": "simplify"},
+        {"lowered": "simplify"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"opset": 17}, {"export": "stale: settings.opset: 18 -> 17", "simplify": "unknown", "verify": "unknown"}),
+        ({"rounds": 4}, {"export": "hit", "simplify": "stale: settings.rounds: 3 -> 4", "engine": "unknown"}),
+        ({"rtol": 1.0}, {"simplify": "hit", "verify": "stale: settings.rtol: 0.0001 -> 1.0", "engine": "hit"}),
+        (
+            {"profile": "long"},
+            {
+                "simplify": "hit",
+                "verify": 'stale: settings.profile: "default" -> "long"',
+                "engine": 'stale: settings.profile: "default" -> "long"',
+            },
+        ),
+        ({"log_level": "debug"}, dict.fromkeys(["export", "simplify", "verify", "engine"], "hit")),
+    ],
+)
+def test_a_change_of_settings_touches_what_reads_them(
+    bench: Bench, change: dict[str, object], expected: dict[str, str]
+) -> None:
+    bench.build(pipeline(), REQUEST)
+    found = verdicts(bench.plan(pipeline(), {**REQUEST, **change}))
+    for label, verdict in expected.items():
+        assert found[label].startswith(verdict), (label, found[label])
+
+
+def test_a_change_of_version_environment_or_source_is_named(bench: Bench, tmp_path: Path) -> None:
+    weights = tmp_path / "flow.pt"
+    weights.write_text("one")
+    bench.sources = {"weights": bench.store.source("weights", weights)}
+    bench.build(pipeline(), REQUEST)
+    assert verdicts(bench.plan(pipeline(export={"version": 2}), REQUEST))["export"] == "stale: stage.version: 1 -> 2"
+    versions: dict[str, str | None] = {"exporter": "1.1", "simplifier": "2.0"}
+    bench.environment = replace(bench.environment, versions=versions)
+    assert verdicts(bench.plan(pipeline(), REQUEST))["export"] == "stale: environment.exporter: 1.0 -> 1.1"
+    bench.environment = replace(bench.environment, versions={**versions, "exporter": "1.0"})
+    weights.write_text("two")
+    old, bench.sources = bench.sources, {"weights": bench.store.source("weights", weights)}
+    change = f"{old['weights'].digest[:12]} -> {bench.sources['weights'].digest[:12]}"
+    assert verdicts(bench.plan(pipeline(), REQUEST))["export"] == f"stale: input.weights: {change}"
+    bench.sources = {}
+    assert "-> (absent)" in verdicts(bench.plan(pipeline(), REQUEST))["export"]
+
+
+def test_a_source_under_another_name_or_place_changes_nothing(bench: Bench, tmp_path: Path) -> None:
+    for name in ("flow.pt", "other directory/weights é.pt"):
+        weights = tmp_path / name
+        weights.parent.mkdir(exist_ok=True)
+        weights.write_text("the same")
+        bench.sources = {"weights": bench.store.source("weights", weights)}
+        bench.build(pipeline(), REQUEST)
+    assert {r.action for r in bench.kept[-1].records} == {"hit"}
+
+
+def test_what_this_machine_lacks_blocks_the_step_and_what_follows(bench: Bench) -> None:
+    stages = [*pipeline(simplify={"lacks": ("a GPU of sm_90", "tensorrt")}), FakeStage("deploy", needs=("engine?",))]
+    plan = bench.plan(stages, REQUEST)
+    assert verdicts(plan) == {
+        "export": "stale: never built",
+        "simplify": "blocked: needs a GPU of sm_90; tensorrt",
+        "verify": "blocked: needs graph from 'simplify', which is blocked",
+        "engine": "blocked: needs graph from 'simplify', which is blocked",
+        "deploy": "blocked: needs engine from 'engine', which is blocked",
+    }
+
+
+def test_a_hit_needs_nothing_of_the_machine(bench: Bench) -> None:
+    bench.build(pipeline(), REQUEST)
+    plan = bench.plan(pipeline(engine={"lacks": ("a GPU",)}), REQUEST)
+    assert plan.step("engine").status == Hit()
+    plan = bench.plan(pipeline(engine={"lacks": ("a GPU",)}), {**REQUEST, "profile": "long"})
+    assert plan.step("engine").status == Blocked(("a GPU",))
+
+
+def test_what_always_runs_says_so_and_what_follows_waits(bench: Bench) -> None:
+    stages = [*pipeline(verify={"cacheable": False}), FakeStage("summary", needs=("evidence",), makes=("page",))]
+    bench.build(stages, REQUEST)
+    plan = bench.plan(stages, REQUEST)
+    assert plan.step("verify").status == Stale(note="runs every time")
+    assert plan.step("summary").status == Unknown(("evidence",))
+
+
+def test_a_damaged_result_is_named(bench: Bench) -> None:
+    outcome = bench.build(pipeline(), REQUEST)
+    path = outcome.record("engine").outputs["engine"].path
+    path.chmod(0o600)
+    path.write_text("x")
+    store = Store(bench.store.path, warn=lambda message: None)
+    bench.store = store
+    assert verdicts(bench.plan(pipeline(), REQUEST))["engine"].startswith("stale: its stored result is damaged: ")
+
+
+def test_the_nearest_earlier_build_explains(bench: Bench) -> None:
+    for opset, rounds in ((17, 3), (20, 5)):
+        bench.build(pipeline(), {**REQUEST, "opset": opset, "rounds": rounds})
+    status = bench.plan(pipeline(), {**REQUEST, "opset": 18}).step("export").status
+    assert isinstance(status, Stale)
+    assert [reason.part for reason in status.reasons] == ["settings.opset"]
+
+
+def test_slots_are_wired_by_their_latest_maker() -> None:
+    stages = [
+        FakeStage("import", needs=("graph",), makes=("graph",)),
+        FakeStage("lower", needs=("graph",), makes=("lowered",)),
+        FakeStage("engine", needs=("lowered|graph", "calibration?", "weights|graph?"), makes=("engine",)),
+    ]
+    wires = wire(stages, ["graph"])
+    assert [[(w.slot, w.origin, w.producer) for w in step] for step in wires] == [
+        [("graph", "graph", SOURCE)],
+        [("graph", "graph", "import")],
+        [("lowered", "lowered", "lower"), ("weights", "graph", "import")],
+    ]
+
+
+def test_a_slot_that_nobody_makes_is_a_defect() -> None:
+    with pytest.raises(PlanError, match=r"'engine' needs 'lowered.graph'.*there is: weights"):
+        wire([FakeStage("engine", needs=("lowered|graph",))], ["weights"])
+    made = [FakeStage("export", makes=("graph", "evidence")), FakeStage("engine", needs=("lowered",))]
+    with pytest.raises(PlanError, match=r"\(there is: evidence, graph, weights\)$"):
+        wire(made, ["weights"])
+    with pytest.raises(PlanError, match=r"\(there is: nothing\)$"):
+        wire(made[1:], [])
+
+
+def test_two_steps_of_one_label_are_a_defect() -> None:
+    with pytest.raises(PlanError, match="'engine'"):
+        wire([FakeStage("engine"), FakeStage("engine")], [])
+
+
+def test_a_part_of_the_environment_that_is_no_text_is_a_defect(bench: Bench) -> None:
+    class Careless(FakeStage):
+        def environment(self, environment: Environment) -> dict[str, str]:
+            return {"sm": 89}  # type: ignore[dict-item]  # the defect under test
+
+    with pytest.raises(AssertionError, match=r"'engine': environment\.sm is 89"):
+        bench.plan([Careless("engine")])
+
+
+def test_the_build_imports_nothing_heavy() -> None:
+    """A new process imports every module of the build, the store and the system."""
+    code = """
+import pkgutil, importlib, sys
+from cosybuild import building, store, system
+for package in (building, store, system):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+heavy = {"torch", "onnx", "onnxruntime", "onnxsim", "tensorrt", "tensorrt_rtx", "hydra", "omegaconf", "yaml", "fsspec",
+         "numpy", "rich"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_step_can_ask_for_what_an_earlier_one_made_of_a_slot() -> None:
+    export, simplify = FakeStage("export", needs=(), makes=("graph",)), FakeStage("simplify", makes=("graph",))
+    verify = FakeStage("verify", needs=("graph", "graph@export?", "graph@nobody?"), makes=("record",))
+    _, _, wires = wire([export, simplify, verify], [])
+    assert [(w.slot, w.origin, w.producer) for w in wires] == [
+        ("graph", "graph", "simplify"),
+        ("graph@export", "graph", "export"),
+    ]

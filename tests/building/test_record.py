@@ -1,0 +1,25 @@
+"""What is written down of a run is found by label and by what was done."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosybuild.building.record import Outcome, StepRecord
+from cosybuild.building.status import Hit
+
+RECORDS = (
+    StepRecord("export", "export", Hit(), "hit", ""),
+    StepRecord("engine sm_80", "engine", Hit(), "built", ""),
+    StepRecord("engine sm_89", "engine", Hit(), "built", ""),
+)
+
+
+def test_a_record_is_found_by_its_label() -> None:
+    assert [Outcome(RECORDS).record(record.label) for record in RECORDS] == list(RECORDS)
+    with pytest.raises(KeyError, match="'engine'"):
+        Outcome(RECORDS).record("engine")
+
+
+def test_records_are_found_by_what_was_done() -> None:
+    assert Outcome(RECORDS).doing("built") == RECORDS[1:]
+    assert Outcome(RECORDS).doing("failed") == ()

@@ -1,0 +1,83 @@
+"""A directory becomes a store when something is written to it, and says which layout it has."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from cosybuild.errors import StoreError
+from cosybuild.store.layout import Layout
+
+TEXT = "cosybuild store 1"
+LINE = f"{TEXT} {hashlib.sha256(TEXT.encode()).hexdigest()[:16]}\n".encode()
+
+
+def test_everything_lies_below_one_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout = Layout(Path("store"), pytest.fail)
+    below = [
+        layout.version,
+        layout.objects,
+        layout.entries,
+        layout.tmp,
+        layout.locks,
+        layout.quarantine,
+        layout.digests,
+    ]
+    names = ["VERSION", "objects", "entries", "tmp", "locks", "quarantine", "digests"]
+    assert below == [tmp_path / "store" / name for name in names]
+    assert layout.path == tmp_path / "store"
+    assert not layout.path.exists()
+
+
+def test_the_first_write_marks_the_directory_and_no_later_one(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "store", pytest.fail)
+    layout.prepare()
+    assert layout.version.read_bytes() == LINE
+    for later in (layout, Layout(tmp_path / "store", pytest.fail)):
+        os.utime(layout.version, (0, 0))
+        later.prepare()
+        assert layout.version.stat().st_mtime == 0
+    assert list(layout.tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"\xff\xfe", LINE[:-1], LINE.replace(b" 1 ", b" 2 "), LINE.replace(b" 1 ", b" x "), b"x " + LINE]
+)
+def test_a_damaged_mark_is_named_and_written_anew(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "VERSION").write_bytes(line)
+    warned: list[str] = []
+    layout = Layout(tmp_path, warned.append)
+    assert warned == [f"{tmp_path / 'VERSION'} is damaged; it is taken for version 1 and will be written anew."]
+    assert layout.version.read_bytes() == line, "reading writes nothing"
+    layout.prepare()
+    assert layout.version.read_bytes() == LINE
+
+
+@pytest.mark.parametrize("number", [0, 2, 10])
+def test_another_layout_is_left_alone(tmp_path: Path, number: int) -> None:
+    text = f"cosybuild store {number}"
+    mark = f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
+    (tmp_path / "VERSION").write_text(mark)
+    with pytest.raises(StoreError) as caught:
+        Layout(tmp_path, pytest.fail)
+    assert str(caught.value) == (
+        f"{tmp_path} is a store of version {number}; this cosybuild reads version 1.\n"
+        "Next: upgrade cosybuild, or set store.path to another directory"
+    )
+    assert (tmp_path / "VERSION").read_text() == mark
+
+
+def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store" / "VERSION").mkdir(parents=True)
+    with pytest.raises(StoreError, match="Cannot read the store") as caught:
+        Layout(tmp_path / "store", pytest.fail)
+    assert str(tmp_path / "store") in str(caught.value)
+    layout = Layout(tmp_path / "later", pytest.fail)
+    layout.path.write_bytes(b"a file came in between")
+    with pytest.raises(StoreError, match="Cannot write the store") as caught:
+        layout.prepare()
+    assert str(layout.path) in str(caught.value)

@@ -1,0 +1,135 @@
+"""The contents themselves: listed in order, judged by their seal, and gone only when nobody could need them."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.store.objects import Objects, seal_of
+from tests.store.storing import rot
+
+
+@pytest.fixture
+def objects(tmp_path: Path, warnings: list[str]) -> Objects:
+    digests = HashCache(tmp_path / "digests", tmp_path / "tmp", warnings.append)
+    return Objects(tmp_path / "objects", tmp_path / "quarantine", digests)
+
+
+def put(objects: Objects, content: bytes) -> str:
+    """Its digest."""
+    objects.path.mkdir(exist_ok=True)
+    file = objects.path.parent / "new"
+    file.write_bytes(content)
+    digest = digest_of(file)
+    objects.put(file, digest)
+    return digest
+
+
+def shelve(objects: Objects, name: str) -> Path:
+    """An object of this digest; listing does not look inside."""
+    path = objects.locate(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"1")
+    return path
+
+
+def test_a_content_lies_and_is_sealed_as_in_every_earlier_store(objects: Objects, tmp_path: Path) -> None:
+    """Another place or another seal, and every store there is would be read again or built again."""
+    file = tmp_path / "empty"
+    file.write_bytes(b"")
+    os.utime(file, ns=(0, 1_700_000_000_500_000_000))
+    digest = digest_of(file)
+    path = objects.put(file, digest)
+    assert path == tmp_path / "objects" / "e3" / digest
+    assert path.stat().st_mtime_ns == 1_699_999_999_000_000_000 + 148_296_200
+    for most in (f"{number:012x}".ljust(64, "0") for number in (9_999_998, 9_999_999)):
+        assert seal_of(most) in (999_999_900, 100)
+
+
+def test_listed_are_objects_in_order_and_nothing_else(objects: Objects, tmp_path: Path) -> None:
+    names = [f"{shelf}{number:062x}" for shelf in ("ab", "0c") for number in (5, 2, 8, 1, 9, 3, 7, 4, 6)]
+    for name in names:
+        shelve(objects, name)
+    (objects.path / "00 a file").write_bytes(b"")
+    (objects.path / "0c" / "notes.txt").write_bytes(b"")
+    elsewhere = Objects(tmp_path / "elsewhere", tmp_path / "quarantine", objects._digests)
+    shelve(elsewhere, "01" + "0" * 62)
+    (objects.path / "01").symlink_to(elsewhere.path / "01")
+    assert [name for name, _ in objects] == sorted(names)
+
+
+def test_a_link_among_the_objects_is_listed_as_what_it_is(objects: Objects, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 10_000)
+    link = shelve(objects, "ab" + "0" * 62)
+    link.unlink()
+    link.symlink_to(tmp_path / "large")
+    ((_, stat),) = objects
+    assert stat.st_ino == link.lstat().st_ino
+
+
+def test_what_goes_while_the_objects_are_listed_is_left_out(objects: Objects) -> None:
+    first, second, third = (f"ab{number:062x}" for number in range(3))
+    for name in (first, second, third):
+        shelve(objects, name)
+    listed = iter(objects)
+    assert next(listed)[0] == first
+    objects.locate(second).unlink()
+    assert [name for name, _ in listed] == [third]
+
+
+def test_without_being_told_to_nothing_that_is_sealed_is_read(objects: Objects) -> None:
+    digest = put(objects, b"content")
+    rot(objects.locate(digest))
+    assert objects.fault(digest) is None
+    assert "has other content" in str(objects.fault(digest, thorough=True))
+
+
+def test_a_thorough_look_reads_again_what_it_has_read(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails changes nothing that a memo of digests could go by."""
+    digest = put(objects, b"content")
+    assert objects.fault(digest, thorough=True) is None
+    monkeypatch.setattr("cosybuild.store.hash_cache.digest_of", lambda path: "0" * 64)
+    assert "has other content" in str(objects.fault(digest, thorough=True))
+
+
+def test_an_object_goes_only_if_it_was_put_in_before(objects: Objects) -> None:
+    digest = put(objects, b"content")
+    changed = objects.locate(digest).stat().st_ctime
+    objects.remove(digest, changed)
+    assert objects.fault(digest) is None
+    objects.remove(digest, math.nextafter(changed, math.inf))
+    assert objects.fault(digest) == "is missing"
+    objects.remove(digest, math.inf)  # by two at once
+
+
+def test_only_what_is_damaged_is_set_aside(objects: Objects) -> None:
+    sound, rotten = put(objects, b"sound"), put(objects, b"rotten")
+    rot(objects.locate(rotten))
+    assert objects.set_aside(sound, 5, thorough=True) is None
+    assert objects.set_aside(rotten, 6, thorough=False) is None  # nobody has looked that closely
+    moved = objects.set_aside(rotten, 6, thorough=True)
+    assert moved is not None
+    assert moved.name.startswith(rotten)
+    assert [digest for digest, _ in objects] == [sound]
+    assert objects.set_aside(rotten, 6, thorough=True) is None
+
+
+def test_of_two_that_set_one_object_aside_one_says_so(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = put(objects, b"content")
+    rot(objects.locate(digest))
+    looked = objects.fault
+    moved: list[Path | None] = []
+
+    def look(*arguments: object, thorough: bool = False) -> str | None:
+        fault = looked(digest, thorough=thorough)
+        monkeypatch.setattr(objects, "fault", looked)
+        moved.append(objects.set_aside(digest, 7, thorough=True))
+        return fault
+
+    monkeypatch.setattr(objects, "fault", look)
+    assert objects.set_aside(digest, 7, thorough=True) is None
+    assert moved == list((objects.path.parent / "quarantine").iterdir())

@@ -1,0 +1,62 @@
+"""A power cut while a result is published, or collected, leaves it whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cosybuild.store.gc import collect
+from cosybuild.store.store import Store
+from tests.powerloss import in_memory, recorded, restored
+from tests.store.storing import build, key_of
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="directories are synced there")
+
+FILES = {"graph": b"a graph", "data": b"its weights"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    with in_memory(tmp_path) as directory:
+        yield directory
+
+
+def hold(place: Path, body: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Cut the power at every moment of `body`; for each directory found, whether the store has the result, whole."""
+    (place / "store").mkdir(exist_ok=True)
+    found, _ = recorded(place / "store", body)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    outcomes = []
+    for number, disk in enumerate(found):
+        root = restored(disk, place / f"disk{number}")
+        # The process that held a lock is gone after a power cut; here it is this one.
+        shutil.rmtree(root / "locks", ignore_errors=True)
+        store = Store(root, warn=lambda message: None)
+        entry = store.find(key_of(opset="18"))
+        if entry is not None:
+            contents = {file.name: file.path.read_bytes() for file in entry.outputs["graph"].files}
+            assert contents == FILES
+        outcomes.append(entry is not None)
+        # Whatever was left, the next build goes through.
+        if number % 10 == 0:
+            assert build(store, key_of(opset="18"), **FILES).size == sum(map(len, FILES.values()))
+        shutil.rmtree(root)
+    return outcomes
+
+
+def test_of_publishing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(place / "store", warn=lambda message: None)
+    outcomes = hold(place, lambda: build(store, key_of(opset="18"), **FILES), monkeypatch)
+    assert {True, False} == set(outcomes)
+
+
+def test_of_collecting(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(place / "store", warn=lambda message: None)
+    build(store, key_of(opset="18"), **FILES)
+    build(store, key_of(opset="20"), graph=b"another", data=FILES["data"])
+    outcomes = hold(place, lambda: collect(store, older_than=0.0, grace=-1), monkeypatch)
+    assert {True, False} == set(outcomes)

@@ -1,0 +1,177 @@
+"""What lies in a remote store and how it gets there, which every cosybuild that shares it relies on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from cosybuild.errors import ConfigurationError, MissingRequirement, StoreError
+from cosybuild.store.key import CacheKey
+from cosybuild.store.remote import Remote
+from tests.store.storing import build, key_of, store_with
+
+pytestmark = pytest.mark.usefixtures("empty_memory")
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, remote: Remote) -> dict[str, Any]:
+    """The options that fsspec is given when the remote is first used."""
+    given: dict[str, Any] = {}
+
+    def url_to_fs(url: str, **options: Any) -> tuple[MemoryFileSystem, str]:
+        given.update(options)
+        return MemoryFileSystem(), url
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    remote._open()
+    return given
+
+
+def test_the_layout_is_the_one_of_every_earlier_store(tmp_path: Path, warnings: list[str]) -> None:
+    giver = store_with(tmp_path, "giver", Remote(f"file://{tmp_path}/team/"), warnings)
+    entry = build(giver, key_of(opset="18"), graph=b"")
+    giver.push(entry)
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    files = {str(path.relative_to(tmp_path / "team")) for path in (tmp_path / "team").rglob("*") if path.is_file()}
+    assert files == {f"objects/e3/{empty}", f"entries/export/{entry.key.digest}.json"}
+    with pytest.raises(ConfigurationError, match=r"the step '\.\.', and that name names a directory"):
+        giver.pull(CacheKey("..", {}))
+
+
+def test_words_for_truth_are_truth_and_the_rest_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"anon": "true", "use_ssl": "false", "endpoint_url": "http://x", "mode": "True"}
+    remote = Remote("memory://team", options)
+    assert opened(monkeypatch, remote) == {"anon": True, "use_ssl": False, "endpoint_url": "http://x", "mode": "True"}
+
+
+@pytest.mark.parametrize("protocol", ["s3", "s3a"])
+def test_a_silent_s3_server_is_not_asked_for_minutes(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+    patience = {"config_kwargs": {"retries": {"max_attempts": 1}}}
+    assert opened(monkeypatch, Remote(f"{protocol}://bucket")) == patience
+    assert opened(monkeypatch, Remote(f"{protocol}://bucket", {"anon": "true"})) == {**patience, "anon": True}
+    assert opened(monkeypatch, Remote("memory://team")) == {}
+
+
+def test_what_a_client_writes_into_its_options_is_not_the_next_remotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore does."""
+    opened(monkeypatch, Remote("s3://bucket"))["config_kwargs"]["retries"]["mode"] = "legacy"
+    assert opened(monkeypatch, Remote("s3://bucket")) == {"config_kwargs": {"retries": {"max_attempts": 1}}}
+
+
+def test_it_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = Remote("memory://team")
+    assert remote._open() is remote._open()
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("s3://bucket", "s3fs"), ("s3a://bucket", "s3fs"), ("gcs://b", "gcsfs"), ("memory://b", "fsspec")],
+)
+def test_the_package_that_a_url_needs_is_named_with_the_setting(
+    monkeypatch: pytest.MonkeyPatch, url: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingRequirement, match=package) as caught:
+        Remote(url)._open()
+    assert f"store.remote={url}" in caught.value.message
+
+
+def test_a_package_that_only_fsspec_knows_of_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def url_to_fs(url: str, **options: Any) -> None:
+        raise ImportError("Install adlfs to access Azure")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    with pytest.raises(MissingRequirement, match=r"store\.remote=abfs://x .*Install adlfs") as caught:
+        Remote("abfs://x")._open()
+    assert caught.value.hint == "Next: install the package that the message names"
+
+
+def test_a_url_that_cannot_be_opened_says_what_one_looks_like() -> None:
+    with pytest.raises(StoreError, match=r"store\.remote=nonsense://x cannot be opened: ") as caught:
+        Remote("nonsense://x")._open()
+    assert caught.value.hint == "Next: give an fsspec URL such as s3://bucket/prefix, and options that it knows"
+
+
+class Watched(LocalFileSystem):  # type: ignore[misc]  # fsspec is untyped
+    """Files on disk; what is moved is noted, and may be refused."""
+
+    cachable = False
+
+    def __init__(self, refuse: bool) -> None:
+        super().__init__()
+        self.moved: list[tuple[str, str]] = []
+        self.refuse = refuse
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        self.moved.append((path1, path2))
+        if self.refuse:
+            raise PermissionError("no")
+        super().mv(path1, path2, **kwargs)
+
+
+def test_a_directory_is_one_whatever_its_name(
+    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    remote = Remote("memory")
+    remote._opened = files, _ = Watched(False), f"{tmp_path}/memory"
+    giver = store_with(tmp_path, "giver", remote, warnings)
+    giver.push(build(giver, key_of(), graph=b"content"))
+    assert len(files.moved) == 2
+
+
+def test_a_content_that_was_cut_short_here_is_fetched_again(tmp_path: Path, warnings: list[str]) -> None:
+    giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
+    giver.push(build(giver, key_of(a="1"), graph=b"content"))
+    taker = store_with(tmp_path, "taker", Remote("memory://team"), warnings)
+    path = build(taker, key_of(a="2"), graph=b"content").outputs["graph"].path
+    stat = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"cont")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert taker.pull(key_of(a="1")) is not None
+    assert path.read_bytes() == b"content"
+    assert warnings == []
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_where_half_a_file_shows_it_has_another_name_until_it_is_whole(
+    tmp_path: Path, warnings: list[str], refuse: bool
+) -> None:
+    remote = Remote(f"file://{tmp_path}/team")
+    remote._opened = files, _ = Watched(refuse), f"{tmp_path}/team"
+    giver = store_with(tmp_path, "giver", remote, warnings)
+    giver.push(build(giver, key_of(), graph=b"content"))
+    assert all(f"{new}." in old and old.endswith(".part") for old, new in files.moved)
+    assert len({old for old, _ in files.moved}) == len(files.moved) == (1 if refuse else 2)
+    left = [path for path in (tmp_path / "team").rglob("*") if path.is_file()]
+    assert len(left) == (0 if refuse else 2)
+    assert len(warnings) == (1 if refuse else 0)
+
+
+def test_an_object_store_is_given_files_under_their_own_names(
+    tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Remote("memory://by its own name")
+    giver = store_with(tmp_path, "giver", remote, warnings)
+    given: list[str] = []
+    for how in ("pipe_file", "put_file"):
+        put = getattr(MemoryFileSystem, how)
+
+        def note(files: Any, first: str, second: Any, *rest: Any, how: str = how, put: Any = put, **more: Any) -> None:
+            given.append(f"{how} {str(second if how == 'put_file' else first).partition('name/')[2].partition('/')[0]}")
+            put(files, first, second, *rest, **more)
+
+        monkeypatch.setattr(MemoryFileSystem, how, note)
+    entry = build(giver, key_of(), graph=b"content")
+    giver.push(entry)
+    giver.push(entry)
+    assert [call for call in given if call.startswith("put")] == ["put_file objects"]
+    assert given[-1] == "pipe_file entries"
+    assert warnings == []

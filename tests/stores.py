@@ -1,0 +1,34 @@
+"""Fixtures: the real store in a temporary directory, and a build of fake stages upon it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from cosybuild.store.store import Store
+from tests.building.fakes import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(Store(tmp_path / "store"))
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    """What the store has warned of."""
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, warnings: list[str]) -> Store:
+    return Store(tmp_path / "the störe, 店", warn=warnings.append)
+
+
+@pytest.fixture
+def empty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory file system has nothing in it; its files are the process's otherwise."""
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])

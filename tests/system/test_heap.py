@@ -1,0 +1,75 @@
+"""What was freed is the system's again, although a block above it is still in use."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from cosybuild.building.stage import RunContext
+from cosybuild.store.result import StageResult
+from cosybuild.system import memory
+from cosybuild.system.heap import _malloc_trim, trim_heap
+from tests.building.fakes import Bench, FakeStage
+
+MIB = 1 << 20
+glibc = pytest.mark.skipif(
+    sys.platform != "linux" or _malloc_trim() is None, reason="only glibc keeps blocks and can be told not to"
+)
+
+
+def fragmented(size: int) -> bytes:
+    """So many bytes in small blocks, all freed but the last, which is returned."""
+    blocks = [bytes(1000) for _ in range(size // 1000)]
+    last = blocks.pop()
+    blocks.clear()
+    return last
+
+
+def resident() -> int:
+    found = memory._resident()
+    assert found is not None
+    return found
+
+
+@glibc
+def test_freed_blocks_below_one_in_use_go_back() -> None:
+    trim_heap()
+    before = resident()
+    kept = fragmented(128 * MIB)
+    held = resident() - before
+    assert held > 100 * MIB  # glibc alone keeps them, or the test would show nothing
+    trim_heap()
+    assert resident() - before < 32 * MIB
+    assert len(kept) == 1000
+
+
+@glibc
+def test_a_step_begins_without_what_the_one_before_it_freed(bench: Bench) -> None:
+    kept: list[bytes] = []
+    found: list[int] = []
+
+    def wasteful(context: RunContext) -> StageResult:
+        found.append(resident())
+        kept.append(fragmented(128 * MIB))
+        found.append(resident())
+        return export.write(context, "graph")
+
+    def next_one(context: RunContext) -> StageResult:
+        found.append(resident())
+        return verify.write(context, "passed")
+
+    export = FakeStage("export", makes=("graph",), work=wasteful)
+    verify = FakeStage("verify", needs=("graph",), makes=("verification",), work=next_one)
+    bench.build([export, verify])
+    before, behind, at_next = found
+    assert behind - before > 100 * MIB
+    assert at_next - before < 32 * MIB
+
+
+def test_a_system_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    _malloc_trim.cache_clear()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert _malloc_trim() is None
+    trim_heap()
+    _malloc_trim.cache_clear()

@@ -1,0 +1,122 @@
+"""Each hop's own loss, and which one is to blame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cosybuild.numerics.inputs import Array
+from cosybuild.verification.hops import Stop, describe, error_budget, to_blame
+
+CASES = ("a", "b")
+GATE = {"snr_db": 94.0}
+
+
+def outputs(*noise: float) -> dict[str, dict[str, Array]]:
+    """Two cases of a signal of rms 1 with noise of these amplitudes added, one seed each."""
+    made = {}
+    for number, case in enumerate(CASES):
+        signal = np.sin(np.arange(1000.0) + number) * np.sqrt(2)
+        for seed, amplitude in enumerate(noise):
+            signal = signal + amplitude * np.random.default_rng(seed).standard_normal(1000)
+        made[case] = {"y": signal}
+    return made
+
+
+def budget(*noise: float) -> list[Stop]:
+    names = ("float64", "torch", "export", "simplify")
+    stops = [Stop(name, outputs(*noise[:index]), GATE if index else {}) for index, name in enumerate(names)]
+    return stops[: len(noise) + 1]
+
+
+def test_each_hop_has_its_own_loss_and_the_sum() -> None:
+    torch, export, simplify = error_budget(budget(1e-6, 1e-5, 1e-7))
+    assert [hop.loss_db for hop in (torch, export, simplify)] == pytest.approx([120, 100, 140], abs=1)
+    assert [hop.total["snr_db"] for hop in (torch, export, simplify)] == pytest.approx([120, 100, 100], abs=1)
+    assert [hop.against for hop in (torch, export, simplify)] == ["float64", "torch", "export"]
+    assert not any(hop.missed for hop in (torch, export, simplify))
+
+
+@pytest.mark.parametrize(("noise", "name"), [((1e-3, 1e-6, 1e-6), "torch"), ((1e-6, 1e-3, 1e-6), "export"),
+                                             ((1e-6, 1e-6, 1e-3), "simplify")])  # fmt: skip
+def test_the_hop_that_loses_most_is_to_blame(noise: tuple[float, ...], name: str) -> None:
+    hops = error_budget(budget(*noise))
+    guilty = to_blame(hops)
+    assert guilty is not None
+    assert guilty.name == name
+    assert [hop.name for hop in hops if hop.missed] == [name]
+    assert f"the hop to blame is {name} (60." in describe(hops) or f"the hop to blame is {name} (59." in describe(hops)
+
+
+def test_a_gate_of_ones_own_decides_before_the_loss() -> None:
+    first, second, third = budget(1e-2, 1e-3)
+    hops = error_budget([first, Stop(second.name, second.outputs, {"snr_db": 20.0}), third])
+    guilty = to_blame(hops)
+    assert guilty is not None
+    assert guilty.name == "export", "float64 to torch loses more, and is allowed to"
+
+
+@pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
+def test_values_that_are_not_finite_and_shapes_that_differ_lose_everything(broken: Array) -> None:
+    first, second = budget(1e-6)
+    (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, GATE)])
+    assert hop.loss_db == float("-inf")
+    assert hop.case == "b"
+    assert hop.missed
+    assert hop.facts()["own"]["snr_db"] == "-Infinity"
+
+
+def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:
+    first, second, third = budget(1e-6, 1e-2)
+    quieter = {**third.outputs, "a": second.outputs["a"]}
+    _, hop = error_budget([first, second, Stop("export", quieter, GATE)])
+    facts = hop.facts()
+    assert {name: facts[name] for name in ("hop", "against", "case", "gate")} == {
+        "hop": "export", "against": "torch", "case": "b", "gate": GATE}  # fmt: skip
+    assert (facts["own"]["snr_db"], facts["total"]["snr_db"]) == pytest.approx((40, 40), abs=1)
+    assert facts["own"]["max_abs"] == hop.own["max_abs"] != hop.total["max_abs"] == facts["total"]["max_abs"]
+    assert facts["missed"] == [f"snr_db {hop.loss_db:.4g} dB where at least 94 dB is asked for"]
+    assert set(facts) == {"hop", "against", "own", "total", "case", "gate", "missed"}
+
+
+def test_in_words_the_others_are_told_too() -> None:
+    torch, export, simplify = error_budget(budget(1e-6, 1e-3, 1e-5))
+    assert describe([torch, export, simplify]) == (
+        f"the hop to blame is export ({export.loss_db:.1f} dB by itself; "
+        f"torch {torch.loss_db:.1f} dB, simplify {simplify.loss_db:.1f} dB)"
+    )
+    assert describe([torch]) == f"the hop to blame is torch ({torch.loss_db:.1f} dB by itself)"
+
+
+def test_of_several_that_miss_and_of_none_that_does_the_worst_is_to_blame() -> None:
+    for noise in ((1e-3, 1e-2, 1e-4), (1e-6, 1e-5, 1e-7)):
+        hops = error_budget(budget(*noise))
+        assert len({bool(hop.missed) for hop in hops}) == 1
+        assert to_blame(hops) is hops[1]
+
+
+def test_of_several_outputs_the_worst_counts() -> None:
+    signal = np.sin(np.arange(1000.0))
+    exact = {"a": {"y": signal, "z": signal}}
+    actual = {"a": {"y": signal * (1 + 1e-2), "z": signal * (1 + 1e-4)}}
+    (hop,) = error_budget([Stop("float64", exact, {}), Stop("torch", actual, {})])
+    assert hop.loss_db == pytest.approx(40)
+
+
+@pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
+def test_what_loses_everything_has_the_worst_of_every_figure(broken: Array) -> None:
+    first, second = budget(1e-6)
+    (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, {})])
+    assert {name: hop.own[name] for name in ("max_abs", "mean_abs", "max_rel")} == dict.fromkeys(
+        ("max_abs", "mean_abs", "max_rel"), np.inf
+    )
+    assert hop.own["cosine"] == 0.0
+
+
+def test_only_cases_that_every_stop_has_count() -> None:
+    first, second = budget(1e-6)
+    (hop,) = error_budget([first, Stop("torch", {"b": second.outputs["b"]}, GATE)])
+    assert hop.case == "b"
+    assert error_budget([first, Stop("torch", {}, GATE)]) == ()
+    assert error_budget([]) == ()
+    assert (to_blame(()), describe(())) == (None, "")
