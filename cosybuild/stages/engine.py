@@ -200,8 +200,8 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
     None for TensorRT-RTX, which times nothing; if `trt.timing_cache` is false; without a store; and if no GPU here has
     the target's compute capability.
     """
-    from cosybuild.backends.tensorrt.timing import timing_path
     from cosybuild.backends.tensorrt.flavour import title
+    from cosybuild.backends.tensorrt.timing import timing_path
 
     store, wanted = request.settings.store, engine_settings(request).timing_cache
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)

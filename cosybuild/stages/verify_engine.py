@@ -105,8 +105,8 @@ class VerifyEngineStage:
 
     def run(self, context: RunContext) -> StageResult:
         from cosybuild.backends.tensorrt.execution import EngineSession
-        from cosybuild.backends.tensorrt.opened import deserialise
         from cosybuild.backends.tensorrt.flavour import open_flavour
+        from cosybuild.backends.tensorrt.opened import deserialise
 
         request: Request = context.request
         flavour = open_flavour(self.target.flavour)

@@ -90,8 +90,8 @@ def _open(path: Path, is_graph: bool, request: Request, environment: Environment
             session = load(path, provider=verify.provider, threads=verify.threads)
             return _Runnable(session.infer, session.dtypes)
         from cosybuild.backends.tensorrt import execution
-        from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
         from cosybuild.backends.tensorrt.flavour import open_flavour
+        from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
 
         verdict, flavour = check_plan(path, environment), engine_flavour(path)
         if verdict.loads is False or flavour is None or not environment.gpus:

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("tensorrt_rtx")
 
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, open_flavour
+from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.building.events import EventBus
 from cosybuild.building.plan import make_plan
 from cosybuild.building.record import Outcome

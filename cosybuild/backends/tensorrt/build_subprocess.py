@@ -72,9 +72,9 @@ def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
 def _build(task: EngineTask, emit: Emit) -> dict[str, Any]:
     from cosybuild.backends.tensorrt.builder import build_engine
     from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
+    from cosybuild.backends.tensorrt.flavour import open_flavour
     from cosybuild.backends.tensorrt.report import engine_report, open_where_possible
     from cosybuild.backends.tensorrt.timing import TimingCache
-    from cosybuild.backends.tensorrt.flavour import open_flavour
     from cosybuild.backends.tensorrt.verdicts import check_tensors
 
     target = task.target

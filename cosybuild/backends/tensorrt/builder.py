@@ -10,12 +10,12 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, configure
 from cosybuild.backends.tensorrt.features import check_module
+from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import NetworkFacts, inspect_network
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
 from cosybuild.backends.tensorrt.network import create_network, parse_into, rearranged
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
 from cosybuild.backends.tensorrt.timing import TimingCache
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.building.stage import Emit
 from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.errors import EngineError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosybuild.backends.tensorrt.features import check_sm
-from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError, EngineError
 from cosybuild.models.profile import Profile

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cosybuild.backends.tensorrt.network import network_tensors, sized
 from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.network import network_tensors, sized
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Input name -> shape."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import Typing
 from cosybuild.errors import EngineError
 from cosybuild.onnxgraph.external import external_fault

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import TensorFact
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.errors import EngineError
 
 # The inspector's names of types differ between versions.

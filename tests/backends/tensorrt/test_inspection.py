@@ -12,9 +12,9 @@ from onnx import TensorProto, helper
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile
 from cosybuild.backends.tensorrt.choice import Target
+from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import AttentionSize, NetworkFacts, TensorFact, Work
 from cosybuild.backends.tensorrt.report import engine_report
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.verdicts import (
     FUSED,
     UNDECIDED,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine
-from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.manifest import manifest_path, write_manifest
 from cosybuild.system.environment import Environment, Gpu
 
