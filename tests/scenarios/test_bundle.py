@@ -59,9 +59,9 @@ def test_what_a_killed_import_left_is_removed_by_the_next(sender: Place, place: 
     archive = str(sender.directory / "run.tar.gz")
     killed = (
         "import os\nfrom pathlib import Path\n"
-        "from cosybuild.store.store import Store\nfrom cosybuild.run import archive\n"
-        "archive.rehearse = lambda *arguments: os._exit(9)\n"
-        f"archive.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
+        "from cosybuild.store.store import Store\nfrom cosybuild.run.sharing import bundle\n"
+        "bundle.rehearse = lambda *arguments: os._exit(9)\n"
+        f"bundle.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
     )
     place.run(sys.executable, "-c", killed, code=9)
     assert [path.name for path in place.runs()] == [".arriving"]

@@ -7,7 +7,7 @@
     cut/...           lowered.onnx, reference.onnx and inputs.npz: the smallest part that fails by itself
     artifacts/SLOT/   what the step was given, where it is small; else its digest is in the index
 
-`run.recurrence` shows the failure again, elsewhere.
+`run.failure.reproduce` shows the failure again, elsewhere.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     store/entries, objects what the steps made, laid out as a remote store
 
 The same bytes each time it is written from the same run. Nothing in it is believed when it arrives: every member is
-checked (`run.packed`), only records and data come in (`run.members`), what is read later is read once before anything
-is kept (`run.rehearsal`), and the run is marked as another's (`run.foreign`). Results of steps enter the store only
+checked (`run.zip_archive`), only records and data come in (`members`), what is read later is read once before anything
+is kept (`import_check`), and the run is marked as another's (`run.foreign`). Results of steps enter the store only
 where a person says so, through the same checks as from any remote.
 """
 
