@@ -44,7 +44,7 @@ ENVIRONMENT_SHORT = (
     "tests/onnxgraph/test_files.py",
     "tests/report",
     "tests/run",
-    "tests/sweep",
+    "tests/sweeps",
     "tests/scenarios/test_bad_input.py::test_a_model_that_may_not_be_read",
 )
 ENVIRONMENT = (
