@@ -19,6 +19,8 @@ _INSTALL = {
     "ray": "pip install 'cosybuild[ray]'",
     "mlflow": "pip install 'cosybuild[mlflow]'",
     "gcsfs": "pip install 'cosybuild[gcs]'",
+    "model_signing": "pip install 'cosybuild[sign]'",
+    "cryptography": "pip install 'cosybuild[sign]'",
 }
 
 

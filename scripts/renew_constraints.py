@@ -25,7 +25,7 @@ from packaging.version import Version
 
 from cosybuild.run.tested import NAME, read_tested
 
-EXTRAS = ("test", "lint", "docs", "joblib", "slurm", "ray", "optuna", "mlflow", "modelscope")
+EXTRAS = ("test", "lint", "docs", "joblib", "slurm", "ray", "optuna", "mlflow", "modelscope", "sign")
 """What CI installs beside the default; one set of versions serves all of them."""
 TESTS = ("-n", "2", "-m", "not full_size")
 _HEAD = """\

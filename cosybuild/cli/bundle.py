@@ -13,6 +13,7 @@ from cosybuild.report.figures import size
 from cosybuild.run.lock_file import LOCK, write_lock
 from cosybuild.run.recorded import read_run
 from cosybuild.run.sharing.bundle import write_bundle
+from cosybuild.signing import key_fingerprint, sign, signature_path
 from cosybuild.store.store import Store
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """Write the archive.
 
     Raises:
-        ConfigurationError: there is no such run, or it did not finish.
+        ConfigurationError: there is no such run, it did not finish, or the key cannot be used.
         StoreError: what it made is no longer in the store.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild bundle", description=__doc__)
@@ -30,7 +31,14 @@ def main(arguments: Sequence[str]) -> int:
         "--store", type=Path, metavar="DIR", help="where its results lie (default: the run's own store)"
     )
     parser.add_argument("--without-artifacts", action="store_true", help="carry their digests only, for `replay`")
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY", help="write ARCHIVE.sig too, a signature with this private key (PEM)"
+    )
     options = parser.parse_args(arguments)
+    if options.sign is not None:
+        key_fingerprint(
+            options.sign, private=True
+        )  # a key that cannot be used is refused before the archive is written
     run = read_run(options.run)
     if run.report["status"] not in ("ok", "pending"):
         raise ConfigurationError(
@@ -50,5 +58,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     target: Path = options.into or Path(f"{run.directory.resolve().name}.tar.gz")
     write_bundle(run, Store(store or Path("outputs/.no-store")), target, artifacts=not options.without_artifacts)
-    say(f"{target}  {size(target.stat().st_size)}\nThere: python -m cosybuild import {shell([target.name])}")
+    say(f"{target}  {size(target.stat().st_size)}")
+    if options.sign is not None:
+        say(f"{signature_path(target)}  signed with the key {sign(target, options.sign)}")
+    verified = " --verify-key PUBKEY" if options.sign is not None else ""
+    say(f"There: python -m cosybuild import {shell([target.name])}{verified}")
     return 0

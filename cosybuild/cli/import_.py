@@ -21,7 +21,8 @@ def main(arguments: Sequence[str]) -> int:
     """Check the archive and take it in.
 
     Raises:
-        ConfigurationError: it is no bundle, damaged, too large, or has members or records that are refused.
+        ConfigurationError: it is no bundle, damaged, too large, or has members or records that are refused, or its
+            signature does not verify.
         StoreError: a result in it is damaged, or the store cannot be written.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild import", description=__doc__)
@@ -39,16 +40,29 @@ def main(arguments: Sequence[str]) -> int:
         metavar="SIZE",
         help="let the archive unfold to so much, e.g. 100GB (default: 256 MiB, or 20 times its own size, up to 64 GiB)",
     )
+    parser.add_argument(
+        "--verify-key",
+        type=Path,
+        metavar="PUBKEY",
+        help="refuse the archive unless FILE.sig is its signature by the owner of this public key (PEM)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     bounds = Bounds() if options.max_size is None else Bounds(always=options.max_size, most=options.max_size)
     arrival = read_bundle(
-        options.archive, Store(options.store), options.runs, trust_results=options.trust_results, bounds=bounds
+        options.archive,
+        Store(options.store),
+        options.runs,
+        trust_results=options.trust_results,
+        bounds=bounds,
+        key=options.verify_key,
     )
     if options.json:
         print(json.dumps(plain_facts(arrival), indent=2))
         return 0
     say(f"{arrival.run}{' (was there already)' if arrival.was_there else ''}; {_results(arrival, options.store)}")
+    if arrival.signer is not None:
+        say(f"signed with the key {arrival.signer}")
     named = shell([str(arrival.run)])
     say(f"Next: python -m cosybuild explain {named}, or replay {named} to build it again and compare")
     return 0

@@ -121,7 +121,8 @@ def _shown(run: RecordedRun) -> str:
     told = [f"calls {', '.join(calls)}"] if calls else []
     told += [f"names the model {source}"] if source else []
     return (
-        f"This record was imported from {run.origin.archive} (sha256 {run.origin.sha256[:16]}) and is data of somebody "
+        f"This record was imported from {run.origin.archive} (sha256 {run.origin.sha256[:16]}, "
+        f"{f'signed with the key {run.origin.signer}' if run.origin.signer else 'not signed'}) and is data of somebody "
         f"else: it {' and '.join(told) or 'calls nothing'}"
     )
 

@@ -32,12 +32,14 @@ class Origin:
         sha256: the sha256 of the archive.
         imported: the time of the import in seconds since the epoch.
         results: True if the results of its steps were taken into the store.
+        signer: the fingerprint of the key whose signature of the archive was verified; None if none was.
     """
 
     archive: str
     sha256: str
     imported: float
     results: bool
+    signer: str | None = None
 
 
 def write_mark(directory: Path, origin: Origin) -> None:
@@ -54,7 +56,13 @@ def origin_of_run(directory: Path) -> Origin | None:
     if not os.path.lexists(directory / MARK):
         return None
     plain: JsonReader = read_record(directory / MARK, "foreign run")
-    return Origin(plain.text("archive"), plain.text("sha256"), plain.number("imported"), plain.get("results", bool))
+    return Origin(
+        plain.text("archive"),
+        plain.text("sha256"),
+        plain.number("imported"),
+        plain.get("results", bool),
+        plain.get("signer", str, null=True),
+    )
 
 
 def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:

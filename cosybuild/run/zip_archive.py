@@ -199,18 +199,23 @@ class Package:
 
 
 @contextmanager
-def opened(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Package, str]]:
+def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None) -> Iterator[tuple[Package, str]]:
     """An archive with its index read and checked, and its sha256.
 
+    Args:
+        expected: the sha256 that the archive must have, as its signature says.
+
     Raises:
-        ConfigurationError: it is no archive of this kind, damaged, too large, or has members that would leave their
-            place.
+        ConfigurationError: it is no archive of this kind, damaged, too large, not the expected one, or has members
+            that would leave their place.
     """
     try:
         with source.open("rb") as raw:
             digest = hashlib.sha256()
             while block := raw.read(_BLOCK):
                 digest.update(block)
+            if expected is not None and digest.hexdigest() != expected:
+                raise form.refused(source, "it changed after its signature was verified")
             size = raw.tell()
             raw.seek(0)
             with tarfile.open(fileobj=raw, mode="r:gz", tarinfo=_Member) as archive:

@@ -34,6 +34,7 @@ from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
 from cosybuild.run.sharing.import_check import rehearse
 from cosybuild.run.sharing.members import is_record_or_data
 from cosybuild.run.zip_archive import Bounds, Form, Package, opened, pack
+from cosybuild.signing import verify
 from cosybuild.store.key import CacheKey
 from cosybuild.store.remote import Remote
 from cosybuild.store.store import Store
@@ -63,12 +64,14 @@ class Arrival:
         carried: how many results of steps the archive has.
         results: how many of them are now in the store.
         was_there: the run directory existed and was left as it is.
+        signer: the fingerprint of the key whose signature was verified; None if none was asked for.
     """
 
     run: Path
     carried: int
     results: int
     was_there: bool
+    signer: str | None = None
 
 
 def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: bool) -> None:
@@ -97,19 +100,27 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
 
 
 def read_bundle(
-    source: Path, store: Store, runs: Path, *, trust_results: bool = False, bounds: Bounds | None = None
+    source: Path,
+    store: Store,
+    runs: Path,
+    *,
+    trust_results: bool = False,
+    bounds: Bounds | None = None,
+    key: Path | None = None,
 ) -> Arrival:
     """Check an archive and take it in: the run beside the others, marked as another's.
 
     Args:
         trust_results: take the results of its steps into the store, where builds find them as their own.
+        key: a public key; nothing of the archive is read before its signature is verified with it.
 
     Raises:
-        ConfigurationError: it is no archive of ours, damaged, too large, has members that are no records or data, or
-            records that are not understood.
+        ConfigurationError: it is no archive of ours, damaged, too large, has members that are no records or data,
+            records that are not understood, or no signature of the key.
         StoreError: a result in it is damaged, or the store or the run directory cannot be written.
     """
-    with opened(BUNDLE, source, bounds or Bounds()) as (package, digest):
+    signed = None if key is None else verify(source, key)
+    with opened(BUNDLE, source, bounds or Bounds(), None if signed is None else signed.sha256) as (package, digest):
         name = package.index.text("name")
         if (fault := fault_of(name, _LONGEST_RUN)) is not None:
             raise package.refused(f"it names its run {name!a}, and that name {fault}")
@@ -118,7 +129,8 @@ def read_bundle(
                 raise package.refused(f"its member {member!a} is neither a record nor data of a run")
         keys = _keys(package)
         target = runs / f"{name.removesuffix(IMPORTED)}{IMPORTED}"
-        was_there = _is_there(target, digest)
+        there = _origin_there(target, digest)
+        was_there = there is not None
         with _receiving(runs, name) as place:
             fresh = place / RUN
             fresh.mkdir()
@@ -127,17 +139,23 @@ def read_bundle(
                 rehearse(fresh, source)
             if trust_results:
                 _take_results(keys, source, place / STORE, store)
-            origin = Origin(source.name, digest, time.time(), trust_results)
-            if not was_there:
+            origin = Origin(
+                source.name,
+                digest,
+                time.time(),
+                trust_results or (there is not None and there.results),
+                signed.key if signed is not None else there.signer if there is not None else None,
+            )
+            if there is None:
                 write_mark(fresh, origin)
                 fresh.chmod(0o755)
                 # A run directory that a power cut left with empty files would pass for one that was there already.
                 sync_tree(fresh)
                 fresh.rename(target)
                 sync_directory(runs)
-            elif trust_results:
+            elif (origin.results, origin.signer) != (there.results, there.signer):
                 write_mark(target, origin)
-        return Arrival(target, len(keys), len(keys) if trust_results else 0, was_there)
+        return Arrival(target, len(keys), len(keys) if trust_results else 0, was_there, origin.signer)
 
 
 def _keys(package: Package) -> list[CacheKey]:
@@ -164,21 +182,21 @@ def _is_kept(member: str, *, was_there: bool, trust_results: bool) -> bool:
     return (not was_there and is_record_or_data(inside)) if root == RUN else trust_results
 
 
-def _is_there(target: Path, digest: str) -> bool:
-    """Say whether this archive was taken in before.
+def _origin_there(target: Path, digest: str) -> Origin | None:
+    """Return the mark of the run directory if this archive was taken in before; None if it was not.
 
     Raises:
         ConfigurationError: something else stands in its place.
     """
     if not os.path.lexists(target):
-        return False
+        return None
     there = origin_of_run(target)
     if there is None or there.sha256 != digest:
         raise ConfigurationError(
             f"{target} is there already, and is not from this archive.",
             hint="Next: remove it, or import into another directory with --runs DIR.",
         )
-    return True
+    return there
 
 
 @contextmanager
