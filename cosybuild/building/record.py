@@ -11,7 +11,6 @@ from cosybuild.store.artifact import Artifact
 from cosybuild.store.key import CacheKey, Reason
 
 Action = Literal["hit", "pulled", "built", "blocked", "failed", "not reached"]
-ACTIONS: tuple[Action, ...] = ("hit", "pulled", "built", "blocked", "failed", "not reached")
 
 
 @dataclass(frozen=True)

@@ -1,184 +1,144 @@
-"""Conversion of plans and outcomes to JSON (parts of `plan.json` and `report.json`), and of outcomes from JSON.
+"""Plans and outcomes as JSON: `steps` of `plan.json`, and `steps` and `failure` of `report.json`.
 
-    plan          [{"label", "stage", "verdict": VERDICT, "key": KEY | null,
-                    "inputs": {slot: {"producer", "origin"}},
-                    "expected": {"seconds", "bytes", "peak_bytes", "builds"} | null}]
-    outcome       {"failure": FAILURE | null, "steps": [
-                     {"label", "stage", "planned": VERDICT, "action", "reason", "reasons": [REASON],
-                      "started", "seconds", "peak_bytes", "key": KEY | null,
-                      "inputs": {slot: {"producer", "digest"}},
-                      "outputs": {name: {"digest", "files": [{"name", "path", "digest", "size"}]}},
-                      "metrics", "environment", "made"}]}
-
-    VERDICT  {"verdict": "hit"} | {"verdict": "stale", "reasons": [REASON], "note"}
-             | {"verdict": "unknown", "waits_for": [slot]} | {"verdict": "blocked", "lacks": [text]}
-             each with "text", the same in words
-    REASON   {"part", "old", "new"}
-    KEY      {"stage", "digest", "parts": {name: value}}
-    FAILURE  {"step", "kind", "message", "hint", "exit_code"}
-
-Times are seconds since the epoch, durations seconds, sizes bytes, digests sha256 in hex.
+The classes below are the form of the JSON; each adds to the data of the build what its class only computes: the
+digest of a key and of an artifact. A verdict is written with `text`, the same in words. Times are seconds since the
+epoch, durations seconds, sizes bytes, digests sha256 in hex.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
+
+from cosybuild.building.history import Expectation
 from cosybuild.building.plan import Plan
-from cosybuild.building.record import ACTIONS, Failure, Input, Outcome, StepRecord
-from cosybuild.building.status import Blocked, Hit, Stale, Status, Unknown
+from cosybuild.building.record import Failure, Outcome, StepRecord
+from cosybuild.building.status import Status
 from cosybuild.store.artifact import Artifact, StoredFile
-from cosybuild.store.key import CacheKey, Reason
-from cosybuild.system.json_records import JsonReader
+from cosybuild.store.key import CacheKey
+from cosybuild.system.typed_json import from_json, to_json
 
 
-def json_from_outcome(outcome: Outcome) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Key:
+    stage: str
+    digest: str
+    parts: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if self.digest != (digest := self.key().digest):
+            raise ValueError(f"has digest {self.digest!r}, and its parts have {digest!r}")
+
+    def key(self) -> CacheKey:
+        return CacheKey(self.stage, self.parts)
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    digest: str
+    files: Annotated[tuple[_File, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        if self.digest != (digest := self.artifact("").digest):
+            raise ValueError(f"has digest {self.digest!r}, and its files have {digest!r}")
+
+    def artifact(self, name: str) -> Artifact:
+        return Artifact(name, tuple(StoredFile(f.name, Path(f.path), f.digest, f.size) for f in self.files))
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A step of a plan."""
+
+    label: str
+    stage: str
+    verdict: Status
+    key: _Key | None
+    inputs: Mapping[str, Mapping[str, str]]
+    expected: Expectation | None
+
+
+@dataclass(frozen=True)
+class _Recorded(StepRecord):
+    """A step of an outcome."""
+
+    key: _Key | None = None  # type: ignore[assignment]
+    outputs: Mapping[str, _Artifact] = field(default_factory=dict)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    failure: Failure | None
+    steps: tuple[_Recorded, ...]
+
+
+def json_from_outcome(outcome: Outcome) -> Mapping[str, Any]:
     """Return the outcome as plain data: `failure` and `steps` of a report."""
-    failure = None if outcome.failure is None else dataclasses.asdict(outcome.failure)
-    return {"failure": failure, "steps": [_json_from_record(r) for r in outcome.records]}
+    return {
+        "failure": to_json(outcome.failure),
+        "steps": [_with_text("planned", to_json(_recorded(record)), record.planned) for record in outcome.records],
+    }
 
 
-def outcome_from_json(plain: JsonReader) -> Outcome:
+def outcome_from_json(plain: Mapping[str, Any], where: str) -> Outcome:
     """Return the outcome in an object that has `failure` and `steps`, such as a report.
 
     Raises:
         ConfigurationError: a field is missing or of the wrong type; the message names it.
     """
-    failure = plain.optional_object("failure")
-    return Outcome(
-        tuple(_record(step) for step in plain.objects("steps")), None if failure is None else _failure(failure)
-    )
+    found = from_json(plain, _Outcome, where)
+    return Outcome(tuple(_record(step) for step in found.steps), found.failure)
 
 
-def json_from_plan(plan: Plan) -> list[dict[str, Any]]:
+def json_from_plan(plan: Plan) -> Sequence[Mapping[str, Any]]:
     """Return the plan's steps as plain data."""
     return [
-        {
-            "label": step.label,
-            "stage": step.stage.name,
-            "verdict": _json_from_status(step.status),
-            "key": _json_from_key(step.key),
-            "inputs": {w.slot: {"producer": w.producer, "origin": w.origin} for w in step.wires},
-            "expected": None if step.expected is None else dataclasses.asdict(step.expected),
-        }
+        _with_text(
+            "verdict",
+            to_json(
+                _Planned(
+                    step.label,
+                    step.stage.name,
+                    step.status,
+                    _key(step.key),
+                    {w.slot: {"producer": w.producer, "origin": w.origin} for w in step.wires},
+                    step.expected,
+                )
+            ),
+            step.status,
+        )
         for step in plan.steps
     ]
 
 
-def _json_from_record(record: StepRecord) -> dict[str, Any]:
-    return {
-        "label": record.label,
-        "stage": record.stage,
-        "planned": _json_from_status(record.planned),
-        "action": record.action,
-        "reason": record.reason,
-        "reasons": _json_from_reasons(record.reasons),
-        "started": record.started,
-        "seconds": record.seconds,
-        "peak_bytes": record.peak_bytes,
-        "key": _json_from_key(record.key),
-        "inputs": {slot: dataclasses.asdict(value) for slot, value in record.inputs.items()},
-        "outputs": {name: _json_from_artifact(artifact) for name, artifact in record.outputs.items()},
-        "metrics": dict(record.metrics),
-        "environment": dict(record.environment),
-        "made": dict(record.made),
+def _with_text(name: str, plain: Mapping[str, Any], status: Status) -> Mapping[str, Any]:
+    return {**plain, name: {**plain[name], "text": status.explain()}}
+
+
+def _key(key: CacheKey | None) -> _Key | None:
+    return None if key is None else _Key(key.stage, key.digest, key.parts)
+
+
+def _recorded(record: StepRecord) -> _Recorded:
+    outputs = {
+        name: _Artifact(artifact.digest, tuple(_File(f.name, str(f.path), f.digest, f.size) for f in artifact.files))
+        for name, artifact in record.outputs.items()
     }
+    return _Recorded(**{**vars(record), "key": _key(record.key), "outputs": outputs})
 
 
-def _record(plain: JsonReader) -> StepRecord:
-    action = plain.text("action")
-    if action not in ACTIONS:
-        raise plain.at("action").wrong(f"one of {', '.join(ACTIONS)}", action)
-    return StepRecord(
-        label=plain.text("label"),
-        stage=plain.text("stage"),
-        planned=_status(plain.object("planned")),
-        action=action,
-        reason=plain.text("reason"),
-        reasons=_reasons(plain),
-        started=plain.optional_number("started"),
-        seconds=plain.number("seconds"),
-        peak_bytes=plain.optional_count("peak_bytes"),
-        key=_key(plain.optional_object("key")),
-        inputs={s: Input(i.text("producer"), i.text("digest")) for s, i in plain.object("inputs").items()},
-        outputs={name: _artifact(name, value) for name, value in plain.object("outputs").items()},
-        metrics=plain.object("metrics").raw(),
-        environment=plain.object("environment").text_items(),
-        made=plain.object("made").raw(),
-    )
-
-
-def _failure(plain: JsonReader) -> Failure:
-    return Failure(
-        plain.text("step"),
-        plain.text("kind"),
-        plain.text("message"),
-        plain.get("hint", str, null=True),
-        plain.get("exit_code", int),
-    )
-
-
-def _json_from_artifact(artifact: Artifact) -> dict[str, Any]:
-    files = [{"name": f.name, "path": str(f.path), "digest": f.digest, "size": f.size} for f in artifact.files]
-    return {"digest": artifact.digest, "files": files}
-
-
-def _artifact(name: str, plain: JsonReader) -> Artifact:
-    files = tuple(
-        StoredFile(file.text("name"), Path(file.text("path")), file.text("digest"), file.get("size", int))
-        for file in plain.objects("files")
-    )
-    if not files:
-        raise plain.at("files").wrong("a list of at least one file", [])
-    artifact = Artifact(name, files)
-    if artifact.digest != plain.text("digest"):
-        raise plain.at("digest").wrong(f"the digest of its files, {artifact.digest}", plain.text("digest"))
-    return artifact
-
-
-def _json_from_key(key: CacheKey | None) -> dict[str, Any] | None:
-    return None if key is None else {"stage": key.stage, "digest": key.digest, "parts": dict(key.parts)}
-
-
-def _key(plain: JsonReader | None) -> CacheKey | None:
-    if plain is None:
-        return None
-    key = CacheKey(plain.text("stage"), plain.object("parts").text_items())
-    if key.digest != plain.text("digest"):
-        raise plain.at("digest").wrong(f"the digest of its parts, {key.digest}", plain.text("digest"))
-    return key
-
-
-def _json_from_reasons(reasons: Sequence[Reason]) -> list[dict[str, str]]:
-    return [{"part": reason.part, "old": reason.old, "new": reason.new} for reason in reasons]
-
-
-def _reasons(plain: JsonReader) -> tuple[Reason, ...]:
-    return tuple(Reason(r.text("part"), r.text("old"), r.text("new")) for r in plain.objects("reasons"))
-
-
-def _json_from_status(status: Status) -> Mapping[str, Any]:
-    plain: dict[str, Any] = {"verdict": status.verdict, "text": status.explain()}
-    if isinstance(status, Stale):
-        plain.update(reasons=_json_from_reasons(status.reasons), note=status.note)
-    elif isinstance(status, Unknown):
-        plain.update(waits_for=list(status.waits_for))
-    elif isinstance(status, Blocked):
-        plain.update(lacks=list(status.lacks))
-    return plain
-
-
-def _status(plain: JsonReader) -> Status:
-    verdict = plain.text("verdict")
-    if verdict == Hit.verdict:
-        return Hit()
-    if verdict == Stale.verdict:
-        return Stale(_reasons(plain), plain.text("note"))
-    if verdict == Unknown.verdict:
-        return Unknown(plain.texts("waits_for"))
-    if verdict == Blocked.verdict:
-        return Blocked(plain.texts("lacks"))
-    raise plain.at("verdict").wrong("one of hit, stale, unknown, blocked", verdict)
+def _record(step: _Recorded) -> StepRecord:
+    outputs = {name: artifact.artifact(name) for name, artifact in step.outputs.items()}
+    return StepRecord(**{**vars(step), "key": None if step.key is None else step.key.key(), "outputs": outputs})

@@ -1,31 +1,34 @@
-"""The verdicts a plan gives on its steps, each with its reason."""
+"""The verdicts a plan gives on its steps, each with its reason.
+
+They are structures of msgspec, not dataclasses, because records tell them apart by the field `verdict`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar
+
+from msgspec import Struct
 
 from cosybuild.store.key import Reason
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(Struct, frozen=True, tag_field="verdict", tag="hit"):
     """The step was built before, and its entry is complete in the store."""
 
-    verdict = "hit"
+    verdict: ClassVar[str] = "hit"
 
     def explain(self) -> str:
         return "already built"
 
 
-@dataclass(frozen=True)
-class Stale:
+class Stale(Struct, frozen=True, tag_field="verdict", tag="stale"):
     """The step must run: `reasons` are the differences from the nearest earlier build; `note` says any other reason."""
 
     reasons: tuple[Reason, ...] = ()
     note: str = ""
-    verdict = "stale"
+    verdict: ClassVar[str] = "stale"
 
     def explain(self) -> str:
         """Return the first few reasons in words; another model differs in dozens, which `explain RUN` lists."""
@@ -34,23 +37,21 @@ class Stale:
         return "; ".join([*first, *([f"{rest} more"] if rest else []), *([self.note] if self.note else [])])
 
 
-@dataclass(frozen=True)
-class Unknown:
+class Unknown(Struct, frozen=True, tag_field="verdict", tag="unknown"):
     """The verdict is open until the named slots are built, because their content is part of the key."""
 
     waits_for: tuple[str, ...]
-    verdict = "unknown"
+    verdict: ClassVar[str] = "unknown"
 
     def explain(self) -> str:
         return f"waits for the content of {', '.join(self.waits_for)}"
 
 
-@dataclass(frozen=True)
-class Blocked:
+class Blocked(Struct, frozen=True, tag_field="verdict", tag="blocked"):
     """The step cannot run here: this machine lacks the named things, or a step that it needs is blocked."""
 
     lacks: tuple[str, ...]
-    verdict = "blocked"
+    verdict: ClassVar[str] = "blocked"
 
     def explain(self) -> str:
         return f"needs {'; '.join(self.lacks)}"

@@ -72,7 +72,8 @@ def read_run(word: str) -> RecordedRun:
     """
     directory = _directory(word)
     plain = read_record(directory / REPORT, "report")
-    return RecordedRun(directory, plain.raw(), outcome_from_json(plain), origin_of_run(directory))
+    outcome = outcome_from_json(plain.raw(), str(directory / REPORT))
+    return RecordedRun(directory, plain.raw(), outcome, origin_of_run(directory))
 
 
 def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:

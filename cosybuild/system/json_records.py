@@ -118,14 +118,6 @@ class JsonReader:
     def number(self, name: str) -> float:
         return float(self.get(name, (int, float)))
 
-    def optional_number(self, name: str) -> float | None:
-        value: float | None = self.get(name, (int, float), null=True)
-        return None if value is None else float(value)
-
-    def optional_count(self, name: str) -> int | None:
-        value: int | None = self.get(name, int, null=True)
-        return value
-
     def object(self, name: str) -> JsonReader:
         return JsonReader(self._value.get(name), f"{self.where}.{name}")
 
