@@ -1,11 +1,12 @@
-"""The interface of a stage. The planner and the runner know stages only by it."""
+"""The base of every stage. The planner and the runner know stages only by it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
@@ -15,7 +16,7 @@ RequestT = TypeVar("RequestT")
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 
 Emit = Callable[..., None]
-"""`emit(kind, **facts)`: report an event of the running step. Kinds are listed in `core.events`."""
+"""`emit(kind, **facts)`: report an event of the running step. Kinds are listed in `building.events`."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +40,35 @@ class RunContext:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-class Stage(Protocol[RequestT_contra]):
-    """One kind of step.
+class Stage(ABC, Generic[RequestT_contra]):
+    """One kind of step. A subclass states what is particular to it; the rest has defaults.
 
     A slot is the name under which artifacts pass between stages. A stage that makes an existing slot
     replaces it for the stages after it (`simplify` needs and makes `graph`).
     """
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The name in keys and in the store, e.g. `engine`. Renaming a stage makes its stored results unusable."""
 
     @property
     def label(self) -> str:
-        """The name of the step for people, e.g. `engine sm_89`; equal to `name` if the plan has one such step."""
+        """The name of the step for people, e.g. `engine sm_89`; needed if the plan has several such steps."""
+        return self.name
 
     @property
+    @abstractmethod
     def does(self) -> str:
         """The action of the stage for people, a phrase that begins with a verb: `builds an engine`."""
 
     @property
+    @abstractmethod
     def version(self) -> int:
         """A number to be increased by hand when a change of code alters the bytes for the same ingredients."""
 
     @property
+    @abstractmethod
     def needs(self) -> tuple[str, ...]:
         """The slots that the stage reads.
 
@@ -71,30 +77,43 @@ class Stage(Protocol[RequestT_contra]):
         """
 
     @property
+    @abstractmethod
     def makes(self) -> tuple[str, ...]:
         """The slots that the stage fills."""
 
     @property
     def cacheable(self) -> bool:
         """False if the stage runs every time and its result is not published (a benchmark)."""
+        return True
 
     @property
     def deterministic(self) -> bool:
         """True if two builds of one key give the same bytes; `replay` checks that."""
+        return True
 
     @property
     def device(self) -> str:
         """The device that the stage computes on, for people: `cpu`, `gpu`, or a kind of GPU such as `gpu sm_89`."""
+        return "cpu"
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The Python packages whose versions change the result."""
+        return ()
+
+    @abstractmethod
     def settings(self, request: RequestT_contra) -> Mapping[str, Any]:
         """Return only the settings that change the result, as plain data. They become parts of the key."""
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
         """Return only the versions and devices that change the result. They become parts of the key."""
+        return {name: environment.version(name) or "absent" for name in self.packages}
 
     def missing(self, request: RequestT_contra, environment: Environment) -> tuple[str, ...]:
         """Return one phrase for each thing that this machine lacks to run the step; empty if it can run here."""
+        return ()
 
+    @abstractmethod
     def run(self, context: RunContext) -> StageResult:
         """Make the outputs.
 

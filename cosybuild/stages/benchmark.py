@@ -11,7 +11,7 @@ from cosybuild import figure
 from cosybuild.benchmarking.rounds import Budget, Call, Rounds, measure_rounds
 from cosybuild.benchmarking.runners import Absent, CannotRun, TimedCall, cpu_threads, gather
 from cosybuild.benchmarking.timing import family_confidence, judge, median_interval, rounds_needed
-from cosybuild.building.stage import Emit, RunContext
+from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import BATCH, expand_profiles
@@ -32,7 +32,7 @@ Sizes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class BenchmarkStage:
+class BenchmarkStage(Stage[Request]):
     """The stage that makes `benchmark`: all samples, with the figures and verdicts computed from them.
 
     Attributes:
@@ -44,13 +44,11 @@ class BenchmarkStage:
     unbuilt: tuple[tuple[str, str], ...] = ()
 
     name = "benchmark"
-    label = "benchmark"
     does = "measures how fast each artifact is"
     version = 1
     makes = ("benchmark",)
     cacheable = False
     deterministic = False
-    device = "cpu"
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -60,12 +58,6 @@ class BenchmarkStage:
         benchmark = benchmark_settings(request)
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(benchmark).items()}
         return {**plain, "points": [point.value for point in benchmark.points], "provider": benchmark.provider.value}
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

@@ -11,7 +11,7 @@ from typing import Any
 from cosybuild.backends.tensorrt.build_subprocess import EngineTask, build_apart
 from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
 from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, installed_version
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.precision import InputOutput
 from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtSettings, Unmet
@@ -29,7 +29,7 @@ _IO = {Precision.fp16: "float16", Precision.bf16: "bfloat16"}
 
 
 @dataclass(frozen=True)
-class EngineStage:
+class EngineStage(Stage[Request]):
     """The stage that makes an engine and its manifest, in a slot such as `engine_sm89`.
 
     Attributes:
@@ -43,7 +43,6 @@ class EngineStage:
     does = "builds an engine of the graph"
     version = 3
     needs = ("lowered|graph",)
-    cacheable = True
     deterministic = False
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
@@ -19,7 +19,6 @@ from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 _WRAPPER = "estimator"
 
 
-class ExportStage:
+class ExportStage(Stage[Request]):
     """The stage that exports the model as the slot `graph`.
 
     Args:
@@ -36,14 +35,11 @@ class ExportStage:
     """
 
     name = "export"
-    label = "export"
     does = "writes the model as an ONNX graph"
     version = 1
     needs = ("weights?",)
     makes = ("graph",)
-    cacheable = True
-    deterministic = True
-    device = "cpu"
+    packages = ("torch", "onnx", "onnxscript")
 
     def __init__(self, inline_limit: int = INLINE_LIMIT) -> None:
         self._inline_limit = inline_limit
@@ -59,12 +55,6 @@ class ExportStage:
             **subject_settings(request.subject),
             "file": graph_name(request),
         }
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {name: environment.version(name) or "absent" for name in ("torch", "onnx", "onnxscript")}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

@@ -8,41 +8,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.errors import ConfigurationError, ModelError
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.request import Request
 from cosybuild.stages.export import graph_name
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-class ImportOnnxStage:
+class ImportOnnxStage(Stage[Request]):
     """The stage in place of the export for an existing graph: it checks `graph` and copies it unchanged."""
 
     name = "adopt"
-    label = "adopt"
     does = "checks the ONNX file that was given"
     version = 1
     needs = ("graph",)
     makes = ("graph",)
-    cacheable = True
-    deterministic = True
-    device = "cpu"
+    packages = ("onnx",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
         return {"spec": asdict(request.subject.spec), "file": graph_name(request)}
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {"onnx": environment.version("onnx") or "absent"}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.precision import Method, PrecisionSettings, Target
 from cosybuild.errors import PrecisionError
 from cosybuild.lazy import is_installed
@@ -27,7 +27,7 @@ LOWERED = (Target.fp16, Target.bf16, Target.mixed)
 """Targets that change the graph. tf32 does not: it is a flag of the engine's builder for a float32 graph."""
 
 
-class PrecisionStage:
+class PrecisionStage(Stage[Request]):
     """The stage that makes `lowered`, the graph in the target precision.
 
     With `precision.method=search` it also makes `precision`: the decisions as an option file that a team can commit.
@@ -38,13 +38,9 @@ class PrecisionStage:
     """
 
     name = "precision"
-    label = "precision"
     does = "lowers the precision of the graph"
     version = 3
     needs = ("graph", "calibration?")
-    cacheable = True
-    deterministic = True
-    device = "cpu"
 
     def __init__(self, method: Method = Method.rules) -> None:
         self._method = method
@@ -52,6 +48,11 @@ class PrecisionStage:
     @property
     def makes(self) -> tuple[str, ...]:
         return ("lowered", "precision") if self._method is Method.search else ("lowered",)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        own = ("nvidia-modelopt",) if self._method is Method.autocast else ()
+        return ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", *own)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         precision = request.settings.precision
@@ -76,11 +77,6 @@ class PrecisionStage:
 
             chosen["search"] = search_settings(request)
         return chosen
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        packages = ["onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu"]
-        packages += ["nvidia-modelopt"] if self._method is Method.autocast else []
-        return {name: environment.version(name) or "absent" for name in packages}
 
     def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
         if self._method is Method.autocast and not is_installed("modelopt"):

@@ -10,11 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.numerics.inputs import draw_inputs
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 from cosybuild.verification.cases import Case
 from cosybuild.verification.lowered import cases, typed_inputs, widened
 
@@ -22,21 +21,19 @@ LONGEST = 128
 """Largest number of frames: every tensor of the graph is an output here, and the errors hardly depend on the length."""
 
 
-class ProfileStage:
+class ProfileStage(Stage[Request]):
     """The stage that makes `lowered_profile`, the error of every node.
 
     It runs before `verify lowered`, so that a graph that fails there has a profile, too.
     """
 
     name = "profile"
-    label = "profile"
     does = "finds the layers that lose digits"
     version = 1
     needs = ("lowered", "graph")
     makes = ("lowered_profile",)
-    cacheable = True
+    packages = ("onnx-ir", "onnxruntime", "onnxruntime-gpu")
     deterministic = False
-    device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         return {
@@ -44,12 +41,6 @@ class ProfileStage:
             "case": _case(request).facts(),
             "spec": asdict(request.subject.spec),
         }
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {name: environment.version(name) or "absent" for name in ("onnx-ir", "onnxruntime", "onnxruntime-gpu")}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         import onnx_ir as ir

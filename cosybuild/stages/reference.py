@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.building.stage import Emit, RunContext
+from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import ModelError
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
@@ -15,7 +15,6 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.request import Request
 from cosybuild.stages.export import subject_settings
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case
 from cosybuild.verification.reference import Reference, write_reference
@@ -29,7 +28,7 @@ UNOPTIMISED = "ONNX Runtime without graph optimisations; an ONNX file has no PyT
 
 
 @dataclass(frozen=True)
-class ReferenceStage:
+class ReferenceStage(Stage[Request]):
     """The stage that makes `reference`: PyTorch's float32 outputs of every case and solver run.
 
     With `verify.float64` it also computes them in float64. The reference depends on the model and the cases alone,
@@ -42,18 +41,19 @@ class ReferenceStage:
     foreign: bool = False
 
     name = "reference"
-    label = "reference"
     does = "computes what the model answers, to compare with"
     version = 2
     makes = ("reference",)
-    cacheable = True
     # Rounding errors differ between CPUs.
     deterministic = False
-    device = "cpu"
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ("graph",) if self.foreign else ("weights?",)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return ("onnxruntime", "onnxruntime-gpu") if self.foreign else ("torch",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         """Return the settings that determine the cases; the stage's version stands for how a case is made."""
@@ -65,13 +65,6 @@ class ReferenceStage:
             "rollouts": [{"lengths": list(one.lengths), "why": one.why} for one in rollouts],
             "solver": None if solver is None or not rollouts else vars(solver),
         }
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        packages = ("onnxruntime", "onnxruntime-gpu") if self.foreign else ("torch",)
-        return {name: environment.version(name) or "absent" for name in packages}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

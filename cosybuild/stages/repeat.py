@@ -42,7 +42,7 @@ class Rebuilt:
 
 
 @dataclass(frozen=True)
-class RepeatStage:
+class RepeatStage(Stage[Request]):
     """The stage that makes `repetition`, the record of the differences between the builds.
 
     Attributes:
@@ -54,13 +54,11 @@ class RepeatStage:
     builds: tuple[str, ...]
 
     name = "repeat"
-    label = "repeat"
     does = "builds the same again and compares"
     version = 1
     makes = ("repetition",)
     cacheable = False
     deterministic = False
-    device = "cpu"
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -69,12 +67,6 @@ class RepeatStage:
     def settings(self, request: Request) -> Mapping[str, Any]:
         assert request.settings.verify is not None
         return {"repeat": request.settings.verify.repeat}
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import SimplifyError
 from cosybuild.exporting.torch_exporters import example_sizes
@@ -24,7 +24,6 @@ from cosybuild.stages.export import graph_name
 from cosybuild.stages.import_onnx import copied_graph
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _HINT = "Next: go on without it (simplify=none), and report the graph to onnxsim."
 
 
-class SimplifyStage:
+class SimplifyStage(Stage[Request]):
     """The stage that replaces the slot `graph` by a graph with fewer nodes and the same function.
 
     Args:
@@ -40,14 +39,11 @@ class SimplifyStage:
     """
 
     name = "simplify"
-    label = "simplify"
     does = "removes nodes that the graph does not need"
     version = 1
     needs = ("graph",)
     makes = ("graph",)
-    cacheable = True
-    deterministic = True
-    device = "cpu"
+    packages = ("onnxsim", "onnx")
 
     def __init__(self, inline_limit: int = INLINE_LIMIT) -> None:
         self._inline_limit = inline_limit
@@ -57,12 +53,6 @@ class SimplifyStage:
         assert simplify is not None
         # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
         return {**asdict(simplify), "spec": asdict(request.subject.spec), "file": graph_name(request)}
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {name: environment.version(name) or "absent" for name in ("onnxsim", "onnx")}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

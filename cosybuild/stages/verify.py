@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
-from cosybuild.building.stage import Emit, RunContext
+from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
@@ -17,7 +17,6 @@ from cosybuild.numerics.tolerance import compare
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case, lowered_cases
 from cosybuild.verification.hops import Hop, Stop, describe, error_budget
@@ -37,19 +36,17 @@ CHEAP = 128
 """Largest number of frames of a case that is run on every hop; a hop's error does not depend on the length."""
 
 
-class VerifyStage:
+class VerifyStage(Stage[Request]):
     """The stage that makes `verification`: the record of all cases, of the solver, and of each hop's error."""
 
     name = "verify"
-    label = "verify"
     does = "compares the graph with the model"
     version = 4
     needs = ("graph", f"{EXPORTED}?", "reference")
     makes = ("verification",)
-    cacheable = True
+    packages = ("onnxruntime", "onnxruntime-gpu")
     # Rounding errors differ between CPUs.
     deterministic = False
-    device = "cpu"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         """Return what changes the judgement; the cases themselves are in the key through the reference's content."""
@@ -71,12 +68,6 @@ class VerifyStage:
             "hyperparameters": dict(request.subject.hyperparameters),
             "seed": verify.seed,
         }
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        return {name: environment.version(name) or "absent" for name in ("onnxruntime", "onnxruntime-gpu")}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         from cosybuild.backends import onnxruntime_backend

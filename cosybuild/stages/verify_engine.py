@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.flavour import RTX, installed_version
-from cosybuild.building.stage import Emit, RunContext
+from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
 from cosybuild.numerics.gates import ENGINE, Gate, misses, plain_gate, worst
@@ -45,7 +45,7 @@ class Opened(Protocol):
 
 
 @dataclass(frozen=True)
-class VerifyEngineStage:
+class VerifyEngineStage(Stage[Request]):
     """The stage that makes the record of all cases, in a slot such as `engine_verification_sm89`.
 
     Attributes:
@@ -57,7 +57,6 @@ class VerifyEngineStage:
     name = "verify_engine"
     does = "runs the engine and compares it with the model"
     version = 1
-    cacheable = True
     # Another GPU of the same model may choose other kernels.
     deterministic = False
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
-from cosybuild.building.stage import Emit, RunContext
+from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import expand_profiles
@@ -24,7 +24,6 @@ from cosybuild.numerics.gates import worst
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 from cosybuild.verification.cases import Case
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.lowered import Gate, LoweredCase, cases, gate_of, typed_inputs, widened
@@ -46,7 +45,7 @@ LONGEST_ROLLOUT = 256
 """Largest number of frames of a solver run: each run makes as many emulated calls as the solver has steps."""
 
 
-class VerifyLoweredStage:
+class VerifyLoweredStage(Stage[Request]):
     """The stage that makes `lowered_verification`, the record of all cases."""
 
     name = "verify_lowered"
@@ -55,9 +54,7 @@ class VerifyLoweredStage:
     version = 4
     needs = ("lowered", "graph", "reference?")
     makes = ("lowered_verification",)
-    cacheable = True
-    deterministic = True
-    device = "cpu"
+    packages = ("onnx-ir", "onnxruntime", "onnxruntime-gpu")
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         bounds = bounds_of(request, request.settings.precision.target)
@@ -70,13 +67,6 @@ class VerifyLoweredStage:
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
         }
-
-    def environment(self, environment: Environment) -> Mapping[str, str]:
-        packages = ("onnx-ir", "onnxruntime", "onnxruntime-gpu")
-        return {name: environment.version(name) or "absent" for name in packages}
-
-    def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return ()
 
     def run(self, context: RunContext) -> StageResult:
         import onnx_ir as ir
