@@ -132,6 +132,7 @@ def _signed_digest(content: bytes) -> str:
 
 def _public_pem(key: Path, *, private: bool) -> bytes:
     """Return the public key in a file, or of the private key in it, as the text of a PEM file."""
+    require("model_signing", "A signature")
     serialization = require("cryptography.hazmat.primitives.serialization", "A signature")
     expected = f"a {'private' if private else 'public'} key of an elliptic curve (P-256, P-384 or P-521) in a PEM file"
     try:

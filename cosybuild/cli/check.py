@@ -10,7 +10,9 @@ from pathlib import Path
 from cosybuild.cli.printed import say
 from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_below
 from cosybuild.deploy.publish import recover
+from cosybuild.deploy.signed import SignatureCheck
 from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
+from cosybuild.signing import key_fingerprint
 from cosybuild.system.environment import Environment
 
 _ENDS = (
@@ -24,11 +26,17 @@ def main(arguments: list[str]) -> int:
     """Print one line for each file and return the exit code.
 
     Raises:
-        ConfigurationError: there is nothing at that path.
+        ConfigurationError: there is nothing at that path, or the public key cannot be used.
         DeployError: an interrupted deployment cannot be finished, or another process deploys.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild check", description=__doc__, epilog=_ENDS)
     parser.add_argument("path", type=Path, help="an engine, an .onnx file, or a model directory in service")
+    parser.add_argument(
+        "--verify-key",
+        type=Path,
+        metavar="PUBKEY",
+        help="hold every file to the list that the owner of this public key (PEM) signed with deploy.sign",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON list instead of lines")
     options = parser.parse_args(arguments)
     path: Path = options.path
@@ -36,11 +44,18 @@ def main(arguments: list[str]) -> int:
         raise ConfigurationError(f"{path} does not exist.", hint="Next: give a file or a model directory.")
     finished = [root for root in states_below(path) if recover(root)]
     findings = inspect(path, Environment())
+    signatures = None
+    if options.verify_key is not None:
+        key_fingerprint(options.verify_key)
+        signatures = SignatureCheck(path, options.verify_key)
+        findings = signatures.findings(findings)
     if options.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for root in finished:
             say(f"an interrupted deployment to {root} was finished")
+        for root, signer in (signatures.signers if signatures is not None else {}).items():
+            say(f"{root} is signed with the key {signer}")
         say("\n".join(map(_line, findings)) or f"{path} holds neither graphs nor engines")
     return _exit_code(findings)
 

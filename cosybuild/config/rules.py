@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import fault_of
+from cosybuild.signing import key_fingerprint
 
 OPSETS = range(17, 24)
 
@@ -144,6 +147,8 @@ def _deploy(settings: Settings) -> None:
         raise ConfigurationError(
             f"deploy.keep_backups={deploy.keep_backups}; expected at least 1, to undo the last deployment."
         )
+    if deploy.sign is not None:
+        key_fingerprint(Path(deploy.sign), private=True)  # before the build, not at its end
     if deploy.triton.model is not None and (fault := fault_of(deploy.triton.model)) is not None:
         raise ConfigurationError(
             f"deploy.triton.model={deploy.triton.model!a} cannot name a directory: it {fault}.",

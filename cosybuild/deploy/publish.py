@@ -55,6 +55,13 @@ class Put:
     sha256: str | None = None
     link: bool = False
 
+    @property
+    def digest(self) -> str | None:
+        """The sha256 of the content; None where it is not known before the copy."""
+        if isinstance(self.content, str):
+            return hashlib.sha256(self.content.encode("utf-8", "backslashreplace")).hexdigest()
+        return self.sha256
+
 
 @contextmanager
 def changing(root: Path) -> Iterator[None]:
@@ -214,12 +221,8 @@ def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
     for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
         if put.name in removes:  # there only while the change is made
             continue
-        text = put.content if isinstance(put.content, str) else None
-        digest = put.sha256
-        if text is not None:
-            digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
         path = root / put.name
-        if digest is None or not path.is_file() or file_digest(path) != digest:
+        if put.digest is None or not path.is_file() or file_digest(path) != put.digest:
             return False
     return True
 

@@ -12,6 +12,7 @@ from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_delivera
 from cosybuild.deploy.names import Row, bundle_name, rows_for
 from cosybuild.deploy.ownership import Arrival, files_of, retired_by
 from cosybuild.deploy.publish import Put, changing, prune, publish
+from cosybuild.deploy.signed import signed_list
 from cosybuild.deploy.state import read_current
 from cosybuild.deploy.triton import config_text, model_file, model_name
 from cosybuild.errors import ConfigurationError, DeployError
@@ -51,7 +52,7 @@ def deploy(
 
     Raises:
         DeployError: there is an objection and `force` is not set; nothing has changed then.
-        ConfigurationError: the settings do not fit what was delivered.
+        ConfigurationError: the settings do not fit what was delivered, or the key to sign with cannot be used.
     """
     assert settings.dir is not None, "config.rules demands it"
     items = read_deliverables(artifacts)
@@ -69,7 +70,12 @@ def deploy(
     leftovers = [name for name in brought if name.endswith(NEXT)]
     with changing(root):
         retired = sorted({*_present(root, derived, brought), *retired_by(root, arrival, read_current(root).files)})
-        number = publish(root, puts, [*files_of(root, retired, brought), *leftovers])
+        removes = [*files_of(root, retired, brought), *leftovers]
+        if settings.sign is not None:
+            stays = set(read_current(root).files) - set(removes)
+            lasting = {put.name: digest for put in puts if put.name not in removes and (digest := put.digest)}
+            puts += signed_list(root, lasting, stays, Path(settings.sign))
+        number = publish(root, puts, removes)
         last = read_current(root).number
         prune(root, settings.keep_backups)
     return {

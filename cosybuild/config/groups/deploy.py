@@ -64,4 +64,8 @@ class DeploySettings:
         False, "Deploy what is unverified, pending, random or for another GPU; manifests will say so."
     )
     keep_backups: int = setting(10, "Backups that a deployment leaves in the directory, the newest ones; at least 1.")
+    sign: str | None = setting(
+        None,
+        "A private key (PEM) that signs the list of deployed files, for `check --verify-key`; needs the extra `sign`.",
+    )
     triton: TritonSettings = setting(TritonSettings, "Only for service=triton.")

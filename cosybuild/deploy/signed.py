@@ -1,0 +1,157 @@
+"""The signed list of the files in a directory in service.
+
+A signed deployment puts two more files into the directory: the list, name -> sha256 of the files that the owner of the
+key has put there, and the signature of the list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cosybuild import figure
+from cosybuild.deploy.inspect import CURRENT, DAMAGED, FOREIGN, STALE, Finding
+from cosybuild.deploy.publish import Put
+from cosybuild.errors import ConfigurationError
+from cosybuild.filename import is_plain_path
+from cosybuild.inservice import STATE
+from cosybuild.manifest import file_digest
+from cosybuild.signing import SIGNATURE, Signed, sign, signature_path, verify, verify_own
+from cosybuild.system.json_records import SCHEMA, JsonReader, read_json
+
+LIST = "cosybuild.files.json"
+_KIND = "deployed files"
+
+
+def signed_list(root: Path, brought: Mapping[str, str], stays: Collection[str], key: Path) -> list[Put]:
+    """Return the list and its signature as files of a deployment.
+
+    Files of earlier deployments stay on the list if the same key signed them.
+
+    Args:
+        brought: name -> sha256 of the files of this deployment.
+        stays: names of earlier deployments' files that stay in the directory.
+        key: the private key.
+
+    Raises:
+        ConfigurationError: the key cannot be used.
+        MissingRequirement: the extra `sign` is not installed.
+    """
+    signed = _signed_before(root, key)
+    files = {name: digest for name, digest in signed.items() if name in stays} | dict(brought)
+    text = figure.dumps({"schema": SCHEMA, "kind": _KIND, "files": dict(sorted(files.items()))}, indent=1) + "\n"
+    if files == signed:
+        # Each signature of the same list is different; with a new one, the deployment would change the directory.
+        return [Put(name, (root / name).read_text(encoding="utf-8")) for name in (LIST, LIST + SIGNATURE)]
+    with tempfile.TemporaryDirectory(prefix="cosybuild-sign-") as temporary:
+        file = Path(temporary) / LIST
+        file.write_text(text, encoding="utf-8")
+        sign(file, key)
+        return [Put(LIST, text), Put(LIST + SIGNATURE, signature_path(file).read_text(encoding="utf-8"))]
+
+
+def _signed_before(root: Path, key: Path) -> Mapping[str, str]:
+    try:
+        return _read_list(root, verify_own(root / LIST, key))
+    except ConfigurationError:  # there is none, or it is of another key
+        return {}
+
+
+def _read_list(root: Path, signed: Signed) -> Mapping[str, str]:
+    """Read a list whose signature was verified."""
+    path = root / LIST
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != signed.sha256:
+        raise ConfigurationError(f"{path} changed after its signature was verified.", hint="Next: run this again.")
+    try:
+        plain = JsonReader(read_json(content), str(path))
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no list of files: {error}.", hint="Next: deploy again.") from error
+    if (plain.get("schema", int), plain.text("kind")) != (SCHEMA, _KIND):
+        raise plain.at("kind").wrong(f"{_KIND} of schema {SCHEMA}", plain.text("kind"))
+    files = plain.object("files").text_items()
+    if out := next((name for name in files if not is_plain_path(name)), None):
+        raise plain.at("files").wrong("names below the directory", out)
+    return files
+
+
+class SignatureCheck:
+    """The comparison of findings with the lists that the owner of a public key signed.
+
+    Attributes:
+        signers: directory -> the fingerprint of the key, for each list that was verified.
+    """
+
+    def __init__(self, path: Path, key: Path) -> None:
+        self._path = path
+        self._home = path if path.is_dir() else path.parent
+        self._key = key
+        self._lists: dict[Path, Mapping[str, str] | str] = {}
+        self.signers: dict[Path, str] = {}
+
+    def findings(self, found: list[Finding]) -> list[Finding]:
+        """Return the findings; what was not signed is foreign, and what differs from the list is stale or damaged.
+
+        Raises:
+            ConfigurationError: the key cannot be used.
+            MissingRequirement: the extra `sign` is not installed.
+        """
+        result = [self._against_list(finding) for finding in found]
+        named = {finding.name for finding in found}
+        if self._path.is_dir():
+            result += [each for each in self._others() if each.name not in named]
+        return result
+
+    def _against_list(self, finding: Finding) -> Finding:
+        if finding.state != CURRENT:
+            return finding
+        file = self._home / finding.name
+        root = next((place for place in file.absolute().parents if (place / LIST).is_file()), None)
+        if root is None:
+            return replace(finding, state=FOREIGN, reason="its deployment was not signed")
+        signed = self._list(root)
+        if isinstance(signed, str):
+            return replace(finding, state=FOREIGN, reason=signed)
+        name = file.absolute().relative_to(root).as_posix()
+        state, reason = _difference(root, name, signed)
+        return finding if reason is None else replace(finding, state=state, reason=reason)
+
+    def _others(self) -> Iterator[Finding]:
+        """Yield the other files of all lists below the path that differ, such as manifests."""
+        for path in sorted(self._path.rglob(LIST)):
+            if STATE in path.relative_to(self._path).parts:
+                continue
+            root = path.parent.absolute()
+            signed = self._list(root)
+            if isinstance(signed, str):
+                continue
+            for name in signed:
+                state, reason = _difference(root, name, signed)
+                if reason is not None:
+                    yield Finding((root / name).relative_to(self._path.absolute()).as_posix(), state, reason)
+
+    def _list(self, root: Path) -> Mapping[str, str] | str:
+        """Return the verified list of a directory, or the reason against it."""
+        if root not in self._lists:
+            try:
+                signed = verify(root / LIST, self._key)
+                self._lists[root] = _read_list(root, signed)
+                self.signers[root] = signed.key
+            except ConfigurationError as error:
+                self._lists[root] = error.message
+        return self._lists[root]
+
+
+def _difference(root: Path, name: str, signed: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the state of a file by a list, with the reason; the reason is None if the file is the one listed."""
+    path = root / name
+    if name not in signed:
+        return FOREIGN, "the owner of the key did not sign it"
+    if not path.is_file():
+        return DAMAGED, "it was signed and is not there any more"
+    if file_digest(path) != signed[name]:
+        return STALE, "it is not the file that the owner of the key signed"
+    return CURRENT, None

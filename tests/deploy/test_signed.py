@@ -1,0 +1,185 @@
+"""Signed deployments: `check --verify-key` accepts the files that the owner of the key has put there, and no others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosybuild.__main__ import main
+from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.rollback import rollback
+from cosybuild.deploy.service import deploy
+from cosybuild.errors import ConfigurationError
+from cosybuild.manifest import file_fact, manifest_text
+from cosybuild.signing import key_fingerprint, sign
+from cosybuild.system.environment import Environment
+from tests.deploy.delivering import answer_of, put_estimator, tree
+from tests.keys import write_pair
+
+pytest.importorskip("model_signing", reason="needs the extra `sign`")
+E = "flow.decoder.estimator.fp32.onnx"
+S = "flow.decoder.estimator.streaming.fp32.onnx"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A directory in service, and the keys of who deploys there."""
+
+    directory: Path
+    key: Path
+    public: Path
+    work: Path
+
+    def deploy(self, answer: float, *, signed: bool = True, name: str = E, key: Path | None = None, **more: Any) -> Any:
+        made = self.work / f"made{len(list(self.work.iterdir()))}"
+        made.mkdir(parents=True)
+        put_estimator(made / name, answer, **more)
+        secret = str(key or self.key) if signed else None
+        settings = DeploySettings(service=Service.bundle, dir=str(self.directory), sign=secret)
+        return deploy(made, settings, Environment(gpu_list=()))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    key, public = write_pair(tmp_path)
+    (tmp_path / "work").mkdir()
+    served = Served(tmp_path / "service", key, public, tmp_path / "work")
+    served.deploy(1)
+    return served
+
+
+def checked(served: Served, capsys: pytest.CaptureFixture[str], path: Path | None = None) -> tuple[int, dict[str, str]]:
+    """The exit code, and name -> state and reason of all that is not current."""
+    capsys.readouterr()
+    code = main(["check", str(path or served.directory), "--verify-key", str(served.public), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    return code, {f["name"]: f"{f['state']}: {f['reason']}" for f in found if f["state"] != "current"}
+
+
+def test_what_was_signed_is_current(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(served, capsys) == (0, {})
+    assert checked(served, capsys, served.directory / E) == (0, {})
+    assert main(["check", str(served.directory), "--verify-key", str(served.public)]) == 0
+    assert f"is signed with the key {key_fingerprint(served.public)}" in capsys.readouterr().out
+    assert answer_of(served.directory) == 1
+
+
+def test_the_same_again_changes_nothing(served: Served) -> None:
+    before = tree(served.directory)
+    assert served.deploy(1)["changed"] is False
+    assert tree(served.directory) == before
+
+
+def test_variants_beside_each_other_are_all_signed(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    served.deploy(1, name=S, streaming=True)
+    assert checked(served, capsys) == (0, {})
+    served.deploy(2)
+    assert checked(served, capsys) == (0, {}), "the retired files are no longer on the list"
+    assert {path.name for path in served.directory.glob("*.onnx")} == {E}
+
+
+def test_rollback_brings_the_list_back(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    served.deploy(2)
+    rollback(served.directory)
+    assert checked(served, capsys) == (0, {})
+    assert answer_of(served.directory) == 1
+
+
+def test_a_key_that_cannot_be_used_changes_nothing(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(served.directory)
+    with pytest.raises(ConfigurationError, match="a private key of an elliptic curve"):
+        served.deploy(2, key=served.public)
+    assert tree(served.directory) == before
+    assert main(["check", str(served.directory), "--verify-key", str(served.key)]) == 2
+
+
+def forged(served: Served) -> None:
+    """Another graph with a sealed manifest, as whoever can write there makes it."""
+    graph = served.directory / E
+    before = json.loads(Path(f"{graph}.manifest.json").read_text())
+    other = served.work / "other.onnx"
+    put_estimator(other, 7)
+    shutil.copyfile(other, graph)
+    facts = {k: v for k, v in before.items() if k not in ("file", "companions", "seal", "format", "version")}
+    Path(f"{graph}.manifest.json").write_text(manifest_text(file_fact(graph), [], facts))
+
+
+def added(served: Served) -> None:
+    other = served.directory / S
+    put_estimator(other, 1, streaming=True)
+
+
+def listed_by_hand(served: Served) -> None:
+    added(served)
+    path = served.directory / "cosybuild.files.json"
+    plain = json.loads(path.read_text())
+    for name in (S, f"{S}.manifest.json"):
+        plain["files"][name] = file_fact(served.directory / name)["sha256"]
+    path.write_text(json.dumps(plain))
+
+
+def signed_by_another(served: Served) -> None:
+    listed_by_hand(served)
+    other, _ = write_pair(served.work, "other")
+    sign(served.directory / "cosybuild.files.json", other)
+
+
+def recorded_as_deployed(served: Served) -> None:
+    """A file in the record of deployments is not signed by the next one."""
+    added(served)
+    path = served.directory / ".cosybuild-backup" / "current.json"
+    plain = json.loads(path.read_text())
+    plain["files"][S] = file_fact(served.directory / S)["sha256"]
+    path.write_text(json.dumps(plain))
+    served.deploy(1, name=E, verified_at="again")
+
+
+def edited_manifest(served: Served) -> None:
+    path = served.directory / f"{E}.manifest.json"
+    plain = json.loads(path.read_text())
+    facts = {k: v for k, v in plain.items() if k not in ("file", "companions", "seal", "format", "version")}
+    facts["model"]["streaming"] = True
+    path.write_text(manifest_text(plain["file"], [], facts))
+
+
+TAMPERED: dict[str, tuple[Callable[[Served], object], int, str]] = {
+    "a graph and its manifest replaced": (forged, 5, "not the file that the owner"),
+    "a graph added": (added, 10, "did not sign it"),
+    "a graph added and listed": (listed_by_hand, 10, "is no signature of it"),
+    "a list signed by another": (signed_by_another, 10, "is no signature of it"),
+    "a graph in the record of deployments": (recorded_as_deployed, 10, "did not sign it"),
+    "a manifest edited and sealed again": (edited_manifest, 5, "not the file that the owner"),
+    "a manifest removed": (lambda served: (served.directory / f"{E}.manifest.json").unlink(), 5, "not there any more"),
+    "a graph removed": (lambda served: (served.directory / E).unlink(), 5, "not there any more"),
+    "the list removed": (lambda served: (served.directory / "cosybuild.files.json").unlink(), 5, "was not signed"),
+    "the signature removed": (
+        lambda served: (served.directory / "cosybuild.files.json.sig").unlink(),
+        5,
+        "has no signature",
+    ),
+    "a deployment without a signature": (
+        lambda served: served.deploy(2, signed=False),
+        5,
+        "not the file that the owner",
+    ),
+    "a deployment signed by another": (
+        lambda served: served.deploy(1, name=S, streaming=True, key=write_pair(served.work, "other")[0]),
+        10,
+        "is no signature of it",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_anything_else_is_told(served: Served, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    tamper, code, words = TAMPERED[what]
+    tamper(served)
+    found = checked(served, capsys)
+    assert found[0] == code, found
+    assert any(words in reason for reason in found[1].values()), found
