@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import RTX
+from cosybuild.backends.tensorrt.library import RTX
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.export import Attention, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings

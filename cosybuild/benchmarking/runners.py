@@ -168,18 +168,18 @@ def _onnxruntime(name: str, graph: Path, request: Request) -> TimedCall:
 
 
 def _engine(name: str, path: Path, environment: Environment) -> TimedCall:
-    from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
+    from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 
     verdict = check_plan(path, environment)
-    flavour_name = engine_flavour(path)
-    if verdict.loads is False or flavour_name is None or not environment.gpus:
+    library_name = engine_library(path)
+    if verdict.loads is False or library_name is None or not environment.gpus:
         raise CannotRun(verdict.explain())
     from cosybuild.backends.tensorrt import execution
-    from cosybuild.backends.tensorrt.flavour import open_flavour
+    from cosybuild.backends.tensorrt.library import import_library
     from cosybuild.backends.torch_backend import tensor_from_array
     from cosybuild.errors import EngineError
 
-    session = execution.load(open_flavour(flavour_name), path)
+    session = execution.load(import_library(library_name), path)
 
     def prepare(inputs: Inputs) -> Call:
         tensors = {key: tensor_from_array(array).to("cuda").contiguous() for key, array in inputs.items()}

@@ -59,7 +59,7 @@ class Deliverable:
         return bool(self.model.get("streaming"))
 
     @property
-    def flavour(self) -> str | None:
+    def library(self) -> str | None:
         """The library that reads a plan; None for a graph."""
         built_for = self.manifest.get("built_for")
         return None if built_for is None else str(built_for["flavour"])
@@ -85,7 +85,7 @@ class Deliverable:
         """Return the artifact's description as one line."""
         batch = "dynamic batch" if self.dynamic_batch else "fixed batch"
         attention = "streaming" if self.streaming else "full attention"
-        target = f", {self.flavour} sm_{self.sm}" if self.kind == PLAN else ""
+        target = f", {self.library} sm_{self.sm}" if self.kind == PLAN else ""
         return f"{self.path.name} ({self.dtype or 'mixed types'}, {batch}, {attention}{target})"
 
 

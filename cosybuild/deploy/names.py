@@ -48,7 +48,7 @@ class Row:
             and self.dynamic_batch in (None, item.dynamic_batch)
             and item.streaming == self.streaming
             # Upstream's runtimes import tensorrt, which cannot read plans of TensorRT-RTX.
-            and item.flavour in (None, _TENSORRT)
+            and item.library in (None, _TENSORRT)
             and self.serves(item)
         )
 

@@ -139,7 +139,7 @@ def _triton(
     items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
 ) -> tuple[Path, list[Placement], list[Put], list[str]]:
     wanted, triton = settings.triton.backend, settings.triton
-    plans = [item for item in items if item.kind == PLAN and item.flavour == "tensorrt"]
+    plans = [item for item in items if item.kind == PLAN and item.library == "tensorrt"]
     plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
     # The plain graph comes before a lowered one: half precision is delivered as a plan, or as the only graph.
     graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")

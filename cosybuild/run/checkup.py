@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, open_flavour
+from cosybuild.backends.tensorrt.library import RTX, RTX_SMS, TENSORRT, import_library
 from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import is_installed, require
 from cosybuild.report.figures import counted, size
@@ -115,18 +115,18 @@ def _gpus(environment: Environment) -> Iterator[Finding]:
 def _tensorrt(environment: Environment) -> Iterator[Finding]:
     for name in (TENSORRT, RTX):
         try:
-            flavour = open_flavour(name)
+            library = import_library(name)
         except MissingRequirement as error:
             yield Finding("note", error.message, error.hint or "")
             continue
-        if flavour.ahead_of_time:
+        if library.ahead_of_time:
             sms = ", ".join(f"sm_{sm}" for sm in RTX_SMS)
-            yield Finding("ok", f"{flavour.title} builds for {sms}, without such a GPU")
+            yield Finding("ok", f"{library.title} builds for {sms}, without such a GPU")
         elif environment.gpus:
             sms = ", ".join(sorted({f"sm_{gpu.sm}" for gpu in environment.gpus}))
-            yield Finding("ok", f"{flavour.title} builds for {sms}")
+            yield Finding("ok", f"{library.title} builds for {sms}")
         else:
-            yield Finding("note", f"{flavour.title} is installed and needs a GPU to build", "run on a machine with one")
+            yield Finding("note", f"{library.title} is installed and needs a GPU to build", "run on a machine with one")
 
 
 def _disk(store: Path) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
+from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 from cosybuild.errors import ArtifactRefused
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
@@ -26,12 +26,12 @@ class Admitted:
 
     Attributes:
         path: the file.
-        flavour: the module that reads the engine, `tensorrt` or `tensorrt_rtx`; None for a graph.
+        library: the module that reads the engine, `tensorrt` or `tensorrt_rtx`; None for a graph.
         streaming: True if the artifact computes attention with the chunk mask.
     """
 
     path: Path
-    flavour: str | None
+    library: str | None
     streaming: bool
 
 
@@ -84,13 +84,13 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
             "was made from and for.",
             hint="Next: deploy it with its manifest (deploy=...), or load with trust=True if you know.",
         )
-    flavour = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
+    library = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
     if manifest is None:
-        if flavour is None:
+        if library is None:
             _hold_external_data(path, None)
         # Without a manifest, only the file name of the contract tells the attention variant.
-        return Admitted(path, flavour, ".streaming." in path.name)
-    if flavour is None:
+        return Admitted(path, library, ".streaming." in path.name)
+    if library is None:
         harm = damage(path, manifest)
         if harm is not None:
             raise _refused(path, harm)
@@ -106,7 +106,7 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
     streaming = manifest.get("model", {}).get("streaming")
     if streaming is None:
         raise _refused(path, "its manifest does not say which attention it computes (model.streaming)")
-    return Admitted(path, flavour, streaming)
+    return Admitted(path, library, streaming)
 
 
 def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
@@ -122,12 +122,12 @@ def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
 
 def _engine(path: Path, device: torch.device, manifest: Mapping[str, Any] | None) -> str:
     verdict = check_plan(path, _ThisProcess(device))
-    flavour = manifest["built_for"]["flavour"] if manifest and "built_for" in manifest else engine_flavour(path)
+    library = manifest["built_for"]["flavour"] if manifest and "built_for" in manifest else engine_library(path)
     if verdict.loads is False:
         raise _refused(path, verdict.explain())
-    if flavour is None:
+    if library is None:
         raise _refused(path, "it is not known which library reads it")
-    return str(flavour)
+    return str(library)
 
 
 def _refused(path: Path, reason: str) -> ArtifactRefused:

@@ -45,13 +45,13 @@ class EngineDriver:
 
 
 def open_engine(
-    path: Path, flavour: str, device: torch.device, count: int
+    path: Path, library: str, device: torch.device, count: int
 ) -> tuple[Interface, list[EngineDriver], list[Any]]:
     """Load an engine for `count` callers at a time, each with a context and a stream of its own.
 
     Args:
         path: the engine file.
-        flavour: the module that reads it, `tensorrt` or `tensorrt_rtx`.
+        library: the module that reads it, `tensorrt` or `tensorrt_rtx`.
         device: the CUDA device.
         count: number of contexts.
 
@@ -62,7 +62,7 @@ def open_engine(
         MissingRequirement: the module is not installed.
         ArtifactRefused: the file is not an engine of this version and GPU, or there is no memory for a context.
     """
-    trt = require(flavour, f"Serving {path.name}")
+    trt = require(library, f"Serving {path.name}")
     with torch.cuda.device(device):
         engine = _deserialised(trt, path)
         interface = interface_of(trt, engine, path)

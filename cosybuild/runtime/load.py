@@ -146,9 +146,9 @@ def _load(path: Path, device: torch.device, options: _Options) -> Served:
 def _open(
     admitted: Admitted, device: torch.device, concurrency: int, threads: int
 ) -> tuple[Interface, Sequence[Driver], list[Any]]:
-    if admitted.flavour is None:
+    if admitted.library is None:
         return open_graph(admitted.path, device, concurrency, threads)
-    return open_engine(admitted.path, admitted.flavour, device, concurrency)
+    return open_engine(admitted.path, admitted.library, device, concurrency)
 
 
 def _hold_to_contract(path: Path, interface: Interface) -> None:

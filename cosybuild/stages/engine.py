@@ -10,7 +10,7 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.build_subprocess import EngineTask, build_apart
 from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
-from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, installed_version
+from cosybuild.backends.tensorrt.library import RTX, TENSORRT, installed_version
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.precision import InputOutput
 from cosybuild.config.groups.precision import Target as Precision
@@ -47,7 +47,7 @@ class EngineStage(Stage[Request]):
 
     @property
     def label(self) -> str:
-        return f"engine sm_{self.target.sm}" if self.target.sm is not None else f"engine {self.target.flavour}"
+        return f"engine sm_{self.target.sm}" if self.target.sm is not None else f"engine {self.target.library}"
 
     @property
     def makes(self) -> tuple[str, ...]:
@@ -55,14 +55,14 @@ class EngineStage(Stage[Request]):
 
     @property
     def device(self) -> str:
-        if self.target.flavour == RTX:
+        if self.target.library == RTX:
             return "cpu"
         return "gpu" if self.target.sm is None else f"gpu sm_{self.target.sm}"
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         trt = engine_settings(request)
         return {
-            "flavour": self.target.flavour,
+            "flavour": self.target.library,
             "sm": self.target.sm,
             "precision": request.settings.precision.target.value,
             "io": io_dtype(request),
@@ -72,8 +72,8 @@ class EngineStage(Stage[Request]):
         }
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
-        version = installed_version(self.target.flavour, environment) or "absent"
-        if self.target.flavour == RTX:
+        version = installed_version(self.target.library, environment) or "absent"
+        if self.target.library == RTX:
             return {RTX: version}
         # TensorRT chooses kernels by timing them on this device with this driver.
         gpu = next((gpu.name for gpu in environment.gpus if gpu.sm == self.target.sm), "absent")
@@ -160,7 +160,7 @@ def engine_settings(request: Request) -> TrtSettings:
 
 def engine_name(request: Request, target: Target) -> str:
     """Return the file name: the one that CosyVoice's runtime loads for a TensorRT plan, a distinct one for RTX."""
-    suffix = ".mygpu.plan" if target.flavour == TENSORRT else f".sm{target.sm}.rtx.engine"
+    suffix = ".mygpu.plan" if target.library == TENSORRT else f".sm{target.sm}.rtx.engine"
     precision = request.settings.precision.target.value
     return artifact_name(request.subject, precision, suffix, request.settings.export.dynamic_batch)
 
@@ -199,14 +199,14 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
     None for TensorRT-RTX, which times nothing; if `trt.timing_cache` is false; without a store; and if no GPU here has
     the target's compute capability.
     """
-    from cosybuild.backends.tensorrt.flavour import title
+    from cosybuild.backends.tensorrt.library import library_title
     from cosybuild.backends.tensorrt.timing import timing_path
 
     store, wanted = request.settings.store, engine_settings(request).timing_cache
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)
-    if target.flavour == RTX or wanted is False or store is None or gpu is None:
+    if target.library == RTX or wanted is False or store is None or gpu is None:
         return None
-    who = title(TENSORRT, installed_version(TENSORRT, environment))
+    who = library_title(TENSORRT, installed_version(TENSORRT, environment))
     return timing_path(Path(store.path), who, gpu, environment)
 
 

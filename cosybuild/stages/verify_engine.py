@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
-from cosybuild.backends.tensorrt.flavour import RTX, installed_version
+from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
@@ -79,7 +79,7 @@ class VerifyEngineStage(Stage[Request]):
     def settings(self, request: Request) -> Mapping[str, Any]:
         verify, bounds = verify_settings(request), bounds_of(request, request.settings.precision.target, engine=True)
         return {
-            "flavour": self.target.flavour,
+            "flavour": self.target.library,
             "sm": self.target.sm,
             "gate": plain_gate(engine_gate(request)),
             "cases": [case.facts() for case in reference_cases_of(request)],
@@ -91,28 +91,28 @@ class VerifyEngineStage(Stage[Request]):
     def environment(self, environment: Environment) -> Mapping[str, str]:
         gpu = next((gpu.name for gpu in environment.gpus if self.target.sm in (None, gpu.sm)), "absent")
         return {
-            self.target.flavour: installed_version(self.target.flavour, environment) or "absent",
+            self.target.library: installed_version(self.target.library, environment) or "absent",
             "gpu": gpu,
             "driver": environment.driver or "absent",
         }
 
     def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
         lacks = what_is_missing(self.target, engine_settings(request), environment)
-        if self.target.flavour == RTX and not runs_here(self.target, environment):
+        if self.target.library == RTX and not runs_here(self.target, environment):
             return (*lacks, f"a GPU (sm_{self.target.sm})")
         return lacks
 
     def run(self, context: RunContext) -> StageResult:
         from cosybuild.backends.tensorrt.execution import EngineSession
-        from cosybuild.backends.tensorrt.flavour import open_flavour
+        from cosybuild.backends.tensorrt.library import import_library
         from cosybuild.backends.tensorrt.opened import deserialise
 
         request: Request = context.request
-        flavour = open_flavour(self.target.flavour)
-        engine = deserialise(flavour, context.inputs[EngineStage(self.target).makes[0]].path)
+        library = import_library(self.target.library)
+        engine = deserialise(library, context.inputs[EngineStage(self.target).makes[0]].path)
 
         def opened(profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
-            session = EngineSession(flavour, engine, profile, in_place_of(request) if in_place else {})
+            session = EngineSession(library, engine, profile, in_place_of(request) if in_place else {})
             return session, session.dtypes
 
         reference = read_reference(context.inputs["reference"].path)
@@ -132,7 +132,7 @@ def expand_verify_engine_stages(request: Request, environment: Environment | Non
         return ()
     environment = environment or Environment()
     targets = [stage.target for stage in expand_engine_stages(request, environment)]
-    return tuple(VerifyEngineStage(t) for t in targets if t.flavour != RTX or runs_here(t, environment))
+    return tuple(VerifyEngineStage(t) for t in targets if t.library != RTX or runs_here(t, environment))
 
 
 def runs_here(target: Target, environment: Environment) -> bool:

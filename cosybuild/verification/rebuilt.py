@@ -90,13 +90,13 @@ def _open(path: Path, is_graph: bool, request: Request, environment: Environment
             session = load(path, provider=verify.provider, threads=verify.threads)
             return _Runnable(session.infer, session.dtypes)
         from cosybuild.backends.tensorrt import execution
-        from cosybuild.backends.tensorrt.flavour import open_flavour
-        from cosybuild.backends.tensorrt.loadability import check_plan, engine_flavour
+        from cosybuild.backends.tensorrt.library import import_library
+        from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 
-        verdict, flavour = check_plan(path, environment), engine_flavour(path)
-        if verdict.loads is False or flavour is None or not environment.gpus:
+        verdict, library = check_plan(path, environment), engine_library(path)
+        if verdict.loads is False or library is None or not environment.gpus:
             return verdict.explain() if environment.gpus else "no GPU here"
-        engine = execution.load(open_flavour(flavour), path)
+        engine = execution.load(import_library(library), path)
         return _Runnable(engine.infer, engine.dtypes)
     except CosybuildError as error:
         return " ".join(error.message.split())

@@ -77,12 +77,12 @@ def answer_of(directory: Path, *, streaming: bool = False, batch: int = 2) -> fl
 
 
 def put_plan(
-    path: Path, shapes: dict[str, list[int | str]], *, dtype: str, sm: int = 89, flavour: str = "tensorrt", **facts: Any
+    path: Path, shapes: dict[str, list[int | str]], *, dtype: str, sm: int = 89, library: str = "tensorrt", **facts: Any
 ) -> Path:
     """A file that stands for an engine: nothing here opens one."""
     path.write_bytes(b"ftrt" + str(facts.pop("seed", 0)).encode() + bytes(100))
     plain: dict[str, list[int | str]] = {n: [-1 if isinstance(a, str) else a for a in s] for n, s in shapes.items()}
-    built_for = {"flavour": flavour, "version": "10.13.3", "sm": sm}
+    built_for = {"flavour": library, "version": "10.13.3", "sm": sm}
     built_for |= {"hardware_compatibility": "none", "version_compatible": False}
     return certify(path, plain, dtype, **{"slot": f"engine_sm{sm}", "built_for": built_for, **facts})
 

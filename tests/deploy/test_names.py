@@ -36,7 +36,7 @@ def delivered(artifacts: Path, family: str, *, batch: int | str = 2, streaming: 
             artifacts / f"{E}.{infix}{precision}.sm89.rtx.engine",
             shapes,
             dtype=dtype,
-            flavour="tensorrt_rtx",
+            library="tensorrt_rtx",
             model=model,
         )
 

@@ -35,7 +35,7 @@ def run_of(root: Path, answer: float, kind: str = "full", *, engine: bool = Fals
         model = json.loads(manifest_path(path).read_text())["model"]
         source = json.loads(manifest_path(path).read_text())["file"]["sha256"]
         put_plan(
-            folder / ENGINE, estimator_shapes(), dtype="float16", flavour="tensorrt_rtx", seed=int(answer), model=model,
+            folder / ENGINE, estimator_shapes(), dtype="float16", library="tensorrt_rtx", seed=int(answer), model=model,
             built_from={"onnx_sha256": source},
         )  # fmt: skip
     return folder

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("tensorrt_rtx")
 
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, open_flavour
+from cosybuild.backends.tensorrt.library import RTX, TENSORRT, import_library
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.building.events import EventBus
 from cosybuild.building.plan import make_plan
@@ -37,7 +37,7 @@ from cosybuild.store.store import Store
 from cosybuild.system.environment import Environment, Gpu
 from tests.backends.tensorrt.graphs import SPEC, attention_graph
 
-VERSION = open_flavour(RTX).version
+VERSION = import_library(RTX).version
 NO_GPU = Environment(gpu_list=())
 PROFILE = ProfileSettings(profiles=({"seq_len": RangeSettings(4, "10 s", "60 s")},))
 L40S = Gpu(0, "NVIDIA L40S", 89, 48 * 2**30)
@@ -167,7 +167,7 @@ def test_tensorrt_without_a_gpu_is_blocked(graph: Path, store: Store) -> None:
 
 
 def labels(request: Request, environment: Environment) -> list[tuple[str, str]]:
-    return [(stage.target.flavour, stage.label) for stage in expand_engine_stages(request, environment)]
+    return [(stage.target.library, stage.label) for stage in expand_engine_stages(request, environment)]
 
 
 @pytest.mark.parametrize(("environment", "expected"), [

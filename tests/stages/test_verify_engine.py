@@ -19,7 +19,7 @@ from cosybuild import figure
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.backends.session import Session
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT
+from cosybuild.backends.tensorrt.library import RTX, TENSORRT
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtBackend, TrtSettings

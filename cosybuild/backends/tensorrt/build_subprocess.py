@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import installed_version, title
+from cosybuild.backends.tensorrt.library import installed_version, library_title
 from cosybuild.building.stage import Emit
 from cosybuild.building.subprocess import Answer, Died, call_apart
 from cosybuild.config.groups.trt import TrtSettings
@@ -60,8 +60,8 @@ def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
     try:
         return call_apart(_build, task, emit=watched)
     except Died as died:
-        flavour = task.target.flavour
-        who = title(flavour, installed_version(flavour, task.environment))
+        library = task.target.library
+        who = library_title(library, installed_version(library, task.environment))
         raise EngineError(
             f"{who} crashed while it built {task.engine.name}: {died} ({doing}).",
             hint="Next: the same command once more, in case memory was short. If it crashes again, this version cannot "
@@ -72,24 +72,24 @@ def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
 def _build(task: EngineTask, emit: Emit) -> dict[str, Any]:
     from cosybuild.backends.tensorrt.builder import build_engine
     from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
-    from cosybuild.backends.tensorrt.flavour import open_flavour
+    from cosybuild.backends.tensorrt.library import import_library
     from cosybuild.backends.tensorrt.report import engine_report, open_where_possible
     from cosybuild.backends.tensorrt.timing import TimingCache
     from cosybuild.backends.tensorrt.verdicts import check_tensors
 
     target = task.target
-    flavour = open_flavour(target.flavour)
+    library = import_library(target.library)
     built = build_engine(
-        flavour,
+        library,
         task.graph,
         task.engine,
         task.settings,
         precision=task.precision,
-        sm=target.sm if flavour.ahead_of_time else None,
+        sm=target.sm if library.ahead_of_time else None,
         profiles=[shapes_from_profile(profile, task.spec) for profile in task.profiles],
         timing=None if task.timing is None else TimingCache(task.timing),
         emit=emit,
     )
     check_tensors(built.facts, task.spec, task.io)
-    opened = open_where_possible(flavour, task.engine, target, task.environment)
-    return engine_report(built, target, flavour, task.settings, task.precision, opened)
+    opened = open_where_possible(library, task.engine, target, task.environment)
+    return engine_report(built, target, library, task.settings, task.precision, opened)

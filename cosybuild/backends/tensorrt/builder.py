@@ -10,8 +10,8 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, configure
 from cosybuild.backends.tensorrt.features import check_module
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import NetworkFacts, inspect_network
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
 from cosybuild.backends.tensorrt.network import create_network, parse_into, rearranged
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
@@ -51,7 +51,7 @@ class BuiltEngine:
 
 
 def build_engine(
-    flavour: Flavour,
+    library: TensorRtLibrary,
     graph: Path,
     engine: Path,
     settings: TrtSettings,
@@ -65,7 +65,7 @@ def build_engine(
     """Build `engine` from `graph`.
 
     Args:
-        flavour: the library that builds.
+        library: the library that builds.
         graph: an ONNX file; with strong typing its types are the engine's.
         engine: path of the engine file to write.
         settings: the group `trt`.
@@ -79,55 +79,55 @@ def build_engine(
         ConfigurationError: this version of the library lacks a feature that a setting needs.
         EngineError: the parser or the builder failed; no file is written.
     """
-    check_module(settings, precision, flavour)
+    check_module(settings, precision, library)
     log = BuilderLog()
-    logger = logger_into(flavour.module, log)
-    builder = flavour.module.Builder(logger)
+    logger = logger_into(library.module, log)
+    builder = library.module.Builder(logger)
     if builder is None:
-        raise _failure(flavour, engine, "does not start", log)
-    network = create_network(flavour, builder, settings.typing)
+        raise _failure(library, engine, "does not start", log)
+    network = create_network(library, builder, settings.typing)
     with rearranged(graph, engine.parent) as readable:
         begun = time.perf_counter()
-        parser = parse_into(flavour, network, readable, logger, log)
+        parser = parse_into(library, network, readable, logger, log)
         parsed = time.perf_counter()
-        config = configure(flavour, builder, log, settings, precision=precision, sm=sm, profiles=profiles)
-        facts = _facts(flavour, network, profiles)
+        config = configure(library, builder, log, settings, precision=precision, sm=sm, profiles=profiles)
+        facts = _facts(library, network, profiles)
         if timing is not None:
             timing.give(config)
         progress = Progress()
-        monitor = monitor_into(flavour.module, progress)
+        monitor = monitor_into(library.module, progress)
         if monitor is not None:
             config.progress_monitor = monitor
         serialized = run_watched(
-            lambda: builder.build_serialized_network(network, config), progress, emit, _housekeeping(flavour)
+            lambda: builder.build_serialized_network(network, config), progress, emit, _housekeeping(library)
         )
         built = time.perf_counter()
         del parser  # it owns the weights, which the build needs
     if serialized is None or serialized.nbytes == 0:
-        raise _failure(flavour, engine, "built nothing", log)
+        raise _failure(library, engine, "built nothing", log)
     engine.write_bytes(memoryview(serialized))
     if timing is not None:
         timing.take(config)
     return BuiltEngine(engine, facts, log, parsed - begun, built - parsed)
 
 
-def _housekeeping(flavour: Flavour) -> Callable[[], None]:
+def _housekeeping(library: TensorRtLibrary) -> Callable[[], None]:
     """Return the function to call during the build: it returns freed heap, such as copies of the weights, to the OS.
 
     If kernels are timed it does nothing, because trimming blocks the allocator and would disturb the timing.
     """
-    return trim_heap if flavour.ahead_of_time else lambda: None
+    return trim_heap if library.ahead_of_time else lambda: None
 
 
-def _facts(flavour: Flavour, network: Any, profiles: Sequence[ShapeProfile]) -> NetworkFacts:
+def _facts(library: TensorRtLibrary, network: Any, profiles: Sequence[ShapeProfile]) -> NetworkFacts:
     if not profiles:
-        return inspect_network(flavour, network, {}, [{}])
+        return inspect_network(library, network, {}, [{}])
     opt = {name: shapes.opt for name, shapes in profiles[0].items()}
     maxima = [{name: shapes.max for name, shapes in profile.items()} for profile in profiles]
-    return inspect_network(flavour, network, opt, maxima)
+    return inspect_network(library, network, opt, maxima)
 
 
-def _failure(flavour: Flavour, engine: Path, what: str, log: BuilderLog) -> EngineError:
+def _failure(library: TensorRtLibrary, engine: Path, what: str, log: BuilderLog) -> EngineError:
     said = "\n".join(f"- {line}" for line in log.errors or ("it logged no error",))
     hint = next((hint for sign, hint in _HINTS.items() if sign in said), None)
-    return EngineError(f"{flavour.title} {what} for {engine.name}:\n{said}", hint=hint)
+    return EngineError(f"{library.title} {what} for {engine.name}:\n{said}", hint=hint)

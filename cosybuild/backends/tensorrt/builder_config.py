@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosybuild.backends.tensorrt.features import check_sm
-from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError, EngineError
@@ -35,7 +35,7 @@ def shapes_from_profile(profile: Profile, spec: ModelSpec) -> ShapeProfile:
 
 
 def configure(
-    flavour: Flavour,
+    library: TensorRtLibrary,
     builder: Any,
     log: BuilderLog,
     settings: TrtSettings,
@@ -47,7 +47,7 @@ def configure(
     """Return a builder configuration for `settings` and `precision`.
 
     Args:
-        flavour: the library that builds.
+        library: the library that builds.
         builder: its builder.
         log: the log into which the builder's logger writes.
         settings: the group `trt`.
@@ -60,36 +60,36 @@ def configure(
         EngineError: the builder refuses an optimisation profile.
     """
     config = builder.create_builder_config()
-    _set_flags(flavour, config, settings, precision)
-    module = flavour.module
+    _set_flags(library, config, settings, precision)
+    module = library.module
     config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, int(settings.workspace_gib * 2**30))
     if settings.optimization_level is not None:
         config.builder_optimization_level = settings.optimization_level
     if settings.hardware_compatibility is not HardwareCompatibility.none:
         name = settings.hardware_compatibility.value.upper()
-        config.hardware_compatibility_level = flavour.member("HardwareCompatibilityLevel", name)
+        config.hardware_compatibility_level = library.member("HardwareCompatibilityLevel", name)
     if settings.tactic_sources is not None:
         sources = (getattr(module.TacticSource, name.upper()) for name in settings.tactic_sources)
         config.set_tactic_sources(sum(1 << int(source) for source in sources))
-    detailed = flavour.member("ProfilingVerbosity", "DETAILED")
+    detailed = library.member("ProfilingVerbosity", "DETAILED")
     if detailed is not None:
         # Without this, the engine inspector reports only the names of layers.
         config.profiling_verbosity = detailed
     if sm is not None:
-        check_sm(sm, flavour.sms, flavour.title)
+        check_sm(sm, library.sms, library.title)
         config.num_compute_capabilities = 1
-        config.set_compute_capability(flavour.member("ComputeCapability", f"SM{sm}"), 0)
+        config.set_compute_capability(library.member("ComputeCapability", f"SM{sm}"), 0)
     for shapes in profiles:
         _add_profile(builder, config, shapes)
     if log.errors:
         raise ConfigurationError(
-            f"{flavour.title} refuses the builder's settings: " + "; ".join(log.errors),
+            f"{library.title} refuses the builder's settings: " + "; ".join(log.errors),
             hint="Next: remove the setting it names from the group trt.",
         )
     return config
 
 
-def _set_flags(flavour: Flavour, config: Any, settings: TrtSettings, precision: str) -> None:
+def _set_flags(library: TensorRtLibrary, config: Any, settings: TrtSettings, precision: str) -> None:
     wanted = {
         "REFIT": settings.refit is Refit.full,
         "REFIT_IDENTICAL": settings.refit is Refit.identical,
@@ -101,10 +101,10 @@ def _set_flags(flavour: Flavour, config: Any, settings: TrtSettings, precision: 
         "TF32": precision == "tf32",
     }
     for name, on in wanted.items():
-        member = flavour.member("BuilderFlag", name)
+        member = library.member("BuilderFlag", name)
         if member is not None:
             (config.set_flag if on else config.clear_flag)(member)
-    memory = flavour.member("BuilderFlag", "MONITOR_MEMORY")
+    memory = library.member("BuilderFlag", "MONITOR_MEMORY")
     if memory is not None:
         config.set_flag(memory)
 

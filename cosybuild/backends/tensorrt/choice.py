@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cosybuild.backends.tensorrt.features import check_settings
-from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, installed_version, title
+from cosybuild.backends.tensorrt.library import RTX, RTX_SMS, TENSORRT, installed_version, library_title
 from cosybuild.config.groups.trt import Refit, TrtBackend, TrtSettings
 from cosybuild.system.environment import Environment
 
@@ -21,11 +21,11 @@ class Target:
     """One engine to build.
 
     Attributes:
-        flavour: `tensorrt` or `tensorrt_rtx`.
+        library: `tensorrt` or `tensorrt_rtx`.
         sm: compute capability times ten; None for a TensorRT engine if there is no GPU here to build for.
     """
 
-    flavour: str
+    library: str
     sm: int | None
 
 
@@ -35,19 +35,19 @@ def choose_targets(settings: TrtSettings, precision: str, environment: Environme
     Raises:
         ConfigurationError: the settings need a feature that the chosen library lacks.
     """
-    flavour = choose_flavour(settings, environment)
-    check_settings(settings, precision, flavour, installed_version(flavour, environment))
+    library = choose_library(settings, environment)
+    check_settings(settings, precision, library, installed_version(library, environment))
     here = tuple(dict.fromkeys(gpu.sm for gpu in environment.gpus))
     if settings.sm:
         sms: tuple[int | None, ...] = tuple(dict.fromkeys(settings.sm))
-    elif flavour == RTX:
+    elif library == RTX:
         sms = tuple(sm for sm in here if sm in RTX_SMS) or (DEFAULT_SM,)
     else:
         sms = here or (None,)
-    return tuple(Target(flavour, sm) for sm in sms)
+    return tuple(Target(library, sm) for sm in sms)
 
 
-def choose_flavour(settings: TrtSettings, environment: Environment) -> str:
+def choose_library(settings: TrtSettings, environment: Environment) -> str:
     """Choose the library: `trt.backend`, or TensorRT if it can build here, or RTX.
 
     TensorRT comes first because only its plans are drop-in. It is also returned if neither library can be used.
@@ -62,7 +62,7 @@ def choose_flavour(settings: TrtSettings, environment: Environment) -> str:
 def what_is_missing(target: Target, settings: TrtSettings, environment: Environment) -> tuple[str, ...]:
     """List the requirements of `target` that this machine lacks, one phrase each."""
     lacks = []
-    if target.flavour == TENSORRT:
+    if target.library == TENSORRT:
         if not any(target.sm in (None, gpu.sm) for gpu in environment.gpus):
             lacks.append("a GPU" if target.sm is None else f"a GPU (sm_{target.sm})")
         if installed_version(TENSORRT, environment) is None:
@@ -71,13 +71,13 @@ def what_is_missing(target: Target, settings: TrtSettings, environment: Environm
     if installed_version(RTX, environment) is None:
         lacks.append("tensorrt-rtx")
     if (settings.refit is not Refit.none or settings.strip) and not environment.gpus:
-        lacks.append(f"a GPU ({title(RTX, None)} compiles refittable engines on one)")
+        lacks.append(f"a GPU ({library_title(RTX, None)} compiles refittable engines on one)")
     return tuple(lacks)
 
 
-def what_would_bring_the_rest(flavour: str) -> str | None:
+def what_would_bring_the_rest(library: str) -> str | None:
     """Return the sentence of the summary on how to build a TensorRT plan too; None if the engine is one."""
-    if flavour == TENSORRT:
+    if library == TENSORRT:
         return None
     return (
         "runtimes that import tensorrt load no TensorRT-RTX engine; for their plan run the same command with "

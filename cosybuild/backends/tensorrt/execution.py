@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.backends.session import Array
-from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.opened import deserialise
 from cosybuild.errors import EngineError
 
@@ -22,25 +22,25 @@ class EngineSession:
     """A session on an engine, with an execution context of its own; for one call at a time.
 
     Args:
-        flavour: the library with which the engine was built.
+        library: the library with which the engine was built.
         engine: a deserialised engine.
         profile: index of the optimisation profile to use.
         in_place: output -> input whose memory it overwrites; both have the same shape and type.
     """
 
-    def __init__(self, flavour: Flavour, engine: Any, profile: int, in_place: Mapping[str, str]) -> None:
+    def __init__(self, library: TensorRtLibrary, engine: Any, profile: int, in_place: Mapping[str, str]) -> None:
         import torch
 
-        self._flavour, self._engine, self._in_place = flavour, engine, dict(in_place)
+        self._library, self._engine, self._in_place = library, engine, dict(in_place)
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inward = flavour.module.TensorIOMode.INPUT
+        inward = library.module.TensorIOMode.INPUT
         self._inputs = [name for name in names if engine.get_tensor_mode(name) == inward]
         self._outputs = [name for name in names if name not in self._inputs]
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # so is torch
         self._context = engine.create_execution_context()
         if self._context is None:
             raise EngineError(
-                f"{flavour.title} cannot make an execution context: most likely the GPU's memory is full.",
+                f"{library.title} cannot make an execution context: most likely the GPU's memory is full.",
                 hint="Next: free GPU memory, or build with a smaller trt_profile.",
             )
         if profile:
@@ -51,7 +51,7 @@ class EngineSession:
     def device(self) -> str:
         import torch
 
-        return f"{self._flavour.title} {torch.cuda.get_device_name()}"
+        return f"{self._library.title} {torch.cuda.get_device_name()}"
 
     @property
     def dtypes(self) -> dict[str, str]:
@@ -92,7 +92,7 @@ class EngineSession:
         self._stream.wait_stream(torch.cuda.current_stream())
         if not self._context.execute_async_v3(self._stream.cuda_stream):
             raise EngineError(
-                f"{self._flavour.title} could not run the engine on {torch.cuda.get_device_name()}.",
+                f"{self._library.title} could not run the engine on {torch.cuda.get_device_name()}.",
                 hint="Next: run it alone on the GPU; `nvidia-smi` shows who else uses its memory.",
             )
         self._stream.synchronize()
@@ -113,10 +113,12 @@ class EngineSession:
         return dtypes[self._engine.get_tensor_dtype(name).name]
 
 
-def load(flavour: Flavour, path: Path, *, profile: int = 0, in_place: Mapping[str, str] | None = None) -> EngineSession:
+def load(
+    library: TensorRtLibrary, path: Path, *, profile: int = 0, in_place: Mapping[str, str] | None = None
+) -> EngineSession:
     """Open a session on the engine in `path`, on torch's current CUDA device.
 
     Raises:
         EngineError: the engine does not load here.
     """
-    return EngineSession(flavour, deserialise(flavour, path), profile, in_place or {})
+    return EngineSession(library, deserialise(library, path), profile, in_place or {})

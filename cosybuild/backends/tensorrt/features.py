@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cosybuild.backends.tensorrt.flavour import RTX, RTX_SMS, TENSORRT, Flavour, major, title
+from cosybuild.backends.tensorrt.library import RTX, RTX_SMS, TENSORRT, TensorRtLibrary, library_title, major
 from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError
 
@@ -19,7 +19,7 @@ class Feature:
 
     Attributes:
         setting: the setting as the user wrote it, e.g. `trt.typing=weak`.
-        flavours: the libraries that have it.
+        libraries: the libraries that have it.
         below: the first major version without it; None if all versions have it.
         attribute: enumeration and member that a module with the feature has; None if no attribute shows it.
         why: the replacement elsewhere, or the reason why it is missing.
@@ -27,7 +27,7 @@ class Feature:
     """
 
     setting: str
-    flavours: tuple[str, ...]
+    libraries: tuple[str, ...]
     below: int | None
     attribute: tuple[str, str] | None
     why: str
@@ -37,12 +37,12 @@ class Feature:
     def where(self) -> str:
         """The libraries and versions that have it, for messages."""
         if self.below is not None:
-            return f"{title(self.flavours[0], str(self.below - 1))}.x"
-        return " and ".join(title(name, None) for name in self.flavours)
+            return f"{library_title(self.libraries[0], str(self.below - 1))}.x"
+        return " and ".join(library_title(name, None) for name in self.libraries)
 
     def offered_by(self, name: str, version: str | None) -> bool:
         """Return True if that version has it, as far as is known without importing the library."""
-        return name in self.flavours and (self.below is None or version is None or major(version) < self.below)
+        return name in self.libraries and (self.below is None or version is None or major(version) < self.below)
 
 
 def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
@@ -132,33 +132,33 @@ def check_settings(settings: TrtSettings, precision: str, name: str, version: st
         )
     for feature in asked_features(settings, precision):
         if not feature.offered_by(name, version):
-            raise _refusal(feature, title(name, version))
+            raise _refusal(feature, library_title(name, version))
     if settings.refit is Refit.full and name == TENSORRT and (version or "").split(".")[:3] == _LOSES_A_BIAS:
         raise ConfigurationError(
-            f"trt.refit=full is asked for, and {title(name, version)} may drop the bias of a matrix product from an "
-            "engine that is built for it, by its maker's own notes.",
+            f"trt.refit=full is set, but {library_title(name, version)} may drop the bias of a matrix product from "
+            "such an engine, according to NVIDIA's release notes.",
             hint="Next: trt.refit=identical, or another version of TensorRT.",
         )
     if name == RTX:
         for sm in settings.sm:
-            check_sm(sm, RTX_SMS, title(name, version))
+            check_sm(sm, RTX_SMS, library_title(name, version))
 
 
-def check_module(settings: TrtSettings, precision: str, flavour: Flavour) -> None:
+def check_module(settings: TrtSettings, precision: str, library: TensorRtLibrary) -> None:
     """Repeat `check_settings`, and also check the attributes of the imported module.
 
     Raises:
         ConfigurationError: see `check_settings`.
     """
-    check_settings(settings, precision, flavour.name, flavour.version)
+    check_settings(settings, precision, library.name, library.version)
     for feature in asked_features(settings, precision):
-        if feature.attribute is not None and flavour.member(*feature.attribute) is None:
-            raise _refusal(feature, flavour.title)
-    known = [name.lower() for name in flavour.members("TacticSource")]
+        if feature.attribute is not None and library.member(*feature.attribute) is None:
+            raise _refusal(feature, library.title)
+    known = [name.lower() for name in library.members("TacticSource")]
     for source in settings.tactic_sources or ():
         if source not in known:
             raise ConfigurationError(
-                f"trt.tactic_sources names '{source}', which {flavour.title} has not; it has {', '.join(known)}.",
+                f"trt.tactic_sources names '{source}', which {library.title} has not; it has {', '.join(known)}.",
                 hint="Next: choose among these, or null for the builder's default.",
             )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.network import network_tensors, sized
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -85,11 +85,11 @@ class NetworkFacts:
         return operations.get(dtype, 0) / total if total else 0.0
 
 
-def inspect_network(flavour: Flavour, network: Any, opt: Shapes, maxima: Sequence[Shapes]) -> NetworkFacts:
+def inspect_network(library: TensorRtLibrary, network: Any, opt: Shapes, maxima: Sequence[Shapes]) -> NetworkFacts:
     """Return the facts of a parsed network.
 
     Args:
-        flavour: the library that parsed it.
+        library: the library that parsed it.
         network: the network.
         opt: input shapes for which arithmetic is counted.
         maxima: for each profile, the largest input shapes.
@@ -101,7 +101,7 @@ def inspect_network(flavour: Flavour, network: Any, opt: Shapes, maxima: Sequenc
         for i, t in enumerate(network_tensors(network))
     )
     with sized(network, opt):
-        work = tuple(found for layer in layers if (found := _work(flavour, layer)) is not None)
+        work = tuple(found for layer in layers if (found := _work(library, layer)) is not None)
     attention, largest = [], []
     for shapes in maxima:
         with sized(network, shapes):
@@ -120,12 +120,12 @@ def _layer_types(layers: Sequence[Any]) -> dict[str, int]:
     return {dtype: count for dtype, count in counted.items() if dtype in _FLOATING}
 
 
-def _work(flavour: Flavour, layer: Any) -> Work | None:
+def _work(library: TensorRtLibrary, layer: Any) -> Work | None:
     kind = layer.type.name
     if kind == "MATRIX_MULTIPLY":
-        operations = _matmul_operations(flavour, layer)
+        operations = _matmul_operations(library, layer)
     elif kind in ("CONVOLUTION", "DECONVOLUTION"):
-        operations = _convolution_operations(flavour, layer, kind)
+        operations = _convolution_operations(library, layer, kind)
     elif kind == "ATTENTION_INPUT":
         # softmax(q k^T) v is two matrix products: (B, H, Tq, Tk) elements times the channels of a head.
         operations = 4 * _elements(layer.get_input(0)) * int(tuple(layer.get_input(1).shape)[-2])
@@ -138,15 +138,15 @@ def _elements(tensor: Any) -> int:
     return math.prod(tuple(tensor.shape))
 
 
-def _matmul_operations(flavour: Flavour, layer: Any) -> int:
-    layer.__class__ = flavour.module.IMatrixMultiplyLayer  # the binding returns the base class only
+def _matmul_operations(library: TensorRtLibrary, layer: Any) -> int:
+    layer.__class__ = library.module.IMatrixMultiplyLayer  # the binding returns the base class only
     left = tuple(layer.get_input(0).shape)
     inner = int(left[-2] if layer.op0.name == "TRANSPOSE" else left[-1])
     return 2 * inner * _elements(layer.get_output(0))
 
 
-def _convolution_operations(flavour: Flavour, layer: Any, kind: str) -> int:
-    module = flavour.module
+def _convolution_operations(library: TensorRtLibrary, layer: Any, kind: str) -> int:
+    module = library.module
     layer.__class__ = module.IConvolutionLayer if kind == "CONVOLUTION" else module.IDeconvolutionLayer
     source, result = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
     taps, groups = 2 * math.prod(tuple(layer.kernel_size_nd)), int(layer.num_groups)

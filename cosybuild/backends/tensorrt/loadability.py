@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosybuild.backends.tensorrt.flavour import RTX, TENSORRT, Machine, installed_version, major, title
+from cosybuild.backends.tensorrt.library import RTX, TENSORRT, Machine, installed_version, library_title, major
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
 
 # The first bytes of an engine file. They are undocumented, so unknown bytes alone are no reason to refuse a file.
@@ -39,7 +39,7 @@ class Verdict:
         return "; ".join([sides, *self.reasons])
 
 
-def engine_flavour(path: Path) -> str | None:
+def engine_library(path: Path) -> str | None:
     """Return the library that wrote an engine file, by its first bytes; None if they are unknown."""
     with path.open("rb") as file:
         return _MAGIC.get(file.read(4))
@@ -54,42 +54,42 @@ def check_plan(path: Path, environment: Machine) -> Verdict:
         return Verdict(False, ("the file is empty: an interrupted build left it",), "", _here(None, environment))
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
-    flavour = _MAGIC.get(header[:4])
+    library = _MAGIC.get(header[:4])
     try:
         manifest = fitting_manifest(path)
     except ValueError as error:
-        return Verdict(False, (str(error),), "", _here(flavour, environment))
+        return Verdict(False, (str(error),), "", _here(library, environment))
     if manifest is None:
         return _without_manifest(path, header, size, environment)
     built = manifest.get("built_for")
     if built is None:
-        return Verdict(False, ("its manifest is not one of an engine",), "", _here(flavour, environment))
-    against = _damage(path, manifest, flavour) or _mismatches(built, environment)
+        return Verdict(False, ("its manifest is not one of an engine",), "", _here(library, environment))
+    against = _damage(path, manifest, library) or _mismatches(built, environment)
     return Verdict(not against, tuple(against), describe_target(built), _here(built["flavour"], environment))
 
 
 def describe_target(built: Mapping[str, Any]) -> str:
     """Return a manifest's `built_for` as text for messages."""
-    return f"sm_{built['sm']}, {title(built['flavour'], built['version'])}"
+    return f"sm_{built['sm']}, {library_title(built['flavour'], built['version'])}"
 
 
-def _damage(path: Path, manifest: Mapping[str, Any], flavour: str | None) -> list[str]:
+def _damage(path: Path, manifest: Mapping[str, Any], library: str | None) -> list[str]:
     harm = damage(path, manifest)
     if harm is not None:
         return [harm]
-    if flavour is not None and flavour != manifest["built_for"]["flavour"]:
-        return [f"the file begins like one of {title(flavour, None)}"]
+    if library is not None and library != manifest["built_for"]["flavour"]:
+        return [f"the file begins like one of {library_title(library, None)}"]
     return []
 
 
 def _mismatches(built: Mapping[str, Any], environment: Machine) -> list[str]:
-    flavour, version = built["flavour"], built["version"]
-    installed = installed_version(flavour, environment)
+    library, version = built["flavour"], built["version"]
+    installed = installed_version(library, environment)
     reasons = []
     if installed is None:
-        reasons.append(f"{title(flavour, None)} is not installed")
+        reasons.append(f"{library_title(library, None)} is not installed")
     elif installed != version and not (built["version_compatible"] and major(installed) >= major(version)):
-        reasons.append(f"an engine of {title(flavour, version)} does not load with {installed}")
+        reasons.append(f"an engine of {library_title(library, version)} does not load with {installed}")
     sms = sorted({gpu.sm for gpu in environment.gpus})
     if not sms:
         reasons.append("there is no GPU")
@@ -107,27 +107,27 @@ def _runs_on(built: Mapping[str, Any], sm: int) -> bool:
 def _without_manifest(path: Path, header: bytes, size: int, environment: Machine) -> Verdict:
     """Judge an engine by its header alone, which can exclude that it loads but never confirm it."""
     reasons = [f"there is no manifest {manifest_path(path).name}, so nothing is known of the GPU it was built for"]
-    flavour = _MAGIC.get(header[:4])
-    here = _here(flavour, environment)
-    if flavour is None:
+    library = _MAGIC.get(header[:4])
+    here = _here(library, environment)
+    if library is None:
         return Verdict(None, (*reasons, f"the file begins with {header[:4]!r}, unlike a known engine"), "", here)
-    if flavour != RTX or len(header) < _HEADER_BYTES:
-        return Verdict(None, tuple(reasons), title(flavour, None), here)
+    if library != RTX or len(header) < _HEADER_BYTES:
+        return Verdict(None, tuple(reasons), library_title(library, None), here)
     version = ".".join(str(number) for number in header[_RTX_VERSION])
     stated = int.from_bytes(header[_RTX_SIZE], "little")
     if stated != size:
         reasons.append(f"the file has {size} bytes and its header says {stated}")
-        return Verdict(False, tuple(reasons), title(flavour, version), here)
-    installed = installed_version(flavour, environment)
+        return Verdict(False, tuple(reasons), library_title(library, version), here)
+    installed = installed_version(library, environment)
     if installed is not None and installed != version:
-        reasons.append(f"an engine of {title(flavour, version)} does not load with {installed}")
-        return Verdict(False, tuple(reasons), title(flavour, version), here)
-    return Verdict(None, tuple(reasons), title(flavour, version), here)
+        reasons.append(f"an engine of {library_title(library, version)} does not load with {installed}")
+        return Verdict(False, tuple(reasons), library_title(library, version), here)
+    return Verdict(None, tuple(reasons), library_title(library, version), here)
 
 
-def _here(flavour: str | None, environment: Machine) -> str:
+def _here(library: str | None, environment: Machine) -> str:
     sms = ", ".join(f"sm_{sm}" for sm in sorted({gpu.sm for gpu in environment.gpus})) or "no GPU"
-    names = [flavour] if flavour else [TENSORRT, RTX]
+    names = [library] if library else [TENSORRT, RTX]
     installed = [(name, installed_version(name, environment)) for name in names]
-    known = [title(name, version) for name, version in installed if version is not None]
-    return f"{sms}, {', '.join(known) or 'no ' + title(names[0], None)}"
+    known = [library_title(name, version) for name, version in installed if version is not None]
+    return f"{sms}, {', '.join(known) or 'no ' + library_title(names[0], None)}"

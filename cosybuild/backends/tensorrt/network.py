@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import Typing
 from cosybuild.errors import EngineError
@@ -17,7 +17,7 @@ from cosybuild.onnxgraph.external import external_fault
 _DRIVER_NOISE = "[checkMacros.cpp::catchCudaError"
 
 
-def create_network(flavour: Flavour, builder: Any, typing: Typing) -> Any:
+def create_network(library: TensorRtLibrary, builder: Any, typing: Typing) -> Any:
     """Create an empty network with the flags that this version has.
 
     TensorRT before 10 needs EXPLICIT_BATCH, TensorRT 10 ignores it, and later versions lack it. STRONGLY_TYPED has an
@@ -27,13 +27,13 @@ def create_network(flavour: Flavour, builder: Any, typing: Typing) -> Any:
     flags = 0
     names = ["EXPLICIT_BATCH"] + (["STRONGLY_TYPED"] if typing is Typing.strong else [])
     for name in names:
-        member = flavour.member("NetworkDefinitionCreationFlag", name)
+        member = library.member("NetworkDefinitionCreationFlag", name)
         if member is not None:
             flags |= 1 << int(member)
     return builder.create_network(flags)
 
 
-def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: BuilderLog) -> Any:
+def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any, log: BuilderLog) -> Any:
     """Parse `graph` into `network`.
 
     Returns:
@@ -43,17 +43,17 @@ def parse_into(flavour: Flavour, network: Any, graph: Path, logger: Any, log: Bu
         EngineError: the parser failed, or the graph's external data must not be read. The message has a paragraph
             per parser error: node, operator, reason, ONNX name, module path.
     """
-    _hold_external_data(flavour, graph)
-    parser = flavour.module.OnnxParser(network, logger)
+    _hold_external_data(library, graph)
+    parser = library.module.OnnxParser(network, logger)
     # By path, not by content: weights may be stored in a file beside the graph.
     parsed = parser.parse_from_file(str(graph))
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     if parsed and not errors:
-        _let_attention_decompose(flavour, network)
+        _let_attention_decompose(library, network)
         return parser
     told = [describe_error(error) for error in errors] or list(log.errors) or ["it gives no reason"]
     raise EngineError(
-        f"{flavour.title} cannot read the ONNX graph:\n" + "\n".join(told),
+        f"{library.title} cannot read the ONNX graph:\n" + "\n".join(told),
         hint="Next: another export.opset or export.exporter may write other operators; "
         "with simplify=none the names are the exporter's own.",
     )
@@ -88,7 +88,7 @@ def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
         yield path
 
 
-def _hold_external_data(flavour: Flavour, graph: Path) -> None:
+def _hold_external_data(library: TensorRtLibrary, graph: Path) -> None:
     """Refuse external data that must not be read, before the parser opens any of it."""
     try:
         fault = external_fault(graph)
@@ -96,24 +96,24 @@ def _hold_external_data(flavour: Flavour, graph: Path) -> None:
         fault = f"cannot be read: {error}"
     if fault is not None:
         raise EngineError(
-            f"{flavour.title} cannot read the ONNX graph:\n- {graph.name} {fault}",
+            f"{library.title} cannot read the ONNX graph:\n- {graph.name} {fault}",
             hint="Next: build it again from its sources.",
         )
 
 
-def _let_attention_decompose(flavour: Flavour, network: Any) -> None:
+def _let_attention_decompose(library: TensorRtLibrary, network: Any) -> None:
     """Let the builder decompose ONNX's operator Attention into matrix products and softmax if no kernel fits it.
 
     Without this the builder refuses the whole network, e.g. in float32 on sm_89. TensorRT before 10.14 has no
     attention layer; its parser decomposes the operator itself.
     """
-    wanted = flavour.member("LayerType", "ATTENTION_INPUT")
+    wanted = library.member("LayerType", "ATTENTION_INPUT")
     if wanted is None:
         return
     for layer in map(network.get_layer, range(network.num_layers)):
         if layer.type == wanted:
             # The bindings return every layer as its base class.
-            layer.__class__ = flavour.module.IAttentionInputLayer
+            layer.__class__ = library.module.IAttentionInputLayer
             layer.attention.decomposable = True
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import TensorFact
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
 from cosybuild.errors import EngineError
 
@@ -41,33 +41,33 @@ class OpenedFacts:
     layers: Mapping[str, int]
 
 
-def deserialise(flavour: Flavour, path: Path) -> Any:
+def deserialise(library: TensorRtLibrary, path: Path) -> Any:
     """Deserialise an engine file and return the engine.
 
     Raises:
         EngineError: the engine does not load here; the message has the library's reasons.
     """
     log = BuilderLog()
-    logger = logger_into(flavour.module, log)
-    runtime = flavour.module.Runtime(logger)
+    logger = logger_into(library.module, log)
+    runtime = library.module.Runtime(logger)
     engine = None if runtime is None else runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         said = "; ".join(log.errors) or "it gives no reason"
         raise EngineError(
-            f"{flavour.title} does not load {path.name}: {said}.",
+            f"{library.title} does not load {path.name}: {said}.",
             hint=f"Next: python -m cosybuild check {path}",
         )
     return engine
 
 
-def inspect_engine(flavour: Flavour, path: Path) -> OpenedFacts:
+def inspect_engine(library: TensorRtLibrary, path: Path) -> OpenedFacts:
     """Open an engine and read its facts.
 
     Raises:
         EngineError: the engine does not load here.
     """
-    engine = deserialise(flavour, path)
-    module = flavour.module
+    engine = deserialise(library, path)
+    module = library.module
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     tensors = tuple(
         TensorFact(

@@ -7,7 +7,7 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine
 from cosybuild.backends.tensorrt.choice import Target, what_would_bring_the_rest
-from cosybuild.backends.tensorrt.flavour import RTX, Flavour
+from cosybuild.backends.tensorrt.library import RTX, TensorRtLibrary
 from cosybuild.backends.tensorrt.opened import OpenedFacts, inspect_engine
 from cosybuild.backends.tensorrt.verdicts import is_low, judge_attention, unmet_fusion, unmet_precision
 from cosybuild.config.groups.trt import TrtSettings, Typing
@@ -17,7 +17,9 @@ _LOG, _NETWORK, _FILE, _ENGINE = "builder log", "network", "engine file", "engin
 _LISTED = 20
 
 
-def open_where_possible(flavour: Flavour, path: Any, target: Target, environment: Environment) -> OpenedFacts | None:
+def open_where_possible(
+    library: TensorRtLibrary, path: Any, target: Target, environment: Environment
+) -> OpenedFacts | None:
     """Open and inspect the engine if a GPU on which it runs is here, else return None.
 
     Raises:
@@ -25,13 +27,13 @@ def open_where_possible(flavour: Flavour, path: Any, target: Target, environment
     """
     if not any(target.sm in (None, gpu.sm) for gpu in environment.gpus):
         return None
-    return inspect_engine(flavour, path)
+    return inspect_engine(library, path)
 
 
 def engine_report(
     built: BuiltEngine,
     target: Target,
-    flavour: Flavour,
+    library: TensorRtLibrary,
     settings: TrtSettings,
     precision: str,
     opened: OpenedFacts | None,
@@ -51,9 +53,9 @@ def engine_report(
     shares = {dtype: round(n / total, 6) for dtype, n in facts.operations.items()} if total and in_graph else {}
     return {
         "built_for": f"sm_{target.sm}" if target.sm is not None else "the GPU here",
-        "builder": flavour.title,
-        "flavour": flavour.name,
-        "version": flavour.version,
+        "builder": library.title,
+        "flavour": library.name,
+        "version": library.version,
         "precision": precision,
         "typing": settings.typing.value,
         "parse_seconds": round(built.parse_seconds, 3),
@@ -78,10 +80,10 @@ def engine_report(
         },
         "fp32_work": [w.name for w in facts.work if w.dtype == "FLOAT"][:_LISTED] if is_low(precision) else [],
         "attention": [verdict.as_plain() for verdict in attention],
-        "timing_cache": "off: TensorRT-RTX times nothing while it builds" if flavour.name == RTX else "on",
+        "timing_cache": "off: TensorRT-RTX times nothing while it builds" if library.name == RTX else "on",
         "warnings": list(log.warnings)[:_LISTED],
         "unmet": [line for line in unmet if line is not None],
-        "rest": what_would_bring_the_rest(flavour.name),
+        "rest": what_would_bring_the_rest(library.name),
     }
 
 

@@ -36,7 +36,7 @@ class TimingCache:
         fresh.replace(self.path)
 
 
-def timing_path(root: Path, flavour_title: str, gpu: Gpu, environment: Environment) -> Path:
+def timing_path(root: Path, library_title: str, gpu: Gpu, environment: Environment) -> Path:
     """Return the file for this version, device and driver; times measured with others are not valid."""
-    words = [flavour_title, f"sm{gpu.sm}", gpu.name, f"driver {environment.driver or 'unknown'}"]
+    words = [library_title, f"sm{gpu.sm}", gpu.name, f"driver {environment.driver or 'unknown'}"]
     return root / "timing" / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", word) for word in words) + ".cache")

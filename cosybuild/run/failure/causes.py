@@ -147,14 +147,14 @@ CAUSES: tuple[Cause, ...] = (
         lambda signs: signs.between(float("-inf"), 10.0),
     ),
     Cause(
-        "rotary flavour",
+        "rotary variant",
         "CosyVoice 3 rotates interleaved pairs of the first head only; halves, or all heads, give a close but other "
         "attention.",
         "compare the rotary embedding with docs/decisions.md, and rotary_embed.inv_freq with the checkpoint",
         lambda signs: signs.family == "cosyvoice3" and signs.between(10.0, _FLOAT32_LEFT_OUT),
     ),
     Cause(
-        "another flavour",
+        "another variant",
         "Close, and everywhere a little off: tanh GELU for exact GELU, another epsilon, a bias left out.",
         "compare activations, epsilons and biases with the model's code",
         lambda signs: signs.between(10.0, _ROUNDING),

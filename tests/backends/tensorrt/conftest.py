@@ -10,15 +10,15 @@ pytest.importorskip("tensorrt_rtx")
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, shapes_from_profile
-from cosybuild.backends.tensorrt.flavour import Flavour, open_flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary, import_library
 from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.models.profile import SizeRange
 from tests.backends.tensorrt.graphs import SPEC, attention_graph
 
 
 @pytest.fixture(scope="session")
-def rtx() -> Flavour:
-    return open_flavour("tensorrt_rtx")
+def rtx() -> TensorRtLibrary:
+    return import_library("tensorrt_rtx")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def fp32_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fp16_engine(
-    rtx: Flavour, shapes: ShapeProfile, fp16_graph: Path, tmp_path_factory: pytest.TempPathFactory
+    rtx: TensorRtLibrary, shapes: ShapeProfile, fp16_graph: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> BuiltEngine:
     path = tmp_path_factory.mktemp("engine") / "small.fp16.sm89.rtx.engine"
     return build_engine(rtx, fp16_graph, path, TrtSettings(), precision="fp16", sm=89, profiles=[shapes])

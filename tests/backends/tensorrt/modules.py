@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cosybuild.backends.tensorrt.flavour import TENSORRT, Flavour
+from cosybuild.backends.tensorrt.library import TENSORRT, TensorRtLibrary
 
 trt = pytest.importorskip("tensorrt_rtx")
 
@@ -90,16 +90,16 @@ def _members(enumeration: Any, *removed: str, added: dict[str, Any] | None = Non
     return SimpleNamespace(**kept, __members__=kept)
 
 
-def _view(version: str, **changed: Any) -> Flavour:
+def _view(version: str, **changed: Any) -> TensorRtLibrary:
     names = {name: getattr(trt, name) for name in dir(trt) if not name.startswith("_")}
     # TensorRT builds for the GPU it finds.
     names.pop("ComputeCapability")
-    return Flavour(
+    return TensorRtLibrary(
         TENSORRT, SimpleNamespace(**{**names, "Builder": Builder, "__version__": version, **changed}), version
     )
 
 
-def tensorrt_10() -> Flavour:
+def tensorrt_10() -> TensorRtLibrary:
     """Weak typing under flags, EXPLICIT_BATCH and STRONGLY_TYPED as creation flags, no MONITOR_MEMORY before 10.1."""
     return _view(
         "10.0.1",
@@ -108,7 +108,7 @@ def tensorrt_10() -> Flavour:
     )
 
 
-def tensorrt_11() -> Flavour:
+def tensorrt_11() -> TensorRtLibrary:
     """No weak typing, no EXPLICIT_BATCH; networks are strongly typed and no flag says so."""
     return _view(
         "11.4.1",
@@ -117,6 +117,6 @@ def tensorrt_11() -> Flavour:
     )
 
 
-def rtx() -> Flavour:
+def rtx() -> TensorRtLibrary:
     """The module as it is."""
-    return Flavour("tensorrt_rtx", trt, trt.__version__)
+    return TensorRtLibrary("tensorrt_rtx", trt, trt.__version__)

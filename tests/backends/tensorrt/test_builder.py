@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from cosybuild.backends.tensorrt import progress
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile, ShapeRange, shapes_from_profile
-from cosybuild.backends.tensorrt.flavour import RTX_SMS, Flavour
+from cosybuild.backends.tensorrt.library import RTX_SMS, TensorRtLibrary
 from cosybuild.config.groups.trt import Refit, TrtSettings
 from cosybuild.errors import ConfigurationError, EngineError
 from cosybuild.models.profile import SizeRange
@@ -20,9 +20,9 @@ from cosybuild.system.environment import Environment
 from tests.backends.tensorrt.graphs import SPEC, WIDTH, attention_graph, write
 
 
-def build(flavour: Flavour, graph: Path, path: Path, profiles: list[ShapeProfile], **more: Any) -> BuiltEngine:
+def build(library: TensorRtLibrary, graph: Path, path: Path, profiles: list[ShapeProfile], **more: Any) -> BuiltEngine:
     settings = more.pop("settings", TrtSettings())
-    return build_engine(flavour, graph, path, settings, profiles=profiles, **{"precision": "fp16", "sm": 89, **more})
+    return build_engine(library, graph, path, settings, profiles=profiles, **{"precision": "fp16", "sm": 89, **more})
 
 
 def test_an_engine_is_written_with_its_figures(fp16_engine: BuiltEngine) -> None:
@@ -33,25 +33,25 @@ def test_an_engine_is_written_with_its_figures(fp16_engine: BuiltEngine) -> None
     assert fp16_engine.log.peak_host_bytes is not None
 
 
-def test_the_header_says_what_the_file_is(fp16_engine: BuiltEngine, rtx: Flavour) -> None:
+def test_the_header_says_what_the_file_is(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
     header = fp16_engine.path.read_bytes()[:64]
     assert int.from_bytes(header[16:24], "little") == fp16_engine.path.stat().st_size
     assert ".".join(map(str, header[24:28])) == rtx.version
 
 
-def test_planning_knows_the_same_sms_as_the_module(rtx: Flavour) -> None:
+def test_planning_knows_the_same_sms_as_the_module(rtx: TensorRtLibrary) -> None:
     assert rtx.sms == RTX_SMS
 
 
 @pytest.mark.parametrize("sm", RTX_SMS)
 def test_every_known_sm_is_built_for(
-    rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path, sm: int
+    rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path, sm: int
 ) -> None:
     assert build(rtx, fp16_graph, tmp_path / "e", [shapes], sm=sm).path.stat().st_size > 0
 
 
 def test_an_sm_it_does_not_know_is_refused_with_those_it_does(
-    rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
+    rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         build(rtx, fp16_graph, tmp_path / "e", [shapes], sm=90)
@@ -61,13 +61,13 @@ def test_an_sm_it_does_not_know_is_refused_with_those_it_does(
     )
 
 
-def test_several_profiles_have_a_figure_each(rtx: Flavour, fp32_graph: Path, tmp_path: Path) -> None:
+def test_several_profiles_have_a_figure_each(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path) -> None:
     profiles = [shapes_from_profile({"seq_len": SizeRange(4, 100, top)}, SPEC) for top in (500, 2000)]
     small, large = build(rtx, fp32_graph, tmp_path / "e", profiles, precision="fp32").log.activation_bytes
     assert large > 10 * small  # the unfused scores grow with the square
 
 
-def test_the_operator_attention_builds_where_it_has_no_kernel_of_its_own(rtx: Flavour, tmp_path: Path) -> None:
+def test_the_operator_attention_builds_where_it_has_no_kernel_of_its_own(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     """float32 on sm_89: the builder refuses the whole network unless it may take it apart."""
     q, k, v, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2, "seq_len", 16]) for name in "qkvy")
     node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="/attn/Attention")
@@ -85,14 +85,14 @@ def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("watched_closely")
-def test_progress_is_told(rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path) -> None:
+def test_progress_is_told(rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path) -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     build(rtx, fp16_graph, tmp_path / "e", [shapes], emit=lambda kind, **facts: told.append((kind, facts)))
     assert {kind for kind, _ in told} == {"progress"}
     assert all(0 <= facts["done"] <= facts["total"] and facts["what"] for _, facts in told)
 
 
-def test_every_parser_error_is_told_whole(rtx: Flavour, tmp_path: Path) -> None:
+def test_every_parser_error_is_told_whole(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])]
     nodes = [
         helper.make_node("Det", ["x"], ["y"], name="/mid_blocks.3/attn/Det"),
@@ -115,7 +115,7 @@ def test_every_parser_error_is_told_whole(rtx: Flavour, tmp_path: Path) -> None:
     assert not (tmp_path / "e").exists()
 
 
-def test_mixed_types_are_the_graphs_fault_and_named(rtx: Flavour, tmp_path: Path) -> None:
+def test_mixed_types_are_the_graphs_fault_and_named(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])]
     half = helper.make_tensor("w", TensorProto.FLOAT16, (1,), [1.0])
     nodes = [helper.make_node("Add", ["x", "w"], ["y"], name="/a/Add")]
@@ -126,7 +126,7 @@ def test_mixed_types_are_the_graphs_fault_and_named(rtx: Flavour, tmp_path: Path
         build(rtx, graph, tmp_path / "e", [], precision="fp32")
 
 
-def test_a_file_that_is_no_graph(rtx: Flavour, tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     graph = tmp_path / "g.onnx"
     graph.write_bytes(b"junk")
     with pytest.raises(EngineError, match=r"cannot read the ONNX graph:\n- g\.onnx cannot be read: it was cut off"):
@@ -134,7 +134,7 @@ def test_a_file_that_is_no_graph(rtx: Flavour, tmp_path: Path) -> None:
 
 
 def test_a_builder_that_gives_nothing_is_an_error_and_no_file(
-    rtx: Flavour, fp32_graph: Path, shapes: ShapeProfile, tmp_path: Path
+    rtx: TensorRtLibrary, fp32_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     small = TrtSettings(workspace_gib=0.001)
     with pytest.raises(EngineError, match=r"built nothing.*\n.*workspace limit") as caught:
@@ -144,7 +144,7 @@ def test_a_builder_that_gives_nothing_is_an_error_and_no_file(
 
 
 def test_fp32_products_on_turing_end_with_the_reason(
-    rtx: Flavour, fp32_graph: Path, shapes: ShapeProfile, tmp_path: Path
+    rtx: TensorRtLibrary, fp32_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match="FP32 GEMM is not supported"):
         build(rtx, fp32_graph, tmp_path / "e", [shapes], precision="fp32", sm=75)
@@ -152,21 +152,23 @@ def test_fp32_products_on_turing_end_with_the_reason(
 
 @pytest.mark.skipif(bool(Environment().gpus), reason="with a GPU the kernels can be compiled")
 def test_refit_ahead_of_time_ends_with_the_reason(
-    rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
+    rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError) as caught:
         build(rtx, fp16_graph, tmp_path / "e", [shapes], settings=TrtSettings(refit=Refit.full))
     assert caught.value.hint == "Next: build on a machine with a GPU; refit and strip compile kernels there."
 
 
-def test_a_profile_that_misses_a_dynamic_input_is_refused(rtx: Flavour, fp16_graph: Path, tmp_path: Path) -> None:
+def test_a_profile_that_misses_a_dynamic_input_is_refused(
+    rtx: TensorRtLibrary, fp16_graph: Path, tmp_path: Path
+) -> None:
     lacking = {"x": ShapeRange((2, WIDTH, 4), (2, WIDTH, 8), (2, WIDTH, 16))}
     with pytest.raises(EngineError, match="mask"):
         build(rtx, fp16_graph, tmp_path / "e", [lacking])
 
 
 def test_tactic_sources_are_checked_by_name(
-    rtx: Flavour, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
+    rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     some = TrtSettings(tactic_sources=("jit_convolutions",), optimization_level=1)
     assert build(rtx, fp16_graph, tmp_path / "e", [shapes], settings=some).path.exists()
@@ -178,14 +180,18 @@ def test_tactic_sources_are_checked_by_name(
     )
 
 
-def test_weights_in_a_file_beside_the_graph_are_found(rtx: Flavour, shapes: ShapeProfile, tmp_path: Path) -> None:
+def test_weights_in_a_file_beside_the_graph_are_found(
+    rtx: TensorRtLibrary, shapes: ShapeProfile, tmp_path: Path
+) -> None:
     graph = attention_graph(tmp_path / "g.onnx", "float16")
     model = onnx.load(graph)
     onnx.save(model, graph, save_as_external_data=True, location="g.onnx.data", size_threshold=0)
     assert build(rtx, graph, tmp_path / "e", [shapes]).path.exists()
 
 
-def test_mish_in_bf16_is_refused_by_the_parser_which_is_why_lowering_keeps_it(rtx: Flavour, tmp_path: Path) -> None:
+def test_mish_in_bf16_is_refused_by_the_parser_which_is_why_lowering_keeps_it(
+    rtx: TensorRtLibrary, tmp_path: Path
+) -> None:
     info = [helper.make_tensor_value_info(name, TensorProto.BFLOAT16, [2, 2]) for name in "xy"]
     graph = write(tmp_path / "g.onnx", [helper.make_node("Mish", ["x"], ["y"], name="/Mish")], info[:1], info[1:])
     with pytest.raises(EngineError, match=r"node 0 '/Mish', operator Mish: UNSUPPORTED_NODE: .*current type = BF16"):
@@ -193,7 +199,7 @@ def test_mish_in_bf16_is_refused_by_the_parser_which_is_why_lowering_keeps_it(rt
 
 
 def test_deconvolution_in_bf16_is_refused_by_the_builder_which_is_why_lowering_keeps_it(
-    rtx: Flavour, tmp_path: Path
+    rtx: TensorRtLibrary, tmp_path: Path
 ) -> None:
     kind = TensorProto.BFLOAT16
     graph = write(

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import AttentionSize, NetworkFacts, TensorFact, Work
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.report import engine_report
 from cosybuild.backends.tensorrt.verdicts import (
     FUSED,
@@ -78,7 +78,7 @@ def convolution(operator: str, path: Path, weight: tuple[int, ...], result: tupl
     ("ConvTranspose", (8, 4, 4), (2, 4, 20), {"strides": [2], "pads": [1, 1]}, 2 * (2 * 8 * 10) * 4 * 4),
 ])  # fmt: skip
 def test_convolutions_are_counted(
-    rtx: Flavour,
+    rtx: TensorRtLibrary,
     tmp_path: Path,
     operator: str,
     weight: tuple[int, ...],
@@ -91,7 +91,7 @@ def test_convolutions_are_counted(
     assert [work.operations for work in built.facts.work] == [operations]
 
 
-def test_a_fused_engine_meets_everything(fp16_engine: BuiltEngine, rtx: Flavour) -> None:
+def test_a_fused_engine_meets_everything(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
     report = engine_report(fp16_engine, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)
     assert report["unmet"] == []
     assert [verdict["verdict"] for verdict in report["attention"]] == [FUSED]
@@ -105,7 +105,7 @@ def test_a_fused_engine_meets_everything(fp16_engine: BuiltEngine, rtx: Flavour)
     }
 
 
-def test_attention_that_cannot_fuse_is_found_out(rtx: Flavour, shapes: ShapeProfile, tmp_path: Path) -> None:
+def test_attention_that_cannot_fuse_is_found_out(rtx: TensorRtLibrary, shapes: ShapeProfile, tmp_path: Path) -> None:
     graph = attention_graph(tmp_path / "g.onnx", "float16", scores_used_twice=True)
     built = build_engine(rtx, graph, tmp_path / "e", TrtSettings(), precision="fp16", sm=89, profiles=[shapes])
     (line,) = engine_report(built, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)["unmet"]
@@ -113,7 +113,7 @@ def test_attention_that_cannot_fuse_is_found_out(rtx: Flavour, shapes: ShapeProf
     assert line.endswith("and one attention matrix (2, 2, 3000, 3000) alone takes 72 MB")
 
 
-def test_an_fp32_graph_that_is_called_fp16_is_found_out(rtx: Flavour, fp32_graph: Path, tmp_path: Path,
+def test_an_fp32_graph_that_is_called_fp16_is_found_out(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path,
                                                         shapes: ShapeProfile) -> None:  # fmt: skip
     built = build_engine(rtx, fp32_graph, tmp_path / "e", TrtSettings(), precision="fp16", sm=89, profiles=[shapes])
     report = engine_report(built, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine
-from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.manifest import manifest_path, write_manifest
 from cosybuild.system.environment import Environment, Gpu
@@ -122,18 +122,18 @@ def bare(fp16_engine: BuiltEngine, tmp_path: Path) -> Path:
     return Path(shutil.copy(fp16_engine.path, tmp_path))
 
 
-def test_without_a_manifest_nothing_is_promised(bare: Path, rtx: Flavour) -> None:
+def test_without_a_manifest_nothing_is_promised(bare: Path, rtx: TensorRtLibrary) -> None:
     verdict = check_plan(bare, machine(L4, rtx=rtx.version))
     assert (verdict.loads, verdict.built_for) == (None, rtx.title)
     assert verdict.reasons[0].startswith(f"there is no manifest {bare.name}.manifest.json")
 
 
-def test_without_a_manifest_the_header_tells_the_version(bare: Path, rtx: Flavour) -> None:
+def test_without_a_manifest_the_header_tells_the_version(bare: Path, rtx: TensorRtLibrary) -> None:
     verdict = check_plan(bare, machine(L4, rtx="1.0.0.0"))
     assert (verdict.loads, verdict.reasons[-1]) == (False, f"an engine of {rtx.title} does not load with 1.0.0.0")
 
 
-def test_without_a_manifest_the_header_tells_the_size(bare: Path, rtx: Flavour) -> None:
+def test_without_a_manifest_the_header_tells_the_size(bare: Path, rtx: TensorRtLibrary) -> None:
     whole = bare.stat().st_size
     bare.write_bytes(bare.read_bytes()[:5000])
     verdict = check_plan(bare, machine(L4, rtx=rtx.version))

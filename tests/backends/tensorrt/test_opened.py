@@ -14,8 +14,8 @@ from cosybuild.backends.tensorrt import execution
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
 from cosybuild.backends.tensorrt.choice import Target
-from cosybuild.backends.tensorrt.flavour import Flavour
 from cosybuild.backends.tensorrt.inspection import TensorFact
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.backends.tensorrt.opened import OpenedFacts, inspect_engine, layer_types
 from cosybuild.backends.tensorrt.report import engine_report
@@ -106,7 +106,7 @@ def test_an_opened_engine_tells_itself(tmp_path: Path, engine: Engine, activatio
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda content: engine)
     names = ("ILogger", "TensorIOMode", "LayerInformationFormat")
     view = SimpleNamespace(Runtime=lambda logger: runtime, **{name: getattr(trt, name) for name in names})
-    facts = inspect_engine(Flavour("tensorrt", view, "10.0.0"), path)
+    facts = inspect_engine(TensorRtLibrary("tensorrt", view, "10.0.0"), path)
     assert facts == OpenedFacts(
         tensors=(TensorFact("x", "input", "HALF", (2, -1)), TensorFact("y", "output", "HALF", (2, -1))),
         profiles=({"x": ((2, 4), (2, 500), (2, 3000))},),
@@ -116,14 +116,14 @@ def test_an_opened_engine_tells_itself(tmp_path: Path, engine: Engine, activatio
 
 
 @pytest.mark.skipif(HAS_GPU, reason="with a GPU it opens")
-def test_without_a_gpu_the_reason_is_the_librarys(fp16_engine: BuiltEngine, rtx: Flavour) -> None:
+def test_without_a_gpu_the_reason_is_the_librarys(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
     with pytest.raises(EngineError, match=r"does not load small\.fp16.*CUDA"):
         inspect_engine(rtx, fp16_engine.path)
 
 
 @pytest.mark.parametrize(("layers", "unmet"), [({"HALF": 90, "FLOAT": 10}, 0), ({"FLOAT": 90, "HALF": 10}, 1), ({}, 0)])
 def test_weak_typing_is_judged_by_the_inspector(
-    fp16_engine: BuiltEngine, rtx: Flavour, layers: dict[str, int], unmet: int
+    fp16_engine: BuiltEngine, rtx: TensorRtLibrary, layers: dict[str, int], unmet: int
 ) -> None:
     opened = OpenedFacts((), (), (1000,), layers)
     weak = TrtSettings(typing=Typing.weak)
@@ -154,7 +154,7 @@ def test_log_figures() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # RTX has the calls still and says that they do nothing
-def test_kernel_times_are_kept_and_given_back(rtx: Flavour, fp16_graph: Path, tmp_path: Path) -> None:
+def test_kernel_times_are_kept_and_given_back(rtx: TensorRtLibrary, fp16_graph: Path, tmp_path: Path) -> None:
     gpu = Gpu(0, "NVIDIA L40S", 89, 0)
     path = timing_path(tmp_path, "TensorRT 10.13.3", gpu, Environment(gpu_list=(gpu,)))
     assert path.name == "TensorRT_10.13.3-sm89-NVIDIA_L40S-driver_unknown.cache"
@@ -171,7 +171,7 @@ def test_kernel_times_are_kept_and_given_back(rtx: Flavour, fp16_graph: Path, tm
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_GPU, reason="needs a GPU")
 @pytest.mark.parametrize("in_place", [False, True])
-def test_an_engine_computes_what_the_graph_says(rtx: Flavour, tmp_path: Path, in_place: bool) -> None:
+def test_an_engine_computes_what_the_graph_says(rtx: TensorRtLibrary, tmp_path: Path, in_place: bool) -> None:
     from cosybuild.backends.onnxruntime_backend import load
 
     known = [gpu.sm for gpu in Environment().gpus if gpu.sm in rtx.sms]

@@ -11,13 +11,13 @@ from cosybuild.backends.tensorrt import builder, progress
 from cosybuild.backends.tensorrt.builder import build_engine
 from cosybuild.backends.tensorrt.builder_config import ShapeProfile
 from cosybuild.backends.tensorrt.features import check_module, check_settings
-from cosybuild.backends.tensorrt.flavour import Flavour
+from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.config.groups.trt import HardwareCompatibility, Refit, TrtSettings, Typing
 from cosybuild.errors import ConfigurationError
 from tests.backends.tensorrt.graphs import attention_graph
 from tests.backends.tensorrt.modules import Builder, rtx, tensorrt_10, tensorrt_11
 
-FLAVOURS = {"tensorrt 10": tensorrt_10, "tensorrt 11": tensorrt_11, "tensorrt_rtx": rtx}
+LIBRARIES = {"tensorrt 10": tensorrt_10, "tensorrt 11": tensorrt_11, "tensorrt_rtx": rtx}
 GRAPH_TYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "mixed": "float32"}
 WEAK_GONE = (
     "trt.typing=weak is asked for, and {who} does not have it; TensorRT 10.x does "
@@ -32,17 +32,17 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def build(
-    flavour: Flavour, graph: Path, path: Path, shapes: ShapeProfile, settings: TrtSettings, precision: str
+    library: TensorRtLibrary, graph: Path, path: Path, shapes: ShapeProfile, settings: TrtSettings, precision: str
 ) -> dict[str, float]:
     """The share of arithmetic by type in the network that was built."""
     Builder.made.clear()
-    sm = 89 if flavour.ahead_of_time else None
-    built = build_engine(flavour, graph, path, settings, precision=precision, sm=sm, profiles=[shapes])
+    sm = 89 if library.ahead_of_time else None
+    built = build_engine(library, graph, path, settings, precision=precision, sm=sm, profiles=[shapes])
     assert built.path.stat().st_size > 0
     return {dtype: built.facts.share(dtype) for dtype in built.facts.operations}
 
 
-@pytest.mark.parametrize("version", FLAVOURS)
+@pytest.mark.parametrize("version", LIBRARIES)
 @pytest.mark.parametrize(("precision", "share"), [
     ("fp32", {"FLOAT": 1.0}),
     ("tf32", {"FLOAT": 1.0}),
@@ -54,7 +54,7 @@ def test_strong_typing_builds_what_the_graph_says(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str, precision: str, share: dict[str, float]
 ) -> None:
     graph = graphs[GRAPH_TYPES[precision]]
-    assert build(FLAVOURS[version](), graph, tmp_path / "e", shapes, TrtSettings(), precision) == share
+    assert build(LIBRARIES[version](), graph, tmp_path / "e", shapes, TrtSettings(), precision) == share
 
 
 @pytest.mark.parametrize(("precision", "flags"), [
@@ -87,18 +87,18 @@ def test_weak_typing_elsewhere_is_refused_with_who_has_it(
 ) -> None:
     weak = TrtSettings(typing=Typing.weak)
     with pytest.raises(ConfigurationError) as caught:
-        build(FLAVOURS[version](), graphs["float32"], tmp_path / "e", shapes, weak, precision)
+        build(LIBRARIES[version](), graphs["float32"], tmp_path / "e", shapes, weak, precision)
     assert caught.value.message == WEAK_GONE.format(who=who, flag=flag)
     assert not (tmp_path / "e").exists()
 
 
-@pytest.mark.parametrize("version", FLAVOURS)
+@pytest.mark.parametrize("version", LIBRARIES)
 def test_weak_typing_knows_no_mixture(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
         build(
-            FLAVOURS[version](),
+            LIBRARIES[version](),
             graphs["float32"],
             tmp_path / "e",
             shapes,
@@ -114,7 +114,7 @@ def test_weak_typing_knows_no_mixture(
 def test_networks_are_created_with_the_flags_that_are_there(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str, flags: int
 ) -> None:
-    build(FLAVOURS[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
+    build(LIBRARIES[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
     (builder,) = Builder.made
     assert builder.flags == flags
 
@@ -133,11 +133,11 @@ def test_the_heap_is_trimmed_where_no_kernel_is_timed(
     calls: list[None] = []
     monkeypatch.setattr(progress, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(builder, "trim_heap", lambda: calls.append(None))
-    build(FLAVOURS[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
+    build(LIBRARIES[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
     assert bool(calls) == trimmed
 
 
-@pytest.mark.parametrize("version", FLAVOURS)
+@pytest.mark.parametrize("version", LIBRARIES)
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True), ("fp16", False)])
 def test_tf32_is_allowed_where_it_was_asked_for_only(
     graphs: dict[str, Path],
@@ -148,16 +148,16 @@ def test_tf32_is_allowed_where_it_was_asked_for_only(
     allowed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    flavour = FLAVOURS[version]()
+    library = LIBRARIES[version]()
     told: list[bool] = []
-    inner = flavour.module.Builder.build_serialized_network
+    inner = library.module.Builder.build_serialized_network
 
     def spy(self: object, network: object, config: object) -> object:
-        told.append(config.get_flag(flavour.module.BuilderFlag.TF32))  # type: ignore[attr-defined]
+        told.append(config.get_flag(library.module.BuilderFlag.TF32))  # type: ignore[attr-defined]
         return inner(self, network, config)
 
-    monkeypatch.setattr(flavour.module.Builder, "build_serialized_network", spy)
-    build(flavour, graphs[GRAPH_TYPES[precision]], tmp_path / "e", shapes, TrtSettings(), precision)
+    monkeypatch.setattr(library.module.Builder, "build_serialized_network", spy)
+    build(library, graphs[GRAPH_TYPES[precision]], tmp_path / "e", shapes, TrtSettings(), precision)
     assert told == [allowed]
 
 
@@ -195,17 +195,17 @@ def test_hardware_compatibility_reaches_the_builder(
 ) -> None:
     settings = TrtSettings(hardware_compatibility=HardwareCompatibility.ampere_plus)
     built = build_engine(
-        FLAVOURS[version](), graphs["float16"], tmp_path / "e", settings, precision="fp16", sm=None, profiles=[shapes]
+        LIBRARIES[version](), graphs["float16"], tmp_path / "e", settings, precision="fp16", sm=None, profiles=[shapes]
     )
     # The builder under the view is RTX's, which says that it ignores what arrives.
     assert "setHardwareCompatibilityLevel() is unsupported in TensorRT-RTX." in built.log.warnings
 
 
-def remove(flavour: Flavour, enumeration: str, name: str) -> Flavour:
-    members = getattr(flavour.module, enumeration)
+def remove(library: TensorRtLibrary, enumeration: str, name: str) -> TensorRtLibrary:
+    members = getattr(library.module, enumeration)
     delattr(members, name)
     del members.__members__[name]
-    return flavour
+    return library
 
 
 def test_a_flag_that_a_version_lost_is_refused_by_its_absence(
@@ -244,12 +244,12 @@ def test_no_build_above_set_a_tensors_type() -> None:
     ("11.4.1", Refit.full, False),
 ])  # fmt: skip
 def test_refit_is_refused_where_it_may_lose_a_bias(version: str, refit: Refit, refused: bool) -> None:
-    flavour = tensorrt_11()
-    flavour.module.__version__ = version
-    flavour = replace(flavour, version=version)
+    library = tensorrt_11()
+    library.module.__version__ = version
+    library = replace(library, version=version)
     if not refused:
-        check_module(TrtSettings(refit=refit), "fp16", flavour)
+        check_module(TrtSettings(refit=refit), "fp16", library)
         return
-    with pytest.raises(ConfigurationError, match=r"trt\.refit=full is asked for, and TensorRT 11\.3\.0\S* may drop"):
-        check_module(TrtSettings(refit=refit), "fp16", flavour)
+    with pytest.raises(ConfigurationError, match=r"trt\.refit=full is set, but TensorRT 11\.3\.0\S* may drop"):
+        check_module(TrtSettings(refit=refit), "fp16", library)
     check_settings(TrtSettings(refit=refit), "fp16", "tensorrt_rtx", "1.7.1")

@@ -36,9 +36,9 @@ def broken(name: str) -> Signs:
         (broken("masked_frames"), "mask"),
         (broken("future_chunks"), "chunk mask"),
         (signs(note={"snr_db": 3.0}), "other weights or exchanged inputs"),
-        (signs(family="cosyvoice3", note={"snr_db": 30.0}), "rotary flavour"),
-        (signs(note={"snr_db": 30.0}), "another flavour"),
-        (signs(family="cosyvoice3", note={"snr_db": 80.0}), "another flavour"),
+        (signs(family="cosyvoice3", note={"snr_db": 30.0}), "rotary variant"),
+        (signs(note={"snr_db": 30.0}), "another variant"),
+        (signs(family="cosyvoice3", note={"snr_db": 80.0}), "another variant"),
     ],
 )
 def test_what_it_looks_like(found: Signs, name: str) -> None:

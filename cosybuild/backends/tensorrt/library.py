@@ -1,4 +1,4 @@
-"""The two libraries of the TensorRT family, called flavours; a library's features are detected by its attributes."""
+"""The two libraries that build engines, TensorRT and TensorRT-RTX; attributes of the module show its features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Device(Protocol):
 
 
 class Machine(Protocol):
-    """The machine on which an engine is to be loaded: `core.environment.Environment`, or a serving process."""
+    """The machine on which an engine is to be loaded: `system.environment.Environment`, or a serving process."""
 
     def version(self, distribution: str) -> str | None:
         """Return the installed version of a Python distribution; None if it is not installed."""
@@ -42,7 +42,7 @@ class Machine(Protocol):
 
 
 @dataclass(frozen=True)
-class Flavour:
+class TensorRtLibrary:
     """An imported library of the TensorRT family.
 
     Attributes:
@@ -58,7 +58,7 @@ class Flavour:
     @property
     def title(self) -> str:
         """The name and version for messages, e.g. `TensorRT-RTX 1.7.1.116`."""
-        return title(self.name, self.version)
+        return library_title(self.name, self.version)
 
     @property
     def ahead_of_time(self) -> bool:
@@ -82,17 +82,17 @@ class Flavour:
         return tuple(getattr(getattr(self.module, enumeration, None), "__members__", ()))
 
 
-def open_flavour(name: str) -> Flavour:
+def import_library(name: str) -> TensorRtLibrary:
     """Import a library of the family.
 
     Raises:
         MissingRequirement: the library is not installed or does not load.
     """
     module = require(name, f"Building engines with {_TITLES[name]}")
-    return Flavour(name, module, module.__version__)
+    return TensorRtLibrary(name, module, module.__version__)
 
 
-def title(name: str, version: str | None) -> str:
+def library_title(name: str, version: str | None) -> str:
     """Return the library's name for messages, e.g. `TensorRT 10.13.3`; without a version just the name."""
     return _TITLES[name] if version is None else f"{_TITLES[name]} {version}"
 
