@@ -7,7 +7,9 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from cosybuild import figure
 from cosybuild.errors import ConfigurationError
@@ -15,8 +17,8 @@ from cosybuild.filename import fault_of, is_plain_name
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.key import CacheKey
 from cosybuild.system.json_records import checksum_of
+from cosybuild.system.typed_json import from_json
 
-FORMAT = 1
 SIZE_LIMIT = 64 * 2**20
 """The largest entry that is read, in bytes. Real entries are far smaller; a remote could send anything."""
 
@@ -52,6 +54,33 @@ class Entry:
         return sum(file.size for file in self.files)
 
 
+@dataclass(frozen=True)
+class _File:
+    name: str
+    digest: str
+    size: int
+
+    def __post_init__(self) -> None:
+        if not is_plain_name(self.name) or not is_digest(self.digest) or self.size < 0:
+            raise ValueError(f"is an impossible file: {self.name!r}, {self.digest!r}, {self.size} bytes")
+
+
+@dataclass(frozen=True)
+class _Body:
+    format: Literal[1]
+    stage: str
+    parts: Mapping[str, str]
+    outputs: Mapping[str, Annotated[tuple[_File, ...], Meta(min_length=1)]]
+    metrics: Mapping[str, Any]
+    made: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Document:
+    sha256: str
+    entry: Mapping[str, Any]
+
+
 def encode(entry: Entry) -> bytes:
     """Return the entry as JSON with a checksum of its content.
 
@@ -63,7 +92,7 @@ def encode(entry: Entry) -> bytes:
         for slot, artifact in entry.outputs.items()
     }
     body = {
-        "format": FORMAT,
+        "format": 1,
         "stage": entry.key.stage,
         "parts": dict(entry.key.parts),
         "outputs": outputs,
@@ -90,21 +119,19 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DamagedEntry(f"is not JSON ({error})") from error
-    body = _member(document, "entry", dict)
-    number = _member(body, "format", int)
-    if number != FORMAT:
-        raise DamagedEntry(f"has format {number}, this version reads {FORMAT}")
-    if _member(document, "sha256", str) != checksum_of(body):
-        raise DamagedEntry("does not match its checksum")
-    parts = _member(body, "parts", dict)
-    if not all(isinstance(value, str) for value in parts.values()):
-        raise DamagedEntry("has a key part that is not text")
-    key = CacheKey(_member(body, "stage", str), parts)
+    try:
+        whole = from_json(document, _Document, "the entry")
+        if whole.sha256 != checksum_of(whole.entry):
+            raise DamagedEntry("does not match its checksum")
+        body = from_json(whole.entry, _Body, "the entry")
+    except ConfigurationError as error:
+        raise DamagedEntry(f"is malformed: {error.message}") from error
+    key = CacheKey(body.stage, body.parts)
     if key.digest != key_digest:
         raise DamagedEntry("holds another key than its name says")
-    outputs = {slot: _artifact(slot, files, locate) for slot, files in _member(body, "outputs", dict).items()}
+    outputs = {slot: _artifact(slot, files, locate) for slot, files in body.outputs.items()}
     _hold_to_stage(key, outputs)
-    return Entry(key, outputs, _member(body, "metrics", dict), _member(body, "made", dict))
+    return Entry(key, outputs, body.metrics, body.made)
 
 
 def check_stage(stage: str) -> None:
@@ -125,18 +152,10 @@ def is_digest(text: str) -> bool:
     return len(text) == 64 and all(c in string.hexdigits[:16] for c in text)
 
 
-def _artifact(slot: str, files: Any, locate: Callable[[str], Path]) -> Artifact:
-    if not isinstance(files, list) or not files:
-        raise DamagedEntry(f"lists no files for {slot!r}")
-    stored = []
-    for file in files:
-        name, digest, size = _member(file, "name", str), _member(file, "digest", str), _member(file, "size", int)
-        if not is_plain_name(name) or not is_digest(digest) or size < 0:
-            raise DamagedEntry(f"names an impossible file for {slot!r}: {name!r}, {digest!r}, {size} bytes")
-        stored.append(StoredFile(name, locate(digest), digest, size))
-    if len({file.name for file in stored}) != len(stored):
+def _artifact(slot: str, files: tuple[_File, ...], locate: Callable[[str], Path]) -> Artifact:
+    if len({file.name for file in files}) != len(files):
         raise DamagedEntry(f"names a file of {slot!r} twice")
-    return Artifact(slot, tuple(stored))
+    return Artifact(slot, tuple(StoredFile(file.name, locate(file.digest), file.digest, file.size) for file in files))
 
 
 def _hold_to_stage(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
@@ -150,11 +169,3 @@ def _hold_to_stage(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
     for slot, artifact in outputs.items():
         if any(file.size == 0 for file in artifact.files):
             raise DamagedEntry(f"holds an empty file for {slot!r}")
-
-
-def _member(mapping: Any, name: str, kind: type) -> Any:
-    value = mapping.get(name) if isinstance(mapping, dict) else None
-    # bool is a subclass of int, and no member is a bool
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DamagedEntry(f"has no proper {name!r}")
-    return value

@@ -159,7 +159,7 @@ def _expected(types: Iterable[inspect.Type]) -> str:
     """Return what a value of one of these types is, in words."""
     options = [part for one in types for part in (one.types if isinstance(one, inspect.UnionType) else [one])]
     values = [str(value) for one in options for value in _values(one)]
-    named = [f"one of {', '.join(values)}"] if values else []
+    named = [f"one of {', '.join(values)}" if len(values) > 1 else values[0]] if values else []
     return " or ".join(dict.fromkeys([*named, *(_WORDS[type(one)] for one in options if type(one) in _WORDS)]))
 
 
