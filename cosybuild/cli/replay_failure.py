@@ -11,6 +11,7 @@ from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
 from cosybuild.errors import DriftError
 from cosybuild.run.failure.reproduce import Limits, Recurrence, recur
+from cosybuild.system.typed_json import to_json
 
 
 def show_capsule(capsule: Path, elsewhere: Path | None, limits: Limits, *, as_json: bool) -> int:
@@ -27,21 +28,21 @@ def show_capsule(capsule: Path, elsewhere: Path | None, limits: Limits, *, as_js
         say("\n".join(_lines(found)))
     if not found.shown:
         raise DriftError(
-            f"The failure of '{found.recorded['step']}' in {capsule} does not show here: {_differing(found)}.",
+            f"The failure of '{found.recorded.step}' in {capsule} does not show here: {_differing(found)}.",
             hint="Next: install the versions of the machine it was met on, and replay it again.",
         )
     error = found.error
     if error is not None:
         present(error.kind, error.message, error.hint)
     else:
-        present(str(found.recorded["kind"]), str(found.recorded["message"]), found.recorded["hint"])
-    return int(found.recorded["exit_code"])
+        present(found.recorded.kind, found.recorded.message, found.recorded.hint)
+    return found.recorded.exit_code
 
 
 def _lines(found: Recurrence) -> list[str]:
-    lines = [f"recorded: {found.recorded['step']}: {found.recorded['message']}"]
+    lines = [f"recorded: {found.recorded.step}: {found.recorded.message}"]
     if found.cause is not None:
-        lines.append(f"looks like: {found.cause['name']}. {found.cause['says']} Remedy: {found.cause['remedy']}.")
+        lines.append(f"looks like: {found.cause.name}. {found.cause.says} Remedy: {found.cause.remedy}.")
     if found.has_part:
         lines.append(f"by itself: {'passes here' if found.part is None else found.part}")
     if found.lacking:
@@ -66,8 +67,8 @@ def _differing(found: Recurrence) -> str:
 
 def _facts(found: Recurrence) -> dict[str, Any]:
     return {
-        "recorded": dict(found.recorded),
-        "cause": found.cause,
+        "recorded": to_json(found.recorded),
+        "cause": to_json(found.cause),
         "part": found.part,
         "step": None if found.error is None else found.error.message,
         "same": found.same,

@@ -17,7 +17,8 @@ from typing import Any
 
 from cosybuild.config.settings import Settings
 from cosybuild.models.directory.hub import is_hub_id
-from cosybuild.system.json_records import JsonReader, read_record, write_record
+from cosybuild.system.json_records import read_record, write_record
+from cosybuild.system.typed_json import from_json, to_json
 
 MARK = "foreign.json"
 """The file in a run directory that marks the run as foreign."""
@@ -44,7 +45,7 @@ class Origin:
 
 def write_mark(directory: Path, origin: Origin) -> None:
     """Mark a run directory as a foreign run."""
-    write_record(directory / MARK, "foreign run", dataclasses.asdict(origin))
+    write_record(directory / MARK, "foreign run", to_json(origin))
 
 
 def origin_of_run(directory: Path) -> Origin | None:
@@ -55,14 +56,7 @@ def origin_of_run(directory: Path) -> Origin | None:
     """
     if not os.path.lexists(directory / MARK):
         return None
-    plain: JsonReader = read_record(directory / MARK, "foreign run")
-    return Origin(
-        plain.text("archive"),
-        plain.text("sha256"),
-        plain.number("imported"),
-        plain.get("results", bool),
-        plain.get("signer", str, null=True),
-    )
+    return from_json(read_record(directory / MARK, "foreign run"), Origin, str(directory / MARK))
 
 
 def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ from cosybuild.config.naming import relevant
 from cosybuild.errors import DriftError
 from cosybuild.store.key import flatten
 from cosybuild.system.json_records import read_record, write_record
+from cosybuild.system.typed_json import from_json
 
 LOCK = "cosybuild.lock"
 _VERSION = "version."
@@ -21,6 +22,12 @@ def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
     path = directory / LOCK
     write_record(path, "lock", {"ingredients": ingredients(report), "artifacts": _artifacts(report)})
     return path
+
+
+@dataclass(frozen=True)
+class _Content:
+    ingredients: Mapping[str, str]
+    artifacts: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,7 @@ def read_lock(path: Path) -> Lock:
     Raises:
         ConfigurationError: the file is missing or damaged.
     """
-    record = read_record(path, "lock")
-    return Lock(path, record.object("ingredients").text_items(), record.object("artifacts").text_items())
+    return Lock(path, **vars(from_json(read_record(path, "lock"), _Content, str(path))))
 
 
 def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:

@@ -72,8 +72,7 @@ def read_run(word: str) -> RecordedRun:
     """
     directory = _directory(word)
     plain = read_record(directory / REPORT, "report")
-    outcome = outcome_from_json(plain.raw(), str(directory / REPORT))
-    return RecordedRun(directory, plain.raw(), outcome, origin_of_run(directory))
+    return RecordedRun(directory, plain, outcome_from_json(plain, str(directory / REPORT)), origin_of_run(directory))
 
 
 def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:

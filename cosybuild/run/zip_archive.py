@@ -16,12 +16,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Annotated, Any, TypeVar
+
+from msgspec import Meta
 
 from cosybuild import figure
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
-from cosybuild.system.json_records import SCHEMA, JsonReader, read_json
+from cosybuild.system.json_records import SCHEMA, read_json
+from cosybuild.system.typed_json import from_json
+
+T = TypeVar("T")
 
 _BLOCK = 2**20
 _INDEX_LIMIT = 16 * 2**20
@@ -114,6 +119,23 @@ class _Member(tarfile.TarInfo):
         return found
 
 
+@dataclass(frozen=True)
+class _Head:
+    kind: str
+    schema: int
+
+
+@dataclass(frozen=True)
+class _Listed:
+    sha256: str
+    size: Annotated[int, Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class _Index:
+    files: Mapping[str, _Listed]
+
+
 class Package:
     """An archive that is being read: its index first, then its members, once."""
 
@@ -121,9 +143,18 @@ class Package:
         self._form = form
         self._source = source
         self._archive = archive
-        self.index = self._read_index()
-        self.files = dict(self.index.object("files").items())
+        self._where = f"{source}: {form.index}"
+        self._index = self._read_index()
+        self.files = self.index(_Index).files
         self._check_files(limit)
+
+    def index(self, kind: type[T]) -> T:
+        """Return the fields of the index that a type has.
+
+        Raises:
+            ConfigurationError: one of them is missing or has another type.
+        """
+        return from_json(self._index, kind, self._where)
 
     def unpack(self, place: Path, is_wanted: Callable[[str], bool] = lambda name: True) -> None:
         """Write the wanted members below a directory; every member is checked, also one that is not wanted.
@@ -153,19 +184,20 @@ class Package:
         """The error that says why the archive is not taken in."""
         return self._form.refused(self._source, why)
 
-    def _read_index(self) -> JsonReader:
+    def _read_index(self) -> Any:
         name = self._form.index
         first = self._archive.next()
         if first is None or first.name != name or not _is_plain_file(first) or first.size > _INDEX_LIMIT:
             raise self.refused(f"its first member is not {name}")
         content = self._archive.extractfile(first)
         try:
-            index = JsonReader(read_json(b"" if content is None else content.read()), f"{self._source}: {name}")
+            plain = read_json(b"" if content is None else content.read())
         except ValueError as error:
             raise self.refused(f"{name} is no JSON: {error}") from error
-        if index.text("kind") != self._form.kind or index.get("schema", int) != SCHEMA:
-            raise self.refused(f"it is a {index.text('kind')!a} of schema {index.get('schema', int)}, not of {SCHEMA}")
-        return index
+        head = from_json(plain, _Head, self._where)
+        if (head.kind, head.schema) != (self._form.kind, SCHEMA):
+            raise self.refused(f"it is a {head.kind!a} of schema {head.schema}, not of {SCHEMA}")
+        return plain
 
     def _check_files(self, limit: int) -> None:
         total, seen = 0, {name.casefold() for name in self.files}
@@ -177,24 +209,21 @@ class Package:
             above = [str(parent).casefold() for parent in PurePosixPath(name).parents]
             if below := next((parent for parent in above if parent in seen), None):
                 raise self.refused(f"its member {name!a} lies below another member, {below!a}")
-            size = listed.get("size", int)
-            if size < 0:
-                raise listed.at("size").wrong("not negative", size)
-            total += size
+            total += listed.size
         if total > limit:
             raise self.refused(
                 f"it unfolds to {total:,} bytes, and one of its size may unfold to {limit:,} (--max-size allows more)"
             )
 
-    def _copy_checked(self, name: str, content: IO[bytes], target: Path | None, listed: JsonReader) -> None:
-        digest, size, expected = hashlib.sha256(), 0, listed.get("size", int)
+    def _copy_checked(self, name: str, content: IO[bytes], target: Path | None, listed: _Listed) -> None:
+        digest, size = hashlib.sha256(), 0
         with target.open("xb") if target is not None else nullcontext() as local:
-            while size <= expected and (block := content.read(_BLOCK)):
+            while size <= listed.size and (block := content.read(_BLOCK)):
                 digest.update(block)
                 size += len(block)
                 if local is not None:
                     local.write(block)
-        if (size, digest.hexdigest()) != (expected, listed.text("sha256")):
+        if (size, digest.hexdigest()) != (listed.size, listed.sha256):
             raise self.refused(f"{name!a} has other content than {self._form.index} says")
 
 
@@ -231,8 +260,8 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
 
 
 @contextmanager
-def unpacked(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Path, JsonReader]]:
-    """A directory with what the archive lists, every file checked, and the index; gone afterwards.
+def unpacked(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
+    """A directory with what the archive lists, every file checked, and the index of this type; gone afterwards.
 
     Raises:
         ConfigurationError: as `opened`.
@@ -242,7 +271,7 @@ def unpacked(form: Form, source: Path, bounds: Bounds) -> Iterator[tuple[Path, J
         tempfile.TemporaryDirectory(prefix="cosybuild-unpacked-") as temporary,
     ):
         package.unpack(Path(temporary))
-        yield Path(temporary), package.index
+        yield Path(temporary), package.index(index)
 
 
 def _is_plain_file(member: tarfile.TarInfo) -> bool:

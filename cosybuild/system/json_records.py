@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cosybuild import figure
 from cosybuild.errors import ConfigurationError
+from cosybuild.system.typed_json import RECORD_HINT, from_json
 
 SCHEMA = 1
 """The version of the records' form, increased when it changes; other versions of cosybuild then refuse a record."""
@@ -25,8 +26,6 @@ TEMPORARY = ".tmp"
 
 DEEPEST = 64
 """The deepest permitted nesting of objects and lists in a record; our records have fewer than twenty levels."""
-
-T = TypeVar("T")
 
 
 def read_json(text: str | bytes) -> Any:
@@ -81,102 +80,29 @@ def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
 
 
-class JsonReader:
-    """A checked reader of one JSON object that knows its path, e.g. `report.json.steps[2].key`.
-
-    The methods that read a field raise ConfigurationError if its value has another type than requested.
-    """
-
-    def __init__(self, value: Any, where: str) -> None:
-        self.where = where
-        if not isinstance(value, dict):
-            raise self.wrong("an object", value)
-        self._value: dict[str, Any] = value
-
-    def wrong(self, expected: str, found: Any) -> ConfigurationError:
-        """Return the error for a value that is not what was expected here."""
-        text = repr(found)
-        shown = text if len(text) <= 80 else f"{text[:80]}…"
-        return ConfigurationError(
-            f"{self.where} should be {expected} and is {shown}.",
-            hint="Next: run the build again; it writes a new record",
-        )
-
-    def get(self, name: str, kind: type[T] | tuple[type[T], ...], *, null: bool = False) -> T:
-        """Return the field `name`; with `null` it may be null or missing (the caller's type then says `| None`)."""
-        value = self._value.get(name)
-        if value is None and null:
-            return value  # type: ignore[return-value]  # the caller asked for it
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise self.at(name).wrong(" or ".join(k.__name__ for k in kinds), value)
-        return value
-
-    def text(self, name: str) -> str:
-        return self.get(name, str)
-
-    def number(self, name: str) -> float:
-        return float(self.get(name, (int, float)))
-
-    def object(self, name: str) -> JsonReader:
-        return JsonReader(self._value.get(name), f"{self.where}.{name}")
-
-    def optional_object(self, name: str) -> JsonReader | None:
-        return None if self._value.get(name) is None else self.object(name)
-
-    def objects(self, name: str) -> Iterator[JsonReader]:
-        for index, value in enumerate(self.get(name, list)):
-            yield JsonReader(value, f"{self.where}.{name}[{index}]")
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        values = self.get(name, list)
-        if not all(isinstance(value, str) for value in values):
-            raise self.at(name).wrong("a list of text", values)
-        return tuple(values)
-
-    def items(self) -> Iterator[tuple[str, JsonReader]]:
-        """Yield name and value of every field; each must be an object."""
-        for name in self._value:
-            yield name, self.object(name)
-
-    def text_items(self) -> dict[str, str]:
-        """Return all fields; each must be text."""
-        return {name: self.text(name) for name in self._value}
-
-    def raw(self) -> Mapping[str, Any]:
-        """Return the object without any check."""
-        return self._value
-
-    def at(self, name: str) -> JsonReader:
-        """Return an empty reader at the path of the field `name`, for messages."""
-        return JsonReader({}, f"{self.where}.{name}")
-
-
-def read_record(path: Path, kind: str) -> JsonReader:
+def read_record(path: Path, kind: str) -> Mapping[str, Any]:
     """Read the record in `path`, which must have this kind, the present schema and a correct checksum.
 
     Raises:
         ConfigurationError: there is no such file, it is no JSON, or kind, schema or checksum is wrong.
     """
     try:
-        plain = JsonReader(read_json(path.read_text(encoding="utf-8")), str(path))
+        plain = read_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{path} cannot be read as the {kind} of a run: {error}.",
             hint="Next: name a run directory, e.g. one under outputs/runs",
         ) from error
-    found = plain.raw().get("kind"), plain.raw().get("schema")
+    record = from_json(plain, dict[str, Any], str(path))
+    found = record.get("kind"), record.get("schema")
     if found != (kind, SCHEMA):
         raise ConfigurationError(
             f"{path} holds kind {found[0]!r}, schema {found[1]!r}; expected kind '{kind}', schema {SCHEMA}.",
             hint="Next: read it with the cosybuild that wrote it, or run the build again",
         )
-    if plain.raw().get(CHECKSUM) != checksum_of({n: v for n, v in plain.raw().items() if n != CHECKSUM}):
-        raise ConfigurationError(
-            f"{path} is damaged: it does not match its checksum.",
-            hint="Next: run the build again; it writes a new record",
-        )
-    return plain
+    if record.get(CHECKSUM) != checksum_of({name: value for name, value in record.items() if name != CHECKSUM}):
+        raise ConfigurationError(f"{path} is damaged: it does not match its checksum.", hint=RECORD_HINT)
+    return record
 
 
 def checksum_of(value: Any) -> str:

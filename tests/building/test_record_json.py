@@ -27,7 +27,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(path: Path) -> Outcome:
-    return outcome_from_json(read_record(path, "report").raw(), str(path))
+    return outcome_from_json(read_record(path, "report"), str(path))
 
 
 def test_a_plan_says_what_would_run_and_why(bench: Bench) -> None:

@@ -221,7 +221,7 @@ def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
         (external, "keeps weights in '../../../etc/passwd'"),
         (another_step, "is not run from a capsule"),
         (another_name, "should be a plain name"),
-        (no_subject, "is not understood"),
+        (no_subject, "subject.spec.inputs[0].name should be text and is 1"),
         (no_graph, "is no ONNX graph"),
     ],
 )

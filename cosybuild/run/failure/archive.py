@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,8 +25,10 @@ from cosybuild.building.wiring import SOURCE
 from cosybuild.errors import CosybuildError, VerificationError
 from cosybuild.request import Request
 from cosybuild.run.failure.causes import Signs, match
+from cosybuild.run.failure.index import Given, SubjectFacts
 from cosybuild.run.zip_archive import Form, pack
 from cosybuild.store.artifact import Artifact
+from cosybuild.system.typed_json import to_json
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -92,7 +93,7 @@ def write_capsule(
         carried = sum(artifact.size for artifact in given.values()) <= CARRIED
         if carried:
             files.update({f"artifacts/{slot}/{f.name}": f.path for slot, a in given.items() for f in a.files})
-        cause = match(_signs(request, step.stage.name, failure.message, note, cut))
+        cause = to_json(match(_signs(request, step.stage.name, failure.message, note, cut)))
         pack(
             FORM,
             target,
@@ -101,15 +102,15 @@ def write_capsule(
                 "step": failure.step,
                 "stage": step.stage.name,
                 "command": ["python", "-m", "cosybuild", *facts["overrides"]],
-                "failure": dataclasses.asdict(failure),
+                "failure": to_json(failure),
                 "cause": cause,
                 "environment": facts["environment"],
                 "config": facts["config"],
-                "subject": subject_facts(request),
+                "subject": to_json(_subject_facts(request)),
                 "case": note.get("case"),
                 "cut": cut,
                 "artifacts": {
-                    slot: [{"name": f.name, "sha256": f.digest, "size": f.size, "carried": carried} for f in a.files]
+                    slot: [to_json(Given(f.name, f.digest, f.size, carried)) for f in a.files]
                     for slot, a in given.items()
                 },
             },
@@ -125,20 +126,17 @@ def write_capsule(
     }
 
 
-def subject_facts(request: Request) -> dict[str, Any]:
-    """Return the facts of the model that a verifying step needs, as plain data without paths or code."""
+def _subject_facts(request: Request) -> SubjectFacts:
     subject = request.subject
-    return {
-        "family": subject.family.value,
-        "spec": dataclasses.asdict(subject.spec),
-        "hyperparameters": {
-            k: v for k, v in subject.hyperparameters.items() if isinstance(v, int | float | list | str)
-        },
-        "streaming": subject.streaming,
-        "stem": subject.stem,
-        "solver": None if subject.solver is None else dataclasses.asdict(subject.solver),
-        "existing_graph": subject.graph is not None,
-    }
+    return SubjectFacts(
+        subject.family,
+        subject.spec,
+        {name: v for name, v in subject.hyperparameters.items() if isinstance(v, int | float | list | str)},
+        subject.streaming,
+        subject.stem,
+        subject.solver,
+        subject.graph is not None,
+    )
 
 
 def _given(wires: Any, outcome: Outcome, sources: Mapping[str, Artifact]) -> Iterator[tuple[str, Artifact]]:

@@ -49,19 +49,24 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Cause:
-    """One known cause.
+class Diagnosis:
+    """A cause as records have it.
 
     Attributes:
         name: a short name.
         says: an explanation in a sentence.
         remedy: the next thing to do.
-        looks: returns True for symptoms of this cause.
     """
 
     name: str
     says: str
     remedy: str
+
+
+@dataclass(frozen=True)
+class Cause(Diagnosis):
+    """One known cause; `looks` returns True for symptoms of it."""
+
     looks: Callable[[Signs], bool]
 
 
@@ -163,7 +168,7 @@ CAUSES: tuple[Cause, ...] = (
 """The known causes; the first that matches the symptoms is reported. A match is a hint, not a proof."""
 
 
-def match(signs: Signs) -> dict[str, str] | None:
-    """Return the first cause that matches the symptoms as plain data, or None."""
+def match(signs: Signs) -> Diagnosis | None:
+    """Return the first cause that matches the symptoms, or None."""
     found = next((cause for cause in CAUSES if cause.looks(signs)), None)
-    return None if found is None else {"name": found.name, "says": found.says, "remedy": found.remedy}
+    return None if found is None else Diagnosis(found.name, found.says, found.remedy)

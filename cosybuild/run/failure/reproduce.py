@@ -13,25 +13,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.building.subprocess import Died, call_apart
-from cosybuild.config.groups.model import Family
 from cosybuild.config.parse import settings_from_plain
-from cosybuild.errors import DEFECT, ConfigurationError, CosybuildError, VerificationError
-from cosybuild.filename import is_plain_name
-from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.models.subject import Solver, Subject
+from cosybuild.errors import ConfigurationError, CosybuildError, VerificationError
+from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.request import Request
 from cosybuild.run.failure.archive import FORM, holds_of
+from cosybuild.run.failure.causes import Diagnosis
+from cosybuild.run.failure.index import CapsuleIndex, Part
 from cosybuild.run.foreign import without_local
 from cosybuild.run.zip_archive import Bounds, digest_of, unpacked
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.system.environment import Environment
-from cosybuild.system.json_records import JsonReader
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -46,7 +45,7 @@ class Recurrence:
     """The result of reproducing a failure.
 
     Attributes:
-        recorded: the failure as it was told where it happened: `step`, `kind`, `message`, `hint`, `exit_code`.
+        recorded: the failure as it was told where it happened.
         cause: the known cause that was matched, or None.
         part: how the cut part fails here; None where the capsule has none, or it passes.
         has_part: whether the capsule has one.
@@ -55,8 +54,8 @@ class Recurrence:
         versions: package -> (there, here), those that differ.
     """
 
-    recorded: Mapping[str, Any]
-    cause: Mapping[str, Any] | None
+    recorded: Failure
+    cause: Diagnosis | None
     part: str | None
     has_part: bool
     error: VerificationError | None
@@ -71,7 +70,7 @@ class Recurrence:
     @property
     def same(self) -> bool:
         """True if the step fails here with the same message."""
-        return self.error is not None and self.error.message == self.recorded["message"]
+        return self.error is not None and self.error.message == self.recorded.message
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,10 @@ def recur(
         ConfigurationError: it is no capsule, damaged, its graphs do not end within the limits, or nothing of it can be
             shown without further files.
     """
-    with unpacked(FORM, capsule, Bounds()) as (place, index):
+    with unpacked(FORM, capsule, Bounds(), CapsuleIndex) as (place, index):
         request = _request(capsule, index)
-        recorded, cause = _recorded(index), _cause(index)
-        cut = index.optional_object("cut")
         artifacts, lacking = _artifacts(place, index, elsewhere)
-        if lacking and cut is None:
+        if lacking and index.cut is None:
             raise ConfigurationError(
                 f"{capsule} names {', '.join(lacking)} by digest only, and {elsewhere or 'no directory'} does not hold "
                 "them.",
@@ -113,7 +110,9 @@ def recur(
             )
         taken = None if lacking else artifacts
         part, error = _apart(_Case(capsule, place, index, request, taken), limits or Limits(), tell)
-        return Recurrence(recorded, cause, part, cut is not None, error, tuple(lacking), dict(_versions(index)))
+        return Recurrence(
+            index.failure, index.cause, part, index.cut is not None, error, tuple(lacking), dict(_versions(index))
+        )
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class _Case:
 
     capsule: Path
     place: Path
-    index: JsonReader
+    index: CapsuleIndex
     request: Request
     artifacts: Mapping[str, Artifact] | None
 
@@ -141,13 +140,12 @@ def _apart(case: _Case, limits: Limits, tell: Callable[[str], None]) -> tuple[st
 def _run(case: _Case, limits: Limits, emit: Emit) -> tuple[str | None, VerificationError | None]:
     _hold_to(limits)
     part, error = None, None
-    cut = case.index.optional_object("cut")
     try:
-        if cut is not None:
+        if case.index.cut is not None:
             emit("note", line="running the part that fails by itself")
-            part = _part(case.place, cut, case.request, case.capsule)
+            part = _part(case.place, case.index.cut, case.request, case.capsule)
         if case.artifacts is not None:
-            emit("note", line=f"running the step '{case.index.text('step')}'")
+            emit("note", line=f"running the step '{case.index.step}'")
             error = _step(case.capsule, case.index, case.request, case.artifacts)
     except (CosybuildError, MemoryError):
         raise
@@ -169,55 +167,26 @@ def _hold_to(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
 
 
-def _recorded(index: JsonReader) -> Mapping[str, Any]:
-    failure = index.object("failure")
-    for name in ("step", "kind", "message"):
-        failure.text(name)
-    failure.get("hint", str, null=True)
-    code = failure.get("exit_code", int)
-    if not 0 < code < DEFECT:
-        raise failure.at("exit_code").wrong("the exit code of a failure", code)
-    return failure.raw()
-
-
-def _cause(index: JsonReader) -> Mapping[str, Any] | None:
-    cause = index.optional_object("cause")
-    if cause is None:
-        return None
-    for name in ("name", "says", "remedy"):
-        cause.text(name)
-    return cause.raw()
-
-
-def _request(capsule: Path, index: JsonReader) -> Request:
+def _request(capsule: Path, index: CapsuleIndex) -> Request:
     """The request of the step, of data alone: what could name code or something of this machine is left out."""
     try:
-        settings = settings_from_plain(without_local(index.get("config", dict))[0])
-        facts = index.get("subject", dict)
-        spec = facts["spec"]
-        inputs, outputs = (tuple(_tensor(tensor) for tensor in spec[side]) for side in ("inputs", "outputs"))
-        solver = facts["solver"]
-        subject = Subject(
-            family=Family(facts["family"]),
-            spec=ModelSpec(inputs, outputs, bool(spec["guidance"]), spec["frames_per_second"]),
-            hyperparameters=dict(facts["hyperparameters"]),
-            streaming=bool(facts["streaming"]),
-            graph=Path("graph.onnx") if facts["existing_graph"] else None,
-            stem=str(facts["stem"]),
-            solver=None if solver is None else Solver(**solver),
-        )
+        settings = settings_from_plain(without_local(index.config)[0])
     except ConfigurationError as error:
         raise FORM.refused(capsule, f"what it says of the build is not understood: {error.message}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FORM.refused(capsule, f"what it says of the build is not understood: {error!r}") from error
+    facts = index.subject
+    subject = Subject(
+        facts.family,
+        facts.spec,
+        facts.hyperparameters,
+        facts.streaming,
+        graph=Path("graph.onnx") if facts.existing_graph else None,
+        stem=facts.stem,
+        solver=facts.solver,
+    )
     return Request(settings, subject)
 
 
-def _tensor(facts: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(**{**facts, "shape": tuple(facts["shape"])})
-
-
-def _part(place: Path, cut: JsonReader, request: Request, capsule: Path) -> str | None:
+def _part(place: Path, cut: Part, request: Request, capsule: Path) -> str | None:
     import onnx_ir as ir
 
     from cosybuild.backends.session import InferenceFailed
@@ -228,12 +197,11 @@ def _part(place: Path, cut: JsonReader, request: Request, capsule: Path) -> str 
     for path in paths:
         _refuse_external_data(path, set(), capsule)
     lowered, reference = (ir.from_proto(load_model(path)) for path in paths)
-    keys = cut.object("inputs").text_items()
     arrays = _arrays(place / "cut" / "inputs.npz", capsule)
-    if set(keys.values()) != set(arrays):
+    if set(cut.inputs.values()) != set(arrays):
         raise FORM.refused(capsule, "the inputs of its part are not those it lists")
     try:
-        return judge(lowered, reference, {name: arrays[key] for name, key in keys.items()}, holds_of(request))
+        return judge(lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, holds_of(request))
     except InferenceFailed as error:
         raise FORM.refused(capsule, f"its part cannot be run: {error}") from error
 
@@ -250,23 +218,18 @@ def _arrays(path: Path, capsule: Path) -> dict[str, Array]:
         raise FORM.refused(capsule, f"{path.name} is no file of arrays: {error}") from error
 
 
-def _artifacts(place: Path, index: JsonReader, elsewhere: Path | None) -> tuple[dict[str, Artifact], list[str]]:
+def _artifacts(place: Path, index: CapsuleIndex, elsewhere: Path | None) -> tuple[dict[str, Artifact], list[str]]:
     """Slot -> artifact, and the names of what is not there."""
     found: dict[str, Artifact] = {}
     lacking = []
-    for slot in index.object("artifacts").raw():
+    for slot, listed in index.artifacts.items():
         files = []
-        for listed in index.object("artifacts").objects(slot):
-            name, digest, size = listed.text("name"), listed.text("sha256"), listed.get("size", int)
-            if not is_plain_name(name) or not is_plain_name(slot):
-                raise listed.wrong("a plain name, in a slot with a plain name", f"{slot}/{name}")
-            path: Path | None = place / "artifacts" / slot / name
-            if not listed.get("carried", bool):
-                path = _look(elsewhere, digest, size)
+        for file in listed:
+            path = place / "artifacts" / slot / file.name if file.carried else _look(elsewhere, file.sha256, file.size)
             if path is None:
-                lacking.append(f"{name} ({digest[:16]})")
-                continue
-            files.append(StoredFile(name, path, digest, size))
+                lacking.append(f"{file.name} ({file.sha256[:16]})")
+            else:
+                files.append(StoredFile(file.name, path, file.sha256, file.size))
         if files:
             found[slot] = Artifact(slot, tuple(files))
     return found, lacking
@@ -280,14 +243,14 @@ def _look(directory: Path | None, digest: str, size: int) -> Path | None:
     return None
 
 
-def _step(path: Path, index: JsonReader, request: Request, given: Mapping[str, Artifact]) -> VerificationError | None:
+def _step(path: Path, index: CapsuleIndex, request: Request, given: Mapping[str, Artifact]) -> VerificationError | None:
     """Return the error of the step; None if it passes."""
-    stage = next((s for s in stages_for(request) if s.label == index.text("step")), None)
+    stage = next((s for s in stages_for(request) if s.label == index.step), None)
     if stage is None or stage.name not in _SHOWN or not set(given) <= {n.removesuffix("?") for n in stage.needs}:
         raise FORM.refused(
             path,
-            f"the step '{index.text('step')}' is not run from a capsule, only graphs are; the command that failed is "
-            f"{' '.join(index.texts('command'))}",
+            f"the step '{index.step}' is not run from a capsule, only graphs are; the command that failed is "
+            f"{' '.join(index.command)}",
         )
     if lacking := [need for need in stage.needs if not need.endswith("?") and need not in given]:
         raise FORM.refused(path, f"it lacks what the step '{stage.label}' needs: {', '.join(lacking)}")
@@ -342,9 +305,9 @@ def _refuse_external_data(graph: Path, beside: set[str], capsule: Path) -> None:
         raise FORM.refused(capsule, f"{graph.name} is no ONNX graph: {error}") from error
 
 
-def _versions(index: JsonReader) -> Iterator[tuple[str, tuple[str, str]]]:
+def _versions(index: CapsuleIndex) -> Iterator[tuple[str, tuple[str, str]]]:
     here = Environment()
-    for name, there in index.object("environment").object("versions").text_items().items():
+    for name, there in index.environment.versions.items():
         now = here.version(name) or "absent"
         if now != there:
             yield name, (there, now)

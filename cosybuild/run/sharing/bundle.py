@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +33,15 @@ from cosybuild.run.foreign import Origin, origin_of_run, write_mark
 from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
 from cosybuild.run.sharing.import_check import rehearse
 from cosybuild.run.sharing.members import is_record_or_data
-from cosybuild.run.zip_archive import Bounds, Form, Package, opened, pack
+from cosybuild.run.zip_archive import Bounds, Form, opened, pack
 from cosybuild.signing import verify
 from cosybuild.store.key import CacheKey
 from cosybuild.store.remote import Remote
 from cosybuild.store.store import Store
 from cosybuild.store.workdirs import Workdirs
 from cosybuild.system.files import make_directory, sync_directory, sync_tree
-from cosybuild.system.json_records import JsonReader
 from cosybuild.system.owner import Heartbeat
+from cosybuild.system.typed_json import to_json
 
 RUN, STORE = "run", "store"
 BUNDLE = Form("bundle", "bundle.json", (RUN, STORE), "have it written again with `python -m cosybuild bundle RUN`")
@@ -74,6 +74,20 @@ class Arrival:
     signer: str | None = None
 
 
+@dataclass(frozen=True)
+class _Index:
+    """The fields of `bundle.json`; `keys` has the stage's name and the parts of each result."""
+
+    name: str
+    keys: tuple[tuple[str, Mapping[str, str]], ...]
+    artifacts: bool = False
+
+    def __post_init__(self) -> None:
+        for stage, _ in self.keys:
+            if not is_plain_name(stage):
+                raise ValueError(f"names the stage {stage!a} in keys; it should be a plain name")
+
+
 def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: bool) -> None:
     """Write the archive of a run.
 
@@ -91,12 +105,8 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
         files = dict(_files(run.directory, RUN, artifacts=artifacts)) | dict(
             _files(staged / STORE, STORE, artifacts=True)
         )
-        facts = {
-            "name": run.directory.resolve().name,
-            "artifacts": artifacts,
-            "keys": [[key.stage, dict(key.parts)] for key in keys] if artifacts else [],
-        }
-        pack(BUNDLE, target, facts, files)
+        listed = tuple((key.stage, key.parts) for key in keys) if artifacts else ()
+        pack(BUNDLE, target, to_json(_Index(run.directory.resolve().name, listed, artifacts)), files)
 
 
 def read_bundle(
@@ -121,13 +131,14 @@ def read_bundle(
     """
     signed = None if key is None else verify(source, key)
     with opened(BUNDLE, source, bounds or Bounds(), None if signed is None else signed.sha256) as (package, digest):
-        name = package.index.text("name")
+        index = package.index(_Index)
+        name = index.name
         if (fault := fault_of(name, _LONGEST_RUN)) is not None:
             raise package.refused(f"it names its run {name!a}, and that name {fault}")
         for member in package.files:
             if not _may_come_in(member):
                 raise package.refused(f"its member {member!a} is neither a record nor data of a run")
-        keys = _keys(package)
+        keys = [CacheKey(stage, parts) for stage, parts in index.keys]
         target = runs / f"{name.removesuffix(IMPORTED)}{IMPORTED}"
         there = _origin_there(target, digest)
         was_there = there is not None
@@ -156,18 +167,6 @@ def read_bundle(
             elif (origin.results, origin.signer) != (there.results, there.signer):
                 write_mark(target, origin)
         return Arrival(target, len(keys), len(keys) if trust_results else 0, was_there, origin.signer)
-
-
-def _keys(package: Package) -> list[CacheKey]:
-    """The keys of the results that the archive lists."""
-    found = []
-    for index, pair in enumerate(package.index.get("keys", list)):
-        where = package.index.at(f"keys[{index}]")
-        stage, parts = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
-        if not isinstance(stage, str) or not is_plain_name(stage) or not isinstance(parts, dict):
-            raise where.wrong("the name of a stage and its parts", pair)
-        found.append(CacheKey(stage, JsonReader(parts, where.where).text_items()))
-    return found
 
 
 def _may_come_in(member: str) -> bool:

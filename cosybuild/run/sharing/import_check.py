@@ -6,9 +6,11 @@ a record on which one of them would fail is refused at the import.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from cosybuild.errors import ConfigurationError
 from cosybuild.manifest import SUFFIX, parse_manifest
@@ -17,15 +19,54 @@ from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.lock_file import LOCK, ingredients, read_lock
-from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, RecordedRun, read_run
+from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, read_run
 from cosybuild.run.requirements import requirements_text, version_changes
 from cosybuild.system.environment import Environment
-from cosybuild.system.json_records import JsonReader, read_record, write_text
-
-_STATUS = ("ok", "pending", "failed", "unfinished")
+from cosybuild.system.json_records import read_record, write_text
+from cosybuild.system.typed_json import from_json
 
 # Exceptions of code that expects a well-formed record and gets a malformed one.
 _MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    name: str
+    slot: str
+    path: str
+    digest: str
+    made_by: str
+    deterministic: bool
+    traits: Mapping[str, Any]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Config:
+    model: Mapping[str, Any]
+    store: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Machine:
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Report:
+    """The fields of a report that later commands use without a check."""
+
+    status: Literal["ok", "pending", "failed", "unfinished"]
+    overrides: tuple[str, ...]
+    working_directory: str
+    config: _Config
+    environment: _Machine
+    artifacts: tuple[_Artifact, ...]
+
+    def __post_init__(self) -> None:
+        names = [artifact.name for artifact in self.artifacts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"names two artifacts alike: {sorted(names)}")
 
 
 def rehearse(directory: Path, source: Path) -> None:
@@ -40,7 +81,7 @@ def rehearse(directory: Path, source: Path) -> None:
     """
     with _understood(source):
         run = read_run(str(directory))
-        _check_types(run)
+        from_json(run.report, _Report, str(run.directory / REPORT))
         read_record(directory / PLAN, "plan")
         if (directory / LOCK).exists():
             read_lock(directory / LOCK)
@@ -73,25 +114,3 @@ def _refused(source: Path, why: str) -> ConfigurationError:
         f"{source} is not taken in: {why.rstrip('.')}.",
         hint="Next: have it written again with `python -m cosybuild bundle RUN`.",
     )
-
-
-def _check_types(run: RecordedRun) -> None:
-    """Check the types of the fields of a report that later commands use without a check."""
-    report = JsonReader(dict(run.report), str(run.directory / REPORT))
-    if report.text("status") not in _STATUS:
-        raise report.at("status").wrong(f"one of {', '.join(_STATUS)}", report.text("status"))
-    report.texts("overrides")
-    report.text("working_directory")
-    report.object("config").object("model")
-    report.object("config").optional_object("store")
-    report.object("environment").object("versions").text_items()
-    names = set()
-    for artifact in report.objects("artifacts"):
-        names.add(artifact.text("name"))
-        for field in ("slot", "path", "digest", "made_by"):
-            artifact.text(field)
-        artifact.get("deterministic", bool)
-        artifact.object("traits")
-        artifact.object("files").text_items()
-    if len(names) != len(report.get("artifacts", list)):
-        raise report.at("artifacts").wrong("a list of artifacts with different names", sorted(names))
