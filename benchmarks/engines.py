@@ -30,8 +30,8 @@ from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.config.settings import Settings
+from cosybuild.digest import digest_of
 from cosybuild.errors import CosybuildError
-from cosybuild.manifest import file_digest
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage
@@ -71,7 +71,7 @@ def run_stage(stage: Stage[Any], request: Request, inputs: dict[str, Artifact], 
     workdir.mkdir()
     result = stage.run(RunContext(request, inputs, workdir, Environment(), lambda kind, **facts: None))
     for slot, files in result.outputs.items():
-        stored = tuple(StoredFile(f.name, f, file_digest(f), f.stat().st_size) for f in files)
+        stored = tuple(StoredFile(f.name, f, digest_of(f), f.stat().st_size) for f in files)
         inputs[slot] = Artifact(slot, stored)
     return result
 

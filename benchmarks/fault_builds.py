@@ -18,6 +18,7 @@ from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.verify import Provider, VerifySettings
 from cosybuild.config.settings import Settings
+from cosybuild.digest import digest_of
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.request import Request
@@ -25,7 +26,6 @@ from cosybuild.stages.export import ExportStage
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.store.artifact import Artifact, StoredFile
-from cosybuild.store.hash_cache import digest_of
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
 

@@ -36,8 +36,8 @@ from cosybuild.benchmarking.rounds import Budget, measure_rounds
 from cosybuild.benchmarking.timing import judge, median
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.digest import digest_of
 from cosybuild.exporting.torch_exporters import export_graph
-from cosybuild.manifest import file_digest
 from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.resolve import resolve_subject
@@ -169,7 +169,7 @@ def engines(options: argparse.Namespace) -> Iterator[Sequence[object]]:
         for index, (name, _, model) in enumerate(variants(options.opset[0], subject, options.only)):
             path = Path(directory) / f"{index}.onnx"
             onnx.save(model, str(path))
-            graph = Artifact("graph", (StoredFile(path.name, path, file_digest(path), path.stat().st_size),))
+            graph = Artifact("graph", (StoredFile(path.name, path, digest_of(path), path.stat().st_size),))
             for precision in options.precision:
                 request = request_for("cosyvoice2", precision, "full", "static", longest=3000)
                 inputs, place = {"graph": graph}, Path(directory) / f"{index}-{precision}"

@@ -159,10 +159,10 @@ class Rounds:
 
 def artifacts_of(place: Path) -> dict[str, str]:
     """Name -> digest, read from the files themselves."""
-    from cosybuild.manifest import file_digest
+    from cosybuild.digest import digest_of
 
     (directory,) = place.glob("outputs/runs/*/artifacts")
-    return {path.name: file_digest(path) for path in directory.iterdir() if not path.name.endswith(".json")}
+    return {path.name: digest_of(path) for path in directory.iterdir() if not path.name.endswith(".json")}
 
 
 def where(place: Path) -> str:

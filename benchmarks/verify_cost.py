@@ -27,6 +27,7 @@ from cosybuild.backends import onnxruntime_backend, torch_backend
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.parse import parse
+from cosybuild.digest import digest_of
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.request import Request
 from cosybuild.stages.export import ExportStage
@@ -34,7 +35,6 @@ from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import EXPORTED, VerifyStage
 from cosybuild.store.artifact import Artifact, StoredFile
-from cosybuild.store.hash_cache import digest_of
 from cosybuild.system.environment import Environment
 from cosybuild.verification.cases import CHEAP_SIZE
 

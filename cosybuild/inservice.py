@@ -11,8 +11,10 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
+
+from cosybuild.filename import is_plain_path
 
 STATE = ".cosybuild-backup"
 """The directory below one in service that holds backups and the state of changes."""
@@ -105,6 +107,6 @@ def journal_from(content: bytes, path: Path) -> Journal:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no journal of a deployment: {type(error).__name__}: {error}") from error
     for name in (journal.staging, *journal.puts, *journal.removes):
-        if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or name in ("", "."):
+        if not is_plain_path(name):
             raise ValueError(f"{path} names {name!a}, which leads out of the directory")
     return journal

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 from cosybuild import figure
+from cosybuild.digest import digest_of
 from cosybuild.filename import is_plain_name
 
 FORMAT = "cosybuild.artifact"
@@ -72,7 +72,7 @@ def manifest_path(artifact: Path) -> Path:
 
 def file_fact(path: Path) -> dict[str, Any]:
     """Return name, size in bytes and sha256 of a file, as manifests state them."""
-    return {"name": path.name, "size": path.stat().st_size, "sha256": file_digest(path)}
+    return {"name": path.name, "size": path.stat().st_size, "sha256": digest_of(path)}
 
 
 def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
@@ -96,13 +96,11 @@ def seal_of(manifest: Mapping[str, Any]) -> str:
 
 
 def write_manifest(artifact: Path, facts: Mapping[str, Any], companions: Sequence[Path] = ()) -> Path:
-    """Write the manifest of a finished file and return its path; a reader sees the old one or the new one."""
+    """Write the manifest of a finished file that is not published yet; return the manifest's path."""
     path = manifest_path(artifact)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
     text = manifest_text(file_fact(artifact), [file_fact(each) for each in companions], facts)
     # A path may contain bytes that are no UTF-8; they must not prevent writing the manifest.
-    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
-    fresh.replace(path)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path
 
 
@@ -193,18 +191,9 @@ def damage(artifact: Path, manifest: Mapping[str, Any]) -> str | None:
         size = path.stat().st_size
         if size != fact["size"]:
             return f"{path.name} has {size} bytes and its manifest says {fact['size']}: it was cut off or replaced"
-        if file_digest(path) != fact["sha256"]:
+        if digest_of(path) != fact["sha256"]:
             return f"{path.name} is not the file its manifest describes: it was replaced or damaged"
     return None
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file's content, 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _fault(manifest: Mapping[str, Any]) -> str | None:

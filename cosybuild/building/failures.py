@@ -9,13 +9,10 @@ from pathlib import Path
 
 from cosybuild.building.record import Failure
 from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, OutOfMemory, StoreError
+from cosybuild.system.files import FULL, cause_of
 from cosybuild.system.memory import PeakMemory, ran_out_of_memory
 
-_DISK = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-}
+_DISK = FULL | {errno.EROFS}
 
 
 @contextmanager
@@ -47,7 +44,7 @@ def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = 
             raise
         where = error.filename if error.filename is not None else workdir
         raise StoreError(
-            f"The step '{label}' could not write to {where}: {_DISK[error.errno]}.",
+            f"The step '{label}' could not write to {where}: {cause_of(error)}.",
             hint="Next: python -m cosybuild gc --dry-run, or store.path=... on another disk",
         ) from error
 

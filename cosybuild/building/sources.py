@@ -12,9 +12,10 @@ from io import FileIO
 from pathlib import Path
 from typing import NoReturn
 
+from cosybuild.digest import digest_of, digest_of_open
 from cosybuild.errors import CosybuildError, SourceChanged
 from cosybuild.store.artifact import Artifact, StoredFile
-from cosybuild.store.hash_cache import HashCache, digest_of, digest_of_open, identity_of
+from cosybuild.store.hash_cache import HashCache, identity_of
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cosybuild.cli.printed import say
 from cosybuild.run.recorded import read_run
 from cosybuild.run.requirements import requirements_text
-from cosybuild.system.json_records import write_text
+from cosybuild.system.files import write_text
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -29,9 +29,10 @@ from cosybuild.deploy.state import (
     reserve,
     write_record,
 )
+from cosybuild.digest import digest_of
 from cosybuild.errors import DeployError
+from cosybuild.filename import is_plain_path
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal
-from cosybuild.manifest import file_digest
 from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES, PART = "record.json", "files", ".part"
@@ -96,9 +97,15 @@ def publish(
         files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
 
     Raises:
-        DeployError: a copy differs from its source; the directory is unchanged.
+        DeployError: a name is unsafe, or a copy differs from its source; the directory is unchanged.
         OSError: the disk reports an error. Before the journal the directory is unchanged; afterwards the change counts.
     """
+    unsafe = next((name for name in (*(put.name for put in puts), *removes) if not is_plain_path(name)), None)
+    if unsafe is not None:
+        raise DeployError(
+            f"{unsafe!a} cannot be changed in {root}: every part of a path must be a plain file name.",
+            hint="Next: rename the file, then deploy again.",
+        )
     current = read_current(root)
     if kind == "deploy":
         reserve(root)
@@ -170,7 +177,7 @@ def missing(root: Path, journal: Journal) -> list[str]:
     return [
         name
         for name, digest in journal.puts.items()
-        if not any(path.is_file() and file_digest(path) == digest for path in (staging / name, root / name))
+        if not any(path.is_file() and digest_of(path) == digest for path in (staging / name, root / name))
     ]
 
 
@@ -188,7 +195,7 @@ def stage_one(put: Put, target: Path) -> str:
     else:
         # Copy, never link: a service may write into its files, and the source may be linked to the store.
         shutil.copyfile(put.content, target)
-    digest = file_digest(target)
+    digest = digest_of(target)
     if put.sha256 not in (None, digest):
         raise DeployError(
             f"the copy of {put.content} is not equal to it: the disk or another program changed it.",
@@ -222,7 +229,7 @@ def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
         if put.name in removes:  # there only while the change is made
             continue
         path = root / put.name
-        if put.digest is None or not path.is_file() or file_digest(path) != put.digest:
+        if put.digest is None or not path.is_file() or digest_of(path) != put.digest:
             return False
     return True
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from cosybuild import figure
 from cosybuild.deploy.inspect import CURRENT, DAMAGED, FOREIGN, STALE, Finding
 from cosybuild.deploy.publish import Put
+from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
 from cosybuild.inservice import STATE
-from cosybuild.manifest import file_digest
 from cosybuild.signing import SIGNATURE, Signed, sign, signature_path, verify, verify_own
 from cosybuild.system.json_records import SCHEMA, JsonReader, read_json
 
@@ -152,6 +152,6 @@ def _difference(root: Path, name: str, signed: Mapping[str, str]) -> tuple[str, 
         return FOREIGN, "the owner of the key did not sign it"
     if not path.is_file():
         return DAMAGED, "it was signed and is not there any more"
-    if file_digest(path) != signed[name]:
+    if digest_of(path) != signed[name]:
         return STALE, "it is not the file that the owner of the key signed"
     return CURRENT, None

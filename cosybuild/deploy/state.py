@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosybuild.errors import DeployError
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
+from cosybuild.system import local_lock
 from cosybuild.system.files import make_directory, write_atomic
 
 _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
@@ -38,7 +38,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 def write_record(path: Path, plain: Any) -> None:
     """Write JSON atomically and durably, so that it survives a power cut."""
-    write_atomic(path, json.dumps(plain, indent=2).encode("ascii"), path.parent)
+    write_atomic(path, json.dumps(plain, indent=2).encode("ascii"))
 
 
 def read_journal(root: Path) -> Journal | None:
@@ -127,17 +127,10 @@ def locked(root: Path) -> Iterator[None]:
     state = root / STATE
     # The journal is durable only if the directories on its path are.
     make_directory(state)
-    with (state / _LOCK).open("a+b") as file:
+    with ExitStack() as stack:
         try:
-            if os.name == "posix":
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
-        except OSError as error:
+            stack.enter_context(local_lock.locked(state / _LOCK))
+        except BlockingIOError as error:
             raise DeployError(
                 f"another process is deploying to {root}.", hint="Next: wait for it, then run this again."
             ) from error

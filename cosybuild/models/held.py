@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cosybuild.digest import digest_of
 from cosybuild.errors import BuildError, SourceChanged
 from cosybuild.models.subject import Subject
 from cosybuild.models.user_module.audit import watched
 from cosybuild.models.user_module.fresh import forget_changed, from_source
 from cosybuild.models.user_module.trace import Trace, is_local, loaded_files, unforeseen
-from cosybuild.store.hash_cache import digest_of
 from cosybuild.system.files import write_atomic
 
 
@@ -61,4 +61,4 @@ def _learn(trace: Trace, more: tuple[str, ...], memo: Path) -> None:
     """Record the files in the memo; the next command traces the module again and includes them."""
     learned = replace(trace, learned=(*trace.learned, *more), void=True)
     with suppress(OSError):
-        write_atomic(memo, learned.to_json().encode(), memo.parent, durable=False)
+        write_atomic(memo, learned.to_json().encode(), durable=False)

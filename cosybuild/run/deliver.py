@@ -13,7 +13,7 @@ from cosybuild.manifest import manifest_path
 from cosybuild.run.sidecar import sidecar_text
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
-from cosybuild.system.json_records import write_text
+from cosybuild.system.files import write_text
 
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"

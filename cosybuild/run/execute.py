@@ -35,7 +35,8 @@ from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.environment import Environment
-from cosybuild.system.json_records import write_record, write_text
+from cosybuild.system.files import write_text
+from cosybuild.system.json_records import write_record
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ from typing import IO, Annotated, Any, TypeVar
 from msgspec import Meta
 
 from cosybuild import figure
+from cosybuild.digest import digest_of, digest_of_open
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
+from cosybuild.system.files import replacing
 from cosybuild.system.json_records import SCHEMA, read_json
 from cosybuild.system.typed_json import from_json
 
@@ -77,15 +79,13 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
     with tempfile.TemporaryDirectory(prefix="cosybuild-pack-") as temporary:
         written = Path(temporary) / form.index
         written.write_text(figure.dumps(index, indent=1), encoding="utf-8")
-        part = target.with_name(f".{target.name}.part")
         with (
-            part.open("wb") as raw,
+            replacing(target, durable=False) as raw,
             gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
             for name, path in [(form.index, written), *sorted(files.items())]:
                 _add(archive, name, path)
-        part.replace(target)
 
 
 @dataclass(frozen=True)
@@ -240,15 +240,13 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
     """
     try:
         with source.open("rb") as raw:
-            digest = hashlib.sha256()
-            while block := raw.read(_BLOCK):
-                digest.update(block)
-            if expected is not None and digest.hexdigest() != expected:
+            digest = digest_of_open(raw)
+            if expected is not None and digest != expected:
                 raise form.refused(source, "it changed after its signature was verified")
             size = raw.tell()
             raw.seek(0)
             with tarfile.open(fileobj=raw, mode="r:gz", tarinfo=_Member) as archive:
-                yield Package(form, source, archive, bounds.limit(size)), digest.hexdigest()
+                yield Package(form, source, archive, bounds.limit(size)), digest
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         if error.filename != str(source):
             raise
@@ -282,15 +280,6 @@ def _is_inside(form: Form, name: str) -> bool:
     """Say whether a member's name stays below the directory it is unpacked in, on any system."""
     root, slash, _ = name.partition("/")
     return is_plain_path(name) and root in form.roots and slash == "/"
-
-
-def digest_of(path: Path) -> str:
-    """sha256 of a file, 64 hex digits."""
-    with path.open("rb") as content:
-        digest = hashlib.sha256()
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
+from cosybuild.digest import digest_of
 from cosybuild.store.artifact import Artifact, StoredFile
-from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.store.hash_cache import HashCache
 from cosybuild.system.files import explained
 
 FICLONE = 0x40049409

@@ -8,9 +8,9 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 
+from cosybuild.digest import digest_of
 from cosybuild.errors import StoreError
 from cosybuild.store.artifact import Identity
 from cosybuild.store.entry import is_digest
@@ -18,7 +18,6 @@ from cosybuild.system.files import write_atomic
 
 _HEAD = "cosybuild digests 1"
 _LIMIT = 4000
-_BLOCK = 2**20
 
 Stamp = tuple[int, int, int, int]
 """Size, mtime and ctime in ns, and inode. The device is left out: its number changes from mount to mount.
@@ -32,29 +31,6 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 def identity_of(stat: os.stat_result) -> Identity:
     """Return the identity of a file: while it stays the same during a run, the file is the same and unchanged."""
     return (stat.st_dev, *stamp_of(stat))
-
-
-def digest_of(path: Path) -> str:
-    """Return the sha256 of a file's content.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb", buffering=0) as file:
-        return digest_of_open(file)
-
-
-def digest_of_open(file: FileIO) -> str:
-    """Return the sha256 of an open file's content from its present position to its end.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_BLOCK))
-    while count := file.readinto(buffer):
-        digest.update(buffer[:count])
-    return digest.hexdigest()
 
 
 class HashCache:

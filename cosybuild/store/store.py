@@ -11,12 +11,13 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.filename import fault_of
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.checkout import DamagedContent, checkout
 from cosybuild.store.entry import DamagedEntry, Entry, check_stage, decode, encode
-from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.store.hash_cache import HashCache
 from cosybuild.store.key import CacheKey
 from cosybuild.store.layout import Layout
 from cosybuild.store.locks import Lock

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from cosybuild.config.sweep_naming import cell_id
 from cosybuild.report.sweep import CELLS, PLAN
 from cosybuild.run.run_lock import CLAIM
+from cosybuild.system.files import write_atomic
 
 ARTIFACTS = "artifacts"
 """The part of a run directory that is too large to send back: it is in the node's store and in the remote store."""
@@ -100,10 +101,7 @@ def keep_file(path: Path, content: bytes) -> None:
     """
     if path.is_file() and path.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_atomic(path, content, durable=False)
 
 
 def _records(sweep: Path, words: list[str]) -> Iterator[tuple[str, bytes]]:

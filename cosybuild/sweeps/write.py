@@ -8,7 +8,8 @@ from typing import Any
 from cosybuild.report.sweep import gather
 from cosybuild.report.sweep_html import sweep_html
 from cosybuild.report.sweep_markdown import sweep_markdown
-from cosybuild.system.json_records import write_json, write_text
+from cosybuild.system.files import write_text
+from cosybuild.system.json_records import write_json
 
 
 def write_sweep(directory: Path) -> dict[str, Any]:

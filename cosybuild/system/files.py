@@ -7,10 +7,14 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedWriter
 from pathlib import Path
 
 from cosybuild.errors import StoreError
 from cosybuild.system.modes import share
+
+TEMPORARY = ".part"
+"""The suffix of a file that `replacing` has not finished; only a killed process leaves one."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -86,6 +90,11 @@ def is_of_the_disk(error: OSError) -> bool:
     return error.errno in _CAUSES
 
 
+def cause_of(error: OSError) -> str:
+    """Return the cause of an error in words."""
+    return _cause(error)[0]
+
+
 def _cause(error: OSError) -> tuple[str, str, str]:
     unknown = _same(error.strerror or str(error), "Next: run again once it is repaired")
     return unknown if error.errno is None else _CAUSES.get(error.errno, unknown)
@@ -158,18 +167,24 @@ def sync_tree(directory: Path) -> None:
     sync_directory(directory)
 
 
-def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = True) -> None:
-    """Write `target` through a temporary file in `scratch`, which must be on the same file system.
+@contextmanager
+def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True) -> Iterator[BufferedWriter]:
+    """Yield a new file that replaces `target` at the end of the body; readers see the old file or the whole new one.
+
+    Args:
+        scratch: a directory on the same file system for the unfinished file; None: the target's directory.
+        durable: make the content and the name survive a power cut.
 
     Raises:
-        OSError: the write failed; the target is unchanged.
+        OSError: the write failed. After this and any other error the target is unchanged.
     """
+    scratch = target.parent if scratch is None else scratch
     make_directory(scratch, durable=False)
     make_directory(target.parent, durable=durable)
-    temporary = scratch / f"{secrets.token_hex(8)}.part"
+    temporary = scratch / f".{secrets.token_hex(8)}{TEMPORARY}"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -181,6 +196,17 @@ def write_atomic(target: Path, data: bytes, scratch: Path, *, durable: bool = Tr
         raise
     if durable:
         sync_directory(target.parent)
+
+
+def write_atomic(target: Path, data: bytes, scratch: Path | None = None, *, durable: bool = True) -> None:
+    """Write `data` as `replacing` does."""
+    with replacing(target, scratch, durable=durable) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically, not durably; bytes of paths that are no UTF-8 are escaped and do not prevent the write."""
+    write_atomic(path, text.encode("utf-8", "backslashreplace"), durable=False)
 
 
 def clock_of(directory: Path) -> float:

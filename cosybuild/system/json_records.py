@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
 from cosybuild.errors import ConfigurationError
+from cosybuild.system.files import write_text
 from cosybuild.system.typed_json import RECORD_HINT, from_json
 
 SCHEMA = 1
@@ -20,9 +19,6 @@ SCHEMA = 1
 
 CHECKSUM = "checksum"
 """The field of a record that holds `checksum_of` all other fields and so reveals a flipped byte."""
-
-TEMPORARY = ".tmp"
-"""The suffix of a file that `write_text` has not finished; only a killed process leaves one."""
 
 DEEPEST = 64
 """The deepest permitted nesting of objects and lists in a record; our records have fewer than twenty levels."""
@@ -120,24 +116,9 @@ def record_text(kind: str, value: Mapping[str, Any]) -> str:
 
 def write_record(path: Path, kind: str, value: Mapping[str, Any]) -> None:
     """Write `value` as a record of this kind, for `read_record`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, record_text(kind, value))
 
 
 def write_json(path: Path, plain: Any) -> None:
     """Write JSON; values that JSON does not know are written as `str(value)`."""
     write_text(path, figure.dumps(plain, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: a reader sees the old file or the new one, never a part."""
-    # A unique name, because several processes of a sweep write the same report.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    try:
-        # A path may contain bytes that are no UTF-8; they must not prevent writing the record.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

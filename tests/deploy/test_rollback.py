@@ -214,6 +214,7 @@ def test_check_of_a_directory_without_anything_is_no_success(
         b'{"puts": ["a"], "removes": [], "position": 0}',
         b'{"number": 1, "staging": "../x", "puts": {}, "removes": [], "position": 0, "files": {}, "discards": 0}',
         b'{"number": 1, "staging": "s", "puts": {}, "removes": ["/x"], "position": 0, "files": {}, "discards": 0}',
+        b'{"number": 1, "staging": "s", "puts": {"a\\\\x": ""}, "removes": [], "position": 0, "files": {}}',
     ],
 )
 def test_a_damaged_journal_ends_in_a_sentence(

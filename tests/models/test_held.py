@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.building.stage import Emit
+from cosybuild.digest import digest_of
 from cosybuild.errors import BuildError, ModelError, SourceChanged
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
@@ -19,7 +20,6 @@ from cosybuild.models.user_module.fresh import forget_changed, from_source
 from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json
 from cosybuild.run import code
-from cosybuild.store.hash_cache import digest_of
 from cosybuild.store.store import Store
 from tests.models.user_module.tracing import INSTALLED, NET, Net, code_of, request_of
 

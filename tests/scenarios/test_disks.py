@@ -74,7 +74,7 @@ def test_a_run_on_a_disk_that_fills_up(used_place: Place, disk: Path, leave: int
     here.cosybuild(*words)
     assert set(actions(here.report()).values()) == {"hit"}
     assert artifacts(here) == expected
-    assert not list(disk.rglob("*.tmp"))
+    assert not list(disk.rglob("*.part"))
 
 
 def test_a_read_only_store(used_place: Place, disk: Path) -> None:

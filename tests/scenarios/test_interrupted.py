@@ -79,7 +79,7 @@ def test_the_next_run_continues(fresh_place: Place, built_place: Place, number: 
     done = actions(fresh_place.report())
     assert done.pop("export") == ("hit" if kind == "finished" else "built")
     assert contents(fresh_place) == contents(built_place)
-    assert not list(fresh_place.directory.rglob("*.tmp"))
+    assert not list(fresh_place.directory.rglob("*.part"))
 
 
 @pytest.mark.parametrize("words", [QUICK, ["doctor"]])

@@ -45,4 +45,4 @@ def test_no_finished_step_is_repeated(place: Place, number: signal.Signals) -> N
             if cell["actions"][step["label"]] == "built" and f"{step['key']['digest']}.json" in finished:
                 repeated.append(step["label"])
     assert repeated == []
-    assert not list(place.directory.rglob("*.tmp"))
+    assert not list(place.directory.rglob("*.part"))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.digest import digest_of
 from cosybuild.errors import StoreError
 from cosybuild.store import hash_cache as module
-from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.store.hash_cache import HashCache
 from tests.store.storing import overwrite, rot
 
 

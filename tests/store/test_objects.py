@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.store.hash_cache import HashCache, digest_of
+from cosybuild.digest import digest_of
+from cosybuild.store.hash_cache import HashCache
 from cosybuild.store.objects import Objects, seal_of
 from tests.store.storing import rot
 

@@ -17,7 +17,7 @@ import pytest
 from cosybuild.errors import StoreError
 from cosybuild.store.check import check
 from cosybuild.store.store import Store
-from cosybuild.system.files import clock_of, store_error, sync_directory, write_atomic
+from cosybuild.system.files import clock_of, replacing, store_error, sync_directory, write_atomic, write_text
 from tests.mounting import fill, make_read_only, mounted
 from tests.store.storing import build, in_child, key_of, publish
 
@@ -136,14 +136,14 @@ def test_a_write_is_on_the_disk_before_it_has_its_name_and_its_name_after(
 
     def note(handle: int) -> None:
         path = Path(f"/proc/self/fd/{handle}").readlink()
-        synced.append((path.parent.name, path.name.partition(".")[2] or path.name, target.exists()))
+        synced.append((path.parent.name, path.suffix or path.name, target.exists()))
         assert path.is_dir() or path.read_bytes() == b"new"
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", note)
     write_atomic(target, b"new", tmp_path / "scratch" / "tmp")
     new_directory = (tmp_path.parent.name, tmp_path.name, False)
-    assert synced == [new_directory, ("tmp", "part", False), (tmp_path.name, "below", True)]
+    assert synced == [new_directory, ("tmp", ".part", False), (tmp_path.name, "below", True)]
     assert target.read_bytes() == b"new"
     write_atomic(tmp_path / "other", b"2", tmp_path / "scratch" / "tmp", durable=False)
     assert len(synced) == 3
@@ -214,3 +214,29 @@ def test_a_process_killed_at_any_moment_leaves_nothing_wrong(tmp_path: Path) -> 
     after.workdirs.sweep(always=True)
     assert list(after.layout.tmp.iterdir()) == []
     assert list(after.layout.locks.iterdir()) == []
+
+
+def test_a_text_is_written_whatever_bytes_a_path_had_or_not_at_all(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "before")
+    write_text(tmp_path / "a", "caf\udce9 店")
+    assert (tmp_path / "a").read_bytes() == "caf\\udce9 店".encode()
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "directory", "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "directory"]
+
+
+def test_a_body_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+
+    def fail() -> None:
+        with replacing(target, durable=False) as file:
+            file.write(b"half")
+            assert target.read_bytes() == b"old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.system.json_records import read_record, record_text, write_json, write_record, write_text
+from cosybuild.system.json_records import read_record, record_text, write_json, write_record
 
 AGAIN = "Next: run the build again; it writes a new record"
 
@@ -54,15 +54,3 @@ def test_other_json_is_written_for_people_too(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"where": Path("/a"), "who": "Jürgen"})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert text == '{\n  "where": "/a",\n  "who": "Jürgen"\n}\n'
-
-
-def test_a_text_is_written_whatever_bytes_a_path_had_or_not_at_all(tmp_path: Path) -> None:
-    write_text(tmp_path / "a", "before")
-    write_text(tmp_path / "a", "caf\udce9 店")
-    assert (tmp_path / "a").read_bytes() == "caf\\udce9 店".encode()
-    (tmp_path / "directory").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_text(tmp_path / "directory", "text")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "directory"]
-    with pytest.raises(FileNotFoundError):
-        write_text(tmp_path / "absent" / "a", "text")

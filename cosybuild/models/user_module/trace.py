@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import cosybuild
+from cosybuild.digest import digest_of
 from cosybuild.models.user_module.audit import Reads
 from cosybuild.models.user_module.declared import source_file
 from cosybuild.models.user_module.installed import fingerprint, owners, site_of
-from cosybuild.store.hash_cache import digest_of
 
 SCHEMA = 1
 _OURS = Path(cosybuild.__file__).parent

@@ -19,6 +19,7 @@ from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.config.parse import settings_from_plain
+from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError, CosybuildError, VerificationError
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import external_fault
@@ -27,14 +28,13 @@ from cosybuild.run.failure.archive import FORM, holds_of
 from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import CapsuleIndex, Part
 from cosybuild.run.foreign import without_local
-from cosybuild.run.zip_archive import Bounds, digest_of, unpacked
+from cosybuild.run.zip_archive import Bounds, unpacked
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
-
 
 _SHOWN = ("verify", "verify_lowered")
 """Steps that run nothing but graphs. An engine is machine code, and other steps load the model's own code."""

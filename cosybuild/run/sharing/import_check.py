@@ -22,7 +22,8 @@ from cosybuild.run.lock_file import LOCK, ingredients, read_lock
 from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, read_run
 from cosybuild.run.requirements import requirements_text, version_changes
 from cosybuild.system.environment import Environment
-from cosybuild.system.json_records import read_record, write_text
+from cosybuild.system.files import write_text
+from cosybuild.system.json_records import read_record
 from cosybuild.system.typed_json import from_json
 
 # Exceptions of code that expects a well-formed record and gets a malformed one.

@@ -1,0 +1,75 @@
+"""An exclusive lock between the processes of one machine, on a file. A dead holder's lock is released by the system.
+
+The package filelock (4.3) does the same. It is not used because its import takes 45 ms, its file does not name the
+holder for messages, and it waits by polling. Locks between hosts that share a directory are in `store/locks.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+# Windows locks a range of bytes, which others then cannot read; this one lies behind the holder's name.
+_WINDOWS_BYTE = 1 << 30
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[str], None] | None = None, *, required: bool = True) -> Iterator[bool]:
+    """Hold the lock on the file `path`, which is made if need be and stays.
+
+    Args:
+        on_wait: called with the name of the holder before waiting for it; None: do not wait.
+        required: False to go on without a lock on a file system that has none.
+
+    Yields:
+        True if another process was waited for.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and `on_wait` is None.
+        OSError: the file cannot be written, or its file system has no locks.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        waited = False
+        try:
+            _lock(handle, wait=False)
+        except BlockingIOError:
+            if on_wait is None:
+                raise
+            on_wait(os.read(handle, 1000).decode(errors="replace") or "another process")
+            _lock(handle, wait=True)
+            waited = True
+        except OSError as error:
+            if required or error.errno not in _UNSUPPORTED:
+                raise
+        os.truncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+        yield waited
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> None:
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt
+
+    while True:
+        os.lseek(handle, _WINDOWS_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
+            return
+        except OSError as error:
+            if not wait:
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked") from error
+        time.sleep(0.1)
