@@ -11,7 +11,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.numerics.metrics import METRICS
 
 Gate = Mapping[str, float]
-"""Metric -> bound. `Metric.higher_is_better` decides if the bound is the smallest or the largest allowed value."""
+"""Metric -> bound of every output. `Metric.higher_is_better` decides if it is the least or the largest value."""
 
 LOWERED: dict[Target, Gate] = {
     Target.fp16: {"snr_db": 34.0, "max_rel": 0.2},
@@ -36,6 +36,23 @@ LOWERED_SOLVER: dict[Target, Gate] = {
     Target.bf16: {"snr_db": 20.0, "cosine": 0.99},
 }
 """Gates on the mel after all steps of the solver, computed with a lowered graph or an engine."""
+
+
+_CREST = 8
+"""Largest error of one element in units of the error's root mean square, where the user states the ratio only."""
+
+
+def with_ratio(gate: Gate, snr_db: float | None) -> Gate:
+    """Return the gate with another signal-to-noise ratio, in dB, and the `max_rel` that goes with it.
+
+    The ratio states the root mean square of the error. The largest error of one element follows it as
+    `_CREST` times that. Without this, a user who accepts more noise would fail at `max_rel`.
+
+    Args:
+        gate: the default gate.
+        snr_db: the stated ratio; None leaves the gate as it is.
+    """
+    return gate if snr_db is None else {**gate, "snr_db": snr_db, "max_rel": _CREST * 10 ** (-snr_db / 20)}
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.building.stage import RunContext, Stage
-from cosybuild.numerics.inputs import draw_inputs
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case
-from cosybuild.verification.lowered import cases, typed_inputs, widened
+from cosybuild.verification.lowered import typed_inputs, widened
+from cosybuild.verification.scope import lowered_cases_of
 
 LONGEST = 128
 """Largest number of frames: every tensor of the graph is an output here, and the errors hardly depend on the length."""
@@ -57,7 +57,7 @@ class ProfileStage(Stage[Request]):
         lowered, reference = (ir.from_proto(load_model(context.inputs[slot].path)) for slot in ("lowered", "graph"))
         prepare(reference, storage)
         case = _case(request)
-        inputs = typed_inputs(draw_inputs(request.subject.spec, case.draw), lowered)
+        inputs = typed_inputs(case.inputs(request.subject.spec), lowered)
         taken = {name: widened(values) for name, values in inputs.items()}
         points = profile(lowered, reference, taken, request.settings.verify.threads)
         path = context.workdir / "profile.json"
@@ -68,6 +68,6 @@ class ProfileStage(Stage[Request]):
 
 def _case(request: Request) -> Case:
     """Return the largest case of `verify lowered` of at most `LONGEST` frames, or the smallest if all are longer."""
-    several = [Case(why, draw) for why, draw in cases(request)]
+    several = lowered_cases_of(request)
     short = [case for case in several if max(case.draw.sizes.values(), default=0) <= LONGEST]
     return short[-1] if short else several[0]

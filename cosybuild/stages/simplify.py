@@ -142,16 +142,14 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
         SimplifyError: the outputs differ by more.
     """
     from cosybuild.backends import onnxruntime_backend
-    from cosybuild.numerics.tolerance import compare
-    from cosybuild.verification.scope import tolerance_of
+    from cosybuild.verification.judge import compare_outputs, first_fault
+    from cosybuild.verification.scope import float32_limits
 
     # One session after the other: each holds the weights.
     expected = onnxruntime_backend.load(before).infer(inputs)
     actual = onnxruntime_backend.load(after).infer(inputs)
-    for name, reference in expected.items():
-        mismatch = compare(actual[name], reference, tolerance_of(VerifySettings()))
-        if mismatch is not None:
-            raise SimplifyError(
-                f"The simplified graph computes something else (inputs of seed {seed}): {mismatch.describe(name)}.",
-                hint=_HINT,
-            )
+    fault = first_fault(compare_outputs(actual, expected, float32_limits(VerifySettings())))
+    if fault is not None:
+        raise SimplifyError(
+            f"The simplified graph computes something else (inputs of seed {seed}): {fault.text}.", hint=_HINT
+        )

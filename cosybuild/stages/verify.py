@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +12,35 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.numerics.metrics import measure
-from cosybuild.numerics.tolerance import compare
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case, lowered_cases
 from cosybuild.verification.hops import Hop, Stop, describe, error_budget
+from cosybuild.verification.judge import Advice, Judged, judge
 from cosybuild.verification.property_checks import Examined, hold_contract
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import cases_of, coverage, plain_profile, rollouts_of, tolerance_of, verify_settings
+from cosybuild.verification.scope import (
+    cases_of,
+    coverage,
+    float32_limits,
+    plain_profile,
+    rollouts_of,
+    tolerance_of,
+    verify_settings,
+)
 from cosybuild.verification.solver_comparison import bounds_of, solved
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 SCHEMA = 2
+_CHANGED = (
+    "Next: the artifact computes something else, do not use it. To see where it begins, compare simplify=none and "
+    "export.exporter=dynamo; to repeat only this check, keep verify.seed as it is."
+)
+_ADVICE = Advice(values=_CHANGED, not_finite=_CHANGED)
 EXPORTED = "graph@export"
 """Slot of the graph as exported, before any later step changed it."""
 
@@ -83,11 +95,11 @@ class VerifyStage(Stage[Request]):
         # First, because it takes seconds and names the broken property; the cases below only show that values differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
         contract = hold_contract(examined, subject, _profiles(request), verify.seed, context.emit)
-        records, kept = [], {}
+        judged, kept = [], {}
         for index, case in enumerate(everything):
             outputs = infer_case(session, case, case.inputs(subject.spec))
             kept.update({case.name: outputs} if case in shared else {})
-            records.append(_judged(way, case, outputs, session.device, context.emit))
+            judged.append(_held(way, case, outputs, session.device, context.emit))
             context.emit("progress", done=index + 1, total=len(everything), what=case.name)
         hops = way.budget(exported, kept, shared)
         _hold_hops(hops, context.emit)
@@ -96,16 +108,16 @@ class VerifyStage(Stage[Request]):
             "mode": verify.mode.value,
             "reference": reference.said,
             "device": session.device,
-            "tolerance": asdict(tolerance_of(verify)),
+            "tolerance": {**asdict(tolerance_of(verify)), "snr_db": verify.snr_db},
             "cases": len(everything),
-            "worst": _worst(records),
+            "worst": _worst(judged),
             "contract": contract,
             "hops": [hop.facts() for hop in hops],
             "solver": solver,
             "coverage": coverage(request),
         }
         path = context.workdir / "verification.json"
-        record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": records}
+        record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": [one.facts() for one in judged]}
         path.write_text(figure.dumps(record, indent=1) + "\n", encoding="utf-8")
         return StageResult({"verification": [path]}, metrics)
 
@@ -175,27 +187,20 @@ def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, 
     return tuple(cases) if verify.exhaustive else lowered_cases(cases, CHEAP)
 
 
-def _judged(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> dict[str, Any]:
+def _held(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> Judged:
     """Compare one case with the reference and return its figures.
 
     Raises:
         VerificationError: an output does not pass; the message names the hop that broke it.
     """
-    reference, tolerance = way.expected(case), tolerance_of(verify_settings(way.request))
-    for name, values in reference.items():
-        mismatch = compare(actual[name], values, tolerance)
-        if mismatch is None:
-            continue
+    judged = judge(case, device, actual, way.expected(case), float32_limits(verify_settings(way.request)))
+    fault = judged.fault
+    if fault is not None:
         hops = way.budget(way.exported_outputs([case]), {case.name: actual}, [case])
-        facts = {"case": case.facts(), "output": name, "hops": [hop.facts() for hop in hops]}
-        emit("note", message=f"the case that fails: {case.name}", **facts, **mismatch.facts())
-        raise VerificationError(
-            f"Case {case.name} on {device}: {mismatch.describe(name)} ({tolerance}); {describe(hops)}.",
-            hint="Next: the artifact computes something else, do not use it. To see where it begins, compare "
-            "simplify=none and export.exporter=dynamo; to repeat only this check, keep verify.seed as it is.",
-        )
-    figures = {name: figure.plain(measure(actual[name], values)) for name, values in reference.items()}
-    return {"case": case.name, **case.facts(), "outputs": figures}
+        facts = {"case": case.facts(), "output": fault.output, "hops": [hop.facts() for hop in hops]}
+        emit("note", message=f"the case that fails: {case.name}", **facts, **fault.facts)
+        judged.hold(_ADVICE, describe(hops))
+    return judged
 
 
 def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
@@ -209,18 +214,11 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
     )
 
 
-def _worst(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _worst(judged: Sequence[Judged]) -> dict[str, Any]:
     """Return the largest error with its case, and the smallest signal-to-noise ratio; empty without cases."""
-    found = list(_all_figures(records))
+    found = [(one.case.name, output.figures) for one in judged for output in one.outputs.values()]
     if not found:
         return {}
     case, largest = max(found, key=lambda pair: pair[1]["max_abs"])
     worst = {"max_abs": largest["max_abs"], "max_rel": largest["max_rel"], "case": case}
     return {**worst, "snr_db": figure.plain(min(figures["snr_db"] for _, figures in found))}
-
-
-def _all_figures(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield the case and every metric of each output."""
-    for record in records:
-        for figures in record["outputs"].values():
-            yield record["case"], {name: float(value) for name, value in figures.items()}

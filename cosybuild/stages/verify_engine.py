@@ -13,14 +13,14 @@ from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
-from cosybuild.errors import VerificationError
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
-from cosybuild.numerics.gates import ENGINE, Gate, misses, plain_gate, worst
+from cosybuild.numerics.gates import ENGINE, Gate, plain_gate, with_ratio, worst
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
 from cosybuild.verification.hops import Hop
+from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import reference_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, solved
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from cosybuild.backends.session import Session
     from cosybuild.numerics.inputs import Array
     from cosybuild.verification.cases import Case
+
+
+_ADVICE = Advice(
+    values="Next: this engine computes something else, do not use it. verify.hops.engine holds the gate; "
+    "trt.optimization_level=0 tells whether a fused kernel is to blame.",
+    not_finite="Next: the graph passes as its type stores it, so the engine's own kernels overflow: precision=bf16, or "
+    "precision.keep_fp32=[...] for the layers with the largest values.",
+)
 
 
 class Opened(Protocol):
@@ -141,12 +149,14 @@ def runs_here(target: Target, environment: Environment) -> bool:
 
 
 def engine_gate(request: Request) -> Gate:
-    """Return the gate of every output: `verify.hops.engine` if set, otherwise the default of the precision."""
+    """Return the gate of every output: `verify.hops.engine` if set, otherwise that of the precision.
+
+    `precision.snr_db` replaces the ratio of the precision's gate, as it does for a lowered graph.
+    """
     asked, precision = verify_settings(request).hops.engine, request.settings.precision
     if asked:
         return asked
-    gate = ENGINE[precision.target]
-    return gate if precision.snr_db is None else {**gate, "snr_db": precision.snr_db}
+    return with_ratio(ENGINE[precision.target], precision.snr_db)
 
 
 def in_place_of(request: Request) -> dict[str, str]:
@@ -168,7 +178,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
     """
     subject, gate = request.subject, engine_gate(request)
     profiles = expand_profiles(request.settings.trt_profile, subject.spec)
-    records: list[dict[str, Any]] = []
+    records: list[Judged] = []
     ways = (False, True) if in_place_of(request) else (False,)
     planned = [(index, way) for index in range(len(profiles)) for way in ways]
     for done, (index, way) in enumerate(planned):
@@ -178,14 +188,15 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
             expected = reference.find(case.draw)
             assert expected is not None, case.name
             inputs = typed(case.inputs(subject.spec), dtypes)
-            records.append(_judged(case, session.infer(inputs), expected, gate, how))
+            records.append(judge(case, how, session.infer(inputs), expected, Limits(gate)))
+            records[-1].hold(_ADVICE)
         emit("progress", done=done + 1, total=len(planned), what=how)
     session, dtypes = opened(0, in_place=False)
     return {
         "device": session.device,
         "gate": plain_gate(gate),
-        "cases": records,
-        "worst": figure.plain(worst(record["figures"] for record in records)),
+        "cases": [record.facts() for record in records],
+        "worst": figure.plain(worst(record.figures for record in records)),
         "hops": [_hop(records, gate, reference).facts()],
         "solver": _solved(session, dtypes, reference, request, profiles[0], emit),
     }
@@ -206,42 +217,11 @@ def _within(cases: Sequence[Case], profile: Profile) -> Iterator[Case]:
             yield case
 
 
-def _judged(
-    case: Case, actual: Mapping[str, Array], expected: Mapping[str, Array], gate: Gate, how: str
-) -> dict[str, Any]:
-    import numpy as np
-
-    from cosybuild.numerics.metrics import measure, worst_index
-
-    found = []
-    for name, reference in expected.items():
-        values = np.asarray(actual[name], np.float32)
-        if not np.isfinite(values).all():
-            raise VerificationError(
-                f"Case {case.name}, {how}: {int((~np.isfinite(values)).sum())} of {values.size} values of {name} are "
-                "NaN or infinite.",
-                hint="Next: the graph passes as its type stores it, so the engine's own kernels overflow: "
-                "precision=bf16, or precision.keep_fp32=[...] for the layers with the largest values.",
-            )
-        figures = measure(values, reference)
-        missed = misses(figures, gate)
-        if missed:
-            at = worst_index(values, reference)
-            raise VerificationError(
-                f"Case {case.name}, {how}: {name} has {'; '.join(map(str, missed))}. The worst element {list(at)} is "
-                f"{values[at]:.6g}, the reference {reference[at]:.6g}.",
-                hint="Next: this engine computes something else, do not use it. verify.hops.engine holds the gate; "
-                "trt.optimization_level=0 tells whether a fused kernel is to blame.",
-            )
-        found.append(figures)
-    return {"case": case.name, "how": how, "figures": worst(found)}
-
-
-def _hop(records: Sequence[Mapping[str, Any]], gate: Gate, reference: Reference) -> Hop:
+def _hop(records: Sequence[Judged], gate: Gate, reference: Reference) -> Hop:
     """Return the engine's error against the reference, lowering included."""
-    own = worst(record["figures"] for record in records)
-    case = min(records, key=lambda record: float(record["figures"]["snr_db"]))["case"]
-    return Hop("engine", reference.said, own, own, case, gate, tuple(misses(own, gate)))
+    own = worst(record.figures for record in records)
+    least = min(records, key=lambda record: record.figures["snr_db"])
+    return Hop("engine", reference.said, own, own, least.case.name, gate, ())
 
 
 def _solved(

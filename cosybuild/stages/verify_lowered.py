@@ -10,7 +10,7 @@ profile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,17 @@ from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import expand_profiles
-from cosybuild.numerics.gates import worst
-from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.numerics.gates import Gate, plain_gate, worst
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case
 from cosybuild.verification.hops import Hop
-from cosybuild.verification.lowered import Gate, LoweredCase, cases, gate_of, typed_inputs, widened
+from cosybuild.verification.judge import Judged, judge
+from cosybuild.verification.lowered import ADVICE, limits_of, typed_inputs, widened
 from cosybuild.verification.lowered import settings as lowered_settings
 from cosybuild.verification.property_checks import Examined, hold_contract, retyped
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import rollouts_of, verify_settings
+from cosybuild.verification.scope import lowered_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, solved
 from cosybuild.verification.solver_runs import Rollout
 
@@ -87,14 +87,13 @@ class VerifyLoweredStage(Stage[Request]):
         plain = None
         if target is not Target.bf16:
             plain = load(paths["lowered"], provider=verify.provider, threads=verify.threads)
-        gate, records = gate_of(request), []
-        planned = list(cases(request))
-        for index, (why, draw) in enumerate(planned):
-            case = LoweredCase(f"{' '.join(f'{s}={n}' for s, n in draw.sizes.items())} ({why})", gate)
-            typed = typed_inputs(draw_inputs(request.subject.spec, draw), lowered)
+        limits, planned = limits_of(request), lowered_cases_of(request)
+        records: list[Judged] = []
+        for index, case in enumerate(planned):
+            typed = typed_inputs(case.inputs(request.subject.spec), lowered)
             inputs = {name: widened(values) for name, values in typed.items()}
-            expected = answers.of(draw, inputs)
-            with _noted(Case(why, draw), context.emit):
+            expected = answers.of(case, inputs)
+            with _noted(case, context.emit):
                 stored, guilty = faithful.infer(inputs)
                 if guilty is not None:
                     raise VerificationError(
@@ -102,10 +101,10 @@ class VerifyLoweredStage(Stage[Request]):
                         hint=f"Next: precision=auto finds the fewest nodes to keep; or precision.keep_fp32="
                         f"['{guilty.node}'] for this one; or calibrate on inputs like these (precision.calibration).",
                     )
-                record: dict[str, Any] = {"case": case.name, "as_stored": case.hold(stored, expected, "as stored")}
-                if plain is not None:
-                    record["onnxruntime"] = case.hold(plain.infer(typed), expected, plain.device)
-            records.append(record)
+                outputs = {"as stored": stored, **({} if plain is None else {plain.device: plain.infer(typed)})}
+                for how, actual in outputs.items():
+                    records.append(judge(case, how, actual, expected, limits))
+                    records[-1].hold(ADVICE)
             context.emit("progress", done=index + 1, total=len(planned), what=case.name)
         # After the cases, because they name the node whose values are not finite; the contract does not.
         contract = hold_contract(
@@ -115,9 +114,12 @@ class VerifyLoweredStage(Stage[Request]):
             verify.seed,
             context.emit,
         )
-        metrics = {"target": target.value, "gate": asdict(gate), "cases": records, "worst": _worst(records)}
+        hop = _hop(records, limits.gate, answers.said)
+        metrics: dict[str, Any] = {"target": target.value, "gate": plain_gate(limits.gate)}
+        metrics["cases"] = [record.facts() for record in records]
+        metrics["worst"] = {name: figure.plain(hop.own[name]) for name in ("snr_db", "max_rel") if name in hop.own}
         metrics["contract"] = contract
-        metrics["hops"] = [_hop(records, gate, answers.said).facts()]
+        metrics["hops"] = [hop.facts()]
         metrics["solver"] = _solved(faithful, lowered, reference, request, context.emit)
         if plain is None:
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"
@@ -164,7 +166,7 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, fa
 
 
 class _Answers:
-    """The expected outputs: the reference's, or those of the float32 graph for draws that the reference lacks.
+    """The expected outputs: the reference's, or those of the float32 graph for cases that the reference lacks.
 
     Attributes:
         said: `torch`, or `graph` once the float32 graph has been run.
@@ -178,25 +180,19 @@ class _Answers:
     def said(self) -> str:
         return "graph" if self._session is not None else "torch"
 
-    def of(self, draw: Draw, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        found = None if self._reference is None else self._reference.find(draw)
+    def of(self, case: Case, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        found = None if self._reference is None else self._reference.find(case.draw)
         if found is None:
             self._session = self._session or self._load()
             found = self._session.infer(inputs)
         return found
 
 
-def _hop(records: list[dict[str, Any]], gate: Gate, against: str) -> Hop:
+def _hop(records: Sequence[Judged], gate: Gate, against: str) -> Hop:
     """Return the error of lowering; it includes the float32 hops before it, which add less than a thousandth to it."""
-    figures = {r["case"]: [output for how in r if how != "case" for output in r[how].values()] for r in records}
-    numbers = {case: worst(_numbers(one) for one in several) for case, several in figures.items()}
-    own = worst(numbers.values())
-    case = min(numbers, key=lambda name: numbers[name].get("snr_db", float("inf")), default="")
-    return Hop("lowered", against, own, own, case, asdict(gate), ())
-
-
-def _numbers(figures: Mapping[str, float | str]) -> dict[str, float]:
-    return {name: float(value) for name, value in figures.items()}
+    own = worst(record.figures for record in records)
+    least = min(records, key=lambda record: record.figures["snr_db"], default=None)
+    return Hop("lowered", against, own, own, "" if least is None else least.case.name, gate, ())
 
 
 def _rollouts(request: Request) -> tuple[Rollout, ...]:
@@ -216,9 +212,3 @@ def _solved(
 
     bounds = bounds_of(request, request.settings.precision.target)
     return solved(infer, "as stored", _rollouts(request), reference, bounds, request, emit)
-
-
-def _worst(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the smallest signal-to-noise ratio and the largest error of all cases, in ONNX Runtime and emulated."""
-    found = worst(_numbers(output) for r in records for how in r if how != "case" for output in r[how].values())
-    return {name: figure.plain(found[name]) for name in ("snr_db", "max_rel") if name in found}

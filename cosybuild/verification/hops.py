@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from cosybuild import figure
 from cosybuild.numerics.gates import Gate, Miss, misses, plain_gate, worst
 from cosybuild.numerics.inputs import Array
-from cosybuild.numerics.metrics import measure
+from cosybuild.verification.judge import Comparison, Limits, compare_outputs
 
 Outputs = Mapping[str, Array]
 
@@ -73,13 +71,15 @@ def error_budget(stops: Sequence[Stop]) -> tuple[Hop, ...]:
     for before, stop in pairwise(stops):
         if not shared:
             break
-        own = {case: _figures(stop.outputs[case], before.outputs[case]) for case in shared}
-        total = [_figures(stop.outputs[case], stops[0].outputs[case]) for case in shared]
-        figures = worst(own.values())
+        limits = Limits(stop.gate)
+        compared = {case: compare_outputs(stop.outputs[case], before.outputs[case], limits) for case in shared}
+        own = {case: worst(one.figures for one in outputs.values()) for case, outputs in compared.items()}
+        total = [compare_outputs(stop.outputs[case], stops[0].outputs[case], Limits({})) for case in shared]
         case = min(shared, key=lambda name: own[name]["snr_db"])
-        hops.append(
-            Hop(stop.name, before.name, figures, worst(total), case, stop.gate, tuple(misses(figures, stop.gate)))
-        )
+        faulty = [one for outputs in compared.values() for one in outputs.values() if one.fault is not None]
+        missed = tuple(misses(_worst(faulty), stop.gate)) if faulty else ()
+        everything = [one for outputs in total for one in outputs.values()]
+        hops.append(Hop(stop.name, before.name, worst(own.values()), _worst(everything), case, stop.gate, missed))
     return tuple(hops)
 
 
@@ -98,14 +98,5 @@ def describe(hops: Sequence[Hop]) -> str:
     return f"the hop to blame is {guilty.name} ({guilty.loss_db:.1f} dB by itself{'; ' + others if others else ''})"
 
 
-def _figures(actual: Outputs, reference: Outputs) -> dict[str, float]:
-    return worst(_measured(actual[name], values) for name, values in reference.items())
-
-
-def _measured(actual: Array, reference: Array) -> dict[str, float]:
-    """Return the figures of one output; a different shape or a value that is not finite gives the worst figures."""
-    if actual.shape == reference.shape and np.isfinite(actual).all():
-        return measure(actual, reference)
-    nothing = measure(np.zeros(1), np.ones(1))
-    return {**nothing, "snr_db": float("-inf"), "max_abs": float("inf"), "mean_abs": float("inf"),
-            "max_rel": float("inf")}  # fmt: skip
+def _worst(compared: Iterable[Comparison]) -> dict[str, float]:
+    return worst(one.figures for one in compared)

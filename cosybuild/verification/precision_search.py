@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.parse import plain_from_settings
-from cosybuild.errors import PrecisionError, VerificationError
+from cosybuild.errors import PrecisionError
 from cosybuild.request import Request
-from cosybuild.verification.lowered import LoweredCase, cases, gate_of, typed_inputs, widened
+from cosybuild.verification.lowered import fault_of, typed_inputs, widened
 from cosybuild.verification.lowered import settings as lowered_settings
+from cosybuild.verification.scope import lowered_cases_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from cosybuild.numerics.inputs import Array
     from cosybuild.precision.decide import Decisions
     from cosybuild.precision.lower import Lowered
     from cosybuild.precision.ranges import Ranges
@@ -129,32 +130,15 @@ class _Samples:
         self._request = request
         self._interface = trials.lowered(())[1].model
         self._reference = load(graph, provider=verify.provider, threads=verify.threads)
-        self._gate = gate_of(request)
+        self._fault = fault_of(request)
 
     def __iter__(self) -> Iterator[Sample]:
-        from cosybuild.numerics.inputs import draw_inputs
         from cosybuild.precision.trials import Sample
-        from cosybuild.verification.cases import Case
 
-        for why, draw in cases(self._request):
-            case = LoweredCase(Case(why, draw).name, self._gate)
-            typed = typed_inputs(draw_inputs(self._request.subject.spec, draw), self._interface)
+        for case in lowered_cases_of(self._request):
+            typed = typed_inputs(case.inputs(self._request.subject.spec), self._interface)
             inputs = {name: widened(values) for name, values in typed.items()}
-            yield Sample(case.name, inputs, _Held(case, self._reference.infer(inputs)))
-
-
-class _Held:
-    """The gate of `verify lowered` on one case's outputs."""
-
-    def __init__(self, case: LoweredCase, expected: Mapping[str, Array]) -> None:
-        self._case, self._expected = case, expected
-
-    def __call__(self, outputs: Mapping[str, Array]) -> str | None:
-        try:
-            self._case.hold(outputs, self._expected, "as stored")
-        except VerificationError as error:
-            return error.message
-        return None
+            yield Sample(case.name, inputs, partial(self._fault, expected=self._reference.infer(inputs)))
 
 
 def option_text(request: Request, figures: Mapping[str, Any]) -> str:

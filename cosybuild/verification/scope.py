@@ -16,6 +16,7 @@ from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case, lowered_cases, strict_cases, upstream_cases
+from cosybuild.verification.judge import Limits
 from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
 
 SHORT = 64
@@ -111,7 +112,12 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
 
 def tolerance_of(verify: VerifySettings) -> Tolerance:
     """Return the tolerance of the mode: `upstream` is numpy's allclose, `strict` scales with the output's magnitude."""
-    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict, verify.snr_db)
+    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict)
+
+
+def float32_limits(verify: VerifySettings) -> Limits:
+    """Return the limits of a float32 graph's outputs."""
+    return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance_of(verify))
 
 
 def check_verify(request: Request) -> None:

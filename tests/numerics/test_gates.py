@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from cosybuild.config.groups.precision import Target
 from cosybuild.errors import ConfigurationError
-from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain_gate, worst
+from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain_gate, with_ratio, worst
 from cosybuild.numerics.metrics import METRICS
 
 FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
@@ -68,3 +69,12 @@ def test_in_a_key_a_bound_is_its_value_however_it_was_written() -> None:
     plain = plain_gate({"snr_db": 34, "max_rel": 0.2})
     assert plain == {"snr_db": 34.0, "max_rel": 0.2}
     assert all(type(bound) is float for bound in plain.values())
+
+
+def test_a_stated_ratio_moves_the_largest_error_with_it() -> None:
+    gate = LOWERED[Target.fp16]
+    assert with_ratio(gate, None) == gate
+    for ratio in (20.0, 60.0):
+        stated = with_ratio({**gate, "cosine": 0.9}, ratio)
+        assert stated == {"snr_db": ratio, "max_rel": pytest.approx(8 * 10 ** (-ratio / 20)), "cosine": 0.9}
+    assert with_ratio(gate, 20.0)["max_rel"] > gate["max_rel"] > with_ratio(gate, 60.0)["max_rel"]

@@ -100,8 +100,11 @@ def test_error_by_length_is_the_worst_of_each_length(tmp_path: Path) -> None:
     ]
     (tmp_path / "evidence" / "verification.json").write_text(json.dumps({"cases": cases}))
     assert error_by_length(tmp_path) == [(4, 1e-6), (16, 3e-6)]
-    lowered = [{"case": "seq_len=40 (profile max)", "as_stored": {"y": {"max_rel": 0.5}}}]
+    lowered = [{"case": "b", "sizes": {"seq_len": 40}, "how": "as stored", "outputs": {"y": {"max_rel": 0.5}}}]
     (tmp_path / "evidence" / "lowered_verification.json").write_text(json.dumps({"cases": lowered}))
+    assert error_by_length(tmp_path) == [(40, 0.5)]
+    older = [{"case": "seq_len=40 (profile max)", "as_stored": {"y": {"max_rel": 0.5}}}]
+    (tmp_path / "evidence" / "lowered_verification.json").write_text(json.dumps({"cases": older}))
     assert error_by_length(tmp_path) == [(40, 0.5)]
 
 

@@ -50,10 +50,26 @@ def test_a_hop_without_error_is_exact_and_a_figure_that_is_absent_is_a_dash(exac
         ("verify", {"cases": 2, "worst": {"max_abs": 0.0, "case": "a"}}, "2 cases, no error"),
         ("verify", {"cases": 2, "worst": {"max_abs": 1e-6, "case": "a"}}, "2 cases, worst error 1.0e-06 (a)"),
         ("verify", {"cases": 0, "worst": {}}, "0 cases"),
-        ("verify_lowered", {"cases": [0], "worst": {"snr_db": "Infinity"}}, "1 case, no error"),
-        ("verify_engine", {"cases": [0], "worst": {"snr_db": None}}, "1 case, no error"),
-        ("verify_lowered", {"cases": [0], "worst": {"snr_db": 0.0}}, "1 case, at least 0 dB SNR"),
-        ("verify_lowered", {"cases": [0], "worst": {"snr_db": 56.7}}, "1 case, at least 57 dB SNR"),
+        (
+            "verify_lowered",
+            {"cases": [{"case": "a", "how": "x"}, {"case": "a", "how": "y"}], "worst": {"snr_db": "Infinity"}},
+            "1 case, no error",
+        ),
+        (
+            "verify_engine",
+            {"cases": [{"case": "a", "how": "x"}, {"case": "a", "how": "y"}], "worst": {"snr_db": None}},
+            "1 case, no error",
+        ),
+        (
+            "verify_lowered",
+            {"cases": [{"case": "a", "how": "x"}, {"case": "a", "how": "y"}], "worst": {"snr_db": 0.0}},
+            "1 case, at least 0 dB SNR",
+        ),
+        (
+            "verify_lowered",
+            {"cases": [{"case": "a", "how": "x"}, {"case": "a", "how": "y"}], "worst": {"snr_db": 56.7}},
+            "1 case, at least 57 dB SNR",
+        ),
     ],
 )
 def test_the_phrase_of_a_step_that_verified(stage: str, metrics: dict[str, Any], phrase: str) -> None:

@@ -19,13 +19,13 @@ from cosybuild.errors import ExportError
 from cosybuild.exporting.torch_exporters import example_sizes
 from cosybuild.models.load import load_estimator
 from cosybuild.models.subject import Subject
-from cosybuild.numerics.tolerance import compare
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 from cosybuild.onnxgraph.summary import default_opset
 from cosybuild.stages.export import ExportStage
-from cosybuild.stages.verify import tolerance_of
+from cosybuild.stages.verify import float32_limits
+from cosybuild.verification.judge import compare
 from tests.importing import importing
 from tests.stages.building import DATA, STREAMING, TINY, Bench, full_size, module, tiny
 
@@ -78,7 +78,7 @@ def _hold_to_golden(path: Path, family: str, variant: str) -> None:
     for length in (4, 16, 37, 123):
         inputs = {name: golden[f"T{length}/{name}"] for name in ("x", "mask", "mu", "t", "spks", "cond")}
         found = session.infer(inputs)["estimator_out"]
-        assert compare(found, golden[f"T{length}/{variant}"], tolerance_of(VerifySettings())) is None
+        assert compare("y", found, golden[f"T{length}/{variant}"], float32_limits(VerifySettings())).fault is None
 
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])

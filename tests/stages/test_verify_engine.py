@@ -35,6 +35,7 @@ from cosybuild.stages.verify_engine import (
     in_place_of,
 )
 from cosybuild.system.environment import Environment, Gpu
+from cosybuild.verification.lowered import gate_of
 from cosybuild.verification.reference import Reference, read_reference
 from tests.stages.building import Bench, graph_of, tiny
 
@@ -78,6 +79,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Request, Session, R
     return asking(bench.asked), onnxruntime_backend.load(graph.path, threads=1), reference
 
 
+def snr(record: Mapping[str, Any]) -> float:
+    return float(record["outputs"]["estimator_out"]["snr_db"])
+
+
 def ignore(kind: str, **facts: Any) -> None:
     pass
 
@@ -90,7 +95,7 @@ def test_every_case_is_run_twice_and_then_the_solver(built: tuple[Request, Sessi
     within = [case for case in reference.cases if 4 <= case.draw.sizes["seq_len"] <= 64]
     assert 0 < len(within) < len(reference.cases)  # an engine is not asked what its profile does not promise
     assert len(found["cases"]) == 2 * len(within)
-    assert found["worst"]["snr_db"] == figure.plain(min(float(case["figures"]["snr_db"]) for case in found["cases"]))
+    assert found["worst"]["snr_db"] == figure.plain(min(snr(case) for case in found["cases"]))
     assert found["gate"] == ENGINE[Precision.fp32]
     assert [run["run"] for run in found["solver"]] == [rollout.name for rollout in reference.rollouts]
     (hop,) = found["hops"]
@@ -141,6 +146,37 @@ def test_each_precision_has_a_gate_and_a_setting_overrides_it(built: tuple[Reque
     gates = {p: engine_gate(asking(request, p))["snr_db"] for p in (Precision.fp32, Precision.tf32, Precision.fp16)}
     assert gates[Precision.fp32] > gates[Precision.tf32] == gates[Precision.fp16]
     assert in_place_of(request) == {"estimator_out": "x"}
+
+
+@pytest.mark.parametrize("target", [Precision.fp16, Precision.mixed, Precision.bf16])
+def test_the_ratio_that_a_user_states_is_one_gate_for_the_graph_and_its_engine(
+    target: Precision, built: tuple[Request, Session, Reference]
+) -> None:
+    asked = asking(built[0], target)
+    stated = replace(asked.settings.precision, snr_db=26.0)
+    asked = replace(asked, settings=replace(asked.settings, precision=stated))
+    assert engine_gate(asked) == gate_of(asked)
+    assert engine_gate(asked)["max_rel"] == pytest.approx(8 * 10 ** (-26 / 20)), "the largest error follows the ratio"
+
+
+def test_an_engine_passes_at_the_ratio_that_was_asked_for(built: tuple[Request, Session, Reference]) -> None:
+    """One element that is off by 0.3 of rms: 34 dB and max_rel 0.2 refuse it, 20 dB asked for accept it."""
+    request, session, reference = built
+    request = asking(request, Precision.fp16)
+
+    def bump(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
+        spoilt = {name: values.copy() for name, values in outputs.items()}
+        for values in spoilt.values():
+            values[0, 0, 0] += 0.3 * np.sqrt(np.mean(values**2))
+        return spoilt
+
+    with pytest.raises(VerificationError, match=r"max_rel 0\.\d+ where at most 0\.2 is asked for"):
+        examine_engine(Engine(session, bump), request, reference, ignore)
+    stated = replace(request.settings.precision, snr_db=20.0)
+    request = replace(request, settings=replace(request.settings, precision=stated))
+    without = replace(request.settings, verify=replace(request.settings.verify, solver=None))
+    found = examine_engine(Engine(session, bump), replace(request, settings=without), reference, ignore)
+    assert found["gate"] == {"snr_db": 20.0, "max_rel": pytest.approx(0.8)}
 
 
 @pytest.mark.parametrize(("gpus", "trt", "labels"), [

@@ -14,12 +14,13 @@ from cosybuild.backends.onnxruntime_backend import load
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import VerificationError
 from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.numerics.gates import LOWERED
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower as lower_graph
 from cosybuild.precision.storage import FP16
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
-from cosybuild.verification.lowered import GATES, cases
+from cosybuild.verification.scope import lowered_cases_of
 from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export, exported
 from tests.stages.lowering import lower, request, verify
 
@@ -33,8 +34,9 @@ def test_fp16_passes_on_random_and_on_adversarial_weights(family: str, excess: f
     asked = request(SPEC, target=Target.fp16)
     result = lower(asked, graph, tmp_path / "lowered")
     record = verify(asked, graph, result.outputs["lowered"][0], tmp_path / "verified")
-    assert record.metrics["worst"]["snr_db"] >= GATES[Target.fp16].snr_db
-    assert len(record.metrics["cases"]) >= 6
+    assert record.metrics["worst"]["snr_db"] >= LOWERED[Target.fp16]["snr_db"]
+    assert len(record.metrics["cases"]) >= 12
+    assert {case["how"].partition(" ")[0] for case in record.metrics["cases"]} == {"as", "onnxruntime"}
     (hop,) = record.metrics["hops"]
     assert (hop["hop"], hop["against"], hop["missed"]) == ("lowered", "graph", [])
     reasons = [group["reason"] for group in result.metrics["kept_fp32"]]
@@ -52,7 +54,8 @@ def test_bf16_and_mixed_pass(family: str, target: Target, tmp_path: Path) -> Non
     asked = request(SPEC, target=target, io=InputOutput.keep)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
     record = verify(asked, graph, lowered, tmp_path / "verified").metrics
-    assert all(("onnxruntime" in case) == (target is Target.mixed) for case in record["cases"])
+    runs = {case["how"].partition(" ")[0] for case in record["cases"]}
+    assert runs == ({"as", "onnxruntime"} if target is Target.mixed else {"as"})
     assert ("note" in record) == (target is Target.bf16)
 
 
@@ -85,7 +88,7 @@ def test_a_phase_in_fp16_misses_the_gate(tmp_path: Path) -> None:
     graph = tmp_path / "graph.onnx"
     onnx.save(model, str(graph))
     asked = request(spec, target=Target.fp16)
-    with pytest.raises(VerificationError, match="signal-to-noise ratio"):
+    with pytest.raises(VerificationError, match=r", as stored: y has snr_db .* at least 34 dB .* y\[.*\] is "):
         verify(asked, graph, all_lowered(graph, tmp_path / "all.onnx"), tmp_path / "failed")
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
     assert verify(asked, graph, lowered, tmp_path / "verified").metrics["worst"]["snr_db"] > 60
@@ -115,7 +118,7 @@ def test_an_overflow_that_plain_onnx_runtime_does_not_show(tmp_path: Path) -> No
 
 
 def test_cases_cover_the_profile_up_to_a_length_that_can_be_run() -> None:
-    drawn = [draw for _, draw in cases(request(SPEC, sizes=(4, 500, 3000)))]
+    drawn = [case.draw for case in lowered_cases_of(request(SPEC, sizes=(4, 500, 3000)))]
     lengths = [draw.sizes["seq_len"] for draw in drawn]
     assert {4, 500} <= set(lengths)
     assert lengths == sorted(lengths)
@@ -130,7 +133,7 @@ def test_the_gate_is_a_setting_and_part_of_the_key() -> None:
     stage = VerifyLoweredStage()
     base = stage.settings(request(SPEC, target=Target.fp16))
     strict = stage.settings(request(SPEC, target=Target.fp16, snr_db=60.0))
-    assert base["gate"]["snr_db"] == GATES[Target.fp16].snr_db
+    assert base["gate"]["snr_db"] == LOWERED[Target.fp16]["snr_db"]
     assert strict["gate"] == {"snr_db": 60.0, "max_rel": pytest.approx(0.008)}
     assert stage.settings(request(SPEC, target=Target.fp16, data_max=1.0)) == base
     assert stage.settings(request(SPEC, target=Target.fp16, sizes=(4, 24, 61))) != base

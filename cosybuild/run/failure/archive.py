@@ -166,7 +166,7 @@ def _lowering(
     from cosybuild.precision.graph import prepare
     from cosybuild.precision.profile import profile, profile_facts
     from cosybuild.precision.storage import storage_of
-    from cosybuild.verification.lowered import typed_inputs, widened
+    from cosybuild.verification.lowered import fault_of, typed_inputs, widened
 
     storage = storage_of(request.settings.precision.target)
     assert storage is not None
@@ -176,27 +176,11 @@ def _lowering(
         prepare(reference, storage)
         taken = {name: widened(values) for name, values in typed_inputs(inputs, lowered).items()}
         points = profile(lowered, reference, taken, threads)
-        cut = smallest_cut(lowered, reference, points, taken, holds_of(request), threads)
+        cut = smallest_cut(lowered, reference, points, taken, fault_of(request), threads)
     except (CosybuildError, InferenceFailed):
         # A second failure must not take the place of the one that is told of.
         return None, None
     return cut, profile_facts(points, case)
-
-
-def holds_of(request: Request) -> Any:
-    """The gate of lowered graphs on one set of outputs."""
-    from cosybuild.verification.lowered import LoweredCase, gate_of
-
-    case = LoweredCase("cut", gate_of(request))
-
-    def holds(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:
-        try:
-            case.hold(actual, expected, "as stored")
-        except VerificationError as error:
-            return error.message
-        return None
-
-    return holds
 
 
 def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:

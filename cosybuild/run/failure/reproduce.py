@@ -24,7 +24,7 @@ from cosybuild.errors import ConfigurationError, CosybuildError, VerificationErr
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.request import Request
-from cosybuild.run.failure.archive import FORM, holds_of
+from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import CapsuleIndex, Part
 from cosybuild.run.foreign import without_local
@@ -192,6 +192,7 @@ def _part(place: Path, cut: Part, request: Request, capsule: Path) -> str | None
     from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
     from cosybuild.precision.cut import judge
+    from cosybuild.verification.lowered import fault_of
 
     paths = [place / "cut" / name for name in ("lowered.onnx", "reference.onnx")]
     for path in paths:
@@ -201,7 +202,7 @@ def _part(place: Path, cut: Part, request: Request, capsule: Path) -> str | None
     if set(cut.inputs.values()) != set(arrays):
         raise FORM.refused(capsule, "the inputs of its part are not those it lists")
     try:
-        return judge(lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, holds_of(request))
+        return judge(lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, fault_of(request))
     except InferenceFailed as error:
         raise FORM.refused(capsule, f"its part cannot be run: {error}") from error
 

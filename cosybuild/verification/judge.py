@@ -1,0 +1,219 @@
+"""The one judge of outputs: those of a case against the reference, under a gate and a tolerance.
+
+The float32 graph, the lowered graph, the engine, the error budget and the reproduction of a failure all use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cosybuild import figure
+from cosybuild.errors import VerificationError
+from cosybuild.numerics.gates import Gate, Miss, misses, worst
+from cosybuild.numerics.inputs import Array
+from cosybuild.numerics.metrics import lost, measure
+from cosybuild.numerics.tolerance import Tolerance
+from cosybuild.verification.cases import Case
+
+Outputs = Mapping[str, Array]
+
+PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The condition that every output must meet.
+
+    Attributes:
+        gate: bounds on the metrics of the whole output.
+        tolerance: bound on each element, or None.
+    """
+
+    gate: Gate
+    tolerance: Tolerance | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The description of an output that does not meet its limits.
+
+    Attributes:
+        output: the output's name.
+        text: one sentence without its full stop: what is wrong, and the worst element.
+        finite: False if values are not finite where the reference's are.
+        facts: the same as JSON data: `index` (of the worst element), `actual`, `reference`, `failing` (elements outside
+            the tolerance), `total`, `percentiles` (of the error), `snr_db` in dB; or `shapes` alone if they differ.
+    """
+
+    output: str
+    text: str
+    finite: bool = True
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of one output with its reference.
+
+    Attributes:
+        figures: every metric of the elements at which the reference is a number; the worst value of each metric if the
+            shapes differ or the output is not finite where the reference is.
+        missed: the bounds of the gate that the figures do not meet.
+        fault: the description of what is wrong; None if the output meets its limits.
+    """
+
+    figures: Mapping[str, float]
+    missed: tuple[Miss, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The comparisons of all outputs of one case.
+
+    Attributes:
+        outputs: output -> its comparison.
+        case: the case.
+        how: the runtime that computed the outputs.
+    """
+
+    outputs: Mapping[str, Comparison]
+    case: Case
+    how: str
+
+    @property
+    def fault(self) -> Fault | None:
+        """The first fault of an output; None if all meet their limits."""
+        return first_fault(self.outputs)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The worst value of each metric over all outputs."""
+        return worst(comparison.figures for comparison in self.outputs.values())
+
+    def facts(self) -> dict[str, Any]:
+        """Return the record of the case as JSON data."""
+        figures = {name: figure.plain(comparison.figures) for name, comparison in self.outputs.items()}
+        return {"case": self.case.name, **self.case.facts(), "how": self.how, "outputs": figures}
+
+    def hold(self, advice: Advice, remark: str = "") -> None:
+        """Check that no output has a fault.
+
+        Args:
+            advice: the next step for the user.
+            remark: a further clause of the message; empty for none.
+
+        Raises:
+            VerificationError: an output does not meet its limits.
+        """
+        fault = self.fault
+        if fault is not None:
+            raise VerificationError(
+                f"Case {self.case.name}, {self.how}: {fault.text}{'; ' if remark else ''}{remark}.",
+                hint=advice.values if fault.finite else advice.not_finite,
+            )
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Hints of a verification error: for values that differ too much, and for values that are not finite."""
+
+    values: str
+    not_finite: str
+
+
+def judge(case: Case, how: str, actual: Outputs, expected: Outputs, limits: Limits) -> Judged:
+    """Compare every output of `expected` with the artifact's."""
+    return Judged(compare_outputs(actual, expected, limits), case, how)
+
+
+def compare_outputs(actual: Outputs, expected: Outputs, limits: Limits) -> dict[str, Comparison]:
+    """Return output -> comparison, for every output of `expected`."""
+    return {name: compare(name, actual[name], values, limits) for name, values in expected.items()}
+
+
+def first_fault(outputs: Mapping[str, Comparison]) -> Fault | None:
+    """Return the first fault in the order of the outputs, or None."""
+    return next((one.fault for one in outputs.values() if one.fault is not None), None)
+
+
+def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Comparison:
+    """Compare one output with its reference.
+
+    Where the reference is NaN there is nothing to compare with, and any value passes. Where it is infinite, the output
+    must have the same infinity. Elsewhere the output must be finite and meet the limits.
+
+    Args:
+        output: the output's name, for the description.
+        actual: the artifact's values, of any floating-point or integer type.
+        reference: the expected values.
+        limits: the condition to meet.
+    """
+    if actual.shape != reference.shape:
+        text = f"{output} has shape {actual.shape}, the reference {reference.shape}"
+        fault = Fault(output, text, facts={"shapes": [list(actual.shape), list(reference.shape)]})
+        return _lost(limits, fault)
+    a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
+    finite = np.isfinite(r)
+    wrong = np.where(finite, ~np.isfinite(a), np.isinf(r) & (a != r))
+    if wrong.any():
+        return _lost(limits, _not_finite(output, a, r, wrong))
+    pair = (a, r) if finite.all() else (a[finite], r[finite])
+    figures = measure(*pair)
+    # A reference of zeros has no ratio to anything; the tolerance bounds each of its elements in the output's units.
+    silent = limits.tolerance is not None and not pair[1].any()
+    missed = () if silent else tuple(misses(figures, limits.gate))
+    error = _error(a, r, finite)
+    allowed = None if limits.tolerance is None else limits.tolerance.allowed(r)
+    failing = 0 if allowed is None else int(np.count_nonzero(error > allowed))
+    if not missed and not failing:
+        return Comparison(figures)
+    index = _largest(error if allowed is None else error - allowed)
+    words = [f"{failing} of {error.size} elements outside {limits.tolerance}"] if failing else []
+    facts = _facts(index, a, r, failing, error, figures["snr_db"])
+    spread = ", ".join(f"{name} {value:.3g}" for name, value in facts["percentiles"].items())
+    text = (
+        f"{output} has {'; '.join([*words, *map(str, missed)])}. The worst element {output}{list(index)} is "
+        f"{a[index]:.9g}, the reference {r[index]:.9g}: apart by {error[index]:.3g}"
+        f"{'' if allowed is None else f' where {allowed[index]:.3g} is allowed'}; error {spread}"
+    )
+    return Comparison(figures, missed, Fault(output, text, facts=figure.plain(facts)))
+
+
+def _lost(limits: Limits, fault: Fault) -> Comparison:
+    figures = lost()
+    return Comparison(figures, tuple(misses(figures, limits.gate)), fault)
+
+
+def _not_finite(output: str, a: Array, r: Array, wrong: Array) -> Fault:
+    index = _largest(wrong)
+    kind = "finite where the reference is infinite" if np.isfinite(a[index]) else "NaN or infinite"
+    text = (
+        f"{int(wrong.sum())} of {wrong.size} values of {output} are {kind}, and their reference is not: the first is "
+        f"{output}{list(index)}, which is {a[index]:.9g}, the reference {r[index]:.9g}"
+    )
+    error = np.where(wrong, np.inf, _error(a, r, np.isfinite(r) & ~wrong))
+    facts = _facts(index, a, r, int(wrong.sum()), error, float("nan"))
+    return Fault(output, text, finite=False, facts=figure.plain(facts))
+
+
+def _facts(index: tuple[int, ...], a: Array, r: Array, failing: int, error: Array, snr_db: float) -> dict[str, Any]:
+    percentiles = {f"p{p}": float(np.percentile(error, p, method="higher")) for p in PERCENTILES}
+    return {"index": list(index), "actual": float(a[index]), "reference": float(r[index]), "failing": failing,
+            "total": int(error.size), "percentiles": percentiles, "snr_db": snr_db}  # fmt: skip
+
+
+def _error(a: Array, r: Array, where: Array) -> Array:
+    """Return |a - r| where the condition holds, and zero elsewhere."""
+    difference = np.zeros(r.shape)
+    np.subtract(a, r, out=difference, where=where)
+    return np.abs(difference)
+
+
+def _largest(values: Array) -> tuple[int, ...]:
+    """Return the first index of the largest value."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(values)), values.shape))

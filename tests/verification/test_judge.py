@@ -1,0 +1,182 @@
+"""The judge of outputs: what passes a gate and a tolerance, what does not, and what is not compared."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cosybuild.errors import VerificationError
+from cosybuild.figure import plain
+from cosybuild.numerics.inputs import Draw
+from cosybuild.numerics.tolerance import Tolerance
+from cosybuild.verification.cases import Case
+from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, compare, judge
+
+FLOATS = arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
+CASE = Case("profile min", Draw({"seq_len": 4}))
+ADVICE = Advice("Next: values.", "Next: not finite.")
+
+
+def against(actual: Any, reference: Any, tolerance: Tolerance | None = None, **gate: float) -> Comparison:
+    return compare("y", np.asarray(actual), np.asarray(reference), Limits(gate, tolerance))
+
+
+def fault(*arguments: Any, **gate: float) -> Fault:
+    found = against(*arguments, **gate).fault
+    assert found is not None
+    return found
+
+
+@given(FLOATS, FLOATS, st.sampled_from([0.0, 1e-3, 1.0]), st.sampled_from([0.0, 1e-2, 10.0]))
+def test_the_tolerance_is_numpys_allclose(actual: np.ndarray, reference: np.ndarray, rtol: float, atol: float) -> None:
+    wide = actual.astype(np.float64), reference.astype(np.float64)
+    passes = against(actual, reference, Tolerance(rtol, atol)).fault is None
+    assert passes == np.allclose(*wide, rtol=rtol, atol=atol)
+
+
+def test_a_fault_tells_everything() -> None:
+    reference = np.zeros((2, 3, 50), np.float32)
+    reference[1, 2, 7] = 2.0
+    actual = reference.copy()
+    actual[1, 2, 7] = 2.5
+    actual[0, 0, 0] = 0.1
+    found = fault(actual, reference, Tolerance(1e-2, 1e-3))
+    assert found.text == (
+        "y has 2 of 300 elements outside rtol 0.01, atol 0.001. The worst element y[1, 2, 7] is 2.5, the reference 2: "
+        "apart by 0.5 where 0.021 is allowed; error p50 0, p90 0, p99 0, p100 0.5"
+    )
+    assert found.output == "y"
+    assert json.loads(json.dumps(found.facts)) == {
+        "index": [1, 2, 7],
+        "actual": 2.5,
+        "reference": 2.0,
+        "failing": 2,
+        "total": 300,
+        "percentiles": {"p50": 0.0, "p90": 0.0, "p99": 0.0, "p100": 0.5},
+        "snr_db": pytest.approx(11.87, abs=0.01),
+    }
+
+
+def test_the_place_that_is_told_is_the_furthest_outside_its_own_tolerance() -> None:
+    found = fault([101.0, 0.5], [100.0, 0.0], Tolerance(rtol=0.02, atol=0.01))
+    assert (found.facts["index"], found.facts["failing"]) == ([1], 1)
+    # Of two errors half are at least the larger: a percentile is an error that occurred.
+    assert found.facts["percentiles"] == {"p50": 1.0, "p90": 1.0, "p99": 1.0, "p100": 1.0}
+
+
+def test_without_a_tolerance_the_place_that_is_told_has_the_largest_error() -> None:
+    found = fault([1.0, 2.0, 3.5], [1.0, 2.1, 3.0], max_abs=0.4)
+    assert found.text == (
+        "y has max_abs 0.5 where at most 0.4 is asked for. The worst element y[2] is 3.5, the reference 3: apart by "
+        "0.5; error p50 0.1, p90 0.5, p99 0.5, p100 0.5"
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_output_that_is_not_finite_where_the_reference_is_never_passes(value: float) -> None:
+    good = np.ones((2, 2), np.float32)
+    bad = good.copy()
+    bad[1, 0] = value
+    compared = against(bad, good, Tolerance(1e3, 1e3), snr_db=-1e3)
+    assert compared.fault is not None
+    assert not compared.fault.finite
+    assert [miss.metric for miss in compared.missed] == ["snr_db"]
+    assert (
+        f"1 of 4 values of y are NaN or infinite, and their reference is not: the first is y[1, 0], which is {value}"
+        in (compared.fault.text)
+    )
+    facts = json.loads(json.dumps(compared.fault.facts, allow_nan=False))
+    assert (facts["index"], facts["actual"], facts["reference"]) == ([1, 0], plain(value), 1.0)
+    assert (facts["snr_db"], facts["failing"], facts["percentiles"]["p100"]) == ("NaN", 1, "Infinity")
+
+
+def test_where_the_reference_is_nan_nothing_is_compared() -> None:
+    reference = np.array([np.nan, 1.0, 2.0])
+    for undefined in (np.nan, 0.0, np.inf):
+        compared = against([undefined, 1.0, 2.5], reference, Tolerance(0.5, 0.0))
+        assert compared.fault is None
+        assert compared.figures["max_abs"] == 0.5
+    found = fault([np.nan, 1.0, 2.5], reference, Tolerance(0.1, 0.0), snr_db=90.0)
+    assert found.facts["index"] == [2]
+    assert "1 of 3 elements outside" in found.text
+
+
+def test_an_infinity_of_the_reference_is_a_value() -> None:
+    reference = np.array([np.inf, -np.inf, 1.0])
+    with np.errstate(all="raise"):
+        assert against(reference, reference, Tolerance(0, 0), snr_db=100.0).fault is None
+    for other in (3.0, -np.inf, np.nan):
+        found = fault([other, -np.inf, 1.0], reference, Tolerance(0, 0))
+        assert (found.finite, found.facts["index"]) == (False, [0])
+    assert "1 of 3 values of y are finite where the reference is infinite" in fault([3.0, -np.inf, 1.0], reference).text
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_empty_output_and_one_without_any_number_pass() -> None:
+    empty = np.zeros((2, 0), np.float32)
+    assert against(empty, empty, Tolerance(1e-4, 1e-4, scaled=True), snr_db=90.0).fault is None
+    nowhere = np.full(3, np.nan)
+    assert against(nowhere, nowhere, Tolerance(1e-4, 1e-4, scaled=True), snr_db=90.0).fault is None
+
+
+def test_another_shape_never_passes() -> None:
+    found = fault(np.zeros((2, 3)), np.zeros((2, 4)), Tolerance(1, 1))
+    assert found.text == "y has shape (2, 3), the reference (2, 4)"
+    assert found.facts == {"shapes": [[2, 3], [2, 4]]}
+
+
+def test_a_scaled_tolerance_follows_large_outputs_and_not_small_ones() -> None:
+    tolerance = Tolerance(0.0, 1e-3, scaled=True)
+    large, small = np.full(8, 50.0), np.full(8, 1e-3)
+    assert against(large + 0.04, large, tolerance).fault is None
+    assert against(large + 0.06, large, tolerance).fault is not None
+    assert against(small + 9e-4, small, tolerance).fault is None
+    assert against(small + 1.1e-3, small, tolerance).fault is not None
+
+
+def test_a_small_error_everywhere_fails_the_gate_and_no_element() -> None:
+    reference = np.ones((10, 10))
+    actual = reference + 1e-4 * np.where(np.arange(100).reshape(10, 10) % 2, 1, -1)  # 80 dB
+    assert against(actual, reference, Tolerance(1e-3, 0)).fault is None
+    assert against(actual, reference, Tolerance(1e-3, 0), snr_db=79.0).fault is None
+    found = fault(actual, reference, Tolerance(1e-3, 0), snr_db=81.0)
+    assert (found.facts["failing"], found.facts["snr_db"]) == (0, pytest.approx(80, abs=0.1))
+    assert found.text.startswith("y has snr_db 80 dB where at least 81 dB is asked for. The worst element y[0, 0] is ")
+
+
+def test_a_silent_reference_has_no_ratio_where_a_tolerance_bounds_it() -> None:
+    zero = np.zeros(4)
+    assert against(zero + 1e-6, zero, Tolerance(0, 1e-5), snr_db=90.0).fault is None
+    assert against(zero + 1e-4, zero, Tolerance(0, 1e-5), snr_db=90.0).fault is not None
+    assert against(zero + 1e-4, zero, snr_db=90.0).fault is not None, "else nothing would bound it"
+
+
+def test_the_record_of_a_case_has_one_form_whatever_computed_it() -> None:
+    y = np.arange(4, dtype=np.float32)
+    judged = judge(CASE, "as stored", {"y": y, "z": y + 1}, {"y": y, "z": y}, Limits({"max_abs": 2.0}))
+    judged.hold(ADVICE)
+    facts = json.loads(json.dumps(judged.facts(), allow_nan=False))
+    assert facts["case"] == "seq_len=4 (profile min)"
+    assert {name: facts[name] for name in CASE.facts()} == CASE.facts()
+    assert (facts["how"], set(facts["outputs"])) == ("as stored", {"y", "z"})
+    assert (facts["outputs"]["y"]["snr_db"], facts["outputs"]["z"]["max_abs"]) == ("Infinity", 1.0)
+    assert judged.figures["max_abs"] == 1.0, "the worst of all outputs"
+
+
+@pytest.mark.parametrize(("value", "hint"), [(3.0, "Next: values."), (np.nan, "Next: not finite.")])
+def test_a_fault_is_an_error_with_the_advice_for_its_kind(value: float, hint: str) -> None:
+    good = np.ones(3)
+    judged = judge(
+        CASE, "GPU, profile 0", {"x": good, "y": good * value}, {"x": good, "y": good}, Limits({"max_abs": 1.0})
+    )
+    assert judged.fault is not None
+    with pytest.raises(VerificationError) as caught:
+        judged.hold(ADVICE, "and more")
+    assert caught.value.message == f"Case seq_len=4 (profile min), GPU, profile 0: {judged.fault.text}; and more."
+    assert caught.value.hint == hint
