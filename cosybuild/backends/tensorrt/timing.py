@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from cosybuild.system.environment import Environment, Gpu
+from cosybuild.system.files import make_directory, write_atomic
+from cosybuild.system.local_lock import locked
 
 
 class TimingCache:
-    """A file of kernel times, read before a build and replaced after it.
+    """A file of kernel times, read before a build and extended after it.
 
     It is not part of any key: a fuller cache makes a build faster, and plans that differ only in the choice between
     equally fast kernels are equally good (the engine stage is not deterministic).
@@ -22,18 +23,21 @@ class TimingCache:
 
     def give(self, config: Any) -> None:
         """Give the known times to the builder, which ignores a cache of another device or version."""
-        known = self.path.read_bytes() if self.path.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(known), False)
+        config.set_timing_cache(self._known(config), False)
 
     def take(self, config: Any) -> None:
-        """Save the times that the builder now has; the file is replaced atomically."""
+        """Add the times that the builder now has to the file, which parallel builds extend too."""
         cache = config.get_timing_cache()
         if cache is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        fresh.write_bytes(memoryview(cache.serialize()))
-        fresh.replace(self.path)
+        make_directory(self.path.parent, durable=False)
+        with locked(self.path.with_name(f"{self.path.name}.lock"), lambda holder: None, required=False):
+            # TensorRT keeps its own of two times for one kernel, and takes nothing from a cache of another version.
+            cache.combine(self._known(config), False)
+            write_atomic(self.path, bytes(memoryview(cache.serialize())), durable=False)
+
+    def _known(self, config: Any) -> Any:
+        return config.create_timing_cache(self.path.read_bytes() if self.path.is_file() else b"")
 
 
 def timing_path(root: Path, library_title: str, gpu: Gpu, environment: Environment) -> Path:
