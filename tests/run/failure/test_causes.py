@@ -45,8 +45,8 @@ def test_what_it_looks_like(found: Signs, name: str) -> None:
     cause = match(found)
     assert cause is not None
     assert cause.name == name
-    assert cause["says"].endswith(".")
-    assert not cause["remedy"].endswith(".")
+    assert cause.says.endswith(".")
+    assert not cause.remedy.endswith(".")
 
 
 @pytest.mark.parametrize(
