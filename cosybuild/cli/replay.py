@@ -1,4 +1,4 @@
-"""`replay RUN`: build a run again and say whether the same came out; `replay CAPSULE`: show a failure again."""
+"""`replay RUN`: build a run again and compare its artifacts. `replay ARCHIVE`: reproduce a recorded failure."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from cosybuild.system.environment import Environment
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Rebuild a run into another directory, without any store, and compare every artifact; or run what is in a capsule.
+    """Rebuild a run without a store and compare every artifact, or reproduce the failure in a failure archive.
 
     Returns:
-        0, or the exit code of the failure that shows.
+        0, or the exit code of the reproduced failure.
 
     Raises:
-        DriftError: an artifact came out different; a capsule's failure does not show here.
-        ConfigurationError: there is no such run; the capsule is refused.
+        DriftError: the digest of an artifact differs, or the failure does not occur here.
+        ConfigurationError: there is no such run, or the failure archive is refused.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild replay", description=__doc__)
     parser.add_argument(
-        "run", metavar="RUN", help="a run directory, the start of a name under outputs/runs, or a capsule"
+        "run", metavar="RUN", help="a run directory, the start of a name under outputs/runs, or a failure archive"
     )
     parser.add_argument(
         "given", nargs="*", metavar="KEY=VALUE", help="settings in place of the record's, e.g. model_dir=DIR"
@@ -50,28 +50,41 @@ def main(arguments: Sequence[str]) -> int:
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="let the record of an imported run call the modules of an installed package; may be repeated",
-    )
-    parser.add_argument("--files", type=Path, metavar="DIR", help="where files lie that a capsule names by digest")
-    parser.add_argument(
-        "--max-seconds", type=units.positive, metavar="N", help="end a capsule's graphs after so long (default: 900)"
+        help="allow the record of an imported run to call modules of this installed package; can be repeated",
     )
     parser.add_argument(
-        "--max-memory", type=units.size, metavar="SIZE", help="the most memory for a capsule's graphs (default: 32 GiB)"
+        "--files",
+        type=Path,
+        metavar="DIR",
+        help="a directory to search for files that a failure archive names by digest only",
     )
-    parser.add_argument("--into", type=Path, metavar="DIR", help="where to build (default: RUN's name + .replay)")
+    parser.add_argument(
+        "--max-seconds",
+        type=units.positive,
+        metavar="N",
+        help="the longest time for the graphs of a failure archive, in seconds (default: 900)",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=units.size,
+        metavar="SIZE",
+        help="the largest memory for the graphs of a failure archive (default: 32 GiB)",
+    )
+    parser.add_argument(
+        "--into", type=Path, metavar="DIR", help="the directory of the new run (default: RUN's name + .replay)"
+    )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
-        from cosybuild.cli.replay_failure import show_capsule
+        from cosybuild.cli.replay_failure import show_failure
         from cosybuild.run.failure.reproduce import Limits
 
         limits = Limits(options.max_seconds or Limits.seconds, options.max_memory or Limits.memory)
-        return show_capsule(Path(options.run), options.files, limits, as_json=options.json)
+        return show_failure(Path(options.run), options.files, limits, as_json=options.json)
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
-    # Before the working directory changes, for it is on the import path.
+    # Before the change of the working directory, because that directory is on the import path.
     with nullcontext() if run.origin is None else installed_only():
         os.chdir(run.home)
         return _replay(run, directory, options)
@@ -80,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
 def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> int:
     console = BuildConsole(sys.stderr if options.json else sys.stdout)
     install = (
-        f"`python -m cosybuild requirements {shlex.quote(options.run)}` writes the versions of the record for pip."
+        f"`python -m cosybuild requirements {shlex.quote(options.run)}` writes the recorded versions in pip's format."
     )
     others = version_changes(run.report, Environment())
     try:
@@ -105,16 +118,16 @@ def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> i
         changes = difference(run.report, report)
         lines = "\n".join(difference_lines({n: c for n, c in changes.items() if n not in ("figures", "artifacts")}))
         raise DriftError(
-            f"{counted(len(off), 'artifact')} of {run.directory} came out different: "
-            f"{', '.join(comparison.name for comparison in off)}. What else differs:\n{lines}",
-            hint=f"Next: `python -m cosybuild diff {options.run} {directory}` shows all of it."
+            f"{counted(len(off), 'artifact')} of {run.directory} differ{'s' if len(off) == 1 else ''}: "
+            f"{', '.join(comparison.name for comparison in off)}. Other differences:\n{lines}",
+            hint=f"Next: `python -m cosybuild diff {options.run} {directory}` lists all differences."
             + (f" {install}" if others else ""),
         )
     return 0
 
 
 def _shown(run: RecordedRun) -> str:
-    """Return the notice that is printed before a foreign record is used: its origin, and the code it calls."""
+    """Return the notice that is printed before a foreign record is used: its origin, and the code that it calls."""
     assert run.origin is not None
     calls = list(targets_of(run.report["config"]["model"].get("target")))
     source = run.report["config"].get("model_dir")
@@ -122,12 +135,12 @@ def _shown(run: RecordedRun) -> str:
     told += [f"names the model {source}"] if source else []
     return (
         f"This record was imported from {run.origin.archive} (sha256 {run.origin.sha256[:16]}, "
-        f"{f'signed with the key {run.origin.signer}' if run.origin.signer else 'not signed'}) and is data of somebody "
-        f"else: it {' and '.join(told) or 'calls nothing'}"
+        f"{f'signed with the key {run.origin.signer}' if run.origin.signer else 'not signed'}) and comes from "
+        f"somebody else. It {' and '.join(told) or 'calls no code'}"
     )
 
 
 def _changed(versions: Mapping[str, tuple[str, str]]) -> str:
-    """Return the version differences between the record and this environment as one sentence."""
+    """Return the differences of versions between the record and this environment as one sentence."""
     each = ", ".join(f"{name} {was} -> {now}" for name, (was, now) in versions.items())
-    return f"Other versions than in the record: {each}"
+    return f"Versions differ from the record: {each}"

@@ -1,4 +1,4 @@
-"""The output and the exit code of `replay CAPSULE`."""
+"""The output and the exit code of `replay ARCHIVE` for a failure archive."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from cosybuild import figure
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
 from cosybuild.errors import DriftError
-from cosybuild.run.failure.reproduce import Limits, Recurrence, recur
+from cosybuild.run.failure.reproduce import Limits, Reproduction, reproduce
 from cosybuild.system.typed_json import to_json
 
 
-def show_capsule(capsule: Path, elsewhere: Path | None, limits: Limits, *, as_json: bool) -> int:
-    """Run what is in the capsule, say how it fails here, and return the exit code of the failure.
+def show_failure(archive: Path, elsewhere: Path | None, limits: Limits, *, as_json: bool) -> int:
+    """Reproduce the failure in a failure archive, print the result, and return the exit code of the failure.
 
     Raises:
-        DriftError: it does not fail here.
-        ConfigurationError: it is no capsule, damaged, or nothing of it can be run without further files.
+        DriftError: the failure does not occur here.
+        ConfigurationError: the file is not a failure archive, is damaged, or needs further files.
     """
-    found = recur(capsule, elsewhere, lambda line: say(line, file=sys.stderr), limits)
+    found = reproduce(archive, elsewhere, lambda line: say(line, file=sys.stderr), limits)
     if as_json:
         print(figure.dumps(_facts(found), indent=2))
     else:
         say("\n".join(_lines(found)))
     if not found.shown:
         raise DriftError(
-            f"The failure of '{found.recorded.step}' in {capsule} does not show here: {_differing(found)}.",
-            hint="Next: install the versions of the machine it was met on, and replay it again.",
+            f"The failure of '{found.recorded.step}' in {archive} does not occur here: {_differing(found)}.",
+            hint="Next: install the versions of the machine on which it occurred, and replay it again.",
         )
     error = found.error
     if error is not None:
@@ -39,33 +39,33 @@ def show_capsule(capsule: Path, elsewhere: Path | None, limits: Limits, *, as_js
     return found.recorded.exit_code
 
 
-def _lines(found: Recurrence) -> list[str]:
+def _lines(found: Reproduction) -> list[str]:
     lines = [f"recorded: {found.recorded.step}: {found.recorded.message}"]
     if found.cause is not None:
-        lines.append(f"looks like: {found.cause.name}. {found.cause.says} Remedy: {found.cause.remedy}.")
+        lines.append(f"probable cause: {found.cause.name}. {found.cause.says} Remedy: {found.cause.remedy}.")
     if found.has_part:
-        lines.append(f"by itself: {'passes here' if found.part is None else found.part}")
+        lines.append(f"the smallest part: {'passes here' if found.part is None else found.part}")
     if found.lacking:
-        lines.append(f"the step was not run: the capsule only names {', '.join(found.lacking)} (--files DIR)")
+        lines.append(f"the step was not run: the archive has only digests of {', '.join(found.lacking)} (--files DIR)")
     else:
         lines.append(f"the step: {'passes here' if found.error is None else 'fails here'}{_likeness(found)}")
     if found.versions:
-        lines.append(f"other versions here: {_differing(found)}")
+        lines.append(f"versions that differ: {_differing(found)}")
     return lines
 
 
-def _likeness(found: Recurrence) -> str:
+def _likeness(found: Reproduction) -> str:
     if found.error is None:
         return ""
-    return ", in the same words" if found.same else ", in other words"
+    return ", with the same message" if found.same else ", with another message"
 
 
-def _differing(found: Recurrence) -> str:
+def _differing(found: Reproduction) -> str:
     pairs = (f"{name} {there} -> {here}" for name, (there, here) in found.versions.items())
     return ", ".join(pairs) or "the versions are the same"
 
 
-def _facts(found: Recurrence) -> dict[str, Any]:
+def _facts(found: Reproduction) -> dict[str, Any]:
     return {
         "recorded": to_json(found.recorded),
         "cause": to_json(found.cause),

@@ -108,18 +108,18 @@ def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def _failure_lines(capsule: Mapping[str, Any]) -> Iterator[str]:
-    if capsule["cause"]:
+def _failure_lines(archive: Mapping[str, Any]) -> Iterator[str]:
+    if archive["cause"]:
         yield ""
-        yield f"It looks like **{text(capsule['cause']['name'])}**. {text(capsule['cause']['says'])}"
-        yield f"Remedy: {text(capsule['cause']['remedy'])}."
-    if capsule["cut"]:
-        nodes = ", ".join(code(node) for node in capsule["cut"]["nodes"][:4])
-        module = text(capsule["cut"]["module"] or "outermost")
-        yield f"The smallest part that fails by itself: {nodes} (module {module})."
+        yield f"Probable cause: **{text(archive['cause']['name'])}**. {text(archive['cause']['says'])}"
+        yield f"Remedy: {text(archive['cause']['remedy'])}."
+    if archive["cut"]:
+        nodes = ", ".join(code(node) for node in archive["cut"]["nodes"][:4])
+        module = text(archive["cut"]["module"] or "outermost")
+        yield f"The smallest part of the graph that fails on its own: {nodes} (module {module})."
     yield ""
-    command = code(f"python -m cosybuild replay {shell([capsule['path']])}")
-    yield f"{command} shows it again, here or elsewhere: {size(capsule['size'])}."
+    command = code(f"python -m cosybuild replay {shell([archive['path']])}")
+    yield f"{command} reproduces the failure on any machine ({size(archive['size'])})."
 
 
 def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:

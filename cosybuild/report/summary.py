@@ -42,9 +42,9 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
     for artifact in report["artifacts"]:
         yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
     yield from _remarks(report)
-    if capsule := report.get("capsule"):
-        cause = f" (looks like: {capsule['cause']['name']})" if capsule["cause"] else ""
-        yield Text(f"{directory}/{capsule['path']}  {size(capsule['size'])}, the failure to be replayed{cause}")
+    if archive := report.get("capsule"):
+        cause = f" (probable cause: {archive['cause']['name']})" if archive["cause"] else ""
+        yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}, reproduces the failure{cause}")
     yield Text(f"{directory}/report.md", style="dim")
 
 

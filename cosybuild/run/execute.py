@@ -24,7 +24,7 @@ from cosybuild.run.code import with_code
 from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
-from cosybuild.run.failure.archive import CAPSULE, Witness, is_gate, write_capsule
+from cosybuild.run.failure.archive import FAILURE_ARCHIVE, Witness, is_gate, write_failure_archive
 from cosybuild.run.foreign import origin_of_run
 from cosybuild.run.lock_file import Lock, hold_digests, read_lock, write_lock
 from cosybuild.run.prepare import open_store, planning_store, sources_of
@@ -117,8 +117,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 keep=lambda outcome: _write_report(directory, facts.report(outcome, finished=None, artifacts=[])),
                 uncached=until_the_end,
             )
-            capsule = _capsule(directory, request, plan, outcome, sources, facts, witness, warn)
-            report = _finish(directory, facts, plan, outcome, store, capsule)
+            archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
+            report = _finish(directory, facts, plan, outcome, store, archive)
             if settings.deploy is not None and outcome.failure is None:
                 # After the report, so that a refused deployment does not lose the record of the build.
                 report["deployment"] = deploy_run(request, outcome, directory, environment)
@@ -138,13 +138,13 @@ def _hold_and_lock(settings: Settings, lock: Lock | None, directory: Path, repor
 
 def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
     log = directory / EVENTS
-    for stale in (log, directory / CAPSULE, directory / PLOT):
+    for stale in (log, directory / FAILURE_ARCHIVE, directory / PLOT):
         stale.unlink(missing_ok=True)
     events.add(JsonLines(log))
     write_record(directory / PLAN, "plan", facts.plan(plan))
 
 
-def _capsule(
+def _failure_archive(
     directory: Path,
     request: Request,
     plan: Plan,
@@ -154,18 +154,18 @@ def _capsule(
     witness: Witness,
     warn: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Write the failure archive (capsule) of a run that ended at a gate; return its facts for the report, or None."""
+    """Write the failure archive of a run that ended at a gate; return its facts for the report, or None."""
     if not is_gate(outcome):
         return None
     try:
-        return write_capsule(directory / CAPSULE, request, plan, outcome, sources, facts.base, witness)
+        return write_failure_archive(directory / FAILURE_ARCHIVE, request, plan, outcome, sources, facts.base, witness)
     except OSError as error:  # the failure must be reported even without its archive
-        warn(f"no capsule of the failure could be written: {error}")
+        warn(f"the failure archive could not be written: {error}")
         return None
 
 
 def _finish(
-    directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store, capsule: Mapping[str, Any] | None
+    directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store, archive: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     if outcome.failure is None:
         artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
@@ -174,7 +174,7 @@ def _finish(
         artifacts = []
     # As a reader of report.json gets it: lists for tuples, text for figures that JSON lacks.
     report: dict[str, Any] = figure.plain(
-        {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": capsule}
+        {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": archive}
     )
     _write_report(directory, report)
     write_text(directory / REPORT_TEXT, markdown(report))

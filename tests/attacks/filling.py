@@ -71,8 +71,8 @@ def sparse(ground: Ground) -> Said:
     return ground.command("import", archive.name)
 
 
-def capsule(ground: Ground, change: Callable[[dict[str, Any]], None], part: onnx.ModelProto | None) -> Path:
-    """A capsule with a part, and the configuration of the ground's bundle."""
+def failure_archive(ground: Ground, change: Callable[[dict[str, Any]], None], part: onnx.ModelProto | None) -> Path:
+    """Write a failure archive with a part, and the configuration of the ground's bundle."""
     report = report_of(ground.bundle)
     members: dict[str, bytes] = {}
     tensor = {
@@ -150,22 +150,22 @@ def endless() -> onnx.ModelProto:
 
 
 def loops_for_ever(ground: Ground) -> Said:
-    """A capsule whose part never ends."""
+    """Replay a failure archive whose part never ends."""
 
     def change(index: dict[str, Any]) -> None:
         index["config"]["precision"]["target"] = "fp16"
 
-    return ground.command("replay", str(capsule(ground, change, endless())), "--max-seconds", "6")
+    return ground.command("replay", str(failure_archive(ground, change, endless())), "--max-seconds", "6")
 
 
 def lengths(path: str) -> Callable[[Ground], Said]:
-    """A capsule whose configuration names a file of lengths: the file must not be opened, and its text not be shown."""
+    """Replay an archive whose configuration names a file of lengths, which must not be opened or printed."""
 
     def make(ground: Ground) -> Said:
         def change(index: dict[str, Any]) -> None:
             index["config"]["verify"]["lengths"] = path
 
-        said = ground.command("replay", str(capsule(ground, change, None)))
+        said = ground.command("replay", str(failure_archive(ground, change, None)))
         return Said(0, said.text) if "root:" in said.text else said
 
     return make
@@ -177,7 +177,7 @@ ATTEMPTS = (
     Attempt(KIND, "a header of 1 GB", "cannot be read", long_header),
     Attempt(KIND, "5000 headers of headers", "cannot be read", many_headers),
     Attempt(KIND, "a sparse member", "first member is not", sparse),
-    Attempt(KIND, "a capsule with an endless loop", "did not end well within 6 s", loops_for_ever),
-    Attempt(KIND, "a capsule names /etc/passwd", "it lacks what the step", lengths("/etc/passwd")),
-    Attempt(KIND, "a capsule names /dev/zero", "it lacks what the step", lengths("/dev/zero")),
+    Attempt(KIND, "a failure archive with an endless loop", "did not end within 6 s", loops_for_ever),
+    Attempt(KIND, "a failure archive names /etc/passwd", "it lacks what the step", lengths("/etc/passwd")),
+    Attempt(KIND, "a failure archive names /dev/zero", "it lacks what the step", lengths("/dev/zero")),
 )

@@ -23,14 +23,14 @@ from cosybuild.errors import CosybuildError
 from cosybuild.manifest import parse_manifest
 from cosybuild.models.directory.reader import read_model_directory
 from cosybuild.onnxgraph.external import external_locations
-from cosybuild.run.failure.reproduce import recur
+from cosybuild.run.failure.reproduce import reproduce
 from cosybuild.run.lock_file import read_lock
 from cosybuild.run.recorded import read_run
 from cosybuild.run.sharing.bundle import read_bundle
 from cosybuild.store.entry import DamagedEntry, decode
 from cosybuild.store.store import Store
 from cosybuild.system.json_records import CHECKSUM, record_text
-from tests.attacks.filling import capsule
+from tests.attacks.filling import failure_archive
 from tests.attacks.ground import Ground, write_bundle
 from tests.docs.models import make_model_directory
 
@@ -220,7 +220,7 @@ def test_a_manifest(members: dict[str, bytes], data: st.DataObject) -> None:
 
 @fuzzed
 @given(data=st.data())
-def test_the_index_of_a_capsule(stranger: Path, data: st.DataObject) -> None:
+def test_the_index_of_a_failure_archive(stranger: Path, data: st.DataObject) -> None:
     with empty() as place:
         ground = Ground(place, stranger)
 
@@ -230,8 +230,8 @@ def test_the_index_of_a_capsule(stranger: Path, data: st.DataObject) -> None:
             index.clear()
             index.update(found)
 
-        archive = capsule(ground, change, None)
-        holds(lambda: recur(archive, None, lambda line: None))
+        archive = failure_archive(ground, change, None)
+        holds(lambda: reproduce(archive, None, lambda line: None))
 
 
 @pytest.fixture(scope="session")

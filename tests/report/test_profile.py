@@ -43,7 +43,7 @@ def test_levels(ratio: float, said: str) -> None:
     assert level(ratio) == said
 
 
-def test_the_profile_of_a_run_is_the_step_s_or_the_capsule_s() -> None:
+def test_the_profile_is_that_of_the_step_or_of_the_failure_archive() -> None:
     asked = facts([1.0])
     step = {"stage": "profile", "metrics": asked}
     assert profile_of({"steps": [step], "capsule": None}) is asked

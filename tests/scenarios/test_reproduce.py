@@ -158,9 +158,9 @@ def test_replay_of_other_weights_and_another_version(used_place: Place, monkeypa
     warning = next(line for line in refused.out.splitlines() if line.startswith(" warning"))
     assert f"sympy {recorded} -> 99.1" in warning
     assert command in warning
-    assert refused.out.index(warning) < refused.out.index("building"), "it is said before anything is built"
+    assert refused.out.index(warning) < refused.out.index("building"), "the warning comes before the build"
     assert command in refused.err.splitlines()[-1]
-    assert f"came out different: {GRAPH}" in refused.err
+    assert f"differs: {GRAPH}" in refused.err
     assert "model.weights_digest" in refused.err
     assert "python -m cosybuild diff" in refused.err
 

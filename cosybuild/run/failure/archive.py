@@ -1,13 +1,13 @@
-"""The failure archive (capsule) of a failed gate: the smallest part that fails, its inputs, and data to reproduce it.
+"""The failure archive of a failed gate: the smallest failing part of the graph, its inputs, and data to reproduce it.
 
     capsule.json      {"schema", "kind": "capsule", "step", "stage", "command", "failure", "cause", "environment",
                        "config", "subject", "case", "cut", "artifacts": {slot: [{"name", "sha256", "size", "carried"}]},
                        "files"}; always the first member
-    inputs/case.npz   the inputs of the case that failed, one array an input
-    cut/...           lowered.onnx, reference.onnx and inputs.npz: the smallest part that fails by itself
-    artifacts/SLOT/   what the step was given, where it is small; else its digest is in the index
+    inputs/case.npz   the inputs of the failed case, one array for each input
+    cut/...           lowered.onnx, reference.onnx and inputs.npz: the smallest part that fails on its own
+    artifacts/SLOT/   the inputs of the step if they are small; otherwise the index has only their digests
 
-`run.failure.reproduce` shows the failure again, elsewhere.
+`run.failure.reproduce` reproduces the failure from it. The names of the files date from when it was called a capsule.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
     from cosybuild.precision.cut import Cut
 
-CAPSULE = "capsule.tar.gz"
+FAILURE_ARCHIVE = "capsule.tar.gz"
 FORM = Form(
-    "capsule", "capsule.json", ("inputs", "cut", "artifacts"), "have the failing command run again; it writes a new one"
+    "capsule", "capsule.json", ("inputs", "cut", "artifacts"), "run the failed command again; it writes a new archive"
 )
 CARRIED = 64 * 2**20
-"""Bytes of all artifacts together up to which a capsule carries them."""
+"""The largest total size in bytes of artifacts that a failure archive contains."""
 
 LOWERED_INPUTS = ("lowered", "graph")
 
 
 class Witness:
-    """A sink for events that remembers what each step said of the case that failed."""
+    """A sink for events that keeps the facts that each step reports about a failed case."""
 
     def __init__(self) -> None:
         self.notes: dict[str, dict[str, Any]] = {}
@@ -60,7 +60,7 @@ def is_gate(outcome: Outcome) -> bool:
     return outcome.failure is not None and outcome.failure.kind == VerificationError.kind
 
 
-def write_capsule(
+def write_failure_archive(
     target: Path,
     request: Request,
     plan: Plan,
@@ -69,17 +69,17 @@ def write_capsule(
     facts: Mapping[str, Any],
     witness: Witness,
 ) -> dict[str, Any]:
-    """Write the archive of a run that ended at a gate; returns what the report says of it.
+    """Write the archive of a run that ended at a gate, and return its facts for the report.
 
     Args:
-        facts: of the run, as in its report.
+        facts: the facts of the run, as in its report.
     """
     failure = outcome.failure
     assert failure is not None
     step = plan.step(failure.step)
     given = dict(_given(step.wires, outcome, sources))
     note = witness.notes.get(failure.step, {})
-    with tempfile.TemporaryDirectory(prefix="cosybuild-capsule-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="cosybuild-failure-") as temporary:
         place = Path(temporary)
         files: dict[str, Path] = {}
         inputs = _case_inputs(request, note)
@@ -157,7 +157,7 @@ def _case_inputs(request: Request, note: Mapping[str, Any]) -> dict[str, Array] 
 def _lowering(
     request: Request, given: Mapping[str, Artifact], inputs: Mapping[str, Array], case: str
 ) -> tuple[Cut | None, dict[str, Any] | None]:
-    """The smallest failing part, None where only the whole fails; and where digits are lost."""
+    """Return the smallest failing part, or None if only the whole graph fails; and the noise profile."""
     import onnx_ir as ir
 
     from cosybuild.backends.session import InferenceFailed
@@ -178,7 +178,7 @@ def _lowering(
         points = profile(lowered, reference, taken, threads)
         cut = smallest_cut(lowered, reference, points, taken, fault_of(request), threads)
     except (CosybuildError, InferenceFailed):
-        # A second failure must not take the place of the one that is told of.
+        # An error here must not replace the failure that the archive is about.
         return None, None
     return cut, profile_facts(points, case)
 
@@ -191,7 +191,7 @@ def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:
 
     for name, model in (("lowered.onnx", cut.lowered), ("reference.onnx", cut.reference)):
         files[f"cut/{name}"] = save_model(ir.to_proto(model), place / name)[0]
-    # Names of tensors are no names of files, so the arrays are numbered.
+    # The name of a tensor may not be valid as the name of a file, so the arrays are numbered.
     files["cut/inputs.npz"] = _save(place / "inputs.npz", dict(zip(_keys(cut), cut.inputs.values(), strict=True)))
     ratio = decibels(cut.point.noise)
     return {

@@ -37,14 +37,14 @@ class SubjectFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The smallest part that fails by itself: name of an input -> its array in `cut/inputs.npz`."""
+    """The smallest part that fails on its own: name of an input -> its array in `cut/inputs.npz`."""
 
     inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Given:
-    """A file of an artifact that the step was given; `carried` if the archive has its content."""
+    """A file of an input of the step. `carried` is True if the archive has its content."""
 
     name: str
     sha256: str
@@ -53,7 +53,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class CapsuleIndex:
+class FailureIndex:
     """The fields of `capsule.json` that `replay` reads."""
 
     step: str

@@ -1,6 +1,6 @@
-"""A failure shown again from its capsule: the same step on the same artifacts, the same part on the same inputs.
+"""Reproduce a failure from its archive: run the failed step and the smallest failing part of the graph again.
 
-Nothing in a capsule is run but ONNX graphs, by ONNX Runtime; the model's own code is not needed and not imported.
+Only the ONNX graphs of the archive are run, by ONNX Runtime. The model's own code is not needed and not imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cosybuild.onnxgraph.external import external_fault
 from cosybuild.request import Request
 from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.causes import Diagnosis
-from cosybuild.run.failure.index import CapsuleIndex, Part
+from cosybuild.run.failure.index import FailureIndex, Part
 from cosybuild.run.foreign import without_local
 from cosybuild.run.zip_archive import Bounds, unpacked
 from cosybuild.stages.pipeline import stages_for
@@ -36,22 +36,22 @@ from cosybuild.system.environment import Environment
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
-_SHOWN = ("verify", "verify_lowered")
-"""Steps that run nothing but graphs. An engine is machine code, and other steps load the model's own code."""
+_REPRODUCIBLE = ("verify", "verify_lowered")
+"""Stages that run graphs only. An engine is machine code, and other steps load the model's own code."""
 
 
 @dataclass(frozen=True)
-class Recurrence:
+class Reproduction:
     """The result of reproducing a failure.
 
     Attributes:
-        recorded: the failure as it was told where it happened.
-        cause: the known cause that was matched, or None.
-        part: how the cut part fails here; None where the capsule has none, or it passes.
-        has_part: whether the capsule has one.
-        error: how the step fails here; None where it passes, or could not be run.
-        lacking: files that the capsule names by digest and that were not found; then the step was not run.
-        versions: package -> (there, here), those that differ.
+        recorded: the failure in the record.
+        cause: the known cause that matched, or None.
+        part: the failure of the part on this machine; None if the archive has no part, or the part passes.
+        has_part: True if the archive has a part.
+        error: the failure of the step on this machine; None if the step passes or was not run.
+        lacking: files that the archive names by digest and that were not found; if any, the step was not run.
+        versions: package -> (recorded version, version here) for each package whose versions differ.
     """
 
     recorded: Failure
@@ -75,42 +75,42 @@ class Recurrence:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of time and memory for the graphs of a capsule.
+    """The limits of time and memory for the graphs of a failure archive.
 
     Attributes:
-        seconds: from the start of the process that runs them.
-        memory: bytes of its address space.
+        seconds: the running time of the process that runs the graphs.
+        memory: the size of its address space in bytes.
     """
 
     seconds: int = 900
     memory: int = 32 * 2**30
 
 
-def recur(
-    capsule: Path, elsewhere: Path | None, tell: Callable[[str], None], limits: Limits | None = None
-) -> Recurrence:
-    """Show the failure that a capsule holds.
+def reproduce(
+    archive: Path, elsewhere: Path | None, tell: Callable[[str], None], limits: Limits | None = None
+) -> Reproduction:
+    """Reproduce the failure in a failure archive.
 
     Args:
-        elsewhere: a directory in which files are looked for that the capsule names by digest only.
-        tell: given a line on what is being done.
+        elsewhere: a directory to search for files that the archive names by digest only.
+        tell: called with one line on each action.
 
     Raises:
-        ConfigurationError: it is no capsule, damaged, its graphs do not end within the limits, or nothing of it can be
-            shown without further files.
+        ConfigurationError: the file is not a failure archive, is damaged, its graphs do not end within the limits, or
+            none of them can be run without further files.
     """
-    with unpacked(FORM, capsule, Bounds(), CapsuleIndex) as (place, index):
-        request = _request(capsule, index)
+    with unpacked(FORM, archive, Bounds(), FailureIndex) as (place, index):
+        request = _request(archive, index)
         artifacts, lacking = _artifacts(place, index, elsewhere)
         if lacking and index.cut is None:
             raise ConfigurationError(
-                f"{capsule} names {', '.join(lacking)} by digest only, and {elsewhere or 'no directory'} does not hold "
-                "them.",
-                hint="Next: replay CAPSULE --files DIR, the store of the run that failed.",
+                f"{archive} names {', '.join(lacking)} by digest only, and {elsewhere or 'no directory'} does not have "
+                "these files.",
+                hint="Next: replay ARCHIVE --files DIR, where DIR is the store of the failed run.",
             )
         taken = None if lacking else artifacts
-        part, error = _apart(_Case(capsule, place, index, request, taken), limits or Limits(), tell)
-        return Recurrence(
+        part, error = _limited(_Case(archive, place, index, request, taken), limits or Limits(), tell)
+        return Reproduction(
             index.failure, index.cause, part, index.cut is not None, error, tuple(lacking), dict(_versions(index))
         )
 
@@ -119,42 +119,42 @@ def recur(
 class _Case:
     """The part and the step to run. `artifacts` is None if the step cannot run."""
 
-    capsule: Path
+    archive: Path
     place: Path
-    index: CapsuleIndex
+    index: FailureIndex
     request: Request
     artifacts: Mapping[str, Artifact] | None
 
 
-def _apart(case: _Case, limits: Limits, tell: Callable[[str], None]) -> tuple[str | None, VerificationError | None]:
+def _limited(case: _Case, limits: Limits, tell: Callable[[str], None]) -> tuple[str | None, VerificationError | None]:
     """Return the failures of the part and the step, run in a limited process: a graph may loop or fill the memory."""
     try:
         return call_apart(_run, case, limits, emit=lambda kind, **facts: tell(str(facts["line"]))).value
     except (Died, MemoryError) as error:
         raise FORM.refused(
-            case.capsule,
-            f"its graphs did not end well within {limits.seconds} s and {limits.memory / 2**30:.0f} GiB: {error}",
+            case.archive,
+            f"its graphs did not end within {limits.seconds} s and {limits.memory / 2**30:.0f} GiB: {error}",
         ) from error
 
 
 def _run(case: _Case, limits: Limits, emit: Emit) -> tuple[str | None, VerificationError | None]:
-    _hold_to(limits)
+    _set_limits(limits)
     part, error = None, None
     try:
         if case.index.cut is not None:
-            emit("note", line="running the part that fails by itself")
-            part = _part(case.place, case.index.cut, case.request, case.capsule)
+            emit("note", line="running the smallest failing part of the graph")
+            part = _part(case.place, case.index.cut, case.request, case.archive)
         if case.artifacts is not None:
             emit("note", line=f"running the step '{case.index.step}'")
-            error = _step(case.capsule, case.index, case.request, case.artifacts)
+            error = _step(case.archive, case.index, case.request, case.artifacts)
     except (CosybuildError, MemoryError):
         raise
-    except Exception as fault:  # what is run, and on what, is all the capsule's
-        raise FORM.refused(case.capsule, f"its graphs cannot be run: {type(fault).__name__}: {fault}") from fault
+    except Exception as fault:  # graphs and inputs both come from the archive, so any error is its fault
+        raise FORM.refused(case.archive, f"its graphs cannot be run: {type(fault).__name__}: {fault}") from fault
     return part, error
 
 
-def _hold_to(limits: Limits) -> None:
+def _set_limits(limits: Limits) -> None:
     """Have the system end this process beyond the limits, even within native code."""
     try:
         import resource  # POSIX only
@@ -167,12 +167,12 @@ def _hold_to(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, most))
 
 
-def _request(capsule: Path, index: CapsuleIndex) -> Request:
-    """The request of the step, of data alone: what could name code or something of this machine is left out."""
+def _request(archive: Path, index: FailureIndex) -> Request:
+    """Return the request of the step, without fields that could name code or files of this machine."""
     try:
         settings = settings_from_plain(without_local(index.config)[0])
     except ConfigurationError as error:
-        raise FORM.refused(capsule, f"what it says of the build is not understood: {error.message}") from error
+        raise FORM.refused(archive, f"its description of the build is not valid: {error.message}") from error
     facts = index.subject
     subject = Subject(
         facts.family,
@@ -186,7 +186,7 @@ def _request(capsule: Path, index: CapsuleIndex) -> Request:
     return Request(settings, subject)
 
 
-def _part(place: Path, cut: Part, request: Request, capsule: Path) -> str | None:
+def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None:
     import onnx_ir as ir
 
     from cosybuild.backends.session import InferenceFailed
@@ -196,37 +196,37 @@ def _part(place: Path, cut: Part, request: Request, capsule: Path) -> str | None
 
     paths = [place / "cut" / name for name in ("lowered.onnx", "reference.onnx")]
     for path in paths:
-        _refuse_external_data(path, set(), capsule)
+        _refuse_foreign_weights(path, set(), archive)
     lowered, reference = (ir.from_proto(load_model(path)) for path in paths)
-    arrays = _arrays(place / "cut" / "inputs.npz", capsule)
+    arrays = _arrays(place / "cut" / "inputs.npz", archive)
     if set(cut.inputs.values()) != set(arrays):
-        raise FORM.refused(capsule, "the inputs of its part are not those it lists")
+        raise FORM.refused(archive, "the inputs of its part differ from those in its index")
     try:
         return judge(lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, fault_of(request))
     except InferenceFailed as error:
-        raise FORM.refused(capsule, f"its part cannot be run: {error}") from error
+        raise FORM.refused(archive, f"its part cannot be run: {error}") from error
 
 
-def _arrays(path: Path, capsule: Path) -> dict[str, Array]:
+def _arrays(path: Path, archive: Path) -> dict[str, Array]:
     import zipfile
 
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with np.load(path, allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FORM.refused(capsule, f"{path.name} is no file of arrays: {error}") from error
+        raise FORM.refused(archive, f"{path.name} is not an .npz file of arrays: {error}") from error
 
 
-def _artifacts(place: Path, index: CapsuleIndex, elsewhere: Path | None) -> tuple[dict[str, Artifact], list[str]]:
-    """Slot -> artifact, and the names of what is not there."""
+def _artifacts(place: Path, index: FailureIndex, elsewhere: Path | None) -> tuple[dict[str, Artifact], list[str]]:
+    """Return slot -> artifact, and the names of the files that were not found."""
     found: dict[str, Artifact] = {}
     lacking = []
     for slot, listed in index.artifacts.items():
         files = []
         for file in listed:
-            path = place / "artifacts" / slot / file.name if file.carried else _look(elsewhere, file.sha256, file.size)
+            path = place / "artifacts" / slot / file.name if file.carried else _find(elsewhere, file.sha256, file.size)
             if path is None:
                 lacking.append(f"{file.name} ({file.sha256[:16]})")
             else:
@@ -236,26 +236,27 @@ def _artifacts(place: Path, index: CapsuleIndex, elsewhere: Path | None) -> tupl
     return found, lacking
 
 
-def _look(directory: Path | None, digest: str, size: int) -> Path | None:
-    """The file of this content, wherever in the directory it lies and whatever it is called."""
+def _find(directory: Path | None, digest: str, size: int) -> Path | None:
+    """Return the file with this content below `directory`, under any name; None if there is none."""
     for path in sorted(directory.rglob("*")) if directory is not None else ():
         if path.is_file() and path.stat().st_size == size and digest_of(path) == digest:
             return path
     return None
 
 
-def _step(path: Path, index: CapsuleIndex, request: Request, given: Mapping[str, Artifact]) -> VerificationError | None:
+def _step(path: Path, index: FailureIndex, request: Request, given: Mapping[str, Artifact]) -> VerificationError | None:
     """Return the error of the step; None if it passes."""
     stage = next((s for s in stages_for(request) if s.label == index.step), None)
-    if stage is None or stage.name not in _SHOWN or not set(given) <= {n.removesuffix("?") for n in stage.needs}:
+    if stage is None or stage.name not in _REPRODUCIBLE or not set(given) <= {n.removesuffix("?") for n in stage.needs}:
         raise FORM.refused(
             path,
-            f"the step '{index.step}' is not run from a capsule, only graphs are; the command that failed is "
+            f"its step '{index.step}' cannot be run from a failure archive, which runs graphs only; the failed "
+            f"command is "
             f"{' '.join(index.command)}",
         )
     if lacking := [need for need in stage.needs if not need.endswith("?") and need not in given]:
         raise FORM.refused(path, f"it lacks what the step '{stage.label}' needs: {', '.join(lacking)}")
-    with _laid_out(given, path) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
+    with _in_one_directory(given, path) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
         context = RunContext(request, inputs, Path(workdir), Environment(), lambda kind, /, **facts: None)
         try:
             stage.run(context)
@@ -265,8 +266,8 @@ def _step(path: Path, index: CapsuleIndex, request: Request, given: Mapping[str,
 
 
 @contextmanager
-def _laid_out(artifacts: Mapping[str, Artifact], capsule: Path) -> Iterator[dict[str, Artifact]]:
-    """Every artifact with its files side by side under their names, for a graph finds its external data by name."""
+def _in_one_directory(artifacts: Mapping[str, Artifact], archive: Path) -> Iterator[dict[str, Artifact]]:
+    """Yield the artifacts with the files of each in one directory, because a graph finds its external data by name."""
     with tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as temporary:
         inputs = {}
         for number, (slot, artifact) in enumerate(artifacts.items()):
@@ -276,9 +277,9 @@ def _laid_out(artifacts: Mapping[str, Artifact], capsule: Path) -> Iterator[dict
             for file in artifact.files:
                 _place(file.path, home / file.name)
                 if file.name.endswith(".npz"):
-                    _arrays(home / file.name, capsule)
+                    _arrays(home / file.name, archive)
                 files.append(StoredFile(file.name, home / file.name, file.digest, file.size))
-            _refuse_external_data(files[0].path, {file.name for file in files[1:]}, capsule)
+            _refuse_foreign_weights(files[0].path, {file.name for file in files[1:]}, archive)
             inputs[slot] = Artifact(slot, tuple(files))
         yield inputs
 
@@ -290,8 +291,8 @@ def _place(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-def _refuse_external_data(graph: Path, beside: set[str], capsule: Path) -> None:
-    """A graph may name files that hold its weights; only those of the same artifact are meant."""
+def _refuse_foreign_weights(graph: Path, beside: set[str], archive: Path) -> None:
+    """Refuse a graph that names weight files other than those of the same artifact."""
     if not graph.name.endswith(".onnx"):
         return
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
@@ -300,13 +301,13 @@ def _refuse_external_data(graph: Path, beside: set[str], capsule: Path) -> None:
 
     try:
         if (fault := external_fault(graph, beside)) is not None:
-            raise FORM.refused(capsule, f"{graph.name} {fault}")
+            raise FORM.refused(archive, f"{graph.name} {fault}")
         load_structure(graph)
     except (ValueError, DecodeError) as error:
-        raise FORM.refused(capsule, f"{graph.name} is no ONNX graph: {error}") from error
+        raise FORM.refused(archive, f"{graph.name} is not an ONNX graph: {error}") from error
 
 
-def _versions(index: CapsuleIndex) -> Iterator[tuple[str, tuple[str, str]]]:
+def _versions(index: FailureIndex) -> Iterator[tuple[str, tuple[str, str]]]:
     here = Environment()
     for name, there in index.environment.versions.items():
         now = here.version(name) or "absent"

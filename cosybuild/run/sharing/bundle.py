@@ -28,7 +28,7 @@ from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.filename import fault_of, is_plain_name
 from cosybuild.report.profile import PLOT
 from cosybuild.run.deliver import ARTIFACTS
-from cosybuild.run.failure.archive import CAPSULE
+from cosybuild.run.failure.archive import FAILURE_ARCHIVE
 from cosybuild.run.foreign import Origin, origin_of_run, write_mark
 from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
 from cosybuild.run.sharing.import_check import rehearse
@@ -50,7 +50,7 @@ _LONGEST_RUN = 200
 IMPORTED = ".imported"
 """Ends the name of an imported run's directory, so that no build of one's own writes there."""
 _ARRIVING = ".arriving"
-DERIVED = (REPORT_TEXT, PLOT, CAPSULE)
+DERIVED = (REPORT_TEXT, PLOT, FAILURE_ARCHIVE)
 """Files of a run that are made of its records, or that travel by themselves: they are sent and not taken in."""
 _RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9a-f]{64}")
 

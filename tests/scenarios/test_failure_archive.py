@@ -1,4 +1,4 @@
-"""A failed gate leaves a capsule: it shows the failure elsewhere, and nothing in it is believed."""
+"""A failed gate writes a failure archive, which reproduces the failure elsewhere and is checked before use."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 @pytest.fixture
-def capsule(failed: Workshop, place: Place) -> Path:
-    """The capsule, in another place, where the model's code is not."""
+def archive(failed: Workshop, place: Place) -> Path:
+    """Copy the failure archive to another directory, which does not have the model's code."""
     (run,) = failed.runs()
     target = place.directory / "capsule.tar.gz"
     target.write_bytes((run / "capsule.tar.gz").read_bytes())
@@ -47,7 +47,7 @@ def index_of(archive: Path) -> dict[str, Any]:
 
 
 def write(archive: Path, found: Members, index: dict[str, Any], *extra: tarfile.TarInfo) -> None:
-    """The archive again, with an index that lists its members as it should."""
+    """Write the archive again, with an index that matches its members."""
     contents = {name: content for name, content in found.items() if name != "capsule.json"}
     listed = {n: {"sha256": hashlib.sha256(c).hexdigest(), "size": len(c)} for n, c in contents.items()}
     listed |= {info.name: {"sha256": hashlib.sha256(b"").hexdigest(), "size": 0} for info in extra}
@@ -61,7 +61,7 @@ def write(archive: Path, found: Members, index: dict[str, Any], *extra: tarfile.
             opened.addfile(info, io.BytesIO(b""))
 
 
-def test_the_run_tells_of_its_capsule(failed: Workshop) -> None:
+def test_the_report_describes_the_failure_archive(failed: Workshop) -> None:
     report = failed.report()
     told = report["capsule"]
     assert report["failure"]["exit_code"] == 5
@@ -71,24 +71,24 @@ def test_the_run_tells_of_its_capsule(failed: Workshop) -> None:
     assert told["complete"]
     (run,) = failed.runs()
     text = (run / "report.md").read_text()
-    assert "It looks like **overflow**" in text
+    assert "Probable cause: **overflow**" in text
     assert "## Where digits are lost" in text
     assert (run / "profile.svg").read_text().startswith("<svg")
 
 
-def test_the_failure_shows_elsewhere_with_its_exit_code(place: Place, capsule: Path) -> None:
-    ran = place.cosybuild("replay", capsule.name, code=5)
-    assert "fails here, in the same words" in ran.out
-    assert "looks like: overflow" in ran.out
+def test_the_failure_is_reproduced_elsewhere_with_its_exit_code(place: Place, archive: Path) -> None:
+    ran = place.cosybuild("replay", archive.name, code=5)
+    assert "fails here, with the same message" in ran.out
+    assert "probable cause: overflow" in ran.out
     assert "verification error: The fp16 graph gives values that are not finite" in ran.err
-    facts = json.loads(place.cosybuild("replay", capsule.name, "--json", code=5).out)
+    facts = json.loads(place.cosybuild("replay", archive.name, "--json", code=5).out)
     assert facts["same"]
     assert facts["part"] is not None
-    assert place.files() == {"capsule.tar.gz"}, "a replay leaves nothing behind"
+    assert place.files() == {"capsule.tar.gz"}, "a replay writes no file"
 
 
-def test_a_capsule_holds_what_it_says(capsule: Path) -> None:
-    found, index = members(capsule), index_of(capsule)
+def test_the_members_agree_with_the_index(archive: Path) -> None:
+    found, index = members(archive), index_of(archive)
     assert index["command"][:4] == ["python", "-m", "cosybuild", "model=module"]
     assert index["environment"]["versions"]["onnx"]
     part = onnx.load_model_from_string(found["cut/lowered.onnx"])
@@ -98,7 +98,7 @@ def test_a_capsule_holds_what_it_says(capsule: Path) -> None:
     assert len(found["cut/lowered.onnx"]) < len(found["artifacts/lowered/net.fp16.onnx"]) / 4
 
 
-def test_a_float32_graph_that_misses_its_gate_shows_it_too(tmp_path: Path, place: Place) -> None:
+def test_the_failure_of_a_float32_graph_is_reproduced(tmp_path: Path, place: Place) -> None:
     (tmp_path / "there").mkdir()
     there = Workshop(tmp_path / "there")
     # 120 dB, which is as little as rounding; the rounding error itself can be zero.
@@ -107,9 +107,9 @@ def test_a_float32_graph_that_misses_its_gate_shows_it_too(tmp_path: Path, place
     (place.directory / "capsule.tar.gz").write_bytes((run / "capsule.tar.gz").read_bytes())
     assert there.report()["capsule"]["cut"] is None
     ran = place.cosybuild("replay", "capsule.tar.gz", code=5)
-    assert "fails here, in the same words" in ran.out
-    assert "\nby itself:" not in ran.out
-    assert "looks like" not in ran.out, "what is lost is rounding"
+    assert "fails here, with the same message" in ran.out
+    assert "the smallest part:" not in ran.out
+    assert "probable cause" not in ran.out, "the difference is rounding"
 
 
 def only_named(found: Members, index: dict[str, Any]) -> Members:
@@ -119,27 +119,27 @@ def only_named(found: Members, index: dict[str, Any]) -> Members:
     return {name: content for name, content in found.items() if not name.startswith("artifacts/")}
 
 
-def test_large_artifacts_are_named_and_looked_for(failed: Workshop, place: Place, capsule: Path) -> None:
-    index = index_of(capsule)
-    write(capsule, only_named(members(capsule), index), index)
-    part = place.cosybuild("replay", capsule.name, code=5)
-    assert "the step was not run: the capsule only names" in part.out
+def test_large_artifacts_are_found_by_digest(failed: Workshop, place: Place, archive: Path) -> None:
+    index = index_of(archive)
+    write(archive, only_named(members(archive), index), index)
+    part = place.cosybuild("replay", archive.name, code=5)
+    assert "the step was not run: the archive has only digests of" in part.out
     store = failed.directory / "outputs" / "store"
-    whole = place.cosybuild("replay", capsule.name, "--files", str(store), code=5)
-    assert "fails here, in the same words" in whole.out
+    whole = place.cosybuild("replay", archive.name, "--files", str(store), code=5)
+    assert "fails here, with the same message" in whole.out
 
 
-def test_without_a_part_and_without_files_nothing_can_be_shown(place: Place, capsule: Path) -> None:
-    index = index_of(capsule)
-    found = {n: c for n, c in only_named(members(capsule), index).items() if not n.startswith("cut/")}
-    write(capsule, found, {**index, "cut": None})
-    ran = place.cosybuild("replay", capsule.name, code=2)
+def test_an_archive_without_part_and_files_is_refused(place: Place, archive: Path) -> None:
+    index = index_of(archive)
+    found = {n: c for n, c in only_named(members(archive), index).items() if not n.startswith("cut/")}
+    write(archive, found, {**index, "cut": None})
+    ran = place.cosybuild("replay", archive.name, code=2)
     assert "by digest only" in ran.err
     assert "--files DIR" in ran.err
 
 
-def test_a_failure_that_does_not_show_is_drift(place: Place, capsule: Path) -> None:
-    found, index = members(capsule), index_of(capsule)
+def test_a_failure_that_does_not_occur_is_drift(place: Place, archive: Path) -> None:
+    found, index = members(archive), index_of(archive)
     index["config"]["precision"]["snr_db"] = -1000.0
     # The float32 graph in the place of the lowered one: nothing overflows in it.
     found["cut/lowered.onnx"] = found["cut/reference.onnx"]
@@ -150,9 +150,9 @@ def test_a_failure_that_does_not_show_is_drift(place: Place, capsule: Path) -> N
             file.update(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
     index["config"]["precision"]["io"] = "keep"
     index["config"]["precision"]["target"] = "mixed"
-    write(capsule, found, index)
-    ran = place.cosybuild("replay", capsule.name, code=8)
-    assert "does not show here" in ran.err
+    write(archive, found, index)
+    ran = place.cosybuild("replay", archive.name, code=8)
+    assert "does not occur here" in ran.err
 
 
 def outside(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
@@ -216,33 +216,33 @@ def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
     [
         (outside, "would leave its place"),
         (linked, "would leave its place"),
-        (pickled, "no file of arrays"),
-        (pickled_reference, "no file of arrays"),
+        (pickled, "not an .npz file of arrays"),
+        (pickled_reference, "not an .npz file of arrays"),
         (external, "keeps weights in '../../../etc/passwd'"),
-        (another_step, "is not run from a capsule"),
+        (another_step, "cannot be run from a failure archive"),
         (another_name, "should be a plain name"),
         (no_subject, "subject.spec.inputs[0].name should be text and is 1"),
-        (no_graph, "is no ONNX graph"),
+        (no_graph, "is not an ONNX graph"),
     ],
 )
-def test_what_is_wrong_with_a_capsule_is_refused(
+def test_a_wrong_archive_is_refused(
     place: Place,
-    capsule: Path,
+    archive: Path,
     change: Callable[[Members, dict[str, Any]], list[tarfile.TarInfo]],
     says: str,
 ) -> None:
-    found, index = members(capsule), index_of(capsule)
+    found, index = members(archive), index_of(archive)
     extra = change(found, index)
-    write(capsule, found, index, *extra)
-    assert says in place.cosybuild("replay", capsule.name, code=2).err
+    write(archive, found, index, *extra)
+    assert says in place.cosybuild("replay", archive.name, code=2).err
     assert place.files() == {"capsule.tar.gz"}
     assert not (place.directory.parent / "escaped").exists()
 
 
-def test_a_damaged_capsule_is_refused(place: Place, capsule: Path) -> None:
-    capsule.write_bytes(capsule.read_bytes()[:-100])
-    assert "is not taken in" in place.cosybuild("replay", capsule.name, code=2).err
+def test_a_damaged_archive_is_refused(place: Place, archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[:-100])
+    assert "is not taken in" in place.cosybuild("replay", archive.name, code=2).err
 
 
-def test_a_bundle_is_no_capsule_and_the_other_way_round(place: Place, capsule: Path) -> None:
-    assert "first member is not bundle.json" in place.cosybuild("import", capsule.name, code=2).err
+def test_a_failure_archive_is_refused_as_a_bundle(place: Place, archive: Path) -> None:
+    assert "first member is not bundle.json" in place.cosybuild("import", archive.name, code=2).err
