@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosybuild import figure
@@ -20,10 +20,26 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
 from cosybuild.inservice import STATE
 from cosybuild.signing import SIGNATURE, Signed, sign, signature_path, verify, verify_own
-from cosybuild.system.json_records import SCHEMA, JsonReader, read_json
+from cosybuild.system.json_records import SCHEMA, read_json
+from cosybuild.system.typed_json import from_json
 
 LIST = "cosybuild.files.json"
 _KIND = "deployed files"
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The fields of the list: the kind and schema of the file, and name -> sha256 of each deployed file."""
+
+    schema: int
+    kind: str
+    files: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if (self.schema, self.kind) != (SCHEMA, _KIND):
+            raise ValueError(f"has kind {self.kind!a}, schema {self.schema}; expected {_KIND!a}, schema {SCHEMA}")
+        if out := next((name for name in self.files if not is_plain_path(name)), None):
+            raise ValueError(f"names {out!a} in files, which is not a name below the directory")
 
 
 def signed_list(root: Path, brought: Mapping[str, str], stays: Collection[str], key: Path) -> list[Put]:
@@ -67,15 +83,10 @@ def _read_list(root: Path, signed: Signed) -> Mapping[str, str]:
     if hashlib.sha256(content).hexdigest() != signed.sha256:
         raise ConfigurationError(f"{path} changed after its signature was verified.", hint="Next: run this again.")
     try:
-        plain = JsonReader(read_json(content), str(path))
+        plain = read_json(content)
     except ValueError as error:
-        raise ConfigurationError(f"{path} is no list of files: {error}.", hint="Next: deploy again.") from error
-    if (plain.get("schema", int), plain.text("kind")) != (SCHEMA, _KIND):
-        raise plain.at("kind").wrong(f"{_KIND} of schema {SCHEMA}", plain.text("kind"))
-    files = plain.object("files").text_items()
-    if out := next((name for name in files if not is_plain_path(name)), None):
-        raise plain.at("files").wrong("names below the directory", out)
-    return files
+        raise ConfigurationError(f"{path} is not a list of files: {error}.", hint="Next: deploy again.") from error
+    return from_json(plain, _Content, str(path), "Next: deploy again.").files
 
 
 class SignatureCheck:
