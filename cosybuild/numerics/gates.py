@@ -38,6 +38,15 @@ LOWERED_SOLVER: dict[Target, Gate] = {
 """Gates on the mel after all steps of the solver, computed with a lowered graph or an engine."""
 
 
+RESOLUTION: dict[Target, float] = {
+    Target.fp32: 2.0**-23,
+    Target.tf32: 2.0**-10,
+    Target.fp16: 2.0**-10,
+    Target.mixed: 2.0**-10,
+    Target.bf16: 2.0**-7,
+}
+"""Distance from 1 to the next number of the type that an artifact computes in; of its factors in tf32 and mixed."""
+
 _CREST = 8
 """Largest error of one element in units of the error's root mean square, where the user states the ratio only."""
 

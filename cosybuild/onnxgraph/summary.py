@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 
 def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
@@ -35,6 +35,24 @@ def op_difference(before: dict[str, int], after: dict[str, int]) -> dict[str, in
     names = sorted(set(before) | set(after))
     changes = {name: after.get(name, 0) - before.get(name, 0) for name in names}
     return {name: change for name, change in changes.items() if change}
+
+
+def narrowest_float(model: ModelProto) -> str:
+    """Return the type with the fewest significant bits in the graph: `bfloat16`, `float16` or `float32`.
+
+    The types of inputs, outputs and weights, and the targets of casts are read; a graph without any of them is float32.
+    """
+    found = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    found |= {tensor.data_type for tensor in model.graph.initializer}
+    for node in nodes_of(model.graph):
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to":
+                found.add(attribute.i)
+            if attribute.type == AttributeProto.TENSOR:
+                found.add(attribute.t.data_type)
+    if TensorProto.BFLOAT16 in found:
+        return "bfloat16"
+    return "float16" if TensorProto.FLOAT16 in found else "float32"
 
 
 def default_opset(model: ModelProto) -> int:

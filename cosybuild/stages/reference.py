@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,12 +82,16 @@ class ReferenceStage(Stage[Request]):
             file = weights.path if weights else None
             with held_to_plan(request.subject, file, context.workdir.parent):
                 reference = _of_torch(work, file, exact)
+        warnings = list(_not_finite(reference.cases, reference.outputs))
+        for line in warnings:
+            context.emit("warning", message=line)
         path = write_reference(context.workdir / "reference.npz", reference)
         metrics = {
             "said": reference.said,
             "cases": len(work.cases),
             "rollouts": [one.name for one in work.rollouts],
             "float64": bool(reference.exact_outputs),
+            "warnings": warnings,
         }
         return StageResult({"reference": [path]}, metrics)
 
@@ -103,9 +107,9 @@ class _Work:
         found = []
         for index, case in enumerate(self.cases):
             outputs = _case_outputs(session, case, self.subject, dtype)
-            _hold_finite(case, outputs, dtype)
             found.append(outputs)
             self.emit("progress", done=index + 1, total=len(self.cases), what=f"{dtype} reference of {case.name}")
+        _hold_comparable(self.cases, found, dtype)
         return tuple(found)
 
     def courses(self, session: Session, dtype: str = "float32") -> tuple[Course, ...]:
@@ -113,7 +117,13 @@ class _Work:
         for rollout in self.rollouts:
             assert self.subject.solver is not None
             self.emit("progress", what=f"{dtype} reference of {rollout.name}")
-            found.append(run(session.infer, rollout, self.subject.spec, self.subject.solver, dtype))
+            course = run(session.infer, rollout, self.subject.spec, self.subject.solver, dtype)
+            if not _finite(course.mel).all():
+                raise ModelError(
+                    f"The model itself gives values that are not finite, in {dtype}: the mel of {rollout.name}.",
+                    hint="Next: check the weights; verify.solver=null leaves the runs of the solver out",
+                )
+            found.append(course)
         return tuple(found)
 
 
@@ -135,25 +145,47 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
     return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
 
 
-def _hold_finite(case: Case, outputs: Mapping[str, Array], dtype: str) -> None:
-    """Refuse a reference with which nothing can be compared.
+def _hold_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:
+    """Refuse a reference of which some output is never finite.
 
     Raises:
-        ModelError: an output is not finite.
+        ModelError: an output has no finite element in any case.
     """
+    for name in outputs[0] if outputs else ():
+        if any(_finite(found[name]).any() for found in outputs) or not any(found[name].size for found in outputs):
+            continue
+        case, values = next((c, o[name]) for c, o in zip(cases, outputs, strict=True) if o[name].size)
+        raise ModelError(
+            f"The model itself gives no finite value of {name} in any case, in {dtype}: all {values.size} elements in "
+            f"case {case.name}, the first of which is {float(values.flat[0]):g}. Nothing can be compared with them.",
+            hint="Next: give the model inputs it takes (generator, low and high in model.inputs; trt_profile), "
+            "or leave verification out with verify=off",
+        )
+
+
+def _not_finite(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]]) -> Iterator[str]:
+    """Yield one sentence for each output that is not finite somewhere."""
     import numpy as np
 
-    for name, values in outputs.items():
-        wrong = np.argwhere(~np.isfinite(np.asarray(values, np.float64)))
-        if len(wrong):
-            index = tuple(int(i) for i in wrong[0])
-            raise ModelError(
-                f"The model itself gives values that are not finite for the inputs of case {case.name}, in {dtype}: "
-                f"{len(wrong)} of {values.size} elements of {name}, the first at {list(index)}, which is "
-                f"{float(values[index]):g}. Nothing can be compared with them.",
-                hint="Next: give the model inputs it takes (generator, low and high in model.inputs; trt_profile), "
-                "or leave verification out with verify=off",
-            )
+    for name in outputs[0] if outputs else ():
+        found = {case.name: np.argwhere(~_finite(one[name])) for case, one in zip(cases, outputs, strict=True)}
+        found = {case: wrong for case, wrong in found.items() if len(wrong)}
+        if not found:
+            continue
+        case, wrong = next(iter(found.items()))
+        values = next(one[name] for one_case, one in zip(cases, outputs, strict=True) if one_case.name == case)
+        index = tuple(int(i) for i in wrong[0])
+        yield (
+            f"the model itself gives values of {name} that are not finite in {len(found)} of {len(cases)} cases: in "
+            f"{case} {len(wrong)} of {values.size} elements, the first {name}{list(index)}, which is "
+            f"{float(values[index]):g}. Where the model gives NaN, an artifact is not compared."
+        )
+
+
+def _finite(values: Array) -> Array:
+    import numpy as np
+
+    return np.isfinite(np.asarray(values, np.float64))
 
 
 def _case_outputs(session: Session, case: Case, subject: Subject, dtype: str) -> dict[str, Array]:

@@ -24,6 +24,8 @@ from cosybuild.stages.export import graph_name
 from cosybuild.stages.import_onnx import copied_graph
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
+from cosybuild.verification.judge import Limits, compare_outputs, first_fault
+from cosybuild.verification.scope import graph_limits
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -62,7 +64,8 @@ class SimplifyStage(Stage[Request]):
         from cosybuild.onnxgraph.files import load_structure, save_model
         from cosybuild.onnxgraph.summary import count_ops, op_difference
 
-        before = count_ops(load_structure(graph.path))
+        structure = load_structure(graph.path)
+        before, limits = count_ops(structure), graph_limits(structure, VerifySettings())
         model, rounds = _simplified(graph, simplify.rounds)
         after = count_ops(model)
         metrics = {
@@ -81,7 +84,7 @@ class SimplifyStage(Stage[Request]):
         del model
         for seed in range(simplify.check_runs):
             sizes = example_sizes(spec, dict(request.settings.export.example_sizes))
-            _check_equal(graph.path, files[0], draw_inputs(spec, Draw(sizes, seed)), seed)
+            _check_equal(graph.path, files[0], draw_inputs(spec, Draw(sizes, seed)), seed, limits)
             context.emit("progress", done=seed + 1, total=simplify.check_runs, what="equality")
         return StageResult({"graph": files}, {**metrics, "checked_runs": simplify.check_runs})
 
@@ -132,23 +135,21 @@ def _finish(model: ModelProto, spec: ModelSpec) -> None:
         raise SimplifyError(f"onnxsim wrote an invalid graph{where}: {error.reason}", hint=_HINT) from error
 
 
-def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int) -> None:
-    """Check that the two graphs give equal outputs, up to rounding in float32.
+def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int, limits: Limits) -> None:
+    """Check that the two graphs give equal outputs, up to rounding.
 
-    The tolerance is the default of `verify`, relative to the outputs' size. onnxsim fuses nodes, so the graphs round
-    differently, by an amount that depends on the processor.
+    The limits are the defaults of `verify`. onnxsim fuses nodes, so the graphs round differently, by an amount that
+    depends on the processor.
 
     Raises:
         SimplifyError: the outputs differ by more.
     """
     from cosybuild.backends import onnxruntime_backend
-    from cosybuild.verification.judge import compare_outputs, first_fault
-    from cosybuild.verification.scope import float32_limits
 
     # One session after the other: each holds the weights.
     expected = onnxruntime_backend.load(before).infer(inputs)
     actual = onnxruntime_backend.load(after).infer(inputs)
-    fault = first_fault(compare_outputs(actual, expected, float32_limits(VerifySettings())))
+    fault = first_fault(compare_outputs(actual, expected, limits))
     if fault is not None:
         raise SimplifyError(
             f"The simplified graph computes something else (inputs of seed {seed}): {fault.text}.", hint=_HINT

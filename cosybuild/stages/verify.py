@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
 from cosybuild.building.stage import Emit, RunContext, Stage
+from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.precision import Target
-from cosybuild.config.groups.verify import VerifyMode, VerifySettings
+from cosybuild.config.groups.verify import HopGates, VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
 from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.request import Request
@@ -18,16 +19,15 @@ from cosybuild.store.result import StageResult
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case, lowered_cases
 from cosybuild.verification.hops import Hop, Stop, describe, error_budget
-from cosybuild.verification.judge import Advice, Judged, judge
+from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.property_checks import Examined, hold_contract
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import (
     cases_of,
     coverage,
-    float32_limits,
+    graph_limits,
     plain_profile,
     rollouts_of,
-    tolerance_of,
     verify_settings,
 )
 from cosybuild.verification.solver_comparison import bounds_of, solved
@@ -36,11 +36,8 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 SCHEMA = 2
-_CHANGED = (
-    "Next: the artifact computes something else, do not use it. To see where it begins, compare simplify=none and "
-    "export.exporter=dynamo; to repeat only this check, keep verify.seed as it is."
-)
-_ADVICE = Advice(values=_CHANGED, not_finite=_CHANGED)
+OPTIMISER = "onnxruntime"
+"""Hop of an existing graph that no step changed: the reference runs it without ONNX Runtime's optimisations."""
 EXPORTED = "graph@export"
 """Slot of the graph as exported, before any later step changed it."""
 
@@ -83,11 +80,13 @@ class VerifyStage(Stage[Request]):
 
     def run(self, context: RunContext) -> StageResult:
         from cosybuild.backends import onnxruntime_backend
+        from cosybuild.onnxgraph.files import load_structure
 
         request: Request = context.request
         verify, subject = verify_settings(request), request.subject
         reference, bounds = read_reference(context.inputs["reference"].path), bounds_of(request, Target.fp32)
-        way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED))
+        limits = graph_limits(load_structure(context.inputs["graph"].path), verify)
+        way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED), limits)
         everything = cases_of(request)
         shared = _on_every_hop(everything, verify)
         exported = way.exported_outputs(shared)
@@ -108,13 +107,14 @@ class VerifyStage(Stage[Request]):
             "mode": verify.mode.value,
             "reference": reference.said,
             "device": session.device,
-            "tolerance": {**asdict(tolerance_of(verify)), "snr_db": verify.snr_db},
+            "tolerance": _tolerance(limits),
             "cases": len(everything),
             "worst": _worst(judged),
             "contract": contract,
             "hops": [hop.facts() for hop in hops],
             "solver": solver,
             "coverage": coverage(request),
+            "warnings": [line for one in judged for line in one.warnings],
         }
         path = context.workdir / "verification.json"
         record = {"schema": SCHEMA, **metrics, "seed": verify.seed, "cases": [one.facts() for one in judged]}
@@ -130,6 +130,7 @@ class _Way:
     reference: Reference
     graph: Artifact
     exported: Artifact | None
+    limits: Limits
 
     @property
     def has_two(self) -> bool:
@@ -159,8 +160,10 @@ class _Way:
         cases: Sequence[Case],
     ) -> tuple[Hop, ...]:
         """Return the hops, measured on those of the cases whose outputs are given."""
-        gates = verify_settings(self.request).hops
-        foreign = self.request.subject.graph is not None
+        hops = verify_settings(self.request).hops
+        # A model that itself computes in 16 bits has the gate of its type on every hop.
+        gates = hops if self.limits.tolerance is not None else HopGates(*[dict(self.limits.gate)] * 3)
+        foreign, simplified = self.request.subject.graph is not None, self.request.settings.simplify is not None
         stops = []
         exact = {case.name: self.reference.find_exact(case.draw) for case in cases}
         if cases and None not in exact.values():
@@ -169,9 +172,11 @@ class _Way:
         stops.append(Stop("original" if foreign else "torch", own, gates.torch))
         if self.has_two:
             stops.append(Stop("export", exported, gates.export))
-        last = "simplify" if self.has_two or foreign else "export"
-        stops.append(Stop(last, graph, gates.simplify if last == "simplify" else gates.export))
-        return error_budget(stops)
+        if self.has_two or (foreign and simplified):
+            stops.append(Stop("simplify", graph, gates.simplify))
+        else:
+            stops.append(Stop(OPTIMISER if foreign else "export", graph, gates.export))
+        return error_budget(stops, self.limits.resolution)
 
 
 def _profiles(request: Request) -> tuple[Profile, ...]:
@@ -193,14 +198,33 @@ def _held(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit:
     Raises:
         VerificationError: an output does not pass; the message names the hop that broke it.
     """
-    judged = judge(case, device, actual, way.expected(case), float32_limits(verify_settings(way.request)))
+    judged = judge(case, device, actual, way.expected(case), way.limits)
     fault = judged.fault
     if fault is not None:
         hops = way.budget(way.exported_outputs([case]), {case.name: actual}, [case])
         facts = {"case": case.facts(), "output": fault.output, "hops": [hop.facts() for hop in hops]}
         emit("note", message=f"the case that fails: {case.name}", **facts, **fault.facts)
-        judged.hold(_ADVICE, describe(hops))
+        judged.hold(_advice(way.request), describe(hops))
     return judged
+
+
+def _advice(request: Request) -> Advice:
+    ways = ["simplify=none"] if request.settings.simplify is not None else []
+    if request.subject.graph is None:
+        other = "dynamo" if request.settings.export.exporter is Exporter.torchscript else "torchscript"
+        ways.append(f"export.exporter={other}")
+    where = f" To see where it begins, compare {' and '.join(ways)}." if ways else ""
+    text = (
+        f"Next: the artifact computes something else, do not use it.{where} To repeat only this check, keep "
+        "verify.seed as it is."
+    )
+    return Advice(text, text)
+
+
+def _tolerance(limits: Limits) -> dict[str, Any]:
+    """Return the limits as JSON data; the tolerance is null for a model that computes in 16 bits."""
+    bounds = {} if limits.tolerance is None else asdict(limits.tolerance)
+    return {**bounds, "snr_db": limits.gate.get("snr_db")}
 
 
 def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
@@ -210,7 +234,8 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
     emit("note", message=describe(hops), hops=[hop.facts() for hop in hops])
     raise VerificationError(
         f"Case {guilty.case}: {'; '.join(map(str, guilty.missed))}: {describe(hops)}.",
-        hint=f"Next: verify.hops.{guilty.name} is what this step may lose; change it only if you know why.",
+        hint=f"Next: verify.hops.{'export' if guilty.name == OPTIMISER else guilty.name} is what this step may lose; "
+        "change it only if you know why.",
     )
 
 

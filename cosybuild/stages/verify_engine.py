@@ -14,7 +14,7 @@ from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.models.profile import BATCH, Profile, expand_profiles
-from cosybuild.numerics.gates import ENGINE, Gate, plain_gate, with_ratio, worst
+from cosybuild.numerics.gates import ENGINE, RESOLUTION, Gate, plain_gate, with_ratio, worst
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
 from cosybuild.store.result import StageResult
@@ -177,6 +177,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
         VerificationError: an output or the mel misses its gate; the message names the case.
     """
     subject, gate = request.subject, engine_gate(request)
+    limits = Limits(gate, resolution=RESOLUTION[request.settings.precision.target])
     profiles = expand_profiles(request.settings.trt_profile, subject.spec)
     records: list[Judged] = []
     ways = (False, True) if in_place_of(request) else (False,)
@@ -188,7 +189,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
             expected = reference.find(case.draw)
             assert expected is not None, case.name
             inputs = typed(case.inputs(subject.spec), dtypes)
-            records.append(judge(case, how, session.infer(inputs), expected, Limits(gate)))
+            records.append(judge(case, how, session.infer(inputs), expected, limits))
             records[-1].hold(_ADVICE)
         emit("progress", done=done + 1, total=len(planned), what=how)
     session, dtypes = opened(0, in_place=False)
@@ -197,6 +198,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
         "gate": plain_gate(gate),
         "cases": [record.facts() for record in records],
         "worst": figure.plain(worst(record.figures for record in records)),
+        "warnings": [line for record in records for line in record.warnings],
         "hops": [_hop(records, gate, reference).facts()],
         "solver": _solved(session, dtypes, reference, request, profiles[0], emit),
     }

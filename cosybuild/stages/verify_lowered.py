@@ -118,6 +118,7 @@ class VerifyLoweredStage(Stage[Request]):
         metrics: dict[str, Any] = {"target": target.value, "gate": plain_gate(limits.gate)}
         metrics["cases"] = [record.facts() for record in records]
         metrics["worst"] = {name: figure.plain(hop.own[name]) for name in ("snr_db", "max_rel") if name in hop.own}
+        metrics["warnings"] = [line for record in records for line in record.warnings]
         metrics["contract"] = contract
         metrics["hops"] = [hop.facts()]
         metrics["solver"] = _solved(faithful, lowered, reference, request, context.emit)

@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.numerics.gates import Gate, Miss, misses, plain_gate, worst
+from cosybuild.config.groups.precision import Target
+from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, misses, plain_gate, worst
 from cosybuild.numerics.inputs import Array
 from cosybuild.verification.judge import Comparison, Limits, compare_outputs
 
@@ -64,14 +65,19 @@ class Hop:
                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
 
 
-def error_budget(stops: Sequence[Stop]) -> tuple[Hop, ...]:
-    """Return one hop for each stop after the first, measured on the cases that every stop has."""
+def error_budget(stops: Sequence[Stop], resolution: float = RESOLUTION[Target.fp32]) -> tuple[Hop, ...]:
+    """Return one hop for each stop after the first, measured on the cases that every stop has.
+
+    Args:
+        stops: the forms of the model.
+        resolution: distance from 1 to the next number of the type in which the model computes.
+    """
     shared = [case for case in stops[0].outputs if all(case in stop.outputs for stop in stops)] if stops else []
     hops = []
     for before, stop in pairwise(stops):
         if not shared:
             break
-        limits = Limits(stop.gate)
+        limits = Limits(stop.gate, resolution=resolution)
         compared = {case: compare_outputs(stop.outputs[case], before.outputs[case], limits) for case in shared}
         own = {case: worst(one.figures for one in outputs.values()) for case, outputs in compared.items()}
         total = [compare_outputs(stop.outputs[case], stops[0].outputs[case], Limits({})) for case in shared]

@@ -12,16 +12,24 @@ from typing import Any
 import numpy as np
 
 from cosybuild import figure
+from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
-from cosybuild.numerics.gates import Gate, Miss, misses, worst
+from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, misses, worst
 from cosybuild.numerics.inputs import Array
-from cosybuild.numerics.metrics import lost, measure
+from cosybuild.numerics.metrics import METRICS, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
 
 Outputs = Mapping[str, Array]
 
 PERCENTILES = (50, 90, 99, 100)
+
+UNITS = 2
+"""Units in the last place by which an element may always differ. Two correct computations of one value round it to
+neighbours, and those of its last operation's factors may differ as well."""
+
+UNIT_SCALE = UNITS * RESOLUTION[Target.fp32]
+"""The same for values of size 1. An output that is a small difference of such values has no more digits than that."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,12 @@ class Limits:
     Attributes:
         gate: bounds on the metrics of the whole output.
         tolerance: bound on each element, or None.
+        resolution: distance from 1 to the next number of the type that the artifact computes in.
     """
 
     gate: Gate
     tolerance: Tolerance | None = None
+    resolution: float = RESOLUTION[Target.fp32]
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,13 @@ class Comparison:
             shapes differ or the output is not finite where the reference is.
         missed: the bounds of the gate that the figures do not meet.
         fault: the description of what is wrong; None if the output meets its limits.
+        warning: a sentence on an output that passes without being verified to its gate; empty if there is none.
     """
 
     figures: Mapping[str, float]
     missed: tuple[Miss, ...] = ()
     fault: Fault | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,12 @@ class Judged:
     def figures(self) -> dict[str, float]:
         """The worst value of each metric over all outputs."""
         return worst(comparison.figures for comparison in self.outputs.values())
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for each output that passes without being verified to its gate."""
+        found = (comparison.warning for comparison in self.outputs.values())
+        return [f"Case {self.case.name}, {self.how}: {warning}" for warning in found if warning]
 
     def facts(self) -> dict[str, Any]:
         """Return the record of the case as JSON data."""
@@ -145,7 +163,9 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     """Compare one output with its reference.
 
     Where the reference is NaN there is nothing to compare with, and any value passes. Where it is infinite, the output
-    must have the same infinity. Elsewhere the output must be finite and meet the limits.
+    must have the same infinity. Elsewhere the output must be finite and meet the limits. Bounds on ratios (metrics
+    whose unit is not the output's) are not applied if no element differs by more than `UNITS` units in the last place
+    of itself or of the output's root mean square, or by more than `UNIT_SCALE`.
 
     Args:
         output: the output's name, for the description.
@@ -170,8 +190,12 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     error = _error(a, r, finite)
     allowed = None if limits.tolerance is None else limits.tolerance.allowed(r)
     failing = 0 if allowed is None else int(np.count_nonzero(error > allowed))
+    warning = ""
+    if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, limits.resolution))).all():
+        missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")
+        warning = "" if (error <= rounding).all() else _unit_scale(output, r[finite], error, figures["snr_db"])
     if not missed and not failing:
-        return Comparison(figures)
+        return Comparison(figures, warning=warning)
     index = _largest(error if allowed is None else error - allowed)
     words = [f"{failing} of {error.size} elements outside {limits.tolerance}"] if failing else []
     facts = _facts(index, a, r, failing, error, figures["snr_db"])
@@ -182,6 +206,21 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         f"{'' if allowed is None else f' where {allowed[index]:.3g} is allowed'}; error {spread}"
     )
     return Comparison(figures, missed, Fault(output, text, facts=figure.plain(facts)))
+
+
+def _rounding(r: Array, finite: Array, resolution: float) -> Array:
+    """Return the difference that rounding explains: of each element, or of the rms of all where that is larger."""
+    sizes = np.where(finite, np.abs(r), 0.0)
+    rms = float(np.sqrt(np.mean(sizes[finite] ** 2))) if finite.any() else 0.0
+    result: Array = UNITS * resolution * np.maximum(sizes, rms)
+    return result
+
+
+def _unit_scale(output: str, reference: Array, error: Array, snr_db: float) -> str:
+    return (
+        f"{output} is at most {np.abs(reference).max():.3g}, and differs by at most {error.max():.3g}, which float32 "
+        f"rounds away in values of size 1; its signal-to-noise ratio of {snr_db:.1f} dB was not held"
+    )
 
 
 def _lost(limits: Limits, fault: Fault) -> Comparison:

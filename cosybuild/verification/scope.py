@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Target
@@ -11,13 +11,16 @@ from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettin
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.lengths import quantile_lengths
 from cosybuild.models.profile import Profile, expand_profiles
-from cosybuild.numerics.gates import check_gate
+from cosybuild.numerics.gates import LOWERED, RESOLUTION, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case, lowered_cases, strict_cases, upstream_cases
 from cosybuild.verification.judge import Limits
 from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 SHORT = 64
 """Frames of a short utterance: long enough for every convolution, short enough that ten calls are cheap."""
@@ -118,6 +121,17 @@ def tolerance_of(verify: VerifySettings) -> Tolerance:
 def float32_limits(verify: VerifySettings) -> Limits:
     """Return the limits of a float32 graph's outputs."""
     return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance_of(verify))
+
+
+def graph_limits(graph: ModelProto, verify: VerifySettings) -> Limits:
+    """Return the limits of a graph before it is lowered.
+
+    They are those of float32, or of the narrower type in which the given model itself computes.
+    """
+    from cosybuild.onnxgraph.summary import narrowest_float
+
+    target = {"float16": Target.fp16, "bfloat16": Target.bf16}.get(narrowest_float(graph))
+    return float32_limits(verify) if target is None else Limits(LOWERED[target], resolution=RESOLUTION[target])
 
 
 def check_verify(request: Request) -> None:

@@ -82,6 +82,15 @@ class Softened(nn.Module):
         return torch.softmax(x, dim=-1)
 
 
+class MaskedAttention(nn.Module):
+    """Attention whose rows of hidden queries see no key at all: their softmax is NaN."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        seen = (mask.transpose(1, 2) * mask) > 0
+        scores = (x @ x.transpose(1, 2)).masked_fill(~seen, -torch.inf)
+        return torch.softmax(scores, dim=-1) @ x
+
+
 class Large(nn.Module):
     """Weights of 2.3 GB in float32, more than a protobuf message holds."""
 

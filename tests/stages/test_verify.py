@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
+from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.verify import VerifyMode
 from cosybuild.errors import ModelError, VerificationError
+from cosybuild.numerics.gates import LOWERED
 from cosybuild.onnxgraph.files import load_model, save_model
+from cosybuild.request import Request
 from cosybuild.stages.reference import UNOPTIMISED
 from cosybuild.stages.verify import VerifyStage
 from cosybuild.store.artifact import Artifact
@@ -81,6 +86,7 @@ def test_each_variant_has_its_own_reference(family: str, built: Built, tmp_path:
 
 
 def spoiled(graph: Artifact, directory: Path, change: Callable[[ModelProto], None]) -> Artifact:
+    directory.mkdir(exist_ok=True)
     model = load_model(graph.path)
     change(model)
     return artifact("graph", save_model(model, directory / graph.path.name))
@@ -194,11 +200,67 @@ def test_an_existing_graph_is_held_to_itself_without_optimisations(tmp_path: Pat
     assert result.metrics["cases"] >= 7
 
 
-def test_an_existing_graph_whose_output_is_not_finite_fails(tmp_path: Path) -> None:
+def test_a_model_that_gives_no_finite_value_at_all_is_refused(tmp_path: Path) -> None:
     path = _speaker_model(tmp_path, weight=np.inf)
-    says = r"^The model itself gives values that are not finite .* 6 of 6 elements of output, the first at \[0, 0\]"
+    says = r"^The model itself gives no finite value of output in any case, in float32: all 6 elements in case frames="
     with pytest.raises(ModelError, match=says):
         Bench(_foreign(path), tmp_path).reference(artifact("graph", [path]))
+
+
+def test_attention_that_is_masked_as_a_whole_is_a_fact_of_the_model(tmp_path: Path) -> None:
+    inputs = [TensorSettings("x", (2, "frames", 8)), TensorSettings("mask", (2, 1, "frames"), generator="mask")]
+    asked = module("MaskedAttention", inputs, [TensorSettings("y", (2, "frames", 8))], sizes={"frames": (4, 8, 32)})
+    bench = Bench(asked, tmp_path)
+    graph = graph_of(bench.export())
+    reference = bench.reference()
+    (warning,) = reference.metrics["warnings"]
+    assert warning.startswith("the model itself gives values of y that are not finite in ")
+    assert ("warning", {"message": warning}) in bench.events
+    result = bench.verify(graph, reference=artifact("reference", reference.outputs["reference"]))
+    assert result.metrics["worst"]["snr_db"] > 94
+    assert result.metrics["warnings"] == []
+
+
+def test_a_native_float16_graph_is_held_to_what_float16_can_give(tmp_path: Path) -> None:
+    path = _speaker_model(tmp_path, kind=TensorProto.FLOAT16)
+    bench = Bench(_foreign(path, dtype="float16"), tmp_path)
+    graph = artifact("graph", [path])
+    result = bench.verify(graph)
+    assert result.metrics["tolerance"] == {"snr_db": LOWERED[Target.fp16]["snr_db"]}
+    unit = spoiled(graph, tmp_path / "unit", _one_unit)
+    Bench(bench.asked, tmp_path / "again").verify(unit, reference=bench_reference(tmp_path))
+    wrong = spoiled(graph, tmp_path / "wrong", _tenth)
+    with pytest.raises(VerificationError, match=r"snr_db .* where at least 34 dB is asked for"):
+        Bench(bench.asked, tmp_path / "other").verify(wrong, reference=bench_reference(tmp_path))
+
+
+def bench_reference(directory: Path) -> Artifact:
+    return artifact("reference", [directory / "reference" / "reference.npz"])
+
+
+def _one_unit(model: ModelProto) -> None:
+    """The last place of every weight in float16."""
+    tensor = _largest(model)
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(np.nextafter(values, np.float16(1)), tensor.name))
+
+
+def _tenth(model: ModelProto) -> None:
+    tensor = _largest(model)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float16(1.1), tensor.name))
+
+
+@pytest.mark.parametrize(("simplified", "hop"), [(False, "onnxruntime"), (True, "simplify")])
+def test_simplify_is_not_to_blame_where_it_was_left_out(simplified: bool, hop: str, tmp_path: Path) -> None:
+    path = _speaker_model(tmp_path)
+    asked = _foreign(path)
+    settings = replace(asked.settings, simplify=SimplifySettings() if simplified else None)
+    bench = Bench(replace(asked, settings=settings), tmp_path)
+    reference = artifact("reference", bench.reference(artifact("graph", [path])).outputs["reference"])
+    with pytest.raises(VerificationError, match=rf"the hop to blame is {hop} \(") as caught:
+        bench.verify(spoiled(artifact("graph", [path]), tmp_path / "wrong", _scale), reference=reference)
+    assert ("simplify=none" in str(caught.value.hint)) == simplified
+    assert "export.exporter" not in str(caught.value.hint), "nothing was exported"
 
 
 def test_inputs_beyond_the_range_of_float16_are_no_overflow_in_float32(tmp_path: Path) -> None:
@@ -211,26 +273,27 @@ def test_inputs_beyond_the_range_of_float16_are_no_overflow_in_float32(tmp_path:
     assert "beyond_float16" not in ingredients(tiny("cosyvoice2")), "the default's keys are as they were"
 
 
-def _foreign(path: Path) -> object:
-    inputs, outputs = (TensorSettings("input", (1, "frames", 80)),), (TensorSettings("output", (1, 6)),)
+def _foreign(path: Path, dtype: str = "float32") -> Request:
+    inputs = (TensorSettings("input", (1, "frames", 80), dtype),)
+    outputs = (TensorSettings("output", (1, 6), dtype),)
     model = ModelSettings(family=Family.onnx, path=str(path), inputs=inputs, outputs=outputs)
     return request(model, sizes={"frames": (4, 50, 300)})
 
 
-def _speaker_model(directory: Path, weight: float = 0.5) -> Path:
+def _speaker_model(directory: Path, weight: float = 0.5, kind: int = TensorProto.FLOAT) -> Path:
     nodes = [
         helper.make_node("ReduceMean", ["input", "axis"], ["mean"], keepdims=0),
         helper.make_node("MatMul", ["mean", "w"], ["output"]),
     ]
     constants = [
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
-        numpy_helper.from_array(np.full((80, 6), weight, np.float32), "w"),
+        numpy_helper.from_array(np.full((80, 6), weight, helper.tensor_dtype_to_np_dtype(kind)), "w"),
     ]
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, "frames", 80])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 6])],
+        [helper.make_tensor_value_info("input", kind, [1, "frames", 80])],
+        [helper.make_tensor_value_info("output", kind, [1, 6])],
         constants,
     )
     path = directory / "campplus.onnx"

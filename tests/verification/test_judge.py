@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
 from cosybuild.figure import plain
+from cosybuild.numerics.gates import RESOLUTION
 from cosybuild.numerics.inputs import Draw
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
@@ -155,6 +157,43 @@ def test_a_silent_reference_has_no_ratio_where_a_tolerance_bounds_it() -> None:
     assert against(zero + 1e-6, zero, Tolerance(0, 1e-5), snr_db=90.0).fault is None
     assert against(zero + 1e-4, zero, Tolerance(0, 1e-5), snr_db=90.0).fault is not None
     assert against(zero + 1e-4, zero, snr_db=90.0).fault is not None, "else nothing would bound it"
+
+
+@pytest.mark.parametrize("target", [Target.fp32, Target.fp16, Target.bf16])
+def test_a_ratio_is_not_held_below_the_rounding_of_the_type(target: Target) -> None:
+    resolution = RESOLUTION[target]
+    # The last element is far below the rms, so that its own unit is small; the second is far above it.
+    reference = np.array([1.0, 1000.0, *[1.0] * 5000, 1e-3])
+    limits = Limits({"snr_db": 400.0, "max_rel": 0.0}, resolution=resolution)
+    rms = float(np.sqrt(np.mean(reference**2)))
+    within = 1.9 * resolution * np.maximum(reference, rms)
+    compared = compare("y", reference + within, reference, limits)
+    assert (compared.fault, compared.missed, compared.warning) == (None, (), "")
+    beyond = np.where(np.arange(reference.size) == 0, 2.1 * resolution * rms, 0.0)
+    assert compare("y", reference + beyond, reference, limits).fault is not None
+    largest = np.where(np.arange(reference.size) == 1, 2.1 * resolution * 1000.0, 0.0)
+    assert compare("y", reference + largest, reference, limits).fault is not None
+
+
+def test_an_output_of_rounding_errors_alone_passes_with_a_warning() -> None:
+    """The difference of two equal values of size 1 is 2.98e-8 in one computation and 0 in the other."""
+    noise = np.array([2.0**-25, 0.0, 2.0**-25])
+    compared = against(noise[::-1] * [0, 1, 1], noise, Tolerance(1e-4, 3e-4, scaled=True), snr_db=94.0)
+    assert compared.fault is None
+    assert compared.warning == (
+        "y is at most 2.98e-08, and differs by at most 2.98e-08, which float32 rounds away in values of size 1; its "
+        "signal-to-noise ratio of 3.0 dB was not held"
+    )
+    judged = judge(CASE, "here", {"y": noise * 0}, {"y": noise}, Limits({"snr_db": 94.0}))
+    assert judged.warnings == [f"Case {CASE.name}, here: {judged.outputs['y'].warning}"]
+    assert against(noise * 1e3, noise, snr_db=94.0).fault is not None
+
+
+def test_a_bound_in_the_outputs_units_is_held_whatever_the_rounding() -> None:
+    exact = np.ones(3)
+    assert against(exact, exact, max_abs=-1.0).fault is not None
+    found = fault(exact * (1 + 2.0**-23), exact, max_abs=0.0, snr_db=200.0)
+    assert "snr_db" not in found.text.partition(".")[0]
 
 
 def test_the_record_of_a_case_has_one_form_whatever_computed_it() -> None:
