@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cosybuild import figure
 from cosybuild.building.events import Event
+from cosybuild.building.rebuild import EQUIVALENT, SAME
 from cosybuild.cli import units
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
@@ -23,7 +24,7 @@ from cosybuild.models.user_module.trusted import installed_only, targets_of
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.figures import counted
 from cosybuild.run.recorded import RecordedRun, read_run
-from cosybuild.run.replay import EQUIVALENT, SAME, replay
+from cosybuild.run.replay import replay
 from cosybuild.run.requirements import version_changes
 from cosybuild.system.environment import Environment
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.building.events import Sink
+from cosybuild.building.rebuild import Made, verdict_of
 from cosybuild.config.parse import overridden, settings_from_plain
 from cosybuild.config.rules import check
 from cosybuild.config.settings import Settings
@@ -23,8 +24,6 @@ from cosybuild.run.recorded import RecordedRun
 _NOT_REPLAYED = ("store", "deploy", "hold_to")
 """Settings of places that a replay does not use."""
 
-SAME, EQUIVALENT, DIFFERENT, MISSING = "same", "equivalent", "different", "missing"
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -32,8 +31,7 @@ class Comparison:
 
     Attributes:
         name: the artifact's name.
-        verdict: `same` bytes; `equivalent`: another file of the same make, for what is not built the
-            same each time (an engine is tuned by timing); `different`; `missing`.
+        verdict: see `verdict_of`.
         old, new: digests; None where there is none.
     """
 
@@ -128,17 +126,11 @@ def _recorded_only(node: Any, where: str, names: Collection[str]) -> Any:
 
 
 def _compare(old: list[Mapping[str, Any]], new: list[Mapping[str, Any]]) -> Iterator[Comparison]:
-    before, after = ({a["name"]: a for a in artifacts} for artifacts in (old, new))
+    before, after = (
+        {a["name"]: Made(str(a["digest"]), a["deterministic"], a["traits"]) for a in artifacts}
+        for artifacts in (old, new)
+    )
     for name in sorted(before | after):
         was, now = before.get(name), after.get(name)
-        old_digest = None if was is None else str(was["digest"])
-        new_digest = None if now is None else str(now["digest"])
-        if was is None or now is None:
-            verdict = MISSING
-        elif old_digest == new_digest:
-            verdict = SAME
-        elif not was["deterministic"] and was["traits"] == now["traits"]:
-            verdict = EQUIVALENT
-        else:
-            verdict = DIFFERENT
-        yield Comparison(name, verdict, old_digest, new_digest)
+        digests = [None if made is None else made.digest for made in (was, now)]
+        yield Comparison(name, verdict_of(was, now), *digests)

@@ -9,36 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.building.events import EventBus
-from cosybuild.building.plan import make_plan
-from cosybuild.building.record import Failure
-from cosybuild.building.runner import execute
-from cosybuild.building.stage import Emit, RunContext, Stage
+from cosybuild.building.rebuild import DIFFERENT, Made, Rebuilt, rebuild, verdict_of
+from cosybuild.building.stage import RunContext, Stage
 from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.errors import BuildError
 from cosybuild.request import Request
-from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
-from cosybuild.store.store import Store
-from cosybuild.system.environment import Environment
 from cosybuild.verification.rebuilt import compared
 
 SOURCES = ("weights", "calibration", "graph@source")
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """The result of one repeated build.
-
-    Attributes:
-        artifacts: slot -> artifact.
-        seconds: step -> wall time in seconds.
-        failure: the failure that ended the build, or None.
-    """
-
-    artifacts: Mapping[str, Artifact]
-    seconds: Mapping[str, float]
-    failure: Failure | None
 
 
 @dataclass(frozen=True)
@@ -119,29 +98,11 @@ def _in_a_process(
         ) from died
 
 
-def rebuild(
-    steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path, _emit: Emit
-) -> Rebuilt:
-    """Run these steps with an empty store; write the artifacts below `home`."""
-    store = Store(home / "store")
-    given = {slot: store.source(slot, *paths) for slot, paths in sources.items()}
-    environment = Environment()
-    plan = make_plan(tuple(steps), request, given, environment, store)
-    outcome = execute(plan, request, given, environment, store, EventBus())
-    artifacts = {}
-    for record in outcome.records:
-        for slot, artifact in record.outputs.items():
-            directory = home / slot
-            paths = store.checkout(artifact, directory)
-            files = [type(f)(p.name, p, f.digest, f.size) for f, p in zip(artifact.files, paths, strict=True)]
-            artifacts[slot] = Artifact(slot, tuple(files))
-    return Rebuilt(artifacts, {r.label: r.seconds for r in outcome.records}, outcome.failure)
-
-
 def _warnings(facts: Sequence[Mapping[str, Any]], steps: Sequence[Stage[Request]]) -> Iterator[str]:
-    promised = {slot for stage in steps if stage.deterministic for slot in stage.makes}
+    promised = {slot: stage.deterministic for stage in steps for slot in stage.makes}
     for one in facts:
-        if not one["same_bytes"] and one["slot"] in promised:
+        first, *others = [Made(digest, promised[one["slot"]]) for digest in one["digests"]]
+        if any(verdict_of(first, other) == DIFFERENT for other in others):
             yield (
                 f"{one['name']} came out with other bytes although its step is the same each time: "
                 f"{one['distinct']} contents in {len(one['digests'])} builds"

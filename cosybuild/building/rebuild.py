@@ -1,0 +1,76 @@
+"""A build made again from nothing, and the verdict on each artifact of it. `replay` and `verify.repeat` both use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cosybuild.building.events import EventBus
+from cosybuild.building.plan import make_plan
+from cosybuild.building.record import Failure
+from cosybuild.building.runner import execute
+from cosybuild.building.stage import Emit, Stage
+from cosybuild.store.artifact import Artifact
+from cosybuild.store.store import Store
+from cosybuild.system.environment import Environment
+
+SAME, EQUIVALENT, DIFFERENT, MISSING = "same", "equivalent", "different", "missing"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The facts of an artifact that decide if another build of it is as good.
+
+    Attributes:
+        digest: of its content.
+        deterministic: False if two builds of one key may give different bytes (an engine is tuned by timing).
+        traits: facts that all builds of one key share; an empty mapping if they are not known.
+    """
+
+    digest: str
+    deterministic: bool
+    traits: Mapping[str, Any] = field(default_factory=dict)
+
+
+def verdict_of(before: Made | None, after: Made | None) -> str:
+    """Return SAME for equal bytes, EQUIVALENT for other bytes that the step may make, else DIFFERENT or MISSING."""
+    if before is None or after is None:
+        return MISSING
+    if before.digest == after.digest:
+        return SAME
+    return EQUIVALENT if not before.deterministic and before.traits == after.traits else DIFFERENT
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The result of one repeated build.
+
+    Attributes:
+        artifacts: slot -> artifact.
+        seconds: step -> wall time in seconds.
+        failure: the failure that ended the build, or None.
+    """
+
+    artifacts: Mapping[str, Artifact]
+    seconds: Mapping[str, float]
+    failure: Failure | None
+
+
+def rebuild(
+    steps: Sequence[Stage[Any]], request: Any, sources: Mapping[str, Sequence[Path]], home: Path, _emit: Emit
+) -> Rebuilt:
+    """Run these steps with an empty store; write the artifacts below `home`."""
+    store = Store(home / "store")
+    given = {slot: store.source(slot, *paths) for slot, paths in sources.items()}
+    environment = Environment()
+    plan = make_plan(tuple(steps), request, given, environment, store)
+    outcome = execute(plan, request, given, environment, store, EventBus())
+    artifacts = {}
+    for record in outcome.records:
+        for slot, artifact in record.outputs.items():
+            paths = store.checkout(artifact, home / slot)
+            files = [type(f)(p.name, p, f.digest, f.size) for f, p in zip(artifact.files, paths, strict=True)]
+            artifacts[slot] = Artifact(slot, tuple(files))
+    return Rebuilt(artifacts, {r.label: r.seconds for r in outcome.records}, outcome.failure)
