@@ -6,7 +6,7 @@ import pickle
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ from cosybuild.errors import CheckpointError
 
 ESTIMATOR_PREFIXES = ("decoder.estimator.", "flow.decoder.estimator.", "")
 """Prefixes of an estimator's tensors: in a whole flow model, in a whole model, and in a file of its own."""
+
+_PARTS = {"flow.pt": "flow model", "hift.pt": "vocoder"}
+"""Usual name of a weights file -> the part of a model that it is of."""
 
 _WRAPPERS = ("state_dict", "model")
 _SHOWN = 8
@@ -33,13 +36,22 @@ class Weights:
     notes: tuple[str, ...] = ()
 
 
-def read_weights(path: Path, wanted: Mapping[str, Tensor], prefixes: Iterable[str] = ESTIMATOR_PREFIXES) -> Weights:
+def read_weights(
+    path: Path,
+    wanted: Mapping[str, Tensor],
+    prefixes: Sequence[str] = ESTIMATOR_PREFIXES,
+    *,
+    spelled: Callable[[str], str] = str,
+    file: str = "flow.pt",
+) -> Weights:
     """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
 
     Args:
         path: a `.safetensors` file, or a state dict written by `torch.save` (also under `state_dict` or `model`).
         wanted: a module's state dict; its values may be on the meta device.
         prefixes: possible prefixes of the names in the file; the first that fits is used.
+        spelled: maps a name in the file to the spelling of `wanted`; the names themselves by default.
+        file: the usual name of such a file, for messages.
 
     Raises:
         CheckpointError: the file cannot be read, contains more than tensors, or does not fit the module.
@@ -52,8 +64,9 @@ def read_weights(path: Path, wanted: Mapping[str, Tensor], prefixes: Iterable[st
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path} is empty.", hint="Next: fetch it again; the download was cut off.")
     with _opened(path) as source:
-        prefix = _prefix(path, source.names, wanted, prefixes)
-        present = {name.removeprefix(prefix): name for name in source.names if name.startswith(prefix)}
+        names = {spelled(name): name for name in source.names}
+        prefix = _prefix(path, list(names), wanted, prefixes, file)
+        present = {name.removeprefix(prefix): stored for name, stored in names.items() if name.startswith(prefix)}
         shapes = {name: source.shape(full) for name, full in present.items() if name in wanted}
         _compare(path, present, shapes, wanted)
         casts = Counter[str]()
@@ -160,17 +173,18 @@ def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _prefix(path: Path, names: list[str], wanted: Mapping[str, Tensor], prefixes: Iterable[str]) -> str:
+def _prefix(path: Path, names: list[str], wanted: Mapping[str, Tensor], prefixes: Sequence[str], file: str) -> str:
     found = set(names)
     for prefix in prefixes:
         if any(prefix + name in found for name in wanted):
             return prefix
     tops = Counter(".".join(name.split(".")[:2]) for name in names)
     listing = ", ".join(f"{top}.* ({count})" for top, count in tops.most_common(_SHOWN)) or "no tensors at all"
+    begin = f"no name begins with '{prefixes[0]}', and " if prefixes[0] else ""
     raise CheckpointError(
-        f"{path} has no weights of this model: no name begins with '{ESTIMATOR_PREFIXES[0]}', and none is one of "
+        f"{path} has no weights of this model: {begin}none is one of "
         f"the {len(wanted)} expected, such as '{next(iter(wanted), '')}'. It holds {listing}.",
-        hint="Next: give the flow model's weights (flow.pt), with the model version that they are of.",
+        hint=f"Next: give the {_PARTS.get(file, 'part')}'s weights ({file}), with the model version that they are of.",
     )
 
 

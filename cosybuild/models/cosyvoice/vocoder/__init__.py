@@ -1,0 +1,1 @@
+"""The HiFT vocoder: log-mel spectrogram to waveform, written for export."""

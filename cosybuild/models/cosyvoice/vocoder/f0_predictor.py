@@ -1,0 +1,74 @@
+"""The f0 predictor: five convolutions over the mel, and the fundamental frequency of each frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.vocoder.convolution import Convolution, NormedConvolution, spread
+from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
+
+LAYERS = 5
+WIDTH = 3
+LOOKAHEAD = 3
+"""Mel frames that the causal form looks ahead, all of them in its first layer."""
+
+
+class F0Predictor(nn.Module):
+    """Return |linear(ELU(conv(...)))| of the mel, in Hz.
+
+    The causal form (version 3) is computed in float64 upstream; `WideF0Predictor` does so in a graph.
+    """
+
+    def __init__(self, parameters: VocoderParameters) -> None:
+        super().__init__()
+        width, layers = parameters.f0_channels, []
+        for index in range(LAYERS):
+            inputs = width if index else parameters.in_channels
+            if parameters.causal and index == 0:
+                layers += [NormedConvolution(inputs, width, LOOKAHEAD + 1, left=0, right=LOOKAHEAD), nn.ELU()]
+            else:
+                layers += [NormedConvolution(inputs, width, WIDTH, **spread(WIDTH, 1, parameters.causal)), nn.ELU()]
+        self.condnet = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Return f0 (B, 1, T), in Hz and the mel's type, of (B, bins, T)."""
+        hidden = self.condnet(mel)
+        # A product with the weight on the left needs no transposition of the frames.
+        return (torch.matmul(self.classifier.weight, hidden) + self.classifier.bias.unsqueeze(1)).abs()
+
+
+class WideF0Predictor(nn.Module):
+    """The same function in float64, by operators that have a float64 form in ONNX Runtime.
+
+    Each convolution is one matrix product, because Conv has no such form. TensorRT reads float64 as float32.
+    """
+
+    def __init__(self, narrow: F0Predictor) -> None:
+        super().__init__()
+        self.narrow = narrow.double()
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Return f0 (B, 1, T) in the mel's type, computed in float64."""
+        hidden = mel.double()
+        for layer in self.narrow.condnet:
+            hidden = _as_product(layer, hidden) if isinstance(layer, Convolution) else _elu(hidden)
+        head = self.narrow.classifier
+        return (torch.matmul(head.weight, hidden) + head.bias.unsqueeze(1)).abs().to(mel.dtype)
+
+
+def _as_product(layer: Convolution, x: Tensor) -> Tensor:
+    """Convolve (B, C in, T) as one matrix product with the shifted inputs below each other."""
+    assert layer.bias is not None
+    length, width = x.shape[2], layer.kernel_size[0]
+    padded = F.pad(x, (layer.left, layer.right))
+    shifted = torch.cat([padded[:, :, shift : shift + length] for shift in range(width)], dim=1)
+    weight = layer.weight.permute(0, 2, 1).reshape(layer.out_channels, -1)
+    return torch.matmul(weight, shifted) + layer.bias.unsqueeze(1)
+
+
+def _elu(x: Tensor) -> Tensor:
+    """Return x where it is positive, else exp(x) - 1. ONNX Runtime's Elu has no float64 form."""
+    return torch.clamp(x, min=0) + (torch.exp(torch.clamp(x, max=0)) - 1)

@@ -1,0 +1,81 @@
+"""The whole vocoder: f0, source, generator and synthesis in one module, with the state of a stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor, WideF0Predictor
+from cosybuild.models.cosyvoice.vocoder.generator import Generator
+from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
+from cosybuild.models.cosyvoice.vocoder.source import Source
+from cosybuild.models.cosyvoice.vocoder.spectrum import Analysis, Synthesis
+
+
+class Hift(Generator):
+    """A vocoder of any version; its state dict has upstream's names, weights with norm folded.
+
+    One module serves a whole utterance and a stream. A stream calls it with a window of mel frames: some old ones, the
+    new ones, and some that are only looked ahead at. The results of frames `first` to `end` are then those of the whole
+    utterance; `phase` and `offset` of the next call are the state that this one returns.
+    """
+
+    f0_predictor: F0Predictor | WideF0Predictor
+
+    def __init__(self, parameters: VocoderParameters) -> None:
+        super().__init__(parameters)
+        self.m_source = Source(parameters)
+        self.f0_predictor = F0Predictor(parameters)
+        self.analysis = Analysis(parameters.n_fft, parameters.hop_len)
+        self.synthesis = Synthesis(parameters.n_fft, parameters.hop_len)
+
+    def forward(
+        self, mel: Tensor, noise: Tensor, noise_offset: Tensor, phase: Tensor, first: Tensor, end: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the waveform of all frames of a window.
+
+        Args:
+            mel: (1, in_channels, T), natural logarithms of magnitudes.
+            noise, noise_offset, phase, first, end: see `Source`.
+
+        Returns:
+            The waveform (1, samples) within `audio_limit`; phase and noise offset of frame `end`.
+        """
+        source, after, offset = self.m_source(self.f0_predictor(mel), noise, noise_offset, phase, first, end)
+        return self.decode(mel, source), after, offset
+
+    def decode(self, mel: Tensor, source: Tensor) -> Tensor:
+        """Return the waveform (B, samples) of a mel (B, in_channels, T) and a source signal (B, 1, samples)."""
+        magnitude, phase = self.spectra(mel, source)
+        waveform: Tensor = self.synthesis(
+            torch.cat([magnitude * torch.cos(phase), magnitude * torch.sin(phase)], dim=1)
+        )
+        limit = self.values.audio_limit
+        return waveform.squeeze(1).clamp(-limit, limit)
+
+    def spectra(self, mel: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Return magnitude and phase, each (B, bins, spectra), of the waveform before its synthesis."""
+        return self.generate(mel, self.analysis(source))
+
+
+class HiftSpectrum(nn.Module):
+    """A vocoder that ends with magnitude and phase, for runtimes that do the synthesis themselves."""
+
+    def __init__(self, whole: Hift) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(
+        self, mel: Tensor, noise: Tensor, noise_offset: Tensor, phase: Tensor, first: Tensor, end: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return magnitude, phase of the spectra, and the state as `Hift` does."""
+        whole = self.whole
+        source, after, offset = whole.m_source(whole.f0_predictor(mel), noise, noise_offset, phase, first, end)
+        return (*whole.spectra(mel, source), after, offset)
+
+
+def with_wide_f0(vocoder: Hift) -> Hift:
+    """Compute the f0 predictor in float64 from now on, also in an exported graph; changes the vocoder in place."""
+    if isinstance(vocoder.f0_predictor, F0Predictor):
+        vocoder.f0_predictor = WideF0Predictor(vocoder.f0_predictor)
+    return vocoder

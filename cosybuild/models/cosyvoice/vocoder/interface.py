@@ -1,0 +1,54 @@
+"""The inputs and outputs of an exported vocoder as data."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from cosybuild.models.cosyvoice.vocoder.parameters import Interpolation, VocoderParameters
+from cosybuild.models.spec import ModelSpec, TensorSpec
+
+STEM = "hift"
+
+FEWEST_FRAMES = 4
+"""The shortest window in tests; `first` and `end` are drawn within it."""
+
+
+class Cut(str, Enum):
+    """The end of the exported graph."""
+
+    none = "none"
+    """The waveform."""
+    spectrum = "spectrum"
+    """Magnitude and phase of its spectra; the runtime does the synthesis."""
+
+
+def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpec:
+    """Return inputs and outputs in the order of `Hift.forward` and of its cut form.
+
+    The symbols are `seq_len`, the mel frames, and `noise_len`, the rows of the table of noise, which may have any
+    length; a shorter one is used again.
+    """
+    sines = parameters.harmonics
+    low, high = (-0.5, 0.5) if parameters.interpolation is Interpolation.exact else (0.0, 1.0)
+    uniform_noise = parameters.interpolation is Interpolation.nearest
+    state = (TensorSpec("next_phase", (1, sines)), TensorSpec("next_noise_offset", (1,), "int64"))
+    results = (
+        (TensorSpec("waveform", (1, "samples")),)
+        if cut is Cut.none
+        else (
+            TensorSpec("spectrum_magnitude", (1, parameters.bins, "spectra")),
+            TensorSpec("spectrum_phase", (1, parameters.bins, "spectra")),
+        )
+    )
+    return ModelSpec(
+        inputs=(
+            TensorSpec("mel", (1, parameters.in_channels, "seq_len"), generator="mel"),
+            TensorSpec("noise", (1, "noise_len", sines), generator="uniform" if uniform_noise else "normal"),
+            TensorSpec("noise_offset", (1,), "int64", "integer", 0, 1000),
+            TensorSpec("phase", (1, sines), "float32", "uniform", low, high),
+            TensorSpec("first", (1,), "int64", "integer", 0, FEWEST_FRAMES),
+            TensorSpec("end", (1,), "int64", "integer", 0, FEWEST_FRAMES + 1),
+        ),
+        outputs=(*results, *state),
+        frames_per_second=parameters.frames_per_second,
+    )

@@ -1,0 +1,92 @@
+"""The loader of vocoders, with the weights of a file or seeded random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cosybuild.models.checkpoint import read_weights
+from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
+from cosybuild.models.cosyvoice.vocoder.hift import Hift, HiftSpectrum, with_wide_f0
+from cosybuild.models.cosyvoice.vocoder.interface import Cut
+from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
+from cosybuild.models.cosyvoice.vocoder.residual import Snake
+from cosybuild.models.cosyvoice.vocoder.weight_norm import fold, newer_name, stored_tensors
+
+PREFIXES = ("", "generator.", "hift.")
+"""Prefixes of the vocoder's tensors: in hift.pt, in a file of its training, and in a whole model."""
+
+F0_GAIN = 1.8
+"""Factor on random weights of the f0 predictor's convolutions: torch's own damp what passes five layers to nothing."""
+
+F0_SPREAD = 200.0
+"""Factor on random weights of its last layer, so that f0 is a voice's in some frames and below 10 Hz in others."""
+
+F0_MEAN = 100.0
+"""Its bias in Hz."""
+
+
+def load_vocoder(
+    parameters: VocoderParameters,
+    weights: Path | None,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    note: Callable[[str], object] = lambda _: None,
+) -> Hift:
+    """Return a vocoder in evaluation mode, without gradients, with weight norm folded in float64.
+
+    Args:
+        parameters: its hyper-parameters.
+        weights: `hift.pt` or a `.safetensors` file, or None for random weights, which are equal for equal seeds.
+        seed: of the random weights.
+        dtype: of the folded weights.
+        note: called with notes on the weights for the user.
+
+    Raises:
+        CheckpointError: the weights cannot be read or do not fit.
+    """
+    if weights is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            vocoder = Hift(parameters)
+            _spread(vocoder)
+        return vocoder.to(dtype).eval().requires_grad_(False)
+    vocoder = Hift(parameters)
+    found = read_weights(weights, stored_tensors(vocoder), PREFIXES, spelled=newer_name, file="hift.pt")
+    for line in found.notes:
+        note(line)
+    vocoder.to(dtype).load_state_dict(fold(vocoder, found.tensors, dtype))
+    return vocoder.eval().requires_grad_(False)
+
+
+def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> nn.Module:
+    """Return the module whose forward takes the inputs of `vocoder_spec`; `vocoder` becomes part of it.
+
+    Args:
+        vocoder: a loaded one.
+        cut: the end of the graph.
+        wide_f0: True to compute f0 in float64 in the graph.
+    """
+    if wide_f0:
+        with_wide_f0(vocoder)
+    return (vocoder if cut is Cut.none else HiftSpectrum(vocoder)).eval()
+
+
+def _spread(vocoder: Hift) -> None:
+    """Give random weights values like trained ones: f0 around a voice's, and slopes of the activations that differ."""
+    with torch.no_grad():
+        predictor = vocoder.f0_predictor
+        assert isinstance(predictor, F0Predictor)
+        head = predictor.classifier
+        for layer in predictor.condnet:
+            if isinstance(layer, nn.Conv1d):
+                layer.weight.mul_(F0_GAIN)
+        head.weight.mul_(F0_SPREAD)
+        head.bias.fill_(F0_MEAN)
+        for part in vocoder.modules():
+            if isinstance(part, Snake):
+                part.alpha.uniform_(0.5, 1.5)

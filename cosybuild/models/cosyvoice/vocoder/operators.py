@@ -1,0 +1,44 @@
+"""A convolution with different padding at both ends, as one node in ONNX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _Convolution(torch.autograd.Function):
+    """The TorchScript exporter calls `symbolic`; eager torch computes `forward`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, left: int, right: int
+    ) -> Tensor:
+        return F.conv1d(F.pad(x, (left, right)), weight, bias, stride=stride, dilation=dilation)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, weight: Any, bias: Any, stride: int, dilation: int, left: int, right: int) -> Any:
+        operands = (x, weight) if bias is None or bias.node().mustBeNone() else (x, weight, bias)
+        # torch pads both ends equally, so it would write a Pad in front of the Conv.
+        return g.op(
+            "Conv",
+            *operands,
+            kernel_shape_i=[weight.type().sizes()[2]],
+            strides_i=[stride],
+            dilations_i=[dilation],
+            pads_i=[left, right],
+        )
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, dilation: int = 1, left: int = 0, right: int = 0
+) -> Tensor:
+    """Convolve (B, C in, T) with (C out, C in, width) after zeros at both ends: `left` before, `right` behind."""
+    if left == right:
+        return F.conv1d(x, weight, bias, stride=stride, padding=left, dilation=dilation)
+    if torch.jit.is_tracing():  # type: ignore[no-untyped-call,attr-defined]  # torch has no types here
+        result: Tensor = _Convolution.apply(x, weight, bias, stride, dilation, left, right)  # type: ignore[no-untyped-call]  # as above
+        return result
+    return F.conv1d(F.pad(x, (left, right)), weight, bias, stride=stride, dilation=dilation)

@@ -1,0 +1,196 @@
+"""The vocoder's hyper-parameters: their published values, what follows from them, and their faults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+
+
+class Interpolation(str, Enum):
+    """The way from phases per frame to phases per sample."""
+
+    exact = "exact"
+    """The phase grows at every sample by the frequency of its frame (version 1)."""
+    linear = "linear"
+    """Linear interpolation between the centres of the frames (version 2)."""
+    nearest = "nearest"
+    """The phase is constant within a frame (version 3)."""
+
+
+@dataclass(frozen=True)
+class VocoderParameters:
+    """The values that fix the vocoder's function, apart from its weights.
+
+    The names are the arguments of upstream's classes; `n_fft`, `hop_len` and `f0_channels` are nested there.
+
+    Attributes:
+        causal: all convolutions look back only, apart from a look-ahead of whole mel frames (version 3).
+        interpolation: of the phase of the harmonics.
+        in_channels: bins of the mel.
+        base_channels: width after the first convolution; every up-sampling halves it.
+        nb_harmonics: overtones of the source besides the fundamental.
+        sampling_rate: in Hz.
+        nsf_alpha: amplitude of each sine.
+        nsf_sigma: amplitude of the noise in voiced frames; in unvoiced ones it is a third of `nsf_alpha`.
+        nsf_voiced_threshold: f0 in Hz above which a frame is voiced.
+        upsample_rates, upsample_kernel_sizes: of each stage.
+        n_fft, hop_len: of the spectra of the source and of the result, in samples.
+        resblock_kernel_sizes, resblock_dilation_sizes: of the residual blocks of each stage.
+        source_resblock_kernel_sizes, source_resblock_dilation_sizes: of the block of each stage on the source.
+        lrelu_slope: of the activations in front of the up-samplings.
+        audio_limit: largest absolute value of a sample.
+        conv_pre_look_right: mel frames that the first convolution looks ahead (causal form only).
+        f0_channels: width of the f0 predictor.
+    """
+
+    causal: bool
+    interpolation: Interpolation
+    in_channels: int = 80
+    base_channels: int = 512
+    nb_harmonics: int = 8
+    sampling_rate: int = 24000
+    nsf_alpha: float = 0.1
+    nsf_sigma: float = 0.003
+    nsf_voiced_threshold: float = 10
+    upsample_rates: tuple[int, ...] = (8, 5, 3)
+    upsample_kernel_sizes: tuple[int, ...] = (16, 11, 7)
+    n_fft: int = 16
+    hop_len: int = 4
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5),) * 3
+    source_resblock_kernel_sizes: tuple[int, ...] = (7, 7, 11)
+    source_resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5),) * 3
+    lrelu_slope: float = 0.1
+    audio_limit: float = 0.99
+    conv_pre_look_right: int = 4
+    f0_channels: int = 512
+
+    @property
+    def harmonics(self) -> int:
+        """The sines of the source: the fundamental and its overtones."""
+        return self.nb_harmonics + 1
+
+    @property
+    def bins(self) -> int:
+        """Bins of a spectrum."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def spectra_per_frame(self) -> int:
+        """Spectra of one mel frame."""
+        return math.prod(self.upsample_rates)
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples of one mel frame."""
+        return self.spectra_per_frame * self.hop_len
+
+    @property
+    def frames_per_second(self) -> float:
+        """Mel frames of one second."""
+        return self.sampling_rate / self.samples_per_frame
+
+
+PUBLISHED: Mapping[Family, VocoderParameters] = {
+    Family.cosyvoice1: VocoderParameters(
+        causal=False,
+        interpolation=Interpolation.exact,
+        sampling_rate=22050,
+        upsample_rates=(8, 8),
+        upsample_kernel_sizes=(16, 16),
+        source_resblock_kernel_sizes=(7, 11),
+        source_resblock_dilation_sizes=((1, 3, 5),) * 2,
+    ),
+    Family.cosyvoice2: VocoderParameters(causal=False, interpolation=Interpolation.linear),
+    Family.cosyvoice3: VocoderParameters(causal=True, interpolation=Interpolation.nearest),
+}
+"""The values of the published models."""
+
+COUNTS = ("in_channels", "base_channels", "sampling_rate", "n_fft", "hop_len", "f0_channels")
+NATURALS = ("nb_harmonics", "conv_pre_look_right")
+POSITIVES = ("nsf_alpha", "nsf_voiced_threshold", "audio_limit")
+
+
+def with_values(base: VocoderParameters, values: Mapping[str, Any]) -> VocoderParameters:
+    """Return `base` with other values.
+
+    Args:
+        values: names of `VocoderParameters`; lists count as tuples.
+
+    Raises:
+        ValueError: a name is unknown, or a value is of the wrong kind or contradicts another; the message names it.
+    """
+    known = {field.name for field in fields(VocoderParameters)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{', '.join(unknown)} is not known; there are {', '.join(sorted(known))}")
+    frozen = {name: _frozen(value) for name, value in values.items()}
+    for name, value in frozen.items():
+        if (expected := _expected(name, value)) is not None:
+            raise ValueError(f"{name} is {values[name]!r}, where {expected} is expected")
+    result = replace(base, **frozen)
+    if (fault := _contradiction(result)) is not None:
+        raise ValueError(fault)
+    return result
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _expected(name: str, value: Any) -> str | None:
+    """Return the expected kind of a value; None if it has it."""
+    if name in COUNTS:
+        return None if _is_whole(value, 1) else "a positive whole number"
+    if name in NATURALS:
+        return None if _is_whole(value, 0) else "a whole number of at least 0"
+    if name.endswith(("_rates", "_kernel_sizes")):
+        return None if _are_counts(value) else "a list of positive whole numbers"
+    if name.endswith("_dilation_sizes"):
+        right = isinstance(value, tuple) and bool(value) and all(_are_counts(item) for item in value)
+        return None if right else "a list of lists of positive whole numbers"
+    if name in ("causal", "interpolation"):
+        return None
+    right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    if name in POSITIVES:
+        return None if right and value > 0 else "a positive number"
+    return None if right else "a number of at least 0"
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(_is_whole(item, 1) for item in value)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 1_000_000
+
+
+def _contradiction(values: VocoderParameters) -> str | None:
+    stages = len(values.upsample_rates)
+    lengths = {
+        "upsample_kernel_sizes": (values.upsample_kernel_sizes, stages),
+        "source_resblock_kernel_sizes": (values.source_resblock_kernel_sizes, stages),
+        "source_resblock_dilation_sizes": (values.source_resblock_dilation_sizes, stages),
+        "resblock_dilation_sizes": (values.resblock_dilation_sizes, len(values.resblock_kernel_sizes)),
+    }
+    for name, (given, expected) in lengths.items():
+        if len(given) != expected:
+            return f"{name} has {len(given)} entries, where {expected} are expected"
+    if values.base_channels % 2**stages:
+        return f"base_channels is {values.base_channels}, where a multiple of {2**stages} is expected"
+    if values.n_fft % 2 or values.hop_len > values.n_fft // 2:
+        return (
+            f"n_fft is {values.n_fft} and hop_len {values.hop_len}, where an even n_fft of two hops or more is expected"
+        )
+    if any(size % 2 == 0 for size in (*values.resblock_kernel_sizes, *values.source_resblock_kernel_sizes)):
+        return "a residual block has an even kernel size, where an odd one is expected"
+    if values.causal:
+        return None
+    for rate, size in zip(values.upsample_rates, values.upsample_kernel_sizes, strict=True):
+        if size < rate or (size - rate) % 2:
+            return f"an up-sampling by {rate} has a kernel of {size}, where {rate} and an even number more is expected"
+    return None
