@@ -30,7 +30,7 @@ import torch.onnx
 import cosybuild.cli.build  # noqa: F401
 from cosybuild.__main__ import main
 from cosybuild.config.groups.model import Family, ModelSettings
-from cosybuild.models.load import load_estimator
+from cosybuild.models.load import load_network
 from cosybuild.models.resolve import resolve_subject
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +58,7 @@ def make_model(directory: Path) -> Path:
         "static_chunk_size": 10,
     }
     subject = resolve_subject(ModelSettings(family=Family.cosyvoice2, hyperparameters=parameters), None, False)
-    state = load_estimator(subject, None).state_dict()
+    state = load_network(subject, None).state_dict()
     torch.save({f"decoder.estimator.{name}": value for name, value in state.items()}, directory / "flow.pt")
     return directory
 

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from upstream_like import from_unet
 
 from cosybuild.models.cosyvoice.estimator import operators
+from cosybuild.models.cosyvoice.estimator.exportable import ExportableEstimator
 from cosybuild.models.cosyvoice.estimator.layers import SelfAttention
 from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
 from cosybuild.models.cosyvoice.estimator.unet import UNet
-from cosybuild.models.load import ExportableEstimator, load_estimator, prepare_for_export
+from cosybuild.models.load import load_network, prepare_for_export
 from cosybuild.models.subject import Subject
 
 Make = Callable[[Subject], nn.Module]
 
 
 def _estimator(subject: Subject) -> UNet:
-    return cast(UNet, load_estimator(subject, None))
+    return cast(UNet, load_network(subject, None))
 
 
 def _upstream(subject: Subject) -> nn.Module:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cosybuild.config.groups.deploy import Service
+from cosybuild.deploy.names import ROWS
 from cosybuild.run.recorded import RUNS
 
 
@@ -30,7 +32,8 @@ def _second(report: Mapping[str, Any], run: str) -> tuple[str, list[str]]:
         if model["random_weights"]:
             return "build a trained model", [*words, "model_dir=DIR"]
         # CosyVoice's own runtime reads a graph of one sequence with full attention (deploy/names.py).
-        fits = not model["streaming"] and not config["export"]["dynamic_batch"]
+        known = any(row.service is Service.cosyvoice and row.stem == model["name"] for row in ROWS)
+        fits = known and not model["streaming"] and not config["export"]["dynamic_batch"]
         if fits and report["verified"] and config["deploy"] is None and config["model_dir"]:
             return "put it into service", [*words, "deploy=cosyvoice", f"deploy.dir={config['model_dir']}"]
     return "build it again and compare", ["replay", run]

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from cosybuild.config.groups.component import ComponentSettings
 from cosybuild.config.parse import parse, plain_from_settings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import register_sweep_resolvers
@@ -18,6 +19,7 @@ from cosybuild.config.sweep_naming import register_sweep_resolvers
 _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
 """Settings that change where files are stored or what is printed, but not the artifacts."""
 
+_DEFAULT_COMPONENT = plain_from_settings(ComponentSettings())
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
 """Length limit of each word, in characters, since all words form one directory name; the digest tells runs apart."""
@@ -63,7 +65,11 @@ def config_digest(settings: Settings) -> str:
 
 def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plain configuration without the settings that do not change the artifacts."""
-    return {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
+    kept = {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
+    if kept.get("component") == _DEFAULT_COMPONENT:
+        # Records of earlier releases have no component: they built this one.
+        del kept["component"]
+    return kept
 
 
 def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
@@ -75,6 +81,7 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
     streaming = ["streaming"] if settings.model.streaming else []
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
-    words = [PurePath(model).name or "model", *streaming, *chosen, config_digest(settings)[:8]]
+    component = [] if settings.component == ComponentSettings() else [settings.component.name.value]
+    words = [PurePath(model).name or "model", *component, *streaming, *chosen, config_digest(settings)[:8]]
     plain = [re.sub(r"[^A-Za-z0-9._]+", "_", word)[:_LONGEST_WORD] for word in words]
     return "-".join(plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cosybuild.config.groups.benchmark import BenchmarkSettings
+from cosybuild.config.groups.component import ComponentSettings
 from cosybuild.config.groups.deploy import DeploySettings
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.field import setting
@@ -26,6 +27,7 @@ class Settings:
         None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B.", local=True
     )
     model: ModelSettings = setting(ModelSettings, "What is built.")
+    component: ComponentSettings = setting(ComponentSettings, "Which network of the model is built.")
     export: ExportSettings = setting(ExportSettings, "From PyTorch to ONNX.")
     simplify: SimplifySettings | None = setting(None, "Fewer nodes, the same function.")
     verify: VerifySettings | None = setting(None, "The artifact against PyTorch.")

@@ -17,9 +17,6 @@ from torch import Tensor
 
 from cosybuild.errors import CheckpointError
 
-ESTIMATOR_PREFIXES = ("decoder.estimator.", "flow.decoder.estimator.", "")
-"""Prefixes of an estimator's tensors: in a whole flow model, in a whole model, and in a file of its own."""
-
 _PARTS = {"flow.pt": "flow model", "hift.pt": "vocoder"}
 """Usual name of a weights file -> the part of a model that it is of."""
 
@@ -39,10 +36,11 @@ class Weights:
 def read_weights(
     path: Path,
     wanted: Mapping[str, Tensor],
-    prefixes: Sequence[str] = ESTIMATOR_PREFIXES,
+    prefixes: Sequence[str],
     *,
     spelled: Callable[[str], str] = str,
     file: str = "flow.pt",
+    foreign: tuple[str, ...] = (),
 ) -> Weights:
     """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
 
@@ -52,6 +50,7 @@ def read_weights(
         prefixes: possible prefixes of the names in the file; the first that fits is used.
         spelled: maps a name in the file to the spelling of `wanted`; the names themselves by default.
         file: the usual name of such a file, for messages.
+        foreign: names that begin so, behind the prefix, belong to other networks and are left out.
 
     Raises:
         CheckpointError: the file cannot be read, contains more than tensors, or does not fit the module.
@@ -67,6 +66,7 @@ def read_weights(
         names = {spelled(name): name for name in source.names}
         prefix = _prefix(path, list(names), wanted, prefixes, file)
         present = {name.removeprefix(prefix): stored for name, stored in names.items() if name.startswith(prefix)}
+        present = {name: stored for name, stored in present.items() if not name.startswith(foreign)}
         shapes = {name: source.shape(full) for name, full in present.items() if name in wanted}
         _compare(path, present, shapes, wanted)
         casts = Counter[str]()

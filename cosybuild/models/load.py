@@ -8,31 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelError
 from cosybuild.models.checkpoint import Weights, read_weights
-from cosybuild.models.cosyvoice.estimator.dit import DiT
-from cosybuild.models.cosyvoice.estimator.unet import UNet
+from cosybuild.models.components.registry import COMPONENTS
 from cosybuild.models.subject import Subject
 
 Module = TypeVar("Module", bound=nn.Module)
 Made = TypeVar("Made")
-
-
-class ExportableEstimator(nn.Module):
-    """An estimator with a fixed streaming flag, so that its forward takes exactly the declared inputs."""
-
-    def __init__(self, estimator: nn.Module, streaming: bool) -> None:
-        super().__init__()
-        self.estimator = estimator
-        self.streaming = streaming
-
-    def forward(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
-        """Call the estimator with the fixed `streaming`."""
-        result: Tensor = self.estimator(x, mask, mu, t, spks, cond, streaming=self.streaming)
-        return result
 
 
 def _unheard(note: str) -> None:
@@ -56,18 +41,22 @@ def load_module(subject: Subject, weights: Path | None, note: Callable[[str], ob
         if weights is not None:
             _fill(module, read_weights(weights, module.state_dict(), prefixes=("",)), note)
         return module.eval().requires_grad_(False)
-    return ExportableEstimator(load_estimator(subject, weights, note), subject.streaming).eval()
+    component = COMPONENTS[subject.component]
+    return component.exportable(load_network(subject, weights, note), subject.variant).eval()
 
 
-def load_estimator(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
-    """Return the CosyVoice estimator; its forward has the argument `streaming`, its state dict has upstream's names."""
+def load_network(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
+    """Return the network of a CosyVoice component; its state dict has upstream's names."""
+    component, variant = COMPONENTS[subject.component], subject.variant
     if weights is None:
-        return _seeded(subject.seed, lambda: _built(subject)).eval().requires_grad_(False)
+        return _seeded(subject.seed, lambda: component.network(variant)).eval().requires_grad_(False)
     # On the meta device no memory is allocated; the file's tensors become the parameters.
     with torch.device("meta"):
-        estimator = _built(subject)
-    _fill(estimator, read_weights(weights, estimator.state_dict()), note)
-    return estimator.eval().requires_grad_(False)
+        network = component.network(variant)
+    wanted = network.state_dict()
+    found = read_weights(weights, wanted, component.prefixes, file=component.weights, foreign=component.foreign)
+    _fill(network, found, note)
+    return network.eval().requires_grad_(False)
 
 
 def prepare_for_export(module: Module) -> Module:
@@ -86,13 +75,6 @@ def _fill(module: nn.Module, weights: Weights, note: Callable[[str], object]) ->
     module.load_state_dict(weights.tensors, strict=True, assign=True)
     for line in weights.notes:
         note(line)
-
-
-def _built(subject: Subject) -> nn.Module:
-    values = dict(subject.hyperparameters)
-    if subject.family is Family.cosyvoice3:
-        return DiT(**values)
-    return UNet(**values, causal=subject.family is Family.cosyvoice2)
 
 
 def _seeded(seed: int, make: Callable[[], Made]) -> Made:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.spec import ModelSpec
+from cosybuild.models.spec import Axis, ModelSpec
 
 BATCH = "batch"
+FRAMES = "seq_len"
 _SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
@@ -36,8 +37,10 @@ _BATCH_RANGE = SizeRange(2, 4, 32)
 def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile, ...]:
     """Return every profile with integers for every symbol of `spec`, in the order of the symbols.
 
-    A profile that does not state `batch` gets 2/4/32 where the model's batch varies. Without any stated profile, a
-    model without dynamic axes (or with a dynamic batch only) gets one profile; other models get none.
+    A profile that does not state `batch` gets 2/4/32 where the model's batch varies. An axis that a profile does not
+    state gets its own sizes (`Axis.sizes`), or those that follow from the profile's `seq_len` (`Axis.per_frame`), so
+    that one profile serves every component. Without any stated profile, a model without dynamic axes (or with a
+    dynamic batch only) gets one profile; other models get none.
 
     Raises:
         ConfigurationError: a symbol has no range, a range is for a symbol that the model does not have, a
@@ -49,8 +52,9 @@ def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile
 
 def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: ModelSpec) -> Profile:
     where = f"trt_profile '{name}'" + (f", profile {index}" if index else "")
+    follows = FRAMES in ranges and any(axis.per_frame is not None for axis in spec.axes.values())
     for symbol in ranges:
-        if symbol not in spec.symbols:
+        if symbol not in spec.symbols and not (symbol == FRAMES and follows):
             known = ", ".join(spec.symbols) or "none"
             hint = (
                 "Next: add export.dynamic_batch=true, or choose a profile without batch."
@@ -65,7 +69,11 @@ def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: Model
     profile: Profile = {}
     for symbol in spec.symbols:
         if symbol in ranges:
-            profile[symbol] = _range(f"{where}, {symbol}", ranges[symbol], spec)
+            profile[symbol] = _range(f"{where}, {symbol}", ranges[symbol], _unit(symbol, spec))
+        elif spec.axis(symbol).sizes:
+            profile[symbol] = SizeRange(*spec.axis(symbol).sizes)
+        elif follows and spec.axis(symbol).per_frame is not None:
+            profile[symbol] = _from_frames(f"{where}, {FRAMES}", ranges[FRAMES], spec, spec.axis(symbol))
         elif symbol == BATCH:
             profile[symbol] = _BATCH_RANGE
         else:
@@ -77,12 +85,26 @@ def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: Model
     return profile
 
 
-def _range(where: str, stated: RangeSettings, spec: ModelSpec) -> SizeRange:
+def _unit(symbol: str, spec: ModelSpec) -> Axis:
+    """Return the axis of a symbol; `seq_len` has the specification's frame rate."""
+    axis = spec.axis(symbol)
+    return axis if axis.per_second is not None else replace(axis, per_second=spec.frames_per_second)
+
+
+def _from_frames(where: str, stated: RangeSettings, spec: ModelSpec, axis: Axis) -> SizeRange:
+    """Return the range of an axis whose sizes follow from the mel frames of a profile, rounded up."""
+    assert axis.per_frame is not None
+    frames = _range(where, stated, _unit(FRAMES, spec))
+    opt, largest = (max(axis.least, math.ceil(size * axis.per_frame)) for size in (frames.opt, frames.max))
+    return SizeRange(axis.least, opt, largest)
+
+
+def _range(where: str, stated: RangeSettings, axis: Axis) -> SizeRange:
     # Round outwards, so that the range always covers a stated duration.
     sizes = SizeRange(
-        _size(f"{where}.min", stated.min, spec, math.floor),
-        _size(f"{where}.opt", stated.opt, spec, round),
-        _size(f"{where}.max", stated.max, spec, math.ceil),
+        _size(f"{where}.min", stated.min, axis, math.floor),
+        _size(f"{where}.opt", stated.opt, axis, round),
+        _size(f"{where}.max", stated.max, axis, math.ceil),
     )
     if not sizes.min <= sizes.opt <= sizes.max:
         raise ConfigurationError(
@@ -126,16 +148,16 @@ def frames_from_text(
     return max(1, rounding(round(frames, 6)))
 
 
-def _size(where: str, value: Any, spec: ModelSpec, rounding: Callable[[float], int]) -> int:
+def _size(where: str, value: Any, axis: Axis, rounding: Callable[[float], int]) -> int:
     if isinstance(value, str):
-        return frames_from_text(where, value, spec.frames_per_second, rounding)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _no_size(where, value)
+        return frames_from_text(where, value, axis.per_second, rounding)
+    if isinstance(value, bool) or not isinstance(value, int) or value < axis.least:
+        raise _no_size(where, value, axis.least)
     return value
 
 
-def _no_size(where: str, value: Any) -> ConfigurationError:
+def _no_size(where: str, value: Any, least: int = 1) -> ConfigurationError:
     return ConfigurationError(
-        f"{where} is {value!r}; a whole number of at least 1, or a duration such as '60 s', is expected.",
+        f"{where} is {value!r}; a whole number of at least {least}, or a duration such as '60 s', is expected.",
         hint="Next: give the number of frames, or text with a unit (ms, s, min).",
     )

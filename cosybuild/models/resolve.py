@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
 from cosybuild.filename import fault_of
-from cosybuild.models.cosyvoice.families import FAMILIES, STEM, estimator_spec, hyperparameter_fault
+from cosybuild.models.components.component import Component
+from cosybuild.models.components.registry import COMPONENTS
+from cosybuild.models.cosyvoice.families import FAMILIES
 from cosybuild.models.directory.hub import fetch_model, is_hub_id
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.models.user_module.declared import declared_spec, file_of_target
+from cosybuild.models.variant import Variant
 
 _LONGEST_STEM = 128
 """The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
@@ -38,13 +42,19 @@ def _with_permission() -> Iterator[None]:
 
 
 @_with_permission()
-def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
+def resolve_subject(
+    model: ModelSettings,
+    model_dir: str | None,
+    dynamic_batch: bool,
+    component: ComponentName = ComponentName.estimator,
+) -> Subject:
     """Return the subject of a build.
 
     Args:
         model: the group `model`.
         model_dir: a directory, a hub id, or None.
         dynamic_batch: True for a dynamic batch axis.
+        component: the network of a CosyVoice model; a model of another family is its own only component.
 
     Raises:
         ModelDirectoryError: the directory is missing, unreadable, no model directory, or of another model version.
@@ -52,32 +62,43 @@ def resolve_subject(model: ModelSettings, model_dir: str | None, dynamic_batch: 
         ConfigurationError: the settings do not fit the model.
     """
     if model.family in (Family.module, Family.onnx):
+        if component is not ComponentName.estimator:
+            raise ConfigurationError(
+                f"component={component.value} names a network of CosyVoice, and model={model.family.value} is a model "
+                "of one network.",
+                hint="Next: leave component out, or model.",
+            )
         if model_dir is not None:
             raise ConfigurationError(
                 f"model_dir={model_dir} names a CosyVoice model directory, and model={model.family.value} has none.",
                 hint="Next: leave model_dir out, or model.",
             )
         return _declared(model, dynamic_batch)
-    directory = None if model_dir is None else read_model_directory(locate(model_dir))
+    part = COMPONENTS[component]
+    directory = None if model_dir is None else read_model_directory(locate(model_dir), part.read)
     family = _family(model, directory)
-    facts = FAMILIES[family]
-    if model.streaming and not facts.streaming:
+    if model.streaming and family not in part.streaming:
         raise ConfigurationError(
             f"model.streaming=true, but {family.value} has no streaming variant.",
             hint="Next: leave model.streaming out, or build CosyVoice 2 or 3.",
         )
-    hyperparameters = _hyperparameters(model, family, directory)
-    fps = facts.frames_per_second if directory is None else directory.frames_per_second
-    weights = _weights(model, directory)
+    if dynamic_batch and not part.dynamic_batch:
+        raise ConfigurationError(
+            f"export.dynamic_batch=true, but component={component.value} has a fixed batch of one.",
+            hint="Next: leave export.dynamic_batch out, and choose a trt_profile without batch.",
+        )
+    variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming)
+    fps = FAMILIES[family].frames_per_second if directory is None else directory.frames_per_second
     return Subject(
         family=family,
-        spec=estimator_spec(family, hyperparameters, fps, dynamic_batch),
-        hyperparameters=hyperparameters,
+        spec=part.spec(variant, fps, dynamic_batch),
+        hyperparameters=variant.hyperparameters,
+        component=component,
         streaming=model.streaming,
-        weights=weights,
+        weights=_weights(model, part.weights, directory),
         seed=model.seed,
-        stem=_stem(model, STEM),
-        solver=Solver() if directory is None else directory.solver,
+        stem=_stem(model, part.stem),
+        solver=_solver(part, directory),
         origin="" if directory is None else str(directory.yaml.absolute()),
     )
 
@@ -122,7 +143,15 @@ def _family(model: ModelSettings, directory: ModelDirectory | None) -> Family:
     return directory.family
 
 
-def _hyperparameters(model: ModelSettings, family: Family, directory: ModelDirectory | None) -> dict[str, Any]:
+def _solver(part: Component, directory: ModelDirectory | None) -> Solver | None:
+    if not part.has_solver:
+        return None
+    return Solver() if directory is None else directory.solver
+
+
+def _hyperparameters(
+    part: Component, model: ModelSettings, family: Family, directory: ModelDirectory | None
+) -> dict[str, Any]:
     overrides = model.hyperparameters or {}
     if not isinstance(overrides, Mapping):
         raise ConfigurationError(f"model.hyperparameters={overrides!r}; expected {{name: value, ...}}.")
@@ -133,7 +162,7 @@ def _hyperparameters(model: ModelSettings, family: Family, directory: ModelDirec
                 hint="Next: leave model.hyperparameters out, or model_dir.",
             )
         return dict(directory.hyperparameters)
-    known = FAMILIES[family].hyperparameters
+    known = part.published[family]
     for name in overrides:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -142,7 +171,7 @@ def _hyperparameters(model: ModelSettings, family: Family, directory: ModelDirec
                 f"{f'; did you mean {near[0]}' if near else ''}. It has: {', '.join(known)}."
             )
     values = {name: _frozen(overrides.get(name, default)) for name, default in known.items()}
-    fault = hyperparameter_fault(family, values)
+    fault = part.fault(family, values)
     if fault is not None:
         raise ConfigurationError(f"model.hyperparameters: {fault}.")
     return values
@@ -152,7 +181,7 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _weights(model: ModelSettings, directory: ModelDirectory | None) -> Path | None:
+def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) -> Path | None:
     if model.weights is not None:
         path = Path(model.weights).expanduser()
         if not path.is_file():
@@ -162,13 +191,13 @@ def _weights(model: ModelSettings, directory: ModelDirectory | None) -> Path | N
         return path
     if directory is None:
         return None
-    if directory.weights.is_file():
-        return directory.weights
-    tensors = directory.weights.with_suffix(".safetensors")
-    if tensors.is_file():
-        return tensors
+    weights = directory.path / name
+    tensors = weights.with_suffix(".safetensors")
+    for path in (weights, tensors):
+        if path.is_file():
+            return path
     raise CheckpointError(
-        f"{directory.path} has {directory.yaml.name} but neither {directory.weights.name} nor {tensors.name}.",
+        f"{directory.path} has {directory.yaml.name} but neither {weights.name} nor {tensors.name}.",
         hint="Next: fetch the weights, or name them with model.weights=FILE.",
     )
 
@@ -192,7 +221,7 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
             )
         return Subject(Family.onnx, spec, {}, graph=path, stem=_stem(model, path.stem), origin=str(path.absolute()))
     file = file_of_target(model.target)
-    weights = None if model.weights is None else _weights(model, None)
+    weights = None if model.weights is None else _weights(model, "", None)
     return Subject(
         Family.module,
         spec,

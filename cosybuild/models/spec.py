@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,9 @@ class TensorSpec:
         shape: a fixed size or a symbol for each axis, e.g. `(2, 80, "seq_len")`.
         dtype: `float32`, `float16`, `bfloat16`, `int32`, `int64` or `bool`.
         generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
-            `mel`, `mask`, `time`, `integer`, `ones`.
-        low, high: the range of `uniform`, `time` and `integer` (high excluded for integers).
+            `mel`, `speech`, `mask`, `time`, `integer`, `ones`.
+        low, high: the range of `uniform`, `time` and `integer` (high excluded for integers). Integers are indices: a
+            runtime must refuse values outside the range, because a graph cannot report them.
     """
 
     name: str
@@ -41,6 +43,25 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Axis:
+    """The sizes of a dynamic axis, where they are not those of every axis.
+
+    Attributes:
+        per_second: steps in one second, for sizes that are stated as durations; None if it is not a time.
+        per_frame: steps for each frame of a profile that states only `seq_len`; None if they do not follow from it.
+        least: the smallest size, 0 or 1.
+        sizes: min, opt and max where a profile states none; empty if the axis has none of its own.
+        boundaries: sizes at which the computation changes, which verification tries.
+    """
+
+    per_second: float | None = None
+    per_frame: float | None = None
+    least: int = 1
+    sizes: tuple[int, ...] = ()
+    boundaries: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """All inputs and outputs, in the order in which the runtime binds them.
 
@@ -49,12 +70,28 @@ class ModelSpec:
         guidance: the batch holds pairs for classifier-free guidance: the first half conditional, the
             second half with mu, spks and cond zero (contract of the CosyVoice solver).
         frames_per_second: steps of the symbol `seq_len` in one second; None where it is not a time.
+        axes: symbol -> its sizes, for the axes that differ from `Axis()`.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     guidance: bool = False
     frames_per_second: float | None = None
+    axes: Mapping[str, Axis] = field(default_factory=dict, hash=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the specification as plain data for keys and records.
+
+        Without axes of their own they are left out, so that keys of earlier releases stay valid.
+        """
+        plain = asdict(self)
+        if not self.axes:
+            del plain["axes"]
+        return plain
+
+    def axis(self, symbol: str) -> Axis:
+        """Return what is known of a dynamic axis."""
+        return self.axes.get(symbol, Axis())
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.user_module.trace import Trace
+from cosybuild.models.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Subject:
     Attributes:
         family: never `auto`.
         spec: inputs and outputs, for the requested variant (streaming, dynamic batch).
-        hyperparameters: constructor arguments of the estimator as plain data (module: its `_target_`
+        hyperparameters: constructor arguments of the component as plain data (module: its `_target_`
             node).
         streaming: True if the graph contains the chunk mask.
         weights: the weights file, or None for random ones.
@@ -44,6 +46,7 @@ class Subject:
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
         code: the trace of a user's module; None for another family, and before planning has made it.
+        component: the network of a CosyVoice model; without meaning for another family.
         origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
     """
 
@@ -60,6 +63,12 @@ class Subject:
     code: Trace | None = None
     origin: str = ""
     notes: tuple[str, ...] = field(default=())
+    component: ComponentName = ComponentName.estimator
+
+    @property
+    def variant(self) -> Variant:
+        """The form of the component, which its module is made of."""
+        return Variant(self.family, self.hyperparameters, self.streaming)
 
     @property
     def weights_label(self) -> str:

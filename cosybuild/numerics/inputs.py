@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.numerics.speech import speech_mel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -134,6 +135,11 @@ def _mel(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Dr
     return MEL_MEAN + MEL_STD * values
 
 
+def _speech(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
+    """Draw a log-mel spectrogram of speech, frames along the last axis but one, bands along the last."""
+    return np.stack([speech_mel(rng, *shape[-2:]) for _ in range(int(np.prod(shape[:-2])))]).reshape(shape)
+
+
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
     """Return ones; if padded, each row is valid up to a random length.
 
@@ -169,6 +175,7 @@ GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec
     "normal": _normal,
     "uniform": _uniform,
     "mel": _mel,
+    "speech": _speech,
     "mask": _mask,
     "time": _time,
     "integer": _integer,

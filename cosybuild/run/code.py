@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def _prune(directory: Path) -> None:
 def _identity(subject: Subject) -> str:
     """Return a digest of everything, except contents of files, that determines which files the module reads."""
     target, place = subject.hyperparameters["target"], [sys.version, sys.path, os.getcwd()]  # noqa: PTH109  # text
-    return hashlib.sha256(json.dumps([target, asdict(subject.spec), place]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([target, subject.spec.facts(), place]).encode()).hexdigest()[:32]
 
 
 def _change(trace: Trace, store: Store) -> str | None:

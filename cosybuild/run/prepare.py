@@ -30,7 +30,9 @@ def request_from_settings(settings: Settings) -> Request:
         ModelError: the model directory or a file it names is missing or unusable, or external data are refused.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
-    subject = resolve_subject(settings.model, settings.model_dir, settings.export.dynamic_batch)
+    subject = resolve_subject(
+        settings.model, settings.model_dir, settings.export.dynamic_batch, settings.component.name
+    )
     expand_profiles(settings.trt_profile, subject.spec)
     if subject.graph is not None:
         names = hold_external_data(subject.graph)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         "family": subject.family.value,
         "hyperparameters": dict(subject.hyperparameters),
         "streaming": subject.streaming,
-        "spec": asdict(subject.spec),
+        "spec": subject.spec.facts(),
         "weights_seed": subject.seed if subject.weights is None else None,
         **({} if subject.code is None else {"code": subject.code.parts}),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ class ImportOnnxStage(Stage[Request]):
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
-        return {"spec": asdict(request.subject.spec), "file": graph_name(request)}
+        return {"spec": request.subject.spec.facts(), "file": graph_name(request)}
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

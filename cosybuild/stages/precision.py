@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import RunContext, Stage
@@ -65,7 +64,7 @@ class PrecisionStage(Stage[Request]):
             "init_max": precision.init_max,
             "init_min": precision.init_min,
             "file": lowered_name(request),
-            "spec": asdict(request.subject.spec),
+            "spec": request.subject.spec.facts(),
         }
         if precision.calibration is None:
             from cosybuild.precision.calibration import calibration_sizes

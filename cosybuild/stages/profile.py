@@ -39,7 +39,7 @@ class ProfileStage(Stage[Request]):
         return {
             "target": request.settings.precision.target.value,
             "case": _case(request).facts(),
-            "spec": asdict(request.subject.spec),
+            "spec": request.subject.spec.facts(),
         }
 
     def run(self, context: RunContext) -> StageResult:

@@ -54,7 +54,7 @@ class SimplifyStage(Stage[Request]):
         simplify = request.settings.simplify
         assert simplify is not None
         # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
-        return {**asdict(simplify), "spec": asdict(request.subject.spec), "file": graph_name(request)}
+        return {**asdict(simplify), "spec": request.subject.spec.facts(), "file": graph_name(request)}
 
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request

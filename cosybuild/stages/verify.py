@@ -72,7 +72,7 @@ class VerifyStage(Stage[Request]):
             "solver": bounds.facts() if bounds is not None and rollouts_of(request) else None,
             "coverage": coverage(request),
             "profiles": [plain_profile(profile) for profile in _profiles(request)],
-            "spec": asdict(request.subject.spec),
+            "spec": request.subject.spec.facts(),
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
             "seed": verify.seed,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
@@ -62,7 +61,7 @@ class VerifyLoweredStage(Stage[Request]):
             "target": request.settings.precision.target.value,
             **lowered_settings(request),
             "solver": bounds.facts() if bounds is not None and _rollouts(request) else None,
-            "spec": asdict(request.subject.spec),
+            "spec": request.subject.spec.facts(),
             "io": request.settings.precision.io.value,
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),

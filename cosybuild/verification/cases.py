@@ -85,7 +85,8 @@ def upstream_cases(spec: ModelSpec, seed: int) -> tuple[Case, ...]:
     low, high = UPSTREAM_LENGTHS
     cases = []
     for index in range(UPSTREAM_COUNT):
-        sizes = {s: 2 if s == BATCH else int(rng.integers(low, high + 1)) for s in spec.symbols}
+        drawn = {s: 2 if s == BATCH else int(rng.integers(low, high + 1)) for s in spec.symbols}
+        sizes = {s: _own_size(spec, s, size) for s, size in drawn.items()}
         cases.append(Case("random length", Draw(sizes, seed + index)))
     return _ordered(cases, spec)
 
@@ -158,10 +159,15 @@ def _octaves(spec: ModelSpec, seed: int) -> Iterator[Case]:
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     while low < high:
-        yield Case(
-            "random length", Draw({s: 2 if s == BATCH else int(rng.integers(low, 2 * low)) for s in spec.symbols})
-        )
+        sizes = {s: 2 if s == BATCH else int(rng.integers(low, 2 * low)) for s in spec.symbols}
+        yield Case("random length", Draw({s: _own_size(spec, s, size) for s, size in sizes.items()}))
         low *= 2
+
+
+def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
+    """Return `size`, or for an axis with sizes of its own one of those between its least and its largest."""
+    own = spec.axis(symbol).sizes
+    return own[0] + size % (own[-1] - own[0] + 1) if own else size
 
 
 def _quiet_cases(spec: ModelSpec, profiles: Sequence[Profile], lengths: Sequence[int]) -> Iterator[Case]:

@@ -165,7 +165,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
         subject.spec,
         profiles,
         verify.seed,
-        {FRAMES: ends},
+        {FRAMES: ends, **{symbol: axis.boundaries for symbol, axis in subject.spec.axes.items()}},
         {FRAMES: served},
         quiet=QUIET if subject.family in (Family.cosyvoice2, Family.cosyvoice3) else (),
         exhaustive=verify.exhaustive,

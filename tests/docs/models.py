@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cosybuild.config.groups.model import ModelSettings
-from cosybuild.models.load import load_estimator
+from cosybuild.models.load import load_network
 from cosybuild.models.resolve import resolve_subject
 from tests.scenarios.commands import DATA
 
@@ -32,6 +32,6 @@ def make_model_directory(directory: Path, seed: int = 0) -> Path:
     # Resolving a directory asks for its weights, so they come from the same estimator without a directory.
     torch.save({"decoder.estimator.unused": torch.zeros(1)}, directory / "flow.pt")
     subject = resolve_subject(ModelSettings(seed=seed), str(directory), False)
-    state = load_estimator(subject, None).state_dict()
+    state = load_network(subject, None).state_dict()
     torch.save({f"decoder.estimator.{name}": value for name, value in state.items()}, directory / "flow.pt")
     return directory

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.config.groups.model import Family, ModelSettings
-from cosybuild.models.load import load_estimator
+from cosybuild.models.load import load_network
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
 
@@ -34,7 +34,7 @@ def tiny_subject(version: int, **settings: Any) -> Subject:
 
 def tiny_estimator(version: int) -> nn.Module:
     subject = tiny_subject(version)
-    return load_estimator(subject, subject.weights)
+    return load_network(subject, subject.weights)
 
 
 def full_size_subject(version: int, **settings: Any) -> Subject:

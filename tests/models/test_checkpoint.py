@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cosybuild.errors import CheckpointError
 from cosybuild.models.checkpoint import Weights, read_weights
+from cosybuild.models.cosyvoice.families import PREFIXES
 
 PREFIX = "decoder.estimator."
 
@@ -29,7 +30,7 @@ def flow() -> dict[str, Tensor]:
 
 
 def read(path: Path) -> Weights:
-    return read_weights(path, state())
+    return read_weights(path, state(), PREFIXES)
 
 
 def refused(path: Path) -> str:

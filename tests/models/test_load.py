@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.errors import CheckpointError, ModelError
 from cosybuild.models.load import (
-    load_estimator,
     load_module,
+    load_network,
 )
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
@@ -40,7 +40,7 @@ def test_a_module_is_ready_for_inference_and_takes_the_declared_inputs(version: 
 def test_the_variant_is_decided(version: int) -> None:
     subject = tiny_subject(version, streaming=True)
     inputs = random_inputs(subject, 2, 30)
-    estimator = load_estimator(subject, subject.weights)
+    estimator = load_network(subject, subject.weights)
     streaming = load_module(subject, subject.weights)(*inputs)
     assert torch.equal(streaming, estimator(*inputs, streaming=True))
     assert not torch.equal(streaming, estimator(*inputs))

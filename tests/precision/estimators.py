@@ -13,8 +13,9 @@ from torch import nn
 from cosybuild.config.groups.export import ExportSettings
 from cosybuild.exporting.torch_exporters import export_graph
 from cosybuild.models.cosyvoice.estimator.dit import DiT
+from cosybuild.models.cosyvoice.estimator.exportable import ExportableEstimator
 from cosybuild.models.cosyvoice.estimator.unet import UNet
-from cosybuild.models.load import ExportableEstimator, prepare_for_export
+from cosybuild.models.load import prepare_for_export
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.clean import clean_model
 from cosybuild.onnxgraph.files import save_model

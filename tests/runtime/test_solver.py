@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cosybuild.models.load import load_estimator as load_module
+from cosybuild.models.load import load_network as load_module
 from cosybuild.runtime import load_estimator
 from tests.exact import exact_beside
 from tests.models.fixtures import full_size_subject

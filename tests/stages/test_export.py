@@ -17,7 +17,7 @@ from cosybuild.config.groups.model import TensorSettings
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import ExportError
 from cosybuild.exporting.torch_exporters import example_sizes
-from cosybuild.models.load import load_estimator
+from cosybuild.models.load import load_network
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.onnxgraph.files import load_structure
@@ -118,7 +118,7 @@ def test_what_was_declared_is_written_quietly_and_with_the_modules_names(
 
 def _hold_to_module_names(model: onnx.ModelProto, subject: Subject) -> None:
     paths = {module_path(node.name) for node in model.graph.node}
-    modules = {name for name, _ in load_estimator(subject, subject.weights).named_modules()}
+    modules = {name for name, _ in load_network(subject, subject.weights).named_modules()}
     assert {"mid_blocks.1.1.1.attn1", "mid_blocks.1.1.1.ff.net.0.proj", "down_blocks.0.0.block1"} <= paths
     # Joined projections are modules of the export alone.
     assert {path for path in paths if not path.endswith(("to_qkv", "time_projection"))} <= modules

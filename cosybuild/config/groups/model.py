@@ -27,7 +27,9 @@ class TensorSettings:
     name: str = setting("???", "Name in the ONNX graph.")
     shape: tuple[Any, ...] = setting(tuple, "One entry per axis: a fixed size, or a name for an axis that varies.")
     dtype: str = setting("float32", "float32, float16, bfloat16, int32, int64 or bool.")
-    generator: str = setting("normal", "How test values are made: normal, uniform, mel, mask, time, integer, ones.")
+    generator: str = setting(
+        "normal", "How test values are made: normal, uniform, mel, speech, mask, time, integer, ones."
+    )
     low: float = setting(0.0, "Lower end for uniform, time and integer.")
     high: float = setting(1.0, "Upper end for uniform, time and integer (excluded for integer).")
 

@@ -11,6 +11,9 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 
 STEM = "flow.decoder.estimator"
 
+PREFIXES = ("decoder.estimator.", "flow.decoder.estimator.", "")
+"""Prefixes of an estimator's tensors: in a whole flow model, in a whole model, and in a file of its own."""
+
 NORM_GROUPS = 8
 """The number of groups of version 1's group norm."""
 

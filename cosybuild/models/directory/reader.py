@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,21 @@ _OPTIONAL = {"static_chunk_size"}
 _SCHEDULES = ("cosine", "linear")
 
 
+HyperparameterReader = Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
+"""(yaml file, version, the file's content) -> hyper-parameters of one component."""
+
+
 @dataclass(frozen=True)
 class ModelDirectory:
-    """The facts in a model directory about its flow decoder.
+    """The facts in a model directory about one component and the solver.
 
     Attributes:
         path: the directory.
         yaml: the file it was read from.
         family: the version.
-        hyperparameters: of the estimator, with the names of `families.FAMILIES`.
+        hyperparameters: of the component.
         solver: around the estimator.
         frames_per_second: mel frames of one second of audio.
-        weights: flow.pt; it may be missing.
     """
 
     path: Path
@@ -44,33 +47,48 @@ class ModelDirectory:
     hyperparameters: Mapping[str, Any]
     solver: Solver
     frames_per_second: float
-    weights: Path
 
 
-def read_model_directory(path: Path) -> ModelDirectory:
-    """Determine the version of a model directory and read its yaml.
+def estimator_hyperparameters(yaml: Path, family: Family, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyper-parameters of the estimator in a model directory's yaml.
+
+    Args:
+        yaml: the file, for messages.
+        family: the version.
+        document: the file's content.
 
     Raises:
-        ModelDirectoryError: no yaml or several, an estimator of another class, or a value that is not valid.
+        ModelDirectoryError: an estimator of another class, or a value that is not valid.
+    """
+    estimator = child(yaml, document, "flow", "decoder").get("estimator")
+    if not isinstance(estimator, Node):
+        raise refused(yaml, "flow -> decoder -> estimator is not a `!new:` node")
+    found = estimator.target.rpartition(".")[2]
+    expected = FAMILIES[family].upstream_class
+    if found != expected:
+        raise refused(yaml, f"the estimator is a {found}, where {family.value} has a {expected}")
+    return _hyperparameters(yaml, family, estimator)
+
+
+def read_model_directory(path: Path, read: HyperparameterReader = estimator_hyperparameters) -> ModelDirectory:
+    """Determine the version of a model directory and read its yaml.
+
+    Args:
+        path: the directory.
+        read: reads the hyper-parameters of one component.
+
+    Raises:
+        ModelDirectoryError: no yaml or several, a network of another class, or a value that is not valid.
     """
     family, yaml = find_yaml(path)
-    facts = FAMILIES[family]
     document = read_hyperpyyaml(yaml)
-    decoder = _child(yaml, document, "flow", "decoder")
-    estimator = decoder.get("estimator")
-    if not isinstance(estimator, Node):
-        raise _bad(yaml, "flow -> decoder -> estimator is not a `!new:` node")
-    found = estimator.target.rpartition(".")[2]
-    if found != facts.upstream_class:
-        raise _bad(yaml, f"the estimator is a {found}, where {family.value} has a {facts.upstream_class}")
     return ModelDirectory(
         path=path,
         yaml=yaml,
         family=family,
-        hyperparameters=_hyperparameters(yaml, family, estimator),
-        solver=_solver(yaml, decoder),
+        hyperparameters=read(yaml, family, document),
+        solver=_solver(yaml, child(yaml, document, "flow", "decoder")),
         frames_per_second=_frames_per_second(yaml, family, document),
-        weights=path / WEIGHTS,
     )
 
 
@@ -103,63 +121,71 @@ def _hyperparameters(yaml: Path, family: Family, estimator: Node) -> dict[str, A
     known = FAMILIES[family].hyperparameters
     unknown = sorted(set(stated) - set(known) - _UNUSED)
     if unknown:
-        raise _bad(yaml, f"the estimator has arguments that are not known here: {', '.join(unknown)}")
+        raise refused(yaml, f"the estimator has arguments that are not known here: {', '.join(unknown)}")
     if stated.get("long_skip_connection"):
-        raise _bad(yaml, "the estimator has long_skip_connection, which no published model has")
+        raise refused(yaml, "the estimator has long_skip_connection, which no published model has")
     missing = [name for name in known if name not in stated and name not in _OPTIONAL]
     if missing:
-        raise _bad(yaml, f"the estimator lacks {', '.join(missing)}")
+        raise refused(yaml, f"the estimator lacks {', '.join(missing)}")
     values = {name: stated.get(name, published) for name, published in known.items()}
     fault = hyperparameter_fault(family, values)
     if fault is not None:
-        raise _bad(yaml, f"the estimator's {fault}")
+        raise refused(yaml, f"the estimator's {fault}")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Return True for a whole number from 1 to 1,000,000."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1_000_000
 
 
 def _solver(yaml: Path, decoder: Mapping[str, Any]) -> Solver:
     parameters = decoder.get("cfm_params")
-    content = _mapping(_mapping(parameters).get("content"))
+    content = mapping(mapping(parameters).get("content"))
     schedule = content.get("t_scheduler", Solver.schedule)
     guidance = content.get("inference_cfg_rate", Solver.guidance)
     if schedule not in _SCHEDULES:
-        raise _bad(yaml, f"the solver's t_scheduler is {schedule!r}; expected one of {', '.join(_SCHEDULES)}")
+        raise refused(yaml, f"the solver's t_scheduler is {schedule!r}; expected one of {', '.join(_SCHEDULES)}")
     if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not math.isfinite(guidance):
-        raise _bad(yaml, f"the solver's inference_cfg_rate is {guidance!r}, where a number is expected")
+        raise refused(yaml, f"the solver's inference_cfg_rate is {guidance!r}, where a number is expected")
     return Solver(schedule=schedule, guidance=float(guidance))
 
 
 def _frames_per_second(yaml: Path, family: Family, document: Mapping[str, Any]) -> float:
     tokens, ratio = document.get("token_frame_rate"), document.get("token_mel_ratio")
-    if family is not Family.cosyvoice1 and _is_count(tokens) and _is_count(ratio):
+    if family is not Family.cosyvoice1 and is_count(tokens) and is_count(ratio):
         return float(int(tokens) * int(ratio))  # type: ignore[arg-type]  # counts, as just checked
     rate = document.get("sample_rate")
-    if not _is_count(rate):
+    if not is_count(rate):
         return FAMILIES[family].frames_per_second
     assert isinstance(rate, int)
     # The mel hop in samples: 256 in version 1, 480 afterwards.
     return rate / (256 if family is Family.cosyvoice1 else 480)
 
 
-def _child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return the mapping at a path of names; the arguments of a node count as its mapping.
+
+    Raises:
+        ModelDirectoryError: a name is missing.
+    """
     value: Any = document
     for index, name in enumerate(names):
-        value = _mapping(value).get(name)
+        value = mapping(value).get(name)
         if value is None:
-            raise _bad(yaml, f"{' -> '.join(names[: index + 1])} is missing")
-    return _mapping(value)
+            raise refused(yaml, f"{' -> '.join(names[: index + 1])} is missing")
+    return mapping(value)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return a value, or the arguments of a node, as a mapping; an empty one for any other value."""
     if isinstance(value, Node):
         value = value.arguments
     return value if isinstance(value, Mapping) else {}
 
 
-def _bad(yaml: Path, what: str) -> ModelDirectoryError:
+def refused(yaml: Path, what: str) -> ModelDirectoryError:
+    """Return the error for a fault in a model directory's yaml."""
     return ModelDirectoryError(
         f"{yaml}: {what}.", hint="Next: compare the file with the one of the published model of this version."
     )

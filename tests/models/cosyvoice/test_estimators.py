@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.solver import solve
-from cosybuild.models.load import load_estimator, load_module, prepare_for_export
+from cosybuild.models.load import load_module, load_network, prepare_for_export
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.metrics import Array
 from tests.exact import check_same, exact_beside, in_float64, widened
@@ -184,8 +184,8 @@ def test_seeded_weights_are_the_same_again_and_leave_torchs_generator_alone() ->
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    first, second = load_estimator(subject, None).state_dict(), load_estimator(subject, None).state_dict()
+    first, second = load_network(subject, None).state_dict(), load_network(subject, None).state_dict()
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    other = load_estimator(replace(subject, seed=1), None).state_dict()
+    other = load_network(replace(subject, seed=1), None).state_dict()
     assert not torch.equal(first["final_proj.weight"], other["final_proj.weight"])

@@ -1,0 +1,26 @@
+"""`component`: the network of a model directory that is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cosybuild.config.groups.field import setting
+
+
+class ComponentName(str, Enum):
+    """The components that can be built; `models/components/` has one module for each."""
+
+    estimator = "estimator"
+    frontend = "frontend"
+
+
+@dataclass(frozen=True)
+class ComponentSettings:
+    """The component that is built. It has no further settings: everything else follows from the model."""
+
+    name: ComponentName = setting(
+        ComponentName.estimator,
+        "estimator: the flow decoder's network, called once per step; frontend: from speech tokens and a prompt to "
+        "the estimator's mu, spks and cond.",
+    )

@@ -1,0 +1,55 @@
+"""The type of a component: everything that differs between the networks of one model directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.config.groups.component import ComponentName
+from cosybuild.config.groups.model import Family
+from cosybuild.models.spec import ModelSpec
+from cosybuild.models.variant import Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Hyperparameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network of a model directory. The functions import torch, if at all, when they are called.
+
+    Attributes:
+        name: its option of the group `component`.
+        stem: the first part of its artifacts' names.
+        weights: the file of a model directory that holds its tensors; a `.safetensors` file of that stem serves too.
+        published: version -> hyper-parameters of the published model; the versions that have the component.
+        streaming: versions with a streaming form.
+        dynamic_batch: True if the batch axis may be dynamic.
+        has_solver: True if the flow-matching solver calls the network.
+        prefixes: possible prefixes of its tensors in a weights file; the first that fits is used.
+        foreign: prefixes, behind those, of tensors that belong to other components.
+        read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
+        fault: (version, hyper-parameters) -> the fault in them, or None.
+        spec: (variant, mel frames of one second, dynamic batch) -> inputs and outputs.
+        network: variant -> module with the names of the weights file.
+        exportable: (network, variant) -> module whose forward takes exactly the declared inputs.
+    """
+
+    name: ComponentName
+    stem: str
+    weights: str
+    published: Mapping[Family, Hyperparameters]
+    streaming: frozenset[Family]
+    dynamic_batch: bool
+    has_solver: bool
+    prefixes: tuple[str, ...]
+    foreign: tuple[str, ...]
+    read: Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
+    fault: Callable[[Family, Hyperparameters], str | None]
+    spec: Callable[[Variant, float, bool], ModelSpec]
+    network: Callable[[Variant], nn.Module]
+    exportable: Callable[[nn.Module, Variant], nn.Module]

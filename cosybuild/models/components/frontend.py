@@ -1,0 +1,117 @@
+"""The component `frontend`: from speech tokens and a prompt to the estimator's mu, spks and cond."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cosybuild.config.groups.component import ComponentName
+from cosybuild.config.groups.model import Family
+from cosybuild.models.components.component import Component
+from cosybuild.models.cosyvoice.frontend.hyperparameters import PUBLISHED, front_end_fault
+from cosybuild.models.directory.front_end import front_end_hyperparameters
+from cosybuild.models.directory.reader import WEIGHTS
+from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
+from cosybuild.models.variant import Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Half of the frames that a profile states are the prompt's, half are the target's.
+_SHARE = 0.5
+# A target of more tokens than this is interpolated in three pieces in version 1.
+_ONE_PIECE = 40
+
+
+def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> ModelSpec:
+    """Return inputs and outputs. The batch is one: upstream asserts it, and padded tokens would reach valid ones."""
+    values = variant.hyperparameters
+    mel, tokens = int(values["output_size"]), float(values["vocab_size"])
+    inputs = [
+        TensorSpec("token", (1, "tokens"), "int64", "integer", high=tokens),
+        TensorSpec("prompt_token", (1, "prompt_tokens"), "int64", "integer", high=tokens),
+        TensorSpec("prompt_feat", (1, "prompt_frames", mel), generator="speech"),
+        TensorSpec("embedding", (1, int(values["spk_embed_dim"]))),
+    ]
+    rate = _tokens_per_second(variant, frames_per_second)
+    per_frame = rate / frames_per_second
+    axes = {
+        "tokens": Axis(rate, per_frame * _SHARE, boundaries=_boundaries(variant)),
+        "prompt_tokens": Axis(rate, per_frame * _SHARE, least=0),
+        "prompt_frames": Axis(frames_per_second, _SHARE, least=0),
+    }
+    if variant.family is not Family.cosyvoice1:
+        ahead = int(values["pre_lookahead_len"])
+        inputs.append(TensorSpec("lookahead_token", (1, "lookahead"), "int64", "integer", high=tokens))
+        axes["lookahead"] = Axis(rate, least=0, sizes=(0, ahead, ahead))
+    return ModelSpec(
+        inputs=tuple(inputs),
+        outputs=(
+            TensorSpec("mu", (1, mel, "seq_len")),
+            TensorSpec("spks", (1, mel)),
+            TensorSpec("cond", (1, mel, "seq_len")),
+        ),
+        frames_per_second=frames_per_second,
+        axes=axes,
+    )
+
+
+def _tokens_per_second(variant: Variant, frames_per_second: float) -> float:
+    if variant.family is Family.cosyvoice1:
+        return float(variant.hyperparameters["input_frame_rate"])
+    return frames_per_second / float(variant.hyperparameters["token_mel_ratio"])
+
+
+def _boundaries(variant: Variant) -> tuple[int, ...]:
+    """Return the numbers of tokens at which the computation changes."""
+    if variant.family is Family.cosyvoice1:
+        return (_ONE_PIECE, _ONE_PIECE + 1)
+    chunk = int(variant.hyperparameters.get("chunk_size", 0)) if variant.streaming else 0
+    return (chunk - 1, chunk, chunk + 1, 2 * chunk + 1) if chunk else ()
+
+
+def _network(variant: Variant) -> nn.Module:
+    from cosybuild.models.cosyvoice.frontend import front_end
+
+    values = variant.hyperparameters
+    shared: dict[str, Any] = {
+        name: values[name] for name in ("vocab_size", "input_size", "output_size", "spk_embed_dim")
+    }
+    if variant.family is Family.cosyvoice3:
+        return front_end.RepeatingFrontEnd(
+            **shared, channels=values["channels"], ratio=values["token_mel_ratio"], ahead=values["pre_lookahead_len"]
+        )
+    encoder = {name: values[name] for name in ("input_size", "attention_heads", "linear_units", "num_blocks")}
+    encoder["output_size"] = values["encoder_size"]
+    if variant.family is Family.cosyvoice1:
+        return front_end.InterpolatingFrontEnd(
+            **shared,
+            encoder=encoder,
+            sampling_ratios=values["sampling_ratios"],
+            input_frame_rate=values["input_frame_rate"],
+        )
+    up = {
+        "up_blocks": values["up_blocks"],
+        "ratio": values["token_mel_ratio"],
+        "ahead": values["pre_lookahead_len"],
+        "chunk": values["chunk_size"] if variant.streaming else None,
+    }
+    return front_end.UpsamplingFrontEnd(**shared, encoder={**encoder, **up})
+
+
+FRONT_END = Component(
+    name=ComponentName.frontend,
+    stem="flow.frontend",
+    weights=WEIGHTS,
+    published=PUBLISHED,
+    # Version 3's front end has no attention: its streaming form is the same function.
+    streaming=frozenset({Family.cosyvoice2, Family.cosyvoice3}),
+    dynamic_batch=False,
+    has_solver=False,
+    prefixes=("", "flow."),
+    foreign=("decoder.",),
+    read=front_end_hyperparameters,
+    fault=front_end_fault,
+    spec=_spec,
+    network=_network,
+    exportable=lambda network, _: network,
+)

@@ -1,0 +1,12 @@
+"""The registry of components: name -> component. A new component is one module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cosybuild.config.groups.component import ComponentName
+from cosybuild.models.components.component import Component
+from cosybuild.models.components.estimator import ESTIMATOR
+from cosybuild.models.components.frontend import FRONT_END
+
+COMPONENTS: Mapping[ComponentName, Component] = {component.name: component for component in (ESTIMATOR, FRONT_END)}

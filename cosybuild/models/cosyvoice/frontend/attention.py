@@ -1,0 +1,70 @@
+"""Self-attention with relative positions, as in Transformer-XL (Dai et al. 2019, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.estimator.layers import attend
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head self-attention whose scores depend on content and on distance.
+
+    Args:
+        dim: channels of input and output.
+        heads: number of heads; divides `dim`.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dim_head = dim // heads
+        self.scale = self.dim_head**-0.5
+        self.linear_q = nn.Linear(dim, dim)
+        self.linear_k = nn.Linear(dim, dim)
+        self.linear_v = nn.Linear(dim, dim)
+        self.linear_out = nn.Linear(dim, dim)
+        self.linear_pos = nn.Linear(dim, dim, bias=False)
+        self.pos_bias_u = nn.Parameter(torch.empty(heads, self.dim_head))
+        self.pos_bias_v = nn.Parameter(torch.empty(heads, self.dim_head))
+        nn.init.xavier_uniform_(self.pos_bias_u)
+        nn.init.xavier_uniform_(self.pos_bias_v)
+
+    def forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the attention output, (B, T, dim).
+
+        Args:
+            x: (B, T, dim).
+            positions: (1, 2 T, dim), see `positions.RelativePositions`.
+            bias: (1, 1, T, T), added to the scores; None for full attention.
+        """
+        batch, length = x.shape[0], x.shape[1]
+        query = self._heads(self.linear_q(x))
+        key, value = self._heads(self.linear_k(x)), self._heads(self.linear_v(x))
+        distance = self._heads(self.linear_pos(positions))
+        by_distance = torch.matmul(query + self.pos_bias_v.unsqueeze(1), distance.transpose(2, 3))
+        scores = aligned(by_distance) * self.scale
+        mixed = attend(
+            query + self.pos_bias_u.unsqueeze(1), key, value, scores if bias is None else scores + bias, self.scale
+        )
+        result: Tensor = self.linear_out(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.dim_head))
+        return result
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """Split (B, T, dim) into (B, heads, T, dim_head)."""
+        return x.reshape(x.shape[0], -1, self.heads, self.dim_head).transpose(1, 2)
+
+
+def aligned(scores: Tensor) -> Tensor:
+    """Move the score of every distance to the key at that distance: (B, heads, T, 2 T) -> (B, heads, T, T).
+
+    Query i meets key j at the distance i - j, which stands in column T - 1 - i + j. In the flattened matrix that is
+    element i (2 T - 1) + j + T - 1: without its first T - 1 elements, the matrix has rows of 2 T - 1 whose column is j.
+
+    Args:
+        scores: query by distance T - 1, T - 2, ..., -T.
+    """
+    batch, heads, length = scores.shape[0], scores.shape[1], scores.shape[2]
+    flat = scores.reshape(batch, heads, -1)[:, :, length - 1 : -1]
+    return flat.reshape(batch, heads, length, 2 * length - 1)[:, :, :, :length]

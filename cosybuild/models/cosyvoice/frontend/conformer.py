@@ -1,0 +1,129 @@
+"""The conformer encoder of the front ends: an input layer, and pre-norm layers of attention and feed-forward.
+
+Of the conformer (Gulati et al. 2020) it has the relative positions, but neither the convolution module nor the two half
+feed-forwards.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.estimator.mask import HIDDEN, chunk_visibility
+from cosybuild.models.cosyvoice.frontend.attention import RelativeAttention
+from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
+
+# Upstream's epsilon of the two norms inside a layer; all others have torch's default, 1e-5.
+_LAYER_EPSILON = 1e-12
+
+
+class InputLayer(nn.Module):
+    """A linear layer and a norm, scaled by the square root of the width.
+
+    Args:
+        width: channels of the input.
+        dim: channels of the output.
+    """
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.scale = math.sqrt(dim)
+        self.out = nn.Sequential(nn.Linear(width, dim), nn.LayerNorm(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, width) to (B, T, dim)."""
+        result: Tensor = self.out(x) * self.scale
+        return result
+
+
+class FeedForward(nn.Module):
+    """Linear, SiLU, linear.
+
+    Args:
+        dim: channels of input and output.
+        hidden: channels between the two layers.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.w_1 = nn.Linear(dim, hidden)
+        self.w_2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, dim) to (B, T, dim)."""
+        result: Tensor = self.w_2(F.silu(self.w_1(x)))
+        return result
+
+
+class ConformerLayer(nn.Module):
+    """Attention and feed-forward, each with a norm before it and a residual around it.
+
+    Args:
+        dim, heads: of the attention.
+        hidden: channels inside the feed-forward.
+    """
+
+    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.self_attn = RelativeAttention(dim, heads)
+        self.feed_forward = FeedForward(dim, hidden)
+        self.norm_mha = nn.LayerNorm(dim, eps=_LAYER_EPSILON)
+        self.norm_ff = nn.LayerNorm(dim, eps=_LAYER_EPSILON)
+
+    def forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
+        """Map (B, T, dim) to (B, T, dim); arguments as of `RelativeAttention.forward`."""
+        x = x + self.self_attn(self.norm_mha(x), positions, bias)
+        result: Tensor = x + self.feed_forward(self.norm_ff(x))
+        return result
+
+
+class ConformerEncoder(nn.Module):
+    """Version 1's encoder: the input layer, the layers with full attention, and a last norm.
+
+    Args:
+        input_size: channels of the input.
+        output_size: channels of the output.
+        attention_heads: heads of every layer.
+        linear_units: channels inside the feed-forwards.
+        num_blocks: number of layers.
+    """
+
+    def __init__(
+        self, input_size: int, output_size: int, attention_heads: int, linear_units: int, num_blocks: int
+    ) -> None:
+        super().__init__()
+        self.embed = InputLayer(input_size, output_size)
+        self.positions = RelativePositions(output_size)
+        self.encoders = layers(num_blocks, output_size, attention_heads, linear_units)
+        self.after_norm = nn.LayerNorm(output_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, input_size) to (B, T, output_size)."""
+        x = self.embed(x)
+        positions = self.positions(x)
+        for layer in self.encoders:
+            x = layer(x, positions, None)
+        result: Tensor = self.after_norm(x)
+        return result
+
+
+def layers(count: int, dim: int, heads: int, hidden: int) -> nn.ModuleList:
+    """Return `count` layers of one shape."""
+    return nn.ModuleList(ConformerLayer(dim, heads, hidden) for _ in range(count))
+
+
+def chunk_bias(x: Tensor, chunk: int | None) -> Tensor | None:
+    """Return the bias that hides later chunks: 0 for a visible key, -30000 for a hidden one; None for full attention.
+
+    Args:
+        x: (B, T, dim); gives the length, the dtype and the device.
+        chunk: tokens of a chunk; None for full attention.
+
+    Returns:
+        (1, 1, T, T), row = query, column = key; finite in float16.
+    """
+    if chunk is None:
+        return None
+    return ((chunk_visibility(x.shape[1], chunk, x) - 1.0) * HIDDEN).unsqueeze(0).unsqueeze(0)

@@ -1,0 +1,167 @@
+"""The front ends of the three versions, with upstream's names in their state dicts."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.frontend.conformer import ConformerEncoder
+from cosybuild.models.cosyvoice.frontend.lookahead import LookAhead
+from cosybuild.models.cosyvoice.frontend.regulator import LengthRegulator
+from cosybuild.models.cosyvoice.frontend.upsampling import UpsamplingEncoder, repeated
+
+Conditions = tuple[Tensor, Tensor, Tensor]
+"""mu (1, mel, T), spks (1, mel) and cond (1, mel, T): what the estimator is conditioned on."""
+
+
+class FrontEnd(nn.Module):
+    """The parts that all versions share: the embedding of tokens, the speaker's projection, the prompt's mel.
+
+    Args:
+        vocab_size: number of speech tokens.
+        input_size: channels of the embedding.
+        output_size: channels of the mel.
+        spk_embed_dim: channels of the speaker vector.
+    """
+
+    def __init__(self, vocab_size: int, input_size: int, output_size: int, spk_embed_dim: int) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.input_embedding = nn.Embedding(vocab_size, input_size)
+        self.spk_embed_affine_layer = nn.Linear(spk_embed_dim, output_size)
+
+    def embedded(self, *tokens: Tensor) -> Tensor:
+        """Map token ids, several of (1, n), to (1, sum of n, input_size).
+
+        An id below the vocabulary reads the first row, as upstream does, and one above it the last, so that no runtime
+        reads outside the table. A runtime must refuse both: see the input specification.
+        """
+        ids = torch.clamp(torch.cat(tokens, dim=1), min=0, max=self.vocab_size - 1)
+        result: Tensor = self.input_embedding(ids)
+        return result
+
+    def conditions(self, hidden: Tensor, prompt_feat: Tensor, embedding: Tensor) -> Conditions:
+        """Return mu, spks and cond.
+
+        Args:
+            hidden: (1, T, mel).
+            prompt_feat: mel of the prompt, (1, M, mel); frames after T are left out.
+            embedding: the speaker vector, (1, spk_embed_dim); only its direction counts.
+        """
+        mu = hidden.transpose(1, 2)
+        speaker: Tensor = self.spk_embed_affine_layer(F.normalize(embedding, dim=1))
+        cond = torch.cat((prompt_feat.transpose(1, 2), torch.zeros_like(mu)), dim=2)[:, :, : mu.shape[2]]
+        return mu, speaker, cond
+
+
+class InterpolatingFrontEnd(FrontEnd):
+    """Version 1: a conformer, then a length regulator.
+
+    Args:
+        encoder: arguments of `ConformerEncoder`.
+        sampling_ratios: of the length regulator.
+        input_frame_rate: tokens a second.
+        vocab_size, input_size, output_size, spk_embed_dim: as of `FrontEnd`.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        input_size: int,
+        output_size: int,
+        spk_embed_dim: int,
+        encoder: dict[str, int],
+        sampling_ratios: tuple[int, ...],
+        input_frame_rate: int,
+    ) -> None:
+        super().__init__(vocab_size, input_size, output_size, spk_embed_dim)
+        self.encoder = ConformerEncoder(**encoder)
+        self.encoder_proj = nn.Linear(encoder["output_size"], output_size)
+        self.length_regulator = LengthRegulator(output_size, sampling_ratios, input_frame_rate)
+
+    def forward(self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor) -> Conditions:
+        """Return mu, spks and cond with T = M + `regulator.frames_of(N)` frames.
+
+        Args:
+            token: ids of the target's N tokens, (1, N).
+            prompt_token: ids of the prompt's P tokens, (1, P).
+            prompt_feat, embedding: as of `FrontEnd.conditions`.
+        """
+        hidden = self.encoder_proj(self.encoder(self.embedded(prompt_token, token)))
+        hidden = self.length_regulator(hidden, prompt_token.shape[1], prompt_feat.shape[1])
+        return self.conditions(hidden, prompt_feat, embedding)
+
+
+class UpsamplingFrontEnd(FrontEnd):
+    """Version 2: the up-sampling conformer.
+
+    Args:
+        encoder: arguments of `UpsamplingEncoder`.
+        vocab_size, input_size, output_size, spk_embed_dim: as of `FrontEnd`.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        input_size: int,
+        output_size: int,
+        spk_embed_dim: int,
+        encoder: dict[str, int | None],
+    ) -> None:
+        super().__init__(vocab_size, input_size, output_size, spk_embed_dim)
+        self.encoder = UpsamplingEncoder(**encoder)  # type: ignore[arg-type]  # only the chunk may be None
+        width = encoder["output_size"]
+        assert width is not None
+        self.encoder_proj = nn.Linear(width, output_size)
+
+    def forward(
+        self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
+    ) -> Conditions:
+        """Return mu, spks and cond with T = ratio (P + N) frames.
+
+        Args:
+            token: ids of the target's N tokens, (1, N), without those that are only looked at.
+            prompt_token: ids of the prompt's P tokens, (1, P).
+            prompt_feat, embedding: as of `FrontEnd.conditions`.
+            lookahead_token: ids of the tokens that follow, (1, A): none in the last call, 3 in every other one.
+        """
+        x = self.embedded(prompt_token, token, lookahead_token)
+        hidden = self.encoder_proj(self.encoder(x, prompt_token.shape[1] + token.shape[1]))
+        return self.conditions(hidden, prompt_feat, embedding)
+
+
+class RepeatingFrontEnd(FrontEnd):
+    """Version 3: the look-ahead layer, then repetition.
+
+    Args:
+        channels: channels inside the look-ahead layer.
+        ratio: frames for each token.
+        ahead: tokens that the look-ahead layer sees beyond a token.
+        vocab_size, input_size, output_size, spk_embed_dim: as of `FrontEnd`; input_size equals output_size.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        input_size: int,
+        output_size: int,
+        spk_embed_dim: int,
+        channels: int,
+        ratio: int,
+        ahead: int,
+    ) -> None:
+        super().__init__(vocab_size, input_size, output_size, spk_embed_dim)
+        self.ratio = ratio
+        self.pre_lookahead_layer = LookAhead(input_size, channels, ahead)
+
+    def forward(
+        self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
+    ) -> Conditions:
+        """Return mu, spks and cond; arguments and shapes as of `UpsamplingFrontEnd.forward`."""
+        x = self.embedded(prompt_token, token, lookahead_token)
+        hidden = self.pre_lookahead_layer(x, prompt_token.shape[1] + token.shape[1])
+        return self.conditions(repeated(hidden, self.ratio), prompt_feat, embedding)

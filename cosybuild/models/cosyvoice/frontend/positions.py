@@ -1,0 +1,43 @@
+"""The sinusoids of relative positions, computed for any length."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class RelativePositions(nn.Module):
+    """Sine and cosine of every distance between two of T tokens.
+
+    Upstream looks them up in a table for up to 5,000 tokens. It stores sin(p w) in channel 2 k and cos(p w) in channel
+    2 k + 1, where w = exp(-ln(10000) 2 k / dim).
+
+    Args:
+        dim: width of the encoder, even.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # The device is explicit: a module that is built on the meta device needs these values, too.
+        steps = torch.arange(0, dim, 2, device="cpu", dtype=torch.float32)
+        self.register_buffer("frequencies", torch.exp(steps * -(math.log(10000.0) / dim)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 T, dim).
+
+        The last one, -T, occurs between no two tokens. It makes the rows of the scores one longer, so that
+        `attention.aligned` needs no padding.
+
+        Args:
+            x: (B, T, dim); gives the length, the dtype and the device.
+        """
+        length = x.shape[1]
+        distances = torch.arange(length - 1, -length - 1, -1, device=x.device)
+        # The product is rounded to float32, as in upstream's table, also in a float64 module: the weights were trained
+        # with it, and it is the same on every processor.
+        phase = (distances.to(torch.float32).unsqueeze(1) * self.frequencies.to(torch.float32)).to(x.dtype)
+        return torch.stack((phase.sin(), phase.cos()), dim=-1).flatten(1).unsqueeze(0)

@@ -1,0 +1,90 @@
+"""Version 2's encoder: look-ahead, conformer layers over tokens, up-sampling, conformer layers over frames."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cosybuild.models.cosyvoice.estimator.operators import causal_convolution
+from cosybuild.models.cosyvoice.frontend.conformer import InputLayer, chunk_bias, layers
+from cosybuild.models.cosyvoice.frontend.lookahead import LookAhead
+from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
+
+
+class Upsampling(nn.Module):
+    """Repetition of every token, then a convolution over the past of twice the repetition and one.
+
+    Args:
+        dim: channels of input and output.
+        ratio: frames for each token.
+    """
+
+    def __init__(self, dim: int, ratio: int) -> None:
+        super().__init__()
+        self.ratio = ratio
+        self.conv = nn.Conv1d(dim, dim, kernel_size=2 * ratio + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, dim) to (B, ratio T, dim)."""
+        assert self.conv.bias is not None
+        frames = causal_convolution(repeated(x, self.ratio).transpose(1, 2), self.conv.weight, self.conv.bias)
+        return frames.transpose(1, 2)
+
+
+class UpsamplingEncoder(nn.Module):
+    """The up-sampling conformer.
+
+    Args:
+        input_size: channels of the input.
+        output_size: channels of the output.
+        attention_heads: heads of every layer.
+        linear_units: channels inside the feed-forwards.
+        num_blocks: layers before the up-sampling.
+        up_blocks: layers after it.
+        ratio: frames for each token.
+        ahead: tokens that the look-ahead layer sees beyond a token.
+        chunk: tokens of a chunk for streaming attention; None for full attention.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        attention_heads: int,
+        linear_units: int,
+        num_blocks: int,
+        up_blocks: int,
+        ratio: int,
+        ahead: int,
+        chunk: int | None,
+    ) -> None:
+        super().__init__()
+        self.chunk = chunk
+        self.ratio = ratio
+        self.embed = InputLayer(input_size, output_size)
+        self.positions = RelativePositions(output_size)
+        self.pre_lookahead_layer = LookAhead(output_size, output_size, ahead)
+        self.encoders = layers(num_blocks, output_size, attention_heads, linear_units)
+        self.up_layer = Upsampling(output_size, ratio)
+        self.up_embed = InputLayer(output_size, output_size)
+        self.up_encoders = layers(up_blocks, output_size, attention_heads, linear_units)
+        self.after_norm = nn.LayerNorm(output_size)
+
+    def forward(self, x: Tensor, count: int) -> Tensor:
+        """Map (B, count + A, input_size) to (B, ratio count, output_size); see `LookAhead.forward`."""
+        x = self.pre_lookahead_layer(self.embed(x), count)
+        x = self._attended(self.encoders, x, self.chunk)
+        x = self.up_embed(self.up_layer(x))
+        x = self._attended(self.up_encoders, x, None if self.chunk is None else self.chunk * self.ratio)
+        result: Tensor = self.after_norm(x)
+        return result
+
+    def _attended(self, stack: nn.ModuleList, x: Tensor, chunk: int | None) -> Tensor:
+        positions, bias = self.positions(x), chunk_bias(x, chunk)
+        for layer in stack:
+            x = layer(x, positions, bias)
+        return x
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Repeat every token: (B, T, dim) -> (B, times T, dim)."""
+    return x.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)
