@@ -1,22 +1,40 @@
-"""The request that every stage reads: the configuration and the model to build."""
+"""The request that every stage reads: the configuration, the model to build, its profiles, and the machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from cosybuild.config.settings import Settings
 from cosybuild.models.lengths import Histogram, read_lengths
+from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.models.subject import Subject
+from cosybuild.system.environment import Environment
 
 
 @dataclass(frozen=True)
 class Request:
-    """One requested build."""
+    """One requested build.
+
+    Attributes:
+        settings: the configuration.
+        subject: the model.
+        environment: facts of this machine. They are read once for the whole build.
+    """
 
     settings: Settings
     subject: Subject
+    environment: Environment = field(default_factory=Environment)
+
+    @cached_property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The stated profiles with a range for every symbol of the model.
+
+        Raises:
+            ConfigurationError: a profile does not fit the model.
+        """
+        return expand_profiles(self.settings.trt_profile, self.subject.spec)
 
     @cached_property
     def served(self) -> Histogram:

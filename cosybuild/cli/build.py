@@ -13,9 +13,10 @@ from concurrent.futures import BrokenExecutor
 import hydra
 
 from cosybuild.cli.failure import guarded
-from cosybuild.cli.job import Job, validate
+from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
+from cosybuild.cli.requests import Requests
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.quoting import with_quotes
@@ -42,8 +43,9 @@ def build_command(words: Sequence[str], opening: Opening) -> int:
 
 def _with_hydra(words: list[str], opening: Opening) -> int:
     _refuse_unknown_verb(words)
-    job = Job(words, Watch(words, config_directory()), opening)
-    prepare(validate)
+    requests = Requests()
+    job = Job(words, Watch(words, config_directory()), opening, requests)
+    prepare(requests.settings)
     # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *map(with_quotes, words)]

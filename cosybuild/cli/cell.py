@@ -22,22 +22,24 @@ from cosybuild.building.events import Event
 from cosybuild.building.record import Failure
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import failure_of
+from cosybuild.cli.requests import Requests
 from cosybuild.cli.sweep import cell_line
-from cosybuild.config.parse import parse
 from cosybuild.errors import BuildError, CosybuildError, Pending
 from cosybuild.printable import one_line
 from cosybuild.report.sweep import PLAN, varied
 from cosybuild.report.sweep_figures import figures
+from cosybuild.request import Request
 from cosybuild.run.execute import Invocation, run_build
-from cosybuild.run.prepare import request_from_settings
 from cosybuild.sweeps.records import RUNNING, CellRecord, write_cell
 from cosybuild.sweeps.write import write_sweep
 
 
-def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | None:
+def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | tuple[float, ...] | None:
     """Build the cell that Hydra has composed.
 
     Args:
+        config: the composed configuration.
+        requests: the requests of this process.
         live: this process owns the terminal and may show its progress.
 
     Returns:
@@ -55,7 +57,7 @@ def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | N
     write_cell(sweep, began)
     console = _CellConsole(live)
     try:
-        outcome = failure_of(lambda: _build(config, run, overrides, console))
+        outcome = failure_of(lambda: _build(requests.of(config), run, overrides, console))
     finally:
         console.close()
     record = _ended(began, outcome)
@@ -70,10 +72,9 @@ def run_cell(config: DictConfig, *, live: bool) -> float | tuple[float, ...] | N
 
 
 def _build(
-    config: DictConfig, run: Path, overrides: tuple[str, ...], console: _CellConsole
+    request: Request, run: Path, overrides: tuple[str, ...], console: _CellConsole
 ) -> tuple[Mapping[str, Any], Mapping[str, float | None]]:
     """Return the report, and the figures that the configuration names as objectives."""
-    request = request_from_settings(parse(config))
     alone = tuple(word for word in overrides if not word.startswith("sweep="))
     report = run_build(request, Invocation(alone, run), console)
     wanted = [objective.value for objective in request.settings.objective] or ["error"]

@@ -18,25 +18,14 @@ from cosybuild.cli.next_commands import next_commands
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
 from cosybuild.cli.printed import say
+from cosybuild.cli.requests import Requests
 from cosybuild.config.compose import prepare
-from cosybuild.config.parse import parse
-from cosybuild.config.settings import Settings
 from cosybuild.errors import Pending
 from cosybuild.report.summary import one_line, summary
 from cosybuild.request import Request
 from cosybuild.run.execute import Invocation, plan_build, run_build
 from cosybuild.run.lock_file import LOCK
-from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import REPORT
-
-
-def validate(settings: Settings) -> None:
-    """Refuse settings that cannot be built, and settings whose model cannot be read.
-
-    Raises:
-        CosybuildError: they cannot be built.
-    """
-    request_from_settings(settings)
 
 
 class Job:
@@ -48,10 +37,11 @@ class Job:
 
     __name__ = "job"  # Hydra wraps it like a function
 
-    def __init__(self, words: Sequence[str], watch: Watch | None, opening: Opening) -> None:
+    def __init__(self, words: Sequence[str], watch: Watch | None, opening: Opening, requests: Requests) -> None:
         self._words = tuple(words)
         self._watch = watch
         self._opening = opening
+        self._requests = requests
         self.codes: list[int] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,7 +60,7 @@ class Job:
             if not config.dry_run:
                 from cosybuild.cli.cell import run_cell
 
-                return run_cell(config, live=self._watch is not None)
+                return run_cell(config, self._requests, live=self._watch is not None)
             say(f"\n{' '.join(hydra.overrides.task)}")
         self.codes.append(guarded(lambda: self._alone(config)))
         return None
@@ -83,7 +73,7 @@ class Job:
             self._opening.close()
 
     def _built_or_planned(self, config: DictConfig) -> int:
-        request = request_from_settings(parse(config))
+        request = self._requests.of(config)
         if request.settings.dry_run:
             return _show_plan(request, self._opening)
         directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
@@ -91,8 +81,9 @@ class Job:
 
 
 def _job_elsewhere(words: tuple[str, ...]) -> Job:
-    prepare(validate)
-    return Job(words, None, Opening())
+    requests = Requests()
+    prepare(requests.settings)
+    return Job(words, None, Opening(), requests)
 
 
 def _build(request: Request, invocation: Invocation, watch: Watch | None, opening: Opening) -> int:

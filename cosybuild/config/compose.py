@@ -11,10 +11,12 @@ from pathlib import Path
 from types import FrameType
 
 from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from cosybuild.config.launchers import register_launchers
 from cosybuild.config.naming import register_resolvers
+from cosybuild.config.parse import parse
 from cosybuild.config.schema import register
 from cosybuild.config.searchpath import register_search_path
 from cosybuild.config.settings import Settings
@@ -27,16 +29,17 @@ def config_directory() -> Path:
     return shipped("conf")
 
 
-def prepare(validate: Callable[[Settings], None] = lambda settings: None) -> None:
+def prepare(settings_of: Callable[[DictConfig], Settings] = parse) -> None:
     """Register schema, launchers, resolvers and installed configurations with Hydra, once before composing.
 
     Args:
-        validate: refuses settings that cannot be built, before Hydra creates a directory.
+        settings_of: returns the settings of a composed configuration; refuses one that cannot be built, before Hydra
+            creates a directory.
     """
     register()
     register_search_path()
     register_launchers()
-    register_resolvers(validate)
+    register_resolvers(settings_of)
 
 
 def explain(error: BaseException) -> CosybuildError | None:

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cosybuild.config.groups.component import ComponentSettings
-from cosybuild.config.parse import parse, plain_from_settings
+from cosybuild.config.parse import plain_from_settings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import register_sweep_resolvers
 
@@ -25,23 +25,19 @@ _LONGEST_WORD = 80
 """Length limit of each word, in characters, since all words form one directory name; the digest tells runs apart."""
 
 
-def register_resolvers(validate: Callable[[Settings], None]) -> None:
+def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:
     """Register `${cosybuild.run_dir:}`, `${cosybuild.run_name:}` and `${cosybuild.output_subdir:}` with OmegaConf.
 
-    Hydra resolves the run directory before it creates it. `validate` is called at that time, so that a faulty
-    configuration is refused before anything is written.
+    Hydra resolves the run directory before it creates it, and several times. `settings_of` is called each time, so that
+    a faulty configuration is refused before anything is written.
 
     Args:
-        validate: raises a CosybuildError for settings that cannot be built.
+        settings_of: returns the settings of a composed configuration without the `hydra` node; raises a CosybuildError
+            for one that cannot be built.
     """
-    checked: set[str] = set()
 
     def name(_root_: DictConfig) -> str:
-        settings = parse(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]))
-        digest = config_digest(settings)
-        if digest not in checked:  # resolved several times in a run
-            validate(settings)
-            checked.add(digest)
+        settings = settings_of(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"]))
         return run_name(settings, _root_.hydra.runtime.choices)
 
     def run_dir(_root_: DictConfig) -> str:

@@ -30,8 +30,25 @@ def parse(config: DictConfig) -> Settings:
         ConfigurationError: two settings contradict each other, or a value is out of its range.
         omegaconf.errors.OmegaConfBaseException: a mandatory value is missing or an interpolation fails.
     """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    settings = settings_from_plain(cast("Mapping[str, Any]", plain))
+    return checked_settings(plain_from_config(config))
+
+
+def plain_from_config(config: DictConfig) -> Mapping[str, Any]:
+    """Return a composed configuration as plain data, with every interpolation resolved.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: a mandatory value is missing or an interpolation fails.
+    """
+    return cast("Mapping[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+
+
+def checked_settings(plain: Mapping[str, Any]) -> Settings:
+    """Return the settings of plain data, checked for contradictions.
+
+    Raises:
+        ConfigurationError: two settings contradict each other, or a value is out of its range.
+    """
+    settings = settings_from_plain(plain)
     check(settings)
     return settings
 

@@ -30,6 +30,17 @@ class SizeRange:
 Profile = dict[str, SizeRange]
 """Symbol -> range, one entry for every symbol of the model."""
 
+
+def named_sizes(profile: Profile) -> dict[str, dict[str, int]]:
+    """Return symbol -> {min, opt, max}: a profile in the keys of references and verifications."""
+    return {symbol: {"min": size.min, "opt": size.opt, "max": size.max} for symbol, size in profile.items()}
+
+
+def listed_sizes(profile: Profile) -> dict[str, list[int]]:
+    """Return symbol -> [min, opt, max]: a profile in the keys of engines, in manifests and in reports."""
+    return {symbol: [size.min, size.opt, size.max] for symbol, size in profile.items()}
+
+
 # The range that the runtime of dynamic-batch artifacts needs (FlashCosyVoice's token2wav).
 _BATCH_RANGE = SizeRange(2, 4, 32)
 

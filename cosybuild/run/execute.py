@@ -34,7 +34,6 @@ from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
-from cosybuild.system.environment import Environment
 from cosybuild.system.files import write_text
 from cosybuild.system.json_records import write_record
 
@@ -56,7 +55,7 @@ def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
     """Return the plan of a request; nothing is written."""
     store = planning_store(request.settings.store, warn)
     request = with_code(request, store, warn, remember=False)
-    return make_plan(stages_for(request), request, sources_of(request, store), Environment(), store)
+    return make_plan(stages_for(request), request, sources_of(request, store), request.environment, store)
 
 
 def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[str, Any]:
@@ -84,16 +83,15 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         events.emit("warning", message=message)
 
     with open_store(settings.store, warn) as store, ExitStack() as until_the_end:
-        environment = Environment()
         request = with_code(request, store, lambda message: events.emit("planning", message=message), remember=True)
         sources = sources_of(request, store)
-        facts = Facts(request, invocation.overrides, config_digest(settings), environment, sources)
+        facts = Facts(request, invocation.overrides, config_digest(settings), request.environment, sources)
         lock = None if settings.hold_to is None else read_lock(Path(settings.hold_to))
         if lock is not None:
             lock.hold_ingredients(facts.base)
 
         def judge() -> tuple[Plan, Mapping[str, Any] | None]:
-            plan = make_plan(stages_for(request), request, sources, environment, store)
+            plan = make_plan(stages_for(request), request, sources, request.environment, store)
             # A deployment is checked in every run, so such a run is never skipped.
             return plan, None if settings.deploy is not None else unchanged_report(directory, plan, store)
 
@@ -111,7 +109,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 plan,
                 request,
                 sources,
-                environment,
+                request.environment,
                 store,
                 events,
                 keep=lambda outcome: _write_report(directory, facts.report(outcome, finished=None, artifacts=[])),
@@ -121,7 +119,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             report = _finish(directory, facts, plan, outcome, store, archive)
             if settings.deploy is not None and outcome.failure is None:
                 # After the report, so that a refused deployment does not lose the record of the build.
-                report["deployment"] = deploy_run(request, outcome, directory, environment)
+                report["deployment"] = deploy_run(request, outcome, directory)
                 _write_report(directory, report)
     if report["status"] == "ok":
         _hold_and_lock(settings, lock, directory, report)

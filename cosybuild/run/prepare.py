@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
-from cosybuild.models.profile import expand_profiles
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.precision.calibration import calibration_files
@@ -33,11 +32,12 @@ def request_from_settings(settings: Settings) -> Request:
     subject = resolve_subject(
         settings.model, settings.model_dir, settings.export.dynamic_batch, settings.component.name
     )
-    expand_profiles(settings.trt_profile, subject.spec)
     if subject.graph is not None:
         names = hold_external_data(subject.graph)
         subject = replace(subject, graph_data=tuple(subject.graph.parent / name for name in names))
-    return Request(settings, subject)
+    request = Request(settings, subject)
+    _ = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
+    return request
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:

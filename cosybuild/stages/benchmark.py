@@ -14,7 +14,7 @@ from cosybuild.benchmarking.timing import family_confidence, judge, median_inter
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import BATCH, expand_profiles
+from cosybuild.models.profile import BATCH
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Draw, draw_inputs
@@ -22,7 +22,6 @@ from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.store.result import StageResult
 from cosybuild.system.clock import SYSTEM_CLOCK
-from cosybuild.system.environment import Environment
 from cosybuild.system.memory import PeakMemory
 
 SCHEMA = 1
@@ -84,16 +83,15 @@ class BenchmarkStage(Stage[Request]):
         return StageResult({"benchmark": [path]}, summary)
 
 
-def expand_benchmark_stages(request: Request, environment: Environment | None = None) -> tuple[BenchmarkStage, ...]:
+def expand_benchmark_stages(request: Request) -> tuple[BenchmarkStage, ...]:
     """Return the step, or none if benchmark=none; engines that cannot be built here are listed, not timed."""
     if request.settings.benchmark is None:
         return ()
     _check(request.settings.benchmark, request.subject)
-    environment = environment or Environment()
     built: list[str] = []
     unbuilt = []
-    for stage in expand_engine_stages(request, environment):
-        missing = stage.missing(request, environment)
+    for stage in expand_engine_stages(request):
+        missing = stage.missing(request, request.environment)
         if missing:
             unbuilt.append((stage.label, f"not built here: it needs {', '.join(missing)}"))
         else:
@@ -126,7 +124,7 @@ def sizes_of(request: Request, benchmark: BenchmarkSettings) -> tuple[dict[str, 
     The first batch size is the profile's minimum unless `benchmark.batches` is set.
     """
     spec = request.subject.spec
-    profiles = expand_profiles(request.settings.trt_profile, spec)
+    profiles = request.profiles
     if not spec.symbols or not profiles:
         return ({},)
     profile = profiles[0]

@@ -17,7 +17,7 @@ from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.errors import EngineError
 from cosybuild.models.names import artifact_name
-from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.models.profile import Profile, listed_sizes
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
@@ -66,7 +66,7 @@ class EngineStage(Stage[Request]):
             "sm": self.target.sm,
             "precision": request.settings.precision.target.value,
             "io": io_dtype(request),
-            "profiles": [_plain_profile(profile) for profile in _profiles(request)],
+            "profiles": [listed_sizes(profile) for profile in request.profiles],
             "file": engine_name(request, self.target),
             **{name: value for name, value in _plain(trt) if name not in _NOT_OF_THE_ENGINE},
         }
@@ -88,7 +88,7 @@ class EngineStage(Stage[Request]):
 
         request: Request = context.request
         trt, precision = engine_settings(request), request.settings.precision.target.value
-        profiles, spec = _profiles(request), request.subject.spec
+        profiles, spec = request.profiles, request.subject.spec
         path = context.workdir / engine_name(request, self.target)
         graph = context.inputs["lowered"]
         task = EngineTask(
@@ -135,7 +135,7 @@ class EngineStage(Stage[Request]):
         return StageResult({self.makes[0]: (path, write_manifest(path, manifest))}, report, answer.peak_bytes or 0)
 
 
-def expand_engine_stages(request: Request, environment: Environment | None = None) -> tuple[EngineStage, ...]:
+def expand_engine_stages(request: Request) -> tuple[EngineStage, ...]:
     """Return one step for each compute capability that the settings select on this machine; none if trt=none.
 
     Raises:
@@ -144,11 +144,10 @@ def expand_engine_stages(request: Request, environment: Environment | None = Non
     if request.settings.trt is None:
         return ()
     precision = request.settings.precision.target.value
-    environment = environment or Environment()
-    targets = choose_targets(request.settings.trt, precision, environment)
+    targets = choose_targets(request.settings.trt, precision, request.environment)
     stages = tuple(EngineStage(target) for target in targets)
     if request.settings.trt.optional:
-        return tuple(stage for stage in stages if not stage.missing(request, environment))
+        return tuple(stage for stage in stages if not stage.missing(request, request.environment))
     return stages
 
 
@@ -171,23 +170,15 @@ def io_dtype(request: Request) -> str:
     return "float32" if precision.io is InputOutput.keep else _IO.get(precision.target, "float32")
 
 
-def _profiles(request: Request) -> tuple[Profile, ...]:
-    return expand_profiles(request.settings.trt_profile, request.subject.spec)
-
-
 def _plain(trt: TrtSettings) -> Iterator[tuple[str, Any]]:
     for field in fields(trt):
         value = getattr(trt, field.name)
         yield field.name, value.value if isinstance(value, Enum) else value
 
 
-def _plain_profile(profile: Profile) -> dict[str, list[int]]:
-    return {symbol: [size.min, size.opt, size.max] for symbol, size in profile.items()}
-
-
 def _described_profile(profile: Profile, frames_per_second: float | None) -> dict[str, Any]:
     """Return the profile's sizes, and for `seq_len` also the seconds of audio."""
-    plain: dict[str, Any] = dict(_plain_profile(profile))
+    plain: dict[str, Any] = dict(listed_sizes(profile))
     if frames_per_second is not None and "seq_len" in profile:
         plain["seconds"] = [round(frames / frames_per_second, 2) for frames in plain["seq_len"]]
     return plain

@@ -18,7 +18,6 @@ from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import VerifyStage
 from cosybuild.stages.verify_engine import expand_verify_engine_stages
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
-from cosybuild.system.environment import Environment
 from cosybuild.verification.scope import check_verify, is_lowered
 
 Steps = tuple[Stage[Request], ...]
@@ -61,8 +60,7 @@ def _repeat(request: Request) -> Steps:
     verify = request.settings.verify
     if verify is None or verify.repeat == 0:
         return ()
-    environment = Environment()
-    engines = [s for s in expand_engine_stages(request) if not s.missing(request, environment)]
+    engines = [s for s in expand_engine_stages(request) if not s.missing(request, request.environment)]
     steps: Steps = (*_export(request), *_simplify(request), *_precision(request), *engines)
     return (RepeatStage(steps, tuple(dict.fromkeys(slot for step in steps for slot in step.makes))),)
 

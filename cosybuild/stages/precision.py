@@ -10,7 +10,6 @@ from cosybuild.config.groups.precision import Method, PrecisionSettings, Target
 from cosybuild.errors import PrecisionError
 from cosybuild.lazy import is_installed
 from cosybuild.models.names import artifact_name
-from cosybuild.models.profile import Profile, expand_profiles
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
@@ -69,7 +68,7 @@ class PrecisionStage(Stage[Request]):
         if precision.calibration is None:
             from cosybuild.precision.calibration import calibration_sizes
 
-            sizes = calibration_sizes(precision, request.subject.spec, _profiles(request))
+            sizes = calibration_sizes(precision, request.subject.spec, request.profiles)
             chosen["calibration"] = {"sizes": list(sizes), "seed": precision.calibration_seed}
         if self._method is Method.search:
             from cosybuild.verification.precision_search import search_settings
@@ -135,7 +134,7 @@ def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
     given = context.inputs.get("calibration")
     if given is not None:
         return list(file_samples([file.path for file in given.files], request.subject.spec))
-    return list(generated_samples(request.settings.precision, request.subject.spec, _profiles(request)))
+    return list(generated_samples(request.settings.precision, request.subject.spec, request.profiles))
 
 
 def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, dict[str, Any]]:
@@ -159,10 +158,6 @@ def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, di
     else:
         lowered = lower(model, decisions)
     return ir.to_proto(lowered.model), lowering_report(model, ranges, decisions, lowered, constants) | found
-
-
-def _profiles(request: Request) -> tuple[Profile, ...]:
-    return expand_profiles(request.settings.trt_profile, request.subject.spec)
 
 
 def _check(proto: ModelProto) -> None:

@@ -63,9 +63,7 @@ class RepeatStage(Stage[Request]):
                     )
             context.emit("progress", done=times, total=times, what="comparing")
             facts = [
-                compared(
-                    slot, context.inputs[slot], [one.artifacts[slot] for one in several], request, context.environment
-                )
+                compared(slot, context.inputs[slot], [one.artifacts[slot] for one in several], request)
                 for slot in self.builds
             ]
         metrics = {

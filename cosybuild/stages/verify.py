@@ -12,7 +12,7 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
-from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.models.profile import Profile, named_sizes
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
@@ -26,7 +26,6 @@ from cosybuild.verification.scope import (
     cases_of,
     coverage,
     graph_limits,
-    plain_profile,
     rollouts_of,
     verify_settings,
 )
@@ -71,7 +70,7 @@ class VerifyStage(Stage[Request]):
             "hops": asdict(verify.hops),
             "solver": bounds.facts() if bounds is not None and rollouts_of(request) else None,
             "coverage": coverage(request),
-            "profiles": [plain_profile(profile) for profile in _profiles(request)],
+            "profiles": [named_sizes(profile) for profile in _profiles(request)],
             "spec": request.subject.spec.facts(),
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
@@ -183,7 +182,7 @@ def _profiles(request: Request) -> tuple[Profile, ...]:
     """Return the profiles for strict mode, else none: only strict verification depends on them."""
     if verify_settings(request).mode is not VerifyMode.strict:
         return ()
-    return expand_profiles(request.settings.trt_profile, request.subject.spec)
+    return request.profiles
 
 
 def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, ...]:

@@ -13,7 +13,7 @@ from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
-from cosybuild.models.profile import BATCH, Profile, expand_profiles
+from cosybuild.models.profile import BATCH, Profile
 from cosybuild.numerics.gates import ENGINE, RESOLUTION, Gate, plain_gate, with_ratio, worst
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
@@ -130,7 +130,7 @@ class VerifyEngineStage(Stage[Request]):
         return StageResult({self.makes[0]: [path]}, metrics)
 
 
-def expand_verify_engine_stages(request: Request, environment: Environment | None = None) -> tuple[Any, ...]:
+def expand_verify_engine_stages(request: Request) -> tuple[Any, ...]:
     """Return one step for each engine that can be run.
 
     A TensorRT plan can always be run where it is built. An engine built ahead of time can be run if this machine has
@@ -138,9 +138,8 @@ def expand_verify_engine_stages(request: Request, environment: Environment | Non
     """
     if request.settings.verify is None:
         return ()
-    environment = environment or Environment()
-    targets = [stage.target for stage in expand_engine_stages(request, environment)]
-    return tuple(VerifyEngineStage(t) for t in targets if t.library != RTX or runs_here(t, environment))
+    targets = [stage.target for stage in expand_engine_stages(request)]
+    return tuple(VerifyEngineStage(t) for t in targets if t.library != RTX or runs_here(t, request.environment))
 
 
 def runs_here(target: Target, environment: Environment) -> bool:
@@ -178,7 +177,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
     """
     subject, gate = request.subject, engine_gate(request)
     limits = Limits(gate, resolution=RESOLUTION[request.settings.precision.target])
-    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
+    profiles = request.profiles
     records: list[Judged] = []
     ways = (False, True) if in_place_of(request) else (False,)
     planned = [(index, way) for index in range(len(profiles)) for way in ways]

@@ -18,7 +18,6 @@ from cosybuild import figure
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import VerificationError
-from cosybuild.models.profile import expand_profiles
 from cosybuild.numerics.gates import Gate, plain_gate, worst
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
@@ -109,7 +108,7 @@ class VerifyLoweredStage(Stage[Request]):
         contract = hold_contract(
             _examined(paths["lowered"], request, plain, faithful),
             request.subject,
-            expand_profiles(request.settings.trt_profile, request.subject.spec),
+            request.profiles,
             verify.seed,
             context.emit,
         )

@@ -55,12 +55,16 @@ class Environment:
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
         """The devices that the driver reports; empty without a driver."""
-        return _read_gpus()[0] if self.gpu_list is None else self.gpu_list
+        return self._devices[0]
 
     @cached_property
     def driver(self) -> str | None:
         """The GPU driver's version, or None."""
-        return _read_gpus()[1] if self.gpu_list is None else None
+        return self._devices[1]
+
+    @cached_property
+    def _devices(self) -> tuple[tuple[Gpu, ...], str | None]:
+        return _read_gpus() if self.gpu_list is None else (self.gpu_list, None)
 
     @property
     def machine(self) -> dict[str, str | int]:

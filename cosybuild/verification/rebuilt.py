@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cosybuild import figure
 from cosybuild.benchmarking.runners import ENGINE
 from cosybuild.errors import CosybuildError
-from cosybuild.models.profile import expand_profiles
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
-from cosybuild.system.environment import Environment
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -32,9 +30,7 @@ class _Runnable:
     dtypes: Mapping[str, str]
 
 
-def compared(
-    slot: str, first: Artifact, others: Sequence[Artifact], request: Request, environment: Environment
-) -> dict[str, Any]:
+def compared(slot: str, first: Artifact, others: Sequence[Artifact], request: Request) -> dict[str, Any]:
     """Compare one artifact with its rebuilds and return the differences as plain data.
 
     Equal bytes compute the same, so artifacts are run only if their bytes differ.
@@ -57,7 +53,7 @@ def compared(
         facts["operators"] = _operators([artifact.path for artifact in several])
     elif not slot.startswith(ENGINE):
         return facts
-    sessions = [_open(artifact.path, is_graph, request, environment) for artifact in several]
+    sessions = [_open(artifact.path, is_graph, request) for artifact in several]
     refused = next((session for session in sessions if isinstance(session, str)), None)
     if refused is not None:
         return {**facts, "not_run": refused}
@@ -79,7 +75,7 @@ def _operators(paths: Sequence[Path]) -> dict[str, int]:
     return found
 
 
-def _open(path: Path, is_graph: bool, request: Request, environment: Environment) -> _Runnable | str:
+def _open(path: Path, is_graph: bool, request: Request) -> _Runnable | str:
     """Return a session on the artifact, or the reason why it cannot be run on this machine."""
     assert request.settings.verify is not None
     try:
@@ -93,9 +89,9 @@ def _open(path: Path, is_graph: bool, request: Request, environment: Environment
         from cosybuild.backends.tensorrt.library import import_library
         from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 
-        verdict, library = check_plan(path, environment), engine_library(path)
-        if verdict.loads is False or library is None or not environment.gpus:
-            return verdict.explain() if environment.gpus else "no GPU here"
+        verdict, library = check_plan(path, request.environment), engine_library(path)
+        if verdict.loads is False or library is None or not request.environment.gpus:
+            return verdict.explain() if request.environment.gpus else "no GPU here"
         engine = execution.load(import_library(library), path)
         return _Runnable(engine.infer, engine.dtypes)
     except CosybuildError as error:
@@ -106,7 +102,7 @@ def _inputs(request: Request, dtypes: Mapping[str, str]) -> dict[str, Array]:
     from cosybuild.numerics.inputs import Draw, draw_inputs, numpy_dtype
 
     spec = request.subject.spec
-    profiles = expand_profiles(request.settings.trt_profile, spec)
+    profiles = request.profiles
     sizes = {symbol: profiles[0][symbol].opt if profiles else 2 for symbol in spec.symbols}
     drawn = draw_inputs(spec, Draw(sizes))
     return {name: values.astype(numpy_dtype(dtypes.get(name, values.dtype.name))) for name, values in drawn.items()}

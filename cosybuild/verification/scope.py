@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
@@ -10,7 +9,7 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.lengths import quantile_lengths
-from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.models.profile import Profile, named_sizes
 from cosybuild.numerics.gates import LOWERED, RESOLUTION, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.tolerance import Tolerance
@@ -53,13 +52,12 @@ def ingredients(request: Request) -> dict[str, Any]:
     """Return everything that determines the reference's cases, as plain data for keys."""
     verify = verify_settings(request)
     strict = verify.mode is VerifyMode.strict
-    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
     return {
         "mode": verify.mode.value,
         "seed": verify.seed,
         "exhaustive": strict and verify.exhaustive,
         "lowered_too": not strict and is_lowered(request),
-        "profiles": [plain_profile(one) for one in profiles] if strict or is_lowered(request) else [],
+        "profiles": [named_sizes(one) for one in request.profiles] if strict or is_lowered(request) else [],
         "served": list(_served(request)),
         # Such inputs were infinite in an earlier release, whose references must not be taken for these.
         **({"beyond_float16": True} if _beyond_float16(request) else {}),
@@ -70,11 +68,6 @@ def _beyond_float16(request: Request) -> bool:
     """True if an input is drawn from a range that float16 does not hold."""
     drawn = [t for t in request.subject.spec.inputs if t.generator in ("uniform", "time") and t.dtype == "float32"]
     return any(max(abs(tensor.low), abs(tensor.high)) > LARGEST_FLOAT16 for tensor in drawn)
-
-
-def plain_profile(profile: Profile) -> dict[str, Any]:
-    """Return a profile as plain data for keys: symbol -> min, opt, max."""
-    return {symbol: asdict(sizes) for symbol, sizes in profile.items()}
 
 
 def lowered_cases_of(request: Request) -> tuple[Case, ...]:
@@ -93,8 +86,7 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
     verify, subject = verify_settings(request), request.subject
     if verify.solver is None or not is_solvable(subject.spec, subject.solver):
         return ()
-    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
-    within = profiles[0][FRAMES]
+    within = request.profiles[0][FRAMES]
     sizes = {
         SolverPoint.short: max(within.min, min(SHORT, within.max)),
         SolverPoint.opt: within.opt,
@@ -157,13 +149,12 @@ def check_verify(request: Request) -> None:
 
 def _strict(request: Request) -> tuple[Case, ...]:
     verify, subject = verify_settings(request), request.subject
-    profiles = expand_profiles(request.settings.trt_profile, subject.spec)
     chunk = subject.hyperparameters.get("static_chunk_size", 0) if subject.streaming else 0
     ends = (chunk - 1, chunk, chunk + 1, 2 * chunk + 1) if chunk else ()
     served = _served(request)
     return strict_cases(
         subject.spec,
-        profiles,
+        request.profiles,
         verify.seed,
         {FRAMES: ends, **{symbol: axis.boundaries for symbol, axis in subject.spec.axes.items()}},
         {FRAMES: served},
@@ -174,8 +165,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
 
 def _served(request: Request) -> tuple[int, ...]:
     """Return quantiles of those lengths seen in service that a profile covers."""
-    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
-    histogram = {size: calls for size, calls in request.served.items() if _is_served(size, profiles)}
+    histogram = {size: calls for size, calls in request.served.items() if _is_served(size, request.profiles)}
     return quantile_lengths(histogram) if histogram else ()
 
 
@@ -188,9 +178,8 @@ def coverage(request: Request) -> dict[str, Any] | None:
     histogram = request.served
     if not histogram:
         return None
-    profiles = expand_profiles(request.settings.trt_profile, request.subject.spec)
     total = sum(histogram.values())
-    outside = {size: calls for size, calls in histogram.items() if not _is_served(size, profiles)}
+    outside = {size: calls for size, calls in histogram.items() if not _is_served(size, request.profiles)}
     return {
         "calls": total,
         "served": total - sum(outside.values()),

@@ -129,12 +129,12 @@ def test_an_engine_that_cannot_be_opened_is_listed_with_its_reason(graph: Artifa
 def test_engines_that_are_not_built_here_do_not_hold_it_up() -> None:
     here = Environment(versions={"tensorrt": None, "tensorrt-rtx": "1.7.1"}, gpu_list=())
     plain = asking(tiny("cosyvoice2"))
-    assert expand_benchmark_stages(plain, here) == (BenchmarkStage(),)
+    assert expand_benchmark_stages(replace(plain, environment=here)) == (BenchmarkStage(),)
     rtx = asking(plain, trt=TrtSettings(sm=(86, 89), optional=False))
-    (stage,) = expand_benchmark_stages(rtx, here)
+    (stage,) = expand_benchmark_stages(replace(rtx, environment=here))
     assert stage.needs[-2:] == ("engine_sm86?", "engine_sm89?")
     absent = asking(plain, trt=TrtSettings(backend=TrtBackend.tensorrt, sm=(90,), optional=False))
-    (stage,) = expand_benchmark_stages(absent, here)
+    (stage,) = expand_benchmark_stages(replace(absent, environment=here))
     assert stage.engines == ()
     ((name, reason),) = stage.unbuilt
     assert name == "engine sm_90"

@@ -56,6 +56,10 @@ def with_settings(request: Request, **changed: Any) -> Request:
     return replace(request, settings=replace(request.settings, **changed))
 
 
+def on(request: Request, environment: Environment) -> Request:
+    return replace(request, environment=environment)
+
+
 def machine(*gpus: Gpu, **versions: str | None) -> Environment:
     names = {f"{stem}{cuda}": None for stem in ("tensorrt", "tensorrt-rtx") for cuda in ("", "-cu12", "-cu13")}
     given = {name.replace("_", "-"): version for name, version in versions.items()}
@@ -74,7 +78,7 @@ def store(tmp_path: Path) -> Store:
 
 def run(request: Request, store: Store, environment: Environment = NO_GPU) -> Outcome:
     assert request.subject.graph is not None
-    stages = expand_engine_stages(request, environment)
+    stages = expand_engine_stages(on(request, environment))
     sources = {"graph": store.source("graph", request.subject.graph)}
     plan = make_plan(stages, request, sources, environment, store)
     return execute(plan, request, sources, environment, store, EventBus())
@@ -142,7 +146,7 @@ def test_what_changes_the_engine_is_named(graph: Path, store: Store, changed: di
     run(request, store)
     asked = with_settings(request, **changed)
     sources = {"graph": store.source("graph", graph)}
-    (step,) = make_plan(expand_engine_stages(asked, NO_GPU), asked, sources, NO_GPU, store).steps
+    (step,) = make_plan(expand_engine_stages(on(asked, NO_GPU)), asked, sources, NO_GPU, store).steps
     assert isinstance(step.status, Stale)
     assert any(reason.part.startswith(part) for reason in step.status.reasons)
 
@@ -152,7 +156,7 @@ def test_what_does_not_change_it_is_a_hit(graph: Path, store: Store, trt: dict[s
     run(request_for(graph), store)
     asked = request_for(graph, **trt)
     sources = {"graph": store.source("graph", graph)}
-    (step,) = make_plan(expand_engine_stages(asked, NO_GPU), asked, sources, NO_GPU, store).steps
+    (step,) = make_plan(expand_engine_stages(on(asked, NO_GPU)), asked, sources, NO_GPU, store).steps
     assert isinstance(step.status, Hit)
 
 
@@ -167,7 +171,7 @@ def test_tensorrt_without_a_gpu_is_blocked(graph: Path, store: Store) -> None:
 
 
 def labels(request: Request, environment: Environment) -> list[tuple[str, str]]:
-    return [(stage.target.library, stage.label) for stage in expand_engine_stages(request, environment)]
+    return [(stage.target.library, stage.label) for stage in expand_engine_stages(on(request, environment))]
 
 
 @pytest.mark.parametrize(("environment", "expected"), [
@@ -184,12 +188,12 @@ def test_auto_takes_what_can_build_here(environment: Environment, expected: list
 
 def test_trt_none_has_no_engine_step() -> None:
     request = request_for()
-    assert expand_engine_stages(with_settings(request, trt=None), NO_GPU) == ()
+    assert expand_engine_stages(on(with_settings(request, trt=None), NO_GPU)) == ()
 
 
 def test_rtx_refuses_an_sm_while_planning() -> None:
     with pytest.raises(ConfigurationError, match=r"sm_90, which TensorRT-RTX 1\.7\.1 does not build for"):
-        expand_engine_stages(request_for(sm=(90,)), machine(tensorrt_rtx="1.7.1"))
+        expand_engine_stages(on(request_for(sm=(90,)), machine(tensorrt_rtx="1.7.1")))
 
 
 @pytest.mark.parametrize("version", ["11.4.1", "10.13.3.9"])
@@ -197,10 +201,10 @@ def test_weak_typing_is_refused_while_planning_from_11_on(version: str) -> None:
     asked = request_for(typing=Typing.weak, backend=TrtBackend.tensorrt)
     here = machine(L40S, tensorrt=version)
     if version.startswith("10"):
-        assert len(expand_engine_stages(asked, here)) == 1
+        assert len(expand_engine_stages(on(asked, here))) == 1
     else:
         with pytest.raises(ConfigurationError, match=r"TensorRT 11\.4\.1 does not have it; TensorRT 10\.x does"):
-            expand_engine_stages(asked, here)
+            expand_engine_stages(on(asked, here))
 
 
 def test_refittable_rtx_engines_wait_for_a_gpu() -> None:

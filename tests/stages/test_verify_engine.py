@@ -189,13 +189,13 @@ def test_ahead_of_time_engines_are_run_where_their_gpu_is(
     built: tuple[Request, Session, Reference], gpus: tuple[Gpu, ...], trt: dict[str, Any], labels: list[str]
 ) -> None:
     request = asking(built[0], backend=TrtBackend.tensorrt_rtx, **trt)
-    stages = expand_verify_engine_stages(request, machine(*gpus, tensorrt_rtx="1.7.1.116"))
+    stages = expand_verify_engine_stages(replace(request, environment=machine(*gpus, tensorrt_rtx="1.7.1.116")))
     assert [stage.label for stage in stages] == labels
 
 
 def test_a_plan_waits_for_its_gpu_together_with_its_verification(built: tuple[Request, Session, Reference]) -> None:
     request = asking(built[0], backend=TrtBackend.tensorrt)
-    (stage,) = expand_verify_engine_stages(request, machine(tensorrt="10.13.0"))
+    (stage,) = expand_verify_engine_stages(replace(request, environment=machine(tensorrt="10.13.0")))
     assert (stage.label, stage.device) == ("verify engine tensorrt", "gpu")
     assert stage.missing(request, machine(tensorrt="10.13.0")) == ("a GPU",)
     assert stage.missing(request, machine(H200, tensorrt="10.13.0")) == ()
@@ -205,7 +205,7 @@ def test_a_plan_waits_for_its_gpu_together_with_its_verification(built: tuple[Re
 def test_without_verification_no_engine_is_verified(built: tuple[Request, Session, Reference]) -> None:
     request = asking(built[0], backend=TrtBackend.tensorrt_rtx)
     request = replace(request, settings=replace(request.settings, verify=None))
-    assert expand_verify_engine_stages(request, machine(L40S, tensorrt_rtx="1.7.1.116")) == ()
+    assert expand_verify_engine_stages(replace(request, environment=machine(L40S, tensorrt_rtx="1.7.1.116"))) == ()
 
 
 def test_another_driver_is_another_verification(built: tuple[Request, Session, Reference]) -> None:

@@ -20,7 +20,6 @@ from cosybuild.config.groups.model import TensorSettings
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import VerificationError
 from cosybuild.models.load import load_module
-from cosybuild.models.profile import expand_profiles
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.request import Request
@@ -36,7 +35,7 @@ VARIANTS = [*((family, False) for family in TINY), *((family, True) for family i
 
 def held(asked: Request, path: Path, spec: ModelSpec | None = None) -> dict[str, Any]:
     spec, session = spec or asked.subject.spec, load(path)
-    profiles = expand_profiles(asked.settings.trt_profile, asked.subject.spec)
+    profiles = asked.profiles
     examined = Examined(path, spec, session, spec, session.infer_in_place, "float32")
     return hold_contract(examined, asked.subject, profiles, seed=0, emit=lambda kind, **facts: None)
 
