@@ -8,7 +8,8 @@ from typing import Any
 
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import ConfigurationError
-from cosybuild.numerics.metrics import METRICS
+from cosybuild.numerics import audio as audio  # registers its metrics
+from cosybuild.numerics.metrics import METRICS, Kind
 
 Gate = Mapping[str, float]
 """Metric -> bound of every output. `Metric.higher_is_better` decides if it is the least or the largest value."""
@@ -80,11 +81,14 @@ class Miss:
 
 
 def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
-    """Return the bounds of `gate` that the figures do not meet, in the gate's order."""
+    """Return the bounds of `gate` that the figures do not meet, in the gate's order.
+
+    A bound on a metric of one kind of values does not concern figures of another kind, which do not have it.
+    """
     return [
         Miss(name, figures[name], bound)
         for name, bound in gate.items()
-        if not METRICS[name].holds(figures[name], bound)
+        if (name in figures or METRICS[name].of is Kind.any) and not METRICS[name].holds(figures[name], bound)
     ]
 
 
@@ -95,18 +99,31 @@ def worst(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return {name: (min if METRICS[name].higher_is_better else max)(one[name] for one in gathered) for name in names}
 
 
-def check_gate(setting: str, gate: Gate, *, mel: bool = False) -> None:
+WAVEFORM: Gate = {
+    "snr_db": 40.0,
+    "log_mel_db": 0.2,
+    "multi_resolution": 0.05,
+    "clipped": 0,
+    "dc": 1e-3,
+    "silence": 0,
+    "f0_cents": 0.2,
+    "voicing_flips": 0,
+}
+"""Gates on one call of a vocoder in float32, its waveform and its f0."""
+
+
+def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
     """Refuse a gate that names an unknown metric.
 
     Args:
         setting: the setting's dotted name, for the error.
         gate: the gate to check.
-        mel: True if the figures are of a mel spectrogram: then metrics of mels are allowed too.
+        kind: the kind of the values whose figures are held: its own metrics are allowed too.
 
     Raises:
         ConfigurationError: a name is no metric that can be used here; the error names the setting and the metrics.
     """
-    known = [name for name, one in METRICS.items() if mel or not one.of_mel]
+    known = [name for name, one in METRICS.items() if one.measures(kind)]
     for name in gate:
         if name not in known:
             raise ConfigurationError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,19 @@ Figure = Callable[[Array, Array], float]
 _DB_PER_NEPER = 20 / math.log(10)
 
 
+class Kind(str, Enum):
+    """The kind of values that a metric is defined for, or that an output holds."""
+
+    any = "any"
+    """A metric of every output; an output of no other kind."""
+    mel = "mel"
+    """Natural logarithms of mel magnitudes, (..., bins, frames)."""
+    waveform = "waveform"
+    """Samples relative to full scale, (..., samples)."""
+    f0 = "f0"
+    """Fundamental frequencies in Hz, (..., frames); 0 where unvoiced."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric: its function, its unit and the direction of its bound.
@@ -26,13 +40,13 @@ class Metric:
         compute: (actual, reference) -> figure.
         unit: the unit in messages; empty if there is none.
         higher_is_better: True if a bound is the smallest allowed value, else it is the largest.
-        of_mel: True if the metric is defined for log-mel spectrograms (..., bins, frames) only.
+        of: the kind of values that it is defined for.
     """
 
     compute: Figure
     unit: str = ""
     higher_is_better: bool = False
-    of_mel: bool = False
+    of: Kind = Kind.any
 
     def __call__(self, actual: Array, reference: Array) -> float:
         return self.compute(actual, reference)
@@ -41,15 +55,19 @@ class Metric:
         """Return True if the figure is within the bound; NaN never is."""
         return value >= bound if self.higher_is_better else value <= bound
 
+    def measures(self, kind: Kind) -> bool:
+        """Return True if the metric is defined for values of that kind."""
+        return self.of in (Kind.any, kind)
+
 
 METRICS: dict[str, Metric] = {}
 
 
-def metric(unit: str = "", *, higher_is_better: bool = False, of_mel: bool = False) -> Callable[[Figure], Figure]:
+def metric(unit: str = "", *, higher_is_better: bool = False, of: Kind = Kind.any) -> Callable[[Figure], Figure]:
     """Register the decorated function in `METRICS` under its own name."""
 
     def enter(compute: Figure) -> Figure:
-        METRICS[compute.__name__] = Metric(compute, unit, higher_is_better, of_mel)
+        METRICS[compute.__name__] = Metric(compute, unit, higher_is_better, of)
         return compute
 
     return enter
@@ -97,7 +115,7 @@ def cosine(actual: Array, reference: Array) -> float:
     return float(np.dot(a, r) / norms)
 
 
-@metric("dB", of_mel=True)
+@metric("dB", of=Kind.mel)
 def lsd_db(actual: Array, reference: Array) -> float:
     """Return the log-spectral distance, in dB (Gray and Markel, 1976).
 
@@ -110,20 +128,20 @@ def lsd_db(actual: Array, reference: Array) -> float:
     return float(np.mean(np.sqrt(np.mean(decibels**2, axis=-2))))
 
 
-def measure(actual: Array, reference: Array, *, mel: bool = False) -> dict[str, float]:
+def measure(actual: Array, reference: Array, kind: Kind = Kind.any) -> dict[str, float]:
     """Compute every metric of `METRICS` that is defined for the arrays.
 
     Args:
         actual: the values under test.
         reference: the expected values, of the same shape.
-        mel: True if the arrays are log-mel spectrograms, (..., bins, frames).
+        kind: the kind of the values.
     """
     assert actual.shape == reference.shape, (actual.shape, reference.shape)
-    return {name: one(actual, reference) for name, one in METRICS.items() if mel or not one.of_mel}
+    return {name: one(actual, reference) for name, one in METRICS.items() if one.measures(kind)}
 
 
 def lost() -> dict[str, float]:
-    """Return the figures of an output that cannot be compared, for every metric that is not of mels only."""
+    """Return the figures of an output that cannot be compared, for every metric of all outputs."""
     return {**measure(np.zeros(1), np.ones(1)), "max_abs": math.inf, "mean_abs": math.inf, "max_rel": math.inf,
             "snr_db": -math.inf}  # fmt: skip
 

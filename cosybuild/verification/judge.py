@@ -16,7 +16,7 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
 from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, misses, worst
 from cosybuild.numerics.inputs import Array
-from cosybuild.numerics.metrics import METRICS, lost, measure
+from cosybuild.numerics.metrics import METRICS, Kind, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
 
@@ -40,11 +40,13 @@ class Limits:
         gate: bounds on the metrics of the whole output.
         tolerance: bound on each element, or None.
         resolution: distance from 1 to the next number of the type that the artifact computes in.
+        kinds: output -> kind of its values, where metrics of that kind are to be computed too.
     """
 
     gate: Gate
     tolerance: Tolerance | None = None
     resolution: float = RESOLUTION[Target.fp32]
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     if wrong.any():
         return _lost(limits, _not_finite(output, a, r, wrong))
     pair = (a, r) if finite.all() else (a[finite], r[finite])
-    figures = measure(*pair)
+    figures = measure(*pair, limits.kinds.get(output, Kind.any))
     # A reference of zeros has no ratio to anything; the tolerance bounds each of its elements in the output's units.
     silent = limits.tolerance is not None and not pair[1].any()
     missed = () if silent else tuple(misses(figures, limits.gate))

@@ -12,6 +12,7 @@ from cosybuild.models.lengths import quantile_lengths
 from cosybuild.models.profile import Profile, named_sizes
 from cosybuild.numerics.gates import LOWERED, RESOLUTION, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
+from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case, lowered_cases, strict_cases, upstream_cases
@@ -136,8 +137,8 @@ def check_verify(request: Request) -> None:
     for hop in ("torch", "export", "simplify", "engine"):
         check_gate(f"verify.hops.{hop}", getattr(verify.hops, hop))
     if verify.solver is not None:
-        check_gate("verify.solver.gates", verify.solver.gates, mel=True)
-        check_gate("verify.solver.lowered", verify.solver.lowered, mel=True)
+        check_gate("verify.solver.gates", verify.solver.gates, Kind.mel)
+        check_gate("verify.solver.lowered", verify.solver.lowered, Kind.mel)
     if verify.lengths is not None and FRAMES not in request.subject.spec.symbols:
         raise ConfigurationError(
             f"verify.lengths={verify.lengths} gives lengths of the axis {FRAMES}, which this model does not have "

@@ -18,7 +18,7 @@ from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.gates import Gate, Miss, misses
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
-from cosybuild.numerics.metrics import measure, snr_db
+from cosybuild.numerics.metrics import Kind, measure, snr_db
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +165,7 @@ def compare_courses(actual: Course, reference: Course, gate: Gate, step_snr_db: 
         for step in range(len(reference.states[0]))
     ]
     left_at = next((index for index, value in enumerate(steps, start=1) if not value >= step_snr_db), None)
-    figures = measure(actual.mel, reference.mel, mel=True)
+    figures = measure(actual.mel, reference.mel, Kind.mel)
     return RolloutResult(tuple(steps), left_at, figures, _seam(actual), tuple(misses(figures, gate)))
 
 

@@ -9,7 +9,7 @@ import pytest
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import ConfigurationError
 from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain_gate, with_ratio, worst
-from cosybuild.numerics.metrics import METRICS
+from cosybuild.numerics.metrics import METRICS, Kind
 
 FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
 
@@ -56,13 +56,13 @@ def test_a_gate_on_no_metric_is_refused_by_name() -> None:
     assert caught.value.hint == "Next: correct the name; docs/verification.md lists them."
     with pytest.raises(ConfigurationError, match="lsd_db"):
         check_gate("verify.hops.torch", {"lsd_db": 3.0})
-    check_gate("verify.solver.gates", {"lsd_db": 3.0}, mel=True)
+    check_gate("verify.solver.gates", {"lsd_db": 3.0}, Kind.mel)
 
 
 def test_every_default_gate_is_on_metrics_there_are() -> None:
     for gates in (LOWERED, LOWERED_SOLVER):
         for target, gate in gates.items():
-            check_gate(target.value, gate, mel=gates is LOWERED_SOLVER)
+            check_gate(target.value, gate, Kind.mel if gates is LOWERED_SOLVER else Kind.any)
 
 
 def test_in_a_key_a_bound_is_its_value_however_it_was_written() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cosybuild.numerics.metrics import METRICS, Array, Metric, lost, measure, metric
+from cosybuild.numerics.metrics import METRICS, Array, Kind, Metric, lost, measure, metric
 
 R = np.array([[3.0, -4.0], [0.0, 0.0]], np.float32)
 A = np.array([[3.0, -4.0], [0.5, 0.0]], np.float32)
@@ -48,8 +48,8 @@ def test_empty_arrays_have_no_error() -> None:
 def test_half_precision_is_measured_in_double() -> None:
     """In float16 the squares of these overflow, and the differences too."""
     actual, reference = np.array([[40_000, -30_000]], np.float16), np.array([[-40_000, 29_000]], np.float16)
-    wide = measure(actual.astype(np.float64), reference.astype(np.float64), mel=True)
-    assert measure(actual, reference, mel=True) == wide
+    wide = measure(actual.astype(np.float64), reference.astype(np.float64), Kind.mel)
+    assert measure(actual, reference, Kind.mel) == wide
     assert wide["max_abs"] == 80_000
 
 
@@ -58,10 +58,10 @@ def test_a_metric_is_entered_under_its_own_name() -> None:
         return 7.0
 
     try:
-        assert metric("Hz", higher_is_better=True, of_mel=True)(flatness) is flatness
-        assert METRICS["flatness"] == Metric(flatness, "Hz", higher_is_better=True, of_mel=True)
+        assert metric("Hz", higher_is_better=True, of=Kind.mel)(flatness) is flatness
+        assert METRICS["flatness"] == Metric(flatness, "Hz", higher_is_better=True, of=Kind.mel)
         metric()(flatness)
-        assert METRICS["flatness"] == Metric(flatness, "", higher_is_better=False, of_mel=False)
+        assert METRICS["flatness"] == Metric(flatness, "", higher_is_better=False, of=Kind.any)
         assert measure(R, R)["flatness"] == 7.0
     finally:
         del METRICS["flatness"]
@@ -69,5 +69,5 @@ def test_a_metric_is_entered_under_its_own_name() -> None:
 
 def test_the_figures_of_what_cannot_be_compared_pass_no_gate() -> None:
     found = lost()
-    assert set(found) == {name for name, one in METRICS.items() if not one.of_mel}
+    assert set(found) == {name for name, one in METRICS.items() if one.of is Kind.any}
     assert [found[name] for name in ("max_abs", "mean_abs", "max_rel", "snr_db")] == [math.inf] * 3 + [-math.inf]

@@ -20,7 +20,7 @@ from cosybuild.errors import VerificationError
 from cosybuild.models.cosyvoice.solver import solve
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.gates import misses
-from cosybuild.numerics.metrics import measure
+from cosybuild.numerics.metrics import Kind, measure
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.store.artifact import Artifact
@@ -65,7 +65,7 @@ def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, bui
     (noise, mu, spks, cond), expected = golden_run(version)
     mel = solve(estimator, noise, mu, spks, cond, torch.ones(1, 1, noise.shape[2]), solver)
     expected.check(mel)
-    assert misses(measure(mel.numpy(), expected.values, mel=True), GATES) == []
+    assert misses(measure(mel.numpy(), expected.values, Kind.mel), GATES) == []
 
 
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])

@@ -78,14 +78,18 @@ class Generator(nn.Module):
         for stage, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, own.lrelu_slope))
             if stage == last:
-                # One spectrum more than frames: the first of them is the second one's mirror image.
-                x = torch.cat([x[:, :, 1:2], x], dim=2)
+                x = mirrored(x)
             x = x + self.source_resblocks[stage](self.source_downs[stage](spectra))
             blocks = [self.resblocks[stage * each + index](x) for index in range(each)]
             x = sum(blocks[1:], blocks[0]) * (1 / each)
         x = self.conv_post(F.leaky_relu(x, LAST_SLOPE))
         magnitude, phase = x[:, : own.bins], x[:, own.bins :]
         return torch.exp(magnitude).clamp(max=LARGEST_MAGNITUDE), torch.sin(phase)
+
+
+def mirrored(x: Tensor) -> Tensor:
+    """Put the mirror image of the second position in front: there is one spectrum more than the stages' frames."""
+    return torch.cat([x[:, :, 1:2], x], dim=2)
 
 
 def _down(values: VocoderParameters, channels: int, rate: int) -> Convolution:

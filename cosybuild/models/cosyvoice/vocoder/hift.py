@@ -31,7 +31,7 @@ class Hift(Generator):
 
     def forward(
         self, mel: Tensor, noise: Tensor, noise_offset: Tensor, phase: Tensor, first: Tensor, end: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute the waveform of all frames of a window.
 
         Args:
@@ -39,10 +39,11 @@ class Hift(Generator):
             noise, noise_offset, phase, first, end: see `Source`.
 
         Returns:
-            The waveform (1, samples) within `audio_limit`; phase and noise offset of frame `end`.
+            The waveform (1, samples) within `audio_limit`; f0 (1, T) in Hz; phase and noise offset of frame `end`.
         """
-        source, after, offset = self.m_source(self.f0_predictor(mel), noise, noise_offset, phase, first, end)
-        return self.decode(mel, source), after, offset
+        f0 = self.f0_predictor(mel)
+        source, after, offset = self.m_source(f0, noise, noise_offset, phase, first, end)
+        return self.decode(mel, source), f0.squeeze(1), after, offset
 
     def decode(self, mel: Tensor, source: Tensor) -> Tensor:
         """Return the waveform (B, samples) of a mel (B, in_channels, T) and a source signal (B, 1, samples)."""
@@ -67,11 +68,12 @@ class HiftSpectrum(nn.Module):
 
     def forward(
         self, mel: Tensor, noise: Tensor, noise_offset: Tensor, phase: Tensor, first: Tensor, end: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return magnitude, phase of the spectra, and the state as `Hift` does."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return magnitude and phase of the spectra, f0, and the state as `Hift` does."""
         whole = self.whole
-        source, after, offset = whole.m_source(whole.f0_predictor(mel), noise, noise_offset, phase, first, end)
-        return (*whole.spectra(mel, source), after, offset)
+        f0 = whole.f0_predictor(mel)
+        source, after, offset = whole.m_source(f0, noise, noise_offset, phase, first, end)
+        return (*whole.spectra(mel, source), f0.squeeze(1), after, offset)
 
 
 def with_wide_f0(vocoder: Hift) -> Hift:

@@ -31,7 +31,11 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
     sines = parameters.harmonics
     low, high = (-0.5, 0.5) if parameters.interpolation is Interpolation.exact else (0.0, 1.0)
     uniform_noise = parameters.interpolation is Interpolation.nearest
-    state = (TensorSpec("next_phase", (1, sines)), TensorSpec("next_noise_offset", (1,), "int64"))
+    state = (
+        TensorSpec("f0", (1, "seq_len")),
+        TensorSpec("next_phase", (1, sines)),
+        TensorSpec("next_noise_offset", (1,), "int64"),
+    )
     results = (
         (TensorSpec("waveform", (1, "samples")),)
         if cut is Cut.none

@@ -66,10 +66,11 @@ def test_waveform(version: int) -> None:
 def test_all_parts_in_one_call(version: int) -> None:
     data = golden(version)
     whole = tiny(version, torch.float64)
-    found, phase, offset = call(whole, {"mel": data["vmel"], **golden_draws(version)}, torch.float64)
+    found, f0, phase, offset = call(whole, {"mel": data["vmel"], **golden_draws(version)}, torch.float64)
     draws = golden_draws(version, torch.float64)
     source, *state = whole.m_source(whole.f0_predictor(data["vmel"].double()), *draws.values())
     assert torch.equal(found, whole.decode(data["vmel"].double(), source))
+    assert torch.equal(f0, whole.f0_predictor(data["vmel"].double())[:, 0])
     assert torch.equal(phase, state[0])
     assert offset.tolist() == [data["wav64"].shape[1]]
     # Upstream's f0 and phases are float32, and the tiny weights amplify their rounding.

@@ -30,7 +30,7 @@ def whole_and_streamed(
         first, end = begin - low, begin + hop - low
         window = {**inputs, "mel": inputs["mel"][:, :, low:high], **state}
         window |= {"first": torch.tensor([first]), "end": torch.tensor([end])}
-        waveform, phase, offset = call(module, window, torch.float64)
+        waveform, _, phase, offset = call(module, window, torch.float64)
         parts.append(waveform[:, first * samples : end * samples])
         state, begin = {"noise_offset": offset, "phase": phase}, begin + hop
     assert begin == frames

@@ -1,0 +1,135 @@
+"""The metrics of waveforms (..., samples) and of f0 (..., frames). Importing this module registers them.
+
+Frequencies are relative to the sampling rate; where one is needed, it is taken for 24 kHz. Amplitudes are relative to
+full scale, 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cosybuild.numerics.metrics import Kind, metric
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+RATE = 24000.0
+MELS = 80
+FLOOR = 1e-5
+"""Smallest magnitude in a logarithm, as in the mel front ends."""
+
+RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
+"""Window and hop of each spectral distance, in samples."""
+
+LIMIT = 0.99
+"""Amplitude at which vocoders clip."""
+
+BLOCK = 480
+"""Samples of a block that is loud or silent: 20 ms."""
+
+SILENT = 1e-3
+"""Root mean square below which a block is silent: -60 dB."""
+
+VOICED = 10.0
+"""f0 in Hz above which a frame is voiced."""
+
+_DB = 20 / math.log(10)
+
+
+@metric("dB", of=Kind.waveform)
+def log_mel_db(actual: Array, reference: Array) -> float:
+    """Return the mean absolute difference of the log-mel spectrograms in dB, as in HiFi-GAN's loss (Kong, 2020).
+
+    Windows of 1024 samples, 256 apart, and 80 triangular bands from 0 to half the sampling rate.
+    """
+    bands = _mel_bands(1024)
+    a, r = (np.log(np.maximum(_magnitudes(x, 1024, 256) @ bands, FLOOR)) for x in (actual, reference))
+    return float(_DB * np.mean(np.abs(a - r)))
+
+
+@metric(of=Kind.waveform)
+def multi_resolution(actual: Array, reference: Array) -> float:
+    """Return the multi-resolution spectral distance, without unit (Yamamoto and others, 2020).
+
+    It is the mean over `RESOLUTIONS` of spectral convergence, |R - A| / |R| with Frobenius norms, and of the mean
+    absolute difference of the natural logarithms of the magnitudes. Phases do not count.
+    """
+    distances = []
+    for size, hop in RESOLUTIONS:
+        a, r = (np.maximum(_magnitudes(x, size, hop), FLOOR) for x in (actual, reference))
+        distances.append(float(np.linalg.norm(r - a) / np.linalg.norm(r)) + float(np.mean(np.abs(np.log(a / r)))))
+    return float(np.mean(distances))
+
+
+@metric("samples", of=Kind.waveform)
+def clipped(actual: Array, reference: Array) -> float:
+    """Return the number of samples that reach `LIMIT` or pass it, more than the reference has."""
+    return float(max(0, _at_limit(actual) - _at_limit(reference)) + np.count_nonzero(np.abs(actual) > 1.001 * LIMIT))
+
+
+@metric("output", of=Kind.waveform)
+def dc(actual: Array, reference: Array) -> float:
+    """Return the difference of the means, in units of full scale."""
+    return float(abs(np.mean(actual, dtype=np.float64) - np.mean(reference, dtype=np.float64))) if actual.size else 0.0
+
+
+@metric("blocks", of=Kind.waveform)
+def silence(actual: Array, reference: Array) -> float:
+    """Return the number of blocks of 20 ms that are silent in one signal and 6 dB above silence in the other."""
+    a, r = _levels(actual), _levels(reference)
+    return float(np.count_nonzero((a < SILENT) & (r > 2 * SILENT)) + np.count_nonzero((r < SILENT) & (a > 2 * SILENT)))
+
+
+@metric("cents", of=Kind.f0)
+def f0_cents(actual: Array, reference: Array) -> float:
+    """Return the largest 1200 |log2(a / r)| of the frames that are voiced in both."""
+    a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
+    both = (a > VOICED) & (r > VOICED)
+    return float(np.max(1200 * np.abs(np.log2(a[both] / r[both])), initial=0.0))
+
+
+@metric("frames", of=Kind.f0)
+def voicing_flips(actual: Array, reference: Array) -> float:
+    """Return the number of frames that are voiced in only one of both, near misses of a cent left out."""
+    a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
+    near = np.abs(a - r) < VOICED * (2 ** (1 / 1200) - 1)
+    return float(np.count_nonzero(((a > VOICED) != (r > VOICED)) & ~near))
+
+
+def _magnitudes(signal: Array, size: int, hop: int) -> Array:
+    """Return magnitudes (..., windows, bins) of a signal that is padded with zeros to one window at least."""
+    wide = np.asarray(signal, np.float64)
+    missing = max(0, size - wide.shape[-1])
+    wide = np.pad(wide, [(0, 0)] * (wide.ndim - 1) + [(0, missing)])
+    windows = np.lib.stride_tricks.sliding_window_view(wide, size, axis=-1)[..., ::hop, :]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    result: Array = np.abs(np.fft.rfft(windows * hann, axis=-1))
+    return result
+
+
+def _mel_bands(size: int) -> Array:
+    """Return the weights (bins, MELS) of triangular bands, equally spaced in 2595 log10(1 + f / 700)."""
+    top = 2595 * math.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, MELS + 2) / 2595) - 1)
+    bins = np.linspace(0, RATE / 2, size // 2 + 1)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    result: Array = np.maximum(0, np.minimum(rising, falling))
+    return result
+
+
+def _at_limit(signal: Array) -> int:
+    return int(np.count_nonzero(np.abs(signal) >= LIMIT * (1 - 1e-6)))
+
+
+def _levels(signal: Array) -> Array:
+    """Return the root mean square of each block; a shorter rest counts as a block."""
+    wide = np.asarray(signal, np.float64)
+    length = wide.shape[-1]
+    padded = np.pad(wide**2, [(0, 0)] * (wide.ndim - 1) + [(0, -length % BLOCK)])
+    blocks = padded.reshape(*wide.shape[:-1], -1, BLOCK)
+    sizes = np.minimum(BLOCK, length - BLOCK * np.arange(blocks.shape[-2]))
+    result: Array = np.sqrt(blocks.sum(-1) / sizes)
+    return result
