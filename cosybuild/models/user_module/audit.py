@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -11,17 +12,25 @@ from functools import cache
 from typing import Any
 
 _LISTS = ("os.listdir", "os.scandir")
+_PROCESS, _CONNECTION = "starts a process", "opens a connection"
+_BY_DESCRIPTOR = "opens a file relative to an open directory"
 _HIDDEN = {
-    "subprocess.Popen": "starts a process",
-    "os.exec": "starts a process",
-    "os.posix_spawn": "starts a process",
-    "socket.connect": "opens a connection",
+    "subprocess.Popen": _PROCESS,
+    "os.exec": _PROCESS,
+    "os.fork": _PROCESS,
+    "os.forkpty": _PROCESS,
+    "os.posix_spawn": _PROCESS,
+    "os.spawn": _PROCESS,
+    "os.system": _PROCESS,
+    "pty.spawn": _PROCESS,
+    "socket.connect": _CONNECTION,
 }
 """Audit event -> a phrase for an action whose effects no hook of this process sees."""
-_EVENTS = frozenset(["open", "import", *_LISTS, *_HIDDEN])
+_DATABASE = "sqlite3.connect"
+_EVENTS = frozenset(["open", "import", _DATABASE, *_LISTS, *_HIDDEN])
 
 # The import system lists every directory of the import path; these listings are ignored, since imports are recorded.
-_IMPORT_SYSTEM = "importlib"
+_IMPORT_SYSTEM = ("<frozen importlib", f"{os.path.dirname(importlib.__file__)}/")  # noqa: PTH120  # text only
 
 
 @dataclass
@@ -31,7 +40,8 @@ class Reads:
     Attributes:
         files: absolute path of every file that was opened for reading, even if that failed. A path that
             was written before it was read is left out.
-        written: absolute path of every file that was opened for writing and not read before.
+        written: absolute path of every file that was emptied or created, and not read before. A file that is only
+            appended to keeps its content, so it counts once it is read.
         listed: absolute path of every directory that was listed.
         imports: name of every module whose import began, even if it failed.
         hidden: phrases for actions that cannot be followed, such as starting a process.
@@ -53,6 +63,8 @@ class Reads:
                 self.listed.add(path)
         elif event == "import":
             self.imports.add(arguments[0])
+        elif event == _DATABASE:
+            self._opened(arguments[0], "rb", 0)
         elif event in _HIDDEN:
             self.hidden.add(_HIDDEN[event])
 
@@ -60,16 +72,19 @@ class Reads:
         path = _absolute(name)
         if path is None:
             return
-        writes = set(mode) & set("wax") if isinstance(mode, str) else _flags(flags) & os.O_WRONLY
-        if writes:
+        flags = flags if isinstance(flags, int) else 0
+        if isinstance(mode, str):
+            empties, appends = bool(set(mode) & set("wx")), "a" in mode
+        else:
+            empties, appends = bool(flags & os.O_TRUNC), flags & os.O_ACCMODE == os.O_WRONLY
+            if not flags & os.O_CREAT and not os.path.isabs(name) and not os.path.lexists(path):  # noqa: PTH117
+                # The event does not hold the directory's descriptor.
+                self.hidden.add(_BY_DESCRIPTOR)
+        if empties or (appends and not os.path.lexists(path)):
             if path not in self.files:
                 self.written.add(path)
-        elif path not in self.written:
+        elif not appends and path not in self.written:
             self.files.add(path)
-
-
-def _flags(value: Any) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _absolute(name: Any) -> str | None:
@@ -101,7 +116,7 @@ def _active() -> list[Reads]:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if not active or event not in _EVENTS:
             return
-        if event in _LISTS and _IMPORT_SYSTEM in sys._getframe(1).f_code.co_filename:
+        if event in _LISTS and sys._getframe(1).f_code.co_filename.startswith(_IMPORT_SYSTEM):
             return
         for reads in list(active):
             reads.see(event, arguments)

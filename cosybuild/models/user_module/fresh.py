@@ -40,6 +40,9 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None:
+            # The interpreter reports imports only; code may also look for a module with importlib.util.find_spec.
+            sys.audit("import", fullname, None, None, None, None)
         if spec is None or type(spec.loader) is not SourceFileLoader or not self._is_local(spec.loader.path):
             return None
         spec.loader = FromSource(spec.loader.name, spec.loader.path)

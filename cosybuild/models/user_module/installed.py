@@ -41,8 +41,9 @@ def owner_of(file: Path) -> str | None:
     except importlib.metadata.PackageNotFoundError:
         candidates = []
     for distribution in (*candidates, *importlib.metadata.distributions()):
-        if any(name == inside.as_posix() for name, _ in _rows(distribution)):
-            return canonicalize_name(distribution.metadata["Name"])
+        name = _name_of(distribution)
+        if name is not None and any(file == inside.as_posix() for file, _ in _rows(distribution)):
+            return name
     return None
 
 
@@ -50,7 +51,8 @@ def owners() -> dict[str, str]:
     """Return path -> distribution name for every file that a distribution lists."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name = canonicalize_name(distribution.metadata["Name"])
+        if (name := _name_of(distribution)) is None:
+            continue
         site = str(distribution.locate_file(""))
         for file, _ in _rows(distribution):
             found.setdefault(f"{site}/{file}", name)
@@ -85,6 +87,12 @@ def requirements_of(name: str) -> tuple[str, ...]:
         found.add(one)
         waiting.extend(_required(distribution))
     return tuple(sorted(found))
+
+
+def _name_of(distribution: Distribution) -> str | None:
+    """Return the distribution's name; None for a metadata directory without one, such as the rest of a removal."""
+    name: str | None = distribution.metadata["Name"] if distribution.metadata is not None else None
+    return None if name is None else canonicalize_name(name)
 
 
 def _required(distribution: Distribution) -> Iterator[str]:

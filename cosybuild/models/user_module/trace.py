@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,10 +24,17 @@ from cosybuild.models.user_module.installed import fingerprint, owners, site_of
 
 SCHEMA = 1
 _OURS = Path(cosybuild.__file__).parent
+_METADATA = re.compile(r"\.(?:dist|egg)-info(?=/)")
 _STARTED = ("__main__", "_distutils_hack")
 """Modules that the interpreter loads by itself."""
 _SHORT = 32
 """The number of hex digits of a digest in a key."""
+_LISTING, _PACKAGE, _FILE = "names in ", "package ", "file "
+"""Beginnings of the names of parts; a file's name has one only where it could be taken for another kind of part."""
+_KERNEL = ("/proc/", "/sys/", "/dev/")
+_RAM_DISK = "/dev/shm/"  # noqa: S108  # a place for users' files, although it lies below /dev
+_MADE_HERE = frozenset(["__pycache__", "outputs", "multirun"])
+"""Names that Python, cosybuild and Hydra add to a directory; they are no reason to build again."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,9 @@ class Trace:
     def parts(self) -> dict[str, str]:
         """Ingredient -> identity of its content, for keys: equal on every machine with the same content."""
         return {
-            **{name: digest[:_SHORT] for name, (_, digest) in self.files.items()},
-            **{f"names in {name}": digest[:_SHORT] for name, (_, digest) in self.directories.items()},
-            **{f"package {name}": value for name, value in self.packages.items()},
+            **{_part_of_file(name): digest[:_SHORT] for name, (_, digest) in self.files.items()},
+            **{f"{_LISTING}{name}": digest[:_SHORT] for name, (_, digest) in self.directories.items()},
+            **{f"{_PACKAGE}{name}": value for name, value in self.packages.items()},
         }
 
     @property
@@ -125,7 +133,7 @@ def trace_from_json(text: str) -> Trace | None:
 
 def is_local(path: str) -> bool:
     """Return True for a user's own file: of no installed package, nor of Python, cosybuild or the kernel."""
-    if path.startswith(("/proc/", "/sys/", "/dev/", f"{_OURS}/")):
+    if path.startswith((*_KERNEL, f"{_OURS}/")) and not path.startswith(_RAM_DISK):
         return False
     return site_of(path) is None and not path.startswith(_standard())
 
@@ -145,7 +153,7 @@ def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) 
     installed = {path: listed[path] for path in seen if path in listed}
     # A local file is outside of every installation directory, or inside one but not listed by a distribution.
     local = {path for path in seen - set(installed) if is_local(path) or site_of(path) is not None}
-    local = {path for path in local if path not in reads.written and ".dist-info/" not in path}
+    local = {path for path in local if path not in reads.written}
     if any(name.partition(".")[0] == cosybuild.__name__ for name in targets) or _names_ours(local):
         local |= {path for path in seen if path.startswith(f"{_OURS}/") and path not in installed}
     else:
@@ -153,13 +161,12 @@ def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) 
     there = sorted(path for path in local if Path(path).is_file())
     names = {name for name, file in loaded.items() if _source(file) in local}
     tops = {name for name, file in loaded.items() if "." not in name and _source(file) in installed}
-    missing = {name.partition(".")[0] for name in reads.imports} - set(sys.modules)
-    folders = sorted(path for path in reads.listed if is_local(f"{path}/") and path not in sys.path)
+    folders = sorted(path for path in reads.listed if is_local(f"{path}/"))
     return Trace(
         files={name: (path, digest_of(Path(path))) for name, path in _named(there)},
         directories={name: (path, found) for name, path in _named(folders) if (found := names_in(path)) is not None},
         absent=tuple(sorted(path for path in local if not Path(path).exists())),
-        modules={name: _resolved(name) for name in sorted(names | tops | missing)},
+        modules={name: _resolved(name) for name in sorted({*names, *tops, *_missing(reads.imports)})},
         packages={name: fingerprint(name) for name in sorted(set(installed.values()))},
         hidden=tuple(sorted(reads.hidden)),
         learned=tuple(learned),
@@ -185,7 +192,7 @@ def loaded_files() -> frozenset[str]:
 def names_in(path: str) -> str | None:
     """Return the sha256 of the names in a directory; None if there is no directory."""
     try:
-        names = sorted(name for name in os.listdir(path) if name != "__pycache__")  # noqa: PTH208  # names only
+        names = sorted(name for name in os.listdir(path) if name not in _MADE_HERE)  # noqa: PTH208  # names only
     except OSError:
         return None
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
@@ -195,7 +202,24 @@ def names_in(path: str) -> str | None:
 def _standard() -> tuple[str, ...]:
     """Return the directories of Python's own library."""
     places = [f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")]
-    return (*places, *(entry for entry in sys.path if entry.endswith(".zip")))
+    own = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return (*places, *(entry for entry in sys.path if Path(entry).name == own))
+
+
+def _missing(imports: Collection[str]) -> Iterator[str]:
+    """Yield the modules that were looked for and not found, except those inside installed packages."""
+    for name in imports:
+        top = name.partition(".")[0]
+        if name in sys.modules:
+            continue
+        if top not in sys.modules:
+            yield top
+        elif (file := _file(sys.modules[top])) is None or is_local(file):
+            yield name
+
+
+def _part_of_file(name: str) -> str:
+    return f"{_FILE}{name}" if name.startswith((_LISTING, _PACKAGE, _FILE)) else name
 
 
 def _file(module: Any) -> str | None:
@@ -204,14 +228,22 @@ def _file(module: Any) -> str | None:
 
 
 def _source(path: str) -> str | None:
-    """Return the source of byte code, or the path itself. Package metadata gives None: keys hold the versions."""
+    """Return the source of byte code, or the path itself; None for metadata of packages: keys hold their versions."""
     if path.endswith(".pyc"):
         try:
             source = importlib.util.source_from_cache(path)
         except ValueError:
             return path
         return source if Path(source).is_file() else path
-    return None if ".dist-info/" in path or ".egg-info/" in path else path
+    return None if _is_metadata(path) else path
+
+
+def _is_metadata(path: str) -> bool:
+    """Return True for a file in the metadata directory of a distribution, not in one that only has such a name."""
+    if (found := _METADATA.search(path)) is None:
+        return False
+    directory = Path(path[: found.end()])
+    return any((directory / name).is_file() for name in ("METADATA", "PKG-INFO"))
 
 
 def _names_ours(paths: set[str]) -> bool:
