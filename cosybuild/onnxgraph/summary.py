@@ -7,6 +7,11 @@ from collections.abc import Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from cosybuild.models.spec import epsilon_text
+
+# Of ONNX's operator LayerNormalization.
+_DEFAULT_EPSILON = 1e-5
+
 
 def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
     """Yield the graphs nested in the node's attributes (If, Loop, Scan)."""
@@ -28,6 +33,16 @@ def count_ops(model: ModelProto) -> dict[str, int]:
     """Return op -> number of nodes, in alphabetical order; ops of other domains as `domain::op`."""
     names = (f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in nodes_of(model.graph))
     return dict(sorted(Counter(names).items()))
+
+
+def layer_norms(model: ModelProto) -> dict[str, int]:
+    """Return epsilon, as `epsilon_text` writes it -> number of nodes LayerNormalization with it."""
+    epsilons = Counter[str]()
+    for node in nodes_of(model.graph):
+        if node.op_type == "LayerNormalization":
+            stated = [attribute.f for attribute in node.attribute if attribute.name == "epsilon"]
+            epsilons[epsilon_text(stated[0] if stated else _DEFAULT_EPSILON)] += 1
+    return dict(epsilons)
 
 
 def op_difference(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:

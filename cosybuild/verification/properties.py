@@ -73,6 +73,7 @@ PROPERTIES = {
     item.name: item
     for item in (
         Property("interface", "names, order, types and axes are the declared ones"),
+        Property("norms", "every layer normalisation has the model's epsilon"),
         Property("axes", "every dynamic axis takes other sizes, and the outputs follow"),
         Property("finite", "the output of finite inputs is finite"),
         Property("independent_rows", "what stands in one row does not reach another"),
@@ -97,7 +98,7 @@ class Finding:
         name: the property's name.
         tried: the exchanged inputs and the compared part of the output, in words.
         value: largest change of one element over the output's root mean square, without unit; for `interface`,
-            `axes` and `finite` the number of faults.
+            `norms`, `axes` and `finite` the number of faults.
         bound: largest allowed value, or the value that must be exceeded if `must_change`.
         faults: one phrase per fault if `value` is the number of faults.
     """

@@ -65,7 +65,9 @@ def hold_contract(
         VerificationError: at least one property does not hold; the message names each of them.
     """
     findings = [_interface(examined)]
-    if findings[0].holds:
+    if examined.declared.norms and examined.computed_in == "float32":
+        findings.append(_norms(examined))
+    if all(finding.holds for finding in findings):
         findings.append(_axes(examined, _sizes(examined.taken, profiles)))
     left_out: dict[str, str] = {}
     if all(finding.holds for finding in findings):
@@ -98,6 +100,20 @@ def _interface(examined: Examined) -> Finding:
     declared = examined.declared
     faults = interface_faults(load_structure(examined.path), declared)
     return counted("interface", f"{len(declared.inputs) + len(declared.outputs)} tensors read from the file", faults)
+
+
+def _norms(examined: Examined) -> Finding:
+    from cosybuild.onnxgraph.files import load_structure
+    from cosybuild.onnxgraph.summary import layer_norms
+
+    declared = examined.declared.norms
+    found = layer_norms(load_structure(examined.path))
+    faults = [
+        f"{found.get(epsilon, 0)} have epsilon {epsilon}, {declared.get(epsilon, 0)} are expected"
+        for epsilon in sorted({*declared, *found})
+        if found.get(epsilon, 0) != declared.get(epsilon, 0)
+    ]
+    return counted("norms", f"{sum(declared.values())} nodes read from the file", faults)
 
 
 def _axes(examined: Examined, several: Sequence[Mapping[str, int]]) -> Finding:
@@ -150,7 +166,7 @@ def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
 def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:
     """Return property -> the reason why it is not tried."""
     spec = examined.taken
-    values = [name for name in PROPERTIES if name not in ("interface", "axes")]
+    values = [name for name in PROPERTIES if name not in ("interface", "norms", "axes")]
     if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR:
         return dict.fromkeys(values, "it is a promise of CosyVoice's estimators only")
     rows = _rows(spec, profiles)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.models.components.component import Component
-from cosybuild.models.cosyvoice.frontend.hyperparameters import PUBLISHED, front_end_fault
+from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON, PUBLISHED, front_end_fault
 from cosybuild.models.directory.front_end import front_end_hyperparameters
 from cosybuild.models.directory.reader import WEIGHTS
-from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
+from cosybuild.models.spec import Axis, ModelSpec, TensorSpec, epsilon_text
 from cosybuild.models.variant import Variant
 
 if TYPE_CHECKING:
@@ -52,7 +52,17 @@ def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> Mo
         ),
         frames_per_second=frames_per_second,
         axes=axes,
+        norms=_norms(variant),
     )
+
+
+def _norms(variant: Variant) -> dict[str, int]:
+    """Return the layer normalisations: two in every layer, one in every input layer, and the encoder's last."""
+    if variant.family is Family.cosyvoice3:
+        return {}
+    layers = variant.hyperparameters["num_blocks"] + variant.hyperparameters.get("up_blocks", 0)
+    others = 2 if variant.family is Family.cosyvoice1 else 3
+    return {epsilon_text(LAYER_EPSILON): 2 * layers, epsilon_text(EPSILON): others}
 
 
 def _tokens_per_second(variant: Variant, frames_per_second: float) -> float:

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.mask import HIDDEN, chunk_visibility
 from cosybuild.models.cosyvoice.frontend.attention import RelativeAttention
+from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON
 from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
-
-# Upstream's epsilon of the two norms inside a layer; all others have torch's default, 1e-5.
-_LAYER_EPSILON = 1e-12
 
 
 class InputLayer(nn.Module):
@@ -30,7 +28,7 @@ class InputLayer(nn.Module):
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
         self.scale = math.sqrt(dim)
-        self.out = nn.Sequential(nn.Linear(width, dim), nn.LayerNorm(dim))
+        self.out = nn.Sequential(nn.Linear(width, dim), nn.LayerNorm(dim, eps=EPSILON))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, width) to (B, T, dim)."""
@@ -69,8 +67,8 @@ class ConformerLayer(nn.Module):
         super().__init__()
         self.self_attn = RelativeAttention(dim, heads)
         self.feed_forward = FeedForward(dim, hidden)
-        self.norm_mha = nn.LayerNorm(dim, eps=_LAYER_EPSILON)
-        self.norm_ff = nn.LayerNorm(dim, eps=_LAYER_EPSILON)
+        self.norm_mha = nn.LayerNorm(dim, eps=LAYER_EPSILON)
+        self.norm_ff = nn.LayerNorm(dim, eps=LAYER_EPSILON)
 
     def forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
         """Map (B, T, dim) to (B, T, dim); arguments as of `RelativeAttention.forward`."""
@@ -97,7 +95,7 @@ class ConformerEncoder(nn.Module):
         self.embed = InputLayer(input_size, output_size)
         self.positions = RelativePositions(output_size)
         self.encoders = layers(num_blocks, output_size, attention_heads, linear_units)
-        self.after_norm = nn.LayerNorm(output_size)
+        self.after_norm = nn.LayerNorm(output_size, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, input_size) to (B, T, output_size)."""

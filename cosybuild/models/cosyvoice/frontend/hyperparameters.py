@@ -7,6 +7,12 @@ from typing import Any
 
 from cosybuild.config.groups.model import Family
 
+LAYER_EPSILON = 1e-12
+"""Epsilon of the two norms inside a layer; upstream fixes it."""
+
+EPSILON = 1e-5
+"""Epsilon of all other norms, torch's default."""
+
 _SHARED = {"vocab_size": 6561, "input_size": 512, "output_size": 80, "spk_embed_dim": 192}
 _ENCODER = {"encoder_size": 512, "attention_heads": 8, "linear_units": 2048, "num_blocks": 6}
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cosybuild.models.cosyvoice.estimator.blocks import FrameGroupNorm
+from cosybuild.models.cosyvoice.estimator.operators import mish
+
 # Upstream fixes these: the overlap of streaming, and the rate of mel frames, whatever the configuration says.
 _EDGE = 20
 SAMPLING_RATE = 22050
@@ -50,6 +53,14 @@ class _Places:
         return before * (1.0 - weight) + after * weight
 
 
+class Mish(nn.Module):
+    """The activation, as one node of a graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x tanh(softplus(x))."""
+        return mish(x)
+
+
 class LengthRegulator(nn.Module):
     """Interpolation, then convolution, group norm and Mish for each ratio, and a convolution of width 1.
 
@@ -64,7 +75,7 @@ class LengthRegulator(nn.Module):
         self.token_rate = token_rate
         parts: list[nn.Module] = []
         for _ in sampling_ratios:
-            parts += [nn.Conv1d(channels, channels, 3, padding=1), nn.GroupNorm(1, channels), nn.Mish()]
+            parts += [nn.Conv1d(channels, channels, 3, padding=1), FrameGroupNorm(1, channels), Mish()]
         self.model = nn.Sequential(*parts, nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor, prompt_tokens: int, prompt_frames: int) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.operators import causal_convolution
 from cosybuild.models.cosyvoice.frontend.conformer import InputLayer, chunk_bias, layers
+from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON
 from cosybuild.models.cosyvoice.frontend.lookahead import LookAhead
 from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
 
@@ -67,7 +68,7 @@ class UpsamplingEncoder(nn.Module):
         self.up_layer = Upsampling(output_size, ratio)
         self.up_embed = InputLayer(output_size, output_size)
         self.up_encoders = layers(up_blocks, output_size, attention_heads, linear_units)
-        self.after_norm = nn.LayerNorm(output_size)
+        self.after_norm = nn.LayerNorm(output_size, eps=EPSILON)
 
     def forward(self, x: Tensor, count: int) -> Tensor:
         """Map (B, count + A, input_size) to (B, ratio count, output_size); see `LookAhead.forward`."""

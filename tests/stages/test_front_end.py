@@ -1,0 +1,107 @@
+"""The front end through the stages: exported, simplified, verified; faults that ports of it had are each caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from cosybuild.config.groups.component import ComponentName, ComponentSettings
+from cosybuild.config.groups.model import ModelSettings
+from cosybuild.errors import VerificationError
+from cosybuild.models.cosyvoice.frontend import attention, conformer, front_end, lookahead
+from cosybuild.models.resolve import resolve_subject
+from cosybuild.request import Request
+from tests.stages.building import Bench, artifact, graph_of, request
+
+VARIANTS = [(1, False), (2, False), (2, True), (3, False)]
+
+pytestmark = pytest.mark.arithmetic
+
+
+def front_end_request(version: int, streaming: bool) -> Request:
+    directory = Path(__file__).parents[1] / "data" / f"token2wav{version}_tiny"
+    model, name = ModelSettings(streaming=streaming), ComponentName.frontend
+    subject = resolve_subject(model, str(directory), False, name)
+    return Request(replace(request(model, directory).settings, component=ComponentSettings(name)), subject)
+
+
+@pytest.mark.parametrize(("version", "streaming"), VARIANTS)
+def test_it_is_exported_simplified_and_verified(version: int, streaming: bool, tmp_path: Path) -> None:
+    bench = Bench(front_end_request(version, streaming), tmp_path)
+    exported = graph_of(bench.export())
+    assert exported.path.name == f"flow.frontend{'.streaming' if streaming else ''}.fp32.onnx"
+    verified = bench.verify(graph_of(bench.simplify(exported)), exported)
+    assert not [facts for kind, facts in bench.events if kind == "warning"]
+    properties = {finding["property"]: finding["holds"] for finding in verified.metrics["contract"]["properties"]}
+    assert properties == dict.fromkeys(("interface", *(("norms",) if version < 3 else ()), "axes"), True)
+    assert verified.metrics["solver"] == []
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _shift(patch: pytest.MonkeyPatch) -> None:
+    """Every score stands beside the key that it belongs to."""
+    right = attention.aligned
+    patch.setattr(attention, "aligned", lambda scores: torch.roll(right(scores), 1, dims=3))
+
+
+def _no_look_ahead(patch: pytest.MonkeyPatch) -> None:
+    """The tokens that are only looked at count as zero in every call."""
+    right = lookahead.LookAhead.forward
+
+    def forward(self: lookahead.LookAhead, x: Tensor, count: int) -> Tensor:
+        return right(self, torch.cat((x[:, :count], torch.zeros_like(x[:, count:])), dim=1), count)
+
+    patch.setattr(lookahead.LookAhead, "forward", forward)
+
+
+def _epsilon(patch: pytest.MonkeyPatch) -> None:
+    """The layers have torch's default epsilon."""
+    patch.setattr(conformer, "LAYER_EPSILON", 1e-5)
+
+
+def _stretched(patch: pytest.MonkeyPatch) -> None:
+    """The prompt's mel has another hop, and is stretched to the number of frames."""
+    right = front_end.FrontEnd.conditions
+
+    def conditions(self: front_end.FrontEnd, hidden: Tensor, feat: Tensor, embedding: Tensor) -> front_end.Conditions:
+        feat = torch.cat((feat, feat[:, :1], feat[:, :1]), dim=1)
+        coarse = feat[:, ::2].transpose(1, 2)
+        stretched = interpolate(coarse, scale_factor=2.0, mode="linear").transpose(1, 2)
+        return right(self, hidden, stretched[:, : feat.shape[1] - 2], embedding)
+
+    patch.setattr(front_end.FrontEnd, "conditions", conditions)
+
+
+FAULTS: dict[str, tuple[Plant, int, str]] = {
+    "relative shift off by one": (_shift, 1, r"Case tokens=.* mu"),
+    "relative shift off by one, streaming": (_shift, 2, r"Case tokens=.* mu"),
+    "look-ahead dropped, version 2": (_no_look_ahead, 2, r"Case tokens=.*lookahead=[123].* mu"),
+    "look-ahead dropped, version 3": (_no_look_ahead, 3, r"Case tokens=.*lookahead=[123].* mu"),
+    "epsilon 1e-5 for 1e-12": (
+        _epsilon,
+        2,
+        r"property norms .*15 have epsilon 1e-05, 3 are expected; 0 have epsilon 1e-12",
+    ),
+    "stretched prompt mel": (_stretched, 3, r"Case tokens=.* cond"),
+}
+"""Fault -> how it is planted, the version, and the gate that catches it."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_a_port_is_caught_by_its_gate(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, version, gate = FAULTS[fault]
+    bench = Bench(front_end_request(version, "streaming" in fault), tmp_path)
+    reference = artifact("reference", bench.reference().outputs["reference"])
+    with monkeypatch.context() as patch:
+        plant(patch)
+        graph = graph_of(bench.export())
+    with pytest.raises(VerificationError, match=gate):
+        bench.verify(graph, reference=reference)
