@@ -20,8 +20,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 
 from cosybuild.config.catalogue import compose_root, groups, options, searching
-from cosybuild.config.parse import plain_from_settings
 from cosybuild.config.settings import Settings
+from cosybuild.system.typed_json import to_json
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 _HEAD = """\
@@ -129,7 +129,7 @@ def _shown(value: Any) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     made = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
-    return plain_from_settings(made)
+    return to_json(made)
 
 
 def _settings_class(hint: Any) -> Any:

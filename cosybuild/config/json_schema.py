@@ -8,8 +8,8 @@ import typing
 from enum import Enum
 from typing import Any
 
-from cosybuild.config.parse import plain_from_settings
 from cosybuild.config.settings import Settings
+from cosybuild.system.typed_json import to_json
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -49,7 +49,7 @@ def _object(cls: Any) -> dict[str, Any]:
     for field in dataclasses.fields(cls):
         described = {**_of(hints[field.name]), "description": field.metadata.get("help", "")}
         if field.default is not dataclasses.MISSING and field.default != "???":
-            described["default"] = plain_from_settings(field.default)
+            described["default"] = to_json(field.default)
         properties[field.name] = described
     return {
         "type": "object",

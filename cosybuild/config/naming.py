@@ -12,14 +12,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cosybuild.config.groups.component import ComponentSettings
-from cosybuild.config.parse import plain_from_settings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import register_sweep_resolvers
+from cosybuild.system.typed_json import to_json
 
 _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
 """Settings that change where files are stored or what is printed, but not the artifacts."""
 
-_DEFAULT_COMPONENT = plain_from_settings(ComponentSettings())
+_DEFAULT_COMPONENT = to_json(ComponentSettings())
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
 """Length limit of each word, in characters, since all words form one directory name; the digest tells runs apart."""
@@ -55,7 +55,7 @@ def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:
 
 def config_digest(settings: Settings) -> str:
     """Return the sha256 of all settings that the build depends on."""
-    plain = relevant(plain_from_settings(settings))
+    plain = relevant(to_json(settings))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -16,8 +12,9 @@ from cosybuild.config.quoting import with_quotes
 from cosybuild.config.rules import check
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
+from cosybuild.system.typed_json import from_json, to_json
 
-T = TypeVar("T")
+_HINT = "Next: `python -m cosybuild --cfg job` prints every setting with its value."
 
 
 def parse(config: DictConfig) -> Settings:
@@ -59,7 +56,9 @@ def settings_from_plain(plain: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigurationError: a setting is unknown, missing or not of its type.
     """
-    return _build(Settings, plain, "")
+    settings = from_json(plain, Settings, "", _HINT)
+    _check_fields(plain, to_json(settings))
+    return settings
 
 
 def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -93,71 +92,22 @@ def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str
     return result, tuple(names)
 
 
-def plain_from_settings(settings: Any) -> Any:
-    """Return settings as plain JSON data; `settings_from_plain` is the inverse."""
-    if dataclasses.is_dataclass(settings):
-        return {f.name: plain_from_settings(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
-    if isinstance(settings, tuple | list):
-        return [plain_from_settings(item) for item in settings]
-    if isinstance(settings, dict):
-        return {name: plain_from_settings(item) for name, item in settings.items()}
-    return getattr(settings, "value", settings)
+def _check_fields(given: Any, parsed: Any, where: str = "") -> None:
+    """Refuse a name that is no setting, and a mandatory setting without a value.
 
-
-def _build(cls: type[T], plain: Any, where: str) -> T:
-    if not isinstance(plain, Mapping):
-        raise _wrong(where or "the configuration", "a mapping of settings", plain)
-    hints = typing.get_type_hints(cls)
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # callers pass settings classes only
-    unknown = sorted(set(plain) - {f.name for f in fields}, key=str)
+    Args:
+        given: the configuration, as plain data.
+        parsed: the settings that it gave, as plain data; their fields are all that there are.
+    """
+    unknown = [name for name in given if name not in parsed] if isinstance(parsed, dict) else []
     if unknown:  # `+group.name=...` gets past Hydra's own check
         raise ConfigurationError(
-            f"'{unknown[0]}' is not a setting of {_title(cls)}; it has: {', '.join(f.name for f in fields)}.",
+            f"'{unknown[0]}' is not a setting of {where or 'the configuration'}; it has: {', '.join(parsed)}.",
             hint="Next: correct the name, or leave it out.",
         )
-    for field in fields:
-        # OmegaConf does not look for missing values inside lists.
-        if plain.get(field.name, field.default) == MISSING:
-            raise ConfigurationError(f"{_title(cls)}.{field.name} is mandatory and has no value: {dict(plain)}.")
-    prefix = f"{where}." if where else ""
-    given = {f.name: f"{prefix}{f.name}" for f in fields if f.name in plain}
-    return cls(**{name: _convert(hints[name], plain[name], place) for name, place in given.items()})
-
-
-def _title(cls: type) -> str:
-    return cls.__name__.removesuffix("Settings").lower() or "the configuration"
-
-
-def _wrong(where: str, expected: str, found: Any) -> ConfigurationError:
-    shown = repr(found)
-    return ConfigurationError(
-        f"{where} should be {expected} and is {shown if len(shown) <= 80 else f'{shown[:80]}…'}.",
-        hint="Next: `python -m cosybuild --cfg job` prints every setting with its value.",
-    )
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _convert(arguments[0], value, where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise _wrong(where, "a list", value)
-        return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise _wrong(where, "a mapping", value)
-        return {str(name): _convert(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return _build(cast(type, hint), value, where)
-    if issubclass(hint, Enum):
-        try:
-            return hint(value)
-        except (ValueError, TypeError):
-            raise _wrong(where, f"one of {', '.join(str(one.value) for one in hint)}", value) from None
-    kinds = (int, float) if hint is float else (hint,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and hint is not bool):
-        raise _wrong(where, {str: "text", bool: "true or false", int: "a whole number"}.get(hint, "a number"), value)
-    return value
+    for name, value in parsed.items() if isinstance(parsed, dict) else enumerate(parsed):
+        place = f"{where}[{name}]" if isinstance(name, int) else f"{where}.{name}".lstrip(".")
+        if isinstance(value, str) and value == MISSING:  # OmegaConf does not look for missing values inside lists
+            raise ConfigurationError(f"{place} is mandatory and has no value.", hint=_HINT)
+        if isinstance(value, dict | list | tuple) and (isinstance(name, int) or name in given):
+            _check_fields(given[name], value, place)

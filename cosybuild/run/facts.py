@@ -15,10 +15,10 @@ import cosybuild
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
-from cosybuild.config.parse import plain_from_settings
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
+from cosybuild.system.typed_json import to_json
 
 DISTRIBUTIONS = (
     "cosybuild",
@@ -65,7 +65,7 @@ class Facts:
             "cosybuild": cosybuild.__version__,
             "working_directory": str(Path.cwd()),
             "overrides": list(overrides),
-            "config": plain_from_settings(request.settings),
+            "config": to_json(request.settings),
             "config_digest": config_digest,
             "model": _model(request, sources),
             "environment": {"machine": environment.machine, "versions": versions_of(environment)},

@@ -15,6 +15,7 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.request import Request
 from cosybuild.stages.export import subject_settings
 from cosybuild.store.result import StageResult
+from cosybuild.system.typed_json import to_json
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case
 from cosybuild.verification.reference import Reference, write_reference
@@ -63,7 +64,7 @@ class ReferenceStage(Stage[Request]):
             "float64": verify_settings(request).float64 and not self.foreign,
             **ingredients(request),
             "rollouts": [{"lengths": list(one.lengths), "why": one.why} for one in rollouts],
-            "solver": None if solver is None or not rollouts else vars(solver),
+            "solver": None if solver is None or not rollouts else to_json(solver),
         }
 
     def run(self, context: RunContext) -> StageResult:

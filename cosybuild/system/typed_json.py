@@ -6,8 +6,10 @@ that a record of a later version can be read. `read_json` must have parsed data 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,7 +47,7 @@ def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) ->
     A type may refuse a value with a ValueError in `__post_init__`, whose message continues "FIELD ...".
 
     Args:
-        where: the path of the data, e.g. `report.json`, for errors.
+        where: the path of the data for errors, e.g. `report.json`; empty for paths that begin with a field.
         hint: the next command, for errors.
 
     Raises:
@@ -71,15 +73,23 @@ def wrong_text(where: str, expected: str, found: Any) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """Return dataclasses and msgspec structures as plain JSON data, at any depth; values of other types stay."""
-    return msgspec.to_builtins(value, enc_hook=_other)
+    """Return dataclasses and msgspec structures as plain JSON data, at any depth; `from_json` is the inverse.
 
-
-def _other(value: Any) -> Any:
+    Numbers and arrays of numpy become Python's. Values that JSON does not know, such as paths, stay.
+    """
+    # Not msgspec.to_builtins: it leaves out fields with defaults of dataclasses that msgspec.convert made.
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, msgspec.Struct):
+        tag = {str(value.__struct_config__.tag_field): value.__struct_config__.tag}
+        return tag | {name: to_json(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
-        return dict(value)
-    # Numbers and arrays of numpy become Python's; the rest, such as a path, is written as its text.
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+        return {name: to_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(inner) for inner in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 class _Fault:
@@ -100,6 +110,7 @@ class _Fault:
     def tell(self, where: str) -> str:
         """Return the error as a sentence that begins with the path, e.g. `report.json.steps[2].key`."""
         where += "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._way)
+        where = where.lstrip(".") or "the whole"
         if lacking := _LACKING.fullmatch(self._message):
             return f"{where}.{lacking[1]} is missing."
         constraint = _UNEXPECTED.fullmatch(self._message)

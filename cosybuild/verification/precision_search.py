@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.groups.precision import PrecisionSettings
-from cosybuild.config.parse import plain_from_settings
 from cosybuild.errors import PrecisionError
 from cosybuild.request import Request
+from cosybuild.system.typed_json import to_json
 from cosybuild.verification.lowered import fault_of, typed_inputs, widened
 from cosybuild.verification.lowered import settings as lowered_settings
 from cosybuild.verification.scope import lowered_cases_of
@@ -156,7 +156,7 @@ def option_text(request: Request, figures: Mapping[str, Any]) -> str:
     for field in fields(precision):
         value = getattr(precision, field.name)
         if field.name not in ("method", "keep_fp32") and value != getattr(default, field.name):
-            lines.append(f"{field.name}: {json.dumps(plain_from_settings(value))}")
+            lines.append(f"{field.name}: {json.dumps(to_json(value))}")
     kept = [(pattern, "") for pattern in precision.keep_fp32]
     kept += [
         (literal(node["node"]), f" # {node['op']} of {node['module'] or 'the outermost module'}") for node in nodes

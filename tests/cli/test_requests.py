@@ -11,9 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from cosybuild.cli.requests import Requests
-from cosybuild.config.parse import plain_from_settings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
+from cosybuild.system.typed_json import to_json
 from tests.stages.building import tiny
 
 DATA = Path(__file__).parents[1] / "data"
@@ -61,7 +61,7 @@ def test_one_run_resolves_everything_once(dry: bool, tmp_path: Path) -> None:
 
 def test_another_configuration_is_another_request() -> None:
     requests = Requests()
-    plain = plain_from_settings(tiny("cosyvoice2").settings)
+    plain = to_json(tiny("cosyvoice2").settings)
     first = requests.of(OmegaConf.create(plain))
     assert isinstance(first.settings, Settings)
     assert requests.of(OmegaConf.create(plain)) is first
