@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cosybuild.filename import is_plain_path
 
@@ -42,10 +41,6 @@ class Journal:
     position: int
     files: Mapping[str, str]
     discards: bool = False
-
-    def plain(self) -> dict[str, Any]:
-        """Return the journal as JSON data."""
-        return {**vars(self), "puts": dict(self.puts), "removes": list(self.removes), "files": dict(self.files)}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         )
     if options.list:
         for backup in backups(root):
-            say(f"{backup.number:04}  before a {backup.kind} of {', '.join(backup.existed)}")
+            say(f"{backup.number:04}  before a {backup.record.kind} of {', '.join(backup.record.existed)}")
         return 0
     number, names = rollback(root, options.to)
     say(f"{root} is as it was before deployment {number:04}:")

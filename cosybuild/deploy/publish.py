@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.deploy.state import (
+    BackupRecord,
     Current,
     explained,
     locked,
@@ -152,7 +153,7 @@ def recover(root: Path) -> bool:
 
 def begin(root: Path, journal: Journal) -> None:
     """Write the journal; from then on the change counts."""
-    write_record(root / STATE / JOURNAL, journal.plain())
+    write_record(root / STATE / JOURNAL, journal)
 
 
 def finish(root: Path) -> bool:
@@ -252,8 +253,7 @@ def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: 
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(source, target)
     part.mkdir(exist_ok=True)
-    record = {"kind": kind, "existed": existed, "position": current.position, "files": dict(current.files)}
-    write_record(part / RECORD, record)
+    write_record(part / RECORD, BackupRecord(kind, existed, current.position, current.files))
     sync_tree(part)
     sync_directory(root / STATE)
 
@@ -271,7 +271,7 @@ def _apply(root: Path, journal: Journal) -> None:
         (root / name).unlink(missing_ok=True)
     for directory in _folders(root, (*journal.puts, *journal.removes)):
         sync_directory(directory)
-    write_record(state / CURRENT, Current(journal.number, journal.position, journal.files).plain())
+    write_record(state / CURRENT, Current(journal.number, journal.position, journal.files))
     (state / JOURNAL).unlink()
     # Remove the staging directory only after the journal: a journal without staged files cannot be finished.
     sync_directory(state)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.deploy.publish import FILES, PART, RECORD, Put, begin, finish, missing, publish, stage_one
 from cosybuild.deploy.state import (
+    BackupRecord,
     explained,
     free_reserve,
     locked,
@@ -25,21 +25,11 @@ _UNDO = "staging-undo"
 
 @dataclass(frozen=True)
 class Backup:
-    """The backup of the files that one change replaced.
-
-    Attributes:
-        kind: `deploy` or `rollback`.
-        existed: name -> True if the file existed before the change.
-        position: an earlier backup that the directory equalled before the change; 0 for a state of its own.
-        files: name -> sha256 of what deployments had put there before the change.
-    """
+    """A backup that exists; `directory` holds the files."""
 
     number: int
-    kind: str
-    existed: Mapping[str, bool]
     directory: Path
-    position: int
-    files: Mapping[str, str]
+    record: BackupRecord
 
 
 def backups(root: Path) -> list[Backup]:
@@ -50,9 +40,9 @@ def backups(root: Path) -> list[Backup]:
     """
     found = []
     for directory in sorted((root / STATE).glob("[0-9]*")):
-        record = read_record(directory / RECORD) if directory.name.isdigit() else None
+        record = read_record(directory / RECORD, BackupRecord) if directory.name.isdigit() else None
         if record is not None:
-            found.append(_backup(int(directory.name), directory, record))
+            found.append(Backup(int(directory.name), directory / FILES, record))
     return found
 
 
@@ -83,7 +73,7 @@ def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
 def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
     kept = backups(root)
     position = read_current(root).position
-    undoable = [b.number for b in kept if b.kind == "deploy" and (not position or b.number < position)]
+    undoable = [b.number for b in kept if b.record.kind == "deploy" and (not position or b.number < position)]
     number = to if to is not None else max(undoable, default=None)
     chosen = next((b for b in kept if b.number == number), None)
     if number is None or chosen is None:
@@ -94,13 +84,13 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
     sources: dict[str, Path | None] = {}
     for backup in kept:
         if backup.number >= number:
-            for name, existed in backup.existed.items():
+            for name, existed in backup.record.existed.items():
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
     # If the directory equalled an earlier backup before that deployment, that position counts: the next rollback goes
     # further back.
-    publish(root, puts, removes, kind="rollback", position=chosen.position or number, files=chosen.files)
+    publish(root, puts, removes, kind="rollback", position=chosen.record.position or number, files=chosen.record.files)
     return number, list(sources)
 
 
@@ -114,30 +104,17 @@ def _undo(root: Path, journal: Journal) -> list[str]:
             f"{root} cannot be brought back: the backup {journal.number:04} of the interrupted deployment is missing.",
             hint=f"Next: deploy again after removing {state / 'journal.json'}; files in {root} may be of two builds.",
         )
-    record = read_record(directory / RECORD)
+    record = read_record(directory / RECORD, BackupRecord)
     assert record is not None
-    backup = _backup(journal.number, directory, record)
     staging, digests = state / _UNDO, {}
-    for name, existed in backup.existed.items():
+    for name, existed in record.existed.items():
         if existed:
             (staging / name).unlink(missing_ok=True)
-            digests[name] = stage_one(Put(name, backup.directory / name, link=True), staging / name)
+            digests[name] = stage_one(Put(name, directory / FILES / name, link=True), staging / name)
     staging.mkdir(exist_ok=True)
     sync_tree(staging)
-    removes = tuple(name for name, existed in backup.existed.items() if not existed)
+    removes = tuple(name for name, existed in record.existed.items() if not existed)
     position = read_current(root).position
-    begin(root, Journal(journal.number, _UNDO, digests, removes, position, backup.files, discards=True))
+    begin(root, Journal(journal.number, _UNDO, digests, removes, position, record.files, discards=True))
     finish(root)
-    return list(backup.existed)
-
-
-def _backup(number: int, directory: Path, record: Mapping[str, object]) -> Backup:
-    kind, existed, files = record.get("kind"), record.get("existed"), record.get("files", {})
-    position = record.get("position", 0)
-    if not (
-        isinstance(kind, str) and isinstance(existed, dict) and isinstance(files, dict) and isinstance(position, int)
-    ):
-        raise DeployError(
-            f"{directory / RECORD} is no record of a backup.", hint=f"Next: remove {directory}, if you can do without."
-        )
-    return Backup(number, kind, existed, directory / FILES, position, files)
+    return list(record.existed)

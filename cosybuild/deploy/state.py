@@ -5,40 +5,43 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cosybuild.errors import DeployError
+from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
 from cosybuild.system import local_lock
 from cosybuild.system.files import make_directory, write_atomic
+from cosybuild.system.json_records import read_json
+from cosybuild.system.typed_json import from_json, to_json
+
+T = TypeVar("T")
 
 _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
 RESERVED = 1 << 17
 """The number of bytes reserved for the records of a rollback, so that it works on a full disk."""
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None if the file does not exist.
+def read_record(path: Path, form: type[T]) -> T | None:
+    """Return the record in a file as a value of a dataclass, or None if the file does not exist.
 
     Raises:
         DeployError: the file holds something else.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(plain, dict):
-            raise ValueError("an object is expected")
+        return from_json(read_json(path.read_bytes()), form, "its record")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
-    return plain
+    except ValueError as error:
+        raise _damaged(path, f"{error}.") from error
+    except ConfigurationError as error:
+        raise _damaged(path, error.message) from error
 
 
-def write_record(path: Path, plain: Any) -> None:
-    """Write JSON atomically and durably, so that it survives a power cut."""
-    write_atomic(path, json.dumps(plain, indent=2).encode("ascii"))
+def write_record(path: Path, record: Any) -> None:
+    """Write a record atomically and durably, so that it survives a power cut."""
+    write_atomic(path, json.dumps(to_json(record), indent=2).encode("ascii"))
 
 
 def read_journal(root: Path) -> Journal | None:
@@ -53,7 +56,7 @@ def read_journal(root: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, f"{error}.") from error
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,26 @@ class Current:
         files: name -> sha256 of what deployments have put there.
     """
 
-    number: int
-    position: int
-    files: Mapping[str, str]
+    number: int = 0
+    position: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """Return the record as JSON data."""
-        return {"number": self.number, "position": self.position, "files": dict(self.files)}
+
+@dataclass(frozen=True)
+class BackupRecord:
+    """The record of the backup of the files that one change replaced.
+
+    Attributes:
+        kind: `deploy` or `rollback`.
+        existed: name -> True if the file existed before the change.
+        position: an earlier backup that the directory equalled before the change; 0 for a state of its own.
+        files: name -> sha256 of what deployments had put there before the change.
+    """
+
+    kind: str
+    existed: Mapping[str, bool]
+    position: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_current(root: Path) -> Current:
@@ -83,12 +99,7 @@ def read_current(root: Path) -> Current:
     """
     state = root / STATE
     # An older version recorded the position alone.
-    found = read_record(state / CURRENT) or read_record(state / _OLD_POSITION) or {}
-    try:
-        files = {str(name): str(digest) for name, digest in found.get("files", {}).items()}
-        return Current(int(found.get("number", 0)), int(found.get("position", 0)), files)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _damaged(state / CURRENT, error) from error
+    return read_record(state / CURRENT, Current) or read_record(state / _OLD_POSITION, Current) or Current()
 
 
 def reserve(root: Path) -> None:
@@ -137,8 +148,8 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _damaged(path: Path, error: Exception) -> DeployError:
+def _damaged(path: Path, why: str) -> DeployError:
     return DeployError(
-        f"{path} was damaged by something else than a deployment: {error}.",
+        f"{path} was damaged by something else than a deployment: {why}",
         hint="Next: look at the files beside it; remove it once the directory is as you want it.",
     )
