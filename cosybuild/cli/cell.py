@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import platform
@@ -26,12 +25,13 @@ from cosybuild.cli.requests import Requests
 from cosybuild.cli.sweep import cell_line
 from cosybuild.errors import BuildError, CosybuildError, Pending
 from cosybuild.printable import one_line
-from cosybuild.report.sweep import PLAN, varied
+from cosybuild.report.sweep import varied
 from cosybuild.report.sweep_figures import figures
 from cosybuild.request import Request
 from cosybuild.run.execute import Invocation, run_build
-from cosybuild.sweeps.records import RUNNING, CellRecord, write_cell
+from cosybuild.sweeps.records import RUNNING, CellRecord, read_plan, write_cell
 from cosybuild.sweeps.write import write_sweep
+from cosybuild.system.typed_json import from_json, to_json
 
 
 def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | tuple[float, ...] | None:
@@ -50,7 +50,7 @@ def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | t
     """
     hydra = HydraConfig.get()
     sweep = Path(hydra.sweep.dir)
-    plan = json.loads((sweep / PLAN).read_text(encoding="utf-8"))
+    plan = read_plan(sweep)
     run = Path(os.path.relpath(hydra.runtime.output_dir))
     overrides = tuple(str(word) for word in hydra.overrides.task)
     began = CellRecord(overrides, os.path.relpath(run, sweep), RUNNING, time.time(), platform.node())
@@ -63,11 +63,11 @@ def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | t
     record = _ended(began, outcome)
     write_cell(sweep, record)
     write_sweep(sweep)
-    searching = plan["cells"] is None
-    cells = [cell["overrides"] for cell in plan["cells"] or []]
+    searching = plan.cells is None
+    cells = [cell.overrides for cell in plan.cells or ()]
     shown = [word for word in overrides if searching or word.partition("=")[0] in varied(cells)]
     place = f"{hydra.job.num + 1}" if searching else f"{hydra.job.num + 1}/{len(cells)}"
-    BuildConsole(sys.stdout).console.print(cell_line(dataclasses.asdict(record), place, shown))
+    BuildConsole(sys.stdout).console.print(cell_line(to_json(record), place, shown))
     return _told(record) if searching else None
 
 
@@ -85,15 +85,14 @@ def _build(
 def _ended(began: CellRecord, outcome: Failure | tuple[Mapping[str, Any], Mapping[str, float | None]]) -> CellRecord:
     spent = time.time() - began.started
     if isinstance(outcome, Failure):
-        failure: Mapping[str, Any] | None = dataclasses.asdict(outcome)
-        return dataclasses.replace(began, status="failed", exit_code=outcome.exit_code, failure=failure, seconds=spent)
+        return dataclasses.replace(began, status="failed", exit_code=outcome.exit_code, failure=outcome, seconds=spent)
     report, objective = outcome
-    failure = report["failure"]
+    failure = None if report["failure"] is None else from_json(report["failure"], Failure, "failure")
     codes = {"ok": 0, "pending": Pending.exit_code}
     return dataclasses.replace(
         began,
         status=report["status"],
-        exit_code=codes[report["status"]] if failure is None else int(failure["exit_code"]),
+        exit_code=codes[report["status"]] if failure is None else failure.exit_code,
         failure=failure,
         actions={step["label"]: _action(step, report) for step in report["steps"]},
         seconds=spent,
@@ -108,7 +107,7 @@ def _action(step: Mapping[str, Any], report: Mapping[str, Any]) -> str:
 
 def _told(record: CellRecord) -> float | tuple[float, ...]:
     if record.failure is not None:
-        raise CosybuildError(str(record.failure["message"]), hint=record.failure["hint"])
+        raise CosybuildError(record.failure.message, hint=record.failure.hint)
     lacking = [name for name, value in record.objective.items() if value is None or math.isnan(value)]
     if lacking:
         raise BuildError(f"The run has no figure '{lacking[0]}', which the objective asks for.")

@@ -11,15 +11,16 @@ Each cell has a file of its own, so that jobs in other processes and on other ma
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cosybuild.building.record import Failure
 from cosybuild.config.sweep_naming import cell_id
 from cosybuild.report.sweep import CELLS, PLAN
-from cosybuild.system.json_records import SCHEMA, write_json
+from cosybuild.system.json_records import SCHEMA, read_json, write_json
+from cosybuild.system.typed_json import from_json, to_json
 
 RUNNING = "running"
 
@@ -33,7 +34,7 @@ class CellRecord:
         run: its run directory, relative to the sweep's.
         status: `running`, `ok`, `pending` or `failed`.
         exit_code: the exit code that a single command would have; None while the cell runs.
-        failure: kind, message and hint of a failed cell.
+        failure: of a failed cell.
         actions: step -> action of this round; `cached` for all of them if the run was up to date.
         started, seconds: when the round began, and how long it took.
         objective: the figures for the sweeper.
@@ -46,18 +47,54 @@ class CellRecord:
     started: float
     host: str
     exit_code: int | None = None
-    failure: Mapping[str, Any] | None = None
+    failure: Failure | None = None
     actions: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
     objective: Mapping[str, float | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell of a plan; the overrides identify it."""
+
+    id: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The planned cells of a sweep.
+
+    Attributes:
+        name: of the sweep.
+        sweeper: the option of Hydra's group `hydra/sweeper`.
+        words: the overrides of the command.
+        cells: in their order; None if the sweeper chooses the cells one after another.
+    """
+
+    name: str
+    sweeper: str
+    words: tuple[str, ...]
+    cells: tuple[PlannedCell, ...] | None
+
+
 def write_plan(directory: Path, *, sweeper: str, words: Sequence[str], cells: Sequence[Sequence[str]] | None) -> None:
     """Write the plan; `cells` is None if the sweeper chooses the cells one after another."""
-    planned = None if cells is None else [{"id": cell_id(cell), "overrides": list(cell)} for cell in cells]
-    plan = {"schema": SCHEMA, "kind": "sweep plan", "name": directory.name, "sweeper": sweeper}
+    planned = None if cells is None else tuple(PlannedCell(cell_id(cell), tuple(cell)) for cell in cells)
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / PLAN, {**plan, "words": list(words), "cells": planned})
+    plan = SweepPlan(directory.name, sweeper, tuple(words), planned)
+    write_json(directory / PLAN, {"schema": SCHEMA, "kind": "sweep plan", **to_json(plan)})
+
+
+def read_plan(directory: Path) -> SweepPlan:
+    """Read the plan of a sweep.
+
+    Raises:
+        OSError, ValueError: there is none, or it is no JSON.
+        ConfigurationError: a field is missing or of the wrong type.
+    """
+    path = directory / PLAN
+    return from_json(read_json(path.read_bytes()), SweepPlan, str(path))
 
 
 def write_cell(directory: Path, record: CellRecord) -> None:
@@ -65,7 +102,7 @@ def write_cell(directory: Path, record: CellRecord) -> None:
     cells = directory / CELLS
     cells.mkdir(parents=True, exist_ok=True)
     identity = cell_id(record.overrides)
-    plain = {"schema": SCHEMA, "kind": "cell", "id": identity, **dataclasses.asdict(record)}
+    plain = {"schema": SCHEMA, "kind": "cell", "id": identity, **to_json(record)}
     write_json(cells / f"{identity}.json", plain)
 
 

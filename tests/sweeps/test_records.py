@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cosybuild.building.record import Failure
 from cosybuild.config.sweep_naming import cell_id
 from cosybuild.report.sweep import gather
 from cosybuild.sweeps.records import RUNNING, CellRecord, exit_code, write_cell, write_plan
@@ -56,7 +57,7 @@ def test_a_cell_that_runs_again_is_not_what_it_was_before(sweep: Path) -> None:
 )
 def test_the_exit_code_is_the_first_failures(sweep: Path, ends: Any, status: str, code: int) -> None:
     for cell, (end, number) in zip(CELLS, ends, strict=True):
-        failure = {"kind": "k", "message": "m", "hint": None} if end == "failed" else None
+        failure = Failure("export", "k", "m", None, number) if end == "failed" else None
         write_cell(sweep, record(cell, end, number, failure=failure))
     found = gather(sweep)
     assert (found["status"], exit_code(found)) == (status, code)
