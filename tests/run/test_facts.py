@@ -10,8 +10,8 @@ from packaging.utils import canonicalize_name
 from cosybuild.run.facts import DISTRIBUTIONS, versions_of
 from cosybuild.system.environment import Environment
 
-SHAPES_NOTHING = {"rich", "packaging", "fsspec"}
-"""It prints, it reads versions, it carries files that are checked by digest."""
+SHAPES_NOTHING = {"rich", "packaging", "fsspec", "msgspec"}
+"""They print, read versions, carry files that are checked by digest, and check the types of records."""
 
 
 def test_every_direct_requirement_that_shapes_a_result_is_recorded() -> None:
