@@ -119,7 +119,7 @@ def _failing(
     return None if missed is None else Cut(nodes, point, parts[0], parts[1], rounded, missed)
 
 
-def extracted(model: ir.Model, nodes: Collection[str], outputs: Collection[str], own: Collection[str]) -> ir.Model:
+def extracted(model: ir.Model, nodes: Collection[str], outputs: Sequence[str], own: Collection[str]) -> ir.Model:
     """Return the part of `model` that computes `outputs` with these nodes and with inserted casts.
 
     Args:
@@ -139,40 +139,15 @@ def extracted(model: ir.Model, nodes: Collection[str], outputs: Collection[str],
     return _sub_model(model, wanted, outputs)
 
 
-def _sub_model(model: ir.Model, wanted: Collection[ir.Node], outputs: Collection[str]) -> ir.Model:
-    values: dict[ir.Value, ir.Value] = {}
-    inputs: list[ir.Value] = []
-    constants: list[ir.Value] = []
-
-    def outside(value: ir.Value) -> ir.Value:
-        # Computed inputs have no shape: the sizes that the whole graph states need not hold for the part alone.
-        constant = value.const_value if value.is_initializer() else None
-        copy = ir.Value(
-            name=value.name, type=value.type, shape=value.shape if constant is not None else None, const_value=constant
-        )
-        (inputs if constant is None else constants).append(copy)
-        return copy
-
-    made = []
-    for node in model.graph:
-        if node not in wanted:
-            continue
-        for value in node.inputs:
-            if value is not None and value not in values:
-                values[value] = outside(value)
-        copy = ir.Node(
-            node.domain, node.op_type, [None if v is None else values[v] for v in node.inputs],
-            list(node.attributes.values()), overload=node.overload, num_outputs=len(node.outputs), name=node.name,
-        )  # fmt: skip
-        for old, new in zip(node.outputs, copy.outputs, strict=True):
-            new.name, new.type = old.name, old.type
-            values[old] = new
-        made.append(copy)
-    ends = {name_of(value): value for node in made for value in node.outputs if value.name}
-    graph = ir.Graph(
-        inputs, [ends[name] for name in outputs], nodes=made, initializers=constants,
-        opset_imports=dict(model.graph.opset_imports), name="part",
-    )  # fmt: skip
+def _sub_model(model: ir.Model, wanted: Collection[ir.Node], outputs: Sequence[str]) -> ir.Model:
+    nodes = [node for node in model.graph if node in wanted]
+    made = {value for node in nodes for value in node.outputs}
+    taken = {value: None for node in nodes for value in node.inputs if value is not None and value not in made}
+    inputs = [value for value in taken if not value.is_initializer()]
+    graph = ir.convenience.extract(model.graph, inputs, outputs)
+    # The sizes that the whole graph states need not hold for the part alone.
+    for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
+        value.shape = None
     return ir.Model(graph, ir_version=model.ir_version)
 
 
