@@ -16,23 +16,16 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from cosybuild.backends.session import Array, failed_inference
 from cosybuild.config.groups.verify import Provider
+from cosybuild.dtypes import DTYPES, FROM_ONNXRUNTIME
 from cosybuild.errors import ExportError, MissingRequirement
-from cosybuild.onnxgraph.external import external_fault
+from cosybuild.onnxgraph.external import unsafe_data
 from cosybuild.system.heap import trim_heap
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
 _FATAL, _WARNING = 4, 2  # onnxruntime's log severities
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(bfloat16)": "bfloat16",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
-}
-_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, copied to avoid the import
+_BFLOAT16 = DTYPES["bfloat16"].onnx
 
 
 class OnnxRuntimeSession:
@@ -52,7 +45,11 @@ class OnnxRuntimeSession:
     @property
     def dtypes(self) -> dict[str, str]:
         """The dtype of each input, named as in a specification; inputs of unknown types are left out."""
-        return {node.name: _DTYPES[node.type] for node in self._session.get_inputs() if node.type in _DTYPES}
+        return {
+            node.name: FROM_ONNXRUNTIME[node.type]
+            for node in self._session.get_inputs()
+            if node.type in FROM_ONNXRUNTIME
+        }
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         # numpy has no bfloat16, so graphs with bfloat16 inputs or outputs are called with OrtValues.
@@ -134,7 +131,11 @@ def load(
     options.intra_op_num_threads = threads
     options.log_severity_level = _FATAL
     providers = _providers(provider)
-    _hold_external_data(path)
+    if (fault := unsafe_data(path)) is not None:
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: it {fault}",
+            hint="Next: build it again from its sources.",
+        )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _REFUSALS as error:
@@ -145,19 +146,6 @@ def load(
     # Reading the file and packing the weights leaves freed heap half the size of the weights; return it to the OS.
     trim_heap()
     return OnnxRuntimeSession(session)
-
-
-def _hold_external_data(path: Path) -> None:
-    """Refuse external data that must not be read, before ONNX Runtime opens any of it."""
-    try:
-        fault = external_fault(path)
-    except (ValueError, OSError) as error:
-        fault = f"cannot be read: {error}"
-    if fault is not None:
-        raise ExportError(
-            f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: it {fault}",
-            hint="Next: build it again from its sources.",
-        )
 
 
 def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[Any]:

@@ -7,16 +7,8 @@ from typing import Any
 
 from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
 from cosybuild.deploy.deliverable import GRAPH, Deliverable
+from cosybuild.dtypes import DTYPES
 from cosybuild.filename import is_plain_name
-
-_DTYPES = {
-    "float32": "TYPE_FP32",
-    "float16": "TYPE_FP16",
-    "bfloat16": "TYPE_BF16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "bool": "TYPE_BOOL",
-}
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
@@ -69,7 +61,7 @@ def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[st
 
 def _port(side: str, port: Mapping[str, Any], batched: bool) -> list[str]:
     dims = [axis if isinstance(axis, int) and axis >= 0 else -1 for axis in port["shape"]]
-    body = f'name: "{port["name"]}" data_type: {_DTYPES[port["dtype"]]}'
+    body = f'name: "{port["name"]}" data_type: {DTYPES[port["dtype"]].triton}'
     if batched:
         dims = dims[1:]
     # Triton demands at least one axis; the reshape removes it before the backend.
@@ -86,7 +78,7 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
         # An engine has -1, not a symbol, for a varying axis; besides the batch this is the length.
         axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, usual) for axis in port["shape"]]
         dims = axes[1 if batch else 0 :] or [1]
-        data = f"data_type: {_DTYPES[port['dtype']]} dims: [ {', '.join(map(str, dims))} ] random_data: true"
+        data = f"data_type: {DTYPES[port['dtype']].triton} dims: [ {', '.join(map(str, dims))} ] random_data: true"
         lines.append(f'  inputs {{ key: "{port["name"]}" value: {{ {data} }} }}')
     return [*lines, "} ]"]
 

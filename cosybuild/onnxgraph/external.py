@@ -92,6 +92,14 @@ def external_locations(path: Path) -> set[str]:
     return {tensor.location for tensor in external_tensors(path)}
 
 
+def unsafe_data(path: Path) -> str | None:
+    """Return why no runtime may open an ONNX file, as a phrase that continues after its name; None if one may."""
+    try:
+        return external_fault(path)
+    except (ValueError, OSError) as error:
+        return f"cannot be read: {error}"
+
+
 def external_fault(path: Path, listed: Collection[str] | None = None) -> str | None:
     """Return the reason why the external data of an ONNX file must not be read; None if it may be read.
 

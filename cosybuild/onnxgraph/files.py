@@ -8,8 +8,10 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, external_data_helper
 
-from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.onnxgraph.external import hold_external_data
+
+INLINE_LIMIT = 2**31 - 2**26
+"""Bytes of weights that stay in the file: a protobuf message is limited to 2 GiB, and the graph needs room too."""
 
 # Bytes. Smaller tensors stay in the graph, because shape inference and runtimes need their values.
 _SMALL = 1024
@@ -33,15 +35,15 @@ def load_structure(path: Path) -> ModelProto:
     return onnx.load(str(path), load_external_data=False)
 
 
-def save_model(model: ModelProto, path: Path, *, inline_limit: int = INLINE_LIMIT) -> tuple[Path, ...]:
+def save_model(model: ModelProto, path: Path) -> tuple[Path, ...]:
     """Write `model` and return the files, the graph first.
 
-    The second file, `<path>.data`, is written only if the weights exceed `inline_limit` bytes. The
+    The second file, `<path>.data`, is written only if the weights exceed `INLINE_LIMIT`. The
     weights are then removed from `model`, so that memory does not hold them twice.
     """
     tensors = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _SMALL]
     files = [path]
-    if sum(len(tensor.raw_data) for tensor in tensors) > inline_limit:
+    if sum(len(tensor.raw_data) for tensor in tensors) > INLINE_LIMIT:
         data = path.with_name(path.name + ".data")
         _move_out(tensors, data)
         files.append(data)

@@ -11,10 +11,8 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.dtypes import FROM_ONNX
 from cosybuild.onnxgraph.wire import fields, mapped, text
-
-# TensorProto.DataType
-_DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def _port(data: mmap.mmap, begin: int, end: int) -> GraphPort:
                     continue
                 for part, value, part_begin, part_end in fields(data, tensor_begin, tensor_end):
                     if part == 1:
-                        dtype = _DTYPES.get(value, "other")
+                        dtype = FROM_ONNX.get(value, "other")
                     elif part == 2:
                         shape = [_dim(data, db, de) for n, _, db, de in fields(data, part_begin, part_end) if n == 1]
     return GraphPort(name, dtype, tuple(shape))

@@ -6,16 +6,8 @@ from collections.abc import Sequence
 
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
+from cosybuild.dtypes import DTYPES
 from cosybuild.models.spec import ModelSpec, TensorSpec
-
-_ELEMENT_TYPES = {
-    "float32": TensorProto.FLOAT,
-    "float16": TensorProto.FLOAT16,
-    "bfloat16": TensorProto.BFLOAT16,
-    "int32": TensorProto.INT32,
-    "int64": TensorProto.INT64,
-    "bool": TensorProto.BOOL,
-}
 
 
 def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
@@ -69,7 +61,7 @@ def _side_faults(side: str, values: Sequence[ValueInfoProto], tensors: Sequence[
     faults = []
     for value, tensor in zip(values, tensors, strict=True):
         kind = value.type.tensor_type.elem_type
-        if kind != _ELEMENT_TYPES[tensor.dtype]:
+        if kind != DTYPES[tensor.dtype].onnx:
             faults.append(f"{side} {tensor.name} is {TensorProto.DataType.Name(kind)}; declared is {tensor.dtype}")
         faults += _shape_faults(f"{side} {tensor.name}", value, tensor)
     return faults

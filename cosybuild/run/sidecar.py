@@ -6,19 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosybuild.building.record import Outcome, StepRecord
+from cosybuild.dtypes import FROM_TENSORRT
 from cosybuild.manifest import SUFFIX, manifest_text, parse_manifest
 from cosybuild.onnxgraph.header import GraphPort, read_header
 from cosybuild.store.artifact import Artifact, StoredFile
 
 _DONE = ("hit", "pulled", "built")
-_DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "BF16": "bfloat16",
-    "INT32": "int32",
-    "INT64": "int64",
-    "BOOL": "bool",
-}
 
 
 def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any]) -> str:
@@ -50,7 +43,7 @@ def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any
         return {"inputs": [_port(p) for p in header.inputs], "outputs": [_port(p) for p in header.outputs]}
     if own is None or "tensors" not in own:
         return None
-    ports = [(t["mode"], {**t, "dtype": _DTYPES.get(t["dtype"], t["dtype"])}) for t in own["tensors"]]
+    ports = [(t["mode"], {**t, "dtype": FROM_TENSORRT.get(t["dtype"], t["dtype"])}) for t in own["tensors"]]
     sides = (("inputs", "input"), ("outputs", "output"))
     return {
         side: [{name: p[name] for name in ("name", "dtype", "shape")} for mode, p in ports if mode == one]

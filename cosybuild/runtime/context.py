@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 import torch
 
+from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.runtime.interface import OUTPUT, Interface, Shape, Shapes
-
-_ITEMSIZE = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class Driver(Protocol):
@@ -139,7 +138,7 @@ class Context:
         )
 
     def _bytes(self, name: str, shapes: Shapes) -> int:
-        return math.prod(shapes[name]) * _ITEMSIZE[self._interface.dtype]
+        return math.prod(shapes[name]) * DTYPES[self._interface.dtype].size
 
     def _stream(self, handle: int) -> Any:
         return torch.cuda.ExternalStream(handle, device=self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types

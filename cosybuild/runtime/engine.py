@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
+from cosybuild.dtypes import DTYPES, FLOATS, FROM_TENSORRT
 from cosybuild.errors import ArtifactRefused, ServingError
 from cosybuild.lazy import require
 from cosybuild.runtime.interface import Interface, Port, Shapes, Span
-
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 
 class EngineDriver:
@@ -108,9 +107,12 @@ def _deserialised(trt: Any, path: Path) -> Any:
 
 def _port(engine: Any, name: str, path: Path) -> Port:
     dtype = engine.get_tensor_dtype(name).name
-    if dtype not in _DTYPES:
-        raise ArtifactRefused(f"{path}: '{name}' is {dtype}; an estimator has {', '.join(_DTYPES)}.")
-    return Port(name, _DTYPES[dtype], tuple(None if size < 0 else int(size) for size in engine.get_tensor_shape(name)))
+    known = FROM_TENSORRT.get(dtype)
+    if known not in FLOATS:
+        raise ArtifactRefused(
+            f"{path}: '{name}' is {dtype}; an estimator has {', '.join(DTYPES[each].tensorrt for each in FLOATS)}."
+        )
+    return Port(name, known, tuple(None if size < 0 else int(size) for size in engine.get_tensor_shape(name)))
 
 
 def _span(engine: Any, name: str, index: int) -> Span:

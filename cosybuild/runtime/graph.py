@@ -8,14 +8,12 @@ from typing import Any
 
 import torch
 
+from cosybuild.dtypes import DTYPES, FLOATS, FROM_ONNXRUNTIME
 from cosybuild.errors import ArtifactRefused, MissingRequirement
 from cosybuild.lazy import require
 from cosybuild.runtime.interface import Interface, Port, Shapes, free_profile
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(bfloat16)": "bfloat16"}
-# Values of onnx.TensorProto.DataType, copied to avoid the import.
-_ELEMENTS = {"float32": 1, "float16": 10, "bfloat16": 16}
 _REFUSALS = (
     "EPFail",
     "Fail",
@@ -42,9 +40,13 @@ class GraphDriver:
         binding = self._session.io_binding()
         place = (self._device.type, self._device.index or 0)
         for port in self._interface.inputs:
-            binding.bind_input(port.name, *place, _ELEMENTS[port.dtype], list(shapes[port.name]), addresses[port.name])
+            binding.bind_input(
+                port.name, *place, DTYPES[port.dtype].onnx, list(shapes[port.name]), addresses[port.name]
+            )
         for port in self._interface.outputs:
-            binding.bind_output(port.name, *place, _ELEMENTS[port.dtype], list(shapes[port.name]), addresses[port.name])
+            binding.bind_output(
+                port.name, *place, DTYPES[port.dtype].onnx, list(shapes[port.name]), addresses[port.name]
+            )
         if self._stream is None:
             self._session.run_with_iobinding(binding)
             return
@@ -129,6 +131,10 @@ def _interface(session: Any, path: Path) -> Interface:
 
 
 def _port(node: Any, path: Path) -> Port:
-    if node.type not in _TYPES:
-        raise ArtifactRefused(f"{path}: '{node.name}' is {node.type}; an estimator has {', '.join(_TYPES)}.")
-    return Port(node.name, _TYPES[node.type], tuple(size if isinstance(size, int) else None for size in node.shape))
+    known = FROM_ONNXRUNTIME.get(node.type)
+    if known not in FLOATS:
+        raise ArtifactRefused(
+            f"{path}: '{node.name}' is {node.type}; "
+            f"an estimator has {', '.join(DTYPES[each].onnxruntime for each in FLOATS)}."
+        )
+    return Port(node.name, known, tuple(size if isinstance(size, int) else None for size in node.shape))

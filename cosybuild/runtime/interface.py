@@ -11,7 +11,6 @@ from cosybuild.identity import ESTIMATOR_PORTS
 
 RANKS = (3, 3, 3, 1, 2, 3, 3)
 """Number of axes of each input and of the output, in the order of `ESTIMATOR_PORTS`."""
-DTYPES = ("float32", "float16", "bfloat16")
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cosybuild.dtypes import FLOATS
 from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
 from cosybuild.inservice import View
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
@@ -19,7 +20,7 @@ from cosybuild.runtime.directory import candidates, unchanged
 from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
-from cosybuild.runtime.interface import DTYPES, INPUTS, OUTPUT, RANKS, Interface
+from cosybuild.runtime.interface import INPUTS, OUTPUT, RANKS, Interface
 from cosybuild.runtime.pool import Pool
 
 
@@ -105,8 +106,8 @@ def _check_arguments(concurrency: Any, timeout: Any, threads: Any, precision: An
         raise ServingError(f"threads={threads!r}; a whole number is expected, 0 for ONNX Runtime's own choice.")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
         raise ServingError(f"timeout={timeout!r}; seconds are expected, or None to wait for ever.")
-    if precision not in (None, *DTYPES):
-        raise ServingError(f"precision={precision!r}; {', '.join(DTYPES)} or None is expected.")
+    if precision not in (None, *FLOATS):
+        raise ServingError(f"precision={precision!r}; {', '.join(FLOATS)} or None is expected.")
 
 
 def _is_whole(value: Any) -> bool:

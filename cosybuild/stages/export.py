@@ -15,7 +15,6 @@ from cosybuild.exporting.torch_exporters import export_graph
 from cosybuild.models.held import held_to_plan
 from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
-from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 
@@ -27,11 +26,7 @@ _WRAPPER = "estimator"
 
 
 class ExportStage(Stage[Request]):
-    """The stage that exports the model as the slot `graph`.
-
-    Args:
-        inline_limit: size of all weights in bytes above which they are written to a file of their own.
-    """
+    """The stage that exports the model as the slot `graph`."""
 
     name = "export"
     does = "writes the model as an ONNX graph"
@@ -39,9 +34,6 @@ class ExportStage(Stage[Request]):
     needs = ("weights?",)
     makes = ("graph",)
     packages = ("torch", "onnx", "onnxscript")
-
-    def __init__(self, inline_limit: int = INLINE_LIMIT) -> None:
-        self._inline_limit = inline_limit
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         export = request.settings.export
@@ -80,7 +72,7 @@ class ExportStage(Stage[Request]):
             "ops": ops,
             "warnings": chatter,
         }
-        files = save_model(model, context.workdir / graph_name(request), inline_limit=self._inline_limit)
+        files = save_model(model, context.workdir / graph_name(request))
         return StageResult({"graph": files}, {**metrics, "external_data": len(files) > 1})
 
 

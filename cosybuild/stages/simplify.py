@@ -17,7 +17,6 @@ from cosybuild.exporting.torch_exporters import example_sizes
 from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
-from cosybuild.onnxgraph import INLINE_LIMIT
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.request import Request
 from cosybuild.stages.export import graph_name
@@ -34,11 +33,7 @@ _HINT = "Next: go on without it (simplify=none), and report the graph to onnxsim
 
 
 class SimplifyStage(Stage[Request]):
-    """The stage that replaces the slot `graph` by a graph with fewer nodes and the same function.
-
-    Args:
-        inline_limit: size of all weights in bytes above which they are written to a file of their own.
-    """
+    """The stage that replaces the slot `graph` by a graph with fewer nodes and the same function."""
 
     name = "simplify"
     does = "removes nodes that the graph does not need"
@@ -46,9 +41,6 @@ class SimplifyStage(Stage[Request]):
     needs = ("graph",)
     makes = ("graph",)
     packages = ("onnxsim", "onnx")
-
-    def __init__(self, inline_limit: int = INLINE_LIMIT) -> None:
-        self._inline_limit = inline_limit
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         simplify = request.settings.simplify
@@ -80,7 +72,7 @@ class SimplifyStage(Stage[Request]):
             kept = copied_graph(graph, context.workdir, graph_name(request))
             return StageResult({"graph": kept}, {**metrics, "kept": "as it was"})
         _finish(model, spec)
-        files = save_model(model, context.workdir / graph_name(request), inline_limit=self._inline_limit)
+        files = save_model(model, context.workdir / graph_name(request))
         del model
         for seed in range(simplify.check_runs):
             sizes = example_sizes(spec, dict(request.settings.export.example_sizes))

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.onnxgraph.files import load_model, load_structure, save_model
-from tests.onnxgraph.graphs import linear
+from tests.onnxgraph.graphs import linear, save_split
 
 WEIGHT = np.random.default_rng(0).standard_normal((4, 300)).astype(np.float32)
 
@@ -27,7 +27,7 @@ def test_one_file_below_the_limit(tmp_path: Path) -> None:
 
 def test_two_files_above_it(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
-    files = save_model(wide(), path, inline_limit=1000)
+    files = save_split(wide(), path, 1000)
     assert [file.name for file in files] == ["a.onnx", "a.onnx.data"]
     assert path.stat().st_size < 400
     back = load_model(path)
@@ -39,7 +39,7 @@ def test_two_files_above_it(tmp_path: Path) -> None:
 
 def test_the_structure_is_read_without_the_weights(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
-    _, data = save_model(wide(), path, inline_limit=1000)
+    _, data = save_split(wide(), path, 1000)
     data.unlink()
     assert load_structure(path).graph.initializer[0].name == "w"
 
@@ -48,7 +48,7 @@ def test_equal_graphs_are_equal_bytes_wherever_they_lie(tmp_path: Path) -> None:
     contents = []
     for name in ("one", "another place"):
         (tmp_path / name).mkdir()
-        files = save_model(wide(), tmp_path / name / "a.onnx", inline_limit=1000)
+        files = save_split(wide(), tmp_path / name / "a.onnx", 1000)
         contents.append([file.read_bytes() for file in files])
     assert contents[0] == contents[1]
 
@@ -56,7 +56,7 @@ def test_equal_graphs_are_equal_bytes_wherever_they_lie(tmp_path: Path) -> None:
 def test_external_tensors_begin_at_pages(tmp_path: Path) -> None:
     model = wide()
     model.graph.initializer.append(numpy_helper.from_array(WEIGHT + 1, "v"))
-    path, _ = save_model(model, tmp_path / "a.onnx", inline_limit=0)
+    path, _ = save_split(model, tmp_path / "a.onnx")
     offsets = [
         int(e.value) for t in load_structure(path).graph.initializer for e in t.external_data if e.key == "offset"
     ]

@@ -14,13 +14,12 @@ import pytest
 import torch
 
 from cosybuild.building.stage import RunContext
-from cosybuild.onnxgraph.files import save_model
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.import_onnx import ImportOnnxStage
 from cosybuild.stages.precision import PrecisionStage
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.store.result import StageResult
-from tests.onnxgraph.graphs import linear
+from tests.onnxgraph.graphs import linear, save_split
 from tests.scenarios.commands import QUICK, Answer, Place
 
 GRAPH = (
@@ -96,7 +95,7 @@ def test_a_graph_that_is_replaced_before_it_is_read(
 ) -> None:
     model = linear(weight=np.ones((4, 300), np.float32))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 300
-    save_model(model, Path("mine.onnx"), inline_limit=0)
+    save_split(model, Path("mine.onnx"))
     old = {path: path.read_bytes() for path in (Path("mine.onnx"), Path("mine.onnx.data"))}
     for path, content in old.items():
         with monkeypatch.context() as patch:
@@ -134,7 +133,7 @@ def test_weights_of_a_graph_that_lie_elsewhere_are_refused(command: Callable[...
     Path("sub/w.bin").write_bytes(b"\0" * 4800)
     Path("../w.bin").write_bytes(b"\0" * 4800)
     Path("link.bin").symlink_to("sub/w.bin")
-    save_model(model, Path("mine.onnx"), inline_limit=0)
+    save_split(model, Path("mine.onnx"))
     model.graph.initializer[0].external_data[0].value = location
     Path("mine.onnx").write_bytes(model.SerializeToString())
     answer = command(*GRAPH)

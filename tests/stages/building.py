@@ -37,22 +37,20 @@ class Bench:
 
     Attributes:
         events: every (kind, facts) that a stage emitted.
-        inline_limit: given to the stages that write graphs; None leaves theirs.
     """
 
     asked: Request
     directory: Path
-    inline_limit: int | None = None
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def adopt(self, graph: Artifact) -> StageResult:
         return self._run("adopt", ImportOnnxStage(), graph=graph)
 
     def export(self) -> StageResult:
-        return self._run("export", ExportStage(*self._limit()))
+        return self._run("export", ExportStage())
 
     def simplify(self, graph: Artifact) -> StageResult:
-        return self._run("simplify", SimplifyStage(*self._limit()), graph=graph)
+        return self._run("simplify", SimplifyStage(), graph=graph)
 
     def reference(self, graph: Artifact | None = None) -> StageResult:
         """The model's, or of an existing graph that graph's own."""
@@ -71,9 +69,6 @@ class Bench:
             reference = artifact("reference", self.reference(graph).outputs["reference"])
         inputs = {"graph": graph, "reference": reference, **({EXPORTED: exported} if exported else {})}
         return self._run("verify", VerifyStage(), **inputs)
-
-    def _limit(self) -> tuple[int, ...]:
-        return () if self.inline_limit is None else (self.inline_limit,)
 
     def _run(self, name: str, stage: Any, **inputs: Artifact) -> StageResult:
         weights = self.asked.subject.weights

@@ -24,8 +24,8 @@ from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 from cosybuild.onnxgraph.summary import default_opset
 from cosybuild.stages.export import ExportStage
-from cosybuild.stages.verify import float32_limits
 from cosybuild.verification.judge import compare
+from cosybuild.verification.scope import float32_limits
 from tests.importing import importing
 from tests.stages.building import DATA, STREAMING, TINY, Bench, full_size, module, tiny
 
@@ -166,9 +166,12 @@ def test_without_folding_the_graph_is_larger(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exporter", list(Exporter))
-def test_large_weights_go_to_a_file_of_their_own(exporter: Exporter, tmp_path: Path) -> None:
+def test_large_weights_go_to_a_file_of_their_own(
+    exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosybuild.onnxgraph.files.INLINE_LIMIT", 10_000)
     asked = module("Heavy", [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 64))], exporter=exporter)
-    result = Bench(asked, tmp_path, inline_limit=10_000).export()
+    result = Bench(asked, tmp_path).export()
     graph, data = result.outputs["graph"]
     assert (graph.name, data.name) == ("heavy.fp32.onnx", "heavy.fp32.onnx.data")
     assert result.metrics["external_data"]

@@ -12,7 +12,7 @@ from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.errors import ConfigurationError, ModelError
 from cosybuild.onnxgraph.files import save_model
 from cosybuild.stages.import_onnx import ImportOnnxStage
-from tests.onnxgraph.graphs import linear
+from tests.onnxgraph.graphs import linear, save_split
 from tests.stages.building import Bench, Request, artifact, request
 
 
@@ -34,7 +34,7 @@ def test_it_comes_in_byte_for_byte_and_is_described(tmp_path: Path) -> None:
 def test_external_data_comes_along(tmp_path: Path) -> None:
     model = linear(weight=np.ones((4, 300), np.float32))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 300
-    files = save_model(model, tmp_path / "mine.onnx", inline_limit=0)
+    files = save_split(model, tmp_path / "mine.onnx")
     inputs, outputs = (TensorSettings("x", ("n", 4)),), (TensorSettings("y", ("n", 300)),)
     wide = request(ModelSettings(family=Family.onnx, path=str(files[0]), inputs=inputs, outputs=outputs), sizes={})
     result = Bench(wide, tmp_path).adopt(artifact("graph", files))

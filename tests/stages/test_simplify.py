@@ -64,9 +64,10 @@ def test_the_same_bytes_twice(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_large_weights_come_from_and_go_to_a_file_of_their_own(tmp_path: Path) -> None:
+def test_large_weights_come_from_and_go_to_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cosybuild.onnxgraph.files.INLINE_LIMIT", 10_000)
     asked = module("Heavy", [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 64))], constant_folding=False)
-    bench = Bench(asked, tmp_path, inline_limit=10_000)
+    bench = Bench(asked, tmp_path)
     graph = graph_of(bench.export())
     assert len(graph.files) == 2
     result = bench.simplify(graph)

@@ -12,7 +12,7 @@ from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog
 from cosybuild.config.groups.trt import Typing
 from cosybuild.errors import EngineError
-from cosybuild.onnxgraph.external import external_fault
+from cosybuild.onnxgraph.external import unsafe_data
 
 _DRIVER_NOISE = "[checkMacros.cpp::catchCudaError"
 
@@ -43,7 +43,11 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
         EngineError: the parser failed, or the graph's external data must not be read. The message has a paragraph
             per parser error: node, operator, reason, ONNX name, module path.
     """
-    _hold_external_data(library, graph)
+    if (fault := unsafe_data(graph)) is not None:
+        raise EngineError(
+            f"{library.title} cannot read the ONNX graph:\n- {graph.name} {fault}",
+            hint="Next: build it again from its sources.",
+        )
     parser = library.module.OnnxParser(network, logger)
     # By path, not by content: weights may be stored in a file beside the graph.
     parsed = parser.parse_from_file(str(graph))
@@ -86,19 +90,6 @@ def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
         path, *_ = save_model(model, Path(directory) / graph.name)
         del model
         yield path
-
-
-def _hold_external_data(library: TensorRtLibrary, graph: Path) -> None:
-    """Refuse external data that must not be read, before the parser opens any of it."""
-    try:
-        fault = external_fault(graph)
-    except (ValueError, OSError) as error:
-        fault = f"cannot be read: {error}"
-    if fault is not None:
-        raise EngineError(
-            f"{library.title} cannot read the ONNX graph:\n- {graph.name} {fault}",
-            hint="Next: build it again from its sources.",
-        )
 
 
 def _let_attention_decompose(library: TensorRtLibrary, network: Any) -> None:

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosybuild.backends.tensorrt.inspection import AttentionSize, NetworkFacts, TensorFact
+from cosybuild.dtypes import DTYPES
 from cosybuild.errors import EngineError
 from cosybuild.models.spec import ModelSpec
 
-_DTYPES = {
-    "float32": "FLOAT",
-    "float16": "HALF",
-    "bfloat16": "BF16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "bool": "BOOL",
-}
 _LOW = {"fp16": "HALF", "bf16": "BF16", "mixed": "HALF"}
 # Upper estimate of the tensors alive at once, as a multiple of the largest; 3.4 in a fused CosyVoice 2 engine.
 _TENSORS_ALIVE = 8
@@ -64,7 +57,7 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
         TensorFact(
             tensor.name,
             mode,
-            _DTYPES[dtype if "float" in tensor.dtype else tensor.dtype],
+            DTYPES[dtype if "float" in tensor.dtype else tensor.dtype].tensorrt,
             tuple(-1 if isinstance(dim, str) else dim for dim in tensor.shape),
         )
         for mode, tensors in (("input", spec.inputs), ("output", spec.outputs))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.config.groups.model import ModelSettings, TensorSettings
+from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
-DTYPES = ("float32", "float16", "bfloat16", "int32", "int64", "bool")
 GENERATORS = ("normal", "uniform", "mel", "mask", "time", "integer", "ones")
 
 

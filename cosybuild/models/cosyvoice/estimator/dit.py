@@ -152,14 +152,7 @@ class DiT(nn.Module):
         self.proj_out = nn.Linear(dim, mel_dim)
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        mu: Tensor,
-        t: Tensor,
-        spks: Tensor,
-        cond: Tensor,
-        streaming: bool = False,
+        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, streaming: bool = False
     ) -> Tensor:
         """Return the velocity at time t.
 

@@ -79,14 +79,7 @@ class UNet(nn.Module):
         self.time_projection: nn.Linear | None = None
 
     def forward(
-        self,
-        x: Tensor,
-        mask: Tensor,
-        mu: Tensor,
-        t: Tensor,
-        spks: Tensor,
-        cond: Tensor,
-        streaming: bool = False,
+        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, streaming: bool = False
     ) -> Tensor:
         """Return the velocity at time t.
 
