@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from cosybuild.config.naming import config_digest, run_name
+from cosybuild.config.naming import config_digest, relevant, run_name
+from cosybuild.config.parse import plain_from_settings
 from tests.config.composing import settings_of
 
 CHOICES = {"model": "auto", "export": "opset18", "trt_profile": "default"}
@@ -35,3 +36,16 @@ def test_the_model_directory_names_the_run_and_cannot_leave_its_place() -> None:
 def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:
     name = run_name(settings_of(f"model_dir=/models/{'m' * 250}"), CHOICES)
     assert re.fullmatch(r"m{80}-opset18-default-[0-9a-f]{8}", name)
+
+
+def test_the_default_component_has_the_names_of_records_that_know_none() -> None:
+    settings = settings_of()
+    plain = plain_from_settings(settings)
+    assert relevant(plain) == relevant({name: value for name, value in plain.items() if name != "component"})
+    assert run_name(settings_of("component=estimator"), CHOICES) == run_name(settings, CHOICES)
+
+
+def test_another_component_is_part_of_the_name() -> None:
+    settings = settings_of("component=frontend")
+    assert config_digest(settings) != config_digest(settings_of())
+    assert re.fullmatch(r"auto-frontend-opset18-default-[0-9a-f]{8}", run_name(settings, CHOICES))
