@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _command(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         # Caught here, because it may come during an import.
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print("\nInterrupted. Finished steps are kept; the same command continues from there.", file=sys.stderr)
         return INTERRUPTED
 
 

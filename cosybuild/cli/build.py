@@ -56,13 +56,14 @@ def _with_hydra(words: list[str], opening: Opening) -> int:
     except _launcher_failures() as error:
         raise BuildError(
             f"A process of the launcher ended before its job did: {error}",
-            hint="Next: run the same command again with fewer jobs at a time; what was finished is kept.",
+            hint="Next: run the same command again with fewer jobs at a time; finished steps are kept.",
         ) from error
     except RuntimeError as error:
         if _raised_in("submitit", error):  # e.g. where there is no Slurm
             raise MissingRequirement(
-                f"The launcher cannot be used here: {error}",
-                hint="Next: run it where jobs are submitted from; hydra/launcher=submitit_local needs no cluster.",
+                f"The launcher does not work on this machine: {error}",
+                hint="Next: run the command on a machine that can submit jobs; hydra/launcher=submitit_local needs no "
+                "cluster.",
             ) from error
         raise
     finally:
@@ -105,5 +106,5 @@ def _refuse_unknown_verb(words: Sequence[str]) -> None:
         raise ConfigurationError(
             f"'{words[0]}' is neither a command nor an override (key=value)."
             f"{f' Did you mean {near[0]}?' if near else ''} Commands: {', '.join(sorted(VERBS))}.",
-            hint="Next: `python -m cosybuild help` says what each does.",
+            hint="Next: `python -m cosybuild help` lists all commands.",
         )

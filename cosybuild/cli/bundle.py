@@ -1,4 +1,4 @@
-"""`bundle RUN`: one file that carries a finished run to another team."""
+"""`bundle RUN`: write a finished run as one file for another team."""
 
 from __future__ import annotations
 
@@ -21,18 +21,25 @@ def main(arguments: Sequence[str]) -> int:
     """Write the archive.
 
     Raises:
-        ConfigurationError: there is no such run, it did not finish, or the key cannot be used.
-        StoreError: what it made is no longer in the store.
+        ConfigurationError: there is no such run, the run did not finish, or the key cannot be used.
+        StoreError: a result of the run is no longer in the store.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild bundle", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
     parser.add_argument("--into", type=Path, metavar="FILE", help="the archive (default: RUN's name + .tar.gz)")
     parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="where its results lie (default: the run's own store)"
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="the store with the results of its steps (default: the run's own store)",
     )
-    parser.add_argument("--without-artifacts", action="store_true", help="carry their digests only, for `replay`")
     parser.add_argument(
-        "--sign", type=Path, metavar="KEY", help="write ARCHIVE.sig too, a signature with this private key (PEM)"
+        "--without-artifacts",
+        action="store_true",
+        help="write only the digests of artifacts, which is enough for `replay`",
+    )
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY", help="also write ARCHIVE.sig, a signature with this private key (PEM)"
     )
     options = parser.parse_args(arguments)
     if options.sign is not None:
@@ -42,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     run = read_run(options.run)
     if run.report["status"] not in ("ok", "pending"):
         raise ConfigurationError(
-            f"{run.directory} is {run.report['status']}; only a finished run can be handed on.",
+            f"{run.directory} is {run.report['status']}; only a finished run can be bundled.",
             hint="Next: run the same command again until it ends well.",
         )
     if not (run.directory / LOCK).is_file():
@@ -53,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     store = options.store or (Path(recorded["path"]) if recorded else None)
     if store is None and not options.without_artifacts:
         raise ConfigurationError(
-            f"{run.directory} was built with store=off, so nothing keeps what its steps made.",
+            f"{run.directory} was built with store=off, so the results of its steps were not kept.",
             hint="Next: bundle --without-artifacts, or build it with a store.",
         )
     target: Path = options.into or Path(f"{run.directory.resolve().name}.tar.gz")
@@ -62,5 +69,5 @@ def main(arguments: Sequence[str]) -> int:
     if options.sign is not None:
         say(f"{signature_path(target)}  signed with the key {sign(target, options.sign)}")
     verified = " --verify-key PUBKEY" if options.sign is not None else ""
-    say(f"There: python -m cosybuild import {shell([target.name])}{verified}")
+    say(f"On the other machine: python -m cosybuild import {shell([target.name])}{verified}")
     return 0

@@ -110,7 +110,7 @@ def _told(record: CellRecord) -> float | tuple[float, ...]:
         raise CosybuildError(record.failure.message, hint=record.failure.hint)
     lacking = [name for name, value in record.objective.items() if value is None or math.isnan(value)]
     if lacking:
-        raise BuildError(f"The run has no figure '{lacking[0]}', which the objective asks for.")
+        raise BuildError(f"The run has no figure '{lacking[0]}', which objective names.")
     values = tuple(value for value in record.objective.values() if value is not None)
     return values if len(values) > 1 else values[0]
 

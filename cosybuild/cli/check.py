@@ -16,8 +16,8 @@ from cosybuild.signing import key_fingerprint
 from cosybuild.system.environment import Environment
 
 _ENDS = (
-    f"exit code: 0 all current; {VerificationError.exit_code} something is stale or damaged; "
-    f"{DeployError.exit_code} something is foreign, or there is nothing; "
+    f"exit code: 0 all files are current; {VerificationError.exit_code} a file is stale or damaged; "
+    f"{DeployError.exit_code} a file is foreign, or there are no files; "
     f"{MissingRequirement.exit_code} an engine does not load here"
 )
 
@@ -35,13 +35,13 @@ def main(arguments: list[str]) -> int:
         "--verify-key",
         type=Path,
         metavar="PUBKEY",
-        help="hold every file to the list that the owner of this public key (PEM) signed with deploy.sign",
+        help="compare every file with the list that the owner of this public key (PEM) signed with deploy.sign",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON list instead of lines")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
     options = parser.parse_args(arguments)
     path: Path = options.path
     if not path.exists():
-        raise ConfigurationError(f"{path} does not exist.", hint="Next: give a file or a model directory.")
+        raise ConfigurationError(f"{path} does not exist.", hint="Next: give an existing file or model directory.")
     finished = [root for root in states_below(path) if recover(root)]
     findings = inspect(path, Environment())
     signatures = None
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
             say(f"an interrupted deployment to {root} was finished")
         for root, signer in (signatures.signers if signatures is not None else {}).items():
             say(f"{root} is signed with the key {signer}")
-        say("\n".join(map(_line, findings)) or f"{path} holds neither graphs nor engines")
+        say("\n".join(map(_line, findings)) or f"{path} has neither graphs nor engines")
     return _exit_code(findings)
 
 

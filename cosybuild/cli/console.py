@@ -93,7 +93,7 @@ class BuildConsole:
         self._line("failed", "red", step, "")
 
     def _waiting(self, step: str, facts: Mapping[str, Any]) -> None:
-        self._line("waiting", "yellow", step, f"{facts.get('holder')} builds the same")
+        self._line("waiting", "yellow", step, f"{facts.get('holder')} is building the same step")
 
     def _warning(self, step: str, facts: Mapping[str, Any]) -> None:
         self._line("warning", "yellow", step, str(facts.get("message", "")))
@@ -109,7 +109,7 @@ def _expected(before: float | None) -> str:
     """Return the duration of a similar earlier step, if it is long enough to matter; say so if none is known."""
     if before is None:
         return " (first time here)"
-    return f" (the build most like it took {seconds(before)})" if before >= _LONG else ""
+    return f" (the most similar build took {seconds(before)})" if before >= _LONG else ""
 
 
 def _seconds(value: float | None) -> str:

@@ -17,7 +17,7 @@ _STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
 def main(arguments: Sequence[str]) -> int:
     """Examine the machine and print the findings; the exit code is 6 if a plain build lacks something."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild doctor", description=__doc__)
-    parser.add_argument("--store", default="outputs/store", type=Path, help="whose health to check")
+    parser.add_argument("--store", default="outputs/store", type=Path, help="the store to check (default: %(default)s)")
     options = parser.parse_args(arguments)
     console = Terminal(soft_wrap=True)
     findings = list(examine(options.store))

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print each step's action and the named parts of its key that caused it."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild explain", description=__doc__)
     parser.add_argument("run", help="a run directory, or the start of a name under outputs/runs")
-    parser.add_argument("--keys", action="store_true", help="print every ingredient of every key")
+    parser.add_argument("--keys", action="store_true", help="print every part of every key")
     options = parser.parse_args(arguments)
     say("\n".join(_lines(read_run(options.run), keys=options.keys)))
     return 0

@@ -80,7 +80,7 @@ def user_error(error: BaseException) -> CosybuildError | None:
         return OutOfMemory(
             f"There is not enough memory: {str(error) or type(error).__name__}.",
             hint="Next: free memory or use a machine with more (`ulimit -v` shows a limit), then run the same command "
-            "again; finished steps stay",
+            "again; finished steps are kept",
         )
     if isinstance(error, OSError) and is_of_the_disk(error):
         return place_error(error, "read or write", error.filename or "a file")

@@ -24,21 +24,37 @@ def main(arguments: Sequence[str]) -> int:
         action="append",
         type=Path,
         metavar="DIR",
-        help=f"what its runs refer to stays (default: {RUNS})",
+        help=f"a directory of runs whose results are kept (default: {RUNS})",
     )
-    parser.add_argument("--older-than", type=units.age, metavar="AGE", help="only what is unused for so long, e.g. 30d")
-    parser.add_argument("--max-size", type=units.size, metavar="SIZE", help="until the rest fits, e.g. 20GB")
     parser.add_argument(
-        "--grace", type=units.age, default=GRACE_SECONDS, metavar="AGE", help="spare what is younger (default: 1h)"
+        "--older-than",
+        type=units.age,
+        metavar="AGE",
+        help="remove only results that were not used for this long, e.g. 30d",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    parser.add_argument(
+        "--max-size",
+        type=units.size,
+        metavar="SIZE",
+        help="remove the oldest results until the store has this size, e.g. 20GB",
+    )
+    parser.add_argument(
+        "--grace",
+        type=units.age,
+        default=GRACE_SECONDS,
+        metavar="AGE",
+        help="keep results younger than this (default: 1h)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the results that would be removed, and change nothing"
+    )
     options = parser.parse_args(arguments)
     places = options.runs or [RUNS]
     runs = [run for place in places for run in all_runs(place)]
     if not runs and options.older_than is None and options.max_size is None:
         raise ConfigurationError(
-            f"There is no run in {', '.join(map(str, places))}, so all of {options.store} would go.",
-            hint="Next: name where the runs lie with --runs DIR, or what may go with --older-than or --max-size.",
+            f"There is no run in {', '.join(map(str, places))}, so all results in {options.store} would be removed.",
+            hint="Next: give the directory of the runs with --runs DIR, or a limit with --older-than or --max-size.",
         )
     collected = collect(
         Store(options.store),

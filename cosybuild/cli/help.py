@@ -10,8 +10,8 @@ from cosybuild.cli.verbs import VERBS
 def main(arguments: Sequence[str]) -> int:
     """Print every command with its purpose."""
     width = max(map(len, VERBS))
-    print("python -m cosybuild [group=option ...] [setting=value ...]   builds what these say")
-    print("python -m cosybuild COMMAND [--help]                         where COMMAND is one of:\n")
+    print("python -m cosybuild [group=option ...] [setting=value ...]   build this configuration")
+    print("python -m cosybuild COMMAND [--help]                         run one of these commands:\n")
     for verb, purpose in sorted(VERBS.items()):
         print(f"  {verb:<{width}}  {purpose}")
     print("\nGroups and options: python -m cosybuild --help")

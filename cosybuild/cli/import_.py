@@ -1,4 +1,4 @@
-"""`import FILE`: take in a run that another team has bundled, every part of it checked."""
+"""`import FILE`: check and unpack a run that another team has bundled."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check the archive and take it in.
+    """Check the archive and unpack it.
 
     Raises:
-        ConfigurationError: it is no bundle, damaged, too large, or has members or records that are refused, or its
+        ConfigurationError: the file is not a bundle, is damaged or too large, has refused members or records, or its
             signature does not verify.
         StoreError: a result in it is damaged, or the store cannot be written.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild import", description=__doc__)
-    parser.add_argument("archive", type=Path, metavar="FILE", help="what `bundle` wrote")
+    parser.add_argument("archive", type=Path, metavar="FILE", help="a file from `bundle`")
     parser.add_argument("--store", type=Path, default=Path("outputs/store"), help="default: %(default)s")
     parser.add_argument("--runs", type=Path, default=RUNS, help="default: %(default)s")
     parser.add_argument(
         "--trust-results",
         action="store_true",
-        help="take the results of its steps into the store; builds here then use them as their own",
+        help="add the results of its steps to the store, so that builds on this machine use them",
     )
     parser.add_argument(
         "--max-size",
         type=units.size,
         metavar="SIZE",
-        help="let the archive unfold to so much, e.g. 100GB (default: 256 MiB, or 20 times its own size, up to 64 GiB)",
+        help="the largest unpacked size, e.g. 100GB (default: 256 MiB, or 20 times the archive's size, up to 64 GiB)",
     )
     parser.add_argument(
         "--verify-key",
@@ -60,20 +60,18 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(plain_facts(arrival), indent=2))
         return 0
-    say(f"{arrival.run}{' (was there already)' if arrival.was_there else ''}; {_results(arrival, options.store)}")
+    say(f"{arrival.run}{' (already imported)' if arrival.was_there else ''}; {_results(arrival, options.store)}")
     if arrival.signer is not None:
         say(f"signed with the key {arrival.signer}")
     named = shell([str(arrival.run)])
-    say(f"Next: python -m cosybuild explain {named}, or replay {named} to build it again and compare")
+    say(f"Next: python -m cosybuild explain {named}, or replay {named} to rebuild it and compare")
     return 0
 
 
 def _results(arrival: Arrival, store: Path) -> str:
-    """Return a sentence that says if the results of the run entered the store."""
+    """Return a sentence on the results of the run: added to the store or not."""
     if not arrival.carried:
-        return "no results, only digests"
+        return "it has no results, only digests"
     if arrival.results:
         return f"{counted(arrival.results, 'result')} in {store}"
-    return (
-        f"{counted(arrival.carried, 'result')} not taken into {store}: add --trust-results if you trust who made them"
-    )
+    return f"{counted(arrival.carried, 'result')} not added to {store}; add --trust-results if you trust the sender"

@@ -20,26 +20,27 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild init", description=__doc__)
     parser.add_argument("team", help="a short name, e.g. acme; options are then called acme/...")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="where to write (default: TEAM-cosy-conf)")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="the new directory (default: TEAM-cosy-conf)")
     options = parser.parse_args(arguments)
     team: str = options.team
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", team):
         raise ConfigurationError(
-            f"'{team}' cannot name a team: expected small letters, digits and single hyphens, beginning with a letter.",
+            f"'{team}' is not a valid team name: lower-case letters, digits and single hyphens are expected, with a "
+            f"letter first.",
             hint="Next: python -m cosybuild init my-team",
         )
     distribution = f"{team}-cosy-conf"
     directory: Path = options.into or Path(distribution)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigurationError(
-            f"{directory} is there already and is not an empty directory.", hint="Next: choose another with --into DIR."
+            f"{directory} already exists and is not an empty directory.", hint="Next: choose another with --into DIR."
         )
     names = {"team": team, "distribution": distribution, "package": distribution.replace("-", "_")}
     for path, text in package_files(names).items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text, encoding="utf-8")
     print(
-        f"{directory}: a package with two configurations to begin with.\n"
+        f"{directory}: a package with two example configurations.\n"
         f"Next: pip install -e {directory}, then python -m cosybuild trt_profile={team}/edge dry_run=true"
     )
     return 0

@@ -20,7 +20,7 @@ def next_commands(report: Mapping[str, Any], directory: Path) -> list[str]:
         directory: the run directory, relative to the working directory.
     """
     run = directory.name if directory.parent == RUNS else str(directory)
-    told = [("see why each step ran", ["explain", run]), _second(report, run)]
+    told = [("print the reason for each step", ["explain", run]), _second(report, run)]
     width = max(len(purpose) for purpose, _ in told)
     lines = (f"  {purpose:<{width}}  {shlex.join(['python', '-m', 'cosybuild', *words])}" for purpose, words in told)
     return ["Next:", *lines]
@@ -35,5 +35,5 @@ def _second(report: Mapping[str, Any], run: str) -> tuple[str, list[str]]:
         known = any(row.service is Service.cosyvoice and row.stem == model["name"] for row in ROWS)
         fits = known and not model["streaming"] and not config["export"]["dynamic_batch"]
         if fits and report["verified"] and config["deploy"] is None and config["model_dir"]:
-            return "put it into service", [*words, "deploy=cosyvoice", f"deploy.dir={config['model_dir']}"]
-    return "build it again and compare", ["replay", run]
+            return "deploy it", [*words, "deploy=cosyvoice", f"deploy.dir={config['model_dir']}"]
+    return "rebuild it and compare", ["replay", run]

@@ -1,4 +1,4 @@
-"""`options [GROUP[=OPTION]]`: list the groups, their options and settings, or show what an option composes to."""
+"""`options [GROUP[=OPTION]]`: list groups, options and settings, or print the content of an option."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _parts(plan: Plan) -> Iterator[RenderableType]:
         yield Text(f"Nothing to do: {counted(len(plan.steps), 'step')} up to date.")
     else:
         total = plan.expected_seconds
-        took = "no history yet for some of them" if total is None else f"about {seconds(total)}"
+        took = "some steps have no history yet" if total is None else f"about {seconds(total)}"
         yield Text(f"{counted(len(running), 'step')} to run, {took}. Nothing was run or written (dry_run=true).")
 
 

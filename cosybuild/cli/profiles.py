@@ -1,4 +1,4 @@
-"""`profiles`: propose profiles that pad little for lengths seen in service, as an option of `trt_profile`."""
+"""`profiles`: propose profiles with little padding for lengths from service, as an option of `trt_profile`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,25 @@ _FRAMES_PER_SECOND = 50.0
 def main(arguments: Sequence[str]) -> int:
     """Print the proposal as YAML; with --compare also the padding of each smaller number of profiles."""
     parser = argparse.ArgumentParser(prog="python -m cosybuild profiles", description=__doc__)
-    parser.add_argument("lengths", type=Path, help="a text file: a length a line, or `length,count`; frames or `1.5 s`")
-    parser.add_argument("--count", type=positive, default=3, help="most profiles (default: %(default)s)")
-    parser.add_argument("--name", default="served", help="what the option is called (default: %(default)s)")
-    parser.add_argument("--axis", default="seq_len", help="the axis (default: %(default)s)")
+    parser.add_argument(
+        "lengths",
+        type=Path,
+        help="a text file with `length` or `length,count` on each line; a length is in frames or like `1.5 s`",
+    )
+    parser.add_argument(
+        "--count", type=positive, default=3, help="the largest number of profiles (default: %(default)s)"
+    )
+    parser.add_argument("--name", default="served", help="the name of the option (default: %(default)s)")
+    parser.add_argument("--axis", default="seq_len", help="the dynamic axis (default: %(default)s)")
     parser.add_argument(
         "--frames-per-second",
         type=float,
         default=_FRAMES_PER_SECOND,
-        help="what a duration in the file means (default: %(default)s, CosyVoice 2 and 3)",
+        help="the frames per second for durations in the file (default: %(default)s, CosyVoice 2 and 3)",
     )
-    parser.add_argument("--compare", action="store_true", help="say on stderr what each number of profiles pads")
+    parser.add_argument(
+        "--compare", action="store_true", help="print the padding for each number of profiles on stderr"
+    )
     options = parser.parse_args(arguments)
     histogram = read_lengths(options.lengths, options.frames_per_second)
     if options.compare:

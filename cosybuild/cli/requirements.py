@@ -1,4 +1,4 @@
-"""`requirements RUN`: print the packages of a run's record, for pip."""
+"""`requirements RUN`: print the packages of a run with their versions, in pip's format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild requirements", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write them there instead of printing them")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of stdout")
     options = parser.parse_args(arguments)
     text = requirements_text(read_run(options.run))
     if options.output is None:

@@ -1,4 +1,4 @@
-"""`rollback DIR [--to N]`: restore the files that were in a directory before a deployment."""
+"""`rollback DIR [--to N]`: restore the files that a deployment replaced."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ def main(arguments: list[str]) -> int:
         DeployError: there is no such backup, or no deployment at all.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild rollback", description=__doc__)
-    parser.add_argument("directory", type=Path, help="a directory that was deployed to")
-    parser.add_argument("--to", type=int, metavar="N", help="the backup's number; default: the last not yet undone")
+    parser.add_argument("directory", type=Path, help="the directory of a deployment")
+    parser.add_argument(
+        "--to",
+        type=int,
+        metavar="N",
+        help="the number of the backup to restore (default: the newest that is not restored yet)",
+    )
     parser.add_argument("--list", action="store_true", help="print the backups and change nothing")
     options = parser.parse_args(arguments)
     root: Path = options.directory
     if not (root / STATE).is_dir():
         models = sorted(str(state.parent) for state in root.glob(f"*/{STATE}")) if root.is_dir() else []
         raise DeployError(
-            f"{root} has no {STATE}, so nothing was deployed there by cosybuild.",
+            f"{root} has no {STATE}, so cosybuild has not deployed anything there.",
             hint=f"Next: python -m cosybuild rollback {models[0]}"
             if models
             else "Next: give the directory of deploy.dir.",
@@ -36,6 +41,6 @@ def main(arguments: list[str]) -> int:
             say(f"{backup.number:04}  before a {backup.record.kind} of {', '.join(backup.record.existed)}")
         return 0
     number, names = rollback(root, options.to)
-    say(f"{root} is as it was before deployment {number:04}:")
+    say(f"{root} is restored to its state before deployment {number:04}:")
     say("\n".join(f"  {name}" for name in names))
     return 0

@@ -40,12 +40,12 @@ def main(arguments: Sequence[str]) -> int:
         "--objective",
         choices=[o.value for o in Objective],
         default="memory",
-        help="what is to be small (default: memory)",
+        help="the figure to minimise (default: memory)",
     )
     for name, kind in _LIMITS.items():
-        parser.add_argument(f"--max-{name}", type=kind, metavar="N", help=f"largest {name} allowed, {_UNITS[name]}")
-    parser.add_argument("--min-snr-db", type=float, metavar="N", help="smallest signal-to-noise ratio allowed")
-    parser.add_argument("--json", action="store_true", help="print the cell as it stands in sweep.json")
+        parser.add_argument(f"--max-{name}", type=kind, metavar="N", help=f"the largest allowed {name}, {_UNITS[name]}")
+    parser.add_argument("--min-snr-db", type=float, metavar="N", help="the smallest allowed signal-to-noise ratio")
+    parser.add_argument("--json", action="store_true", help="print the cell's record as JSON")
     options = parser.parse_args(arguments)
     limits = {name: getattr(options, f"max_{name}") for name in _LIMITS}
     sweep = gather(_directory(options.sweep))
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
             f"\n  {said(cell)}: {unmet(cell, options.objective, limits, options.min_snr_db)}" for cell in sweep["cells"]
         )
         raise BuildError(
-            f"No cell of {sweep['name']} can be chosen:{lines}", hint="Next: allow more, or sweep over more choices."
+            f"No cell of {sweep['name']} meets the limits:{lines}",
+            hint="Next: relax the limits, or sweep over more choices.",
         )
     best = min(fitting, key=lambda cell: float(cell["figures"][options.objective]))
     if options.json:
@@ -81,7 +82,7 @@ def unmet(
     least = {} if least_snr_db is None else {"snr_db": least_snr_db}
     for name, limit in {**most, **least}.items():
         if name not in known:
-            return f"it has no figure '{name}', which is to be {_LIMIT[name in least]} {figure_text(name, limit)}"
+            return f"it has no figure '{name}', which must be {_LIMIT[name in least]} {figure_text(name, limit)}"
     for name, limit in most.items():
         if known[name] > limit:
             return f"its {name} is {figure_text(name, known[name])}, more than {figure_text(name, limit)}"

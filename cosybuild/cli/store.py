@@ -1,4 +1,4 @@
-"""`store ls`, `verify`, `push`: list the store, verify its contents, or push all of it to a remote."""
+"""`store ls`, `verify`, `push`: list the store, check its files, or push its results to a remote."""
 
 from __future__ import annotations
 
@@ -21,12 +21,20 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m cosybuild store", description=__doc__)
     parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("ls", help="what is in it, last used first")
-    verify = verbs.add_parser("verify", help="read every file and compare it with its digest")
-    verify.add_argument("--keep-damaged", action="store_true", help="only say what is damaged, move nothing")
-    push = verbs.add_parser("push", help="send what a remote store lacks: what was built before there was one")
-    push.add_argument("remote", metavar="URL", help="as store.remote: s3://..., gs://..., file://...")
-    push.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as store.remote_options")
+    verbs.add_parser("ls", help="list the results, last used first")
+    verify = verbs.add_parser("verify", help="read every file and check its digest")
+    verify.add_argument("--keep-damaged", action="store_true", help="only list damaged files, and do not move them")
+    push = verbs.add_parser(
+        "push", help="copy the results that a remote lacks, for example those from before the remote was set"
+    )
+    push.add_argument("remote", metavar="URL", help="the remote, as for store.remote: s3://..., gs://..., file://...")
+    push.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option for fsspec, as for store.remote_options",
+    )
     options = parser.parse_args(arguments)
     store = Store(options.store)
     if options.verb == "ls":
@@ -45,7 +53,7 @@ def _list(store: Store) -> int:
         say(f"{entry.key.stage:<20} {entry.key.digest[:12]}  {size(total):>8}  used {_ago(now - row.used)}")
     say(
         f"{counted(len(inventory.rows), 'result')}, {counted(inventory.contents, 'file')}, {size(inventory.size)}; "
-        f"{size(inventory.quarantined)} set aside as damaged, {size(inventory.working)} in working directories."
+        f"{size(inventory.quarantined)} in quarantine, {size(inventory.working)} in working directories."
     )
     return 0
 
@@ -53,7 +61,7 @@ def _list(store: Store) -> int:
 def _verify(store: Store, *, repair: bool) -> int:
     checkup = check(store, repair=repair)
     for fault in checkup.faults:
-        stages = f" (spoils {', '.join(fault.stages)})" if fault.stages else ""
+        stages = f" (used by results of {', '.join(fault.stages)})" if fault.stages else ""
         moved = f"; moved to {fault.moved_to}" if fault.moved_to else ""
         say(f"{fault.path} {fault.what}{stages}{moved}")
     say(f"{counted(checkup.entries, 'result')} and {counted(checkup.objects, 'file')} read, {size(checkup.size)}.")
@@ -61,9 +69,9 @@ def _verify(store: Store, *, repair: bool) -> int:
         raise StoreError(
             f"{counted(len(checkup.faults), 'part')} of the store {store.path} "
             f"{'is' if len(checkup.faults) == 1 else 'are'} damaged.",
-            hint="Next: run the builds again; what was spoiled is made anew."
+            hint="Next: run the builds again; they build the damaged results again."
             if repair
-            else "Next: `python -m cosybuild store verify` without --keep-damaged sets it aside.",
+            else "Next: `python -m cosybuild store verify` without --keep-damaged moves damaged files to quarantine.",
         )
     return 0
 
@@ -85,8 +93,8 @@ def _push(store: Store, url: str, given: Sequence[str]) -> int:
             sent += 1
         if faults:
             raise StoreError(
-                f"{faults[0]} {counted(sent - 1, 'result')} had been sent.",
-                hint="Next: mend the cause and push again; what arrived is not sent twice",
+                f"{faults[0]} {counted(sent - 1, 'result')} were sent before.",
+                hint="Next: remove the cause and push again; results that arrived are not sent again",
             )
     say(f"{counted(sent, 'result')} of {store.path} {'is' if sent == 1 else 'are'} in {remote.url}.")
     return 0

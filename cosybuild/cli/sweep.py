@@ -66,5 +66,5 @@ def _parts(sweep: Mapping[str, Any], directory: Path) -> Iterator[RenderableType
             yield Text(f"{said}: pending: {waiting}", style="yellow")
     lost = [cell for cell in sweep["cells"] if cell["exit_code"] is None]
     if lost:
-        yield Text(f"{counted(len(lost), 'cell')} did not come to an end; the same command goes on.", style="red")
+        yield Text(f"{counted(len(lost), 'cell')} did not finish; the same command continues the sweep.", style="red")
     yield Text(f"{directory}/sweep.html", style="dim")

@@ -7,22 +7,22 @@ import keyword
 from collections.abc import Sequence
 
 VERBS: dict[str, str] = {
-    "bundle": "one file that carries a finished run to another team",
-    "check": "whether an engine loads here, and what in a model directory in service is current",
-    "diff": "what differs between two runs",
-    "doctor": "what this machine can build, what is missing, and how to mend it",
-    "explain": "why each step of a run ran, or did not",
-    "gc": "free what no run refers to, or what has long been unused",
-    "help": "this list",
-    "import": "take in a run that another team has bundled, checked on arrival",
+    "bundle": "write a finished run as one file for another team",
+    "check": "check an engine, or the files of a model directory in service",
+    "diff": "list the differences between two runs",
+    "doctor": "list what this machine can build, what is missing, and the command that installs it",
+    "explain": "print the reason why each step of a run ran or was skipped",
+    "gc": "remove results from the store that no run refers to, or that were not used for long",
+    "help": "print this list",
+    "import": "check and unpack a run that another team has bundled",
     "init": "write a package of configurations for a team to share",
-    "options": "the groups, their options and settings, and what an option composes to",
-    "profiles": "profiles that pad little for lengths seen in service",
-    "replay": "build a run again from its own record and say whether the same came out",
-    "requirements": "the packages of a run's record with their versions, for pip",
-    "rollback": "bring back what stood in a directory before a deployment",
-    "select": "the best cell of a sweep, and the words that build it",
-    "store": "what the store holds (ls), whether all of it is what it says (verify); all of it to a remote (push)",
+    "options": "list groups, options and settings, or print the content of an option",
+    "profiles": "propose profiles with little padding for a list of lengths from service",
+    "replay": "build a run again from its record and compare the artifacts, or reproduce a failure",
+    "requirements": "print the packages of a run with their versions, in pip's format",
+    "rollback": "restore the files that a deployment replaced",
+    "select": "print the command that builds the best cell of a sweep",
+    "store": "list the store (ls), check the digest of every file (verify), or push results to a remote (push)",
 }
 """Verb -> its purpose in one line. The module is `cosybuild.cli.<verb>`, with `_` appended to a Python keyword."""
 

@@ -26,23 +26,25 @@ class Settings:
     model_dir: str | None = setting(
         None, "A CosyVoice model directory, or a hub id such as FunAudioLLM/CosyVoice2-0.5B.", local=True
     )
-    model: ModelSettings = setting(ModelSettings, "What is built.")
-    component: ComponentSettings = setting(ComponentSettings, "Which network of the model is built.")
-    export: ExportSettings = setting(ExportSettings, "From PyTorch to ONNX.")
-    simplify: SimplifySettings | None = setting(None, "Fewer nodes, the same function.")
-    verify: VerifySettings | None = setting(None, "The artifact against PyTorch.")
-    precision: PrecisionSettings = setting(PrecisionSettings, "Which number type the graph computes in.")
-    trt_profile: ProfileSettings = setting(ProfileSettings, "Which sizes an engine serves and verification covers.")
-    trt: TrtSettings | None = setting(None, "From the graph to engines.")
-    benchmark: BenchmarkSettings | None = setting(None, "How fast what was built is, here.")
-    deploy: DeploySettings | None = setting(None, "Where artifacts go into service.", local=True)
-    store: StoreSettings | None = setting(None, "Where finished work is kept.", local=True)
+    model: ModelSettings = setting(ModelSettings, "The model to build.")
+    component: ComponentSettings = setting(ComponentSettings, "The network of the model to build.")
+    export: ExportSettings = setting(ExportSettings, "The export from PyTorch to ONNX.")
+    simplify: SimplifySettings | None = setting(None, "The simplification of the graph.")
+    verify: VerifySettings | None = setting(None, "The comparison of artifacts with PyTorch.")
+    precision: PrecisionSettings = setting(PrecisionSettings, "The number types in which the graph computes.")
+    trt_profile: ProfileSettings = setting(ProfileSettings, "The sizes that an engine serves and verification covers.")
+    trt: TrtSettings | None = setting(None, "The build of engines from the graph.")
+    benchmark: BenchmarkSettings | None = setting(None, "The timing of the artifacts on this machine.")
+    deploy: DeploySettings | None = setting(None, "The deployment of artifacts into a service's directory.", local=True)
+    store: StoreSettings | None = setting(None, "The store of finished results.", local=True)
     dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")
-    hold_to: str | None = setting(None, "A lock file; any drift from it is an error.", local=True)
+    hold_to: str | None = setting(None, "A lock file to which the build is held; any drift is an error.", local=True)
     objective: tuple[Objective, ...] = setting(
-        tuple, "What a sweeper that searches is told of a job: error, memory, size, latency, build_time; none: error."
+        tuple, "The figures that a searching sweeper minimises: error, memory, size, latency, build_time; empty: error."
     )
     must_produce: dict[str, str] = setting(
-        dict, "Artifact name -> sha256 it must have (or how that begins); anything else is drift. Recipes state it."
+        dict,
+        "The required sha256 of each artifact, or its first digits, by name; any other digest is drift. Recipes "
+        "use it.",
     )

@@ -108,4 +108,4 @@ def test_rollback_lists_restores_and_refuses(service: Path, tmp_path: Path, caps
     assert not (service / f"{E}.fp32.onnx").exists()
     assert main(["rollback", str(service), "--to", "9"]) == 10
     assert main(["rollback", str(tmp_path)]) == 10
-    assert "nothing was deployed there" in capsys.readouterr().err
+    assert "has not deployed anything there" in capsys.readouterr().err

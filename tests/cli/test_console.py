@@ -14,8 +14,8 @@ from cosybuild.cli.console import BuildConsole
     ("expected", "said"),
     [
         (None, "never built; writes a graph (first time here)"),
-        (34.25, "never built; writes a graph (the build most like it took 34.2 s)"),
-        (200.0, "never built; writes a graph (the build most like it took 3 min 20 s)"),
+        (34.25, "never built; writes a graph (the most similar build took 34.2 s)"),
+        (200.0, "never built; writes a graph (the most similar build took 3 min 20 s)"),
         (9.9, "never built; writes a graph"),
     ],
 )

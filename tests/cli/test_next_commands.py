@@ -29,19 +29,19 @@ def report(
     [
         (
             report(),
-            "put it into service    python -m cosybuild trt=none 'x={a: 1}' deploy=cosyvoice 'deploy.dir=a model'",
+            "deploy it    python -m cosybuild trt=none 'x={a: 1}' deploy=cosyvoice 'deploy.dir=a model'",
         ),
         (report(random=True), "build a trained model  python -m cosybuild trt=none 'x={a: 1}' model_dir=DIR"),
-        (report("module"), "build it again and compare  python -m cosybuild replay model-1"),
-        (report(streaming=True), "build it again and compare  python -m cosybuild replay model-1"),
-        (report(batch=True), "build it again and compare  python -m cosybuild replay model-1"),
-        (report(verified=None), "build it again and compare  python -m cosybuild replay model-1"),
+        (report("module"), "rebuild it and compare  python -m cosybuild replay model-1"),
+        (report(streaming=True), "rebuild it and compare  python -m cosybuild replay model-1"),
+        (report(batch=True), "rebuild it and compare  python -m cosybuild replay model-1"),
+        (report(verified=None), "rebuild it and compare  python -m cosybuild replay model-1"),
     ],
 )
 def test_two_commands_with_their_purposes(of: dict[str, Any], second: str) -> None:
     title, first, last = next_commands(of, RUN)
     assert title == "Next:"
-    assert first.startswith("  see why each step ran  ")
+    assert first.startswith("  print the reason for each step  ")
     assert first.endswith("  python -m cosybuild explain model-1")
     assert last.split() == second.split()
     assert first.index("python") == last.index("python")

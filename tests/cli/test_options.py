@@ -15,7 +15,7 @@ def test_groups_come_in_the_order_of_the_build(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     heads = [line for line in lines if not line.startswith(" ")]
     assert heads[:3] == ["model", "export", "simplify"]
-    assert "  * opset18  Opset 18: what the CosyVoice runtimes are used to." in lines
+    assert "  * opset18  Opset 18: the opset of CosyVoice's own exports." in lines
 
 
 def test_a_group_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:

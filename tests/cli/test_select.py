@@ -29,6 +29,6 @@ def test_a_limit_of_zero_is_a_limit() -> None:
 @pytest.mark.parametrize("figures", [{}, {"error": None}, {"error": math.nan}], ids=str)
 def test_a_figure_that_is_absent_or_no_number_meets_no_limit(figures: dict[str, float | None]) -> None:
     assert unmet(cell(**figures), "size", {"error": 1e-3}, None) == (
-        "it has no figure 'error', which is to be at most 1.0e-03"
+        "it has no figure 'error', which must be at most 1.0e-03"
     )
     assert unmet(cell(**figures), "error", {}, None) == "it has no figure 'error'"

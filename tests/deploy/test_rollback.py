@@ -200,7 +200,7 @@ def test_check_of_a_directory_without_anything_is_no_success(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check.main([str(tmp_path)]) == 10
-    assert "holds neither graphs nor engines" in capsys.readouterr().out
+    assert "has neither graphs nor engines" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

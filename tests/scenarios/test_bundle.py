@@ -29,7 +29,7 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def test_what_arrives_replays_and_stays_apart(sender: Place, place: Place) -> None:
     ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"))
-    assert "4 results not taken into outputs/store" in ran.out
+    assert "4 results not added to outputs/store" in ran.out
     (theirs,) = place.runs()
     assert theirs.name == f"{sender.runs()[0].name}.imported"
     assert (theirs / "cosybuild.lock").is_file()
@@ -41,7 +41,7 @@ def test_what_arrives_replays_and_stays_apart(sender: Place, place: Place) -> No
     mine = next(run for run in place.runs() if run.name == sender.runs()[0].name)
     report = json.loads((mine / "report.json").read_text())
     assert {step["action"] for step in report["steps"]} == {"built"}, "nobody's results but one's own"
-    assert "was there already" in place.cosybuild("import", str(sender.directory / "run.tar.gz")).out
+    assert "already imported" in place.cosybuild("import", str(sender.directory / "run.tar.gz")).out
 
 
 def test_trusted_results_are_used_as_own(sender: Place, place: Place) -> None:

@@ -67,7 +67,7 @@ COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
     errors.StoreError: ((*QUICK, "store.path=model/flow.pt"), "is a file, not a directory"),
     errors.DriftError: ((*QUICK, "must_produce.graph=0000"), "graph: 0000 -> "),
     errors.Pending: ((MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt", "trt.sm=[75]"), "engine sm_75  needs"),
-    errors.DeployError: (("rollback", "model"), "nothing was deployed there"),
+    errors.DeployError: (("rollback", "model"), "has not deployed anything there"),
 }
 """Class -> the command that raises it in `here`, and what its message says besides."""
 

@@ -102,7 +102,7 @@ def test_a_store_is_not_emptied_by_mistake(kept: Place, tmp_path: Path) -> None:
     store = str(kept.directory / "outputs" / "store")
     before = kept.files()
     refused = elsewhere.cosybuild("gc", "--store", store, code=2)
-    assert f"so all of {store} would go" in refused.err
+    assert f"so all results in {store} would be removed" in refused.err
     assert "--runs" in refused.err
     assert kept.files() == before
     elsewhere.cosybuild("gc", "--store", store, "--grace", "0s", "--runs", str(kept.directory / "outputs" / "runs"))

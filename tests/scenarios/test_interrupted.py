@@ -69,7 +69,7 @@ def test_the_next_run_continues(fresh_place: Place, built_place: Place, number: 
     if number == signal.SIGINT:
         # An interrupt that strikes inside an import lets Python end by the signal; a shell shows 130 for both.
         assert process.returncode in (130, -signal.SIGINT)
-        assert err.strip() == "Interrupted. What was finished is kept; the same command goes on from there."
+        assert err.strip() == "Interrupted. Finished steps are kept; the same command continues from there."
         assert fresh_place.report()["status"] == "failed"
         assert fresh_place.report()["failure"]["kind"] == "interrupted"
         assert "interrupted" in fresh_place.cosybuild("explain", str(fresh_place.runs()[0])).out

@@ -69,7 +69,7 @@ def test_what_was_built_before_there_was_a_remote_is_sent_by_a_verb(
 
 def test_a_push_that_fails_is_an_error(used_place: Place) -> None:
     ran = used_place.cosybuild("store", "push", "file:///proc/nowhere/team", code=StoreError.exit_code)
-    assert "0 results had been sent" in ran.err
+    assert "0 results were sent before" in ran.err
     ran = used_place.cosybuild("store", "push", "s3://team", "--option=key", code=ConfigurationError.exit_code)
     assert "is not NAME=VALUE" in ran.err
 

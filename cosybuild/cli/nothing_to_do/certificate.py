@@ -160,7 +160,7 @@ def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
         with open(_path(directory, argv), encoding="ascii") as file:
             certificate = json.load(file)
         if certificate["schema"] != SCHEMA:
-            return None, "the certificate is of another version"
+            return None, "another version of cosybuild wrote the certificate"
         moved = _moved(certificate, argv)
         return (str(certificate["message"]), "") if moved is None else (None, moved)
     except FileNotFoundError:

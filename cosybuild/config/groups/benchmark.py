@@ -21,17 +21,21 @@ class Point(str, Enum):
 class BenchmarkSettings:
     """The runners and sizes that are timed, and when timing stops. They never change the artifacts."""
 
-    points: tuple[Point, ...] = setting(tuple, "Sizes of the first profile that are timed; none: opt.")
-    lengths: tuple[int, ...] = setting(tuple, "Further sizes of every dynamic axis but the batch.")
-    batches: tuple[int, ...] = setting(tuple, "Batch sizes where the batch is dynamic; none: the profile's min.")
-    eager: bool = setting(True, "Time PyTorch as it is.")
-    compile: bool = setting(False, "Time torch.compile too; compiling takes minutes and a C++ compiler.")
-    provider: Provider = setting(Provider.auto, "Where ONNX Runtime computes; auto: CUDA where it really loads.")
-    threads: int = setting(1, "CPU threads of PyTorch and ONNX Runtime; 0: as many as there are cores.")
-    confidence: float = setting(0.95, "Confidence of intervals, and of all verdicts of one size together.")
-    half_width: float = setting(0.02, "Relative half-width of a median's interval at which measuring stops.")
-    margin: float = setting(0.01, "Relative difference below which two things count as equally fast.")
-    max_seconds: float = setting(30.0, "Longest time for one size, all that is compared together, without warm-up.")
-    warmup_seconds: float = setting(0.5, "Warm-up of each at each size, at least two calls.")
-    min_rounds: int = setting(8, "Fewest rounds; a verdict on ten pairs needs ten of them.")
-    max_rounds: int = setting(500, "Most rounds.")
+    points: tuple[Point, ...] = setting(tuple, "The sizes of the first profile to time; empty: opt.")
+    lengths: tuple[int, ...] = setting(tuple, "Further sizes to time, for every dynamic axis except the batch.")
+    batches: tuple[int, ...] = setting(
+        tuple, "The batch sizes to time if the batch is dynamic; empty: the profile's min."
+    )
+    eager: bool = setting(True, "Time PyTorch in eager mode.")
+    compile: bool = setting(False, "Also time torch.compile; compilation takes minutes and needs a C++ compiler.")
+    provider: Provider = setting(
+        Provider.auto, "The execution provider of ONNX Runtime; auto: CUDA if it loads, else CPU."
+    )
+    threads: int = setting(1, "The number of CPU threads of PyTorch and ONNX Runtime; 0: one for each core.")
+    confidence: float = setting(0.95, "The confidence of each interval, and of all verdicts of one size together.")
+    half_width: float = setting(0.02, "Measuring stops when the interval of every median has this relative half-width.")
+    margin: float = setting(0.01, "Two runners count as equally fast if their times differ by less than this fraction.")
+    max_seconds: float = setting(30.0, "The longest time for one size, for all runners together, without the warm-up.")
+    warmup_seconds: float = setting(0.5, "The warm-up time of each runner at each size; it has at least two calls.")
+    min_rounds: int = setting(8, "The smallest number of rounds; verdicts on ten pairs need ten rounds.")
+    max_rounds: int = setting(500, "The largest number of rounds.")

@@ -36,13 +36,15 @@ class InstanceKind(str, Enum):
 class TritonSettings:
     """Settings of a Triton model repository."""
 
-    backend: TritonBackend = setting(TritonBackend.auto, "auto: tensorrt where a plan was built, else onnxruntime.")
-    model: str | None = setting(None, "The model's name; null: the artifact's stem with underscores.")
-    version: int = setting(1, "The version directory.")
-    instances: int = setting(1, "Copies of the model on each device.")
-    kind: InstanceKind = setting(InstanceKind.gpu, "gpu or cpu; a plan runs on gpu only.")
+    backend: TritonBackend = setting(TritonBackend.auto, "auto: tensorrt if the run built a plan, else onnxruntime.")
+    model: str | None = setting(None, "The name of the model; null: the artifact's stem with underscores.")
+    version: int = setting(1, "The number of the version directory.")
+    instances: int = setting(1, "The number of copies of the model on each device.")
+    kind: InstanceKind = setting(
+        InstanceKind.gpu, "The kind of device: The kind of device: gpu or cpu; a plan runs on gpu only."
+    )
     queue_delay_us: int = setting(
-        0, "Microseconds a request may wait for others of the same length; used where batch is dynamic."
+        0, "The time in microseconds that a request may wait for others of the same length, if the batch is dynamic."
     )
 
 
@@ -51,21 +53,23 @@ class DeploySettings:
     """The target of a deployment and its conditions. They never change the artifacts."""
 
     service: Service = setting(
-        Service.bundle, "cosyvoice, token2wav, triton: their names; bundle: everything there is."
+        Service.bundle,
+        "The service that reads the files; cosyvoice, token2wav and triton have fixed names, bundle "
+        "gets all artifacts.",
     )
     dir: str | None = setting(
         None, "The model directory in service (triton: the model repository; bundle: any directory)."
     )
     target_sm: int | None = setting(
-        None, "Compute capability times ten of the GPU that will load the engines; null: the GPU here."
+        None, "Compute capability times ten of the GPU that will load the engines; null: the GPU of this machine."
     )
-    device_id: int = setting(0, "The number that token2wav puts into the names of its plans.")
+    device_id: int = setting(0, "The device number in token2wav's names of plans.")
     force: bool = setting(
-        False, "Deploy what is unverified, pending, random or for another GPU; manifests will say so."
+        False, "Deploy artifacts that are not verified, pending, random or for another GPU; the manifests record it."
     )
-    keep_backups: int = setting(10, "Backups that a deployment leaves in the directory, the newest ones; at least 1.")
+    keep_backups: int = setting(10, "The number of newest backups to keep in the directory; at least 1.")
     sign: str | None = setting(
         None,
         "A private key (PEM) that signs the list of deployed files, for `check --verify-key`; needs the extra `sign`.",
     )
-    triton: TritonSettings = setting(TritonSettings, "Only for service=triton.")
+    triton: TritonSettings = setting(TritonSettings, "Settings for service=triton only.")

@@ -26,16 +26,22 @@ class Attention(str, Enum):
 class ExportSettings:
     """Settings of the export to ONNX."""
 
-    opset: int = setting(18, "Opset of the default domain, 17 to 23. What is written must be what was asked for.")
-    exporter: Exporter = setting(Exporter.torchscript, "torchscript: fast, every opset; dynamo: slower, from opset 18.")
-    dynamic_batch: bool = setting(False, "Make the batch axis dynamic too, under the name batch.")
+    opset: int = setting(
+        18, "The opset of the default domain, 17 to 23. The export fails if the exporter writes another one."
+    )
+    exporter: Exporter = setting(
+        Exporter.torchscript, "torchscript: fast, all opsets; dynamo: slower, opset 18 and later."
+    )
+    dynamic_batch: bool = setting(False, "Make the batch axis dynamic too, with the name batch.")
     attention: Attention = setting(
         Attention.spelled,
-        "spelled: products and softmax, which runtimes fuse; operator: one Attention, from opset 23 (CosyVoice only).",
+        "spelled: matrix products and softmax, which runtimes fuse; operator: one node Attention, opset 23 (CosyVoice "
+        "only).",
     )
     constant_folding: bool = setting(
-        True, "Fold constant sub-graphs while exporting (dynamo: run its graph optimiser, folding included)."
+        True,
+        "Fold constant sub-graphs during the export (dynamo: run its graph optimiser, which also folds constants).",
     )
     example_sizes: dict[str, int] = setting(
-        dict, "Sizes of dynamic axes in the example that is traced, for models that do not take every size."
+        dict, "Sizes of dynamic axes in the traced example, for models that do not accept every size."
     )

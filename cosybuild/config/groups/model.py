@@ -24,34 +24,39 @@ class Family(str, Enum):
 class TensorSettings:
     """One declared input or output of `model=module` or `model=onnx`."""
 
-    name: str = setting("???", "Name in the ONNX graph.")
-    shape: tuple[Any, ...] = setting(tuple, "One entry per axis: a fixed size, or a name for an axis that varies.")
+    name: str = setting("???", "The name of the tensor in the ONNX graph.")
+    shape: tuple[Any, ...] = setting(tuple, "One entry for each axis: a fixed size, or the name of a dynamic axis.")
     dtype: str = setting("float32", "float32, float16, bfloat16, int32, int64 or bool.")
     generator: str = setting(
-        "normal", "How test values are made: normal, uniform, mel, speech, mask, time, integer, ones."
+        "normal", "The generator of test values: normal, uniform, mel, speech, mask, time, integer, ones."
     )
-    low: float = setting(0.0, "Lower end for uniform, time and integer.")
-    high: float = setting(1.0, "Upper end for uniform, time and integer (excluded for integer).")
+    low: float = setting(0.0, "The lower bound for uniform, time and integer.")
+    high: float = setting(1.0, "The upper bound for uniform, time and integer (exclusive for integer).")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """The model that is built: its family, and for an open family (module, onnx) its source."""
 
-    family: Family = setting(Family.auto, "auto reads it off model_dir, and is cosyvoice2 without one.")
-    streaming: bool = setting(False, "Chunk mask in the graph: a frame sees its chunk and all before it.")
-    seed: int = setting(0, "Seed of the random weights that are used where no weights are given.")
+    family: Family = setting(
+        Family.auto, "The model family; auto: the family of model_dir, or cosyvoice2 without a model_dir."
+    )
+    streaming: bool = setting(
+        False, "Put a chunk mask into the graph: a frame sees its own chunk and all earlier frames."
+    )
+    seed: int = setting(0, "The seed of the random weights, which are used if no weights are given.")
     weights: str | None = setting(
         None,
-        "A weights file in place of model_dir's flow.pt: .pt, .safetensors, whole flow or bare estimator.",
+        "A weights file instead of model_dir's flow.pt: .pt or .safetensors, with the whole flow model or the "
+        "estimator only.",
         local=True,
     )
     hyperparameters: Any = setting(
-        None, "{name: value} in place of the family's hyper-parameters; only where no model_dir states them."
+        None, "{name: value} for hyper-parameters that differ from the family's; only without a model_dir."
     )
-    target: Any = setting(None, "model=module: a Hydra node with _target_ that makes the nn.Module.")
-    path: str | None = setting(None, "model=onnx: the existing ONNX file.", local=True)
-    name: str | None = setting(None, "Stem of the artifacts' names; the family's own name where not given.")
+    target: Any = setting(None, "model=module: a Hydra node with _target_ that constructs the nn.Module.")
+    path: str | None = setting(None, "model=onnx: the path of the ONNX file.", local=True)
+    name: str | None = setting(None, "The stem of the artifacts' names; null: the family's own name.")
     inputs: tuple[TensorSettings, ...] = setting(tuple, "Inputs in binding order (module, onnx).")
     outputs: tuple[TensorSettings, ...] = setting(tuple, "Outputs in binding order (module, onnx).")
-    frames_per_second: float | None = setting(None, "What one step of seq_len means in time (module, onnx).")
+    frames_per_second: float | None = setting(None, "The number of steps of seq_len in one second (module, onnx).")

@@ -44,45 +44,46 @@ class PrecisionSettings:
 
     target: Target = setting(
         Target.fp32,
-        "fp32; tf32: fp32 graph, a builder flag; fp16, bf16: all but what breaks; "
-        "mixed: matrix products and convolutions in fp16, everything else in fp32.",
+        "fp32; tf32: an fp32 graph and a flag of the builder; fp16, bf16: all nodes except those that would lose "
+        "accuracy; mixed: matrix products and convolutions in fp16, all other nodes in fp32.",
     )
     method: Method = setting(
         Method.rules,
-        "rules: cosybuild's own pass; search: the same, then the fewest further nodes in fp32 with which the gates of "
-        "verification are met; autocast: NVIDIA ModelOpt (extra).",
+        "rules: cosybuild's own pass; search: the same, then the fewest further nodes in fp32 with which the graph "
+        "passes the gates of verification; autocast: NVIDIA ModelOpt (extra).",
     )
     io: InputOutput = setting(
         InputOutput.match,
-        "match: inputs and outputs in the target's type (float32 for mixed); keep: float32.",
+        "The type of inputs and outputs; match: the target's type (float32 for mixed); keep: float32.",
     )
     keep_fp32: tuple[str, ...] = setting(
-        tuple, "Glob patterns on node name, module path or op type; what matches stays in fp32."
+        tuple, "Glob patterns for node names, module paths or operator types; matching nodes stay in fp32."
     )
     data_max: float | None = setting(
         None,
-        "Largest magnitude a lowered tensor may have had in calibration; None: a quarter of the range (fp16: 16384).",
+        "The largest magnitude in calibration of a tensor that may be lowered; null: a quarter of the range (fp16: "
+        "16384).",
     )
     init_max: float | None = setting(
-        None, "Largest magnitude a lowered constant may have; None: the target's largest number (fp16: 65504)."
+        None,
+        "The largest magnitude of a constant that may be lowered; null: the target's largest number (fp16: 65504).",
     )
     init_min: float | None = setting(
         None,
-        "A constant whose largest magnitude is below this stays in fp32; "
-        "None: the target's smallest normal number (fp16: 6.1e-5).",
+        "A constant whose largest magnitude is below this value stays in fp32; null: the target's smallest normal "
+        "number (fp16: 6.1e-5).",
     )
     calibration: str | None = setting(
         None,
-        "An .npz file, or a directory of them, with one array an input; None: realistic generated inputs.",
+        "An .npz file or a directory of them, with one array for each input; null: realistic generated inputs.",
         local=True,
     )
     calibration_sizes: tuple[int, ...] = setting(
         tuple,
-        "Generated inputs: sizes of every dynamic axis but the batch; none: 4 and 128, or what the profile admits.",
+        "The sizes of generated inputs, for every dynamic axis except the batch; empty: 4 and 128, within the profile.",
     )
-    calibration_seed: int = setting(0, "Seed of the generated inputs.")
+    calibration_seed: int = setting(0, "The seed of the generated inputs.")
     snr_db: float | None = setting(
         None,
-        "Verification of the lowered graph: signal-to-noise ratio each output must reach, in dB; "
-        "None: the target's own gate.",
+        "The smallest signal-to-noise ratio of each output of the lowered graph, in dB; null: the target's own gate.",
     )

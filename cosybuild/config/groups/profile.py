@@ -12,14 +12,18 @@ from cosybuild.config.groups.field import setting
 class RangeSettings:
     """The sizes of one symbolic dimension."""
 
-    min: Any = setting("???", "Smallest size: a whole number of frames, or text with a unit of time such as '60 s'.")
-    opt: Any = setting("???", "The size it is tuned for.")
-    max: Any = setting("???", "Largest size.")
+    min: Any = setting(
+        "???", "The smallest size: a whole number of frames, or a text with a unit of time such as '60 s'."
+    )
+    opt: Any = setting("???", "The size for which the engine is tuned.")
+    max: Any = setting("???", "The largest size.")
 
 
 @dataclass(frozen=True)
 class ProfileSettings:
     """One or several optimisation profiles. Each maps symbols to ranges, stated once for all inputs."""
 
-    name: str = setting("default", "What reports call it.")
-    profiles: tuple[dict[str, RangeSettings], ...] = setting(tuple, "One entry a profile; several in one engine.")
+    name: str = setting("default", "The name of the profiles in reports.")
+    profiles: tuple[dict[str, RangeSettings], ...] = setting(
+        tuple, "One entry for each profile; one engine holds all of them."
+    )

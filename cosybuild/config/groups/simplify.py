@@ -11,9 +11,7 @@ from cosybuild.config.groups.field import setting
 class SimplifySettings:
     """Settings of onnxsim."""
 
-    rounds: int = setting(
-        1, "At most this many calls; each runs to its own fixed point, and a call that changes nothing is the last."
-    )
+    rounds: int = setting(1, "The largest number of calls of onnxsim; a call that changes nothing is the last.")
     check_runs: int = setting(
-        1, "Random inputs on which the result must equal the graph before it; 0 turns the check off."
+        1, "The number of random inputs on which the simplified graph must equal the original; 0: no check."
     )

@@ -12,9 +12,13 @@ class StoreSettings:
     """The store of finished work and its remote. These settings are not part of any key."""
 
     path: str = setting("outputs/store", "The store's directory, relative to the working directory.")
-    remote: str | None = setting(None, "A second level as an fsspec URL: s3://..., gs://..., file://...")
-    remote_options: dict[str, str] = setting(dict, "Passed to fsspec, e.g. endpoint_url.")
-    push: bool = setting(True, "Push what is built here to the remote.")
-    verify: bool = setting(False, "Read and check every stored file that is used, not just its size and time.")
-    shared: bool = setting(False, "Open the store's directory to its group; all in it gets the group's rights.")
-    wait_seconds: float = setting(86400.0, "How long to wait for another process that builds the same key.")
+    remote: str | None = setting(None, "The remote as an fsspec URL: s3://..., gs://..., file://...")
+    remote_options: dict[str, str] = setting(dict, "Options for fsspec, e.g. endpoint_url.")
+    push: bool = setting(True, "Push the results of this machine to the remote.")
+    verify: bool = setting(
+        False, "Read every used file of the store and check its digest, instead of only its size and time."
+    )
+    shared: bool = setting(False, "Share the store with the group of its directory; all files get the group's rights.")
+    wait_seconds: float = setting(
+        86400.0, "The longest time to wait for another process that builds the same key, in seconds."
+    )

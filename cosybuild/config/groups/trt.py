@@ -51,37 +51,45 @@ class TrtSettings:
     """Settings of the engine builder. The precision is the graph's own (group `precision`)."""
 
     precision: str | None = setting(
-        None, "What the chosen option stands for; the group precision must say the same. null: whatever it says."
+        None, "The precision of the chosen option, which must agree with the group precision; null: that of the group."
     )
-    optional: bool = setting(
-        False, "Build an engine only where this machine can; else the run ends without one and is not pending."
-    )
+    optional: bool = setting(False, "Skip the engine if this machine cannot build it; the run is then not pending.")
     backend: TrtBackend = setting(
-        TrtBackend.auto, "auto: tensorrt where it is installed and there is a GPU, else tensorrt_rtx."
+        TrtBackend.auto, "The library; auto: tensorrt if it is installed and there is a GPU, else tensorrt_rtx."
     )
     typing: Typing = setting(
-        Typing.strong, "strong: types as in the graph; weak: TensorRT 10 chooses under BuilderFlag.FP16 or BF16."
+        Typing.strong,
+        "strong: the types of the graph; weak: TensorRT 10 chooses the types, with BuilderFlag.FP16 or BF16.",
     )
     sm: tuple[int, ...] = setting(
-        tuple, "Compute capabilities times ten, one engine each; empty: the GPU here, 89 where there is none."
+        tuple,
+        "Compute capabilities times ten, with one engine for each; empty: the GPU of this machine, or 89 "
+        "without a GPU.",
     )
-    workspace_gib: float = setting(4.0, "Most scratch memory a kernel may take, in GiB.")
-    optimization_level: int | None = setting(None, "Builder optimisation level 0 to 5; null: the builder's default.")
+    workspace_gib: float = setting(4.0, "The largest scratch memory of a kernel, in GiB.")
+    optimization_level: int | None = setting(
+        None, "The optimisation level of the builder, 0 to 5; null: the builder's default."
+    )
     timing_cache: bool | None = setting(
-        None, "Keep measured kernel times beside the store; null: where the backend measures any."
+        None, "Keep measured kernel times beside the store; null: if the library measures kernels."
     )
     hardware_compatibility: HardwareCompatibility = setting(
-        HardwareCompatibility.none, "TensorRT: also load on other GPUs, at some cost in speed."
+        HardwareCompatibility.none, "TensorRT: build an engine that loads on other GPUs too, at some cost in speed."
     )
-    version_compatible: bool = setting(False, "TensorRT: also load with later versions, at some cost in speed.")
-    refit: Refit = setting(Refit.none, "Let weights be replaced: full by any, identical by the same ones.")
-    strip: bool = setting(False, "Leave refittable weights out of the file; they are refitted before use.")
+    version_compatible: bool = setting(
+        False, "TensorRT: build an engine that loads with later versions too, at some cost in speed."
+    )
+    refit: Refit = setting(
+        Refit.none, "Allow the weights to be replaced; full: by any weights; identical: by the same weights."
+    )
+    strip: bool = setting(False, "Leave refittable weights out of the file; they must be refitted before use.")
     tactic_sources: tuple[str, ...] | None = setting(
-        None, "Kernel libraries the builder may take, by their TacticSource name in lower case; null: its default."
+        None,
+        "The kernel libraries that the builder may use, by their TacticSource name in lower case; null: its default.",
     )
     max_fp32_share: float = setting(
-        0.5, "Largest share of matrix arithmetic that may be in fp32 where a smaller precision was asked for."
+        0.5, "The largest share of matrix arithmetic in fp32 in an engine of a smaller precision."
     )
     on_unmet: Unmet = setting(
-        Unmet.fail, "fail or warn where the share is exceeded or attention does not fuse in a smaller precision."
+        Unmet.fail, "fail or warn if the share is exceeded, or if attention is not fused in a smaller precision."
     )

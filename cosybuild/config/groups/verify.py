@@ -40,17 +40,24 @@ class SolverCheck:
     """
 
     points: tuple[SolverPoint, ...] = setting(
-        lambda: (SolverPoint.short,), "Utterances: short is 64 frames; opt and max are the profile's."
+        lambda: (SolverPoint.short,),
+        "The lengths of the utterances: short is 64 frames; opt and max are those of the profile.",
     )
-    lengths: tuple[int, ...] = setting(tuple, "Further utterances, in frames.")
-    chunks: int = setting(2, "Streaming: chunks of the utterance, fed as growing prefixes; the last one is cut short.")
-    step_snr_db: float = setting(90.0, "Smallest signal-to-noise ratio of the state after each step, in dB.")
+    lengths: tuple[int, ...] = setting(tuple, "Lengths of further utterances, in frames.")
+    chunks: int = setting(
+        2,
+        "Streaming: the number of chunks of the utterance, which are fed as growing prefixes; "
+        "the last chunk is shorter.",
+    )
+    step_snr_db: float = setting(90.0, "The smallest signal-to-noise ratio of the state after each step, in dB.")
     gates: dict[str, float] = setting(
         lambda: {"snr_db": 90.0, "mean_abs": 3.5e-5, "max_abs": 3e-4, "lsd_db": 4e-4, "cosine": 0.9999999},
-        "Of a float32 artifact's mel: metric -> bound.",
+        "Bounds for the mel spectrogram of a float32 artifact: metric -> bound.",
     )
     lowered: dict[str, float] = setting(
-        dict, "Of a lowered graph's or an engine's mel: metric -> bound; none: the precision's own."
+        dict,
+        "Bounds for the mel spectrogram of a lowered graph or an engine: metric -> bound; empty: those of the "
+        "precision.",
     )
 
 
@@ -58,11 +65,17 @@ class SolverCheck:
 class HopGates:
     """Gates of each hop from exact arithmetic to the artifact: metric -> bound."""
 
-    torch: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "PyTorch in float32 against float64.")
-    export: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "The exported graph against PyTorch.")
-    simplify: dict[str, float] = setting(lambda: {"snr_db": 94.0}, "The simplified graph against the exported one.")
+    torch: dict[str, float] = setting(
+        lambda: {"snr_db": 94.0}, "Bounds for PyTorch in float32 against float64: metric -> bound."
+    )
+    export: dict[str, float] = setting(
+        lambda: {"snr_db": 94.0}, "Bounds for the exported graph against PyTorch: metric -> bound."
+    )
+    simplify: dict[str, float] = setting(
+        lambda: {"snr_db": 94.0}, "Bounds for the simplified graph against the exported graph: metric -> bound."
+    )
     engine: dict[str, float] = setting(
-        dict, "The engine against PyTorch; none: what the precision it computes in is allowed."
+        dict, "Bounds for the engine against PyTorch: metric -> bound; empty: those of the engine's precision."
     )
 
 
@@ -79,25 +92,30 @@ class VerifySettings:
     or less.
     """
 
-    mode: VerifyMode = setting(VerifyMode.strict, "strict: every corner; upstream: ten random lengths in 16..512.")
-    rtol: float = setting(1e-4, "Relative tolerance of each element.")
-    atol: float = setting(3e-4, "Absolute tolerance of each element, in the output's units.")
-    snr_db: float | None = setting(94.0, "Smallest signal-to-noise ratio of each output, in dB; null asks for none.")
-    seed: int = setting(0, "Seed of all generated inputs.")
+    mode: VerifyMode = setting(
+        VerifyMode.strict, "strict: every corner of the profile; upstream: ten random lengths in 16..512."
+    )
+    rtol: float = setting(1e-4, "The relative tolerance of each element.")
+    atol: float = setting(3e-4, "The absolute tolerance of each element, in the output's units.")
+    snr_db: float | None = setting(94.0, "The smallest signal-to-noise ratio of each output, in dB; null: no bound.")
+    seed: int = setting(0, "The seed of all generated inputs.")
     threads: int = setting(1, "ONNX Runtime's intra_op_num_threads.")
-    provider: Provider = setting(Provider.auto, "auto: CUDA where it really loads, else CPU.")
-    float64: bool = setting(False, "Compute the reference in float64 too, and hold PyTorch's float32 to it.")
-    exhaustive: bool = setting(False, "Compare both sides of edges above 1024 frames too, and every case on every hop.")
+    provider: Provider = setting(
+        Provider.auto, "The execution provider of ONNX Runtime; auto: CUDA if it loads, else CPU."
+    )
+    float64: bool = setting(False, "Compute the reference in float64 too, and compare PyTorch's float32 with it.")
+    exhaustive: bool = setting(
+        False, "Also compare both sides of chunk boundaries above 1024 frames, and every case on every hop."
+    )
     lengths: str | None = setting(
         None,
-        "A file of real lengths, one or `length,count` a line, frames or with a unit; some of them are compared.",
+        "A file of lengths in service, with `length` or `length,count` on each line, in frames or with a unit; some "
+        "are compared.",
         local=True,
     )
-    solver: SolverCheck | None = setting(SolverCheck, "The whole solver; null: single calls only.")
-    hops: HopGates = setting(HopGates, "What each step from exact arithmetic to the artifact may lose.")
-    profile: bool = setting(
-        False, "Draw where a lowered graph loses digits, layer by layer; done without being asked where a gate fails."
-    )
+    solver: SolverCheck | None = setting(SolverCheck, "Solver runs; null: single calls only.")
+    hops: HopGates = setting(HopGates, "The error that each hop from exact arithmetic to the artifact may add.")
+    profile: bool = setting(False, "Draw the noise profile of a lowered graph; it is always drawn if a gate fails.")
     repeat: int = setting(
-        0, "Build everything this many times again, each in a process of its own, and compare bytes, outputs and times."
+        0, "The number of repeated builds, each in a separate process, whose bytes, outputs and times are compared."
     )

@@ -111,7 +111,7 @@ def test_a_certificate_under_the_name_of_another_command_is_not_believed(
 def test_a_certificate_of_another_version_is_not_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project.run() is None
     monkeypatch.setattr(certificate, "SCHEMA", certificate.SCHEMA + 1)
-    assert examine(project.certificates, ARGV) == (None, "the certificate is of another version")
+    assert examine(project.certificates, ARGV) == (None, "another version of cosybuild wrote the certificate")
 
 
 def test_names_and_values_that_are_no_text_count_as_any(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
