@@ -40,7 +40,7 @@ def number(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is no figure: expected a number, its text, or null")
+        raise ValueError(f"{value!r} is not a figure; a number, its text or null is expected")
     return float(value)
 
 

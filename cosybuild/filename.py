@@ -23,7 +23,7 @@ def fault_of(name: str, longest: int = LONGEST) -> str | None:
     if found is not None:
         return f"contains {found!a}"
     if name.startswith("-"):
-        return "begins with a dash, as an option does"
+        return "begins with a dash, like an option"
     size = len(name.encode("utf-8"))
     return f"has {size} bytes, more than {longest}" if size > longest else None
 

@@ -100,8 +100,8 @@ def journal_from(content: bytes, path: Path) -> Journal:
             discards=bool(plain["discards"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is no journal of a deployment: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path} is not a journal of a deployment: {type(error).__name__}: {error}") from error
     for name in (journal.staging, *journal.puts, *journal.removes):
         if not is_plain_path(name):
-            raise ValueError(f"{path} names {name!a}, which leads out of the directory")
+            raise ValueError(f"{path} names {name!a}, which is outside the directory")
     return journal

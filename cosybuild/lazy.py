@@ -43,6 +43,6 @@ def require(module: str, purpose: str) -> ModuleType:
     except ImportError as error:
         command = _INSTALL.get(module.partition(".")[0], "pip install --force-reinstall cosybuild")
         raise MissingRequirement(
-            f"{purpose} needs the Python package '{module}', which does not load here: {error}.",
+            f"{purpose} needs the Python package '{module}', which does not load: {error}.",
             hint=f"Next: {command}",
         ) from error

@@ -147,17 +147,17 @@ def parse_manifest(path: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     if not is_plausible:
-        raise ValueError(f"{path} is no manifest: a regular file of at most {LARGEST} bytes is expected")
+        raise ValueError(f"{path} is not a manifest: a regular file of at most {LARGEST} bytes is expected")
     try:
         manifest = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no JSON: it is not UTF-8 at byte {error.start}") from error
+        raise ValueError(f"{path} is not JSON: it is not UTF-8 at byte {error.start}") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     except RecursionError as error:
-        raise ValueError(f"{path} is no manifest: it is nested too deeply") from error
+        raise ValueError(f"{path} is not a manifest: it is nested too deeply") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} is no manifest of an artifact: 'format' is expected to be '{FORMAT}'")
+        raise ValueError(f"{path} is not a manifest of an artifact: 'format' should be '{FORMAT}'")
     if manifest.get("version") != VERSION:
         raise ValueError(f"{path} has version {_shown(manifest.get('version'))}; this program reads version {VERSION}")
     fault = "it is nested too deeply" if _is_deep(manifest) else _fault(manifest)
@@ -187,12 +187,12 @@ def damage(artifact: Path, manifest: Mapping[str, Any]) -> str | None:
         # A deployed file may have another name than it was built under, but its companions keep their names.
         path = artifact if fact is manifest["file"] else artifact.with_name(fact["name"])
         if not path.is_file():
-            return f"{path.name} is not there"
+            return f"{path.name} is missing"
         size = path.stat().st_size
         if size != fact["size"]:
-            return f"{path.name} has {size} bytes and its manifest says {fact['size']}: it was cut off or replaced"
+            return f"{path.name} has {size} bytes but {fact['size']} in its manifest: it was truncated or replaced"
         if digest_of(path) != fact["sha256"]:
-            return f"{path.name} is not the file its manifest describes: it was replaced or damaged"
+            return f"{path.name} is not the file that its manifest describes: it was replaced or damaged"
     return None
 
 

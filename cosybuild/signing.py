@@ -106,7 +106,7 @@ def _verify(file: Path, key: Path, fingerprint: str) -> Signed:
         except Exception as error:  # the library raises whatever parsers of a foreign signature raise
             why = str(error).strip() or type(error).__name__
             raise _refused(
-                file, f"{signature_path(file).name} is no signature of it by {fingerprint}: {why}"
+                file, f"{signature_path(file).name} is not a signature of it by {fingerprint}: {why}"
             ) from error
     return Signed(fingerprint, digest)
 
@@ -115,9 +115,9 @@ def _read(file: Path, signature: Path) -> bytes:
     if not file.is_file():
         raise ConfigurationError(f"{file} cannot be read: no such file.", hint="Next: correct the path.")
     if not signature.is_file():
-        raise _refused(file, f"it has no signature: {signature.name} is not beside it")
+        raise _refused(file, f"it has no signature: {signature.name} is missing")
     if signature.stat().st_size > _LARGEST:
-        raise _refused(file, f"{signature.name} is no signature: it has more than {_LARGEST} bytes")
+        raise _refused(file, f"{signature.name} is not a signature: it has more than {_LARGEST} bytes")
     return signature.read_bytes()
 
 
@@ -158,5 +158,6 @@ def _public_pem(key: Path, *, private: bool) -> bytes:
 def _refused(file: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{file} is refused: {why}.",
-        hint="Next: get the file, its signature and the public key again, the key by another way than the file.",
+        hint="Next: get the file, its signature and the public key again, and the key from another source than the "
+        "file.",
     )

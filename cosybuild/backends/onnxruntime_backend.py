@@ -134,7 +134,7 @@ def load(
     if (fault := unsafe_data(path)) is not None:
         raise ExportError(
             f"ONNX Runtime {onnxruntime.__version__} does not load {path.name}: it {fault}",
-            hint="Next: build it again from its sources.",
+            hint="Next: run the build that made it again.",
         )
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -184,7 +184,8 @@ def _providers(provider: Provider) -> list[str]:
         return [CUDA, CPU]
     if provider is Provider.cuda:
         raise MissingRequirement(
-            f"ONNX Runtime's {CUDA} was asked for and does not load here (onnxruntime {onnxruntime.__version__}; "
+            f"ONNX Runtime's {CUDA} is requested but does not load on this machine (onnxruntime "
+            f"{onnxruntime.__version__}; "
             f"listed: {', '.join(onnxruntime.get_available_providers())}).",
             hint="Next: verify.provider=auto, or install onnxruntime-gpu with its CUDA and cuDNN libraries.",
         )

@@ -33,12 +33,12 @@ def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = 
             raise OutOfMemory(
                 f"The step '{label}' ran out of memory{taken}.",
                 hint="Next: free memory or use a machine with more (`ulimit -v` shows a limit), then run the same "
-                "command again; finished steps stay",
+                "command again; finished steps are kept",
             ) from error
         if workdir is not None and not workdir.is_dir():
             raise StoreError(
                 f"The working directory {workdir} of the step '{label}' was removed while the step ran.",
-                hint="Next: let nothing remove the store while builds use it, and run the same command again",
+                hint="Next: run the same command again, and do not remove the store during a build",
             ) from error
         if not isinstance(error, OSError) or error.errno not in _DISK:
             raise
@@ -55,6 +55,10 @@ def failure_from_error(label: str, error: BaseException) -> Failure:
         return Failure(label, error.kind, error.message, error.hint, error.exit_code)
     if isinstance(error, KeyboardInterrupt):
         return Failure(
-            label, "interrupted", "interrupted", "Next: the same command continues with what is finished", INTERRUPTED
+            label,
+            "interrupted",
+            "interrupted",
+            "Next: run the same command again; it keeps the finished steps",
+            INTERRUPTED,
         )
     return Failure(label, "defect", f"{type(error).__name__}: {error}", None, DEFECT)

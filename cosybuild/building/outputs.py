@@ -24,17 +24,17 @@ def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
     """
     made, declared = set(result.outputs), set(stage.makes)
     if made != declared:
-        raise StageDefect(f"the step '{stage.label}' declares the outputs {sorted(declared)} and made {sorted(made)}")
+        raise StageDefect(f"the step '{stage.label}' declares the outputs {sorted(declared)} but made {sorted(made)}")
     home = workdir.resolve()
     for slot, files in result.outputs.items():
         where = f"the output '{slot}' of the step '{stage.label}'"
         if not files:
             raise StageDefect(f"{where} has no file")
         if len({file.name for file in files}) != len(files):
-            raise StageDefect(f"{where} has two files of one name: {[file.name for file in files]}")
+            raise StageDefect(f"{where} has two files with the same name: {[file.name for file in files]}")
         for file in files:
             if not (home / file).resolve().is_relative_to(home):
-                raise StageDefect(f"{where} lies outside its working directory: {file}")
+                raise StageDefect(f"{where} is outside its working directory: {file}")
             if not file.is_file():
                 raise StageDefect(f"{where} was not written: {file.name}")
             if file.stat().st_size == 0:
@@ -42,4 +42,4 @@ def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
     try:
         figure.dumps(result.metrics)
     except (TypeError, ValueError) as error:
-        raise StageDefect(f"the metrics of the step '{stage.label}' are no plain JSON data: {error}") from error
+        raise StageDefect(f"the metrics of the step '{stage.label}' are not plain JSON data: {error}") from error

@@ -35,7 +35,7 @@ from cosybuild.system.memory import PeakMemory
 ALREADY_BUILT = "already built"
 CAME_OUT_THE_SAME = "already built: {} came out as before"
 BUILT_MEANWHILE = "built by another process meanwhile"
-PULLED = "fetched from the remote store"
+PULLED = "fetched from the remote"
 
 _RESTORED = 2
 """The number of times that lost inputs of one step are built again."""
@@ -188,7 +188,7 @@ class _Execution:
             raise StoreError(
                 f"The inputs of the step '{attempt.step.label}' were removed from the store {self.store.path} "
                 f"{attempt.restored + 1} times.",
-                hint="Next: let nothing remove the store while builds use it, and run the same command again",
+                hint="Next: run the same command again, and do not remove the store during a build",
             )
         attempt.restored += bool(lost)
         for label in sorted(lost):

@@ -90,7 +90,7 @@ class Sources:
             self._compare(file, handle)
             handle.seek(0)
             if digest_of_open(handle) != file.digest:
-                self._refuse(file, "its content is not the content that the build was planned with")
+                self._refuse(file, "its content is not the planned content")
 
     def _opened(self, file: StoredFile) -> FileIO:
         try:
@@ -109,7 +109,7 @@ class Sources:
         with private.open("xb") as copy:
             shutil.copyfileobj(handle, copy, 2**20)
         if digest_of(private) != file.digest:
-            self._refuse(file, "its content is not the content that the build was planned with")
+            self._refuse(file, "its content is not the planned content")
 
     def _compare(self, file: StoredFile, handle: FileIO, cause: BaseException | None = None) -> None:
         """Refuse a file that was written since planning, or whose path leads to another file."""
@@ -123,9 +123,9 @@ class Sources:
     def _refuse(self, file: StoredFile, what: str, cause: BaseException | None = None) -> NoReturn:
         self._digests.forget(file.path)
         raise SourceChanged(
-            f"The file {file.path} changed while the build used it: {what}. The step '{self._step}' reads it, and "
-            "nothing of this step was kept.",
-            hint="Next: run the same command again when whatever writes the file has finished",
+            f"The file {file.path} changed while the build used it: {what}. The step '{self._step}' reads it, so the "
+            f"result of this step was not kept.",
+            hint="Next: run the same command again when the file is complete",
         ) from cause
 
 

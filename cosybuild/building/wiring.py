@@ -46,7 +46,7 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
     wired = []
     for stage in stages:
         if stage.label in labels:
-            raise PlanError(f"two steps of the plan are called '{stage.label}'")
+            raise PlanError(f"two steps of the plan have the name '{stage.label}'")
         labels.add(stage.label)
         wired.append(tuple(_inputs(stage, makers)))
         makers.update(dict.fromkeys(stage.makes, stage.label))
@@ -64,7 +64,5 @@ def _inputs(stage: Stage[Any], makers: dict[str, str]) -> list[Wire]:
             wires.append(Wire(choices[0], origin.partition("@")[0], makers[origin]))
         elif not optional:
             have = ", ".join(sorted(slot for slot in makers if "@" not in slot)) or "nothing"
-            raise PlanError(
-                f"the step '{stage.label}' needs '{need}', which nothing before it makes (there is: {have})"
-            )
+            raise PlanError(f"the step '{stage.label}' needs '{need}', which no earlier step makes (available: {have})")
     return wires

@@ -67,9 +67,9 @@ def explain(error: BaseException) -> CosybuildError | None:
         return unknown_setting(refused[1])
     if isinstance(error, OverrideParseException):
         return ConfigurationError(
-            f"'{error.override}' cannot be read as an override; expected key=value, e.g. export=opset18 or "
+            f"'{error.override}' is not a valid override; key=value is expected, e.g. export=opset18 or "
             "export.opset=20.",
-            hint="Next: put quotes around values with commas, brackets or quotes: 'key=\"a value\"'.",
+            hint="Next: quote values that contain commas, brackets or quotes: 'key=\"a value\"'.",
         )
     return ConfigurationError(_clean(error, origin), hint=_hint(str(error)))
 
@@ -108,8 +108,8 @@ def group_is_off(key: str) -> ConfigurationError:
     options = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
     on = [option for option in options if option not in ("none", "off")]
     return ConfigurationError(
-        f"{key} is set, but '{group}' is switched off, so nothing reads it.",
-        hint=f"Next: leave {key} out" + (f", or choose one of {group}={', '.join(on)}." if on else "."),
+        f"{key} is set, but '{group}' is switched off, so the setting has no effect.",
+        hint=f"Next: remove {key}" + (f", or choose one of {group}={', '.join(on)}." if on else "."),
     )
 
 
@@ -160,7 +160,7 @@ def _hint(message: str) -> str:
     if "Config group override" in message:
         return "Next: name one of the group's options; trt=none or verify=off switches a group off."
     if "Available options" in message:
-        return "Next: take one of the options named above."
+        return "Next: use one of the options named above."
     if "COSYBUILD_STORE" in message:
         return "Next: set COSYBUILD_STORE to the team's store, or give store.path=DIR."
     return "Next: `python -m cosybuild --help` shows the groups and how to override them."

@@ -79,8 +79,9 @@ def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str
         name = override.key_or_group
         if override.type is not OverrideType.CHANGE or override.is_sweep_override() or "/" in name or "@" in name:
             raise ConfigurationError(
-                f"'{override.input_line}' is not one setting with one value.",
-                hint="Next: give key=value, e.g. model_dir=/models/CosyVoice2-0.5B; no option of a group.",
+                f"'{override.input_line}' does not set one setting to one value.",
+                hint="Next: give key=value, e.g. model_dir=/models/CosyVoice2-0.5B; options of groups are not allowed "
+                "here.",
             )
         *way, last = name.split(".")
         node = result
@@ -103,7 +104,7 @@ def _check_fields(given: Any, parsed: Any, where: str = "") -> None:
     if unknown:  # `+group.name=...` gets past Hydra's own check
         raise ConfigurationError(
             f"'{unknown[0]}' is not a setting of {where or 'the configuration'}; it has: {', '.join(parsed)}.",
-            hint="Next: correct the name, or leave it out.",
+            hint="Next: correct the name, or remove it.",
         )
     for name, value in parsed.items() if isinstance(parsed, dict) else enumerate(parsed):
         place = f"{where}[{name}]" if isinstance(name, int) else f"{where}.{name}".lstrip(".")

@@ -35,8 +35,8 @@ def _opset(settings: Settings) -> None:
     if export.exporter is Exporter.dynamo and export.opset < 18:
         raise ConfigurationError(
             f"export.exporter=dynamo cannot write opset {export.opset}: torch's dynamo exporter starts at 18 and "
-            "would silently write that instead.",
-            hint="Next: export.exporter=torchscript writes 17; or keep dynamo and take export=opset18.",
+            f"would write opset 18 without a message.",
+            hint="Next: export.exporter=torchscript, which writes 17; or keep dynamo with export=opset18.",
         )
     if export.attention is Attention.operator:
         _attention_operator(settings)
@@ -46,15 +46,15 @@ def _attention_operator(settings: Settings) -> None:
     export, family = settings.export, settings.model.family
     if export.opset < 23:
         raise ConfigurationError(
-            f"export.attention=operator at opset {export.opset}: ONNX has the operator Attention from opset 23.",
-            hint="Next: export=opset23, or leave export.attention=spelled.",
+            f"export.attention=operator at opset {export.opset}: ONNX has the operator Attention since opset 23.",
+            hint="Next: export=opset23, or export.attention=spelled.",
         )
     if export.exporter is not Exporter.torchscript or family in (Family.module, Family.onnx):
         with_it = "export.exporter=dynamo" if export.exporter is Exporter.dynamo else f"model={family.value}"
         raise ConfigurationError(
-            f"export.attention=operator with {with_it}: it is written by cosybuild's own CosyVoice estimators under "
-            "the torchscript exporter.",
-            hint="Next: leave export.attention=spelled; a module of your own decides by itself what it exports to.",
+            f"export.attention=operator with {with_it}: only cosybuild's CosyVoice estimators with the torchscript "
+            f"exporter can write it.",
+            hint="Next: export.attention=spelled; the code of another module determines its operators.",
         )
 
 
@@ -65,27 +65,27 @@ def _open_families(settings: Settings) -> None:
     if wanted is not None:
         if not given[wanted]:
             raise ConfigurationError(
-                f"model={model.family.value} needs {wanted}, which is not given.",
+                f"model={model.family.value} needs {wanted}, which is not set.",
                 hint="Next: see the comments in conf/model/"
                 f"{model.family.value}.yaml, or `python -m cosybuild --cfg job model={model.family.value}`.",
             )
         if settings.model_dir is not None:
             raise ConfigurationError(
-                f"model_dir={settings.model_dir} is a CosyVoice model directory, but model={model.family.value} "
-                f"takes its model from {wanted}.",
-                hint="Next: leave one of the two out.",
+                f"model_dir={settings.model_dir} is a CosyVoice model directory, but model={model.family.value} reads "
+                f"its model from {wanted}.",
+                hint="Next: remove one of the two.",
             )
         if not model.inputs or not model.outputs:
             raise ConfigurationError(
                 f"model={model.family.value} declares {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
-                "at least one of each is needed, since export, verification and profiles are made from them.",
+                "at least one of each is expected, because export, verification and profiles need them.",
                 hint="Next: declare model.inputs and model.outputs as name, shape and dtype.",
             )
     for setting, value in given.items():
         if value and setting != wanted:
             raise ConfigurationError(
                 f"{setting} is set, but model.family={model.family.value} does not read it.",
-                hint=f"Next: {'model=module' if setting == 'model.target' else 'model=onnx'}, or leave {setting} out.",
+                hint=f"Next: {'model=module' if setting == 'model.target' else 'model=onnx'}, or remove {setting}.",
             )
 
 
@@ -93,8 +93,9 @@ def _weights(settings: Settings) -> None:
     model = settings.model
     if model.weights is not None and model.family is Family.onnx:
         raise ConfigurationError(
-            f"model.weights={model.weights} has no meaning for model=onnx: the file model.path carries its weights.",
-            hint="Next: leave model.weights out.",
+            f"model.weights={model.weights} has no effect with model=onnx, because the file model.path has the "
+            f"weights.",
+            hint="Next: remove model.weights.",
         )
 
 
@@ -105,7 +106,7 @@ def _verify(settings: Settings) -> None:
     for name in ("rtol", "atol"):
         value = getattr(verify, name)
         if not 0 <= value < 1:
-            raise ConfigurationError(f"verify.{name}={value} is not a tolerance; expected 0 <= {name} < 1.")
+            raise ConfigurationError(f"verify.{name}={value} is not a tolerance; 0 <= {name} < 1 is expected.")
     if verify.threads < 1:
         raise ConfigurationError(f"verify.threads={verify.threads}; expected at least 1.")
     if verify.repeat < 0:
@@ -116,20 +117,20 @@ def _precision(settings: Settings) -> None:
     trt, target = settings.trt, settings.precision.target.value
     if trt is not None and trt.precision is not None and trt.precision != target:
         raise ConfigurationError(
-            f"trt={trt.precision} stands for a {trt.precision} engine, but precision={target} was chosen: "
-            "an engine computes in the types of its graph.",
+            f"trt={trt.precision} builds an engine in {trt.precision}, but precision={target} is set, and an engine "
+            f"computes in the types of its graph.",
             hint=f"Next: trt={trt.precision} alone, or precision={target} with trt={target}.",
         )
     if settings.precision.method is Method.search:
         if settings.verify is None:
             raise ConfigurationError(
-                "precision.method=search looks for the nodes with which the gates of verification are met, but "
-                "verify=off leaves no gates.",
-                hint="Next: leave verify=off out, or take precision=fp16.",
+                "precision.method=search searches for nodes until the gates of verification pass, but verify=off has "
+                "no gates.",
+                hint="Next: remove verify=off, or use precision=fp16.",
             )
         if settings.precision.target in (Target.fp32, Target.tf32):
             raise ConfigurationError(
-                f"precision.method=search has nothing to search: precision.target={target} lowers no node.",
+                f"precision.method=search cannot search: precision.target={target} lowers no node.",
                 hint="Next: precision=auto, or precision.target=bf16 with it.",
             )
 
@@ -140,18 +141,19 @@ def _deploy(settings: Settings) -> None:
         return
     if not deploy.dir:
         raise ConfigurationError(
-            f"deploy={deploy.service.value} needs deploy.dir, the directory in service, which is not given.",
+            f"deploy={deploy.service.value} needs deploy.dir, the directory in service, which is not set.",
             hint="Next: deploy.dir=/models/CosyVoice2-0.5B, or deploy=none.",
         )
     if deploy.keep_backups < 1:
         raise ConfigurationError(
-            f"deploy.keep_backups={deploy.keep_backups}; expected at least 1, to undo the last deployment."
+            f"deploy.keep_backups={deploy.keep_backups}; at least 1 is expected, so that the last deployment can be "
+            f"undone."
         )
     if deploy.sign is not None:
         key_fingerprint(Path(deploy.sign), private=True)  # before the build, not at its end
     if deploy.triton.model is not None and (fault := fault_of(deploy.triton.model)) is not None:
         raise ConfigurationError(
-            f"deploy.triton.model={deploy.triton.model!a} cannot name a directory: it {fault}.",
+            f"deploy.triton.model={deploy.triton.model!a} is not a valid directory name: it {fault}.",
             hint="Next: deploy.triton.model=NAME with a plain name, such as `estimator`.",
         )
     for name in ("version", "instances"):

@@ -105,7 +105,7 @@ def read_deliverables(directory: Path) -> list[Deliverable]:
         assert manifest is not None
         harm = damage(artifact, manifest) or _lack(manifest)
         if harm is not None:
-            raise DeployError(f"{artifact} is not what was built: {harm}.", hint=_AGAIN)
+            raise DeployError(f"{artifact} is not the file that was built: {harm}.", hint=_AGAIN)
         if manifest.get("interface"):
             found.append(Deliverable(artifact, manifest))
     return found

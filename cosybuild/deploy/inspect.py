@@ -70,7 +70,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
         verdict = check_plan(path, environment)
         loads, loading = verdict.loads, verdict.explain()
     if path.stat().st_size == 0:
-        return Finding(name, DAMAGED, "it is empty: an interrupted build or copy left it", loads, loading)
+        return Finding(name, DAMAGED, "it is empty; a build or copy was probably interrupted", loads, loading)
     fault = None
     try:
         manifest = fitting_manifest(path)
@@ -80,7 +80,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     except ValueError as error:
         return Finding(name, DAMAGED, str(error), loads, loading)
     if manifest is None:
-        return Finding(name, FOREIGN, "it has no manifest: cosybuild did not put it there", loads, loading)
+        return Finding(name, FOREIGN, "it has no manifest, so cosybuild did not deploy it", loads, loading)
     harm = damage(path, manifest)
     if harm is not None:
         return Finding(name, STALE, harm, loads, loading)
@@ -99,7 +99,7 @@ def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
     for name in sorted(names):
         with_its_file = name.endswith(SUFFIX) and not (root / name.removesuffix(SUFFIX)).exists()
         if not (root / name).exists() and not with_its_file:
-            yield Finding(name, DAMAGED, "it was deployed and is not there any more")
+            yield Finding(name, DAMAGED, "it was deployed and is now missing")
 
 
 def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:

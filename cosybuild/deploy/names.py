@@ -138,8 +138,8 @@ def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
     if not rows:
         known = "; ".join(item.describe() for item in items) or "nothing"
         raise DeployError(
-            f"deploy={service.value} reads none of what this run delivered: {known}.",
-            hint="Next: deploy=bundle takes everything; docs/runtimes.md says which runtime reads what.",
+            f"deploy={service.value} does not read any artifact of this run: {known}.",
+            hint="Next: deploy=bundle accepts all artifacts; docs/runtimes.md lists the files of each runtime.",
         )
     return rows
 

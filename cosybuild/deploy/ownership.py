@@ -124,8 +124,8 @@ def _must_go(root: Path, standing: _Standing, arrival: Arrival) -> bool:
             return True
         raise DeployError(
             f"{root / standing.name} comes from another build than this deployment ({mine}; this one: {theirs}), and "
-            "no deployment put it there, so it is not touched.",
-            hint="Next: move it and its manifest away, or deploy to another directory.",
+            f"no deployment wrote it, so it is not replaced.",
+            hint="Next: move it and its manifest to another place, or deploy to another directory.",
         )
     if not standing.is_ours:
         return False

@@ -163,9 +163,10 @@ def finish(root: Path) -> bool:
         lost = missing(root, journal)
         if lost:
             raise DeployError(
-                f"the deployment {journal.number:04} to {root} was interrupted and cannot be finished: its staged file "
+                f"the deployment {journal.number:04} to {root} was interrupted and cannot be completed: its staged "
+                f"file "
                 f"{lost[0]} is missing or damaged.",
-                hint=f"Next: `python -m cosybuild rollback {root}` brings back what stood there; then deploy again.",
+                hint=f"Next: `python -m cosybuild rollback {root}` restores the previous files; then deploy again.",
             )
         _apply(root, journal)
     discard_leftovers(root)
@@ -199,8 +200,8 @@ def stage_one(put: Put, target: Path) -> str:
     digest = digest_of(target)
     if put.sha256 not in (None, digest):
         raise DeployError(
-            f"the copy of {put.content} is not equal to it: the disk or another program changed it.",
-            hint="Next: run the same build again; nothing in service was changed.",
+            f"the copy of {put.content} differs from it; the disk or another program changed it.",
+            hint="Next: run the same build again; the files in service did not change.",
         )
     return digest
 

@@ -78,7 +78,7 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
     chosen = next((b for b in kept if b.number == number), None)
     if number is None or chosen is None:
         have = ", ".join(str(b.number) for b in kept) or "none"
-        asked = f"backup {to}" if to is not None else "backup that is not restored yet"
+        asked = f"backup {to}" if to is not None else "backup that can be restored"
         raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
     # For each name, the earliest of the changes to undo has the file from before all of them.
     sources: dict[str, Path | None] = {}
@@ -101,7 +101,7 @@ def _undo(root: Path, journal: Journal) -> list[str]:
     directory = next((place for place in places if (place / RECORD).exists()), None)
     if directory is None:
         raise DeployError(
-            f"{root} cannot be brought back: the backup {journal.number:04} of the interrupted deployment is missing.",
+            f"{root} cannot be restored: the backup {journal.number:04} of the interrupted deployment is missing.",
             hint=f"Next: deploy again after removing {state / 'journal.json'}; files in {root} may be of two builds.",
         )
     record = read_record(directory / RECORD, BackupRecord)

@@ -48,7 +48,7 @@ def deploy(
 
     Returns:
         Plain facts for the report: service, dir, files, retired, backup (of the last change where this one is
-        none), changed (False where the directory holds this deployment already), forced.
+        none), changed (False where the directory already has this deployment), forced.
 
     Raises:
         DeployError: there is an objection and `force` is not set; nothing has changed then.
@@ -62,7 +62,7 @@ def deploy(
     if objections and not settings.force:
         raise DeployError(
             f"deploy={settings.service.value} is refused: {'; '.join(objections)}.",
-            hint="Next: build what is missing; or deploy.force=true, and the manifests will say so.",
+            hint="Next: build what is missing, or set deploy.force=true, which the manifests record.",
         )
     puts = [put for placement in placements for put in _puts(placement, settings, objections)] + extra
     brought = {put.name: put.sha256 for put in puts}
@@ -102,7 +102,7 @@ def _choose(
     root = Path(settings.dir or "")
     if settings.service is Service.bundle:
         if not items:
-            raise DeployError("the run delivered nothing that could be deployed.")
+            raise DeployError("the run has no artifact that can be deployed.")
         return root, [Placement(item, bundle_name(item)) for item in items], [], []
     if settings.service is Service.triton:
         return _triton(items, settings, sm, profiles)
@@ -118,7 +118,7 @@ def _choose(
                 f"{'dynamic' if row.dynamic_batch else 'fixed'} batch and "
                 f"{'streaming' if row.streaming else 'full'} attention. The run delivered: "
                 f"{'; '.join(item.describe() for item in items)}.",
-                hint="Next: docs/runtimes.md has the command that builds it.",
+                hint="Next: use the command in docs/runtimes.md that builds it.",
             )
     # Graphs first: see `deploy.publish`.
     placements.sort(key=lambda placement: placement.item.kind == PLAN)
@@ -146,9 +146,9 @@ def _triton(
     order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
     if not order[wanted]:
         raise DeployError(
-            f"deploy=triton deploy.triton.backend={wanted.value} has nothing to serve. The run delivered: "
+            f"deploy=triton deploy.triton.backend={wanted.value} has no artifact to serve. The run delivered: "
             f"{'; '.join(item.describe() for item in items) or 'nothing'}.",
-            hint="Next: trt=fp16 on a machine with TensorRT and a GPU builds a plan; or take the other backend.",
+            hint="Next: trt=fp16 on a machine with TensorRT and a GPU builds a plan; or use the other backend.",
         )
     item = order[wanted][0]
     if item.kind == PLAN and triton.kind is InstanceKind.cpu:
@@ -157,7 +157,7 @@ def _triton(
             hint="Next: deploy.triton.backend=onnxruntime, or kind=gpu.",
         )
     if not profiles:
-        raise ConfigurationError("deploy=triton needs a trt_profile: warm-up and the largest batch come from it.")
+        raise ConfigurationError("deploy=triton needs a trt_profile, which gives the warm-up and the largest batch.")
     name = f"{triton.version}/{model_file(item)}"
     config = Put("config.pbtxt", config_text(item, triton, _widest(profiles)))
     # The top level of a repository may hold models only, so backups are stored in the model's directory.
@@ -187,7 +187,7 @@ def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
             found.append(f"{name} was made from random weights")
         if item.kind == PLAN and sm is None:
             found.append(
-                f"{name} was built for sm_{item.sm}, and deploy.target_sm does not say for which GPU it is meant"
+                f"{name} was built for sm_{item.sm}, and deploy.target_sm does not name the GPU of the service"
             )
         elif item.kind == PLAN and sm is not None and not item.runs_on(sm):
             found.append(f"{name} was built for sm_{item.sm}, and the target is sm_{sm}")
@@ -221,9 +221,9 @@ def facts_text(facts: Mapping[str, Any]) -> str:
     """Return a deployment's facts as a few lines for people."""
     # Reports of earlier versions lack the field; what they recorded was a change.
     if not facts.get("changed", True):
-        return f"{facts['dir']} holds this deployment already ({facts['service']}); nothing was changed"
+        return f"{facts['dir']} already has this deployment ({facts['service']}); nothing was changed"
     lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]
     lines += [f"  {name}" for name in facts["files"]]
-    lines += [f"  retired {name}: this deployment replaces it; the backup has it" for name in facts["retired"]]
+    lines += [f"  retired {name}: this deployment replaces it, and the backup keeps it" for name in facts["retired"]]
     lines += [f"  forced: {reason}" for reason in facts["forced"]]
     return "\n".join(lines)

@@ -81,7 +81,9 @@ def _read_list(root: Path, signed: Signed) -> Mapping[str, str]:
     path = root / LIST
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != signed.sha256:
-        raise ConfigurationError(f"{path} changed after its signature was verified.", hint="Next: run this again.")
+        raise ConfigurationError(
+            f"{path} changed after its signature was verified.", hint="Next: run the same command again."
+        )
     try:
         plain = read_json(content)
     except ValueError as error:
@@ -162,7 +164,7 @@ def _difference(root: Path, name: str, signed: Mapping[str, str]) -> tuple[str, 
     if name not in signed:
         return FOREIGN, "the owner of the key did not sign it"
     if not path.is_file():
-        return DAMAGED, "it was signed and is not there any more"
+        return DAMAGED, "it was signed and is now missing"
     if digest_of(path) != signed[name]:
         return STALE, "it is not the file that the owner of the key signed"
     return CURRENT, None

@@ -123,8 +123,8 @@ def explained(root: Path) -> Iterator[None]:
     except OSError as error:
         raise DeployError(
             f"{root} cannot be changed: {error.strerror or error} ({error.filename}).",
-            hint=f"Next: mend it (space, permissions), then `python -m cosybuild check {root}`: it finishes or "
-            "discards what was begun.",
+            hint=f"Next: correct it (space, permissions), then run `python -m cosybuild check {root}`, which "
+            f"completes or discards the deployment.",
         ) from error
 
 
@@ -143,7 +143,7 @@ def locked(root: Path) -> Iterator[None]:
             stack.enter_context(local_lock.locked(state / _LOCK))
         except BlockingIOError as error:
             raise DeployError(
-                f"another process is deploying to {root}.", hint="Next: wait for it, then run this again."
+                f"another process is deploying to {root}.", hint="Next: wait for it, then run the same command again."
             ) from error
         yield
 
@@ -151,5 +151,5 @@ def locked(root: Path) -> Iterator[None]:
 def _damaged(path: Path, why: str) -> DeployError:
     return DeployError(
         f"{path} was damaged by something else than a deployment: {why}",
-        hint="Next: look at the files beside it; remove it once the directory is as you want it.",
+        hint="Next: check the files of the directory; remove the damaged file when the directory is correct.",
     )

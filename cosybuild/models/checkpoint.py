@@ -22,7 +22,7 @@ _PARTS = {"flow.pt": "flow model", "hift.pt": "vocoder"}
 
 _WRAPPERS = ("state_dict", "model")
 _SHOWN = 8
-_AGAIN = "Next: fetch it again, or compare its size with the original's."
+_AGAIN = "Next: download it again, or compare its size with the original's."
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def read_weights(
     if not path.is_file():
         raise CheckpointError(
             f"There is no weights file at {path}." if not path.exists() else f"{path} is not a file.",
-            hint="Next: look at model_dir or model.weights.",
+            hint="Next: check model_dir or model.weights.",
         )
     if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty.", hint="Next: fetch it again; the download was cut off.")
+        raise CheckpointError(f"{path} is empty.", hint="Next: download it again; the last download was incomplete.")
     with _opened(path) as source:
         names = {spelled(name): name for name in source.names}
         prefix = _prefix(path, list(names), wanted, prefixes, file)
@@ -73,7 +73,9 @@ def read_weights(
         tensors = {
             name: _float32(path, name, source.tensor(present[name]), value, casts) for name, value in wanted.items()
         }
-    notes = tuple(f"{count} tensors of {path.name} were {dtype} and are float32 now" for dtype, count in casts.items())
+    notes = tuple(
+        f"{count} tensors of {path.name} were converted from {dtype} to float32" for dtype, count in casts.items()
+    )
     return Weights(tensors, notes)
 
 
@@ -98,9 +100,7 @@ def _opened(path: Path) -> Iterator[_Source]:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield _Source(list(file.keys()), lambda name: tuple(file.get_slice(name).get_shape()), file.get_tensor)
     except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is not a safetensors file, or only a part of one: {error}.", hint=_AGAIN
-        ) from error
+        raise CheckpointError(f"{path} is not a complete safetensors file: {error}.", hint=_AGAIN) from error
 
 
 def _loaded(path: Path) -> Any:
@@ -108,8 +108,8 @@ def _loaded(path: Path) -> Any:
         magic = file.read(2)
     if magic != b"PK" and magic[:1] != b"\x80":
         raise CheckpointError(
-            f"{path} is not a PyTorch file: neither a zip archive nor a pickle.",
-            hint="Next: fetch it again; a web page or a Git LFS pointer may have been saved in its place.",
+            f"{path} is not a PyTorch file: it is neither a zip archive nor a pickle.",
+            hint="Next: download it again; the file may be a web page or a Git LFS pointer.",
         )
     try:
         # Only the zip format can be mapped.
@@ -130,12 +130,13 @@ def _loaded(path: Path) -> Any:
         refused = re.search(r"(?:(?:GLOBAL|global:?|class) |Unsupported (?=operand))([\w.]+(?: \d+)?)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused is not None:
             raise CheckpointError(
-                f"{path} holds more than tensors ({refused[1]}), and no code from a weights file is run.",
-                hint="Next: where you trust it, save the state dict alone: torch.save(model.state_dict(), path).",
+                f"{path} contains other objects than tensors ({refused[1]}), and cosybuild does not run code from a "
+                f"weights file.",
+                hint="Next: if you trust the file, save only its state dict: torch.save(model.state_dict(), path).",
             ) from error
         reason = str(error).partition("\n")[0].partition("Weights only load failed")[0].strip() or type(error).__name__
         raise CheckpointError(
-            f"{path} cannot be read as PyTorch weights; it may be cut off: {reason}.", hint=_AGAIN
+            f"{path} cannot be read as PyTorch weights; it may be incomplete: {reason}.", hint=_AGAIN
         ) from error
 
 
@@ -146,8 +147,8 @@ def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
             break
     if not isinstance(loaded, Mapping):
         raise CheckpointError(
-            f"{path} holds one {type(loaded).__name__}, not a state dict (names and tensors).",
-            hint="Next: save the state dict alone, torch.save(model.state_dict(), path).",
+            f"{path} contains a {type(loaded).__name__}, not a state dict (names and tensors).",
+            hint="Next: save only the state dict: torch.save(model.state_dict(), path).",
         )
     # Counters and options that training stored beside the tensors are ignored.
     return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -161,13 +162,13 @@ def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
     """
     if tensor.is_meta:
         raise CheckpointError(
-            f"{path}: '{name}' has a shape and no values; it was saved from the meta device.",
-            hint="Next: load the weights into the model before it is saved, or give the file they were loaded from.",
+            f"{path}: '{name}' has a shape but no values, because it was saved from the meta device.",
+            hint="Next: load the weights into the model before you save it, or give the original weights file.",
         )
     if tensor.is_nested or tensor.layout is not torch.strided:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         raise CheckpointError(
-            f"{path}: '{name}' is a {kind} tensor, where a dense one is expected.",
+            f"{path}: '{name}' is a {kind} tensor; a dense tensor is expected.",
             hint="Next: save it as tensor.to_dense() in the state dict.",
         )
     return tensor
@@ -180,11 +181,11 @@ def _prefix(path: Path, names: list[str], wanted: Mapping[str, Tensor], prefixes
             return prefix
     tops = Counter(".".join(name.split(".")[:2]) for name in names)
     listing = ", ".join(f"{top}.* ({count})" for top, count in tops.most_common(_SHOWN)) or "no tensors at all"
-    begin = f"no name begins with '{prefixes[0]}', and " if prefixes[0] else ""
+    begin = f"no name starts with '{prefixes[0]}', and " if prefixes[0] else ""
     raise CheckpointError(
-        f"{path} has no weights of this model: {begin}none is one of "
-        f"the {len(wanted)} expected, such as '{next(iter(wanted), '')}'. It holds {listing}.",
-        hint=f"Next: give the {_PARTS.get(file, 'part')}'s weights ({file}), with the model version that they are of.",
+        f"{path} has no weights of this model: {begin}none is among the {len(wanted)} expected names, such as "
+        f"'{next(iter(wanted), '')}'. It has {listing}.",
+        hint=f"Next: give the weights of the {_PARTS.get(file, 'part')} ({file}) and the version of their model.",
     )
 
 
@@ -210,7 +211,7 @@ def _compare(
         "\n  ".join(parts),
         hint="Next: merge the adapter into the weights first (peft: merge_and_unload)."
         if adapters
-        else "Next: compare the hyper-parameters in the model directory's yaml with the weights it was trained to.",
+        else "Next: compare the hyper-parameters in the model directory's yaml with those of the training.",
     )
 
 
@@ -219,7 +220,7 @@ def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Count
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_floating_point() != wanted.is_floating_point():
         raise CheckpointError(
-            f"{path}: '{name}' is {dtype}, where {str(wanted.dtype).removeprefix('torch.')} is expected.",
+            f"{path}: '{name}' is {dtype}; {str(wanted.dtype).removeprefix('torch.')} is expected.",
             hint="Next: give weights that are not quantized; cosybuild lowers the precision itself (precision=...).",
         )
     if not tensor.is_floating_point():
@@ -229,7 +230,7 @@ def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Count
     if faulty:
         raise CheckpointError(
             f"{path} has {faulty} of {tensor.numel()} values in '{name}' that are NaN or infinite.",
-            hint="Next: take an earlier checkpoint; training diverged, or the file is damaged.",
+            hint="Next: use an earlier checkpoint; the training diverged, or the file is damaged.",
         )
     if tensor.dtype is not torch.float32:
         casts[dtype] += 1

@@ -42,7 +42,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
     name = subject.hyperparameters["target"]["_target_"]
     if (changed := trace.change(digest_of)) is not None:
         raise SourceChanged(
-            f"{changed}, which {name} is made of, changed while it was used; what was made of it is not kept.",
+            f"{changed}, which {name} uses, changed during the build; the result is not kept.",
             hint="Next: run the same command again.",
         )
     ours = f"{scratch.absolute()}/"
@@ -51,9 +51,9 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
     if more and trace.memo is not None:
         _learn(trace, more, Path(trace.memo))
         raise BuildError(
-            f"{name} read {', '.join(more)} only when it was exported or run, which planning had not seen; what was "
-            "made is not kept, for its key lacks that.",
-            hint="Next: run the same command again; from now on it is part of the key.",
+            f"{name} read {', '.join(more)} only during the export or a run, which planning did not see; the result "
+            f"is not kept, because its key lacks the file.",
+            hint="Next: run the same command again; the file is now part of the key.",
         )
 
 

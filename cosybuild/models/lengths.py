@@ -51,7 +51,8 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"The lengths in {path} cannot be read: {error}.", hint="Next: give a text file, one length a line."
+            f"The lengths in {path} cannot be read: {error}.",
+            hint="Next: give a text file with one length on each line.",
         ) from error
     found: dict[int, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -60,7 +61,9 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
             length, count = _line(f"{path}, line {number}", stated, frames_per_second)
             found[length] = found.get(length, 0) + count
     if not found:
-        raise ConfigurationError(f"{path} holds no length.", hint="Next: one length a line, or length,count.")
+        raise ConfigurationError(
+            f"{path} holds no length.", hint="Next: write `length` or `length,count` on each line."
+        )
     return dict(sorted(found.items()))
 
 

@@ -95,12 +95,12 @@ def _instantiated(subject: Subject) -> nn.Module:
     except HydraException as error:
         cause = error.__cause__ or error
         raise ModelError(
-            f"model.target could not be made: {name} raised {type(cause).__name__}: {cause}",
+            f"model.target could not be constructed: {name} raised {type(cause).__name__}: {cause}",
             hint="Next: call it in Python with the same arguments.",
         ) from error
     if not isinstance(module, nn.Module):
         raise ModelError(
-            f"model.target made a {type(module).__name__}; {name} must make a torch.nn.Module.",
+            f"model.target returned a {type(module).__name__}; {name} must return a torch.nn.Module.",
             hint="Next: name the module's class, or a function that returns a module.",
         )
     names = [tensor.name for tensor in subject.spec.inputs]

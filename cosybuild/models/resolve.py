@@ -36,7 +36,7 @@ def _with_permission() -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ModelDirectoryError(
-            f"{error.filename} cannot be read by this user: permission denied.",
+            f"{error.filename} cannot be read: permission denied.",
             hint=f"Next: have its owner run `chmod -R a+rX {error.filename}`, then run the same command again.",
         ) from error
 
@@ -70,8 +70,9 @@ def resolve_subject(
             )
         if model_dir is not None:
             raise ConfigurationError(
-                f"model_dir={model_dir} names a CosyVoice model directory, and model={model.family.value} has none.",
-                hint="Next: leave model_dir out, or model.",
+                f"model_dir={model_dir} is a CosyVoice model directory, but model={model.family.value} does not use "
+                f"one.",
+                hint="Next: remove model_dir, or remove model.",
             )
         return _declared(model, dynamic_batch)
     part = COMPONENTS[component]
@@ -80,7 +81,7 @@ def resolve_subject(
     if model.streaming and family not in part.streaming:
         raise ConfigurationError(
             f"model.streaming=true, but {family.value} has no streaming variant.",
-            hint="Next: leave model.streaming out, or build CosyVoice 2 or 3.",
+            hint="Next: remove model.streaming, or build CosyVoice 2 or 3.",
         )
     if dynamic_batch and not part.dynamic_batch:
         raise ConfigurationError(
@@ -114,7 +115,7 @@ def locate(model_dir: str) -> Path:
         return path
     if path.exists():
         raise ModelDirectoryError(
-            f"model_dir={model_dir} is a file; the directory that holds the model's yaml and flow.pt is expected.",
+            f"model_dir={model_dir} is a file; the directory that has the model's yaml and flow.pt is expected.",
             hint=f"Next: model_dir={path.parent}.",
         )
     if is_hub_id(model_dir):
@@ -126,7 +127,7 @@ def locate(model_dir: str) -> Path:
         f"model_dir={model_dir} does not exist.",
         hint=f"Next: did you mean {' or '.join(str(parent / name) for name in near)}?"
         if near
-        else "Next: give the directory that holds the model's yaml and flow.pt.",
+        else "Next: give the directory that has the model's yaml and flow.pt.",
     )
 
 
@@ -136,9 +137,9 @@ def _family(model: ModelSettings, directory: ModelDirectory | None) -> Family:
         return Family.cosyvoice2 if asked is Family.auto else asked
     if asked not in (Family.auto, directory.family):
         raise ModelDirectoryError(
-            f"model={asked.value} was asked for, but {directory.path} is {directory.family.value}: "
-            f"it holds {directory.yaml.name}.",
-            hint=f"Next: model={directory.family.value}, or leave model out: it is read off the directory.",
+            f"model={asked.value} is set, but {directory.path} is {directory.family.value}, because it has "
+            f"{directory.yaml.name}.",
+            hint=f"Next: model={directory.family.value}, or remove model, so that the directory determines it.",
         )
     return directory.family
 
@@ -158,8 +159,9 @@ def _hyperparameters(
     if directory is not None:
         if overrides:
             raise ConfigurationError(
-                f"model.hyperparameters sets {', '.join(overrides)}, but {directory.yaml} states the model's.",
-                hint="Next: leave model.hyperparameters out, or model_dir.",
+                f"model.hyperparameters sets {', '.join(overrides)}, but {directory.yaml} has the model's "
+                f"hyper-parameters.",
+                hint="Next: remove model.hyperparameters, or model_dir.",
             )
         return dict(directory.hyperparameters)
     known = part.published[family]
@@ -198,14 +200,14 @@ def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) 
             return path
     raise CheckpointError(
         f"{directory.path} has {directory.yaml.name} but neither {weights.name} nor {tensors.name}.",
-        hint="Next: fetch the weights, or name them with model.weights=FILE.",
+        hint="Next: download the weights, or give them with model.weights=FILE.",
     )
 
 
 def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
     if dynamic_batch:
         raise ConfigurationError(
-            f"export.dynamic_batch=true has no meaning for model={model.family.value}: its axes are declared.",
+            f"export.dynamic_batch=true has no effect with model={model.family.value}, whose axes are declared.",
             hint="Next: give the batch axis a name in model.inputs and model.outputs.",
         )
     if model.streaming:

@@ -127,7 +127,7 @@ def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
     for name in gate:
         if name not in known:
             raise ConfigurationError(
-                f"{setting}.{name} is no metric that can be held here; there are: {', '.join(known)}.",
+                f"{setting}.{name} is not a metric that can be used here; available are: {', '.join(known)}.",
                 hint="Next: correct the name; docs/verification.md lists them.",
             )
 

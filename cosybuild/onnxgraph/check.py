@@ -60,12 +60,12 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
     pairs = list(zip(declared.type.tensor_type.shape.dim, found.type.tensor_type.shape.dim, strict=False))
     ranks = [len(value.type.tensor_type.shape.dim) for value in (declared, found)]
     if ranks[0] != ranks[1]:
-        raise InvalidGraph(f"output {declared.name} has {ranks[1]} axes; declared are {ranks[0]}", "")
+        raise InvalidGraph(f"output {declared.name} has {ranks[1]} axes; {ranks[0]} are declared", "")
     for axis, (said, is_) in enumerate(pairs):
         if is_.HasField("dim_value") and said.HasField("dim_param"):
             raise InvalidGraph(
-                f"output {declared.name} has axis {axis} frozen at {is_.dim_value}; declared is the dynamic axis "
-                f"{said.dim_param}",
+                f"output {declared.name} has axis {axis} frozen at {is_.dim_value}; the dynamic axis {said.dim_param} "
+                f"is declared",
                 "",
             )
         if is_.HasField("dim_value") and said.HasField("dim_value") and is_.dim_value != said.dim_value:

@@ -125,7 +125,7 @@ def external_fault(path: Path, listed: Collection[str] | None = None) -> str | N
                 "neither a link nor missing"
             )
         if listed is not None and place not in listed:
-            return f"keeps weights in {_shown(place)}, which is not listed as belonging to it"
+            return f"keeps weights in {_shown(place)}, which is not among its files"
         fault = _range_fault(tensor, size)
         if fault is not None:
             return f"{fault}, in {_shown(place)}"
@@ -151,8 +151,8 @@ def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tup
         names = tuple(sorted(external_locations(path)))
     except ValueError as error:
         raise ModelError(
-            f"{path} is not an ONNX file, or only a part of one: {error}.",
-            hint="Next: fetch it again, or compare its size with the original's.",
+            f"{path} is not a complete ONNX file: {error}.",
+            hint="Next: download it again, or compare its size with the original's.",
         ) from error
     except OSError as error:
         raise ModelError(
@@ -182,7 +182,7 @@ def _range_fault(tensor: ExternalTensor, size: int) -> str | None:
     """Return the fault of a tensor's byte range in a data file of `size` bytes; None if there is none."""
     which = f"the tensor {_shown(tensor.name)}"
     if tensor.repeated:
-        return f"states a property of the place of {which} twice"
+        return f"states a property of the location of {which} twice"
     numbers = {}
     for key in ("offset", "length"):
         stated = tensor.entries.get(key)

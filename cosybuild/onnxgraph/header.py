@@ -45,7 +45,7 @@ def read_header(path: Path) -> GraphHeader:
         for _ in fields(data, 0, len(data)):
             pass
         if graph is None:
-            raise ValueError("it holds no graph")
+            raise ValueError("it has no graph")
         initialised: set[str] = set()
         sides: dict[int, list[GraphPort]] = {11: [], 12: []}
         for number, _, begin, end in fields(data, *graph):

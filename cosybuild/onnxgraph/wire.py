@@ -46,10 +46,12 @@ def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
         elif kind in (FIXED64, FIXED32):
             at += 8 if kind == FIXED64 else 4
         else:
-            raise ValueError(f"it is no ONNX file: unknown encoding at byte {start}")
+            raise ValueError(f"it is not an ONNX file: unknown encoding at byte {start}")
         if number == 0 or at > end:
             raise ValueError(
-                "it is no ONNX file" if number == 0 else f"it was cut off: byte {at} is stated, {end} is the end"
+                "it is no ONNX file"
+                if number == 0
+                else f"it is incomplete: it refers to byte {at} and ends at byte {end}"
             )
         yield number, value, start, at
 
@@ -75,10 +77,10 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:
-            raise ValueError(f"it was cut off at byte {end}")
+            raise ValueError(f"it is incomplete and ends at byte {end}")
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise ValueError(f"it is no ONNX file: no number ends at byte {at}")
+    raise ValueError(f"it is not an ONNX file: no number ends at byte {at}")

@@ -69,7 +69,7 @@ def autocast(
         )
     except _REFUSALS as error:
         raise PrecisionError(
-            f"ModelOpt AutoCast gives up on {path.name}: {type(error).__name__}: {error}",
+            f"ModelOpt AutoCast failed on {path.name}: {type(error).__name__}: {error}",
             hint="Next: precision.method=rules.",
         ) from error
     finally:

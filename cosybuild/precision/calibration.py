@@ -68,8 +68,8 @@ def calibration_files(path: str) -> tuple[Path, ...]:
     files = tuple(sorted(place.glob("*.npz"))) if place.is_dir() else (place,) if place.is_file() else ()
     if not files:
         raise ConfigurationError(
-            f"precision.calibration={path} is neither an .npz file nor a directory that holds some.",
-            hint="Next: save one array an input with numpy.savez, or leave precision.calibration out.",
+            f"precision.calibration={path} is neither an .npz file nor a directory with .npz files.",
+            hint="Next: save one array for each input with numpy.savez, or remove precision.calibration.",
         )
     return files
 
@@ -88,7 +88,7 @@ def file_samples(files: Sequence[Path], spec: ModelSpec) -> Iterator[Mapping[str
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigurationError(
                 f"The calibration file {path} cannot be read as .npz: {error}",
-                hint="Next: write it with numpy.savez, one array an input.",
+                hint="Next: write it with numpy.savez, with one array for each input.",
             ) from error
         yield _checked(path, arrays, spec)
 
@@ -99,7 +99,7 @@ def _checked(path: Path, arrays: Mapping[str, Array], spec: ModelSpec) -> dict[s
         raise ConfigurationError(
             f"The calibration file {path} holds {', '.join(sorted(arrays)) or 'nothing'}; the model takes "
             f"{', '.join(names)}.",
-            hint="Next: save exactly one array an input, under its name.",
+            hint="Next: save exactly one array for each input, with the name of the input.",
         )
     sizes: dict[str, int] = {}
     for tensor in spec.inputs:
@@ -112,6 +112,6 @@ def _checked(path: Path, arrays: Mapping[str, Array], spec: ModelSpec) -> dict[s
             known = f" with {sizes}" if sizes else ""
             raise ConfigurationError(
                 f"{tensor.name} in the calibration file {path} has shape {shape}; expected {tensor.shape}{known}.",
-                hint="Next: give every input the shape the model takes, and one size to each dynamic axis.",
+                hint="Next: give every input the shape that the model expects, and each dynamic axis one size.",
             )
     return {t.name: np.ascontiguousarray(arrays[t.name], numpy_dtype(t.dtype)) for t in spec.inputs}

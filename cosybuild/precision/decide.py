@@ -135,5 +135,5 @@ def _close(kept: dict[ir.Node, str], nodes: Sequence[ir.Node], match_io: bool) -
             if all((s in kept) if s is not None else not match_io for s in sources) and (
                 all(user in kept for user in users) and not (ends and match_io)
             ):
-                kept[node] = "stands between nodes that stay in fp32"
+                kept[node] = "is between nodes that stay in fp32"
                 changed = True

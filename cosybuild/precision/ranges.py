@@ -114,7 +114,7 @@ def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) ->
     for value in model.graph.inputs:
         if is_float(value) and np.isnan(sample[name_of(value)]).any():
             return PrecisionError(
-                f"The calibration input '{value.name}' holds values that are not numbers.",
+                f"The calibration input '{value.name}' has values that are NaN.",
                 hint="Next: correct the file named by precision.calibration.",
             )
     nodes = [node for node in model.graph if float_outputs(node)]
@@ -125,7 +125,7 @@ def _not_a_number(model: ir.Model, sample: Mapping[str, Array], threads: int) ->
         node for node in nodes if any(np.isnan(sums[scalar_name(name_of(v), "ReduceSum")]) for v in float_outputs(node))
     )
     return PrecisionError(
-        f"The fp32 graph gives a value that is not a number in {first.outputs[0].name}, made by {first.op_type} "
-        f"{first.name}, on its calibration inputs; no lower precision can mend that.",
+        f"The fp32 graph gives NaN in {first.outputs[0].name}, made by {first.op_type} "
+        f"{first.name}, on its calibration inputs; a lower precision cannot correct that.",
         hint="Next: check the weights and the calibration inputs, or build with precision=fp32.",
     )

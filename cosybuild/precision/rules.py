@@ -104,7 +104,7 @@ def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
         raise PrecisionError(
             f"precision.keep_fp32 has the pattern '{glob}', which matches no node's name, module path or operator "
             f"(operators here: {kinds}).",
-            hint="Next: node names and module paths stand in the report of a run, under precision.",
+            hint="Next: use node names and module paths from the report of a run, under precision.",
         )
     return matched
 
@@ -283,7 +283,7 @@ def magnitudes(view: View) -> Verdicts:
             elif known.max_abs > limit:
                 yield node, f"{verb} {value.name}, up to {known.max_abs:.4g}, above data_max {limit:g}"
             elif 0 < known.max_abs < view.storage.smallest_normal:
-                yield node, f"{verb} {value.name}, nowhere above {known.max_abs:.3g}: digits vanish"
+                yield node, f"{verb} {value.name}, at most {known.max_abs:.3g}, below the normal numbers"
 
 
 def sums_of_products(view: View) -> Verdicts:

@@ -46,11 +46,11 @@ def slots_of(node: ir.Node, storage: Storage, opset: int) -> Slots | str:
     ):
         return f"{node.op_type} has sub-graphs, which stay in float32"
     if any(value is not None and not isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)):
-        return f"{node.op_type} handles values that are no tensors"
+        return f"{node.op_type} has values that are not tensors"
     if node.op_type in _SELF_TYPED:
-        return f"{node.op_type} states its type itself"
+        return f"{node.op_type} has its type as an attribute"
     if (node.op_type, storage.name) in _REFUSED_BY_TENSORRT:
-        return f"TensorRT does not take {node.op_type} in {storage.name}"
+        return f"TensorRT does not accept {node.op_type} in {storage.name}"
     follows = _follows(node.op_type, node.domain, opset, storage.name, len(node.inputs), len(node.outputs))
     if follows is None:
         return f"{node.domain or 'the default domain'} has no operator {node.op_type} at opset {opset}"

@@ -18,7 +18,7 @@ from cosybuild.precision.lower import Lowered, lower
 from cosybuild.precision.probe import Probe, scalar_name
 from cosybuild.precision.profile import profile, suspicion
 
-REASON = "the gate is not met without it"
+REASON = "the gate fails without it"
 
 
 @dataclass(frozen=True)

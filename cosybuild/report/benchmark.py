@@ -9,7 +9,7 @@ from cosybuild.report.figures import latency, size
 
 Row = tuple[str, ...]
 
-HEAD = ("", "median", "interval", "frames a second", "real-time factor", "memory of a call", "first call")
+HEAD = ("", "median", "interval", "frames per second", "real-time factor", "memory of a call", "first call")
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
@@ -53,9 +53,10 @@ def remarks(case: Mapping[str, Any]) -> Iterator[str]:
         else:
             yield f"{verdict['name']} is {verdict['outcome']} than {verdict['against']} ({figures})."
     for refusal in case["refused"]:
-        yield f"{refusal['name']} does not take this size: {refusal['reason']}"
+        yield f"{refusal['name']} does not accept this size: {refusal['reason']}"
     if case["results"] and not case["settled"]:
-        yield f"Time or rounds ran out after {case['rounds']} rounds, before every interval was narrow enough."
+        rounds = case["rounds"]
+        yield f"Time or rounds reached their limit after {rounds} rounds, before every interval was narrow enough."
 
 
 def absences(metrics: Mapping[str, Any]) -> Iterator[str]:

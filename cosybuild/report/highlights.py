@@ -59,7 +59,7 @@ def _precision(metrics: Mapping[str, Any]) -> str:
 
 def _profile(metrics: Mapping[str, Any]) -> str:
     worst = metrics["nodes"]
-    return f"most noise at {worst[0]['node']}" if worst else "nothing is lost"
+    return f"most noise at {worst[0]['node']}" if worst else "no noise"
 
 
 def _verify_lowered(metrics: Mapping[str, Any]) -> str:

@@ -12,9 +12,9 @@ from cosybuild.report.highlights import highlight
 
 _VERDICTS = {
     "ok": "Finished.",
-    "pending": "Finished here, pending elsewhere: some steps need what this machine lacks.",
+    "pending": "Finished on this machine; some steps need another machine.",
     "failed": "**Failed.**",
-    "unfinished": "**Not finished**: the run was killed before its end.",
+    "unfinished": "**Not finished**: the run was killed.",
 }
 
 
@@ -30,7 +30,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield _VERDICTS[report["status"]]
     failure = report.get("failure")
     if failure:
-        yield f"It failed at {code(failure['step'])} ({text(failure['kind'])}): {paragraph(failure['message'])}"
+        yield f"The run failed at {code(failure['step'])} ({text(failure['kind'])}): {paragraph(failure['message'])}"
         if failure.get("hint"):
             yield ""
             yield paragraph(failure["hint"])
@@ -59,8 +59,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from table(("", ""), rows)
     yield "## Configuration"
     yield ""
-    yield f"Overrides: {code(' '.join(report['overrides']) or '(none)')}. The whole configuration is in"
-    yield "[.hydra/config.yaml](.hydra/config.yaml) and, as it was understood, in [report.json](report.json)."
+    yield f"Overrides: {code(' '.join(report['overrides']) or '(none)')}. The complete configuration is in"
+    yield "[.hydra/config.yaml](.hydra/config.yaml) and, after validation, in [report.json](report.json)."
 
 
 def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -72,7 +72,7 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "weights", Markdown(text(model["weights"]) + (f" {code(digest[:16])}" if digest else ""))
     yield "inputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["inputs"])
     yield "outputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["outputs"])
-    yield "verified", {True: "yes", False: "NO", None: "not asked for"}[report["verified"]]
+    yield "verified", {True: "yes", False: "NO", None: "not requested"}[report["verified"]]
     yield "time", seconds(report["seconds"])
     yield "configuration", code(report["config_digest"][:16])
     for note in model["notes"]:
@@ -92,7 +92,7 @@ def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
     steps = report["steps"]
     for title, head, rows in (
         ("Error budget", verification.HOPS, list(verification.hop_rows(steps))),
-        ("The whole solver", verification.RUNS, list(verification.run_rows(steps))),
+        ("Solver runs", verification.RUNS, list(verification.run_rows(steps))),
         ("Contract", contract.HEAD, list(contract.rows(steps))),
     ):
         if rows:
@@ -127,10 +127,10 @@ def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:
         found = (step.get("metrics") or {}).get("search")
         if not found:
             continue
-        yield "## What the gates need in float32"
+        yield "## Nodes that the gates need in float32"
         yield ""
         if not found["nodes"]:
-            yield "Nothing beyond what the rules keep: their graph meets the gates."
+            yield "No further nodes: the graph of the rules passes the gates."
             yield ""
             continue
         cost = found["cost"]
@@ -138,7 +138,7 @@ def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:
             f"Found in {found['evaluations']} evaluations among {found['candidates']} nodes; "
             f"{'without any one of them a gate is missed' if found['minimal'] else 'not narrowed down to the end'}. "
             f"Cost: {cost['flops_share']:.2%} of the matrix work, {cost['casts']:+} casts. "
-            "`artifacts/precision.yaml` is an option to commit."
+            "`artifacts/precision.yaml` has the result as an option of the group precision."
         )
         yield ""
         yield from table(("node", "", "module"), [(code(n["node"]), n["op"], n["module"]) for n in found["nodes"]])
@@ -148,7 +148,7 @@ def _profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
     found = profile.profile_of(report)
     if found is None:
         return
-    yield "## Where digits are lost"
+    yield "## Noise profile"
     yield ""
     yield f"![Signal-to-noise ratio after each node]({profile.PLOT})"
     yield ""
@@ -160,7 +160,7 @@ def _repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
         metrics = step.get("metrics") or {}
         if step["stage"] != "repeat" or not metrics:
             continue
-        yield "## Built again"
+        yield "## Repeated builds"
         yield ""
         yield from table(repetition.HEAD, repetition.rows(metrics))
         yield from table(repetition.STEPS, repetition.step_rows(metrics))
@@ -174,7 +174,7 @@ def _benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield "## Benchmark"
         yield ""
         threads = metrics["threads"] or "all"
-        yield f"Medians with their intervals, CPU threads: {threads}. How it is measured: docs/benchmarks.md."
+        yield f"Medians with their intervals, CPU threads: {threads}. docs/benchmarks.md describes the method."
         yield ""
         for case in metrics["cases"]:
             yield f"### {text(benchmark.where(case))}"

@@ -31,7 +31,7 @@ def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-HEAD = ("node", "", "brings in noise at", "signal-to-noise after it")
+HEAD = ("node", "", "adds noise at", "signal-to-noise ratio after it")
 
 
 def ratio(value: Any) -> float:

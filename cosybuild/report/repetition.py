@@ -34,14 +34,15 @@ def headline(metrics: Mapping[str, Any]) -> str:
     """Return the result as a phrase."""
     differing = [one["name"] for one in metrics["artifacts"] if not one["same_bytes"]]
     again = counted(metrics["repeats"], "build")
-    return f"{again} more, other bytes in {', '.join(differing)}" if differing else f"{again} more, all bytes the same"
+    result = f"with other bytes in {', '.join(differing)}" if differing else "all with the same bytes"
+    return f"{again} more, {result}"
 
 
 def _outputs(one: Mapping[str, Any]) -> str:
     if "outputs" not in one:
         return f"not run: {one['not_run']}" if "not_run" in one else "-"
     worst = max((float(figures["max_abs"]) for figures in one["outputs"].values()), default=0.0)
-    return "the same" if worst == 0 else f"up to {worst:.2g} apart"
+    return "the same" if worst == 0 else f"differences up to {worst:.2g}"
 
 
 def _latency(one: Mapping[str, Any]) -> str:

@@ -62,7 +62,7 @@ def _remarks(report: Mapping[str, Any]) -> Iterator[Text]:
         is_there = step["action"] in ("built", "hit", "pulled")
         if step["stage"] == "engine" and is_there and f"verify {step['label']}" not in labels:
             yield Text(
-                f"{step['label']}: not run here; the same command on a machine with that GPU runs and verifies it.",
+                f"{step['label']}: not run here; run the same command on a machine with that GPU to verify it.",
                 style="yellow",
             )
         if step["action"] == "blocked":

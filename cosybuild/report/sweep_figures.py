@@ -29,13 +29,13 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {
-    "error": Figure("error", "ratio", "Largest difference from the reference, relative to the output's magnitude."),
-    "snr_db": Figure("SNR", "dB", "Worst signal-to-noise ratio of any verified case."),
-    "latency": Figure("latency", "seconds", "Median time of a call at the first timed size."),
-    "size": Figure("size", "bytes", "The engine; where none is built, the last graph."),
-    "memory": Figure("activations", "bytes", "Activation memory of the engine's largest profile."),
-    "nodes": Figure("nodes", "count", "Nodes of the last graph."),
-    "build_time": Figure("build time", "seconds", "All steps together, when they were built."),
+    "error": Figure("error", "ratio", "The largest difference from the reference, relative to the output's magnitude."),
+    "snr_db": Figure("SNR", "dB", "The smallest signal-to-noise ratio of all verified cases."),
+    "latency": Figure("latency", "seconds", "The median time of a call at the first timed size."),
+    "size": Figure("size", "bytes", "The size of the engine, or of the last graph if there is no engine."),
+    "memory": Figure("activations", "bytes", "The activation memory of the engine's largest profile."),
+    "nodes": Figure("nodes", "count", "The number of nodes of the last graph."),
+    "build_time": Figure("build time", "seconds", "The build time of all steps together."),
 }
 """Name -> description, in the order of the columns. Smaller is better for all but `snr_db`."""
 

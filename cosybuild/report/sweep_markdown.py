@@ -14,9 +14,9 @@ from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 _VERDICTS = {
     "ok": "Every cell finished.",
-    "pending": "Finished here; some cells wait for another machine.",
+    "pending": "Finished on this machine; some cells need another machine.",
     "failed": "**Some cells failed**; the others are not affected.",
-    "unfinished": "**Not finished.** The same command goes on from here.",
+    "unfinished": "**Not finished.** The same command continues the sweep.",
 }
 
 
@@ -34,7 +34,7 @@ def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
     titles = [FIGURES[name].title for name in names]
     yield from table(("", *sweep["varied"], *titles, "work", "run"), _rows(sweep, names))
     yield from _troubles(sweep)
-    yield "## What differs between the cells"
+    yield "## Differences between the cells"
     yield ""
     for key, values in sweep["differences"].items():
         said = ", ".join(dict.fromkeys(value_text(value) for value in values.values()))
@@ -55,7 +55,7 @@ def _troubles(sweep: Mapping[str, Any]) -> Iterator[str]:
     troubled = [cell for cell in sweep["cells"] if cell["status"] != "ok"]
     if not troubled:
         return
-    yield "## What did not finish"
+    yield "## Cells that did not finish"
     yield ""
     for cell in troubled:
         yield f"- {code(' '.join(cell['overrides']))}: {paragraph(reason(cell))}"
@@ -73,5 +73,5 @@ def reason(cell: Mapping[str, Any]) -> str:
         return f"{cell['failure']['kind']} error: {cell['failure']['message']}{hint}"
     if cell["pending"]:
         return f"pending: {'; '.join(cell['pending'])}"
-    words = {"missing": "it was never begun", "unfinished": "it was begun and its process ended without a word"}
+    words = {"missing": "it never started", "unfinished": "its process ended without writing a result"}
     return f"{cell['status']}: {words.get(cell['status'], 'see its run')}."

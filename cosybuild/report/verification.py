@@ -9,7 +9,7 @@ from typing import Any
 from cosybuild.figure import measured, number
 from cosybuild.printable import Markdown, text
 
-HOPS = ("hop", "against", "SNR by itself", "SNR in all", "largest error", "asked for", "worst case")
+HOPS = ("hop", "against", "SNR of the hop", "SNR in all", "largest error", "asked for", "worst case")
 RUNS = ("run", "by", "SNR after step 1", "after the last", "mel: SNR", "mean error", "largest", "log-spectral", "seam")
 
 _DIGITS = {"snr_db": "{:.1f} dB", "lsd_db": "{:.2g} dB"}

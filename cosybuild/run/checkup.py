@@ -72,7 +72,7 @@ def _versions(environment: Environment) -> Iterator[Finding]:
     python = str(environment.machine["python"])
     if python.split(".")[:2] != tested.python.split("."):
         what = f"Python {python}: cosybuild was tested with Python {tested.python}"
-        yield Finding("note", what, f"use Python {tested.python} to have what was tested")
+        yield Finding("note", what, f"use Python {tested.python} for the tested version")
     differ = tested.differences(environment)
     where = f"with Python {tested.python} on {tested.platform}"
     if not differ:
@@ -84,7 +84,7 @@ def _versions(environment: Environment) -> Iterator[Finding]:
         yield Finding("note", f"{name} {installed}: cosybuild was tested with {good} ({where})", fix)
     others = [f"{name} {installed} ({good})" for name, (installed, good) in differ.items() if name not in DISTRIBUTIONS]
     if others:
-        said = f"{counted(len(others), 'other package')} not of the version that was tested: {', '.join(others)}"
+        said = f"{counted(len(others), 'other package')} not in the tested version: {', '.join(others)}"
         yield Finding("note", said, fix)
 
 
@@ -97,8 +97,8 @@ def _providers(environment: Environment) -> Iterator[Finding]:
     if environment.gpus and not cuda_loads():
         yield Finding(
             "problem",
-            "There is a GPU, and ONNX Runtime's CUDA provider does not load",
-            "pip install onnxruntime-gpu, with the CUDA and cuDNN libraries that its release notes name",
+            "There is a GPU, but ONNX Runtime's CUDA provider does not load",
+            "pip install onnxruntime-gpu, and the CUDA and cuDNN libraries that its release notes name",
         )
 
 
@@ -109,7 +109,7 @@ def _gpus(environment: Environment) -> Iterator[Finding]:
     if environment.gpus:
         yield Finding("ok", f"GPU driver {environment.driver}")
     else:
-        yield Finding("note", "No GPU: engines are built ahead of time with TensorRT-RTX, and not run here")
+        yield Finding("note", "No GPU: TensorRT-RTX builds engines ahead of time, and they are not run on this machine")
 
 
 def _tensorrt(environment: Environment) -> Iterator[Finding]:
@@ -126,16 +126,20 @@ def _tensorrt(environment: Environment) -> Iterator[Finding]:
             sms = ", ".join(sorted({f"sm_{gpu.sm}" for gpu in environment.gpus}))
             yield Finding("ok", f"{library.title} builds for {sms}")
         else:
-            yield Finding("note", f"{library.title} is installed and needs a GPU to build", "run on a machine with one")
+            yield Finding(
+                "note",
+                f"{library.title} is installed and needs a GPU to build",
+                "run the command on a machine with a GPU",
+            )
 
 
 def _disk(store: Path) -> Iterator[Finding]:
     place = next(path for path in (store.absolute(), *store.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK):
-        yield Finding("problem", f"{place} cannot be written", "choose another place with store.path=DIR")
+        yield Finding("problem", f"{place} cannot be written", "set store.path to another directory")
     elif free < _LITTLE:
-        yield Finding("note", f"{size(free)} free at {place}; a full-size build leaves some 5 GB", "free some space")
+        yield Finding("note", f"{size(free)} free at {place}; a full-size build needs about 5 GB", "free some space")
     else:
         yield Finding("ok", f"{size(free)} free at {place}")
 
@@ -151,11 +155,17 @@ def _store(path: Path) -> Iterator[Finding]:
         return
     yield Finding("ok", f"store {path}: {counted(len(inventory.rows), 'result')}, {size(inventory.size)}")
     for fault in faults:
-        yield Finding("note", f"{fault.path} {fault.what}", "python -m cosybuild store verify; builds make it anew")
+        yield Finding(
+            "note",
+            f"{fault.path} {fault.what}",
+            "run `python -m cosybuild store verify`; the next build makes the file again",
+        )
     for warning in said:
-        yield Finding("note", warning, "the next build mends it")
+        yield Finding("note", warning, "the next build repairs it")
     if inventory.quarantined:
-        yield Finding("note", f"{size(inventory.quarantined)} set aside as damaged", "python -m cosybuild gc frees it")
+        yield Finding(
+            "note", f"{size(inventory.quarantined)} in quarantine", "run `python -m cosybuild gc` to remove it"
+        )
 
 
 def _sharing(store: Path) -> Iterator[Finding]:
@@ -168,13 +178,13 @@ def _sharing(store: Path) -> Iterator[Finding]:
             yield Finding("problem", f"store {store} belongs to another user and is not shared", commands(store))
         return
     if os.geteuid() != 0 and stat.st_gid not in (os.getegid(), *os.getgroups()):
-        what = f"store {store} is shared with the group {stat.st_gid}, and this user is not in it"
+        what = f"store {store} is shared with the group {stat.st_gid}, but this user is not in the group"
         yield Finding("problem", what, "ask an administrator to add the user to the group, and log in again")
         return
     lacking = list(unshared(store))
     if lacking:
         paths = counted(len(lacking), "path")
-        what = f"store {store} is shared, and the group lacks rights on {paths} in it: {lacking[0]}"
+        what = f"store {store} is shared, but the group lacks rights on {paths} in it: {lacking[0]}"
         yield Finding("problem", what, f"each owner of such paths runs: {commands(store)}")
     else:
         yield Finding("ok", f"store {store} is shared with the group {stat.st_gid}")
@@ -182,7 +192,7 @@ def _sharing(store: Path) -> Iterator[Finding]:
 
 def _hubs() -> Iterator[Finding]:
     if not is_installed("huggingface_hub"):
-        fix = "pip install 'cosybuild[hub]' lets model_dir name a hub id"
+        fix = "pip install 'cosybuild[hub]' so that model_dir can be a hub id"
         yield Finding("note", "huggingface_hub is not installed", fix)
         return
     from huggingface_hub import get_token

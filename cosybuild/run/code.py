@@ -96,10 +96,10 @@ def _seen(subject: Subject, store: Store, tell: Callable[[str], None], *, rememb
     if known is not None and changed is None:
         return replace(known, memo=str(memo))
     why = "it is new" if changed is None else f"{changed} changed"
-    tell(f"finding out what {name} is made of, in a process that makes it ({why})")
+    tell(f"tracing the files that {name} uses, in a separate process ({why})")
     trace = _made(subject, () if known is None else known.learned)
     for phrase in trace.hidden:
-        tell(f"{name} {phrase} while it is made; what comes from there is in no key")
+        tell(f"{name} {phrase} during its construction; no key includes the result of that")
     if remember:
         with suppress(OSError, CosybuildError):
             store.layout.prepare()
@@ -146,7 +146,7 @@ def _made(subject: Subject, learned: tuple[str, ...]) -> Trace:
     try:
         return call_apart(see_made, replace(subject, weights=None), learned).value
     except (Died, RuntimeError) as error:
-        raise ModelError(f"model.target could not be made: {name}: {error}", hint=hint) from error
+        raise ModelError(f"model.target could not be constructed: {name}: {error}", hint=hint) from error
 
 
 def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:

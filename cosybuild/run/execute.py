@@ -73,8 +73,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     settings, directory = request.settings, invocation.directory
     if origin_of_run(directory) is not None:
         raise ConfigurationError(
-            f"{directory} holds a run that was imported, and no build writes there.",
-            hint="Next: build into another directory, or remove that one.",
+            f"{directory} has an imported run, and a build must not write there.",
+            hint="Next: build into another directory, or remove this one.",
         )
     witness = Witness()
     events = EventBus([console, witness])

@@ -54,7 +54,7 @@ class Lock:
         """
         named = self.ingredients
         now = {name: v for name, v in ingredients(facts).items() if not name.startswith(_VERSION) or name in named}
-        _refuse(self.path, list(_differences(named, now)), "was made of other ingredients")
+        _refuse(self.path, list(_differences(named, now)), "has other ingredients")
 
     def hold_artifacts(self, report: Mapping[str, Any]) -> None:
         """Check after a build that every deterministic artifact has the digest in the lock.
@@ -62,7 +62,7 @@ class Lock:
         Raises:
             DriftError: lists every artifact that differs.
         """
-        _refuse(self.path, list(_differences(self.artifacts, _artifacts(report))), "describes other artifacts")
+        _refuse(self.path, list(_differences(self.artifacts, _artifacts(report))), "has other artifacts")
 
 
 def read_lock(path: Path) -> Lock:
@@ -91,8 +91,8 @@ def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None
     ]
     if drift:
         raise DriftError(
-            "The recipe's must_produce was not met:" + "".join(f"\n  {line}" for line in drift),
-            hint="Next: `python -m cosybuild explain` shows what the run was made of; compare versions and weights.",
+            "The artifacts differ from the recipe's must_produce:" + "".join(f"\n  {line}" for line in drift),
+            hint="Next: `python -m cosybuild explain` lists the ingredients of the run; compare versions and weights.",
         )
 
 
@@ -124,5 +124,6 @@ def _refuse(lock: Path, drift: list[str], what: str) -> None:
         lines = "".join(f"\n  {line}" for line in drift)
         raise DriftError(
             f"{lock} {what}:{lines}",
-            hint="Next: restore what drifted, or build without hold_to and lock anew with lock=true.",
+            hint="Next: restore the ingredients that differ, or build without hold_to and with lock=true to write a "
+            "new lock file.",
         )

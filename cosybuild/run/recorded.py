@@ -97,7 +97,7 @@ def _directory(word: str) -> Path:
     if matching:
         raise ConfigurationError(
             f"'{word}' could be any of {len(matching)} runs: {', '.join(matching[:6])}.",
-            hint="Next: give more of the name, or the run's directory.",
+            hint="Next: give a longer part of the name, or the run's directory.",
         )
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.4) or names[:3]
     raise ConfigurationError(

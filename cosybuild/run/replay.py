@@ -108,8 +108,9 @@ def _refuse_unnamed(taken: Mapping[str, str], names: Collection[str]) -> None:
         told = ", ".join(f"{name}={value!a}" for name, value in needed.items())
         words = " ".join(f"{name}={'FILE' if name != 'model_dir' else 'DIR'}" for name in needed)
         raise ConfigurationError(
-            f"The record was made elsewhere and names what lay there: {told}. It names no file here.",
-            hint=f"Next: say where they lie here, after the run: {words}; or KEY=null to leave one out.",
+            f"The record was imported and names files of another machine: {told}. `replay` does not open such files "
+            f"here.",
+            hint=f"Next: give their paths on this machine after the run: {words}; or KEY=null to remove one.",
         )
 
 

@@ -24,9 +24,9 @@ def requirements_text(run: RecordedRun) -> str:
     """
     machine = run.report["environment"]["machine"]
     lines = [
-        f"# The packages that shaped {_plain(run.directory.resolve().name)}.",
+        f"# The packages of the run {_plain(run.directory.resolve().name)}.",
         f"# Python {_plain(machine['python'])} on {_plain(machine['system'])}",
-        "# pip install -r THIS_FILE   where cosybuild is installed; or, in a clone of that version of cosybuild,",
+        "# pip install -r THIS_FILE   if cosybuild is installed; or, in a clone of the same version of cosybuild,",
         "# pip install -c THIS_FILE .",
         *_requirements(run),
     ]
@@ -42,10 +42,10 @@ def _requirements(run: RecordedRun) -> Iterator[str]:
         # A record of another team is not trusted, and a line of a requirements file can be a pip option.
         if not public or not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{run.directory}/report.json names the version {version!r} of {name!r}, which is none for pip.",
-                hint="Next: ask for the run's bundle again, or write the requirements by hand.",
+                f"{run.directory}/report.json names the version {version!r} of {name!r}, which pip cannot read.",
+                hint="Next: ask for the bundle of the run again, or write the requirements by hand.",
             )
-        remark = "" if public == version else f"  # recorded as {version.strip()}, a build of its own"
+        remark = "" if public == version else f"  # recorded as {version.strip()}, a local build"
         yield f"{name}=={public}{remark}"
 
 

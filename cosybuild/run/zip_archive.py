@@ -55,7 +55,7 @@ class Form:
     again: str
 
     def refused(self, source: Path, why: str) -> ConfigurationError:
-        return ConfigurationError(f"{source} is not taken in: {why}.", hint=f"Next: {self.again}.")
+        return ConfigurationError(f"{source} is refused: {why}.", hint=f"Next: {self.again}.")
 
 
 def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str, Path]) -> None:
@@ -71,7 +71,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
     for name in files:
         if not _is_inside(form, name):
             raise ConfigurationError(
-                f"{name!a} cannot be handed on in a {form.kind}: every part of it must be a plain file name.",
+                f"{name!a} cannot be a member of a {form.title}: every part of it must be a plain file name.",
                 hint="Next: rename the file, or remove it from the run directory",
             )
     listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in files.items()}
@@ -166,9 +166,11 @@ class Package:
         while (member := self._archive.next()) is not None:
             listed = wanted.pop(member.name, None)
             if listed is None:
-                raise self.refused(f"its member {member.name!a} is not listed in {self._form.index}, or comes twice")
+                raise self.refused(f"its member {member.name!a} is not listed in {self._form.index}, or occurs twice")
             if not _is_plain_file(member):
-                raise self.refused(f"its member {member.name!a} would leave its place or is no regular file")
+                raise self.refused(
+                    f"its member {member.name!a} has a path outside the archive or is not a regular file"
+                )
             content = self._archive.extractfile(member)
             if content is None:
                 raise self.refused(f"its member {member.name!a} has no content")
@@ -193,7 +195,7 @@ class Package:
         try:
             plain = read_json(b"" if content is None else content.read())
         except ValueError as error:
-            raise self.refused(f"{name} is no JSON: {error}") from error
+            raise self.refused(f"{name} is not JSON: {error}") from error
         head = from_json(plain, _Head, self._where)
         if (head.kind, head.schema) != (self._form.kind, SCHEMA):
             raise self.refused(f"it is a {head.kind!a} of schema {head.schema}, not of {SCHEMA}")
@@ -202,17 +204,18 @@ class Package:
     def _check_files(self, limit: int) -> None:
         total, seen = 0, {name.casefold() for name in self.files}
         if len(seen) < len(self.files):
-            raise self.refused("two of its members have names that differ in capitals only")
+            raise self.refused("two of its members have names that differ only in upper and lower case")
         for name, listed in self.files.items():
             if not _is_inside(self._form, name):
-                raise self.refused(f"its member {name!a} would leave its place or is no regular file")
+                raise self.refused(f"its member {name!a} has a path outside the archive or is not a regular file")
             above = [str(parent).casefold() for parent in PurePosixPath(name).parents]
             if below := next((parent for parent in above if parent in seen), None):
-                raise self.refused(f"its member {name!a} lies below another member, {below!a}")
+                raise self.refused(f"its member {name!a} is below another member, {below!a}")
             total += listed.size
         if total > limit:
             raise self.refused(
-                f"it unfolds to {total:,} bytes, and one of its size may unfold to {limit:,} (--max-size allows more)"
+                f"it unpacks to {total:,} bytes, but an archive of its size may unpack to {limit:,} (--max-size "
+                f"allows more)"
             )
 
     def _copy_checked(self, name: str, content: IO[bytes], target: Path | None, listed: _Listed) -> None:
@@ -224,7 +227,7 @@ class Package:
                 if local is not None:
                     local.write(block)
         if (size, digest.hexdigest()) != (listed.size, listed.sha256):
-            raise self.refused(f"{name!a} has other content than {self._form.index} says")
+            raise self.refused(f"{name!a} does not match its size and digest in {self._form.index}")
 
 
 @contextmanager

@@ -80,9 +80,9 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
         raise _refused(path, str(error)) from error
     if manifest is None and not trust:
         raise ArtifactRefused(
-            f"{path} is refused: there is no manifest {manifest_path(path).name} beside it, so nobody knows what it "
-            "was made from and for.",
-            hint="Next: deploy it with its manifest (deploy=...), or load with trust=True if you know.",
+            f"{path} is refused: there is no manifest {manifest_path(path).name} beside it, so its origin and its "
+            f"target are not known.",
+            hint="Next: deploy it with its manifest (deploy=...), or load it with trust=True if you know its origin.",
         )
     library = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
     if manifest is None:
@@ -105,7 +105,7 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
         )
     streaming = manifest.get("model", {}).get("streaming")
     if streaming is None:
-        raise _refused(path, "its manifest does not say which attention it computes (model.streaming)")
+        raise _refused(path, "its manifest does not name its attention variant (model.streaming)")
     return Admitted(path, library, streaming)
 
 
@@ -126,7 +126,7 @@ def _engine(path: Path, device: torch.device, manifest: Mapping[str, Any] | None
     if verdict.loads is False:
         raise _refused(path, verdict.explain())
     if library is None:
-        raise _refused(path, "it is not known which library reads it")
+        raise _refused(path, "the library that reads it is not known")
     return str(library)
 
 

@@ -96,7 +96,7 @@ class Context:
         missing = [name for name in self._interface.names if name not in self._addresses]
         missing += [port.name for port in self._interface.inputs if port.name not in self._shapes]
         if missing:
-            raise ServingError(f"{self._what} was executed before shape and address of {missing[0]} were set.")
+            raise ServingError(f"{self._what} was executed before the shape and address of {missing[0]} were set.")
         profile = self._interface.choose(self._shapes)
         if profile is None:
             raise outside(self._shapes, self._what, self._interface)
@@ -165,8 +165,8 @@ def outside(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
     asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
     return ShapeRefused(
         f"{what} does not serve {asked}; its profile is {interface.describe()}.",
-        hint="Next: build one that does (trt_profile=..., export.dynamic_batch=true), give load_estimator the "
-        "directory that holds it too, or a fallback=module.",
+        hint="Next: build an artifact that does (trt_profile=..., export.dynamic_batch=true), give load_estimator the "
+        "directory that has it too, or a fallback=module.",
     )
 
 

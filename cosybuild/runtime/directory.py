@@ -41,7 +41,7 @@ def unchanged(root: Path, read: Callable[[View], T]) -> T:
         return result
     raise ArtifactRefused(
         f"{root} was changed by deployments {_ATTEMPTS} times while it was loaded.",
-        hint="Next: load it again once they are done.",
+        hint="Next: load it again after the deployments.",
     )
 
 
@@ -69,9 +69,9 @@ def hold_to_one_build(root: Path, files: list[tuple[str, Path]]) -> None:
         (one, first), (other, second), *_ = builds
         raise ArtifactRefused(
             f"{root} holds estimators of {len(builds)} builds: {one} comes from {first}, and {other} from {second}. "
-            "A directory answers for one build.",
-            hint=f"Next: deploy the build that is meant to {root} again, which retires the others; "
-            f"or python -m cosybuild check {root}",
+            "A directory can serve one build only.",
+            hint=f"Next: deploy the correct build to {root} again, which retires the others; or python -m cosybuild "
+            f"check {root}",
         )
 
 

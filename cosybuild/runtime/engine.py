@@ -26,13 +26,13 @@ class EngineDriver:
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
         """See `context.Driver`."""
         if profile != self._profile:
-            self._must(self._context.set_optimization_profile_async(profile, stream), f"take its profile {profile}")
+            self._must(self._context.set_optimization_profile_async(profile, stream), f"accept profile {profile}")
             self._profile = profile
         for port in self._interface.inputs:
             shape = shapes[port.name]
-            self._must(self._context.set_input_shape(port.name, shape), f"take the shape {shape} for '{port.name}'")
+            self._must(self._context.set_input_shape(port.name, shape), f"accept the shape {shape} for '{port.name}'")
         for name, address in addresses.items():
-            self._must(self._context.set_tensor_address(name, address), f"take an address for '{name}'")
+            self._must(self._context.set_tensor_address(name, address), f"accept an address for '{name}'")
         self._must(self._context.execute_async_v3(stream), "start")
 
     def _must(self, done: bool, what: str) -> None:
@@ -70,7 +70,7 @@ def open_engine(
             context = engine.create_execution_context()
             if context is None:
                 raise ArtifactRefused(
-                    f"{path}: there is no memory for execution context {index + 1} of {count} on {device}.",
+                    f"{path}: there is not enough memory for execution context {index + 1} of {count} on {device}.",
                     hint=f"Next: load with concurrency={max(1, index)}, or build a smaller profile.",
                 )
             drivers.append(EngineDriver(context, interface, path.name))

@@ -122,7 +122,7 @@ class BuiltEstimator(nn.Module):
         """
         lent = self._lent.pop(id(context), None)
         if lent is None:
-            raise ServingError("release_estimator was called with a context that is not lent.")
+            raise ServingError("release_estimator was called with a context that is not in use.")
         served, slot = lent
         context.clear()
         served.slots.give(slot)
@@ -156,9 +156,9 @@ class BuiltEstimator(nn.Module):
         if not candidates:
             asked, has = ("streaming", "full") if streaming else ("full", "streaming")
             raise VariantRefused(
-                f"{asked} attention is asked for, and {', '.join(s.name for s in self.served)} computes {has} "
-                "attention: the mask is frozen in the artifact.",
-                hint=f"Next: build with model.streaming={str(streaming).lower()} and load a directory that holds both.",
+                f"{asked} attention is requested, but {', '.join(s.name for s in self.served)} computes {has} "
+                f"attention, which is fixed in the artifact.",
+                hint=f"Next: build with model.streaming={str(streaming).lower()} and load a directory that has both.",
             )
         return candidates
 

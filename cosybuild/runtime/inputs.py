@@ -34,12 +34,12 @@ def check_kinds(tensors: Mapping[str, Any], streaming: Any, device: torch.device
             raise ServingError(
                 f"{name} has the type {str(tensor.dtype).removeprefix('torch.')}; {_EXPECTED}"
                 f"{' or bool' if name == 'mask' else ''} is expected.",
-                hint=f"Next: give {name}.float() if its values are right.",
+                hint=f"Next: give {name}.float() if its values are correct.",
             )
         if tensor.device != device:
             raise ServingError(
-                f"{name} lies on {tensor.device}, and the estimator was loaded on {device}.",
-                hint="Next: move the inputs there, or load with device= where they are.",
+                f"{name} is on {tensor.device}, but the estimator was loaded on {device}.",
+                hint="Next: move the inputs to that device, or load the estimator on the device of the inputs.",
             )
     if not isinstance(streaming, bool):
         raise ServingError(f"streaming is {streaming!r}; True or False is expected.")

@@ -92,7 +92,7 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
     if not served:
         reasons = "\n".join(refusals) or "- there is none (.onnx" + "".join(f", {s}" for s in ENGINE_SUFFIXES) + ")"
         raise ArtifactRefused(
-            f"{view.root} holds no estimator that loads on {place}:\n{reasons}",
+            f"{view.root} has no estimator that loads on {place}:\n{reasons}",
             hint=f"Next: python -m cosybuild check {view.root}",
         )
     return served
@@ -101,11 +101,11 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
 def _check_arguments(concurrency: Any, timeout: Any, threads: Any, precision: Any) -> None:
     """Refuse invalid arguments now; otherwise they would fail, or be ignored, at the first call."""
     if not _is_whole(concurrency) or concurrency < 1:
-        raise ServingError(f"concurrency={concurrency!r} leaves no execution context; at least 1 is expected.")
+        raise ServingError(f"concurrency={concurrency!r} gives no execution context; at least 1 is expected.")
     if not _is_whole(threads) or threads < 0:
         raise ServingError(f"threads={threads!r}; a whole number is expected, 0 for ONNX Runtime's own choice.")
     if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-        raise ServingError(f"timeout={timeout!r}; seconds are expected, or None to wait for ever.")
+        raise ServingError(f"timeout={timeout!r}; seconds are expected, or None to wait without a limit.")
     if precision not in (None, *FLOATS):
         raise ServingError(f"precision={precision!r}; {', '.join(FLOATS)} or None is expected.")
 
@@ -133,7 +133,7 @@ def _preference(served: Served) -> tuple[bool, bool, float, str]:
 def _load(path: Path, device: torch.device, options: _Options) -> Served:
     if path.suffix in ENGINE_SUFFIXES and device.type != "cuda":
         raise ArtifactRefused(
-            f"{path} is refused: an engine runs on a GPU, and device={device} was asked for.",
+            f"{path} is refused: an engine runs on a GPU, but device={device} is requested.",
             hint="Next: load with device='cuda', or load the .onnx file.",
         )
     admitted = admit(path, device, trust=options.trust)
@@ -155,18 +155,20 @@ def _open(
 def _hold_to_contract(path: Path, interface: Interface) -> None:
     if interface.names != (*INPUTS, OUTPUT):
         raise ArtifactRefused(
-            f"{path} is no estimator: it has {', '.join(interface.names)}; {', '.join((*INPUTS, OUTPUT))} are "
+            f"{path} is not an estimator: it has {', '.join(interface.names)}; {', '.join((*INPUTS, OUTPUT))} are "
             "expected, in this order."
         )
     ports = zip(RANKS, (*interface.inputs, *interface.outputs), strict=True)
     for rank, port in ports:
         if len(port.shape) != rank:
             raise ArtifactRefused(
-                f"{path} is no estimator: {port.name} has {len(port.shape)} axes; {rank} are expected."
+                f"{path} is not an estimator: {port.name} has {len(port.shape)} axes; {rank} are expected."
             )
     types = {port.dtype for port in (*interface.inputs, *interface.outputs)}
     if len(types) > 1:
-        raise ArtifactRefused(f"{path} mixes the types {', '.join(sorted(types))}; one for all tensors is expected.")
+        raise ArtifactRefused(
+            f"{path} mixes the types {', '.join(sorted(types))}; one type for all tensors is expected."
+        )
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -174,13 +176,13 @@ def _device(device: str | torch.device) -> torch.device:
     try:
         place = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ServingError(f"device={device!r} is no device; cpu, cuda or cuda:N is expected.") from error
+        raise ServingError(f"device={device!r} is not a device; cpu, cuda or cuda:N is expected.") from error
     if place.type == "cpu":
         return torch.device("cpu")
     if place.type != "cuda" or not torch.cuda.is_available():
         raise MissingRequirement(
-            f"device={device} is asked for, and torch {torch.__version__} finds no such device here; cpu and cuda are "
-            "served.",
+            f"device={device} is requested, but torch {torch.__version__} finds no such device here; cpu and cuda are "
+            f"supported.",
             hint="Next: load with device='cpu', or install a CUDA build of torch on a machine with a GPU.",
         )
     return place if place.index is not None else torch.device("cuda", torch.cuda.current_device())

@@ -46,7 +46,7 @@ class Pool(Generic[T]):
             raise PoolExhausted(
                 f"all {self.size} execution contexts of {self._what} were busy for {waited:.3g} s.",
                 hint=f"Next: raise concurrency={self.size} (each context takes memory) or timeout={self._timeout:g}, "
-                "or take fewer calls at a time.",
+                "or make fewer calls at a time.",
             ) from None
 
     def give(self, item: T) -> None:

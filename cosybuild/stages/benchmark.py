@@ -43,7 +43,7 @@ class BenchmarkStage(Stage[Request]):
     unbuilt: tuple[tuple[str, str], ...] = ()
 
     name = "benchmark"
-    does = "measures how fast each artifact is"
+    does = "measures the speed of each artifact"
     version = 1
     makes = ("benchmark",)
     cacheable = False
@@ -93,7 +93,7 @@ def expand_benchmark_stages(request: Request) -> tuple[BenchmarkStage, ...]:
     for stage in expand_engine_stages(request):
         missing = stage.missing(request, request.environment)
         if missing:
-            unbuilt.append((stage.label, f"not built here: it needs {', '.join(missing)}"))
+            unbuilt.append((stage.label, f"not built on this machine: it needs {', '.join(missing)}"))
         else:
             built += stage.makes
     return (BenchmarkStage(tuple(built), tuple(unbuilt)),)
@@ -103,12 +103,13 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
     if benchmark.batches and BATCH not in subject.spec.symbols:
         raise ConfigurationError(
             f"benchmark.batches={list(benchmark.batches)}, but the batch axis of this build is fixed.",
-            hint="Next: add export.dynamic_batch=true, or leave benchmark.batches out.",
+            hint="Next: add export.dynamic_batch=true, or remove benchmark.batches.",
         )
     if benchmark.compile and subject.graph is not None:
         raise ConfigurationError(
-            f"benchmark.compile=true, but {subject.graph.name} is an ONNX file: there is no PyTorch module to compile.",
-            hint="Next: leave benchmark.compile out.",
+            f"benchmark.compile=true, but {subject.graph.name} is an ONNX file: it has no PyTorch module that could "
+            f"be compiled.",
+            hint="Next: remove benchmark.compile.",
         )
 
 

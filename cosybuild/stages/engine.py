@@ -206,8 +206,8 @@ def _hold_to_request(unmet: list[str], trt: TrtSettings, context: RunContext) ->
         return
     if trt.on_unmet is Unmet.fail:
         raise EngineError(
-            "The engine is not what was asked for: " + "; ".join(unmet) + ".",
-            hint="Next: trt.on_unmet=warn keeps it; precision=fp16 with fewer nodes kept in fp32 may mend it.",
+            "The engine does not meet its settings: " + "; ".join(unmet) + ".",
+            hint="Next: trt.on_unmet=warn to keep it; or precision=fp16 with fewer nodes in fp32.",
         )
     for line in unmet:
         context.emit("warning", message=line)

@@ -53,7 +53,7 @@ class ExportStage(Stage[Request]):
         weights = context.inputs.get("weights")
         model, chatter = _exported(context, weights.path if weights else None)
         for line in chatter:
-            context.emit("warning", message=f"the exporter remarks: {line}")
+            context.emit("warning", message=f"message of the exporter: {line}")
         _hold_to_declaration(model, request)
         from cosybuild.onnxgraph.clean import clean_model
         from cosybuild.onnxgraph.files import save_model
@@ -118,16 +118,16 @@ def _hold_to_declaration(model: ModelProto, request: Request) -> None:
     written = default_opset(model)
     if written != export.opset:
         raise ExportError(
-            f"Opset {export.opset} was asked for and torch's {export.exporter.value} exporter wrote {written}.",
+            f"Opset {export.opset} is requested, but torch's {export.exporter.value} exporter wrote {written}.",
             hint=f"Next: export.opset={written}, or export.exporter="
             f"{'torchscript' if export.exporter is Exporter.dynamo else 'dynamo'}.",
         )
     faults = interface_faults(model, request.subject.spec)
     if faults:
         raise ExportError(
-            f"The exported graph is not what was declared: {'; '.join(faults)}.",
-            hint="Next: declare what the module takes and gives, or look for the place in its forward that turns "
-            "a size into a Python number.",
+            f"The exported graph differs from the declaration: {'; '.join(faults)}.",
+            hint="Next: correct the declared inputs and outputs, or find the line of `forward` that turns a size into "
+            "a Python number.",
         )
 
 
@@ -140,6 +140,6 @@ def _check(model: ModelProto, exporter: Exporter) -> None:
     except InvalidGraph as error:
         where = f" at node {error.node} (module {module_path(error.node) or 'outermost'})" if error.node else ""
         raise ExportError(
-            f"ONNX's checker refuses what the {exporter.value} exporter wrote{where}: {error.reason}",
+            f"ONNX's checker refuses the graph of the {exporter.value} exporter{where}: {error.reason}",
             hint="Next: try another opset or exporter, e.g. export.opset=18 export.exporter=torchscript.",
         ) from error

@@ -23,7 +23,7 @@ class ImportOnnxStage(Stage[Request]):
     """The stage in place of the export for an existing graph: it checks `graph` and copies it unchanged."""
 
     name = "adopt"
-    does = "checks the ONNX file that was given"
+    does = "checks the given ONNX file"
     version = 1
     needs = ("graph",)
     makes = ("graph",)
@@ -62,7 +62,7 @@ def copied_graph(graph: Artifact, workdir: Path, name: str) -> list[Path]:
     beside = [file.name for file in graph.files[1:]]
     if name in beside:
         raise ConfigurationError(
-            f"The graph cannot be called {name}: its weights lie in a file of that name.",
+            f"The graph cannot have the name {name}, because its weight file has that name.",
             hint="Next: model.name=NAME with another name.",
         )
     return [
@@ -80,10 +80,10 @@ def _read(path: Path) -> ModelProto:
     except DecodeError as error:
         raise ModelError(
             f"{path} is not an ONNX file, or only a part of one: {error}.",
-            hint="Next: fetch it again, or compare its size with the original's.",
+            hint="Next: download it again, or compare its size with the original's.",
         ) from error
     if not model.graph.node:
-        raise ModelError(f"{path} holds no graph.", hint="Next: name an ONNX file with model.path.")
+        raise ModelError(f"{path} has no graph.", hint="Next: name an ONNX file with model.path.")
     return model
 
 
@@ -94,9 +94,9 @@ def _hold(model: ModelProto, path: Path, request: Request) -> None:
     faults = interface_faults(model, request.subject.spec)
     if faults:
         raise ModelError(
-            f"{path} is not what model.inputs and model.outputs declare: {'; '.join(faults)}. "
+            f"{path} differs from model.inputs and model.outputs: {'; '.join(faults)}. "
             f"It has {describe_interface(model)}.",
-            hint="Next: declare them as the file has them.",
+            hint="Next: declare the inputs and outputs of the file.",
         )
     try:
         check_model(model)

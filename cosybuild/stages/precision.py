@@ -102,7 +102,7 @@ class PrecisionStage(Stage[Request]):
         if self._method is Method.autocast:
             from cosybuild.precision.autocast import autocast, autocast_report
 
-            context.emit("progress", what="ModelOpt AutoCast decides")
+            context.emit("progress", what="running ModelOpt AutoCast")
             proto = autocast(source, model, samples[-1], settings, context.workdir)
             metrics = autocast_report(model, proto, ranges, settings)
         else:

@@ -28,7 +28,7 @@ class ProfileStage(Stage[Request]):
     """
 
     name = "profile"
-    does = "finds the layers that lose digits"
+    does = "measures the noise of each layer"
     version = 1
     needs = ("lowered", "graph")
     makes = ("lowered_profile",)

@@ -42,7 +42,7 @@ class ReferenceStage(Stage[Request]):
     foreign: bool = False
 
     name = "reference"
-    does = "computes what the model answers, to compare with"
+    does = "computes the model's outputs for comparison"
     version = 2
     makes = ("reference",)
     # Rounding errors differ between CPUs.
@@ -159,8 +159,8 @@ def _hold_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array
         raise ModelError(
             f"The model itself gives no finite value of {name} in any case, in {dtype}: all {values.size} elements in "
             f"case {case.name}, the first of which is {float(values.flat[0]):g}. Nothing can be compared with them.",
-            hint="Next: give the model inputs it takes (generator, low and high in model.inputs; trt_profile), "
-            "or leave verification out with verify=off",
+            hint="Next: give inputs that the model accepts (generator, low and high in model.inputs; trt_profile), "
+            "or switch verification off with verify=off",
         )
 
 

@@ -33,7 +33,7 @@ class RepeatStage(Stage[Request]):
     builds: tuple[str, ...]
 
     name = "repeat"
-    does = "builds the same again and compares"
+    does = "repeats the build and compares the results"
     version = 1
     makes = ("repetition",)
     cacheable = False
@@ -58,8 +58,8 @@ class RepeatStage(Stage[Request]):
                 several.append(_in_a_process(self.steps, request, _sources(context), Path(temporary) / str(number)))
                 if (failure := several[-1].failure) is not None:
                     raise BuildError(
-                        f"The same build failed when it was made again, at '{failure.step}': {failure.message}",
-                        hint=failure.hint or "Next: build once more without verify.repeat.",
+                        f"The repeated build failed at '{failure.step}': {failure.message}",
+                        hint=failure.hint or "Next: run the command without verify.repeat.",
                     )
             context.emit("progress", done=times, total=times, what="comparing")
             facts = [
@@ -91,8 +91,9 @@ def _in_a_process(
         return call_apart(rebuild, steps, request, sources, home).value
     except Died as died:
         raise BuildError(
-            f"The same build crashed when it was made again: {died}.",
-            hint="Next: the same command once more, in case memory was short, or without verify.repeat.",
+            f"The repeated build crashed: {died}.",
+            hint="Next: run the same command again, because memory may have been short, or run it without "
+            "verify.repeat.",
         ) from died
 
 
@@ -102,6 +103,6 @@ def _warnings(facts: Sequence[Mapping[str, Any]], steps: Sequence[Stage[Request]
         first, *others = [Made(digest, promised[one["slot"]]) for digest in one["digests"]]
         if any(verdict_of(first, other) == DIFFERENT for other in others):
             yield (
-                f"{one['name']} came out with other bytes although its step is the same each time: "
+                f"{one['name']} has different bytes, although its step should be deterministic: "
                 f"{one['distinct']} contents in {len(one['digests'])} builds"
             )

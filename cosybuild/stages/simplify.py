@@ -29,14 +29,14 @@ from cosybuild.verification.scope import graph_limits
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_HINT = "Next: go on without it (simplify=none), and report the graph to onnxsim."
+_HINT = "Next: build with simplify=none, and report the graph to onnxsim."
 
 
 class SimplifyStage(Stage[Request]):
     """The stage that replaces the slot `graph` by a graph with fewer nodes and the same function."""
 
     name = "simplify"
-    does = "removes nodes that the graph does not need"
+    does = "removes unnecessary nodes of the graph"
     version = 1
     needs = ("graph",)
     makes = ("graph",)
@@ -68,7 +68,7 @@ class SimplifyStage(Stage[Request]):
             "rounds": rounds,
         }
         if sum(after.values()) >= sum(before.values()):
-            context.emit("note", message=f"onnxsim found nothing to take away from {sum(before.values())} nodes")
+            context.emit("note", message=f"onnxsim removed none of the {sum(before.values())} nodes")
             kept = copied_graph(graph, context.workdir, graph_name(request))
             return StageResult({"graph": kept}, {**metrics, "kept": "as it was"})
         _finish(model, spec)
@@ -117,7 +117,7 @@ def _finish(model: ModelProto, spec: ModelSpec) -> None:
 
     faults = interface_faults(model, spec)
     if faults:
-        raise SimplifyError(f"onnxsim changed what the graph takes and gives: {'; '.join(faults)}.", hint=_HINT)
+        raise SimplifyError(f"onnxsim changed the inputs or outputs of the graph: {'; '.join(faults)}.", hint=_HINT)
     declare_interface(model, spec)
     clean_model(model)
     try:
@@ -144,5 +144,6 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
     fault = first_fault(compare_outputs(actual, expected, limits))
     if fault is not None:
         raise SimplifyError(
-            f"The simplified graph computes something else (inputs of seed {seed}): {fault.text}.", hint=_HINT
+            f"The simplified graph has other outputs than the original (inputs of seed {seed}): {fault.text}.",
+            hint=_HINT,
         )

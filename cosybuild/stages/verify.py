@@ -214,7 +214,7 @@ def _advice(request: Request) -> Advice:
         ways.append(f"export.exporter={other}")
     where = f" To see where it begins, compare {' and '.join(ways)}." if ways else ""
     text = (
-        f"Next: the artifact computes something else, do not use it.{where} To repeat only this check, keep "
+        f"Next: do not use the artifact, because its outputs are wrong.{where} To repeat only this check, keep "
         "verify.seed as it is."
     )
     return Advice(text, text)
@@ -233,8 +233,8 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
     emit("note", message=describe(hops), hops=[hop.facts() for hop in hops])
     raise VerificationError(
         f"Case {guilty.case}: {'; '.join(map(str, guilty.missed))}: {describe(hops)}.",
-        hint=f"Next: verify.hops.{'export' if guilty.name == OPTIMISER else guilty.name} is what this step may lose; "
-        "change it only if you know why.",
+        hint=f"Next: verify.hops.{'export' if guilty.name == OPTIMISER else guilty.name} has the gate of this hop; "
+        f"change it only for a known reason.",
     )
 
 

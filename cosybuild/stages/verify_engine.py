@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 _ADVICE = Advice(
-    values="Next: this engine computes something else, do not use it. verify.hops.engine holds the gate; "
-    "trt.optimization_level=0 tells whether a fused kernel is to blame.",
+    values="Next: do not use this engine, because its outputs are wrong. verify.hops.engine has the gate; try "
+    "trt.optimization_level=0, which avoids faults of fused kernels.",
     not_finite="Next: the graph passes as its type stores it, so the engine's own kernels overflow: precision=bf16, or "
     "precision.keep_fp32=[...] for the layers with the largest values.",
 )

@@ -128,7 +128,7 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
         raise DamagedEntry(f"is malformed: {error.message}") from error
     key = CacheKey(body.stage, body.parts)
     if key.digest != key_digest:
-        raise DamagedEntry("holds another key than its name says")
+        raise DamagedEntry("has a key that does not match its name")
     outputs = {slot: _artifact(slot, files, locate) for slot, files in body.outputs.items()}
     _hold_to_stage(key, outputs)
     return Entry(key, outputs, body.metrics, body.made)
@@ -143,7 +143,7 @@ def check_stage(stage: str) -> None:
     if (fault := fault_of(stage)) is not None:
         raise ConfigurationError(
             f"A record names the step {stage!a}, and that name {fault}.",
-            hint="Next: do not use the record; ask whoever sent it for another",
+            hint="Next: do not use the record; ask the sender for another one",
         )
 
 

@@ -83,8 +83,8 @@ class HashCache:
                 return digest, identity
             identity = after
         raise StoreError(
-            f"{path} changes while it is read; its content has no digest.",
-            hint="Next: run again when whatever writes it has finished",
+            f"{path} changed while it was read, so it has no digest.",
+            hint="Next: run the same command again when the file is complete",
         )
 
     def learn(self, path: Path, digest: str) -> None:
@@ -126,7 +126,7 @@ class HashCache:
         # A flipped byte in a digest would give a wrong key, so a damaged cache is discarded as a whole.
         if head.decode("ascii", "replace") != f"{_HEAD} {hashlib.sha256(text).hexdigest()}":
             if not self._damaged:
-                self._warn(f"The memo of digests {self._path} is damaged; the files are read again.")
+                self._warn(f"The cache of digests {self._path} is damaged; the files are read again.")
             self._damaged = True
             return {}
         rows = json.loads(text)

@@ -64,7 +64,7 @@ class Layout:
                 return False
         number = line.split()[2] if len(line.split()) == 4 else b""
         if not number.isdigit() or line != _version_line(int(number)):
-            warn(f"{self.version} is damaged; it is taken for version {VERSION} and will be written anew.")
+            warn(f"{self.version} is damaged; version {VERSION} is assumed, and the file will be written again.")
             return False
         if int(number) != VERSION:
             raise StoreError(

@@ -66,8 +66,8 @@ class Lock:
                 continue
             if time.monotonic() >= deadline:
                 raise StoreError(
-                    f"Waited {wait_seconds:g} s for {waits_for}, which is building {what} and still lives.",
-                    hint=f"Next: see what it does, or raise store.wait_seconds (the lock is {self._path})",
+                    f"Waited {wait_seconds:g} s for {waits_for}, which is building {what} and is still running.",
+                    hint=f"Next: check that process, or raise store.wait_seconds (the lock is {self._path})",
                 )
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 1.5, 0.5)

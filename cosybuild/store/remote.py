@@ -140,14 +140,14 @@ class Remote:
             except (ValueError, TypeError) as error:
                 raise StoreError(
                     f"store.remote={self.url} cannot be opened: {error}.",
-                    hint="Next: give an fsspec URL such as s3://bucket/prefix, and options that it knows",
+                    hint="Next: give an fsspec URL such as s3://bucket/prefix, and valid options for it",
                 ) from error
         return self._opened
 
     def _read_entry(self, files: Any, name: str) -> bytes | None:
         try:
             if not self._is_file(files, name):
-                raise DamagedEntry("is no regular file")
+                raise DamagedEntry("is not a regular file")
             with _reading(files, name) as read:
                 # A raw file may return fewer bytes than requested.
                 data = b""
@@ -162,7 +162,7 @@ class Remote:
     def _fetch_file(self, files: Any, root: str, file: StoredFile, target: Path, warn: Callable[[str], None]) -> bool:
         name = _object_name(file.digest)
         digest, size = hashlib.sha256(), 0
-        fault = "is no regular file"
+        fault = "is not a regular file"
         try:
             if self._is_file(files, f"{root}/{name}"):
                 with _reading(files, f"{root}/{name}") as read, target.open("xb") as local:
@@ -183,7 +183,7 @@ class Remote:
             self._give_up(error, warn)
             return False
         self._damaged.add(file.digest)
-        warn(f"The remote object {self.url}/{name} {fault}; {file.name} is not taken from there.")
+        warn(f"The remote object {self.url}/{name} {fault}; {file.name} is not used.")
         return False
 
     def _is_file(self, files: Any, name: str) -> bool:
@@ -207,7 +207,7 @@ class Remote:
     def _give_up(self, error: BaseException, warn: Callable[[str], None]) -> None:
         self._is_away = True
         text = str(error).strip().partition("\n")[0] or type(error).__name__
-        warn(f"The remote store {self.url} cannot be used ({text}); this run goes on without it.")
+        warn(f"The remote store {self.url} cannot be used ({text}); this run continues without it.")
 
     @staticmethod
     def _failures() -> tuple[type[BaseException], ...]:

@@ -211,7 +211,7 @@ class Store:
         lock = self._held.get(key.digest)
         if lock is None or lock.is_lost:
             if lock is not None:
-                self.warn(f"The lock for '{key.stage}' was lost while it was built; another process took over.")
+                self.warn(f"The lock for '{key.stage}' was lost during the build, because another process replaced it.")
             if (entry := self.find(key)) is not None:
                 return entry
         with explained("write the store", self.path):
@@ -256,8 +256,8 @@ class Store:
             file = error.file
             self.fault(file)
             raise StoreError(
-                f"The stored file {file.path} of {file.name} is damaged: its content is not that of its digest.",
-                hint="Next: run the same command again; the damaged file was set aside and is made anew",
+                f"The stored file {file.path} of {file.name} is damaged: its content does not match its digest.",
+                hint="Next: run the same command again; the damaged file is in quarantine and will be built again",
             ) from error
 
     def fault(self, file: StoredFile, *, known: bool = False) -> str | None:
@@ -337,7 +337,7 @@ class Store:
         """Move a finished file into the store; copy it if it is outside the working directories or has other names."""
         if (fault := fault_of(path.name)) is not None:
             raise ConfigurationError(
-                f"A step made a file called {path.name!a}, and that name {fault}.",
+                f"A step made a file with the name {path.name!a}, and that name {fault}.",
                 hint="Next: choose another name with model.name=NAME",
             )
         stat = path.lstat()

@@ -26,7 +26,7 @@ def _same(what: str, hint: str) -> tuple[str, str, str]:
 _CAUSES = {
     errno.ENOSPC: (
         "the disk is full",
-        "Next: free some space (python -m cosybuild gc --dry-run shows what the store can give), "
+        "Next: free some space (`python -m cosybuild gc --dry-run` lists results that can be removed), "
         "or set store.path to a larger disk",
         "Next: free some space on that disk, or work in a directory on a larger one",
     ),
@@ -35,7 +35,7 @@ _CAUSES = {
         "Next: free some space, or set store.path to another disk",
         "Next: free some space on that disk, or work in a directory on another one",
     ),
-    errno.EFBIG: _same("the file is larger than this process may write", "Next: raise the limit, see `ulimit -f`"),
+    errno.EFBIG: _same("the file is larger than this process may write", "Next: raise the limit (`ulimit -f`)"),
     errno.EROFS: (
         "the file system is read-only",
         "Next: set store.path to a directory that can be written",
@@ -67,7 +67,7 @@ _CAUSES = {
         "Next: move that file away, or work in another directory",
     ),
     errno.EISDIR: _same("a directory stands where a file is needed", "Next: move it away and run again"),
-    errno.EIO: _same("the disk reports an input/output error", "Next: look at the system log; the disk may be failing"),
+    errno.EIO: _same("the disk reports an input/output error", "Next: check the system log; the disk may be failing"),
     errno.ESTALE: _same("the network file system lost the file", "Next: check the mount, and run again"),
 }
 """errno -> the cause, the next command for a path of the store, and the next command for another path."""
@@ -76,7 +76,7 @@ _CAUSES = {
 def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
     """Return the user's error for an OSError that occurred while `doing` something with a path of the store."""
     what, hint, _ = _cause(error)
-    return StoreError(f"Cannot {doing} {path}: {what}. Nothing half-written was left behind.", hint=hint)
+    return StoreError(f"Cannot {doing} {path}: {what}. No incomplete file was left.", hint=hint)
 
 
 def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:

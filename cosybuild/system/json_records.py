@@ -51,12 +51,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!a} stands twice in one object")
+        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!a} occurs twice in one object")
     return found
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -93,7 +93,7 @@ def read_record(path: Path, kind: str) -> Mapping[str, Any]:
     found = record.get("kind"), record.get("schema")
     if found != (kind, SCHEMA):
         raise ConfigurationError(
-            f"{path} holds kind {found[0]!r}, schema {found[1]!r}; expected kind '{kind}', schema {SCHEMA}.",
+            f"{path} has kind {found[0]!r}, schema {found[1]!r}; expected kind '{kind}', schema {SCHEMA}.",
             hint="Next: read it with the cosybuild that wrote it, or run the build again",
         )
     if record.get(CHECKSUM) != checksum_of({name: value for name, value in record.items() if name != CHECKSUM}):

@@ -36,5 +36,5 @@ def within(seconds: float, call: Callable[..., T], *arguments: Any) -> T:
     if failure:
         raise failure[0]
     if not answer:
-        raise TimeoutError(f"nothing came for {seconds:g} s")
+        raise TimeoutError(f"no data arrived for {seconds:g} s")
     return answer[0]

@@ -72,7 +72,7 @@ def search(
     failed: list[dict[str, str]] = []
     active: list[Sample] = []
     evaluations, minimal = 1, True
-    context.emit("progress", done=1, what="holding the rules' graph against the gates")
+    context.emit("progress", done=1, what="checking the graph of the rules against the gates")
     while (missed := trials.failing(found, samples)) is not None:
         if any(sample.name == missed[0].name for sample in active):
             raise AssertionError(f"{found} passes {missed[0].name} in the search and not after it")
@@ -84,7 +84,7 @@ def search(
         answer = bisect(suspects, [module_path(name) for name in suspects], oracle, limit)
         if answer is None:
             raise PrecisionError(
-                f"Not even with every node in fp32 does the graph pass: {missed[0].name}: {missed[1]}.",
+                f"The graph fails even with every node in fp32: {missed[0].name}: {missed[1]}.",
                 hint="Next: precision.io=keep, so that inputs and outputs stay in float32; or precision.snr_db=N.",
             )
         found, minimal, evaluations = answer.units, answer.minimal, oracle.count
@@ -115,7 +115,7 @@ class _Oracle:
         self.count += 1
         passes = self._trials.passes(names, self._samples)
         verdict = "passes" if passes else "fails"
-        self._emit("progress", done=self.count, what=f"{len(names)} nodes back in fp32: {verdict}")
+        self._emit("progress", done=self.count, what=f"{len(names)} nodes kept in fp32: {verdict}")
         return passes
 
 

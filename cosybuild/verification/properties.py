@@ -72,20 +72,22 @@ class Property:
 PROPERTIES = {
     item.name: item
     for item in (
-        Property("interface", "names, order, types and axes are the declared ones"),
+        Property("interface", "names, order, types and axes agree with the declaration"),
         Property("norms", "every layer normalisation has the model's epsilon"),
-        Property("axes", "every dynamic axis takes other sizes, and the outputs follow"),
+        Property("axes", "every dynamic axis accepts other sizes, and the outputs have matching sizes"),
         Property("finite", "the output of finite inputs is finite"),
-        Property("independent_rows", "what stands in one row does not reach another"),
-        Property("zero_row", "row 1 of a guidance pair, whose mu, spks and cond are zero, has nothing of row 0's"),
-        Property("row_order", "rows that change places take their outputs with them"),
-        Property("batch_size", "a row is the same in a larger batch", resized=True),
-        Property("masked_frames", "what stands in masked frames does not reach valid ones"),
-        Property("mask_used", "masking frames does change the valid ones", must_change=True),
+        Property("independent_rows", "a row of the batch does not change another row"),
+        Property("zero_row", "row 0 of a guidance pair does not change row 1, whose mu, spks and cond are zero"),
+        Property("row_order", "exchanging two rows exchanges their outputs"),
+        Property("batch_size", "a row has the same output in a larger batch", resized=True),
+        Property("masked_frames", "masked frames do not change valid frames"),
+        Property("mask_used", "masking frames changes the valid frames", must_change=True),
         Property("inputs_used", "each of x, mu, t, spks and cond changes the output", must_change=True),
-        Property("future_chunks", "what stands in a later chunk does not reach an earlier one"),
-        Property("attention_span", "the first frame sees the last one of its chunk, or of all", must_change=True),
-        Property("in_place", "an output that overwrites x is the same output"),
+        Property("future_chunks", "a later chunk does not change an earlier chunk"),
+        Property(
+            "attention_span", "the first frame sees the last frame of its chunk, or of all frames", must_change=True
+        ),
+        Property("in_place", "the output is the same if it overwrites x"),
     )
 }
 

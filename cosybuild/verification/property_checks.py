@@ -82,8 +82,8 @@ def hold_contract(
         raise VerificationError(
             f"The {examined.computed_in} graph on {examined.session.device}: property "
             f"{'; property '.join(map(str, failed))}.",
-            hint="Next: do not use the artifact. docs/verification.md says what each property means and what breaks "
-            "it; if simplify=none or precision=fp32 passes, that step broke it, otherwise the model's own code does.",
+            hint="Next: do not use the artifact. docs/verification.md explains each property. If the build passes "
+            "with simplify=none or precision=fp32, that step has the fault; otherwise the model's own code has it.",
         )
     return {"properties": [finding.facts() for finding in findings], "not_tried": left_out}
 
@@ -168,7 +168,7 @@ def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile])
     spec = examined.taken
     values = [name for name in PROPERTIES if name not in ("interface", "norms", "axes")]
     if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR:
-        return dict.fromkeys(values, "it is a promise of CosyVoice's estimators only")
+        return dict.fromkeys(values, "only CosyVoice's estimators have this property")
     rows = _rows(spec, profiles)
     if rows < 2:
         return dict.fromkeys(values, "the profile has no batch of two rows")
@@ -176,7 +176,7 @@ def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile])
     if _larger(spec, profiles, rows) is None:
         reasons["batch_size"] = "the batch is fixed"
     if examined.in_place is None:
-        reasons["in_place"] = f"{examined.session.device} binds no memory"
+        reasons["in_place"] = f"{examined.session.device} cannot bind memory"
     if not subject.streaming:
         reasons["future_chunks"] = "attention is full"
     elif _chunk(subject) == 0:

@@ -143,7 +143,7 @@ def check_verify(request: Request) -> None:
         raise ConfigurationError(
             f"verify.lengths={verify.lengths} gives lengths of the axis {FRAMES}, which this model does not have "
             f"(dynamic axes: {', '.join(request.subject.spec.symbols) or 'none'}).",
-            hint="Next: leave verify.lengths out.",
+            hint="Next: remove verify.lengths.",
         )
     _ = request.served  # read the file now, so that an error in it is found before any step runs
 

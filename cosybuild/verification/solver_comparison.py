@@ -103,6 +103,6 @@ def _error(name: str, result: RolloutResult, bounds: Bounds, how: str) -> Verifi
     words += [f"the mel has {miss}" for miss in result.missed]
     return VerificationError(
         f"{name[0].upper()}{name[1:]}, {how}: {'; '.join(words)}.",
-        hint="Next: single calls pass and their sum does not: the report's steps_snr_db shows where it grows. "
-        f"{bounds.setting} holds the bounds; docs/verification.md says how they were set.",
+        hint="Next: single calls pass, but their errors add up; steps_snr_db in the report shows at which step. "
+        "{bounds.setting} has the bounds, and docs/verification.md explains them.",
     )

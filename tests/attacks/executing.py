@@ -49,9 +49,9 @@ def calls(target: Any, refusal: str, *trust: str, name: str = "", local: str = "
 
 _TOUCH = {"_target_": "os.system", "command": "touch executed"}
 _LOAD = {"_target_": "torch.load", "f": "x.pt", "weights_only": False}
-_NOT_INSTALLED = "is no package that is installed here"
-_NO_MODULE = "is no class of torch.nn.Module"
-_NOT_PUBLIC = "is no public name of a package"
+_NOT_INSTALLED = "is not an installed package"
+_NO_MODULE = "is not a class of torch.nn.Module"
+_NOT_PUBLIC = "is not a public name of a package"
 
 ATTEMPTS = (
     brings("run/payload.py"),

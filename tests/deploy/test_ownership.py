@@ -61,7 +61,7 @@ def test_another_build_retires_every_variant_of_the_old_one(tmp_path: Path) -> N
     before = tree(target)
     facts = put_in_service(run_of(tmp_path, 2, "full"), target)
     assert facts["retired"] == [ENGINE, DYNAMIC, STREAMING]
-    assert f"retired {ENGINE}: this deployment replaces it; the backup has it" in facts_text(facts)
+    assert f"retired {ENGINE}: this deployment replaces it, and the backup keeps it" in facts_text(facts)
     assert graphs(target) == {FULL}
     assert answer_of(target) == 2
     with pytest.raises(VariantRefused):

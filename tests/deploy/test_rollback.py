@@ -101,7 +101,7 @@ def test_old_backups_are_removed_by_the_deployment_that_exceeds_their_number(tmp
     for expected in (7, 6, 5):
         rollback(target)
         assert answer_of(target) == expected
-    with pytest.raises(DeployError, match="has no backup that is not restored yet"):
+    with pytest.raises(DeployError, match="has no backup that can be restored"):
         rollback(target)
 
 
@@ -148,9 +148,9 @@ def test_a_deployment_with_a_staged_file_missing_is_not_called_finished(
     for command in (["check", str(target)], ["check", str(target / FULL)]):
         assert main(command) == 10
         said = capsys.readouterr().err
-        assert f"cannot be finished: its staged file {FULL} is missing or damaged" in said
+        assert f"cannot be completed: its staged file {FULL} is missing or damaged" in said
         assert f"cosybuild rollback {target}" in said
-    with pytest.raises(DeployError, match="cannot be finished"):
+    with pytest.raises(DeployError, match="cannot be completed"):
         put_in_service(tmp_path, 3)
     assert main(["rollback", str(target)]) == 0
     assert tree(target) == before

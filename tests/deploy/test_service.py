@@ -68,7 +68,7 @@ def test_an_engine_for_another_gpu_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_target_the_gpu_here_decides(tmp_path: Path) -> None:
     made = artifacts(tmp_path / "a")
-    with pytest.raises(DeployError, match="does not say for which GPU"):
+    with pytest.raises(DeployError, match="does not name the GPU"):
         deploy(made, settings(tmp_path / "s", target_sm=None), HERE)
     deploy(made, settings(tmp_path / "s", target_sm=None), Environment(gpu_list=(Gpu(0, "L20", 89, 2**30),)))
 
@@ -103,7 +103,7 @@ def test_rollback_goes_back_one_deployment_at_a_time_and_to_any(tmp_path: Path) 
     for expected in reversed(states):
         rollback(target)
         assert tree(target) == expected
-    with pytest.raises(DeployError, match="has no backup that is not restored yet"):
+    with pytest.raises(DeployError, match="has no backup that can be restored"):
         rollback(target)
     rollback(target, 5)  # before the first rollback
     assert tree(target) == latest
@@ -116,7 +116,7 @@ def test_rollback_goes_back_one_deployment_at_a_time_and_to_any(tmp_path: Path) 
 def test_a_file_that_was_damaged_after_the_build_is_refused(tmp_path: Path) -> None:
     made = artifacts(tmp_path / "a")
     (made / f"{E}.fp32.onnx").write_bytes(b"x")
-    with pytest.raises(DeployError, match="is not what was built"):
+    with pytest.raises(DeployError, match="is not the file that was built"):
         deploy(made, settings(tmp_path / "s"), HERE)
 
 

@@ -105,7 +105,7 @@ def test_the_speaker_model_has_a_batch_of_one(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_is_not_there_or_cannot_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="has nothing to serve"):
+    with pytest.raises(DeployError, match="has no artifact to serve"):
         deployed(fill(tmp_path / "a"), tmp_path / "r", backend=TritonBackend.tensorrt)
     with pytest.raises(ConfigurationError, match="cannot run a TensorRT plan"):
         deployed(fill(tmp_path / "b", plan=True), tmp_path / "r", kind=InstanceKind.cpu)

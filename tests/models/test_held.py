@@ -69,7 +69,7 @@ def test_a_step_is_held_to_what_planning_saw(net: Net, tmp_path: Path) -> None:
             path.read_text()
         (net.place / "written").write_text("x")
         (net.place / "written").read_text()
-    with pytest.raises(BuildError, match=r"late\.txt only when"), held_to_plan(subject, weights, scratch):
+    with pytest.raises(BuildError, match=r"late\.txt only during"), held_to_plan(subject, weights, scratch):
         (net.place / "late.txt").read_text()
     remembered = trace_from_json(next((net.place / "store/traces").iterdir()).read_text())
     assert remembered is not None

@@ -100,7 +100,7 @@ def test_a_file_of_lengths(tmp_path: Path) -> None:
         ("50,-1\n", "count is '-1'"),
         ("50,\n", "line 1: the count is ''"),
         ("0\n", "line 1 is 0"),
-        ("# nothing\n", r"holds no length\.\nNext: one length a line, or length,count"),
+        ("# nothing\n", r"holds no length\.\nNext: write `length` or `length,count` on each line"),
     ],
 )
 def test_what_is_no_length_is_named(text: str, words: str, tmp_path: Path) -> None:

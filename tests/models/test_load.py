@@ -58,7 +58,7 @@ def test_what_happened_to_the_weights_is_told(tmp_path: Path) -> None:
     torch.save({name: tensor.half() for name, tensor in stored.items()}, path)
     told: list[str] = []
     module = load_module(tiny_subject(2), path, told.append)
-    assert told == [f"{len(module.state_dict())} tensors of flow.pt were float16 and are float32 now"]
+    assert told == [f"{len(module.state_dict())} tensors of flow.pt were converted from float16 to float32"]
 
 
 def test_random_weights_are_the_same_in_another_process() -> None:

@@ -121,7 +121,7 @@ def test_settings_that_ask_for_what_there_is_not(settings: dict[str, Any], expec
 
 
 def test_a_directory_states_the_hyperparameters() -> None:
-    with pytest.raises(ConfigurationError, match="states the model's"):
+    with pytest.raises(ConfigurationError, match="has the model's hyper-parameters"):
         resolve(tiny_directory(2), hyperparameters={"n_blocks": 1})
 
 
@@ -205,11 +205,11 @@ DECLARATIONS = [
     ({"inputs": tensors("x", "x")}, "uses? the name 'x' 2 times"),
     ({"outputs": tensors("x")}, "uses? the name 'x' 2 times"),
     ({"inputs": tensors("x", shape=())}, "has no shape"),
-    ({"inputs": tensors("x", shape=(1, 0))}, "0 is no axis"),
-    ({"inputs": tensors("x", shape=(1, -4))}, "-4 is no axis"),
-    ({"inputs": tensors("x", shape=(1, "two words"))}, "'two words' is no axis"),
-    ({"inputs": tensors("x", shape=(1, True))}, "True is no axis"),
-    ({"inputs": tensors("x", shape=(1.5,))}, "1.5 is no axis"),
+    ({"inputs": tensors("x", shape=(1, 0))}, "0 is not an axis"),
+    ({"inputs": tensors("x", shape=(1, -4))}, "-4 is not an axis"),
+    ({"inputs": tensors("x", shape=(1, "two words"))}, "'two words' is not an axis"),
+    ({"inputs": tensors("x", shape=(1, True))}, "True is not an axis"),
+    ({"inputs": tensors("x", shape=(1.5,))}, "1.5 is not an axis"),
     ({"inputs": tensors("x y")}, "letters, digits"),
     ({"inputs": tensors("x", dtype="float33")}, "dtype is 'float33'"),
     ({"inputs": tensors("x", generator="pink")}, "generator is 'pink'"),
@@ -218,8 +218,8 @@ DECLARATIONS = [
     ({"outputs": ()}, "model.outputs"),
     ({"frames_per_second": 0.0}, "frames_per_second"),
     ({"streaming": True}, "no streaming variant"),
-    ({"target": None}, "does not say what to make"),
-    ({"target": {"_target_": "loose"}}, "does not say what to make"),
+    ({"target": None}, "does not name what to construct"),
+    ({"target": {"_target_": "loose"}}, "does not name what to construct"),
     ({"target": {"_target_": "no_such_package.Net"}}, "no Python module"),
     ({"family": Family.onnx}, "model.path"),
 ]
@@ -244,5 +244,5 @@ def test_a_model_directory_means_nothing_to_a_module() -> None:
 
 
 def test_a_dynamic_batch_is_declared_not_asked_for() -> None:
-    with pytest.raises(ConfigurationError, match="its axes are declared"):
+    with pytest.raises(ConfigurationError, match="whose axes are declared"):
         declared(dynamic_batch=True)

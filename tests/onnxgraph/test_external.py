@@ -164,7 +164,7 @@ def test_an_entry_that_stands_twice(tmp_path: Path) -> None:
     model.graph.initializer[0].CopyFrom(outside())
     model.graph.initializer[0].external_data.add(key="offset", value="8")
     fault = external_fault(write(tmp_path / "a.onnx", model))
-    assert fault == "states a property of the place of the tensor 'w' twice, in 'w.bin'"
+    assert fault == "states a property of the location of the tensor 'w' twice, in 'w.bin'"
 
 
 def test_texts_and_unknown_types_have_no_size_in_a_file(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_only_listed_files_belong_to_a_graph(tmp_path: Path) -> None:
     in_initializer(model)
     path = write(tmp_path / "a.onnx", model)
     assert external_fault(path, {"w.bin"}) is None
-    assert external_fault(path, {"v.bin"}) == "keeps weights in 'w.bin', which is not listed as belonging to it"
+    assert external_fault(path, {"v.bin"}) == "keeps weights in 'w.bin', which is not among its files"
 
 
 def test_what_our_reader_does_not_understand_is_not_given_to_others(tmp_path: Path) -> None:

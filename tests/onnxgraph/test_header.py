@@ -47,12 +47,12 @@ def test_a_file_cut_off_anywhere_is_told(tmp_path: Path) -> None:
     last = len(content) - len(helper.make_opsetid("", 1).SerializeToString()) - 2
     for length in range(last - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"cut off|empty|no graph"):
+        with pytest.raises(ValueError, match=r"incomplete|empty|no graph"):
             read_header(path)
 
 
 @pytest.mark.parametrize("content", [b"not a model at all", bytes(64), b"\xff" * 64])
 def test_something_else_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(ValueError, match=r"no ONNX file|cut off|no graph"):
+    with pytest.raises(ValueError, match=r"not an ONNX file|incomplete|no graph"):
         read_header(tmp_path / "m.onnx")

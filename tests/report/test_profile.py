@@ -72,11 +72,11 @@ def test_repetitions_in_words() -> None:
     }
     first, second, third = repetition.rows(metrics)
     assert first == ("`a.onnx`", "the same", "the same", "the same")
-    assert second[1:] == ("2 contents in 3 builds, 1 kB to 2 kB", "up to inf apart", "1.00 ms to 2.00 ms: slower")
+    assert second[1:] == ("2 contents in 3 builds, 1 kB to 2 kB", "differences up to inf", "1.00 ms to 2.00 ms: slower")
     assert third[2:] == ("not run: no GPU here", "-")
     assert list(repetition.step_rows(metrics)) == [("export", "1.0 s", "3.0 s")]
-    assert repetition.headline(metrics) == "2 builds more, other bytes in b.plan, b.plan"
-    assert repetition.headline({**metrics, "artifacts": [same]}) == "2 builds more, all bytes the same"
+    assert repetition.headline(metrics) == "2 builds more, with other bytes in b.plan, b.plan"
+    assert repetition.headline({**metrics, "artifacts": [same]}) == "2 builds more, all with the same bytes"
 
 
 def test_an_older_profile_is_drawn_the_same() -> None:

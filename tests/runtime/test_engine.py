@@ -120,7 +120,7 @@ def test_a_shape_between_the_profiles_never_reaches_the_engine() -> None:
 @pytest.mark.parametrize(
     ("refuses", "words"),
     [
-        ("set_input_shape", "does not take the shape"),
+        ("set_input_shape", "does not accept the shape"),
         ("set_tensor_address", "an address"),
         ("execute_async_v3", "start"),
     ],

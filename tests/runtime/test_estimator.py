@@ -15,12 +15,12 @@ from tests.runtime.tiny import certify, inputs, module, write_graph
 
 
 def test_streaming_asked_of_full_attention_raises(graphs: dict[str, Path]) -> None:
-    with pytest.raises(VariantRefused, match=r"streaming attention is asked for.*cosyvoice2\.onnx computes full"):
+    with pytest.raises(VariantRefused, match=r"streaming attention is requested.*cosyvoice2\.onnx computes full"):
         load_estimator(graphs["cosyvoice2"])(**inputs(20), streaming=True)
 
 
 def test_full_attention_asked_of_streaming_raises(graphs: dict[str, Path]) -> None:
-    with pytest.raises(VariantRefused, match="full attention is asked for") as caught:
+    with pytest.raises(VariantRefused, match="full attention is requested") as caught:
         load_estimator(graphs["streaming"])(**inputs(20))
     assert "model.streaming=false" in str(caught.value.hint)
 
@@ -65,7 +65,7 @@ def test_inputs_that_do_not_fit_together_are_named(graphs: dict[str, Path], name
 
 def test_inputs_on_another_device_are_refused(graphs: dict[str, Path]) -> None:
     given = {**inputs(20), "mu": torch.empty(2, 8, 20, device="meta")}
-    with pytest.raises(ServingError, match="mu lies on meta"):
+    with pytest.raises(ServingError, match="mu is on meta"):
         load_estimator(graphs["cosyvoice2"])(**given)
 
 
@@ -181,7 +181,7 @@ def test_upstreams_way_of_calling_is_held_to_the_same(
         ({"concurrency": "2"}, "concurrency='2'"),
         ({"timeout": -1}, "timeout=-1"),
         ({"threads": -1}, "threads=-1"),
-        ({"device": "gpu"}, "device='gpu' is no device"),
+        ({"device": "gpu"}, "device='gpu' is not a device"),
     ],
 )
 def test_a_wrong_argument_is_refused_when_loading(graphs: dict[str, Path], argument: Any, words: str) -> None:

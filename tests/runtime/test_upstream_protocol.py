@@ -72,7 +72,7 @@ def test_a_context_is_empty_again_for_the_next_caller(graphs: dict[str, Path]) -
     estimator = load_estimator(graphs["cosyvoice2"])
     run_as_upstream(estimator, inputs(20), torch.empty(2, 8, 20))
     (context, _), _ = estimator.acquire_estimator()
-    with pytest.raises(ServingError, match="before shape and address"):
+    with pytest.raises(ServingError, match="before the shape and address"):
         context.execute_async_v3(0)
 
 
@@ -90,5 +90,5 @@ def test_a_context_given_back_twice_is_refused(graphs: dict[str, Path]) -> None:
     estimator = load_estimator(graphs["cosyvoice2"])
     (context, stream), _ = estimator.acquire_estimator()
     estimator.release_estimator(context, stream)
-    with pytest.raises(ServingError, match="not lent"):
+    with pytest.raises(ServingError, match="not in use"):
         estimator.release_estimator(context, stream)

@@ -163,7 +163,7 @@ CALLS: dict[type[errors.CosybuildError], tuple[Callable[[Path], object], str]] =
     errors.ServingError: (lambda artifacts: load_estimator(artifacts, concurrency=0), "concurrency=0"),
     errors.ArtifactRefused: (lambda artifacts: load_estimator(artifacts.parents[3] / "random.onnx"), "no manifest"),
     errors.ShapeRefused: (lambda artifacts: called(artifacts, rows=4), "does not serve x 4x8x9"),
-    errors.VariantRefused: (lambda artifacts: called(artifacts, streaming=True), "streaming attention is asked for"),
+    errors.VariantRefused: (lambda artifacts: called(artifacts, streaming=True), "streaming attention is requested"),
     errors.PoolExhausted: (taken_twice, "all 1 execution contexts"),
 }
 """Class -> what a serving process does with the directory of artifacts, and what the message says."""

@@ -72,7 +72,7 @@ def test_the_report_describes_the_failure_archive(failed: Workshop) -> None:
     (run,) = failed.runs()
     text = (run / "report.md").read_text()
     assert "Probable cause: **overflow**" in text
-    assert "## Where digits are lost" in text
+    assert "## Noise profile" in text
     assert (run / "profile.svg").read_text().startswith("<svg")
 
 

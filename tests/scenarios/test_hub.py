@@ -63,10 +63,10 @@ def test_unknown_names_and_absent_hubs_are_told(hub: Path, place: Place, tmp_pat
     with serving({NAME: hub}) as (address, _):
         environment = client(address, tmp_path / "cache")
         unknown = place.cosybuild("model_dir=acme/no-such", *QUICK[1:], code=3, env=environment)
-        assert "model_dir=acme/no-such is not a directory here" in unknown.err
+        assert "model_dir=acme/no-such is not a directory on this machine" in unknown.err
         assert "Next: check the name" in unknown.err
     gone = place.cosybuild(f"model_dir={NAME}", *QUICK[1:], code=3, env=environment)
-    assert "could not be fetched from Hugging Face" in gone.err
+    assert "could not be downloaded from Hugging Face" in gone.err
     assert not place.files()
 
 

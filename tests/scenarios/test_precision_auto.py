@@ -33,7 +33,7 @@ def test_auto_finds_what_fails_and_its_answer_is_committed(workshop: Workshop) -
     assert found["minimal"]
     assert found["evaluations"] < found["promised"]
     text = (run / "report.md").read_text()
-    assert "## What the gates need in float32" in text
+    assert "## Nodes that the gates need in float32" in text
     assert (run / "profile.svg").is_file()
     assert (run / "evidence" / "profile.json").is_file()
 
@@ -49,7 +49,7 @@ def test_auto_finds_what_fails_and_its_answer_is_committed(workshop: Workshop) -
 
 def test_auto_needs_gates(workshop: Workshop) -> None:
     ran = workshop.cosybuild(*SOUND, "precision=auto", "verify=off", code=2, env=workshop.env)
-    assert "verify=off leaves no gates" in ran.err
+    assert "verify=off has no gates" in ran.err
     ran = workshop.cosybuild(*SOUND, "precision=auto", "precision.target=fp32", code=2, env=workshop.env)
     assert "lowers no node" in ran.err
 
@@ -65,7 +65,7 @@ def test_the_same_build_again(workshop: Workshop, restless: bool) -> None:
     assert bool(metrics["warnings"]) is restless
     assert set(metrics["seconds"]) == {"export", "simplify", "precision"}
     text = (run / "report.md").read_text()
-    assert "## Built again" in text
+    assert "## Repeated builds" in text
     if restless:
         assert 0 < graph["outputs"]["y"]["max_abs"] < 1e-3
         assert len(graph["latency"]["medians"]) == 2

@@ -96,7 +96,7 @@ def test_an_engine_comes_with_its_report_and_manifest(graph: Path, store: Store,
     assert record.metrics["built_for"] == "sm_89"
     assert record.metrics["profiles"] == [{"seq_len": [4, 500, 3000], "seconds": [0.08, 10.0, 60.0]}]
     assert record.metrics["unmet"] == []
-    assert record.metrics["rest"].startswith("runtimes that import tensorrt load no TensorRT-RTX engine")
+    assert record.metrics["rest"].startswith("runtimes that import tensorrt cannot load a TensorRT-RTX engine")
     manifest = read_manifest(store.checkout(artifact, tmp_path / "out")[0])
     assert manifest is not None
     assert manifest["file"]["sha256"] == artifact.files[0].digest

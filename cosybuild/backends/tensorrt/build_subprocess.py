@@ -49,12 +49,12 @@ def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
         EngineError: the library refuses the graph, the engine has other tensors than asked for, or the library crashed.
         KeyboardInterrupt: the user pressed Ctrl-C; the subprocess is stopped at once.
     """
-    doing = "it had not begun"
+    doing = "before the build began"
 
     def watched(kind: str, /, **facts: Any) -> None:
         nonlocal doing
         if kind == "progress":
-            doing = f"it was at '{facts['what']}'"
+            doing = f"at '{facts['what']}'"
         emit(kind, **facts)
 
     try:
@@ -63,9 +63,10 @@ def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
         library = task.target.library
         who = library_title(library, installed_version(library, task.environment))
         raise EngineError(
-            f"{who} crashed while it built {task.engine.name}: {died} ({doing}).",
-            hint="Next: the same command once more, in case memory was short. If it crashes again, this version cannot "
-            "compile this graph: try another precision=, export= or export.attention=, or another version of it.",
+            f"{who} crashed during the build of {task.engine.name}: {died} ({doing}).",
+            hint="Next: run the same command again, because memory may have been short. If it crashes again, this "
+            "version cannot compile this graph: try another precision=, export= or export.attention=, or another "
+            "version of the library.",
         ) from died
 
 

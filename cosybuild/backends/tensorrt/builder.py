@@ -25,7 +25,7 @@ _SCRATCH = "Next: raise trt.workspace_gib, or lower the profile's max (trt_profi
 _HINTS = {
     "workspace limit": _SCRATCH,
     "OutOfMemory": _SCRATCH,
-    "FP32 GEMM is not supported": "Next: precision=fp16; Turing (sm_75) has no fp32 matrix kernels here.",
+    "FP32 GEMM is not supported": "Next: precision=fp16; the library has no fp32 matrix kernels for Turing (sm_75).",
     "graph_jit.cpp": "Next: build on a machine with a GPU; refit and strip compile kernels there.",
     "no CUDA-capable device": "Next: build on a machine with a GPU, or use trt.backend=tensorrt_rtx.",
     "cudaError 35": "Next: build on a machine with a GPU, or use trt.backend=tensorrt_rtx.",
@@ -128,6 +128,6 @@ def _facts(library: TensorRtLibrary, network: Any, profiles: Sequence[ShapeProfi
 
 
 def _failure(library: TensorRtLibrary, engine: Path, what: str, log: BuilderLog) -> EngineError:
-    said = "\n".join(f"- {line}" for line in log.errors or ("it logged no error",))
+    said = "\n".join(f"- {line}" for line in log.errors or ("the library logged no error",))
     hint = next((hint for sign, hint in _HINTS.items() if sign in said), None)
     return EngineError(f"{library.title} {what} for {engine.name}:\n{said}", hint=hint)

@@ -84,7 +84,7 @@ def configure(
     if log.errors:
         raise ConfigurationError(
             f"{library.title} refuses the builder's settings: " + "; ".join(log.errors),
-            hint="Next: remove the setting it names from the group trt.",
+            hint="Next: remove the setting that the message names from the group trt.",
         )
     return config
 

@@ -80,6 +80,6 @@ def what_would_bring_the_rest(library: str) -> str | None:
     if library == TENSORRT:
         return None
     return (
-        "runtimes that import tensorrt load no TensorRT-RTX engine; for their plan run the same command with "
-        "trt.backend=tensorrt on a machine with the GPU it is to serve on and tensorrt 10 or 11"
+        "runtimes that import tensorrt cannot load a TensorRT-RTX engine; to build a plan for them, run the same "
+        "command with trt.backend=tensorrt on a machine with the GPU of the service and tensorrt 10 or 11"
     )

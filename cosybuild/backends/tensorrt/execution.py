@@ -93,7 +93,7 @@ class EngineSession:
         if not self._context.execute_async_v3(self._stream.cuda_stream):
             raise EngineError(
                 f"{self._library.title} could not run the engine on {torch.cuda.get_device_name()}.",
-                hint="Next: run it alone on the GPU; `nvidia-smi` shows who else uses its memory.",
+                hint="Next: end other programs on the GPU; `nvidia-smi` lists them and their memory.",
             )
         self._stream.synchronize()
         return outputs

@@ -54,7 +54,7 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
             (TENSORRT,),
             11,
             ("BuilderFlag", flag),
-            f"BuilderFlag.{flag} is gone elsewhere: types are the graph's own",
+            f"BuilderFlag.{flag} exists only there; elsewhere the graph has the types",
             "Next: leave trt.typing=strong; precision=fp16 lowers the graph itself.",
         )
     if settings.hardware_compatibility is not HardwareCompatibility.none:
@@ -63,7 +63,7 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
             (TENSORRT,),
             None,
             ("HardwareCompatibilityLevel", settings.hardware_compatibility.value.upper()),
-            "TensorRT-RTX ignores it: it has one engine per compute capability",
+            "TensorRT-RTX ignores it and builds one engine for each compute capability",
             "Next: name every compute capability in trt.sm=[86,89,120], or use trt.backend=tensorrt.",
         )
     if settings.version_compatible:
@@ -72,7 +72,7 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
             (TENSORRT,),
             None,
             ("BuilderFlag", "VERSION_COMPATIBLE"),
-            "TensorRT-RTX ships no lean runtime to put into the engine",
+            "TensorRT-RTX has no lean runtime that could be put into the engine",
             "Next: remove it, or use trt.backend=tensorrt.",
         )
     if settings.timing_cache:
@@ -81,7 +81,7 @@ def asked_features(settings: TrtSettings, precision: str) -> Iterator[Feature]:
             (TENSORRT,),
             None,
             None,
-            "TensorRT-RTX times nothing while it builds; its timing cache changes no engine and asks for a GPU",
+            "TensorRT-RTX does not measure kernels during the build, so a timing cache would change nothing",
             "Next: leave trt.timing_cache=null, or use trt.backend=tensorrt.",
         )
     if settings.refit is not Refit.none:
@@ -113,7 +113,7 @@ def check_settings(settings: TrtSettings, precision: str, name: str, version: st
     """
     if settings.typing is Typing.weak and precision not in ("fp32", "tf32", "fp16", "bf16"):
         raise ConfigurationError(
-            f"trt.typing=weak cannot carry precision={precision}: a flag names one type for the whole graph.",
+            f"trt.typing=weak cannot give precision={precision}, because the flag sets one type for the whole graph.",
             hint="Next: precision=fp16, or leave trt.typing=strong.",
         )
     if settings.optimization_level is not None and not 0 <= settings.optimization_level <= 5:
@@ -127,7 +127,7 @@ def check_settings(settings: TrtSettings, precision: str, name: str, version: st
         )
     if not 0 <= settings.max_fp32_share <= 1:
         raise ConfigurationError(
-            f"trt.max_fp32_share={settings.max_fp32_share} is no share: 0 to 1 is expected.",
+            f"trt.max_fp32_share={settings.max_fp32_share} is not a share; a number from 0 to 1 is expected.",
             hint="Next: trt.max_fp32_share=0.5",
         )
     for feature in asked_features(settings, precision):
@@ -158,8 +158,8 @@ def check_module(settings: TrtSettings, precision: str, library: TensorRtLibrary
     for source in settings.tactic_sources or ():
         if source not in known:
             raise ConfigurationError(
-                f"trt.tactic_sources names '{source}', which {library.title} has not; it has {', '.join(known)}.",
-                hint="Next: choose among these, or null for the builder's default.",
+                f"trt.tactic_sources names '{source}', which {library.title} does not have; it has {', '.join(known)}.",
+                hint="Next: use some of these names, or null for the builder's default.",
             )
 
 
@@ -180,6 +180,6 @@ def check_sm(sm: int, known: tuple[int, ...], who: str) -> None:
 
 def _refusal(feature: Feature, who: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{feature.setting} is asked for, and {who} does not have it; {feature.where} does ({feature.why}).",
+        f"{feature.setting} is set, but {who} does not support it; {feature.where} does ({feature.why}).",
         hint=feature.hint,
     )

@@ -51,7 +51,7 @@ def check_plan(path: Path, environment: Machine) -> Verdict:
         return Verdict(False, (f"there is no file {path}",), "", _here(None, environment))
     size = path.stat().st_size
     if size == 0:
-        return Verdict(False, ("the file is empty: an interrupted build left it",), "", _here(None, environment))
+        return Verdict(False, ("the file is empty; a build was probably interrupted",), "", _here(None, environment))
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     library = _MAGIC.get(header[:4])
@@ -63,7 +63,7 @@ def check_plan(path: Path, environment: Machine) -> Verdict:
         return _without_manifest(path, header, size, environment)
     built = manifest.get("built_for")
     if built is None:
-        return Verdict(False, ("its manifest is not one of an engine",), "", _here(library, environment))
+        return Verdict(False, ("its manifest does not describe an engine",), "", _here(library, environment))
     against = _damage(path, manifest, library) or _mismatches(built, environment)
     return Verdict(not against, tuple(against), describe_target(built), _here(built["flavour"], environment))
 
@@ -78,7 +78,7 @@ def _damage(path: Path, manifest: Mapping[str, Any], library: str | None) -> lis
     if harm is not None:
         return [harm]
     if library is not None and library != manifest["built_for"]["flavour"]:
-        return [f"the file begins like one of {library_title(library, None)}"]
+        return [f"the first bytes of the file are those of an engine of {library_title(library, None)}"]
     return []
 
 
@@ -94,7 +94,7 @@ def _mismatches(built: Mapping[str, Any], environment: Machine) -> list[str]:
     if not sms:
         reasons.append("there is no GPU")
     elif not any(_runs_on(built, sm) for sm in sms):
-        reasons.append(f"no GPU here is one it runs on (sm_{built['sm']})")
+        reasons.append(f"this machine has no GPU on which it runs (sm_{built['sm']})")
     return reasons
 
 
@@ -106,11 +106,13 @@ def _runs_on(built: Mapping[str, Any], sm: int) -> bool:
 
 def _without_manifest(path: Path, header: bytes, size: int, environment: Machine) -> Verdict:
     """Judge an engine by its header alone, which can exclude that it loads but never confirm it."""
-    reasons = [f"there is no manifest {manifest_path(path).name}, so nothing is known of the GPU it was built for"]
+    reasons = [f"there is no manifest {manifest_path(path).name}, so the GPU for which it was built is not known"]
     library = _MAGIC.get(header[:4])
     here = _here(library, environment)
     if library is None:
-        return Verdict(None, (*reasons, f"the file begins with {header[:4]!r}, unlike a known engine"), "", here)
+        return Verdict(
+            None, (*reasons, f"the file begins with {header[:4]!r}, which is not the start of a known engine"), "", here
+        )
     if library != RTX or len(header) < _HEADER_BYTES:
         return Verdict(None, tuple(reasons), library_title(library, None), here)
     version = ".".join(str(number) for number in header[_RTX_VERSION])

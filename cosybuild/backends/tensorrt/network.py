@@ -46,7 +46,7 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
     if (fault := unsafe_data(graph)) is not None:
         raise EngineError(
             f"{library.title} cannot read the ONNX graph:\n- {graph.name} {fault}",
-            hint="Next: build it again from its sources.",
+            hint="Next: run the build that made it again.",
         )
     parser = library.module.OnnxParser(network, logger)
     # By path, not by content: weights may be stored in a file beside the graph.
@@ -58,8 +58,8 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
     told = [describe_error(error) for error in errors] or list(log.errors) or ["it gives no reason"]
     raise EngineError(
         f"{library.title} cannot read the ONNX graph:\n" + "\n".join(told),
-        hint="Next: another export.opset or export.exporter may write other operators; "
-        "with simplify=none the names are the exporter's own.",
+        hint="Next: another export.opset or export.exporter may write other operators; with simplify=none, names are "
+        "those of the exporter.",
     )
 
 

@@ -80,7 +80,7 @@ def engine_report(
         },
         "fp32_work": [w.name for w in facts.work if w.dtype == "FLOAT"][:_LISTED] if is_low(precision) else [],
         "attention": [verdict.as_plain() for verdict in attention],
-        "timing_cache": "off: TensorRT-RTX times nothing while it builds" if library.name == RTX else "on",
+        "timing_cache": "off: TensorRT-RTX does not measure kernels during the build" if library.name == RTX else "on",
         "warnings": list(log.warnings)[:_LISTED],
         "unmet": [line for line in unmet if line is not None],
         "rest": what_would_bring_the_rest(library.name),
@@ -133,7 +133,7 @@ def _unmet_by_inspector(opened: OpenedFacts | None, precision: str) -> str | Non
     share = opened.layers.get(dtype, 0) / sum(opened.layers.values())
     if share > 0.5:
         return None
-    return f"precision={precision} is asked for, and the builder chose it for {share:.0%} of the layers only"
+    return f"precision={precision} is set, but the builder chose it for {share:.0%} of the layers only"
 
 
 def _sourced(value: Any, source: str) -> dict[str, Any]:

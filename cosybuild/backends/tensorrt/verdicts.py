@@ -67,7 +67,7 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
     if names != found:
         raise EngineError(
             f"the engine would bind {', '.join(found)}; the runtime binds {', '.join(names)}, by position.",
-            hint="Next: export the graph again; its inputs and outputs must stand in the model's order.",
+            hint="Next: export the graph again; its inputs and outputs must have the order of the model.",
         )
     for want, got in zip(expected, facts.tensors, strict=True):
         # The network may derive an output axis as dynamic (-1) that is fixed in the specification.
@@ -76,8 +76,9 @@ def check_tensors(facts: NetworkFacts, spec: ModelSpec, dtype: str) -> None:
         if got.dtype != want.dtype or not same_shape:
             raise EngineError(
                 f"the engine's {got.mode} '{got.name}' is {got.dtype} {got.shape}; "
-                f"{want.dtype} {want.shape} is expected: the runtime passes raw pointers and checks nothing.",
-                hint="Next: precision.io=match makes inputs and outputs of the engine's type, keep leaves float32.",
+                f"{want.dtype} {want.shape} is expected, because the runtime passes raw pointers without a check.",
+                hint="Next: precision.io=match gives inputs and outputs the type of the engine; keep leaves them in "
+                "float32.",
             )
 
 
@@ -107,7 +108,7 @@ def unmet_precision(facts: NetworkFacts, precision: str, max_fp32_share: float) 
         return None
     heaviest = sorted((w for w in facts.work if w.dtype == "FLOAT"), key=lambda w: -w.operations)[:3]
     return (
-        f"precision={precision} is asked for, and {share:.0%} of the matrix arithmetic is in fp32 "
+        f"precision={precision} is set, but {share:.0%} of the matrix arithmetic is in fp32 "
         f"(allowed: {max_fp32_share:.0%}), most of it in {', '.join(w.name for w in heaviest)}"
     )
 
@@ -119,6 +120,6 @@ def unmet_fusion(verdicts: Sequence[AttentionVerdict], precision: str) -> str | 
         return None
     worst = max(unfused, key=lambda each: each.size.bytes)
     return (
-        f"attention is not fused: the engine needs {worst.activation_bytes / 1e6:.0f} MB of activations, and one "
+        f"attention is not fused: the engine needs {worst.activation_bytes / 1e6:.0f} MB of activations; one "
         f"attention matrix {worst.size.shape} alone takes {worst.size.bytes / 1e6:.0f} MB"
     )

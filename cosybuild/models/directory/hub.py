@@ -42,11 +42,11 @@ def fetch_model(hub_id: str) -> Path:
                 told.append(f"from {hub.name}: {error}")
     if not told:
         raise MissingRequirement(
-            f"model_dir={hub_id} is not a directory here; to fetch it from a hub, a hub client is needed.",
+            f"model_dir={hub_id} is not a directory on this machine, and a download from a hub needs a hub client.",
             hint="Next: pip install 'cosybuild[hub]' or 'cosybuild[modelscope]', or give a local directory.",
         )
     raise ModelDirectoryError(
-        f"model_dir={hub_id} is not a directory here and could not be fetched {'; nor '.join(told)}",
+        f"model_dir={hub_id} is not a directory on this machine and could not be downloaded {'; nor '.join(told)}",
         hint="Next: check the name and the network, or give a local directory.",
     )
 

@@ -74,7 +74,7 @@ class _Loader(yaml.SafeLoader):
                 for pair in self._pairs_merged(value):
                     merged.setdefault(_identity(pair[0]), pair)
             elif _identity(key) in own:
-                raise _not_constructed(f"the key '{key.value}' stands twice", key)
+                raise _not_constructed(f"the key '{key.value}' occurs twice", key)
             else:
                 own[_identity(key)] = (key, value)
         node.value = list({**merged, **own}.values())
@@ -83,7 +83,7 @@ class _Loader(yaml.SafeLoader):
     def _pairs_merged(self, value: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         for mapping in value.value if isinstance(value, yaml.SequenceNode) else [value]:
             if not isinstance(mapping, yaml.MappingNode):
-                raise _not_constructed("'<<' refers to something else than a mapping", mapping)
+                raise _not_constructed("'<<' refers to a value that is not a mapping", mapping)
             self.flatten_mapping(mapping)
             if not self._flattened[mapping]:
                 raise _not_constructed("a mapping is merged into itself", mapping)
@@ -154,9 +154,9 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise _bad(path, "is nested too deeply") from error
     except ValueError as error:  # PyYAML raises a bare ValueError for a malformed date or number
-        raise _bad(path, f"holds a value that is none: {error}") from error
+        raise _bad(path, f"has a value that cannot be read: {error}") from error
     if not isinstance(document, dict):
-        raise _bad(path, f"holds a {type(document).__name__}, where a mapping of names is expected")
+        raise _bad(path, f"holds a {type(document).__name__}, but a mapping of names is expected")
     try:
         resolved = _Resolver(path, document).resolve()
     except RecursionError as error:
@@ -193,7 +193,7 @@ class _Resolver:
     def _resolved(self, value: Any) -> Any:
         self._values += 1
         if self._values > MAX_VALUES:  # aliases and references can multiply the values
-            raise _bad(self._path, f"unfolds to more than {MAX_VALUES:,} values")
+            raise _bad(self._path, f"expands to more than {MAX_VALUES:,} values")
         if isinstance(value, _Reference):
             return self._referred(value)
         if isinstance(value, Node):
@@ -217,7 +217,7 @@ class _Resolver:
     def _lookup(self, name: str, line: int) -> Any:
         if name in self._under_way:
             circle = " -> ".join([*self._under_way[self._under_way.index(name) :], name])
-            raise _bad(self._path, f"line {line}: the references go round in a circle: {circle}")
+            raise _bad(self._path, f"line {line}: the references form a circle: {circle}")
         self._under_way.append(name)
         value: Any = self._document
         for key in re.findall(r"[^\[\]]+", name):
@@ -230,7 +230,7 @@ class _Resolver:
             elif isinstance(value, Mapping) and key in value:
                 value = value[key]
             else:
-                raise _bad(self._path, f"line {line}: !ref <{name}> refers to '{key}', which is not there")
+                raise _bad(self._path, f"line {line}: !ref <{name}> refers to '{key}', which does not exist")
         resolved = self._resolved(value)
         self._under_way.pop()
         return resolved
@@ -238,7 +238,7 @@ class _Resolver:
 
 def _bad(path: Path, what: str) -> ModelDirectoryError:
     return ModelDirectoryError(
-        f"{path} {what}.", hint="Next: fetch the file again, or compare it with the one of the published model."
+        f"{path} {what}.", hint="Next: download the file again, or compare it with that of the published model."
     )
 
 

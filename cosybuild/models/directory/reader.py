@@ -104,15 +104,15 @@ def find_yaml(path: Path) -> tuple[Family, Path]:
     if found:
         names = " and ".join(yaml.name for _, yaml in found)
         raise ModelDirectoryError(
-            f"{path} holds {names}; each stands for another version of CosyVoice, and one is expected.",
-            hint="Next: keep the one that flow.pt belongs to.",
+            f"{path} holds {names}; each belongs to a different version of CosyVoice, and one is expected.",
+            hint="Next: keep the yaml that belongs to flow.pt.",
         )
     listing = sorted(entry.name for entry in path.iterdir())
     shown = ", ".join(listing[:8]) + (f" and {len(listing) - 8} more" if len(listing) > 8 else "")
     raise ModelDirectoryError(
         f"{path} is not a CosyVoice model directory: it has none of {', '.join(YAML_NAMES)}. "
         f"It has: {shown or 'nothing'}.",
-        hint="Next: give the directory that holds the yaml and flow.pt, e.g. pretrained_models/CosyVoice2-0.5B.",
+        hint="Next: give the directory that has the yaml and flow.pt, e.g. pretrained_models/CosyVoice2-0.5B.",
     )
 
 
@@ -121,7 +121,7 @@ def _hyperparameters(yaml: Path, family: Family, estimator: Node) -> dict[str, A
     known = FAMILIES[family].hyperparameters
     unknown = sorted(set(stated) - set(known) - _UNUSED)
     if unknown:
-        raise refused(yaml, f"the estimator has arguments that are not known here: {', '.join(unknown)}")
+        raise refused(yaml, f"the estimator has unknown arguments: {', '.join(unknown)}")
     if stated.get("long_skip_connection"):
         raise refused(yaml, "the estimator has long_skip_connection, which no published model has")
     missing = [name for name in known if name not in stated and name not in _OPTIONAL]

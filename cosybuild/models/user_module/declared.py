@@ -27,7 +27,7 @@ def declared_spec(model: ModelSettings) -> ModelSpec:
     for where, tensors in (("model.inputs", inputs), ("model.outputs", outputs)):
         if not tensors:
             raise ConfigurationError(
-                f"{where} is empty; model={model.family.value} needs its tensors declared, in binding order.",
+                f"{where} is empty; model={model.family.value} needs declarations of its tensors, in binding order.",
                 hint=f"Next: {where}=[{{name: x, shape: [1, 80, frames]}}], a name for each axis that varies.",
             )
     names = [tensor.name for tensor in (*inputs, *outputs)]
@@ -35,7 +35,7 @@ def declared_spec(model: ModelSettings) -> ModelSpec:
         if names.count(name) > 1:
             raise ConfigurationError(
                 f"model.inputs and model.outputs use the name '{name}' {names.count(name)} times; "
-                "each tensor of a graph has its own.",
+                "each tensor of a graph needs its own name.",
                 hint="Next: rename one of them.",
             )
     fps = model.frames_per_second
@@ -69,7 +69,7 @@ def _dim(place: str, dim: Any) -> int | str:
     if isinstance(dim, int) and not isinstance(dim, bool) and dim > 0:
         return dim
     raise ConfigurationError(
-        f"{place}: {dim!r} is no axis; expected a positive whole number, or a name for an axis that varies."
+        f"{place}: {dim!r} is not an axis; expected a positive whole number, or a name for an axis that varies."
     )
 
 
@@ -95,18 +95,18 @@ def file_of_target(target: Any) -> Path:
     name = target.get("_target_") if isinstance(target, dict) else None
     if not isinstance(name, str) or "." not in name:
         raise ConfigurationError(
-            f"model.target={target!r} does not say what to make.",
+            f"model.target={target!r} does not name what to construct.",
             hint="Next: model.target={_target_: package.module.Class, argument: value}.",
         )
     file = source_file(name.split(".")[:-1])
     if file is None:
         raise ConfigurationError(
-            f"model.target names {name}, and there is no Python module for it on the import path.",
+            f"model.target names {name}, but the import path has no Python module for it.",
             hint="Next: install the package, or run from the directory that holds it.",
         )
     if any((above / ".hydra").is_dir() and (above / "report.json").is_file() for above in file.absolute().parents):
         raise ConfigurationError(
-            f"model.target names {name}, which lies in {file.parent}, the directory of a run; nothing there is code.",
+            f"model.target names {name}, which is in {file.parent}, the directory of a run; code must not be there.",
             hint="Next: move the file beside your other modules.",
         )
     return file

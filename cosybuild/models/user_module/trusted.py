@@ -59,13 +59,14 @@ def refuse_paths(target: Any, where: str = "model.target") -> None:
             continue
         if "${" in value:
             raise ConfigurationError(
-                f"{name}={value!a} of the record is an interpolation, which would read something of this machine.",
-                hint=f"Next: give it yourself: {name}=VALUE.",
+                f"{name}={value!a} of the record is an interpolation, which would read a value of this machine.",
+                hint=f"Next: give the value yourself: {name}=VALUE.",
             )
         if any(char in value for char in "/\\\0") or value.startswith("~") or os.path.lexists(value):
             raise ConfigurationError(
-                f"{name}={value!a} of the record could name a file, and a record made elsewhere names no file here.",
-                hint=f"Next: give it yourself: {name}=VALUE.",
+                f"{name}={value!a} of the record could name a file, and an imported record must not name files of "
+                f"this machine.",
+                hint=f"Next: give the value yourself: {name}=VALUE.",
             )
 
 
@@ -82,11 +83,11 @@ def vet_targets(target: Any, allowed: Collection[str]) -> None:
     names = list(dict.fromkeys(targets_of(target)))
     strange = [name for name in names if not all(_is_public(part) for part in name.split(".")) or "." not in name]
     if strange:
-        raise _refused(strange[0], "is no public name of a package")
+        raise _refused(strange[0], "is not a public name of a package")
     tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
     if missing := [top for top in tops if top not in allowed]:
         raise ConfigurationError(
-            f"The record was made elsewhere and wants to call {', '.join(names)}. Code runs only from packages that "
+            f"The record was imported and wants to call {', '.join(names)}. Code runs only from packages that "
             f"you allow by name, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not allowed.",
             hint=f"Next: if you trust what is installed here, add {' '.join(f'--trust {m}' for m in missing)}.",
         )
@@ -136,11 +137,11 @@ def _installations() -> set[Path]:
 def _refuse_uninstalled(top: str) -> None:
     spec = PathFinder.find_spec(top, sys.path)
     if spec is None or spec.origin is None or not spec.has_location:
-        raise _refused(top, "is no package that is installed here")
+        raise _refused(top, "is not an installed package")
     file = Path(spec.origin)
     distributions = importlib.metadata.packages_distributions().get(top, [])
     if not any(_brought(name, top, file) for name in distributions):
-        raise _refused(top, f"lies in {file}, which no installed distribution has brought")
+        raise _refused(top, f"is in {file}, which belongs to no installed distribution")
     loaded = getattr(sys.modules.get(top), "__file__", spec.origin)
     if loaded is None or Path(loaded) != file:
         raise _refused(top, f"was loaded from {loaded}, and the installed one is {file}")
@@ -158,7 +159,7 @@ def _refuse_other_than_modules(name: str) -> None:
 
     found = _located(name)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise _refused(name, "is no class of torch.nn.Module, and nothing else is called for a record made elsewhere")
+        raise _refused(name, "is not a class of torch.nn.Module, and an imported record can call nothing else")
 
 
 def _located(name: str) -> Any:
@@ -178,6 +179,6 @@ def _located(name: str) -> Any:
 
 def _refused(name: str, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The record was made elsewhere, and its _target_ {name!a} {why}.",
-        hint="Next: look at the record; to build such a model all the same, type model.target=... yourself.",
+        f"The record was imported, and its _target_ {name!a} {why}.",
+        hint="Next: check the record; to build this model anyway, give model.target=... yourself.",
     )

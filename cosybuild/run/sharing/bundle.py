@@ -44,7 +44,9 @@ from cosybuild.system.owner import Heartbeat
 from cosybuild.system.typed_json import to_json
 
 RUN, STORE = "run", "store"
-BUNDLE = Form("bundle", "bundle.json", (RUN, STORE), "have it written again with `python -m cosybuild bundle RUN`")
+BUNDLE = Form(
+    "bundle", "bundle.json", (RUN, STORE), "ask the sender to write it again with `python -m cosybuild bundle RUN`"
+)
 _LONGEST_RUN = 200
 """Bytes of a run's name; a temporary directory beside it has a longer one."""
 IMPORTED = ".imported"
@@ -192,7 +194,7 @@ def _origin_there(target: Path, digest: str) -> Origin | None:
     there = origin_of_run(target)
     if there is None or there.sha256 != digest:
         raise ConfigurationError(
-            f"{target} is there already, and is not from this archive.",
+            f"{target} already exists, and is not from this archive.",
             hint="Next: remove it, or import into another directory with --runs DIR.",
         )
     return there
@@ -220,7 +222,7 @@ def _take_results(keys: list[CacheKey], source: Path, place: Path, store: Store)
         if beside.find(key) is None and beside.pull(key) is None:
             raise StoreError(
                 f"The result of '{key.stage}' in {source} did not pass its checks.",
-                hint="Next: have the bundle written and sent again",
+                hint="Next: ask the sender to write the bundle again",
             )
     beside.flush()
 

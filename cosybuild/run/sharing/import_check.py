@@ -107,11 +107,11 @@ def _understood(source: Path) -> Iterator[None]:
     except ConfigurationError as error:
         raise _refused(source, error.message) from error
     except _MISFIT as error:
-        raise _refused(source, f"its record is not understood ({type(error).__name__}: {error})") from error
+        raise _refused(source, f"its record is not valid ({type(error).__name__}: {error})") from error
 
 
 def _refused(source: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{source} is not taken in: {why.rstrip('.')}.",
-        hint="Next: have it written again with `python -m cosybuild bundle RUN`.",
+        f"{source} is refused: {why.rstrip('.')}.",
+        hint="Next: ask the sender to write it again with `python -m cosybuild bundle RUN`.",
     )

@@ -129,7 +129,7 @@ def test_mixed_types_are_the_graphs_fault_and_named(rtx: TensorRtLibrary, tmp_pa
 def test_a_file_that_is_no_graph(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     graph = tmp_path / "g.onnx"
     graph.write_bytes(b"junk")
-    with pytest.raises(EngineError, match=r"cannot read the ONNX graph:\n- g\.onnx cannot be read: it was cut off"):
+    with pytest.raises(EngineError, match=r"cannot read the ONNX graph:\n- g\.onnx cannot be read: it is incomplete"):
         build(rtx, graph, tmp_path / "e", [])
 
 
@@ -175,7 +175,7 @@ def test_tactic_sources_are_checked_by_name(
     with pytest.raises(ConfigurationError) as caught:
         build(rtx, fp16_graph, tmp_path / "e", [shapes], settings=TrtSettings(tactic_sources=("cublas",)))
     assert caught.value.message == (
-        f"trt.tactic_sources names 'cublas', which {rtx.title} has not; "
+        f"trt.tactic_sources names 'cublas', which {rtx.title} does not have; "
         "it has edge_mask_convolutions, jit_convolutions."
     )
 

@@ -110,7 +110,7 @@ def test_attention_that_cannot_fuse_is_found_out(rtx: TensorRtLibrary, shapes: S
     built = build_engine(rtx, graph, tmp_path / "e", TrtSettings(), precision="fp16", sm=89, profiles=[shapes])
     (line,) = engine_report(built, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)["unmet"]
     assert line.startswith("attention is not fused: the engine needs ")
-    assert line.endswith("and one attention matrix (2, 2, 3000, 3000) alone takes 72 MB")
+    assert line.endswith("; one attention matrix (2, 2, 3000, 3000) alone takes 72 MB")
 
 
 def test_an_fp32_graph_that_is_called_fp16_is_found_out(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path,

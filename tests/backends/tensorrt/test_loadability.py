@@ -45,7 +45,7 @@ def plan(tmp_path: Path, **built_for: Any) -> Path:
      "built for sm_89, TensorRT 10.13.3; here sm_89, sm_90, TensorRT 10.13.3"),
     (machine(H100, tensorrt="11.4.1"), False,
      "built for sm_89, TensorRT 10.13.3; here sm_90, TensorRT 11.4.1; "
-     "an engine of TensorRT 10.13.3 does not load with 11.4.1; no GPU here is one it runs on (sm_89)"),
+     "an engine of TensorRT 10.13.3 does not load with 11.4.1; this machine has no GPU on which it runs (sm_89)"),
     (machine(), False,
      "built for sm_89, TensorRT 10.13.3; here no GPU, no TensorRT; TensorRT is not installed; there is no GPU"),
 ])  # fmt: skip
@@ -75,7 +75,7 @@ def test_an_empty_file_that_a_failed_build_left(tmp_path: Path) -> None:
     path = tmp_path / "model.plan"
     path.touch()
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
-    assert (verdict.loads, verdict.reasons) == (False, ("the file is empty: an interrupted build left it",))
+    assert (verdict.loads, verdict.reasons) == (False, ("the file is empty; a build was probably interrupted",))
 
 
 def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
     assert verdict.loads is False
-    assert "has 100 bytes and its manifest says 204: it was cut off or replaced" in verdict.reasons[0]
+    assert "has 100 bytes, but 204 in its manifest: it was truncated or replaced" in verdict.reasons[0]
 
 
 def test_a_file_that_was_replaced_by_one_of_its_size(tmp_path: Path) -> None:
@@ -96,7 +96,10 @@ def test_a_file_that_was_replaced_by_one_of_its_size(tmp_path: Path) -> None:
 
 def test_a_manifest_of_the_other_library(tmp_path: Path) -> None:
     verdict = check_plan(plan(tmp_path, flavour="tensorrt_rtx"), machine(L4, rtx="10.13.3"))
-    assert (verdict.loads, verdict.reasons) == (False, ("the file begins like one of TensorRT",))
+    assert (verdict.loads, verdict.reasons) == (
+        False,
+        ("the first bytes of the file are those of an engine of TensorRT",),
+    )
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -113,7 +116,7 @@ def test_a_manifest_that_cannot_be_read(tmp_path: Path, text: str, words: str) -
 def test_the_manifest_of_a_graph_is_not_one_of_an_engine(tmp_path: Path) -> None:
     path = plan(tmp_path)
     write_manifest(path, {"model": {}})
-    assert check_plan(path, machine(L4)).reasons == ("its manifest is not one of an engine",)
+    assert check_plan(path, machine(L4)).reasons == ("its manifest does not describe an engine",)
 
 
 @pytest.fixture
@@ -145,7 +148,7 @@ def test_foreign_bytes_are_not_known_and_not_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04" + bytes(100))
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
     assert verdict.loads is None
-    assert verdict.reasons[-1] == "the file begins with b'PK\\x03\\x04', unlike a known engine"
+    assert verdict.reasons[-1] == "the file begins with b'PK\\x03\\x04', which is not the start of a known engine"
 
 
 def test_the_manifest_is_plain_json(tmp_path: Path) -> None:

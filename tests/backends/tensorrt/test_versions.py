@@ -20,8 +20,8 @@ from tests.backends.tensorrt.modules import Builder, rtx, tensorrt_10, tensorrt_
 LIBRARIES = {"tensorrt 10": tensorrt_10, "tensorrt 11": tensorrt_11, "tensorrt_rtx": rtx}
 GRAPH_TYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16", "mixed": "float32"}
 WEAK_GONE = (
-    "trt.typing=weak is asked for, and {who} does not have it; TensorRT 10.x does "
-    "(BuilderFlag.{flag} is gone elsewhere: types are the graph's own)."
+    "trt.typing=weak is set, but {who} does not support it; TensorRT 10.x does "
+    "(BuilderFlag.{flag} exists only there; elsewhere the graph has the types)."
 )
 
 
@@ -106,7 +106,7 @@ def test_weak_typing_knows_no_mixture(
             "mixed",
         )
     assert caught.value.message == (
-        "trt.typing=weak cannot carry precision=mixed: a flag names one type for the whole graph."
+        "trt.typing=weak cannot give precision=mixed, because the flag sets one type for the whole graph."
     )
 
 
@@ -164,18 +164,18 @@ def test_tf32_is_allowed_where_it_was_asked_for_only(
 RTX_HAS_NOT: list[tuple[TrtSettings, str]] = [
     (
         TrtSettings(hardware_compatibility=HardwareCompatibility.ampere_plus),
-        "trt.hardware_compatibility=ampere_plus is asked for, and {who} does not have it; TensorRT does "
-        "(TensorRT-RTX ignores it: it has one engine per compute capability).",
+        "trt.hardware_compatibility=ampere_plus is set, but {who} does not support it; TensorRT does "
+        "(TensorRT-RTX ignores it and builds one engine for each compute capability).",
     ),
     (
         TrtSettings(version_compatible=True),
-        "trt.version_compatible=true is asked for, and {who} does not have it; TensorRT does "
-        "(TensorRT-RTX ships no lean runtime to put into the engine).",
+        "trt.version_compatible=true is set, but {who} does not support it; TensorRT does "
+        "(TensorRT-RTX has no lean runtime that could be put into the engine).",
     ),
     (
         TrtSettings(timing_cache=True),
-        "trt.timing_cache=true is asked for, and {who} does not have it; TensorRT does "
-        "(TensorRT-RTX times nothing while it builds; its timing cache changes no engine and asks for a GPU).",
+        "trt.timing_cache=true is set, but {who} does not support it; TensorRT does "
+        "(TensorRT-RTX does not measure kernels during the build, so a timing cache would change nothing).",
     ),
 ]
 
@@ -219,7 +219,7 @@ def test_a_flag_that_a_version_lost_is_refused_by_its_absence(
 @pytest.mark.parametrize(("settings", "words"), [
     (TrtSettings(optimization_level=6), "trt.optimization_level=6 is outside 0 to 5."),
     (TrtSettings(workspace_gib=0), "trt.workspace_gib=0 is not positive."),
-    (TrtSettings(max_fp32_share=1.5), "trt.max_fp32_share=1.5 is no share: 0 to 1 is expected."),
+    (TrtSettings(max_fp32_share=1.5), "trt.max_fp32_share=1.5 is not a share; a number from 0 to 1 is expected."),
 ])  # fmt: skip
 def test_values_out_of_range(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, settings: TrtSettings, words: str

@@ -112,7 +112,7 @@ REFUSED = {
     "reference bomb": (REFERENCE_BOMB, "unfolds to more than"),
     "wide merge": (WIDE_MERGE, "merges more than"),
     "merged into itself": ("a: &a {<<: *a}\n", "merged into itself"),
-    "merge of a list": ("a: &a [1]\nb: {<<: [*a]}\n", "'<<' refers to something else"),
+    "merge of a list": ("a: &a [1]\nb: {<<: [*a]}\n", "'<<' refers to a value that is not"),
     "own child": ("a: &a [*a]\n", "contains itself"),
     "chain": ("\n".join(f"r{i}: !ref <r{i + 1}>" for i in range(2000)) + "\nr2000: 1\n", "chain of references"),
     "many keys": ("\n".join(f"k{i}: 1" for i in range(20_000)) + "\nk0: 2\n", "'k0' stands twice"),
@@ -124,7 +124,7 @@ REFUSED = {
     "text": ("just text", "holds a str"),
     "empty": ("", "holds a NoneType"),
     "long number": ("a: " + "9" * 6000, "cosyvoice2.yaml"),
-    "no date": ("a: 2024-13-45\n", "holds a value that is none"),
+    "no date": ("a: 2024-13-45\n", "has a value that cannot be read"),
     "too big": ("a: " + "x" * MAX_BYTES, "a model's yaml has a few thousand"),
     "list as key": ("? [1, 2]\n: 3\n", "not readable as YAML"),
 }

@@ -143,7 +143,7 @@ BROKEN = [
     (2, "n_blocks: 2\n", "n_blocks: 0\n", "n_blocks is 0"),
     (2, "n_blocks: 2\n", "n_blocks: true\n", "n_blocks is True"),
     (2, " +n_blocks: 2\n", "", "lacks n_blocks"),
-    (2, "n_blocks: 2\n", "n_bloks: 2\n", "not known here: n_bloks"),
+    (2, "n_blocks: 2\n", "n_bloks: 2\n", "unknown arguments: n_bloks"),
     (2, r"channels: \[16\]", "channels: []", "channels is []"),
     (2, r"channels: \[16\]", "channels: 16", "channels is 16"),
     (2, r"channels: \[16\]", "channels: [16.5]", "channels is [16.5]"),
