@@ -151,7 +151,7 @@ def frames_from_text(
         )
     if frames_per_second is None:
         raise ConfigurationError(
-            f"{where} is the duration {text!r}, and this model does not say how many frames a second has.",
+            f"{where} is the duration {text!r}, but this model does not define its frames per second.",
             hint="Next: set model.frames_per_second, or give the number of frames.",
         )
     frames = float(match[1]) * _SECONDS_PER_UNIT[match[2]] * frames_per_second

@@ -24,7 +24,7 @@ def load_model(path: Path) -> ModelProto:
     """Return the model with its weights in memory, from the file itself and from external data.
 
     Raises:
-        ModelError: the file is no ONNX file, or its external data are refused.
+        ModelError: the file is not an ONNX file, or its external data are refused.
     """
     hold_external_data(path)
     return onnx.load(str(path))

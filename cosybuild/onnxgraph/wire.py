@@ -49,7 +49,7 @@ def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
             raise ValueError(f"it is not an ONNX file: unknown encoding at byte {start}")
         if number == 0 or at > end:
             raise ValueError(
-                "it is no ONNX file"
+                "it is not an ONNX file"
                 if number == 0
                 else f"it is incomplete: it refers to byte {at} and ends at byte {end}"
             )

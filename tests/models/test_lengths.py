@@ -113,7 +113,7 @@ def test_what_is_no_length_is_named(text: str, words: str, tmp_path: Path) -> No
 def test_a_duration_needs_to_know_how_long_a_frame_is(tmp_path: Path) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text("2 s\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="how many frames a second"):
+    with pytest.raises(ConfigurationError, match="does not define its frames per second"):
         read_lengths(path, None)
     with pytest.raises(ConfigurationError, match=r"absent cannot be read(?s:.*)\nNext: give a text file"):
         read_lengths(tmp_path / "absent", 50.0)

@@ -191,7 +191,7 @@ def test_what_our_reader_does_not_understand_is_not_given_to_others(tmp_path: Pa
     path = write(tmp_path / "a.onnx", model)
     path.write_bytes(b"\xa3\x06\xa4\x06" + path.read_bytes())
     assert onnx.load(str(path), load_external_data=False).graph.initializer[0].external_data
-    with pytest.raises(ModelError, match=r"is not an ONNX file, or only a part of one: .*unknown encoding"):
+    with pytest.raises(ModelError, match=r"is not a complete ONNX file: .*unknown encoding"):
         load_model(path)
     with pytest.raises(ExportError, match=r"cannot be read: .*unknown encoding"):
         onnxruntime_backend.load(path)
