@@ -7,7 +7,7 @@ from typing import Any
 from tests.attacks.ground import Attempt, Ground, Said, forged
 
 KIND = "execute"
-ELSEWHERE = "made elsewhere"
+ELSEWHERE = "The record was imported"
 
 
 def brings(name: str) -> Attempt:

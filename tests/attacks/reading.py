@@ -27,7 +27,7 @@ def names(setting: str, value: str, refusal: str, **more: Any) -> Attempt:
     return Attempt(KIND, f"a record names {setting}={value}", refusal, make)
 
 
-_NO_FILE = "It names no file here"
+_NO_FILE = "names files of another machine"
 
 ATTEMPTS = (
     names("verify.lengths", "/etc/passwd", _NO_FILE),

@@ -23,7 +23,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Trace]:
         store = Store(place / "store")
         told: list[str] = []
         trace = code_of(NET, store, told)
-        assert told == ["finding out what net.Net is made of, in a process that makes it (it is new)"]
+        assert told == ["tracing the files that net.Net uses, in a separate process (it is new)"]
         (memo,) = (place / "store" / TRACES).iterdir()
         text = memo.read_text()
     return place, text, trace

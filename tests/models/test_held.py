@@ -103,7 +103,7 @@ def test_what_cannot_be_made_is_an_error_of_the_model(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(code, "see_made", how)
     (tmp_path / "broken.py").write_text("")
-    with pytest.raises(ModelError, match=f"could not be made: broken.Net: .*{told}"):
+    with pytest.raises(ModelError, match=f"could not be constructed: broken.Net: .*{told}"):
         code_of({"_target_": "broken.Net"}, Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
 

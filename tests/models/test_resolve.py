@@ -71,7 +71,7 @@ def test_a_directory_says_which_version_it_is(version: int) -> None:
     assert subject.spec.frames_per_second == (22050 / 256 if version == 1 else 50)
     assert Path(subject.origin).is_absolute()
     other = Family.cosyvoice3 if version == 1 else Family.cosyvoice1
-    with pytest.raises(ModelDirectoryError, match=rf"model={other.value} was asked for.*cosyvoice{version}"):
+    with pytest.raises(ModelDirectoryError, match=rf"model={other.value} is set.*cosyvoice{version}"):
         resolve(tiny_directory(version), family=other)
 
 

@@ -27,7 +27,7 @@ def test_exact_public_versions_and_the_python_as_a_remark() -> None:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert lines[:2] == ["cosybuild==0.1.0", "onnx-ir==1.1.0"]
     assert [str(Requirement(line.partition("#")[0])) for line in lines][2] == "torch==2.13.0"
-    assert lines[2].endswith("  # recorded as 2.13.0+cpu, a build of its own")
+    assert lines[2].endswith("  # recorded as 2.13.0+cpu, a local build")
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_no_model_directory(command: Callable[..., Answer], model: Path) -> None
     answer = command(f"model_dir={near}")
     answer.says(MODEL, f"model_dir={near} does not exist", f"did you mean {model}?")
     command(f"model_dir={model / 'flow.pt'}").says(MODEL, "is a file")
-    command("model=cosyvoice3", f"model_dir={model}").says(MODEL, "model=cosyvoice3 was asked for", "cosyvoice2.yaml")
+    command("model=cosyvoice3", f"model_dir={model}").says(MODEL, "model=cosyvoice3 is set", "cosyvoice2.yaml")
     streaming = command(f"model_dir={DATA / 'cosyvoice1_tiny'}", "model.streaming=true")
     streaming.says(CONFIGURATION, "cosyvoice1 has no streaming variant")
     assert not list(answer.here.iterdir())

@@ -38,7 +38,7 @@ def test_a_graph_that_crashes_the_builder(place: Place) -> None:
         pytest.skip("this version compiles the graph")
     assert ran.code == EngineError.exit_code
     assert f"its process was ended by {signal.SIGSEGV.name}" in ran.err
-    assert "Next: the same command once more" in ran.err
+    assert "Next: run the same command again" in ran.err
     assert steps == {"adopt": "built", "reference": "built", "verify": "built", "engine sm_89": "failed"}
     assert list((place.directory / "outputs" / "store" / "tmp").iterdir()) == []
     again = place.cosybuild(*WORDS[:-2], WORDS[-1], "trt=none")

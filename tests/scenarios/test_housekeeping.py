@@ -151,7 +151,7 @@ def test_verify_finds_rot_sets_it_aside_and_the_next_build_mends_it(kept: Place)
     assert "is missing" in ran.out
     assert rotten.read_bytes() == good
     kept.cosybuild("store", "verify")
-    assert "aside as damaged" in kept.cosybuild("store", "ls").out
+    assert "in quarantine" in kept.cosybuild("store", "ls").out
 
 
 def findings(out: str) -> dict[str, list[str]]:
@@ -199,16 +199,16 @@ def test_doctor_names_each_problem_with_its_fix(used_place: Place, disk: Path) -
     found = findings(used_place.cosybuild("doctor").out)
     (note,) = [note for note in found["note"] if str(damaged.relative_to(used_place.directory)) in note]
     assert "has other content" in note
-    assert " | python -m cosybuild store verify" in note
+    assert " | run `python -m cosybuild store verify" in note
     used_place.cosybuild("store", "verify", code=7)
     found = findings(used_place.cosybuild("doctor").out)
-    assert any("set aside as damaged | python -m cosybuild gc" in note for note in found["note"])
+    assert any("in quarantine | run `python -m cosybuild gc" in note for note in found["note"])
     little = findings(used_place.cosybuild("doctor", "--store", str(disk / "store")).out)
-    assert any("a full-size build leaves some 5 GB | free some space" in note for note in little["note"])
+    assert any("a full-size build needs about 5 GB | free some space" in note for note in little["note"])
     make_read_only(disk)
     unwritable = findings(used_place.cosybuild("doctor", "--store", str(disk / "store"), code=6).out)
     (problem,) = unwritable["problem"]
-    assert problem == f"{disk} cannot be written | choose another place with store.path=DIR"
+    assert problem == f"{disk} cannot be written | set store.path to another directory"
 
 
 @pytest.mark.skipif(onnxruntime_backend.cuda_loads(), reason="CUDA works here")
@@ -253,7 +253,7 @@ def test_doctor_names_what_is_of_another_version_than_tested(command: Callable[.
     where = f"(with Python {tested.python} on {tested.platform}) | pip install -c {tested.path} cosybuild"
     (onnxsim,) = [note for note in found["note"] if note.startswith("onnxsim 99.1: ")]
     assert onnxsim.endswith(f"cosybuild was tested with {tested.versions['onnxsim']} {where}")
-    (others,) = [note for note in found["note"] if "not of the version that was tested" in note]
+    (others,) = [note for note in found["note"] if "not in the tested version" in note]
     assert f"rich 99.1 ({tested.versions['rich']})" in others
 
 

@@ -62,7 +62,7 @@ def test_an_edited_part_is_built_and_named(command: Callable[..., Answer], monke
     (here / "parts" / "part.py").write_text(PART)
     (here / "net.py").write_text(NET)
     monkeypatch.syspath_prepend(str(here))
-    assert "planning  finding out what net.Net is made of" in command(*WORDS).out
+    assert "planning  tracing the files that net.Net uses" in command(*WORDS).out
     first = report(here)
     assert {"net.py", "parts/part.py"} <= set(first["model"]["code"])
     assert list((here / DIRECTORY).iterdir())

@@ -259,7 +259,7 @@ def context_for(request: Request, graph: Path, workdir: Path, events: list[tuple
 def test_unmet_requests_fail_or_warn(tmp_path: Path) -> None:
     graph = attention_graph(tmp_path / "g.onnx", "float16", scores_used_twice=True)
     stage = EngineStage(Target(RTX, 89))
-    with pytest.raises(EngineError, match="not what was asked for: attention is not fused"):
+    with pytest.raises(EngineError, match="does not meet its settings: attention is not fused"):
         stage.run(context_for(request_for(graph), graph, tmp_path / "fail", []))
     events: list[tuple[str, dict[str, Any]]] = []
     asked = request_for(graph, on_unmet=Unmet.warn)

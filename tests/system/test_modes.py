@@ -151,5 +151,8 @@ def test_doctor_tells_who_is_not_in_the_group(tmp_path: Path) -> None:
     assert (grade, "is not shared" in what) == ("problem", True)
     open_to_group(path)
     ((grade, what, _),) = acting(BERT, 0o022, lambda: findings(path), group=BERT)
-    assert (grade, what) == ("problem", f"store {path} is shared with the group {GROUP}, and this user is not in it")
+    assert (grade, what) == (
+        "problem",
+        f"store {path} is shared with the group {GROUP}, but this user is not in the group",
+    )
     assert [grade for grade, _, _ in acting(BERT, 0o022, lambda: findings(path))] == ["ok"]

@@ -118,7 +118,7 @@ def test_an_fp32_graph_that_is_called_fp16_is_found_out(rtx: TensorRtLibrary, fp
     built = build_engine(rtx, fp32_graph, tmp_path / "e", TrtSettings(), precision="fp16", sm=89, profiles=[shapes])
     report = engine_report(built, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)
     assert report["unmet"][1].startswith(
-        "precision=fp16 is asked for, and 100% of the matrix arithmetic is in fp32 (allowed: 50%), most of it in "
+        "precision=fp16 is set, but 100% of the matrix arithmetic is in fp32 (allowed: 50%), most of it in "
         "/blocks.0/attn/MatMul"
     )
     assert len(report["fp32_work"]) == 4

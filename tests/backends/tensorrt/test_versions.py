@@ -212,7 +212,7 @@ def test_a_flag_that_a_version_lost_is_refused_by_its_absence(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     without = remove(tensorrt_11(), "BuilderFlag", "STRIP_PLAN")
-    with pytest.raises(ConfigurationError, match=r"trt\.strip=true is asked for, and TensorRT 11\.4\.1 does not"):
+    with pytest.raises(ConfigurationError, match=r"trt\.strip=true is set, but TensorRT 11\.4\.1 does not"):
         build(without, graphs["float16"], tmp_path / "e", shapes, TrtSettings(strip=True), "fp16")
 
 
