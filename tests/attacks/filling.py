@@ -172,8 +172,10 @@ def lengths(path: str) -> Callable[[Ground], Said]:
 
 
 ATTEMPTS = (
-    Attempt(KIND, "a bundle claims 3 GB", "unfolds to", claims_much),
-    Attempt(KIND, "a member is larger than its index says", "has other content", holds_more_than_it_claims),
+    Attempt(KIND, "a bundle claims 3 GB", "unpacks to", claims_much),
+    Attempt(
+        KIND, "a member is larger than its index says", "does not match its size and digest", holds_more_than_it_claims
+    ),
     Attempt(KIND, "a header of 1 GB", "cannot be read", long_header),
     Attempt(KIND, "5000 headers of headers", "cannot be read", many_headers),
     Attempt(KIND, "a sparse member", "first member is not", sparse),

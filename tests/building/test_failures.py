@@ -8,7 +8,7 @@ from cosybuild.building.failures import failure_from_error
 from cosybuild.building.record import Failure
 from cosybuild.errors import DEFECT, INTERRUPTED, ExportError
 
-GO_ON = "Next: the same command continues with what is finished"
+GO_ON = "Next: run the same command again; it keeps the finished steps"
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_remote_store_is_asked_before_building_and_told_after(bench: Bench, tm
     outcome = there.build(stages, REQUEST)
     assert actions(outcome) == dict.fromkeys(ALL, "pulled")
     assert complete(outcome)
-    assert outcome.record("engine").reason == "fetched from the remote store"
+    assert outcome.record("engine").reason == "fetched from the remote"
     assert there.kinds("engine") == ["planned", "cached"]
     assert sum(stage.ran for stage in stages) == 0
 
@@ -247,8 +247,8 @@ def _with_odd_metrics(context: RunContext) -> StageResult:
         (_empty, "graph.txt has 0 bytes"),
         (_outside, "outside its working directory"),
         (_linked_outside, "outside its working directory"),
-        (_of_one_name, "two files of one name"),
-        (_with_odd_metrics, "no plain JSON data"),
+        (_of_one_name, "two files with the same name"),
+        (_with_odd_metrics, "not plain JSON data"),
     ],
 )
 def test_a_broken_promise_is_a_defect_and_nothing_is_published(bench: Bench, work: object, message: str) -> None:

@@ -61,7 +61,7 @@ def refused(meddler: Meddler, outcome: Outcome, what: str) -> None:
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.failure.exit_code) == ("changed source", 4)
     assert outcome.failure.message.startswith(f"The file {meddler.path} changed while the build used it: {what}.")
-    assert "nothing of this step was kept" in outcome.failure.message
+    assert "the result of this step was not kept" in outcome.failure.message
     assert actions(outcome)["export"] == "failed"
     assert list(meddler.bench.store.entries()) == []
     assert list(meddler.bench.store.objects) == []
@@ -184,7 +184,7 @@ def test_a_content_that_no_stamp_betrays_is_an_error_and_is_forgotten(
 ) -> None:
     """As on a file system that keeps no ctime: the content is hashed again."""
     monkeypatch.setattr(module, "identity_of", lambda stat: meddler.bench.sources["weights"].files[0].identity)
-    refused(meddler, meddler.build(in_place), "its content is not the content that the build was planned with")
+    refused(meddler, meddler.build(in_place), "its content is not the planned content")
     monkeypatch.undo()
     assert meddler.bench.store.source("weights", meddler.path).digest != meddler.bench.sources["weights"].digest
 

@@ -54,7 +54,7 @@ def test_a_graph_alone_is_fine_anywhere(service: Path, capsys: pytest.CaptureFix
     [
         (lambda path: path.write_bytes(b""), "damaged", "it is empty"),
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "damaged", "truncated"),
-        (lambda path: Path(f"{path}.manifest.json").write_text("{"), "damaged", "is no JSON"),
+        (lambda path: Path(f"{path}.manifest.json").write_text("{"), "damaged", "is not JSON"),
     ],
 )
 def test_a_spoiled_graph_is_damaged(

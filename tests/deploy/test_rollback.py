@@ -191,7 +191,7 @@ def test_check_tells_what_was_deployed_and_is_gone(
     assert check.main([str(target), "--json"]) == 5
     (found,) = json.loads(capsys.readouterr().out)
     assert found["name"] == FULL
-    assert "was deployed and is not there any more" in found["reason"]
+    assert "was deployed and is now missing" in found["reason"]
     (target / f"{FULL}.manifest.json").unlink()
     assert check.main([str(target)]) == 5
 

@@ -151,12 +151,12 @@ def edited_manifest(served: Served) -> None:
 TAMPERED: dict[str, tuple[Callable[[Served], object], int, str]] = {
     "a graph and its manifest replaced": (forged, 5, "not the file that the owner"),
     "a graph added": (added, 10, "did not sign it"),
-    "a graph added and listed": (listed_by_hand, 10, "is no signature of it"),
-    "a list signed by another": (signed_by_another, 10, "is no signature of it"),
+    "a graph added and listed": (listed_by_hand, 10, "is not a signature of it"),
+    "a list signed by another": (signed_by_another, 10, "is not a signature of it"),
     "a graph in the record of deployments": (recorded_as_deployed, 10, "did not sign it"),
     "a manifest edited and sealed again": (edited_manifest, 5, "not the file that the owner"),
-    "a manifest removed": (lambda served: (served.directory / f"{E}.manifest.json").unlink(), 5, "not there any more"),
-    "a graph removed": (lambda served: (served.directory / E).unlink(), 5, "not there any more"),
+    "a manifest removed": (lambda served: (served.directory / f"{E}.manifest.json").unlink(), 5, "now missing"),
+    "a graph removed": (lambda served: (served.directory / E).unlink(), 5, "now missing"),
     "the list removed": (lambda served: (served.directory / "cosybuild.files.json").unlink(), 5, "was not signed"),
     "the signature removed": (
         lambda served: (served.directory / "cosybuild.files.json.sig").unlink(),
@@ -171,7 +171,7 @@ TAMPERED: dict[str, tuple[Callable[[Served], object], int, str]] = {
     "a deployment signed by another": (
         lambda served: served.deploy(1, name=S, streaming=True, key=write_pair(served.work, "other")[0]),
         10,
-        "is no signature of it",
+        "is not a signature of it",
     ),
 }
 

@@ -50,7 +50,7 @@ def test_the_worst_of_several_is_metric_by_metric() -> None:
 
 def test_a_gate_on_no_metric_is_refused_by_name() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"verify\.hops\.torch\.snr is no metric .*: max_abs, .*snr_db"
+        ConfigurationError, match=r"verify\.hops\.torch\.snr is not a metric .*: max_abs, .*snr_db"
     ) as caught:
         check_gate("verify.hops.torch", {"snr": 3.0})
     assert caught.value.hint == "Next: correct the name; docs/verification.md lists them."

@@ -120,14 +120,14 @@ def damaged_entry(found: Members) -> Members:
 
 
 SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
-    "a member outside": (lambda found: listed(found, "../escaped", b"x"), "would leave its place"),
-    "an absolute member": (lambda found: listed(found, "/tmp/escaped", b"x"), "would leave its place"),
-    "a member beside": (lambda found: listed(found, "elsewhere/x", b"x"), "would leave its place"),
-    "a hidden way out": (lambda found: listed(found, "run/../../escaped", b"x"), "would leave its place"),
-    "a link": (linked, "would leave its place or is no regular file"),
+    "a member outside": (lambda found: listed(found, "../escaped", b"x"), "has a path outside"),
+    "an absolute member": (lambda found: listed(found, "/tmp/escaped", b"x"), "has a path outside"),
+    "a member beside": (lambda found: listed(found, "elsewhere/x", b"x"), "has a path outside"),
+    "a hidden way out": (lambda found: listed(found, "run/../../escaped", b"x"), "has a path outside"),
+    "a link": (linked, "has a path outside the archive or is not a regular file"),
     "a member nobody listed": (lambda found: [*found, (tarfile.TarInfo("run/more"), b"x")], "is not listed"),
-    "the same twice": (lambda found: [*found, found[-1]], "comes twice"),
-    "other content": (altered, "has other content"),
+    "the same twice": (lambda found: [*found, found[-1]], "occurs twice"),
+    "other content": (altered, "does not match its size and digest"),
     "one too few": (lambda found: found[:-1], "it lacks"),
     "no index": (lambda found: found[1:], "its first member is not bundle.json"),
     "a run that would leave its place": (lambda found: renamed(found, "../x"), "contains '/'"),
@@ -135,8 +135,8 @@ SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a run whose name moves the cursor": (lambda found: renamed(found, "a\x1b[2Jb"), "contains '.x1b'"),
     "a run named as an option": (lambda found: renamed(found, "--help"), "begins with a dash"),
     "a run with a long name": (lambda found: renamed(found, "n" * 250), "has 250 bytes"),
-    "a member with a backslash": (lambda found: listed(found, "run/..\\escaped", b"x"), "would leave its place"),
-    "a member that moves the cursor": (lambda found: listed(found, "run/a\x1b[2Jb", b"x"), "would leave its place"),
+    "a member with a backslash": (lambda found: listed(found, "run/..\\escaped", b"x"), "has a path outside"),
+    "a member that moves the cursor": (lambda found: listed(found, "run/a\x1b[2Jb", b"x"), "has a path outside"),
     "a damaged result": (damaged_entry, "did not pass its checks"),
 }
 
@@ -171,7 +171,7 @@ def test_what_is_no_archive_is_a_users_error(place: Place, content: bytes | None
 def test_a_cut_off_archive_is_refused(sender: Place, place: Place) -> None:
     whole = (sender.directory / "run.tar.gz").read_bytes()
     (place.directory / "x.tar.gz").write_bytes(whole[: len(whole) // 2])
-    assert "is not taken in" in place.cosybuild("import", "x.tar.gz", code=2).err
+    assert "is refused" in place.cosybuild("import", "x.tar.gz", code=2).err
 
 
 def test_a_recipe_pins_choices_and_the_digests_they_must_give(sender: Place) -> None:

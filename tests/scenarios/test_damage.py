@@ -75,7 +75,7 @@ def test_a_flipped_byte(
         assert victim.name.partition(".")[0] in said, "the warning names what is damaged"
         assert "building" in said
     if pattern == "store/digests":
-        assert "The memo of digests" in said
+        assert "The cache of digests" in said
         assert "is damaged" in said
     if pattern == "store/VERSION":
         assert "VERSION is damaged" in said

@@ -38,7 +38,7 @@ COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
         ("model=module", "model.target={_target_: torch.nn.Linear, in_features: 3, out_features: 4}", *FIXED),
         "cannot export Linear",
     ),
-    errors.SimplifyError: (("model=onnx", "model.path=random.onnx", *FIXED), "computes something else"),
+    errors.SimplifyError: (("model=onnx", "model.path=random.onnx", *FIXED), "has other outputs than the original"),
     errors.PrecisionError: ((*QUICK, "precision=fp16", "precision.keep_fp32=[nothing*]"), "pattern 'nothing*'"),
     errors.EngineError: (
         (MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt_rtx", "trt.workspace_gib=1e-6"),

@@ -119,7 +119,7 @@ def files_of(project: Project) -> dict[str, Path]:
     for step in project.plan().steps:
         assert step.entry is not None
         kinds.update({f"content of {step.label}: {slot}": a.path for slot, a in step.entry.outputs.items()})
-    return {**kinds, "memo of digests": store / "digests"}
+    return {**kinds, "cache of digests": store / "digests"}
 
 
 @pytest.mark.parametrize("at", [0, -2])

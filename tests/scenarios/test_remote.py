@@ -49,7 +49,7 @@ def test_what_one_machine_built_another_pulls(used_place: Place, tmp_path: Path,
     other = copy_of(used_place, tmp_path / "other")
     ran = other.cosybuild(*QUICK, *remote.words)
     assert actions(other.report()) == dict.fromkeys(steps, "pulled")
-    assert "pulled  export  fetched from the remote store" in ran.out
+    assert "pulled  export  fetched from the remote" in ran.out
     digests = [{a["name"]: a["digest"] for a in place.report()["artifacts"]} for place in (used_place, other)]
     assert digests[0] == digests[1]
     other.cosybuild("store", "verify")
@@ -98,7 +98,7 @@ def test_a_remote_that_cannot_be_reached_costs_a_warning(used_place: Place, url:
     ran = used_place.cosybuild(*QUICK, *Remote(url, options).words)
     assert ran.out.count("warning") == 1
     assert f"The remote store {url} cannot be used (" in ran.out
-    assert "this run goes on without it" in ran.out
+    assert "this run continues without it" in ran.out
     assert set(actions(used_place.report()).values()) == {"built"}
     events = next(used_place.directory.glob("outputs/runs/*/events.jsonl")).read_text(encoding="utf-8").splitlines()
     warnings = [json.loads(line) for line in events if json.loads(line)["kind"] == "warning"]

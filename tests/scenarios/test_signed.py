@@ -56,7 +56,7 @@ def test_an_unsigned_or_changed_bundle_leaves_nothing(sender: Place, place: Plac
     signature = (sender.directory / "run.tar.gz.sig").read_bytes()
     archive.with_name("run.tar.gz.sig").write_bytes(signature)
     archive.write_bytes(archive.read_bytes() + b"\0")
-    assert "is no signature of it" in place.cosybuild("import", "run.tar.gz", "--verify-key", public, code=2).err
+    assert "is not a signature of it" in place.cosybuild("import", "run.tar.gz", "--verify-key", public, code=2).err
     assert place.files() == {"run.tar.gz", "run.tar.gz.sig"}
 
 

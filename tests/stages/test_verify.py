@@ -257,7 +257,7 @@ def test_simplify_is_not_to_blame_where_it_was_left_out(simplified: bool, hop: s
     settings = replace(asked.settings, simplify=SimplifySettings() if simplified else None)
     bench = Bench(replace(asked, settings=settings), tmp_path)
     reference = artifact("reference", bench.reference(artifact("graph", [path])).outputs["reference"])
-    with pytest.raises(VerificationError, match=rf"the hop to blame is {hop} \(") as caught:
+    with pytest.raises(VerificationError, match=rf"the hop with the fault is {hop} \(") as caught:
         bench.verify(spoiled(artifact("graph", [path]), tmp_path / "wrong", _scale), reference=reference)
     assert ("simplify=none" in str(caught.value.hint)) == simplified
     assert "export.exporter" not in str(caught.value.hint), "nothing was exported"

@@ -153,7 +153,7 @@ def test_the_hop_that_broke_it_is_named(hop: str, built: Built, tmp_path: Path) 
     broken = spoiled(graph, tmp_path / "simplified", scaled(1.01))
     if hop == "export":
         exported = spoiled(exported, tmp_path / "exported", scaled(1.01))
-    with pytest.raises(VerificationError, match=rf"the hop to blame is {hop} \(") as caught:
+    with pytest.raises(VerificationError, match=rf"the hop with the fault is {hop} \(") as caught:
         Bench(tiny("cosyvoice2"), tmp_path).verify(broken, exported)
     assert "seq_len=" in str(caught.value)
 
@@ -161,7 +161,7 @@ def test_the_hop_that_broke_it_is_named(hop: str, built: Built, tmp_path: Path) 
 def test_a_hop_has_a_gate_of_its_own(built: Built, tmp_path: Path) -> None:
     exported, graph = built("cosyvoice2")
     gates = HopGates(export={"max_abs": -1.0})  # which no error meets, zero included
-    with pytest.raises(VerificationError, match=r"max_abs .* at most -1 .*the hop to blame is export"):
+    with pytest.raises(VerificationError, match=r"max_abs .* at most -1 .*the hop with the fault is export"):
         Bench(tiny("cosyvoice2", verify={"hops": gates}), tmp_path).verify(graph, exported)
 
 

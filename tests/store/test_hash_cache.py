@@ -231,9 +231,9 @@ def test_a_file_that_never_rests_is_an_error(
         return digest
 
     monkeypatch.setattr(module, "digest_of", read_while_written)
-    with pytest.raises(StoreError, match="changes while it is read") as caught:
+    with pytest.raises(StoreError, match="changed while it was read") as caught:
         memo(tmp_path, warnings).digest(path)
-    assert caught.value.hint == "Next: run again when whatever writes it has finished"
+    assert caught.value.hint == "Next: run the same command again when the file is complete"
     assert len(reads) == 3
 
 

@@ -51,7 +51,7 @@ def test_a_damaged_mark_is_named_and_written_anew(tmp_path: Path, line: bytes) -
     (tmp_path / "VERSION").write_bytes(line)
     warned: list[str] = []
     layout = Layout(tmp_path, warned.append)
-    assert warned == [f"{tmp_path / 'VERSION'} is damaged; it is taken for version 1 and will be written anew."]
+    assert warned == [f"{tmp_path / 'VERSION'} is damaged; version 1 is assumed, and the file will be written again."]
     assert layout.version.read_bytes() == line, "reading writes nothing"
     layout.prepare()
     assert layout.version.read_bytes() == LINE

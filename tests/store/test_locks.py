@@ -106,7 +106,7 @@ def test_a_living_holder_is_waited_for_and_named_in_the_timeout(tmp_path: Path) 
     assert waited == [name]
     assert name in str(caught.value)
     assert "'export'" in str(caught.value)
-    hint = f"Next: see what it does, or raise store.wait_seconds (the lock is {tmp_path / 'locks' / 'key'})"
+    hint = f"Next: check that process, or raise store.wait_seconds (the lock is {tmp_path / 'locks' / 'key'})"
     assert caught.value.hint == hint
     assert list((tmp_path / "tmp").iterdir()) == []
     process.communicate("\n", timeout=60)
@@ -132,7 +132,7 @@ def test_a_killed_holder_that_nobody_has_reaped_does_not_block(tmp_path: Path) -
 def test_a_stopped_holder_is_alive(tmp_path: Path) -> None:
     process = hold(tmp_path)
     process.send_signal(signal.SIGSTOP)
-    with pytest.raises(StoreError, match="still lives"):
+    with pytest.raises(StoreError, match="is still running"):
         new_lock(tmp_path).acquire("'export'", 0.2, lambda holder: None)
     process.send_signal(signal.SIGCONT)
     process.communicate("\n", timeout=60)
@@ -151,7 +151,7 @@ def test_a_holder_that_cannot_be_asked_is_judged_by_its_heartbeat(
     """After a reboot, in another container, on another host, on a system that does not tell start times."""
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
     record = plant(tmp_path, replace(Owner.of_this_process(), **changed), age=module.STALE_SECONDS - 60)
-    with pytest.raises(StoreError, match="still lives"):
+    with pytest.raises(StoreError, match="is still running"):
         new_lock(tmp_path).acquire("'export'", 0.6, lambda holder: None)
     os.utime(record, (time.time() - 200, time.time() - 200))
     take(tmp_path, 5, lambda holder: None)

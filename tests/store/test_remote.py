@@ -116,7 +116,7 @@ def test_a_damaged_remote_object_is_named_and_mended_by_the_next_push(
     taker = store_with(tmp_path, "taker", Remote(team), warnings)
     assert taker.pull(key) is None
     assert len(warnings) == 1
-    assert f"objects/{victim.parent.name}/{victim.name} {what}; graph.data is not taken" in warnings[0]
+    assert f"objects/{victim.parent.name}/{victim.name} {what}; graph.data is not used" in warnings[0]
     assert taker.find(key) is None
     assert list(taker.layout.tmp.iterdir()) == []
     taker.push(build(taker, key, **{"graph ü.onnx": b"main" * 1000, "graph.data": b"weights" * 1000}))

@@ -95,7 +95,7 @@ def test_a_package_that_only_fsspec_knows_of_is_named(monkeypatch: pytest.Monkey
 def test_a_url_that_cannot_be_opened_says_what_one_looks_like() -> None:
     with pytest.raises(StoreError, match=r"store\.remote=nonsense://x cannot be opened: ") as caught:
         Remote("nonsense://x")._open()
-    assert caught.value.hint == "Next: give an fsspec URL such as s3://bucket/prefix, and options that it knows"
+    assert caught.value.hint == "Next: give an fsspec URL such as s3://bucket/prefix, and valid options for it"
 
 
 class Watched(LocalFileSystem):  # type: ignore[misc]  # fsspec is untyped

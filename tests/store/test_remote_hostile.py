@@ -80,7 +80,7 @@ def test_a_file_that_never_answers_is_given_up(
     fifo(entry)
     bench = taker(team, warnings)
     assert complete(bench.build(pipeline()))
-    assert "nothing came for 0.2 s" in warnings[0]
+    assert "no data arrived for 0.2 s" in warnings[0]
     assert len(warnings) == 1, "the remote is left alone then"
     with entry.open("wb"):  # lets the thread that hangs end
         pass

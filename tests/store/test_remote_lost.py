@@ -57,7 +57,7 @@ def test_a_remote_out_of_reach_is_named_in_one_line_and_left_alone(
         raise error
 
     calls: list[int] = []
-    away = f"The remote store memory://away cannot be used {words}; this run goes on without it."
+    away = f"The remote store memory://away cannot be used {words}; this run continues without it."
     for first in ("pull", "push"):
         calls.clear()
         warnings.clear()

@@ -92,7 +92,7 @@ def test_an_entry_moved_under_another_name_is_not_believed(store: Store, warning
     right = store.entry_path("export", key_of(opset="18").digest)
     right.rename(store.entry_path("export", wanted.digest))
     assert store.find(wanted) is None
-    assert f"the entry {store.entry_path('export', wanted.digest)} holds another key" in warnings[0]
+    assert f"the entry {store.entry_path('export', wanted.digest)} has a key that does not match" in warnings[0]
 
 
 def test_an_entry_that_cannot_be_read_is_rebuilt(store: Store, warnings: list[str]) -> None:

@@ -123,7 +123,7 @@ def test_a_limit_on_the_size_of_files_is_explained(tmp_path: Path) -> None:
 def test_an_unknown_error_is_told_in_the_systems_words() -> None:
     for unknown, words in ((OSError(errno.ENODEV, "No such device"), "No such device"), (OSError("odd"), "odd")):
         error = store_error(unknown, "write", "/store")
-        assert error.message == f"Cannot write /store: {words}. Nothing half-written was left behind."
+        assert error.message == f"Cannot write /store: {words}. No incomplete file was left."
         assert error.hint == "Next: run again once it is repaired"
 
 

@@ -45,7 +45,9 @@ def test_the_hop_that_loses_most_is_to_blame(noise: tuple[float, ...], name: str
     assert guilty is not None
     assert guilty.name == name
     assert [hop.name for hop in hops if hop.missed] == [name]
-    assert f"the hop to blame is {name} (60." in describe(hops) or f"the hop to blame is {name} (59." in describe(hops)
+    assert f"the hop with the fault is {name} (60." in describe(
+        hops
+    ) or f"the hop with the fault is {name} (59." in describe(hops)
 
 
 def test_a_gate_of_ones_own_decides_before_the_loss() -> None:
@@ -82,10 +84,10 @@ def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:
 def test_in_words_the_others_are_told_too() -> None:
     torch, export, simplify = error_budget(budget(1e-6, 1e-3, 1e-5))
     assert describe([torch, export, simplify]) == (
-        f"the hop to blame is export ({export.loss_db:.1f} dB by itself; "
+        f"the hop with the fault is export ({export.loss_db:.1f} dB by itself; "
         f"torch {torch.loss_db:.1f} dB, simplify {simplify.loss_db:.1f} dB)"
     )
-    assert describe([torch]) == f"the hop to blame is torch ({torch.loss_db:.1f} dB by itself)"
+    assert describe([torch]) == f"the hop with the fault is torch ({torch.loss_db:.1f} dB by itself)"
 
 
 def test_of_several_that_miss_and_of_none_that_does_the_worst_is_to_blame() -> None:

@@ -140,7 +140,7 @@ def test_an_interface_that_cannot_hold_the_output_is_named(tmp_path: Path) -> No
     model.graph.node[0].name = "/Mul"
     onnx.save(model, tmp_path / "graph.onnx")
     spec = ModelSpec((TensorSpec("x", ("n",)),), (TensorSpec("y", ("n",)),))
-    with pytest.raises(PrecisionError, match="Not even with every node in fp32") as caught:
+    with pytest.raises(PrecisionError, match="The graph fails even with every node in fp32") as caught:
         lower(request(spec, sizes=SIZES, method=Method.search, **UNGUARDED), tmp_path / "graph.onnx", tmp_path / "work")
     assert "precision.io=keep" in str(caught.value.hint)
 

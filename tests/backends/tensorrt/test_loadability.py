@@ -103,7 +103,8 @@ def test_a_manifest_of_the_other_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("{", "is no JSON"), ("[]", "is no manifest"), ('{"format": "cosybuild.artifact", "version": 99}', "version 99"),
+    ("{", "is not JSON"), ("[]", "is not a manifest"),
+    ('{"format": "cosybuild.artifact", "version": 99}', "version 99"),
 ])  # fmt: skip
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> None:
     path = plan(tmp_path)

@@ -163,7 +163,7 @@ BROKEN = [
     (2, "t_scheduler: 'cosine'", "t_scheduler: 'square'", "t_scheduler is 'square'"),
     (2, "inference_cfg_rate: 0.7", "inference_cfg_rate: much", "inference_cfg_rate is 'much'"),
     (2, "inference_cfg_rate: 0.7", "inference_cfg_rate: .nan", "inference_cfg_rate is nan"),
-    (2, "!ref <chunk_size> *", "!ref <chunk_sise> *", "'chunk_sise', which is not there"),
+    (2, "!ref <chunk_size> *", "!ref <chunk_sise> *", "'chunk_sise', which does not exist"),
     (2, "chunk_size: 5\n", "chunk_size: -5\n", "static_chunk_size is -10"),
 ]
 
