@@ -13,7 +13,7 @@ from cosybuild.printable import shell
 from cosybuild.report.figures import counted
 from cosybuild.run.recorded import RUNS
 from cosybuild.run.sharing.bundle import Arrival, plain_facts, read_bundle
-from cosybuild.run.zip_archive import Bounds
+from cosybuild.run.tar_archive import Bounds
 from cosybuild.store.store import Store
 
 

@@ -1,4 +1,4 @@
-"""Foreign runs, which other people made: their mark, and the part of their record that is used here.
+"""Foreign runs, which other people made: their mark, and the part of their record that is used on this machine.
 
 Everything in such a run is treated as data. Only `import` writes the mark; an archive can neither contain nor
 remove it.

@@ -41,19 +41,20 @@ class RecordedRun:
 
     @property
     def settings(self) -> Settings:
-        """The configuration it was run with.
+        """The configuration of the run.
 
         Raises:
-            ConfigurationError: a setting is not known to this version, or not of its type.
+            ConfigurationError: this version does not have a setting, or the setting has another type.
         """
         return settings_from_plain(self.report["config"])
 
     @property
     def home(self) -> Path:
-        """The directory that relative paths of the record are meant from.
+        """The directory in which relative paths of the record start.
 
-        A run in DIR/outputs/runs belongs to DIR, wherever that was moved or copied to; another one to where
-        it was made, if that is there. Another's record names no directory here.
+        It is DIR for a run in DIR/outputs/runs, also after DIR was moved or copied. For other runs, it is the
+        recorded working directory if it exists, and else the current directory. For an imported run, it is always
+        the current directory.
         """
         above = self.directory.resolve().parents[: len(RUNS.parts) + 1]
         if len(above) > len(RUNS.parts) and above[0] == above[-1] / RUNS:
@@ -65,10 +66,10 @@ class RecordedRun:
 
 
 def read_run(word: str) -> RecordedRun:
-    """The run that a person means: a directory, its report.json, or (the start of) a name under outputs/runs.
+    """Return the run that a word names: a directory, its report.json, or the start of a name under outputs/runs.
 
     Raises:
-        ConfigurationError: there is none, several match, or its record is damaged.
+        ConfigurationError: no run or several runs match, or the record is damaged.
     """
     directory = _directory(word)
     plain = read_record(directory / REPORT, "report")
@@ -76,7 +77,7 @@ def read_run(word: str) -> RecordedRun:
 
 
 def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:
-    """Every run under `root` whose record can be read, in the order of their names."""
+    """Yield every run under `root` that has a report, in the order of their names."""
     for report in sorted(root.glob(f"*/{REPORT}")):
         yield read_run(str(report.parent))
 
@@ -88,7 +89,7 @@ def _directory(word: str) -> Path:
     if (given / REPORT).is_file():
         return given
     names = sorted(path.parent.name for path in RUNS.glob(f"*/{REPORT}"))
-    # `X.replay` lies beside X, and X is still a name.
+    # `X.replay` is beside X, so a full name has precedence over the start of a name.
     matching = [word] if word in names else [name for name in names if name.startswith(word)]
     if len(matching) == 1:
         return RUNS / matching[0]

@@ -1,4 +1,4 @@
-"""A run made again from its own record, in another place, and held against it."""
+"""Build a run again from its record in another directory, and compare the artifacts with the record."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import RecordedRun
 
 _NOT_REPLAYED = ("store", "deploy", "hold_to")
-"""Settings of places that a replay does not use."""
+"""Settings with paths that a replay does not use."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One artifact of the record beside the one that was made now.
+    """The comparison of one recorded artifact with the artifact of the new build.
 
     Attributes:
         name: the artifact's name.
         verdict: see `verdict_of`.
-        old, new: digests; None where there is none.
+        old, new: the digests; None if there is no such artifact.
     """
 
     name: str
@@ -49,20 +49,20 @@ def replay(
     given: Sequence[str] = (),
     trusted: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[Comparison]]:
-    """Build everything of `run` anew, with nothing from any store, into `directory`.
+    """Build all steps of `run` again, without a store, into `directory`.
 
-    Nothing is deployed, timed or held to a recipe's digests: what came out is compared here. The record of a run that
-    was made elsewhere names no file here, and calls nothing but modules of the packages in `trusted`.
+    A replay does not deploy, time or compare with a recipe. The record of an imported run cannot name files of this
+    machine, and can call only modules of the packages in `trusted`.
 
     Args:
-        given: settings that the person who replays gives, as `key=value`; they count in place of the record's.
-        trusted: top-level packages whose modules another's record may name.
+        given: settings of the user as `key=value`, which replace those of the record.
+        trusted: top-level packages whose modules the record of an imported run may call.
 
     Returns:
-        The new report, and one comparison for each artifact of either.
+        The new report, and one comparison for each artifact of the two builds.
 
     Raises:
-        ConfigurationError, ModelError: what the record names is not there any more, or may not be used.
+        ConfigurationError, ModelError: a file that the record names does not exist or must not be used.
     """
     with ExitStack() as until_the_end:
         if run.origin is not None:
@@ -108,8 +108,8 @@ def _refuse_unnamed(taken: Mapping[str, str], names: Collection[str]) -> None:
         told = ", ".join(f"{name}={value!a}" for name, value in needed.items())
         words = " ".join(f"{name}={'FILE' if name != 'model_dir' else 'DIR'}" for name in needed)
         raise ConfigurationError(
-            f"The record was imported and names files of another machine: {told}. `replay` does not open such files "
-            f"here.",
+            f"The record was imported and names files of another machine: {told}. `replay` does not open such "
+            "files here.",
             hint=f"Next: give their paths on this machine after the run: {words}; or KEY=null to remove one.",
         )
 
@@ -119,7 +119,7 @@ def _is_given(name: str, names: Collection[str]) -> bool:
 
 
 def _recorded_only(node: Any, where: str, names: Collection[str]) -> Any:
-    """The node without what a person has typed."""
+    """Return the node without the values that the user has given."""
     if not isinstance(node, dict):
         return node
     kept = {name: value for name, value in node.items() if not _is_given(f"{where}.{name}", names)}

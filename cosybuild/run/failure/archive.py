@@ -26,7 +26,7 @@ from cosybuild.errors import CosybuildError, VerificationError
 from cosybuild.request import Request
 from cosybuild.run.failure.causes import Signs, match
 from cosybuild.run.failure.index import Given, SubjectFacts
-from cosybuild.run.zip_archive import Form, pack
+from cosybuild.run.tar_archive import Form, pack
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.typed_json import to_json
 

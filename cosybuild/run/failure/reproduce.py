@@ -28,7 +28,7 @@ from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import FailureIndex, Part
 from cosybuild.run.foreign import without_local
-from cosybuild.run.zip_archive import Bounds, unpacked
+from cosybuild.run.tar_archive import Bounds, unpacked
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.system.environment import Environment

@@ -1,14 +1,14 @@
-"""One file that carries a finished run to another team: its record, its artifacts, and what its steps made.
+"""Bundles: a finished run as one file for another team, with its record, its artifacts and the results of its steps.
 
     bundle.json            {"schema", "kind": "bundle", "name", "artifacts": bool, "keys": [[stage, {part: value}]],
                            "files": {path: {"sha256", "size"}}}; always the first member
     run/...                the run directory
-    store/entries, objects what the steps made, laid out as a remote store
+    store/entries, objects the results of the steps, in the layout of a remote
 
-The same bytes each time it is written from the same run. Nothing in it is believed when it arrives: every member is
-checked (`run.zip_archive`), only records and data come in (`members`), what is read later is read once before anything
-is kept (`import_check`), and the run is marked as another's (`run.foreign`). Results of steps enter the store only
-where a person says so, through the same checks as from any remote.
+The same run always gives the same bytes. An import does not trust the file: it checks every member
+(`run.tar_archive`), accepts only records and data (`members`), parses every record before it keeps anything
+(`import_check`), and marks the run as foreign (`run.foreign`). Results of steps enter the store only if the user
+requests it, with the same checks as results from a remote.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cosybuild.run.foreign import Origin, origin_of_run, write_mark
 from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
 from cosybuild.run.sharing.import_check import rehearse
 from cosybuild.run.sharing.members import is_record_or_data
-from cosybuild.run.zip_archive import Bounds, Form, opened, pack
+from cosybuild.run.tar_archive import Bounds, Form, opened, pack
 from cosybuild.signing import verify
 from cosybuild.store.key import CacheKey
 from cosybuild.store.remote import Remote
@@ -48,12 +48,12 @@ BUNDLE = Form(
     "bundle", "bundle.json", (RUN, STORE), "ask the sender to write it again with `python -m cosybuild bundle RUN`"
 )
 _LONGEST_RUN = 200
-"""Bytes of a run's name; a temporary directory beside it has a longer one."""
+"""The largest size of a run's name in bytes; the name of the temporary directory beside it is longer."""
 IMPORTED = ".imported"
-"""Ends the name of an imported run's directory, so that no build of one's own writes there."""
+"""The end of the name of an imported run's directory, which no build of the user has."""
 _ARRIVING = ".arriving"
 DERIVED = (REPORT_TEXT, PLOT, FAILURE_ARCHIVE)
-"""Files of a run that are made of its records, or that travel by themselves: they are sent and not taken in."""
+"""Files of a run that a bundle contains and an import ignores: they are made from the records, or sent separately."""
 _RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9a-f]{64}")
 
 
@@ -62,11 +62,11 @@ class Arrival:
     """The content of an imported archive.
 
     Attributes:
-        run: the run directory it was put in.
-        carried: how many results of steps the archive has.
-        results: how many of them are now in the store.
-        was_there: the run directory existed and was left as it is.
-        signer: the fingerprint of the key whose signature was verified; None if none was asked for.
+        run: the run directory.
+        carried: the number of results of steps in the archive.
+        results: the number of these results that were added to the store.
+        was_there: True if the run directory existed and was not changed.
+        signer: the fingerprint of the key whose signature was verified; None if no check was requested.
     """
 
     run: Path
@@ -94,7 +94,7 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
     """Write the archive of a run.
 
     Args:
-        artifacts: carry the artifacts and the steps' results; else only the record with their digests.
+        artifacts: True to include the artifacts and the results of the steps, False for the record only.
 
     Raises:
         StoreError: a result of the run is no longer in the store, or the archive cannot be written.
@@ -120,15 +120,15 @@ def read_bundle(
     bounds: Bounds | None = None,
     key: Path | None = None,
 ) -> Arrival:
-    """Check an archive and take it in: the run beside the others, marked as another's.
+    """Check an archive and unpack it into a run directory with the mark of a foreign run.
 
     Args:
-        trust_results: take the results of its steps into the store, where builds find them as their own.
+        trust_results: add the results of its steps to the store, so that builds use them.
         key: a public key; nothing of the archive is read before its signature is verified with it.
 
     Raises:
-        ConfigurationError: it is no archive of ours, damaged, too large, has members that are no records or data,
-            records that are not understood, or no signature of the key.
+        ConfigurationError: the file is not a bundle, is damaged or too large, has other members than records and data,
+            has records that are not valid, or has no signature of the key.
         StoreError: a result in it is damaged, or the store or the run directory cannot be written.
     """
     signed = None if key is None else verify(source, key)
@@ -162,7 +162,7 @@ def read_bundle(
             if there is None:
                 write_mark(fresh, origin)
                 fresh.chmod(0o755)
-                # A run directory that a power cut left with empty files would pass for one that was there already.
+                # After a power cut, a run directory with empty files would count as imported.
                 sync_tree(fresh)
                 fresh.rename(target)
                 sync_directory(runs)
@@ -184,10 +184,10 @@ def _is_kept(member: str, *, was_there: bool, trust_results: bool) -> bool:
 
 
 def _origin_there(target: Path, digest: str) -> Origin | None:
-    """Return the mark of the run directory if this archive was taken in before; None if it was not.
+    """Return the mark of the run directory if this archive was imported before, else None.
 
     Raises:
-        ConfigurationError: something else stands in its place.
+        ConfigurationError: the path exists and is not from this archive.
     """
     if not os.path.lexists(target):
         return None
@@ -202,7 +202,7 @@ def _origin_there(target: Path, digest: str) -> Origin | None:
 
 @contextmanager
 def _receiving(runs: Path, name: str) -> Iterator[Path]:
-    """A directory beside the runs, gone afterwards. What a killed import left there is removed."""
+    """Yield a temporary directory beside the runs, and remove the directories of killed imports."""
     there = runs.is_dir()
     make_directory(runs)
     arriving = runs / _ARRIVING
@@ -210,7 +210,7 @@ def _receiving(runs: Path, name: str) -> Iterator[Path]:
         with Workdirs(arriving, Heartbeat()).new(name) as place:
             yield place
     finally:
-        with suppress(OSError):  # not empty: another import is under way
+        with suppress(OSError):  # not empty, because another import is running
             arriving.rmdir()
             if not there:
                 runs.rmdir()
@@ -248,5 +248,5 @@ def _files(root: Path, prefix: str, *, artifacts: bool) -> Iterator[tuple[str, P
 
 
 def plain_facts(arrival: Arrival) -> dict[str, Any]:
-    """For `--json`."""
+    """Return the arrival as plain data for `--json`."""
     return dataclasses.asdict(arrival) | {"run": str(arrival.run)}

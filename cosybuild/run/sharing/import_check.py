@@ -1,7 +1,7 @@
-"""The check of a foreign run before its import: it is read as every later command will read it.
+"""The check of a foreign run before its import, which reads the run like every later command.
 
-Everything that `explain`, `diff`, `gc`, `replay`, `requirements` and the report need of a record is read here, so that
-a record on which one of them would fail is refused at the import.
+It reads all fields that `explain`, `diff`, `gc`, `replay`, `requirements` and the report need, so that the import
+refuses a record on which one of these commands would fail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The files of a run that a bundle may carry: records and data, nothing that could be imported or executed."""
+"""The files of a run that a bundle may contain: records and data, but no file that could be imported or executed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _DATA = frozenset(
 
 
 def is_record_or_data(inside: str) -> bool:
-    """Return True if a file from elsewhere may be put into a run directory.
+    """Return True if a file of a bundle may be written into a run directory.
 
     Args:
-        inside: its path in the run directory, with `/` as separator.
+        inside: the path of the file in the run directory, with `/` as separator.
     """
     path = PurePosixPath(inside)
     if len(path.parts) == 1:

@@ -1,8 +1,8 @@
-"""Archives that are handed on: written the same each time, and not believed when they arrive.
+"""The .tar.gz format of bundles and failure archives: reproducible when written, checked when read.
 
-A plain .tar.gz of regular files. Its first member is an index, {"schema", "kind", ..., "files": {path: {"sha256",
-"size"}}}; only what the index lists is unpacked, each file against its size and digest, below a directory of its own.
-A digest says that a file arrived whole, not who sent it.
+The archive has regular files only. Its first member is an index, {"schema", "kind", ..., "files": {path: {"sha256",
+"size"}}}. Only files in the index are unpacked, below one directory, and the size and digest of each are checked. A
+digest shows that a file is complete; it does not show who sent it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BLOCK = 2**20
 _INDEX_LIMIT = 16 * 2**20
 _HEADER_LIMIT = 64 * 2**10
 
-# What reading a damaged or hostile archive raises; tarfile passes on errors of what it decodes.
+# The exceptions that a damaged or hostile archive causes; tarfile passes on the errors of its decoders.
 _UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeError, RecursionError)
 
 
@@ -43,10 +43,10 @@ class Form:
     """One kind of archive.
 
     Attributes:
-        kind: what its index says it is.
-        index: the first member's name.
-        roots: top directories of all other members.
-        again: what to do where one is refused.
+        kind: the field `kind` of its index.
+        index: the name of the first member.
+        roots: the top directories of all other members.
+        again: the next step for the user if an archive is refused.
     """
 
     kind: str
@@ -90,13 +90,13 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
 
 @dataclass(frozen=True)
 class Bounds:
-    """Return the largest size that an archive may unfold to, in bytes.
+    """The limits for the unpacked size of an archive, in bytes.
 
     Attributes:
-        always: so much is never too much.
-        ratio: beyond that, at most this many times the archive's own size. Weights hardly compress: honest
-            archives unfold to less than three times their size.
-        most: never more than this.
+        always: an archive may always unpack to this size.
+        ratio: a larger archive may unpack to this multiple of its own size. Weights hardly compress, so real archives
+            unpack to less than three times their size.
+        most: the largest size in all cases.
     """
 
     always: int = 256 * 2**20
@@ -104,12 +104,12 @@ class Bounds:
     most: int = 64 * 2**30
 
     def limit(self, packed: int) -> int:
-        """The most bytes that an archive of this size may unfold to."""
+        """Return the largest unpacked size in bytes for an archive of this size."""
         return min(self.most, max(self.always, self.ratio * packed))
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose extended header is small: tarfile reads such headers into memory whatever size they state."""
+    """A member with a limit on its extended header, because tarfile reads headers of any size into memory."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         # tarfile documents this method as the one to override.
@@ -137,7 +137,7 @@ class _Index:
 
 
 class Package:
-    """An archive that is being read: its index first, then its members, once."""
+    """An open archive; the index is read first, then each member once."""
 
     def __init__(self, form: Form, source: Path, archive: tarfile.TarFile, limit: int) -> None:
         self._form = form
@@ -149,18 +149,19 @@ class Package:
         self._check_files(limit)
 
     def index(self, kind: type[T]) -> T:
-        """Return the fields of the index that a type has.
+        """Return the index as a value of a type.
 
         Raises:
-            ConfigurationError: one of them is missing or has another type.
+            ConfigurationError: a field is missing or has another type.
         """
         return from_json(self._index, kind, self._where)
 
     def unpack(self, place: Path, is_wanted: Callable[[str], bool] = lambda name: True) -> None:
-        """Write the wanted members below a directory; every member is checked, also one that is not wanted.
+        """Write the wanted members below a directory, and check all members.
 
         Raises:
-            ConfigurationError: a member is not listed, missing, no regular file, or not what the index says.
+            ConfigurationError: a member is missing, is not in the index, is not a regular file, or does not match its
+                size and digest.
         """
         wanted = dict(self.files)
         while (member := self._archive.next()) is not None:
@@ -183,7 +184,7 @@ class Package:
             raise self.refused(f"it lacks {next(iter(wanted))!a}")
 
     def refused(self, why: str) -> ConfigurationError:
-        """The error that says why the archive is not taken in."""
+        """Return the error that refuses the archive for a reason."""
         return self._form.refused(self._source, why)
 
     def _read_index(self) -> Any:
@@ -232,14 +233,14 @@ class Package:
 
 @contextmanager
 def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None) -> Iterator[tuple[Package, str]]:
-    """An archive with its index read and checked, and its sha256.
+    """Yield an archive whose index is checked, and its sha256.
 
     Args:
-        expected: the sha256 that the archive must have, as its signature says.
+        expected: the sha256 from the signature of the archive.
 
     Raises:
-        ConfigurationError: it is no archive of this kind, damaged, too large, not the expected one, or has members
-            that would leave their place.
+        ConfigurationError: the file is not an archive of this kind, is damaged or too large, has another sha256, or has
+            members with paths outside the archive.
     """
     try:
         with source.open("rb") as raw:
@@ -262,10 +263,10 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
 
 @contextmanager
 def unpacked(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
-    """A directory with what the archive lists, every file checked, and the index of this type; gone afterwards.
+    """Yield a temporary directory with all files of the archive, checked, and the index as a value of a type.
 
     Raises:
-        ConfigurationError: as `opened`.
+        ConfigurationError: see `opened`.
     """
     with (
         opened(form, source, bounds) as (package, _),
@@ -280,7 +281,7 @@ def _is_plain_file(member: tarfile.TarInfo) -> bool:
 
 
 def _is_inside(form: Form, name: str) -> bool:
-    """Say whether a member's name stays below the directory it is unpacked in, on any system."""
+    """Return True if a member's name is a path below the archive's directories, on every system."""
     root, slash, _ = name.partition("/")
     return is_plain_path(name) and root in form.roots and slash == "/"
 
