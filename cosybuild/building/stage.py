@@ -65,7 +65,7 @@ class Stage(ABC, Generic[RequestT_contra]):
     @property
     @abstractmethod
     def version(self) -> int:
-        """A number to be increased by hand when a change of code alters the bytes for the same ingredients."""
+        """The version, increased by hand when a change of code alters the result for the same ingredients."""
 
     @property
     @abstractmethod

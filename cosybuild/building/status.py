@@ -24,7 +24,7 @@ class Hit(Struct, frozen=True, tag_field="verdict", tag="hit"):
 
 
 class Stale(Struct, frozen=True, tag_field="verdict", tag="stale"):
-    """The step must run: `reasons` are the differences from the nearest earlier build; `note` says any other reason."""
+    """The step must run: `reasons` are the differences from the nearest earlier build; `note` is another reason."""
 
     reasons: tuple[Reason, ...] = ()
     note: str = ""

@@ -106,7 +106,7 @@ class BuildConsole:
 
 
 def _expected(before: float | None) -> str:
-    """Return the duration of a similar earlier step, if it is long enough to matter; say so if none is known."""
+    """Return the duration of a similar earlier step as text, if it is long; a note if there is no such step."""
     if before is None:
         return " (first time here)"
     return f" (the most similar build took {seconds(before)})" if before >= _LONG else ""

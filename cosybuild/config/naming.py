@@ -22,7 +22,7 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 _DEFAULT_COMPONENT = to_json(ComponentSettings())
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
-"""Length limit of each word, in characters, since all words form one directory name; the digest tells runs apart."""
+"""Length limit of each word, in characters, because all words form one directory name; the digest identifies a run."""
 
 
 def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:

@@ -86,7 +86,7 @@ def sweep_name(words: Sequence[str], params: Mapping[str, str], choices: Mapping
 
 
 def _is_varied(value: str) -> bool:
-    """Return True if a value stands for several: `a,b`, `choice(a,b)`, `range(1,4)`; not `[a,b]` or `{x: 1, y: 2}`."""
+    """Return True for a list of choices: `a,b`, `choice(a,b)`, `range(1,4)`; not for `[a,b]` or `{x: 1, y: 2}`."""
     inside = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)
     while (shorter := re.sub(r"[\[{][^\[\]{}]*[\]}]", "", inside)) != inside:
         inside = shorter

@@ -18,7 +18,7 @@ PLANS = (".plan", ".engine", ".trt")
 
 @dataclass(frozen=True)
 class Arrival:
-    """The files that a deployment brings.
+    """The files of a deployment.
 
     Attributes:
         service: the value of `deploy.service`.
@@ -41,7 +41,7 @@ class _Standing:
 
 
 def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> list[str]:
-    """Return the graphs and engines in `root` that the deployment does not bring and that may not stay.
+    """Return the graphs and engines in `root` that are not part of the deployment and must not stay.
 
     Only files that a deployment put there are returned, never a user's own. An artifact of the same part of a model is
     retired if it

@@ -223,10 +223,10 @@ def discard_leftovers(root: Path) -> None:
 
 
 def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
-    """Return True if the directory is already in the state that the change would bring."""
+    """Return True if the directory is already in the state after the change."""
     if any((root / name).exists() for name in removes):
         return False
-    # Manifests first: they are small, and they differ wherever anything else does.
+    # Manifests first: they are small, and a difference in any other file also changes a manifest.
     for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
         if put.name in removes:  # there only while the change is made
             continue

@@ -29,7 +29,7 @@ class Bisection(Generic[Unit]):
 
 
 def promised(units: int) -> float:
-    """Return an upper bound on the evaluations for one or two culprits at any position: 2 log2(units) + 10."""
+    """Return an upper bound on the evaluations if one or two units are needed: 2 log2(units) + 10."""
     return 2 * math.log2(max(1, units)) + 10
 
 
@@ -40,8 +40,9 @@ def bisect(
 
     The units are ordered group by group. A binary search finds the shortest prefix that passes; its last unit is
     necessary, given those before it. That unit is held, and the search repeats in the prefix before it, until the held
-    units pass alone. So k culprits take about k log2(n) evaluations, while delta debugging takes up to k^2. Culprits of
-    one group are adjacent and take two or three evaluations each, because the start of the group is tried first.
+    units pass alone. So k needed units take about k log2(n) evaluations, while delta debugging takes up to k^2. Needed
+    units of one group are adjacent and take two or three evaluations each, because the start of the group is tried
+    first.
 
     The result is exact if a larger set never makes a passing set fail. That is not always so in lowering, where an
     additional cast is an additional rounding. So at the end each unit is removed once, and stays removed if the set
@@ -100,7 +101,7 @@ class _Search(Generic[Unit]):
                 self._end, self._whole = start, True
             if start < self._end:
                 if not self._prefix(start):
-                    low, adjacent = start, True  # this group has another culprit
+                    low, adjacent = start, True  # this group has another needed unit
                     continue
                 self._end = start
             if self._prefix(0):

@@ -19,7 +19,7 @@ from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 
 def sweep_html(sweep: Mapping[str, Any]) -> str:
-    """Return the sweep as a page. Without the extra `report` (plotly) it has no plots, but says how to get them."""
+    """Return the sweep as a page. Without the extra `report` (plotly) it has no plots, but a note names the extra."""
     return Template(_asset("sweep.html")).substitute(
         title=html.escape(one_line(sweep["name"])),
         style=_asset("sweep.css"),

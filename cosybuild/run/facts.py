@@ -45,7 +45,7 @@ DISTRIBUTIONS = (
     "omegaconf",
     "pyyaml",
 )
-"""The packages that shape a result. The report names the version of each that is installed."""
+"""The packages that can change a result. The report has the version of each installed one."""
 
 
 class Facts:

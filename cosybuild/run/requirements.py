@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def requirements_text(run: RecordedRun) -> str:
-    """Return a file for `pip install -r` or `-c`: the packages that shaped the run, with exact public versions.
+    """Return a file for `pip install -r` or `-c`: the packages that can change the run, with exact versions.
 
     Raises:
         ConfigurationError: the record contains an invalid name of a package or an invalid version.

@@ -57,7 +57,7 @@ class ReferenceStage(Stage[Request]):
         return ("onnxruntime", "onnxruntime-gpu") if self.foreign else ("torch",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """Return the settings that determine the cases; the stage's version stands for how a case is made."""
+        """Return the settings that determine the cases; the version of the stage covers the code that makes a case."""
         solver, rollouts = request.subject.solver, rollouts_of(request)
         return {
             **subject_settings(request.subject),
@@ -140,7 +140,7 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
     exact_outputs: tuple[dict[str, Array], ...] = ()
     exact_courses: tuple[Course, ...] = ()
     if exact:
-        # In place: the float32 values are exact in float64, and a copy would bring memory to three times the weights.
+        # In place: the float32 values are exact in float64, and a copy would need memory of three times the weights.
         module.double()
         exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
     return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)

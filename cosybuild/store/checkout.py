@@ -129,7 +129,7 @@ def _reflink(source: Path, target: Path) -> bool:
 
 
 def _is_there(file: StoredFile, target: Path, digests: HashCache, *, thorough: bool) -> bool:
-    """Return True if the target has the file's content. Its mtime proves nothing: a program can set it."""
+    """Return True if the target has the file's content. The mtime is not sufficient, because a program can set it."""
     try:
         stat = target.lstat()
         if not S_ISREG(stat.st_mode) or stat.st_size != file.size:

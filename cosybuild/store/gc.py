@@ -155,7 +155,7 @@ def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
 
 
 def _unlink(path: Path, horizon: float) -> bool:
-    """Delete an entry unless it has been used meanwhile; return True if it is gone."""
+    """Delete an entry unless it was used in the meantime; return True if it was deleted."""
     try:
         if path.stat().st_mtime >= horizon:
             return False

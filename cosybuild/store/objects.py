@@ -37,7 +37,7 @@ class Objects:
     Args:
         path: the directory.
         quarantine: the directory for damaged contents; a build never deletes them.
-        digests: the digest cache, for contents whose seal was lost (a copy without times).
+        digests: the digest cache, for contents whose mtime is not the mark of the store, such as a copy without times.
     """
 
     def __init__(self, path: Path, quarantine: Path, digests: HashCache) -> None:

@@ -28,7 +28,7 @@ ARTIFACTS = "artifacts"
 
 @dataclass(frozen=True)
 class Errand:
-    """One cell, as it is sent to a node.
+    """The data of one cell that is sent to a node.
 
     Attributes:
         context, config, task: arguments of Hydra's `run_job`.
@@ -47,7 +47,7 @@ class Errand:
 
 @dataclass(frozen=True)
 class Ended:
-    """The result of a cell, as it is sent back.
+    """The data of a cell's result that a node sends back.
 
     Attributes:
         returned: Hydra's result of the job.

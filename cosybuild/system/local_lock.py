@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-# Windows locks a range of bytes, which others then cannot read; this one lies behind the holder's name.
+# Windows locks a range of bytes, which other processes cannot read; this range is after the owner's name.
 _WINDOWS_BYTE = 1 << 30
 
 

@@ -20,8 +20,8 @@ STALE_SECONDS = 120.0
 """A holder of another host or container counts as dead if its record is older than this by the file system's
 clock and WATCH_SECONDS have passed too."""
 WATCH_SECONDS = 30.0
-"""Time by our monotonic clock for which the record's mtime must not change, so that a step of the file system's
-clock alone does not make a holder count as dead."""
+"""The time by the local monotonic clock for which the record's mtime must not change before its owner counts as dead.
+A jump of the file system's clock alone has no effect."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def to_json(value: Any) -> Any:
 
 
 class _Fault:
-    """The error of msgspec, told with the path of the value. msgspec leaves out the names in objects of any names."""
+    """The error of msgspec, with the path of the value; msgspec omits the names in objects that accept any name."""
 
     def __init__(self, plain: Any, kind: type, text: str) -> None:
         self._text = text

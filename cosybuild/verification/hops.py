@@ -96,7 +96,7 @@ def to_blame(hops: Sequence[Hop]) -> Hop | None:
 
 
 def describe(hops: Sequence[Hop]) -> str:
-    """Return e.g. `the hop to blame is simplify (48.2 dB by itself; export 131.0 dB)`; empty if there is no hop."""
+    """Return e.g. `the hop with the fault is simplify (48.2 dB by itself; export 131.0 dB)`; empty without hops."""
     guilty = to_blame(hops)
     if guilty is None:
         return ""

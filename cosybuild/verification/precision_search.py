@@ -30,7 +30,7 @@ OPTION = "precision.yaml"
 """Name of the file that holds the result as an option of the group `precision`, ready to be committed."""
 
 _PATIENCE = 8
-"""Limit on evaluations, as a multiple of the number that finding one or two culprits takes.
+"""Limit on evaluations, as a multiple of the number for a set of one or two nodes.
 
 At the limit the search returns a set that passes but may not be minimal.
 """

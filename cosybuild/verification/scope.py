@@ -31,7 +31,7 @@ its rows without guidance reveal one, and its group norm over nearly no variance
 
 
 def verify_settings(request: Request) -> VerifySettings:
-    """Return the group `verify`, which every step that verifies has."""
+    """Return the settings of the group `verify`, which are set in every step that verifies."""
     assert request.settings.verify is not None
     return request.settings.verify
 

@@ -1,4 +1,4 @@
-"""Whatever the culprits are, the set that is found passes, is minimal, and takes as few evaluations as promised."""
+"""The set that the search finds passes, is minimal, and takes at most the promised number of evaluations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find(count: int, width: int, *repairs: set[int], limit: int = MANY) -> Bisec
 
 
 @given(st.integers(1, 5000), st.integers(1, 60), st.data())
-def test_one_culprit(count: int, width: int, data: st.DataObject) -> None:
+def test_one_needed_unit(count: int, width: int, data: st.DataObject) -> None:
     guilty = data.draw(st.integers(0, count - 1))
     found = find(count, width, {guilty})
     assert found is not None
@@ -36,7 +36,7 @@ def test_one_culprit(count: int, width: int, data: st.DataObject) -> None:
 
 
 @given(st.integers(2, 5000), st.integers(1, 5000), st.data())
-def test_two_culprits_that_are_both_needed(count: int, width: int, data: st.DataObject) -> None:
+def test_two_needed_units(count: int, width: int, data: st.DataObject) -> None:
     guilty = data.draw(st.sets(st.integers(0, count - 1), min_size=2, max_size=2))
     found = find(count, width, guilty)
     assert found is not None
@@ -46,7 +46,7 @@ def test_two_culprits_that_are_both_needed(count: int, width: int, data: st.Data
 
 
 @given(st.integers(2, 5000), st.integers(1, 60), st.data())
-def test_two_culprits_that_only_fail_together(count: int, width: int, data: st.DataObject) -> None:
+def test_two_alternative_units(count: int, width: int, data: st.DataObject) -> None:
     first, second = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=2, max_size=2)))
     found = find(count, width, {first}, {second})
     assert found is not None

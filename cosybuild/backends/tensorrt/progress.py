@@ -71,7 +71,7 @@ def monitor_into(module: Any, progress: Progress) -> Any | None:
 def run_watched(
     work: Callable[[], ResultT], progress: Progress, emit: Emit, meanwhile: Callable[[], None] = lambda: None
 ) -> ResultT:
-    """Run `work` in a thread of its own, and report its progress from this one.
+    """Run `work` in a new thread, and report its progress from the calling thread.
 
     `emit` may raise an exception, and an exception cannot pass through the library's callbacks.
 

@@ -26,7 +26,7 @@ class TimingCache:
         config.set_timing_cache(self._known(config), False)
 
     def take(self, config: Any) -> None:
-        """Add the times that the builder now has to the file, which parallel builds extend too."""
+        """Combine the builder's times with those in the file, which parallel builds write too."""
         cache = config.get_timing_cache()
         if cache is None:
             return

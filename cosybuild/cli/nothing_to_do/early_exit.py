@@ -34,7 +34,7 @@ def nothing_to_do(words: Sequence[str]) -> str | None:
 
 
 def _is_plain(words: Sequence[str]) -> bool:
-    """Return True if the words mean the same each time; an interpolation may read the clock or any variable."""
+    """Return True if no word has an interpolation, which could read the clock or any variable."""
     return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
 
 

@@ -12,8 +12,8 @@ def setting(default: Any, help: str, *, local: bool = False) -> Any:
     Args:
         default: an immutable value, or a callable without arguments that makes one (a factory).
         help: what the setting does, with its unit.
-        local: its value names something of the machine where it was given, such as a file. A record from another
-            machine does not decide it.
+        local: True if its value is valid on one machine only, such as the path of a file. The value in an imported
+            record is not used.
     """
     metadata = {"help": help, "local": local}
     if callable(default):

@@ -36,7 +36,7 @@ class SolverCheck:
     """Gates of the estimator inside its solver: Euler steps with classifier-free guidance, as in the model directory.
 
     Every gate is a metric of docs/verification.md and its bound, measured on the mel after the last step.
-    The same page says how the defaults were found.
+    The same page describes the measurement of the defaults.
     """
 
     points: tuple[SolverPoint, ...] = setting(

@@ -37,7 +37,7 @@ def evaluate(expression: str, lookup: Callable[[str], Any]) -> Number:
         lookup: returns the value of a reference.
 
     Raises:
-        ArithmeticProblem: it holds anything else, a reference is no number, or the result is out of bounds.
+        ArithmeticProblem: the expression has other syntax, a reference is not a number, or the result is out of bounds.
     """
     if len(expression) > _LONGEST:
         raise ArithmeticProblem(f"it is longer than {_LONGEST} characters")

@@ -74,7 +74,7 @@ class Trace:
 
     @property
     def is_local(self) -> bool:
-        """True if anything but installed packages takes part."""
+        """True if the trace has files outside installed packages."""
         return bool(self.files or self.directories or self.absent)
 
     @property

@@ -71,7 +71,7 @@ def refuse_paths(target: Any, where: str = "model.target") -> None:
 
 
 def vet_targets(target: Any, allowed: Collection[str]) -> None:
-    """Refuse a node with a `_target_`, at any depth, that may not be called here. Call it within `installed_only`.
+    """Refuse a node, at any depth, whose `_target_` must not be called. The caller must be within `installed_only`.
 
     Args:
         target: plain data, as `model.target` has it.
@@ -99,7 +99,7 @@ def vet_targets(target: Any, allowed: Collection[str]) -> None:
 
 @contextmanager
 def installed_only() -> Iterator[None]:
-    """Take the working directory, and all that lies in it but installation directories, off the import path."""
+    """Remove the working directory, and paths below it except installation directories, from the import path."""
     path, safe = list(sys.path), os.environ.get(_SAFE_PATH)
     here = Path.cwd()
     sys.path[:] = [one for one in path if one and not _is_below(one, here)]
@@ -148,7 +148,7 @@ def _refuse_uninstalled(top: str) -> None:
 
 
 def _brought(distribution: str, top: str, file: Path) -> bool:
-    """Say whether a distribution lists the file. An editable installation lists none of its own."""
+    """Return True if a distribution lists the file. An editable installation does not list its source files."""
     listed = {f"{top}/{file.name}", file.name}
     files = importlib.metadata.files(distribution) or ()
     return any(str(one) in listed and Path(str(one.locate())).resolve() == file.resolve() for one in files)

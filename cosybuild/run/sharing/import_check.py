@@ -88,7 +88,7 @@ def rehearse(directory: Path, source: Path) -> None:
             read_lock(directory / LOCK)
         for manifest in sorted((directory / ARTIFACTS).glob(f"*{SUFFIX}")):
             parse_manifest(manifest)
-        with suppress(ConfigurationError):  # another version's settings; `replay` says so
+        with suppress(ConfigurationError):  # settings of another version, which `replay` reports
             _ = run.settings
         list(difference_lines(difference(run.report, run.report)))
         version_changes(run.report, Environment())

@@ -93,7 +93,7 @@ def mirrored(x: Tensor) -> Tensor:
 
 
 def _down(values: VocoderParameters, channels: int, rate: int) -> Convolution:
-    """Return the convolution that brings the source's spectra to the frames of a stage."""
+    """Return the convolution that converts the source's spectra to the frame rate of a stage."""
     spectra = values.n_fft + 2
     if rate == 1:
         return Convolution(spectra, channels, 1, left=0, right=0)

@@ -13,11 +13,11 @@ from cosybuild.models.cosyvoice.vocoder.spectrum import Analysis, Synthesis
 
 
 class Hift(Generator):
-    """A vocoder of any version; its state dict has upstream's names, weights with norm folded.
+    """The vocoder of any version. Its state dict has upstream's names, with the weight norm folded into the weights.
 
-    One module serves a whole utterance and a stream. A stream calls it with a window of mel frames: some old ones, the
-    new ones, and some that are only looked ahead at. The results of frames `first` to `end` are then those of the whole
-    utterance; `phase` and `offset` of the next call are the state that this one returns.
+    One module serves a whole utterance and a stream. A stream calls it with a window of mel frames: some earlier
+    frames, the new frames, and some frames of look-ahead. The results of frames `first` to `end` are then those of
+    the whole utterance. `phase` and `offset` of the next call are the state that this call returns.
     """
 
     f0_predictor: F0Predictor | WideF0Predictor

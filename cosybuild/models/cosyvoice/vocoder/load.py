@@ -77,7 +77,7 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
 
 
 def _spread(vocoder: Hift) -> None:
-    """Give random weights values like trained ones: f0 around a voice's, and slopes of the activations that differ."""
+    """Scale random weights like trained ones: an f0 in a voice's range, and different slopes of the activations."""
     with torch.no_grad():
         predictor = vocoder.f0_predictor
         assert isinstance(predictor, F0Predictor)
