@@ -23,7 +23,7 @@ _NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batc
 
 @dataclass(frozen=True)
 class Build:
-    """The identity of a build: artifacts with equal ones compute the same function, except rounding and attention.
+    """The identity of a build. Artifacts of one build compute the same function, except for rounding and attention.
 
     Attributes:
         family: e.g. `cosyvoice2`.

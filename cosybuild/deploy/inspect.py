@@ -18,7 +18,7 @@ from cosybuild.system.environment import Environment
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
 """current: the file is the one that its manifest describes; stale: it is of another build than a file beside it, or was
-replaced since; foreign: it has no manifest; damaged: it is empty, cut off, missing although it was deployed, or has a
+replaced since; foreign: it has no manifest; damaged: it is empty, truncated, missing although it was deployed, or has a
 manifest that cannot be read.
 """
 

@@ -42,13 +42,13 @@ def deploy(
 
     Args:
         artifacts: the run's artifacts/, files with manifests.
-        environment: gives the GPU of this machine where `target_sm` is not set.
+        environment: gives the GPU of this machine if `target_sm` is not set.
         profiles: symbol -> min, opt, max; for the warm-up and the largest batch of a Triton model.
         pending: parts of the run that still wait for another machine.
 
     Returns:
-        Plain facts for the report: service, dir, files, retired, backup (of the last change where this one is
-        none), changed (False where the directory already has this deployment), forced.
+        Plain facts for the report: service, dir, files, retired, backup (of this change, or of the last one if
+        nothing changed), changed (False if the directory already has this deployment), forced.
 
     Raises:
         DeployError: there is an objection and `force` is not set; nothing has changed then.

@@ -144,7 +144,7 @@ class _Pile:
 
 
 def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
-    """Return the horizon (only what was last used before it is removed) and the present time, in seconds."""
+    """Return the time after which a used result is kept, and the present time, in seconds."""
     if dry_run or not store.path.exists():
         now = time.time()
     else:

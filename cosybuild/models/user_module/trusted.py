@@ -1,8 +1,8 @@
-"""The `_target_`s of a record that somebody else made: which of them may be imported and called here.
+"""The check of the `_target_`s in an imported record, before they are imported and called.
 
-Calling what a record names is running code. A target counts only if its top-level package was allowed by name, if it
+A call of a `_target_` runs code. A target is allowed only if its top-level package was allowed by name, if it
 lies in an installed distribution, and if it is a class of modules. Everything else is refused before it is imported.
-Hydra's own list of forbidden targets is no defence: it knows a few names.
+Hydra's own list of forbidden targets is not sufficient, because it has only a few names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The mel frames around a frame that its samples depend on: the window that a stream has to keep."""
+"""The window of mel frames on which the samples of a frame depend, and which a stream must keep."""
 
 from __future__ import annotations
 

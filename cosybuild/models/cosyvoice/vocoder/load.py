@@ -20,10 +20,10 @@ PREFIXES = ("", "generator.", "hift.")
 """Prefixes of the vocoder's tensors: in hift.pt, in a file of its training, and in a whole model."""
 
 F0_GAIN = 1.8
-"""Factor on random weights of the f0 predictor's convolutions: torch's own damp what passes five layers to nothing."""
+"""The factor for random weights of the f0 predictor's convolutions; torch's default weights give almost constant f0."""
 
 F0_SPREAD = 200.0
-"""Factor on random weights of its last layer, so that f0 is a voice's in some frames and below 10 Hz in others."""
+"""The factor for random weights of its last layer: some frames then have the f0 of a voice, others one below 10 Hz."""
 
 F0_MEAN = 100.0
 """Its bias in Hz."""
