@@ -64,14 +64,14 @@ def resolve_subject(
     if model.family in (Family.module, Family.onnx):
         if component is not ComponentName.estimator:
             raise ConfigurationError(
-                f"component={component.value} names a network of CosyVoice, and model={model.family.value} is a model "
-                "of one network.",
-                hint="Next: leave component out, or model.",
+                f"component={component.value} is a network of CosyVoice, but model={model.family.value} has one "
+                "network only.",
+                hint="Next: remove component, or remove model.",
             )
         if model_dir is not None:
             raise ConfigurationError(
                 f"model_dir={model_dir} is a CosyVoice model directory, but model={model.family.value} does not use "
-                f"one.",
+                "one.",
                 hint="Next: remove model_dir, or remove model.",
             )
         return _declared(model, dynamic_batch)
@@ -86,7 +86,7 @@ def resolve_subject(
     if dynamic_batch and not part.dynamic_batch:
         raise ConfigurationError(
             f"export.dynamic_batch=true, but component={component.value} has a fixed batch of one.",
-            hint="Next: leave export.dynamic_batch out, and choose a trt_profile without batch.",
+            hint="Next: remove export.dynamic_batch, and use a trt_profile without batch.",
         )
     variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming)
     fps = FAMILIES[family].frames_per_second if directory is None else directory.frames_per_second

@@ -71,7 +71,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
     for name in files:
         if not _is_inside(form, name):
             raise ConfigurationError(
-                f"{name!a} cannot be a member of a {form.title}: every part of it must be a plain file name.",
+                f"{name!a} cannot be a member of this archive: every part of the path must be a plain file name.",
                 hint="Next: rename the file, or remove it from the run directory",
             )
     listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in files.items()}

@@ -101,8 +101,9 @@ def describe(hops: Sequence[Hop]) -> str:
     if guilty is None:
         return ""
     others = ", ".join(f"{hop.name} {hop.loss_db:.1f} dB" for hop in hops if hop is not guilty)
-    return f"the hop with the fault is {guilty.name} ({guilty.loss_db:.1f} dB by "
-        f"itself{'; ' + others if others else ''})"
+    return (
+        f"the hop with the fault is {guilty.name} ({guilty.loss_db:.1f} dB by itself{'; ' + others if others else ''})"
+    )
 
 
 def _worst(compared: Iterable[Comparison]) -> dict[str, float]:

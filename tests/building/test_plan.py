@@ -221,12 +221,12 @@ def test_slots_are_wired_by_their_latest_maker() -> None:
 
 
 def test_a_slot_that_nobody_makes_is_a_defect() -> None:
-    with pytest.raises(PlanError, match=r"'engine' needs 'lowered.graph'.*there is: weights"):
+    with pytest.raises(PlanError, match=r"'engine' needs 'lowered.graph'.*available: weights"):
         wire([FakeStage("engine", needs=("lowered|graph",))], ["weights"])
     made = [FakeStage("export", makes=("graph", "evidence")), FakeStage("engine", needs=("lowered",))]
-    with pytest.raises(PlanError, match=r"\(there is: evidence, graph, weights\)$"):
+    with pytest.raises(PlanError, match=r"\(available: evidence, graph, weights\)$"):
         wire(made, ["weights"])
-    with pytest.raises(PlanError, match=r"\(there is: nothing\)$"):
+    with pytest.raises(PlanError, match=r"\(available: nothing\)$"):
         wire(made[1:], [])
 
 
