@@ -70,7 +70,7 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
             )
         if is_.HasField("dim_value") and said.HasField("dim_value") and is_.dim_value != said.dim_value:
             raise InvalidGraph(
-                f"output {declared.name} has {is_.dim_value} on axis {axis}; declared is {said.dim_value}", ""
+                f"output {declared.name} has {is_.dim_value} on axis {axis}; {said.dim_value} is declared", ""
             )
 
 

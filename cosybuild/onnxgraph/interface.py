@@ -57,7 +57,7 @@ def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
 def _side_faults(side: str, values: Sequence[ValueInfoProto], tensors: Sequence[TensorSpec]) -> list[str]:
     names, declared = [value.name for value in values], [tensor.name for tensor in tensors]
     if names != declared:
-        return [f"{side}s are {', '.join(names) or 'none'}; declared are {', '.join(declared) or 'none'}"]
+        return [f"{side}s are {', '.join(names) or 'none'}; {', '.join(declared) or 'none'} are declared"]
     faults = []
     for value, tensor in zip(values, tensors, strict=True):
         kind = value.type.tensor_type.elem_type
@@ -72,14 +72,14 @@ def _shape_faults(where: str, value: ValueInfoProto, tensor: TensorSpec) -> list
         return []
     dims = value.type.tensor_type.shape.dim
     if len(dims) != len(tensor.shape):
-        return [f"{where} has {len(dims)} axes; declared are {len(tensor.shape)}"]
+        return [f"{where} has {len(dims)} axes; {len(tensor.shape)} are declared"]
     faults = []
     for axis, (dim, size) in enumerate(zip(dims, tensor.shape, strict=True)):
         fixed = dim.dim_value if dim.HasField("dim_value") else None
         if isinstance(size, str) and fixed is not None:
-            faults.append(f"{where} has axis {axis} frozen at {fixed}; declared is the dynamic axis {size}")
+            faults.append(f"{where} has axis {axis} frozen at {fixed}; the dynamic axis {size} is declared")
         elif isinstance(size, int) and fixed is not None and fixed != size:
-            faults.append(f"{where} has {fixed} on axis {axis}; declared is {size}")
+            faults.append(f"{where} has {fixed} on axis {axis}; {size} is declared")
         elif isinstance(size, int) and fixed is None and where.startswith("input"):
-            faults.append(f"{where} has axis {axis} dynamic; declared is {size}")
+            faults.append(f"{where} has axis {axis} dynamic; {size} is declared")
     return faults

@@ -239,7 +239,7 @@ def _with_odd_metrics(context: RunContext) -> StageResult:
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (lambda context: StageResult({}), r"declares the outputs \['graph'\] and made \[\]"),
+        (lambda context: StageResult({}), r"declares the outputs \['graph'\] but made \[\]"),
         (lambda context: StageResult({"graph": [], "log": []}), r"made \['graph', 'log'\]"),
         (lambda context: StageResult({"graph": []}), "the output 'graph' of the step 'export' has no file"),
         (lambda context: StageResult({"graph": [context.workdir / "graph.txt"]}), "was not written: graph.txt"),

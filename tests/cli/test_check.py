@@ -53,7 +53,7 @@ def test_a_graph_alone_is_fine_anywhere(service: Path, capsys: pytest.CaptureFix
     ("spoil", "state", "words"),
     [
         (lambda path: path.write_bytes(b""), "damaged", "it is empty"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "damaged", "truncated"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "damaged", "it is incomplete"),
         (lambda path: Path(f"{path}.manifest.json").write_text("{"), "damaged", "is not JSON"),
     ],
 )

@@ -84,7 +84,7 @@ def test_other_precisions_become_float32_and_are_told_of(tmp_path: Path, dtype: 
     weights = read(path)
     assert all(tensor.dtype is torch.float32 for tensor in weights.tensors.values())
     assert len(weights.notes) == 1
-    assert weights.notes[0].startswith(f"2 tensors of flow.pt were {str(dtype).removeprefix('torch.')}")
+    assert weights.notes[0].startswith(f"2 tensors of flow.pt were converted from {str(dtype).removeprefix('torch.')}")
 
 
 def test_a_zip_file_is_mapped_and_not_copied(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_whole_numbers_where_weights_belong(tmp_path: Path) -> None:
             "a.weight' has a shape but no values, because it was saved from the meta device",
         ),
         (lambda tensor: torch.nested.nested_tensor(list(tensor)), "a.weight' is a nested tensor"),
-        (lambda tensor: torch.complex(tensor, tensor), "'a.weight' is complex64, where float32 is expected"),
+        (lambda tensor: torch.complex(tensor, tensor), "'a.weight' is complex64; float32 is expected"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse:UserWarning", "ignore:The PyTorch API of nested:UserWarning")

@@ -122,7 +122,7 @@ REFUSED = {
     "raises": (module_subject(width=4, fail=True), "ZeroDivisionError: the width is no width"),
     "other arguments": (module_subject(length=4), "length"),
     "no such class": (module_subject("Missing", width=4), "Missing"),
-    "no module": (module_subject("not_a_module", width=4), "made a dict"),
+    "no module": (module_subject("not_a_module", width=4), "returned a dict"),
     "too few inputs": (module_subject(inputs=("signal",), width=4), "'gain'"),
     "too many inputs": (module_subject(inputs=("a", "b", "c"), width=4), "declares 3 inputs"),
 }

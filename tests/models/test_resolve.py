@@ -239,7 +239,7 @@ def test_a_graph_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_model_directory_means_nothing_to_a_module() -> None:
-    with pytest.raises(ConfigurationError, match="model=module has none"):
+    with pytest.raises(ConfigurationError, match="model=module does not use"):
         declared(model_dir=tiny_directory(2))
 
 

@@ -52,7 +52,7 @@ def test_a_frozen_output_cannot_hide_behind_its_declaration() -> None:
     ]
     model = linear(nodes)
     model.graph.initializer.append(numpy_helper.from_array(np.array([23, 3], np.int64), "target"))
-    with pytest.raises(InvalidGraph, match="output y has axis 0 frozen at 23; declared is the dynamic axis n"):
+    with pytest.raises(InvalidGraph, match="output y has axis 0 frozen at 23; the dynamic axis n is declared"):
         check_model(model)
 
 

@@ -28,14 +28,14 @@ def test_a_graph_that_is_as_declared() -> None:
 @pytest.mark.parametrize(
     ("model", "spec", "fault"),
     [
-        (linear(), declared(name="z"), "inputs are x; declared are z"),
-        (linear(), declared(dtype="float16"), "input x is FLOAT; declared is float16"),
-        (linear(), declared(shape=("n", 4, 1)), "input x has 2 axes; declared are 3"),
-        (linear(), declared(shape=("n", 5)), "input x has 4 on axis 1; declared is 5"),
-        (linear(), declared(shape=(2, 4)), "input x has axis 0 dynamic; declared is 2"),
-        (frozen(linear(), "input"), SPEC, "input x has axis 0 frozen at 23; declared is the dynamic axis n"),
-        (frozen(linear(), "output"), SPEC, "output y has axis 0 frozen at 23; declared is the dynamic axis n"),
-        (linear(), ModelSpec(SPEC.inputs, (*SPEC.outputs, TensorSpec("z", (1,)))), "outputs are y; declared are y, z"),
+        (linear(), declared(name="z"), "inputs are x; z are declared"),
+        (linear(), declared(dtype="float16"), "input x is FLOAT; float16 is declared"),
+        (linear(), declared(shape=("n", 4, 1)), "input x has 2 axes; 3 are declared"),
+        (linear(), declared(shape=("n", 5)), "input x has 4 on axis 1; 5 is declared"),
+        (linear(), declared(shape=(2, 4)), "input x has axis 0 dynamic; 2 is declared"),
+        (frozen(linear(), "input"), SPEC, "input x has axis 0 frozen at 23; the dynamic axis n is declared"),
+        (frozen(linear(), "output"), SPEC, "output y has axis 0 frozen at 23; the dynamic axis n is declared"),
+        (linear(), ModelSpec(SPEC.inputs, (*SPEC.outputs, TensorSpec("z", (1,)))), "outputs are y; y, z are declared"),
     ],
 )
 def test_every_difference_is_said(model: ModelProto, spec: ModelSpec, fault: str) -> None:

@@ -53,9 +53,9 @@ def test_a_file_that_is_no_graph(content: bytes, tmp_path: Path) -> None:
 
 def test_a_declaration_that_does_not_fit_shows_what_the_file_has(tmp_path: Path) -> None:
     files = save_model(linear(), tmp_path / "mine.onnx")
-    with pytest.raises(ModelError, match=r"inputs are x; declared are z.*It has inputs x \(n, 4\); outputs y \(n, 3\)"):
+    with pytest.raises(ModelError, match=r"inputs are x; z are declared.*It has inputs x \(n, 4\); outputs y \(n, 3\)"):
         Bench(asked(files[0], name="z"), tmp_path / "a").adopt(artifact("graph", files))
-    with pytest.raises(ModelError, match="input x has 4 on axis 1; declared is 5"):
+    with pytest.raises(ModelError, match="input x has 4 on axis 1; 5 is declared"):
         Bench(asked(files[0], width=5), tmp_path / "b").adopt(artifact("graph", files))
 
 

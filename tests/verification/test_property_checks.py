@@ -215,10 +215,10 @@ def _thaw(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_order, "inputs are mask, mu, t, spks, cond, x; declared are x, mask"),
-        (_name, "outputs are velocity; declared are estimator_out"),
+        (_order, "inputs are mask, mu, t, spks, cond, x; x, mask"),
+        (_name, "outputs are velocity; estimator_out are declared"),
         (_freeze, "input x has axis 2 frozen at 24"),
-        (_thaw, "input x has axis 0 dynamic; declared is 2"),
+        (_thaw, "input x has axis 0 dynamic; 2 is declared"),
     ],
 )
 def test_an_interface_that_is_not_the_declared_one(
@@ -235,7 +235,7 @@ def test_an_interface_that_is_not_the_declared_one(
 def test_types_that_are_not_the_declared_ones(tmp_path: Path) -> None:
     asked = tiny("cosyvoice2")
     path = Bench(asked, tmp_path).export().outputs["graph"][0]
-    with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; declared is float16"):
+    with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; float16 is declared"):
         held(asked, path, retyped(asked.subject.spec, "float16"))
 
 
@@ -278,7 +278,7 @@ def test_a_lowered_graph_of_the_wrong_type_fails(tmp_path: Path) -> None:
     graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     kept_io = lower(lowering_request(SPEC, target=Target.fp16, io=InputOutput.keep), graph, tmp_path / "lowered")
     asked = lowering_request(SPEC, target=Target.fp16)
-    with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; declared is float16"):
+    with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; float16 is declared"):
         verify(asked, graph, kept_io.outputs["lowered"][0], tmp_path / "verified")
 
 

@@ -83,7 +83,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
     assert verdict.loads is False
-    assert "has 100 bytes, but 204 in its manifest: it was truncated or replaced" in verdict.reasons[0]
+    assert "has 100 bytes but 204 in its manifest: it was truncated or replaced" in verdict.reasons[0]
 
 
 def test_a_file_that_was_replaced_by_one_of_its_size(tmp_path: Path) -> None:
