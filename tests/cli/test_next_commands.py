@@ -18,7 +18,12 @@ def report(
     return {
         "overrides": ["trt=none", "x={a: 1}"],
         "config": {"model_dir": "a model", "deploy": None, "export": {"dynamic_batch": batch}},
-        "model": {"family": family, "random_weights": random, "streaming": streaming},
+        "model": {
+            "family": family,
+            "name": "flow.decoder.estimator",
+            "random_weights": random,
+            "streaming": streaming,
+        },
         "verified": True,
         **changes,
     }
