@@ -1,0 +1,81 @@
+"""The files of a run directory: artifacts with manifests, evidence beside them, nothing of an earlier run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosybuild.building.record import Outcome
+from cosybuild.manifest import read_manifest
+from cosybuild.run.deliver import deliver, delivered_slots, retract
+from tests.building.fakes import Bench, FakeStage, pipeline
+
+REQUEST = {"opset": 18}
+ORIGIN = {"cosybuild": "0", "config_digest": "c" * 64}
+
+
+def delivered(bench: Bench, run: Path, stages: list[FakeStage]) -> tuple[Outcome, list[dict[str, object]]]:
+    outcome, plan = bench.build(stages, REQUEST), bench.plan(stages, REQUEST)
+    return outcome, deliver(bench.store, plan, outcome, run, ORIGIN)
+
+
+def stages() -> list[FakeStage]:
+    declared = pipeline(engine={"deterministic": False}, verify={"makes": ("verification",)})
+    engine = declared[3]
+    engine.work = lambda context: engine.write(context, "tuned", traits={"layers": 7})
+    return declared
+
+
+def test_artifacts_and_evidence_lie_apart_and_only_artifacts_are_listed(bench: Bench, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    outcome, entries = delivered(bench, run, stages())
+    assert sorted(path.relative_to(run).as_posix() for path in run.rglob("*.*")) == [
+        "artifacts/engine.txt",
+        "artifacts/engine.txt.manifest.json",
+        "artifacts/graph.txt",
+        "artifacts/graph.txt.manifest.json",
+        "evidence/verification.txt",
+    ]
+    graph, engine = entries
+    made = outcome.record("simplify").outputs["graph"]
+    assert graph == {
+        "slot": "graph",
+        "name": "graph.txt",
+        "path": "artifacts/graph.txt",
+        "digest": made.digest,
+        "size": made.size,
+        "made_by": "simplify",
+        "deterministic": True,
+        "traits": {},
+        "files": {"graph.txt": made.digest},
+    }
+    assert (engine["made_by"], engine["deterministic"], engine["traits"]) == ("engine", False, {"layers": 7})
+
+
+def test_the_last_step_that_fills_a_slot_delivers_it(bench: Bench, tmp_path: Path) -> None:
+    outcome, _ = delivered(bench, tmp_path / "run", stages())
+    label, artifact = delivered_slots(outcome)["graph"]
+    assert (label, artifact) == ("simplify", outcome.record("simplify").outputs["graph"])
+    assert (tmp_path / "run/artifacts/graph.txt").read_bytes() == artifact.path.read_bytes()
+
+
+def test_the_manifest_states_the_run_the_step_and_the_content(bench: Bench, tmp_path: Path) -> None:
+    outcome, _ = delivered(bench, tmp_path / "run", stages())
+    manifest = read_manifest(tmp_path / "run/artifacts/graph.txt")
+    assert manifest is not None
+    assert manifest["file"]["sha256"] == outcome.record("simplify").outputs["graph"].digest
+    assert (manifest["slot"], manifest["made_by"], manifest["config_digest"]) == ("graph", "simplify", "c" * 64)
+    assert manifest["verified_by"] == ["verify"]
+    assert manifest["verified"] is True
+
+
+def test_files_of_an_earlier_run_go_and_a_failed_run_leaves_none(bench: Bench, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("artifacts/old.onnx", "artifacts/old.onnx.manifest.json", "evidence/old.json"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("old")
+    (run / "report.json").write_text("{}")
+    delivered(bench, run, stages())
+    assert not list(run.rglob("old*"))
+    retract(run)
+    assert [path.name for path in run.iterdir()] == ["report.json"]
+    retract(run)  # twice is no error
