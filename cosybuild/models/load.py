@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelError
-from cosybuild.models.checkpoint import Weights, read_weights
+from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.components.registry import COMPONENTS
+from cosybuild.models.filling import Note, fill, seeded
 from cosybuild.models.subject import Subject
 
 Module = TypeVar("Module", bound=nn.Module)
-Made = TypeVar("Made")
 
 
 def _unheard(note: str) -> None:
     """Ignore a note (the default of `note`)."""
 
 
-def load_module(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
+def load_module(subject: Subject, weights: Path | None, note: Note = _unheard) -> nn.Module:
     """Return a module in evaluation mode, without gradients, whose forward takes the declared inputs in order.
 
     Args:
@@ -39,24 +37,15 @@ def load_module(subject: Subject, weights: Path | None, note: Callable[[str], ob
     if subject.family is Family.module:
         module = _instantiated(subject)
         if weights is not None:
-            _fill(module, read_weights(weights, module.state_dict(), prefixes=("",)), note)
+            fill(module, read_weights(weights, module.state_dict(), prefixes=("",)), note)
         return module.eval().requires_grad_(False)
     component = COMPONENTS[subject.component]
     return component.exportable(load_network(subject, weights, note), subject.variant).eval()
 
 
-def load_network(subject: Subject, weights: Path | None, note: Callable[[str], object] = _unheard) -> nn.Module:
+def load_network(subject: Subject, weights: Path | None, note: Note = _unheard) -> nn.Module:
     """Return the network of a CosyVoice component; its state dict has upstream's names."""
-    component, variant = COMPONENTS[subject.component], subject.variant
-    if weights is None:
-        return _seeded(subject.seed, lambda: component.network(variant)).eval().requires_grad_(False)
-    # On the meta device no memory is allocated; the file's tensors become the parameters.
-    with torch.device("meta"):
-        network = component.network(variant)
-    wanted = network.state_dict()
-    found = read_weights(weights, wanted, component.prefixes, file=component.weights, foreign=component.foreign)
-    _fill(network, found, note)
-    return network.eval().requires_grad_(False)
+    return COMPONENTS[subject.component].load(subject.variant, weights, subject.seed, note)
 
 
 def prepare_for_export(module: Module) -> Module:
@@ -71,19 +60,6 @@ def prepare_for_export(module: Module) -> Module:
     return module
 
 
-def _fill(module: nn.Module, weights: Weights, note: Callable[[str], object]) -> None:
-    module.load_state_dict(weights.tensors, strict=True, assign=True)
-    for line in weights.notes:
-        note(line)
-
-
-def _seeded(seed: int, make: Callable[[], Made]) -> Made:
-    """Call `make` with torch's CPU generator seeded, and restore the generator's state afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return make()
-
-
 def _instantiated(subject: Subject) -> nn.Module:
     from hydra.errors import HydraException
     from hydra.utils import instantiate
@@ -91,7 +67,7 @@ def _instantiated(subject: Subject) -> nn.Module:
     target = subject.hyperparameters["target"]
     name = target["_target_"]
     try:
-        module: Any = _seeded(subject.seed, lambda: instantiate(dict(target)))
+        module: Any = seeded(subject.seed, lambda: instantiate(dict(target)))
     except HydraException as error:
         cause = error.__cause__ or error
         raise ModelError(

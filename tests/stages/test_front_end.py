@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from cosybuild.config.groups.component import ComponentName, ComponentSettings
-from cosybuild.config.groups.model import ModelSettings
+from cosybuild.config.groups.export import Exporter
+from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import VerificationError
 from cosybuild.models.cosyvoice.frontend import attention, conformer, front_end, lookahead
 from cosybuild.models.resolve import resolve_subject
@@ -41,6 +43,38 @@ def test_it_is_exported_simplified_and_verified(version: int, streaming: bool, t
     properties = {finding["property"]: finding["holds"] for finding in verified.metrics["contract"]["properties"]}
     assert properties == dict.fromkeys(("interface", *(("norms",) if version < 3 else ()), "axes"), True)
     assert verified.metrics["solver"] == []
+
+
+SMALL = {"vocab_size": 40, "input_size": 16, "spk_embed_dim": 8, "output_size": 16}
+LAYERS = {"encoder_size": 16, "attention_heads": 2, "linear_units": 16, "num_blocks": 1}
+OTHERS: dict[int, dict[str, Any]] = {1: {**SMALL, **LAYERS}, 2: {**SMALL, **LAYERS, "up_blocks": 1}, 3: SMALL}
+
+WRITTEN = [
+    (1, Exporter.torchscript, 17),
+    (2, Exporter.torchscript, 20),
+    (2, Exporter.torchscript, 23),
+    (3, Exporter.torchscript, 17),
+    (1, Exporter.dynamo, 18),
+    (2, Exporter.dynamo, 23),
+    (3, Exporter.dynamo, 20),
+]
+
+
+@pytest.mark.parametrize(("version", "exporter", "opset"), WRITTEN)
+def test_both_exporters_write_one_graph_for_all_lengths(
+    version: int, exporter: Exporter, opset: int, tmp_path: Path
+) -> None:
+    name, family = ComponentName.frontend, Family(f"cosyvoice{version}")
+    model = ModelSettings(family=family, hyperparameters=OTHERS[version], streaming=version == 2)
+    settings = replace(
+        request(ModelSettings(family=family), exporter=exporter, opset=opset).settings,
+        model=model,
+        component=ComponentSettings(name),
+    )
+    bench = Bench(Request(settings, resolve_subject(model, None, False, name)), tmp_path)
+    verified = bench.verify(graph_of(bench.export()))
+    assert verified.metrics["cases"] > 10
+    assert not [facts for kind, facts in bench.events if kind == "warning"]
 
 
 Plant = Callable[[pytest.MonkeyPatch], None]

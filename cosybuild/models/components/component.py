@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
+from cosybuild.models.filling import Note
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.variant import Variant
 
@@ -30,12 +31,11 @@ class Component:
         streaming: versions with a streaming form.
         dynamic_batch: True if the batch axis may be dynamic.
         has_solver: True if the flow-matching solver calls the network.
-        prefixes: possible prefixes of its tensors in a weights file; the first that fits is used.
-        foreign: prefixes, behind those, of tensors that belong to other components.
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.
         spec: (variant, mel frames of one second, dynamic batch) -> inputs and outputs.
-        network: variant -> module with the names of the weights file.
+        load: (variant, weights file or None, seed, note) -> network with the weights of the file, or with random ones
+            that are equal for equal seeds; raises a CheckpointError.
         exportable: (network, variant) -> module whose forward takes exactly the declared inputs.
     """
 
@@ -46,10 +46,8 @@ class Component:
     streaming: frozenset[Family]
     dynamic_batch: bool
     has_solver: bool
-    prefixes: tuple[str, ...]
-    foreign: tuple[str, ...]
     read: Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
     fault: Callable[[Family, Hyperparameters], str | None]
     spec: Callable[[Variant, float, bool], ModelSpec]
-    network: Callable[[Variant], nn.Module]
+    load: Callable[[Variant, Path | None, int, Note], nn.Module]
     exportable: Callable[[nn.Module, Variant], nn.Module]

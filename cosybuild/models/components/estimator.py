@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.models.components.component import Component
+from cosybuild.models.components.state_dict import StateDictLoader
 from cosybuild.models.cosyvoice.families import FAMILIES, PREFIXES, STEM, estimator_spec, hyperparameter_fault
 from cosybuild.models.directory.reader import WEIGHTS, estimator_hyperparameters
 from cosybuild.models.spec import ModelSpec
@@ -44,11 +45,9 @@ ESTIMATOR = Component(
     streaming=frozenset(family for family, facts in FAMILIES.items() if facts.streaming),
     dynamic_batch=True,
     has_solver=True,
-    prefixes=PREFIXES,
-    foreign=(),
     read=estimator_hyperparameters,
     fault=hyperparameter_fault,
     spec=_spec,
-    network=_network,
+    load=StateDictLoader(_network, WEIGHTS, PREFIXES),
     exportable=_exportable,
 )

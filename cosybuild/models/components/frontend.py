@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.models.components.component import Component
+from cosybuild.models.components.state_dict import StateDictLoader
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON, PUBLISHED, front_end_fault
 from cosybuild.models.directory.front_end import front_end_hyperparameters
 from cosybuild.models.directory.reader import WEIGHTS
@@ -117,11 +118,9 @@ FRONT_END = Component(
     streaming=frozenset({Family.cosyvoice2, Family.cosyvoice3}),
     dynamic_batch=False,
     has_solver=False,
-    prefixes=("", "flow."),
-    foreign=("decoder.",),
     read=front_end_hyperparameters,
     fault=front_end_fault,
     spec=_spec,
-    network=_network,
+    load=StateDictLoader(_network, WEIGHTS, ("", "flow."), foreign=("decoder.",)),
     exportable=lambda network, _: network,
 )

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosybuild.models.components.registry import COMPONENTS
 from cosybuild.models.cosyvoice.frontend.regulator import frames_of
 from cosybuild.models.load import load_network
 from tests.exact import check_same, exact_beside
@@ -48,8 +47,7 @@ def test_every_recorded_form_is_reproduced_in_both_precisions(version: int) -> N
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_full_size_front_end_has_upstreams_tensors(version: int) -> None:
     with torch.device("meta"):
-        subject = full_size_front_end(version)
-        network = COMPONENTS[subject.component].network(subject.variant)
+        network = load_network(full_size_front_end(version), None)
     assert {name: list(tensor.shape) for name, tensor in network.state_dict().items()} == contract(version)
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[version]
 

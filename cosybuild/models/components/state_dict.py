@@ -1,0 +1,46 @@
+"""The loader of components whose module has the names of the weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosybuild.models.filling import Note, fill, seeded
+from cosybuild.models.variant import Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class StateDictLoader:
+    """A loader that fills a module from a state dict whose names are the module's own, behind a prefix.
+
+    Attributes:
+        network: makes the module; imports torch when it is called.
+        file: the usual name of the weights file, for messages.
+        prefixes: possible prefixes of the names in the file; the first that fits is used.
+        foreign: prefixes, behind those, of tensors that belong to other components.
+    """
+
+    network: Callable[[Variant], nn.Module]
+    file: str
+    prefixes: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
+
+    def __call__(self, variant: Variant, weights: Path | None, seed: int, note: Note) -> nn.Module:
+        """Return the network in evaluation mode, without gradients; arguments as of `Component.load`."""
+        import torch
+
+        from cosybuild.models.checkpoint import read_weights
+
+        if weights is None:
+            return seeded(seed, lambda: self.network(variant)).eval().requires_grad_(False)
+        # On the meta device no memory is allocated; the file's tensors become the parameters.
+        with torch.device("meta"):
+            network = self.network(variant)
+        wanted = network.state_dict()
+        fill(network, read_weights(weights, wanted, self.prefixes, file=self.file, foreign=self.foreign), note)
+        return network.eval().requires_grad_(False)
