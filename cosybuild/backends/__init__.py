@@ -1,1 +1,1 @@
-"""The runtimes, behind one interface: load an artifact, infer on arrays."""
+"""The runtimes behind one interface (load, infer), for code that calls ONNX Runtime, PyTorch or TensorRT."""

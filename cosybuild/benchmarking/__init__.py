@@ -1,1 +1,1 @@
-"""Time measurements of artifacts: rounds, statistics, and the artifacts as calls that can be timed."""
+"""Time measurements of artifacts, for code about rounds, statistics, and artifacts as timed calls."""

@@ -1,1 +1,1 @@
-"""The build: stages, plan, runner, events and records. It knows no model."""
+"""The build, for code about stages, plans, the runner, events and records that depends on no model."""

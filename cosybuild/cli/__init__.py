@@ -1,1 +1,1 @@
-"""The command line: the build command and the verbs."""
+"""The command line, for code that parses arguments, prints, or decides an exit code."""

@@ -1,1 +1,1 @@
-"""The conversion of YAML and overrides into one frozen, typed `Settings`; no DictConfig leaves this package."""
+"""The configuration, for code that converts YAML and overrides to typed `Settings`; no DictConfig leaves it."""

@@ -1,1 +1,1 @@
-"""The deployment of artifacts into service: the choice of files, the conditions, and the change as one step."""
+"""The deployment of artifacts into service, for code about names of files, conditions, backups and rollback."""

@@ -1,1 +1,1 @@
-"""Models: their inputs, outputs and weights, and the CosyVoice estimators."""
+"""Models, for code about their inputs, outputs, profiles, weights and networks."""

@@ -1,1 +1,1 @@
-"""Test inputs, references, metrics, gates and timing statistics: everything that compares two computations."""
+"""Numerics of a comparison, for code about test inputs, metrics, tolerances and gates that runs no artifact."""

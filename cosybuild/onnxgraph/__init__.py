@@ -1,1 +1,1 @@
-"""ONNX graphs as files and as data: reading, writing, checking, cleaning, counting."""
+"""ONNX graphs as files and data, for code that reads, checks, cleans, rewrites or writes them."""

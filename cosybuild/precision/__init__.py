@@ -1,1 +1,1 @@
-"""Lowering of a graph to 16 bits: the rules for nodes that stay in fp32, the typed graph, and its loss of accuracy."""
+"""Lowering of a graph, for code about rules, ranges, casts, emulation and the search for nodes to keep in fp32."""

@@ -1,1 +1,1 @@
-"""Reports made from report.json alone, so that they can be made again later and elsewhere."""
+"""Reports, for code that makes text, tables and pages from the JSON of a run or a sweep alone."""

@@ -1,1 +1,1 @@
-"""Runs: from settings to a run directory with its records, artifacts, failure archive and lock file."""
+"""One run, for code that prepares, plans, executes and delivers it, and for its records, archives and lock files."""

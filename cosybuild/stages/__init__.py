@@ -1,1 +1,1 @@
-"""The stages of the pipeline, one per file."""
+"""The stages of the pipeline, one per file, and their order."""

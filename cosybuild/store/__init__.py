@@ -1,1 +1,1 @@
-"""The content-addressed store of results, on this machine and on a remote. It knows no stage."""
+"""The store of results, for code about entries, contents, locks, remotes and garbage that depends on no stage."""

@@ -1,1 +1,1 @@
-"""Sweeps: the plan, the record of each cell, and the launchers and callbacks that run and report them."""
+"""Sweeps, for code about their plan, the records of their cells, launchers and callbacks."""

@@ -1,1 +1,1 @@
-"""Files, memory, clock and facts of this machine. It imports only errors and figures."""
+"""The machine, for helpers about files, locks, memory, clock and JSON that know nothing of a build."""

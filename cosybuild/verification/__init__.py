@@ -1,1 +1,1 @@
-"""The comparison of artifacts with the reference: cases, properties, solver runs, the error budget, and their gates."""
+"""The comparison with the reference, for code about cases, properties, solver runs and the error budget."""

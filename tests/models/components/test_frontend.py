@@ -153,7 +153,7 @@ def test_what_a_component_does_not_have_is_refused() -> None:
         resolve_subject(ModelSettings(), None, True, ComponentName.frontend)
     with pytest.raises(ConfigurationError, match="cosyvoice1 has no streaming variant"):
         full_size_front_end(1, streaming=True)
-    with pytest.raises(ConfigurationError, match="component=frontend names a network of CosyVoice"):
+    with pytest.raises(ConfigurationError, match="component=frontend is a network of CosyVoice"):
         resolve_subject(ModelSettings(family=Family.onnx, path="x.onnx"), None, False, ComponentName.frontend)
     with pytest.raises(ConfigurationError, match=r"num_bloks: cosyvoice2 has no such hyper-parameter; .* num_blocks"):
         full_size_front_end(2, hyperparameters={"num_bloks": 1})
