@@ -23,7 +23,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cosybuild.run.tested import NAME, read_tested
+from cosybuild.run.tested_versions import NAME, read_tested
 
 EXTRAS = ("test", "lint", "docs", "joblib", "slurm", "ray", "optuna", "mlflow", "modelscope", "sign")
 """What CI installs beside the default; one set of versions serves all of them."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from environments import ROOT, Deadline, Package, TooLate, broken_tests, install, make_environment, resolve
 
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 
 EXTRAS = ("test",)
 SUBSET = (

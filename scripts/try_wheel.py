@@ -25,7 +25,7 @@ import json, sys
 from pathlib import Path
 import cosybuild, hydra_plugins.cosybuild_ray
 from cosybuild.config.compose import config_directory
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 print(json.dumps({
     "package": cosybuild.__file__,
     "plugin": hydra_plugins.cosybuild_ray.__file__,

@@ -14,7 +14,7 @@ from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import is_installed, require
 from cosybuild.report.figures import counted, size
 from cosybuild.run.facts import DISTRIBUTIONS
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 from cosybuild.store.check import check
 from cosybuild.store.inventory import take_inventory
 from cosybuild.store.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.manifest import manifest_path
-from cosybuild.run.sidecar import sidecar_text
+from cosybuild.run.artifact_manifest import sidecar_text
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.files import write_text

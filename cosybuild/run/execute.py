@@ -20,13 +20,13 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.request import Request
-from cosybuild.run.code import with_code
 from cosybuild.run.deliver import deliver, retract
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, Witness, is_gate, write_failure_archive
 from cosybuild.run.foreign import origin_of_run
 from cosybuild.run.lock_file import Lock, hold_digests, read_lock, write_lock
+from cosybuild.run.module_code import with_code
 from cosybuild.run.prepare import open_store, planning_store, sources_of
 from cosybuild.run.recorded import EVENTS, PLAN, REPORT, REPORT_TEXT
 from cosybuild.run.run_lock import claimed

@@ -11,10 +11,10 @@ from cosybuild.building.plan import Plan
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.manifest import SUFFIX, manifest_path
 from cosybuild.report.markdown import markdown
+from cosybuild.run.artifact_manifest import sidecar_text
 from cosybuild.run.deliver import ARTIFACTS, EVIDENCE, delivered_slots, is_evidence
 from cosybuild.run.facts import origin_of
 from cosybuild.run.recorded import PLAN, REPORT_TEXT, RecordedRun, read_run
-from cosybuild.run.sidecar import sidecar_text
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.json_records import read_record

@@ -191,7 +191,7 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
     the target's compute capability.
     """
     from cosybuild.backends.tensorrt.library import library_title
-    from cosybuild.backends.tensorrt.timing import timing_path
+    from cosybuild.backends.tensorrt.timing_cache import timing_path
 
     store, wanted = request.settings.store, engine_settings(request).timing_cache
     gpu = next((gpu for gpu in environment.gpus if gpu.sm == target.sm), None)

@@ -12,9 +12,9 @@ from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
 from cosybuild.exporting.torch_exporters import export_graph
-from cosybuild.models.held import held_to_plan
 from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
+from cosybuild.models.unplanned_reads import held_to_plan
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 

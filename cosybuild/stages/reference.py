@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import ModelError
-from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
+from cosybuild.models.unplanned_reads import held_to_plan
 from cosybuild.numerics.inputs import Array
 from cosybuild.request import Request
 from cosybuild.stages.export import subject_settings

@@ -15,7 +15,7 @@ from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.errors import BuildError
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
-from cosybuild.verification.rebuilt import compared
+from cosybuild.verification.repetition import compared
 
 SOURCES = ("weights", "calibration", "graph@source")
 

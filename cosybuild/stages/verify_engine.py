@@ -111,9 +111,9 @@ class VerifyEngineStage(Stage[Request]):
         return lacks
 
     def run(self, context: RunContext) -> StageResult:
+        from cosybuild.backends.tensorrt.engine_facts import deserialise
         from cosybuild.backends.tensorrt.execution import EngineSession
         from cosybuild.backends.tensorrt.library import import_library
-        from cosybuild.backends.tensorrt.opened import deserialise
 
         request: Request = context.request
         library = import_library(self.target.library)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.models.user_module.trace import Trace
-from cosybuild.run.code import TRACES, _memo
+from cosybuild.run.module_code import TRACES, _memo
 from cosybuild.store.store import Store
 from tests.models.user_module.tracing import NET, Net, code_of, enter, request_of, write_sources
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.backends import onnxruntime_backend
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 from tests.importing import importing
 from tests.mounting import make_read_only, mounted
 from tests.scenarios.commands import QUICK, Answer, Place, actions

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 from tests.docs.pages import ROOT
 
 MARKERS = {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 from tests.docs.pages import ROOT
 
 

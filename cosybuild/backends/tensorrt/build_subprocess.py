@@ -75,7 +75,7 @@ def _build(task: EngineTask, emit: Emit) -> dict[str, Any]:
     from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
     from cosybuild.backends.tensorrt.library import import_library
     from cosybuild.backends.tensorrt.report import engine_report, open_where_possible
-    from cosybuild.backends.tensorrt.timing import TimingCache
+    from cosybuild.backends.tensorrt.timing_cache import TimingCache
     from cosybuild.backends.tensorrt.verdicts import check_tensors
 
     target = task.target

@@ -15,7 +15,7 @@ from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
 from cosybuild.backends.tensorrt.network import create_network, parse_into, rearranged
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
-from cosybuild.backends.tensorrt.timing import TimingCache
+from cosybuild.backends.tensorrt.timing_cache import TimingCache
 from cosybuild.building.stage import Emit
 from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.errors import EngineError

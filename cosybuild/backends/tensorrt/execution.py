@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.backends.session import Array
+from cosybuild.backends.tensorrt.engine_facts import deserialise
 from cosybuild.backends.tensorrt.library import TensorRtLibrary
-from cosybuild.backends.tensorrt.opened import deserialise
 from cosybuild.errors import EngineError
 
 if TYPE_CHECKING:

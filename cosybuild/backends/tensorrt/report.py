@@ -7,8 +7,8 @@ from typing import Any
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine
 from cosybuild.backends.tensorrt.choice import Target, what_would_bring_the_rest
+from cosybuild.backends.tensorrt.engine_facts import OpenedFacts, inspect_engine
 from cosybuild.backends.tensorrt.library import RTX, TensorRtLibrary
-from cosybuild.backends.tensorrt.opened import OpenedFacts, inspect_engine
 from cosybuild.backends.tensorrt.verdicts import is_low, judge_attention, unmet_fusion, unmet_precision
 from cosybuild.config.groups.trt import TrtSettings, Typing
 from cosybuild.system.environment import Environment

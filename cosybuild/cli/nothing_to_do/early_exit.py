@@ -131,8 +131,8 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look
 
     from cosybuild.config.groups.model import Family
     from cosybuild.errors import CosybuildError
-    from cosybuild.run.code import known_code
     from cosybuild.run.execute import plan_build
+    from cosybuild.run.module_code import known_code
     from cosybuild.run.prepare import planning_store, request_from_settings
 
     def ignore(message: str) -> None:

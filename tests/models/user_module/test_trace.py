@@ -13,8 +13,8 @@ import pytest
 
 from cosybuild.models.user_module.trace import Trace, trace_from_json
 from cosybuild.request import Request
-from cosybuild.run import code
-from cosybuild.run.code import known_code
+from cosybuild.run import module_code
+from cosybuild.run.module_code import known_code
 from cosybuild.stages.export import ExportStage
 from cosybuild.store.store import Store
 from tests.models.user_module.tracing import INSTALLED, SOURCES, Net, code_of, request_of
@@ -115,7 +115,7 @@ def test_the_same_content_elsewhere_has_the_same_key(net: Net, seen: tuple[Path,
 
 def test_a_target_of_installed_packages_needs_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(code, "call_apart", None)  # anything that asks for a process fails
+    monkeypatch.setattr(module_code, "call_apart", None)  # anything that asks for a process fails
     trace = code_of(INSTALLED, Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
     assert not trace.is_local

@@ -13,7 +13,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.user_module.trace import Trace
 from cosybuild.request import Request
-from cosybuild.run.code import known_code, with_code
+from cosybuild.run.module_code import known_code, with_code
 from cosybuild.store.store import Store
 
 SOURCES = {

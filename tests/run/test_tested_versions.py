@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.run.tested import read_tested
+from cosybuild.run.tested_versions import read_tested
 from cosybuild.system.environment import Environment
 
 TEXT = """\

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cosybuild.backends.tensorrt.timing import TimingCache
+from cosybuild.backends.tensorrt.timing_cache import TimingCache
 
 BUILDS = 2
 KERNELS = 20

@@ -13,13 +13,13 @@ import pytest
 from cosybuild.building.stage import Emit
 from cosybuild.digest import digest_of
 from cosybuild.errors import BuildError, ModelError, SourceChanged
-from cosybuild.models.held import held_to_plan
 from cosybuild.models.subject import Subject
+from cosybuild.models.unplanned_reads import held_to_plan
 from cosybuild.models.user_module.audit import watched
 from cosybuild.models.user_module.fresh import forget_changed, from_source
 from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json
-from cosybuild.run import code
+from cosybuild.run import module_code
 from cosybuild.store.store import Store
 from tests.models.user_module.tracing import INSTALLED, NET, Net, code_of, request_of
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_made_is_an_error_of_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: object, told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(code, "see_made", how)
+    monkeypatch.setattr(module_code, "see_made", how)
     (tmp_path / "broken.py").write_text("")
     with pytest.raises(ModelError, match=f"could not be constructed: broken.Net: .*{told}"):
         code_of({"_target_": "broken.Net"}, Store(tmp_path / "store"))

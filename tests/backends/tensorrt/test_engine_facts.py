@@ -14,12 +14,12 @@ from cosybuild.backends.tensorrt import execution
 from cosybuild.backends.tensorrt.builder import BuiltEngine, build_engine
 from cosybuild.backends.tensorrt.builder_config import shapes_from_profile
 from cosybuild.backends.tensorrt.choice import Target
+from cosybuild.backends.tensorrt.engine_facts import OpenedFacts, inspect_engine, layer_types
 from cosybuild.backends.tensorrt.inspection import TensorFact
 from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog
-from cosybuild.backends.tensorrt.opened import OpenedFacts, inspect_engine, layer_types
 from cosybuild.backends.tensorrt.report import engine_report
-from cosybuild.backends.tensorrt.timing import TimingCache, timing_path
+from cosybuild.backends.tensorrt.timing_cache import TimingCache, timing_path
 from cosybuild.config.groups.trt import TrtSettings, Typing
 from cosybuild.errors import EngineError
 from cosybuild.models.profile import SizeRange
