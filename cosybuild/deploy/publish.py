@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.deploy.confined import STAGING, hold_journal, hold_names
 from cosybuild.deploy.state import (
     BackupRecord,
     Current,
@@ -38,7 +39,6 @@ from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES, PART = "record.json", "files", ".part"
 """Names below STATE/NNNN: the backup's record and its files. PART is the suffix of anything unfinished."""
-_STAGING = "staging-"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def publish(
         files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
 
     Raises:
-        DeployError: a name is unsafe, or a copy differs from its source; the directory is unchanged.
+        DeployError: a name is unsafe or leads through a link, or a copy differs from its source; the directory is
+            unchanged.
         OSError: the disk reports an error. Before the journal the directory is unchanged; afterwards the change counts.
     """
     unsafe = next((name for name in (*(put.name for put in puts), *removes) if not is_plain_path(name)), None)
@@ -107,6 +108,7 @@ def publish(
             f"{unsafe!a} cannot be changed in {root}: every part of a path must be a plain file name.",
             hint="Next: rename the file, then deploy again.",
         )
+    hold_names(root, (*(put.name for put in puts), *removes))
     current = read_current(root)
     if kind == "deploy":
         reserve(root)
@@ -115,14 +117,14 @@ def publish(
     state = root / STATE
     number = 1 + max((*(int(d.name) for d in state.iterdir() if d.name.isdigit()), current.number))
     try:
-        digests = _stage(puts, state / f"{_STAGING}{number:04}")
+        digests = _stage(puts, state / f"{STAGING}{number:04}")
         _back_up(root, [*digests, *removes], number, kind, current)
     except (OSError, DeployError):
         discard_leftovers(root)
         raise
     if files is None:
         files = {n: d for n, d in {**current.files, **digests}.items() if n not in removes}
-    journal = Journal(number, f"{_STAGING}{number:04}", digests, tuple(removes), position, files)
+    journal = Journal(number, f"{STAGING}{number:04}", digests, tuple(removes), position, files)
     begin(root, journal)
     _apply(root, journal)
     return number
@@ -143,7 +145,8 @@ def recover(root: Path) -> bool:
     """Finish the change that an interrupted deployment began, and return True if there was one.
 
     Raises:
-        DeployError: another process deploys there, the disk reports an error, or staged files are missing.
+        DeployError: another process deploys there, the disk reports an error, staged files are missing, or a step
+            would follow a link.
     """
     if not (root / STATE / JOURNAL).exists():
         return False
@@ -160,6 +163,7 @@ def finish(root: Path) -> bool:
     """Do the work of `recover` for a caller that holds the lock; remove leftovers of a change without a journal."""
     journal = read_journal(root)
     if journal is not None:
+        hold_journal(root, journal)
         lost = missing(root, journal)
         if lost:
             raise DeployError(
@@ -218,7 +222,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def discard_leftovers(root: Path) -> None:
     """Remove files of unfinished changes; the caller holds the lock, and there is no journal."""
-    for path in [*(root / STATE).glob(f"{_STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
+    for path in [*(root / STATE).glob(f"{STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -267,8 +271,10 @@ def _apply(root: Path, journal: Journal) -> None:
     if part.exists() and not journal.discards:
         part.rename(backup)
     for name in journal.puts:
+        hold_names(root, [name])
         _put_in_place(state / journal.staging / name, root / name)
     for name in journal.removes:
+        hold_names(root, [name])
         (root / name).unlink(missing_ok=True)
     for directory in _folders(root, (*journal.puts, *journal.removes)):
         sync_directory(directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.deploy.confined import hold_journal, hold_names
 from cosybuild.deploy.publish import FILES, PART, RECORD, Put, begin, finish, missing, publish, stage_one
 from cosybuild.deploy.state import (
     BackupRecord,
@@ -61,6 +62,8 @@ def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
     with explained(root), locked(root):
         free_reserve(root)
         journal = read_journal(root)
+        if journal is not None:
+            hold_journal(root, journal)
         if journal is not None and missing(root, journal):
             changed = journal.number, _undo(root, journal)
         else:
@@ -106,6 +109,7 @@ def _undo(root: Path, journal: Journal) -> list[str]:
         )
     record = read_record(directory / RECORD, BackupRecord)
     assert record is not None
+    hold_names(root, record.existed)
     staging, digests = state / _UNDO, {}
     for name, existed in record.existed.items():
         if existed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cosybuild.deploy.confined import hold_state
 from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
 from cosybuild.system import local_lock
@@ -133,9 +134,10 @@ def locked(root: Path) -> Iterator[None]:
     """Let one process at a time change `root`; the system releases the lock of a process that ends.
 
     Raises:
-        DeployError: another process holds the lock.
+        DeployError: another process holds the lock, or the state contains a link.
     """
     state = root / STATE
+    hold_state(root)
     # The journal is durable only if the directories on its path are.
     make_directory(state)
     with ExitStack() as stack:
