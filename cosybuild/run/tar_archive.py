@@ -74,7 +74,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
                 f"{name!a} cannot be a member of this archive: every part of the path must be a plain file name.",
                 hint="Next: rename the file, or remove it from the run directory",
             )
-    listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in files.items()}
+    listed = {name: {"sha256": digest_of(path), "size": path.stat().st_size} for name, path in sorted(files.items())}
     index = {"schema": SCHEMA, "kind": form.kind, **facts, "files": listed}
     with tempfile.TemporaryDirectory(prefix="cosybuild-pack-") as temporary:
         written = Path(temporary) / form.index
