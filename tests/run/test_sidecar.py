@@ -7,23 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cosybuild.run.sidecar import sidecar_text
 
 from cosybuild.building.record import Action, Input, Outcome, StepRecord
 from cosybuild.building.status import Hit
 from cosybuild.manifest import SUFFIX, manifest_text
-from cosybuild.run.sidecar import sidecar_text
 from cosybuild.store.artifact import Artifact, StoredFile
 from tests.onnxgraph.graphs import linear
 
 ENGINE = {
     "built_for": {
-        "flavour": "tensorrt", "version": "10.13", "sm": 89, "hardware_compatibility": "none", "version_compatible": False,
+        "flavour": "tensorrt",
+        "version": "10.13",
+        "sm": 89,
+        "hardware_compatibility": "none",
+        "version_compatible": False,
     },
     "tensors": [
         {"name": "x", "mode": "input", "dtype": "HALF", "shape": [2, -1], "format": "linear"},
         {"name": "y", "mode": "output", "dtype": "FP8", "shape": [2, 3], "format": "linear"},
     ],
-}  # fmt: skip
+}
 
 
 def stored(path: Path, content: bytes, digest: str) -> StoredFile:
