@@ -75,7 +75,7 @@ class Build:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def ended(self) -> bool:
-        """Whether it is over, without reaping it."""
+        """Return True if the process has ended, without reaping it."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

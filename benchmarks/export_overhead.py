@@ -1,4 +1,4 @@
-"""What the export stage costs over a bare call of the exporter it uses, on the same module.
+"""Measure the cost of the export stage over a call of its exporter, on the same module.
 
     python benchmarks/export_overhead.py [--family cosyvoice2] [--exporter torchscript] [--rounds 5]
 

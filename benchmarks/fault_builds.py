@@ -80,7 +80,7 @@ def request_of(fault: Fault) -> Request:
 
 @dataclass(frozen=True)
 class Made:
-    """What a build made before anything is verified."""
+    """The artifacts of a build before verification."""
 
     build: Build
     reference: Artifact

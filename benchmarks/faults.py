@@ -50,7 +50,7 @@ class Fault:
 
     @property
     def in_export(self) -> bool:
-        """Whether the exported graph has it already."""
+        """Return True if the exported graph already has the fault."""
         return self.exporting is not nullcontext
 
 
@@ -128,7 +128,7 @@ def _epsilon(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _overflow(module: nn.Module) -> None:
-    """What fp32 does not notice: the values of one layer's attention are large, and its output layer takes it back."""
+    """Scale the values of one layer's attention up and its output layer down, which fp32 does not notice."""
     estimator: Any = module.estimator
     attention = estimator.mid_blocks[-1][1][0].attn1
     attention.to_v.weight *= 1e6

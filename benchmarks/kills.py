@@ -82,7 +82,7 @@ class Rounds:
         self.old = place, variant
 
     def _ground(self, number: int) -> tuple[Path, int]:
-        """Where to build, and which command."""
+        """Return the directory and the command of a build."""
         if self.old is None or self.chance.random() < 0.5:
             self.counts["from nothing"] += 1
             return self._place(f"round-{number}-{self.chance.getrandbits(32):x}"), self.chance.randrange(len(VARIANTS))
@@ -98,7 +98,7 @@ class Rounds:
         return place, variant
 
     def _kill(self, place: Path, words: list[str], kind: str) -> bool:
-        """Whether the build was killed before it had ended."""
+        """Return True if the build was killed before its end."""
         moment = self.chance.uniform(0, self.seconds[kind])
         log = self.base / "log"
         for events in place.glob("outputs/runs/*/events.jsonl"):
@@ -166,7 +166,7 @@ def artifacts_of(place: Path) -> dict[str, str]:
 
 
 def where(place: Path) -> str:
-    """What a killed build was doing, by its events."""
+    """Return the activity of a killed build, from its events."""
     logs = list(place.glob("outputs/runs/*/events.jsonl"))
     if not logs:
         return "before planning"

@@ -47,7 +47,7 @@ MARGIN = 10.0
 
 @dataclass(frozen=True)
 class Reading:
-    """What a gate reads of one build.
+    """The figure of a gate in one build.
 
     Attributes:
         value: a signal-to-noise ratio in dB, or an amount.
@@ -90,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What verification said, empty where it passes; its metrics where it does; the facts it emitted."""
+    """The message of a failed verification (empty if it passes), its metrics, and its emitted facts."""
 
     said: str
     metrics: dict[str, Any]
@@ -112,7 +112,7 @@ def verified(made: Made, schedule: str | None = None) -> Verdict:
 
 
 def reading(fault: Fault, made: Made, verdict: Verdict) -> Reading:
-    """What the fault's gate reads of a build."""
+    """Return the figure of the fault's gate in a build."""
     if fault.gate.startswith("hop"):
         return _hop(made.build.request, fault.gate, made.reference, made.exported, made.graph)
     if fault.gate == "solver":
@@ -152,7 +152,7 @@ def _property(name: str, verdict: Verdict) -> Reading:
 
 
 def _lowered(made: Made) -> tuple[str, Reading]:
-    """What is said of the lowered graph; the largest value of a tensor that it stores in fp16, as fp32 computes it."""
+    """The verdict on the lowered graph, and the largest float32 value of a tensor that it stores in fp16."""
     build, graph = made.build, made.graph
     lowered = build.make(PrecisionStage(), "lowered", graph=graph)
     said = ""
@@ -191,7 +191,7 @@ def measure_all(faults: Sequence[Fault] = FAULTS) -> Iterator[Row]:
 
 
 def complaints(rows: Sequence[Row]) -> list[str]:
-    """What is not as it should be, one line each."""
+    """Return one line for each reading that is not as expected."""
     lines = [f"{row.fault.name}: not called `{row.fault.names}`, but: {row.said}" for row in rows if not row.caught]
     lines += [f"{row.fault.name}: margin {row.margin:.1f}" for row in rows if row.margin < MARGIN]
     for gate, faulty, clean in gates(rows):

@@ -110,7 +110,7 @@ def error_of(graph: Path, lowered: Path, inputs: Mapping[str, Array]) -> dict[st
 
 
 def engine_memory(path: Path, spec: ModelSpec) -> dict[str, Any]:
-    """What the builder says of activation memory, in bytes, and the time it took, in seconds."""
+    """Return the activation memory in the builder's log in bytes, and the build time in seconds."""
     import re
 
     import tensorrt_rtx as trt

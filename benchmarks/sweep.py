@@ -1,4 +1,4 @@
-"""What a sweep of 2 opsets x 2 precisions x 3 profiles costs, and how often each stage really ran.
+"""Measure a sweep of 2 opsets x 2 precisions x 3 profiles, and count the runs of each stage.
 
     python benchmarks/sweep.py [--model-dir DIR] [--scaled] [--jobs 2] [--only sequential|joblib --stages SECONDS]
 

@@ -1,4 +1,4 @@
-"""What strict verification costs beside upstream's ten lengths: both on one graph, in turns.
+"""Compare the cost of strict verification with that of upstream's ten lengths, on one graph, in turns.
 
     python benchmarks/verify_cost.py [--family cosyvoice2] [--streaming] [--rounds 3] [--longest 3000]
 

@@ -37,7 +37,7 @@ SWEEP = "-m model_dir=CosyVoice2-0.5B export=opset18,opset20 trt=fp32,fp16,bf16"
 
 
 def cosybuild(words: str, directory: Path, environment: dict[str, str]) -> str:
-    """What the command prints; it must succeed."""
+    """Return the output of a command that must succeed."""
     command = [sys.executable, "-m", "cosybuild", *words.split()]
     env = {**os.environ, **environment}
     return subprocess.run(command, cwd=directory, env=env, check=True, capture_output=True, text=True).stdout

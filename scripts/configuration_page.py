@@ -142,7 +142,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _element(hint: Any) -> tuple[str, Any]:
-    """How an element of a list or mapping of settings is reached, and its dataclass."""
+    """Return the path of an element of a list or mapping of settings, and its dataclass."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return "", hint

@@ -26,7 +26,7 @@ from packaging.version import Version
 from cosybuild.run.tested_versions import NAME, read_tested
 
 EXTRAS = ("test", "lint", "docs", "joblib", "slurm", "ray", "optuna", "mlflow", "modelscope", "sign")
-"""What CI installs beside the default; one set of versions serves all of them."""
+"""The extras that CI installs; one set of versions must fit all of them."""
 TESTS = ("-n", "2", "-m", "not full_size")
 _HEAD = """\
 # The versions with which cosybuild's tests passed: of the default installation and of the extras

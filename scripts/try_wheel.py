@@ -46,7 +46,7 @@ class Elsewhere:
         self.here.mkdir()
 
     def run(self, *words: str) -> str:
-        """What `python` with these words prints; it must end well."""
+        """Return the output of `python` with these arguments; it must succeed."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
         begun = time.monotonic()
         done = subprocess.run(

@@ -88,7 +88,7 @@ def exact_beside(values: Array, float32: Tensor | Array) -> Exact:
 
 
 def in_float64(module: Callable[..., Tensor], *inputs: Tensor, **options: Any) -> Array:
-    """What a module gives in float64: its weights are the float32 ones, its inputs too."""
+    """Compute a module in float64, with the float32 weights and inputs."""
     wide = widened(module) if isinstance(module, nn.Module) else module
     named = {name: _double(value) for name, value in options.items()}
     with torch.no_grad():

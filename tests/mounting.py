@@ -35,7 +35,7 @@ def make_read_only(disk: Path) -> None:
 
 
 def free_bytes(disk: Path) -> int:
-    """What can still be written."""
+    """Return the number of bytes that can still be written."""
     found = os.statvfs(disk)
     return found.f_bavail * found.f_frsize
 

@@ -18,7 +18,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def warnings() -> list[str]:
-    """What the store has warned of."""
+    """Return the warnings of the store."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""What is read for a request is read once."""
+"""A request reads each of its files once."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def imported(trees: Mapping[str, ast.Module]) -> set[tuple[str, str]]:
 
 
 def unused(product: Mapping[str, str], others: str) -> list[str]:
-    """Where something is defined in `product`, path -> source, that neither it nor the text of others uses.
+    """Return the definitions in `product` (path -> source) that no other code uses.
 
     Of names that several modules define, each must be used in its own or imported from it.
     """

@@ -124,7 +124,7 @@ class Sources:
         self._digests.forget(file.path)
         raise SourceChanged(
             f"The file {file.path} changed while the build used it: {what}. The step '{self._step}' reads it, so the "
-            f"result of this step was not kept.",
+            "result of this step was not kept.",
             hint="Next: run the same command again when the file is complete",
         ) from cause
 

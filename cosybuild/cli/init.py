@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", team):
         raise ConfigurationError(
             f"'{team}' is not a valid team name: lower-case letters, digits and single hyphens are expected, with a "
-            f"letter first.",
+            "letter first.",
             hint="Next: python -m cosybuild init my-team",
         )
     distribution = f"{team}-cosy-conf"

@@ -35,7 +35,7 @@ def _opset(settings: Settings) -> None:
     if export.exporter is Exporter.dynamo and export.opset < 18:
         raise ConfigurationError(
             f"export.exporter=dynamo cannot write opset {export.opset}: torch's dynamo exporter starts at 18 and "
-            f"would write opset 18 without a message.",
+            "would write opset 18 without a message.",
             hint="Next: export.exporter=torchscript, which writes 17; or keep dynamo with export=opset18.",
         )
     if export.attention is Attention.operator:
@@ -53,7 +53,7 @@ def _attention_operator(settings: Settings) -> None:
         with_it = "export.exporter=dynamo" if export.exporter is Exporter.dynamo else f"model={family.value}"
         raise ConfigurationError(
             f"export.attention=operator with {with_it}: only cosybuild's CosyVoice estimators with the torchscript "
-            f"exporter can write it.",
+            "exporter can write it.",
             hint="Next: export.attention=spelled; the code of another module determines its operators.",
         )
 
@@ -94,7 +94,7 @@ def _weights(settings: Settings) -> None:
     if model.weights is not None and model.family is Family.onnx:
         raise ConfigurationError(
             f"model.weights={model.weights} has no effect with model=onnx, because the file model.path has the "
-            f"weights.",
+            "weights.",
             hint="Next: remove model.weights.",
         )
 
@@ -118,7 +118,7 @@ def _precision(settings: Settings) -> None:
     if trt is not None and trt.precision is not None and trt.precision != target:
         raise ConfigurationError(
             f"trt={trt.precision} builds an engine in {trt.precision}, but precision={target} is set, and an engine "
-            f"computes in the types of its graph.",
+            "computes in the types of its graph.",
             hint=f"Next: trt={trt.precision} alone, or precision={target} with trt={target}.",
         )
     if settings.precision.method is Method.search:
@@ -147,7 +147,7 @@ def _deploy(settings: Settings) -> None:
     if deploy.keep_backups < 1:
         raise ConfigurationError(
             f"deploy.keep_backups={deploy.keep_backups}; at least 1 is expected, so that the last deployment can be "
-            f"undone."
+            "undone."
         )
     if deploy.sign is not None:
         key_fingerprint(Path(deploy.sign), private=True)  # before the build, not at its end

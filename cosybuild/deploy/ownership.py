@@ -124,7 +124,7 @@ def _must_go(root: Path, standing: _Standing, arrival: Arrival) -> bool:
             return True
         raise DeployError(
             f"{root / standing.name} comes from another build than this deployment ({mine}; this one: {theirs}), and "
-            f"no deployment wrote it, so it is not replaced.",
+            "no deployment wrote it, so it is not replaced.",
             hint="Next: move it and its manifest to another place, or deploy to another directory.",
         )
     if not standing.is_ours:

@@ -168,7 +168,7 @@ def finish(root: Path) -> bool:
         if lost:
             raise DeployError(
                 f"the deployment {journal.number:04} to {root} was interrupted and cannot be completed: its staged "
-                f"file "
+                "file "
                 f"{lost[0]} is missing or damaged.",
                 hint=f"Next: `python -m cosybuild rollback {root}` restores the previous files; then deploy again.",
             )

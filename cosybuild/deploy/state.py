@@ -125,7 +125,7 @@ def explained(root: Path) -> Iterator[None]:
         raise DeployError(
             f"{root} cannot be changed: {error.strerror or error} ({error.filename}).",
             hint=f"Next: correct it (space, permissions), then run `python -m cosybuild check {root}`, which "
-            f"completes or discards the deployment.",
+            "completes or discards the deployment.",
         ) from error
 
 

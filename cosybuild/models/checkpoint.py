@@ -131,7 +131,7 @@ def _loaded(path: Path) -> Any:
         if isinstance(error, pickle.UnpicklingError) and refused is not None:
             raise CheckpointError(
                 f"{path} contains other objects than tensors ({refused[1]}), and cosybuild does not run code from a "
-                f"weights file.",
+                "weights file.",
                 hint="Next: if you trust the file, save only its state dict: torch.save(model.state_dict(), path).",
             ) from error
         reason = str(error).partition("\n")[0].partition("Weights only load failed")[0].strip() or type(error).__name__

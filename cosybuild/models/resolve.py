@@ -160,7 +160,7 @@ def _hyperparameters(
         if overrides:
             raise ConfigurationError(
                 f"model.hyperparameters sets {', '.join(overrides)}, but {directory.yaml} has the model's "
-                f"hyper-parameters.",
+                "hyper-parameters.",
                 hint="Next: remove model.hyperparameters, or model_dir.",
             )
         return dict(directory.hyperparameters)

@@ -65,7 +65,7 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
         if is_.HasField("dim_value") and said.HasField("dim_param"):
             raise InvalidGraph(
                 f"output {declared.name} has axis {axis} frozen at {is_.dim_value}; the dynamic axis {said.dim_param} "
-                f"is declared",
+                "is declared",
                 "",
             )
         if is_.HasField("dim_value") and said.HasField("dim_value") and is_.dim_value != said.dim_value:

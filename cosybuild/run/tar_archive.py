@@ -216,7 +216,7 @@ class Package:
         if total > limit:
             raise self.refused(
                 f"it unpacks to {total:,} bytes, but an archive of its size may unpack to {limit:,} (--max-size "
-                f"allows more)"
+                "allows more)"
             )
 
     def _copy_checked(self, name: str, content: IO[bytes], target: Path | None, listed: _Listed) -> None:

@@ -81,7 +81,7 @@ def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
     if manifest is None and not trust:
         raise ArtifactRefused(
             f"{path} is refused: there is no manifest {manifest_path(path).name} beside it, so its origin and its "
-            f"target are not known.",
+            "target are not known.",
             hint="Next: deploy it with its manifest (deploy=...), or load it with trust=True if you know its origin.",
         )
     library = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)

@@ -157,7 +157,7 @@ class BuiltEstimator(nn.Module):
             asked, has = ("streaming", "full") if streaming else ("full", "streaming")
             raise VariantRefused(
                 f"{asked} attention is requested, but {', '.join(s.name for s in self.served)} computes {has} "
-                f"attention, which is fixed in the artifact.",
+                "attention, which is fixed in the artifact.",
                 hint=f"Next: build with model.streaming={str(streaming).lower()} and load a directory that has both.",
             )
         return candidates

@@ -182,7 +182,7 @@ def _device(device: str | torch.device) -> torch.device:
     if place.type != "cuda" or not torch.cuda.is_available():
         raise MissingRequirement(
             f"device={device} is requested, but torch {torch.__version__} finds no such device here; cpu and cuda are "
-            f"supported.",
+            "supported.",
             hint="Next: load with device='cpu', or install a CUDA build of torch on a machine with a GPU.",
         )
     return place if place.index is not None else torch.device("cuda", torch.cuda.current_device())

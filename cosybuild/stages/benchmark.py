@@ -108,7 +108,7 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
     if benchmark.compile and subject.graph is not None:
         raise ConfigurationError(
             f"benchmark.compile=true, but {subject.graph.name} is an ONNX file: it has no PyTorch module that could "
-            f"be compiled.",
+            "be compiled.",
             hint="Next: remove benchmark.compile.",
         )
 

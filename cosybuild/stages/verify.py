@@ -234,7 +234,7 @@ def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
     raise VerificationError(
         f"Case {guilty.case}: {'; '.join(map(str, guilty.missed))}: {describe(hops)}.",
         hint=f"Next: verify.hops.{'export' if guilty.name == OPTIMISER else guilty.name} has the gate of this hop; "
-        f"change it only for a known reason.",
+        "change it only for a known reason.",
     )
 
 

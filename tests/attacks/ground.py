@@ -26,7 +26,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended.
+    """The exit code and output of a command.
 
     Attributes:
         code: its exit code.

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the benchmarks fork 
 
 
 def run(script: str, *words: str) -> dict[str, Any]:
-    """What the script prints; it fails by itself where a claim does not hold."""
+    """Return the output of the script, which fails if a claim does not hold."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPTS / script), *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=590, check=False)

@@ -1,4 +1,4 @@
-"""What the record says of the error that ended a step."""
+"""The failure in the record for each error that can end a step."""
 
 from __future__ import annotations
 

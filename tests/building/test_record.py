@@ -1,4 +1,4 @@
-"""What is written down of a run is found by label and by what was done."""
+"""The record of a run: its steps by label and by action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes and keeps of itself: every fact, for whoever reads the events and the record."""
+"""The facts of a run in its events and in its record."""
 
 from __future__ import annotations
 

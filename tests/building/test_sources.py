@@ -46,7 +46,7 @@ class Meddler:
         return self.bench.build(self.stages)
 
     def graph(self) -> str:
-        """What the export read, from the store."""
+        """Return the artifact that the export read, from the store."""
         (graph,) = (entry.outputs["graph"] for entry in self.bench.store.entries() if entry.key.stage == "export")
         return graph.path.read_text()
 

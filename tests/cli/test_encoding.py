@@ -1,4 +1,4 @@
-"""What is printed does not depend on what the terminal's encoding can show."""
+"""Commands print in every encoding of the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What speaks against a deployment, what force does, what becomes of older plans."""
+"""Objections to a deployment, `deploy.force`, and the retirement of older plans."""
 
 from __future__ import annotations
 

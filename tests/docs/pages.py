@@ -105,7 +105,7 @@ def _part(block: Block) -> str:
 
 
 def faults(page: Path) -> Iterator[str]:
-    """What of a page would escape the test that runs it."""
+    """Return the parts of a page that the test would not run."""
     text = page.read_text(encoding="utf-8")
     for block in blocks(page):
         where = f"{name_of(page)}:{block.line}"

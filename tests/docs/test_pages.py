@@ -35,7 +35,7 @@ FROM_NOTHING = (
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages have built so far, those of a parallel run's other processes too: whoever is second waits."""
+    """The store that all pages share, also those in other processes of a parallel run."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return tmp_path_factory.mktemp("store")
@@ -54,7 +54,7 @@ def model_directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
-    """What the pages take for granted: two model directories, and pip, which fetches nothing here."""
+    """The environment of the pages: two model directories, and a pip without network."""
     packages, models, programs = (tmp_path / name for name in ("site-packages", "models", "bin"))
     shutil.copytree(model_directories, models)
     programs.mkdir()
@@ -109,7 +109,7 @@ def two_teams_one_store(place: Place, ran: Ran) -> None:
 
 
 FURTHER: dict[str, Callable[[Place, Ran], None]] = {"docs/sharing.md": two_teams_one_store}
-"""What a page promises beyond that its commands succeed."""
+"""Checks of a page's statements, in addition to the success of its commands."""
 
 
 def test_no_command_escapes() -> None:

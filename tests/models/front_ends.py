@@ -73,7 +73,7 @@ def agreement(actual: dict[str, Array], version: int, form: str) -> float:
 
 
 def computed(module: nn.Module, inputs: dict[str, Array], dtype: torch.dtype = torch.float32) -> dict[str, Array]:
-    """What a front end gives in `dtype`; its weights and inputs are the float32 ones."""
+    """Compute a front end in `dtype`, with the float32 weights and inputs."""
     given = (torch.from_numpy(values) for values in inputs.values())
     arguments = [values.to(dtype) if values.is_floating_point() else values for values in given]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the estimators become in ONNX: without a tracer's warning, and equal in ONNX Runtime at every length."""
+"""Exported estimators: the tracer gives no warning, and ONNX Runtime gives equal outputs at every length."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_chunks_are_counted_exactly_beyond_what_float16_can_count() -> None:
 
 
 def test_the_usual_constant_would_have_made_nan() -> None:
-    """What the finite constant is for: 0 * -inf, with an all-ones mask."""
+    """With an infinite constant, an all-ones mask would give 0 * -inf."""
     mask = torch.ones(1, 1, 4, dtype=torch.float16)
     assert ((1 - mask) * torch.tensor(-1e10).half()).isnan().all()
     assert attention_bias(mask).eq(0).all()

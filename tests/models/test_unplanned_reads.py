@@ -1,4 +1,4 @@
-"""What planning saw of a user's module, and the steps that are held to it."""
+"""The check that a step uses only the code and data that planning saw."""
 
 from __future__ import annotations
 

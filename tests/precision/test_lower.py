@@ -51,7 +51,7 @@ def test_one_cast_a_tensor_and_direction() -> None:
 
 
 def test_a_cast_belongs_to_the_module_that_its_tensor_comes_from() -> None:
-    """What overflows may show behind a cast first; the message says whose value it is."""
+    """An overflow may first appear after a cast; the message names the node whose value it is."""
     text = CHAIN.replace("(a", '("blocks.0/attn/MatMul_output_0"').replace(
         "{ a =", '{ "blocks.0/attn/MatMul_output_0" ='
     )

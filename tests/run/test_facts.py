@@ -1,4 +1,4 @@
-"""What a report says of the machine: every package that shapes a result."""
+"""The machine in a report: every package that can change a result."""
 
 from __future__ import annotations
 

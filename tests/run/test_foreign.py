@@ -1,4 +1,4 @@
-"""What names something of one machine is declared as such, and does not come out of another's record."""
+"""Settings that are valid on one machine only are declared `local` and removed from imported records."""
 
 from __future__ import annotations
 

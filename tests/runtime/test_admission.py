@@ -1,4 +1,4 @@
-"""What the manifest forbids, and what trust does and does not override."""
+"""Refusals by the manifest, and the refusals that `trust` overrides."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ AXES: dict[str, tuple[int, ...]] = {"mask": (2, 1, -1), "t": (2,), "spks": (2, 8
 
 
 class StandInEngine:
-    """What an engine states of itself, with the library's own enumerations."""
+    """An engine with stated properties, in the library's own enumerations."""
 
     num_io_tensors = 7
     num_optimization_profiles = 2

@@ -1,4 +1,4 @@
-"""What a call may be, what it gives, and what it refuses."""
+"""Calls of the estimator: accepted inputs, outputs and refusals."""
 
 from __future__ import annotations
 

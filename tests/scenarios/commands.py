@@ -25,7 +25,7 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command left.
+    """The files and output of a command.
 
     Attributes:
         code: its exit code.
@@ -97,7 +97,7 @@ def _checked(command: Sequence[str], code: int | None, ended: int, out: str, err
 
 
 class Answer:
-    """What a command printed and ended with; where it was run, `here`."""
+    """The output and exit code of a command, and the directory `here` in which it ran."""
 
     def __init__(self, code: int, out: str, err: str, here: Path) -> None:
         self.code = code

@@ -142,7 +142,7 @@ def test_a_model_that_may_not_be_read(command: Callable[..., Answer], model: Pat
 
 
 class Surprise:
-    """What a weights file must not be able to run."""
+    """An object in a weights file whose code must not run."""
 
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, ("touch executed",)

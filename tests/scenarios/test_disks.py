@@ -78,7 +78,7 @@ def test_a_run_on_a_disk_that_fills_up(used_place: Place, disk: Path, leave: int
 
 
 def test_a_read_only_store(used_place: Place, disk: Path) -> None:
-    """What it has is used, and what it lacks is refused with a way out."""
+    """The build uses its results, and refuses to build others with a next command."""
     shutil.copytree(used_place.directory / "outputs" / "store", disk / "store")
     make_read_only(disk)
     expected = artifacts(used_place)

@@ -95,7 +95,7 @@ class Net(torch.nn.Linear):
 
 @pytest.fixture(scope="module")
 def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a command has built, and things that are not as they should be."""
+    """A directory with the results of a build, and with faulty files."""
     directory = tmp_path_factory.mktemp("errors") / "here"
     shutil.copytree(built_place.directory, directory)
     (directory / "cut").mkdir()

@@ -1,4 +1,4 @@
-"""What the first build says while it runs and at its end."""
+"""The output of the first build, while it runs and at its end."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_an_hour_is_given_to_what_is_under_way(kept: Place) -> None:
 
 
 def test_a_store_is_not_emptied_by_mistake(kept: Place, tmp_path: Path) -> None:
-    """Where no run lies, none can refer to anything."""
+    """A directory without runs has no references to results."""
     elsewhere = Place(tmp_path)
     store = str(kept.directory / "outputs" / "store")
     before = kept.files()

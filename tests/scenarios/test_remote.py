@@ -15,7 +15,7 @@ from tests.scenarios.commands import QUICK, Place, actions
 
 
 class Remote:
-    """What a team shares: `words` name it on the command line."""
+    """The remote of a team; `words` are its settings on the command line."""
 
     def __init__(self, url: str, options: dict[str, str]) -> None:
         self.url, self.options = url, options

@@ -9,7 +9,7 @@ from tests.scenarios.commands import DATA, Place
 from tests.scenarios.sweeping import read_sweep
 
 OF_THE_HOST = {"seconds", "build_time", "host", "hosts"}
-"""What may differ: durations, and where it ran."""
+"""Fields that may differ: durations and the host."""
 
 
 def without_the_host(value: Any) -> Any:

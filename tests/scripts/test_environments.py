@@ -1,4 +1,4 @@
-"""What pip has chosen, read from its report; commands that end in time; tests that are run elsewhere."""
+"""Versions from pip's report, commands with a time limit, and tests in other environments."""
 
 from __future__ import annotations
 

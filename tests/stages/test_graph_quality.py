@@ -1,4 +1,4 @@
-"""What the exported and simplified graph of the estimators consists of."""
+"""The nodes of the exported and simplified graphs of the estimators."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, built: Built) -> None:
-    """What upstream's own code made of the fixture, in ten guided steps."""
+    """The golden mel is the output of upstream's own code for the fixture, in ten guided steps."""
     solver = tiny(f"cosyvoice{version}").subject.solver
     assert solver is not None
     session = onnxruntime_backend.load(built(f"cosyvoice{version}")[1].path)

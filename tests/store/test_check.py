@@ -14,7 +14,7 @@ from tests.store.storing import build, key_of, overwrite, rot
 
 
 def aside(store: Store, fault: Fault) -> bytes:
-    """What was moved, from the quarantine."""
+    """Return the moved files, from the quarantine."""
     assert fault.moved_to is not None
     assert fault.moved_to.parent == store.layout.quarantine
     assert fault.moved_to.name.startswith(f"{fault.path.name}.")

@@ -98,7 +98,7 @@ def test_an_artifact_that_was_cut_short_is_replaced_whatever_its_time_says(store
 
 
 def write_through(store: Store, run: Path) -> tuple[str, bool]:
-    """What a careless program does with an artifact: open it and write. Its kind, and whether it could."""
+    """Open an artifact and write to it. Return its kind, and True if the write succeeded."""
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     run.mkdir()
     kind = copy_of(graph.path, run / "probe")

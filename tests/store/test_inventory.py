@@ -1,4 +1,4 @@
-"""What a store holds is counted, whatever other processes do meanwhile."""
+"""The inventory of a store, also while other processes change it."""
 
 from __future__ import annotations
 

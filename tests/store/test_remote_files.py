@@ -1,4 +1,4 @@
-"""What lies in a remote store and how it gets there, which every cosybuild that shares it relies on."""
+"""The files of a remote and the order of their upload, which all machines that share it rely on."""
 
 from __future__ import annotations
 

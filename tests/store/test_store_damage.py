@@ -1,4 +1,4 @@
-"""What rots or is overwritten in a store is named, kept aside and made again; never believed."""
+"""Damaged or overwritten files of a store are named, moved to quarantine and built again."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NUMBERS = st.integers(0, 5).map(str)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """What each key was built with is known; the store may only ever give that, or nothing.
+    """A model of the store that knows the result of every key; the store must return that result or none.
 
     Attributes:
         built: what the last build of each key made.
@@ -115,7 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert not check(self.open(), repair=False).faults or self.missing()
 
     def missing(self) -> bool:
-        """Whether all that is still wrong is that a content is not there: no check can bring it back."""
+        """Return True if the only fault is a missing content, which no check can restore."""
         return all(fault.what == "is missing" for fault in check(self.open(), repair=False).faults)
 
     @invariant()

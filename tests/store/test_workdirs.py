@@ -1,4 +1,4 @@
-"""What processes leave in the directory of working directories, and what of it may be swept."""
+"""The working directories of ended and running processes, and the sweep of them."""
 
 from __future__ import annotations
 

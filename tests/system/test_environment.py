@@ -18,7 +18,7 @@ TWO = """\
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the only directory of PATH has under the name of the driver's tool; not there yet."""
+    """The path of the driver's tool in the only directory of PATH; the file does not exist yet."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "nvidia-smi"
 

@@ -1,4 +1,4 @@
-"""What was freed is the system's again, although a block above it is still in use."""
+"""Freed memory returns to the system, although a block above it is still in use."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ print(peak.peak_bytes)
 
 
 def status(monkeypatch: pytest.MonkeyPatch, path: Path, **kib: int) -> None:
-    """What /proc/self/status says from now on."""
+    """Set the content of /proc/self/status."""
     fields = "".join(f"{name}:\t{n:8} kB\n" for name, n in kib.items())
     # A process may be called anything.
     path.write_bytes(b"Name:\tVmRSS \xff\nVmRSSx:\t1 kB\n" + fields.encode())

@@ -1,4 +1,4 @@
-"""What a finding says, and when it holds."""
+"""The text of a finding, and the condition under which it holds."""
 
 from __future__ import annotations
 

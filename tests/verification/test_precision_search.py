@@ -45,7 +45,7 @@ def searched(graph: Path, workdir: Path, **precision: Any) -> StageResult:
 
 
 def passes(graph: Path, workdir: Path, **precision: Any) -> bool:
-    """Whether the graph that the rules and `keep_fp32` give meets its gates."""
+    """Return True if the graph of the rules with `keep_fp32` passes its gates."""
     settings = asked(**precision)
     try:
         verify(settings, graph, lower(settings, graph, workdir / "lowered").outputs["lowered"][0], workdir)
@@ -59,7 +59,7 @@ def nodes(result: StageResult) -> list[str]:
 
 
 def check_minimal(result: StageResult, graph: Path, workdir: Path, **precision: Any) -> None:
-    """What was found is enough, and no part of it is."""
+    """Check that the set passes, and that no proper subset passes."""
     found = nodes(result)
     assert result.metrics["search"]["minimal"]
     assert result.metrics["search"]["evaluations"] < promised(result.metrics["search"]["candidates"])

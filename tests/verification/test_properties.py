@@ -317,7 +317,7 @@ def test_after_values_that_are_not_finite_nothing_is_compared() -> None:
 
 
 def test_values_that_are_finite_for_a_guidance_pair_only() -> None:
-    """What becomes infinite later is a change of its own."""
+    """A value that becomes infinite later is a separate change."""
 
     def infer(inputs: Inputs) -> Array:
         return np.full_like(inputs["x"], np.inf) if inputs["spks"][1].any() else velocity(inputs)

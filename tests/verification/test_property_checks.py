@@ -283,7 +283,7 @@ def test_a_lowered_graph_of_the_wrong_type_fails(tmp_path: Path) -> None:
 
 
 def test_a_lowered_graph_in_which_a_row_leaks_fails(tmp_path: Path) -> None:
-    """What the values do not show: two thousandths of the mean over the batch."""
+    """The leak is two thousandths of the mean over the batch, which the values do not show."""
     graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = lowering_request(SPEC, target=Target.fp16)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
@@ -307,7 +307,7 @@ def test_a_lowered_graph_in_which_a_row_leaks_fails(tmp_path: Path) -> None:
 
 
 def _exported_with(asked: Request, directory: Path, spoil: Callable[[nn.Module], nn.Module]) -> Path:
-    """What the export stage makes of a module in which something is wrong."""
+    """Export a faulty module with the export stage."""
     with patch("cosybuild.models.load.load_module", lambda *given: spoil(load_module(*given)).eval()):
         path: Path = Bench(asked, directory).export().outputs["graph"][0]
     return path

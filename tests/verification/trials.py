@@ -36,7 +36,7 @@ def chunked(frames: int = 10, **fields: Any) -> Trial:
 
 
 def broken(trial: Trial) -> list[str]:
-    """What does not hold, each as often as it was tried in vain."""
+    """Return the properties that do not hold, once for each failed trial."""
     return [finding.name for finding in try_properties(trial) if not finding.holds]
 
 

@@ -31,7 +31,7 @@ PRELOADED = (
     "hydra.main",
     "rich.console",
 )
-"""What most builds import. None of them reads a variable that a test sets, or starts a thread, which a fork would lose:
+"""Modules that most builds import. None reads a variable that a test sets, or starts a thread, which a fork loses:
 onnxruntime does, and onnxsim imports it, so each process imports these itself."""
 
 

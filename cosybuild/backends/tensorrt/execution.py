@@ -83,7 +83,7 @@ class EngineSession:
             if not self._context.set_input_shape(name, tuple(tensor.shape)):
                 raise EngineError(
                     f"the engine does not take shape {tuple(tensor.shape)} for input '{name}': "
-                    f"it is outside the optimisation profile.",
+                    "it is outside the optimisation profile.",
                     hint="Next: build with a trt_profile that covers it.",
                 )
         outputs = {name: self._output(name, inputs) for name in self._outputs}

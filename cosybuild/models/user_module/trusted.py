@@ -65,7 +65,7 @@ def refuse_paths(target: Any, where: str = "model.target") -> None:
         if any(char in value for char in "/\\\0") or value.startswith("~") or os.path.lexists(value):
             raise ConfigurationError(
                 f"{name}={value!a} of the record could name a file, and an imported record must not name files of "
-                f"this machine.",
+                "this machine.",
                 hint=f"Next: give the value yourself: {name}=VALUE.",
             )
 

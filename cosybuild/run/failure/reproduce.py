@@ -251,7 +251,7 @@ def _step(path: Path, index: FailureIndex, request: Request, given: Mapping[str,
         raise FORM.refused(
             path,
             f"its step '{index.step}' cannot be run from a failure archive, which runs graphs only; the failed "
-            f"command is "
+            "command is "
             f"{' '.join(index.command)}",
         )
     if lacking := [need for need in stage.needs if not need.endswith("?") and need not in given]:

@@ -1,4 +1,4 @@
-"""What an opened engine tells; engines open on a GPU only, so their calls are recorded here and run there."""
+"""Facts of an opened engine. Engines open on a GPU only, so the test replays recorded calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a parsed network tells, and the verdicts drawn from it."""
+"""Facts of a parsed network, and the verdicts from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an engine loads on a machine, by its bytes and its manifest alone."""
+"""The verdict whether an engine loads on a machine, from its bytes and its manifest alone."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ KERNELS = 20
 
 
 class Cache:
-    """What TensorRT documents of ITimingCache: `combine` skips conflicts and refuses another version."""
+    """A stand-in that behaves like ITimingCache: `combine` skips conflicts and refuses another version."""
 
     def __init__(self, data: bytes) -> None:
         plain = json.loads(data) if data else {"version": 10, "times": {}}

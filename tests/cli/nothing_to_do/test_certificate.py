@@ -171,7 +171,7 @@ def test_what_changed_while_the_run_was_reading_withholds_it(
 
 
 def certified(project: Project, result: Path) -> tuple[list[int] | None, str | None]:
-    """What the certificate of a run with this one result says of it."""
+    """Return the result of a check of a certificate with this one file."""
     reason = write(project.certificates, ARGV, MESSAGE, [Look()], results=[result])
     assert reason is None
     assert check(project.certificates, ARGV) == MESSAGE
@@ -252,7 +252,7 @@ def test_old_certificates_are_dropped(project: Project, monkeypatch: pytest.Monk
 
 
 def test_the_check_imports_next_to_nothing() -> None:
-    """What the fast path would pay for: anything beyond json, hashlib and what they need."""
+    """The early exit imports only json, hashlib and their requirements, because each import costs time."""
     code = """
 import __future__, json, hashlib, sys
 before = set(sys.modules)

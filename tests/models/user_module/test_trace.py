@@ -1,4 +1,4 @@
-"""What a target is made of: seen once in a process that makes it, then compared after every kind of change."""
+"""The trace of a target: recorded in a subprocess, then compared after every kind of change."""
 
 from __future__ import annotations
 

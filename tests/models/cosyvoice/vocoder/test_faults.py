@@ -164,7 +164,7 @@ def outputs(module: Hift, inputs: Inputs, dtype: torch.dtype = torch.float32) ->
 def readings(
     fault: Fault, patch: pytest.MonkeyPatch
 ) -> tuple[dict[str, Comparison], dict[str, Comparison], dict[str, Array]]:
-    """What the judge says of a right computation and of the faulty one."""
+    """Return the judge's readings for the correct and the faulty computation."""
     inputs = {**draw(tiny(fault.version).values, fault.frames, noise=24000), "first": torch.tensor([0])}
     expected = outputs(prepared(fault), inputs)
     right = compare_outputs(outputs(prepared(fault, torch.float64), inputs, torch.float64), expected, LIMITS)
