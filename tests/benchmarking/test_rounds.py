@@ -121,7 +121,7 @@ def test_a_width_that_is_just_reached_is_enough() -> None:
         assert measure_rounds({"a": wild}, budget, bench).settled is settled
 
 
-def test_progress_is_told_each_round() -> None:
+def test_progress_is_reported_each_round() -> None:
     bench, told = Bench(), list[int]()
     budget = Budget(min_rounds=8, max_seconds=1e9)
     measure_rounds({"a": bench.takes("a", itertools.repeat(1.0))}, budget, bench, told.append)

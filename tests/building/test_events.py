@@ -49,7 +49,7 @@ def test_an_unknown_kind_is_a_defect() -> None:
         EventBus().emit("finnished")
 
 
-def test_a_sink_that_cannot_write_is_dropped_and_the_others_are_told() -> None:
+def test_a_sink_that_cannot_write_is_dropped_and_the_others_are_warned() -> None:
     seen: list[Event] = []
     calls = []
 

@@ -26,7 +26,7 @@ def everything_under(path: Path) -> dict[str, tuple[int, int]]:
     return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(path.rglob("*"))}
 
 
-def test_the_first_plan_knows_nothing_and_says_so(bench: Bench) -> None:
+def test_the_first_plan_knows_nothing_and_is_reported(bench: Bench) -> None:
     plan = bench.plan(pipeline(), REQUEST)
     assert verdicts(plan) == {
         "export": "stale: never built",
@@ -180,7 +180,7 @@ def test_a_hit_needs_nothing_of_the_machine(bench: Bench) -> None:
     assert plan.step("engine").status == Blocked(("a GPU",))
 
 
-def test_what_always_runs_says_so_and_what_follows_waits(bench: Bench) -> None:
+def test_what_always_runs_is_reported_and_what_follows_waits(bench: Bench) -> None:
     stages = [*pipeline(verify={"cacheable": False}), FakeStage("summary", needs=("evidence",), makes=("page",))]
     bench.build(stages, REQUEST)
     plan = bench.plan(stages, REQUEST)

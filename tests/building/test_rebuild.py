@@ -52,7 +52,7 @@ def test_every_step_runs_and_its_files_lie_in_the_directory(tmp_path: Path) -> N
     assert first == second
 
 
-def test_a_step_that_fails_is_told(tmp_path: Path) -> None:
+def test_a_step_that_fails_is_reported(tmp_path: Path) -> None:
     def fail(context: RunContext) -> StageResult:
         raise ExportError("no graph", hint="Next: nothing")
 

@@ -50,7 +50,7 @@ def test_a_plan_says_what_would_run_and_why(bench: Bench) -> None:
     assert told["blocked"]["lacks"] == ["a GPU"]
 
 
-def test_an_outcome_comes_back(bench: Bench, tmp_path: Path) -> None:
+def test_an_outcome_is_read_back(bench: Bench, tmp_path: Path) -> None:
     def fail(context: RunContext) -> StageResult:
         raise ExportError("no", hint=None)
 

@@ -304,7 +304,7 @@ def test_a_stage_reports_under_its_own_label(bench: Bench) -> None:
     assert bench.seen[2].facts == {"done": 1, "total": 2}
 
 
-def test_who_waits_for_another_builder_says_so_and_then_hits(bench: Bench) -> None:
+def test_a_wait_for_another_builder_is_reported_and_ends_with_a_hit(bench: Bench) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(context: RunContext) -> StageResult:

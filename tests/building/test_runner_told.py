@@ -27,7 +27,7 @@ def facts(bench: Bench, step: str) -> dict[str, Mapping[str, Any]]:
     return {event.kind: event.facts for event in bench.seen if event.step == step}
 
 
-def test_a_step_that_is_built_and_one_that_is_not_are_told_with_their_facts(bench: Bench) -> None:
+def test_a_step_that_is_built_and_one_that_is_not_are_reported_with_their_facts(bench: Bench) -> None:
     outcome = bench.build(pipeline(), REQUEST)
     record, told = outcome.record("export"), facts(bench, "export")
     assert told["planned"] == {"verdict": "stale", "reason": "never built"}
@@ -43,13 +43,13 @@ def test_a_step_that_is_built_and_one_that_is_not_are_told_with_their_facts(benc
     assert record.seconds > 0
 
 
-def test_a_step_that_was_built_before_is_told_with_the_time_it_took(bench: Bench) -> None:
+def test_a_step_that_was_built_before_is_reported_with_the_time_it_took(bench: Bench) -> None:
     took = bench.build(pipeline(), REQUEST).record("export").made["seconds"]
     bench.build(pipeline(), {**REQUEST, "opset": 20})
     assert facts(bench, "export")["started"]["expected"] == took > 0
 
 
-def test_what_a_blocked_step_lacks_is_told_one_by_one(bench: Bench) -> None:
+def test_what_a_blocked_step_lacks_is_reported_one_by_one(bench: Bench) -> None:
     stage = FakeStage("engine", makes=("engine",), lacks=("a GPU", "tensorrt"))
     outcome = bench.build([stage])
     assert facts(bench, "engine")["blocked"] == {"lacks": ["a GPU", "tensorrt"]}
@@ -78,7 +78,7 @@ def test_a_stage_runs_with_the_facts_of_the_machine(bench: Bench) -> None:
     assert given == [MACHINE]
 
 
-def test_a_failure_is_told_with_its_hint_and_recorded_for_every_step(bench: Bench) -> None:
+def test_a_failure_is_reported_with_its_hint_and_recorded_for_every_step(bench: Bench) -> None:
     def fail(context: RunContext) -> StageResult:
         raise ExportError("no opset 99", hint="Next: opset=18")
 

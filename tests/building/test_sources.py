@@ -237,7 +237,7 @@ def test_a_step_that_does_not_read_a_source_does_not_mind_its_change(meddler: Me
     assert actions(outcome) == {"export": "hit", "simplify": "built", "verify": "built", "engine": "built"}
 
 
-def test_every_step_is_told_the_digests_of_all_sources(meddler: Meddler) -> None:
+def test_every_step_is_reported_the_digests_of_all_sources(meddler: Meddler) -> None:
     told = []
 
     def work(context: RunContext) -> StageResult:

@@ -132,7 +132,7 @@ def test_a_defect_brings_the_traceback_of_its_process() -> None:
     assert "in stumble" in str(caught.value.__cause__)
 
 
-def test_a_crash_is_told_with_its_signal_after_what_was_emitted() -> None:
+def test_a_crash_is_reported_with_its_signal_after_what_was_emitted() -> None:
     told: list[str] = []
     with pytest.raises(Died, match="its process was ended by SIGSEGV") as caught:
         call_apart(crash, emit=lambda kind, **facts: told.append(facts["what"]))
@@ -141,18 +141,18 @@ def test_a_crash_is_told_with_its_signal_after_what_was_emitted() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_an_end_without_an_answer_is_told_with_its_exit_code(code: int) -> None:
+def test_an_end_without_an_answer_is_reported_with_its_exit_code(code: int) -> None:
     with pytest.raises(Died, match=f"its process ended with exit code {code}"):
         call_apart(leave, code)
 
 
-def test_a_signal_that_has_no_name_is_told_by_its_number() -> None:
+def test_a_signal_that_has_no_name_is_reported_by_its_number() -> None:
     nameless = signal.SIGRTMIN + 1
     with pytest.raises(Died, match=f"its process was ended by signal {nameless}"):
         call_apart(end_by, nameless)
 
 
-def test_a_crash_can_be_told_by_another_process_too() -> None:
+def test_a_crash_can_be_reported_by_another_process_too() -> None:
     assert copy.copy(Died(-signal.SIGKILL)).status == -signal.SIGKILL  # as pickle does it
 
 

@@ -57,7 +57,7 @@ def test_a_graph_alone_is_fine_anywhere(service: Path, capsys: pytest.CaptureFix
         (lambda path: Path(f"{path}.manifest.json").write_text("{"), "damaged", "is not JSON"),
     ],
 )
-def test_a_spoiled_graph_is_damaged(
+def test_a_damaged_graph_is_damaged(
     service: Path, capsys: pytest.CaptureFixture[str], spoil: object, state: str, words: str
 ) -> None:
     spoil(service / f"{E}.fp32.onnx")  # type: ignore[operator]
@@ -87,7 +87,7 @@ def test_what_nobody_deployed_is_foreign(service: Path, capsys: pytest.CaptureFi
     assert (code, found[f"{E}.fp32.mygpu.plan"][0]) == (10, "foreign")
 
 
-def test_a_file_cut_off_before_any_manifest_is_told_by_itself(
+def test_a_file_truncated_before_any_manifest_is_reported_by_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = put_graph(tmp_path / "bare.onnx", estimator_shapes())

@@ -161,7 +161,7 @@ def test_a_deployment_with_a_staged_file_missing_is_not_called_finished(
     assert answer_of(target) == 1
 
 
-def test_an_undo_that_is_interrupted_goes_on(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_undo_that_is_interrupted_continues(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(monkeypatch, "_put_in_place", lambda: put_in_service(tmp_path, 2))
     next((target / STATE).glob(f"staging-*/{FULL}")).unlink()
     killed(monkeypatch, "_put_in_place", lambda: rollback(target))

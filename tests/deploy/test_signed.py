@@ -177,7 +177,7 @@ TAMPERED: dict[str, tuple[Callable[[Served], object], int, str]] = {
 
 
 @pytest.mark.parametrize("what", TAMPERED)
-def test_anything_else_is_told(served: Served, capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_anything_else_is_reported(served: Served, capsys: pytest.CaptureFixture[str], what: str) -> None:
     tamper, code, words = TAMPERED[what]
     tamper(served)
     found = checked(served, capsys)

@@ -78,7 +78,7 @@ def test_safetensors(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions_become_float32_and_are_told_of(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_other_precisions_become_float32_and_are_reported(tmp_path: Path, dtype: torch.dtype) -> None:
     path = tmp_path / "flow.pt"
     torch.save({name: value.to(dtype) for name, value in flow().items()}, path)
     weights = read(path)

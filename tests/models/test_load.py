@@ -52,7 +52,7 @@ def test_weights_of_another_version(tmp_path: Path) -> None:
         load_module(subject, tiny_directory(2) / "flow.pt")
 
 
-def test_what_happened_to_the_weights_is_told(tmp_path: Path) -> None:
+def test_what_happened_to_the_weights_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     stored = torch.load(tiny_directory(2) / "flow.pt", weights_only=True)
     torch.save({name: tensor.half() for name, tensor in stored.items()}, path)

@@ -238,11 +238,11 @@ def test_a_graph_that_is_not_there(tmp_path: Path) -> None:
         declared(family=Family.onnx, target=None, path=str(tmp_path / "missing.onnx"))
 
 
-def test_a_model_directory_means_nothing_to_a_module() -> None:
+def test_a_model_directory_is_refused_for_a_module() -> None:
     with pytest.raises(ConfigurationError, match="model=module does not use"):
         declared(model_dir=tiny_directory(2))
 
 
-def test_a_dynamic_batch_is_declared_not_asked_for() -> None:
+def test_a_dynamic_batch_is_declared_not_requested() -> None:
     with pytest.raises(ConfigurationError, match="whose axes are declared"):
         declared(dynamic_batch=True)

@@ -108,7 +108,7 @@ def test_what_cannot_be_made_is_an_error_of_the_model(
     assert not (tmp_path / "store").exists()
 
 
-def test_reads_are_told_from_writes_and_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_are_reported_from_writes_and_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_text("x")
     with watched() as reads:

@@ -34,7 +34,7 @@ def test_nothing_that_is_no_number_passes(name: str) -> None:
     assert "nan" in str(miss)
 
 
-def test_a_miss_says_what_was_asked_for() -> None:
+def test_a_miss_says_what_was_requested() -> None:
     (low,) = misses(FIGURES, {"snr_db": 94.0})
     assert str(low) == "snr_db 80 dB where at least 94 dB is asked for"
     (high,) = misses(FIGURES, {"max_abs": 0.001})

@@ -8,7 +8,7 @@ from cosybuild.onnxgraph.check import InvalidGraph, check_model
 from tests.onnxgraph.graphs import linear
 
 
-def test_a_good_graph_passes_and_is_left_alone() -> None:
+def test_a_good_graph_passes_and_is_not_changed() -> None:
     model = linear()
     before = model.SerializeToString(deterministic=True)
     check_model(model)
@@ -56,7 +56,7 @@ def test_a_frozen_output_cannot_hide_behind_its_declaration() -> None:
         check_model(model)
 
 
-def test_a_weight_whose_bytes_are_cut_off() -> None:
+def test_a_weight_whose_bytes_are_truncated() -> None:
     model = linear()
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-1]
     with pytest.raises(InvalidGraph, match=r"47 bytes.*need 48"):

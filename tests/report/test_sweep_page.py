@@ -136,7 +136,7 @@ def test_the_table_sorts_by_number_both_ways_with_gaps_last(browser: Any) -> Non
 
 
 @needs_browser
-def test_a_failure_is_told_as_text(browser: Any) -> None:
+def test_a_failure_is_reported_as_text(browser: Any) -> None:
     from selenium.webdriver.common.by import By
 
     told = browser.find_element(By.ID, "troubles").text

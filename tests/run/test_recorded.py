@@ -35,7 +35,7 @@ def test_the_start_of_a_name_is_enough_if_it_is_the_only_one() -> None:
 
 
 @pytest.mark.parametrize(("word", "near"), [("alpha1", "alpha-1"), ("zzz", "alpha-1, alpha-2, beta")])
-def test_a_name_that_is_not_there_is_told_with_those_that_are(word: str, near: str) -> None:
+def test_a_name_that_is_not_there_is_reported_with_those_that_are(word: str, near: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         read_run(word)
     assert raised.value.message == f"There is no run '{word}': neither a directory nor a name under outputs/runs."

@@ -31,7 +31,7 @@ def test_files_of_killed_processes_are_removed_and_no_others(tmp_path: Path) -> 
         assert {path.name for path in tmp_path.iterdir()} == {CLAIM, "report.md", "mine.part", ".hydra"}
 
 
-def test_the_second_process_waits_and_is_told(tmp_path: Path) -> None:
+def test_the_second_process_waits_and_is_reported(tmp_path: Path) -> None:
     told: list[str] = []
     with claimed(tmp_path, pytest.fail):
 

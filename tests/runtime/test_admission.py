@@ -67,7 +67,7 @@ def test_a_changed_byte_is_refused_even_with_trust(graph: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1000])
-def test_a_file_that_was_cut_off_is_refused(graph: Path, keep: int) -> None:
+def test_a_file_that_was_truncated_is_refused(graph: Path, keep: int) -> None:
     graph.write_bytes(graph.read_bytes()[:keep])
     with pytest.raises(ArtifactRefused, match="empty" if keep == 0 else "1000 bytes but"):
         load_estimator(graph, trust=True)

@@ -142,7 +142,7 @@ SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
 
 
 @pytest.mark.parametrize("what", SPOILED)
-def test_a_spoiled_archive_is_refused_and_leaves_nothing(sender: Place, tmp_path: Path, what: str) -> None:
+def test_a_damaged_archive_is_refused_and_leaves_no_file(sender: Place, tmp_path: Path, what: str) -> None:
     from cosybuild.errors import CosybuildError
     from cosybuild.run.sharing.bundle import read_bundle
     from cosybuild.store.store import Store
@@ -168,7 +168,7 @@ def test_what_is_no_archive_is_a_users_error(place: Place, content: bytes | None
     place.cosybuild("import", "x.tar.gz", code=2)
 
 
-def test_a_cut_off_archive_is_refused(sender: Place, place: Place) -> None:
+def test_a_truncated_archive_is_refused(sender: Place, place: Place) -> None:
     whole = (sender.directory / "run.tar.gz").read_bytes()
     (place.directory / "x.tar.gz").write_bytes(whole[: len(whole) // 2])
     assert "is refused" in place.cosybuild("import", "x.tar.gz", code=2).err

@@ -59,7 +59,7 @@ def test_what_runs_refer_to_stays_whatever_its_age(kept: Place) -> None:
     assert kept.files() == everything
 
 
-def test_what_no_run_refers_to_goes_and_a_dry_run_says_so_before(kept: Place) -> None:
+def test_what_no_run_refers_to_goes_and_a_dry_run_is_reported_before(kept: Place) -> None:
     other = next(run for run in kept.runs() if '"verify.seed=8"' in (run / "report.json").read_text())
     shutil.rmtree(other)
     before, stored = kept.files(), contents(kept)

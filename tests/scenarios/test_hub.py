@@ -59,7 +59,7 @@ def test_a_hub_model_and_the_same_directory_are_one_build(hub: Path, place: Plac
     assert set(actions(elsewhere.report()).values()) == {"hit"}
 
 
-def test_unknown_names_and_absent_hubs_are_told(hub: Path, place: Place, tmp_path: Path) -> None:
+def test_unknown_names_and_absent_hubs_are_reported(hub: Path, place: Place, tmp_path: Path) -> None:
     with serving({NAME: hub}) as (address, _):
         environment = client(address, tmp_path / "cache")
         unknown = place.cosybuild("model_dir=acme/no-such", *QUICK[1:], code=3, env=environment)

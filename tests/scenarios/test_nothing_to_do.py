@@ -106,7 +106,7 @@ CHANGES: dict[str, Callable[[Certified], object]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_certificate_never_lies(certified: Certified, name: str) -> None:
+def test_a_certificate_is_never_wrong(certified: Certified, name: str) -> None:
     CHANGES[name](certified)
     assert nothing_to_do(QUICK) is None
 

@@ -90,7 +90,7 @@ GRAPH = "flow.decoder.estimator.fp32.onnx"
         "report.json",
     ],
 )
-def test_what_is_deleted_from_a_run_comes_back(project: Project, name: str) -> None:
+def test_what_is_deleted_from_a_run_is_read_back(project: Project, name: str) -> None:
     """Nothing is built for it."""
     (project.run / name).unlink()
     report = project.build()

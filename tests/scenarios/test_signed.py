@@ -30,7 +30,7 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-def test_the_key_of_a_signed_bundle_is_told_and_recorded(sender: Place, place: Place) -> None:
+def test_the_key_of_a_signed_bundle_is_reported_and_recorded(sender: Place, place: Place) -> None:
     public = sender.directory / "key.pub"
     fingerprint = key_fingerprint(public)
     assert f"run.tar.gz.sig  signed with the key {fingerprint}" in sender.last.out
@@ -48,7 +48,7 @@ def test_the_key_of_a_signed_bundle_is_told_and_recorded(sender: Place, place: P
     assert f"signed with the key {fingerprint}" in " ".join(told.split())
 
 
-def test_an_unsigned_or_changed_bundle_leaves_nothing(sender: Place, place: Place) -> None:
+def test_an_unsigned_or_changed_bundle_leaves_no_file(sender: Place, place: Place) -> None:
     archive = place.directory / "run.tar.gz"
     archive.write_bytes((sender.directory / "run.tar.gz").read_bytes())
     public = str(sender.directory / "key.pub")

@@ -64,7 +64,7 @@ def test_a_typo_is_found_before_anything_is_written(place: Place) -> None:
     assert not list(place.directory.glob("outputs/runs/*"))
 
 
-def test_a_dry_sweep_shows_every_plan_and_leaves_nothing(place: Place) -> None:
+def test_a_dry_sweep_shows_every_plan_and_leaves_no_file(place: Place) -> None:
     ran = place.cosybuild("-m", *TINY, OPSETS, "dry_run=true")
     assert ran.out.count("Nothing was run or written") == 2
     assert place.files() == set()

@@ -48,7 +48,7 @@ def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
     assert sweep["name"] == read_sweep(sequential)["name"]
 
 
-def test_a_cell_that_fails_in_another_process_is_told_here(tmp_path: Path) -> None:
+def test_a_cell_that_fails_in_another_process_is_reported_here(tmp_path: Path) -> None:
     if not is_installed("hydra_plugins.hydra_joblib_launcher"):
         pytest.skip("the extra for joblib is not installed here")
     place = Place(tmp_path)

@@ -160,7 +160,7 @@ def test_cells_are_built_on_both_nodes_as_they_are_alone(cluster: Cluster, tmp_p
     assert built(read_sweep(place), "export") == 0, again.out
 
 
-def test_a_cell_that_fails_on_a_node_is_told_here(cluster: Cluster, place: Place) -> None:
+def test_a_cell_that_fails_on_a_node_is_reported_here(cluster: Cluster, place: Place) -> None:
     words = (*TINY, "simplify=none", "verify=off", "export.exporter=dynamo,torchscript", "export=opset17")
     ran = place.cosybuild("-m", *words, *cluster.words(), code=2, env={**cluster.environment, "COSYBUILD_STORE": "s"})
     assert column(read_sweep(place), "status") == ["failed", "ok"]

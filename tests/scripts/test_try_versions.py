@@ -19,7 +19,7 @@ def test_what_is_newer_or_not_listed_differs() -> None:
     assert script.differences(packages) == [f"rich {tested['rich']} -> 99.1", "new (absent) -> 1.0"]
 
 
-def test_a_report_ends_well_whatever_comes_of_it() -> None:
+def test_a_report_ends_well_in_every_case() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "try_versions.py"), "highest", "--report"]
     late = subprocess.run([*command, "--minutes", "0"], capture_output=True, text=True, check=True)
     assert late.stdout.startswith("newest versions: not looked for; 0 minutes were not enough for: ")

@@ -159,7 +159,7 @@ def test_the_ratio_that_a_user_states_is_one_gate_for_the_graph_and_its_engine(
     assert engine_gate(asked)["max_rel"] == pytest.approx(8 * 10 ** (-26 / 20)), "the largest error follows the ratio"
 
 
-def test_an_engine_passes_at_the_ratio_that_was_asked_for(built: tuple[Request, Session, Reference]) -> None:
+def test_an_engine_passes_at_the_ratio_that_was_requested(built: tuple[Request, Session, Reference]) -> None:
     """One element that is off by 0.3 of rms: 34 dB and max_rel 0.2 refuse it, 20 dB asked for accept it."""
     request, session, reference = built
     request = asking(request, Precision.fp16)

@@ -30,7 +30,7 @@ def test_a_whole_store_is_counted(store: Store) -> None:
     assert read == sorted(store.objects.locate(digest) for digest, _ in store.objects)
 
 
-def test_contents_are_told_by_what_is_wrong_with_them(store: Store) -> None:
+def test_contents_are_reported_by_what_is_wrong_with_them(store: Store) -> None:
     keys = [key_of(a="1"), key_of("engine", a="1"), key_of(a="2"), key_of(a="3"), key_of(a="4")]
     contents = [b"shared", b"shared", b"longer", b"missing", b"rotten"]
     entries = [build(store, key, graph=content) for key, content in zip(keys, contents, strict=True)]

@@ -34,7 +34,7 @@ def test_files_get_their_names(store: Store, tmp_path: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in placed)
 
 
-def test_what_is_there_is_left_alone(store: Store, tmp_path: Path) -> None:
+def test_what_is_there_is_not_changed(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"main").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     inode = path.stat().st_ino
@@ -86,7 +86,7 @@ def test_a_file_where_the_directory_should_be_is_an_error(store: Store, tmp_path
         store.checkout(graph, tmp_path / "run")
 
 
-def test_an_artifact_that_was_cut_short_is_replaced_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
+def test_an_artifact_that_was_truncated_is_replaced_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     written = path.stat().st_mtime_ns
@@ -226,7 +226,7 @@ def test_a_system_that_cannot_be_asked_to_share_gets_a_copy(tmp_path: Path, monk
     assert (tmp_path / "b").read_bytes() == b"content"
 
 
-def test_a_flipped_bit_in_an_artifact_is_mended_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_an_artifact_is_repaired_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     rot(path)

@@ -47,7 +47,7 @@ def test_the_first_write_marks_the_directory_and_no_later_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "line", [b"", b"\xff\xfe", LINE[:-1], LINE.replace(b" 1 ", b" 2 "), LINE.replace(b" 1 ", b" x "), b"x " + LINE]
 )
-def test_a_damaged_mark_is_named_and_written_anew(tmp_path: Path, line: bytes) -> None:
+def test_a_damaged_mark_is_named_and_written_again(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "VERSION").write_bytes(line)
     warned: list[str] = []
     layout = Layout(tmp_path, warned.append)
@@ -58,7 +58,7 @@ def test_a_damaged_mark_is_named_and_written_anew(tmp_path: Path, line: bytes) -
 
 
 @pytest.mark.parametrize("number", [0, 2, 10])
-def test_another_layout_is_left_alone(tmp_path: Path, number: int) -> None:
+def test_another_layout_is_not_changed(tmp_path: Path, number: int) -> None:
     text = f"cosybuild store {number}"
     mark = f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
     (tmp_path / "VERSION").write_text(mark)

@@ -86,7 +86,7 @@ def take(root: Path, wait_seconds: float = 0, on_wait: Callable[[str], None] = n
     return lock
 
 
-def test_taken_and_released_leaves_nothing(tmp_path: Path) -> None:
+def test_taken_and_released_leaves_no_file(tmp_path: Path) -> None:
     lock = new_lock(tmp_path)
     lock.acquire("'export'", 0, never)
     assert not lock.is_lost

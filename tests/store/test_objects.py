@@ -119,7 +119,7 @@ def test_only_what_is_damaged_is_set_aside(objects: Objects) -> None:
     assert objects.set_aside(rotten, 6, thorough=True) is None
 
 
-def test_of_two_that_set_one_object_aside_one_says_so(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_set_one_object_aside_one_is_reported(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = put(objects, b"content")
     rot(objects.locate(digest))
     looked = objects.fault

@@ -142,7 +142,7 @@ def test_a_damaged_or_hostile_remote_entry_is_named_and_absent(tmp_path: Path, t
         assert list(taker.layout.objects.rglob("*")) == []
 
 
-def test_an_entry_under_another_name_is_not_believed(tmp_path: Path, team: str, warnings: list[str]) -> None:
+def test_an_entry_under_another_name_is_refused(tmp_path: Path, team: str, warnings: list[str]) -> None:
     give(tmp_path, team, warnings, key_of(opset="18"))
     path = next((remote_files(tmp_path) / "entries").rglob("*.json"))
     path.rename(path.with_name(f"{key_of(opset='17').digest}.json"))

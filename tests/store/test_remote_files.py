@@ -51,7 +51,7 @@ def test_words_for_truth_are_truth_and_the_rest_is_text(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("protocol", ["s3", "s3a"])
-def test_a_silent_s3_server_is_not_asked_for_minutes(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+def test_a_silent_s3_server_is_not_requested_minutes(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     patience = {"config_kwargs": {"retries": {"max_attempts": 1}}}
     assert opened(monkeypatch, Remote(f"{protocol}://bucket")) == patience
     assert opened(monkeypatch, Remote(f"{protocol}://bucket", {"anon": "true"})) == {**patience, "anon": True}
@@ -126,7 +126,7 @@ def test_a_directory_is_one_whatever_its_name(
     assert len(files.moved) == 2
 
 
-def test_a_content_that_was_cut_short_here_is_fetched_again(tmp_path: Path, warnings: list[str]) -> None:
+def test_a_content_that_was_truncated_here_is_fetched_again(tmp_path: Path, warnings: list[str]) -> None:
     giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
     giver.push(build(giver, key_of(a="1"), graph=b"content"))
     taker = store_with(tmp_path, "taker", Remote("memory://team"), warnings)

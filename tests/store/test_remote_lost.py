@@ -100,7 +100,7 @@ def test_a_client_that_fails_in_its_own_way_is_out_of_reach_too(
 
 
 @pytest.mark.parametrize("blocks", [None, 0, 2])
-def test_a_remote_that_is_lost_in_the_middle_leaves_nothing(
+def test_a_remote_that_is_lost_in_the_middle_leaves_no_file(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, blocks: int | None
 ) -> None:
     """While the file is opened, before its first block, and after two."""

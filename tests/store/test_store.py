@@ -118,7 +118,7 @@ def test_nearest_passes_over_a_damaged_entry(store: Store) -> None:
     assert store.nearest(key_of(a="1", b="9")) == far
 
 
-def test_a_newer_store_is_left_alone(store: Store, warnings: list[str]) -> None:
+def test_a_newer_store_is_not_changed(store: Store, warnings: list[str]) -> None:
     from cosybuild.store import layout
 
     build(store, key_of(), graph=b"1")
@@ -154,7 +154,7 @@ def test_the_holder_of_the_lock_replaces_an_entry(store: Store, warnings: list[s
     assert again(store, warnings).find(key) == new
 
 
-def test_a_failed_build_leaves_nothing(store: Store) -> None:
+def test_a_failed_build_leaves_no_file(store: Store) -> None:
     key = key_of()
 
     def fail() -> None:

@@ -86,7 +86,7 @@ def test_every_flipped_byte_of_an_entry_is_noticed(store: Store, warnings: list[
     assert [file.name.startswith(key.digest) for file in store.layout.quarantine.iterdir()] == [True]
 
 
-def test_an_entry_moved_under_another_name_is_not_believed(store: Store, warnings: list[str]) -> None:
+def test_an_entry_moved_under_another_name_is_refused(store: Store, warnings: list[str]) -> None:
     build(store, key_of(opset="18"), graph=b"18")
     wanted = key_of(opset="17")
     right = store.entry_path("export", key_of(opset="18").digest)
@@ -165,7 +165,7 @@ def test_listing_the_entries_reads_no_contents(store: Store, warnings: list[str]
     assert list(again(store, warnings, verify=True).entries()) == [entry]
 
 
-def test_damage_is_logged_where_nobody_else_is_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_logged_where_nobody_else_is_reported(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     path = build(store, key_of(), graph=b"content").outputs["graph"].path
     overwrite(path)
     assert Store(store.path).find(key_of()) is None

@@ -63,7 +63,7 @@ def test_what_is_swept_is_what_nobody_works_in(workdirs: Workdirs) -> None:
     assert left(workdirs) == {f"{who}-{number}" for who in ("living", "elsewhere", "damaged") for number in range(3)}
 
 
-def test_a_process_sweeps_once_unless_it_is_told_to(workdirs: Workdirs) -> None:
+def test_a_process_sweeps_once_unless_it_is_reported_to(workdirs: Workdirs) -> None:
     workdirs.sweep()  # there is nothing yet, not even the directory
     leave(workdirs, "dead", dead())
     workdirs.sweep()

@@ -120,7 +120,7 @@ def test_a_limit_on_the_size_of_files_is_explained(tmp_path: Path) -> None:
     assert build(store, key_of(), graph=b"1").size == 1
 
 
-def test_an_unknown_error_is_told_in_the_systems_words() -> None:
+def test_an_unknown_error_is_reported_in_the_systems_words() -> None:
     for unknown, words in ((OSError(errno.ENODEV, "No such device"), "No such device"), (OSError("odd"), "odd")):
         error = store_error(unknown, "write", "/store")
         assert error.message == f"Cannot write /store: {words}. No incomplete file was left."
@@ -153,7 +153,7 @@ def test_a_write_is_on_the_disk_before_it_has_its_name_and_its_name_after(
     assert len(os.listdir("/proc/self/fd")) == is_open  # noqa: PTH208 - as above
 
 
-def test_the_clock_of_a_disk_leaves_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_of_a_disk_leaves_no_file_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = time.time()
     assert before - 2 <= clock_of(tmp_path) <= time.time() + 2
     assert list(tmp_path.iterdir()) == []
@@ -187,7 +187,7 @@ def work_until_killed(path: Path) -> None:
         store.flush()
 
 
-def test_a_process_killed_at_any_moment_leaves_nothing_wrong(tmp_path: Path) -> None:
+def test_a_process_killed_at_any_moment_leaves_no_damage(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     (tmp_path / "weights").write_bytes(b"weights")
     seed = random.Random(3)

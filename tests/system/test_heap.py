@@ -67,7 +67,7 @@ def test_a_step_begins_without_what_the_one_before_it_freed(bench: Bench) -> Non
     assert at_next - before < 32 * MIB
 
 
-def test_a_system_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_the_call_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     _malloc_trim.cache_clear()
     monkeypatch.setattr(sys, "platform", "darwin")
     assert _malloc_trim() is None

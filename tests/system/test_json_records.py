@@ -13,7 +13,7 @@ from cosybuild.system.json_records import read_record, record_text, write_json, 
 AGAIN = "Next: run the build again; it writes a new record"
 
 
-def test_a_record_is_written_for_people_too_and_comes_back(tmp_path: Path) -> None:
+def test_a_record_is_written_for_people_too_and_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "new" / "plan.json"
     write_record(path, "plan", {"where": Path("/a"), "who": "Jürgen", "shape": (2, 80)})
     assert "Jürgen" in path.read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def test_a_held_lock_is_refused_at_once(path: Path, holder: subprocess.Popen[str
         pytest.fail("two processes hold the lock")
 
 
-def test_who_waits_is_told_the_holder_and_gets_the_lock_after_it(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_who_waits_is_reported_the_holder_and_gets_the_lock_after_it(path: Path, holder: subprocess.Popen[str]) -> None:
     told: list[str] = []
 
     def end(name: str) -> None:

@@ -35,7 +35,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("error", LACKING, ids=repr)
-def test_a_lack_of_memory_is_told_however_it_is_wrapped(error: Exception) -> None:
+def test_a_lack_of_memory_is_reported_however_it_is_wrapped(error: Exception) -> None:
     assert ran_out_of_memory(error)
     assert isinstance(failed_inference(error, "one line"), MemoryError)
     for wrapped in (ExportError("torch cannot export"), VerificationError("the artifact cannot compute it")):
@@ -72,6 +72,6 @@ def _take(_emit: Emit) -> None:
         raise ExportError("the exporter gave up") from error
 
 
-def test_it_is_told_from_a_process_of_its_own() -> None:
+def test_it_is_reported_from_a_process_of_its_own() -> None:
     with pytest.raises(MemoryError, match="the exporter gave up"):
         call_apart(_take)

@@ -121,7 +121,7 @@ def test_a_record_tells_one_process_from_every_other() -> None:
         *(({name: other}, None) for name, other in {"boot": "x", "namespace": "1", "host": "x", "start": ""}.items()),
     ],
 )
-def test_only_a_process_of_this_system_can_be_asked_for_its_life(changed: dict[str, str], alive: bool | None) -> None:
+def test_only_a_process_of_this_system_can_be_requested_its_life(changed: dict[str, str], alive: bool | None) -> None:
     holder: Owner = replace(Owner.of_this_process(), **changed)  # type: ignore[arg-type]  # parametrised
     assert holder.is_alive() is alive
 

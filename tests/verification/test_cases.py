@@ -46,7 +46,7 @@ def test_strict_has_a_length_of_every_octave_and_the_profile_with_both_sides_of_
     assert not {3, 499, 501, 2999, 3001} & set(found), "nothing is promised outside, and above 1024 a case is dear"
 
 
-def test_beside_a_long_edge_too_where_everything_is_asked_for() -> None:
+def test_beside_a_long_edge_too_where_everything_is_requested() -> None:
     found = lengths(strict_cases(estimator_spec(), [DEFAULT], 0, exhaustive=True))
     assert {2999, 3000} <= set(found)
     assert 3001 not in found

@@ -81,7 +81,7 @@ def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:
     assert set(facts) == {"hop", "against", "own", "total", "case", "gate", "missed"}
 
 
-def test_in_words_the_others_are_told_too() -> None:
+def test_in_words_the_others_are_reported_too() -> None:
     torch, export, simplify = error_budget(budget(1e-6, 1e-3, 1e-5))
     assert describe([torch, export, simplify]) == (
         f"the hop with the fault is export ({export.loss_db:.1f} dB by itself; "

@@ -65,14 +65,14 @@ def test_a_fault_tells_everything() -> None:
     }
 
 
-def test_the_place_that_is_told_is_the_furthest_outside_its_own_tolerance() -> None:
+def test_the_place_that_is_reported_is_the_furthest_outside_its_own_tolerance() -> None:
     found = fault([101.0, 0.5], [100.0, 0.0], Tolerance(rtol=0.02, atol=0.01))
     assert (found.facts["index"], found.facts["failing"]) == ([1], 1)
     # Of two errors half are at least the larger: a percentile is an error that occurred.
     assert found.facts["percentiles"] == {"p50": 1.0, "p90": 1.0, "p99": 1.0, "p100": 1.0}
 
 
-def test_without_a_tolerance_the_place_that_is_told_has_the_largest_error() -> None:
+def test_without_a_tolerance_the_place_that_is_reported_has_the_largest_error() -> None:
     found = fault([1.0, 2.0, 3.5], [1.0, 2.1, 3.0], max_abs=0.4)
     assert found.text == (
         "y has max_abs 0.5 where at most 0.4 is asked for. The worst element y[2] is 3.5, the reference 3: apart by "

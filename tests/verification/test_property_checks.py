@@ -247,7 +247,7 @@ def test_only_the_interface_of_other_models_is_promised(tmp_path: Path) -> None:
     assert set(record["not_tried"]) == set(PROPERTIES) - {"interface", "axes"}
 
 
-def test_a_profile_that_ends_in_the_first_chunk_says_so(tmp_path: Path) -> None:
+def test_a_profile_that_ends_in_the_first_chunk_is_reported(tmp_path: Path) -> None:
     asked = tiny("cosyvoice2", streaming=True, sizes={"seq_len": (4, 8, 10)})
     record = held(asked, Bench(asked, tmp_path).export().outputs["graph"][0])
     assert record["not_tried"]["future_chunks"] == "the profile ends within the first chunk"

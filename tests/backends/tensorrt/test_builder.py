@@ -85,14 +85,14 @@ def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("watched_closely")
-def test_progress_is_told(rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path) -> None:
+def test_progress_is_reported(rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path) -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     build(rtx, fp16_graph, tmp_path / "e", [shapes], emit=lambda kind, **facts: told.append((kind, facts)))
     assert {kind for kind, _ in told} == {"progress"}
     assert all(0 <= facts["done"] <= facts["total"] and facts["what"] for _, facts in told)
 
 
-def test_every_parser_error_is_told_whole(rtx: TensorRtLibrary, tmp_path: Path) -> None:
+def test_every_parser_error_is_reported_whole(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])]
     nodes = [
         helper.make_node("Det", ["x"], ["y"], name="/mid_blocks.3/attn/Det"),

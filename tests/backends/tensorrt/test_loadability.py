@@ -78,7 +78,7 @@ def test_an_empty_file_that_a_failed_build_left(tmp_path: Path) -> None:
     assert (verdict.loads, verdict.reasons) == (False, ("the file is empty; a build was probably interrupted",))
 
 
-def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_file_that_was_truncated(tmp_path: Path) -> None:
     path = plan(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))

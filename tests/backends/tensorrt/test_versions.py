@@ -139,7 +139,7 @@ def test_the_heap_is_trimmed_where_no_kernel_is_timed(
 
 @pytest.mark.parametrize("version", LIBRARIES)
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", False), ("tf32", True), ("fp16", False)])
-def test_tf32_is_allowed_where_it_was_asked_for_only(
+def test_tf32_is_allowed_where_it_was_requested_only(
     graphs: dict[str, Path],
     shapes: ShapeProfile,
     tmp_path: Path,

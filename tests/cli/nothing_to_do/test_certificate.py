@@ -95,7 +95,7 @@ def test_environment_variables_count_unless_a_terminal_sets_them(
     assert examine(project.certificates, ARGV) == ((None, "the environment changed") if moves else (MESSAGE, ""))
 
 
-def test_a_certificate_under_the_name_of_another_command_is_not_believed(
+def test_a_certificate_under_the_name_of_another_command_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert project.run() is None

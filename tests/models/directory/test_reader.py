@@ -183,7 +183,7 @@ def test_no_yaml_and_two(tmp_path: Path) -> None:
     assert "cosyvoice.yaml and cosyvoice3.yaml" in refused(tmp_path)
 
 
-def test_cut_off_anywhere(tmp_path: Path) -> None:
+def test_truncated_anywhere(tmp_path: Path) -> None:
     """A yaml that ends early is refused, or still states the whole estimator."""
     whole = read_model_directory(directory(tmp_path, PUBLISHED))
     for end in range(0, len(PUBLISHED), 37):

@@ -33,7 +33,7 @@ def test_f0(version: int) -> None:
     assert ratio(narrow[:, 0], data["f0"]) >= F0_DB
 
 
-def test_version_3_computes_f0_in_float64_where_it_is_asked_for() -> None:
+def test_version_3_computes_f0_in_float64_where_it_is_requested() -> None:
     data = golden(3)
     exact = tiny(3, torch.float64).f0_predictor(data["vmel"].double()).numpy()
     wide = with_wide_f0(tiny(3)).f0_predictor(data["vmel"])
