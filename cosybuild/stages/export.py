@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,27 @@ if TYPE_CHECKING:
 _WRAPPER = "estimator"
 
 
+@dataclass(frozen=True)
 class ExportStage(Stage[Request]):
-    """The stage that exports the model as the slot `graph`."""
+    """The stage that exports the model as the slot `graph`.
+
+    Attributes:
+        exporter: as in the request's settings.
+    """
+
+    exporter: Exporter = Exporter.torchscript
 
     name = "export"
     does = "writes the model as an ONNX graph"
     version = 1
     needs = ("weights?",)
     makes = ("graph",)
-    packages = ("torch", "onnx", "onnxscript")
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        # The dynamo exporter computes sizes with sympy, and makes and folds the graph with onnx-ir and numpy.
+        own = ("onnx-ir", "sympy", "numpy", "protobuf") if self.exporter is Exporter.dynamo else ()
+        return ("torch", "onnx", "onnxscript", *own)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         export = request.settings.export

@@ -24,7 +24,7 @@ Steps = tuple[Stage[Request], ...]
 
 
 def _export(request: Request) -> Steps:
-    return (ExportStage(),) if request.subject.graph is None else (ImportOnnxStage(),)
+    return (ExportStage(request.settings.export.exporter),) if request.subject.graph is None else (ImportOnnxStage(),)
 
 
 def _reference(request: Request) -> Steps:

@@ -54,7 +54,8 @@ class ReferenceStage(Stage[Request]):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        return ("onnxruntime", "onnxruntime-gpu") if self.foreign else ("torch",)
+        # numpy draws the inputs; its releases may draw other values from the same seed.
+        return ("onnxruntime", "onnxruntime-gpu", "numpy") if self.foreign else ("torch", "numpy")
 
     def settings(self, request: Request) -> Mapping[str, Any]:
         """Return the settings that determine the cases; the version of the stage covers the code that makes a case."""

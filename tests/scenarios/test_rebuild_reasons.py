@@ -195,7 +195,8 @@ VERSIONS = {
     "onnx-ir": {PRECISION: "environment.onnx-ir: ", **AFTER_PRECISION},
     "onnxruntime-gpu": {VERIFY: "environment.onnxruntime-gpu: ", PRECISION: "onnxruntime-gpu: ", **AFTER_PRECISION},
     "tensorrt-rtx": {ENGINE: "environment.tensorrt_rtx: "},
-    "numpy": {},
+    "numpy": {REFERENCE: "environment.numpy: ", **AFTER_REFERENCE},
+    "sympy": {},
     "hydra-core": {},
 }
 

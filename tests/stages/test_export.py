@@ -24,6 +24,8 @@ from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 from cosybuild.onnxgraph.summary import default_opset
 from cosybuild.stages.export import ExportStage
+from cosybuild.stages.pipeline import stages_for
+from cosybuild.system.environment import Environment
 from cosybuild.verification.judge import compare
 from cosybuild.verification.scope import float32_limits
 from tests.importing import importing
@@ -254,6 +256,15 @@ def test_the_key_holds_what_matters_and_nothing_else() -> None:
         assert stage.settings(other) != base
     same = tiny("cosyvoice2", sizes={"seq_len": (1, 2, 3)}, verify={"seed": 7})
     assert stage.settings(same) == base
+
+
+@pytest.mark.parametrize("package", ["onnx-ir", "sympy", "numpy", "protobuf"])
+def test_a_package_of_the_dynamo_exporter_is_in_the_key_of_its_graphs_alone(package: str) -> None:
+    machine = Environment(versions={package: "99.1"})
+    requests = [tiny("cosyvoice2", exporter=exporter) for exporter in (Exporter.dynamo, Exporter.torchscript)]
+    dynamo, torchscript = (stages_for(request)[0].environment(machine) for request in requests)
+    assert dynamo[package] == "99.1"
+    assert package not in torchscript
 
 
 @pytest.mark.full_size
