@@ -8,6 +8,7 @@ import re
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
+from cosybuild.onnxgraph.clean import module_path
 from cosybuild.onnxgraph.files import without_weights
 
 # Largest size in bytes of constants that stay in the checked graph: shape inference needs the values of small ones
@@ -29,6 +30,12 @@ class InvalidGraph(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.node = node
+
+    @property
+    def told(self) -> str:
+        """The node, if it is known, and the reason: the end of a sentence."""
+        where = f" at node {self.node} (module {module_path(self.node) or 'outermost'})" if self.node else ""
+        return f"{where}: {self.reason}"
 
 
 def check_model(model: ModelProto) -> None:

@@ -146,13 +146,11 @@ def _hold_to_declaration(model: ModelProto, request: Request) -> None:
 
 def _check(model: ModelProto, exporter: Exporter) -> None:
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
-    from cosybuild.onnxgraph.clean import module_path
 
     try:
         check_model(model)
     except InvalidGraph as error:
-        where = f" at node {error.node} (module {module_path(error.node) or 'outermost'})" if error.node else ""
         raise ExportError(
-            f"ONNX's checker refuses the graph of the {exporter.value} exporter{where}: {error.reason}",
+            f"ONNX's checker refuses the graph of the {exporter.value} exporter{error.told}",
             hint="Next: try another opset or exporter, e.g. export.opset=18 export.exporter=torchscript.",
         ) from error

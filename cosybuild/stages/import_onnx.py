@@ -101,8 +101,7 @@ def _hold(model: ModelProto, path: Path, request: Request) -> None:
     try:
         check_model(model)
     except InvalidGraph as error:
-        where = f" at node {error.node}" if error.node else ""
         raise ModelError(
-            f"{path} is refused by ONNX's checker{where}: {error.reason}",
+            f"{path} is refused by ONNX's checker{error.told}",
             hint="Next: export it again with a current exporter.",
         ) from error

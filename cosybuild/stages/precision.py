@@ -162,13 +162,11 @@ def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, di
 
 def _check(proto: ModelProto) -> None:
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
-    from cosybuild.onnxgraph.clean import module_path
 
     try:
         check_model(proto)
     except InvalidGraph as error:
-        where = f" at node {error.node} (module {module_path(error.node) or 'outermost'})" if error.node else ""
         raise PrecisionError(
-            f"ONNX's checker refuses the lowered graph{where}: {error.reason}",
+            f"ONNX's checker refuses the lowered graph{error.told}",
             hint=f"Next: precision.keep_fp32=['{error.node or '*'}'] keeps the node in float32.",
         ) from error

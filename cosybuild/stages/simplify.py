@@ -123,8 +123,7 @@ def _finish(model: ModelProto, spec: ModelSpec) -> None:
     try:
         check_model(model)
     except InvalidGraph as error:
-        where = f" at node {error.node}" if error.node else ""
-        raise SimplifyError(f"onnxsim wrote an invalid graph{where}: {error.reason}", hint=_HINT) from error
+        raise SimplifyError(f"onnxsim wrote an invalid graph{error.told}", hint=_HINT) from error
 
 
 def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int, limits: Limits) -> None:

@@ -19,6 +19,7 @@ def test_shapes_that_do_not_fit_name_the_node() -> None:
     with pytest.raises(InvalidGraph, match="ncompatible dimensions") as caught:
         check_model(linear(weight=np.zeros((5, 3), np.float32)))
     assert caught.value.node == "/block/MatMul"
+    assert caught.value.told == f" at node /block/MatMul (module block): {caught.value.reason}"
 
 
 def test_large_weights_count_too() -> None:
