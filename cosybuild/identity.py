@@ -28,7 +28,7 @@ class Build:
     Attributes:
         family: e.g. `cosyvoice2`.
         weights: sha256 of the file with the weights; their label if there is no such file.
-        hyperparameters: sha256 of the constructor's arguments.
+        hyperparameters: sha256 of the constructor's arguments, and of the code and data of a user's module.
         label: the name of the weights' file, for messages only.
     """
 
@@ -50,7 +50,10 @@ class Build:
 def build_of(manifest: Mapping[str, Any]) -> Build:
     """Return the build that a manifest names."""
     model = manifest.get("model") or {}
-    plain = json.dumps(model.get("hyperparameters") or {}, sort_keys=True)
+    made_of: Any = model.get("hyperparameters") or {}
+    if model.get("code"):
+        made_of = [made_of, model["code"]]
+    plain = json.dumps(made_of, sort_keys=True)
     label = str(model.get("weights") or "")
     return Build(
         family=str(model.get("family") or ""),

@@ -8,10 +8,12 @@ sees a part of a change, and needs no permission to write.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 
 from cosybuild.filename import is_plain_path
 
@@ -67,17 +69,31 @@ class View:
         return dict(sorted(found.items()))
 
 
+def read_state(path: Path) -> bytes:
+    """Return the content of a file of the state; a FIFO or a device in its place does not block.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{path} is no regular file")
+        return file.read()
+
+
 def view_of(root: Path) -> View:
     """Return the present view of a directory.
 
     Raises:
-        ValueError: its journal is damaged.
+        ValueError: its journal is damaged, or a record is no regular file.
         OSError: the directory cannot be read.
     """
     contents: list[bytes | None] = [None, None]
     for index, name in enumerate((JOURNAL, CURRENT)):
         with suppress(OSError):  # a reader without access to the state sees the files of the directory only
-            contents[index] = (root / STATE / name).read_bytes()
+            contents[index] = read_state(root / STATE / name)
     journal = None if contents[0] is None else journal_from(contents[0], root / STATE / JOURNAL)
     return View(root, journal, (contents[0], contents[1]))
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cosybuild.deploy.confined import hold_state
 from cosybuild.errors import ConfigurationError, DeployError
-from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from
+from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from, read_state
 from cosybuild.system import local_lock
 from cosybuild.system.files import make_directory, write_atomic
 from cosybuild.system.json_records import read_json
@@ -31,7 +31,7 @@ def read_record(path: Path, form: type[T]) -> T | None:
         DeployError: the file holds something else.
     """
     try:
-        return from_json(read_json(path.read_bytes()), form, "its record")
+        return from_json(read_json(read_state(path)), form, "its record")
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -53,7 +53,7 @@ def read_journal(root: Path) -> Journal | None:
     """
     path = root / STATE / JOURNAL
     try:
-        return journal_from(path.read_bytes(), path)
+        return journal_from(read_state(path), path)
     except FileNotFoundError:
         return None
     except ValueError as error:

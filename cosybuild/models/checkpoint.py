@@ -112,19 +112,10 @@ def _loaded(path: Path) -> Any:
             hint="Next: download it again; the file may be a web page or a Git LFS pointer.",
         )
     try:
-        # Only the zip format can be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        OSError,
-    ) as error:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
         # torch's message also advises loading without the restriction; only its finding is passed on.
         # For a newer pickle protocol torch reports the number of an instruction, before it reads any name.
         refused = re.search(r"(?:(?:GLOBAL|global:?|class) |Unsupported (?=operand))([\w.]+(?: \d+)?)", str(error))
@@ -138,6 +129,14 @@ def _loaded(path: Path) -> Any:
         raise CheckpointError(
             f"{path} cannot be read as PyTorch weights; it may be incomplete: {reason}.", hint=_AGAIN
         ) from error
+
+
+def _can_be_mapped(path: Path) -> bool:
+    """Return True for a zip archive of stored records; torch would take the bytes of compressed ones for values."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
 
 
 def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
@@ -225,7 +224,13 @@ def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Count
         )
     if not tensor.is_floating_point():
         return tensor
-    cast = tensor.to(torch.float32)
+    try:
+        cast = tensor.to(torch.float32)
+    except (NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: '{name}' is {dtype}, which cannot be converted to float32.",
+            hint="Next: give weights that are not quantized; cosybuild lowers the precision itself (precision=...).",
+        ) from error
     faulty = int((~torch.isfinite(cast)).sum())
     if faulty:
         raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service, TritonSettings
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy, facts_text
-from cosybuild.errors import ArtifactRefused, DeployError, VariantRefused
+from cosybuild.errors import ArtifactRefused, DeployError, ServingError, VariantRefused
 from cosybuild.manifest import manifest_path, write_manifest
 from cosybuild.runtime import load_estimator
 from cosybuild.system.environment import Environment
@@ -81,6 +82,31 @@ def test_the_same_build_again_replaces_its_own_variant_and_no_other(tmp_path: Pa
     put_graph(again / FULL, estimator_shapes(), model={"weights_digest": f"{1:064.0f}"})
     assert put_in_service(again, target)["retired"] == [ENGINE]
     assert graphs(target) == {FULL, STREAMING}
+
+
+def test_another_code_of_a_users_module_is_another_build(tmp_path: Path) -> None:
+    target = tmp_path / "service"
+    for number, kind in ((1, FULL), (2, DYNAMIC)):
+        run = tmp_path / f"module{number}"
+        run.mkdir()
+        model = {"family": "module", "code": {"est.py": f"{number}"}}
+        put_estimator(run / kind, 1, dynamic=kind == DYNAMIC, model=model)
+        facts = put_in_service(run, target)
+    assert facts["retired"] == [FULL]
+    assert graphs(target) == {DYNAMIC}
+
+
+@pytest.mark.parametrize("name", ["current.json", "journal.json"])
+def test_a_fifo_in_place_of_a_record_does_not_block(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "service"
+    put_in_service(run_of(tmp_path, 1), target)
+    record = target / ".cosybuild-backup" / name
+    record.unlink(missing_ok=True)
+    os.mkfifo(record)
+    with pytest.raises(ServingError, match="no regular file"):
+        answer_of(target)
+    with pytest.raises(DeployError, match="no regular file"):
+        check.main([str(target)])
 
 
 def test_an_engine_that_another_machine_built_from_the_same_graph_stays(tmp_path: Path) -> None:

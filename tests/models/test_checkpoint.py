@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,39 @@ def test_a_zip_file_is_mapped_and_not_copied(tmp_path: Path) -> None:
     mapped = [line.split()[0].split("-") for line in maps.read_text().splitlines() if line.endswith(str(path))]
     spans = [(int(low, 16), int(high, 16)) for low, high in mapped]
     assert all(any(low <= address < high for low, high in spans) for address in storages)
+
+
+def test_compressed_records_are_read_and_not_mapped(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.pt", tmp_path / "flow.pt"
+    torch.save(flow(), plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert same(read(path))
+
+
+def zipped_pickle(path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", content)
+        archive.writestr("a/version", "3\n")
+        archive.writestr("a/byteorder", "little")
+
+
+def test_a_pickle_cut_off_inside_a_number(tmp_path: Path) -> None:
+    zipped_pickle(tmp_path / "flow.pt", b"\x80\x02G\0\0")
+    assert "cannot be read as PyTorch weights" in refused(tmp_path / "flow.pt")
+
+
+def test_an_old_file_that_names_an_unknown_storage(tmp_path: Path) -> None:
+    parts: tuple[Any, ...] = (0x1950A86A20F9469CFC6C, 1001, {}, {}, ["unknown"])
+    (tmp_path / "flow.pt").write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
+    assert "cannot be read as PyTorch weights" in refused(tmp_path / "flow.pt")
+
+
+def test_a_type_that_cannot_be_converted(tmp_path: Path) -> None:
+    weights = {**state(), "a.bias": torch.zeros(3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}
+    torch.save(weights, tmp_path / "flow.pt")
+    assert "'a.bias' is float4_e2m1fn_x2, which cannot be converted to float32" in refused(tmp_path / "flow.pt")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
