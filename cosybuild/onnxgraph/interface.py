@@ -62,7 +62,7 @@ def _side_faults(side: str, values: Sequence[ValueInfoProto], tensors: Sequence[
     for value, tensor in zip(values, tensors, strict=True):
         kind = value.type.tensor_type.elem_type
         if kind != DTYPES[tensor.dtype].onnx:
-            faults.append(f"{side} {tensor.name} is {TensorProto.DataType.Name(kind)}; declared is {tensor.dtype}")
+            faults.append(f"{side} {tensor.name} is {TensorProto.DataType.Name(kind)}; {tensor.dtype} is declared")
         faults += _shape_faults(f"{side} {tensor.name}", value, tensor)
     return faults
 
