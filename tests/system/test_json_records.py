@@ -31,7 +31,7 @@ def test_a_record_of_another_kind_or_place_is_refused_with_what_to_do(tmp_path: 
     assert caught.value.hint == "Next: name a run directory, e.g. one under outputs/runs"
     write_record(path, "report", {})
     with pytest.raises(
-        ConfigurationError, match=r"plan\.json holds kind 'report', schema 1; expected kind 'plan'"
+        ConfigurationError, match=r"plan\.json has kind 'report', schema 1; expected kind 'plan'"
     ) as caught:
         read_record(path, "plan")
     assert caught.value.hint == "Next: read it with the cosybuild that wrote it, or run the build again"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cosybuild.run.sidecar import sidecar_text
 
 from cosybuild.building.record import Action, Input, Outcome, StepRecord
 from cosybuild.building.status import Hit
 from cosybuild.manifest import SUFFIX, manifest_text
+from cosybuild.run.artifact_manifest import sidecar_text
 from cosybuild.store.artifact import Artifact, StoredFile
 from tests.onnxgraph.graphs import linear
 
