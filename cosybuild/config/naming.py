@@ -65,7 +65,18 @@ def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("component") == _DEFAULT_COMPONENT:
         # Records of earlier releases have no component: they built this one.
         del kept["component"]
+    if "trt_profile" in kept:
+        kept["trt_profile"] = _without_free_multiples(kept["trt_profile"])
     return kept
+
+
+def _without_free_multiples(trt_profile: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the profiles without `multiple_of: 1`, which records of earlier releases do not have."""
+    profiles = [
+        {symbol: {n: v for n, v in sizes.items() if (n, v) != ("multiple_of", 1)} for symbol, sizes in profile.items()}
+        for profile in trt_profile["profiles"]
+    ]
+    return {**trt_profile, "profiles": profiles}
 
 
 def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:

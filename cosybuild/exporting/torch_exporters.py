@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.errors import ExportError
+from cosybuild.models.profile import Profile, admits
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Draw, draw_inputs
 
@@ -39,28 +40,44 @@ class Chatter:
     warnings: list[str] = field(default_factory=list)
 
 
-def example_sizes(spec: ModelSpec, stated: dict[str, int]) -> dict[str, int]:
+def example_sizes(spec: ModelSpec, stated: Mapping[str, int], profiles: Sequence[Profile]) -> dict[str, int]:
     """Return a size for every symbol: `stated` ones, and for the others distinct sizes that are not fixed in the model.
 
-    If two sizes were equal by chance, the exporter might treat them as always equal.
+    If two sizes were equal by chance, the exporter might treat them as always equal. Sizes that are not stated lie
+    inside a profile; there, distinct sizes of at least 2 are taken as far as the profile has them.
     """
     fixed = {size for tensor in (*spec.inputs, *spec.outputs) for size in tensor.shape if isinstance(size, int)}
     free = (size for size in _EXAMPLE_SIZES if size not in fixed | set(stated.values()))
-    return {symbol: stated[symbol] if symbol in stated else next(free) for symbol in spec.symbols}
+    sizes = {symbol: stated[symbol] if symbol in stated else next(free) for symbol in spec.symbols}
+    unstated = [symbol for symbol in spec.symbols if symbol not in stated]
+    if admits(profiles, {symbol: sizes[symbol] for symbol in unstated}):
+        return sizes
+    taken = fixed | set(stated.values())
+    for symbol in unstated:
+        within = profiles[0][symbol]
+        others = range(within.min, within.max + 1, within.multiple_of)
+        several = (size for size in (*_EXAMPLE_SIZES, *others) if within.holds(size) and size not in {0, 1, *taken})
+        sizes[symbol] = next(several, within.opt)
+        taken.add(sizes[symbol])
+    return sizes
 
 
-def export_graph(module: nn.Module, spec: ModelSpec, settings: ExportSettings) -> tuple[ModelProto, Chatter]:
+def export_graph(
+    module: nn.Module, spec: ModelSpec, settings: ExportSettings, sizes: Mapping[str, int]
+) -> tuple[ModelProto, Chatter]:
     """Export a module; return the graph as the exporter wrote it, with weights in memory, and the warnings.
 
     Args:
         module: a module in eval mode whose forward takes the specification's inputs by position.
+        spec: its interface.
+        settings: the settings of the export.
+        sizes: symbol -> size of the example that is traced.
 
     Raises:
         ExportError: the exporter failed; the message has the first line of the innermost cause.
     """
     import torch
 
-    sizes = example_sizes(spec, settings.example_sizes)
     example = tuple(example_inputs(spec, sizes))
     write = _torchscript if settings.exporter is Exporter.torchscript else _dynamo
     with _quiet() as chatter, torch.no_grad():
@@ -132,7 +149,7 @@ def _dynamo(
     return model
 
 
-def example_inputs(spec: ModelSpec, sizes: dict[str, int]) -> Iterator[torch.Tensor]:
+def example_inputs(spec: ModelSpec, sizes: Mapping[str, int]) -> Iterator[torch.Tensor]:
     from cosybuild.backends.torch_backend import tensor_from_array
 
     for array in draw_inputs(spec, Draw(sizes)).values():

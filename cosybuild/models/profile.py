@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
@@ -20,11 +20,30 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
 @dataclass(frozen=True)
 class SizeRange:
-    """The sizes of one symbol, in steps of its axis (frames for `seq_len`); min <= opt <= max."""
+    """The sizes of one symbol, in steps of its axis (frames for `seq_len`); min <= opt <= max.
+
+    Attributes:
+        min, opt, max: multiples of `multiple_of`.
+        multiple_of: the model takes only multiples of it.
+    """
 
     min: int
     opt: int
     max: int
+    multiple_of: int = 1
+
+    def holds(self, size: int) -> bool:
+        """Return True if the size is one of the range."""
+        return self.min <= size <= self.max and size % self.multiple_of == 0
+
+    def nearest(self, size: int) -> int:
+        """Return the size of the range that is nearest to `size`, or the one below if it is no multiple."""
+        return max(self.min, min(size - size % self.multiple_of, self.max))
+
+    def spread(self, size: int) -> int:
+        """Return `size` if the range holds it, else a size of the range that differs for neighbouring sizes."""
+        count = (self.max - self.min) // self.multiple_of + 1
+        return size if self.holds(size) else self.min + self.multiple_of * (size % count)
 
 
 Profile = dict[str, SizeRange]
@@ -32,8 +51,25 @@ Profile = dict[str, SizeRange]
 
 
 def named_sizes(profile: Profile) -> dict[str, dict[str, int]]:
-    """Return symbol -> {min, opt, max}: a profile in the keys of references and verifications."""
-    return {symbol: {"min": size.min, "opt": size.opt, "max": size.max} for symbol, size in profile.items()}
+    """Return symbol -> {min, opt, max}: a profile in the keys of references and verifications.
+
+    `multiple_of` is there if it is not 1, so that keys of earlier releases stay valid.
+    """
+    found = {symbol: asdict(size) for symbol, size in profile.items()}
+    return {s: {n: v for n, v in sizes.items() if (n, v) != ("multiple_of", 1)} for s, sizes in found.items()}
+
+
+def admits(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> bool:
+    """Return True if one profile holds all sizes, or if there is no profile."""
+    return not profiles or any(all(one[symbol].holds(size) for symbol, size in sizes.items()) for one in profiles)
+
+
+def moved_inside(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the sizes if a profile holds them, else sizes of the first profile; a batch is moved to the nearest."""
+    if admits(profiles, sizes):
+        return dict(sizes)
+    first = profiles[0]
+    return {s: first[s].nearest(size) if s == BATCH else first[s].spread(size) for s, size in sizes.items()}
 
 
 def listed_sizes(profile: Profile) -> dict[str, list[int]]:
@@ -123,7 +159,13 @@ def _range(where: str, stated: RangeSettings, axis: Axis) -> SizeRange:
             "min <= opt <= max is expected.",
             hint="Next: put the three sizes in order.",
         )
-    return sizes
+    step = stated.multiple_of
+    if step < 1 or any(size % step for size in (sizes.min, sizes.opt, sizes.max)):
+        raise ConfigurationError(
+            f"{where}: min {sizes.min}, opt {sizes.opt}, max {sizes.max} are not all multiples of {step}.",
+            hint="Next: give sizes that the model takes, or another multiple_of of at least 1.",
+        )
+    return replace(sizes, multiple_of=step)
 
 
 def frames_from_text(

@@ -38,7 +38,7 @@ def calibration_sizes(
         sizes = {s: _BATCH if s == BATCH else length for s in spec.symbols}
         for symbol, within in profile.items():
             if symbol == BATCH or not settings.calibration_sizes:
-                sizes[symbol] = min(max(sizes[symbol], within.min), within.max)
+                sizes[symbol] = within.nearest(sizes[symbol])
         if sizes not in found:
             found.append(sizes)
     return tuple(found)

@@ -24,6 +24,7 @@ from cosybuild.models.user_module.fresh import from_source
 from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json, trace_of
 from cosybuild.request import Request
+from cosybuild.stages.export import sizes_of_example
 from cosybuild.store.store import Store
 from cosybuild.system.files import write_atomic
 
@@ -50,7 +51,7 @@ def with_code(request: Request, store: Store, tell: Callable[[str], None], *, re
     subject = request.subject
     if subject.family is not Family.module:
         return request
-    trace = _installed(subject) or _seen(subject, store, tell, remember=remember)
+    trace = _installed(subject) or _seen(request, store, tell, remember=remember)
     return replace(request, subject=replace(subject, code=trace))
 
 
@@ -88,7 +89,8 @@ def _leads_elsewhere(node: Any) -> bool:
     return not re.fullmatch(r"\w*", node) or Path(node).exists() or (node != "" and source_file([node]) is not None)
 
 
-def _seen(subject: Subject, store: Store, tell: Callable[[str], None], *, remember: bool) -> Trace:
+def _seen(request: Request, store: Store, tell: Callable[[str], None], *, remember: bool) -> Trace:
+    subject, sizes = request.subject, sizes_of_example(request)
     name = subject.hyperparameters["target"]["_target_"]
     memo = _memo(subject, store)
     known = _remembered(memo)
@@ -97,7 +99,7 @@ def _seen(subject: Subject, store: Store, tell: Callable[[str], None], *, rememb
         return replace(known, memo=str(memo))
     why = "it is new" if changed is None else f"{changed} changed"
     tell(f"tracing the files that {name} uses, in a separate process ({why})")
-    trace = _made(subject, () if known is None else known.learned)
+    trace = _made(subject, () if known is None else known.learned, sizes)
     for phrase in trace.hidden:
         tell(f"{name} {phrase} during its construction; no key includes the result of that")
     if remember:
@@ -140,17 +142,17 @@ def _change(trace: Trace, store: Store) -> str | None:
         return str(error.filename)
 
 
-def _made(subject: Subject, learned: tuple[str, ...]) -> Trace:
+def _made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int]) -> Trace:
     name = subject.hyperparameters["target"]["_target_"]
     hint = "Next: call it in Python with the same arguments."
     try:
-        return call_apart(see_made, replace(subject, weights=None), learned).value
+        return call_apart(see_made, replace(subject, weights=None), learned, sizes).value
     except (Died, RuntimeError) as error:
         raise ModelError(f"model.target could not be constructed: {name}: {error}", hint=hint) from error
 
 
-def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
-    """Make the module, call it once and return the trace (runs in a subprocess).
+def see_made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
+    """Make the module, call it once with these sizes and return the trace (runs in a subprocess).
 
     Raises:
         ModelError: the module cannot be made.
@@ -159,7 +161,7 @@ def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
         import safetensors
         import torch
 
-        from cosybuild.exporting.torch_exporters import example_inputs, example_sizes
+        from cosybuild.exporting.torch_exporters import example_inputs
         from cosybuild.models.load import load_module
 
         _announce(safetensors, "safe_open")
@@ -169,7 +171,7 @@ def see_made(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
         module = load_module(subject, None)
         # The first call may import modules and read files. The build's steps report if it fails.
         with suppress(Exception), torch.no_grad():
-            module(*example_inputs(subject.spec, example_sizes(subject.spec, {})))
+            module(*example_inputs(subject.spec, sizes))
     return trace_of(reads, targets_in(subject.hyperparameters["target"]), learned)
 
 

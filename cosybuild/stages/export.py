@@ -12,7 +12,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
-from cosybuild.exporting.torch_exporters import export_graph
+from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
 from cosybuild.models.unplanned_reads import held_to_plan
@@ -55,7 +55,7 @@ class ExportStage(Stage[Request]):
             "exporter": export.exporter.value,
             "attention": export.attention.value,
             "constant_folding": export.constant_folding,
-            "example_sizes": dict(export.example_sizes),
+            "example_sizes": {**export.example_sizes, **_moved_sizes(request)},
             **subject_settings(request.subject),
             "file": graph_name(request),
         }
@@ -89,6 +89,17 @@ class ExportStage(Stage[Request]):
         return StageResult({"graph": files}, {**metrics, "external_data": len(files) > 1})
 
 
+def sizes_of_example(request: Request) -> dict[str, int]:
+    """Return the sizes of the example that is traced."""
+    return example_sizes(request.subject.spec, request.settings.export.example_sizes, request.profiles)
+
+
+def _moved_sizes(request: Request) -> dict[str, int]:
+    """Return the sizes of the example that are others because of the profiles; earlier releases took the usual ones."""
+    usual = example_sizes(request.subject.spec, request.settings.export.example_sizes, ())
+    return {symbol: size for symbol, size in sizes_of_example(request).items() if size != usual[symbol]}
+
+
 def subject_settings(subject: Subject) -> dict[str, Any]:
     """Return the settings of the model that determine the computed function, apart from the weights' content."""
     return {
@@ -119,7 +130,7 @@ def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, li
         module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
         prepare_for_export(module)
         with one_attention_operator() if export.attention is Attention.operator else nullcontext():
-            model, chatter = export_graph(module, request.subject.spec, export)
+            model, chatter = export_graph(module, request.subject.spec, export, sizes_of_example(request))
     return model, chatter.warnings
 
 

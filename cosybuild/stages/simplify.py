@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import SimplifyError
-from cosybuild.exporting.torch_exporters import example_sizes
 from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.request import Request
-from cosybuild.stages.export import graph_name
+from cosybuild.stages.export import graph_name, sizes_of_example
 from cosybuild.stages.import_onnx import copied_graph
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
@@ -75,7 +74,7 @@ class SimplifyStage(Stage[Request]):
         files = save_model(model, context.workdir / graph_name(request))
         del model
         for seed in range(simplify.check_runs):
-            sizes = example_sizes(spec, dict(request.settings.export.example_sizes))
+            sizes = sizes_of_example(request)
             _check_equal(graph.path, files[0], draw_inputs(spec, Draw(sizes, seed)), seed, limits)
             context.emit("progress", done=seed + 1, total=simplify.check_runs, what="equality")
         return StageResult({"graph": files}, {**metrics, "checked_runs": simplify.check_runs})

@@ -12,7 +12,6 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
-from cosybuild.models.profile import Profile, named_sizes
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
@@ -27,6 +26,7 @@ from cosybuild.verification.scope import (
     coverage,
     graph_limits,
     rollouts_of,
+    verified_profiles,
     verify_settings,
 )
 from cosybuild.verification.solver_comparison import bounds_of, solved
@@ -70,7 +70,7 @@ class VerifyStage(Stage[Request]):
             "hops": asdict(verify.hops),
             "solver": bounds.facts() if bounds is not None and rollouts_of(request) else None,
             "coverage": coverage(request),
-            "profiles": [named_sizes(profile) for profile in _profiles(request)],
+            "profiles": verified_profiles(request),
             "spec": request.subject.spec.facts(),
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
@@ -92,7 +92,7 @@ class VerifyStage(Stage[Request]):
         session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
         # First, because it takes seconds and names the broken property; the cases below only show that values differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
-        contract = hold_contract(examined, subject, _profiles(request), verify.seed, context.emit)
+        contract = hold_contract(examined, subject, request.profiles, verify.seed, context.emit)
         judged, kept = [], {}
         for index, case in enumerate(everything):
             outputs = infer_case(session, case, case.inputs(subject.spec))
@@ -176,13 +176,6 @@ class _Way:
         else:
             stops.append(Stop(OPTIMISER if foreign else "export", graph, gates.export))
         return error_budget(stops, self.limits.resolution)
-
-
-def _profiles(request: Request) -> tuple[Profile, ...]:
-    """Return the profiles for strict mode, else none: only strict verification depends on them."""
-    if verify_settings(request).mode is not VerifyMode.strict:
-        return ()
-    return request.profiles
 
 
 def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, ...]:

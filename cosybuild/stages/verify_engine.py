@@ -13,7 +13,7 @@ from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
-from cosybuild.models.profile import BATCH, Profile
+from cosybuild.models.profile import BATCH, Profile, admits
 from cosybuild.numerics.gates import ENGINE, RESOLUTION, Gate, plain_gate, with_ratio, worst
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
@@ -214,7 +214,7 @@ def typed(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, A
 
 def _within(cases: Sequence[Case], profile: Profile) -> Iterator[Case]:
     for case in cases:
-        if all(profile[symbol].min <= size <= profile[symbol].max for symbol, size in case.draw.sizes.items()):
+        if admits([profile], case.draw.sizes):
             yield case
 
 

@@ -26,6 +26,6 @@ def infer_case(session: Session, case: Case, inputs: Mapping[str, Array]) -> dic
     except InferenceFailed as error:
         raise VerificationError(
             f"Case {case.name}: {session.device} cannot compute it: {error}",
-            hint="Next: if the model does not accept this size, narrow trt_profile. Otherwise the graph has a fixed "
-            "axis: find the line of the module that turns a size into a Python number.",
+            hint="Next: if the model does not accept this size, narrow trt_profile or state multiple_of in it. "
+            "Otherwise the graph has a fixed axis: find the line of the module that turns a size into a Python number.",
         ) from error

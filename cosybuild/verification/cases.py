@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.models.profile import BATCH, Profile, SizeRange
+from cosybuild.models.profile import BATCH, Profile, SizeRange, admits, moved_inside
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
 
 # Lengths of CosyVoice's own export check: ten, from 16 to 512 inclusive.
 UPSTREAM_LENGTHS = (16, 512)
 UPSTREAM_COUNT = 10
+
+MOVED = "random size of the profile"
+"""The reason for a random size that was moved inside a profile. Of two equal cases the other one is kept."""
+
+# The least length that any check tries where the profile goes further down.
+LEAST = 4
 
 # Above this many frames one case takes longer than all shorter ones together. There, only the profile's own sizes are
 # compared; the sizes next to them are compared only if `exhaustive` is set.
@@ -79,16 +85,33 @@ def case_from_facts(facts: Mapping[str, Any]) -> Case:
     return Case(str(facts["why"]), Draw(**{**given, "time": Time(given["time"])}))
 
 
-def upstream_cases(spec: ModelSpec, seed: int) -> tuple[Case, ...]:
-    """Return ten cases with random sizes in 16..512 for every symbol except the batch, which is 2."""
+def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> tuple[Case, ...]:
+    """Return ten cases with random sizes in 16..512 for every symbol except the batch, which is 2.
+
+    Sizes that no profile holds are moved inside one.
+    """
+    return _ordered([_inside(profiles, case) for case in _upstream(spec, seed)], spec)
+
+
+def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int, *, upstream: bool) -> bool:
+    """Return True if the random sizes, or in upstream mode any size that is tried, would be others without profiles.
+
+    With several profiles of several axes it is always True.
+    """
+    drawn = [case.draw.sizes for case in (_upstream(spec, seed) if upstream else _octaves(spec, (), seed))]
+    if upstream:
+        drawn += [{s: 2 if s == BATCH else size for s in spec.symbols} for size in (LEAST, UPSTREAM_LENGTHS[1])]
+    several = len(profiles) > 1 and len(spec.symbols) > 1
+    return several or not all(admits(profiles, sizes) for sizes in drawn)
+
+
+def _upstream(spec: ModelSpec, seed: int) -> Iterator[Case]:
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
-    cases = []
     for index in range(UPSTREAM_COUNT):
         drawn = {s: 2 if s == BATCH else int(rng.integers(low, high + 1)) for s in spec.symbols}
         sizes = {s: _own_size(spec, s, size) for s, size in drawn.items()}
-        cases.append(Case("random length", Draw(sizes, seed + index)))
-    return _ordered(cases, spec)
+        yield Case("random length", Draw(sizes, seed + index))
 
 
 def strict_cases(
@@ -119,7 +142,7 @@ def strict_cases(
     if not spec.symbols:  # only the values can differ
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
         return tuple(_coarse(case) for case in cases)
-    cases = [*_octaves(spec, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
+    cases = [*_octaves(spec, profiles, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
     seen = (_least_with(spec, profiles, {symbol: size}) for symbol, size in _pairs(served or {}))
     cases += [Case("seen in service", Draw(sizes)) for sizes in seen if sizes is not None]
     cases += _quiet_cases(spec, profiles, quiet)
@@ -154,14 +177,24 @@ def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Cas
     return tuple(case for case in cases if case in chosen.values())
 
 
-def _octaves(spec: ModelSpec, seed: int) -> Iterator[Case]:
-    """Yield a random size of each octave: as many different remainders as ten uniform sizes, at a third of the work."""
+def _octaves(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> Iterator[Case]:
+    """Yield a random size of each octave: as many different remainders as ten uniform sizes, at a third of the work.
+
+    Sizes that no profile holds are moved inside one.
+    """
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     while low < high:
         sizes = {s: 2 if s == BATCH else int(rng.integers(low, 2 * low)) for s in spec.symbols}
-        yield Case("random length", Draw({s: _own_size(spec, s, size) for s, size in sizes.items()}))
+        sizes = {s: _own_size(spec, s, size) for s, size in sizes.items()}
+        yield _inside(profiles, Case("random length", Draw(sizes)))
         low *= 2
+
+
+def _inside(profiles: Sequence[Profile], case: Case) -> Case:
+    """Return the case itself, or one with sizes of a profile if no profile holds its own."""
+    sizes = moved_inside(profiles, case.draw.sizes)
+    return case if sizes == case.draw.sizes else Case(MOVED, replace(case.draw, sizes=sizes))
 
 
 def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
@@ -205,14 +238,14 @@ def _corner_cases(
             yield Case(f"profile {point}", Draw(sizes))
             for symbol in lengths if point != "opt" else ():
                 for step, word in ((-1, "below"), (1, "above")):
-                    size = sizes[symbol] + step
-                    if _covered(size, symbol, profiles) and (exhaustive or size <= CHEAP_SIZE):
-                        yield Case(f"{word} profile {point}", Draw({**sizes, symbol: size}))
+                    beside = {**sizes, symbol: sizes[symbol] + step * profile[symbol].multiple_of}
+                    if admits(profiles, beside) and (exhaustive or beside[symbol] <= CHEAP_SIZE):
+                        yield Case(f"{word} profile {point}", Draw(beside))
         for symbol, size in _pairs(boundaries):
-            if profile[symbol].min <= size <= min(profile[symbol].max, CHEAP_SIZE):
+            if profile[symbol].holds(size) and size <= CHEAP_SIZE:
                 yield Case("chunk boundary", Draw({**smallest, symbol: size}))
         if BATCH in profile:
-            short = {s: max(profile[s].min, min(profile[s].opt, 16)) for s in lengths}
+            short = {s: profile[s].nearest(min(profile[s].opt, 16)) for s in lengths}
             for size in _batches(profile[BATCH]):
                 yield Case("batch size", Draw({s: size if s == BATCH else short[s] for s in spec.symbols}))
 
@@ -222,18 +255,14 @@ def _least_with(spec: ModelSpec, profiles: Sequence[Profile], given: Mapping[str
     if not profiles:
         return {**dict.fromkeys(spec.symbols, 2), **given}
     for profile in profiles:
-        if all(profile[symbol].min <= size <= profile[symbol].max for symbol, size in given.items()):
+        if admits([profile], given):
             return {**{symbol: profile[symbol].min for symbol in spec.symbols}, **given}
     return None
 
 
-def _covered(size: int, symbol: str, profiles: Sequence[Profile]) -> bool:
-    """Return True if some profile admits the size; a size outside all profiles is not compared."""
-    return any(profile[symbol].min <= size <= profile[symbol].max for profile in profiles)
-
-
 def _batches(batch: SizeRange) -> list[int]:
-    return sorted({size for size in (batch.min, batch.min + 1, batch.opt, batch.max) if size <= batch.max})
+    several = (batch.min, batch.min + batch.multiple_of, batch.opt, batch.max)
+    return sorted({size for size in several if batch.holds(size)})
 
 
 def _pairs(sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
@@ -245,7 +274,7 @@ def _pairs(sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
 def _ordered(cases: Sequence[Case], spec: ModelSpec) -> tuple[Case, ...]:
     """Remove duplicates and sort by the number of input elements."""
     seen: dict[tuple[Any, ...], Case] = {}
-    for case in cases:
+    for case in sorted(cases, key=lambda case: case.why == MOVED):
         draw = case.draw
         seen.setdefault((*draw.sizes.items(), draw.padded, draw.guidance, draw.quiet, draw.time), case)
     return tuple(sorted(seen.values(), key=lambda case: _elements(case, spec)))

@@ -149,18 +149,16 @@ def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]
     least = {symbol: min(size, _within(profiles, symbol, 2)) for symbol, size in base.items()}
     several = [base]
     for symbol, size in base.items():
-        others = (_within(profiles, symbol, size + step) for step in (1, -1))
+        unit = profiles[0][symbol].multiple_of if profiles else 1
+        others = (_within(profiles, symbol, size + step) for step in (unit, -unit))
         several += [{**base, symbol: n} for n in others if n != size and n > 0][:1]
         several.append({**least, symbol: _within(profiles, symbol, MANY)})
     return list({tuple(sizes.items()): sizes for sizes in several}.values())
 
 
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
-    """Clamp `size` to the range of the first profile."""
-    if not profiles:
-        return size
-    taken = profiles[0][symbol]
-    return max(taken.min, min(size, taken.max))
+    """Return the size of the first profile that is nearest to `size`."""
+    return profiles[0][symbol].nearest(size) if profiles else size
 
 
 def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:

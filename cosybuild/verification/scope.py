@@ -15,7 +15,7 @@ from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.request import Request
-from cosybuild.verification.cases import Case, lowered_cases, strict_cases, upstream_cases
+from cosybuild.verification.cases import Case, depends_on_profiles, lowered_cases, strict_cases, upstream_cases
 from cosybuild.verification.judge import Limits
 from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
 
@@ -45,24 +45,42 @@ def cases_of(request: Request) -> tuple[Case, ...]:
     """Return the cases of the float32 graph; with streaming attention they include lengths around a chunk's end."""
     verify = verify_settings(request)
     if verify.mode is VerifyMode.upstream:
-        return upstream_cases(request.subject.spec, verify.seed)
+        return upstream_cases(request.subject.spec, request.profiles, verify.seed)
     return _strict(request)
 
 
 def ingredients(request: Request) -> dict[str, Any]:
     """Return everything that determines the reference's cases, as plain data for keys."""
     verify = verify_settings(request)
-    strict = verify.mode is VerifyMode.strict
+    strict, moved = verify.mode is VerifyMode.strict, _depends_on_profiles(request)
     return {
         "mode": verify.mode.value,
         "seed": verify.seed,
         "exhaustive": strict and verify.exhaustive,
         "lowered_too": not strict and is_lowered(request),
-        "profiles": [named_sizes(one) for one in request.profiles] if strict or is_lowered(request) else [],
+        "profiles": _named(request) if strict or is_lowered(request) or moved else [],
         "served": list(_served(request)),
         # Such inputs were infinite in an earlier release, whose references must not be taken for these.
         **({"beyond_float16": True} if _beyond_float16(request) else {}),
+        # Earlier releases drew sizes outside the profiles, and gave the cases after them other seeds.
+        **({"inside_profiles": True} if moved else {}),
     }
+
+
+def verified_profiles(request: Request) -> list[dict[str, Any]]:
+    """Return the profiles as plain data for the key of a verification; empty if it does not depend on them."""
+    strict = verify_settings(request).mode is VerifyMode.strict
+    return _named(request) if strict or _depends_on_profiles(request) else []
+
+
+def _named(request: Request) -> list[dict[str, Any]]:
+    return [named_sizes(profile) for profile in request.profiles]
+
+
+def _depends_on_profiles(request: Request) -> bool:
+    verify, spec, profiles = verify_settings(request), request.subject.spec, request.profiles
+    modes = {verify.mode is VerifyMode.upstream, *([False] if is_lowered(request) else [])}
+    return any(depends_on_profiles(spec, profiles, verify.seed, upstream=mode) for mode in modes)
 
 
 def _beyond_float16(request: Request) -> bool:
@@ -89,7 +107,7 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
         return ()
     within = request.profiles[0][FRAMES]
     sizes = {
-        SolverPoint.short: max(within.min, min(SHORT, within.max)),
+        SolverPoint.short: within.nearest(SHORT),
         SolverPoint.opt: within.opt,
         SolverPoint.max: within.max,
     }
@@ -101,7 +119,7 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
     rollouts = [Rollout(why, (length,), verify.seed) for length, why in sorted(lengths.items())]
     chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
     fed = prefixes(chunk, verify.solver.chunks) if chunk else ()
-    if fed and within.min <= fed[0] and fed[-1] <= within.max:
+    if fed and all(map(within.holds, fed)):
         rollouts.append(Rollout("in chunks", fed, verify.seed))
     return tuple(rollouts)
 
@@ -171,7 +189,7 @@ def _served(request: Request) -> tuple[int, ...]:
 
 
 def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
-    return any(profile[FRAMES].min <= size <= profile[FRAMES].max for profile in profiles)
+    return any(profile[FRAMES].holds(size) for profile in profiles)
 
 
 def coverage(request: Request) -> dict[str, Any] | None:

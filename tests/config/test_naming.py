@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.naming import config_digest, relevant, run_name
-from cosybuild.config.parse import plain_from_settings
+from cosybuild.config.settings import Settings
+from cosybuild.system.typed_json import to_json
 from tests.config.composing import settings_of
 
 CHOICES = {"model": "auto", "export": "opset18", "trt_profile": "default"}
@@ -40,7 +42,7 @@ def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:
 
 def test_the_default_component_has_the_names_of_records_that_know_none() -> None:
     settings = settings_of()
-    plain = plain_from_settings(settings)
+    plain = to_json(settings)
     assert relevant(plain) == relevant({name: value for name, value in plain.items() if name != "component"})
     assert run_name(settings_of("component=estimator"), CHOICES) == run_name(settings, CHOICES)
 
@@ -49,3 +51,11 @@ def test_another_component_is_part_of_the_name() -> None:
     settings = settings_of("component=frontend")
     assert config_digest(settings) != config_digest(settings_of())
     assert re.fullmatch(r"auto-frontend-opset18-default-[0-9a-f]{8}", run_name(settings, CHOICES))
+
+
+def test_a_profile_without_multiples_has_the_digest_of_earlier_releases() -> None:
+    """They had no `multiple_of`."""
+    plain = to_json(Settings(trt_profile=ProfileSettings(profiles=({"seq_len": RangeSettings(4, 8, 16)},))))
+    assert relevant(plain)["trt_profile"]["profiles"] == [{"seq_len": {"min": 4, "opt": 8, "max": 16}}]
+    plain["trt_profile"]["profiles"][0]["seq_len"]["multiple_of"] = 4
+    assert relevant(plain)["trt_profile"]["profiles"][0]["seq_len"]["multiple_of"] == 4

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import SizeRange, expand_profiles
+from cosybuild.models.profile import SizeRange, admits, expand_profiles, moved_inside, named_sizes
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 SPEECH = ModelSpec((TensorSpec("x", (2, 8, "seq_len")),), (TensorSpec("y", (2, 8, "seq_len")),), frames_per_second=50)
@@ -85,3 +85,29 @@ def test_a_range_of_seconds_never_loses_a_frame_of_them(seconds: float) -> None:
     assert sizes.min <= max(1.0, seconds * 50 + 1e-6)
     assert sizes.max >= seconds * 50 - 1e-6
     assert sizes.max - sizes.min <= 1
+
+
+def test_multiples_only() -> None:
+    ranges = {"seq_len": RangeSettings(32, 64, 256, 32)}
+    ((symbol, sizes),) = expand_profiles(ProfileSettings(profiles=(ranges,)), SPEECH)[0].items()
+    assert [size for size in range(300) if sizes.holds(size)] == [*range(32, 257, 32)]
+    assert [sizes.nearest(size) for size in (1, 63, 64, 100, 999)] == [32, 32, 64, 96, 256]
+    assert all(sizes.holds(sizes.spread(size)) for size in range(300))
+    assert len({sizes.spread(size) for size in range(65, 73)}) == 8, "neighbours become different sizes"
+    assert named_sizes({symbol: sizes}) == {"seq_len": {"min": 32, "opt": 64, "max": 256, "multiple_of": 32}}
+    assert named_sizes({symbol: SizeRange(1, 2, 3)}) == {"seq_len": {"min": 1, "opt": 2, "max": 3}}
+
+
+@pytest.mark.parametrize("sizes", [(30, 64, 256, 32), (32, 65, 256, 32), (32, 64, 250, 32), (32, 64, 256, 0)])
+def test_a_range_of_no_multiples_is_refused(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="are not all multiples of"):
+        expand_profiles(ProfileSettings(profiles=({"seq_len": RangeSettings(*sizes)},)), SPEECH)
+
+
+def test_a_batch_is_moved_to_the_nearest_and_lengths_are_spread() -> None:
+    profiles = [{"batch": SizeRange(1, 1, 1), "seq_len": SizeRange(4, 8, 16)}]
+    assert moved_inside(profiles, {"batch": 1, "seq_len": 5}) == {"batch": 1, "seq_len": 5}
+    moved = moved_inside(profiles, {"batch": 2, "seq_len": 100})
+    assert moved["batch"] == 1
+    assert admits(profiles, moved)
+    assert moved_inside([], {"seq_len": 7}) == {"seq_len": 7}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,12 +87,12 @@ def test_models_of_other_kinds_are_not_watched(tmp_path: Path) -> None:
         (tmp_path / "x").read_text()
 
 
-def leaves(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
+def leaves(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
     """Stands for a module whose import ends the process."""
     raise SystemExit(3)
 
 
-def crashes(subject: Subject, learned: tuple[str, ...], emit: Emit) -> Trace:
+def crashes(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
     """Stands for a module that crashes in native code."""
     os.abort()
 

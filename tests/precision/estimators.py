@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cosybuild.config.groups.export import ExportSettings
-from cosybuild.exporting.torch_exporters import export_graph
+from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.cosyvoice.estimator.dit import DiT
 from cosybuild.models.cosyvoice.estimator.exportable import ExportableEstimator
 from cosybuild.models.cosyvoice.estimator.unet import UNet
@@ -75,7 +75,7 @@ def export(module: nn.Module, path: Path, *, streaming: bool = False, mel: int =
     """Write the graph as the export stage does."""
     settings = ExportSettings()
     ready = prepare_for_export(ExportableEstimator(module, streaming).eval())
-    model, _ = export_graph(ready, estimator_spec(mel), settings)
+    model, _ = export_graph(ready, estimator_spec(mel), settings, example_sizes(estimator_spec(mel), {}, ()))
     clean_model(model, prefix="estimator")
     return save_model(model, path)[0]
 

@@ -82,6 +82,37 @@ class Softened(nn.Module):
         return torch.softmax(x, dim=-1)
 
 
+class Positions(nn.Module):
+    """Learned positions of at most eight steps."""
+
+    def __init__(self, most: int = 8, width: int = 4) -> None:
+        super().__init__()
+        self.table = nn.Embedding(most, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x + self.table(torch.arange(x.shape[1], device=x.device))
+        return result
+
+
+class Blocks(nn.Module):
+    """Takes multiples of 32 only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(x.reshape(x.shape[0], -1, 32), dim=-1).reshape(x.shape[0], x.shape[1])
+
+
+class OneRow(nn.Module):
+    """Takes a batch of exactly one, though the axis is declared as one that varies."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(x.reshape(1, x.shape[1], x.shape[2]))
+        return result.expand_as(x)
+
+
 class MaskedAttention(nn.Module):
     """Attention whose rows of hidden queries see no key at all: their softmax is NaN."""
 

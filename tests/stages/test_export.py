@@ -196,7 +196,7 @@ def test_any_module_with_several_varying_axes(exporter: Exporter, tmp_path: Path
 
 def test_example_sizes_are_no_coincidence() -> None:
     asked = module("TextEncoder", TOKENS, ENCODED)
-    sizes = example_sizes(asked.subject.spec, {"length": 29})
+    sizes = example_sizes(asked.subject.spec, {"length": 29}, ())
     assert sizes["length"] == 29
     assert len(set(sizes.values())) == 3
     assert not set(sizes.values()) & {16, 2}
@@ -254,8 +254,10 @@ def test_the_key_holds_what_matters_and_nothing_else() -> None:
         tiny("cosyvoice3"),
     ):
         assert stage.settings(other) != base
-    same = tiny("cosyvoice2", sizes={"seq_len": (1, 2, 3)}, verify={"seed": 7})
+    same = tiny("cosyvoice2", sizes={"seq_len": (1, 2, 300)}, verify={"seed": 7})
     assert stage.settings(same) == base
+    short = stage.settings(tiny("cosyvoice2", sizes={"seq_len": (1, 2, 3)}))
+    assert short["example_sizes"] == {"seq_len": 3}, "the usual example is longer than the profile"
 
 
 @pytest.mark.parametrize("package", ["onnx-ir", "sympy", "numpy", "protobuf"])

@@ -8,7 +8,7 @@ import numpy as np
 from cosybuild.models.profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Draw, Time
-from cosybuild.verification.cases import Case, case_from_facts, lowered_cases, strict_cases, upstream_cases
+from cosybuild.verification.cases import MOVED, Case, case_from_facts, lowered_cases, strict_cases, upstream_cases
 from tests.numerics.specs import DEFAULT, estimator_spec, text_spec
 
 
@@ -17,20 +17,20 @@ def lengths(cases: object) -> list[int]:
 
 
 def test_upstream_is_ten_random_lengths_with_plain_inputs() -> None:
-    cases = upstream_cases(estimator_spec(), 0)
+    cases = upstream_cases(estimator_spec(), (), 0)
     assert len(cases) == 10
     assert all(16 <= length <= 512 for length in lengths(cases))
     assert len(set(lengths(cases))) > 5
     assert not any(case.draw.padded or case.draw.guidance for case in cases)
-    assert cases == upstream_cases(estimator_spec(), 0)
-    assert cases != upstream_cases(estimator_spec(), 1)
-    assert sorted(case.draw.seed for case in upstream_cases(estimator_spec(), 3)) == [*range(3, 13)]
+    assert cases == upstream_cases(estimator_spec(), (), 0)
+    assert cases != upstream_cases(estimator_spec(), (), 1)
+    assert sorted(case.draw.seed for case in upstream_cases(estimator_spec(), (), 3)) == [*range(3, 13)]
     assert {case.why for case in cases} == {"random length"}
     assert lengths(cases) == sorted(lengths(cases))
 
 
 def test_upstream_reaches_both_ends() -> None:
-    found = {length for seed in range(400) for length in lengths(upstream_cases(estimator_spec(), seed))}
+    found = {length for seed in range(400) for length in lengths(upstream_cases(estimator_spec(), (), seed))}
     assert {16, 512} <= found <= set(range(16, 513))
 
 
@@ -55,8 +55,9 @@ def test_beside_a_long_edge_too_where_everything_is_requested() -> None:
 def test_every_size_says_what_it_stands_for_and_has_a_seed_and_a_kind_of_its_own() -> None:
     spec, profile = estimator_spec("batch"), {"batch": SizeRange(2, 4, 8), "seq_len": SizeRange(4, 24, 64)}
     cases = strict_cases(spec, [profile], 7, {"seq_len": (3, 10, 64, 65)}, {"seq_len": (33,)}, quiet=(12,))
-    octaves = [case.draw.sizes["seq_len"] for case in cases if case.why == "random length"]
-    assert [low <= size < 2 * low for low, size in zip((16, 32, 64, 128, 256), octaves, strict=True)] == [True] * 5
+    octaves = [case.draw.sizes["seq_len"] for case in cases if case.why in ("random length", MOVED)]
+    assert len(octaves) >= 3, "some of them are the cases that follow"
+    assert all(4 <= size <= 64 for size in octaves), "a size that the profile does not hold is moved inside"
     expected = [
         (12, "batch=2 seq_len=4 padded guidance (profile min)"),
         (13, "batch=2 seq_len=5 (above profile min)"),
@@ -72,9 +73,11 @@ def test_every_size_says_what_it_stands_for_and_has_a_seed_and_a_kind_of_its_own
         (23, "batch=2 seq_len=33 padded t=end (seen in service)"),
         (24, "batch=2 seq_len=12 quiet (small variances)"),
     ]
-    corners = [(case.draw.seed, case.name) for case in cases if case.why != "random length"]
+    corners = [(case.draw.seed, case.name) for case in cases if case.why not in ("random length", MOVED)]
     assert sorted(corners) == expected
-    assert sorted(case.draw.seed for case in cases) == [*range(7, 25)]
+    seeds = [case.draw.seed for case in cases]
+    assert len(set(seeds)) == len(seeds)
+    assert {*range(12, 25)} <= set(seeds) <= {*range(7, 25)}
     work = [case.draw.sizes["batch"] * case.draw.sizes["seq_len"] for case in cases]
     assert work == sorted(work)
     assert all(case.draw.coarse for case in cases)
@@ -143,8 +146,9 @@ def test_lengths_seen_in_service() -> None:
     short = {"batch": SizeRange(1, 1, 1), "seq_len": SizeRange(4, 20, 64)}
     long = {"batch": SizeRange(2, 4, 8), "seq_len": SizeRange(65, 500, 900)}
     cases = strict_cases(estimator_spec("batch"), [short, long], 0, {}, {"seq_len": (64, 65, 900, 901)})
-    served = [case.draw.sizes for case in cases if case.why == "seen in service"]
-    assert served == [{"batch": n, "seq_len": length} for n, length in ((1, 64), (2, 65), (2, 900))], "as one serves it"
+    expected = [{"batch": n, "seq_len": length} for n, length in ((1, 64), (2, 65), (2, 900))]
+    assert all(sizes in [case.draw.sizes for case in cases] for sizes in expected), "as one serves it"
+    assert all(case.draw.sizes in expected for case in cases if case.why == "seen in service")
 
 
 def test_a_case_survives_the_way_through_plain_data() -> None:
@@ -226,7 +230,7 @@ def test_several_batch_sizes_where_the_batch_varies() -> None:
     cases = strict_cases(estimator_spec("batch"), [profile], 0)
     assert {2, 3, 4, 32} == {case.draw.sizes["batch"] for case in cases}
     assert max(case.draw.sizes["batch"] * case.draw.sizes["seq_len"] for case in cases) == 6000
-    assert all(case.draw.sizes["batch"] == 2 for case in upstream_cases(estimator_spec("batch"), 0))
+    assert all(case.draw.sizes["batch"] == 2 for case in upstream_cases(estimator_spec("batch"), (), 0))
 
 
 def test_a_model_without_guidance_mask_or_time_gets_none() -> None:
@@ -240,7 +244,7 @@ def test_a_model_without_any_varying_size() -> None:
     spec = ModelSpec((TensorSpec("x", (1, 80)),), (TensorSpec("y", (1, 5)),))
     assert [case.draw for case in strict_cases(spec, [{}], 3)] == [Draw({}, seed, coarse=True) for seed in range(3, 9)]
     assert strict_cases(spec, [{}], 0)[0].name == "fixed sizes (fixed sizes)"
-    assert len(upstream_cases(spec, 0)) == 1
+    assert len(upstream_cases(spec, (), 0)) == 1
 
 
 def test_fixed_sizes_get_every_kind_of_input() -> None:
@@ -296,7 +300,7 @@ def test_two_axes_that_vary_are_tried_beside_each_edge_by_themselves() -> None:
     profile = {"batch": SizeRange(1, 2, 4), "length": SizeRange(1, 8, 16), "frames": SizeRange(2, 8, 32)}
     cases = strict_cases(text_spec(), [profile], 0, {"frames": (6,)})
     corners = {(case.why, case.draw.sizes["length"], case.draw.sizes["frames"]) for case in cases
-               if case.why not in ("random length", "batch size")}  # fmt: skip
+               if case.why not in ("random length", MOVED, "batch size")}  # fmt: skip
     assert corners == {("profile min", 1, 2), ("above profile min", 2, 2), ("above profile min", 1, 3),
                        ("profile opt", 8, 8), ("profile max", 16, 32), ("below profile max", 15, 32),
                        ("below profile max", 16, 31), ("chunk boundary", 1, 6)}  # fmt: skip

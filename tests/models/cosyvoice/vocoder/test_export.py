@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cosybuild.config.groups.export import Exporter, ExportSettings
-from cosybuild.exporting.torch_exporters import export_graph
+from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.cosyvoice.vocoder.interface import Cut, vocoder_spec
 from cosybuild.models.cosyvoice.vocoder.load import exportable
 from tests.exact import Exact, exact_beside
@@ -35,7 +35,8 @@ def export(
 ) -> onnx.ModelProto:
     module = exportable(tiny(version), cut, wide_f0=wide_f0)
     settings = ExportSettings(opset=opset, exporter=exporter)
-    model, chatter = export_graph(module, vocoder_spec(tiny(version).values, cut), settings)
+    spec = vocoder_spec(tiny(version).values, cut)
+    model, chatter = export_graph(module, spec, settings, example_sizes(spec, {}, ()))
     assert chatter.warnings == []
     return model
 
