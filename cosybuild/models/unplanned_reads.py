@@ -20,7 +20,7 @@ from cosybuild.system.files import write_atomic
 def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
     """Make and call a user's module in this block, from the sources that planning recorded and from nothing else.
 
-    Does nothing for other models, and for modules of installed packages.
+    Does nothing for other models, and for modules of packages that read nothing of the user's.
 
     Args:
         subject: the model to make.
@@ -32,7 +32,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
         BuildError: the module read an ingredient that planning did not record.
     """
     trace = subject.code
-    if trace is None or not trace.is_local:
+    if trace is None or not (trace.is_local or trace.memo):
         yield
         return
     forget_changed(trace.sources)

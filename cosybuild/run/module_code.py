@@ -30,15 +30,16 @@ from cosybuild.system.files import write_atomic
 
 TRACES = "traces"
 _KEPT = 500
-_INDIRECT = frozenset({"hydra-core", "omegaconf"})
-"""Distributions whose functions make objects that their arguments name."""
+_SELF_CONTAINED = frozenset({"torch"})
+"""Distributions known to import no modules of the user; other installed ones may, as Django imports its settings."""
 
 
 def with_code(request: Request, store: Store, tell: Callable[[str], None], *, remember: bool) -> Request:
     """Add the ingredients of the module to a request of `model=module`; return any other request unchanged.
 
-    A module of installed packages is identified by their versions. For any other module a subprocess imports torch
-    and makes it, unless everything in the remembered trace is unchanged.
+    A module of torch is identified by the versions of torch and its requirements. For any other module, also one of
+    another installed package, a subprocess imports torch and makes it, unless everything in the remembered trace is
+    unchanged.
 
     Args:
         store: holds the remembered traces.
@@ -67,15 +68,22 @@ def known_code(request: Request, store: Store) -> Trace | None:
 
 
 def _installed(subject: Subject) -> Trace | None:
-    """Return the trace of a target whose code is entirely in installed packages; None for any other target."""
+    """Return the trace of a target whose code is entirely in self-contained packages; None for any other target."""
     target = subject.hyperparameters["target"]
-    found: set[str] = set()
-    for name in targets_in(target):
-        owner = owner_of(file_of_target({"_target_": name})) if "." in name else None
-        if owner is None or owner in _INDIRECT:
-            return None
-        found.update(requirements_of(owner))
-    return None if _leads_elsewhere(target) else Trace(packages={name: fingerprint(name) for name in sorted(found)})
+    if not all(owner in _SELF_CONTAINED for owner in _owners(target)) or _leads_elsewhere(target):
+        return None
+    return Trace(packages=_packages(target))
+
+
+def _owners(target: Any) -> list[str | None]:
+    """Return the distribution of each `_target_` in a node; None for one that no distribution has."""
+    return [owner_of(file_of_target({"_target_": name})) if "." in name else None for name in targets_in(target)]
+
+
+def _packages(target: Any) -> dict[str, str]:
+    """Return the fingerprints of the installed distributions that a node names and of what they require."""
+    found = {name for owner in _owners(target) if owner is not None for name in requirements_of(owner)}
+    return {name: fingerprint(name) for name in sorted(found)}
 
 
 def _leads_elsewhere(node: Any) -> bool:
@@ -143,12 +151,15 @@ def _change(trace: Trace, store: Store) -> str | None:
 
 
 def _made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int]) -> Trace:
-    name = subject.hyperparameters["target"]["_target_"]
+    target = subject.hyperparameters["target"]
+    name = target["_target_"]
     hint = "Next: call it in Python with the same arguments."
     try:
-        return call_apart(see_made, replace(subject, weights=None), learned, sizes).value
+        trace = call_apart(see_made, replace(subject, weights=None), learned, sizes).value
     except (Died, RuntimeError) as error:
         raise ModelError(f"model.target could not be constructed: {name}: {error}", hint=hint) from error
+    # A later call may import what the first one did not.
+    return replace(trace, packages=dict(sorted({**_packages(target), **trace.packages}.items())))
 
 
 def see_made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:

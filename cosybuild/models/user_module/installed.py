@@ -73,7 +73,10 @@ def fingerprint(name: str) -> str:
 
 
 def requirements_of(name: str) -> tuple[str, ...]:
-    """Return a distribution and all installed ones that it requires, directly or indirectly, without extras."""
+    """Return a distribution and all installed ones that it requires, directly or indirectly.
+
+    Those of its own extras count, because it uses them wherever they are installed; extras of its requirements do not.
+    """
     found: set[str] = set()
     waiting: list[str] = [canonicalize_name(name)]
     while waiting:
@@ -84,8 +87,8 @@ def requirements_of(name: str) -> tuple[str, ...]:
             distribution = importlib.metadata.distribution(one)
         except importlib.metadata.PackageNotFoundError:
             continue
+        waiting.extend(_required(distribution, extras=not found))
         found.add(one)
-        waiting.extend(_required(distribution))
     return tuple(sorted(found))
 
 
@@ -95,13 +98,16 @@ def _name_of(distribution: Distribution) -> str | None:
     return None if name is None else canonicalize_name(name)
 
 
-def _required(distribution: Distribution) -> Iterator[str]:
+def _required(distribution: Distribution, *, extras: bool) -> Iterator[str]:
+    stated = distribution.metadata.get_all("Provides-Extra") if extras and distribution.metadata is not None else None
     for text in distribution.requires or ():
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        if requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": one}) for one in ("", *(stated or ()))
+        ):
             yield canonicalize_name(requirement.name)
 
 
