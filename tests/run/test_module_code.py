@@ -1,0 +1,116 @@
+"""The ingredients of a module: known for installed packages, remembered for code of one's own until it changes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosybuild.config.groups.model import TensorSettings
+from cosybuild.models.user_module.trace import Trace
+from cosybuild.request import Request
+from cosybuild.run import module_code
+from cosybuild.run.module_code import TRACES, known_code, with_code
+from cosybuild.store.store import Store
+from tests.stages.building import module, tiny
+
+INPUTS, OUTPUTS = [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 64))]
+
+
+def installed(**arguments: Any) -> Request:
+    """A request of a class of torch."""
+    request = module("Heavy", INPUTS, OUTPUTS)
+    request.subject.hyperparameters["target"].clear()  # type: ignore[attr-defined]
+    request.subject.hyperparameters["target"].update({"_target_": "torch.nn.Linear", **arguments})
+    return request
+
+
+def no_process(*arguments: Any) -> None:
+    pytest.fail("a process makes the module")
+
+
+def test_other_models_have_no_code_of_their_own(store: Store) -> None:
+    request = tiny("cosyvoice2")
+    assert with_code(request, store, pytest.fail, remember=True) is request
+    assert known_code(request, store) is None
+
+
+def test_a_class_of_an_installed_package_is_known_by_versions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_code, "call_apart", no_process)
+    request = installed(in_features=4, out_features=4)
+    code = with_code(request, store, pytest.fail, remember=True).subject.code
+    assert code == known_code(request, store)
+    assert code is not None
+    assert "package torch" in code.parts
+    assert not code.is_local
+    assert not store.path.exists()
+
+
+def test_an_argument_that_may_name_a_file_or_a_module_is_traced(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "table").write_text("1")
+    for argument in (str(tmp_path / "table"), "a/b", "json"):
+        assert known_code(installed(in_features=argument, out_features=4), store) is None
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
+    """Tracing finds one file, `mine.py`; the list gets what each tracing was told to have learned."""
+    path, calls = tmp_path / "mine.py", list[tuple[str, ...]]()
+    path.write_text("one")
+
+    class Answer:
+        def __init__(self) -> None:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self.value = Trace(files={"mine.py": (str(path), digest)}, hidden=("reads the clock",))
+
+    def call_apart(work: Any, subject: Any, learned: tuple[str, ...]) -> Answer:
+        calls.append(learned)
+        return Answer()
+
+    monkeypatch.setattr(module_code, "call_apart", call_apart)
+    return calls
+
+
+def test_a_trace_is_remembered_until_a_file_of_it_changes(
+    store: Store, tmp_path: Path, traced: list[tuple[str, ...]]
+) -> None:
+    request, told = module("Heavy", INPUTS, OUTPUTS), list[str]()
+    assert known_code(request, store) is None
+    first = with_code(request, store, told.append, remember=True).subject.code
+    assert first is not None
+    assert [line.split(" ", 1)[1] for line in told[1:]] == [
+        "reads the clock during its construction; no key includes the result of that"
+    ]
+    assert told[0].endswith("in a separate process (it is new)")
+    assert with_code(request, store, pytest.fail, remember=True).subject.code == first
+    assert known_code(request, store) == first
+    assert len(traced) == 1
+    (tmp_path / "mine.py").write_text("two")
+    told.clear()
+    assert known_code(request, store) is None
+    second = with_code(request, store, told.append, remember=True).subject.code
+    assert told[0].endswith("in a separate process (mine.py changed)")
+    assert second is not None
+    assert second.parts != first.parts
+    assert len(traced) == 2
+
+
+def test_planning_alone_remembers_nothing(store: Store, traced: list[tuple[str, ...]]) -> None:
+    request = module("Heavy", INPUTS, OUTPUTS)
+    for _ in range(2):
+        with_code(request, store, lambda line: None, remember=False)
+    assert len(traced) == 2
+    assert not store.path.exists()
+
+
+def test_a_damaged_memo_is_no_memo(store: Store, traced: list[tuple[str, ...]]) -> None:
+    request = module("Heavy", INPUTS, OUTPUTS)
+    with_code(request, store, lambda line: None, remember=True)
+    (memo,) = (store.layout.path / TRACES).iterdir()
+    for content in (b"", b"{", b"\xff", memo.read_bytes()[:-20]):
+        memo.write_bytes(content)
+        assert known_code(request, store) is None
+    with_code(request, store, lambda line: None, remember=True)
+    assert len(traced) == 2
