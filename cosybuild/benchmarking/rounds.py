@@ -54,32 +54,32 @@ class Rounds:
 
 
 def measure_rounds(
-    contestants: Mapping[str, Call],
+    runners: Mapping[str, Call],
     budget: Budget,
     clock: Clock = SYSTEM_CLOCK,
     progress: Callable[[int], None] = lambda rounds: None,
 ) -> Rounds:
-    """Time all runners (contestants) in alternating order: A B C, C B A, A B C, ...
+    """Time all runners in alternating order: A B C, C B A, A B C, ...
 
     Drift (a warming processor, another process that starts or ends) then affects all runners equally, and the reversed
     order cancels its effect within a round. The decision to stop depends only on the widths of the intervals, never on
     the fastest runner, so that it does not favour a difference.
 
     Args:
-        contestants: name -> call of each runner.
+        runners: name -> call of each runner.
         budget: the limits.
         clock: the source of time.
         progress: receives the number of finished rounds after each round.
     """
     begun = clock.elapsed()
-    calls = {name: _warm(call, budget, clock) for name, call in contestants.items()}
-    order = list(contestants)
+    calls = {name: _warm(call, budget, clock) for name, call in runners.items()}
+    order = list(runners)
     samples: dict[str, list[float]] = {name: [] for name in order}
     start, rounds, settled = clock.elapsed(), 0, False
     fewest = max(budget.min_rounds, rounds_needed(budget.confidence))
     while rounds < budget.max_rounds and not settled:
         for name in order:
-            samples[name].append(_sample(contestants[name], calls[name], clock))
+            samples[name].append(_sample(runners[name], calls[name], clock))
         order.reverse()
         rounds += 1
         progress(rounds)

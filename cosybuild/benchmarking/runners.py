@@ -27,7 +27,7 @@ Inputs = Mapping[str, "Array"]
 
 
 class CannotRun(Exception):
-    """A contestant cannot run on these inputs; the message is the reason in one line."""
+    """A runner cannot run on these inputs; the message is the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TimedCall:
 
 @dataclass(frozen=True)
 class Absent:
-    """A contestant that cannot be timed.
+    """A runner that cannot be timed.
 
     Attributes:
         name: the name that it would have in reports.
@@ -61,7 +61,7 @@ class Absent:
 
 
 def gather(request: Request, inputs: Mapping[str, Artifact], environment: Environment) -> list[TimedCall | Absent]:
-    """Load all requested contestants, PyTorch first."""
+    """Load all requested runners, PyTorch first."""
     benchmark, subject = request.settings.benchmark, request.subject
     assert benchmark is not None
     found: list[TimedCall | Absent] = []

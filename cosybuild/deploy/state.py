@@ -82,7 +82,7 @@ class BackupRecord:
     Attributes:
         kind: `deploy` or `rollback`.
         existed: name -> True if the file existed before the change.
-        position: an earlier backup that the directory equalled before the change; 0 for a state of its own.
+        position: the number of an earlier backup with the state before the change; 0 if there is none.
         files: name -> sha256 of what deployments had put there before the change.
     """
 

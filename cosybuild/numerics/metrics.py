@@ -23,7 +23,7 @@ class Kind(str, Enum):
     """The kind of values that a metric is defined for, or that an output holds."""
 
     any = "any"
-    """A metric of every output; an output of no other kind."""
+    """The kind of an output without special metrics; metrics of this kind apply to every output."""
     mel = "mel"
     """Natural logarithms of mel magnitudes, (..., bins, frames)."""
     waveform = "waveform"

@@ -102,6 +102,6 @@ def constant_of(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def name_of(item: ir.Node | ir.Value) -> str:
-    """Return the name, which exists in the normal form."""
+    """Return the name of a value; in the normal form, every value has one."""
     assert item.name
     return item.name

@@ -63,13 +63,11 @@ class BenchmarkStage(Stage[Request]):
         benchmark, subject = benchmark_settings(request), request.subject
         with cpu_threads(benchmark.threads):
             found = gather(request, context.inputs, context.environment)
-            contestants = [one for one in found if isinstance(one, TimedCall)]
+            runners = [one for one in found if isinstance(one, TimedCall)]
             absent = [Absent(*pair) for pair in self.unbuilt] + [one for one in found if isinstance(one, Absent)]
-            cases = [
-                _timed(contestants, subject, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)
-            ]
+            cases = [_timed(runners, subject, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)]
         summary = {
-            "contestants": [{"name": one.name, "device": one.device} for one in contestants],
+            "contestants": [{"name": one.name, "device": one.device} for one in runners],
             "absent": [asdict(one) for one in absent],
             "threads": benchmark.threads,
             "confidence": benchmark.confidence,
@@ -114,7 +112,7 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
 
 
 def benchmark_settings(request: Request) -> BenchmarkSettings:
-    """Return the group `benchmark`, which every build with this step has."""
+    """Return the settings of the group `benchmark`, which are set in every build with this step."""
     assert request.settings.benchmark is not None
     return request.settings.benchmark
 
@@ -146,14 +144,14 @@ def _unique(shapes: Sequence[dict[str, int]]) -> tuple[dict[str, int], ...]:
 
 
 def _timed(
-    contestants: Sequence[TimedCall], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
+    runners: Sequence[TimedCall], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
 ) -> dict[str, Any]:
-    """Time all contestants at one size and return results, refusals and verdicts on each pair."""
+    """Time all runners at one size and return results, refusals and verdicts on each pair."""
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
     calls: dict[str, Call] = {}
     alone: dict[str, dict[str, Any]] = {}
     refused = []
-    for one in contestants:
+    for one in runners:
         emit("progress", what=f"{one.name}, {where}")
         try:
             call = one.prepare(_inputs(subject.spec, sizes, one.dtypes))
@@ -177,10 +175,10 @@ def _timed(
     return {"sizes": dict(sizes), "refused": refused, **_figures(rounds, alone, subject, sizes, benchmark)}
 
 
-def _budget(benchmark: BenchmarkSettings, contestants: int) -> Budget:
+def _budget(benchmark: BenchmarkSettings, runners: int) -> Budget:
     shared = {name: getattr(benchmark, name) for name in _OF_THE_BUDGET}
     # With fewer rounds no verdict on a pair can reach the confidence.
-    pairs = contestants * (contestants - 1) // 2
+    pairs = runners * (runners - 1) // 2
     fewest = max(benchmark.min_rounds, rounds_needed(family_confidence(benchmark.confidence, pairs)))
     return replace(Budget(**shared), min_rounds=min(fewest, benchmark.max_rounds))
 

@@ -45,8 +45,8 @@ class PeakMemory:
     """The peak growth of this process's resident memory while the block runs, in bytes.
 
     On Linux the kernel records the exact peak (VmHWM) and resets it on request. If the reset is not permitted, a
-    thread samples the resident memory. On other systems the growth of the process's
-    all-time peak is used, a lower bound. Memory of a subprocess (`building.subprocess`) counts only if it is added with
+    thread samples the resident memory. On other systems the growth of the process's all-time peak is used, which is
+    a lower bound. Memory of a subprocess (`building.subprocess`) counts only if it is added with
     `add`; memory of a GPU does not count.
 
     >>> with PeakMemory() as memory:

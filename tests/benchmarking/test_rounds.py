@@ -37,8 +37,8 @@ class Bench:
 
 def test_steady_things_settle_in_the_fewest_rounds() -> None:
     bench = Bench()
-    contestants = {name: bench.takes(name, itertools.repeat(cost)) for name, cost in (("a", 0.1), ("b", 0.2))}
-    rounds = measure_rounds(contestants, Budget(min_rounds=9, max_seconds=1e9), bench)
+    runners = {name: bench.takes(name, itertools.repeat(cost)) for name, cost in (("a", 0.1), ("b", 0.2))}
+    rounds = measure_rounds(runners, Budget(min_rounds=9, max_seconds=1e9), bench)
     assert rounds.settled
     assert {len(samples) for samples in rounds.samples.values()} == {9}
     assert rounds.seconds == bench.time
@@ -46,8 +46,8 @@ def test_steady_things_settle_in_the_fewest_rounds() -> None:
 
 def test_turns_go_to_and_fro() -> None:
     bench = Bench()
-    contestants = {name: bench.takes(name, itertools.repeat(1.0)) for name in "abc"}
-    measure_rounds(contestants, Budget(warmup_seconds=0, min_rounds=8, max_rounds=8, max_seconds=1e9), bench)
+    runners = {name: bench.takes(name, itertools.repeat(1.0)) for name in "abc"}
+    measure_rounds(runners, Budget(warmup_seconds=0, min_rounds=8, max_rounds=8, max_seconds=1e9), bench)
     turns = "".join(bench.called[6:])  # two calls of each to warm up
     assert turns == "abccba" * 4
 
@@ -56,9 +56,9 @@ def test_linear_drift_within_rounds_makes_no_difference() -> None:
     # Each call is a little slower than the one before it, whoever makes it.
     bench = Bench()
     slower = (1.0 + 0.05 * step for step in itertools.count())
-    contestants = {name: bench.takes(name, slower) for name in "ab"}
+    runners = {name: bench.takes(name, slower) for name in "ab"}
     rounds = measure_rounds(
-        contestants, Budget(warmup_seconds=0, min_rounds=40, max_rounds=40, max_seconds=1e9, sample_seconds=0), bench
+        runners, Budget(warmup_seconds=0, min_rounds=40, max_rounds=40, max_seconds=1e9, sample_seconds=0), bench
     )
     verdict = judge(rounds.samples["a"], rounds.samples["b"], confidence=0.95, margin=0.0)
     assert verdict.outcome is Outcome.same
@@ -100,17 +100,17 @@ def test_time_counts_from_the_end_of_the_warm_up_and_the_round_under_way_is_fini
     for seconds, count in ((6.0, 3), (6.5, 4)):
         bench = Bench()
         bench.time = 100.0
-        contestants = {name: bench.takes(name, itertools.repeat(1.0)) for name in "ab"}
+        runners = {name: bench.takes(name, itertools.repeat(1.0)) for name in "ab"}
         budget = Budget(warmup_seconds=10, max_seconds=seconds)
-        rounds = measure_rounds(contestants, budget, bench)
+        rounds = measure_rounds(runners, budget, bench)
         assert [len(samples) for samples in rounds.samples.values()] == [count, count]
 
 
 def test_all_must_be_steady() -> None:
     bench = Bench()
-    contestants = {"wild": bench.takes("wild", itertools.cycle([1.0, 9.0, 3.0])),
+    runners = {"wild": bench.takes("wild", itertools.cycle([1.0, 9.0, 3.0])),
                    "steady": bench.takes("steady", itertools.repeat(1.0))}  # fmt: skip
-    assert not measure_rounds(contestants, Budget(max_seconds=1e9, max_rounds=20, warmup_seconds=0), bench).settled
+    assert not measure_rounds(runners, Budget(max_seconds=1e9, max_rounds=20, warmup_seconds=0), bench).settled
 
 
 def test_a_width_that_is_just_reached_is_enough() -> None:

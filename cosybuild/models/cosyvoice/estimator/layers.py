@@ -55,9 +55,9 @@ _PLAIN_FRAMES = 512
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float | None = None) -> Tensor:
     """Return softmax(scale * query key^T + bias) value.
 
-    In an export the plain form is written, unless `operators.one_attention_operator` says otherwise: runtimes
-    fuse it themselves, while TensorRT-RTX has no float32 kernel for the ONNX operator. Elsewhere torch's function
-    avoids a (T, T) matrix for long inputs.
+    An export writes the plain form, except within `operators.one_attention_operator`: runtimes fuse it themselves,
+    and TensorRT-RTX has no float32 kernel for the ONNX operator. Otherwise torch's function is used, which avoids a
+    (T, T) matrix for long inputs.
 
     Args:
         query, key, value: (B, heads, T, dim_head).

@@ -26,7 +26,7 @@ F0_SPREAD = 200.0
 """The factor for random weights of its last layer: some frames then have the f0 of a voice, others one below 10 Hz."""
 
 F0_MEAN = 100.0
-"""Its bias in Hz."""
+"""The bias of the last layer of the f0 predictor, in Hz."""
 
 
 def load_vocoder(
