@@ -63,12 +63,14 @@ def prepare_for_export(module: Module) -> Module:
 def _instantiated(subject: Subject) -> nn.Module:
     from hydra.errors import HydraException
     from hydra.utils import instantiate
+    from omegaconf.errors import OmegaConfBaseException
 
     target = subject.hyperparameters["target"]
     name = target["_target_"]
     try:
         module: Any = seeded(subject.seed, lambda: instantiate(dict(target)))
-    except HydraException as error:
+    # Hydra raises bare errors for arguments of its own, such as `_recursive_`.
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError, AttributeError, LookupError) as error:
         cause = error.__cause__ or error
         raise ModelError(
             f"model.target could not be constructed: {name} raised {type(cause).__name__}: {cause}",
@@ -79,13 +81,36 @@ def _instantiated(subject: Subject) -> nn.Module:
             f"model.target returned a {type(module).__name__}; {name} must return a torch.nn.Module.",
             hint="Next: name the module's class, or a function that returns a module.",
         )
+    _hold_complete(module, name)
     names = [tensor.name for tensor in subject.spec.inputs]
+    signature = inspect.signature(module.forward)
     try:
-        inspect.signature(module.forward).bind(*names)
+        signature.bind(*names)
     except TypeError as error:
         raise ModelError(
-            f"{name} takes {inspect.signature(module.forward)}, but model.inputs declares {len(names)} "
-            f"inputs ({', '.join(names)}): {error}.",
+            f"{name} takes {signature}, but model.inputs declares {len(names)} inputs ({', '.join(names)}): {error}.",
             hint="Next: declare the inputs in the order of forward's arguments.",
         ) from error
     return module
+
+
+def _hold_complete(module: nn.Module, name: str) -> None:
+    """Refuse a module that cannot be called as it is.
+
+    Raises:
+        ModelError: it has no `forward`, or layers whose sizes only a first call decides.
+    """
+    # A TorchScript module without code has no attribute of this name.
+    if not callable(getattr(module, "forward", None)):
+        raise ModelError(
+            f"model.target returned a {type(module).__name__} without a method forward.",
+            hint=f"Next: name a class with a forward of its own instead of {name}.",
+        )
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    lazy = [path for path, tensor in tensors if nn.parameter.is_lazy(tensor)]
+    if lazy:
+        raise ModelError(
+            f"{name} has tensors whose shapes only a first call decides: {', '.join(lazy[:3])}. Weights of such a "
+            f"layer cannot be drawn or read before.",
+            hint="Next: state the sizes: use torch.nn.Conv1d(in_channels, ...) instead of torch.nn.LazyConv1d(...).",
+        )

@@ -114,6 +114,14 @@ def test_a_targets_weights(tmp_path: Path) -> None:
         load_module(module_subject(width=5), path)
 
 
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyConv1d(4, 1))
+
+
+def script() -> nn.Module:
+    return torch.jit.ScriptModule()
+
+
 def not_a_module(width: int) -> dict[str, int]:
     return {"width": width}
 
@@ -123,6 +131,9 @@ REFUSED = {
     "other arguments": (module_subject(length=4), "length"),
     "no such class": (module_subject("Missing", width=4), "Missing"),
     "no module": (module_subject("not_a_module", width=4), "returned a dict"),
+    "a lazy layer": (module_subject("lazy"), "0.weight, 0.bias"),
+    "a script without code": (module_subject("script"), "a ScriptModule without a method forward"),
+    "a wrong argument of Hydra": (module_subject(width=4, _recursive_="x"), "_recursive_"),
     "too few inputs": (module_subject(inputs=("signal",), width=4), "'gain'"),
     "too many inputs": (module_subject(inputs=("a", "b", "c"), width=4), "declares 3 inputs"),
 }
