@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from cosybuild.building.history import Expectation
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Failure, Outcome, StepRecord
 from cosybuild.building.status import Status
@@ -59,18 +58,6 @@ class _Artifact:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """A step of a plan."""
-
-    label: str
-    stage: str
-    verdict: Status
-    key: _Key | None
-    inputs: Mapping[str, Mapping[str, str]]
-    expected: Expectation | None
-
-
-@dataclass(frozen=True)
 class _Recorded(StepRecord):
     """A step of an outcome."""
 
@@ -88,7 +75,7 @@ def json_from_outcome(outcome: Outcome) -> Mapping[str, Any]:
     """Return the outcome as plain data: `failure` and `steps` of a report."""
     return {
         "failure": to_json(outcome.failure),
-        "steps": [_with_text("planned", to_json(_recorded(record)), record.planned) for record in outcome.records],
+        "steps": [{**to_json(_recorded(r)), "planned": _json_from_status(r.planned)} for r in outcome.records],
     }
 
 
@@ -105,26 +92,20 @@ def outcome_from_json(plain: Mapping[str, Any], where: str) -> Outcome:
 def json_from_plan(plan: Plan) -> Sequence[Mapping[str, Any]]:
     """Return the plan's steps as plain data."""
     return [
-        _with_text(
-            "verdict",
-            to_json(
-                _Planned(
-                    step.label,
-                    step.stage.name,
-                    step.status,
-                    _key(step.key),
-                    {w.slot: {"producer": w.producer, "origin": w.origin} for w in step.wires},
-                    step.expected,
-                )
-            ),
-            step.status,
-        )
+        {
+            "label": step.label,
+            "stage": step.stage.name,
+            "verdict": _json_from_status(step.status),
+            "key": to_json(_key(step.key)),
+            "inputs": {w.slot: {"producer": w.producer, "origin": w.origin} for w in step.wires},
+            "expected": to_json(step.expected),
+        }
         for step in plan.steps
     ]
 
 
-def _with_text(name: str, plain: Mapping[str, Any], status: Status) -> Mapping[str, Any]:
-    return {**plain, name: {**plain[name], "text": status.explain()}}
+def _json_from_status(status: Status) -> Mapping[str, Any]:
+    return {**to_json(status), "text": status.explain()}
 
 
 def _key(key: CacheKey | None) -> _Key | None:

@@ -62,8 +62,8 @@ class Draw:
     sizes: Mapping[str, int]
     seed: int = 0
     padded: bool = False
-    time: Time = Time.any
     guidance: bool = False
+    time: Time = Time.any
     coarse: bool = False
     quiet: bool = False
     alike: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,40 @@ def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
     return last
 
 
-def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Delivered:
+    """An artifact that a run delivered, as its report has it.
+
+    Attributes:
+        slot, name: the slot that it fills, and the name of its main file.
+        path: its main file, relative to the run directory.
+        digest, size: of all its files.
+        made_by: the label of the step that made it.
+        deterministic: True if another build gives the same bytes.
+        traits: the facts that two builds have in common otherwise.
+        files: name -> digest.
+    """
+
+    slot: str
+    name: str
+    path: str
+    digest: str
+    size: int
+    made_by: str
+    deterministic: bool
+    traits: Mapping[str, Any]
+    files: Mapping[str, str]
+
+
+def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[Delivered]:
     """Copy the outputs of a run to its directory, with manifests, and remove files of an earlier run.
 
     Artifacts go to artifacts/, figures of verifications and benchmarks to evidence/.
 
     Args:
         origin: the origin for every manifest, from `facts.origin_of`: model, weights, configuration, versions.
-
-    Returns:
-        plain data for the report, one item for each artifact: slot, name, path (relative to the run directory),
-        digest, size, made_by, deterministic (True if another build gives the same bytes), traits (the facts
-        that two builds have in common otherwise), files (name -> digest).
     """
-    entries: list[dict[str, Any]] = []
+    delivered: list[Delivered] = []
     for name in (ARTIFACTS, EVIDENCE):
         (run / name).mkdir(parents=True, exist_ok=True)
     kept: set[Path] = set()
@@ -55,28 +76,29 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
     for slot, (label, artifact) in delivered_slots(outcome).items():
         directory = run / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
         paths = store.checkout(artifact, directory)
-        entry = {
-            "slot": slot,
-            "name": paths[0].name,
-            "path": f"{directory.name}/{paths[0].name}",
-            "digest": artifact.digest,
-            "size": artifact.size,
-            "made_by": label,
-            "deterministic": deterministic[label],
-            "traits": outcome.record(label).metrics.get("traits", {}),
-            "files": {file.name: file.digest for file in artifact.files},
-        }
         kept.update(paths)
         if directory.name == EVIDENCE:
             continue
         manifest = manifest_path(paths[0])
         write_text(manifest, sidecar_text(artifact, outcome, {**origin, "slot": slot, "made_by": label}))
-        entries.append(entry)
+        delivered.append(
+            Delivered(
+                slot,
+                paths[0].name,
+                f"{directory.name}/{paths[0].name}",
+                artifact.digest,
+                artifact.size,
+                label,
+                deterministic[label],
+                outcome.record(label).metrics.get("traits", {}),
+                {file.name: file.digest for file in artifact.files},
+            )
+        )
         kept.add(manifest)
     for name in (ARTIFACTS, EVIDENCE):
         for stray in set((run / name).iterdir()) - kept:
             stray.unlink()
-    return entries
+    return delivered
 
 
 def retract(run: Path) -> None:

@@ -7,7 +7,7 @@ is removed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import cosybuild
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
+from cosybuild.models.spec import TensorSpec
 from cosybuild.request import Request
+from cosybuild.run.deliver import Delivered
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
 from cosybuild.system.typed_json import to_json
@@ -75,7 +77,7 @@ class Facts:
         """Return the content of plan.json: every step with its verdict and reasons, before anything ran."""
         return {**self.base, "steps": json_from_plan(plan)}
 
-    def report(self, outcome: Outcome, *, finished: float | None, artifacts: list[dict[str, Any]]) -> dict[str, Any]:
+    def report(self, outcome: Outcome, *, finished: float | None, artifacts: Sequence[Delivered]) -> dict[str, Any]:
         """Return the content of report.json.
 
         Args:
@@ -90,7 +92,7 @@ class Facts:
             "started": self.started,
             "seconds": None if finished is None else finished - self.started,
             "verified": _verified(outcome),
-            "artifacts": artifacts,
+            "artifacts": to_json(artifacts),
         }
 
 
@@ -102,7 +104,7 @@ def origin_of(facts: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _model(request: Request, sources: Mapping[str, Artifact]) -> dict[str, Any]:
+def _model(request: Request, sources: Mapping[str, Artifact]) -> Mapping[str, Any]:
     subject = request.subject
     weights = sources.get("weights") or sources.get("graph")
     return {
@@ -122,7 +124,7 @@ def _model(request: Request, sources: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def _tensor(tensor: Any) -> dict[str, Any]:
+def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:
     return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
 
 

@@ -120,12 +120,6 @@ class _Member(tarfile.TarInfo):
 
 
 @dataclass(frozen=True)
-class _Head:
-    kind: str
-    schema: int
-
-
-@dataclass(frozen=True)
 class _Listed:
     sha256: str
     size: Annotated[int, Meta(ge=0)]
@@ -133,6 +127,8 @@ class _Listed:
 
 @dataclass(frozen=True)
 class _Index:
+    kind: str
+    schema: int
     files: Mapping[str, _Listed]
 
 
@@ -145,7 +141,10 @@ class Package:
         self._archive = archive
         self._where = f"{source}: {form.index}"
         self._index = self._read_index()
-        self.files = self.index(_Index).files
+        head = self.index(_Index)
+        if (head.kind, head.schema) != (form.kind, SCHEMA):
+            raise self.refused(f"it is a {head.kind!a} of schema {head.schema}, not of {SCHEMA}")
+        self.files = head.files
         self._check_files(limit)
 
     def index(self, kind: type[T]) -> T:
@@ -194,13 +193,9 @@ class Package:
             raise self.refused(f"its first member is not {name}")
         content = self._archive.extractfile(first)
         try:
-            plain = read_json(b"" if content is None else content.read())
+            return read_json(b"" if content is None else content.read())
         except ValueError as error:
             raise self.refused(f"{name} is not JSON: {error}") from error
-        head = from_json(plain, _Head, self._where)
-        if (head.kind, head.schema) != (self._form.kind, SCHEMA):
-            raise self.refused(f"it is a {head.kind!a} of schema {head.schema}, not of {SCHEMA}")
-        return plain
 
     def _check_files(self, limit: int) -> None:
         total, seen = 0, {name.casefold() for name in self.files}

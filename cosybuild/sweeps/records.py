@@ -1,9 +1,8 @@
 """The records of a sweep beside its report: the planned cells, and the state of each.
 
     outputs/sweeps/<name>/
-      plan.json            {"schema", "kind": "sweep plan", "name", "sweeper", "words", "cells": [{"id", "overrides"}]
-                           | null}; null if the sweeper chooses the cells one after another
-      cells/<id>.json      one for each cell, written when it begins and again when it ends, by the process that runs it
+      plan.json            the `SweepPlan`
+      cells/<id>.json      the `CellRecord` of a cell, written when it begins and again when it ends
       multirun.yaml        Hydra's own record
 
 Each cell has a file of its own, so that jobs in other processes and on other machines never write the same one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -25,19 +25,14 @@ RECORD_HINT = "Next: run the build again; it writes a new record"
 
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 _LACKING = re.compile(r"Object missing required field `(\w+)`")
-_UNEXPECTED = re.compile(r"Expected `[^`]*`(.*?)(?:, got `[^`]*`)?", re.DOTALL)
-_WORDS: dict[type[inspect.Type], str] = {
-    inspect.StrType: "text",
-    inspect.IntType: "a whole number",
-    inspect.FloatType: "a number",
-    inspect.BoolType: "true or false",
-    inspect.NoneType: "null",
-    inspect.ListType: "a list",
-    inspect.VarTupleType: "a list",
-    inspect.TupleType: "a list",
-    inspect.DictType: "an object",
-    inspect.DataclassType: "an object",
-    inspect.StructType: "an object",
+_UNEXPECTED = re.compile(r"Expected `([^`]*)`(.*?)(?:, got `[^`]*`)?", re.DOTALL)
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
 }
 
 
@@ -57,19 +52,8 @@ def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) ->
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        fault = _Fault(plain, kind, str(error))
-    raise ConfigurationError(fault.tell(where), hint=hint)
-
-
-def wrong(where: str, expected: str, found: Any, hint: str = RECORD_HINT) -> ConfigurationError:
-    """Return the error for a value at a path that is not what was expected."""
-    return ConfigurationError(wrong_text(where, expected, found), hint=hint)
-
-
-def wrong_text(where: str, expected: str, found: Any) -> str:
-    """Return the message of `wrong`, with the beginning of a long value."""
-    text = repr(found)
-    return f"{where} should be {expected} and is {text if len(text) <= 80 else f'{text[:80]}…'}."
+        message = _told(plain, kind, str(error), where)
+    raise ConfigurationError(message, hint=hint)
 
 
 def to_json(value: Any) -> Any:
@@ -92,47 +76,40 @@ def to_json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-class _Fault:
-    """The error of msgspec, with the path of the value; msgspec omits the names in objects that accept any name."""
+def _told(plain: Any, kind: type, error: str, where: str) -> str:
+    """Return an error of msgspec as a sentence that begins with the path of the value."""
+    message, _, place = error.rpartition(" - at `")
+    way: Way = ()
+    for name, index in _STEP.findall(place if message else ""):
+        # msgspec omits the names in objects that accept any name.
+        way += (_failing_name(plain, kind, error, way) if index == "..." else int(index) if index else name,)
+    message = message or error
+    where += "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in way)
+    where = where.lstrip(".") or "the whole"
+    if lacking := _LACKING.fullmatch(message):
+        return f"{where}.{lacking[1]} is missing."
+    if unexpected := _UNEXPECTED.fullmatch(message):
+        expected = " or ".join(_WORDS.get(name, name) for name in unexpected[1].split(" | ")) + unexpected[2]
+    elif message.startswith("Invalid "):
+        expected = f"one of {', '.join(_values(inspect.type_info(kind), way))}"
+    else:
+        return f"{where} {message}."  # of a type's own check
+    shown = repr(_at(plain, way))
+    return f"{where} should be {expected} and is {shown if len(shown) <= 80 else f'{shown[:80]}…'}."
 
-    def __init__(self, plain: Any, kind: type, text: str) -> None:
-        self._text = text
-        message, _, place = text.rpartition(" - at `")
-        self._message = message or text
-        self._way: Way = ()
-        types = [inspect.type_info(kind)]
-        for name, index in _STEP.findall(place if message else ""):
-            step = self._failing_name(plain, kind) if index == "..." else int(index) if index else name
-            self._way += (step,)
-            types = [part for one in types for part in _parts(one, step)]
-        self._types, self._value = types, _at(plain, self._way)
 
-    def tell(self, where: str) -> str:
-        """Return the error as a sentence that begins with the path, e.g. `report.json.steps[2].key`."""
-        where += "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._way)
-        where = where.lstrip(".") or "the whole"
-        if lacking := _LACKING.fullmatch(self._message):
-            return f"{where}.{lacking[1]} is missing."
-        constraint = _UNEXPECTED.fullmatch(self._message)
-        if constraint is None and not self._message.startswith("Invalid "):
-            return f"{where} {self._message}."  # of a type's own check
-        return wrong_text(where, f"{_expected(self._types)}{constraint[1] if constraint else ''}", self._value)
-
-    def _failing_name(self, plain: Any, kind: type) -> str:
-        """Return the name in the object at the present path whose value is the wrong one, found by halving."""
-        names: list[str] = list(found := _at(plain, self._way))
-        while len(names) > 1:
-            half = names[: len(names) // 2]
-            fails = self._fails(_replaced(plain, self._way, {name: found[name] for name in half}), kind)
-            names = half if fails else names[len(half) :]
-        return names[0]
-
-    def _fails(self, plain: Any, kind: type) -> bool:
+def _failing_name(plain: Any, kind: type, error: str, way: Way) -> str:
+    """Return the name in the object at `way` whose value is the wrong one, found by halving."""
+    names: list[str] = list(found := _at(plain, way))
+    while len(names) > 1:
+        half = names[: len(names) // 2]
         try:
-            msgspec.convert(plain, kind)
-        except msgspec.ValidationError as error:
-            return str(error) == self._text
-        return False
+            msgspec.convert(_replaced(plain, way, {name: found[name] for name in half}), kind)
+            fails = False
+        except msgspec.ValidationError as other:
+            fails = str(other) == error
+        names = half if fails else names[len(half) :]
+    return names[0]
 
 
 def _at(value: Any, way: Way) -> Any:
@@ -149,32 +126,18 @@ def _replaced(value: Any, way: Way, new: Any) -> Any:
     return copy
 
 
-def _parts(one: inspect.Type, step: str | int) -> Iterator[inspect.Type]:
-    """Yield the types that a part of a value of this type may have."""
+def _values(one: Any, way: Way) -> Iterator[str]:
+    """Yield the values that an enumeration, or the tag of a structure, may have at `way` in a value of a type."""
     if isinstance(one, inspect.UnionType):
         for option in one.types:
-            yield from _parts(option, step)
-    elif isinstance(one, inspect.DataclassType | inspect.StructType):
-        yield from (field.type for field in one.fields if field.encode_name == step)
-        if isinstance(one, inspect.StructType) and one.tag_field == step:
-            yield inspect.LiteralType((one.tag,))
-    elif isinstance(one, inspect.DictType):
-        yield one.value_type
-    elif isinstance(one, inspect.ListType | inspect.VarTupleType):
-        yield one.item_type
-    elif isinstance(one, inspect.TupleType) and isinstance(step, int):
-        yield one.item_types[step]
-
-
-def _expected(types: Iterable[inspect.Type]) -> str:
-    """Return what a value of one of these types is, in words."""
-    options = [part for one in types for part in (one.types if isinstance(one, inspect.UnionType) else [one])]
-    values = [str(value) for one in options for value in _values(one)]
-    named = [f"one of {', '.join(values)}" if len(values) > 1 else values[0]] if values else []
-    return " or ".join(dict.fromkeys([*named, *(_WORDS[type(one)] for one in options if type(one) in _WORDS)]))
-
-
-def _values(one: inspect.Type) -> Iterable[Any]:
-    if isinstance(one, inspect.EnumType):
-        return (member.value for member in one.cls)
-    return one.values if isinstance(one, inspect.LiteralType) else ()
+            yield from _values(option, way)
+    elif not way:
+        yield from (str(getattr(each, "value", each)) for each in getattr(one, "values", getattr(one, "cls", ())))
+    elif hasattr(one, "fields"):
+        for field in one.fields:
+            if field.encode_name == way[0]:
+                yield from _values(field.type, way[1:])
+        if getattr(one, "tag_field", None) == way[0]:
+            yield one.tag
+    else:
+        yield from _values(getattr(one, "value_type", getattr(one, "item_type", None)), way[1:])

@@ -11,6 +11,7 @@ import numpy as np
 from cosybuild.models.profile import BATCH, Profile, SizeRange, admits, moved_inside
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
+from cosybuild.system.typed_json import from_json, to_json
 
 # Lengths of CosyVoice's own export check: ten, from 16 to 512 inclusive.
 UPSTREAM_LENGTHS = (16, 512)
@@ -65,24 +66,12 @@ class Case:
 
     def facts(self) -> dict[str, Any]:
         """Return the case as JSON data, for keys and records; `case_from_facts` is the inverse."""
-        draw = self.draw
-        return {
-            "why": self.why,
-            "sizes": dict(draw.sizes),
-            "seed": draw.seed,
-            "padded": draw.padded,
-            "guidance": draw.guidance,
-            "time": draw.time.value,
-            "coarse": draw.coarse,
-            "quiet": draw.quiet,
-            "alike": draw.alike,
-        }
+        return {"why": self.why, **to_json(self.draw)}
 
 
 def case_from_facts(facts: Mapping[str, Any]) -> Case:
     """Return the case that `Case.facts` described."""
-    given = {name: value for name, value in facts.items() if name != "why"}
-    return Case(str(facts["why"]), Draw(**{**given, "time": Time(given["time"])}))
+    return Case(str(facts["why"]), from_json(facts, Draw, "the case"))
 
 
 def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> tuple[Case, ...]:

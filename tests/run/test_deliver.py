@@ -6,14 +6,15 @@ from pathlib import Path
 
 from cosybuild.building.record import Outcome
 from cosybuild.manifest import read_manifest
-from cosybuild.run.deliver import deliver, delivered_slots, retract
+from cosybuild.run.deliver import Delivered, deliver, delivered_slots, retract
+from cosybuild.system.typed_json import to_json
 from tests.building.fakes import Bench, FakeStage, pipeline
 
 REQUEST = {"opset": 18}
 ORIGIN = {"cosybuild": "0", "config_digest": "c" * 64}
 
 
-def delivered(bench: Bench, run: Path, stages: list[FakeStage]) -> tuple[Outcome, list[dict[str, object]]]:
+def delivered(bench: Bench, run: Path, stages: list[FakeStage]) -> tuple[Outcome, list[Delivered]]:
     outcome, plan = bench.build(stages, REQUEST), bench.plan(stages, REQUEST)
     return outcome, deliver(bench.store, plan, outcome, run, ORIGIN)
 
@@ -37,7 +38,7 @@ def test_artifacts_and_evidence_lie_apart_and_only_artifacts_are_listed(bench: B
     ]
     graph, engine = entries
     made = outcome.record("simplify").outputs["graph"]
-    assert graph == {
+    assert to_json(graph) == {
         "slot": "graph",
         "name": "graph.txt",
         "path": "artifacts/graph.txt",
@@ -48,7 +49,7 @@ def test_artifacts_and_evidence_lie_apart_and_only_artifacts_are_listed(bench: B
         "traits": {},
         "files": {"graph.txt": made.digest},
     }
-    assert (engine["made_by"], engine["deterministic"], engine["traits"]) == ("engine", False, {"layers": 7})
+    assert (engine.made_by, engine.deterministic, engine.traits) == ("engine", False, {"layers": 7})
 
 
 def test_the_last_step_that_fills_a_slot_delivers_it(bench: Bench, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cosybuild.run.deliver import deliver
 from cosybuild.run.facts import origin_of
 from cosybuild.run.recorded import REPORT_TEXT
 from cosybuild.run.unchanged import unchanged_report
+from cosybuild.system.typed_json import to_json
 from tests.building.fakes import Bench, pipeline
 from tests.run.records import report, write_run
 
@@ -25,7 +26,7 @@ def plan(bench: Bench, tmp_path: Path) -> Plan:
     stages = pipeline(verify={"makes": ("verification",)})
     outcome, plan = bench.build(stages, REQUEST), bench.plan(stages, REQUEST)
     run, facts = tmp_path / "run", report(outcome)
-    artifacts = deliver(bench.store, plan, outcome, run, origin_of(facts, outcome))
+    artifacts = to_json(deliver(bench.store, plan, outcome, run, origin_of(facts, outcome)))
     write_run(run, outcome, artifacts=artifacts)
     (run / REPORT_TEXT).write_text(markdown(report(outcome, artifacts=artifacts)), encoding="utf-8")
     assert plan.up_to_date

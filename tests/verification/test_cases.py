@@ -157,7 +157,9 @@ def test_a_case_survives_the_way_through_plain_data() -> None:
 
 
 def test_a_case_as_data_has_all_that_its_inputs_are_made_of() -> None:
-    draw = Draw({"batch": 2, "seq_len": 9}, 5, True, Time.start, guidance=True, coarse=True, quiet=True, alike=True)
+    draw = Draw(
+        {"batch": 2, "seq_len": 9}, 5, True, guidance=True, time=Time.start, coarse=True, quiet=True, alike=True
+    )
     facts = Case("profile max", draw).facts()
     assert facts == {
         "why": "profile max", "sizes": {"batch": 2, "seq_len": 9}, "seed": 5, "padded": True, "guidance": True,

@@ -18,9 +18,11 @@ from typing import Any
 
 import cosybuild
 from cosybuild.digest import digest_of
+from cosybuild.errors import ConfigurationError
 from cosybuild.models.user_module.audit import Reads
 from cosybuild.models.user_module.declared import source_file
 from cosybuild.models.user_module.installed import fingerprint, owners, site_of
+from cosybuild.system.typed_json import from_json
 
 SCHEMA = 1
 _OURS = Path(cosybuild.__file__).parent
@@ -122,12 +124,8 @@ def trace_from_json(text: str) -> Trace | None:
         facts = json.loads(text)
         if facts.pop("schema") != SCHEMA:
             return None
-        for name in ("files", "directories"):
-            facts[name] = {key: (str(path), str(digest)) for key, (path, digest) in facts[name].items()}
-        for name in ("absent", "hidden", "learned"):
-            facts[name] = tuple(map(str, facts[name]))
-        return Trace(**facts)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return from_json(facts, Trace, "the trace")
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigurationError):
         return None
 
 

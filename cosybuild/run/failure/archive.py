@@ -1,8 +1,6 @@
 """The failure archive of a failed gate: the smallest failing part of the graph, its inputs, and data to reproduce it.
 
-    capsule.json      {"schema", "kind": "capsule", "step", "stage", "command", "failure", "cause", "environment",
-                       "config", "subject", "case", "cut", "artifacts": {slot: [{"name", "sha256", "size", "carried"}]},
-                       "files"}; always the first member
+    capsule.json      the index (`index.CapsuleIndex` and more); always the first member
     inputs/case.npz   the inputs of the failed case, one array for each input
     cut/...           lowered.onnx, reference.onnx and inputs.npz: the smallest part that fails on its own
     artifacts/SLOT/   the inputs of the step if they are small; otherwise the index has only their digests

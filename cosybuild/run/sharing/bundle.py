@@ -1,7 +1,6 @@
 """Bundles: a finished run as one file for another team, with its record, its artifacts and the results of its steps.
 
-    bundle.json            {"schema", "kind": "bundle", "name", "artifacts": bool, "keys": [[stage, {part: value}]],
-                           "files": {path: {"sha256", "size"}}}; always the first member
+    bundle.json            the index (`_Index` and the files by digest); always the first member
     run/...                the run directory
     store/entries, objects the results of the steps, in the layout of a remote
 

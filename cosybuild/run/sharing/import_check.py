@@ -17,7 +17,7 @@ from cosybuild.manifest import SUFFIX, parse_manifest
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
-from cosybuild.run.deliver import ARTIFACTS
+from cosybuild.run.deliver import ARTIFACTS, Delivered
 from cosybuild.run.lock_file import LOCK, ingredients, read_lock
 from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, read_run
 from cosybuild.run.requirements import requirements_text, version_changes
@@ -28,18 +28,6 @@ from cosybuild.system.typed_json import from_json
 
 # Exceptions of code that expects a well-formed record and gets a malformed one.
 _MISFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-
-
-@dataclass(frozen=True)
-class _Artifact:
-    name: str
-    slot: str
-    path: str
-    digest: str
-    made_by: str
-    deterministic: bool
-    traits: Mapping[str, Any]
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class _Report:
     working_directory: str
     config: _Config
     environment: _Machine
-    artifacts: tuple[_Artifact, ...]
+    artifacts: tuple[Delivered, ...]
 
     def __post_init__(self) -> None:
         names = [artifact.name for artifact in self.artifacts]
