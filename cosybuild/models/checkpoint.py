@@ -45,7 +45,8 @@ def read_weights(
     """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
 
     Args:
-        path: a `.safetensors` file, or a state dict written by `torch.save` (also under `state_dict` or `model`).
+        path: a safetensors file, or a state dict written by `torch.save` (also under `state_dict` or `model`); the
+            content decides, not the suffix.
         wanted: a module's state dict; its values may be on the meta device.
         prefixes: possible prefixes of the names in the file; the first that fits is used.
         spelled: maps a name in the file to the spelling of `wanted`; the names themselves by default.
@@ -90,7 +91,7 @@ class _Source:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Source]:
-    if path.suffix != ".safetensors":
+    if not _is_safetensors(path):
         state = _state_dict(path, _loaded(path))
         yield _Source(list(state), lambda name: tuple(_with_values(path, name, state[name]).shape), state.__getitem__)
         return
@@ -103,12 +104,22 @@ def _opened(path: Path) -> Iterator[_Source]:
         raise CheckpointError(f"{path} is not a complete safetensors file: {error}.", hint=_AGAIN) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Return True if a file begins as the safetensors format does: a length of eight bytes, then a JSON object.
+
+    The content alone decides, not the suffix, because keys hold the content alone. At this place a zip archive has the
+    method of compression, and a pickle of torch has a byte of its magic number; neither can be a brace.
+    """
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def _loaded(path: Path) -> Any:
     with path.open("rb") as file:
         magic = file.read(2)
     if magic != b"PK" and magic[:1] != b"\x80":
         raise CheckpointError(
-            f"{path} is not a PyTorch file: it is neither a zip archive nor a pickle.",
+            f"{path} is not a PyTorch file: it is neither a zip archive nor a pickle, nor is it a safetensors file.",
             hint="Next: download it again; the file may be a web page or a Git LFS pointer.",
         )
     try:

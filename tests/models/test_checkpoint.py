@@ -153,6 +153,13 @@ def test_truncated(tmp_path: Path, zipped: bool) -> None:
     assert "PyTorch" in refused(path)
 
 
+def test_the_content_decides_the_format_and_not_the_suffix(tmp_path: Path) -> None:
+    save_file(flow(), tmp_path / "flow.pt")
+    torch.save(flow(), tmp_path / "flow.safetensors")
+    assert same(read(tmp_path / "flow.pt"))
+    assert same(read(tmp_path / "flow.safetensors"))
+
+
 def test_truncated_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "flow.safetensors"
     save_file(flow(), path)
