@@ -123,6 +123,9 @@ def _loaded(path: Path) -> Any:
             hint="Next: download it again; the file may be a web page or a Git LFS pointer.",
         )
     try:
+        if path.suffix == ".safetensors":  # torch chooses its reader by the suffix of a path, but not of an open file
+            with path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
     except MemoryError:
         raise
