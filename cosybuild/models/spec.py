@@ -16,9 +16,10 @@ class TensorSpec:
         shape: a fixed size or a symbol for each axis, e.g. `(2, 80, "seq_len")`.
         dtype: `float32`, `float16`, `bfloat16`, `int32`, `int64` or `bool`.
         generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
-            `mel`, `speech`, `mask`, `time`, `integer`, `ones`.
+            `mel`, `speech`, `speech_frames`, `mask`, `time`, `integer`, `ones`.
         low, high: the range of `uniform`, `time` and `integer` (high excluded for integers). Integers are indices: a
             runtime must refuse values outside the range, because a graph cannot report them.
+        kind: the kind of an output's values, which has metrics and gates of its own (`numerics.metrics.Kind`).
     """
 
     name: str
@@ -27,6 +28,7 @@ class TensorSpec:
     generator: str = "normal"
     low: float = 0.0
     high: float = 1.0
+    kind: str = "any"
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
@@ -88,6 +90,9 @@ class ModelSpec:
         What a model does not have is left out, so that keys of earlier releases stay valid.
         """
         plain = asdict(self)
+        for tensor in (*plain["inputs"], *plain["outputs"]):
+            if tensor["kind"] == TensorSpec.kind:
+                del tensor["kind"]
         for name in ("axes", "norms"):
             if not plain[name]:
                 del plain[name]

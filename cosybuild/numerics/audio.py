@@ -1,4 +1,4 @@
-"""The metrics of waveforms (..., samples) and of f0 (..., frames). Importing this module registers them.
+"""The metrics of waveforms (..., samples), of f0 (..., frames) and of phases. Importing this module registers them.
 
 Frequencies are relative to the sampling rate; where one is needed, it is taken for 24 kHz. Amplitudes are relative to
 full scale, 1.
@@ -63,10 +63,12 @@ def multi_resolution(actual: Array, reference: Array) -> float:
     return float(np.mean(distances))
 
 
-@metric("samples", of=Kind.waveform)
+@metric(of=Kind.waveform)
 def clipped(actual: Array, reference: Array) -> float:
-    """Return the number of samples that reach `LIMIT` or pass it, more than the reference has."""
-    return float(max(0, _at_limit(actual) - _at_limit(reference)) + np.count_nonzero(np.abs(actual) > 1.001 * LIMIT))
+    """Return the share of samples that pass `LIMIT`, or reach it where the reference is below four fifths of it."""
+    a, r = np.abs(actual), np.abs(reference)
+    wrong = (a > 1.001 * LIMIT) | ((a >= LIMIT * (1 - 1e-6)) & (r < 0.8 * LIMIT))
+    return float(np.mean(wrong)) if wrong.size else 0.0
 
 
 @metric("output", of=Kind.waveform)
@@ -98,6 +100,13 @@ def voicing_flips(actual: Array, reference: Array) -> float:
     return float(np.count_nonzero(((a > VOICED) != (r > VOICED)) & ~near))
 
 
+@metric("cycles", of=Kind.phase)
+def phase_cycles(actual: Array, reference: Array) -> float:
+    """Return the largest distance of two phases, at most half a cycle."""
+    error = np.asarray(actual, np.float64) - np.asarray(reference, np.float64)
+    return float(np.max(np.abs(error - np.round(error)), initial=0.0))
+
+
 def _magnitudes(signal: Array, size: int, hop: int) -> Array:
     """Return magnitudes (..., windows, bins) of a signal that is padded with zeros to one window at least."""
     wide = np.asarray(signal, np.float64)
@@ -118,10 +127,6 @@ def _mel_bands(size: int) -> Array:
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     result: Array = np.maximum(0, np.minimum(rising, falling))
     return result
-
-
-def _at_limit(signal: Array) -> int:
-    return int(np.count_nonzero(np.abs(signal) >= LIMIT * (1 - 1e-6)))
 
 
 def _levels(signal: Array) -> Array:

@@ -140,6 +140,11 @@ def _speech(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __:
     return np.stack([speech_mel(rng, *shape[-2:]) for _ in range(int(np.prod(shape[:-2])))]).reshape(shape)
 
 
+def _speech_frames(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
+    """Draw a log-mel spectrogram of speech, bands along the last axis but one, frames along the last."""
+    return np.swapaxes(_speech(rng, (*shape[:-2], shape[-1], shape[-2]), tensor, draw), -1, -2)
+
+
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
     """Return ones; if padded, each row is valid up to a random length.
 
@@ -176,6 +181,7 @@ GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec
     "uniform": _uniform,
     "mel": _mel,
     "speech": _speech,
+    "speech_frames": _speech_frames,
     "mask": _mask,
     "time": _time,
     "integer": _integer,

@@ -30,6 +30,10 @@ class Kind(str, Enum):
     """Samples relative to full scale, (..., samples)."""
     f0 = "f0"
     """Fundamental frequencies in Hz, (..., frames); 0 where unvoiced."""
+    phase = "phase"
+    """Phases in cycles, of which whole ones do not count."""
+    spectrum = "spectrum"
+    """Magnitudes or phases of spectra, (..., bins, spectra)."""
 
 
 @dataclass(frozen=True)

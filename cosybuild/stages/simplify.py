@@ -56,7 +56,7 @@ class SimplifyStage(Stage[Request]):
         from cosybuild.onnxgraph.summary import count_ops, op_difference
 
         structure = load_structure(graph.path)
-        before, limits = count_ops(structure), graph_limits(structure, VerifySettings())
+        before, limits = count_ops(structure), graph_limits(structure, VerifySettings(), spec)
         model, rounds = _simplified(graph, simplify.rounds)
         after = count_ops(model)
         metrics = {

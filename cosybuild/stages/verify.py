@@ -84,7 +84,7 @@ class VerifyStage(Stage[Request]):
         request: Request = context.request
         verify, subject = verify_settings(request), request.subject
         reference, bounds = read_reference(context.inputs["reference"].path), bounds_of(request, Target.fp32)
-        limits = graph_limits(load_structure(context.inputs["graph"].path), verify)
+        limits = graph_limits(load_structure(context.inputs["graph"].path), verify, subject.spec)
         way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED), limits)
         everything = cases_of(request)
         shared = _on_every_hop(everything, verify)
@@ -175,7 +175,7 @@ class _Way:
             stops.append(Stop("simplify", graph, gates.simplify))
         else:
             stops.append(Stop(OPTIMISER if foreign else "export", graph, gates.export))
-        return error_budget(stops, self.limits.resolution)
+        return error_budget(stops, self.limits)
 
 
 def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, ...]:

@@ -22,7 +22,7 @@ from cosybuild.system.environment import Environment
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.scope import kinds_of, reference_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, solved
 from cosybuild.verification.solver_runs import FRAMES
 
@@ -176,7 +176,8 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
         VerificationError: an output or the mel misses its gate; the message names the case.
     """
     subject, gate = request.subject, engine_gate(request)
-    limits = Limits(gate, resolution=RESOLUTION[request.settings.precision.target])
+    target, kinds = request.settings.precision.target, kinds_of(subject.spec)
+    limits = Limits(gate, resolution=RESOLUTION[target], kinds=kinds)
     profiles = request.profiles
     records: list[Judged] = []
     ways = (False, True) if in_place_of(request) else (False,)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.config.groups.precision import Target
-from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, misses, plain_gate, worst
+from cosybuild.numerics.gates import Gate, Miss, misses, plain_gate, worst
 from cosybuild.numerics.inputs import Array
 from cosybuild.verification.judge import Comparison, Limits, compare_outputs
 
 Outputs = Mapping[str, Array]
+
+_NO_LIMITS = Limits({})
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,39 @@ class Hop:
                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
 
 
-def error_budget(stops: Sequence[Stop], resolution: float = RESOLUTION[Target.fp32]) -> tuple[Hop, ...]:
+def error_budget(stops: Sequence[Stop], limits: Limits = _NO_LIMITS) -> tuple[Hop, ...]:
     """Return one hop for each stop after the first, measured on the cases that every stop has.
 
     Args:
         stops: the forms of the model.
-        resolution: distance from 1 to the next number of the type in which the model computes.
+        limits: gives the resolution of the type in which the model computes, and the kinds of the outputs.
     """
     shared = [case for case in stops[0].outputs if all(case in stop.outputs for stop in stops)] if stops else []
     hops = []
     for before, stop in pairwise(stops):
         if not shared:
             break
-        limits = Limits(stop.gate, resolution=resolution)
-        compared = {case: compare_outputs(stop.outputs[case], before.outputs[case], limits) for case in shared}
+        own_limits = replace(limits, gate=stop.gate, tolerance=None)
+        compared = {case: compare_outputs(stop.outputs[case], before.outputs[case], own_limits) for case in shared}
         own = {case: worst(one.figures for one in outputs.values()) for case, outputs in compared.items()}
-        total = [compare_outputs(stop.outputs[case], stops[0].outputs[case], Limits({})) for case in shared]
+        free = replace(own_limits, gate={}, of_kind={})
+        total = [compare_outputs(stop.outputs[case], stops[0].outputs[case], free) for case in shared]
         case = min(shared, key=lambda name: own[name]["snr_db"])
-        faulty = [one for outputs in compared.values() for one in outputs.values() if one.fault is not None]
-        missed = tuple(misses(_worst(faulty), stop.gate)) if faulty else ()
+        missed = _missed(stop, list(compared.values()), own_limits)
         everything = [one for outputs in total for one in outputs.values()]
         hops.append(Hop(stop.name, before.name, worst(own.values()), _worst(everything), case, stop.gate, missed))
     return tuple(hops)
+
+
+def _missed(stop: Stop, compared: Sequence[Mapping[str, Comparison]], limits: Limits) -> tuple[Miss, ...]:
+    """Return the bounds that faulty outputs miss: those of the stop's gate, and those of their kinds."""
+    faulty = [(name, one) for outputs in compared for name, one in outputs.items() if one.fault is not None]
+    of_gates: dict[int, list[Comparison]] = {}
+    gates = [limits.of(name).gate for name, _ in faulty]
+    for gate, (_, one) in zip(gates, faulty, strict=True):
+        of_gates.setdefault(id(gate), []).append(one)
+    known = {id(gate): gate for gate in (stop.gate, *gates)}
+    return tuple(miss for key, several in of_gates.items() for miss in misses(_worst(several), known[key]))
 
 
 def to_blame(hops: Sequence[Hop]) -> Hop | None:

@@ -6,7 +6,7 @@ The float32 graph, the lowered graph, the engine, the error budget and the repro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from cosybuild import figure
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
-from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, misses, worst
+from cosybuild.numerics.gates import OF_KIND, RESOLUTION, Gate, Miss, misses, worst
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.metrics import METRICS, Kind, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
@@ -40,13 +40,20 @@ class Limits:
         gate: bounds on the metrics of the whole output.
         tolerance: bound on each element, or None.
         resolution: distance from 1 to the next number of the type that the artifact computes in.
-        kinds: output -> kind of its values, where metrics of that kind are to be computed too.
+        kinds: output -> kind of its values. A kind has metrics of its own, and may have a gate of its own.
+        of_kind: kind -> gate, in place of `gate` and `tolerance`.
     """
 
     gate: Gate
     tolerance: Tolerance | None = None
     resolution: float = RESOLUTION[Target.fp32]
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    of_kind: Mapping[Kind, Gate] = field(default_factory=lambda: OF_KIND)
+
+    def of(self, output: str) -> Limits:
+        """Return the limits of one output."""
+        kind = self.kinds.get(output, Kind.any)
+        return replace(self, gate=self.of_kind[kind], tolerance=None) if kind in self.of_kind else self
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         reference: the expected values.
         limits: the condition to meet.
     """
+    limits = limits.of(output)
     if actual.shape != reference.shape:
         text = f"{output} has shape {actual.shape}, the reference {reference.shape}"
         fault = Fault(output, text, facts={"shapes": [list(actual.shape), list(reference.shape)]})

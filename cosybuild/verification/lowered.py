@@ -9,7 +9,7 @@ from cosybuild.numerics.gates import LOWERED, RESOLUTION, Gate, plain_gate, with
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Limits, compare_outputs, first_fault
-from cosybuild.verification.scope import lowered_cases_of, verify_settings
+from cosybuild.verification.scope import kinds_of, lowered_cases_of, verify_settings
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -38,7 +38,8 @@ def gate_of(request: Request) -> Gate:
 
 def limits_of(request: Request) -> Limits:
     """Return the limits of a lowered graph's outputs."""
-    return Limits(gate_of(request), resolution=RESOLUTION[request.settings.precision.target])
+    target = request.settings.precision.target
+    return Limits(gate_of(request), resolution=RESOLUTION[target], kinds=kinds_of(request.subject.spec))
 
 
 def fault_of(request: Request) -> Callable[..., str | None]:

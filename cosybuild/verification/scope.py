@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
@@ -10,6 +11,7 @@ from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettin
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.lengths import quantile_lengths
 from cosybuild.models.profile import Profile, named_sizes
+from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.gates import LOWERED, RESOLUTION, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
@@ -129,12 +131,17 @@ def tolerance_of(verify: VerifySettings) -> Tolerance:
     return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict)
 
 
-def float32_limits(verify: VerifySettings) -> Limits:
+def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
     """Return the limits of a float32 graph's outputs."""
-    return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance_of(verify))
+    return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance_of(verify), kinds=kinds)
 
 
-def graph_limits(graph: ModelProto, verify: VerifySettings) -> Limits:
+def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
+    """Return output -> kind of its values, of the outputs that have one."""
+    return {output.name: Kind(output.kind) for output in spec.outputs if Kind(output.kind) is not Kind.any}
+
+
+def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> Limits:
     """Return the limits of a graph before it is lowered.
 
     They are those of float32, or of the narrower type in which the given model itself computes.
@@ -142,7 +149,10 @@ def graph_limits(graph: ModelProto, verify: VerifySettings) -> Limits:
     from cosybuild.onnxgraph.summary import narrowest_float
 
     target = {"float16": Target.fp16, "bfloat16": Target.bf16}.get(narrowest_float(graph))
-    return float32_limits(verify) if target is None else Limits(LOWERED[target], resolution=RESOLUTION[target])
+    kinds = kinds_of(spec)
+    if target is None:
+        return float32_limits(verify, kinds)
+    return Limits(LOWERED[target], resolution=RESOLUTION[target], kinds=kinds)
 
 
 def check_verify(request: Request) -> None:

@@ -13,6 +13,7 @@ class ComponentName(str, Enum):
 
     estimator = "estimator"
     frontend = "frontend"
+    vocoder = "vocoder"
 
 
 @dataclass(frozen=True)
@@ -22,5 +23,5 @@ class ComponentSettings:
     name: ComponentName = setting(
         ComponentName.estimator,
         "estimator: the flow decoder's network, called once per step; frontend: from speech tokens and a prompt to "
-        "the estimator's mu, spks and cond.",
+        "the estimator's mu, spks and cond; vocoder: from a log-mel spectrogram to a waveform.",
     )

@@ -8,5 +8,8 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.models.components.component import Component
 from cosybuild.models.components.estimator import ESTIMATOR
 from cosybuild.models.components.frontend import FRONT_END
+from cosybuild.models.components.vocoder import VOCODER
 
-COMPONENTS: Mapping[ComponentName, Component] = {component.name: component for component in (ESTIMATOR, FRONT_END)}
+COMPONENTS: Mapping[ComponentName, Component] = {
+    component.name: component for component in (ESTIMATOR, FRONT_END, VOCODER)
+}

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cosybuild.errors import CheckpointError, ModelDirectoryError
+from cosybuild.config.groups.model import Family
+from cosybuild.models.cosyvoice.vocoder.interface import WEIGHTS
 from cosybuild.models.cosyvoice.vocoder.parameters import (
     Interpolation,
     VocoderParameters,
     with_values,
 )
 from cosybuild.models.directory.hyperpyyaml import Node, read_hyperpyyaml
-from cosybuild.models.directory.reader import find_yaml
-
-WEIGHTS = ("hift.pt", "hift.safetensors")
+from cosybuild.models.directory.reader import find_yaml, mapping, refused
 
 PLAIN_CLASS = "HiFTGenerator"
 CAUSAL_CLASS = "CausalHiFTGenerator"
@@ -43,7 +42,7 @@ class VocoderDirectory:
     Attributes:
         yaml: the file it was read from.
         parameters: the hyper-parameters, as the yaml states them.
-        weights: hift.pt, or hift.safetensors.
+        weights: hift.pt.
     """
 
     yaml: Path
@@ -52,39 +51,49 @@ class VocoderDirectory:
 
 
 def read_vocoder(path: Path) -> VocoderDirectory:
-    """Read the vocoder's hyper-parameters from a model directory; its class decides on the form, not the version.
+    """Read the vocoder's hyper-parameters from a model directory.
 
     Raises:
         ModelDirectoryError: no yaml, no vocoder in it, one of another class, or a value that is not valid.
-        CheckpointError: there are no weights.
     """
     _, yaml = find_yaml(path)
-    node = read_hyperpyyaml(yaml).get("hift")
+    return VocoderDirectory(yaml, _parameters(yaml, read_hyperpyyaml(yaml)), path / WEIGHTS)
+
+
+def vocoder_hyperparameters(yaml: Path, _: Family, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyper-parameters of the vocoder by the names of `VocoderParameters`, as plain data.
+
+    Args:
+        yaml: the file, for messages.
+        document: the file's content.
+
+    Raises:
+        ModelDirectoryError: no vocoder, one of another class, or a value that is not valid.
+    """
+    return asdict(_parameters(yaml, document))
+
+
+def _parameters(yaml: Path, document: Mapping[str, Any]) -> VocoderParameters:
+    """Read the vocoder; its class and its sampling rate decide on the form, not the version."""
+    node = document.get("hift")
     if not isinstance(node, Node):
-        raise _bad(yaml, "hift is not a `!new:` node")
+        raise refused(yaml, "hift is not a `!new:` node")
     kind = node.target.rpartition(".")[2]
     if kind not in F0_CLASSES:
-        raise _bad(yaml, f"the vocoder is a {kind}, where one of {', '.join(F0_CLASSES)} is expected")
-    stated = _mapping(node.arguments)
+        raise refused(yaml, f"the vocoder is a {kind}, where one of {', '.join(F0_CLASSES)} is expected")
+    stated = mapping(node)
     base = _form(yaml, kind, stated)
     try:
-        parameters = with_values(base, _values(yaml, kind, stated))
+        return with_values(base, _values(yaml, kind, stated))
     except ValueError as error:
-        raise _bad(yaml, f"the vocoder's {error}") from error
-    weights = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
-    if weights is None:
-        raise CheckpointError(
-            f"{path} has {yaml.name} but neither {' nor '.join(WEIGHTS)}.",
-            hint="Next: fetch the weights, or name them with model.weights=FILE.",
-        )
-    return VocoderDirectory(yaml, parameters, weights)
+        raise refused(yaml, f"the vocoder's {error}") from error
 
 
 def _form(yaml: Path, kind: str, stated: Mapping[str, Any]) -> VocoderParameters:
     if kind == CAUSAL_CLASS:
         return VocoderParameters(causal=True, interpolation=Interpolation.nearest)
     if "sampling_rate" not in stated:
-        raise _bad(yaml, "the vocoder lacks sampling_rate")
+        raise refused(yaml, "the vocoder lacks sampling_rate")
     exact = stated["sampling_rate"] == EXACT_RATE
     return VocoderParameters(causal=False, interpolation=Interpolation.exact if exact else Interpolation.linear)
 
@@ -93,27 +102,17 @@ def _values(yaml: Path, kind: str, stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the stated values by the names of `VocoderParameters`."""
     optional = _OPTIONAL if kind == CAUSAL_CLASS else set()
     if unknown := sorted(set(stated) - set(_NAMES) - _NESTED - optional):
-        raise _bad(yaml, f"the vocoder has arguments that are not known here: {', '.join(unknown)}")
+        raise refused(yaml, f"the vocoder has arguments that are not known here: {', '.join(unknown)}")
     if missing := [name for name in (*_NAMES, *sorted(_NESTED)) if name not in stated]:
-        raise _bad(yaml, f"the vocoder lacks {', '.join(missing)}")
-    transform = _mapping(stated["istft_params"])
+        raise refused(yaml, f"the vocoder lacks {', '.join(missing)}")
+    transform = mapping(stated["istft_params"])
     predictor = stated["f0_predictor"]
     if not isinstance(predictor, Node) or predictor.target.rpartition(".")[2] != F0_CLASSES[kind]:
-        raise _bad(yaml, f"the f0 predictor is no `!new:` node of {F0_CLASSES[kind]}, which a {kind} has")
-    f0 = _mapping(predictor.arguments)
+        raise refused(yaml, f"the f0 predictor is no `!new:` node of {F0_CLASSES[kind]}, which a {kind} has")
+    f0 = mapping(predictor)
     nested = {name: transform.get(name) for name in ("n_fft", "hop_len")} | {"f0_channels": f0.get("cond_channels")}
     if lacking := [name for name, value in nested.items() if value is None]:
-        raise _bad(yaml, f"the vocoder lacks {', '.join(lacking)}")
+        raise refused(yaml, f"the vocoder lacks {', '.join(lacking)}")
     if f0.get("in_channels", stated["in_channels"]) != stated["in_channels"] or f0.get("num_class", 1) != 1:
-        raise _bad(yaml, "the f0 predictor reads another mel than the vocoder, or predicts more than one value")
+        raise refused(yaml, "the f0 predictor reads another mel than the vocoder, or predicts more than one value")
     return {**{name: stated[name] for name in (*_NAMES, *sorted(optional)) if name in stated}, **nested}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _bad(yaml: Path, what: str) -> ModelDirectoryError:
-    return ModelDirectoryError(
-        f"{yaml}: {what}.", hint="Next: compare the file with the one of the published model of this version."
-    )

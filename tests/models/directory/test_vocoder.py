@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.errors import CheckpointError, ModelDirectoryError
+from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.cosyvoice.vocoder.parameters import Interpolation
 from cosybuild.models.directory.vocoder import read_vocoder
 from tests.models.cosyvoice.vocoder.vocoders import VERSIONS, directory, like, published
@@ -81,10 +81,3 @@ def test_a_vocoder_that_cannot_be_built_is_refused(old: str, new: str, message: 
     with pytest.raises(ModelDirectoryError, match=message) as caught:
         read_vocoder(changed(tmp_path, 2, (old, new)))
     assert "cosyvoice2.yaml" in str(caught.value)
-
-
-def test_a_directory_without_weights(tmp_path: Path) -> None:
-    place = changed(tmp_path, 1)
-    (place / "hift.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"neither hift\.pt nor hift\.safetensors"):
-        read_vocoder(place)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from enum import Enum
 
 from cosybuild.models.cosyvoice.vocoder.parameters import Interpolation, VocoderParameters
-from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 
 STEM = "hift"
+
+WEIGHTS = "hift.pt"
+
+PREFIXES = ("", "generator.", "hift.")
+"""Prefixes of the vocoder's tensors: in hift.pt, in a file of its training, and in a whole model."""
 
 FEWEST_FRAMES = 4
 """The shortest window in tests; `first` and `end` are drawn within it."""
@@ -32,21 +37,21 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
     low, high = (-0.5, 0.5) if parameters.interpolation is Interpolation.exact else (0.0, 1.0)
     uniform_noise = parameters.interpolation is Interpolation.nearest
     state = (
-        TensorSpec("f0", (1, "seq_len")),
-        TensorSpec("next_phase", (1, sines)),
+        TensorSpec("f0", (1, "seq_len"), kind="f0"),
+        TensorSpec("next_phase", (1, sines), kind="phase"),
         TensorSpec("next_noise_offset", (1,), "int64"),
     )
     results = (
-        (TensorSpec("waveform", (1, "samples")),)
+        (TensorSpec("waveform", (1, "samples"), kind="waveform"),)
         if cut is Cut.none
         else (
-            TensorSpec("spectrum_magnitude", (1, parameters.bins, "spectra")),
-            TensorSpec("spectrum_phase", (1, parameters.bins, "spectra")),
+            TensorSpec("spectrum_magnitude", (1, parameters.bins, "spectra"), kind="spectrum"),
+            TensorSpec("spectrum_phase", (1, parameters.bins, "spectra"), kind="spectrum"),
         )
     )
     return ModelSpec(
         inputs=(
-            TensorSpec("mel", (1, parameters.in_channels, "seq_len"), generator="mel"),
+            TensorSpec("mel", (1, parameters.in_channels, "seq_len"), generator="speech_frames"),
             TensorSpec("noise", (1, "noise_len", sines), generator="uniform" if uniform_noise else "normal"),
             TensorSpec("noise_offset", (1,), "int64", "integer", 0, 1000),
             TensorSpec("phase", (1, sines), "float32", "uniform", low, high),
@@ -55,4 +60,5 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
         ),
         outputs=(*results, *state),
         frames_per_second=parameters.frames_per_second,
+        axes={"noise_len": Axis(parameters.sampling_rate, parameters.samples_per_frame)},
     )

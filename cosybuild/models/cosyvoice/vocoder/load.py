@@ -11,13 +11,10 @@ from torch import nn
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
 from cosybuild.models.cosyvoice.vocoder.hift import Hift, HiftSpectrum, with_wide_f0
-from cosybuild.models.cosyvoice.vocoder.interface import Cut
+from cosybuild.models.cosyvoice.vocoder.interface import PREFIXES, WEIGHTS, Cut
 from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
 from cosybuild.models.cosyvoice.vocoder.residual import Snake
 from cosybuild.models.cosyvoice.vocoder.weight_norm import fold, newer_name, stored_tensors
-
-PREFIXES = ("", "generator.", "hift.")
-"""Prefixes of the vocoder's tensors: in hift.pt, in a file of its training, and in a whole model."""
 
 F0_GAIN = 1.8
 """The factor for random weights of the f0 predictor's convolutions; torch's default weights give almost constant f0."""
@@ -52,11 +49,10 @@ def load_vocoder(
     if weights is None:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            vocoder = Hift(parameters)
-            _spread(vocoder)
+            vocoder = random_vocoder(parameters)
         return vocoder.to(dtype).eval().requires_grad_(False)
     vocoder = Hift(parameters)
-    found = read_weights(weights, stored_tensors(vocoder), PREFIXES, spelled=newer_name, file="hift.pt")
+    found = read_weights(weights, stored_tensors(vocoder), PREFIXES, spelled=newer_name, file=WEIGHTS)
     for line in found.notes:
         note(line)
     vocoder.to(dtype).load_state_dict(fold(vocoder, found.tensors, dtype))
@@ -76,8 +72,9 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
     return (vocoder if cut is Cut.none else HiftSpectrum(vocoder)).eval()
 
 
-def _spread(vocoder: Hift) -> None:
-    """Scale random weights like trained ones: an f0 in a voice's range, and different slopes of the activations."""
+def random_vocoder(parameters: VocoderParameters) -> Hift:
+    """Return a vocoder with random weights that behave like trained ones: f0 is a voice's, and activations differ."""
+    vocoder = Hift(parameters)
     with torch.no_grad():
         predictor = vocoder.f0_predictor
         assert isinstance(predictor, F0Predictor)
@@ -90,3 +87,4 @@ def _spread(vocoder: Hift) -> None:
         for part in vocoder.modules():
             if isinstance(part, Snake):
                 part.alpha.uniform_(0.5, 1.5)
+    return vocoder

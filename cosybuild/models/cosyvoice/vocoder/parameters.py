@@ -129,6 +129,8 @@ def with_values(base: VocoderParameters, values: Mapping[str, Any]) -> VocoderPa
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{', '.join(unknown)} is not known; there are {', '.join(sorted(known))}")
     frozen = {name: _frozen(value) for name, value in values.items()}
+    if "interpolation" in frozen and frozen["interpolation"] in [form.value for form in Interpolation]:
+        frozen["interpolation"] = Interpolation(frozen["interpolation"])
     for name, value in frozen.items():
         if (expected := _expected(name, value)) is not None:
             raise ValueError(f"{name} is {values[name]!r}, where {expected} is expected")
@@ -153,8 +155,11 @@ def _expected(name: str, value: Any) -> str | None:
     if name.endswith("_dilation_sizes"):
         right = isinstance(value, tuple) and bool(value) and all(_are_counts(item) for item in value)
         return None if right else "a list of lists of positive whole numbers"
-    if name in ("causal", "interpolation"):
-        return None
+    if name == "causal":
+        return None if isinstance(value, bool) else "true or false"
+    if name == "interpolation":
+        forms = ", ".join(form.value for form in Interpolation)
+        return None if isinstance(value, Interpolation) else f"one of {forms}"
     right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     if name in POSITIVES:
         return None if right and value > 0 else "a positive number"
