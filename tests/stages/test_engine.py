@@ -203,7 +203,7 @@ def test_weak_typing_is_refused_while_planning_from_11_on(version: str) -> None:
     if version.startswith("10"):
         assert len(expand_engine_stages(on(asked, here))) == 1
     else:
-        with pytest.raises(ConfigurationError, match=r"TensorRT 11\.4\.1 does not have it; TensorRT 10\.x does"):
+        with pytest.raises(ConfigurationError, match=r"TensorRT 11\.4\.1 does not support it; TensorRT 10\.x does"):
             expand_engine_stages(on(asked, here))
 
 
