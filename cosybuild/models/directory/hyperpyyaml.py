@@ -22,6 +22,8 @@ from cosybuild.models.directory.arithmetic import ArithmeticProblem, evaluate
 
 MAX_BYTES = 2**20
 MAX_VALUES = 100_000
+MAX_NUMBER = 2**63
+"""Whole numbers are smaller in magnitude. Larger ones can neither become floats nor be printed, in general."""
 
 _REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
 
@@ -55,6 +57,21 @@ class _Loader(yaml.SafeLoader):
         self._flattened: dict[yaml.MappingNode, bool] = {}  # False while its merges are in progress
         self._merged = 0
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return the value of a node.
+
+        Raises:
+            ConstructorError: a scalar has not the form of its tag, e.g. `!!bool x`, or is a number of too many digits.
+        """
+        try:
+            value = super().construct_object(node, deep)
+        # The constructors of PyYAML raise bare errors for such scalars.
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+            raise _not_constructed(f"it has a value that cannot be read as {_kind(node)}", node) from error
+        if isinstance(value, int) and abs(value) >= MAX_NUMBER:
+            raise _not_constructed("it has a whole number of more than 63 bits", node)
+        return value
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Replace each `<<` by the pairs of the mappings it refers to.
 
@@ -62,7 +79,8 @@ class _Loader(yaml.SafeLoader):
         PyYAML's method is not used: its patch releases differ in which mapping wins and in how the pairs multiply.
 
         Raises:
-            ConstructorError: a key occurs twice, `<<` refers to something else, or the merges exceed `MAX_VALUES`.
+            ConstructorError: a key is no name or occurs twice, `<<` refers to something else, or the merges exceed
+                `MAX_VALUES`.
         """
         if node in self._flattened:
             return
@@ -70,13 +88,15 @@ class _Loader(yaml.SafeLoader):
         own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
         merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or not key.tag.startswith("tag:yaml.org,2002:"):
+                raise _not_constructed("a name is expected before the colon", key)
             if key.tag == "tag:yaml.org,2002:merge":
                 for pair in self._pairs_merged(value):
-                    merged.setdefault(_identity(pair[0]), pair)
-            elif _identity(key) in own:
+                    merged.setdefault(pair[0].value, pair)
+            elif key.value in own:
                 raise _not_constructed(f"the key '{key.value}' occurs twice", key)
             else:
-                own[_identity(key)] = (key, value)
+                own[key.value] = (key, value)
         node.value = list({**merged, **own}.values())
         self._flattened[node] = True
 
@@ -93,9 +113,9 @@ class _Loader(yaml.SafeLoader):
             yield from mapping.value
 
 
-def _identity(key: yaml.Node) -> Any:
-    """Return the text of a key; any other key is equal only to itself."""
-    return key.value if isinstance(key, yaml.ScalarNode) else key
+def _kind(node: yaml.Node) -> str:
+    """Return the name of a tag of YAML itself, e.g. `bool`."""
+    return node.tag.rpartition(":")[2]
 
 
 def _not_constructed(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
@@ -153,15 +173,12 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
         raise _bad(path, f"is not readable as YAML: {_one_line(error)}") from error
     except RecursionError as error:
         raise _bad(path, "is nested too deeply") from error
-    except ValueError as error:  # PyYAML raises a bare ValueError for a malformed date or number
-        raise _bad(path, f"has a value that cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise _bad(path, f"holds a {type(document).__name__}, but a mapping of names is expected")
     try:
-        resolved = _Resolver(path, document).resolve()
+        return _Resolver(path, document).resolve()
     except RecursionError as error:
         raise _bad(path, "holds a value that contains itself, or too long a chain of references") from error
-    return {str(name): value for name, value in resolved.items()}
 
 
 def _text(path: Path) -> str:
@@ -186,8 +203,8 @@ class _Resolver:
         self._under_way: list[str] = []
         self._values = 0
 
-    def resolve(self) -> dict[Any, Any]:
-        resolved: dict[Any, Any] = self._resolved(self._document)
+    def resolve(self) -> dict[str, Any]:
+        resolved: dict[str, Any] = self._resolved(self._document)
         return resolved
 
     def _resolved(self, value: Any) -> Any:
@@ -199,7 +216,8 @@ class _Resolver:
         if isinstance(value, Node):
             return Node(value.tag, value.target, self._resolved(value.arguments))
         if isinstance(value, Mapping):
-            return {key: self._resolved(inner) for key, inner in value.items()}
+            # A number or null before a colon is a name too.
+            return {str(key): self._resolved(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(self._resolved(inner) for inner in value)
         return value

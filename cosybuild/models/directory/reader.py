@@ -13,6 +13,7 @@ from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.cosyvoice.families import FAMILIES, hyperparameter_fault
 from cosybuild.models.directory.hyperpyyaml import Node, read_hyperpyyaml
 from cosybuild.models.subject import Solver
+from cosybuild.printable import one_line
 
 WEIGHTS = "flow.pt"
 YAML_NAMES = tuple(facts.yaml for facts in FAMILIES.values())
@@ -187,5 +188,5 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def refused(yaml: Path, what: str) -> ModelDirectoryError:
     """Return the error for a fault in a model directory's yaml."""
     return ModelDirectoryError(
-        f"{yaml}: {what}.", hint="Next: compare the file with the one of the published model of this version."
+        f"{yaml}: {one_line(what)}.", hint="Next: compare the file with the one of the published model of this version."
     )

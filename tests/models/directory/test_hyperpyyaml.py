@@ -125,6 +125,14 @@ REFUSED = {
     "empty": ("", "holds a NoneType"),
     "long number": ("a: " + "9" * 6000, "cosyvoice2.yaml"),
     "no date": ("a: 2024-13-45\n", "has a value that cannot be read"),
+    "bool": ("a: 1\nb: !!bool x\n", "cannot be read as bool, line 2"),
+    "int": ('a: 1\nb: !!int ""\n', "cannot be read as int, line 2"),
+    "timestamp": ("a: [1,\n !!timestamp x]\n", "cannot be read as timestamp, line 2"),
+    "long hex": (f"a: 1\nb: 0x{'F' * 6000}\n", "more than 63 bits, line 2"),
+    "long decimal": (f"a: 1\nb: {'9' * 400}\n", "more than 63 bits, line 2"),
+    "node as key": ("a: 1\n!new:a.b {x: 1}: 2\n", "a name is expected before the colon, line 2"),
+    "reference as key": ("a: 1\nb: {!ref <a>: 2}\n", "a name is expected before the colon, line 2"),
+    "number and text as key": ("a: {1: x, '1': y}\n", "'1' occurs twice"),
     "too big": ("a: " + "x" * MAX_BYTES, "a model's yaml has a few thousand"),
     "list as key": ("? [1, 2]\n: 3\n", "not readable as YAML"),
 }
@@ -139,6 +147,10 @@ def test_refused(tmp_path: Path, case: str) -> None:
     assert expected in caught.value.message
     assert str(tmp_path / "cosyvoice2.yaml") in caught.value.message
     assert caught.value.hint is not None
+
+
+def test_numbers_and_null_before_a_colon_are_names(tmp_path: Path) -> None:
+    assert read(tmp_path, "a: {1: x, ~: y, b: z}\n") == {"a": {"1": "x", "None": "y", "b": "z"}}
 
 
 def test_reading_imports_nothing_that_is_named(tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ BROKEN = [
     (2, "n_blocks: 2\n", "n_blocks: true\n", "n_blocks is True"),
     (2, " +n_blocks: 2\n", "", "lacks n_blocks"),
     (2, "n_blocks: 2\n", "n_bloks: 2\n", "unknown arguments: n_bloks"),
+    (2, "n_blocks: 2\n", "n_blocks: 2\n            1: 2\n            ~: 2\n", "unknown arguments: 1, None"),
+    (2, "n_blocks: 2\n", 'n_blocks: 2\n            "a\\\\nb": 2\n', r"unknown arguments: a\nb"),
     (2, r"channels: \[16\]", "channels: []", "channels is []"),
     (2, r"channels: \[16\]", "channels: 16", "channels is 16"),
     (2, r"channels: \[16\]", "channels: [16.5]", "channels is [16.5]"),
