@@ -93,4 +93,6 @@ def test_a_recipe_states_a_digest_or_how_it_begins(digest: str) -> None:
 def test_a_recipe_that_is_not_met_says_which(name: str, digest: str, found: str) -> None:
     with pytest.raises(DriftError) as raised:
         hold_digests({name: digest}, report(artifacts=[GRAPH]))
-    assert raised.value.message == f"The artifacts differ from the recipe's must_produce:\n  {name}: {digest} -> {found}"
+    assert (
+        raised.value.message == f"The artifacts differ from the recipe's must_produce:\n  {name}: {digest} -> {found}"
+    )
