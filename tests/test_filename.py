@@ -37,6 +37,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.attack("deceive", "the name is refused")
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_name_is_refused_by_every_reader(kind: str, tmp_path: Path) -> None:
     name = HOSTILE[kind]

@@ -51,11 +51,13 @@ def refused_everywhere(graph: Path, words: str, capsys: pytest.CaptureFixture[st
     assert out.isprintable() or out.count("\n") == 1
 
 
+@pytest.mark.attack("forge", "the manifest is refused")
 def test_a_manifest_that_was_edited_is_refused(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edited(graph, lambda manifest: manifest["model"].update(streaming=True))
     refused_everywhere(graph, "does not match its seal", capsys)
 
 
+@pytest.mark.attack("forge", "the manifest is refused")
 def test_a_manifest_without_a_seal_is_refused(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edited(graph, lambda manifest: manifest.pop("seal"))
     refused_everywhere(graph, "has no seal.*Run the same build again", capsys)
@@ -120,6 +122,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.attack("malformed", "the manifest is refused")
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_manifest_is_refused_with_a_sentence(
     graph: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -129,6 +132,7 @@ def test_a_malformed_manifest_is_refused_with_a_sentence(
     refused_everywhere(graph, words, capsys)
 
 
+@pytest.mark.attack("fill or wait", "the manifest is refused, at once")
 @pytest.mark.skipif(os.name != "posix", reason="a pipe as a file")
 def test_a_pipe_for_a_manifest_hangs_nobody(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest_path(graph).unlink()

@@ -20,6 +20,7 @@ def controls(shown: str) -> list[str]:
     return [char for char in shown if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")]
 
 
+@pytest.mark.attack("deceive", "only printable characters are shown")
 @given(FOREIGN)
 def test_nothing_that_is_shown_controls_the_terminal(value: str) -> None:
     assert set(controls(visible(value))) <= {"\n", "\t"}
@@ -27,6 +28,7 @@ def test_nothing_that_is_shown_controls_the_terminal(value: str) -> None:
     assert visible(visible(value)) == visible(value)
 
 
+@pytest.mark.attack("deceive", "only printable characters are shown")
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
@@ -51,6 +53,7 @@ def inline(markdown: str) -> list[tuple[str, str]]:
     return [(child.type, child.content) for token in tokens if token.children for child in token.children]
 
 
+@pytest.mark.attack("deceive", "only printable characters are shown")
 @given(FOREIGN)
 def test_text_and_paragraphs_hold_no_markup(value: str) -> None:
     for found in (inline(f"x {text(value)} x"), inline(paragraph(value))):
@@ -59,6 +62,7 @@ def test_text_and_paragraphs_hold_no_markup(value: str) -> None:
     assert shown == f"x{one_line(value)}x"
 
 
+@pytest.mark.attack("deceive", "only printable characters are shown")
 @given(FOREIGN)
 def test_a_code_span_is_one_and_holds_all_of_the_text(value: str) -> None:
     (before, span, after) = inline(f"x{code(value)}x")
@@ -67,6 +71,7 @@ def test_a_code_span_is_one_and_holds_all_of_the_text(value: str) -> None:
     assert span[1].strip() == one_line(value).strip()
 
 
+@pytest.mark.attack("deceive", "only printable characters are shown")
 @given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), max_size=3))
 def test_a_shell_line_has_no_unseen_character(words: list[str]) -> None:
     assert controls(shell(words)) == []
@@ -92,6 +97,7 @@ def test_a_shell_reads_the_words_again() -> None:
     assert ran.stdout.split("\0")[:-1] == words
 
 
+@pytest.mark.attack("deceive", "only printable characters are shown")
 def test_data_for_a_page_is_escaped_at_every_depth() -> None:
     assert everywhere({"a\x1b": ["b\u202e", {"c": ("d\r", 1, None)}]}) == {
         r"a\x1b": [r"b\u202e", {"c": [r"d\r", 1, None]}]

@@ -159,6 +159,7 @@ TAMPERED: dict[str, Callable[[Sent], object]] = {
 }
 
 
+@pytest.mark.attack("forge", "the signature is refused")
 @pytest.mark.parametrize("what", TAMPERED)
 def test_anything_else_is_refused(sent: Sent, what: str) -> None:
     TAMPERED[what](sent)

@@ -8,6 +8,12 @@ from tests.attacks.attempts import ATTEMPTS
 from tests.attacks.ground import Attempt, Ground
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        pytest.param(one, id=one.name, marks=pytest.mark.attack(one.kind, f"the answer: {one.refusal}"))
+        for one in ATTEMPTS
+    ],
+)
 def test_it_is_refused(attempt: Attempt, ground: Ground) -> None:
     assert attempt.result(ground) == "held"

@@ -34,6 +34,8 @@ from tests.attacks.filling import failure_archive
 from tests.attacks.ground import Ground, write_bundle
 from tests.docs.models import make_model_directory
 
+pytestmark = pytest.mark.attack("malformed", "success or an error for users, whatever the damage")
+
 EXAMPLES = int(os.environ.get("COSYBUILD_FUZZ", "15"))
 
 fuzzed = settings(

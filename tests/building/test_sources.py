@@ -112,6 +112,7 @@ def move_parent_back(path: Path) -> None:
 CHANGES = {"in place": in_place, "replaced": replace, "its parent moved": move_parent}
 
 
+@pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("moment", ["planned", "before", "after"])
 def test_a_change_at_any_moment_is_an_error_and_publishes_nothing(meddler: Meddler, change: str, moment: str) -> None:
@@ -124,6 +125,7 @@ def test_a_change_at_any_moment_is_an_error_and_publishes_nothing(meddler: Meddl
     refused(meddler, outcome, "it was replaced or written to")
 
 
+@pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 @pytest.mark.parametrize(("change", "back"), [(in_place, put_back), (replace, replace_back)])
 def test_a_change_that_is_undone_before_the_step_ends_is_an_error(
     meddler: Meddler, change: Callable[[Path], None], back: Callable[[Path], None]
@@ -131,12 +133,14 @@ def test_a_change_that_is_undone_before_the_step_ends_is_an_error(
     refused(meddler, meddler.build(change, back), "it was replaced or written to")
 
 
+@pytest.mark.attack("stale", "the planned content is read")
 def test_a_path_that_led_elsewhere_for_a_while_changes_nothing(meddler: Meddler) -> None:
     """The step reads what was opened, whatever its path leads to."""
     assert complete(meddler.build(move_parent, move_parent_back))
     assert OLD in meddler.graph()
 
 
+@pytest.mark.attack("stale", "the planned content is read")
 def test_a_link_that_led_elsewhere_for_a_while_changes_nothing(bench: Bench, tmp_path: Path) -> None:
     for name, content in (("one", OLD), ("two", NEW)):
         (tmp_path / name).mkdir()
@@ -165,6 +169,7 @@ def test_a_file_that_is_gone_is_an_error(meddler: Meddler) -> None:
     refused(meddler, meddler.build(), "it was removed")
 
 
+@pytest.mark.attack("fill or wait", "an error, at once")
 def test_a_fifo_in_its_place_does_not_hang_the_build(meddler: Meddler) -> None:
     meddler.path.unlink()
     os.mkfifo(meddler.path)
@@ -179,6 +184,7 @@ def test_the_change_is_the_error_where_the_step_failed_by_it(meddler: Meddler) -
     refused(meddler, meddler.build(cut_off), "it was replaced or written to")
 
 
+@pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 def test_a_content_that_no_stamp_betrays_is_an_error_and_is_forgotten(
     meddler: Meddler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def kills() -> ModuleType:
     return module
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_random_kills(kills: ModuleType) -> None:
     counts = kills.run(6, 1)
@@ -43,6 +44,7 @@ def _deploy(artifacts: Path, service: Path) -> None:
     deploy(artifacts, settings, Environment(gpu_list=()))
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.parametrize("with_plan", [True, False])
 def test_a_kill_before_every_change_of_a_name(
     tmp_path: Path, kills: ModuleType, monkeypatch: pytest.MonkeyPatch, with_plan: bool

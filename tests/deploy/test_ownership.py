@@ -51,6 +51,7 @@ def graphs(target: Path) -> set[str]:
     return {name for name in tree(target) if not name.endswith(".manifest.json")}
 
 
+@pytest.mark.attack("stale", "the files of the old build are retired")
 def test_another_build_retires_every_variant_of_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "service"
     put_in_service(run_of(tmp_path, 1, "streaming"), target)
@@ -171,6 +172,7 @@ def mixed(tmp_path: Path) -> Path:
     return target
 
 
+@pytest.mark.attack("stale", "the directory is refused, or reported as stale")
 @pytest.mark.parametrize("trust", [False, True])
 def test_the_runtime_refuses_a_directory_of_two_builds_and_names_both(tmp_path: Path, trust: bool) -> None:
     with pytest.raises(
@@ -179,6 +181,7 @@ def test_the_runtime_refuses_a_directory_of_two_builds_and_names_both(tmp_path: 
         load_estimator(mixed(tmp_path), trust=trust)
 
 
+@pytest.mark.attack("stale", "the directory is refused, or reported as stale")
 def test_an_engine_of_another_build_counts_where_it_cannot_be_loaded(tmp_path: Path) -> None:
     target = tmp_path / "service"
     target.mkdir()
@@ -189,6 +192,7 @@ def test_an_engine_of_another_build_counts_where_it_cannot_be_loaded(tmp_path: P
         load_estimator(target)
 
 
+@pytest.mark.attack("stale", "the directory is refused, or reported as stale")
 def test_check_calls_no_file_current_in_a_directory_of_two_builds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +209,7 @@ def test_other_hyperparameters_of_the_same_weights_are_another_build(tmp_path: P
     assert facts["retired"] == [STREAMING]
 
 
+@pytest.mark.attack("stale", "the files of the old build are retired")
 @pytest.mark.parametrize("spoil", [lambda text: text.replace('"seal"', '"sael"'), lambda text: text[:-30]])
 def test_a_deployed_file_whose_manifest_cannot_be_read_is_retired(tmp_path: Path, spoil: Any) -> None:
     target = tmp_path / "service"
@@ -227,6 +232,7 @@ def test_weights_beside_a_graph_go_and_come_back_with_it(tmp_path: Path) -> None
     assert answer_of(target, batch=4) == 1
 
 
+@pytest.mark.attack("stale", "the files of the old build are retired")
 def test_a_variant_whose_weights_are_replaced_does_not_stay(tmp_path: Path) -> None:
     target = tmp_path / "service"
     put_in_service(run_of(tmp_path, 1, "streaming", beside=True), target)

@@ -75,6 +75,7 @@ def _is_whole(root: Path, disk: Disk, before: object, after: object, *, must_be_
     return "new" if found == after else "old"
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_of_a_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_in_service(tmp_path, 1, streaming=True)
     put_in_service(tmp_path, 1, beside=True)
@@ -89,17 +90,20 @@ def test_of_a_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert hold(tmp_path, monkeypatch, lambda: put_in_service(tmp_path, 2, beside=True), then) > 50
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_of_the_first_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "service").mkdir()
     assert hold(tmp_path, monkeypatch, lambda: put_in_service(tmp_path, 1), lambda root: None) > 20
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_of_a_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for answer in (1, 2):
         put_in_service(tmp_path, answer)
     assert hold(tmp_path, monkeypatch, lambda: rollback(tmp_path / "service"), lambda root: None) > 30
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_of_finishing_an_interrupted_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_in_service(tmp_path, 1)
     service = tmp_path / "service"

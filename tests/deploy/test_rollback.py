@@ -57,6 +57,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, where: str, body: Callable[[], objec
             body()
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.parametrize("where", ["_apply", "begin", "_back_up", "_put_in_place"])
 def test_interrupted_and_repeated_deployments_need_one_rollback(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -116,6 +117,7 @@ def test_a_rollback_never_brings_back_what_is_there(tmp_path: Path, target: Path
     assert tree(target) == {}
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_rollback_works_on_a_full_disk(tmp_path: Path) -> None:
     run = tmp_path / "big"
     run.mkdir()
@@ -137,6 +139,7 @@ def test_rollback_works_on_a_full_disk(tmp_path: Path) -> None:
         assert answer_of(disk) == 2
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_deployment_with_a_staged_file_missing_is_not_called_finished(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damaged: bool
@@ -161,6 +164,7 @@ def test_a_deployment_with_a_staged_file_missing_is_not_called_finished(
     assert answer_of(target) == 1
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_an_undo_that_is_interrupted_continues(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(monkeypatch, "_put_in_place", lambda: put_in_service(tmp_path, 2))
     next((target / STATE).glob(f"staging-*/{FULL}")).unlink()
@@ -203,6 +207,7 @@ def test_check_of_a_directory_without_anything_is_no_success(
     assert "has neither graphs nor engines" in capsys.readouterr().out
 
 
+@pytest.mark.attack("malformed", "an error with a next command")
 @pytest.mark.parametrize(
     "journal",
     [

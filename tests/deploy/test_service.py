@@ -80,6 +80,7 @@ def test_of_several_engines_the_targets_is_taken(tmp_path: Path) -> None:
     assert (tmp_path / "s" / f"{E}.fp16.mygpu.plan").read_bytes() == expected
 
 
+@pytest.mark.attack("stale", "the old plan is retired")
 def test_a_plan_of_an_older_graph_does_not_stay(tmp_path: Path) -> None:
     target = tmp_path / "service"
     deploy(artifacts(tmp_path / "old"), settings(target), HERE)
@@ -113,6 +114,7 @@ def test_rollback_goes_back_one_deployment_at_a_time_and_to_any(tmp_path: Path) 
         rollback(target, 99)
 
 
+@pytest.mark.attack("forge", "the deployment is refused")
 def test_a_file_that_was_damaged_after_the_build_is_refused(tmp_path: Path) -> None:
     made = artifacts(tmp_path / "a")
     (made / f"{E}.fp32.onnx").write_bytes(b"x")

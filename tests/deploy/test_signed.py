@@ -176,6 +176,7 @@ TAMPERED: dict[str, tuple[Callable[[Served], object], int, str]] = {
 }
 
 
+@pytest.mark.attack("forge", "the file is reported")
 @pytest.mark.parametrize("what", TAMPERED)
 def test_anything_else_is_reported(served: Served, capsys: pytest.CaptureFixture[str], what: str) -> None:
     tamper, code, words = TAMPERED[what]

@@ -191,6 +191,7 @@ class Dangerous:
         return Path.touch, (self.marker,)
 
 
+@pytest.mark.attack("execute", "the weights are refused, nothing runs")
 def test_a_pickle_that_would_run_code_runs_none(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     saved, pickled = tmp_path / "saved.pt", tmp_path / "pickled.pt"
@@ -201,6 +202,7 @@ def test_a_pickle_that_would_run_code_runs_none(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.attack("execute", "the weights are refused, nothing runs")
 def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     torch.save(torch.nn.Linear(2, 2), path)

@@ -59,6 +59,7 @@ def test_byte_code_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "edited_twice" not in sys.modules
 
 
+@pytest.mark.attack("stale", "an error")
 def test_a_step_is_held_to_what_planning_saw(net: Net, tmp_path: Path) -> None:
     subject = replace(request_of(NET).subject, code=code_of(NET, net.store))
     weights, scratch = net.place / "weights.pt", net.place / "store" / "tmp"

@@ -96,6 +96,7 @@ def write(path: Path, model: ModelProto) -> Path:
     return path
 
 
+@pytest.mark.attack("read or write", "the tensor is found")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_tensor_outside_is_found_and_held_wherever_it_stands(tmp_path: Path, place: str) -> None:
     model = linear()
@@ -112,6 +113,7 @@ def test_a_tensor_inside_is_none_outside(tmp_path: Path) -> None:
     assert external_tensors(write(tmp_path / "a.onnx", linear())) == ()
 
 
+@pytest.mark.attack("read or write", "the graph is refused")
 @pytest.mark.parametrize(
     ("entries", "says"),
     [

@@ -41,6 +41,7 @@ def _engine(path: Path, **built_for: Any) -> Path:
     return path
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 def test_without_a_manifest_it_is_refused(graph: Path) -> None:
     manifest_path(graph).unlink()
     with pytest.raises(ArtifactRefused, match=r"no manifest estimator\.onnx\.manifest\.json") as caught:
@@ -58,6 +59,7 @@ def test_without_a_manifest_the_name_tells_the_variant(tmp_path: Path, graphs: d
     assert admit(path, CPU, trust=True).streaming
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 def test_a_changed_byte_is_refused_even_with_trust(graph: Path) -> None:
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
@@ -66,6 +68,7 @@ def test_a_changed_byte_is_refused_even_with_trust(graph: Path) -> None:
         load_estimator(graph, trust=True)
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 @pytest.mark.parametrize("keep", [0, 1000])
 def test_a_file_that_was_truncated_is_refused(graph: Path, keep: int) -> None:
     graph.write_bytes(graph.read_bytes()[:keep])
@@ -73,6 +76,7 @@ def test_a_file_that_was_truncated_is_refused(graph: Path, keep: int) -> None:
         load_estimator(graph, trust=True)
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 @pytest.mark.parametrize(("verified", "words"), [(False, "failed its verification"), (None, "was not verified")])
 def test_what_was_not_verified_needs_trust(graph: Path, verified: bool | None, words: str) -> None:
     certify(graph, verified=verified, deployment={"forced": ["not verified"]})
@@ -81,6 +85,7 @@ def test_what_was_not_verified_needs_trust(graph: Path, verified: bool | None, w
     load_estimator(graph, trust=True)
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}', '{"format": "cosybuild.artifact", "version": 99}'])
 def test_a_manifest_that_cannot_be_read_is_refused(graph: Path, text: str) -> None:
     manifest_path(graph).write_text(text)
@@ -130,6 +135,7 @@ def with_weights_beside(graph: Path, folder: Path, *, seed: int) -> Path:
     return path
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 @pytest.mark.parametrize("spoil", ["swapped", "truncated", "stale", "missing"])
 @pytest.mark.parametrize("trust", [False, True])
 def test_other_weights_beside_a_graph_are_refused_before_it_is_loaded(
@@ -151,6 +157,7 @@ def test_other_weights_beside_a_graph_are_refused_before_it_is_loaded(
         load_estimator(mine, trust=trust)
 
 
+@pytest.mark.attack("forge", "the artifact is refused")
 @pytest.mark.parametrize(
     ("location", "words"),
     [

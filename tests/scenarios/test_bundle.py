@@ -27,6 +27,7 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
+@pytest.mark.attack("forge", "its results stay out of the store")
 def test_what_arrives_replays_and_stays_apart(sender: Place, place: Place) -> None:
     ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"))
     assert "4 results not added to outputs/store" in ran.out
@@ -55,6 +56,7 @@ def test_trusted_results_are_used_as_own(sender: Place, place: Place) -> None:
     assert json.loads(again.out)["was_there"] is True
 
 
+@pytest.mark.attack("interrupt", "the next import removes what is left")
 def test_what_a_killed_import_left_is_removed_by_the_next(sender: Place, place: Place) -> None:
     archive = str(sender.directory / "run.tar.gz")
     killed = (
@@ -141,6 +143,7 @@ SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
 }
 
 
+@pytest.mark.attack("read or write", "the archive is refused and leaves nothing")
 @pytest.mark.parametrize("what", SPOILED)
 def test_a_damaged_archive_is_refused_and_leaves_no_file(sender: Place, tmp_path: Path, what: str) -> None:
     from cosybuild.errors import CosybuildError
@@ -159,6 +162,7 @@ def test_a_damaged_archive_is_refused_and_leaves_no_file(sender: Place, tmp_path
     assert not list(tmp_path.rglob("escaped"))
 
 
+@pytest.mark.attack("malformed", "the file is refused")
 @pytest.mark.parametrize(
     "content", [b"", b"no archive", gzip.compress(b"no tar"), None], ids=["empty", "text", "gz", "none"]
 )
@@ -168,6 +172,7 @@ def test_what_is_no_archive_is_a_users_error(place: Place, content: bytes | None
     place.cosybuild("import", "x.tar.gz", code=2)
 
 
+@pytest.mark.attack("malformed", "the file is refused")
 def test_a_truncated_archive_is_refused(sender: Place, place: Place) -> None:
     whole = (sender.directory / "run.tar.gz").read_bytes()
     (place.directory / "x.tar.gz").write_bytes(whole[: len(whole) // 2])

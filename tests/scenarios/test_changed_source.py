@@ -60,6 +60,7 @@ def report_of(place: Path) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 @pytest.mark.parametrize("stage", [ExportStage, ReferenceStage])
 def test_weights_that_are_replaced_before_they_are_read(
     built_place: Place,
@@ -90,6 +91,7 @@ def test_weights_that_are_replaced_before_they_are_read(
         assert digest == clean["artifacts"][0]["digest"]
 
 
+@pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 def test_a_graph_that_is_replaced_before_it_is_read(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_graph_that_is_replaced_before_it_is_read(
     assert onnx.load(laid_out).graph.initializer[0].raw_data[-4:] == b"\0\0\0\0"
 
 
+@pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 def test_calibration_data_that_are_replaced_before_they_are_read(
     built_place: Place, tmp_path: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +129,7 @@ def test_calibration_data_that_are_replaced_before_they_are_read(
     answer.says(4, "The file one.npz changed while the build used it")
 
 
+@pytest.mark.attack("read or write", "the graph is refused")
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd", "link.bin", "sub/w.bin", "missing.bin", ""])
 def test_weights_of_a_graph_that_lie_elsewhere_are_refused(command: Callable[..., Answer], location: str) -> None:
     model = linear(weight=np.ones((4, 300), np.float32))

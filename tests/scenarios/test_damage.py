@@ -46,6 +46,7 @@ def digests(place: Place) -> dict[str, str]:
 CASES = [(pattern, at) for pattern in STORED for at in (0, 0.5)] + [(pattern, 0.5) for pattern in RUN + NOT_READ]
 
 
+@pytest.mark.attack("stale", "the damage is named and mended")
 @pytest.mark.parametrize(("pattern", "at"), CASES)
 def test_a_flipped_byte(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pattern: str, at: float
@@ -83,6 +84,7 @@ def test_a_flipped_byte(
     assert "Nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.attack("stale", "the damage is named and mended")
 @pytest.mark.parametrize("words", [(), ("store.verify=true",)])
 def test_a_flipped_bit_in_an_artifact_whose_time_was_set_back(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
@@ -99,6 +101,7 @@ def test_a_flipped_bit_in_an_artifact_whose_time_was_set_back(
     assert digests(used_place) == before
 
 
+@pytest.mark.attack("stale", "the damage is named and mended")
 def test_an_artifact_and_the_stored_file_that_were_written_through_one_link(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def quoted(path: Path) -> str:
     return f"'{text}'"
 
 
+@pytest.mark.attack("interrupt", "an error, and the next run continues")
 @pytest.mark.parametrize("leave", [0, 60_000, 250_000])
 def test_a_store_on_a_disk_that_fills_up(fresh_place: Place, built_place: Place, disk: Path, leave: int) -> None:
     """Before anything is stored, within the first step, and after it: the finished step is used in the next run."""
@@ -57,6 +58,7 @@ def test_a_store_on_a_disk_that_fills_up(fresh_place: Place, built_place: Place,
     assert not strays
 
 
+@pytest.mark.attack("interrupt", "an error, and the next run continues")
 @pytest.mark.parametrize("leave", [0, 12_000, 40_000])
 def test_a_run_on_a_disk_that_fills_up(used_place: Place, disk: Path, leave: int) -> None:
     """Everything is in the store, on another disk; the record and the artifacts do not fit."""

@@ -211,6 +211,7 @@ def no_graph(found: Members, index: dict[str, Any]) -> list[tarfile.TarInfo]:
     return []
 
 
+@pytest.mark.attack("malformed", "the archive is refused")
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -239,10 +240,12 @@ def test_a_wrong_archive_is_refused(
     assert not (place.directory.parent / "escaped").exists()
 
 
+@pytest.mark.attack("malformed", "the archive is refused")
 def test_a_damaged_archive_is_refused(place: Place, archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-100])
     assert "is refused" in place.cosybuild("replay", archive.name, code=2).err
 
 
+@pytest.mark.attack("malformed", "the archive is refused")
 def test_a_failure_archive_is_refused_as_a_bundle(place: Place, archive: Path) -> None:
     assert "first member is not bundle.json" in place.cosybuild("import", archive.name, code=2).err

@@ -89,6 +89,7 @@ WHILE_IT_BUILDS: dict[str, Callable[[Models], object]] = {
 }
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize("what", WHILE_IT_BUILDS)
 def test_what_happens_while_it_builds(models: Models, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """The host's clock is a minute ahead of the file system's, which must make no difference."""
@@ -105,6 +106,7 @@ def test_what_happens_while_it_builds(models: Models, monkeypatch: pytest.Monkey
     assert nothing_to_do(models.words) is None
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize(
     ("word", "variable"),
     [
@@ -127,6 +129,7 @@ def test_a_variable_that_the_words_read(
     assert nothing_to_do(words) is None
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 def test_a_variable_that_names_the_model(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["model_dir=${oc.env:SSH_MODEL}", *REST]
     monkeypatch.setenv("SSH_MODEL", str(models.models / "a"))
@@ -135,6 +138,7 @@ def test_a_variable_that_names_the_model(models: Models, monkeypatch: pytest.Mon
     assert nothing_to_do(words) is None
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 def test_a_hub_is_asked_each_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "fetch_model", lambda hub_id: models.models / "current")
     words = ["model_dir=acme/voice", *REST]
@@ -142,6 +146,7 @@ def test_a_hub_is_asked_each_time(models: Models, monkeypatch: pytest.MonkeyPatc
     assert nothing_to_do(words) is None
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize("word", ["++store.verify=true", "++lock=true", "++dry_run=true", "++hydra.verbose=false"])
 def test_words_that_ask_for_more_however_they_are_spelled(models: Models, word: str) -> None:
     words = [*models.words, word]
@@ -149,6 +154,7 @@ def test_words_that_ask_for_more_however_they_are_spelled(models: Models, word: 
     assert not Path(DIRECTORY).exists() or nothing_to_do(words) is None
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize("moved", ["release", "held"])
 def test_a_lock_that_is_held_to_is_read_each_time(models: Models, moved: str) -> None:
     assert main([*models.words, "lock=true"]) == 0
@@ -159,6 +165,7 @@ def test_a_lock_that_is_held_to_is_read_each_time(models: Models, moved: str) ->
     assert nothing_to_do(words) is None
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 def test_dots_behind_a_link_are_followed_as_the_kernel_does(models: Models) -> None:
     elsewhere = models.models / "elsewhere" / "deep"
     elsewhere.mkdir(parents=True)
@@ -195,6 +202,7 @@ def test_what_an_interpolation_of_the_configuration_may_read(call: str, lasts: b
     assert _is_lasting(call) is lasts
 
 
+@pytest.mark.attack("stale", "what changed is built again")
 def test_a_configuration_that_reads_the_terminal(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     import cosybuild.cli.build as build
 

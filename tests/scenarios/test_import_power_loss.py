@@ -13,6 +13,7 @@ from tests.powerloss import in_memory, recorded
 from tests.scenarios.commands import Place
 
 
+@pytest.mark.attack("interrupt", "the whole run or none")
 @pytest.mark.skipif(os.name != "posix", reason="directories are synced there")
 def test_a_power_cut_during_import_leaves_the_run_whole_or_not_there(used_place: Place, tmp_path: Path) -> None:
     (run,) = used_place.runs()

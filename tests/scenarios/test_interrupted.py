@@ -58,6 +58,7 @@ def contents(place: Place) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in place.directory.glob("outputs/runs/*/artifacts/*.onnx")}
 
 
+@pytest.mark.attack("interrupt", "the next run continues")
 @pytest.mark.parametrize("kind", ["started", "finished"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_next_run_continues(fresh_place: Place, built_place: Place, number: signal.Signals, kind: str) -> None:

@@ -105,12 +105,14 @@ CHANGES: dict[str, Callable[[Certified], object]] = {
 }
 
 
+@pytest.mark.attack("stale", "the certificate is void")
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_certificate_is_never_wrong(certified: Certified, name: str) -> None:
     CHANGES[name](certified)
     assert nothing_to_do(QUICK) is None
 
 
+@pytest.mark.attack("stale", "the certificate is void")
 def test_another_command_environment_or_directory(certified: Certified, monkeypatch: pytest.MonkeyPatch) -> None:
     assert nothing_to_do([*QUICK, "export.opset=20"]) is None
     assert nothing_to_do([*reversed(QUICK)]) is None
@@ -138,6 +140,7 @@ def test_the_ordinary_way_mends_it(certified: Certified, name: str) -> None:
     assert {p.name: p.read_bytes() for p in certified.directory.glob("outputs/runs/*/artifacts/*.onnx")} == artifacts
 
 
+@pytest.mark.attack("stale", "the certificate is void")
 def test_a_failed_run_is_never_certified(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     model = place.directory / "model"
     model.mkdir()

@@ -48,6 +48,7 @@ def test_the_key_of_a_signed_bundle_is_reported_and_recorded(sender: Place, plac
     assert f"signed with the key {fingerprint}" in " ".join(told.split())
 
 
+@pytest.mark.attack("forge", "the archive is refused")
 def test_an_unsigned_or_changed_bundle_leaves_no_file(sender: Place, place: Place) -> None:
     archive = place.directory / "run.tar.gz"
     archive.write_bytes((sender.directory / "run.tar.gz").read_bytes())
@@ -60,6 +61,7 @@ def test_an_unsigned_or_changed_bundle_leaves_no_file(sender: Place, place: Plac
     assert place.files() == {"run.tar.gz", "run.tar.gz.sig"}
 
 
+@pytest.mark.attack("forge", "the archive is refused")
 def test_an_archive_replaced_after_the_verification_is_refused(
     sender: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_an_entry_survives_its_bytes(entry: Entry) -> None:
     assert decode(encode(entry), entry.key.digest, locate) == entry
 
 
+@pytest.mark.attack("forge", "the entry is refused")
 @given(entries(), st.data())
 def test_a_changed_byte_changes_nothing_or_is_refused(entry: Entry, data: st.DataObject) -> None:
     right = encode(entry)
@@ -103,6 +104,7 @@ def test_the_forger_can_also_be_honest() -> None:
     assert decode(*forged(), locate).outputs["graph"].path == locate("a" * 64)
 
 
+@pytest.mark.attack("forge", "the entry is refused")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -132,6 +134,7 @@ def test_a_forged_entry_is_refused(changes: dict[str, Any]) -> None:
         decode(*forged(**changes), locate)
 
 
+@pytest.mark.attack("malformed", "the entry is refused")
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"entry": ' * 50_000, b"9" * 5000, b"", b"null", b"\xff\xfe"])
 def test_hostile_json_is_refused(data: bytes) -> None:
     with pytest.raises(DamagedEntry):

@@ -48,12 +48,14 @@ def hold(place: Path, body: Callable[[], object], monkeypatch: pytest.MonkeyPatc
     return outcomes
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_of_publishing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(place / "store", warn=lambda message: None)
     outcomes = hold(place, lambda: build(store, key_of(opset="18"), **FILES), monkeypatch)
     assert {True, False} == set(outcomes)
 
 
+@pytest.mark.attack("interrupt", "the old or the new state")
 def test_of_collecting(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(place / "store", warn=lambda message: None)
     build(store, key_of(opset="18"), **FILES)

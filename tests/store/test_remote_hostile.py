@@ -55,6 +55,7 @@ def socket_like(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+@pytest.mark.attack("fill or wait", "a warning, and the step is built here")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("put", [fifo, directory, endless, socket_like])
 @pytest.mark.parametrize("what", ["entries/engine/*.json", "objects/*/*"])
@@ -69,6 +70,7 @@ def test_what_is_no_regular_file_is_not_read(
     assert len(warnings) <= 8
 
 
+@pytest.mark.attack("fill or wait", "a warning, and the step is built here")
 @pytest.mark.timeout(60)
 def test_a_file_that_never_answers_is_given_up(
     team: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
@@ -111,6 +113,7 @@ def empty(entry: dict[str, Any]) -> None:
     entry["outputs"]["engine"] = [{"name": "engine.txt", "digest": digest, "size": 0}]
 
 
+@pytest.mark.attack("forge", "a warning, and the step is built here")
 @pytest.mark.parametrize("edit", [renamed, without, more, empty])
 def test_outputs_that_the_step_cannot_have_made_are_not_used(
     team: Path, warnings: list[str], edit: Callable[[dict[str, Any]], None]
@@ -130,6 +133,7 @@ def test_outputs_that_the_step_cannot_have_made_are_not_used(
     assert actions(taker(team, warnings, "next").build(pipeline()))["engine"] == "pulled"
 
 
+@pytest.mark.attack("forge", "a warning, and the step is built here")
 def test_such_an_entry_in_a_store_itself_is_built_again(team: Path, warnings: list[str]) -> None:
     bench = taker(team, warnings)
     bench.build(pipeline())

@@ -125,6 +125,7 @@ def test_a_remote_that_is_lost_in_the_middle_leaves_no_file(
     assert list(taker.layout.objects.glob("*/*")) == list(taker.layout.tmp.iterdir()) == []
 
 
+@pytest.mark.attack("fill or wait", "no more is read")
 @pytest.mark.parametrize(("size", "came"), [(7000, None), (7001, 7001), (100_000, 8000)])
 def test_of_what_is_too_long_one_block_more_is_read(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, size: int, came: int | None
@@ -158,6 +159,7 @@ def test_a_disk_that_takes_no_more_of_what_is_fetched_is_an_error_of_here(tmp_pa
     assert warnings == []
 
 
+@pytest.mark.attack("fill or wait", "no more is read")
 def test_an_entry_too_large_to_be_one_is_not_read(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from cosybuild.store.store import Store
 from tests.store.storing import again, build, key_of, overwrite, rot
 
 
+@pytest.mark.attack("stale", "the damage is named, the step is built again")
 @pytest.mark.parametrize(
     ("how", "what"),
     [
@@ -65,6 +66,7 @@ def test_a_damaged_content_is_named_rebuilt_and_kept_aside(
     assert len(list(store.layout.quarantine.glob("*"))) == (0 if how == "delete" else 1)
 
 
+@pytest.mark.attack("stale", "the damage is named, the step is built again")
 def test_every_flipped_byte_of_an_entry_is_noticed(store: Store, warnings: list[str]) -> None:
     key = key_of(opset="18")
     entry = build(store, key, graph=b"x")
@@ -86,6 +88,7 @@ def test_every_flipped_byte_of_an_entry_is_noticed(store: Store, warnings: list[
     assert [file.name.startswith(key.digest) for file in store.layout.quarantine.iterdir()] == [True]
 
 
+@pytest.mark.attack("stale", "the damage is named, the step is built again")
 def test_an_entry_moved_under_another_name_is_refused(store: Store, warnings: list[str]) -> None:
     build(store, key_of(opset="18"), graph=b"18")
     wanted = key_of(opset="17")
@@ -95,6 +98,7 @@ def test_an_entry_moved_under_another_name_is_refused(store: Store, warnings: li
     assert f"the entry {store.entry_path('export', wanted.digest)} has a key that does not match" in warnings[0]
 
 
+@pytest.mark.attack("stale", "the damage is named, the step is built again")
 def test_an_entry_that_cannot_be_read_is_rebuilt(store: Store, warnings: list[str]) -> None:
     keys = [key_of(a="1"), key_of(a="2")]
     for key in keys:
@@ -174,6 +178,7 @@ def test_damage_is_logged_where_nobody_else_is_reported(store: Store, caplog: py
     assert str(path) in message
 
 
+@pytest.mark.attack("stale", "the damage is named, the step is built again")
 def test_rot_that_leaves_the_times_alone_is_found_by_verify(store: Store, warnings: list[str]) -> None:
     key = key_of()
     path = build(store, key, graph=b"content").outputs["graph"].path

@@ -67,6 +67,7 @@ def test_what_moved_is_named(project: Project, move: Callable[[Project], object]
     assert check(project.certificates, ARGV) is None
 
 
+@pytest.mark.attack("stale", "no certificate")
 def test_a_reinstalled_package_is_noticed(project: Project) -> None:
     installed = project.conf / "torch-2.13.0.dist-info"
     installed.mkdir()
@@ -95,6 +96,7 @@ def test_environment_variables_count_unless_a_terminal_sets_them(
     assert examine(project.certificates, ARGV) == ((None, "the environment changed") if moves else (MESSAGE, ""))
 
 
+@pytest.mark.attack("stale", "no certificate")
 def test_a_certificate_under_the_name_of_another_command_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +138,7 @@ def test_another_command_or_directory_has_its_own(project: Project, monkeypatch:
     assert check(project.certificates, ARGV) is None
 
 
+@pytest.mark.attack("stale", "no certificate")
 def test_another_interpreter_or_boot_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     boot = project.conf.parent / "boot_id"
     boot.write_text("first")
@@ -217,6 +220,7 @@ def test_whole_seconds_and_other_clocks_are_given_two_seconds() -> None:
         assert not certificate._fresh(stat, written + int(tick * 1.1e9), device)  # type: ignore[arg-type]  # as above
 
 
+@pytest.mark.attack("stale", "no certificate")
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 0}', '{"schema": 1, "setting": 7}', "\x80"]
 )

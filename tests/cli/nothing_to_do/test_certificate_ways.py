@@ -57,6 +57,7 @@ MOVES: dict[str, Callable[[Linked], object]] = {
 }
 
 
+@pytest.mark.attack("stale", "no certificate")
 @pytest.mark.parametrize("how", MOVES)
 def test_a_way_that_moves_during_the_run_withholds_it_and_later_voids_it(project: Project, how: str) -> None:
     linked = Linked(project.conf.parent)
@@ -70,6 +71,7 @@ def test_a_way_that_moves_during_the_run_withholds_it_and_later_voids_it(project
     assert reason.endswith("changed during the run")
 
 
+@pytest.mark.attack("stale", "no certificate")
 @pytest.mark.parametrize("seconds", [-60, 0, 60, 86400])
 def test_the_host_clock_proves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     real = time.time_ns
@@ -94,6 +96,7 @@ def test_links_that_lead_nowhere_are_certified_as_absent(project: Project) -> No
     assert check(project.certificates, ARGV) is None
 
 
+@pytest.mark.attack("stale", "no certificate")
 def test_another_import_path_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project.run() is None
     monkeypatch.setattr(sys, "path", [str(project.conf), *sys.path])

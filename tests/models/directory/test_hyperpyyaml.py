@@ -19,6 +19,7 @@ def read(tmp_path: Path, text: str | bytes) -> dict[str, Any]:
     return read_hyperpyyaml(path)
 
 
+@pytest.mark.attack("execute", "nothing is imported")
 def test_tags_are_data(tmp_path: Path) -> None:
     document = read(
         tmp_path,
@@ -84,6 +85,7 @@ tagged: !new:some.Class {<<: *changed, a: 6}
     assert document["tagged"] == Node("new", "some.Class", {"a": 6, "b": 3})
 
 
+@pytest.mark.attack("fill or wait", "the size stays bounded")
 @pytest.mark.timeout(60)
 def test_merges_of_merges_do_not_multiply(tmp_path: Path) -> None:
     assert read(tmp_path, MERGE_BOMB)["m11"] == {"a": 1}
@@ -138,6 +140,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.attack("malformed", "the yaml is refused")
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.timeout(60)
 def test_refused(tmp_path: Path, case: str) -> None:
@@ -153,6 +156,7 @@ def test_numbers_and_null_before_a_colon_are_names(tmp_path: Path) -> None:
     assert read(tmp_path, "a: {1: x, ~: y, b: z}\n") == {"a": {"1": "x", "None": "y", "b": "z"}}
 
 
+@pytest.mark.attack("execute", "nothing is imported")
 def test_reading_imports_nothing_that_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cosyvoice2.yaml"
     path.write_text("a: !new:this_module_would_print.Thing\nb: !name:torch.nn.Linear\nc: !apply:antigravity.fly []\n")

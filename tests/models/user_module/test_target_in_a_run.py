@@ -10,6 +10,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.user_module.declared import file_of_target
 
 
+@pytest.mark.attack("execute", "the target is refused")
 def test_a_target_in_the_directory_of_a_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "outputs" / "runs" / "mine"

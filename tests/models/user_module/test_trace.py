@@ -81,6 +81,7 @@ def upgrade(net: Net, version: str) -> None:
         path.write_text(path.read_text().replace("1.0", version))
 
 
+@pytest.mark.attack("stale", "the module is constructed again")
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_change_voids_what_was_seen(net: Net, change: str) -> None:
     CHANGES[change](net)
