@@ -57,6 +57,17 @@ class View:
     journal: Journal | None
     token: tuple[bytes | None, bytes | None] = field(default=(None, None))
 
+    def path_of(self, name: str) -> Path | None:
+        """Return the path of the file with this name below the directory; None if there is none."""
+        if self.journal is not None:
+            if name in self.journal.removes:
+                return None
+            staged = self.root / STATE / self.journal.staging / name
+            if name in self.journal.puts and staged.is_file():
+                return staged
+        path = self.root / name
+        return path if path.is_file() else None
+
     def files(self) -> dict[str, Path]:
         """Return name -> path of every file of the directory itself, ordered by name."""
         found = {path.name: path for path in self.root.iterdir() if path.is_file()}

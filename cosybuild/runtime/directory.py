@@ -10,7 +10,7 @@ import torch
 
 from cosybuild.errors import ArtifactRefused, CosybuildError
 from cosybuild.identity import ESTIMATOR, Build, build_of, other_builds, part_of
-from cosybuild.inservice import View, view_of
+from cosybuild.inservice import STATE, View, view_of
 from cosybuild.manifest import read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
 
@@ -43,6 +43,11 @@ def unchanged(root: Path, read: Callable[[View], T]) -> T:
         f"{root} was changed by deployments {_ATTEMPTS} times while it was loaded.",
         hint="Next: load it again after the deployments.",
     )
+
+
+def directory_in_service(path: Path) -> Path | None:
+    """Return the directory in which deployments have put files and that contains `path`; None if there is none."""
+    return next((parent for parent in path.absolute().parents if (parent / STATE).is_dir()), None)
 
 
 def candidates(view: View, device: torch.device) -> list[Path]:

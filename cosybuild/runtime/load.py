@@ -16,7 +16,7 @@ from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
 from cosybuild.inservice import View
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
 from cosybuild.runtime.context import Context, Driver
-from cosybuild.runtime.directory import candidates, unchanged
+from cosybuild.runtime.directory import candidates, directory_in_service, unchanged
 from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
@@ -49,7 +49,7 @@ def load_estimator(
     first artifact that covers a call runs it: engines come before graphs, float32 before smaller types, smaller
     profiles before larger ones. An artifact that an earlier one covers entirely is dropped. A directory with
     estimators of two builds is refused. A running or interrupted deployment counts as done once its journal is
-    written; artifacts of two states of the directory are never loaded together.
+    written, for a file of the directory too; artifacts of two states of the directory are never loaded together.
 
     Args:
         path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them, each with its manifest.
@@ -70,9 +70,24 @@ def load_estimator(
     _check_arguments(concurrency, timeout, threads, precision)
     options = _Options(concurrency, timeout, threads, trust)
     if not path.is_dir():
-        return BuiltEstimator([_load(path, place, options)], place, fallback)
+        root = directory_in_service(path)
+        if root is None:
+            return BuiltEstimator([_load(path, place, options)], place, fallback)
+        name = path.absolute().relative_to(root).as_posix()
+        return BuiltEstimator([unchanged(root, lambda view: _load_one(view, name, place, options))], place, fallback)
     served = unchanged(path, lambda view: _load_all(view, place, options, precision))
     return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
+
+
+def _load_one(view: View, name: str, place: torch.device, options: _Options) -> Served:
+    """Load one file of a directory in service, as it is after a deployment that has begun."""
+    path = view.path_of(name)
+    if path is None and view.journal is not None and name in view.journal.removes:
+        raise ArtifactRefused(
+            f"{view.root / name} is refused: a deployment has retired it.",
+            hint=f"Next: python -m cosybuild check {view.root}",
+        )
+    return _load(path or view.root / name, place, options)
 
 
 def _load_all(view: View, place: torch.device, options: _Options, precision: str | None) -> list[Served]:

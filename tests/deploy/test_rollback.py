@@ -82,9 +82,40 @@ def test_the_directory_answers_with_the_new_deployment_from_the_journal_on(
     assert answer_of(target) == 1
     killed(monkeypatch, "_apply", lambda: put_in_service(tmp_path, 2))
     # Not a name has changed, and nobody has repaired anything.
-    assert answer_of(target) == 2
+    assert answer_of(target) == answer_of(target / FULL) == 2
     assert check.main([str(target)]) == 0
     assert answer_of(target) == 2
+
+
+@pytest.mark.attack("stale", "the retired file is refused")
+def test_a_file_that_a_deployment_retires_is_refused_from_the_journal_on(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "run1" / "flow.decoder.estimator.streaming.fp32.onnx"
+    put_estimator(other, 1, streaming=True)
+    put_in_service(tmp_path, 1)
+    assert answer_of(target / other.name, streaming=True) == 1
+    killed(monkeypatch, "_apply", lambda: put_in_service(tmp_path, 2))
+    assert (target / other.name).is_file()
+    with pytest.raises(ArtifactRefused, match="a deployment has retired it"):
+        answer_of(target / other.name, streaming=True)
+
+
+def test_a_file_below_a_directory_in_service_is_read_through_its_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deploy_version(answer: float) -> None:
+        folder = tmp_path / f"run{answer:g}"
+        folder.mkdir()
+        put_estimator(folder / FULL, answer)
+        settings = DeploySettings(service=Service.triton, dir=str(tmp_path / "models"))
+        deploy(folder, settings, Environment(gpu_list=()), profiles=[{"seq_len": (4, 8, 12)}])
+
+    deploy_version(1)
+    (served,) = (tmp_path / "models").glob("*/1/model.onnx")
+    assert answer_of(served) == 1
+    killed(monkeypatch, "_apply", lambda: deploy_version(2))
+    assert answer_of(served) == 2
 
 
 def test_the_same_deployment_again_changes_nothing(tmp_path: Path, target: Path) -> None:
