@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cosybuild import figure
@@ -23,6 +23,7 @@ from cosybuild.errors import DriftError
 from cosybuild.models.user_module.trusted import installed_only, targets_of
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.figures import counted
+from cosybuild.run.limits import ProcessLimits
 from cosybuild.run.recorded import RecordedRun, read_run
 from cosybuild.run.replay import replay
 from cosybuild.run.requirements import version_changes
@@ -63,24 +64,24 @@ def main(arguments: Sequence[str]) -> int:
         "--max-seconds",
         type=units.positive,
         metavar="N",
-        help="the longest time for the graphs of a failure archive, in seconds (default: 900)",
+        help="the longest time for an imported run or a failure archive, in seconds (default: 900)",
     )
     parser.add_argument(
         "--max-memory",
         type=units.size,
         metavar="SIZE",
-        help="the largest memory for the graphs of a failure archive (default: 32 GiB)",
+        help="the largest memory for an imported run or a failure archive (default: 32 GiB; no limit for a run on a "
+        "machine with a GPU, whose driver reserves more addresses than that)",
     )
     parser.add_argument(
         "--into", type=Path, metavar="DIR", help="the directory of the new run (default: RUN's name + .replay)"
     )
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
+    limits = ProcessLimits(options.max_seconds or ProcessLimits.seconds, options.max_memory or ProcessLimits.memory)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
         from cosybuild.cli.replay_failure import show_failure
-        from cosybuild.run.failure.reproduce import Limits
 
-        limits = Limits(options.max_seconds or Limits.seconds, options.max_memory or Limits.memory)
         return show_failure(Path(options.run), options.files, limits, as_json=options.json)
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
@@ -88,10 +89,10 @@ def main(arguments: Sequence[str]) -> int:
     # Before the change of the working directory, because that directory is on the import path.
     with nullcontext() if run.origin is None else installed_only():
         os.chdir(run.home)
-        return _replay(run, directory, options)
+        return _replay(run, directory, options, limits if options.max_memory else _without_memory_on_gpus(limits))
 
 
-def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> int:
+def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace, limits: ProcessLimits) -> int:
     console = BuildConsole(sys.stderr if options.json else sys.stdout)
     install = (
         f"`python -m cosybuild requirements {shlex.quote(options.run)}` writes the recorded versions in pip's format."
@@ -102,7 +103,7 @@ def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> i
             console(Event(time.time(), "warning", None, {"message": _shown(run)}))
         if others:
             console(Event(time.time(), "warning", None, {"message": f"{_changed(others)}. {install}"}))
-        report, comparisons = replay(run, directory, console, given=options.given, trusted=options.trust)
+        report, comparisons = replay(run, directory, console, given=options.given, trusted=options.trust, limits=limits)
     finally:
         console.close()
     if report["failure"] is not None:
@@ -125,6 +126,10 @@ def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace) -> i
             + (f" {install}" if others else ""),
         )
     return 0
+
+
+def _without_memory_on_gpus(limits: ProcessLimits) -> ProcessLimits:
+    return replace(limits, memory=None) if Environment().gpus else limits
 
 
 def _shown(run: RecordedRun) -> str:

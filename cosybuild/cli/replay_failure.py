@@ -10,11 +10,12 @@ from cosybuild import figure
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
 from cosybuild.errors import DriftError
-from cosybuild.run.failure.reproduce import Limits, Reproduction, reproduce
+from cosybuild.run.failure.reproduce import Reproduction, reproduce
+from cosybuild.run.limits import ProcessLimits
 from cosybuild.system.typed_json import to_json
 
 
-def show_failure(archive: Path, elsewhere: Path | None, limits: Limits, *, as_json: bool) -> int:
+def show_failure(archive: Path, elsewhere: Path | None, limits: ProcessLimits, *, as_json: bool) -> int:
     """Reproduce the failure in a failure archive, print the result, and return the exit code of the failure.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cosybuild.building.events import Sink
 from cosybuild.building.rebuild import Made, verdict_of
+from cosybuild.building.stage import Emit
 from cosybuild.config.parse import overridden, settings_from_plain
 from cosybuild.config.rules import check
 from cosybuild.config.settings import Settings
@@ -18,6 +19,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.user_module.trusted import installed_only, refuse_paths, vet_targets
 from cosybuild.run.execute import Invocation, run_build
 from cosybuild.run.foreign import without_local
+from cosybuild.run.limits import ProcessLimits, call_limited
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import RecordedRun
 
@@ -48,6 +50,7 @@ def replay(
     *,
     given: Sequence[str] = (),
     trusted: Collection[str] = (),
+    limits: ProcessLimits | None = None,
 ) -> tuple[dict[str, Any], list[Comparison]]:
     """Build all steps of `run` again, without a store, into `directory`.
 
@@ -57,13 +60,16 @@ def replay(
     Args:
         given: settings of the user as `key=value`, which replace those of the record.
         trusted: top-level packages whose modules the record of an imported run may call.
+        limits: the limits of the process that builds the record of an imported run; other runs are built in this process.
 
     Returns:
         The new report, and one comparison for each artifact of the two builds.
 
     Raises:
-        ConfigurationError, ModelError: a file that the record names does not exist or must not be used.
+        ConfigurationError, ModelError: a file that the record names does not exist or must not be used,
+            or the build of an imported run does not end within the limits.
     """
+    overrides = (*run.report["overrides"], *given)
     with ExitStack() as until_the_end:
         if run.origin is not None:
             until_the_end.enter_context(installed_only())
@@ -77,9 +83,23 @@ def replay(
             hold_to=None,
             must_produce={},
         )
-        overrides = (*run.report["overrides"], *given)
-        report = run_build(request_from_settings(settings), Invocation(overrides, directory), console)
+        invocation = Invocation(overrides, directory)
+        if run.origin is None:
+            report = run_build(request_from_settings(settings), invocation, console)
+        else:
+            report = call_limited(
+                run.directory,
+                limits or ProcessLimits(),
+                _build,
+                settings,
+                invocation,
+                emit=lambda kind, **facts: console(facts["event"]),
+            )
     return report, list(_compare(run.report["artifacts"], report["artifacts"]))
+
+
+def _build(settings: Settings, invocation: Invocation, emit: Emit) -> dict[str, Any]:
+    return run_build(request_from_settings(settings), invocation, lambda event: emit("event", event=event))
 
 
 def _settings(run: RecordedRun, given: Sequence[str], trusted: Collection[str]) -> Settings:

@@ -158,6 +158,14 @@ def loops_for_ever(ground: Ground) -> Said:
     return ground.command("replay", str(failure_archive(ground, change, endless())), "--max-seconds", "6")
 
 
+def takes_long(ground: Ground) -> Said:
+    """A record whose build needs more time than it is given, as any build does that is given one second."""
+    taken = ground.command("import", str(ground.bundle))
+    return (
+        taken if taken.code else ground.command("replay", ground.run().name, "--trust", "torch", "--max-seconds", "1")
+    )
+
+
 def lengths(path: str) -> Callable[[Ground], Said]:
     """Replay an archive whose configuration names a file of lengths, which must not be opened or printed."""
 
@@ -180,6 +188,7 @@ ATTEMPTS = (
     Attempt(KIND, "5000 headers of headers", "cannot be read", many_headers),
     Attempt(KIND, "a sparse member", "first member is not", sparse),
     Attempt(KIND, "a failure archive with an endless loop", "did not end within 6 s", loops_for_ever),
+    Attempt(KIND, "a record whose build takes long", "did not end within 1 s", takes_long),
     Attempt(KIND, "a failure archive names /etc/passwd", "it lacks what the step", lengths("/etc/passwd")),
     Attempt(KIND, "a failure archive names /dev/zero", "it lacks what the step", lengths("/dev/zero")),
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
-from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError, CosybuildError, VerificationError
@@ -28,6 +26,7 @@ from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import FailureIndex, Part
 from cosybuild.run.foreign import without_local
+from cosybuild.run.limits import ProcessLimits, call_limited
 from cosybuild.run.tar_archive import Bounds, unpacked
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact, StoredFile
@@ -73,21 +72,8 @@ class Reproduction:
         return self.error is not None and self.error.message == self.recorded.message
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The limits of time and memory for the graphs of a failure archive.
-
-    Attributes:
-        seconds: the running time of the process that runs the graphs.
-        memory: the size of its address space in bytes.
-    """
-
-    seconds: int = 900
-    memory: int = 32 * 2**30
-
-
 def reproduce(
-    archive: Path, elsewhere: Path | None, tell: Callable[[str], None], limits: Limits | None = None
+    archive: Path, elsewhere: Path | None, tell: Callable[[str], None], limits: ProcessLimits | None = None
 ) -> Reproduction:
     """Reproduce the failure in a failure archive.
 
@@ -109,7 +95,10 @@ def reproduce(
                 hint="Next: replay ARCHIVE --files DIR, where DIR is the store of the failed run.",
             )
         taken = None if lacking else artifacts
-        part, error = _limited(_Case(archive, place, index, request, taken), limits or Limits(), tell)
+        case = _Case(archive, place, index, request, taken)
+        part, error = call_limited(
+            archive, limits or ProcessLimits(), _run, case, emit=lambda kind, **facts: tell(str(facts["line"]))
+        )
         return Reproduction(
             index.failure, index.cause, part, index.cut is not None, error, tuple(lacking), dict(_versions(index))
         )
@@ -126,19 +115,7 @@ class _Case:
     artifacts: Mapping[str, Artifact] | None
 
 
-def _limited(case: _Case, limits: Limits, tell: Callable[[str], None]) -> tuple[str | None, VerificationError | None]:
-    """Return the failures of the part and the step, run in a limited process: a graph may loop or fill the memory."""
-    try:
-        return call_apart(_run, case, limits, emit=lambda kind, **facts: tell(str(facts["line"]))).value
-    except (Died, MemoryError) as error:
-        raise FORM.refused(
-            case.archive,
-            f"its graphs did not end within {limits.seconds} s and {limits.memory / 2**30:.0f} GiB: {error}",
-        ) from error
-
-
-def _run(case: _Case, limits: Limits, emit: Emit) -> tuple[str | None, VerificationError | None]:
-    _set_limits(limits)
+def _run(case: _Case, emit: Emit) -> tuple[str | None, VerificationError | None]:
     part, error = None, None
     try:
         if case.index.cut is not None:
@@ -149,22 +126,21 @@ def _run(case: _Case, limits: Limits, emit: Emit) -> tuple[str | None, Verificat
             error = _step(case.archive, case.index, case.request, case.artifacts)
     except (CosybuildError, MemoryError):
         raise
-    except Exception as fault:  # graphs and inputs both come from the archive, so any error is its fault
+    except Exception as fault:
+        if _is_ours(fault):
+            raise
+        # A library that runs the archive's graphs on the archive's inputs raises it.
         raise FORM.refused(case.archive, f"its graphs cannot be run: {type(fault).__name__}: {fault}") from fault
     return part, error
 
 
-def _set_limits(limits: Limits) -> None:
-    """Have the system end this process beyond the limits, even within native code."""
-    try:
-        import resource  # POSIX only
-    except ImportError:
-        return
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(limits.seconds)
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    memory = limits.memory if most == resource.RLIM_INFINITY else min(limits.memory, most)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, most))
+def _is_ours(error: BaseException) -> bool:
+    """Return True if this package's own code raised the error, and no library that it calls."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _request(archive: Path, index: FailureIndex) -> Request:

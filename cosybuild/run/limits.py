@@ -1,0 +1,73 @@
+"""Limits of time and memory for processes that run what another person's file describes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cosybuild.building.stage import Emit
+from cosybuild.building.subprocess import Died, call_apart
+from cosybuild.errors import ConfigurationError
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class ProcessLimits:
+    """The limits of one process.
+
+    Attributes:
+        seconds: the running time.
+        memory: the size of its address space in bytes; None for no limit.
+    """
+
+    seconds: int = 900
+    memory: int | None = 32 * 2**30
+
+    def __str__(self) -> str:
+        return f"{self.seconds} s" + ("" if self.memory is None else f" and {self.memory / 2**30:.3g} GiB")
+
+
+def call_limited(
+    source: Path, limits: ProcessLimits, function: Callable[..., ResultT], *arguments: Any, emit: Emit
+) -> ResultT:
+    """Run `function(*arguments, emit)` in a process with limits, as `call_apart` does.
+
+    Args:
+        source: the file that describes what is run, for the error.
+
+    Raises:
+        ConfigurationError: the process does not end within the limits.
+        CosybuildError: the function raised it.
+        RuntimeError: the function raised another exception, a defect.
+    """
+    try:
+        result: ResultT = call_apart(_run, limits, function, arguments, emit=emit).value
+        return result
+    except (Died, MemoryError) as error:
+        raise ConfigurationError(
+            f"{source} is refused: what it describes did not end within {limits}: {error}.",
+            hint="Next: give it more with --max-seconds N and --max-memory SIZE, if you trust who made it.",
+        ) from error
+
+
+def _run(limits: ProcessLimits, function: Callable[..., ResultT], arguments: tuple[Any, ...], emit: Emit) -> ResultT:
+    _set(limits)
+    return function(*arguments, emit)
+
+
+def _set(limits: ProcessLimits) -> None:
+    """Have the system end this process beyond the limits, even within native code."""
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(limits.seconds)
+    if limits.memory is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        memory = limits.memory if most == resource.RLIM_INFINITY else min(limits.memory, most)
+        resource.setrlimit(resource.RLIMIT_AS, (memory, most))
