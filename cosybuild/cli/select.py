@@ -16,9 +16,10 @@ from cosybuild.config.groups.objective import Objective
 from cosybuild.config.sweep_naming import SWEEPS
 from cosybuild.errors import BuildError, ConfigurationError
 from cosybuild.printable import shell
-from cosybuild.report.sweep import PLAN, gather
+from cosybuild.report.sweep import PLAN
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_table import figure_text
+from cosybuild.sweeps.write import read_sweep
 
 _LIMITS: dict[str, Any] = {"error": float, "memory": units.size, "size": units.size, "latency": float}
 _LIMIT = {False: "at most", True: "at least"}
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print the command of the cell whose objective is smallest among those that meet every limit.
 
     Raises:
-        ConfigurationError: there is no such sweep.
+        ConfigurationError: there is no such sweep, or a record of it is damaged.
         BuildError: no cell meets the limits.
     """
     parser = argparse.ArgumentParser(prog="python -m cosybuild select", description=__doc__)
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the cell's record as JSON")
     options = parser.parse_args(arguments)
     limits = {name: getattr(options, f"max_{name}") for name in _LIMITS}
-    sweep = gather(_directory(options.sweep))
+    sweep = read_sweep(_directory(options.sweep))
     fitting = [cell for cell in sweep["cells"] if not unmet(cell, options.objective, limits, options.min_snr_db)]
     if not fitting:
         lines = "".join(

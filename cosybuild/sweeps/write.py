@@ -1,10 +1,13 @@
-"""The writer of a sweep's report: sweep.json, sweep.md, sweep.html."""
+"""The reading of a sweep's records, and the writer of its report: sweep.json, sweep.md, sweep.html."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cosybuild.errors import ConfigurationError
 from cosybuild.report.sweep import gather
 from cosybuild.report.sweep_html import sweep_html
 from cosybuild.report.sweep_markdown import sweep_markdown
@@ -12,10 +15,38 @@ from cosybuild.system.files import write_text
 from cosybuild.system.json_records import write_json
 
 
+def read_sweep(directory: Path) -> dict[str, Any]:
+    """Gather the cells of a sweep and return sweep.json as plain data.
+
+    Raises:
+        ConfigurationError: a record of the sweep, or a report of one of its runs, is damaged.
+    """
+    with _understood(directory):
+        return gather(directory)
+
+
 def write_sweep(directory: Path) -> dict[str, Any]:
-    """Gather the cells of a sweep, write its report, and return sweep.json as plain data."""
-    sweep = gather(directory)
+    """Gather the cells of a sweep, write its report, and return sweep.json as plain data.
+
+    Raises:
+        ConfigurationError: see `read_sweep`.
+    """
+    with _understood(directory):
+        sweep = gather(directory)
+        text, page = sweep_markdown(sweep), sweep_html(sweep)
     write_json(directory / "sweep.json", sweep)
-    write_text(directory / "sweep.md", sweep_markdown(sweep))
-    write_text(directory / "sweep.html", sweep_html(sweep))
+    write_text(directory / "sweep.md", text)
+    write_text(directory / "sweep.html", page)
     return sweep
+
+
+@contextmanager
+def _understood(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    # What code raises for a file that is no JSON, or has other fields or types than the code expects.
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"A record of the sweep {directory} is damaged: {type(error).__name__}: {error}.",
+            hint="Next: run the sweep again; it writes the records of all cells again.",
+        ) from error

@@ -29,6 +29,8 @@ from cosybuild.run.recorded import read_run
 from cosybuild.run.sharing.bundle import read_bundle
 from cosybuild.store.entry import DamagedEntry, decode
 from cosybuild.store.store import Store
+from cosybuild.sweeps.records import CellRecord, write_cell, write_plan
+from cosybuild.sweeps.write import write_sweep
 from cosybuild.system.json_records import CHECKSUM, record_text
 from tests.attacks.filling import failure_archive
 from tests.attacks.ground import Ground, write_bundle
@@ -234,6 +236,25 @@ def test_the_index_of_a_failure_archive(stranger: Path, data: st.DataObject) -> 
 
         archive = failure_archive(ground, change, None)
         holds(lambda: reproduce(archive, None, lambda line: None))
+
+
+@fuzzed
+@given(data=st.data())
+def test_the_records_of_a_sweep(members: dict[str, bytes], data: st.DataObject) -> None:
+    report = json.loads(members["run/report.json"])
+    with empty() as place:
+        cells = [("export.opset=17",), ("export.opset=18",)]
+        write_plan(place, sweeper="basic", words=["-m"], cells=data.draw(st.sampled_from([cells, None])))
+        for number, cell in enumerate(cells):
+            write_cell(place, CellRecord(cell, f"run{number}", "ok", float(number), "host", 0, seconds=1.0))
+            (place / f"run{number}").mkdir()
+            (place / f"run{number}" / "report.json").write_bytes(dumped(report))
+        record = data.draw(st.sampled_from(sorted(place.rglob("*.json"))))
+        if data.draw(st.booleans()):
+            record.write_bytes(dumped(data.draw(damaged(json.loads(record.read_bytes())))))
+        else:
+            record.write_bytes(data.draw(flipped(record.read_bytes())))
+        holds(lambda: write_sweep(place))
 
 
 @pytest.fixture(scope="session")
