@@ -168,14 +168,31 @@ def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tup
 
 
 def _size_beside(graph: Path, name: str) -> int | None:
-    """Return the size of a data file in bytes; None unless it is another regular file in the graph's directory."""
+    """Return the size of a data file in bytes; None unless it is another regular file in the graph's directory.
+
+    In the cache of a hub, where every file is a link to a content of the same repository, such a link is one too.
+    """
     if not is_plain_name(name) or name == graph.name:
         return None
+    path = graph.parent / name
     try:
-        stat = (graph.parent / name).lstat()
-    except OSError:
+        if path.is_symlink():
+            path = path.resolve(strict=True)
+            if not _is_hub_content(graph, path):
+                return None
+        stat = path.lstat()
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
         return None
     return stat.st_size if S_ISREG(stat.st_mode) else None
+
+
+def _is_hub_content(graph: Path, path: Path) -> bool:
+    """Return True if `path`, without links, is a content of the repository in a hub's cache that `graph` lies in.
+
+    The layout is that of huggingface_hub: REPOSITORY/snapshots/REVISION/... has links to REPOSITORY/blobs/DIGEST.
+    """
+    snapshots = next((place for place in graph.absolute().parents if place.name == "snapshots"), None)
+    return snapshots is not None and path.parent == snapshots.parent.resolve() / "blobs"
 
 
 def _range_fault(tensor: ExternalTensor, size: int) -> str | None:

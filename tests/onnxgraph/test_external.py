@@ -150,6 +150,52 @@ def test_a_place_that_must_not_be_read(tmp_path: Path, entries: dict[str, str], 
         onnxruntime_backend.load(path)
 
 
+def in_a_hub_cache(root: Path, link: str) -> Path:
+    """A graph in the cache of a hub, whose weights are the link `link`; contents lie in blobs and elsewhere."""
+    repository = root / "models--acme--x"
+    snapshot, blobs = repository / "snapshots" / "1", repository / "blobs"
+    other = root / "models--other--y" / "blobs"
+    for place in (snapshot, blobs, other, blobs / "below"):
+        place.mkdir(parents=True)
+    for place in (blobs, other, blobs / "below", repository, root):
+        (place / "content").write_bytes(WEIGHT.tobytes())
+    (blobs / "out").symlink_to(root / "content")
+    (blobs / "circle").symlink_to("circle")
+    os.mkfifo(blobs / "pipe")
+    model = linear()
+    model.graph.initializer[0].CopyFrom(outside())
+    onnx.save_model(model, blobs / "graph")
+    (snapshot / "a.onnx").symlink_to("../../blobs/graph")
+    (snapshot / "w.bin").symlink_to(link)
+    return snapshot / "a.onnx"
+
+
+def test_links_within_the_cache_of_a_hub_are_taken(tmp_path: Path) -> None:
+    assert external_fault(in_a_hub_cache(tmp_path, "../../blobs/content")) is None
+
+
+@pytest.mark.attack("read or write", "the graph is refused")
+@pytest.mark.parametrize(
+    "link",
+    [
+        "../../content",
+        "../../../content",
+        "../../blobs/out",
+        "../../blobs/below/content",
+        "../../blobs/../../models--other--y/blobs/content",
+        "../../blobs/missing",
+        "../../blobs/circle",
+        "../../blobs/pipe",
+        "../../blobs",
+        "/etc/passwd",
+    ],
+)
+def test_other_links_in_the_cache_of_a_hub_are_refused(tmp_path: Path, link: str) -> None:
+    fault = external_fault(in_a_hub_cache(tmp_path, link))
+    assert fault is not None
+    assert "keeps weights in 'w.bin'; expected is a file in the directory of the graph" in fault
+
+
 def test_a_length_that_is_left_out_reaches_to_the_end(tmp_path: Path) -> None:
     model = linear()
     model.graph.initializer[0].CopyFrom(outside())

@@ -59,6 +59,20 @@ def test_its_weights_arrive_wherever_it_goes(mine: Callable[..., Answer], simpli
     assert sorted(path.name for path in imported.glob("artifacts/*")) == shipped
 
 
+def test_a_file_in_the_cache_of_a_hub_keeps_its_links(mine: Callable[..., Answer]) -> None:
+    snapshot, blobs = Path("cache/models--acme--x/snapshots/1"), Path("cache/models--acme--x/blobs")
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, name in enumerate(("mine.onnx", "weights.bin")):
+        Path(name).rename(blobs / str(number))
+        (snapshot / name).symlink_to(f"../../blobs/{number}")
+    words = [f"model.path={snapshot}/mine.onnx" if word.startswith("model.path") else word for word in WORDS]
+    answer = mine(*words)
+    assert answer.code == 0, answer.err
+    (artifact,) = Path("outputs/runs").glob("*/artifacts/*.onnx")
+    assert onnx.numpy_helper.to_array(onnx.load(artifact).graph.initializer[0]).shape == (4, 300)
+
+
 def test_data_files_that_do_not_fit_are_refused_before_anything_runs(mine: Callable[..., Answer]) -> None:
     content = Path("weights.bin").read_bytes()
     Path("weights.bin").write_bytes(content[:-4])
