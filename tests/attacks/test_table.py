@@ -84,6 +84,3 @@ def test_the_page_lists_enough_attempts_that_held() -> None:
     assert sum(held for _, held in counts.values()) >= 156
     assert min(counts["stale"][1], counts["execute"][1]) >= 20
     assert "FAILED" not in page
-    tests = set(re.findall(r"(tests/[\w/]+\.py) \|$", page, re.M))
-    assert len(tests) > 20
-    assert [name for name in sorted(tests) if not (ROOT / name).is_file()] == []
