@@ -37,7 +37,9 @@ def test_a_changed_ingredient_is_named(tmp_path: Path, changes: dict[str, Any], 
     lock = read_lock(write_lock(tmp_path, report()))
     with pytest.raises(DriftError) as raised:
         lock.hold_ingredients(report(**changes))
-    assert raised.value.message == f"{lock.path} has other ingredients:\n  {line}"
+    head, *lines = raised.value.message.splitlines()
+    assert str(lock.path) in head
+    assert lines == [f"  {line}"]
 
 
 @pytest.mark.parametrize("changes", [
@@ -93,6 +95,6 @@ def test_a_recipe_states_a_digest_or_how_it_begins(digest: str) -> None:
 def test_a_recipe_that_is_not_met_says_which(name: str, digest: str, found: str) -> None:
     with pytest.raises(DriftError) as raised:
         hold_digests({name: digest}, report(artifacts=[GRAPH]))
-    assert (
-        raised.value.message == f"The artifacts differ from the recipe's must_produce:\n  {name}: {digest} -> {found}"
-    )
+    head, *lines = raised.value.message.splitlines()
+    assert "must_produce" in head
+    assert lines == [f"  {name}: {digest} -> {found}"]

@@ -65,7 +65,7 @@ def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, .
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             self.value = Trace(files={"mine.py": (str(path), digest)}, hidden=("reads the clock",))
 
-    def call_apart(work: Any, subject: Any, learned: tuple[str, ...]) -> Answer:
+    def call_apart(work: Any, subject: Any, learned: tuple[str, ...], *others: Any) -> Answer:
         calls.append(learned)
         return Answer()
 
