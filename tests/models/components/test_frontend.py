@@ -102,7 +102,12 @@ def test_cases_reach_every_length_and_its_boundaries() -> None:
     sizes = [case.draw.sizes for case in cases]
     assert {1, 4, 5, 6, 11} <= {one["tokens"] for one in sizes}
     assert {one["lookahead"] for one in sizes} >= {0, 3}
-    assert {one["lookahead"] for one in [*sizes, *(c.draw.sizes for c in upstream_cases(spec, 0))]} <= {0, 1, 2, 3}
+    assert {one["lookahead"] for one in [*sizes, *(c.draw.sizes for c in upstream_cases(spec, [profile], 0))]} <= {
+        0,
+        1,
+        2,
+        3,
+    }
     assert {0} < {one["prompt_tokens"] for one in sizes}
     split = {case.draw.sizes["tokens"] for case in strict_cases(
         front_end_subject(1).spec, [expanded(front_end_subject(1).spec, seq_len=(4, 500, 3000))], 0,
