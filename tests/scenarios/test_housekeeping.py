@@ -141,7 +141,7 @@ def test_verify_finds_rot_sets_it_aside_and_the_next_build_mends_it(kept: Place)
     found = kept.cosybuild("store", "verify", "--keep-damaged", code=7)
     assert str(rotten.relative_to(kept.directory)) in found.out
     assert "has other content" in found.out
-    assert "spoils export" in found.out
+    assert "used by results of export" in found.out
     assert rotten.exists()
     found = kept.cosybuild("store", "verify", code=7)
     assert "moved to " in found.out
