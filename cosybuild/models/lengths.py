@@ -15,6 +15,9 @@ from cosybuild.models.profile import SizeRange, frames_from_text
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
+MAX_BYTES = 2**28
+"""The greatest size of a file of lengths: room for some fifty million calls."""
+
 Histogram = Mapping[int, int]
 """Length in frames -> number of calls with that length; both positive."""
 
@@ -45,11 +48,18 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
         Length in frames -> count, by increasing length.
 
     Raises:
-        ConfigurationError: the file cannot be read, has no length, or has a line of another form.
+        ConfigurationError: the file cannot be read, is too large or not a regular file, has no length, or has a line
+            of another form.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")  # reading a pipe could wait for ever
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        text = data.decode("utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"The lengths in {path} cannot be read: {error}.",
             hint="Next: give a text file with one length on each line.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosybuild.errors import ConfigurationError
+from cosybuild.models import lengths
 from cosybuild.models.lengths import propose_ranges, quantile_lengths, read_lengths, yaml_of
 
 HISTOGRAMS = st.dictionaries(st.integers(1, 60), st.integers(1, 9), min_size=1, max_size=8)
@@ -117,6 +119,17 @@ def test_a_duration_needs_to_know_how_long_a_frame_is(tmp_path: Path) -> None:
         read_lengths(path, None)
     with pytest.raises(ConfigurationError, match=r"absent cannot be read(?s:.*)\nNext: give a text file"):
         read_lengths(tmp_path / "absent", 50.0)
+
+
+def test_a_pipe_or_a_file_without_end_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match="not a regular file"):
+            read_lengths(place, None)
+    (tmp_path / "lengths").write_text("8\n" * 100)
+    monkeypatch.setattr(lengths, "MAX_BYTES", 150)
+    with pytest.raises(ConfigurationError, match="more than 150 bytes"):
+        read_lengths(tmp_path / "lengths", None)
 
 
 def test_the_proposal_is_an_option_file() -> None:
