@@ -24,6 +24,13 @@ ACTIVATIONS = ("gelu", "gelu-approximate")
 """The activations of the U-Nets: exact GELU, and its tanh form."""
 
 
+MOST_LAYERS = 1000
+"""The most layers of one kind; published models have at most 22. A module is made before its weights are compared."""
+
+LAYERS = ("n_blocks", "num_mid_blocks", "depth", "num_blocks", "up_blocks")
+"""The hyper-parameters of all networks that count layers. Lists with one entry for each layer have the same limit."""
+
+
 @dataclass(frozen=True)
 class FamilyFacts:
     """The properties of one CosyVoice version.
@@ -90,6 +97,8 @@ def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | Non
         expected = _expected(name, values[name], published)
         if expected is not None:
             return f"{name} is {values[name]!r}, where {expected} is expected"
+        if (fault := too_many_layers(name, values[name])) is not None:
+            return fault
     if family is Family.cosyvoice3:
         if values["dim"] % POSITION_GROUPS:
             return f"dim is {values['dim']}, where a multiple of {POSITION_GROUPS} is expected"
@@ -103,6 +112,15 @@ def hyperparameter_fault(family: Family, values: Mapping[str, Any]) -> str | Non
         )
     if family is Family.cosyvoice1 and any(width % NORM_GROUPS for width in values["channels"]):
         return f"channels are {list(values['channels'])}, where multiples of {NORM_GROUPS} are expected"
+    return None
+
+
+def too_many_layers(name: str, value: Any) -> str | None:
+    """Return the fault if a hyper-parameter of the right kind asks for more than `MOST_LAYERS` layers, or None."""
+    if isinstance(value, list | tuple) and len(value) > MOST_LAYERS:
+        return f"{name} has {len(value):,} entries, where at most {MOST_LAYERS:,} are expected"
+    if name in LAYERS and value > MOST_LAYERS:
+        return f"{name} is {value}, where at most {MOST_LAYERS:,} is expected"
     return None
 
 

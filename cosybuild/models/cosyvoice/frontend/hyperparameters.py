@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosybuild.config.groups.model import Family
+from cosybuild.models.cosyvoice.families import too_many_layers
 
 LAYER_EPSILON = 1e-12
 """Epsilon of the two norms inside a layer; upstream fixes it."""
@@ -53,6 +54,8 @@ def front_end_fault(family: Family, values: Mapping[str, Any]) -> str | None:
                 return f"{name} is {value!r}, where a list of positive whole numbers is expected"
         elif not _is_count(value):
             return f"{name} is {value!r}, where a positive whole number is expected"
+        if (fault := too_many_layers(name, value)) is not None:
+            return fault
     if family is Family.cosyvoice3:
         if values["input_size"] != values["output_size"]:
             return f"input_size is {values['input_size']}, where output_size = {values['output_size']} is expected"
