@@ -12,6 +12,7 @@ from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_
 from cosybuild.deploy.publish import recover
 from cosybuild.deploy.signed import SignatureCheck
 from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
+from cosybuild.printable import one_line
 from cosybuild.signing import key_fingerprint
 from cosybuild.system.environment import Environment
 
@@ -53,9 +54,9 @@ def main(arguments: list[str]) -> int:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for root in finished:
-            say(f"an interrupted deployment to {root} was finished")
+            say(one_line(f"an interrupted deployment to {root} was finished"))
         for root, signer in (signatures.signers if signatures is not None else {}).items():
-            say(f"{root} is signed with the key {signer}")
+            say(one_line(f"{root} is signed with the key {signer}"))
         say("\n".join(map(_line, findings)) or f"{path} has neither graphs nor engines")
     return _exit_code(findings)
 
@@ -64,7 +65,8 @@ def _line(finding: Finding) -> str:
     loading = f" [{'loads' if finding.loads else 'does not load' if finding.loads is False else 'may load'} here:"
     details = [finding.reason] if finding.reason else []
     tail = f"{loading} {finding.loading}]" if finding.loading else ""
-    return f"{finding.state:>8}  {finding.name}{'  ' + '; '.join(details) if details else ''}{tail}"
+    # Names and reasons can come from others; a line feed in one would look like another finding.
+    return one_line(f"{finding.state:>8}  {finding.name}{'  ' + '; '.join(details) if details else ''}{tail}")
 
 
 def _exit_code(findings: list[Finding]) -> int:

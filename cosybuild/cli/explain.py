@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cosybuild.building.record import StepRecord
 from cosybuild.cli.printed import say
+from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
 from cosybuild.run.recorded import RecordedRun, read_run
 
@@ -17,7 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", help="a run directory, or the start of a name under outputs/runs")
     parser.add_argument("--keys", action="store_true", help="print every part of every key")
     options = parser.parse_args(arguments)
-    say("\n".join(_lines(read_run(options.run), keys=options.keys)))
+    # The record can be another person's; a line feed in a reason would look like a line of this command.
+    say("\n".join(map(one_line, _lines(read_run(options.run), keys=options.keys))))
     return 0
 
 

@@ -109,3 +109,10 @@ def test_rollback_lists_restores_and_refuses(service: Path, tmp_path: Path, caps
     assert main(["rollback", str(service), "--to", "9"]) == 10
     assert main(["rollback", str(tmp_path)]) == 10
     assert "has not deployed anything there" in capsys.readouterr().err
+
+
+def test_a_name_with_a_line_feed_adds_no_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a\n current  b.onnx").write_bytes(b"")
+    assert main(["check", str(tmp_path)]) != 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert r"a\n current  b.onnx" in line
