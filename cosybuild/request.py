@@ -20,12 +20,12 @@ class Request:
     Attributes:
         settings: the configuration.
         subject: the model.
-        environment: facts of this machine. They are read once for the whole build.
+        environment: facts of this machine, read once for the whole build. Two requests are equal without regard to it.
     """
 
     settings: Settings
     subject: Subject
-    environment: Environment = field(default_factory=Environment)
+    environment: Environment = field(default_factory=Environment, compare=False)
 
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:

@@ -187,12 +187,12 @@ WEIGHTS = {
     "a web page": ("not a PyTorch file",),
     "a pickle of code": ("does not run code from a weights file",),
     "not tensors": ("has no weights of this model",),
-    "one tensor": ("holds one Tensor, not a state dict",),
+    "one tensor": ("contains a Tensor, not a state dict",),
     "of another model": ("has no weights of this model", "encoder.weight.* (1)"),
     "misshaped": ("1 of another shape", "final_proj.bias: (7,), expected (8,)"),
     "incomplete": ("1 missing", "final_proj.bias"),
     "not finite": ("1 of 8 values in 'final_proj.bias' that are NaN or infinite",),
-    "quantized": ("is int8, where float32 is expected",),
+    "quantized": ("is int8; float32 is expected",),
 }
 
 
