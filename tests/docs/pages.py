@@ -28,6 +28,7 @@ REASONS = (
     "needs the network",
     "needs a terminal",
     "needs root",
+    "needs the extra `sign`",
     "builds at full size",
     "takes too long",
     "CI runs it",
