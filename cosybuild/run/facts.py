@@ -1,6 +1,6 @@
 """The facts of a run as plain JSON: plan.json, report.json and the origin in every manifest.
 
-The schema is documented in docs/report.md; `core.plain.SCHEMA` increases if the meaning of a field changes or a field
+The schema is documented in docs/report.md; `json_records.SCHEMA` increases if the meaning of a field changes or a field
 is removed.
 """
 
