@@ -175,7 +175,7 @@ def _traced_length(velocity: Tensor, x: Tensor) -> Tensor:
 
 
 V1, V2, V3 = "cosyvoice1", "cosyvoice2", "cosyvoice3"
-EXPORT, SIMPLIFY = "the hop to blame is export", "the hop to blame is simplify"
+EXPORT, SIMPLIFY = "the hop with the fault is export", "the hop with the fault is simplify"
 
 FAULTS = (
     Fault("wrong rope", "pairs half a head apart in the exported module", V3, "hop export", EXPORT,
