@@ -102,7 +102,7 @@ def worst(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
 OF_KIND: Mapping[Kind, Gate] = {
     Kind.waveform: {
         "snr_db": 25.0,
-        "log_mel_db": 0.2,
+        "log_mel_db": 0.4,
         "multi_resolution": 0.05,
         "clipped": 1e-3,
         "dc": 1e-3,
