@@ -23,6 +23,7 @@ from cosybuild.verification.property_checks import Examined, hold_contract
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import (
     cases_of,
+    contract_sizes,
     coverage,
     graph_limits,
     rollouts_of,
@@ -71,6 +72,7 @@ class VerifyStage(Stage[Request]):
             "solver": bounds.facts() if bounds is not None and rollouts_of(request) else None,
             "coverage": coverage(request),
             "profiles": verified_profiles(request),
+            **({} if verify.mode is VerifyMode.strict else contract_sizes(request)),
             "spec": request.subject.spec.facts(),
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),

@@ -28,7 +28,7 @@ from cosybuild.verification.lowered import ADVICE, limits_of, typed_inputs, wide
 from cosybuild.verification.lowered import settings as lowered_settings
 from cosybuild.verification.property_checks import Examined, hold_contract, retyped
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import lowered_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.scope import contract_sizes, lowered_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, solved
 from cosybuild.verification.solver_runs import Rollout
 
@@ -59,6 +59,7 @@ class VerifyLoweredStage(Stage[Request]):
         return {
             "target": request.settings.precision.target.value,
             **lowered_settings(request),
+            **contract_sizes(request),
             "solver": bounds.facts() if bounds is not None and _rollouts(request) else None,
             "spec": request.subject.spec.facts(),
             "io": request.settings.precision.io.value,

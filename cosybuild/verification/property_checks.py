@@ -156,6 +156,12 @@ def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]
     return list({tuple(sizes.items()): sizes for sizes in several}.values())
 
 
+def tried_sizes(subject: Subject, profiles: Sequence[Profile]) -> list[dict[str, int]]:
+    """Return the sizes of all experiments as plain data for keys."""
+    chunked = [{FRAMES: _within(profiles, FRAMES, _chunked_length(subject))}] if _chunk(subject) else []
+    return [*_sizes(subject.spec, profiles), *chunked]
+
+
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
     """Return the size of the first profile that is nearest to `size`."""
     return profiles[0][symbol].nearest(size) if profiles else size

@@ -19,6 +19,7 @@ from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case, depends_on_profiles, lowered_cases, strict_cases, upstream_cases
 from cosybuild.verification.judge import Limits
+from cosybuild.verification.property_checks import tried_sizes
 from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ def verified_profiles(request: Request) -> list[dict[str, Any]]:
     """Return the profiles as plain data for the key of a verification; empty if it does not depend on them."""
     strict = verify_settings(request).mode is VerifyMode.strict
     return _named(request) if strict or _depends_on_profiles(request) else []
+
+
+def contract_sizes(request: Request) -> dict[str, Any]:
+    """Return the sizes at which the contract is checked, for a key that does not name the profiles.
+
+    It is empty for one profile of one axis: the other parts of the key then differ wherever these sizes do.
+    """
+    if len(request.profiles) < 2 and len(request.subject.spec.symbols) < 2:
+        return {}
+    return {"contract": tried_sizes(request.subject, request.profiles)}
 
 
 def _named(request: Request) -> list[dict[str, Any]]:

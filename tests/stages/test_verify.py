@@ -322,6 +322,19 @@ def test_the_key_holds_what_matters_and_nothing_else() -> None:
     assert first != narrow
 
 
+def test_the_key_names_the_sizes_of_the_contract_where_the_cases_do_not_show_them() -> None:
+    def asked(*batch: int) -> Request:
+        sizes = {"batch": batch, "seq_len": (4, 9, 600)}
+        return tiny("cosyvoice2", verify=UPSTREAM, sizes=sizes, dynamic_batch=True)
+
+    pairs, more, longest = asked(2, 2, 2), asked(2, 4, 32), asked(2, 8, 32)
+    assert cases_of(pairs) == cases_of(more)
+    stage = VerifyStage()
+    assert stage.settings(pairs) != stage.settings(more), "only the second tries a batch of 4"
+    assert stage.settings(more) == stage.settings(longest), "both try the same sizes"
+    assert "contract" not in stage.settings(tiny("cosyvoice2", verify=UPSTREAM, sizes={"seq_len": (1, 9, 600)}))
+
+
 @pytest.mark.full_size
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from cosybuild.backends.onnxruntime_backend import load
-from cosybuild.config.groups.precision import InputOutput, Target
+from cosybuild.config.groups.precision import InputOutput, PrecisionSettings, Target
 from cosybuild.errors import VerificationError
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.gates import LOWERED
@@ -19,9 +20,11 @@ from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower as lower_graph
 from cosybuild.precision.storage import FP16
+from cosybuild.request import Request
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
 from cosybuild.verification.scope import lowered_cases_of
 from tests.precision.estimators import FAMILIES, estimator, estimator_spec, export, exported
+from tests.stages.building import tiny
 from tests.stages.lowering import lower, request, verify
 
 SPEC = estimator_spec()
@@ -137,6 +140,18 @@ def test_the_gate_is_a_setting_and_part_of_the_key() -> None:
     assert strict["gate"] == {"snr_db": 60.0, "max_rel": pytest.approx(0.008)}
     assert stage.settings(request(SPEC, target=Target.fp16, data_max=1.0)) == base
     assert stage.settings(request(SPEC, target=Target.fp16, sizes=(4, 24, 61))) != base
+
+
+def test_the_key_names_the_sizes_of_the_contract() -> None:
+    def asked(most: int) -> Request:
+        sizes = {"batch": (2, 2, most), "seq_len": (4, 24, 60)}
+        built = tiny("cosyvoice2", sizes=sizes, dynamic_batch=True)
+        return replace(built, settings=replace(built.settings, precision=PrecisionSettings(target=Target.fp16)))
+
+    stage = VerifyLoweredStage()
+    assert lowered_cases_of(asked(3)) == lowered_cases_of(asked(32))
+    assert stage.settings(asked(3)) != stage.settings(asked(32)), "the contract is checked with a batch of 3, or of 32"
+    assert "contract" not in stage.settings(request(SPEC, target=Target.fp16))
 
 
 @pytest.mark.full_size
