@@ -22,7 +22,7 @@ FORMAT = "cosybuild.artifact"
 VERSION = 1
 SUFFIX = ".manifest.json"
 NEXT = ".next"
-"""The suffix of a manifest that is about to be put in place: while its file is replaced, one of the two fits."""
+"""The suffix of a manifest that is about to be put in place. While its file is replaced, one of both describes it."""
 LARGEST = 8 << 20
 """The size of the largest manifest that is read, in bytes; real ones have some kilobytes."""
 
@@ -79,7 +79,7 @@ def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any
     """Return the text of a sealed manifest.
 
     Args:
-        file, companions: from `file_fact`; companions are files that the first refers to by name.
+        file, companions: results of `file_fact`; companions are files that the first refers to by name.
         facts: plain JSON data: `model`, `interface`, `verified`, for engines `built_for` ... (docs/runtimes.md).
     """
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}

@@ -1,4 +1,4 @@
-"""A build made again from nothing, and the verdict on each artifact of it. `replay` and `verify.repeat` both use it."""
+"""The repetition of a build without stored results, and its verdict on each artifact; for `replay`, `verify.repeat`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SAME, EQUIVALENT, DIFFERENT, MISSING = "same", "equivalent", "different", "missi
 
 @dataclass(frozen=True)
 class Made:
-    """The facts of an artifact that decide if another build of it is as good.
+    """The facts of an artifact with which the artifact of another build is compared.
 
     Attributes:
-        digest: of its content.
+        digest: the sha256 of its content.
         deterministic: False if two builds of one key may give different bytes (an engine is tuned by timing).
         traits: facts that all builds of one key share; an empty mapping if they are not known.
     """

@@ -1,7 +1,7 @@
 """Plans and outcomes as JSON: `steps` of `plan.json`, and `steps` and `failure` of `report.json`.
 
-The classes below are the form of the JSON; each adds to the data of the build what its class only computes: the
-digest of a key and of an artifact. A verdict is written with `text`, the same in words. Times are seconds since the
+The classes below state the form of the JSON. They have the fields of the build's data, and also the digests of keys and
+artifacts, which the build computes. A verdict also has the field `text`, a sentence. Times are seconds since the
 epoch, durations seconds, sizes bytes, digests sha256 in hex.
 """
 

@@ -59,7 +59,7 @@ def execute(
     run and becomes the outcome's failure; the steps after it are recorded as not reached.
 
     Args:
-        plan: from `make_plan`, with the same request, sources, environment and store.
+        plan: the result of `make_plan` with the same request, sources, environment and store.
         events: receives all events as they happen.
         keep: called with the outcome so far after every step and at the end, so that a run that is killed or
             ends by an exception has its record too.
@@ -283,7 +283,7 @@ class _Execution:
         return result, made
 
     def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
-        """Return the artifact with its files in one directory under their own names, if several or a source.
+        """Place the files of a source, or of an artifact with several files, in one directory under their own names.
 
         In the store a file is named by its digest, but a graph finds its external data by name.
         """

@@ -31,7 +31,7 @@ class Stale(Struct, frozen=True, tag_field="verdict", tag="stale"):
     verdict: ClassVar[str] = "stale"
 
     def explain(self) -> str:
-        """Return the first few reasons in words; another model differs in dozens, which `explain RUN` lists."""
+        """Return the first few reasons in words. `explain RUN` lists all of them, which can be dozens."""
         first = [str(reason) for reason in self.reasons[:_SHOWN]]
         rest = len(self.reasons) - len(first)
         return "; ".join([*first, *([f"{rest} more"] if rest else []), *([self.note] if self.note else [])])

@@ -35,7 +35,7 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
     """Return the inputs of each stage, in the order of its `needs`.
 
     Args:
-        stages: in the order in which they run; a later producer of a slot replaces an earlier one.
+        stages: the stages in the order in which they run; a later producer of a slot replaces an earlier one.
         sources: slots that are filled before the first stage.
 
     Raises:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         write_lock(run.directory, run.report)
     recorded = run.report["config"]["store"]
     if run.origin is not None:
-        recorded = {"path": "outputs/store"}  # another's record names no directory here
+        recorded = {"path": "outputs/store"}  # a path in another person's record is no path of this machine
     store = options.store or (Path(recorded["path"]) if recorded else None)
     if store is None and not options.without_artifacts:
         raise ConfigurationError(

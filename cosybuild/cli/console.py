@@ -33,7 +33,7 @@ class BuildConsole:
         self.console = Terminal(file=stream, soft_wrap=not stream.isatty(), width=width)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        # Planned steps and notes go to the log only: the other kinds show what a person needs of them.
+        # The kinds `planned` and `note` have no handler; they are written to the log only.
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
             "planning": self._planning,
             "started": self._started,
@@ -106,7 +106,7 @@ class BuildConsole:
 
 
 def _expected(before: float | None) -> str:
-    """Return the duration of a similar earlier step as text, if it is long; a note if there is no such step."""
+    """Return a phrase with the duration of the most similar earlier build; empty if that is short."""
     if before is None:
         return " (first time here)"
     return f" (the most similar build took {seconds(before)})" if before >= _LONG else ""

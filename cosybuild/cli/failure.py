@@ -27,7 +27,7 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         raise
     except BrokenPipeError:
-        # The reader of the output closed it (`| head`). No message, but no success either: a build may be incomplete.
+        # The reader closed the output (`| head`). Print nothing, but do not report success: a build may be incomplete.
         sys.stderr.close()
         return UNREAD
     except BaseException as error:

@@ -16,7 +16,7 @@ def next_commands(report: Mapping[str, Any], directory: Path) -> list[str]:
     """Return lines with two commands and their purposes, for a run that succeeded.
 
     Args:
-        report: of the run.
+        report: the report of the run.
         directory: the run directory, relative to the working directory.
     """
     run = directory.name if directory.parent == RUNS else str(directory)

@@ -14,7 +14,7 @@ from cosybuild.run.prepare import request_from_settings
 
 
 class Requests:
-    """A memory of one request: Hydra names the directory of a run several times before it runs the job."""
+    """A cache of one request, because Hydra asks for a run's directory several times before it runs the job."""
 
     def __init__(self) -> None:
         self._last: tuple[Mapping[str, Any], Request] | None = None

@@ -25,7 +25,7 @@ class Option:
     """One option of a group.
 
     Attributes:
-        group, name: as in `group=name`.
+        group, name: the two words of `group=name`.
         purpose: the first comment of the option's file.
         provider: the source of the option on the search path; empty for cosybuild's own.
         chosen: the option is the group's default.

@@ -13,10 +13,10 @@ class RaySettings:
     """The settings of `hydra.launcher` under `hydra/launcher=ray`; not frozen, because OmegaConf merges into it.
 
     Attributes:
-        address: of the cluster, e.g. 10.0.0.1:6379; None: RAY_ADDRESS, else a cluster that this machine is part of,
-            else one that is started for the sweep.
-        directory: the working directory of cells on a node, with `~` and `$NAMES` of that node's environment; None: the
-            working directory of the command. It is created where it is missing.
+        address: the address of the cluster, e.g. 10.0.0.1:6379. None uses RAY_ADDRESS, else the cluster that this
+            machine is part of, else a cluster that is started for the sweep.
+        directory: the working directory of cells on a node, with `~` and `$NAMES` of that node's environment. None
+            uses the working directory of the command. It is created where it is missing.
         num_cpus: processors of a node that a cell reserves; it computes with that many threads.
         num_gpus: GPUs that a cell reserves; it sees that many.
         resources: further resources that a cell reserves, by the cluster's own names.

@@ -98,7 +98,7 @@ def _check_fields(given: Any, parsed: Any, where: str = "") -> None:
 
     Args:
         given: the configuration, as plain data.
-        parsed: the settings that it gave, as plain data; their fields are all that there are.
+        parsed: the settings made from it, as plain data; they have every field that exists.
     """
     unknown = [name for name in given if name not in parsed] if isinstance(parsed, dict) else []
     if unknown:  # `+group.name=...` gets past Hydra's own check

@@ -57,10 +57,10 @@ def hold_names(root: Path, names: Iterable[str]) -> None:
 
 
 def hold_journal(root: Path, journal: Journal) -> None:
-    """Refuse a journal, as a whole, of which any step would leave the root or change another change's state.
+    """Refuse the whole journal if any of its steps would leave the root or touch the state of another change.
 
     Raises:
-        DeployError: as `hold_names`, or the staging directory is not one of a deployment.
+        DeployError: see `hold_names`; or the staging directory is not that of a deployment.
     """
     if not journal.staging.startswith(STAGING) or "/" in journal.staging:
         raise DeployError(

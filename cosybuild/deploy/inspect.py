@@ -103,7 +103,7 @@ def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
 
 
 def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings; files of different builds that are the same part of a model in one directory become stale."""
+    """Yield the findings; files of one part of a model in one directory are stale if they come from several builds."""
     groups: dict[tuple[str, str], list[tuple[str, Build]]] = {}
     places: dict[str, tuple[str, str]] = {}
     for finding in found:

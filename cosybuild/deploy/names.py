@@ -22,8 +22,8 @@ class Row:
         stem: the first part of the artifact's own name.
         families: model families that the runtime serves; empty for any.
         name: the file's name; `{id}` is the device's number.
-        derived: patterns of files that a runtime made, or was given, from this one. They are retired when
-            it is replaced, because a runtime uses them without a check.
+        derived: patterns of the names of files, such as engines, that a runtime or a user made from this file. They are
+            retired when it is replaced, because a runtime uses them without a check.
         required: a deployment without this file is refused.
         dynamic_batch: None if both a dynamic and a fixed batch are accepted.
     """

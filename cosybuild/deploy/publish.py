@@ -48,7 +48,7 @@ class Put:
     Attributes:
         name: below the directory, with forward slashes.
         content: a file to copy, or the text itself.
-        sha256: of the content; None where it is not known before the copy.
+        sha256: the sha256 of the content; None if it is not known before the copy.
         link: stage a hard link instead of a copy; for files of backups, so that they take no further space.
     """
 
@@ -178,7 +178,7 @@ def finish(root: Path) -> bool:
 
 
 def missing(root: Path, journal: Journal) -> list[str]:
-    """Return the names that the change cannot put in place: neither staged nor there already."""
+    """Return the names that the change cannot put in place, because their files are neither staged nor in place."""
     staging = root / STATE / journal.staging
     return [
         name

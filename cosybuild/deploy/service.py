@@ -48,7 +48,8 @@ def deploy(
 
     Returns:
         Plain facts for the report: service, dir, files, retired, backup (of this change, or of the last one if
-        nothing changed), changed (False if the directory already has this deployment), forced.
+        nothing changed), changed (False if the directory already has this deployment), forced (the objections that
+        `force` overrode).
 
     Raises:
         DeployError: there is an objection and `force` is not set; nothing has changed then.
@@ -212,7 +213,7 @@ def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str])
 
 
 def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object]) -> list[str]:
-    """Return existing files that a runtime made, or was given, from a replaced file, and uses without a check."""
+    """Return existing files that were made from a replaced file, and that a runtime uses without a check."""
     found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 

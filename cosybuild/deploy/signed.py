@@ -147,7 +147,7 @@ class SignatureCheck:
                     yield Finding((root / name).relative_to(self._path.absolute()).as_posix(), state, reason)
 
     def _list(self, root: Path) -> Mapping[str, str] | str:
-        """Return the verified list of a directory, or the reason against it."""
+        """Return the verified list of a directory, or the reason why it has none."""
         if root not in self._lists:
             try:
                 signed = verify(root / LIST, self._key)

@@ -65,7 +65,7 @@ class Current:
     """The record of the last change of a directory.
 
     Attributes:
-        number: of its backup; 0 where there was none.
+        number: the number of its backup; 0 if there was none.
         position: the backup that the directory equals; 0 for a state of its own.
         files: name -> sha256 of what deployments have put there.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def deferred_weights() -> Iterator[dict[str, Tensor]]:
-    """While the block runs, an export writes empty tensors in place of weights; the dict then holds the weights.
+    """Let exports in this block write empty tensors in place of weights; yield the dict that receives the weights.
 
     The exporter would build the message, its serialised form and the file's content one after the other, three
     copies of all weights besides the module, and refuses graphs above 2 GiB unless it may write a file for every
@@ -40,7 +40,7 @@ def deferred_weights() -> Iterator[dict[str, Tensor]]:
 
 
 def attach_weights(model: ModelProto, weights: dict[str, Tensor]) -> None:
-    """Put the shapes and values where the names are, in place; `weights` is empty afterwards."""
+    """Set the shapes and values of the named tensors, in place; `weights` is empty afterwards."""
     import torch
 
     for tensor in model.graph.initializer:

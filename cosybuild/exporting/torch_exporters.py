@@ -41,7 +41,7 @@ class Chatter:
 
 
 def example_sizes(spec: ModelSpec, stated: Mapping[str, int], profiles: Sequence[Profile]) -> dict[str, int]:
-    """Return a size for every symbol: `stated` ones, and for the others distinct sizes that are not fixed in the model.
+    """Return a size for every symbol: the `stated` ones, and other distinct sizes that no fixed axis of the model has.
 
     If two sizes were equal by chance, the exporter might treat them as always equal. Sizes that are not stated lie
     inside a profile; there, distinct sizes of at least 2 are taken as far as the profile has them.

@@ -18,7 +18,7 @@ from torch import Tensor
 from cosybuild.errors import CheckpointError
 
 _PARTS = {"flow.pt": "flow model", "hift.pt": "vocoder"}
-"""Usual name of a weights file -> the part of a model that it is of."""
+"""Usual name of a weights file -> the part of a model whose weights it has."""
 
 _WRAPPERS = ("state_dict", "model")
 _SHOWN = 8
@@ -229,7 +229,7 @@ def _compare(
 
 
 def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Counter[str]) -> Tensor:
-    """Return the tensor, a floating one in float32, after a check of its kind of number and that it is finite."""
+    """Check that a tensor has a permitted type and finite values; return it, in float32 if it is floating."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_floating_point() != wanted.is_floating_point():
         raise CheckpointError(

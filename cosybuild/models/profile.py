@@ -37,11 +37,11 @@ class SizeRange:
         return self.min <= size <= self.max and size % self.multiple_of == 0
 
     def nearest(self, size: int) -> int:
-        """Return the size of the range that is nearest to `size`, or the one below if it is no multiple."""
+        """Round `size` down to a multiple of `multiple_of`, and limit it to the range."""
         return max(self.min, min(size - size % self.multiple_of, self.max))
 
     def spread(self, size: int) -> int:
-        """Return `size` if the range holds it, else a size of the range that differs for neighbouring sizes."""
+        """Return `size` if the range holds it, else another size of the range, distinct for consecutive sizes."""
         count = (self.max - self.min) // self.multiple_of + 1
         return size if self.holds(size) else self.min + self.multiple_of * (size % count)
 
@@ -65,7 +65,7 @@ def admits(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> bool:
 
 
 def moved_inside(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the sizes if a profile holds them, else sizes of the first profile; a batch is moved to the nearest."""
+    """Return the sizes if a profile holds them, else sizes of the first profile; for a batch, its nearest size."""
     if admits(profiles, sizes):
         return dict(sizes)
     first = profiles[0]
@@ -175,7 +175,7 @@ def frames_from_text(
 
     Args:
         where: the name of the place in an error message.
-        rounding: of a duration that is no whole number of frames.
+        rounding: rounds a duration that is no whole number of frames.
 
     Raises:
         ConfigurationError: it is neither, or a duration of a model without a frame rate.

@@ -46,7 +46,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Axis:
-    """The sizes of a dynamic axis, where they are not those of every axis.
+    """The facts of one dynamic axis; the defaults hold for axes that have no entry.
 
     Attributes:
         per_second: steps in one second, for sizes that are stated as durations; None if it is not a time.
@@ -68,13 +68,13 @@ class ModelSpec:
     """All inputs and outputs, in the order in which the runtime binds them.
 
     Attributes:
-        inputs, outputs: in binding order.
+        inputs, outputs: the tensors in binding order.
         guidance: the batch holds pairs for classifier-free guidance: the first half conditional, the
             second half with mu, spks and cond zero (contract of the CosyVoice solver).
         frames_per_second: steps of the symbol `seq_len` in one second; None where it is not a time.
         axes: symbol -> its sizes, for the axes that differ from `Axis()`.
         norms: epsilon, as `epsilon_text` writes it -> number of layer normalisations with it in the graph; empty where
-            that is not known. No output shows a wrong epsilon beside a large variance.
+            that is not known. A wrong epsilon has no visible effect on outputs if the variance is large.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -87,7 +87,7 @@ class ModelSpec:
     def facts(self) -> dict[str, Any]:
         """Return the specification as plain data for keys and records.
 
-        What a model does not have is left out, so that keys of earlier releases stay valid.
+        Facts that a model does not have are left out, so that keys of earlier releases stay valid.
         """
         plain = asdict(self)
         for tensor in (*plain["inputs"], *plain["outputs"]):
@@ -99,7 +99,7 @@ class ModelSpec:
         return plain
 
     def axis(self, symbol: str) -> Axis:
-        """Return what is known of a dynamic axis."""
+        """Return the facts of a dynamic axis."""
         return self.axes.get(symbol, Axis())
 
     @property

@@ -40,7 +40,7 @@ class Subject:
             node).
         streaming: True if the graph contains the chunk mask.
         weights: the weights file, or None for random ones.
-        seed: of the random weights.
+        seed: seed of the random weights.
         graph: an existing ONNX file that replaces the export stage.
         graph_data: the files beside it that hold its weights.
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.

@@ -18,9 +18,9 @@ from cosybuild.system.files import write_atomic
 
 @contextmanager
 def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
-    """Make and call a user's module in this block, from the sources that planning recorded and from nothing else.
+    """Check that a user's module, made and called in this block, reads only the sources that planning recorded.
 
-    Does nothing for other models, and for modules of packages that read nothing of the user's.
+    Do nothing for other models, and for modules of packages that read nothing of the user's.
 
     Args:
         subject: the model to make.
@@ -58,7 +58,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
 
 
 def _learn(trace: Trace, more: tuple[str, ...], memo: Path) -> None:
-    """Record the files in the memo; the next command traces the module again and includes them."""
+    """Add the files to the stored trace; the next command traces the module again and includes them."""
     learned = replace(trace, learned=(*trace.learned, *more), void=True)
     with suppress(OSError):
         write_atomic(memo, learned.to_json().encode(), durable=False)

@@ -65,7 +65,7 @@ def multi_resolution(actual: Array, reference: Array) -> float:
 
 @metric(of=Kind.waveform)
 def clipped(actual: Array, reference: Array) -> float:
-    """Return the share of samples that pass `LIMIT`, or reach it where the reference is below four fifths of it."""
+    """Return the share of samples above `LIMIT`, or at it where the reference is below four fifths of it."""
     a, r = np.abs(actual), np.abs(reference)
     wrong = (a > 1.001 * LIMIT) | ((a >= LIMIT * (1 - 1e-6)) & (r < 0.8 * LIMIT))
     return float(np.mean(wrong)) if wrong.size else 0.0
@@ -86,7 +86,7 @@ def silence(actual: Array, reference: Array) -> float:
 
 @metric("cents", of=Kind.f0)
 def f0_cents(actual: Array, reference: Array) -> float:
-    """Return the largest 1200 |log2(a / r)| of the frames that are voiced in both."""
+    """Return the largest 1200 |log2(a / r)| of the frames that are voiced in both signals."""
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     both = (a > VOICED) & (r > VOICED)
     return float(np.max(1200 * np.abs(np.log2(a[both] / r[both])), initial=0.0))
@@ -94,7 +94,7 @@ def f0_cents(actual: Array, reference: Array) -> float:
 
 @metric("frames", of=Kind.f0)
 def voicing_flips(actual: Array, reference: Array) -> float:
-    """Return the number of frames that are voiced in only one of both, near misses of a cent left out."""
+    """Return the number of frames voiced in one signal only, except those whose f0 differ by less than a cent."""
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     near = np.abs(a - r) < VOICED * (2 ** (1 / 1200) - 1)
     return float(np.count_nonzero(((a > VOICED) != (r > VOICED)) & ~near))

@@ -46,7 +46,8 @@ RESOLUTION: dict[Target, float] = {
     Target.mixed: 2.0**-10,
     Target.bf16: 2.0**-7,
 }
-"""Distance from 1 to the next number of the type that an artifact computes in; of its factors in tf32 and mixed."""
+"""Distance from 1 to the next number of the type that an artifact computes in; for tf32 and mixed, that of the factors
+of its products."""
 
 _CREST = 8
 """Largest error of one element in units of the error's root mean square, where the user states the ratio only."""
@@ -83,7 +84,7 @@ class Miss:
 def misses(figures: Mapping[str, float], gate: Gate) -> list[Miss]:
     """Return the bounds of `gate` that the figures do not meet, in the gate's order.
 
-    A bound on a metric of one kind of values does not concern figures of another kind, which do not have it.
+    A bound on a metric that the figures do not have, because it is for another kind of values, is ignored.
     """
     return [
         Miss(name, figures[name], bound)
@@ -112,9 +113,9 @@ OF_KIND: Mapping[Kind, Gate] = {
     Kind.f0: {"f0_cents": 0.2, "voicing_flips": 0},
     Kind.phase: {"phase_cycles": 0.02},
 }
-"""Gates on the outputs of a vocoder in float32; docs/verification.md has what was measured. The sines turn a hundred
-thousand times in a minute, so that the last digits of f0 move the samples. The bound on their ratio leaves room for
-that; the other bounds do not depend on phases."""
+"""Gates on the outputs of a vocoder in float32; docs/verification.md has what was measured. A sine of the
+source has a hundred thousand cycles in a minute, so that the last digits of f0 shift its samples. The bound on the
+signal-to-noise ratio leaves room for that; the other metrics do not depend on phases."""
 
 
 def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:

@@ -145,7 +145,7 @@ def measure(actual: Array, reference: Array, kind: Kind = Kind.any) -> dict[str,
 
 
 def lost() -> dict[str, float]:
-    """Return the figures of an output that cannot be compared, for every metric of all outputs."""
+    """Return the worst value of every metric that applies to all outputs, for an output that cannot be compared."""
     return {**measure(np.zeros(1), np.ones(1)), "max_abs": math.inf, "mean_abs": math.inf, "max_rel": math.inf,
             "snr_db": -math.inf}  # fmt: skip
 

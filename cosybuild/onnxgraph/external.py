@@ -93,7 +93,7 @@ def external_locations(path: Path) -> set[str]:
 
 
 def unsafe_data(path: Path) -> str | None:
-    """Return why no runtime may open an ONNX file, as a phrase that continues after its name; None if one may."""
+    """Return the reason why no runtime may open an ONNX file, as a phrase after the file's name; None if it is safe."""
     try:
         return external_fault(path)
     except (ValueError, OSError) as error:
@@ -137,7 +137,7 @@ def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tup
 
     Args:
         path: the ONNX file.
-        listed: as for `external_fault`.
+        listed: see `external_fault`.
 
     Returns:
         The names of its data files, sorted.
@@ -170,7 +170,7 @@ def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tup
 def _size_beside(graph: Path, name: str) -> int | None:
     """Return the size of a data file in bytes; None unless it is another regular file in the graph's directory.
 
-    In the cache of a hub, where every file is a link to a content of the same repository, such a link is one too.
+    In the cache of a hub, where every file is a link to a content of the same repository, such a link is accepted too.
     """
     if not is_plain_name(name) or name == graph.name:
         return None

@@ -9,7 +9,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from cosybuild.models.spec import epsilon_text
 
-# Of ONNX's operator LayerNormalization.
+# The epsilon of ONNX's operator LayerNormalization.
 _DEFAULT_EPSILON = 1e-5
 
 

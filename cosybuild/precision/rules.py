@@ -58,9 +58,7 @@ class View:
         ranges: tensor -> range: measured, or computed if it depends on a clipped mask.
         constants: initialiser -> facts.
         masks: the clipped mask constants.
-        data_max: as in `PrecisionSettings`, with the type's default filled in.
-        init_max: likewise.
-        init_min: likewise.
+        data_max, init_max, init_min: the limits of `PrecisionSettings`, or the type's defaults.
     """
 
     nodes: Sequence[ir.Node]

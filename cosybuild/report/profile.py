@@ -43,7 +43,7 @@ def ratio(value: Any) -> float:
 
 
 def level(decibels: float) -> str:
-    """Return e.g. `52.3 dB`."""
+    """Return a ratio as text, e.g. `52.3 dB`."""
     if decibels == math.inf:
         return "none"
     return "not finite" if decibels == -math.inf else f"{decibels:.1f} dB"

@@ -42,10 +42,10 @@ class Delivered:
     Attributes:
         slot, name: the slot that it fills, and the name of its main file.
         path: its main file, relative to the run directory.
-        digest, size: of all its files.
+        digest, size: digest and size in bytes of all its files.
         made_by: the label of the step that made it.
         deterministic: True if another build gives the same bytes.
-        traits: the facts that two builds have in common otherwise.
+        traits: the facts that two builds share if their bytes differ.
         files: name -> digest.
     """
 

@@ -83,7 +83,7 @@ class Facts:
         Args:
             outcome: the records so far.
             finished: seconds since the epoch; None during the run, so that a killed run has the status `unfinished`.
-            artifacts: from `deliver`.
+            artifacts: result of `deliver`.
         """
         return {
             **self.base,

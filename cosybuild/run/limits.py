@@ -60,7 +60,7 @@ def _run(limits: ProcessLimits, function: Callable[..., ResultT], arguments: tup
 
 
 def _set(limits: ProcessLimits) -> None:
-    """Have the system end this process beyond the limits, even within native code."""
+    """Set the limits beyond which the system ends this process, even within native code."""
     try:
         import resource  # POSIX only
     except ImportError:

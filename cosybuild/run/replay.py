@@ -60,7 +60,7 @@ def replay(
     Args:
         given: settings of the user as `key=value`, which replace those of the record.
         trusted: top-level packages whose modules the record of an imported run may call.
-        limits: of the process that builds the record of an imported run; other runs are built in this process.
+        limits: limits of the process that builds an imported run; other runs are built in this process.
 
     Returns:
         The new report, and one comparison for each artifact of the two builds.

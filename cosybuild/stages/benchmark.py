@@ -112,7 +112,7 @@ def _check(benchmark: BenchmarkSettings, subject: Subject) -> None:
 
 
 def benchmark_settings(request: Request) -> BenchmarkSettings:
-    """Return the settings of the group `benchmark`, which are set in every build with this step."""
+    """Return the settings of the group `benchmark`; a build with this step always has them."""
     assert request.settings.benchmark is not None
     return request.settings.benchmark
 

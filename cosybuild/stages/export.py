@@ -31,7 +31,7 @@ class ExportStage(Stage[Request]):
     """The stage that exports the model as the slot `graph`.
 
     Attributes:
-        exporter: as in the request's settings.
+        exporter: the exporter in the request's settings.
     """
 
     exporter: Exporter = Exporter.torchscript
@@ -95,7 +95,7 @@ def sizes_of_example(request: Request) -> dict[str, int]:
 
 
 def _moved_sizes(request: Request) -> dict[str, int]:
-    """Return the sizes of the example that are others because of the profiles; earlier releases took the usual ones."""
+    """Return the sizes of the example that differ from the usual ones because of the profiles, for the key."""
     usual = example_sizes(request.subject.spec, request.settings.export.example_sizes, ())
     return {symbol: size for symbol, size in sizes_of_example(request).items() if size != usual[symbol]}
 

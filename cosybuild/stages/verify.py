@@ -58,7 +58,7 @@ class VerifyStage(Stage[Request]):
     deterministic = False
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        """Return what changes the judgement; the cases themselves are in the key through the reference's content."""
+        """Return the settings that change the verdict; the cases are in the key through the reference's content."""
         verify, bounds = verify_settings(request), bounds_of(request, Target.fp32)
         return {
             "mode": verify.mode.value,
@@ -125,7 +125,7 @@ class VerifyStage(Stage[Request]):
 
 @dataclass(frozen=True)
 class _Way:
-    """The artifacts from the reference to the graph, whose hops are measured."""
+    """The reference, the exported graph and the final graph, between which the hops are measured."""
 
     request: Request
     reference: Reference
@@ -190,7 +190,7 @@ def _held(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit:
     """Compare one case with the reference and return its figures.
 
     Raises:
-        VerificationError: an output does not pass; the message names the hop that broke it.
+        VerificationError: an output does not pass; the message names the hop with the fault.
     """
     judged = judge(case, device, actual, way.expected(case), way.limits)
     fault = judged.fault

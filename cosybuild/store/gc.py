@@ -38,7 +38,7 @@ class Collected:
     Attributes:
         entries: the removed entries, least recently used first.
         objects: the number of removed contents; several entries may share one.
-        freed: bytes of these contents and of the quarantine's.
+        freed: bytes of these contents and of the quarantine.
         kept: bytes of the remaining contents.
     """
 
@@ -114,7 +114,7 @@ def collect(
 
 
 class _Pile:
-    """The contents with the number of entries that use each; `loose` ones have none and go, `size` bytes stay."""
+    """The contents of the store: `loose` ones are used by no entry and are removed; the others have `size` bytes."""
 
     def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
         self._sizes = {digest: stat.st_size for digest, stat in contents.items()}

@@ -16,10 +16,10 @@ from cosybuild.system.files import make_directory, sync_directory
 
 
 def seal_of(digest: str) -> int:
-    """Return the seal: the fraction of a second, in ns, of the mtime of a file with this content.
+    """Return the seal: the fraction of a second, in ns, that the mtime of a file with this content gets.
 
-    An ordinary write sets the mtime to the time of the write, which has this fraction once in ten
-    million writes. So a file whose mtime carries the seal has not been written since it was sealed. This holds
+    An ordinary write sets the mtime to the time of the write, and only one time in ten million has this
+    fraction. So a file whose mtime carries the seal has not been written since it was sealed. This holds
     on every host, and after the store was moved or copied with its times. The seal is a multiple of 100 ns
     because some network file systems keep no finer times.
     """
@@ -32,12 +32,12 @@ def is_sealed(stat: os.stat_result, digest: str) -> bool:
 
 
 class Objects:
-    """The directory of contents: `ab/abcdef...`.
+    """The directory of contents, each in a file such as `ab/abcdef...`, named by its digest.
 
     Args:
         path: the directory.
         quarantine: the directory for damaged contents; a build never deletes them.
-        digests: the digest cache, for contents whose mtime is not the mark of the store, such as a copy without times.
+        digests: the digest cache, for contents without a seal, such as copies that did not keep the times.
     """
 
     def __init__(self, path: Path, quarantine: Path, digests: HashCache) -> None:

@@ -245,7 +245,7 @@ class Store:
         return Artifact(slot, tuple(files))
 
     def checkout(self, artifact: Artifact, directory: Path, names: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-        """Place the files of an artifact in a directory (see `links.checkout`).
+        """Place the files of an artifact in a directory (see `store.checkout`).
 
         Raises:
             StoreError: a file could not be placed, or a content is damaged; it was moved to the quarantine.

@@ -23,7 +23,7 @@ class SweepInProgress:
 
     Attributes:
         begun: called when the sweep begins, before any job does.
-        directory: of the sweep; None until it begins, and always in a single run.
+        directory: directory of the sweep; None until it begins, and always in a single run.
         dry: nothing is built and nothing is recorded.
     """
 

@@ -36,7 +36,7 @@ def launch(
     """Run one job for each list of overrides, and write the records of each when it ends.
 
     Args:
-        settings: of the launcher.
+        settings: settings of the launcher.
         context, task, config: arguments of Hydra's launcher.
         overrides: the overrides of each job.
         first: number of the first job.

@@ -33,9 +33,9 @@ class CellRecord:
         run: its run directory, relative to the sweep's.
         status: `running`, `ok`, `pending` or `failed`.
         exit_code: the exit code that a single command would have; None while the cell runs.
-        failure: of a failed cell.
+        failure: the failure of a failed cell, else None.
         actions: step -> action of this round; `cached` for all of them if the run was up to date.
-        started, seconds: when the round began, and how long it took.
+        started, seconds: the time when the round began, and its duration.
         objective: the figures for the sweeper.
         host: the machine that ran it.
     """
@@ -65,10 +65,10 @@ class SweepPlan:
     """The planned cells of a sweep.
 
     Attributes:
-        name: of the sweep.
+        name: name of the sweep.
         sweeper: the option of Hydra's group `hydra/sweeper`.
         words: the overrides of the command.
-        cells: in their order; None if the sweeper chooses the cells one after another.
+        cells: the cells in their order; None if the sweeper chooses the cells one after another.
     """
 
     name: str
@@ -117,8 +117,7 @@ def exit_code(sweep: Mapping[str, Any]) -> int:
     """Return the exit code of a sweep: 0 if every cell has 0, else that of the first failed cell.
 
     A cell without a record of its end counts as a failed build. The code is 9 if no cell failed and some wait for
-    another
-    machine.
+    another machine.
     """
     from cosybuild.errors import Pending
 

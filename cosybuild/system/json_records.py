@@ -27,8 +27,8 @@ DEEPEST = 64
 def read_json(text: str | bytes) -> Any:
     """Parse a JSON text that is not trusted.
 
-    Constructs are refused on which JSON readers disagree or which cause errors elsewhere: a name that occurs twice in
-    an object, numbers that JSON lacks (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
+    Refuse constructs that JSON readers interpret differently or that cause errors elsewhere: a name that occurs twice
+    in an object, numbers that JSON lacks (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
 
     Raises:
         ValueError: the text is no JSON or contains such a construct.

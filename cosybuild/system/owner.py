@@ -104,7 +104,7 @@ class Watch:
 
 
 class Heartbeat:
-    """The heartbeat: a thread that touches this process's records every few seconds, for other hosts."""
+    """A thread that touches this process's records every few seconds, so that other hosts see that it is alive."""
 
     def __init__(self) -> None:
         self._reset()

@@ -99,7 +99,7 @@ def _told(plain: Any, kind: type, error: str, where: str) -> str:
 
 
 def _failing_name(plain: Any, kind: type, error: str, way: Way) -> str:
-    """Return the name in the object at `way` whose value is the wrong one, found by halving."""
+    """Return the name, in the object at `way`, whose value is wrong; it is found by binary search."""
     names: list[str] = list(found := _at(plain, way))
     while len(names) > 1:
         half = names[: len(names) // 2]
@@ -127,7 +127,7 @@ def _replaced(value: Any, way: Way, new: Any) -> Any:
 
 
 def _values(one: Any, way: Way) -> Iterator[str]:
-    """Yield the values that an enumeration, or the tag of a structure, may have at `way` in a value of a type."""
+    """Yield the permitted values at the path `way` in a type, if an enumeration or a structure's tag is there."""
     if isinstance(one, inspect.UnionType):
         for option in one.types:
             yield from _values(option, way)

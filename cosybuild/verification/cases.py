@@ -18,7 +18,7 @@ UPSTREAM_LENGTHS = (16, 512)
 UPSTREAM_COUNT = 10
 
 MOVED = "random size of the profile"
-"""The reason for a random size that was moved inside a profile. Of two equal cases the other one is kept."""
+"""The reason for a random size that was moved inside a profile. Of equal cases, one with another reason is kept."""
 
 # The least length that any check tries where the profile goes further down.
 LEAST = 4
@@ -83,7 +83,7 @@ def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> t
 
 
 def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int, *, upstream: bool) -> bool:
-    """Return True if the random sizes, or in upstream mode any size that is tried, would be others without profiles.
+    """Return True if the random sizes, or in upstream mode any size that is tried, would be different without profiles.
 
     With several profiles of several axes it is always True.
     """
@@ -167,7 +167,7 @@ def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Cas
 
 
 def _octaves(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> Iterator[Case]:
-    """Yield a random size of each octave: as many different remainders as ten uniform sizes, at a third of the work.
+    """Yield a random size of each octave; together they take a third of the time of ten sizes drawn uniformly.
 
     Sizes that no profile holds are moved inside one.
     """
@@ -187,7 +187,7 @@ def _inside(profiles: Sequence[Profile], case: Case) -> Case:
 
 
 def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
-    """Return `size`, or for an axis with sizes of its own one of those between its least and its largest."""
+    """Return `size`, or for an axis with its own sizes a number between the smallest and the largest of them."""
     own = spec.axis(symbol).sizes
     return own[0] + size % (own[-1] - own[0] + 1) if own else size
 

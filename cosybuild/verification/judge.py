@@ -25,11 +25,11 @@ Outputs = Mapping[str, Array]
 PERCENTILES = (50, 90, 99, 100)
 
 UNITS = 2
-"""Units in the last place by which an element may always differ. Two correct computations of one value round it to
-neighbours, and those of its last operation's factors may differ as well."""
+"""Units in the last place by which an element may always differ. Two correct computations of one value may round it to
+neighbouring numbers, and so may they round the operands of the last operation."""
 
 UNIT_SCALE = UNITS * RESOLUTION[Target.fp32]
-"""The same for values of size 1. An output that is a small difference of such values has no more digits than that."""
+"""The same as an absolute difference, for values near 1. A small difference of such values has their absolute error."""
 
 
 @dataclass(frozen=True)

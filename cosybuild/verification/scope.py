@@ -29,12 +29,13 @@ SHORT = 64
 """Frames of a short utterance: long enough for every convolution, short enough that ten calls are cheap."""
 
 QUIET = (24, 48)
-"""Frames of the cases whose inputs have small variances, which reveal a wrong epsilon. CosyVoice 1 does not need them:
-its rows without guidance reveal one, and its group norm over nearly no variance leaves only 97 dB in float32."""
+"""Frames of the cases whose inputs have small variances, which reveal a wrong epsilon. CosyVoice 1 has no such
+cases: its unconditional rows reveal a wrong epsilon already, and a group norm of values with almost no variance leaves
+only 97 dB in float32."""
 
 
 def verify_settings(request: Request) -> VerifySettings:
-    """Return the settings of the group `verify`, which are set in every step that verifies."""
+    """Return the settings of the group `verify`; a build with a step that verifies always has them."""
     assert request.settings.verify is not None
     return request.settings.verify
 
@@ -97,7 +98,7 @@ def _depends_on_profiles(request: Request) -> bool:
 
 
 def _beyond_float16(request: Request) -> bool:
-    """True if an input is drawn from a range that float16 does not hold."""
+    """Return True if an input is drawn from a range that float16 does not cover."""
     drawn = [t for t in request.subject.spec.inputs if t.generator in ("uniform", "time") and t.dtype == "float32"]
     return any(max(abs(tensor.low), abs(tensor.high)) > LARGEST_FLOAT16 for tensor in drawn)
 

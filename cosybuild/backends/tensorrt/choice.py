@@ -76,7 +76,7 @@ def what_is_missing(target: Target, settings: TrtSettings, environment: Environm
 
 
 def what_would_bring_the_rest(library: str) -> str | None:
-    """Return the sentence of the summary on how to build a TensorRT plan too; None if the engine is one."""
+    """Return a sentence on how to build a TensorRT plan too, for the summary; None if the engine is a TensorRT plan."""
     if library == TENSORRT:
         return None
     return (

@@ -12,7 +12,7 @@ TENSORRT = "tensorrt"
 RTX = "tensorrt_rtx"
 
 _TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT-RTX"}
-# Wheels for one CUDA release carry it in their name; the plain name is a wheel that requires one of them.
+# A wheel for one CUDA release has the release in its name; the wheel with the plain name requires one of those.
 _DISTRIBUTIONS = {
     TENSORRT: ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     RTX: ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),

@@ -49,7 +49,7 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
             hint="Next: run the build that made it again.",
         )
     parser = library.module.OnnxParser(network, logger)
-    # By path, not by content: weights may be stored in a file beside the graph.
+    # Pass the path, not the content, because weights may be stored in a file beside the graph.
     parsed = parser.parse_from_file(str(graph))
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     if parsed and not errors:

@@ -32,7 +32,7 @@ class TimingCache:
             return
         make_directory(self.path.parent, durable=False)
         with locked(self.path.with_name(f"{self.path.name}.lock"), lambda holder: None, required=False):
-            # TensorRT keeps its own of two times for one kernel, and takes nothing from a cache of another version.
+            # If both have a time for one kernel, TensorRT keeps that of `cache`. It takes none from another version.
             cache.combine(self._known(config), False)
             write_atomic(self.path, bytes(memoryview(cache.serialize())), durable=False)
 

@@ -20,7 +20,7 @@ FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
 
 @dataclass(frozen=True)
 class AttentionVerdict:
-    """A verdict on whether attention matrices of one size are stored in memory, from the activation memory."""
+    """The verdict that attention matrices of one size are, or are not, stored in the activation memory."""
 
     size: AttentionSize
     verdict: str
@@ -86,7 +86,8 @@ def judge_attention(facts: NetworkFacts, activation_bytes: Sequence[int]) -> tup
     """Compare the activation memory of each profile with the size of one unfused attention matrix.
 
     Fused: the memory is smaller than one matrix, so no such matrix is stored. Not fused: the memory is at least one
-    matrix, and the matrix is larger than all other tensors alive at once. Undecided: the matrix is smaller than that.
+    matrix, and the matrix is larger than all other tensors alive at once. Undecided: the memory is
+    at least one matrix, but the matrix is not larger than those tensors.
     """
     verdicts = []
     for sizes, largest, activation in zip(facts.attention, facts.largest_bytes, activation_bytes, strict=False):

@@ -67,7 +67,7 @@ _COARSE_TICK = 2_000_000_000
 _SMALL = 1 << 20
 _KEPT = 200
 _LINKS = 40
-"""Symbolic links on one path after which the kernel gives up."""
+"""The number of symbolic links on one path at which the kernel refuses the path."""
 
 
 class Look:
@@ -309,7 +309,7 @@ def _identity(found: os.stat_result | None) -> list[int] | None:
 
 
 def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
-    """Return True if the file may have changed after `moment`. Only on `device` the fine tick is trusted."""
+    """Return True if the file may have changed after `moment`. The short tick is assumed for files on `device` only."""
     if found is None:
         return False
     changed = max(found.st_mtime_ns, found.st_ctime_ns)

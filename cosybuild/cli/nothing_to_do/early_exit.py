@@ -1,6 +1,6 @@
 """The early exit for a command that has nothing to do, before Hydra or any other slow import is loaded.
 
-A run that finished with everything built writes a no-op certificate of all files it read (`core.certificate`); the
+A run that finished with everything built writes a no-op certificate of all files it read (`certificate`); the
 next identical command checks the certificate and ends. This module is imported at every start, so it imports only the
 certificate.
 """
@@ -110,7 +110,7 @@ def _reads_elsewhere(conf: Iterable[Path]) -> bool:
 
 
 def _is_lasting(call: str) -> bool:
-    """Return True if an interpolation, given without its opening brace, always means the same.
+    """Return True if an interpolation, given without its opening brace, always has the same value.
 
     This holds for a reference to another setting, cosybuild's own resolvers, and a variable that certificates watch.
     """
@@ -167,7 +167,7 @@ def _absolute(origin: str) -> str | None:
 
 
 def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:
-    """Return all files of the store that the run rests on; None if one is missing, as for a step that always runs.
+    """Return all files of the store that the run used; None if one is missing, as for a step that always runs.
 
     The run may have been recorded when the store was elsewhere, so files are located by digest.
     """

@@ -19,7 +19,7 @@ class Point(str, Enum):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """The runners and sizes that are timed, and when timing stops. They never change the artifacts."""
+    """The runners and sizes that are timed, and the conditions that end the timing. They never change the artifacts."""
 
     points: tuple[Point, ...] = setting(tuple, "The sizes of the first profile to time; empty: opt.")
     lengths: tuple[int, ...] = setting(tuple, "Further sizes to time, for every dynamic axis except the batch.")

@@ -1,4 +1,4 @@
-"""The component `estimator`: the network of the flow decoder that the solver calls once per step."""
+"""The component `estimator`, the network of the flow decoder that the solver calls once per step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The component `frontend`: from speech tokens and a prompt to the estimator's mu, spks and cond."""
+"""The component `frontend`, which turns speech tokens and a prompt into the estimator's mu, spks and cond."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class StateDictLoader:
     foreign: tuple[str, ...] = ()
 
     def __call__(self, variant: Variant, weights: Path | None, seed: int, note: Note) -> nn.Module:
-        """Return the network in evaluation mode, without gradients; arguments as of `Component.load`."""
+        """Return the network in evaluation mode, without gradients; arguments: see `Component.load`."""
         import torch
 
         from cosybuild.models.checkpoint import read_weights

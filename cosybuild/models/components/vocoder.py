@@ -1,4 +1,4 @@
-"""The component `vocoder`: from a log-mel spectrogram to a waveform."""
+"""The component `vocoder`, which turns a log-mel spectrogram into a waveform."""
 
 from __future__ import annotations
 

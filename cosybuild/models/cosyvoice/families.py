@@ -38,7 +38,7 @@ class FamilyFacts:
     Attributes:
         yaml: the file in a model directory that identifies the version.
         upstream_class: the estimator's class in that file, without the module.
-        hyperparameters: of the published model; their names are the estimator's arguments.
+        hyperparameters: those of the published model; their names are the estimator's arguments.
         frames_per_second: mel frames of one second of audio.
         streaming: True if there is a streaming variant.
     """

@@ -61,7 +61,8 @@ class _Loader(yaml.SafeLoader):
         """Return the value of a node.
 
         Raises:
-            ConstructorError: a scalar has not the form of its tag, e.g. `!!bool x`, or is a number of too many digits.
+            ConstructorError: a scalar does not have the form of its tag, e.g. `!!bool x`, or is a number of too many
+                digits.
         """
         try:
             value = super().construct_object(node, deep)

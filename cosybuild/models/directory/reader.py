@@ -37,8 +37,8 @@ class ModelDirectory:
         path: the directory.
         yaml: the file it was read from.
         family: the version.
-        hyperparameters: of the component.
-        solver: around the estimator.
+        hyperparameters: hyper-parameters of the component.
+        solver: the solver around the estimator.
         frames_per_second: mel frames of one second of audio.
     """
 

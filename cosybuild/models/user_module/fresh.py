@@ -13,7 +13,7 @@ from typing import Any
 
 
 class FromSource(SourceFileLoader):
-    """A loader that always compiles the source: byte code counts as current if only the source's size and second agree.
+    """A loader that always compiles the source, because Python compares only size and second to judge byte code.
 
     Attributes:
         digest: sha256 of the source that was compiled; None before.
@@ -61,7 +61,7 @@ def from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
 
 
 def forget_changed(sources: Mapping[str, str]) -> None:
-    """Forget all these modules if one of them was imported from another source than the given one.
+    """Remove all these modules from `sys.modules` if one of them was imported from another source.
 
     Args:
         sources: module name -> sha256 of its source.

@@ -75,7 +75,7 @@ def fingerprint(name: str) -> str:
 def requirements_of(name: str) -> tuple[str, ...]:
     """Return a distribution and all installed ones that it requires, directly or indirectly.
 
-    Those of its own extras count, because it uses them wherever they are installed; extras of its requirements do not.
+    Requirements of its own extras count, because it uses them if they are installed. Extras of others do not count.
     """
     found: set[str] = set()
     waiting: list[str] = [canonicalize_name(name)]
@@ -93,7 +93,7 @@ def requirements_of(name: str) -> tuple[str, ...]:
 
 
 def _name_of(distribution: Distribution) -> str | None:
-    """Return the distribution's name; None for a metadata directory without one, such as the rest of a removal."""
+    """Return the distribution's name; None for a metadata directory without one, as an incomplete removal leaves."""
     name: str | None = distribution.metadata["Name"] if distribution.metadata is not None else None
     return None if name is None else canonicalize_name(name)
 

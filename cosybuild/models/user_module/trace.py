@@ -32,7 +32,7 @@ _STARTED = ("__main__", "_distutils_hack")
 _SHORT = 32
 """The number of hex digits of a digest in a key."""
 _LISTING, _PACKAGE, _FILE = "names in ", "package ", "file "
-"""Beginnings of the names of parts; a file's name has one only where it could be taken for another kind of part."""
+"""Prefixes of the names of parts; a file's name has one only if it could be taken for another kind of part."""
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 _RAM_DISK = "/dev/shm/"  # noqa: S108  # a place for users' files, although it lies below /dev
 _MADE_HERE = frozenset(["__pycache__", "outputs", "multirun"])

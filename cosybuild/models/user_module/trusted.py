@@ -25,7 +25,7 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def targets_of(node: Any) -> Iterator[str]:
-    """Every `_target_` in plain data, as text, the outermost first: Hydra's `instantiate` calls nested ones too."""
+    """Return every `_target_` in plain data, the outermost first; Hydra's `instantiate` calls nested ones too."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
@@ -37,7 +37,7 @@ def targets_of(node: Any) -> Iterator[str]:
 
 
 def leaves_of(node: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Every value in plain data that is neither a mapping nor a list, with its dotted name."""
+    """Yield every value in plain data that is neither a mapping nor a list, with its dotted name."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from leaves_of(value, f"{where}.{name}")
@@ -127,7 +127,7 @@ def _is_below(entry: str, here: Path) -> bool:
 
 
 def _installations() -> set[Path]:
-    """Directories that installers write to, and those of Python's own library."""
+    """Return the directories that installers write to, and those of Python's own library."""
     named = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
     places = [*named, *site.getsitepackages(), site.getusersitepackages()]
     found = {Path(place) for place in places if place}

@@ -26,8 +26,8 @@ from cosybuild.system.files import write_text
 from cosybuild.system.json_records import read_record
 from cosybuild.system.typed_json import from_json
 
-# What the texts' code raises for a record with other fields or types than it expects. Anything else, such as a failed
-# assertion, is a defect of cosybuild and is reported as one.
+# Exceptions of the code that makes texts from records, if a record has other fields or types than the code expects. Any
+# other exception, such as a failed assertion, is a defect of cosybuild and is reported as one.
 _MISFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 

@@ -27,7 +27,7 @@ class UNet(nn.Module):
     """The velocity estimator of CosyVoice 1 and 2; parameters are named as in upstream's checkpoints.
 
     Args:
-        in_channels: of x, mu, spks and cond together.
+        in_channels: channels of x, mu, spks and cond together.
         out_channels: mel channels.
         channels: width of each resolution; the number of frames halves from one to the next.
         n_blocks: transformer blocks of a stage.

@@ -59,7 +59,7 @@ class ConformerLayer(nn.Module):
     """Attention and feed-forward, each with a norm before it and a residual around it.
 
     Args:
-        dim, heads: of the attention.
+        dim, heads: arguments of `RelativeAttention`.
         hidden: channels inside the feed-forward.
     """
 
@@ -71,7 +71,7 @@ class ConformerLayer(nn.Module):
         self.norm_ff = nn.LayerNorm(dim, eps=LAYER_EPSILON)
 
     def forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
-        """Map (B, T, dim) to (B, T, dim); arguments as of `RelativeAttention.forward`."""
+        """Map (B, T, dim) to (B, T, dim); arguments: see `RelativeAttention.forward`."""
         x = x + self.self_attn(self.norm_mha(x), positions, bias)
         result: Tensor = x + self.feed_forward(self.norm_ff(x))
         return result

@@ -60,9 +60,9 @@ class InterpolatingFrontEnd(FrontEnd):
 
     Args:
         encoder: arguments of `ConformerEncoder`.
-        sampling_ratios: of the length regulator.
+        sampling_ratios: argument of `LengthRegulator`.
         input_frame_rate: tokens a second.
-        vocab_size, input_size, output_size, spk_embed_dim: as of `FrontEnd`.
+        vocab_size, input_size, output_size, spk_embed_dim: see `FrontEnd`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class InterpolatingFrontEnd(FrontEnd):
         Args:
             token: ids of the target's N tokens, (1, N).
             prompt_token: ids of the prompt's P tokens, (1, P).
-            prompt_feat, embedding: as of `FrontEnd.conditions`.
+            prompt_feat, embedding: see `FrontEnd.conditions`.
         """
         hidden = self.encoder_proj(self.encoder(self.embedded(prompt_token, token)))
         hidden = self.length_regulator(hidden, prompt_token.shape[1], prompt_feat.shape[1])
@@ -99,7 +99,7 @@ class UpsamplingFrontEnd(FrontEnd):
 
     Args:
         encoder: arguments of `UpsamplingEncoder`.
-        vocab_size, input_size, output_size, spk_embed_dim: as of `FrontEnd`.
+        vocab_size, input_size, output_size, spk_embed_dim: see `FrontEnd`.
     """
 
     def __init__(
@@ -123,10 +123,11 @@ class UpsamplingFrontEnd(FrontEnd):
         """Return mu, spks and cond with T = ratio (P + N) frames.
 
         Args:
-            token: ids of the target's N tokens, (1, N), without those that are only looked at.
+            token: ids of the target's N tokens, (1, N), without the look-ahead tokens.
             prompt_token: ids of the prompt's P tokens, (1, P).
-            prompt_feat, embedding: as of `FrontEnd.conditions`.
-            lookahead_token: ids of the tokens that follow, (1, A): none in the last call, 3 in every other one.
+            prompt_feat, embedding: see `FrontEnd.conditions`.
+            lookahead_token: ids of the look-ahead tokens, which follow the target's, (1, A): none in the last call,
+                else 3.
         """
         x = self.embedded(prompt_token, token, lookahead_token)
         hidden = self.encoder_proj(self.encoder(x, prompt_token.shape[1] + token.shape[1]))
@@ -140,7 +141,7 @@ class RepeatingFrontEnd(FrontEnd):
         channels: channels inside the look-ahead layer.
         ratio: frames for each token.
         ahead: tokens that the look-ahead layer sees beyond a token.
-        vocab_size, input_size, output_size, spk_embed_dim: as of `FrontEnd`; input_size equals output_size.
+        vocab_size, input_size, output_size, spk_embed_dim: see `FrontEnd`; input_size equals output_size.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class RepeatingFrontEnd(FrontEnd):
     def forward(
         self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
     ) -> Conditions:
-        """Return mu, spks and cond; arguments and shapes as of `UpsamplingFrontEnd.forward`."""
+        """Return mu, spks and cond; arguments and shapes: see `UpsamplingFrontEnd.forward`."""
         x = self.embedded(prompt_token, token, lookahead_token)
         hidden = self.pre_lookahead_layer(x, prompt_token.shape[1] + token.shape[1])
         return self.conditions(repeated(hidden, self.ratio), prompt_feat, embedding)

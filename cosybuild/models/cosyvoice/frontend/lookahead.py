@@ -27,11 +27,11 @@ class LookAhead(nn.Module):
         self.conv2 = nn.Conv1d(channels, dim, kernel_size=_WIDTH)
 
     def forward(self, x: Tensor, count: int) -> Tensor:
-        """Return the first `count` tokens, each with what it sees of the next `ahead`, as (B, count, dim).
+        """Return the outputs (B, count, dim) of the first `count` tokens; each also depends on the next `ahead` tokens.
 
         Args:
-            x: (B, count + A, dim): tokens, then those that follow them and are only looked at. Of the A tokens the
-                first `ahead` count; missing ones are zero, as at the end of an utterance.
+            x: (B, count + A, dim): `count` tokens and A look-ahead tokens. The first `ahead` of these are used;
+                missing ones are zero, as at the end of an utterance.
             count: number of tokens to return, 1 or more.
         """
         # Padded before it is cut: one graph serves A = 0 and A = `ahead`.

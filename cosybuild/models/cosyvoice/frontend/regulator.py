@@ -1,8 +1,8 @@
 """Version 1's length regulator: linear interpolation from the rate of tokens to the rate of frames, then convolutions.
 
-Prompt and target are interpolated apart. A target of more than 40 tokens is divided in three: its first 20 tokens, its
-last 20, and those between them, so that a stream can cross-fade at whole tokens. Every piece is stretched to a whole
-number of frames.
+Prompt and target are interpolated separately. A target of more than 40 tokens is divided in three: its first 20 tokens,
+its last 20, and those between them, so that a stream can cross-fade at whole tokens. Every piece is stretched to a
+whole number of frames.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Places:
         position = torch.clamp((2 * self.frame + 1) * self.tokens - self.frames, min=0)
         low = torch.div(position, over, rounding_mode="trunc")
         weight = ((position - low * over).to(x.dtype) / over.to(x.dtype)).unsqueeze(1)
-        # A prompt without tokens would otherwise read at -1.
+        # Without this, a prompt without tokens would read the index -1.
         high = torch.clamp(torch.minimum(low + 1, self.tokens - 1), min=0)
         before, after = x.index_select(1, self.first + low), x.index_select(1, self.first + high)
         return before * (1.0 - weight) + after * weight
@@ -65,7 +65,7 @@ class LengthRegulator(nn.Module):
     """Interpolation, then convolution, group norm and Mish for each ratio, and a convolution of width 1.
 
     Args:
-        channels: of input and output.
+        channels: channels of input and output.
         sampling_ratios: one entry for each convolution of width 3; upstream's class accepts only ones here.
         token_rate: tokens a second.
     """
@@ -125,5 +125,5 @@ def frames_of(tokens: int, token_rate: int) -> int:
 
 
 def _counted(count: int, like: Tensor) -> Tensor:
-    """Return a size as a tensor without axes, which stays dynamic under both exporters."""
+    """Return a size as a tensor without axes, so that both exporters keep it dynamic."""
     return torch.ones(count, dtype=torch.int64, device=like.device).sum()

@@ -17,28 +17,28 @@ class Span:
     high: int
 
     def read_by(self, width: int, left: int, *, stride: int = 1, dilation: int = 1) -> Span:
-        """Return the inputs of a convolution that these outputs depend on."""
+        """Return the span of inputs of a convolution on which the outputs in this span depend."""
         return Span(self.low * stride - left, self.high * stride - left + (width - 1) * dilation)
 
     def spread_by(self, width: int, left: int, rate: int) -> Span:
-        """Return the inputs of a transposed convolution that these outputs depend on."""
+        """Return the span of inputs of a transposed convolution on which the outputs in this span depend."""
         return Span(-((-(self.low + left - width + 1)) // rate), (self.high + left) // rate)
 
     def widened(self, left: int, right: int) -> Span:
-        """Return the span with more positions at both ends."""
+        """Return the span with `left` more positions before it and `right` more behind it."""
         return Span(self.low - left, self.high + right)
 
     def joined(self, other: Span) -> Span:
-        """Return the span of both."""
+        """Return the smallest span that holds both."""
         return Span(min(self.low, other.low), max(self.high, other.high))
 
     def within(self, size: int) -> Span:
-        """Return the groups of `size` positions that hold these."""
+        """Return the span of the groups, of `size` positions each, that hold this span's positions."""
         return Span(self.low // size, self.high // size)
 
 
 def context_frames(parameters: VocoderParameters) -> tuple[int, int]:
-    """Return how many mel frames before and behind a frame its samples depend on."""
+    """Return the numbers of mel frames before and behind a frame on which the frame's samples depend."""
     own = parameters
     # The first value of the periodic window is zero, so a spectrum has one sample less.
     width, half = own.n_fft - 1, own.n_fft // 2 - 1

@@ -12,7 +12,7 @@ class Convolution(nn.Conv1d):
 
     Args:
         inputs, outputs: channels.
-        width: of the kernel.
+        width: width of the kernel.
         left, right: zeros before and behind the input.
     """
 
@@ -40,7 +40,7 @@ class NormedConvolution(Convolution):
 
 
 class NormedTransposedConvolution(nn.ConvTranspose1d):
-    """An up-sampling by `rate`: weight norm as above, over the input channels."""
+    """A transposed convolution that up-samples by `rate`, with folded weight norm over the input channels."""
 
     def __init__(self, inputs: int, outputs: int, width: int, rate: int) -> None:
         super().__init__(inputs, outputs, width, stride=rate, padding=(width - rate) // 2)

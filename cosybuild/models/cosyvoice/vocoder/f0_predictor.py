@@ -16,7 +16,7 @@ LOOKAHEAD = 3
 
 
 class F0Predictor(nn.Module):
-    """Return |linear(ELU(conv(...)))| of the mel, in Hz.
+    """The fundamental frequencies |linear(ELU(conv(...)))| of a mel, in Hz.
 
     The causal form (version 3) is computed in float64 upstream; `WideF0Predictor` does so in a graph.
     """
@@ -60,7 +60,7 @@ class WideF0Predictor(nn.Module):
 
 
 def _as_product(layer: Convolution, x: Tensor) -> Tensor:
-    """Convolve (B, C in, T) as one matrix product with the shifted inputs below each other."""
+    """Convolve (B, C in, T) as one matrix product with a stack of shifted inputs."""
     assert layer.bias is not None
     length, width = x.shape[2], layer.kernel_size[0]
     padded = F.pad(x, (layer.left, layer.right))

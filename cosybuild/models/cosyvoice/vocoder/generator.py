@@ -39,7 +39,7 @@ class RepeatedUpsampling(NormedConvolution):
 
 
 class Generator(nn.Module):
-    """Return magnitude and phase of the waveform's spectra. Its parts are attributes of the vocoder, as upstream's."""
+    """The magnitude and phase of the waveform's spectra. Its layers are attributes of the vocoder, as in upstream."""
 
     def __init__(self, parameters: VocoderParameters) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Generator(nn.Module):
 
         Args:
             mel: (B, in_channels, T).
-            spectra: of the source, (B, n_fft + 2, T spectra_per_frame + 1).
+            spectra: spectra of the source, (B, n_fft + 2, T spectra_per_frame + 1).
         """
         own = self.values
         x = self.conv_pre(mel)
@@ -88,7 +88,7 @@ class Generator(nn.Module):
 
 
 def mirrored(x: Tensor) -> Tensor:
-    """Put the mirror image of the second position in front: there is one spectrum more than the stages' frames."""
+    """Repeat the second position in front of the first: the spectra are one more than the stages' frames."""
     return torch.cat([x[:, :, 1:2], x], dim=2)
 
 

@@ -39,8 +39,8 @@ def load_vocoder(
     Args:
         parameters: its hyper-parameters.
         weights: `hift.pt` or a `.safetensors` file, or None for random weights, which are equal for equal seeds.
-        seed: of the random weights.
-        dtype: of the folded weights.
+        seed: seed of the random weights.
+        dtype: type of the folded weights.
         note: called with notes on the weights for the user.
 
     Raises:
@@ -73,7 +73,7 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
 
 
 def random_vocoder(parameters: VocoderParameters) -> Hift:
-    """Return a vocoder with random weights that behave like trained ones: f0 is a voice's, and activations differ."""
+    """Return a vocoder with random weights that behave like trained ones: voice-like f0, and activations that vary."""
     vocoder = Hift(parameters)
     with torch.no_grad():
         predictor = vocoder.f0_predictor

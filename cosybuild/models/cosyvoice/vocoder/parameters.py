@@ -12,7 +12,7 @@ from cosybuild.config.groups.model import Family
 
 
 class Interpolation(str, Enum):
-    """The way from phases per frame to phases per sample."""
+    """The method that computes the phase of each sample from the phases of the frames."""
 
     exact = "exact"
     """The phase grows at every sample by the frequency of its frame (version 1)."""
@@ -30,19 +30,19 @@ class VocoderParameters:
 
     Attributes:
         causal: all convolutions look back only, apart from a look-ahead of whole mel frames (version 3).
-        interpolation: of the phase of the harmonics.
+        interpolation: interpolation of the harmonics' phases.
         in_channels: bins of the mel.
         base_channels: width after the first convolution; every up-sampling halves it.
         nb_harmonics: overtones of the source besides the fundamental.
-        sampling_rate: in Hz.
+        sampling_rate: samples a second.
         nsf_alpha: amplitude of each sine.
         nsf_sigma: amplitude of the noise in voiced frames; in unvoiced ones it is a third of `nsf_alpha`.
         nsf_voiced_threshold: f0 in Hz above which a frame is voiced.
-        upsample_rates, upsample_kernel_sizes: of each stage.
-        n_fft, hop_len: of the spectra of the source and of the result, in samples.
-        resblock_kernel_sizes, resblock_dilation_sizes: of the residual blocks of each stage.
-        source_resblock_kernel_sizes, source_resblock_dilation_sizes: of the block of each stage on the source.
-        lrelu_slope: of the activations in front of the up-samplings.
+        upsample_rates, upsample_kernel_sizes: values of each stage's up-sampling.
+        n_fft, hop_len: window and hop of the spectra of the source and of the result, in samples.
+        resblock_kernel_sizes, resblock_dilation_sizes: values of each stage's residual blocks.
+        source_resblock_kernel_sizes, source_resblock_dilation_sizes: values of each stage's block for the source.
+        lrelu_slope: slope of the activations in front of the up-samplings.
         audio_limit: largest absolute value of a sample.
         conv_pre_look_right: mel frames that the first convolution looks ahead (causal form only).
         f0_channels: width of the f0 predictor.
@@ -145,7 +145,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _expected(name: str, value: Any) -> str | None:
-    """Return the expected kind of a value; None if it has it."""
+    """Return the expected kind of a value; None if the value is of that kind."""
     if name in COUNTS:
         return None if _is_whole(value, 1) else "a positive whole number"
     if name in NATURALS:

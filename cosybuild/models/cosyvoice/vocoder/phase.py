@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 COARSE = 2.0**-10
-"""The first part is a multiple of it, below one cycle. Sums of 2^14 frames are exact in float32."""
+"""The unit of the first part, which is below one cycle. Sums of 2^14 frames are exact in float32."""
 
 FINE = 2.0**-20
 """The unit of the second part, which is below 2 `COARSE`. Sums of 2^13 frames (164 s at 50 frames per second) are exact
@@ -27,11 +27,11 @@ def fraction(cycles: Tensor) -> Tensor:
 
 
 def advances(f0: Tensor, seconds: float, harmonics: int) -> Parts:
-    """Return the cycles that each harmonic advances in one frame, in three parts; whole cycles are left out.
+    """Return the cycles that each harmonic advances in one frame, without whole cycles, as a sum of three parts.
 
-    With f0 = f1 + f2, f1 whole, and c = `seconds` = c1 + c2 + c3, multiples of `COARSE`, of `FINE` and the rest:
-    f1 c1 and f1 c2 are exact in float32 (below 1024 Hz, for up to 16 harmonics), and f1 c3 + f2 c is small, so that its
-    rounding error is.
+    f0 is f1 + f2, where f1 is a whole number. c = `seconds` is c1 + c2 + c3, where c1 is a multiple of `COARSE`, c2 one
+    of `FINE`, and c3 the rest. Then f1 c1 and f1 c2 are exact in float32 (below 1024 Hz, for up to 16 harmonics).
+    f1 c3 + f2 c is small, and so is its rounding error.
 
     Args:
         f0: (B, 1, T), in Hz.
@@ -71,7 +71,7 @@ def phases(sums: Parts, phase: Tensor, frame: Tensor) -> Tensor:
     """Return the phases (B, harmonics, T + 1) in cycles at the frames' borders, in [0, 1].
 
     Args:
-        sums: of `running_sums`.
+        sums: result of `running_sums`.
         phase: (B, harmonics), in cycles: the phase at the border in front of `frame`.
         frame: (1,) int64.
     """

@@ -51,7 +51,8 @@ class Source(nn.Module):
         borders = phases(sums, phase, first)
         weight = self.l_linear.weight  # (1, harmonics)
         # The voicing and the amplitudes are the same for all harmonics, and the layer is linear: its share of the sines
-        # and its share of the noise are taken apart, so that no tensor of all harmonics is scaled for every sample.
+        # and its share of the noise are computed separately, so that no tensor of all harmonics is scaled for every
+        # sample.
         sines = self._sines(f0, borders)
         tones = torch.matmul(weight * own.nsf_alpha, sines.flatten(2)).reshape(batch, frames, -1)
         rows = self._rows(frames * samples, offset - first * samples, noise.shape[1], f0)
@@ -101,7 +102,7 @@ class Source(nn.Module):
 
 
 def _ramp(parameters: VocoderParameters) -> Tensor:
-    """Return the share of a frame's advance at each of its samples: behind the sample, or from the frame's centre."""
+    """Return the part of a frame's advance that each of its samples has, counted from the frame's start or centre."""
     samples = parameters.samples_per_frame
     steps = torch.arange(samples, dtype=torch.float64, device="cpu")
     exact = parameters.interpolation is Interpolation.exact

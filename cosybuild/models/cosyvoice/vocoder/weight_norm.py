@@ -43,7 +43,7 @@ def fold(module: nn.Module, stored: Mapping[str, Tensor], dtype: torch.dtype) ->
 
     Args:
         stored: all names of `stored_tensors`.
-        dtype: of the result.
+        dtype: type of the result.
     """
     normed = _normed(module)
     result: dict[str, Tensor] = {}
