@@ -70,10 +70,7 @@ class Plan:
         Raises:
             KeyError: there is none.
         """
-        for step in self.steps:
-            if step.label == label:
-                return step
-        raise KeyError(label)
+        return {step.label: step for step in self.steps}[label]
 
     @property
     def up_to_date(self) -> bool:

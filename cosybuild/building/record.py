@@ -98,10 +98,7 @@ class Outcome:
         Raises:
             KeyError: there is none.
         """
-        for record in self.records:
-            if record.label == label:
-                return record
-        raise KeyError(label)
+        return {record.label: record for record in self.records}[label]
 
     def doing(self, action: Action) -> tuple[StepRecord, ...]:
         """Return the records with this action."""

@@ -111,17 +111,6 @@ class ModelSpec:
                 seen.setdefault(symbol)
         return tuple(seen)
 
-    def input(self, name: str) -> TensorSpec:
-        """Return the input of that name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for tensor in self.inputs:
-            if tensor.name == name:
-                return tensor
-        raise KeyError(name)
-
 
 def epsilon_text(epsilon: float) -> str:
     """Return the text of an epsilon, equal for a number and for its value in float32, e.g. `1e-12`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def tree(path: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
+def in_child(function: Callable[[], Any], *, uid: int | None = None, groups: Sequence[int] = ()) -> Any:
     """Call `function` in a forked process, as another user if `uid` is given, and return what it returns."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -72,7 +72,7 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None) -> Any:
         code = 1
         try:
             if uid is not None:
-                os.setgroups([])
+                os.setgroups(groups)
                 os.setresgid(uid, uid, uid)
                 os.setresuid(uid, uid, uid)
             answer = pickle.dumps(function())

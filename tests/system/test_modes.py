@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
 import stat as modes
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ from cosybuild.store.check import check
 from cosybuild.store.gc import collect
 from cosybuild.store.store import Store
 from cosybuild.system.modes import commands, is_shared, open_to_group, unshared
-from tests.store.storing import build, key_of, overwrite
+from tests.store.storing import build, in_child, key_of, overwrite
 
 GROUP, ANNE, BERT = 64001, 64002, 64003
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two users")
@@ -35,27 +33,12 @@ def umask(mask: int) -> Iterator[None]:
 
 def acting(user: int, mask: int, function: Callable[[], Any], *, group: int = GROUP) -> Any:
     """Call `function` in a process of another user, and return what it returns."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.setgroups([group])
-            os.setresgid(user, user, user)
-            os.setresuid(user, user, user)
-            os.umask(mask)
-            with os.fdopen(writer, "wb") as pipe:
-                pipe.write(pickle.dumps(function()))
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    assert os.waitpid(pid, 0)[1] == 0
-    return pickle.loads(answer)  # noqa: S301 - written by our own fork
+
+    def masked() -> Any:
+        os.umask(mask)
+        return function()
+
+    return in_child(masked, uid=user, groups=[group])
 
 
 def reachable(path: Path) -> None:

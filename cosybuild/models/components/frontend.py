@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
@@ -84,18 +84,16 @@ def _network(variant: Variant) -> nn.Module:
     from cosybuild.models.cosyvoice.frontend import front_end
 
     values = variant.hyperparameters
-    shared: dict[str, Any] = {
-        name: values[name] for name in ("vocab_size", "input_size", "output_size", "spk_embed_dim")
-    }
+    sizes = front_end.Sizes(*(values[name] for name in ("vocab_size", "input_size", "output_size", "spk_embed_dim")))
     if variant.family is Family.cosyvoice3:
         return front_end.RepeatingFrontEnd(
-            **shared, channels=values["channels"], ratio=values["token_mel_ratio"], ahead=values["pre_lookahead_len"]
+            sizes, channels=values["channels"], ratio=values["token_mel_ratio"], ahead=values["pre_lookahead_len"]
         )
     encoder = {name: values[name] for name in ("input_size", "attention_heads", "linear_units", "num_blocks")}
     encoder["output_size"] = values["encoder_size"]
     if variant.family is Family.cosyvoice1:
         return front_end.InterpolatingFrontEnd(
-            **shared,
+            sizes,
             encoder=encoder,
             sampling_ratios=values["sampling_ratios"],
             input_frame_rate=values["input_frame_rate"],
@@ -106,7 +104,7 @@ def _network(variant: Variant) -> nn.Module:
         "ahead": values["pre_lookahead_len"],
         "chunk": values["chunk_size"] if variant.streaming else None,
     }
-    return front_end.UpsamplingFrontEnd(**shared, encoder={**encoder, **up})
+    return front_end.UpsamplingFrontEnd(sizes, encoder={**encoder, **up})
 
 
 FRONT_END = Component(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,21 +17,31 @@ Conditions = tuple[Tensor, Tensor, Tensor]
 """mu (1, mel, T), spks (1, mel) and cond (1, mel, T): what the estimator is conditioned on."""
 
 
-class FrontEnd(nn.Module):
-    """The parts that all versions share: the embedding of tokens, the speaker's projection, the prompt's mel.
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that the front ends of all versions have.
 
-    Args:
+    Attributes:
         vocab_size: number of speech tokens.
         input_size: channels of the embedding.
         output_size: channels of the mel.
         spk_embed_dim: channels of the speaker vector.
     """
 
-    def __init__(self, vocab_size: int, input_size: int, output_size: int, spk_embed_dim: int) -> None:
+    vocab_size: int
+    input_size: int
+    output_size: int
+    spk_embed_dim: int
+
+
+class FrontEnd(nn.Module):
+    """The parts that all versions share: the embedding of tokens, the speaker's projection, the prompt's mel."""
+
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.vocab_size = vocab_size
-        self.input_embedding = nn.Embedding(vocab_size, input_size)
-        self.spk_embed_affine_layer = nn.Linear(spk_embed_dim, output_size)
+        self.vocab_size = sizes.vocab_size
+        self.input_embedding = nn.Embedding(sizes.vocab_size, sizes.input_size)
+        self.spk_embed_affine_layer = nn.Linear(sizes.spk_embed_dim, sizes.output_size)
 
     def embedded(self, *tokens: Tensor) -> Tensor:
         """Map token ids, several of (1, n), to (1, sum of n, input_size).
@@ -59,27 +71,23 @@ class InterpolatingFrontEnd(FrontEnd):
     """Version 1: a conformer, then a length regulator.
 
     Args:
+        sizes: sizes that all versions have.
         encoder: arguments of `ConformerEncoder`.
         sampling_ratios: argument of `LengthRegulator`.
         input_frame_rate: tokens a second.
-        vocab_size, input_size, output_size, spk_embed_dim: see `FrontEnd`.
     """
 
     def __init__(
         self,
-        *,
-        vocab_size: int,
-        input_size: int,
-        output_size: int,
-        spk_embed_dim: int,
+        sizes: Sizes,
         encoder: dict[str, int],
         sampling_ratios: tuple[int, ...],
         input_frame_rate: int,
     ) -> None:
-        super().__init__(vocab_size, input_size, output_size, spk_embed_dim)
+        super().__init__(sizes)
         self.encoder = ConformerEncoder(**encoder)
-        self.encoder_proj = nn.Linear(encoder["output_size"], output_size)
-        self.length_regulator = LengthRegulator(output_size, sampling_ratios, input_frame_rate)
+        self.encoder_proj = nn.Linear(encoder["output_size"], sizes.output_size)
+        self.length_regulator = LengthRegulator(sizes.output_size, sampling_ratios, input_frame_rate)
 
     def forward(self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor) -> Conditions:
         """Return mu, spks and cond with T = M + `regulator.frames_of(N)` frames.
@@ -98,24 +106,16 @@ class UpsamplingFrontEnd(FrontEnd):
     """Version 2: the up-sampling conformer.
 
     Args:
+        sizes: sizes that all versions have.
         encoder: arguments of `UpsamplingEncoder`.
-        vocab_size, input_size, output_size, spk_embed_dim: see `FrontEnd`.
     """
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int,
-        input_size: int,
-        output_size: int,
-        spk_embed_dim: int,
-        encoder: dict[str, int | None],
-    ) -> None:
-        super().__init__(vocab_size, input_size, output_size, spk_embed_dim)
+    def __init__(self, sizes: Sizes, encoder: dict[str, int | None]) -> None:
+        super().__init__(sizes)
         self.encoder = UpsamplingEncoder(**encoder)  # type: ignore[arg-type]  # only the chunk may be None
         width = encoder["output_size"]
         assert width is not None
-        self.encoder_proj = nn.Linear(width, output_size)
+        self.encoder_proj = nn.Linear(width, sizes.output_size)
 
     def forward(
         self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
@@ -138,26 +138,22 @@ class RepeatingFrontEnd(FrontEnd):
     """Version 3: the look-ahead layer, then repetition.
 
     Args:
+        sizes: sizes that all versions have; here input_size equals output_size.
         channels: channels inside the look-ahead layer.
         ratio: frames for each token.
         ahead: tokens that the look-ahead layer sees beyond a token.
-        vocab_size, input_size, output_size, spk_embed_dim: see `FrontEnd`; input_size equals output_size.
     """
 
     def __init__(
         self,
-        *,
-        vocab_size: int,
-        input_size: int,
-        output_size: int,
-        spk_embed_dim: int,
+        sizes: Sizes,
         channels: int,
         ratio: int,
         ahead: int,
     ) -> None:
-        super().__init__(vocab_size, input_size, output_size, spk_embed_dim)
+        super().__init__(sizes)
         self.ratio = ratio
-        self.pre_lookahead_layer = LookAhead(input_size, channels, ahead)
+        self.pre_lookahead_layer = LookAhead(sizes.input_size, channels, ahead)
 
     def forward(
         self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
