@@ -66,7 +66,7 @@ _NEEDED = {"built_for": ("flavour", "version", "sm", "hardware_compatibility", "
 
 
 def manifest_path(artifact: Path) -> Path:
-    """Return the path of an artifact's manifest: beside it, its name with a suffix."""
+    """Return the path of an artifact's manifest, which is beside it and has its name with a suffix."""
     return artifact.with_name(artifact.name + SUFFIX)
 
 

@@ -55,7 +55,7 @@ def load(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> To
 
 
 def tensor_from_array(array: Array) -> torch.Tensor:
-    """Return a tensor that shares the array's memory; bfloat16 passes as bits, because torch does not know numpy's."""
+    """Return a tensor that shares the array's memory; bfloat16 is passed as int16, because numpy has no bfloat16."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)

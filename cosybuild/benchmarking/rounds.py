@@ -63,7 +63,7 @@ def measure_rounds(
 
     Drift (a warming processor, another process that starts or ends) then affects all runners equally, and the reversed
     order cancels its effect within a round. The decision to stop depends only on the widths of the intervals, never on
-    the fastest runner, so that it does not favour a difference.
+    the differences between runners, because that would make a false difference more likely.
 
     Args:
         runners: name -> call of each runner.

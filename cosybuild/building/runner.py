@@ -67,8 +67,8 @@ def execute(
             end of this call.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, after it was recorded.
-        Exception: any exception that is no CosybuildError: a defect, after it was recorded.
+        KeyboardInterrupt: Ctrl-C; it is raised again after it was recorded.
+        Exception: any other exception, which is a defect; it is raised again after it was recorded.
     """
     with ExitStack() as until_the_end:
         files = uncached or until_the_end

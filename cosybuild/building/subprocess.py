@@ -155,7 +155,7 @@ def _end_with_the_caller() -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return exceptions that callers distinguish unchanged, and others, which may not pickle, as a RuntimeError."""
+    """Return an exception that callers handle unchanged, and any other, which may not pickle, as a RuntimeError."""
     if ran_out_of_memory(error):  # pickling loses the causes
         return MemoryError(str(error))
     if isinstance(error, (CosybuildError, OSError)):
@@ -165,7 +165,7 @@ def _portable(error: BaseException) -> BaseException:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Block SIGINT in the body: a subprocess that receives it before it ignores it would print a traceback."""
+    """Block SIGINT in the body. A subprocess that received SIGINT before it ignores it would print a traceback."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

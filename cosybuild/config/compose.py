@@ -103,7 +103,7 @@ def _origin(error: BaseException) -> FrameType | None:
 
 
 def group_is_off(key: str) -> ConfigurationError:
-    """Return the error for a setting of a group that is switched off, as `benchmark.rounds` without a benchmark."""
+    """Return the error for a setting of a group that is switched off, e.g. `benchmark.rounds` without a benchmark."""
     group = key.partition(".")[0]
     options = sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
     on = [option for option in options if option not in ("none", "off")]

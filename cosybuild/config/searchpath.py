@@ -17,7 +17,7 @@ OURS = frozenset({"hydra", "main", "schema"})
 
 
 class InstalledConfigurations(SearchPathPlugin):
-    """A plugin that appends installed configuration packages to the search path, so that they add and never shadow."""
+    """A plugin that appends installed configuration packages to the search path, so that they replace no option."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the packages; Hydra calls this before it composes."""

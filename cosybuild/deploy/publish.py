@@ -46,7 +46,7 @@ class Put:
     """A file to be put in place.
 
     Attributes:
-        name: below the directory, with forward slashes.
+        name: the path below the directory, with forward slashes.
         content: a file to copy, or the text itself.
         sha256: the sha256 of the content; None if it is not known before the copy.
         link: stage a hard link instead of a copy; for files of backups, so that they take no further space.

@@ -106,7 +106,8 @@ class SignatureCheck:
         self.signers: dict[Path, str] = {}
 
     def findings(self, found: list[Finding]) -> list[Finding]:
-        """Return the findings; what was not signed is foreign, and what differs from the list is stale or damaged.
+        """Return the findings; a file that was not signed is foreign, and one that differs from the list is stale or
+        damaged.
 
         Raises:
             ConfigurationError: the key cannot be used.
@@ -133,7 +134,7 @@ class SignatureCheck:
         return finding if reason is None else replace(finding, state=state, reason=reason)
 
     def _others(self) -> Iterator[Finding]:
-        """Yield the other files of all lists below the path that differ, such as manifests."""
+        """Yield a finding for every file that differs from the list below the path that has it, such as a manifest."""
         for path in sorted(self._path.rglob(LIST)):
             if STATE in path.relative_to(self._path).parts:
                 continue

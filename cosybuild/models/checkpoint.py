@@ -146,7 +146,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Return True for a zip archive of stored records; torch would take the bytes of compressed ones for values."""
+    """Return True for a zip archive without compression; in others torch would read compressed bytes as values."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -1,6 +1,6 @@
 """The metrics of waveforms (..., samples), of f0 (..., frames) and of phases. Importing this module registers them.
 
-Frequencies are relative to the sampling rate; where one is needed, it is taken for 24 kHz. Amplitudes are relative to
+Frequencies are relative to the sampling rate. Metrics that need the rate assume 24 kHz. Amplitudes are relative to
 full scale, 1.
 """
 

@@ -33,7 +33,7 @@ _LOUD = ("normal", "uniform", "mel")
 
 
 class Time(str, Enum):
-    """The time value of a case on the solver's time axis: random, the start or the end."""
+    """The values of `time` inputs in a case: random, all at the start, or all at the end of the solver's time axis."""
 
     any = "any"
     start = "start"

@@ -72,7 +72,7 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
 
 
 def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
-    """Return the softmax's input before a mask is added, the tensor whose accuracy matters; None if there is none."""
+    """Return the scores: the softmax's input before a mask is added, whose accuracy matters; None if there are none."""
     value = softmax.inputs[0]
     while value is not None and name_of(value) in masks.ranges:
         node = value.producer()

@@ -61,7 +61,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def _inline(data: Any) -> str:
-    """Return JSON that cannot end the script element that contains it."""
+    """Return JSON text for a script element; no text in the data can end that element."""
     return figure.dumps(everywhere(data), ensure_ascii=False).replace("<", "\\u003c")
 
 

@@ -64,7 +64,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
     A failed step does not raise: the report states the failure and its exit code.
 
     Raises:
-        KeyboardInterrupt, MemoryError, AssertionError: after they were recorded.
+        KeyboardInterrupt, MemoryError, AssertionError: raised again after it was recorded.
         StoreError: the store or the run directory cannot be written.
         ConfigurationError: the run directory holds an imported run.
         DeployError: the artifacts may not, or could not, be put into service.
@@ -152,7 +152,7 @@ def _failure_archive(
     witness: Witness,
     warn: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Write the failure archive of a run that ended at a gate; return its facts for the report, or None."""
+    """Write the failure archive of a run that a failed gate ended; return its facts for the report, or None."""
     if not is_gate(outcome):
         return None
     try:

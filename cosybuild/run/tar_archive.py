@@ -148,7 +148,7 @@ class Package:
         self._check_files(limit)
 
     def index(self, kind: type[T]) -> T:
-        """Return the index as a value of a type.
+        """Return the index, converted to the type `kind`.
 
         Raises:
             ConfigurationError: a field is missing or has another type.
@@ -258,7 +258,7 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
 
 @contextmanager
 def unpacked(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
-    """Yield a temporary directory with all files of the archive, checked, and the index as a value of a type.
+    """Yield a temporary directory with all files of the archive, checked, and the index, converted to a type.
 
     Raises:
         ConfigurationError: see `opened`.

@@ -41,7 +41,7 @@ class _Gpu:
 
 
 class _ThisProcess:
-    """The `Machine` of the loadability check: this process, and the one device on which it serves."""
+    """The facts of this process and of the one device on which it serves, for the loadability check."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -48,8 +48,9 @@ def load_estimator(
     From a directory, every artifact that loads on `device` is loaded: both attention variants, several profiles. The
     first artifact that covers a call runs it: engines come before graphs, float32 before smaller types, smaller
     profiles before larger ones. An artifact that an earlier one covers entirely is dropped. A directory with
-    estimators of two builds is refused. A running or interrupted deployment counts as done once its journal is
-    written, for a file of the directory too; artifacts of two states of the directory are never loaded together.
+    estimators of two builds is refused. Once a running or interrupted deployment has
+    written its journal, its new files are loaded, also if `path` is one file of the directory; artifacts of two states
+    of the directory are never loaded together.
 
     Args:
         path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them, each with its manifest.
@@ -80,7 +81,7 @@ def load_estimator(
 
 
 def _load_one(view: View, name: str, place: torch.device, options: _Options) -> Served:
-    """Load one file of a directory in service, as it is after a deployment that has begun."""
+    """Load one file of a directory in service; if a deployment has begun, load the new content."""
     path = view.path_of(name)
     if path is None and view.journal is not None and name in view.journal.removes:
         raise ArtifactRefused(

@@ -159,7 +159,7 @@ def engine_gate(request: Request) -> Gate:
 
 
 def in_place_of(request: Request) -> dict[str, str]:
-    """Map the output to the input of its shape that the runtime lets it overwrite; empty if there is none."""
+    """Return output -> the input in whose memory a runtime writes it; empty if no output has the right shape."""
     spec = request.subject.spec
     first = spec.inputs[0]
     same = [output.name for output in spec.outputs if output.shape == first.shape]

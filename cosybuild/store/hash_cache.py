@@ -29,7 +29,7 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def identity_of(stat: os.stat_result) -> Identity:
-    """Return the identity of a file: while it stays the same during a run, the file is the same and unchanged."""
+    """Return the identity of a file. If it is equal at two moments of a run, the file was not replaced or changed."""
     return (stat.st_dev, *stamp_of(stat))
 
 

@@ -127,7 +127,7 @@ def _replaced(value: Any, way: Way, new: Any) -> Any:
 
 
 def _values(one: Any, way: Way) -> Iterator[str]:
-    """Yield the permitted values at the path `way` in a type, if an enumeration or a structure's tag is there."""
+    """Yield the values that a type permits at the path `way`, if it has an enumeration or a structure's tag there."""
     if isinstance(one, inspect.UnionType):
         for option in one.types:
             yield from _values(option, way)

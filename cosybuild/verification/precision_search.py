@@ -179,7 +179,7 @@ def _cost(
 ) -> dict[str, float]:
     """Return the cost of the nodes kept in fp32: share of matrix arithmetic, casts, and number of kept nodes.
 
-    Nodes between kept ones are kept, too, and count.
+    Nodes that are kept because their neighbours are kept count, too.
     """
     from cosybuild.precision.flops import lowered_share
     from cosybuild.precision.graph import concerned

@@ -80,7 +80,7 @@ def verified_profiles(request: Request) -> list[dict[str, Any]]:
 def contract_sizes(request: Request) -> dict[str, Any]:
     """Return the sizes at which the contract is checked, for a key that does not name the profiles.
 
-    It is empty for one profile of one axis: the other parts of the key then differ wherever these sizes do.
+    It is empty for one profile of one axis: if the sizes then differ, another part of the key differs too.
     """
     if len(request.profiles) < 2 and len(request.subject.spec.symbols) < 2:
         return {}

@@ -1,4 +1,4 @@
-"""Execution of an engine on a GPU as in serving: addresses by name, one stream, no copies in between.
+"""Execution of an engine on a GPU as in serving: tensor addresses are set by name, on one stream, without copies.
 
 Torch is imported inside the functions that allocate device memory with it.
 """

@@ -105,7 +105,7 @@ def _runs_on(built: Mapping[str, Any], sm: int) -> bool:
 
 
 def _without_manifest(path: Path, header: bytes, size: int, environment: Machine) -> Verdict:
-    """Judge an engine by its header alone, which can exclude that it loads but never confirm it."""
+    """Judge an engine by its header alone. The header can show that the engine does not load, but not that it loads."""
     reasons = [f"there is no manifest {manifest_path(path).name}, so the GPU for which it was built is not known"]
     library = _MAGIC.get(header[:4])
     here = _here(library, environment)

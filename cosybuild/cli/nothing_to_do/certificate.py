@@ -20,8 +20,8 @@ must be equal. This needs no clock, with one exception: a file that is written t
 file system's clock has the same times both times. So no certificate is written if a file changed within a
 tick before the first look. The moment of that look is computed from the time that the file system gives to
 a new file and from the time that has passed since, because the host's clock may differ from the file
-system's. Results, which the run has just written, are certified by sha256 if they are small, and after the
-tick has passed if they are large.
+system's. For small results, which the run has just written, the certificate has the sha256. For large ones it is
+written only after the tick has passed.
 
 Only json, os, stat, sys, time and hashlib are imported here, and nothing of cosybuild.
 """

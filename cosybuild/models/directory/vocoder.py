@@ -74,7 +74,7 @@ def vocoder_hyperparameters(yaml: Path, _: Family, document: Mapping[str, Any]) 
 
 
 def _parameters(yaml: Path, document: Mapping[str, Any]) -> VocoderParameters:
-    """Read the vocoder; its class and its sampling rate decide on the form, not the version."""
+    """Read the vocoder. Its class and sampling rate decide which of the three forms it has; the version is not used."""
     node = document.get("hift")
     if not isinstance(node, Node):
         raise refused(yaml, "hift is not a `!new:` node")

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class FromSource(SourceFileLoader):
-    """A loader that always compiles the source, because Python compares only size and second to judge byte code.
+    """A loader that always compiles the source: Python accepts byte code if only the source's size and second match.
 
     Attributes:
         digest: sha256 of the source that was compiled; None before.

@@ -54,7 +54,7 @@ class Witness:
 
 
 def is_gate(outcome: Outcome) -> bool:
-    """Return True if a run ended at a gate."""
+    """Return True if a failed gate ended a run."""
     return outcome.failure is not None and outcome.failure.kind == VerificationError.kind
 
 
@@ -67,7 +67,7 @@ def write_failure_archive(
     facts: Mapping[str, Any],
     witness: Witness,
 ) -> dict[str, Any]:
-    """Write the archive of a run that ended at a gate, and return its facts for the report.
+    """Write the archive of a run that a failed gate ended, and return its facts for the report.
 
     Args:
         facts: the facts of the run, as in its report.

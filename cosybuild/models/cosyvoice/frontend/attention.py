@@ -59,8 +59,9 @@ class RelativeAttention(nn.Module):
 def aligned(scores: Tensor) -> Tensor:
     """Move the score of every distance to the key at that distance: (B, heads, T, 2 T) -> (B, heads, T, T).
 
-    Query i meets key j at the distance i - j, which stands in column T - 1 - i + j. In the flattened matrix that is
-    element i (2 T - 1) + j + T - 1: without its first T - 1 elements, the matrix has rows of 2 T - 1 whose column is j.
+    The distance of query i and key j is i - j; its score is in column T - 1 - i + j. In the flattened matrix this is
+    element i (2 T - 1) + j + T - 1. Without the first T - 1 elements, and in rows of 2 T - 1 elements, it is in column
+    j.
 
     Args:
         scores: query by distance T - 1, T - 2, ..., -T.

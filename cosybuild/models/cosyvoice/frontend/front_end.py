@@ -126,8 +126,8 @@ class UpsamplingFrontEnd(FrontEnd):
             token: ids of the target's N tokens, (1, N), without the look-ahead tokens.
             prompt_token: ids of the prompt's P tokens, (1, P).
             prompt_feat, embedding: see `FrontEnd.conditions`.
-            lookahead_token: ids of the look-ahead tokens, which follow the target's, (1, A): none in the last call,
-                else 3.
+            lookahead_token: ids of the look-ahead tokens, which follow the target's, (1, A); A is 0 in the last call
+                and 3 in all others.
         """
         x = self.embedded(prompt_token, token, lookahead_token)
         hidden = self.encoder_proj(self.encoder(x, prompt_token.shape[1] + token.shape[1]))

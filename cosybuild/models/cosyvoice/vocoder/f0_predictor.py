@@ -1,4 +1,4 @@
-"""The f0 predictor: five convolutions over the mel, and the fundamental frequency of each frame."""
+"""The f0 predictor: five convolutions and a linear layer, which give the fundamental frequency of each mel frame."""
 
 from __future__ import annotations
 

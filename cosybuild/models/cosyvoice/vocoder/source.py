@@ -91,9 +91,9 @@ class Source(nn.Module):
     def _from_centre(self, advance: Tensor) -> Tensor:
         """Return the cycles at each sample from the centre of its frame, (B, harmonics, T, samples of a frame).
 
-        Linear interpolation puts the phase that a frame ends with at its centre. The first half of a frame lies between
-        the centre before and its own, the second half between its own and the next. Beyond the first and the last
-        centre the phase is constant.
+        Linear interpolation takes the phase at the end of a frame as the value at the frame's centre. The first half of
+        a frame lies between the centre before and its own, the second half between its own and the next. Beyond the
+        first and the last centre the phase is constant.
         """
         nothing = torch.zeros_like(advance[:, :, :1])
         own = torch.cat([nothing, advance[:, :, 1:]], dim=2).unsqueeze(3)
