@@ -106,8 +106,7 @@ class SignatureCheck:
         self.signers: dict[Path, str] = {}
 
     def findings(self, found: list[Finding]) -> list[Finding]:
-        """Return the findings; a file that was not signed is foreign, and one that differs from the list is stale or
-        damaged.
+        """Return the findings; unsigned files are foreign, and files that differ from their list are stale or damaged.
 
         Raises:
             ConfigurationError: the key cannot be used.

@@ -56,8 +56,8 @@ _CREST = 8
 def with_ratio(gate: Gate, snr_db: float | None) -> Gate:
     """Return the gate with another signal-to-noise ratio, in dB, and the `max_rel` that goes with it.
 
-    The ratio states the root mean square of the error. The largest error of one element follows it as
-    `_CREST` times that. Without this, a user who accepts more noise would fail at `max_rel`.
+    The ratio states the root mean square of the error. The bound on the largest error of one element is `_CREST` times
+    that. Without this, a user who accepts more noise would fail at `max_rel`.
 
     Args:
         gate: the default gate.

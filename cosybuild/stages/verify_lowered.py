@@ -151,7 +151,7 @@ class _Stored:
 
 
 def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, faithful: FaithfulSession) -> Examined:
-    """Return the lowered graph for its contract, run by ONNX Runtime if it has the kernels, else emulated."""
+    """Return the lowered graph, to check its contract, with its session: emulated if ONNX Runtime lacks kernels."""
     from cosybuild.precision.storage import storage_of
 
     precision, spec = request.settings.precision, request.subject.spec

@@ -29,7 +29,7 @@ class CellRecord:
     """The state of one cell.
 
     Attributes:
-        overrides: identify the cell.
+        overrides: the overrides that identify the cell.
         run: its run directory, relative to the sweep's.
         status: `running`, `ok`, `pending` or `failed`.
         exit_code: the exit code that a single command would have; None while the cell runs.

@@ -64,7 +64,7 @@ class Fault:
         output: the output's name.
         text: one sentence without its full stop: what is wrong, and the worst element.
         finite: False if values are not finite where the reference's are.
-        facts: the same as JSON data: `index` (of the worst element), `actual`, `reference`, `failing` (elements outside
+        facts: details as JSON data: `index` (of the worst element), `actual`, `reference`, `failing` (elements outside
             the tolerance), `total`, `percentiles` (of the error), `snr_db` in dB; or `shapes` alone if they differ.
     """
 

@@ -136,7 +136,7 @@ class Finding:
 
 
 def counted(name: str, tried: str, faults: Sequence[str]) -> Finding:
-    """Return a finding whose value is its number of faults; it holds if there is none."""
+    """Return a finding whose value is its number of faults; the property holds if there is none."""
     return Finding(name, tried, float(len(faults)), 0.0, tuple(faults))
 
 

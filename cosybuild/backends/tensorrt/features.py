@@ -1,4 +1,4 @@
-"""The features of each library of the TensorRT family; settings that need others are refused before the build."""
+"""The features of each library of the TensorRT family. Settings that need a missing one are refused before a build."""
 
 from __future__ import annotations
 

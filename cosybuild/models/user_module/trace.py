@@ -175,7 +175,7 @@ def unforeseen(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str
     """Return local files that were read and are not in the trace.
 
     Args:
-        loaded: files of modules that were imported before; tools read them for the location of a call.
+        loaded: files of modules that were imported before. They do not count: warnings and tracebacks read them.
     """
     seen = {source for path in reads.files if (source := _source(path)) is not None}
     new = seen - trace.paths - reads.written - set(loaded)
@@ -251,7 +251,7 @@ def _names_ours(paths: set[str]) -> bool:
 
 
 def _named(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (name, path): the name is relative to the import path or working directory, else the file name."""
+    """Yield (name, path). The name is relative to the import path or working directory, or else the file's own."""
     roots = sorted({os.path.abspath(entry) for entry in (*sys.path, os.curdir)}, key=len, reverse=True)  # noqa: PTH100
     count: dict[str, int] = {}
     for path in paths:

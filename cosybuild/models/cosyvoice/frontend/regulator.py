@@ -118,8 +118,8 @@ class LengthRegulator(nn.Module):
 def frames_of(tokens: int, token_rate: int) -> int:
     """Return the whole number of mel frames in `tokens` tokens.
 
-    Upstream's formula, int(tokens / rate * 22050 / 256), in whole numbers. Its floating point gives the same for all
-    targets of up to 6,000 tokens, except one frame less for 4,480 tokens at 25 Hz.
+    Upstream computes int(tokens / rate * 22050 / 256) in floating point, this function in whole numbers. The results
+    are equal for all targets of up to 6,000 tokens, except that upstream's is one less for 4,480 tokens at 25 Hz.
     """
     return tokens * SAMPLING_RATE // (token_rate * HOP)
 
