@@ -74,7 +74,7 @@ def code(value: str) -> Markdown:
 
 
 def _harmless(match: re.Match[str]) -> str:
-    """Escape the beginning of a heading, quotation or list; after a number, the full stop takes the backslash."""
+    """Escape the beginning of a heading, quotation or list; in a numbered list, escape the full stop."""
     return f"\\{match['mark']}" if match["mark"] else f"{match['number']}\\{match['stop']}"
 
 

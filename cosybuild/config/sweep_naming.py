@@ -1,4 +1,4 @@
-"""Readable, stable names of sweeps, made of what is varied and a digest of it without the time."""
+"""Readable, stable names of sweeps, made of the varied settings and a digest of them, without the time."""
 
 from __future__ import annotations
 

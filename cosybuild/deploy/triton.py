@@ -12,7 +12,7 @@ from cosybuild.filename import is_plain_name
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
-    """Return the name of the model's directory: its name with its attention, in underscores."""
+    """Return the name of the model's directory: `settings.model`, or the model's name and attention, joined by `_`."""
     if settings.model is not None:
         return settings.model
     name = item.model.get("name", "")

@@ -168,7 +168,7 @@ def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
 
 
 def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """Refuse a tensor that has no values, or not one for each element.
+    """Refuse a tensor that does not have a value for each element.
 
     Raises:
         CheckpointError: it is on the meta device, sparse, or nested.

@@ -89,7 +89,7 @@ def decide(
 
 
 def kept_too(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
-    """Return the decisions with further nodes in fp32, and with the cheap nodes whose neighbours all stay then.
+    """Return the decisions with further nodes in fp32, and with cheap nodes whose neighbours are then all in fp32.
 
     Args:
         decisions: the decisions so far; nodes that are kept already keep their reason.

@@ -80,7 +80,7 @@ def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
 
 
 def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the user's error for a path outside the store, such as a run directory, which gc would not help."""
+    """Return the user's error for a path outside the store, such as a run directory; it does not advise `gc`."""
     what, _, hint = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
 

@@ -181,7 +181,7 @@ def _octaves(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> Iterato
 
 
 def _inside(profiles: Sequence[Profile], case: Case) -> Case:
-    """Return the case itself, or one with sizes of a profile if no profile holds its own."""
+    """Return the case itself, or one with sizes of a profile if no profile holds the case's sizes."""
     sizes = moved_inside(profiles, case.draw.sizes)
     return case if sizes == case.draw.sizes else Case(MOVED, replace(case.draw, sizes=sizes))
 

@@ -37,7 +37,7 @@ At the limit the search returns a set that passes but may not be minimal.
 
 
 def search_settings(request: Request) -> dict[str, Any]:
-    """Return what the result depends on besides the settings of lowering: the gates and their inputs."""
+    """Return the gates and their inputs, on which the result depends besides the settings of lowering."""
     return lowered_settings(request)
 
 

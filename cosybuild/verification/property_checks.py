@@ -163,7 +163,7 @@ def tried_sizes(subject: Subject, profiles: Sequence[Profile]) -> list[dict[str,
 
 
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
-    """Return the size of the first profile that is nearest to `size`."""
+    """Return the size in the first profile that is nearest to `size`."""
     return profiles[0][symbol].nearest(size) if profiles else size
 
 

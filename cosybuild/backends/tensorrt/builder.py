@@ -1,4 +1,4 @@
-"""Building an engine file from an ONNX graph."""
+"""The build of an engine file from an ONNX graph."""
 
 from __future__ import annotations
 

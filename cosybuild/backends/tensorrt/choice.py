@@ -48,7 +48,7 @@ def choose_targets(settings: TrtSettings, precision: str, environment: Environme
 
 
 def choose_library(settings: TrtSettings, environment: Environment) -> str:
-    """Choose the library: `trt.backend`, or TensorRT if it can build here, or RTX.
+    """Choose the library: that of `trt.backend`, or with `auto` TensorRT if it can build here, else TensorRT-RTX.
 
     TensorRT comes first because only its plans are drop-in. It is also returned if neither library can be used.
     """

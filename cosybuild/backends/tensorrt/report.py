@@ -1,4 +1,4 @@
-"""The report and the manifest of a built engine; each figure has its source."""
+"""The report and the manifest of a built engine; the report names the source of each figure."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def one_attention_operator() -> Iterator[None]:
 
 
 def attention_is_one() -> bool:
-    """Return True if attention must use `attention` now, with a bias that has a row for every query."""
+    """Return True if the function `attention` must be used now; its bias needs a row for every query."""
     return _ATTENTION_IS_ONE.get() and _traced()
 
 

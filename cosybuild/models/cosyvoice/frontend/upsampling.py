@@ -12,7 +12,7 @@ from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
 
 
 class Upsampling(nn.Module):
-    """Repetition of every token, then a convolution over the past of twice the repetition and one.
+    """Repetition of every token, then a convolution over the past with a kernel of 2 `ratio` + 1.
 
     Args:
         dim: channels of input and output.

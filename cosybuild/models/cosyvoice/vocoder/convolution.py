@@ -1,4 +1,4 @@
-"""The vocoder's convolutions: padding by whole frames, and a mark on those with weight norm in checkpoints."""
+"""The vocoder's convolutions, with stated padding; those with weight norm in checkpoints have classes of their own."""
 
 from __future__ import annotations
 

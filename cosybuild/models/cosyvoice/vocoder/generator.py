@@ -1,4 +1,4 @@
-"""The generator: up-sampling stages on the mel, each joined by the source's spectra, up to magnitude and phase."""
+"""The generator: its stages up-sample the mel and add the source's spectra; the result is magnitude and phase."""
 
 from __future__ import annotations
 

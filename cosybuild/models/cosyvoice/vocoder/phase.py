@@ -60,7 +60,7 @@ def advances(f0: Tensor, seconds: float, harmonics: int) -> Parts:
 
 
 def running_sums(parts: Parts) -> Parts:
-    """Return the sums of all frames before each frame, and after the last: (B, harmonics, T + 1), of each part."""
+    """Return, for each part, the sum before every frame and the sum of all frames: (B, harmonics, T + 1)."""
     joined = torch.cat(parts, dim=1)  # one CumSum for all parts
     sums = torch.cat([torch.zeros_like(joined[:, :, :1]), torch.cumsum(joined, dim=2)], dim=2)
     first, second, third = sums.chunk(3, dim=1)
