@@ -28,7 +28,7 @@ class Finding:
     """The state of one file.
 
     Attributes:
-        name: relative to the directory.
+        name: its path, relative to the directory.
         state: one of the four states.
         reason: the reason for the state; for a current file, the objections that its deployment overrode.
         loads: True if this machine can load it; None for graphs and where it is not known.

@@ -187,7 +187,7 @@ def _size_beside(graph: Path, name: str) -> int | None:
 
 
 def _is_hub_content(graph: Path, path: Path) -> bool:
-    """Return True if `path`, a resolved path, is a file of the hub's repository, in the hub's cache, that has `graph`.
+    """Return True if `path`, without links, is a file of the repository, in a hub's cache, to which `graph` belongs.
 
     The layout is that of huggingface_hub: REPOSITORY/snapshots/REVISION/... has links to REPOSITORY/blobs/DIGEST.
     """

@@ -46,7 +46,7 @@ class FrontEnd(nn.Module):
     def embedded(self, *tokens: Tensor) -> Tensor:
         """Map token ids, several of (1, n), to (1, sum of n, input_size).
 
-        An id below the vocabulary reads the first row, as upstream does, and one above it the last, so that no runtime
+        A negative id reads the first row, as in upstream, and an id beyond the vocabulary the last, so that no runtime
         reads outside the table. A runtime must refuse both: see the input specification.
         """
         ids = torch.clamp(torch.cat(tokens, dim=1), min=0, max=self.vocab_size - 1)

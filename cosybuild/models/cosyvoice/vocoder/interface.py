@@ -30,8 +30,8 @@ class Cut(str, Enum):
 def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpec:
     """Return inputs and outputs in the order of `Hift.forward` and of its cut form.
 
-    The symbols are `seq_len`, the mel frames, and `noise_len`, the rows of the table of noise, which may have any
-    length; a shorter one is used again.
+    The symbols are `seq_len`, the mel frames, and `noise_len`, the rows of the table of noise. The table may have any
+    length; the rows of a short table are used repeatedly.
     """
     sines = parameters.harmonics
     low, high = (-0.5, 0.5) if parameters.interpolation is Interpolation.exact else (0.0, 1.0)
