@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _command(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
-        # Caught here, because it may come during an import.
+        # Ctrl-C is caught here, because the user may press it during an import.
         print("\nInterrupted. Finished steps are kept; the same command continues from there.", file=sys.stderr)
         return INTERRUPTED
 

@@ -103,7 +103,7 @@ def _verify(file: Path, key: Path, fingerprint: str) -> Signed:
             with contextlib.redirect_stdout(io.StringIO()):
                 verifying.Config().use_elliptic_key_verifier(public_key=key).verify(file, signature)
             digest = _signed_digest(content)
-        except Exception as error:  # the library raises whatever parsers of a foreign signature raise
+        except Exception as error:  # the library's parsers of signatures may raise anything
             why = str(error).strip() or type(error).__name__
             raise _refused(
                 file, f"{signature_path(file).name} is not a signature of it by {fingerprint}: {why}"

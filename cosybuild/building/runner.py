@@ -115,7 +115,7 @@ class _Execution:
         for step in self.plan.steps:
             attempt = Attempt(step, self.clock)
             try:
-                # Inside the try: an interrupt while the record is written is recorded like any other.
+                # This is inside the try, so that an interrupt while the record is written is recorded like any other.
                 if self.records:
                     self._keep(Outcome(tuple(self.records)))
                 record = self._take(attempt)

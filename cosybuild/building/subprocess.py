@@ -69,7 +69,7 @@ def call_apart(
         RuntimeError: the function raised another exception, a defect; the cause is the traceback of the subprocess.
     """
     with ExitStack() as until_here:
-        # Not multiprocessing: launchers replace its start method in their workers.
+        # multiprocessing is not used, because launchers replace its start method in their workers.
         with _interrupts_later():
             process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             until_here.callback(_end, process)
@@ -149,7 +149,7 @@ def answer() -> None:
 
 
 def _end_with_the_caller() -> None:
-    # The read returns when the caller ends. Not sys.stdin: the interpreter takes its lock at exit.
+    # The read returns when the caller ends. Do not use sys.stdin, whose lock the interpreter takes at exit.
     os.read(0, 1)
     os._exit(1)
 

@@ -63,7 +63,7 @@ def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plain configuration without the settings that do not change the artifacts."""
     kept = {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
     if kept.get("component") == _DEFAULT_COMPONENT:
-        # Records of earlier releases have no component: they built this one.
+        # Earlier releases built this component, and their records do not name it.
         del kept["component"]
     if "trt_profile" in kept:
         kept["trt_profile"] = _without_free_multiples(kept["trt_profile"])

@@ -230,9 +230,9 @@ def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
     """Return True if the directory is already in the state after the change."""
     if any((root / name).exists() for name in removes):
         return False
-    # Manifests first: they are small, and a difference in any other file also changes a manifest.
+    # Compare manifests first: they are small, and a difference in any other file also changes a manifest.
     for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
-        if put.name in removes:  # there only while the change is made
+        if put.name in removes:  # such a file exists only while the change is made
             continue
         path = root / put.name
         if put.digest is None or not path.is_file() or digest_of(path) != put.digest:

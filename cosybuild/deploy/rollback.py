@@ -91,8 +91,8 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
-    # If the directory equalled an earlier backup before that deployment, that position counts: the next rollback goes
-    # further back.
+    # If the directory equalled an earlier backup before that deployment, record this backup as the position, so that
+    # the next rollback restores an older state.
     publish(root, puts, removes, kind="rollback", position=chosen.record.position or number, files=chosen.record.files)
     return number, list(sources)
 

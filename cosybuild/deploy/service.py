@@ -121,7 +121,7 @@ def _choose(
                 f"{'; '.join(item.describe() for item in items)}.",
                 hint="Next: use the command in docs/runtimes.md that builds it.",
             )
-    # Graphs first: see `deploy.publish`.
+    # Graphs come first: see `deploy.publish`.
     placements.sort(key=lambda placement: placement.item.kind == PLAN)
     return root, placements, [], [pattern for row in rows for pattern in row.derived]
 
@@ -142,7 +142,7 @@ def _triton(
     wanted, triton = settings.triton.backend, settings.triton
     plans = [item for item in items if item.kind == PLAN and item.library == "tensorrt"]
     plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    # The plain graph comes before a lowered one: half precision is delivered as a plan, or as the only graph.
+    # The plain graph comes before a lowered one, because half precision is delivered as a plan or as the only graph.
     graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
     order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
     if not order[wanted]:

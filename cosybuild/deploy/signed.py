@@ -72,7 +72,7 @@ def signed_list(root: Path, brought: Mapping[str, str], stays: Collection[str], 
 def _signed_before(root: Path, key: Path) -> Mapping[str, str]:
     try:
         return _read_list(root, verify_own(root / LIST, key))
-    except ConfigurationError:  # there is none, or it is of another key
+    except ConfigurationError:  # there is no signature, or it is of another key
         return {}
 
 

@@ -18,7 +18,7 @@ def model_name(item: Deliverable, settings: TritonSettings) -> str:
     name = item.model.get("name", "")
     if is_plain_name(name):
         return (f"{name}.streaming" if item.streaming else name).replace(".", "_")
-    # A manifest from before manifests had the name.
+    # Older manifests do not have the name.
     stem = str(item.path.name).split(".fp", 1)[0].split(".bf", 1)[0].split(".autocast", 1)[0].split(".mixed", 1)[0]
     return stem.removesuffix(".onnx").replace(".", "_")
 

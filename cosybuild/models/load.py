@@ -100,7 +100,7 @@ def _hold_complete(module: nn.Module, name: str) -> None:
     Raises:
         ModelError: it has no `forward`, or layers whose sizes only a first call decides.
     """
-    # A TorchScript module without code has no attribute of this name.
+    # A TorchScript module without code has no attribute `forward`.
     if not callable(getattr(module, "forward", None)):
         raise ModelError(
             f"model.target returned a {type(module).__name__} without a method forward.",

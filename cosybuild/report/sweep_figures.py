@@ -93,12 +93,12 @@ def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
 def _worst(steps: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Return `max_rel` and `snr_db` of the last step that verified, as far as it measured them."""
     verified = [step["metrics"]["worst"] for step in steps if "worst" in (step["metrics"] or {})]
-    if not verified or verified[-1].get("case") == "":  # older records have an empty name where there was no case
+    if not verified or verified[-1].get("case") == "":  # older records have an empty case if there was none
         return {}
     last = verified[-1]
     found = {name: measured(last, name) for name in ("max_abs", "max_rel", "snr_db")}
     if found["max_rel"] is None and found["max_abs"] == 0:
-        found["max_rel"] = 0.0  # older records leave it out where the error is zero
+        found["max_rel"] = 0.0  # older records have no max_rel if the error is zero
     if found["snr_db"] is not None and found["snr_db"] >= _OLD_INFINITY:
         found["snr_db"] = math.inf
     return {name: value for name, value in found.items() if value is not None}

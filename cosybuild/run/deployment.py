@@ -17,7 +17,7 @@ def deploy_run(request: Request, outcome: Outcome, directory: Path) -> dict[str,
     Raises:
         DeployError, ConfigurationError: see `deploy.service.deploy`.
     """
-    from cosybuild.deploy.service import deploy  # nothing else of a run needs it
+    from cosybuild.deploy.service import deploy  # imported late, because few runs need it
 
     assert request.settings.deploy is not None
     profiles = [listed_sizes(profile) for profile in request.profiles]

@@ -118,7 +118,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
             report = _finish(directory, facts, plan, outcome, store, archive)
             if settings.deploy is not None and outcome.failure is None:
-                # After the report, so that a refused deployment does not lose the record of the build.
+                # Deploy after the report is written, so that a refused deployment does not lose the record of the
+                # build.
                 report["deployment"] = deploy_run(request, outcome, directory)
                 _write_report(directory, report)
     if report["status"] == "ok":
@@ -170,7 +171,7 @@ def _finish(
     else:
         retract(directory)
         artifacts = []
-    # As a reader of report.json gets it: lists for tuples, text for figures that JSON lacks.
+    # Return what a reader of report.json gets: lists for tuples, text for figures that JSON lacks.
     report: dict[str, Any] = figure.plain(
         {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": archive}
     )

@@ -64,7 +64,7 @@ def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) 
 def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
     """Yield the store that the settings name; with `store=off` an empty one that is removed afterwards."""
     if settings is None:
-        # Beside the run directory, so that artifacts are not copied between file systems.
+        # Make it beside the run directory, so that artifacts are not copied between file systems.
         base = Path("outputs")
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".store-", dir=base) as path:

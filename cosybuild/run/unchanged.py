@@ -30,7 +30,7 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
     try:
         run = read_run(str(directory))
         read_record(directory / PLAN, "plan")
-    except ConfigurationError:  # none, or one that was cut off, damaged or of another version
+    except ConfigurationError:  # there is no record, or it is cut off, damaged or of another version
         return None
     keys = {step.label: step.key and step.key.digest for step in plan.steps}
     recorded = {record.label: record.key and record.key.digest for record in run.outcome.records}

@@ -107,7 +107,7 @@ class Context:
         try:
             self._run(profile, shapes, stream_handle, stream)
         finally:
-            # Also after a failure, because part of the work may have been enqueued.
+            # Record it after a failure too, because part of the work may have been enqueued.
             if stream is not None:
                 self._done.record(stream)
         return True

@@ -141,7 +141,8 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
     exact_outputs: tuple[dict[str, Array], ...] = ()
     exact_courses: tuple[Course, ...] = ()
     if exact:
-        # In place: the float32 values are exact in float64, and a copy would need memory of three times the weights.
+        # Convert in place: float32 values are exact in float64, and a copy would need memory of three times the
+        # weights.
         module.double()
         exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
     return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)

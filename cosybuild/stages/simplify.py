@@ -96,7 +96,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
     for done in range(1, most + 1):
         try:
             with redirect_stdout(io.StringIO()):
-                # Its own equality check draws inputs that ignore the specification; ours follows.
+                # onnxsim's own check of equality is off: its inputs ignore the specification. Ours follows.
                 model, _ = onnxsim.simplify(subject, check_n=0, **options)
         except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
             line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -136,7 +136,7 @@ def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: i
     """
     from cosybuild.backends import onnxruntime_backend
 
-    # One session after the other: each holds the weights.
+    # Open one session after the other, because each holds the weights.
     expected = onnxruntime_backend.load(before).infer(inputs)
     actual = onnxruntime_backend.load(after).infer(inputs)
     fault = first_fault(compare_outputs(actual, expected, limits))

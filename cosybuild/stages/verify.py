@@ -92,7 +92,8 @@ class VerifyStage(Stage[Request]):
         shared = _on_every_hop(everything, verify)
         exported = way.exported_outputs(shared)
         session = onnxruntime_backend.load(way.graph.path, provider=verify.provider, threads=verify.threads)
-        # First, because it takes seconds and names the broken property; the cases below only show that values differ.
+        # The contract comes first: it takes seconds and names the broken property; the cases only show that values
+        # differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
         contract = hold_contract(examined, subject, request.profiles, verify.seed, context.emit)
         judged, kept = [], {}

@@ -105,7 +105,7 @@ class VerifyLoweredStage(Stage[Request]):
                     records.append(judge(case, how, actual, expected, limits))
                     records[-1].hold(ADVICE)
             context.emit("progress", done=index + 1, total=len(planned), what=case.name)
-        # After the cases, because they name the node whose values are not finite; the contract does not.
+        # The cases come before the contract, because they name a node whose values are not finite.
         contract = hold_contract(
             _examined(paths["lowered"], request, plain, faithful),
             request.subject,

@@ -99,7 +99,7 @@ def encode(entry: Entry) -> bytes:
         "metrics": entry.metrics,
         "made": entry.made,
     }
-    # Through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
+    # Convert through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
     body = json.loads(figure.dumps(body))
     return json.dumps({"sha256": checksum_of(body), "entry": body}, indent=1).encode() + b"\n"
 

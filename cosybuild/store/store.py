@@ -175,7 +175,7 @@ class Store:
         """
         self.layout.prepare()
         self.workdirs.sweep()
-        # Now, not only at the end: a found entry may be an input of a build that takes longer than gc's grace period.
+        # Do not wait for the end: a found entry may be an input of a build that takes longer than gc's grace period.
         self._uses.note()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)

@@ -90,7 +90,7 @@ class Workdirs:
         with suppress(OSError):
             for entry in self.path.iterdir():
                 with suppress(OSError):
-                    # Its entries never change after it was made, so its mtime is the time of its creation.
+                    # The names in `entry` never change after it was made, so its mtime is the time of its creation.
                     if (entry / "work").is_dir():
                         began.append(entry.stat().st_mtime)
         return min(began, default=None)

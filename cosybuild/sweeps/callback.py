@@ -71,5 +71,5 @@ def planned_cells(config: DictConfig) -> list[list[str]] | None:
             OverridesParser.create(config_loader=loader).parse_overrides(words), max_batch_size=None
         )
     except HydraException:
-        return None  # the sweeper is about to raise the same error, and that one is reported
+        return None  # the sweeper raises the same error next, and its error is reported
     return [list(cell) for batch in batches for cell in batch]

@@ -109,7 +109,7 @@ def checksum_of(value: Any) -> str:
 def record_text(kind: str, value: Mapping[str, Any]) -> str:
     """Return the text of a record; values that JSON does not know are written as `str(value)`."""
     assert CHECKSUM not in value, "a record that was read is written again with its old checksum"
-    # Through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
+    # Convert through JSON and back, so that the checksum covers what a reader sees (a tuple becomes a list).
     plain = json.loads(figure.dumps({"schema": SCHEMA, "kind": kind, **value}, default=str))
     return json.dumps({**plain, CHECKSUM: checksum_of(plain)}, indent=2, ensure_ascii=False) + "\n"
 

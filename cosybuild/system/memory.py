@@ -37,7 +37,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 def peak_resident() -> int | None:
     """Return the largest resident memory of this process since it began, in bytes; None if not available."""
-    # VmHWM first: on Linux, getrusage includes the size of the process that started this one.
+    # Prefer VmHWM, because on Linux getrusage includes the size of the process that started this one.
     return _kernel_peak() or _all_time_peak()
 
 

@@ -158,7 +158,7 @@ def _namespace() -> str:
 
 def _start_of(pid: int) -> str | None:
     """Return clock ticks from boot to the start of a process; None if it has ended or the system does not report it."""
-    # The command's name is in parentheses and may contain any character; fields are counted after the last one.
+    # The command's name is in parentheses and may contain any character, so count fields after the last `)`.
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
 

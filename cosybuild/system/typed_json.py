@@ -61,7 +61,8 @@ def to_json(value: Any) -> Any:
 
     Numbers and arrays of numpy become Python's. Values that JSON does not know, such as paths, stay.
     """
-    # Not msgspec.to_builtins: it leaves out fields with defaults of dataclasses that msgspec.convert made.
+    # msgspec.to_builtins is not used, because it leaves out fields with defaults of dataclasses that msgspec.convert
+    # made.
     if dataclasses.is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, msgspec.Struct):

@@ -60,7 +60,7 @@ def monitor_into(module: Any, progress: Progress) -> Any | None:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             progress.step(phase_name, step)
-            return True  # go on
+            return True  # True lets the build continue
 
         def phase_finish(self, phase_name: str) -> None:
             progress.end(phase_name)

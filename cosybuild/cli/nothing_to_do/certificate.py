@@ -125,7 +125,7 @@ def write(
         beside = f"{path}.{os.getpid()}.new"
         try:
             with open(beside, "w", encoding="ascii") as file:
-                stamp = os.fstat(file.fileno())  # its time is the file system's own "now"
+                stamp = os.fstat(file.fileno())  # a new file has the present time of the file system's clock
                 now = time.monotonic_ns()
                 certificate: dict[str, Any] = {"schema": SCHEMA, "message": message, "command line": list(argv)}
                 certificate["setting"] = looks[0].setting

@@ -101,7 +101,7 @@ def _reads_elsewhere(conf: Iterable[Path]) -> bool:
     from cosybuild.config.searchpath import OURS
 
     hydra = HydraConfig.get()
-    # Hydra itself adds the mode.
+    # Hydra itself adds the override of the mode.
     if set(hydra.overrides.hydra) - {"hydra.mode=RUN"} or any(
         source.provider not in OURS for source in hydra.runtime.config_sources
     ):

@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._flattened: dict[yaml.MappingNode, bool] = {}  # False while its merges are in progress
+        self._flattened: dict[yaml.MappingNode, bool] = {}  # False while the mapping's merges are in progress
         self._merged = 0
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

@@ -129,7 +129,7 @@ def _run(case: _Case, emit: Emit) -> tuple[str | None, VerificationError | None]
     except Exception as fault:
         if _is_ours(fault):
             raise
-        # A library that runs the archive's graphs on the archive's inputs raises it.
+        # The error comes from a library that ran a graph of the archive, so the archive is at fault.
         raise FORM.refused(case.archive, f"its graphs cannot be run: {type(fault).__name__}: {fault}") from fault
     return part, error
 

@@ -63,7 +63,7 @@ def context_frames(parameters: VocoderParameters) -> tuple[int, int]:
     if own.interpolation is Interpolation.linear:
         frames = frames.widened(0, 1)
     for layer in range(f0_predictor.LAYERS):
-        first = layer == f0_predictor.LAYERS - 1  # the walk goes backwards
+        first = layer == f0_predictor.LAYERS - 1  # the loop goes from the last layer to the first
         ahead = first and own.causal
         frames = frames.widened(0, f0_predictor.LOOKAHEAD) if ahead else _same(frames, own, f0_predictor.WIDTH)
     mel = x.widened(0, own.conv_pre_look_right) if own.causal else _same(x, own, generator.FIRST_WIDTH)
