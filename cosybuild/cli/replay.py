@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     run = read_run(options.run)
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
-    # Import before the working directory changes, because it is on the import path.
+    # Enter `installed_only` before `chdir`, because the working directory is on the import path.
     with nullcontext() if run.origin is None else installed_only():
         os.chdir(run.home)
         return _replay(run, directory, options, limits if options.max_memory else _without_memory_on_gpus(limits))

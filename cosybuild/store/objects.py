@@ -105,7 +105,7 @@ class Objects:
         handle = os.open(file, os.O_RDONLY)
         try:
             os.fchmod(handle, 0o444)
-            # The second before, so that no time is in the future.
+            # Use the second before the present one, so that no time is in the future.
             before = (os.fstat(handle).st_mtime_ns // 1_000_000_000 - 1) * 1_000_000_000
             os.utime(handle, ns=(before, before + seal_of(digest)))
             os.fsync(handle)

@@ -94,7 +94,7 @@ def _told(plain: Any, kind: type, error: str, where: str) -> str:
     elif message.startswith("Invalid "):
         expected = f"one of {', '.join(_values(inspect.type_info(kind), way))}"
     else:
-        return f"{where} {message}."  # of a type's own check
+        return f"{where} {message}."  # the message of a type's own check
     shown = repr(_at(plain, way))
     return f"{where} should be {expected} and is {shown if len(shown) <= 80 else f'{shown[:80]}…'}."
 
