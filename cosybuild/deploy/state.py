@@ -152,6 +152,6 @@ def locked(root: Path) -> Iterator[None]:
 
 def _damaged(path: Path, why: str) -> DeployError:
     return DeployError(
-        f"{path} was damaged by something else than a deployment: {why}",
+        f"{path} is damaged, and not by a deployment: {why}",
         hint="Next: check the files of the directory; remove the damaged file when the directory is correct.",
     )

@@ -110,7 +110,7 @@ def _hold_complete(module: nn.Module, name: str) -> None:
     lazy = [path for path, tensor in tensors if nn.parameter.is_lazy(tensor)]
     if lazy:
         raise ModelError(
-            f"{name} has tensors whose shapes only a first call decides: {', '.join(lazy[:3])}. Weights of such a "
-            f"layer cannot be drawn or read before.",
+            f"{name} has tensors whose shapes only a first call decides: {', '.join(lazy[:3])}. The weights of such "
+            "a layer cannot be made or read before that call.",
             hint="Next: state the sizes: use torch.nn.Conv1d(in_channels, ...) instead of torch.nn.LazyConv1d(...).",
         )

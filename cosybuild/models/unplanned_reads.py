@@ -51,7 +51,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
     if more and trace.memo is not None:
         _learn(trace, more, Path(trace.memo))
         raise BuildError(
-            f"{name} read {', '.join(more)} only during the export or a run, which planning did not see; the result "
+            f"{name} read {', '.join(more)} only during the export or a run, and not during planning; the result "
             "is not kept, because its key lacks the file.",
             hint="Next: run the same command again; the file is now part of the key.",
         )

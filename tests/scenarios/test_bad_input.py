@@ -191,7 +191,7 @@ WEIGHTS = {
     "of another model": ("has no weights of this model", "encoder.weight.* (1)"),
     "misshaped": ("1 of another shape", "final_proj.bias: (7,), expected (8,)"),
     "incomplete": ("1 missing", "final_proj.bias"),
-    "not finite": ("1 of 8 values in 'final_proj.bias' that are NaN or infinite",),
+    "not finite": ("1 of 8 values in 'final_proj.bias' is NaN or infinite",),
     "quantized": ("is int8; float32 is expected",),
 }
 

@@ -56,7 +56,7 @@ class _Report:
     def __post_init__(self) -> None:
         names = [artifact.name for artifact in self.artifacts]
         if len(set(names)) < len(names):
-            raise ValueError(f"names two artifacts alike: {sorted(names)}")
+            raise ValueError(f"gives two artifacts the same name: {sorted(names)}")
 
 
 def rehearse(directory: Path, source: Path) -> None:
