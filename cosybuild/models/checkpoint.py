@@ -248,7 +248,8 @@ def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Count
     faulty = int((~torch.isfinite(cast)).sum())
     if faulty:
         raise CheckpointError(
-            f"{path}: {faulty} of {tensor.numel()} values in '{name}' {'is' if faulty == 1 else 'are'} NaN or infinite.",
+            f"{path}: {faulty} of {tensor.numel()} values in '{name}' {'is' if faulty == 1 else 'are'} NaN or "
+            "infinite.",
             hint="Next: use an earlier checkpoint; the training diverged, or the file is damaged.",
         )
     if tensor.dtype is not torch.float32:

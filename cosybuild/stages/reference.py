@@ -160,8 +160,8 @@ def _hold_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array
         case, values = next((c, o[name]) for c, o in zip(cases, outputs, strict=True) if o[name].size)
         raise ModelError(
             f"The model itself gives no finite value of {name} in any case, in {dtype}. In the case "
-            f"{case.name} all {values.size} elements are not finite; the first is {float(values.flat[0]):g}. Nothing can "
-            "be compared with them.",
+            f"{case.name} all {values.size} elements are not finite; the first is {float(values.flat[0]):g}. Nothing "
+            "can be compared with them.",
             hint="Next: give inputs that the model accepts (generator, low and high in model.inputs; trt_profile), "
             "or switch verification off with verify=off",
         )
