@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError
 from cosybuild.printable import shell
@@ -24,23 +24,12 @@ def main(arguments: Sequence[str]) -> int:
         ConfigurationError: there is no such run, the run did not finish, or the key cannot be used.
         StoreError: a result of the run is no longer in the store.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild bundle", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="the archive (default: RUN's name + .tar.gz)")
-    parser.add_argument(
-        "--store",
-        type=Path,
-        metavar="DIR",
-        help="the store with the results of its steps (default: the run's own store)",
-    )
-    parser.add_argument(
-        "--without-artifacts",
-        action="store_true",
-        help="write only the digests of artifacts, which is enough for `replay`",
-    )
-    parser.add_argument(
-        "--sign", type=Path, metavar="KEY", help="also write ARCHIVE.sig, a signature with this private key (PEM)"
-    )
+    parser = Parser.of_verb("bundle", __doc__)
+    parser.recorded_run()
+    parser.option("--into", "FILE", "the archive (default: RUN's name + .tar.gz)")
+    parser.option("--store", "DIR", "the store with the results of its steps (default: the run's own store)")
+    parser.switch("--without-artifacts", "write only the digests of artifacts, which is enough for `replay`")
+    parser.option("--sign", "KEY", "also write ARCHIVE.sig, a signature with this private key (PEM)")
     options = parser.parse_args(arguments)
     if options.sign is not None:
         key_fingerprint(

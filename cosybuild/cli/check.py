@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from pathlib import Path
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.deploy.inspect import CURRENT, FOREIGN, Finding, inspect, states_below
 from cosybuild.deploy.publish import recover
@@ -30,15 +30,14 @@ def main(arguments: list[str]) -> int:
         ConfigurationError: there is nothing at that path, or the public key cannot be used.
         DeployError: an interrupted deployment cannot be finished, or another process deploys.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild check", description=__doc__, epilog=_ENDS)
+    parser = Parser.of_verb("check", __doc__, _ENDS)
     parser.add_argument("path", type=Path, help="an engine, an .onnx file, or a model directory in service")
-    parser.add_argument(
+    parser.option(
         "--verify-key",
-        type=Path,
-        metavar="PUBKEY",
-        help="compare every file with the list that the owner of this public key (PEM) signed with deploy.sign",
+        "PUBKEY",
+        "compare every file with the list that the owner of this public key (PEM) signed with deploy.sign",
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.switch("--json", "print a JSON list")
     options = parser.parse_args(arguments)
     path: Path = options.path
     if not path.exists():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.text import Text
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import Terminal
 from cosybuild.run.checkup import Finding, examine
 
@@ -16,8 +15,8 @@ _STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
 
 def main(arguments: Sequence[str]) -> int:
     """Examine the machine and print the findings; the exit code is 6 if a plain build lacks something."""
-    parser = argparse.ArgumentParser(prog="python -m cosybuild doctor", description=__doc__)
-    parser.add_argument("--store", default="outputs/store", type=Path, help="the store to check (default: %(default)s)")
+    parser = Parser.of_verb("doctor", __doc__)
+    parser.store()
     options = parser.parse_args(arguments)
     console = Terminal(soft_wrap=True)
     findings = list(examine(options.store))

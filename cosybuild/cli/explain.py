@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 
 from cosybuild.building.record import StepRecord
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
@@ -14,9 +14,9 @@ from cosybuild.run.recorded import RecordedRun, read_run
 
 def main(arguments: Sequence[str]) -> int:
     """Print each step's action and the named parts of its key that caused it."""
-    parser = argparse.ArgumentParser(prog="python -m cosybuild explain", description=__doc__)
-    parser.add_argument("run", help="a run directory, or the start of a name under outputs/runs")
-    parser.add_argument("--keys", action="store_true", help="print every part of every key")
+    parser = Parser.of_verb("explain", __doc__)
+    parser.recorded_run()
+    parser.switch("--keys", "print every part of every key")
     options = parser.parse_args(arguments)
     # The record can be another person's; a line feed in a reason would look like a line of this command.
     say("\n".join(map(one_line, _lines(read_run(options.run), keys=options.keys))))

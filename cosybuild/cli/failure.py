@@ -24,13 +24,11 @@ def guarded(action: Callable[[], int]) -> int:
     """
     try:
         return action()
-    except KeyboardInterrupt:
-        raise
     except BrokenPipeError:
         # The reader closed the output (`| head`). Print nothing, but do not report success: a build may be incomplete.
         sys.stderr.close()
         return UNREAD
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         return _report(error)
 
 
@@ -42,9 +40,7 @@ def failure_of(action: Callable[[], T]) -> T | Failure:
     """
     try:
         return action()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         known = user_error(error)
         if known is not None:
             return Failure("", known.kind, known.message, known.hint, known.exit_code)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cosybuild.cli import units
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError
 from cosybuild.report.figures import counted, size
@@ -17,37 +17,15 @@ from cosybuild.store.store import Store
 
 def main(arguments: Sequence[str]) -> int:
     """Remove from the store what no run directory refers to."""
-    parser = argparse.ArgumentParser(prog="python -m cosybuild gc", description=__doc__)
-    parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
-    parser.add_argument(
-        "--runs",
-        action="append",
-        type=Path,
-        metavar="DIR",
-        help=f"a directory of runs whose results are kept (default: {RUNS})",
+    parser = Parser.of_verb("gc", __doc__)
+    parser.store()
+    parser.repeated("--runs", "DIR", f"a directory of runs whose results are kept (default: {RUNS})", Path)
+    parser.option("--older-than", "AGE", "remove only results that were not used for this long, e.g. 30d", units.age)
+    parser.option(
+        "--max-size", "SIZE", "remove the oldest results until the store has this size, e.g. 20GB", units.size
     )
-    parser.add_argument(
-        "--older-than",
-        type=units.age,
-        metavar="AGE",
-        help="remove only results that were not used for this long, e.g. 30d",
-    )
-    parser.add_argument(
-        "--max-size",
-        type=units.size,
-        metavar="SIZE",
-        help="remove the oldest results until the store has this size, e.g. 20GB",
-    )
-    parser.add_argument(
-        "--grace",
-        type=units.age,
-        default=GRACE_SECONDS,
-        metavar="AGE",
-        help="keep results younger than this (default: 1h)",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list the results that would be removed, and change nothing"
-    )
+    parser.option("--grace", "AGE", "keep results younger than this (default: 1h)", units.age, default=GRACE_SECONDS)
+    parser.switch("--dry-run", "list the results that would be removed, and change nothing")
     options = parser.parse_args(arguments)
     places = options.runs or [RUNS]
     runs = [run for place in places for run in all_runs(place)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from cosybuild.cli import units
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
@@ -25,28 +25,25 @@ def main(arguments: Sequence[str]) -> int:
             signature does not verify.
         StoreError: a result in it is damaged, or the store cannot be written.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild import", description=__doc__)
+    parser = Parser.of_verb("import", __doc__)
     parser.add_argument("archive", type=Path, metavar="FILE", help="a file from `bundle`")
-    parser.add_argument("--store", type=Path, default=Path("outputs/store"), help="default: %(default)s")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="default: %(default)s")
-    parser.add_argument(
-        "--trust-results",
-        action="store_true",
-        help="add the results of its steps to the store, so that builds on this machine use them",
+    parser.store()
+    parser.option("--runs", "DIR", "the directory to unpack the run into (default: %(default)s)", default=RUNS)
+    parser.switch(
+        "--trust-results", "add the results of its steps to the store, so that builds on this machine use them"
     )
-    parser.add_argument(
+    parser.option(
         "--max-size",
-        type=units.size,
-        metavar="SIZE",
-        help="the largest unpacked size, e.g. 100GB (default: 256 MiB, or 20 times the archive's size, up to 64 GiB)",
+        "SIZE",
+        "the largest unpacked size, e.g. 100GB (default: 256 MiB, or 20 times the archive's size, up to 64 GiB)",
+        units.size,
     )
-    parser.add_argument(
+    parser.option(
         "--verify-key",
-        type=Path,
-        metavar="PUBKEY",
-        help="refuse the archive unless FILE.sig is its signature by the owner of this public key (PEM)",
+        "PUBKEY",
+        "refuse the archive unless FILE.sig is its signature by the owner of this public key (PEM)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.switch("--json", "print JSON")
     options = parser.parse_args(arguments)
     bounds = Bounds() if options.max_size is None else Bounds(always=options.max_size, most=options.max_size)
     arrival = read_bundle(

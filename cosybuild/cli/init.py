@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.errors import ConfigurationError
 
 
@@ -18,9 +18,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ConfigurationError: the name cannot be used, or the directory is not empty.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild init", description=__doc__)
+    parser = Parser.of_verb("init", __doc__)
     parser.add_argument("team", help="a short name, e.g. acme; options are then called acme/...")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="the new directory (default: TEAM-cosy-conf)")
+    parser.option("--into", "DIR", "the new directory (default: TEAM-cosy-conf)")
     options = parser.parse_args(arguments)
     team: str = options.team
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", team):

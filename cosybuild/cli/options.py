@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.config.catalogue import composed_piece, groups, options, searching
+from cosybuild.config.groups.field import settings_class
 from cosybuild.config.json_schema import json_schema
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
@@ -20,10 +20,10 @@ from cosybuild.errors import ConfigurationError
 
 def main(arguments: Sequence[str]) -> int:
     """List the groups and options, show one of them, or print a JSON schema for editors."""
-    parser = argparse.ArgumentParser(prog="python -m cosybuild options", description=__doc__)
+    parser = Parser.of_verb("options", __doc__)
     parser.add_argument("what", nargs="?", default="", metavar="GROUP[=OPTION]", help="default: every group")
-    parser.add_argument("--json-schema", action="store_true", help="print the schema of the configuration, or of GROUP")
-    parser.add_argument("--config-dir", action="append", default=[], type=Path, help="a directory to search first")
+    parser.switch("--json-schema", "print the schema of the configuration, or of GROUP")
+    parser.repeated("--config-dir", "DIR", "a directory to search first", Path)
     given = parser.parse_args(arguments)
     group, _, name = given.what.partition("=")
     if given.json_schema:
@@ -63,8 +63,7 @@ def _group(loader: ConfigLoaderImpl, group: str, *, detailed: bool) -> Iterator[
 
 def _settings(group: str) -> Iterator[str]:
     """Yield each setting of the group with its help."""
-    hint = typing.get_type_hints(Settings).get(group)
-    cls = next((c for c in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(c)), None)
+    cls = settings_class(Settings, group)
     if cls is None:
         return
     fields = dataclasses.fields(cls)

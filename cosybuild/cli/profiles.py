@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.cli.units import positive
 from cosybuild.models.lengths import propose_ranges, read_lengths, yaml_of
@@ -17,7 +17,7 @@ _FRAMES_PER_SECOND = 50.0
 
 def main(arguments: Sequence[str]) -> int:
     """Print the proposal as YAML; with --compare also the padding of each smaller number of profiles."""
-    parser = argparse.ArgumentParser(prog="python -m cosybuild profiles", description=__doc__)
+    parser = Parser.of_verb("profiles", __doc__)
     parser.add_argument(
         "lengths",
         type=Path,
@@ -34,9 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         default=_FRAMES_PER_SECOND,
         help="the frames per second for durations in the file (default: %(default)s, CosyVoice 2 and 3)",
     )
-    parser.add_argument(
-        "--compare", action="store_true", help="print the padding for each number of profiles on stderr"
-    )
+    parser.switch("--compare", "print the padding for each number of profiles on stderr")
     options = parser.parse_args(arguments)
     histogram = read_lengths(options.lengths, options.frames_per_second)
     if options.compare:

@@ -16,6 +16,7 @@ from cosybuild import figure
 from cosybuild.building.events import Event
 from cosybuild.building.rebuild import EQUIVALENT, SAME
 from cosybuild.cli import units
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
 from cosybuild.cli.printed import say
@@ -40,43 +41,34 @@ def main(arguments: Sequence[str]) -> int:
         DriftError: the digest of an artifact differs, or the failure does not occur here.
         ConfigurationError: there is no such run, or the failure archive is refused.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild replay", description=__doc__)
+    parser = Parser.of_verb("replay", __doc__)
     parser.add_argument(
         "run", metavar="RUN", help="a run directory, the start of a name under outputs/runs, or a failure archive"
     )
     parser.add_argument(
         "given", nargs="*", metavar="KEY=VALUE", help="settings in place of the record's, e.g. model_dir=DIR"
     )
-    parser.add_argument(
+    parser.repeated(
         "--trust",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="allow the record of an imported run to call modules of this installed package; can be repeated",
+        "PACKAGE",
+        "allow the record of an imported run to call modules of this installed package; can be repeated",
     )
-    parser.add_argument(
-        "--files",
-        type=Path,
-        metavar="DIR",
-        help="a directory to search for files that a failure archive names by digest only",
-    )
-    parser.add_argument(
+    parser.option("--files", "DIR", "a directory to search for files that a failure archive names by digest only")
+    parser.option(
         "--max-seconds",
-        type=units.positive,
-        metavar="N",
-        help="the longest time for an imported run or a failure archive, in seconds (default: 900)",
+        "N",
+        "the longest time for an imported run or a failure archive, in seconds (default: 900)",
+        units.positive,
     )
-    parser.add_argument(
+    parser.option(
         "--max-memory",
-        type=units.size,
-        metavar="SIZE",
-        help="the largest memory for an imported run or a failure archive (default: 32 GiB; no limit for a run on a "
+        "SIZE",
+        "the largest memory for an imported run or a failure archive (default: 32 GiB; no limit for a run on a "
         "machine with a GPU, whose driver reserves more addresses than that)",
+        units.size,
     )
-    parser.add_argument(
-        "--into", type=Path, metavar="DIR", help="the directory of the new run (default: RUN's name + .replay)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.option("--into", "DIR", "the directory of the new run (default: RUN's name + .replay)")
+    parser.switch("--json", "print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
     limits = ProcessLimits(options.max_seconds or ProcessLimits.seconds, options.max_memory or ProcessLimits.memory)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):

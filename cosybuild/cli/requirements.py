@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.run.recorded import read_run
 from cosybuild.run.requirements import requirements_text
@@ -18,9 +17,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ConfigurationError: there is no such run, or its record is damaged.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild requirements", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of stdout")
+    parser = Parser.of_verb("requirements", __doc__)
+    parser.recorded_run()
+    parser.option("--output", "FILE", "write to this file instead of stdout")
     options = parser.parse_args(arguments)
     text = requirements_text(read_run(options.run))
     if options.output is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.errors import DeployError
@@ -17,15 +17,12 @@ def main(arguments: list[str]) -> int:
     Raises:
         DeployError: there is no such backup, or no deployment at all.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild rollback", description=__doc__)
+    parser = Parser.of_verb("rollback", __doc__)
     parser.add_argument("directory", type=Path, help="the directory of a deployment")
-    parser.add_argument(
-        "--to",
-        type=int,
-        metavar="N",
-        help="the number of the backup to restore (default: the newest that is not restored yet)",
+    parser.option(
+        "--to", "N", "the number of the backup to restore (default: the newest that is not restored yet)", int
     )
-    parser.add_argument("--list", action="store_true", help="print the backups and change nothing")
+    parser.switch("--list", "print the backups and change nothing")
     options = parser.parse_args(arguments)
     root: Path = options.directory
     if not (root / STATE).is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.cli import units
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.config.groups.objective import Objective
 from cosybuild.config.sweep_naming import SWEEPS
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         ConfigurationError: there is no such sweep, or a record of it is damaged.
         BuildError: no cell meets the limits.
     """
-    parser = argparse.ArgumentParser(prog="python -m cosybuild select", description=__doc__)
+    parser = Parser.of_verb("select", __doc__)
     parser.add_argument(
         "sweep", metavar="SWEEP", help="a sweep's directory, or the start of a name under outputs/sweeps"
     )
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         help="the figure to minimise (default: memory)",
     )
     for name, kind in _LIMITS.items():
-        parser.add_argument(f"--max-{name}", type=kind, metavar="N", help=f"the largest allowed {name}, {_UNITS[name]}")
-    parser.add_argument("--min-snr-db", type=float, metavar="N", help="the smallest allowed signal-to-noise ratio")
-    parser.add_argument("--json", action="store_true", help="print the cell's record as JSON")
+        parser.option(f"--max-{name}", "N", f"the largest allowed {name}, {_UNITS[name]}", kind)
+    parser.option("--min-snr-db", "N", "the smallest allowed signal-to-noise ratio", float)
+    parser.switch("--json", "print the cell's record as JSON")
     options = parser.parse_args(arguments)
     limits = {name: getattr(options, f"max_{name}") for name in _LIMITS}
     sweep = read_sweep(_directory(options.sweep))

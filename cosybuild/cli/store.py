@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.report.figures import counted, size
@@ -18,23 +17,17 @@ from cosybuild.store.store import Store
 
 def main(arguments: Sequence[str]) -> int:
     """List the store, verify it and quarantine damaged files, or push it to a remote."""
-    parser = argparse.ArgumentParser(prog="python -m cosybuild store", description=__doc__)
-    parser.add_argument("--store", default="outputs/store", type=Path, help="the store (default: %(default)s)")
+    parser = Parser.of_verb("store", __doc__)
+    parser.store()
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("ls", help="list the results, last used first")
     verify = verbs.add_parser("verify", help="read every file and check its digest")
-    verify.add_argument("--keep-damaged", action="store_true", help="only list damaged files, and do not move them")
+    verify.switch("--keep-damaged", "only list damaged files, and do not move them")
     push = verbs.add_parser(
         "push", help="copy the results that a remote lacks, for example those from before the remote was set"
     )
     push.add_argument("remote", metavar="URL", help="the remote, as for store.remote: s3://..., gs://..., file://...")
-    push.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option for fsspec, as for store.remote_options",
-    )
+    push.repeated("--option", "NAME=VALUE", "an option for fsspec, as for store.remote_options")
     options = parser.parse_args(arguments)
     store = Store(options.store)
     if options.verb == "ls":

@@ -1,0 +1,42 @@
+"""The parser of a verb's command line, with the arguments that several verbs take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STORE = Path("outputs/store")
+"""The store of a build in this directory if `store.path` is not set."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose arguments are declared in one line each."""
+
+    @classmethod
+    def of_verb(cls, verb: str, doc: str | None, epilog: str | None = None) -> Parser:
+        """Return the parser of `python -m cosybuild VERB`, without arguments."""
+        return cls(prog=f"python -m cosybuild {verb}", description=doc, epilog=epilog)
+
+    def option(
+        self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = Path, default: Any = None
+    ) -> None:
+        """Add an option with a value."""
+        self.add_argument(flag, type=parse, metavar=metavar, default=default, help=purpose)
+
+    def repeated(self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = str) -> None:
+        """Add an option that can be given several times; its value is a list, empty by default."""
+        self.add_argument(flag, type=parse, metavar=metavar, action="append", default=[], help=purpose)
+
+    def switch(self, flag: str, purpose: str) -> None:
+        """Add an option without a value, False by default."""
+        self.add_argument(flag, action="store_true", help=purpose)
+
+    def recorded_run(self) -> None:
+        """Add the argument RUN, which `run.recorded.read_run` takes."""
+        self.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
+
+    def store(self) -> None:
+        """Add the option `--store`."""
+        self.option("--store", "DIR", "the store (default: %(default)s)", default=STORE)
