@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
+from cosybuild.config.groups.field import settings_class
 from cosybuild.config.launchers import register_launchers
 from cosybuild.config.naming import register_resolvers
 from cosybuild.config.parse import parse
@@ -128,14 +129,10 @@ def unknown_setting(full_key: str) -> ConfigurationError:
 
 def _settings_of(group: str) -> list[str]:
     """Return the names of the settings under a dotted path, from the frozen classes."""
-    cls: object = Settings
+    cls: Any = Settings
     for name in filter(None, re.split(r"[.\[\]]+", group)):
-        if not dataclasses.is_dataclass(cls):
-            return []
-        hint = typing.get_type_hints(cls).get(name)
-        candidates = [hint, *typing.get_args(hint)]
-        cls = next((c for c in candidates if dataclasses.is_dataclass(c)), None)
-    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+        cls = cls and settings_class(cls, name)
+    return [field.name for field in dataclasses.fields(cls)] if cls else []
 
 
 def _clean(error: BaseException, origin: BaseException) -> str:

@@ -8,6 +8,7 @@ import typing
 from enum import Enum
 from typing import Any
 
+from cosybuild.config.groups.field import settings_class
 from cosybuild.config.settings import Settings
 from cosybuild.system.typed_json import to_json
 
@@ -26,13 +27,9 @@ def json_schema(group: str | None = None) -> dict[str, Any]:
     Raises:
         KeyError: no setting of the root has that name.
     """
-    cls: Any = Settings
-    if group is not None:
-        hint = typing.get_type_hints(Settings)[group]
-        candidates = [hint, *typing.get_args(hint)]
-        cls = next((one for one in candidates if dataclasses.is_dataclass(one)), None)
-        if cls is None:
-            raise KeyError(group)
+    cls = Settings if group is None else settings_class(Settings, group)
+    if cls is None:
+        raise KeyError(group)
     schema = _object(cls)
     schema["properties"] = {"defaults": {"type": "array", "description": "Hydra's defaults list."}} | schema[
         "properties"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.config.groups.field import settings_class
 from cosybuild.config.settings import Settings
 from cosybuild.models.directory.hub import is_hub_id
 from cosybuild.system.json_records import read_record, write_record
@@ -61,15 +61,12 @@ def origin_of_run(directory: Path) -> Origin | None:
 
 def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:
     """Yield the dotted names of settings whose values are valid on one machine only."""
-    hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if field.metadata.get("local"):
             yield f"{prefix}{field.name}"
             continue
-        hint = hints[field.name]
-        inner = next((one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)), None)
-        if inner is not None and typing.get_origin(hint) is not tuple:
-            yield from local_settings(typing.cast(type, inner), f"{prefix}{field.name}.")
+        if (inner := settings_class(cls, field.name)) is not None:
+            yield from local_settings(inner, f"{prefix}{field.name}.")
 
 
 def without_local(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
