@@ -53,18 +53,13 @@ def copy_of(source: Path, target: Path) -> str:
         `reflink` or `copy`.
 
     Raises:
-        OSError: the copy failed; `target` does not exist.
+        OSError: the copy failed; `target` may be there, incomplete.
     """
-    try:
-        kind = "reflink" if _reflink(source, target) else "copy"
-        if kind == "copy":
-            shutil.copyfile(source, target)
-        stat = source.stat()
-        os.utime(target, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
-    except BaseException:
-        with suppress(OSError):
-            target.unlink()
-        raise
+    kind = "reflink" if _reflink(source, target) else "copy"
+    if kind == "copy":
+        shutil.copyfile(source, target)
+    stat = source.stat()
+    os.utime(target, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
     return kind
 
 
@@ -98,14 +93,14 @@ def checkout(
         with explained("place the artifact", target, of_the_store=False):
             if not _is_there(file, target, digests, thorough=thorough):
                 temporary = directory / f"{_PREFIX}{secrets.token_hex(8)}"
-                copy_of(file.path, temporary)
                 try:
+                    copy_of(file.path, temporary)
                     if digest_of(temporary) != file.digest:
                         raise DamagedContent(file)
                     temporary.replace(target)
-                except BaseException:
-                    temporary.unlink()
-                    raise
+                finally:
+                    with suppress(OSError):
+                        temporary.unlink(missing_ok=True)
                 digests.learn(target, file.digest)
         placed.append(target)
     return tuple(placed)
@@ -119,12 +114,10 @@ def _reflink(source: Path, target: Path) -> bool:
     with source.open("rb") as old, target.open("xb") as new:
         try:
             fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+            return True
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-        else:
-            return True
-    target.unlink()
     return False
 
 

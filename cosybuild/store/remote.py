@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -236,14 +236,13 @@ def _reading(files: Any, name: str) -> Iterator[Callable[[int], bytes]]:
         TimeoutError: no answer came within PATIENCE_SECONDS.
     """
     source = within(PATIENCE_SECONDS, files.open, name, "rb")
-    try:
-        yield lambda size: within(PATIENCE_SECONDS, source.read, size)
-    except TimeoutError:  # closing the file would wait for the read that hangs
-        raise
-    except BaseException:
-        source.close()
-        raise
-    source.close()
+    with ExitStack() as opened:
+        opened.callback(source.close)
+        try:
+            yield lambda size: within(PATIENCE_SECONDS, source.read, size)
+        except TimeoutError:
+            opened.pop_all()  # closing the file would wait for the read that hangs
+            raise
 
 
 def _has(files: Any, name: str, size: int) -> bool:

@@ -190,10 +190,9 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
                 os.fsync(file.fileno())
         share(temporary)
         temporary.replace(target)
-    except BaseException:
+    finally:
         with suppress(OSError):
-            temporary.unlink()
-        raise
+            temporary.unlink(missing_ok=True)
     if durable:
         sync_directory(target.parent)
 
