@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cosybuild.config.groups.component import ComponentSettings
+from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import register_sweep_resolvers
 from cosybuild.system.typed_json import to_json
@@ -19,7 +20,9 @@ from cosybuild.system.typed_json import to_json
 _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to", "objective", "must_produce")
 """Settings that change where files are stored or what is printed, but not the artifacts."""
 
-_DEFAULT_COMPONENT = to_json(ComponentSettings())
+_DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
+"""Groups that records of earlier releases do not have, with the values for what those built."""
+
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
 """Length limit of each word, in characters, because all words form one directory name; the digest identifies a run."""
@@ -61,10 +64,11 @@ def config_digest(settings: Settings) -> str:
 
 def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plain configuration without the settings that do not change the artifacts."""
-    kept = {name: value for name, value in plain.items() if name not in _NOT_OF_THE_BUILD}
-    if kept.get("component") == _DEFAULT_COMPONENT:
-        # Earlier releases built this component, and their records do not name it.
-        del kept["component"]
+    kept = {
+        name: value
+        for name, value in plain.items()
+        if name not in _NOT_OF_THE_BUILD and (name not in _DEFAULTS or value != _DEFAULTS[name])
+    }
     if "trt_profile" in kept:
         kept["trt_profile"] = _without_free_multiples(kept["trt_profile"])
     return kept
@@ -88,7 +92,8 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
     streaming = ["streaming"] if settings.model.streaming else []
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
-    component = [] if settings.component == ComponentSettings() else [settings.component.name.value]
+    built = settings.component
+    component = [] if built == ComponentSettings() else [built.name.value, *settings.vocoder.words]
     words = [PurePath(model).name or "model", *component, *streaming, *chosen, config_digest(settings)[:8]]
     plain = [re.sub(r"[^A-Za-z0-9._]+", "_", word)[:_LONGEST_WORD] for word in words]
     return "-".join(plain)

@@ -7,6 +7,7 @@ from pathlib import Path
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Method, Target
+from cosybuild.config.groups.vocoder import F0Type
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import fault_of
@@ -21,7 +22,7 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigurationError: names the setting, or both sides of the contradiction, and how to resolve it.
     """
-    for rule in (_opset, _open_families, _weights, _verify, _precision, _benchmark, _deploy):
+    for rule in (_opset, _open_families, _weights, _verify, _precision, _vocoder, _benchmark, _deploy):
         rule(settings)
 
 
@@ -133,6 +134,14 @@ def _precision(settings: Settings) -> None:
                 f"precision.method=search cannot search: precision.target={target} lowers no node.",
                 hint="Next: precision=auto, or precision.target=bf16 with it.",
             )
+
+
+def _vocoder(settings: Settings) -> None:
+    if settings.vocoder.f0 is F0Type.float64 and settings.trt is not None:
+        raise ConfigurationError(
+            "vocoder.f0=float64 with an engine: TensorRT would compute float64 in float32 without an error.",
+            hint="Next: trt=none, for ONNX Runtime; or remove vocoder.f0 for an engine.",
+        )
 
 
 def _deploy(settings: Settings) -> None:

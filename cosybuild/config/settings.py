@@ -17,6 +17,7 @@ from cosybuild.config.groups.simplify import SimplifySettings
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.config.groups.verify import VerifySettings
+from cosybuild.config.groups.vocoder import VocoderSettings
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Settings:
     )
     model: ModelSettings = setting(ModelSettings, "The model to build.")
     component: ComponentSettings = setting(ComponentSettings, "The network of the model to build.")
+    vocoder: VocoderSettings = setting(VocoderSettings, "The form of the vocoder's graph.")
     export: ExportSettings = setting(ExportSettings, "The export from PyTorch to ONNX.")
     simplify: SimplifySettings | None = setting(None, "The simplification of the graph.")
     verify: VerifySettings | None = setting(None, "The comparison of artifacts with PyTorch.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
 from cosybuild.filename import fault_of
 from cosybuild.models.components.component import Component
@@ -47,6 +48,7 @@ def resolve_subject(
     model_dir: str | None,
     dynamic_batch: bool,
     component: ComponentName = ComponentName.estimator,
+    vocoder: VocoderSettings | None = None,
 ) -> Subject:
     """Return the subject of a build.
 
@@ -55,6 +57,7 @@ def resolve_subject(
         model_dir: a directory, a hub id, or None.
         dynamic_batch: True for a dynamic batch axis.
         component: the network of a CosyVoice model; a model of another family is its own only component.
+        vocoder: the form of the vocoder's graph; None for the default.
 
     Raises:
         ModelDirectoryError: the directory is missing, unreadable, no model directory, or of another model version.
@@ -88,13 +91,15 @@ def resolve_subject(
             f"export.dynamic_batch=true, but component={component.value} has a fixed batch of one.",
             hint="Next: remove export.dynamic_batch, and use a trt_profile without batch.",
         )
-    variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming)
+    form = part.forms(vocoder or VocoderSettings())
+    variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming, form)
     fps = FAMILIES[family].frames_per_second if directory is None else directory.frames_per_second
     return Subject(
         family=family,
         spec=part.spec(variant, fps, dynamic_batch),
         hyperparameters=variant.hyperparameters,
         component=component,
+        form=form,
         streaming=model.streaming,
         weights=_weights(model, part.weights, directory),
         seed=model.seed,

@@ -47,6 +47,7 @@ class Subject:
         solver: None where the model is not a flow-matching estimator.
         code: the trace of a user's module; None for another family, and before planning has made it.
         component: the network of a CosyVoice model; without meaning for another family.
+        form: words for what differs from the component's default form; the artifacts' names contain them.
         origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
     """
 
@@ -64,11 +65,12 @@ class Subject:
     origin: str = ""
     notes: tuple[str, ...] = field(default=())
     component: ComponentName = ComponentName.estimator
+    form: tuple[str, ...] = ()
 
     @property
     def variant(self) -> Variant:
         """The form of the component, which its module is made of."""
-        return Variant(self.family, self.hyperparameters, self.streaming)
+        return Variant(self.family, self.hyperparameters, self.streaming, self.form)
 
     @property
     def weights_label(self) -> str:

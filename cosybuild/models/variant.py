@@ -17,8 +17,10 @@ class Variant:
         family: the version of CosyVoice.
         hyperparameters: a value for every name that the component has in this version.
         streaming: True for the form that hides later chunks.
+        form: words for what differs from the component's default form, e.g. `spectrum`.
     """
 
     family: Family
     hyperparameters: Mapping[str, Any]
     streaming: bool
+    form: tuple[str, ...] = ()

@@ -112,6 +112,7 @@ def _model(request: Request, sources: Mapping[str, Artifact]) -> Mapping[str, An
         "name": subject.stem,
         "origin": subject.origin,
         "streaming": subject.streaming,
+        **({"form": list(subject.form)} if subject.form else {}),
         "weights": subject.weights_label,
         "weights_digest": None if weights is None else weights.digest,
         "random_weights": subject.weights is None and subject.graph is None,

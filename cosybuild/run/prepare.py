@@ -30,7 +30,11 @@ def request_from_settings(settings: Settings) -> Request:
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
     subject = resolve_subject(
-        settings.model, settings.model_dir, settings.export.dynamic_batch, settings.component.name
+        settings.model,
+        settings.model_dir,
+        settings.export.dynamic_batch,
+        settings.component.name,
+        settings.vocoder,
     )
     if subject.graph is not None:
         names = hold_external_data(subject.graph)

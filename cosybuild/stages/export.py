@@ -106,6 +106,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         "family": subject.family.value,
         "hyperparameters": dict(subject.hyperparameters),
         "streaming": subject.streaming,
+        **({"form": list(subject.form)} if subject.form else {}),
         "spec": subject.spec.facts(),
         "weights_seed": subject.seed if subject.weights is None else None,
         **({} if subject.code is None else {"code": subject.code.parts}),

@@ -14,7 +14,7 @@ def test_groups_come_in_the_order_of_the_build(capsys: pytest.CaptureFixture[str
     assert main(["options"]) == 0
     lines = capsys.readouterr().out.splitlines()
     heads = [line for line in lines if not line.startswith(" ")]
-    assert heads[:4] == ["model", "component", "export", "simplify"]
+    assert heads[:5] == ["model", "component", "vocoder", "export", "simplify"]
     assert "  * opset18  Opset 18: the opset of CosyVoice's own exports." in lines
 
 

@@ -43,7 +43,8 @@ def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:
 def test_the_default_component_has_the_names_of_records_that_know_none() -> None:
     settings = settings_of()
     plain = to_json(settings)
-    assert relevant(plain) == relevant({name: value for name, value in plain.items() if name != "component"})
+    known = {name: value for name, value in plain.items() if name not in ("component", "vocoder")}
+    assert relevant(plain) == relevant(known)
     assert run_name(settings_of("component=estimator"), CHOICES) == run_name(settings, CHOICES)
 
 
@@ -51,6 +52,13 @@ def test_another_component_is_part_of_the_name() -> None:
     settings = settings_of("component=frontend")
     assert config_digest(settings) != config_digest(settings_of())
     assert re.fullmatch(r"auto-frontend-opset18-default-[0-9a-f]{8}", run_name(settings, CHOICES))
+
+
+def test_another_form_of_the_vocoder_is_part_of_the_name() -> None:
+    settings = settings_of("component=vocoder", "vocoder=spectrum", "vocoder.f0=float64", "trt=none")
+    assert config_digest(settings) != config_digest(settings_of("component=vocoder", "trt=none"))
+    name = run_name(settings, CHOICES)
+    assert re.fullmatch(r"auto-vocoder-spectrum-f0_float64-opset18-default-[0-9a-f]{8}", name)
 
 
 def test_a_profile_without_multiples_has_the_digest_of_earlier_releases() -> None:

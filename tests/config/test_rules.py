@@ -36,6 +36,7 @@ def test_what_is_consistent_passes() -> None:
         (("model=cosyvoice2", "model.target={_target_: a.B}"), "model.target is set"),
         (("verify.rtol=1",), "verify.rtol=1.0 is not a tolerance"),
         (("verify.atol=-1e-3",), "verify.atol=-0.001 is not a tolerance"),
+        (("vocoder.f0=float64",), "TensorRT would compute float64 in float32"),
         (("verify.threads=0",), "verify.threads=0; expected at least 1"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.models.filling import Note
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.variant import Variant
@@ -30,6 +31,7 @@ class Component:
         published: version -> hyper-parameters of the published model; the versions that have the component.
         streaming: versions with a streaming form.
         dynamic_batch: True if the batch axis may be dynamic.
+        forms: (settings of the vocoder's graph) -> words for what they change in this component.
         has_solver: True if the flow-matching solver calls the network.
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.
@@ -51,3 +53,4 @@ class Component:
     spec: Callable[[Variant, float, bool], ModelSpec]
     load: Callable[[Variant, Path | None, int, Note], nn.Module]
     exportable: Callable[[nn.Module, Variant], nn.Module]
+    forms: Callable[[VocoderSettings], tuple[str, ...]] = lambda _: ()

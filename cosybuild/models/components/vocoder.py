@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.vocoder import Cut, F0Type, VocoderSettings
 from cosybuild.models.components.component import Component
 from cosybuild.models.cosyvoice.vocoder.interface import STEM, WEIGHTS, vocoder_spec
 from cosybuild.models.cosyvoice.vocoder.parameters import PUBLISHED, VocoderParameters, with_values
@@ -36,7 +37,20 @@ def _fault(family: Family, values: Mapping[str, Any]) -> str | None:
 
 def _spec(variant: Variant, _: float, __: bool) -> ModelSpec:
     """Return inputs and outputs; the frame rate follows from the vocoder's own rates."""
-    return vocoder_spec(_parameters(variant))
+    return vocoder_spec(_parameters(variant), _cut(variant))
+
+
+def _cut(variant: Variant) -> Cut:
+    return Cut.spectrum if Cut.spectrum.value in variant.form else Cut.none
+
+
+def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
+    from cosybuild.models.cosyvoice.vocoder.hift import Hift
+    from cosybuild.models.cosyvoice.vocoder.load import exportable
+
+    assert isinstance(network, Hift)
+    wide = VocoderSettings(f0=F0Type.float64).words
+    return exportable(network, _cut(variant), wide_f0=set(wide) <= set(variant.form))
 
 
 def _load(variant: Variant, weights: Path | None, seed: int, note: Note) -> nn.Module:
@@ -57,5 +71,6 @@ VOCODER = Component(
     fault=_fault,
     spec=_spec,
     load=_load,
-    exportable=lambda network, _: network,
+    exportable=_exportable,
+    forms=lambda settings: settings.words,
 )

@@ -10,10 +10,15 @@ import torch
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.config.groups.vocoder import Cut, F0Type, VocoderSettings
 from cosybuild.errors import ConfigurationError
+from cosybuild.models.cosyvoice.vocoder.f0_predictor import WideF0Predictor
+from cosybuild.models.cosyvoice.vocoder.hift import HiftSpectrum
 from cosybuild.models.load import load_module
+from cosybuild.models.names import artifact_name
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
+from cosybuild.stages.export import subject_settings
 from tests.models.cosyvoice.vocoder.vocoders import VERSIONS, call, directory, draw, like, published, tiny
 
 
@@ -58,6 +63,23 @@ def test_hyperparameters_that_cannot_be_are_refused(values: dict[str, object], m
     model = ModelSettings(family=Family.cosyvoice2, hyperparameters=values)
     with pytest.raises(ConfigurationError, match=message):
         resolve_subject(model, None, False, ComponentName.vocoder)
+
+
+def test_settings_choose_the_form_of_the_graph() -> None:
+    form = VocoderSettings(Cut.spectrum, F0Type.float64)
+    model, home = ModelSettings(), str(directory(3))
+    found = resolve_subject(model, home, False, ComponentName.vocoder, form)
+    assert [output.name for output in found.spec.outputs][:2] == ["spectrum_magnitude", "spectrum_phase"]
+    assert artifact_name(found) == "hift.spectrum.f0_float64.fp32.onnx"
+    module = load_module(found, found.weights)
+    assert isinstance(module, HiftSpectrum)
+    assert isinstance(module.whole.f0_predictor, WideF0Predictor)
+    default = subject(3)
+    assert artifact_name(default) == "hift.fp32.onnx"
+    assert subject_settings(found)["form"] == ["spectrum", "f0_float64"]
+    assert "form" not in subject_settings(default), "keys of earlier releases"
+    other = resolve_subject(model, home, False, ComponentName.frontend, form)
+    assert other == resolve_subject(model, home, False, ComponentName.frontend)
 
 
 def test_there_is_no_streaming_form(tmp_path: Path) -> None:

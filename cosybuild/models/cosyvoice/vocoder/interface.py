@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
+from cosybuild.config.groups.vocoder import Cut
 from cosybuild.models.cosyvoice.vocoder.parameters import Interpolation, VocoderParameters
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
 
@@ -16,15 +15,6 @@ PREFIXES = ("", "generator.", "hift.")
 
 FEWEST_FRAMES = 4
 """The shortest window in tests; `first` and `end` are drawn within it."""
-
-
-class Cut(str, Enum):
-    """The end of the exported graph."""
-
-    none = "none"
-    """The waveform."""
-    spectrum = "spectrum"
-    """Magnitude and phase of its spectra; the runtime does the synthesis."""
 
 
 def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpec:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cosybuild.config.groups.vocoder import Cut
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
 from cosybuild.models.cosyvoice.vocoder.hift import Hift, HiftSpectrum, with_wide_f0
-from cosybuild.models.cosyvoice.vocoder.interface import PREFIXES, WEIGHTS, Cut
+from cosybuild.models.cosyvoice.vocoder.interface import PREFIXES, WEIGHTS
 from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
 from cosybuild.models.cosyvoice.vocoder.residual import Snake
 from cosybuild.models.cosyvoice.vocoder.weight_norm import fold, newer_name, stored_tensors

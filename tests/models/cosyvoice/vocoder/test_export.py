@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from cosybuild.config.groups.export import Exporter, ExportSettings
+from cosybuild.config.groups.vocoder import Cut
 from cosybuild.exporting.torch_exporters import example_sizes, export_graph
-from cosybuild.models.cosyvoice.vocoder.interface import Cut, vocoder_spec
+from cosybuild.models.cosyvoice.vocoder.interface import vocoder_spec
 from cosybuild.models.cosyvoice.vocoder.load import exportable
 from tests.exact import FACTOR, Exact, exact_beside
 from tests.models.cosyvoice.vocoder.vocoders import VERSIONS, call, draw, tiny
