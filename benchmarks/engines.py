@@ -28,7 +28,7 @@ from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.simplify import SimplifySettings
-from cosybuild.config.groups.trt import TrtSettings, Unmet
+from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.config.settings import Settings
 from cosybuild.digest import digest_of
 from cosybuild.errors import CosybuildError
@@ -61,7 +61,7 @@ def request_for(
         precision=PrecisionSettings(target=Precision(precision)),
         trt_profile=ProfileSettings(profiles=({k: r for k, r in ranges.items() if dynamic or k != "batch"},)),
         # Scores of 32 rows at 3000 frames, unfused in float32, take more than the default.
-        trt=TrtSettings(on_unmet=Unmet.warn, workspace_gib=64.0 if dynamic else 4.0),
+        trt=TrtSettings(workspace_gib=64.0 if dynamic else 4.0),
     )
     return Request(settings, resolve_subject(settings.model, None, dynamic))
 

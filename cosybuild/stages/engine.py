@@ -119,7 +119,7 @@ class EngineStage(Stage[Request]):
             "arithmetic",
         )
         report["traits"] = {name: report[name] for name in common}
-        _hold_to_request(report["unmet"], trt, context)
+        _hold_to_request(report, trt, context)
         manifest = engine_manifest(
             report,
             self.target,
@@ -201,13 +201,15 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
     return timing_path(Path(store.path), who, gpu, environment)
 
 
-def _hold_to_request(unmet: list[str], trt: TrtSettings, context: RunContext) -> None:
-    if not unmet:
-        return
-    if trt.on_unmet is Unmet.fail:
-        raise EngineError(
-            "The engine does not meet its settings: " + "; ".join(unmet) + ".",
-            hint="Next: trt.on_unmet=warn to keep it; or precision=fp16 with fewer nodes in fp32.",
-        )
-    for line in unmet:
-        context.emit("warning", message=line)
+def _hold_to_request(report: Mapping[str, Any], trt: TrtSettings, context: RunContext) -> None:
+    for shortcoming, reaction, setting in (
+        ("unmet", trt.on_unmet, "trt.on_unmet"),
+        ("unfused", trt.on_unfused, "trt.on_unfused"),
+    ):
+        for line in report[shortcoming]:
+            if reaction is Unmet.fail:
+                raise EngineError(
+                    f"The engine does not meet its settings: {line}.",
+                    hint=f"Next: {setting}=warn to keep it; or precision=fp16 with fewer nodes in fp32.",
+                )
+            context.emit("warning", message=line)

@@ -30,7 +30,7 @@ ENGINE = "engine sm_89"
 WORDS = (
     "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]",
     "precision=fp16",
-    *(["trt=fp16", "trt.backend=tensorrt_rtx", "trt.sm=[89]", "trt.on_unmet=warn"] if WITH_ENGINE else ["trt=none"]),
+    *(["trt=fp16", "trt.backend=tensorrt_rtx", "trt.sm=[89]"] if WITH_ENGINE else ["trt=none"]),
 )
 """Every stage there is, as small as it comes."""
 

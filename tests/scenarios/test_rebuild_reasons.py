@@ -314,7 +314,7 @@ def test_random_weights(tmp_path: Path) -> None:
     hyperparameters = "{channels:[16],num_mid_blocks:1,n_blocks:1,num_heads:2,attention_head_dim:8}"
     words = ["model_dir=null", "model=cosyvoice2", f"model.hyperparameters={hyperparameters}", "simplify=none"]
     words += ["precision=fp32", "trt=none", "verify=off"]
-    without = ("trt.backend", "trt.sm", "trt.on_unmet")
+    without = ("trt.backend", "trt.sm")
     place.build(*words, without=without)
     verdicts = {
         "model.seed=0": "already built",

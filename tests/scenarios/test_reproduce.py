@@ -175,7 +175,6 @@ def test_replay_of_an_engine(used_place: Place) -> None:
         "precision=fp32",
         "trt.backend=tensorrt_rtx",
         "trt.sm=[89]",
-        "trt.on_unmet=warn",
     ]
     old = set(used_place.runs())
     used_place.cosybuild(*words)

@@ -256,16 +256,26 @@ def context_for(request: Request, graph: Path, workdir: Path, events: list[tuple
     return RunContext(request, inputs, workdir, NO_GPU, lambda kind, **facts: events.append((kind, facts)))
 
 
-def test_unmet_requests_fail_or_warn(tmp_path: Path) -> None:
-    graph = attention_graph(tmp_path / "g.onnx", "float16", scores_used_twice=True)
-    stage = EngineStage(Target(RTX, 89))
-    with pytest.raises(EngineError, match="does not meet its settings: attention is not fused"):
-        stage.run(context_for(request_for(graph), graph, tmp_path / "fail", []))
+@pytest.mark.parametrize(("dtype", "shortcoming", "warned", "failed", "says"), [
+    ("float16", "unfused", {}, {"on_unfused": Unmet.fail}, "attention is not fused: the engine needs"),
+    ("float32", "unmet", {"on_unmet": Unmet.warn}, {}, "precision=fp16 is set, but 100% of the matrix arithmetic"),
+])  # fmt: skip
+def test_a_shortcoming_of_an_engine_is_an_error_or_a_warning(
+    dtype: str, shortcoming: str, warned: dict[str, Unmet], failed: dict[str, Unmet], says: str, tmp_path: Path
+) -> None:
+    graph = attention_graph(tmp_path / "g.onnx", dtype, scores_used_twice=shortcoming == "unfused")
+    stage, inputs = EngineStage(Target(RTX, 89)), PrecisionSettings(target=Precision.fp16, io=InputOutput.keep)
+    asked = {
+        name: with_settings(request_for(graph, **trt), **({"precision": inputs} if dtype == "float32" else {}))
+        for name, trt in (("warned", warned), ("failed", failed))
+    }
+    with pytest.raises(EngineError, match=f"does not meet its settings: {says}"):
+        stage.run(context_for(asked["failed"], graph, tmp_path / "failed", []))
     events: list[tuple[str, dict[str, Any]]] = []
-    asked = request_for(graph, on_unmet=Unmet.warn)
-    result = stage.run(context_for(asked, graph, tmp_path / "warn", events))
-    assert result.metrics["unmet"]
-    assert [facts["message"] for kind, facts in events if kind == "warning"] == result.metrics["unmet"]
+    result = stage.run(context_for(asked["warned"], graph, tmp_path / "warned", events))
+    (line,) = result.metrics[shortcoming]
+    assert line.startswith(says)
+    assert line in [facts["message"] for kind, facts in events if kind == "warning"]
 
 
 def test_the_check_reads_what_the_step_wrote(graph: Path, store: Store, tmp_path: Path) -> None:

@@ -38,16 +38,17 @@ def engine_report(
     precision: str,
     opened: OpenedFacts | None,
 ) -> dict[str, Any]:
-    """Return the report on a built engine as plain data; `unmet` lists each unmet request in one sentence."""
+    """Return the report on a built engine as plain data; `unmet` and `unfused` have a sentence for each shortcoming."""
     log, facts = built.log, built.facts
     activation = opened.activation_bytes if opened else log.activation_bytes
     attention = judge_attention(facts, activation)
     in_graph = settings.typing is Typing.strong
-    unmet = [unmet_fusion(attention, precision)]
-    if in_graph:
-        unmet.append(unmet_precision(facts, precision, settings.max_fp32_share))
-    else:
-        unmet.append(_unmet_by_inspector(opened, precision))
+    unmet = (
+        unmet_precision(facts, precision, settings.max_fp32_share)
+        if in_graph
+        else _unmet_by_inspector(opened, precision)
+    )
+    unfused = unmet_fusion(attention, precision)
     total = sum(facts.operations.values())
     # With weak typing the network's types are not those that the builder chose.
     shares = {dtype: round(n / total, 6) for dtype, n in facts.operations.items()} if total and in_graph else {}
@@ -82,7 +83,8 @@ def engine_report(
         "attention": [verdict.as_plain() for verdict in attention],
         "timing_cache": "off: TensorRT-RTX does not measure kernels during the build" if library.name == RTX else "on",
         "warnings": list(log.warnings)[:_LISTED],
-        "unmet": [line for line in unmet if line is not None],
+        "unmet": [] if unmet is None else [unmet],
+        "unfused": [] if unfused is None else [unfused],
         "rest": what_would_bring_the_rest(library.name),
     }
 

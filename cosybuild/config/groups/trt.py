@@ -90,6 +90,5 @@ class TrtSettings:
     max_fp32_share: float = setting(
         0.5, "The largest share of matrix arithmetic in fp32 in an engine of a smaller precision."
     )
-    on_unmet: Unmet = setting(
-        Unmet.fail, "fail or warn if the share is exceeded, or if attention is not fused in a smaller precision."
-    )
+    on_unmet: Unmet = setting(Unmet.fail, "fail or warn if that share is exceeded.")
+    on_unfused: Unmet = setting(Unmet.warn, "fail or warn if attention is not fused in a smaller precision.")
