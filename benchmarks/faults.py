@@ -198,7 +198,7 @@ FAULTS = (
     Fault("fp16 overflow in one layer", "values of one attention 1e6 times larger, ranges not checked", V2,
           "hop lowered", "module mid_blocks.", exporting=changed(_overflow), lowered=True),
     Fault("wrong schedule", "linear for cosine in the artifact's solver", V2, "solver",
-          "the state leaves its bound at step", schedule="linear"),
+          "the state misses its bound at step", schedule="linear"),
     Fault("zero guidance row leaking", "row 0's speaker in every row of the exported module", V3, "zero_row",
           "property zero_row (", exporting=wrapped(_one_speaker)),
 )  # fmt: skip

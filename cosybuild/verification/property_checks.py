@@ -78,7 +78,7 @@ def hold_contract(
     failed = [finding for finding in findings if not finding.holds]
     if failed:
         broken = [finding.facts() for finding in failed]
-        emit("note", message=f"the contract is broken: {', '.join(_names(failed))}", properties=broken)
+        emit("note", message=f"properties of the contract do not hold: {', '.join(_names(failed))}", properties=broken)
         raise VerificationError(
             f"The {examined.computed_in} graph on {examined.session.device}: property "
             f"{'; property '.join(map(str, failed))}.",

@@ -97,7 +97,7 @@ def _error(name: str, result: RolloutResult, bounds: Bounds, how: str) -> Verifi
     if result.left_at is not None:
         asked = "finite values are" if bounds.step_snr_db is None else f"at least {bounds.step_snr_db:g} dB is"
         words.append(
-            f"the state leaves its bound at step {result.left_at} of {len(result.steps)}: "
+            f"the state misses its bound at step {result.left_at} of {len(result.steps)}: "
             f"{result.steps[result.left_at - 1]:.1f} dB where {asked} asked for"
         )
     words += [f"the mel has {miss}" for miss in result.missed]

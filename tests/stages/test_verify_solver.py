@@ -126,7 +126,7 @@ def test_what_single_calls_are_allowed_can_be_too_much_for_the_solver(built: Bui
     _, graph = built("cosyvoice2")
     bench = Bench(tiny("cosyvoice2", verify=LAX), tmp_path)
     with pytest.raises(
-        VerificationError, match=r"Solver T=64 \(short\), .*leaves its bound at step \d+ of 10: "
+        VerificationError, match=r"Solver T=64 \(short\), .*misses its bound at step \d+ of 10: "
     ) as caught:
         bench.verify(spoiled(graph, tmp_path / "spoiled", scaled(1.01)))
     assert "the mel has snr_db" in str(caught.value)
@@ -143,7 +143,7 @@ def test_the_wrong_schedule_is_caught(built: Built, tmp_path: Path) -> None:
     other = replace(asked, subject=replace(asked.subject, solver=Solver(schedule="linear")))
     assert ReferenceStage().settings(other) != ReferenceStage().settings(asked)
     reference = artifact("reference", Bench(other, tmp_path / "other").reference().outputs["reference"])
-    with pytest.raises(VerificationError, match=r"leaves its bound at step 1 of 10"):
+    with pytest.raises(VerificationError, match=r"misses its bound at step 1 of 10"):
         Bench(asked, tmp_path).verify(graph, reference=reference)
 
 

@@ -98,7 +98,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "phase",
-        "The argument of a sine or cosine is so large that the lower type's steps are a good part of a turn.",
+        "The argument of a sine or cosine is so large that one step of the lower type is a large part of a cycle.",
         "precision.keep_fp32 with the embedding's module; precision.io=keep where the input itself is the argument",
         lambda signs: _is("Sin", "Cos")(signs) or (signs.lowered and "time_mlp" in str(signs.cut.get("module"))),
     ),
@@ -110,7 +110,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "statistics",
-        "A sum over an axis or a deviation is made in the lower type.",
+        "A sum over an axis or a deviation is computed in the lower type.",
         "precision.keep_fp32 with the module named",
         _is("ReduceMean", "ReduceSum", "Pow", "Sqrt", "LayerNormalization", "InstanceNormalization"),
     ),
@@ -122,13 +122,13 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "frozen axis",
-        "A size was a Python number when the module was traced, and stands in the graph as a constant.",
+        "A size was a Python number when the module was traced, so it is a constant in the graph.",
         "look for int(), len() or .item() on a shape in the module, or build with export.exporter=dynamo",
         lambda signs: signs.property_failed("axes"),
     ),
     Cause(
         "leaking guidance row",
-        "The unconditional row takes something from the conditional one.",
+        "The unconditional row depends on the conditional row.",
         "look for a reduction or a broadcast over the batch axis",
         lambda signs: signs.property_failed("zero_row") or signs.property_failed("independent_rows"),
     ),
@@ -141,13 +141,13 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "chunk mask",
-        "A frame sees another part of the future than its chunk.",
+        "A frame sees other future frames than those of its chunk.",
         "compare the chunk's size and its alignment with the runtime's",
         lambda signs: any(map(signs.property_failed, ("future_chunks", "attention_span"))),
     ),
     Cause(
         "other weights or exchanged inputs",
-        "Hardly anything of the reference is left: a weight is transposed or missing, or two inputs are exchanged.",
+        "The output hardly resembles the reference: a weight is transposed or missing, or two inputs are exchanged.",
         "check the order of the inputs and the weights' file",
         lambda signs: signs.between(float("-inf"), 10.0),
     ),
@@ -160,7 +160,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "another variant",
-        "Close, and everywhere a little off: tanh GELU for exact GELU, another epsilon, a bias left out.",
+        "The output differs a little everywhere: tanh GELU instead of exact GELU, another epsilon, or a missing bias.",
         "compare activations, epsilons and biases with the model's code",
         lambda signs: signs.between(10.0, _ROUNDING),
     ),
