@@ -15,5 +15,5 @@ from tests.attacks.ground import Attempt, Ground
         for one in ATTEMPTS
     ],
 )
-def test_it_is_refused(attempt: Attempt, ground: Ground) -> None:
+def test_the_attempt_fails(attempt: Attempt, ground: Ground) -> None:
     assert attempt.result(ground) == "held"

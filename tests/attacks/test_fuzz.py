@@ -169,14 +169,16 @@ def replaced(listing: dict[str, Any], index: Any) -> None:
 
 @fuzzed
 @given(data=st.data())
-def test_the_index_of_a_bundle(members: dict[str, bytes], data: st.DataObject) -> None:
+def test_a_damaged_index_of_a_bundle_causes_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
     taken_in(members, data.draw(damaged(json.loads(members["bundle.json"]))))
 
 
 @pytest.mark.parametrize("name", ["report.json", "plan.json", "cosybuild.lock"])
 @fuzzed
 @given(data=st.data())
-def test_the_records_of_a_bundle(members: dict[str, bytes], name: str, data: st.DataObject) -> None:
+def test_damaged_records_of_a_bundle_cause_no_internal_error(
+    members: dict[str, bytes], name: str, data: st.DataObject
+) -> None:
     record = json.loads(members[f"run/{name}"])
     content = resealed(record["kind"], data.draw(damaged(record)))
     index = {n: v for n, v in json.loads(members["bundle.json"]).items() if n != "files"}
@@ -185,7 +187,7 @@ def test_the_records_of_a_bundle(members: dict[str, bytes], name: str, data: st.
 
 @fuzzed
 @given(data=st.data())
-def test_a_damaged_archive(stranger: Path, data: st.DataObject) -> None:
+def test_a_damaged_archive_causes_no_internal_error(stranger: Path, data: st.DataObject) -> None:
     with empty() as place:
         archive = place / "x.tar.gz"
         archive.write_bytes(data.draw(flipped(stranger.read_bytes())))
@@ -195,7 +197,7 @@ def test_a_damaged_archive(stranger: Path, data: st.DataObject) -> None:
 
 @fuzzed
 @given(data=st.data())
-def test_the_records_of_a_run(members: dict[str, bytes], data: st.DataObject) -> None:
+def test_damaged_records_of_a_run_cause_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
     report, lock = json.loads(members["run/report.json"]), json.loads(members["run/cosybuild.lock"])
     with empty() as place:
         (place / "report.json").write_bytes(resealed("report", data.draw(damaged(report))))
@@ -206,7 +208,7 @@ def test_the_records_of_a_run(members: dict[str, bytes], data: st.DataObject) ->
 
 @fuzzed
 @given(data=st.data())
-def test_an_entry_of_a_store(members: dict[str, bytes], data: st.DataObject) -> None:
+def test_a_damaged_entry_of_a_store_causes_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
     name = next(name for name in members if name.startswith("store/entries/"))
     changed = data.draw(damaged(json.loads(members[name])))
     holds(lambda: decode(dumped(changed), Path(name).stem, Path), DamagedEntry)
@@ -215,7 +217,7 @@ def test_an_entry_of_a_store(members: dict[str, bytes], data: st.DataObject) -> 
 
 @fuzzed
 @given(data=st.data())
-def test_a_manifest(members: dict[str, bytes], data: st.DataObject) -> None:
+def test_a_damaged_manifest_causes_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
     content = next(content for name, content in members.items() if name.endswith(".manifest.json"))
     with empty() as place:
         (place / "m.json").write_bytes(dumped(data.draw(damaged(json.loads(content)))))
@@ -224,7 +226,7 @@ def test_a_manifest(members: dict[str, bytes], data: st.DataObject) -> None:
 
 @fuzzed
 @given(data=st.data())
-def test_the_index_of_a_failure_archive(stranger: Path, data: st.DataObject) -> None:
+def test_a_damaged_index_of_a_failure_archive_causes_no_internal_error(stranger: Path, data: st.DataObject) -> None:
     with empty() as place:
         ground = Ground(place, stranger)
 
@@ -240,7 +242,7 @@ def test_the_index_of_a_failure_archive(stranger: Path, data: st.DataObject) -> 
 
 @fuzzed
 @given(data=st.data())
-def test_the_records_of_a_sweep(members: dict[str, bytes], data: st.DataObject) -> None:
+def test_damaged_records_of_a_sweep_cause_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
     report = json.loads(members["run/report.json"])
     with empty() as place:
         cells = [("export.opset=17",), ("export.opset=18",)]
@@ -266,7 +268,9 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed
 @given(data=st.data())
-def test_the_yaml_of_a_model_directory(model_directory: Path, data: st.DataObject) -> None:
+def test_a_damaged_yaml_of_a_model_directory_causes_no_internal_error(
+    model_directory: Path, data: st.DataObject
+) -> None:
     source = next(model_directory.glob("*.yaml"))
     with empty() as place:
         (place / source.name).write_bytes(data.draw(flipped(source.read_bytes())))
@@ -275,7 +279,7 @@ def test_the_yaml_of_a_model_directory(model_directory: Path, data: st.DataObjec
 
 @fuzzed
 @given(data=st.data())
-def test_an_onnx_file(members: dict[str, bytes], data: st.DataObject) -> None:
+def test_a_damaged_onnx_file_causes_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
     content = next(content for name, content in members.items() if name.endswith(".onnx"))
     with empty() as place:
         (place / "x.onnx").write_bytes(data.draw(flipped(content)))

@@ -52,7 +52,7 @@ def test_each_attempt_has_a_row_with_its_result(tmp_path: Path) -> None:
     ]
 
 
-def test_one_kind_can_be_listed_without_trying_it(tmp_path: Path) -> None:
+def test_the_attempts_of_one_kind_can_be_listed_without_running_them(tmp_path: Path) -> None:
     code, rows = collected(tmp_path, "--collect-only", "--attack-kind=stale")
     assert code == 0
     assert [(row.attempt, row.result) for row in rows] == [("an old file: a", ""), ("an old file: b", "")]
@@ -76,7 +76,7 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     assert "unknown kind 'stalest'" in ran.stdout + ran.stderr
 
 
-def test_the_page_lists_enough_attempts_that_held() -> None:
+def test_the_page_lists_enough_attempts_and_all_of_them_held() -> None:
     page = (ROOT / "docs" / "attempts.md").read_text(encoding="utf-8")
     counts = {
         kind: tuple(map(int, re.findall(rf"^\| {kind} \|.*\| (\d+) \| (\d+) \|$", page, re.M)[0])) for kind in KINDS

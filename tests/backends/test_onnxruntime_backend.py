@@ -26,14 +26,14 @@ def written(directory: Path, op: str = "Neg", kind: int = TensorProto.FLOAT, ops
 
 
 @pytest.mark.parametrize("optimised", [True, False])
-def test_it_computes(tmp_path: Path, optimised: bool) -> None:
+def test_a_session_computes_the_graph(tmp_path: Path, optimised: bool) -> None:
     session = onnxruntime_backend.load(written(tmp_path), optimised=optimised)
     values = np.float32([[1, -2], [3, 4]])
     assert np.array_equal(session.infer({"x": values})["y"], -values)
     assert session.device.endswith("CPUExecutionProvider")
 
 
-def test_bfloat16_goes_in_and_out(tmp_path: Path) -> None:
+def test_bfloat16_inputs_and_outputs_are_supported(tmp_path: Path) -> None:
     session = onnxruntime_backend.load(written(tmp_path, "Identity", TensorProto.BFLOAT16))
     values = np.array([[1.5, -2], [3, 4]], ml_dtypes.bfloat16)
     result = session.infer({"x": values})["y"]
@@ -41,7 +41,7 @@ def test_bfloat16_goes_in_and_out(tmp_path: Path) -> None:
     assert np.array_equal(result, values)
 
 
-def test_a_shape_it_does_not_take_is_one_line(tmp_path: Path) -> None:
+def test_the_error_for_a_refused_shape_is_one_line(tmp_path: Path) -> None:
     session = onnxruntime_backend.load(written(tmp_path))
     with pytest.raises(InferenceFailed, match="Expected: 2") as caught:
         session.infer({"x": np.zeros((3, 5), np.float32)})
@@ -82,13 +82,13 @@ def test_ctrl_c_ends_a_call_that_takes_long(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
 
 
-def test_a_graph_it_refuses_is_an_export_error(tmp_path: Path) -> None:
+def test_a_graph_that_onnx_runtime_refuses_is_an_export_error(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"does not load graph\.onnx") as caught:
         onnxruntime_backend.load(written(tmp_path, "NoSuchOperator"))
     assert "Next:" in str(caught.value)
 
 
-def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "graph.onnx"
     path.write_bytes(b"no protobuf at all")
     with pytest.raises(ExportError, match="does not load"):
@@ -96,7 +96,7 @@ def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(onnxruntime_backend.cuda_loads(), reason="CUDA works here")
-def test_cuda_that_does_not_load_is_found_out(tmp_path: Path) -> None:
+def test_a_cuda_provider_that_does_not_load_is_detected(tmp_path: Path) -> None:
     path = written(tmp_path)
     with pytest.raises(MissingRequirement, match="CUDAExecutionProvider"):
         onnxruntime_backend.load(path, provider=Provider.cuda)
@@ -105,11 +105,11 @@ def test_cuda_that_does_not_load_is_found_out(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not onnxruntime_backend.cuda_loads(), reason="CUDA does not load here")
-def test_cuda_where_it_loads(tmp_path: Path) -> None:
+def test_cuda_is_used_if_its_provider_loads(tmp_path: Path) -> None:
     assert "CUDA" in onnxruntime_backend.load(written(tmp_path), provider=Provider.auto).device
 
 
-def test_finding_out_prints_nothing(tmp_path: Path) -> None:
+def test_the_check_of_the_cuda_provider_prints_nothing(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from cosybuild.backends.onnxruntime_backend import load; "
         "from cosybuild.config.groups.verify import Provider; "

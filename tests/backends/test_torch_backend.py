@@ -16,7 +16,7 @@ class Two(nn.Module):
         return a - b, a * b
 
 
-def test_inputs_go_by_position_whatever_the_order_of_the_mapping() -> None:
+def test_inputs_are_passed_by_position_in_any_order_of_the_mapping() -> None:
     session = torch_backend.load(Two(), ["left", "right"], ["difference", "product"])
     outputs = session.infer({"right": np.float32([3]), "left": np.float32([5])})
     assert {name: float(values[0]) for name, values in outputs.items()} == {"difference": 2, "product": 15}
@@ -28,7 +28,7 @@ def test_one_output_needs_no_tuple_and_no_gradient_is_kept() -> None:
     assert session.infer({"x": np.ones((3, 4), np.float32)})["y"].shape == (3, 2)
 
 
-def test_a_size_the_module_does_not_take_is_one_line() -> None:
+def test_the_error_for_a_refused_size_is_one_line() -> None:
     session = torch_backend.load(nn.Linear(4, 2), ["x"], ["y"])
     with pytest.raises(InferenceFailed, match="RuntimeError: mat1 and mat2") as caught:
         session.infer({"x": np.ones((3, 5), np.float32)})
@@ -36,7 +36,7 @@ def test_a_size_the_module_does_not_take_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.int64, np.bool_])
-def test_arrays_pass_through_tensors_unchanged(dtype: type) -> None:
+def test_arrays_are_converted_to_tensors_and_back_unchanged(dtype: type) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)
     back = array_from_tensor(tensor_from_array(values))
     assert back.dtype == values.dtype

@@ -26,27 +26,27 @@ def run(script: str, *words: str) -> dict[str, Any]:
     return facts
 
 
-def test_random_kills_leave_nothing_wrong() -> None:
+def test_random_kills_leave_no_damage() -> None:
     counts = run("kills.py", "1", "1")
     assert counts["rounds"] == sum(number for name, number in counts.items() if name.startswith("killed: ")) == 1
     # A kill after the last step leaves the next run nothing to build.
     assert sum(number for name, number in counts.items() if name.startswith("next run: ")) > 0
 
 
-def test_a_directory_answers_with_the_newest_complete_deployment() -> None:
+def test_a_directory_serves_the_newest_complete_deployment() -> None:
     counts = run("deploy_soak.py", "6", "1")
     assert counts["deployments"] + counts["rollbacks"] == counts["steps"] == 6
     assert counts["backups at the end"] > 0
 
 
-def test_racers_build_each_key_once() -> None:
+def test_parallel_processes_build_each_key_once() -> None:
     counts = run("races.py", "2", "1")
     assert counts["same plan"] == counts["overlapping plans"] == 1
     assert counts["built"] == counts["keys"]
     assert counts["taken from another"] > 0
 
 
-def test_a_command_that_has_nothing_to_do() -> None:
+def test_a_command_that_has_nothing_to_do_is_fast() -> None:
     """The script refuses a run that does anything; how long it takes is not asked here."""
     facts = run("noop.py", "1", "--checkpoint", "1e6")
     assert facts["checkpoint_bytes"] > 1e6

@@ -19,14 +19,14 @@ STALE = Stale((Reason("settings.opset", "17", "18"),))
 STEP = Step(FakeStage("engine", label="engine sm_89"), STALE, wires=WIRES)
 
 
-def test_of_a_step_that_has_only_begun_the_plan_is_known() -> None:
+def test_the_record_of_a_step_that_has_only_begun_has_the_plan() -> None:
     record = Attempt(STEP, FakeClock(100.0)).record("blocked", "needs a GPU")
     assert record == StepRecord(
         "engine sm_89", "engine", STALE, "blocked", "needs a GPU", started=100.0, seconds=1.0
     )  # a second for each look at the stopwatch
 
 
-def test_of_a_step_that_was_built_everything_is() -> None:
+def test_the_record_of_a_step_that_was_built_is_complete() -> None:
     attempt = Attempt(STEP, FakeClock(100.0))
     attempt.inputs = {"graph": GRAPH}
     parts = {"settings.opset": "18", "environment.tensorrt": "10.0", "environment.environment.x": "1"}
@@ -39,7 +39,7 @@ def test_of_a_step_that_was_built_everything_is() -> None:
     )  # fmt: skip
 
 
-def test_reasons_are_those_of_what_ran() -> None:
+def test_the_record_has_the_reasons_of_steps_that_ran() -> None:
     attempt = Attempt(STEP, FakeClock())
     assert attempt.record("failed", "no").reasons == (), "it is not known yet"
     attempt.why = STALE

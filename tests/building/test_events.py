@@ -37,7 +37,7 @@ def test_every_sink_gets_every_event_in_order() -> None:
     assert right == left[1:]
 
 
-def test_a_fact_may_be_called_anything() -> None:
+def test_a_fact_may_have_any_name() -> None:
     seen: list[Event] = []
     EventBus([seen.append]).emit("note", "export", kind="a fact", step="another")
     assert seen[0].kind == "note"
@@ -49,7 +49,7 @@ def test_an_unknown_kind_is_a_defect() -> None:
         EventBus().emit("finnished")
 
 
-def test_a_sink_that_cannot_write_is_dropped_and_the_others_are_warned() -> None:
+def test_a_sink_that_cannot_write_is_removed_and_the_others_get_a_warning() -> None:
     seen: list[Event] = []
     calls = []
 
@@ -84,7 +84,7 @@ def test_any_other_error_of_a_sink_is_a_defect() -> None:
         EventBus([broken]).emit("note")
 
 
-def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+def test_a_log_file_contains_the_events_that_were_written(tmp_path: Path) -> None:
     path = tmp_path / "run é" / "events.jsonl"
     log = JsonLines(path)
     seen: list[Event] = []
@@ -97,7 +97,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert second.facts == {"where": str(tmp_path)}
 
 
-def test_a_log_that_is_there_is_continued(tmp_path: Path) -> None:
+def test_an_existing_log_is_continued(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "first" / "events.jsonl"
     for message in ("one", "two"):
         log = JsonLines(path)
@@ -109,7 +109,7 @@ def test_a_log_that_is_there_is_continued(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     seen: list[Event] = []
     log = JsonLines(tmp_path / "events.jsonl")
     log.close()
@@ -140,7 +140,7 @@ def test_events_of_many_threads_do_not_mix(tmp_path: Path) -> None:
         assert [event.facts["done"] for event in events if event.step == name] == list(range(200))
 
 
-def test_a_killed_process_leaves_whole_lines(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_complete_lines(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     code = f"""
 from pathlib import Path

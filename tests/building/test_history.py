@@ -20,13 +20,13 @@ def entry(
     return Entry(CacheKey("export", parts), {"graph": Artifact("graph", files)}, {}, made)
 
 
-def test_without_history_nothing_is_expected() -> None:
+def test_without_history_there_is_no_expectation() -> None:
     assert History(lambda: [], "here").expect(CacheKey("export", {})) is None
     assert History(lambda: [entry(1.0, host="elsewhere")], "here").expect(CacheKey("export", {})) is None
     assert History(lambda: [entry(1.0)], "here").expect(CacheKey("engine", {})) is None
 
 
-def test_the_nearest_builds_count() -> None:
+def test_the_expectation_is_the_median_of_the_nearest_builds() -> None:
     entries = [
         entry(1.0, opset="17", dynamo="no"),
         entry(90.0, opset="17", dynamo="yes"),
@@ -38,7 +38,7 @@ def test_the_nearest_builds_count() -> None:
     assert history.expect(CacheKey("export", {"opset": "18", "dynamo": "no"})) == Expectation(55.5, 20, 5, 2)
 
 
-def test_of_many_equals_the_five_newest_count() -> None:
+def test_of_many_equal_builds_the_five_newest_are_used() -> None:
     entries = [entry(float(n), at=f"2026-01-{n:02}", peak=None) for n in range(1, 10)]
     assert History(lambda: entries, "here").expect(CacheKey("export", {})) == Expectation(7.0, 20, None, 5)
 
@@ -53,7 +53,7 @@ def test_a_plan_of_hits_reads_no_history(bench: Bench) -> None:
     assert bench.plan(pipeline()).up_to_date
 
 
-def test_a_plan_says_what_to_expect(bench: Bench) -> None:
+def test_a_plan_has_the_expected_cost_of_each_step(bench: Bench) -> None:
     outcome = bench.build(pipeline(), {"profile": "default"})
     plan = bench.plan(pipeline(), {"profile": "long", "opset": 17})
     expected = plan.step("engine").expected

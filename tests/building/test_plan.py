@@ -26,7 +26,7 @@ def everything_under(path: Path) -> dict[str, tuple[int, int]]:
     return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(path.rglob("*"))}
 
 
-def test_the_first_plan_knows_nothing_and_is_reported(bench: Bench) -> None:
+def test_the_first_plan_has_no_results_and_every_step_is_reported(bench: Bench) -> None:
     plan = bench.plan(pipeline(), REQUEST)
     assert verdicts(plan) == {
         "export": "stale: never built",
@@ -52,7 +52,7 @@ def test_planning_runs_nothing_and_writes_nothing(bench: Bench, tmp_path: Path) 
     assert [stage.ran for stage in stages] == [1, 1, 1, 1]
 
 
-def test_after_a_build_all_are_hits_with_their_entries(bench: Bench) -> None:
+def test_after_a_build_all_steps_are_hits_with_their_entries(bench: Bench) -> None:
     outcome = bench.build(pipeline(), REQUEST)
     plan = bench.plan(pipeline(), REQUEST)
     assert plan.up_to_date
@@ -64,7 +64,7 @@ def test_after_a_build_all_are_hits_with_their_entries(bench: Bench) -> None:
         assert step.key == outcome.record(step.label).key
 
 
-def test_what_waits_has_no_key_and_finds_nothing_under_half_of_one(bench: Bench, tmp_path: Path) -> None:
+def test_a_waiting_step_has_no_key_and_is_not_found_under_an_incomplete_key(bench: Bench, tmp_path: Path) -> None:
     stages = pipeline(simplify={"needs": ("graph?",)})
     half = key_of(stages[1], REQUEST, bench.environment, {})
     path = tmp_path / "graph.onnx"
@@ -76,13 +76,13 @@ def test_what_waits_has_no_key_and_finds_nothing_under_half_of_one(bench: Bench,
     assert plan.step("simplify").status == Unknown(("graph",))
 
 
-def test_only_what_would_run_is_expected_to_take_time(bench: Bench) -> None:
+def test_only_steps_that_would_run_have_an_expected_time(bench: Bench) -> None:
     bench.build(pipeline(), REQUEST)
     plan = bench.plan(pipeline(engine={"lacks": ("a GPU",)}), {**REQUEST, "profile": "long"})
     assert [step.expected is None for step in plan.steps] == [True, True, False, True]
 
 
-def test_what_the_machine_lacks_is_asked_of_the_stage_with_request_and_machine(bench: Bench) -> None:
+def test_the_stage_names_what_the_machine_lacks_for_the_request(bench: Bench) -> None:
     class Picky(FakeStage):
         def missing(self, request: Mapping[str, Any], environment: Environment) -> tuple[str, ...]:
             return (f"{request['wants']} beside exporter {environment.version('exporter')}",)
@@ -91,7 +91,7 @@ def test_what_the_machine_lacks_is_asked_of_the_stage_with_request_and_machine(b
     assert status == Blocked(("a GPU beside exporter 1.0",))
 
 
-def test_a_step_that_is_not_there_is_named(bench: Bench) -> None:
+def test_the_error_names_a_step_that_does_not_exist(bench: Bench) -> None:
     with pytest.raises(KeyError, match="deploy"):
         bench.plan(pipeline(), REQUEST).step("deploy")
 
@@ -123,7 +123,7 @@ def test_inputs_name_the_step_that_makes_them(bench: Bench) -> None:
         ({"log_level": "debug"}, dict.fromkeys(["export", "simplify", "verify", "engine"], "hit")),
     ],
 )
-def test_a_change_of_settings_touches_what_reads_them(
+def test_a_change_of_settings_affects_only_the_steps_that_read_them(
     bench: Bench, change: dict[str, object], expected: dict[str, str]
 ) -> None:
     bench.build(pipeline(), REQUEST)
@@ -132,7 +132,7 @@ def test_a_change_of_settings_touches_what_reads_them(
         assert found[label].startswith(verdict), (label, found[label])
 
 
-def test_a_change_of_version_environment_or_source_is_named(bench: Bench, tmp_path: Path) -> None:
+def test_the_reason_names_a_changed_version_environment_or_source(bench: Bench, tmp_path: Path) -> None:
     weights = tmp_path / "flow.pt"
     weights.write_text("one")
     bench.sources = {"weights": bench.store.source("weights", weights)}
@@ -160,7 +160,7 @@ def test_a_source_under_another_name_or_place_changes_nothing(bench: Bench, tmp_
     assert {r.action for r in bench.kept[-1].records} == {"hit"}
 
 
-def test_what_this_machine_lacks_blocks_the_step_and_what_follows(bench: Bench) -> None:
+def test_a_missing_requirement_blocks_the_step_and_those_that_depend_on_it(bench: Bench) -> None:
     stages = [*pipeline(simplify={"lacks": ("a GPU of sm_90", "tensorrt")}), FakeStage("deploy", needs=("engine?",))]
     plan = bench.plan(stages, REQUEST)
     assert verdicts(plan) == {
@@ -172,7 +172,7 @@ def test_what_this_machine_lacks_blocks_the_step_and_what_follows(bench: Bench) 
     }
 
 
-def test_a_hit_needs_nothing_of_the_machine(bench: Bench) -> None:
+def test_a_hit_has_no_requirements_of_the_machine(bench: Bench) -> None:
     bench.build(pipeline(), REQUEST)
     plan = bench.plan(pipeline(engine={"lacks": ("a GPU",)}), REQUEST)
     assert plan.step("engine").status == Hit()
@@ -180,7 +180,7 @@ def test_a_hit_needs_nothing_of_the_machine(bench: Bench) -> None:
     assert plan.step("engine").status == Blocked(("a GPU",))
 
 
-def test_what_always_runs_is_reported_and_what_follows_waits(bench: Bench) -> None:
+def test_a_step_that_always_runs_is_reported_and_later_steps_wait_for_it(bench: Bench) -> None:
     stages = [*pipeline(verify={"cacheable": False}), FakeStage("summary", needs=("evidence",), makes=("page",))]
     bench.build(stages, REQUEST)
     plan = bench.plan(stages, REQUEST)
@@ -188,7 +188,7 @@ def test_what_always_runs_is_reported_and_what_follows_waits(bench: Bench) -> No
     assert plan.step("summary").status == Unknown(("evidence",))
 
 
-def test_a_damaged_result_is_named(bench: Bench) -> None:
+def test_the_reason_names_a_damaged_result(bench: Bench) -> None:
     outcome = bench.build(pipeline(), REQUEST)
     path = outcome.record("engine").outputs["engine"].path
     path.chmod(0o600)
@@ -198,7 +198,7 @@ def test_a_damaged_result_is_named(bench: Bench) -> None:
     assert verdicts(bench.plan(pipeline(), REQUEST))["engine"].startswith("stale: its stored result is damaged: ")
 
 
-def test_the_nearest_earlier_build_explains(bench: Bench) -> None:
+def test_the_reasons_compare_with_the_nearest_earlier_build(bench: Bench) -> None:
     for opset, rounds in ((17, 3), (20, 5)):
         bench.build(pipeline(), {**REQUEST, "opset": opset, "rounds": rounds})
     status = bench.plan(pipeline(), {**REQUEST, "opset": 18}).step("export").status
@@ -206,7 +206,7 @@ def test_the_nearest_earlier_build_explains(bench: Bench) -> None:
     assert [reason.part for reason in status.reasons] == ["settings.opset"]
 
 
-def test_slots_are_wired_by_their_latest_maker() -> None:
+def test_a_slot_is_connected_to_the_latest_step_that_fills_it() -> None:
     stages = [
         FakeStage("import", needs=("graph",), makes=("graph",)),
         FakeStage("lower", needs=("graph",), makes=("lowered",)),
@@ -220,7 +220,7 @@ def test_slots_are_wired_by_their_latest_maker() -> None:
     ]
 
 
-def test_a_slot_that_nobody_makes_is_a_defect() -> None:
+def test_a_slot_that_no_step_fills_is_a_defect() -> None:
     with pytest.raises(PlanError, match=r"'engine' needs 'lowered.graph'.*available: weights"):
         wire([FakeStage("engine", needs=("lowered|graph",))], ["weights"])
     made = [FakeStage("export", makes=("graph", "evidence")), FakeStage("engine", needs=("lowered",))]
@@ -260,7 +260,7 @@ print(sorted(heavy & set(sys.modules)))
     assert answer.stdout.strip() == "[]"
 
 
-def test_a_step_can_ask_for_what_an_earlier_one_made_of_a_slot() -> None:
+def test_a_step_can_read_a_slot_as_an_earlier_step_filled_it() -> None:
     export, simplify = FakeStage("export", needs=(), makes=("graph",)), FakeStage("simplify", makes=("graph",))
     verify = FakeStage("verify", needs=("graph", "graph@export?", "graph@nobody?"), makes=("record",))
     _, _, wires = wire([export, simplify, verify], [])

@@ -26,11 +26,11 @@ REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
     (None, Made("b", True), MISSING),
     (Made("a", True), None, MISSING),
 ])  # fmt: skip
-def test_the_verdict(before: Made | None, after: Made | None, verdict: str) -> None:
+def test_the_verdict_compares_digests_and_traits(before: Made | None, after: Made | None, verdict: str) -> None:
     assert verdict_of(before, after) == verdict
 
 
-def test_every_step_runs_and_its_files_lie_in_the_directory(tmp_path: Path) -> None:
+def test_every_step_runs_and_its_files_are_in_the_directory(tmp_path: Path) -> None:
     weights = tmp_path / "flow.pt"
     weights.write_text("weights")
     stages = pipeline()

@@ -20,6 +20,6 @@ def test_a_record_is_found_by_its_label() -> None:
         Outcome(RECORDS).record("engine")
 
 
-def test_records_are_found_by_what_was_done() -> None:
+def test_records_are_found_by_their_action() -> None:
     assert Outcome(RECORDS).doing("built") == RECORDS[1:]
     assert Outcome(RECORDS).doing("failed") == ()

@@ -30,7 +30,7 @@ def read_outcome(path: Path) -> Outcome:
     return outcome_from_json(read_record(path, "report"), str(path))
 
 
-def test_a_plan_says_what_would_run_and_why(bench: Bench) -> None:
+def test_a_plan_as_json_states_which_steps_would_run_and_why(bench: Bench) -> None:
     bench.build(pipeline(), REQUEST)
     stages = pipeline(engine={"lacks": ("a GPU",)}, verify={"cacheable": False})
     plan = bench.plan(stages, {**REQUEST, "rounds": 4})
@@ -135,7 +135,7 @@ def _with(value: Any, *way: Any) -> Any:
         ),
     ],
 )
-def test_a_damaged_outcome_is_named(bench: Bench, tmp_path: Path, change: Any, words: str) -> None:
+def test_the_error_names_a_damaged_outcome(bench: Bench, tmp_path: Path, change: Any, words: str) -> None:
     path = tmp_path / "outcome.json"
     write_outcome(path, bench.build(pipeline(), REQUEST))
     plain = json.loads(path.read_text())
@@ -148,7 +148,7 @@ def test_a_damaged_outcome_is_named(bench: Bench, tmp_path: Path, change: Any, w
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7"])
-def test_what_is_no_record_is_named(tmp_path: Path, text: str) -> None:
+def test_the_error_names_a_file_that_is_no_record(tmp_path: Path, text: str) -> None:
     path = tmp_path / "outcome.json"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"outcome\.json"):

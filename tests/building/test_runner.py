@@ -37,7 +37,7 @@ def test_a_first_build_builds_everything_once_and_a_second_nothing(bench: Bench)
     assert [r.outputs for r in second.records] == [r.outputs for r in first.records]
 
 
-def test_a_step_is_recorded_with_all_it_rested_on(bench: Bench, tmp_path: Path) -> None:
+def test_a_step_is_recorded_with_everything_that_it_depends_on(bench: Bench, tmp_path: Path) -> None:
     weights = tmp_path / "flow.pt"
     weights.write_text("weights")
     bench.sources = {"weights": bench.store.source("weights", weights)}
@@ -63,7 +63,7 @@ def test_a_step_is_recorded_with_all_it_rested_on(bench: Bench, tmp_path: Path) 
     assert cached.peak_bytes is None
 
 
-def test_an_output_that_came_out_the_same_stops_the_rebuild_there(bench: Bench) -> None:
+def test_an_output_with_the_same_content_ends_the_rebuild(bench: Bench) -> None:
     stages = pipeline()
     stages[0].work = lambda context: stages[0].write(context, "the same graph whatever the opset")
     bench.build(stages, REQUEST)
@@ -77,7 +77,7 @@ def test_an_output_that_came_out_the_same_stops_the_rebuild_there(bench: Bench) 
     assert outcome.record("simplify").reasons == ()
 
 
-def test_a_changed_content_is_the_reason_downstream(bench: Bench) -> None:
+def test_a_changed_content_is_the_reason_of_later_steps(bench: Bench) -> None:
     old = bench.build(pipeline(), REQUEST)
     new = bench.build(pipeline(), {**REQUEST, "rounds": 4})
     digests = [outcome.record("simplify").outputs["graph"].digest[:12] for outcome in (old, new)]
@@ -85,7 +85,7 @@ def test_a_changed_content_is_the_reason_downstream(bench: Bench) -> None:
     assert actions(new) == {"export": "hit", "simplify": "built", "verify": "built", "engine": "built"}
 
 
-def test_what_does_not_depend_on_a_blocked_step_still_runs(bench: Bench) -> None:
+def test_a_step_that_does_not_depend_on_a_blocked_step_still_runs(bench: Bench) -> None:
     stages = [
         *pipeline(engine={"lacks": ("a GPU",)}),
         FakeStage("bench", needs=("engine",)),
@@ -102,7 +102,7 @@ def test_what_does_not_depend_on_a_blocked_step_still_runs(bench: Bench) -> None
     assert stages[3].ran == stages[4].ran == 0
 
 
-def test_a_step_that_seemed_blocked_is_a_hit_when_its_input_comes_out_the_same(bench: Bench) -> None:
+def test_a_blocked_step_is_a_hit_if_its_input_has_the_same_content(bench: Bench) -> None:
     stages = pipeline()
     stages[0].work = lambda context: stages[0].write(context, "the same")
     bench.build(stages, REQUEST)
@@ -112,7 +112,9 @@ def test_a_step_that_seemed_blocked_is_a_hit_when_its_input_comes_out_the_same(b
     assert actions(bench.build(stages, changed))["engine"] == "hit"
 
 
-def test_a_remote_store_is_asked_before_building_and_told_after(bench: Bench, tmp_path: Path) -> None:
+def test_a_remote_store_is_queried_before_a_build_and_receives_the_result_after_it(
+    bench: Bench, tmp_path: Path
+) -> None:
     remote = (tmp_path / "remote").as_uri()
     here = Bench(Store(tmp_path / "here", remote=Remote(remote)))
     here.build(pipeline(), REQUEST)
@@ -126,7 +128,7 @@ def test_a_remote_store_is_asked_before_building_and_told_after(bench: Bench, tm
     assert sum(stage.ran for stage in stages) == 0
 
 
-def test_an_error_ends_the_loop_and_is_not_cached(bench: Bench) -> None:
+def test_an_error_ends_the_run_and_is_not_cached(bench: Bench) -> None:
     stages = pipeline()
     healthy = stages[1].work
 
@@ -151,7 +153,7 @@ def test_an_error_ends_the_loop_and_is_not_cached(bench: Bench) -> None:
     assert actions(bench.build(stages, REQUEST)) == {**dict.fromkeys(ALL, "built"), "export": "hit"}
 
 
-def test_a_defect_is_recorded_and_raised_as_it_is(bench: Bench) -> None:
+def test_a_defect_is_recorded_and_raised_unchanged(bench: Bench) -> None:
     stages = pipeline()
 
     def stumble(context: RunContext) -> StageResult:
@@ -165,7 +167,7 @@ def test_a_defect_is_recorded_and_raised_as_it_is(bench: Bench) -> None:
     assert (failure.kind, failure.message, failure.exit_code) == ("defect", "KeyError: 'nothing'", DEFECT)
 
 
-def test_running_out_of_memory_names_the_step_and_what_it_took(bench: Bench) -> None:
+def test_an_out_of_memory_error_names_the_step_and_its_memory(bench: Bench) -> None:
     def devour(context: RunContext) -> StageResult:
         block = bytearray(64 << 20)
         raise MemoryError(len(block))
@@ -183,7 +185,7 @@ def test_running_out_of_memory_names_the_step_and_what_it_took(bench: Bench) -> 
     ("number", "words"),
     [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")],
 )
-def test_a_disk_that_takes_no_more_is_named(bench: Bench, number: int, words: str) -> None:
+def test_the_error_names_a_disk_that_is_full(bench: Bench, number: int, words: str) -> None:
     def write(context: RunContext) -> StageResult:
         raise OSError(number, "no", str(context.workdir / "graph.onnx"))
 
@@ -251,7 +253,9 @@ def _with_odd_metrics(context: RunContext) -> StageResult:
         (_with_odd_metrics, "not plain JSON data"),
     ],
 )
-def test_a_broken_promise_is_a_defect_and_nothing_is_published(bench: Bench, work: object, message: str) -> None:
+def test_a_result_that_contradicts_its_declaration_is_a_defect_and_is_not_published(
+    bench: Bench, work: object, message: str
+) -> None:
     stage = FakeStage("export", makes=("graph",), work=work)  # type: ignore[arg-type]  # parametrised
     with pytest.raises(StageDefect, match=message):
         bench.build([stage])
@@ -261,7 +265,7 @@ def test_a_broken_promise_is_a_defect_and_nothing_is_published(bench: Bench, wor
     assert actions(bench.build([stage])) == {"export": "built"}
 
 
-def test_what_is_not_cacheable_runs_every_time_and_its_files_serve_the_rest(bench: Bench) -> None:
+def test_a_step_that_is_not_cacheable_runs_every_time_and_later_steps_read_its_files(bench: Bench) -> None:
     measure = FakeStage("measure", needs=("engine",), makes=("times",), cacheable=False)
     stages = [*pipeline(), measure, FakeStage("page", needs=("times",), makes=("page",))]
     for _ in range(2):
@@ -274,7 +278,7 @@ def test_what_is_not_cacheable_runs_every_time_and_its_files_serve_the_rest(benc
     assert list((bench.store.path / "tmp").iterdir()) == []
 
 
-def test_files_of_one_artifact_lie_side_by_side_under_their_names(bench: Bench) -> None:
+def test_the_files_of_one_artifact_are_in_one_directory_under_their_names(bench: Bench) -> None:
     def export(context: RunContext) -> StageResult:
         graph, data = context.workdir / "model.onnx", context.workdir / "model.onnx.data"
         graph.write_text("see model.onnx.data")

@@ -22,7 +22,7 @@ class Interrupted(list[Outcome]):
             raise KeyboardInterrupt
 
 
-def test_ctrl_c_is_recorded_raised_again_and_continued(bench: Bench) -> None:
+def test_ctrl_c_is_recorded_and_raised_again_and_the_next_run_continues(bench: Bench) -> None:
     stages = pipeline()
 
     def interrupt(context: RunContext) -> StageResult:
@@ -41,7 +41,7 @@ def test_ctrl_c_is_recorded_raised_again_and_continued(bench: Bench) -> None:
     assert actions(continued) == {"export": "hit", "simplify": "hit", "verify": "built", "engine": "built"}
 
 
-def test_ctrl_c_while_a_finished_step_is_written_down_is_recorded_too(bench: Bench) -> None:
+def test_ctrl_c_while_a_finished_step_is_being_recorded_is_recorded_too(bench: Bench) -> None:
     bench.kept = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         bench.build(pipeline(), REQUEST)

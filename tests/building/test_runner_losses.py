@@ -26,7 +26,7 @@ def remove(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [remove, rot])
-def test_an_input_that_is_lost_or_damaged_is_made_again(bench: Bench, harm: Harm) -> None:
+def test_a_lost_or_damaged_input_is_built_again(bench: Bench, harm: Harm) -> None:
     """No time shows the damage; the step that reads the content would spread it."""
     first = bench.build(pipeline())
     harm(first.record("simplify").outputs["graph"].path)
@@ -40,7 +40,7 @@ def test_an_input_that_is_lost_or_damaged_is_made_again(bench: Bench, harm: Harm
 
 
 @pytest.mark.parametrize("harm", [remove, rot])
-def test_what_an_input_is_made_of_is_made_again_too(bench: Bench, harm: Harm) -> None:
+def test_the_inputs_of_a_lost_input_are_built_again_too(bench: Bench, harm: Harm) -> None:
     first = bench.build(pipeline())
     for name in ("export", "simplify"):
         harm(first.record(name).outputs["graph"].path)
@@ -50,7 +50,7 @@ def test_what_an_input_is_made_of_is_made_again_too(bench: Bench, harm: Harm) ->
     assert [record.label for record in outcome.records] == list(NAMES)
 
 
-def test_an_input_that_is_removed_while_the_step_reads_it_is_made_again(bench: Bench) -> None:
+def test_an_input_that_is_removed_while_the_step_reads_it_is_built_again(bench: Bench) -> None:
     stages = pipeline()
 
     def work(context: RunContext) -> StageResult:
@@ -99,7 +99,7 @@ def test_a_store_that_is_removed_while_a_step_runs_is_an_error_of_the_user(bench
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gc_without_any_patience_removes_nothing_that_a_running_build_uses(bench: Bench, name: str) -> None:
+def test_gc_without_a_grace_period_removes_nothing_that_a_running_build_uses(bench: Bench, name: str) -> None:
     """The plan found everything long ago, and gc runs in the middle of each step."""
     bench.build(pipeline())
     time.sleep(0.02)  # later than the tick in which it was used
@@ -124,7 +124,7 @@ def test_gc_without_any_patience_removes_nothing_that_a_running_build_uses(bench
         assert all(artifact.path.exists() for artifact in record.outputs.values())
 
 
-def test_gc_after_the_build_removes_what_it_used(bench: Bench) -> None:
+def test_gc_after_the_build_removes_the_results_that_it_used(bench: Bench) -> None:
     bench.build(pipeline())
     time.sleep(0.02)  # as above
     assert len(collect(bench.store, older_than=0.0, grace=0.0).entries) == len(NAMES)

@@ -49,14 +49,14 @@ def test_a_step_that_was_built_before_is_reported_with_the_time_it_took(bench: B
     assert facts(bench, "export")["started"]["expected"] == took > 0
 
 
-def test_what_a_blocked_step_lacks_is_reported_one_by_one(bench: Bench) -> None:
+def test_the_requirements_that_a_blocked_step_lacks_are_reported_one_by_one(bench: Bench) -> None:
     stage = FakeStage("engine", makes=("engine",), lacks=("a GPU", "tensorrt"))
     outcome = bench.build([stage])
     assert facts(bench, "engine")["blocked"] == {"lacks": ["a GPU", "tensorrt"]}
     assert outcome.record("engine").reason == "needs a GPU; tensorrt"
 
 
-def test_a_stage_is_asked_what_is_missing_of_this_request_and_this_machine(bench: Bench) -> None:
+def test_a_stage_gets_the_request_and_the_machine_to_name_what_is_missing(bench: Bench) -> None:
     class Choosy(FakeStage):
         def missing(self, request: Mapping[str, Any], environment: Environment) -> tuple[str, ...]:
             return () if request["gpu"] is False or environment.gpus else (f"a GPU, has {environment.gpus}",)
@@ -104,12 +104,12 @@ def test_a_defect_is_recorded_under_the_step_that_has_it(bench: Bench) -> None:
     assert failure.step == "simplify"
 
 
-def test_the_outcome_is_kept_after_every_step_as_far_as_it_came(bench: Bench) -> None:
+def test_the_outcome_so_far_is_kept_after_every_step(bench: Bench) -> None:
     outcome = bench.build(pipeline(), REQUEST)
     assert [kept.records for kept in bench.kept] == [outcome.records[:n] for n in range(1, 5)]
 
 
-def test_when_where_and_how_outputs_were_made_is_kept_with_them(bench: Bench) -> None:
+def test_time_host_and_duration_of_a_build_are_stored_with_its_outputs(bench: Bench) -> None:
     record = bench.build(pipeline(), REQUEST).record("export")
     assert record.made == {
         "at": record.made["at"],
@@ -120,7 +120,7 @@ def test_when_where_and_how_outputs_were_made_is_kept_with_them(bench: Bench) ->
     assert record.made["at"].endswith("+00:00")
 
 
-def test_what_runs_every_time_is_recorded_as_what_is_stored(bench: Bench) -> None:
+def test_a_step_that_runs_every_time_is_recorded_like_a_stored_one(bench: Bench) -> None:
     def measure(context: RunContext) -> StageResult:
         return stage.write(context, "x", milliseconds=3)
 
@@ -131,7 +131,7 @@ def test_what_runs_every_time_is_recorded_as_what_is_stored(bench: Bench) -> Non
     assert [artifact.name for artifact in record.outputs.values()] == ["times"]
 
 
-def test_a_hit_names_all_inputs_that_came_out_the_same(bench: Bench) -> None:
+def test_a_hit_names_all_inputs_with_unchanged_content(bench: Bench) -> None:
     def make(context: RunContext) -> StageResult:
         return source.write(context, "the same whatever is asked")
 
@@ -142,7 +142,7 @@ def test_a_hit_names_all_inputs_that_came_out_the_same(bench: Bench) -> None:
     assert outcome.record("page").reason == "already built: graph, log came out as before"
 
 
-def test_a_disk_that_does_not_name_the_file_is_named_by_the_steps_directory(bench: Bench) -> None:
+def test_a_disk_error_without_a_file_names_the_directory_of_the_step(bench: Bench) -> None:
     given: list[Path] = []
 
     def write(context: RunContext) -> StageResult:
@@ -156,7 +156,7 @@ def test_a_disk_that_does_not_name_the_file_is_named_by_the_steps_directory(benc
 
 
 @pytest.mark.parametrize("then", ["publish", "push"])
-def test_memory_that_ends_after_a_stage_ran_is_blamed_on_its_step(
+def test_a_lack_of_memory_after_a_stage_ran_names_its_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     def devour(*arguments: object) -> None:

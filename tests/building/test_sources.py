@@ -134,14 +134,14 @@ def test_a_change_that_is_undone_before_the_step_ends_is_an_error(
 
 
 @pytest.mark.attack("stale", "the planned content is read")
-def test_a_path_that_led_elsewhere_for_a_while_changes_nothing(meddler: Meddler) -> None:
+def test_a_path_that_led_to_another_file_for_a_while_has_no_effect(meddler: Meddler) -> None:
     """The step reads what was opened, whatever its path leads to."""
     assert complete(meddler.build(move_parent, move_parent_back))
     assert OLD in meddler.graph()
 
 
 @pytest.mark.attack("stale", "the planned content is read")
-def test_a_link_that_led_elsewhere_for_a_while_changes_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_a_link_that_led_to_another_file_for_a_while_has_no_effect(bench: Bench, tmp_path: Path) -> None:
     for name, content in (("one", OLD), ("two", NEW)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "flow.pt").write_text(content)
@@ -164,19 +164,19 @@ def test_a_link_that_led_elsewhere_for_a_while_changes_nothing(bench: Bench, tmp
     assert OLD in outcome.record("export").outputs["graph"].path.read_text()
 
 
-def test_a_file_that_is_gone_is_an_error(meddler: Meddler) -> None:
+def test_a_removed_file_is_an_error(meddler: Meddler) -> None:
     meddler.path.unlink()
     refused(meddler, meddler.build(), "it was removed")
 
 
 @pytest.mark.attack("fill or wait", "an error, at once")
-def test_a_fifo_in_its_place_does_not_hang_the_build(meddler: Meddler) -> None:
+def test_a_fifo_in_place_of_the_file_does_not_hang_the_build(meddler: Meddler) -> None:
     meddler.path.unlink()
     os.mkfifo(meddler.path)
     refused(meddler, meddler.build(), "it was replaced or written to")
 
 
-def test_the_change_is_the_error_where_the_step_failed_by_it(meddler: Meddler) -> None:
+def test_a_step_that_fails_because_of_the_change_reports_the_change(meddler: Meddler) -> None:
     def cut_off(path: Path) -> None:
         path.write_text("")
         raise CheckpointError(f"{path} is empty.")
@@ -185,7 +185,7 @@ def test_the_change_is_the_error_where_the_step_failed_by_it(meddler: Meddler) -
 
 
 @pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
-def test_a_content_that_no_stamp_betrays_is_an_error_and_is_forgotten(
+def test_a_change_that_no_stamp_shows_is_an_error_and_the_digest_is_forgotten(
     meddler: Meddler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a file system that keeps no ctime: the content is hashed again."""
@@ -195,14 +195,14 @@ def test_a_content_that_no_stamp_betrays_is_an_error_and_is_forgotten(
     assert meddler.bench.store.source("weights", meddler.path).digest != meddler.bench.sources["weights"].digest
 
 
-def test_the_build_after_it_uses_the_new_content(meddler: Meddler) -> None:
+def test_the_next_build_uses_the_new_content(meddler: Meddler) -> None:
     meddler.build(in_place)
     meddler.bench.sources = {"weights": meddler.bench.store.source("weights", meddler.path)}
     assert complete(meddler.build())
     assert NEW in meddler.graph()
 
 
-def test_an_error_of_the_step_names_the_users_file(meddler: Meddler) -> None:
+def test_an_error_of_the_step_names_the_file_of_the_user(meddler: Meddler) -> None:
     def fail(context: RunContext) -> StageResult:
         private = context.inputs["weights"].path
         assert private != meddler.path
@@ -236,14 +236,14 @@ def test_without_links_to_descriptors_a_step_reads_a_copy(
     assert complete(bench.build([stage]))
 
 
-def test_a_step_that_does_not_read_a_source_does_not_mind_its_change(meddler: Meddler) -> None:
+def test_a_change_of_a_source_does_not_affect_a_step_that_does_not_read_it(meddler: Meddler) -> None:
     assert complete(meddler.build())
     in_place(meddler.path)
     outcome = meddler.bench.build(meddler.stages, {"rounds": 2})
     assert actions(outcome) == {"export": "hit", "simplify": "built", "verify": "built", "engine": "built"}
 
 
-def test_every_step_is_reported_the_digests_of_all_sources(meddler: Meddler) -> None:
+def test_every_step_receives_the_digests_of_all_sources(meddler: Meddler) -> None:
     told = []
 
     def work(context: RunContext) -> StageResult:

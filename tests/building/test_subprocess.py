@@ -91,7 +91,7 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.02)
 
 
-def test_the_answer_comes_from_another_process_and_its_events_arrive_here() -> None:
+def test_the_answer_comes_from_another_process_with_its_events() -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     answer = call_apart(double, 21, emit=lambda kind, **facts: told.append((kind, facts)))
     number, pid = answer.value
@@ -105,7 +105,7 @@ def test_the_answer_comes_from_another_process_and_its_events_arrive_here() -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells another figure")
-def test_the_peak_is_the_other_processs_own() -> None:
+def test_the_peak_memory_is_that_of_the_subprocess() -> None:
     here = bytearray(b"x") * (256 << 20)
     small, large = (call_apart(take, size).peak_bytes for size in (1, 128 << 20))
     assert small is not None
@@ -114,19 +114,19 @@ def test_the_peak_is_the_other_processs_own() -> None:
     assert large - small > 100 << 20
 
 
-def test_an_error_for_people_arrives_whole() -> None:
+def test_an_error_for_users_keeps_its_message_and_hint() -> None:
     with pytest.raises(EngineError) as caught:
         call_apart(refuse)
     assert (caught.value.message, caught.value.hint) == ("the builder refuses", "Next: another graph")
 
 
-def test_a_full_disk_is_still_known_as_one(tmp_path: Path) -> None:
+def test_a_full_disk_is_still_recognised(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         call_apart(fill_the_disk, tmp_path / "engine")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "engine"))
 
 
-def test_a_defect_brings_the_traceback_of_its_process() -> None:
+def test_a_defect_has_the_traceback_of_the_subprocess() -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError: in the other process") as caught:
         call_apart(stumble)
     assert "in stumble" in str(caught.value.__cause__)
@@ -152,11 +152,11 @@ def test_a_signal_that_has_no_name_is_reported_by_its_number() -> None:
         call_apart(end_by, nameless)
 
 
-def test_a_crash_can_be_reported_by_another_process_too() -> None:
+def test_a_crash_can_be_reported_again_by_another_process() -> None:
     assert copy.copy(Died(-signal.SIGKILL)).status == -signal.SIGKILL  # as pickle does it
 
 
-def test_ctrl_c_ends_the_other_process_at_once(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_subprocess_at_once(tmp_path: Path) -> None:
     def interrupt(kind: str, **facts: Any) -> None:
         signal.raise_signal(signal.SIGINT)
 
@@ -166,7 +166,7 @@ def test_ctrl_c_ends_the_other_process_at_once(tmp_path: Path) -> None:
     assert not is_alive(int(note.read_text(encoding="ascii")))
 
 
-def test_who_can_no_longer_be_told_ends_the_other_process(tmp_path: Path) -> None:
+def test_a_caller_that_can_receive_no_more_events_ends_the_subprocess(tmp_path: Path) -> None:
     """As when the output of a command goes into a pipe that is closed."""
 
     def closed(kind: str, **facts: Any) -> None:
@@ -178,7 +178,7 @@ def test_who_can_no_longer_be_told_ends_the_other_process(tmp_path: Path) -> Non
     assert not is_alive(int(note.read_text(encoding="ascii")))
 
 
-def test_it_does_not_outlive_a_killed_caller(tmp_path: Path) -> None:
+def test_the_subprocess_ends_with_a_killed_caller(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = f"""
 import sys
@@ -201,7 +201,7 @@ if __name__ == "__main__":
     wait_until(lambda: not is_alive(other))
 
 
-def test_a_ctrl_c_for_the_whole_group_prints_nothing_of_the_other_process(tmp_path: Path) -> None:
+def test_ctrl_c_for_the_process_group_prints_nothing_from_the_subprocess(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     script = tmp_path / "caller.py"
     script.write_text(
@@ -226,12 +226,12 @@ def test_a_ctrl_c_for_the_whole_group_prints_nothing_of_the_other_process(tmp_pa
     assert (caller.returncode, said) == (130, b"")
 
 
-def test_what_a_library_prints_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_library_is_not_taken_for_the_answer(capfd: pytest.CaptureFixture[str]) -> None:
     assert call_apart(talk).value == "done"
     assert capfd.readouterr() == ("", "from C\n")
 
 
-def test_inside_the_worker_of_a_pool(tmp_path: Path) -> None:
+def test_a_call_works_inside_the_worker_of_a_pool(tmp_path: Path) -> None:
     """Pools mark their workers as daemons, which multiprocessing lets have no processes of their own."""
     with get_context("spawn").Pool(1) as pool:
         assert pool.apply(double_apart, (4,)) == 8

@@ -33,7 +33,9 @@ def test_an_engine_is_written_with_its_figures(fp16_engine: BuiltEngine) -> None
     assert fp16_engine.log.peak_host_bytes is not None
 
 
-def test_the_header_says_what_the_file_is(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
+def test_the_header_identifies_the_library_and_version_of_the_file(
+    fp16_engine: BuiltEngine, rtx: TensorRtLibrary
+) -> None:
     header = fp16_engine.path.read_bytes()[:64]
     assert int.from_bytes(header[16:24], "little") == fp16_engine.path.stat().st_size
     assert ".".join(map(str, header[24:28])) == rtx.version
@@ -50,7 +52,7 @@ def test_every_known_sm_is_built_for(
     assert build(rtx, fp16_graph, tmp_path / "e", [shapes], sm=sm).path.stat().st_size > 0
 
 
-def test_an_sm_it_does_not_know_is_refused_with_those_it_does(
+def test_an_unknown_sm_is_refused_with_the_list_of_known_ones(
     rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -61,7 +63,7 @@ def test_an_sm_it_does_not_know_is_refused_with_those_it_does(
     )
 
 
-def test_several_profiles_have_a_figure_each(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path) -> None:
+def test_each_of_several_profiles_has_its_own_figures(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path) -> None:
     profiles = [shapes_from_profile({"seq_len": SizeRange(4, 100, top)}, SPEC) for top in (500, 2000)]
     small, large = build(rtx, fp32_graph, tmp_path / "e", profiles, precision="fp32").log.activation_bytes
     assert large > 10 * small  # the unfused scores grow with the square
@@ -92,7 +94,7 @@ def test_progress_is_reported(rtx: TensorRtLibrary, fp16_graph: Path, shapes: Sh
     assert all(0 <= facts["done"] <= facts["total"] and facts["what"] for _, facts in told)
 
 
-def test_every_parser_error_is_reported_whole(rtx: TensorRtLibrary, tmp_path: Path) -> None:
+def test_every_parser_error_is_reported_completely(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])]
     nodes = [
         helper.make_node("Det", ["x"], ["y"], name="/mid_blocks.3/attn/Det"),
@@ -115,7 +117,7 @@ def test_every_parser_error_is_reported_whole(rtx: TensorRtLibrary, tmp_path: Pa
     assert not (tmp_path / "e").exists()
 
 
-def test_mixed_types_are_the_graphs_fault_and_named(rtx: TensorRtLibrary, tmp_path: Path) -> None:
+def test_a_graph_of_mixed_types_is_refused_and_the_node_is_named(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])]
     half = helper.make_tensor("w", TensorProto.FLOAT16, (1,), [1.0])
     nodes = [helper.make_node("Add", ["x", "w"], ["y"], name="/a/Add")]
@@ -126,14 +128,14 @@ def test_mixed_types_are_the_graphs_fault_and_named(rtx: TensorRtLibrary, tmp_pa
         build(rtx, graph, tmp_path / "e", [], precision="fp32")
 
 
-def test_a_file_that_is_no_graph(rtx: TensorRtLibrary, tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_refused(rtx: TensorRtLibrary, tmp_path: Path) -> None:
     graph = tmp_path / "g.onnx"
     graph.write_bytes(b"junk")
     with pytest.raises(EngineError, match=r"cannot read the ONNX graph:\n- g\.onnx cannot be read: it is incomplete"):
         build(rtx, graph, tmp_path / "e", [])
 
 
-def test_a_builder_that_gives_nothing_is_an_error_and_no_file(
+def test_a_builder_that_returns_nothing_raises_an_error_and_leaves_no_file(
     rtx: TensorRtLibrary, fp32_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     small = TrtSettings(workspace_gib=0.001)
@@ -143,7 +145,7 @@ def test_a_builder_that_gives_nothing_is_an_error_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fp32_products_on_turing_end_with_the_reason(
+def test_fp32_products_on_turing_end_with_a_reason(
     rtx: TensorRtLibrary, fp32_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match="FP32 GEMM is not supported"):
@@ -151,7 +153,7 @@ def test_fp32_products_on_turing_end_with_the_reason(
 
 
 @pytest.mark.skipif(bool(Environment().gpus), reason="with a GPU the kernels can be compiled")
-def test_refit_ahead_of_time_ends_with_the_reason(
+def test_refit_ahead_of_time_ends_with_a_reason(
     rtx: TensorRtLibrary, fp16_graph: Path, shapes: ShapeProfile, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError) as caught:

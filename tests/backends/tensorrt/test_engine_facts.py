@@ -56,7 +56,7 @@ ELEVEN = {
     ({"Layers": ["conv1", "conv2"]}, {}),
     ({}, {}),
 ])  # fmt: skip
-def test_layer_types_from_the_inspector(told: dict[str, Any], types: dict[str, int]) -> None:
+def test_layer_types_are_read_from_the_inspector(told: dict[str, Any], types: dict[str, int]) -> None:
     assert layer_types(told) == types
 
 
@@ -100,7 +100,7 @@ class Old(Engine):
 
 
 @pytest.mark.parametrize(("engine", "activation"), [(Ten(), 10), (TenOne(), 101), (Old(), 8)])
-def test_an_opened_engine_tells_itself(tmp_path: Path, engine: Engine, activation: int) -> None:
+def test_an_opened_engine_gives_its_facts(tmp_path: Path, engine: Engine, activation: int) -> None:
     path = tmp_path / "e"
     path.write_bytes(b"plan")
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda content: engine)
@@ -116,7 +116,7 @@ def test_an_opened_engine_tells_itself(tmp_path: Path, engine: Engine, activatio
 
 
 @pytest.mark.skipif(HAS_GPU, reason="with a GPU it opens")
-def test_without_a_gpu_the_reason_is_the_librarys(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
+def test_without_a_gpu_the_error_has_the_reason_of_the_library(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
     with pytest.raises(EngineError, match=r"does not load small\.fp16.*CUDA"):
         inspect_engine(rtx, fp16_engine.path)
 
@@ -134,7 +134,7 @@ def test_weak_typing_is_judged_by_the_inspector(
     assert report["layers"]["source"] == ("engine inspector" if layers else "network")
 
 
-def test_log_figures() -> None:
+def test_figures_are_read_from_the_log() -> None:
     log = BuilderLog(
         [
             (3, "Total Activation Memory: 100 bytes"),
@@ -154,7 +154,9 @@ def test_log_figures() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # RTX has the calls still and says that they do nothing
-def test_kernel_times_are_kept_and_given_back(rtx: TensorRtLibrary, fp16_graph: Path, tmp_path: Path) -> None:
+def test_kernel_times_are_stored_and_given_to_the_next_builder(
+    rtx: TensorRtLibrary, fp16_graph: Path, tmp_path: Path
+) -> None:
     gpu = Gpu(0, "NVIDIA L40S", 89, 0)
     path = timing_path(tmp_path, "TensorRT 10.13.3", gpu, Environment(gpu_list=(gpu,)))
     assert path.name == "TensorRT_10.13.3-sm89-NVIDIA_L40S-driver_unknown.cache"
@@ -171,7 +173,7 @@ def test_kernel_times_are_kept_and_given_back(rtx: TensorRtLibrary, fp16_graph: 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_GPU, reason="needs a GPU")
 @pytest.mark.parametrize("in_place", [False, True])
-def test_an_engine_computes_what_the_graph_says(rtx: TensorRtLibrary, tmp_path: Path, in_place: bool) -> None:
+def test_an_engine_computes_the_function_of_the_graph(rtx: TensorRtLibrary, tmp_path: Path, in_place: bool) -> None:
     from cosybuild.backends.onnxruntime_backend import load
 
     known = [gpu.sm for gpu in Environment().gpus if gpu.sm in rtx.sms]

@@ -57,7 +57,7 @@ def test_attention_is_measured_at_the_max_shape(fp16_engine: BuiltEngine) -> Non
     assert fp16_engine.facts.largest_bytes == (2 * 2 * WIDTH * 3000,)
 
 
-def test_shapes_are_dynamic_again_afterwards(fp16_engine: BuiltEngine) -> None:
+def test_shapes_are_dynamic_again_after_the_inspection(fp16_engine: BuiltEngine) -> None:
     assert all(-1 in tensor.shape for tensor in fp16_engine.facts.tensors)
 
 
@@ -91,7 +91,7 @@ def test_convolutions_are_counted(
     assert [work.operations for work in built.facts.work] == [operations]
 
 
-def test_a_fused_engine_meets_everything(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
+def test_a_fused_engine_meets_all_requirements(fp16_engine: BuiltEngine, rtx: TensorRtLibrary) -> None:
     report = engine_report(fp16_engine, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)
     assert (report["unmet"], report["unfused"]) == ([], [])
     assert [verdict["verdict"] for verdict in report["attention"]] == [FUSED]
@@ -105,7 +105,7 @@ def test_a_fused_engine_meets_everything(fp16_engine: BuiltEngine, rtx: TensorRt
     }
 
 
-def test_attention_that_cannot_fuse_is_found_out(rtx: TensorRtLibrary, shapes: ShapeProfile, tmp_path: Path) -> None:
+def test_attention_that_cannot_fuse_is_detected(rtx: TensorRtLibrary, shapes: ShapeProfile, tmp_path: Path) -> None:
     graph = attention_graph(tmp_path / "g.onnx", "float16", scores_used_twice=True)
     built = build_engine(rtx, graph, tmp_path / "e", TrtSettings(), precision="fp16", sm=89, profiles=[shapes])
     (line,) = engine_report(built, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)["unfused"]
@@ -113,7 +113,7 @@ def test_attention_that_cannot_fuse_is_found_out(rtx: TensorRtLibrary, shapes: S
     assert line.endswith("; one attention matrix (2, 2, 3000, 3000) alone takes 72 MB")
 
 
-def test_an_fp32_graph_that_is_called_fp16_is_found_out(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path,
+def test_an_fp32_graph_that_is_called_fp16_is_detected(rtx: TensorRtLibrary, fp32_graph: Path, tmp_path: Path,
                                                         shapes: ShapeProfile) -> None:  # fmt: skip
     built = build_engine(rtx, fp32_graph, tmp_path / "e", TrtSettings(), precision="fp16", sm=89, profiles=[shapes])
     report = engine_report(built, Target("tensorrt_rtx", 89), rtx, TrtSettings(), "fp16", None)
@@ -139,7 +139,9 @@ def facts(operations: dict[str, int]) -> NetworkFacts:
     ("tf32", {"FLOAT": 1}, True),
     ("fp16", {}, True),
 ])  # fmt: skip
-def test_share_of_fp32(precision: str, operations: dict[str, int], met: bool) -> None:
+def test_the_allowed_share_of_fp32_decides_whether_the_precision_is_met(
+    precision: str, operations: dict[str, int], met: bool
+) -> None:
     assert (unmet_precision(facts(operations), precision, 0.5) is None) == met
 
 
@@ -171,7 +173,7 @@ X, MASK, Y = (
 )
 
 
-def test_the_contracts_tensors_pass() -> None:
+def test_the_tensors_of_the_contract_pass() -> None:
     check_tensors(network(X, MASK, Y), SPEC, "float16")
     check_tensors(network(X, MASK, TensorFact("y", "output", "HALF", (2, -1, -1))), SPEC, "float16")
 
@@ -183,12 +185,14 @@ def test_the_contracts_tensors_pass() -> None:
     ((X, MASK, TensorFact("y", "output", "HALF", (2, 3, -1))), "float16", r"output 'y' is HALF \(2, 3, -1\)"),
     ((TensorFact("x", "input", "HALF", (2, WIDTH, 37)), MASK, Y), "float16", r"input 'x' is HALF \(2, 32, 37\)"),
 ])  # fmt: skip
-def test_a_tensor_that_breaks_the_contract(tensors: tuple[TensorFact, ...], dtype: str, words: str) -> None:
+def test_a_tensor_that_differs_from_the_contract_is_refused(
+    tensors: tuple[TensorFact, ...], dtype: str, words: str
+) -> None:
     with pytest.raises(EngineError, match=words):
         check_tensors(network(*tensors), SPEC, dtype)
 
 
-def test_integers_keep_their_type_whatever_the_precision() -> None:
+def test_integers_keep_their_type_in_every_precision() -> None:
     spec = ModelSpec((TensorSpec("ids", (1, "n"), dtype="int64"),), (TensorSpec("y", (1, "n")),))
     ids, y = TensorFact("ids", "input", "INT64", (1, -1)), TensorFact("y", "output", "HALF", (1, -1))
     check_tensors(network(ids, y), spec, "float16")

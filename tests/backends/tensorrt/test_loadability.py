@@ -49,7 +49,7 @@ def plan(tmp_path: Path, **built_for: Any) -> Path:
     (machine(), False,
      "built for sm_89, TensorRT 10.13.3; here no GPU, no TensorRT; TensorRT is not installed; there is no GPU"),
 ])  # fmt: skip
-def test_the_manifest_against_the_machine(tmp_path: Path, here: Environment, loads: bool, line: str) -> None:
+def test_the_manifest_is_compared_with_the_machine(tmp_path: Path, here: Environment, loads: bool, line: str) -> None:
     verdict = check_plan(plan(tmp_path), here)
     assert (verdict.loads, verdict.explain()) == (loads, line)
 
@@ -61,24 +61,24 @@ def test_the_manifest_against_the_machine(tmp_path: Path, here: Environment, loa
     ({"hardware_compatibility": "ampere_plus"}, machine(T4, tensorrt="10.13.3"), False),
     ({"hardware_compatibility": "same_compute_capability"}, machine(H100, tensorrt="10.13.3"), False),
 ])  # fmt: skip
-def test_compatible_engines_load_elsewhere(
+def test_compatible_engines_load_on_other_machines(
     tmp_path: Path, built_for: dict[str, Any], here: Environment, loads: bool
 ) -> None:
     assert check_plan(plan(tmp_path, **built_for), here).loads is loads
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert check_plan(tmp_path / "none.plan", machine(L4)).reasons == (f"there is no file {tmp_path / 'none.plan'}",)
 
 
-def test_an_empty_file_that_a_failed_build_left(tmp_path: Path) -> None:
+def test_an_empty_file_of_a_failed_build_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "model.plan"
     path.touch()
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
     assert (verdict.loads, verdict.reasons) == (False, ("the file is empty; a build was probably interrupted",))
 
 
-def test_a_file_that_was_truncated(tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path) -> None:
     path = plan(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
@@ -86,7 +86,7 @@ def test_a_file_that_was_truncated(tmp_path: Path) -> None:
     assert "has 100 bytes but 204 in its manifest: it was truncated or replaced" in verdict.reasons[0]
 
 
-def test_a_file_that_was_replaced_by_one_of_its_size(tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_by_one_of_the_same_size_is_reported(tmp_path: Path) -> None:
     path = plan(tmp_path)
     path.write_bytes(b"ftrt" + b"x" * 200)
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
@@ -94,7 +94,7 @@ def test_a_file_that_was_replaced_by_one_of_its_size(tmp_path: Path) -> None:
     assert "it was replaced or damaged" in verdict.reasons[0]
 
 
-def test_a_manifest_of_the_other_library(tmp_path: Path) -> None:
+def test_a_manifest_of_the_other_library_is_reported(tmp_path: Path) -> None:
     verdict = check_plan(plan(tmp_path, flavour="tensorrt_rtx"), machine(L4, rtx="10.13.3"))
     assert (verdict.loads, verdict.reasons) == (
         False,
@@ -106,7 +106,7 @@ def test_a_manifest_of_the_other_library(tmp_path: Path) -> None:
     ("{", "is not JSON"), ("[]", "is not a manifest"),
     ('{"format": "cosybuild.artifact", "version": 99}', "version 99"),
 ])  # fmt: skip
-def test_a_manifest_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> None:
+def test_an_unreadable_manifest_is_reported(tmp_path: Path, text: str, words: str) -> None:
     path = plan(tmp_path)
     manifest_path(path).write_text(text, encoding="utf-8")
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))
@@ -126,25 +126,25 @@ def bare(fp16_engine: BuiltEngine, tmp_path: Path) -> Path:
     return Path(shutil.copy(fp16_engine.path, tmp_path))
 
 
-def test_without_a_manifest_nothing_is_promised(bare: Path, rtx: TensorRtLibrary) -> None:
+def test_without_a_manifest_it_is_unknown_whether_the_engine_loads(bare: Path, rtx: TensorRtLibrary) -> None:
     verdict = check_plan(bare, machine(L4, rtx=rtx.version))
     assert (verdict.loads, verdict.built_for) == (None, rtx.title)
     assert verdict.reasons[0].startswith(f"there is no manifest {bare.name}.manifest.json")
 
 
-def test_without_a_manifest_the_header_tells_the_version(bare: Path, rtx: TensorRtLibrary) -> None:
+def test_without_a_manifest_the_header_gives_the_version(bare: Path, rtx: TensorRtLibrary) -> None:
     verdict = check_plan(bare, machine(L4, rtx="1.0.0.0"))
     assert (verdict.loads, verdict.reasons[-1]) == (False, f"an engine of {rtx.title} does not load with 1.0.0.0")
 
 
-def test_without_a_manifest_the_header_tells_the_size(bare: Path, rtx: TensorRtLibrary) -> None:
+def test_without_a_manifest_the_header_gives_the_size(bare: Path, rtx: TensorRtLibrary) -> None:
     whole = bare.stat().st_size
     bare.write_bytes(bare.read_bytes()[:5000])
     verdict = check_plan(bare, machine(L4, rtx=rtx.version))
     assert (verdict.loads, verdict.reasons[-1]) == (False, f"the file has 5000 bytes and its header says {whole}")
 
 
-def test_foreign_bytes_are_not_known_and_not_refused(tmp_path: Path) -> None:
+def test_a_file_with_unknown_first_bytes_is_neither_accepted_nor_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.plan"
     path.write_bytes(b"PK\x03\x04" + bytes(100))
     verdict = check_plan(path, machine(L4, tensorrt="10.13.3"))

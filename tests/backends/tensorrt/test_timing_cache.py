@@ -58,7 +58,7 @@ def build(path: Path, number: int, barrier: Any) -> None:
         timing.take(config)
 
 
-def test_builds_side_by_side_lose_no_times(tmp_path: Path) -> None:
+def test_parallel_builds_lose_no_times(tmp_path: Path) -> None:
     path = tmp_path / "timing" / "a.cache"
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(BUILDS)
@@ -83,7 +83,7 @@ def test_a_file_of_another_version_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_builder_without_a_cache_leaves_the_file(tmp_path: Path, known: bool) -> None:
+def test_a_builder_without_a_cache_does_not_change_the_file(tmp_path: Path, known: bool) -> None:
     path = tmp_path / "a.cache"
     if known:
         path.write_bytes(b"times")

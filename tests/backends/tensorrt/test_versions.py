@@ -50,7 +50,7 @@ def build(
     ("bf16", {"BF16": 1.0}),
     ("mixed", {"FLOAT": 1.0}),
 ])  # fmt: skip
-def test_strong_typing_builds_what_the_graph_says(
+def test_strong_typing_builds_the_types_of_the_graph(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str, precision: str, share: dict[str, float]
 ) -> None:
     graph = graphs[GRAPH_TYPES[precision]]
@@ -76,7 +76,7 @@ def test_weak_typing_of_tensorrt_10_sets_the_flag(
 @pytest.mark.parametrize(
     ("precision", "flag"), [("fp32", "FP16"), ("tf32", "FP16"), ("fp16", "FP16"), ("bf16", "BF16")]
 )
-def test_weak_typing_elsewhere_is_refused_with_who_has_it(
+def test_weak_typing_is_refused_by_other_versions_with_the_names_of_those_that_have_it(
     graphs: dict[str, Path],
     shapes: ShapeProfile,
     tmp_path: Path,
@@ -93,7 +93,7 @@ def test_weak_typing_elsewhere_is_refused_with_who_has_it(
 
 
 @pytest.mark.parametrize("version", LIBRARIES)
-def test_weak_typing_knows_no_mixture(
+def test_weak_typing_refuses_mixed_precision(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -111,7 +111,7 @@ def test_weak_typing_knows_no_mixture(
 
 
 @pytest.mark.parametrize(("version", "flags"), [("tensorrt 10", 0b11), ("tensorrt 11", 0)])
-def test_networks_are_created_with_the_flags_that_are_there(
+def test_networks_are_created_with_the_flags_that_the_version_has(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, version: str, flags: int
 ) -> None:
     build(LIBRARIES[version](), graphs["float16"], tmp_path / "e", shapes, TrtSettings(), "fp16")
@@ -181,7 +181,7 @@ RTX_HAS_NOT: list[tuple[TrtSettings, str]] = [
 
 
 @pytest.mark.parametrize(("settings", "message"), RTX_HAS_NOT)
-def test_rtx_refuses_what_it_would_ignore(
+def test_rtx_refuses_settings_that_it_would_ignore(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, settings: TrtSettings, message: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -208,9 +208,7 @@ def remove(library: TensorRtLibrary, enumeration: str, name: str) -> TensorRtLib
     return library
 
 
-def test_a_flag_that_a_version_lost_is_refused_by_its_absence(
-    graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path
-) -> None:
+def test_a_flag_that_the_module_lacks_is_refused(graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path) -> None:
     without = remove(tensorrt_11(), "BuilderFlag", "STRIP_PLAN")
     with pytest.raises(ConfigurationError, match=r"trt\.strip=true is set, but TensorRT 11\.4\.1 does not"):
         build(without, graphs["float16"], tmp_path / "e", shapes, TrtSettings(strip=True), "fp16")
@@ -221,7 +219,7 @@ def test_a_flag_that_a_version_lost_is_refused_by_its_absence(
     (TrtSettings(workspace_gib=0), "trt.workspace_gib=0 is not positive."),
     (TrtSettings(max_fp32_share=1.5), "trt.max_fp32_share=1.5 is not a share; a number from 0 to 1 is expected."),
 ])  # fmt: skip
-def test_values_out_of_range(
+def test_values_out_of_range_are_refused(
     graphs: dict[str, Path], shapes: ShapeProfile, tmp_path: Path, settings: TrtSettings, words: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -229,7 +227,7 @@ def test_values_out_of_range(
     assert caught.value.message == words
 
 
-def test_no_build_above_set_a_tensors_type() -> None:
+def test_none_of_these_builds_sets_the_type_of_a_tensor() -> None:
     """From TensorRT 11 on types are read-only, as in the module under all views: setting one would have raised."""
     with pytest.raises(AttributeError, match="no setter"):
         rtx().module.ITensor.dtype.__set__(None, None)
