@@ -11,7 +11,6 @@ import pytest
 
 from cosybuild.config.settings import Settings
 from cosybuild.run.foreign import local_settings, without_local
-from cosybuild.run.sharing.members import is_record_or_data
 
 WORDS = {
     "trt_profile.name",
@@ -55,27 +54,3 @@ def test_a_hub_id_stays_unless_a_directory_has_its_name(tmp_path: Path, monkeypa
     assert without_local({"model_dir": "org/model"})[0]["model_dir"] == "org/model"
     (tmp_path / "org" / "model").mkdir(parents=True)
     assert without_local({"model_dir": "org/model"})[0]["model_dir"] is None
-
-
-@pytest.mark.parametrize(
-    ("inside", "comes_in"),
-    [
-        ("report.json", True),
-        ("cosybuild.lock", True),
-        (".hydra/config.yaml", True),
-        ("artifacts/a.onnx", True),
-        ("artifacts/onnx__MatMul_12", True),
-        ("artifacts/layer.weight", True),
-        ("artifacts/a.onnx.manifest.json", True),
-        ("foreign.json", False),
-        ("events.jsonl", False),
-        ("artifacts/a.py", False),
-        ("artifacts/a.so.1", False),
-        ("artifacts/sub/a.onnx", False),
-        ("artifacts/.a.onnx", False),
-        (".hydra/other.yaml", False),
-        ("payload", False),
-    ],
-)
-def test_what_comes_in(inside: str, comes_in: bool) -> None:
-    assert is_record_or_data(inside) is comes_in
