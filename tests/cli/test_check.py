@@ -35,7 +35,7 @@ def states(service: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict
     return code, {each["name"]: (each["state"], each["reason"]) for each in found}
 
 
-def test_what_was_deployed_is_current(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deployed_file_is_current(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = states(service, capsys)
     assert {name: state for name, (state, _) in found.items()} == {
         f"{E}.fp32.onnx": "current",
@@ -44,7 +44,7 @@ def test_what_was_deployed_is_current(service: Path, capsys: pytest.CaptureFixtu
     assert code == 6  # a plan of TensorRT 10.13.3 for sm_89 does not load on the machine of this test
 
 
-def test_a_graph_alone_is_fine_anywhere(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_graph_loads_on_every_machine(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(service / f"{E}.fp32.onnx")]) == 0
     assert capsys.readouterr().out.split() == ["current", f"{E}.fp32.onnx"]
 
@@ -57,7 +57,7 @@ def test_a_graph_alone_is_fine_anywhere(service: Path, capsys: pytest.CaptureFix
         (lambda path: Path(f"{path}.manifest.json").write_text("{"), "damaged", "is not JSON"),
     ],
 )
-def test_a_damaged_graph_is_damaged(
+def test_a_damaged_graph_is_reported_as_damaged(
     service: Path, capsys: pytest.CaptureFixture[str], spoil: object, state: str, words: str
 ) -> None:
     spoil(service / f"{E}.fp32.onnx")  # type: ignore[operator]
@@ -67,7 +67,7 @@ def test_a_damaged_graph_is_damaged(
     assert words in found[f"{E}.fp32.onnx"][1]
 
 
-def test_a_replaced_plan_is_stale(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_replaced_plan_is_reported_as_stale(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = service / f"{E}.fp16.mygpu.plan"
     path.write_bytes(path.read_bytes()[::-1])
     code, found = states(service, capsys)
@@ -75,33 +75,35 @@ def test_a_replaced_plan_is_stale(service: Path, capsys: pytest.CaptureFixture[s
     assert "replaced or damaged" in found[path.name][1]
 
 
-def test_a_plan_of_other_weights_than_the_graph_is_stale(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_of_other_weights_than_the_graph_is_reported_as_stale(
+    service: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     put_graph(service / f"{E}.fp32.onnx", estimator_shapes(), model={"weights_digest": "2" * 64})
     code, found = states(service, capsys)
     assert (code, found[f"{E}.fp16.mygpu.plan"][0]) == (5, "stale")
 
 
-def test_what_nobody_deployed_is_foreign(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_was_not_deployed_is_foreign(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (service / f"{E}.fp32.mygpu.plan").write_bytes(b"ftrt built by the runtime")
     code, found = states(service, capsys)
     assert (code, found[f"{E}.fp32.mygpu.plan"][0]) == (10, "foreign")
 
 
-def test_a_file_truncated_before_any_manifest_is_reported_by_itself(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_file_without_a_manifest_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = put_graph(tmp_path / "bare.onnx", estimator_shapes())
     Path(f"{path}.manifest.json").unlink()
     path.write_bytes(path.read_bytes()[:-9])
     assert states(path, capsys)[1]["bare.onnx"][0] == "damaged"
 
 
-def test_nothing_there_is_a_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_path_is_an_error_of_the_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none")]) == 2
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_rollback_lists_restores_and_refuses(service: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollback_lists_and_restores_backups_and_refuses_unknown_ones(
+    service: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["rollback", str(service), "--list"]) == 0
     assert capsys.readouterr().out.startswith("0001  before a deploy of ")
     assert main(["rollback", str(service), "--to", "1"]) == 0

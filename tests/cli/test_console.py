@@ -19,14 +19,14 @@ from cosybuild.cli.console import BuildConsole
         (9.9, "never built; writes a graph"),
     ],
 )
-def test_a_step_says_what_it_does_and_how_long_it_took(expected: float | None, said: str) -> None:
+def test_the_line_of_a_step_has_its_action_and_its_duration(expected: float | None, said: str) -> None:
     out = io.StringIO()
     facts = {"reason": "never built", "does": "writes a graph", "expected": expected}
     BuildConsole(out)(Event(0.0, "started", "export", facts))
     assert out.getvalue() == f"building  export  {said}\n"
 
 
-def test_what_was_shown_before_is_taken_away_first() -> None:
+def test_the_opening_line_is_removed_before_the_first_output() -> None:
     out = io.StringIO()
     console = BuildConsole(out, lambda: print("away", file=out))
     console(Event(0.0, "warning", None, {"message": "it is late"}))

@@ -27,7 +27,7 @@ def test_a_character_that_the_encoding_lacks_is_escaped(
         assert shown in stream.read()
 
 
-def test_a_name_of_bytes_that_are_no_text_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_that_is_no_valid_text_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8"))
     assert main(["init", "acme", "--into", "\udcff"]) == 0

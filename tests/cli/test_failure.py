@@ -22,7 +22,7 @@ def test_a_file_without_permission_is_explained(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST])
-def test_what_stops_a_run_directory_is_not_blamed_on_the_store(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_run_directory_does_not_name_the_store(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     def write() -> int:
         raise OSError(number, "no", "outputs/runs/x/report.json")
 

@@ -43,7 +43,7 @@ def report(
         (report(verified=None), "rebuild it and compare  python -m cosybuild replay model-1"),
     ],
 )
-def test_two_commands_with_their_purposes(of: dict[str, Any], second: str) -> None:
+def test_two_commands_are_suggested_with_their_purposes(of: dict[str, Any], second: str) -> None:
     title, first, last = next_commands(of, RUN)
     assert title == "Next:"
     assert first.startswith("  print the reason for each step  ")

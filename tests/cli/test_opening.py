@@ -30,7 +30,7 @@ def seen(screen: str) -> list[str]:
         (("model_dir=modle",), "model directory error: model_dir=modle"),
     ],
 )
-def test_on_a_terminal_it_is_there_first_and_gone_before_anything_else(
+def test_on_a_terminal_the_line_is_shown_first_and_removed_before_other_output(
     tmp_path: Path, words: tuple[str, ...], shown: str
 ) -> None:
     terminal, end = pty.openpty()
@@ -53,7 +53,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_elsewhere_it_is_a_line_where_nothing_was_built(
+def test_without_a_terminal_a_plain_line_is_printed_if_nothing_was_built_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -18,17 +18,17 @@ def test_groups_come_in_the_order_of_the_build(capsys: pytest.CaptureFixture[str
     assert "  * opset18  Opset 18: the opset of CosyVoice's own exports." in lines
 
 
-def test_a_group_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_group_is_listed_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "export"]) == 0
     assert "export.opset " in capsys.readouterr().out
 
 
-def test_an_option_as_it_composes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_option_is_shown_as_it_composes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "trt_profile=streaming"]) == 0
     assert "name: streaming" in capsys.readouterr().out
 
 
-def test_a_schema_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_schema_for_editors_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "--json-schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["trt_profile"]
 
@@ -42,7 +42,7 @@ def test_a_schema_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
         (["--config-dir", "nowhere"], "is not a directory"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_the_error_names_an_unknown_group_or_option(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -55,7 +55,7 @@ def test_an_error_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.out == f"{SHOWN}\n"
 
 
-def test_commands_print_foreign_text_through_the_boundary_only() -> None:
+def test_commands_print_only_through_the_module_that_escapes_foreign_text() -> None:
     """JSON escapes by itself; `help`, `init` and `opening` print nothing but their own words."""
     found = []
     for path in sorted((ROOT / "cosybuild" / "cli").glob("*.py")):

@@ -18,7 +18,7 @@ def lengths(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_proposal_can_be_committed_and_used(lengths: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_proposal_is_a_valid_option_file(lengths: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", str(lengths), "--count", "3", "--compare"]) == 0
     said = capsys.readouterr()
     plain = yaml.safe_load(said.out)
@@ -33,7 +33,7 @@ def test_the_proposal_can_be_committed_and_used(lengths: Path, capsys: pytest.Ca
     ("words", "code", "said"),
     [(["absent.txt"], 2, "absent.txt cannot be read"), (["LENGTHS", "--count", "0"], 2, "'0' is not a whole number")],
 )
-def test_what_cannot_be_read_is_named(
+def test_the_error_names_what_cannot_be_read(
     words: list[str], code: int, said: str, lengths: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(lengths) if word == "LENGTHS" else word for word in words]

@@ -44,7 +44,7 @@ print(json.dumps({"code": code, **counts}))
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_one_run_resolves_everything_once(dry: bool, tmp_path: Path) -> None:
+def test_one_run_resolves_its_configuration_and_model_once(dry: bool, tmp_path: Path) -> None:
     """Also with engines for GPUs, verification, a benchmark and repeated builds, each of which asks for all of it."""
     words = [f"model_dir={DATA / 'cosyvoice2_tiny'}", "verify=off", "simplify=none", "store=off"]
     if dry:
@@ -59,7 +59,7 @@ def test_one_run_resolves_everything_once(dry: bool, tmp_path: Path) -> None:
     assert counts == {"settings_from_plain": 1, "resolve_subject": 1, "expand_profiles": 1}
 
 
-def test_another_configuration_is_another_request() -> None:
+def test_another_configuration_gives_another_request() -> None:
     requests = Requests()
     plain = to_json(tiny("cosyvoice2").settings)
     first = requests.of(OmegaConf.create(plain))

@@ -21,7 +21,7 @@ SETTINGS = [path for path in FILES if path.relative_to(config_directory()).parts
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(config_directory())))
-def test_every_file_begins_with_what_it_is_for(path: Path) -> None:
+def test_every_file_begins_with_its_purpose(path: Path) -> None:
     assert len(purpose(path.read_text(encoding="utf-8"))) > 10, f"{path} needs a comment on what it is for"
 
 
@@ -73,7 +73,7 @@ def test_every_option_composes_to_settings(path: Path, monkeypatch: pytest.Monke
     parse(whole)
 
 
-def test_a_recipe_may_state_whatever_stands_in_the_root(tmp_path: Path) -> None:
+def test_a_recipe_may_set_everything_that_the_root_has(tmp_path: Path) -> None:
     stated = {
         "model_dir": "/models/a",
         "dry_run": True,
@@ -93,7 +93,7 @@ def test_a_recipe_may_state_whatever_stands_in_the_root(tmp_path: Path) -> None:
         assert OmegaConf.to_yaml(OmegaConf.create({key: whole[key]})) == yaml.safe_dump({key: value}), key
 
 
-def test_a_piece_is_the_group_and_whatever_else_changes() -> None:
+def test_the_shown_part_of_an_option_is_its_group_and_other_changed_keys() -> None:
     with searching() as loader:
         assert yaml.safe_load(composed_piece(loader, "trt_profile", "streaming"))["trt_profile"]["name"] == "streaming"
         both = yaml.safe_load(composed_piece(loader, "trt", "fp16"))
@@ -102,7 +102,7 @@ def test_a_piece_is_the_group_and_whatever_else_changes() -> None:
         assert sweep["hydra"]["mode"] == "MULTIRUN"
 
 
-def test_options_of_an_added_directory_come_with_their_provider(tmp_path: Path) -> None:
+def test_options_of_an_added_directory_are_listed_with_their_provider(tmp_path: Path) -> None:
     (tmp_path / "trt_profile" / "acme").mkdir(parents=True)
     (tmp_path / "trt_profile" / "acme" / "edge.yaml").write_text("# Small devices.\nname: edge\n")
     with searching([tmp_path]) as loader:
@@ -112,7 +112,7 @@ def test_options_of_an_added_directory_come_with_their_provider(tmp_path: Path) 
         assert found["default"].provider == ""
 
 
-def test_purpose_is_the_first_comment_only() -> None:
+def test_the_purpose_of_an_option_is_its_first_comment() -> None:
     assert purpose("# @package _global_\n# One\n# two.\n#\n# three\na: 1\n") == "One two."
     assert purpose("a: 1\n# One.\n") == ""
 

@@ -16,20 +16,20 @@ CHOICES = {"model": "auto", "export": "opset18", "trt_profile": "default"}
 
 
 @pytest.mark.parametrize("override", ["store=off", "store.path=/elsewhere", "dry_run=true", "lock=true"])
-def test_where_things_lie_is_not_part_of_the_name(override: str) -> None:
+def test_settings_of_places_do_not_change_the_name(override: str) -> None:
     assert config_digest(settings_of(override)) == config_digest(settings_of())
 
 
 @pytest.mark.parametrize("override", ["export.opset=20", "model.seed=1", "verify.rtol=1e-3", "simplify=none"])
-def test_what_is_built_is_part_of_the_name(override: str) -> None:
+def test_settings_of_the_build_change_the_name(override: str) -> None:
     assert config_digest(settings_of(override)) != config_digest(settings_of())
 
 
-def test_the_name_is_what_was_chosen() -> None:
+def test_the_name_has_the_chosen_options() -> None:
     assert re.fullmatch(r"auto-opset18-default-[0-9a-f]{8}", run_name(settings_of(), CHOICES))
 
 
-def test_the_model_directory_names_the_run_and_cannot_leave_its_place() -> None:
+def test_the_name_of_the_model_directory_is_in_the_name_and_cannot_lead_out_of_the_directory() -> None:
     name = run_name(settings_of("model_dir=/models/../../..", "model.streaming=true"), CHOICES)
     assert re.fullmatch(r"\.\.-streaming-opset18-default-[0-9a-f]{8}", name)
     assert "/" not in run_name(settings_of("model_dir='a/b c/ü'"), CHOICES)
@@ -40,7 +40,7 @@ def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:
     assert re.fullmatch(r"m{80}-opset18-default-[0-9a-f]{8}", name)
 
 
-def test_the_default_component_has_the_names_of_records_that_know_none() -> None:
+def test_the_default_component_has_the_same_names_as_records_without_a_component() -> None:
     settings = settings_of()
     plain = to_json(settings)
     known = {name: value for name, value in plain.items() if name not in ("component", "vocoder")}
@@ -48,7 +48,7 @@ def test_the_default_component_has_the_names_of_records_that_know_none() -> None
     assert run_name(settings_of("component=estimator"), CHOICES) == run_name(settings, CHOICES)
 
 
-def test_another_component_is_part_of_the_name() -> None:
+def test_another_component_changes_the_name() -> None:
     settings = settings_of("component=frontend")
     assert config_digest(settings) != config_digest(settings_of())
     assert re.fullmatch(r"auto-frontend-opset18-default-[0-9a-f]{8}", run_name(settings, CHOICES))

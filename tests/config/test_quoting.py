@@ -13,7 +13,7 @@ from cosybuild.config.quoting import with_quotes
 @pytest.mark.parametrize(
     "value", ["/home/zoë/model", "模型", "a b/ü", "/data/model#2", "~/model", "a&b;c!d^e`<f>", "ß:1", "\xa0"]
 )
-def test_a_value_that_hydra_refuses_unquoted_is_text(value: str) -> None:
+def test_a_value_that_hydra_refuses_without_quotes_is_quoted(value: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([with_quotes(f"model_dir={value}")])
     assert override.value() == value
 
@@ -34,11 +34,11 @@ def test_a_value_that_hydra_refuses_unquoted_is_text(value: str) -> None:
         "x=",
     ],
 )
-def test_everything_else_stays(word: str) -> None:
+def test_other_words_stay_unchanged(word: str) -> None:
     assert with_quotes(word) == word
 
 
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="'\"\\,[]{}()=$"), min_size=1))
-def test_any_text_without_syntax_arrives(value: str) -> None:
+def test_any_text_without_syntax_of_hydra_is_read_back_unchanged(value: str) -> None:
     (override,) = OverridesParser.create().parse_overrides([with_quotes(f"model_dir={value}")])
     assert str(override.value()) == value.strip(" \t") or with_quotes(f"model_dir={value}") == f"model_dir={value}"

@@ -15,7 +15,7 @@ MODULE = (
 )
 
 
-def test_what_is_consistent_passes() -> None:
+def test_consistent_settings_pass() -> None:
     assert settings_of(*MODULE).model.target == {"_target_": "torch.nn.Identity"}
 
 
@@ -40,7 +40,7 @@ def test_what_is_consistent_passes() -> None:
         (("verify.threads=0",), "verify.threads=0; expected at least 1"),
     ],
 )
-def test_contradictions_are_named(overrides: tuple[str, ...], words: str) -> None:
+def test_the_error_names_contradicting_settings(overrides: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         settings_of(*overrides)
 

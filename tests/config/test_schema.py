@@ -43,7 +43,7 @@ def test_every_setting_is_frozen_documented_and_in_the_schema(cls: type) -> None
         assert words.endswith("."), f"{cls.__name__}.{field.name} needs a sentence of documentation"
 
 
-def test_defaults_of_the_schema_are_the_settings_defaults() -> None:
+def test_defaults_of_the_schema_equal_those_of_the_settings() -> None:
     plain = OmegaConf.to_container(OmegaConf.structured(mutable(Settings)), resolve=True)
     assert settings_from_plain(plain) == Settings()  # type: ignore[arg-type]
 
@@ -57,12 +57,12 @@ def test_defaults_of_the_schema_are_the_settings_defaults() -> None:
         ("trt_profile.profiles=[{seq_len: {min: 1 s, opt: 2 s, max: 60 s}}, {seq_len: {min: 4, opt: 4, max: 9}}]",),
     ],
 )
-def test_settings_survive_the_way_through_plain_data(overrides: tuple[str, ...]) -> None:
+def test_settings_are_equal_after_conversion_to_plain_data_and_back(overrides: tuple[str, ...]) -> None:
     settings = settings_of(*overrides)
     assert settings_from_plain(to_json(settings)) == settings
 
 
-def test_what_a_plus_sign_smuggles_in_is_refused() -> None:
+def test_an_unknown_setting_after_a_plus_sign_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'colour' is not a setting of export; it has: opset"):
         settings_of("+export.colour=red")
 

@@ -38,7 +38,7 @@ def unread(sources: Mapping[str, str]) -> list[str]:
     return sorted(f"{cls}.{name}" for cls, name in every if (cls, name) not in read)
 
 
-def test_every_setting_is_read(sources: dict[str, str]) -> None:
+def test_every_setting_is_read_by_some_code(sources: dict[str, str]) -> None:
     assert unread(sources) == sorted(CHECKED_ONLY)
 
 
@@ -50,7 +50,7 @@ def test_every_setting_is_read(sources: dict[str, str]) -> None:
         ("stages/benchmark.py", '"warmup_seconds", ', "", "BenchmarkSettings.warmup_seconds"),
     ],
 )
-def test_one_whose_reader_goes_away_is_named(
+def test_a_setting_whose_reader_is_removed_is_named(
     sources: dict[str, str], path: str, words: str, instead: str, setting: str
 ) -> None:
     """An attribute, one of a list's elements, and one that is read by its name."""

@@ -30,7 +30,7 @@ def kills() -> ModuleType:
 
 @pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_random_kills(kills: ModuleType) -> None:
+def test_random_kills_leave_the_old_or_the_new_state(kills: ModuleType) -> None:
     counts = kills.run(6, 1)
     assert counts["old"] + counts["new"] == 6
 
@@ -46,7 +46,7 @@ def _deploy(artifacts: Path, service: Path) -> None:
 
 @pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.parametrize("with_plan", [True, False])
-def test_a_kill_before_every_change_of_a_name(
+def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_state(
     tmp_path: Path, kills: ModuleType, monkeypatch: pytest.MonkeyPatch, with_plan: bool
 ) -> None:
     old, new = kills.make_artifacts(tmp_path / "old", 1, True), kills.make_artifacts(tmp_path / "new", 2, with_plan)

@@ -67,7 +67,7 @@ TABLE: list[tuple[str, str, int | str, bool, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("service", "family", "batch", "streaming", "files"), TABLE)
-def test_each_row_of_the_estimator(
+def test_each_row_of_the_table_for_the_estimator_gives_its_files(
     tmp_path: Path, service: str, family: str, batch: int | str, streaming: bool, files: dict[str, str]
 ) -> None:
     delivered(tmp_path / "artifacts", family, batch=batch, streaming=streaming)
@@ -100,7 +100,9 @@ def test_each_row_of_the_estimator(
         ("token2wav", {"campplus.onnx", "campplus.3.fp32.plan", "campplus.l20.fp32.trt"}),
     ],
 )
-def test_each_row_of_the_speaker_model(tmp_path: Path, service: str, names: set[str]) -> None:
+def test_each_row_of_the_table_for_the_speaker_model_gives_its_files(
+    tmp_path: Path, service: str, names: set[str]
+) -> None:
     artifacts = tmp_path / "artifacts"
     artifacts.mkdir()
     put_graph(artifacts / "campplus.fp32.onnx", campplus_shapes(), model={"family": "onnx"})
@@ -114,7 +116,7 @@ def test_each_row_of_the_speaker_model(tmp_path: Path, service: str, names: set[
     ]
 
 
-def test_a_bundle_has_everything_under_the_names_that_others_read(tmp_path: Path) -> None:
+def test_a_bundle_has_all_artifacts_under_the_names_that_runtimes_read(tmp_path: Path) -> None:
     delivered(tmp_path / "artifacts", "cosyvoice3")
     facts = put_in_service(tmp_path / "artifacts", "bundle", tmp_path / "service")
     assert {f"{E}.fp32.onnx", f"{E}.autocast_fp16.onnx"} < set(facts["files"])
@@ -140,7 +142,7 @@ def test_a_bundle_has_everything_under_the_names_that_others_read(tmp_path: Path
         ),
     ],
 )
-def test_what_a_runtime_cannot_read_is_not_put_there(
+def test_an_artifact_that_the_runtime_cannot_read_is_not_deployed(
     tmp_path: Path, service: str, family: str, batch: int | str, words: str
 ) -> None:
     delivered(tmp_path / "artifacts", family, batch=batch)
@@ -149,7 +151,7 @@ def test_what_a_runtime_cannot_read_is_not_put_there(
     assert not (tmp_path / "service").exists()
 
 
-def test_streaming_is_not_put_where_full_attention_is_read(tmp_path: Path) -> None:
+def test_a_streaming_artifact_is_not_deployed_for_full_attention(tmp_path: Path) -> None:
     delivered(tmp_path / "artifacts", "cosyvoice2", streaming=True)
     with pytest.raises(DeployError, match="does not read any"):
         put_in_service(tmp_path / "artifacts", "cosyvoice", tmp_path / "service")

@@ -85,7 +85,7 @@ def test_the_same_build_again_replaces_its_own_variant_and_no_other(tmp_path: Pa
     assert graphs(target) == {FULL, STREAMING}
 
 
-def test_another_code_of_a_users_module_is_another_build(tmp_path: Path) -> None:
+def test_changed_code_of_a_module_of_the_user_is_another_build(tmp_path: Path) -> None:
     target = tmp_path / "service"
     for number, kind in ((1, FULL), (2, DYNAMIC)):
         run = tmp_path / f"module{number}"
@@ -182,7 +182,7 @@ def test_the_runtime_refuses_a_directory_of_two_builds_and_names_both(tmp_path: 
 
 
 @pytest.mark.attack("stale", "the directory is refused, or reported as stale")
-def test_an_engine_of_another_build_counts_where_it_cannot_be_loaded(tmp_path: Path) -> None:
+def test_an_engine_of_another_build_is_retired_even_if_it_cannot_be_loaded_here(tmp_path: Path) -> None:
     target = tmp_path / "service"
     target.mkdir()
     for folder, keep in ((run_of(tmp_path, 1, engine=True), "fp16"), (run_of(tmp_path, 2), "fp32")):
@@ -220,7 +220,7 @@ def test_a_deployed_file_whose_manifest_cannot_be_read_is_retired(tmp_path: Path
     assert answer_of(target) == 2
 
 
-def test_weights_beside_a_graph_go_and_come_back_with_it(tmp_path: Path) -> None:
+def test_the_weights_of_a_graph_are_retired_and_restored_with_it(tmp_path: Path) -> None:
     target = tmp_path / "service"
     put_in_service(run_of(tmp_path, 1, "dynamic", beside=True), target)
     before = tree(target)
@@ -233,7 +233,7 @@ def test_weights_beside_a_graph_go_and_come_back_with_it(tmp_path: Path) -> None
 
 
 @pytest.mark.attack("stale", "the files of the old build are retired")
-def test_a_variant_whose_weights_are_replaced_does_not_stay(tmp_path: Path) -> None:
+def test_a_variant_whose_weights_are_replaced_is_retired(tmp_path: Path) -> None:
     target = tmp_path / "service"
     put_in_service(run_of(tmp_path, 1, "streaming", beside=True), target)
     fixed = run_of(tmp_path, 1, "full", beside=True)

@@ -76,7 +76,9 @@ def _is_whole(root: Path, disk: Disk, before: object, after: object, *, must_be_
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_of_a_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_cut_during_a_deployment_leaves_the_old_or_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_in_service(tmp_path, 1, streaming=True)
     put_in_service(tmp_path, 1, beside=True)
     old = tree(tmp_path / "service")
@@ -91,20 +93,26 @@ def test_of_a_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_of_the_first_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_cut_during_the_first_deployment_leaves_nothing_or_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "service").mkdir()
     assert hold(tmp_path, monkeypatch, lambda: put_in_service(tmp_path, 1), lambda root: None) > 20
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_of_a_rollback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_cut_during_a_rollback_leaves_the_old_or_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for answer in (1, 2):
         put_in_service(tmp_path, answer)
     assert hold(tmp_path, monkeypatch, lambda: rollback(tmp_path / "service"), lambda root: None) > 30
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_of_finishing_an_interrupted_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_cut_during_recovery_leaves_the_old_or_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_in_service(tmp_path, 1)
     service = tmp_path / "service"
     with monkeypatch.context() as patch:
@@ -122,7 +130,7 @@ def test_of_finishing_an_interrupted_deployment(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["sync_tree", "sync_directory"])
-def test_without_one_of_the_syncs_some_moment_leaves_neither(
+def test_without_any_one_of_the_syncs_a_power_cut_can_leave_neither_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     put_in_service(tmp_path, 1)

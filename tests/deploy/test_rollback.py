@@ -59,7 +59,7 @@ def killed(monkeypatch: pytest.MonkeyPatch, where: str, body: Callable[[], objec
 
 @pytest.mark.attack("interrupt", "the old or the new state")
 @pytest.mark.parametrize("where", ["_apply", "begin", "_back_up", "_put_in_place"])
-def test_interrupted_and_repeated_deployments_need_one_rollback(
+def test_one_rollback_undoes_interrupted_and_repeated_deployments(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     before = tree(target)
@@ -75,7 +75,7 @@ def test_interrupted_and_repeated_deployments_need_one_rollback(
     assert answer_of(target) == 1
 
 
-def test_the_directory_answers_with_the_new_deployment_from_the_journal_on(
+def test_the_directory_serves_the_new_deployment_once_its_journal_is_written(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed(monkeypatch, "begin", lambda: put_in_service(tmp_path, 2))
@@ -88,7 +88,7 @@ def test_the_directory_answers_with_the_new_deployment_from_the_journal_on(
 
 
 @pytest.mark.attack("stale", "the retired file is refused")
-def test_a_file_that_a_deployment_retires_is_refused_from_the_journal_on(
+def test_a_retired_file_is_refused_once_the_journal_is_written(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "run1" / "flow.decoder.estimator.streaming.fp32.onnx"
@@ -137,7 +137,7 @@ def test_old_backups_are_removed_by_the_deployment_that_exceeds_their_number(tmp
         rollback(target)
 
 
-def test_a_rollback_never_brings_back_what_is_there(tmp_path: Path, target: Path) -> None:
+def test_a_rollback_does_not_restore_the_present_state(tmp_path: Path, target: Path) -> None:
     put_in_service(tmp_path, 2)
     rollback(target)
     put_in_service(tmp_path, 3)
@@ -196,7 +196,7 @@ def test_a_deployment_with_a_staged_file_missing_is_not_called_finished(
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_an_undo_that_is_interrupted_continues(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_undo_is_continued(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(monkeypatch, "_put_in_place", lambda: put_in_service(tmp_path, 2))
     next((target / STATE).glob(f"staging-*/{FULL}")).unlink()
     killed(monkeypatch, "_put_in_place", lambda: rollback(target))
@@ -219,7 +219,7 @@ def test_check_finishes_interrupted_deployments_at_any_depth_and_for_a_file(
         assert answer_of(target) == 2
 
 
-def test_check_tells_what_was_deployed_and_is_gone(
+def test_check_reports_files_that_were_deployed_and_are_missing(
     tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (target / FULL).unlink()
@@ -231,9 +231,7 @@ def test_check_tells_what_was_deployed_and_is_gone(
     assert check.main([str(target)]) == 5
 
 
-def test_check_of_a_directory_without_anything_is_no_success(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_of_an_empty_directory_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main([str(tmp_path)]) == 10
     assert "has neither graphs nor engines" in capsys.readouterr().out
 
@@ -253,7 +251,7 @@ def test_check_of_a_directory_without_anything_is_no_success(
         b'{"number": 1, "staging": "s", "puts": {"a\\\\x": ""}, "removes": [], "position": 0, "files": {}}',
     ],
 )
-def test_a_damaged_journal_ends_in_a_sentence(
+def test_a_damaged_journal_gives_a_clear_error(
     tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str], journal: bytes
 ) -> None:
     from cosybuild.__main__ import main
@@ -268,7 +266,7 @@ def test_a_damaged_journal_ends_in_a_sentence(
         put_in_service(tmp_path, 2)
 
 
-def test_a_reader_starts_again_where_a_deployment_comes_between(
+def test_a_reader_starts_again_if_a_deployment_changes_the_directory(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remaining = [2]
@@ -285,7 +283,9 @@ def test_a_reader_starts_again_where_a_deployment_comes_between(
     assert answer_of(target) == 5
 
 
-def test_without_hard_links_files_are_moved(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_moved_where_there_are_no_hard_links(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*arguments: object, **named: object) -> None:
         raise OSError(1, "no hard links here")
 

@@ -43,7 +43,7 @@ def settings(target: Path, **more: Any) -> DeploySettings:
         ({"model": {"random_weights": True}}, "was made from random weights"),
     ],
 )
-def test_what_speaks_against_it_is_said_and_nothing_changes(tmp_path: Path, facts: dict[str, Any], words: str) -> None:
+def test_objections_are_listed_and_nothing_is_changed(tmp_path: Path, facts: dict[str, Any], words: str) -> None:
     made = artifacts(tmp_path / "artifacts", **facts)
     target = tmp_path / "service"
     target.mkdir()
@@ -66,14 +66,14 @@ def test_an_engine_for_another_gpu_is_refused(tmp_path: Path) -> None:
         deploy(artifacts(tmp_path / "a"), settings(tmp_path / "s", target_sm=120), HERE)
 
 
-def test_without_a_target_the_gpu_here_decides(tmp_path: Path) -> None:
+def test_without_a_target_the_gpu_of_this_machine_is_used(tmp_path: Path) -> None:
     made = artifacts(tmp_path / "a")
     with pytest.raises(DeployError, match="does not name the GPU"):
         deploy(made, settings(tmp_path / "s", target_sm=None), HERE)
     deploy(made, settings(tmp_path / "s", target_sm=None), Environment(gpu_list=(Gpu(0, "L20", 89, 2**30),)))
 
 
-def test_of_several_engines_the_targets_is_taken(tmp_path: Path) -> None:
+def test_the_engine_of_the_target_is_taken_from_several(tmp_path: Path) -> None:
     made = artifacts(tmp_path / "a", sms=(86, 89, 120))
     deploy(made, settings(tmp_path / "s", target_sm=120), HERE)
     expected = (made / f"{E}.fp16.sm120.plan").read_bytes()
@@ -81,7 +81,7 @@ def test_of_several_engines_the_targets_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("stale", "the old plan is retired")
-def test_a_plan_of_an_older_graph_does_not_stay(tmp_path: Path) -> None:
+def test_a_plan_of_an_older_graph_is_retired(tmp_path: Path) -> None:
     target = tmp_path / "service"
     deploy(artifacts(tmp_path / "old"), settings(target), HERE)
     (target / f"{E}.fp32.mygpu.plan").write_bytes(b"made by the runtime itself")
@@ -122,7 +122,7 @@ def test_a_file_that_was_damaged_after_the_build_is_refused(tmp_path: Path) -> N
         deploy(made, settings(tmp_path / "s"), HERE)
 
 
-def test_what_is_in_service_shares_no_memory_with_the_run(tmp_path: Path) -> None:
+def test_deployed_files_share_no_blocks_with_the_run(tmp_path: Path) -> None:
     made = artifacts(tmp_path / "a")
     deploy(made, settings(tmp_path / "s"), HERE)
     content = (made / f"{E}.fp32.onnx").read_bytes()

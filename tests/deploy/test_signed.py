@@ -62,7 +62,7 @@ def checked(served: Served, capsys: pytest.CaptureFixture[str], path: Path | Non
     return code, {f["name"]: f"{f['state']}: {f['reason']}" for f in found if f["state"] != "current"}
 
 
-def test_what_was_signed_is_current(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_signed_files_are_current(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     assert checked(served, capsys) == (0, {})
     assert checked(served, capsys, served.directory / E) == (0, {})
     assert main(["check", str(served.directory), "--verify-key", str(served.public)]) == 0
@@ -70,13 +70,13 @@ def test_what_was_signed_is_current(served: Served, capsys: pytest.CaptureFixtur
     assert answer_of(served.directory) == 1
 
 
-def test_the_same_again_changes_nothing(served: Served) -> None:
+def test_the_same_deployment_again_changes_nothing(served: Served) -> None:
     before = tree(served.directory)
     assert served.deploy(1)["changed"] is False
     assert tree(served.directory) == before
 
 
-def test_variants_beside_each_other_are_all_signed(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_variants_in_a_directory_are_signed(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     served.deploy(1, name=S, streaming=True)
     assert checked(served, capsys) == (0, {})
     served.deploy(2)
@@ -84,7 +84,7 @@ def test_variants_beside_each_other_are_all_signed(served: Served, capsys: pytes
     assert {path.name for path in served.directory.glob("*.onnx")} == {E}
 
 
-def test_rollback_brings_the_list_back(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollback_restores_the_list(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     served.deploy(2)
     rollback(served.directory)
     assert checked(served, capsys) == (0, {})
@@ -178,7 +178,7 @@ TAMPERED: dict[str, tuple[Callable[[Served], object], int, str]] = {
 
 @pytest.mark.attack("forge", "the file is reported")
 @pytest.mark.parametrize("what", TAMPERED)
-def test_anything_else_is_reported(served: Served, capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_every_manipulation_is_reported(served: Served, capsys: pytest.CaptureFixture[str], what: str) -> None:
     tamper, code, words = TAMPERED[what]
     tamper(served)
     found = checked(served, capsys)

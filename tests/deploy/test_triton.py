@@ -37,7 +37,7 @@ def fill(artifacts: Path, batch: int | str = 2, *, plan: bool = False) -> Path:
     return artifacts
 
 
-def test_a_fixed_batch_is_served_as_it_is(tmp_path: Path) -> None:
+def test_a_fixed_batch_is_served_unchanged(tmp_path: Path) -> None:
     config = deployed(fill(tmp_path / "a"), tmp_path / "repository", instances=3)
     assert (config.name, config.backend) == ("flow_decoder_estimator", "onnxruntime")
     assert config.max_batch_size == 0
@@ -79,7 +79,7 @@ def test_every_input_is_warmed_up_at_the_profiles_sizes(tmp_path: Path, batch: i
         assert all(port.random_data for port in warmup.inputs.values())
 
 
-def test_the_backend_can_be_chosen_and_the_other_model_goes(tmp_path: Path) -> None:
+def test_the_backend_can_be_chosen_and_the_other_model_is_retired(tmp_path: Path) -> None:
     artifacts, repository = fill(tmp_path / "a", plan=True), tmp_path / "repository"
     assert deployed(artifacts, repository).backend == "tensorrt"
     before = tree(repository)
@@ -89,7 +89,7 @@ def test_the_backend_can_be_chosen_and_the_other_model_goes(tmp_path: Path) -> N
     assert tree(repository) == before
 
 
-def test_name_version_and_kind_are_the_users(tmp_path: Path) -> None:
+def test_the_user_sets_name_version_and_kind(tmp_path: Path) -> None:
     config = deployed(fill(tmp_path / "a"), tmp_path / "r", model="velocity", version=7, kind=InstanceKind.cpu)
     assert (config.name, list(config.version_policy.specific.versions)) == ("velocity", [7])
     assert config.instance_group[0].kind == 2  # KIND_CPU
@@ -104,7 +104,7 @@ def test_the_speaker_model_has_a_batch_of_one(tmp_path: Path) -> None:
     assert [list(port.dims) for port in (*config.input, *config.output)] == [[1, -1, 80], [1, 192]]
 
 
-def test_a_plan_that_is_not_there_or_cannot_run_is_refused(tmp_path: Path) -> None:
+def test_a_plan_that_is_missing_or_cannot_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="has no artifact to serve"):
         deployed(fill(tmp_path / "a"), tmp_path / "r", backend=TritonBackend.tensorrt)
     with pytest.raises(ConfigurationError, match="cannot run a TensorRT plan"):

@@ -8,7 +8,7 @@ import sys
 from tests.docs.pages import ROOT
 
 
-def test_it_is_in_step() -> None:
+def test_the_configuration_page_is_up_to_date() -> None:
     script = ROOT / "scripts" / "configuration_page.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
     assert done.stderr == ""

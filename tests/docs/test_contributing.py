@@ -40,12 +40,12 @@ def environment(place: Place) -> dict[str, str]:
     return importing(place.directory)
 
 
-def test_there_is_one_for_each_thing_to_add() -> None:
+def test_there_is_a_diff_for_each_kind_of_addition() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert len(DIFFS) == text.count("\n## Add a ") == 3
 
 
-def test_the_profile_and_the_stage(changed: Place) -> None:
+def test_the_diffs_of_the_profile_and_the_stage_work(changed: Place) -> None:
     words = ("model_dir=model", "trt_profile=short", "trt=none", "verify=upstream")
     changed.cosybuild(*words, env=environment(changed))
     report = changed.report()
@@ -60,7 +60,7 @@ def test_the_profile_and_the_stage(changed: Place) -> None:
     assert "building  outline  input.graph:" in again.out
 
 
-def test_the_model(changed: Place, tmp_path: Path) -> None:
+def test_the_diff_of_the_model_works(changed: Place, tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.cosybuild("model=loudness", "trt=none", "trt_profile=short", env=environment(changed), code=2)
     place.cosybuild(
@@ -69,7 +69,7 @@ def test_the_model(changed: Place, tmp_path: Path) -> None:
     assert [artifact["name"] for artifact in place.report()["artifacts"]] == ["loudness.fp32.onnx", "outline.txt"]
 
 
-def test_what_they_add_is_clean(changed: Place) -> None:
+def test_the_added_code_passes_the_linter(changed: Place) -> None:
     shutil.copy(ROOT / "pyproject.toml", changed.directory)
     added = ("cosybuild/stages/outline.py", "cosybuild/stages/pipeline.py", "cosybuild/models/loudness.py")
     if shutil.which("ruff") is None:

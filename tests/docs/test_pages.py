@@ -74,7 +74,7 @@ def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=pages.name_of)
-def test_its_commands_run(page: Path, tmp_path: Path, store: Path, environment: dict[str, str]) -> None:
+def test_the_commands_of_the_page_run(page: Path, tmp_path: Path, store: Path, environment: dict[str, str]) -> None:
     place = Place(tmp_path / "here")
     if page.parent.parent.name == "examples":
         shutil.copytree(page.parent, place.directory)
@@ -112,7 +112,7 @@ FURTHER: dict[str, Callable[[Place, Ran], None]] = {"docs/sharing.md": two_teams
 """Checks of a page's statements, in addition to the success of its commands."""
 
 
-def test_no_command_escapes() -> None:
+def test_every_command_block_is_run_or_states_why_not() -> None:
     assert [fault for page in pages.pages() for fault in pages.faults(page)] == []
 
 
@@ -129,7 +129,7 @@ def test_commands_within_sentences_exist() -> None:
     assert wrong == []
 
 
-def test_what_is_not_run_is_little(capsys: pytest.CaptureFixture[str]) -> None:
+def test_most_command_blocks_are_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Lists the blocks that are left out with their reasons; by far the most commands must run."""
     found = [(page, block) for page in pages.pages() for block in pages.blocks(page) if block.language == "sh"]
     left_out = [(page, block) for page, block in found if not block.is_run]

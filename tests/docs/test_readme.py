@@ -18,13 +18,13 @@ def commands(name: str) -> list[str]:
     return [re.sub(r"\s+# (?!(run|test)$).*", "", line) for line in lines]
 
 
-def test_both_have_the_same_commands() -> None:
+def test_both_readmes_have_the_same_commands() -> None:
     assert commands("README.md") == commands("README.zh-CN.md")
     assert len(commands("README.md")) >= 5
 
 
 @pytest.mark.parametrize("pattern", [r"`([^`\n]+)`", r"\]\(([^)]+)\)", r"\d+(?:[.,]\d+)*", r"^#+ ", r"^\|"])
-def test_both_have_the_same_code_links_figures_and_parts(pattern: str) -> None:
+def test_both_readmes_have_the_same_code_and_links_and_figures_and_parts(pattern: str) -> None:
     found = [sorted(re.findall(pattern, text, flags=re.MULTILINE)) for text in TEXTS.values()]
     # Each links to the other.
     english, chinese = ([one for one in each if not str(one).startswith("README")] for each in found)
@@ -32,13 +32,13 @@ def test_both_have_the_same_code_links_figures_and_parts(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_and_pictures_lead_somewhere(name: str) -> None:
+def test_links_and_pictures_have_existing_targets(name: str) -> None:
     targets = [target for target in re.findall(r"\]\(([^)#]+)", TEXTS[name]) if "://" not in target]
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_ci_finds_its_two_commands(name: str) -> None:
+def test_the_two_commands_of_ci_are_in_the_readme(name: str) -> None:
     for mark in ("run", "test"):
         assert len(re.findall(rf"^.*\S +# {mark}$", TEXTS[name], flags=re.MULTILINE)) == 1
 

@@ -19,7 +19,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_it_has_a_section_and_stands_under_its_code(cls: type[errors.CosybuildError]) -> None:
+def test_each_error_class_has_a_section_and_a_row_with_its_code(cls: type[errors.CosybuildError]) -> None:
     assert f"\n## {cls.__name__}\n" in PAGE
     (row,) = re.findall(rf"^\| {cls.exit_code} \| (.*) \|$", PAGE, flags=re.MULTILINE)
     assert f"[{cls.__name__}](#{cls.__name__.lower()})" in row
@@ -27,14 +27,14 @@ def test_it_has_a_section_and_stands_under_its_code(cls: type[errors.CosybuildEr
     assert cls is errors.Pending or f"`{cls.kind} error:`" in row
 
 
-def test_it_has_nothing_else() -> None:
+def test_the_page_has_no_other_error_classes() -> None:
     names = {cls.__name__ for cls in CLASSES}
     assert set(re.findall(r"\[(\w+)\]\(#\w+\)", PAGE.partition("\n## ")[0])) == names
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
     assert codes == {cls.exit_code for cls in CLASSES} | {errors.DEFECT, errors.INTERRUPTED, errors.UNREAD}
 
 
-def test_the_exit_codes_of_the_report_page_are_the_same() -> None:
+def test_the_report_page_has_the_same_exit_codes() -> None:
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8").partition("## Exit codes")[2]
     assert set(re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)) - {"0"} == set(
         re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)

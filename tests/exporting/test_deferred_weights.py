@@ -34,7 +34,7 @@ def exported(family: str, target: io.BytesIO) -> None:
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_the_graph_is_the_plain_exporters_bit_for_bit(family: str) -> None:
+def test_the_graph_equals_that_of_the_plain_exporter_bit_for_bit(family: str) -> None:
     plain, lean = io.BytesIO(), io.BytesIO()
     exported(family, plain)
     with deferred_weights() as weights:
@@ -46,7 +46,7 @@ def test_the_graph_is_the_plain_exporters_bit_for_bit(family: str) -> None:
     assert model == onnx.load_model_from_string(plain.getvalue())
 
 
-def test_torch_is_as_before_afterwards_also_when_the_export_fails() -> None:
+def test_torch_is_restored_afterwards_even_if_the_export_fails() -> None:
     before = torch._C.Graph._export_onnx
 
     def failing_export() -> None:
@@ -59,7 +59,7 @@ def test_torch_is_as_before_afterwards_also_when_the_export_fails() -> None:
     assert torch._C.Graph._export_onnx is before
 
 
-def test_a_weight_that_nobody_wants_is_a_defect(tmp_path: Path) -> None:
+def test_an_unused_weight_is_a_defect(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="stray"):
         attach_weights(onnx.ModelProto(), {"stray": torch.zeros(1)})
 

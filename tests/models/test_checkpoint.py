@@ -63,7 +63,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("zipped", [True, False])
-def test_layouts(tmp_path: Path, layout: str, zipped: bool) -> None:
+def test_weights_in_every_layout_are_read(tmp_path: Path, layout: str, zipped: bool) -> None:
     path = tmp_path / "flow.pt"
     torch.save(LAYOUTS[layout], path, _use_new_zipfile_serialization=zipped)
     weights = read(path)
@@ -72,7 +72,7 @@ def test_layouts(tmp_path: Path, layout: str, zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("layout", ["flow", "bare"])
-def test_safetensors(tmp_path: Path, layout: str) -> None:
+def test_safetensors_files_in_every_layout_are_read(tmp_path: Path, layout: str) -> None:
     path = tmp_path / "flow.safetensors"
     save_file(LAYOUTS[layout], path)
     assert same(read(path))
@@ -117,24 +117,24 @@ def zipped_pickle(path: Path, content: bytes) -> None:
         archive.writestr("a/byteorder", "little")
 
 
-def test_a_pickle_cut_off_inside_a_number(tmp_path: Path) -> None:
+def test_a_pickle_that_ends_inside_a_number_is_refused(tmp_path: Path) -> None:
     zipped_pickle(tmp_path / "flow.pt", b"\x80\x02G\0\0")
     assert "cannot be read as PyTorch weights" in refused(tmp_path / "flow.pt")
 
 
-def test_an_old_file_that_names_an_unknown_storage(tmp_path: Path) -> None:
+def test_an_old_file_with_an_unknown_storage_is_refused(tmp_path: Path) -> None:
     parts: tuple[Any, ...] = (0x1950A86A20F9469CFC6C, 1001, {}, {}, ["unknown"])
     (tmp_path / "flow.pt").write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
     assert "cannot be read as PyTorch weights" in refused(tmp_path / "flow.pt")
 
 
-def test_a_type_that_cannot_be_converted(tmp_path: Path) -> None:
+def test_a_type_that_cannot_be_converted_is_refused(tmp_path: Path) -> None:
     weights = {**state(), "a.bias": torch.zeros(3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)}
     torch.save(weights, tmp_path / "flow.pt")
     assert "'a.bias' is float4_e2m1fn_x2, which cannot be converted to float32" in refused(tmp_path / "flow.pt")
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_files_are_refused(tmp_path: Path) -> None:
     assert "no weights file" in refused(tmp_path / "flow.pt")
     assert "not a file" in refused(tmp_path)
 
@@ -145,7 +145,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_truncated(tmp_path: Path, zipped: bool) -> None:
+def test_truncated_files_are_refused(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "flow.pt"
     torch.save({name: value.repeat(50, *[1] * (value.dim() - 1)) for name, value in flow().items()}, path,
                _use_new_zipfile_serialization=zipped)  # fmt: skip
@@ -160,7 +160,7 @@ def test_the_content_decides_the_format_and_not_the_suffix(tmp_path: Path) -> No
     assert same(read(tmp_path / "flow.safetensors"))
 
 
-def test_truncated_safetensors(tmp_path: Path) -> None:
+def test_truncated_safetensors_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.safetensors"
     save_file(flow(), path)
     cut(path)
@@ -177,7 +177,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_other_content(tmp_path: Path, content: str) -> None:
+def test_files_of_other_content_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "flow.pt"
     path.write_bytes(CONTENTS[content][0])
     assert CONTENTS[content][1] in refused(path)
@@ -192,7 +192,7 @@ class Dangerous:
 
 
 @pytest.mark.attack("execute", "the weights are refused, nothing runs")
-def test_a_pickle_that_would_run_code_runs_none(tmp_path: Path) -> None:
+def test_a_pickle_with_code_is_refused_and_runs_none(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     saved, pickled = tmp_path / "saved.pt", tmp_path / "pickled.pt"
     torch.save({**flow(), "extra": Dangerous(marker)}, saved)
@@ -210,14 +210,14 @@ def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [torch.zeros(3), [1, 2], 5, {"decoder": 3}, {}])
-def test_something_else_that_torch_saved(tmp_path: Path, value: Any) -> None:
+def test_other_objects_that_torch_saved_are_refused(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "flow.pt"
     torch.save(value, path)
     message = refused(path)
     assert "not a state dict" in message or "no tensors at all" in message
 
 
-def test_foreign_weights_are_described(tmp_path: Path) -> None:
+def test_the_error_lists_the_tensors_of_foreign_weights(tmp_path: Path) -> None:
     path = tmp_path / "llm.pt"
     torch.save({f"llm.layers.{i}.weight": torch.zeros(2) for i in range(5)} | {"speech.head": torch.zeros(1)}, path)
     message = refused(path)
@@ -226,7 +226,7 @@ def test_foreign_weights_are_described(tmp_path: Path) -> None:
     assert "decoder.estimator." in message
 
 
-def test_what_does_not_fit_is_listed_briefly(tmp_path: Path) -> None:
+def test_the_error_lists_tensors_that_do_not_fit_briefly(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     broken = flow()
     del broken[PREFIX + "a.bias"]
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_listed_briefly(tmp_path: Path) -> None:
     assert message.count("extra.") == 8
 
 
-def test_adapters_are_named(tmp_path: Path) -> None:
+def test_the_error_names_adapters(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     torch.save(flow() | {f"{PREFIX}a.lora_A.weight": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError) as caught:
@@ -251,7 +251,7 @@ def test_adapters_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_values_that_are_not_finite(tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
     path = tmp_path / "flow.pt"
     broken = {name: value.to(dtype) for name, value in flow().items()}
     broken[PREFIX + "a.weight"][1, :2] = bad
@@ -259,7 +259,7 @@ def test_values_that_are_not_finite(tmp_path: Path, bad: float, dtype: torch.dty
     assert "2 of 12 values in 'a.weight' are NaN or infinite" in refused(path)
 
 
-def test_a_double_that_float32_cannot_hold(tmp_path: Path) -> None:
+def test_a_float64_value_beyond_float32_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     broken = {name: value.double() for name, value in flow().items()}
     broken[PREFIX + "a.bias"][0] = 1e300
@@ -267,7 +267,7 @@ def test_a_double_that_float32_cannot_hold(tmp_path: Path) -> None:
     assert "1 of 3 values in 'a.bias'" in refused(path)
 
 
-def test_whole_numbers_where_weights_belong(tmp_path: Path) -> None:
+def test_integers_in_place_of_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     broken = flow()
     broken[PREFIX + "a.bias"] = torch.zeros(3, dtype=torch.int64)
@@ -289,7 +289,7 @@ def test_whole_numbers_where_weights_belong(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse:UserWarning", "ignore:The PyTorch API of nested:UserWarning")
-def test_tensors_that_are_not_one_value_for_each_element(
+def test_tensors_without_one_value_for_each_element_are_refused(
     tmp_path: Path, spoil: Callable[[Tensor], Tensor], says: str
 ) -> None:
     path = tmp_path / "flow.pt"

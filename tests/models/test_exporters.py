@@ -52,7 +52,7 @@ def export(subject: Subject, *, opset: int, dynamic_batch: bool, dynamo: bool) -
 
 @pytest.mark.parametrize(("version", "streaming"), VARIANTS)
 @pytest.mark.parametrize("dynamic_batch", [False, True])
-def test_attention_as_one_operator(version: int, streaming: bool, dynamic_batch: bool) -> None:
+def test_attention_can_be_exported_as_one_operator(version: int, streaming: bool, dynamic_batch: bool) -> None:
     subject = tiny_subject(version, streaming=streaming)
     spelled = export(subject, opset=23, dynamic_batch=dynamic_batch, dynamo=False)
     with one_attention_operator():
@@ -79,14 +79,14 @@ def check(model: onnx.ModelProto, subject: Subject, sizes: list[tuple[int, int]]
 
 @pytest.mark.parametrize(("version", "streaming"), VARIANTS)
 @pytest.mark.parametrize("dynamic_batch", [False, True])
-def test_torchscript(version: int, streaming: bool, dynamic_batch: bool) -> None:
+def test_the_torchscript_exporter_gives_equal_outputs(version: int, streaming: bool, dynamic_batch: bool) -> None:
     subject = tiny_subject(version, streaming=streaming)
     model = export(subject, opset=18, dynamic_batch=dynamic_batch, dynamo=False)
     check(model, subject, [*SIZES, *([(1, 9), (4, 12)] if dynamic_batch else [])])
 
 
 @pytest.mark.parametrize("opset", [17, 20, 23])
-def test_opsets(opset: int) -> None:
+def test_graphs_of_all_opsets_give_equal_outputs(opset: int) -> None:
     subject = tiny_subject(2)
     model = export(subject, opset=opset, dynamic_batch=False, dynamo=False)
     check(model, subject, SIZES[:3])
@@ -98,7 +98,7 @@ def test_opsets(opset: int) -> None:
     assert "Pad" not in ops
 
 
-def test_dynamo() -> None:
+def test_the_dynamo_exporter_gives_equal_outputs_for_a_dit() -> None:
     subject = tiny_subject(3, streaming=True)
     model = export(subject, opset=23, dynamic_batch=True, dynamo=True)
     check(model, subject, [*SIZES, (4, 12)])
@@ -107,6 +107,6 @@ def test_dynamo() -> None:
 
 @pytest.mark.full_size
 @pytest.mark.parametrize("version", [1, 2])
-def test_dynamo_u_nets(version: int) -> None:
+def test_the_dynamo_exporter_gives_equal_outputs_for_a_u_net(version: int) -> None:
     subject = tiny_subject(version, streaming=version == 2)
     check(export(subject, opset=18, dynamic_batch=True, dynamo=True), subject, [*SIZES, (4, 12)])

@@ -24,7 +24,7 @@ def padding(histogram: dict[int, int], tops: tuple[int, ...]) -> int:
 
 
 @given(HISTOGRAMS, st.integers(1, 5))
-def test_no_other_choice_of_so_many_profiles_pads_less(histogram: dict[int, int], count: int) -> None:
+def test_no_other_choice_of_the_same_number_of_profiles_pads_less(histogram: dict[int, int], count: int) -> None:
     proposal = propose_ranges(histogram, count)
     longest = max(histogram)
     least = min(
@@ -83,12 +83,12 @@ def test_a_histogram_without_calls_or_with_no_lengths_is_a_defect(histogram: dic
         propose_ranges(histogram, 1)
 
 
-def test_three_thousand_lengths_are_no_trouble() -> None:
+def test_three_thousand_lengths_are_handled_quickly() -> None:
     proposal = propose_ranges(dict.fromkeys(range(1, 3001), 1), 4)
     assert [r.max for r in proposal.ranges] == [750, 1500, 2250, 3000]
 
 
-def test_a_file_of_lengths(tmp_path: Path) -> None:
+def test_a_file_of_lengths_is_read(tmp_path: Path) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text("# frames, count\n50,3\n\n1.01 s\n 50 , 2 # again\n60,1\n", encoding="utf-8")
     assert list(read_lengths(path, 50.0).items()) == [(50, 5), (51, 1), (60, 1)]
@@ -105,14 +105,14 @@ def test_a_file_of_lengths(tmp_path: Path) -> None:
         ("# nothing\n", r"holds no length\.\nNext: write `length` or `length,count` on each line"),
     ],
 )
-def test_what_is_no_length_is_named(text: str, words: str, tmp_path: Path) -> None:
+def test_the_error_names_a_line_that_is_no_length(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=words):
         read_lengths(path, 50.0)
 
 
-def test_a_duration_needs_to_know_how_long_a_frame_is(tmp_path: Path) -> None:
+def test_a_duration_needs_a_frame_rate(tmp_path: Path) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text("2 s\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="does not define its frames per second"):

@@ -37,7 +37,7 @@ def test_a_module_is_ready_for_inference_and_takes_the_declared_inputs(version: 
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_the_variant_is_decided(version: int) -> None:
+def test_the_streaming_variant_is_fixed_in_the_module(version: int) -> None:
     subject = tiny_subject(version, streaming=True)
     inputs = random_inputs(subject, 2, 30)
     estimator = load_network(subject, subject.weights)
@@ -46,13 +46,13 @@ def test_the_variant_is_decided(version: int) -> None:
     assert not torch.equal(streaming, estimator(*inputs))
 
 
-def test_weights_of_another_version(tmp_path: Path) -> None:
+def test_weights_of_another_version_are_refused(tmp_path: Path) -> None:
     subject = tiny_subject(1)
     with pytest.raises(CheckpointError, match="missing"):
         load_module(subject, tiny_directory(2) / "flow.pt")
 
 
-def test_what_happened_to_the_weights_is_reported(tmp_path: Path) -> None:
+def test_a_conversion_of_the_weights_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "flow.pt"
     stored = torch.load(tiny_directory(2) / "flow.pt", weights_only=True)
     torch.save({name: tensor.half() for name, tensor in stored.items()}, path)
@@ -97,7 +97,7 @@ def module_subject(name: str = "Scale", inputs: tuple[str, ...] = ("signal", "ga
     return resolve_subject(settings, None, False)
 
 
-def test_a_target() -> None:
+def test_a_target_is_constructed_with_seeded_weights() -> None:
     first, second = (load_module(module_subject(width=4), None) for _ in range(2))
     assert type(first).__name__ == "Scale"
     assert not first.training
@@ -105,7 +105,7 @@ def test_a_target() -> None:
     assert state_dict_digest(first) != state_dict_digest(load_module(replace(module_subject(width=4), seed=1), None))
 
 
-def test_a_targets_weights(tmp_path: Path) -> None:
+def test_the_weights_of_a_target_are_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"factor": torch.arange(4.0)}, path)
     module = load_module(module_subject(width=4), path)
@@ -140,7 +140,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_targets_that_make_no_such_module(case: str) -> None:
+def test_targets_that_return_no_suitable_module_are_refused(case: str) -> None:
     subject, text = REFUSED[case]
     with pytest.raises(ModelError) as caught:
         load_module(subject, None)

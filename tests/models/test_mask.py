@@ -32,7 +32,7 @@ def visible_by_definition(mask: list[list[float]], chunk: int | None) -> Tensor:
 
 
 @given(mask=masks, chunk=chunks)
-def test_it_hides_what_the_contract_hides(mask: list[list[float]], chunk: int | None) -> None:
+def test_the_bias_hides_the_keys_that_the_contract_hides(mask: list[list[float]], chunk: int | None) -> None:
     tensor = torch.tensor(mask).unsqueeze(1)
     bias = attention_bias(tensor, chunk)
     visible = visible_by_definition(mask, chunk)
@@ -45,7 +45,7 @@ def test_it_hides_what_the_contract_hides(mask: list[list[float]], chunk: int | 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @given(mask=masks, chunk=chunks)
-def test_half_precision_neither_overflows_nor_differs(
+def test_the_bias_in_half_precision_is_finite_and_hides_the_same_keys(
     dtype: torch.dtype, mask: list[list[float]], chunk: int | None
 ) -> None:
     tensor = torch.tensor(mask).unsqueeze(1)
@@ -65,7 +65,7 @@ def test_chunks_are_counted_exactly_beyond_what_float16_can_count() -> None:
     assert torch.equal((bias[0, 0, 2096] == 0).sum(), torch.tensor(2097))
 
 
-def test_the_usual_constant_would_have_made_nan() -> None:
+def test_a_mask_with_the_usual_constant_gives_nan() -> None:
     """With an infinite constant, an all-ones mask would give 0 * -inf."""
     mask = torch.ones(1, 1, 4, dtype=torch.float16)
     assert ((1 - mask) * torch.tensor(-1e10).half()).isnan().all()

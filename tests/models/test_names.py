@@ -20,9 +20,11 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("streaming", "precision", "suffix", "dynamic_batch", "expected"), NAMES)
-def test_names(streaming: bool, precision: str, suffix: str, dynamic_batch: bool, expected: str) -> None:
+def test_artifacts_have_the_names_that_runtimes_expect(
+    streaming: bool, precision: str, suffix: str, dynamic_batch: bool, expected: str
+) -> None:
     assert artifact_name(tiny_subject(2, streaming=streaming), precision, suffix, dynamic_batch) == expected
 
 
-def test_a_name_of_ones_own() -> None:
+def test_the_name_of_the_user_replaces_the_stem() -> None:
     assert artifact_name(tiny_subject(3, name="decoder")) == "decoder.fp32.onnx"

@@ -21,30 +21,30 @@ def profile(*ranges: dict[str, tuple[Any, Any, Any]]) -> ProfileSettings:
     return ProfileSettings("mine", tuple({s: RangeSettings(*r) for s, r in one.items()} for one in ranges))
 
 
-def test_frames_and_durations() -> None:
+def test_frames_and_durations_are_converted_to_frames() -> None:
     (found,) = expand_profiles(profile({"seq_len": (4, "10 s", "60 s")}), SPEECH)
     assert found == {"seq_len": SizeRange(4, 500, 3000)}
 
 
 @pytest.mark.parametrize(("text", "frames"), [("80ms", 4), ("0.1 s", 5), ("1.5 sec", 75), ("2 min", 6000), ("7", 7)])
-def test_units(text: str, frames: int) -> None:
+def test_all_units_of_time_are_converted(text: str, frames: int) -> None:
     (found,) = expand_profiles(profile({"seq_len": (1, frames, text)}), SPEECH)
     assert found["seq_len"].max == frames
 
 
-def test_a_duration_is_covered_whole_where_it_is_no_whole_number_of_frames() -> None:
+def test_a_duration_is_rounded_outwards_to_whole_frames() -> None:
     (found,) = expand_profiles(profile({"seq_len": ("1 s", "10 s", "34.8 s")}), BATCHED)
     assert found["seq_len"] == SizeRange(86, 861, 2998)  # 86.1, 861.3, 2997.4 frames
 
 
-def test_a_batch_that_varies_has_a_range_of_its_own_accord() -> None:
+def test_a_dynamic_batch_has_a_default_range() -> None:
     (found,) = expand_profiles(profile({"seq_len": (4, 500, 3000)}), BATCHED)
     assert found["batch"] == SizeRange(2, 4, 32)
     (found,) = expand_profiles(profile({"seq_len": (4, 500, 3000), "batch": (2, 8, 16)}), BATCHED)
     assert next(iter(found.items())) == ("batch", SizeRange(2, 8, 16))
 
 
-def test_several_profiles_in_their_order() -> None:
+def test_several_profiles_keep_their_order() -> None:
     found = expand_profiles(profile({"seq_len": (1, 2, 3)}, {"seq_len": (4, 5, 6)}), SPEECH)
     assert [one["seq_len"].max for one in found] == [3, 6]
 
@@ -69,7 +69,7 @@ def test_a_model_without_varying_sizes_has_one_empty_profile() -> None:
         ({}, SPEECH, ["no range for the axis 'seq_len'"]),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_profiles_are_refused(
     ranges: dict[str, tuple[Any, Any, Any]], spec: ModelSpec, parts: list[str]
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -79,7 +79,7 @@ def test_what_cannot_be_meant_is_refused(
 
 
 @given(st.floats(0.02, 100, allow_nan=False).map(lambda x: round(x, 3)))
-def test_a_range_of_seconds_never_loses_a_frame_of_them(seconds: float) -> None:
+def test_a_range_in_seconds_loses_no_frame(seconds: float) -> None:
     (found,) = expand_profiles(profile({"seq_len": (f"{seconds} s", f"{seconds} s", f"{seconds} s")}), SPEECH)
     sizes = found["seq_len"]
     assert sizes.min <= max(1.0, seconds * 50 + 1e-6)
@@ -87,7 +87,7 @@ def test_a_range_of_seconds_never_loses_a_frame_of_them(seconds: float) -> None:
     assert sizes.max - sizes.min <= 1
 
 
-def test_multiples_only() -> None:
+def test_a_range_with_a_multiple_holds_only_multiples() -> None:
     ranges = {"seq_len": RangeSettings(32, 64, 256, 32)}
     ((symbol, sizes),) = expand_profiles(ProfileSettings(profiles=(ranges,)), SPEECH)[0].items()
     assert [size for size in range(300) if sizes.holds(size)] == [*range(32, 257, 32)]
@@ -99,12 +99,12 @@ def test_multiples_only() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(30, 64, 256, 32), (32, 65, 256, 32), (32, 64, 250, 32), (32, 64, 256, 0)])
-def test_a_range_of_no_multiples_is_refused(sizes: tuple[int, ...]) -> None:
+def test_a_range_without_any_multiple_is_refused(sizes: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError, match="are not all multiples of"):
         expand_profiles(ProfileSettings(profiles=({"seq_len": RangeSettings(*sizes)},)), SPEECH)
 
 
-def test_a_batch_is_moved_to_the_nearest_and_lengths_are_spread() -> None:
+def test_a_batch_is_moved_to_the_nearest_size_and_lengths_are_spread() -> None:
     profiles = [{"batch": SizeRange(1, 1, 1), "seq_len": SizeRange(4, 8, 16)}]
     assert moved_inside(profiles, {"batch": 1, "seq_len": 5}) == {"batch": 1, "seq_len": 5}
     moved = moved_inside(profiles, {"batch": 2, "seq_len": 100})

@@ -29,7 +29,7 @@ def resolve(model_dir: str | Path | None = None, dynamic_batch: bool = False, **
     return resolve_subject(ModelSettings(**settings), None if model_dir is None else str(model_dir), dynamic_batch)
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_no_heavy_package_is_imported() -> None:
     code = (
         "import sys; from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings\n"
         "from cosybuild.models.resolve import resolve_subject\n"
@@ -46,7 +46,7 @@ def test_nothing_heavy_is_imported() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_without_a_directory_it_is_cosyvoice2_with_random_weights() -> None:
+def test_without_a_directory_the_model_is_cosyvoice2_with_random_weights() -> None:
     subject = resolve(seed=3)
     assert subject.family is Family.cosyvoice2
     assert subject.weights is None
@@ -62,7 +62,7 @@ def test_without_a_directory_it_is_cosyvoice2_with_random_weights() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_directory_says_which_version_it_is(version: int) -> None:
+def test_the_version_is_read_from_the_directory(version: int) -> None:
     subject = resolve(tiny_directory(version), dynamic_batch=True)
     assert subject.family is Family(f"cosyvoice{version}")
     assert subject.weights == tiny_directory(version) / "flow.pt"
@@ -75,7 +75,7 @@ def test_a_directory_says_which_version_it_is(version: int) -> None:
         resolve(tiny_directory(version), family=other)
 
 
-def test_a_dit_states_each_width() -> None:
+def test_each_width_of_a_dit_can_be_set() -> None:
     widths = {"mel_dim": 40, "mu_dim": 24, "spk_dim": 12}
     subject = resolve(family=Family.cosyvoice3, hyperparameters=widths)
     shapes = {tensor.name: tensor.shape[1:] for tensor in (*subject.spec.inputs, *subject.spec.outputs)}
@@ -84,7 +84,7 @@ def test_a_dit_states_each_width() -> None:
     assert shapes["spks"] == (12,)
 
 
-def test_weights(tmp_path: Path) -> None:
+def test_the_weights_file_is_found_or_reported_as_missing(tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_directory(2), model)
     other = tmp_path / "tuned.safetensors"
@@ -114,18 +114,18 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("settings", "expected"), SETTINGS)
-def test_settings_that_ask_for_what_there_is_not(settings: dict[str, Any], expected: str) -> None:
+def test_settings_that_the_model_does_not_support_are_refused(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve(**settings)
     assert expected in str(caught.value)
 
 
-def test_a_directory_states_the_hyperparameters() -> None:
+def test_hyperparameters_are_refused_if_a_directory_states_them() -> None:
     with pytest.raises(ConfigurationError, match="has the model's hyper-parameters"):
         resolve(tiny_directory(2), hyperparameters={"n_blocks": 1})
 
 
-def test_paths_that_are_no_directory(tmp_path: Path) -> None:
+def test_paths_that_are_no_directory_are_refused(tmp_path: Path) -> None:
     (tmp_path / "CosyVoice2-0.5B").mkdir()
     with pytest.raises(ModelDirectoryError) as caught:
         resolve(tmp_path / "CosyVoice2-0.5")
@@ -139,7 +139,7 @@ def test_paths_that_are_no_directory(tmp_path: Path) -> None:
             resolve(path)
 
 
-def test_a_hub_id_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_without_a_client_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "is_installed", lambda module: False)
     with pytest.raises(MissingRequirement) as caught:
         resolve("FunAudioLLM/CosyVoice2-0.5B")
@@ -147,7 +147,7 @@ def test_a_hub_id_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", ["a/b", "FunAudioLLM/CosyVoice2-0.5B", "iic/CosyVoice-300M"])
-def test_hub_ids(text: str) -> None:
+def test_hub_ids_are_recognised(text: str) -> None:
     assert hub.is_hub_id(text)
 
 
@@ -168,7 +168,7 @@ def declared(**settings: Any) -> Any:
     return resolve(**given)
 
 
-def test_a_module() -> None:
+def test_a_module_of_the_user_is_resolved() -> None:
     subject = declared()
     source = Path(sys.modules["cosybuild"].__file__ or "").parent / "models" / "spec.py"
     assert subject.origin == str(source)
@@ -178,7 +178,9 @@ def test_a_module() -> None:
     assert declared(name="mine").stem == "mine"
 
 
-def test_code_is_found_in_the_working_directory_and_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_of_the_user_is_found_in_the_working_directory_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "outer" / "inner"
     package.mkdir(parents=True)
     for file in (tmp_path / "outer" / "__init__.py", package / "__init__.py"):
@@ -192,7 +194,7 @@ def test_code_is_found_in_the_working_directory_and_never_run(tmp_path: Path, mo
         assert declared(target={"_target_": name}).origin == str(file)
 
 
-def test_a_graph(tmp_path: Path) -> None:
+def test_an_existing_graph_is_resolved(tmp_path: Path) -> None:
     path = tmp_path / "campplus.onnx"
     path.touch()
     subject = declared(family=Family.onnx, target=None, path=str(path))
@@ -226,14 +228,14 @@ DECLARATIONS = [
 
 
 @pytest.mark.parametrize(("settings", "expected"), DECLARATIONS)
-def test_declarations_that_cannot_be(settings: dict[str, Any], expected: str) -> None:
+def test_invalid_declarations_are_refused(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(CosybuildError, match=expected) as caught:
         declared(**settings)
     assert caught.value.exit_code in (2, 3)
     assert not caught.value.message.endswith("None")
 
 
-def test_a_graph_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelDirectoryError, match="is not a file"):
         declared(family=Family.onnx, target=None, path=str(tmp_path / "missing.onnx"))
 

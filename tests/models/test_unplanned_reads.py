@@ -25,7 +25,7 @@ from cosybuild.store.store import Store
 from tests.models.user_module.tracing import INSTALLED, NET, Net, code_of, request_of
 
 
-def test_a_distribution_is_known_by_its_files(net: Net) -> None:
+def test_a_distribution_is_identified_by_its_files(net: Net) -> None:
     module = net.place / "site-packages" / "acme" / "__init__.py"
     assert owner_of(module) == "acme"
     assert owner_of(net.place / "net.py") is None
@@ -40,7 +40,7 @@ def test_a_distribution_is_known_by_its_files(net: Net) -> None:
     assert requirements_of("acme") == ("acme", "numpy")
 
 
-def test_byte_code_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_byte_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python takes it for current where size and second are the same."""
     monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / "edited_twice.py"
@@ -60,7 +60,7 @@ def test_byte_code_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.attack("stale", "an error")
-def test_a_step_is_held_to_what_planning_saw(net: Net, tmp_path: Path) -> None:
+def test_a_step_may_read_only_what_planning_recorded(net: Net, tmp_path: Path) -> None:
     subject = replace(request_of(NET).subject, code=code_of(NET, net.store))
     weights, scratch = net.place / "weights.pt", net.place / "store" / "tmp"
     scratch.mkdir()
@@ -99,7 +99,7 @@ def crashes(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int]
 
 
 @pytest.mark.parametrize(("how", "told"), [(leaves, "SystemExit: 3"), (crashes, "SIGABRT")])
-def test_what_cannot_be_made_is_an_error_of_the_model(
+def test_a_module_that_cannot_be_constructed_is_an_error_of_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: object, told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -110,7 +110,7 @@ def test_what_cannot_be_made_is_an_error_of_the_model(
     assert not (tmp_path / "store").exists()
 
 
-def test_reads_are_reported_from_writes_and_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_are_distinguished_from_writes_and_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_text("x")
     with watched() as reads:
@@ -130,7 +130,7 @@ def test_reads_are_reported_from_writes_and_imports(tmp_path: Path, monkeypatch:
     assert reads.hidden == {"starts a process"}
 
 
-def test_code_of_this_package_is_compared_but_never_imported_again() -> None:
+def test_code_of_cosybuild_is_compared_but_not_imported_again() -> None:
     files = {"net.py": ("/net.py", "1"), "cosybuild/x.py": ("/cosybuild/x.py", "2")}
     trace = Trace(files=files, modules={"net": "/net.py", "cosybuild.x": "/cosybuild/x.py", "gone": None})
     assert trace.sources == {"net": "1"}

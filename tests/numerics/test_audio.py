@@ -29,14 +29,14 @@ def test_only_waveforms_have_the_metrics_of_waveforms() -> None:
 
 
 @pytest.mark.parametrize("shape", [(RATE,), (1, RATE), (2, 1, RATE // 2)])
-def test_equal_waveforms(shape: tuple[int, ...]) -> None:
+def test_equal_waveforms_have_no_difference(shape: tuple[int, ...]) -> None:
     sound = (tone(200) + tone(3100, 0.1)).reshape(shape)
     found = heard(sound, sound)
     assert {found[name] for name in ("log_mel_db", "multi_resolution", "clipped", "dc", "silence")} == {0}
 
 
 @pytest.mark.parametrize("length", [0, 1, 17, 700])
-def test_short_waveforms(length: int) -> None:
+def test_short_waveforms_can_be_measured(length: int) -> None:
     found = heard(np.full(length, 0.5), np.full(length, 0.25))
     assert all(not math.isnan(value) for value in found.values())
 
@@ -49,7 +49,7 @@ def test_half_the_level_is_six_decibels_where_there_is_sound() -> None:
     assert found["multi_resolution"] == pytest.approx(0.5 + math.log(2), rel=1e-3)
 
 
-def test_a_phase_is_not_heard_but_a_frequency_is() -> None:
+def test_spectral_distances_ignore_phases_and_detect_another_frequency() -> None:
     """A waveform's ratio drops for both; the spectral distances tell them apart."""
     rng = np.random.default_rng(1)
     floor = 1e-3 * rng.standard_normal(RATE)
@@ -60,7 +60,7 @@ def test_a_phase_is_not_heard_but_a_frequency_is() -> None:
     assert phase["multi_resolution"] < pitch["multi_resolution"] / 3
 
 
-def test_samples_at_the_limit_and_beyond_it() -> None:
+def test_samples_at_the_limit_and_beyond_it_are_counted() -> None:
     sound = tone(200)
     clipped = np.clip(5 * sound, -LIMIT, LIMIT)
     share = float(np.mean(np.abs(5 * sound) >= LIMIT))
@@ -70,11 +70,11 @@ def test_samples_at_the_limit_and_beyond_it() -> None:
     assert heard(5 * sound, clipped)["clipped"] > 0.1, "not clipped, where it should be"
 
 
-def test_a_shift_of_the_mean() -> None:
+def test_a_shift_of_the_mean_is_measured() -> None:
     assert heard(tone(200) + 0.01, tone(200))["dc"] == pytest.approx(0.01)
 
 
-def test_lost_and_added_sound() -> None:
+def test_lost_and_added_sound_is_counted_in_blocks() -> None:
     sound = tone(200)
     gap = sound.copy()
     gap[10 * BLOCK : 15 * BLOCK] = 0
@@ -83,7 +83,7 @@ def test_lost_and_added_sound() -> None:
     assert heard(sound[:-100], gap[:-100])["silence"] == 5
 
 
-def test_f0() -> None:
+def test_f0_errors_are_measured_in_cents_and_voicing_flips() -> None:
     reference = np.array([0.0, 5.0, 100.0, 200.0, 300.0])
     actual = np.array([0.0, 20.0, 100.0, 200 * 2 ** (1 / 1200), 3.0])
     found = measure(actual, reference, Kind.f0)

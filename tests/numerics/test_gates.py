@@ -24,31 +24,33 @@ FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
         ({"cosine": 0.9999, "snr_db": 90}, ["cosine", "snr_db"]),
     ],
 )
-def test_a_bound_is_the_smallest_or_the_largest_as_the_metric_says(gate: dict[str, float], missed: list[str]) -> None:
+def test_a_bound_is_a_smallest_or_largest_value_depending_on_the_metric(
+    gate: dict[str, float], missed: list[str]
+) -> None:
     assert [miss.metric for miss in misses(FIGURES, gate)] == missed
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_nothing_that_is_no_number_passes(name: str) -> None:
+def test_nan_passes_no_bound(name: str) -> None:
     (miss,) = misses({name: math.nan}, {name: 0.0})
     assert "nan" in str(miss)
 
 
-def test_a_miss_says_what_was_requested() -> None:
+def test_a_miss_names_the_bound() -> None:
     (low,) = misses(FIGURES, {"snr_db": 94.0})
     assert str(low) == "snr_db 80 dB where at least 94 dB is asked for"
     (high,) = misses(FIGURES, {"max_abs": 0.001})
     assert str(high) == "max_abs 0.01 where at most 0.001 is asked for"
 
 
-def test_the_worst_of_several_is_metric_by_metric() -> None:
+def test_the_worst_value_is_taken_for_each_metric() -> None:
     assert worst([FIGURES, {"snr_db": 90.0, "max_abs": 0.1, "cosine": 0.99}]) == {
         "snr_db": 80.0, "max_abs": 0.1, "cosine": 0.99}  # fmt: skip
     assert worst([FIGURES, {"snr_db": 90.0}]) == {"snr_db": 80.0}
     assert worst([]) == {}
 
 
-def test_a_gate_on_no_metric_is_refused_by_name() -> None:
+def test_a_gate_with_an_unknown_metric_is_refused() -> None:
     with pytest.raises(
         ConfigurationError, match=r"verify\.hops\.torch\.snr is not a metric .*: max_abs, .*snr_db"
     ) as caught:
@@ -59,19 +61,19 @@ def test_a_gate_on_no_metric_is_refused_by_name() -> None:
     check_gate("verify.solver.gates", {"lsd_db": 3.0}, Kind.mel)
 
 
-def test_every_default_gate_is_on_metrics_there_are() -> None:
+def test_every_default_gate_has_known_metrics() -> None:
     for gates in (LOWERED, LOWERED_SOLVER):
         for target, gate in gates.items():
             check_gate(target.value, gate, Kind.mel if gates is LOWERED_SOLVER else Kind.any)
 
 
-def test_in_a_key_a_bound_is_its_value_however_it_was_written() -> None:
+def test_in_a_key_a_bound_is_a_number_in_any_spelling() -> None:
     plain = plain_gate({"snr_db": 34, "max_rel": 0.2})
     assert plain == {"snr_db": 34.0, "max_rel": 0.2}
     assert all(type(bound) is float for bound in plain.values())
 
 
-def test_a_stated_ratio_moves_the_largest_error_with_it() -> None:
+def test_a_stated_ratio_also_sets_the_bound_on_the_largest_error() -> None:
     gate = LOWERED[Target.fp16]
     assert with_ratio(gate, None) == gate
     for ratio in (20.0, 60.0):

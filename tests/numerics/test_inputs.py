@@ -17,7 +17,7 @@ def one(generator: str, shape: tuple[int, ...], draw: Draw, **fields: object) ->
     return draw_inputs(ModelSpec((tensor,), ()), draw)["only"]
 
 
-def test_names_order_shapes_and_dtypes_are_the_specifications() -> None:
+def test_names_order_shapes_and_dtypes_follow_the_specification() -> None:
     arrays = draw_inputs(text_spec(), Draw({"batch": 3, "length": 5, "frames": 7}))
     assert [(n, a.shape, a.dtype.name) for n, a in arrays.items()] == [
         ("tokens", (3, 5), "int64"),
@@ -32,7 +32,7 @@ def test_names_order_shapes_and_dtypes_are_the_specifications() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32"])
-def test_other_dtypes(dtype: str) -> None:
+def test_inputs_of_other_dtypes_are_drawn(dtype: str) -> None:
     assert one("normal", (4, 4), Draw({}), dtype=dtype).dtype.name == dtype
 
 
@@ -53,7 +53,7 @@ def test_a_seed_draws_the_same_in_every_version(generator: str, expected: list[f
     assert one(generator, (1, 4), Draw({}, 3, padded=True))[0, :3] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_further_input_leaves_the_values_of_the_others_alone() -> None:
+def test_a_further_input_does_not_change_the_values_of_the_others() -> None:
     spec = estimator_spec()
     shorter = ModelSpec(spec.inputs[2:], spec.outputs, spec.guidance)
     for name, values in draw_inputs(shorter, Draw(SIZES, 3)).items():
@@ -68,7 +68,7 @@ def test_mel_is_like_log_mel() -> None:
     assert steps.std() < 0.5 * values.std()  # white noise would have 1.41
 
 
-def test_mel_is_an_autoregression_that_begins_where_its_noise_does() -> None:
+def test_mel_is_an_autoregression_that_begins_with_its_noise() -> None:
     values = (one("mel", (20000, 3), Draw({}, 0)) + 6) / 2
     assert values.std(axis=0) == pytest.approx([1, 1, 1], abs=0.03), "from the first frame to the last"
     first, second, third = values.T
@@ -78,7 +78,7 @@ def test_mel_is_an_autoregression_that_begins_where_its_noise_does() -> None:
 
 
 @pytest.mark.parametrize("generator", ["normal", "uniform", "mel", "time", "mask", "ones"])
-def test_coarse_values_are_what_both_short_types_hold(generator: str) -> None:
+def test_coarse_values_are_exact_in_float16_and_bfloat16(generator: str) -> None:
     import ml_dtypes
 
     fields = {"low": 0.1, "high": 0.7} if generator in ("uniform", "time") else {}
@@ -102,7 +102,7 @@ def test_values_beyond_the_range_of_float16_stay_finite() -> None:
     assert (within == within.astype(np.float16)).all()
 
 
-def test_whole_numbers_are_not_made_coarse() -> None:
+def test_integers_are_not_made_coarse() -> None:
     plain, coarse = (one("integer", (100,), Draw({}, 0, coarse=coarse), dtype="int64", low=0, high=10**6)
                      for coarse in (False, True))  # fmt: skip
     assert (plain == coarse).all()
@@ -114,7 +114,7 @@ def test_a_plain_mask_hides_nothing() -> None:
 
 
 @given(rows=st.integers(1, 5), length=st.integers(1, 50), seed=st.integers(0, 10**6))
-def test_a_padded_mask_hides_tails_and_leaves_one_row_whole(rows: int, length: int, seed: int) -> None:
+def test_a_padded_mask_hides_tails_and_keeps_one_row_complete(rows: int, length: int, seed: int) -> None:
     mask = one("mask", (rows, 1, length), Draw({}, seed, padded=True))[:, 0]
     assert (np.diff(mask, axis=1) <= 0).all()  # ones, then zeros
     assert (mask[:, 0] == 1).all()
@@ -123,7 +123,7 @@ def test_a_padded_mask_hides_tails_and_leaves_one_row_whole(rows: int, length: i
         assert rows == 1 or (mask.sum(axis=1) == length).any()
 
 
-def test_masks_of_one_and_two_axes() -> None:
+def test_masks_of_one_and_two_axes_have_tails_of_random_length() -> None:
     for seed in range(3):
         alone = one("mask", (30,), Draw({}, seed, padded=True))
         assert alone.sum() < 30
@@ -135,13 +135,13 @@ def test_masks_of_one_and_two_axes() -> None:
 
 
 @pytest.mark.parametrize(("time", "expected"), [(Time.start, 0.25), (Time.end, 0.75)])
-def test_time_at_its_ends(time: Time, expected: float) -> None:
+def test_time_is_drawn_at_its_start_and_end(time: Time, expected: float) -> None:
     assert (one("time", (4,), Draw({}, 0, time=time), low=0.25, high=0.75) == expected).all()
 
 
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("batch", [2, 6])
-def test_guidance_pairs(batch: int, padded: bool) -> None:
+def test_guidance_pairs_have_equal_rows_without_conditions_in_the_second(batch: int, padded: bool) -> None:
     arrays = draw_inputs(estimator_spec(batch), Draw(SIZES, 5, padded=padded, guidance=True))
     half = batch // 2
     for name, values in arrays.items():
@@ -153,19 +153,19 @@ def test_guidance_pairs(batch: int, padded: bool) -> None:
     assert (arrays["mask"] == 0).any() == padded
 
 
-def test_a_row_without_a_twin_is_like_any_other() -> None:
+def test_a_row_without_a_partner_is_drawn_like_any_other() -> None:
     arrays = draw_inputs(estimator_spec(5), Draw(SIZES, 5, guidance=True))
     assert np.array_equal(arrays["x"][:2], arrays["x"][2:4])
     assert [row.any() for row in arrays["mu"]] == [True, True, False, False, True]
 
 
-def test_guidance_is_left_to_models_that_have_it() -> None:
+def test_guidance_pairs_are_drawn_only_for_models_that_have_them() -> None:
     spec = estimator_spec()
     without = ModelSpec(spec.inputs, spec.outputs)
     assert draw_inputs(without, Draw(SIZES, 5, guidance=True))["mu"][1].any()
 
 
-def test_every_generator_that_can_be_declared_draws() -> None:
+def test_every_generator_draws_values() -> None:
     from cosybuild.models.user_module.declared import GENERATORS as DECLARED
 
     assert set(GENERATORS) == set(DECLARED)

@@ -11,7 +11,7 @@ R = np.array([[3.0, -4.0], [0.0, 0.0]], np.float32)
 A = np.array([[3.0, -4.0], [0.5, 0.0]], np.float32)
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_equal_values_computed_by_hand() -> None:
     assert measure(A, R) == pytest.approx(
         {
             "max_abs": 0.5,
@@ -23,11 +23,11 @@ def test_figures_by_hand() -> None:
     )
 
 
-def test_equal_arrays() -> None:
+def test_equal_arrays_have_no_difference() -> None:
     assert measure(R, R) == {"max_abs": 0, "mean_abs": 0, "max_rel": 0, "snr_db": math.inf, "cosine": 1}
 
 
-def test_a_silent_reference() -> None:
+def test_a_reference_of_zeros_gives_infinite_ratios() -> None:
     zero = np.zeros((2, 2), np.float32)
     assert measure(zero, zero)["cosine"] == 1
     found = measure(A, zero)
@@ -36,7 +36,7 @@ def test_a_silent_reference() -> None:
     assert found["cosine"] == 0
 
 
-def test_differences_below_half_precision_are_not_lost() -> None:
+def test_differences_smaller_than_half_precision_are_measured() -> None:
     assert METRICS["max_abs"](np.array([1 + 1e-12]), np.array([1.0])) == pytest.approx(1e-12, rel=1e-3)
 
 
@@ -45,7 +45,7 @@ def test_empty_arrays_have_no_error() -> None:
     assert measure(empty, empty)["max_abs"] == 0
 
 
-def test_half_precision_is_measured_in_double() -> None:
+def test_half_precision_is_measured_in_float64() -> None:
     """In float16 the squares of these overflow, and the differences too."""
     actual, reference = np.array([[40_000, -30_000]], np.float16), np.array([[-40_000, 29_000]], np.float16)
     wide = measure(actual.astype(np.float64), reference.astype(np.float64), Kind.mel)
@@ -53,7 +53,7 @@ def test_half_precision_is_measured_in_double() -> None:
     assert wide["max_abs"] == 80_000
 
 
-def test_a_metric_is_entered_under_its_own_name() -> None:
+def test_a_metric_is_registered_under_its_own_name() -> None:
     def flatness(actual: Array, reference: Array) -> float:
         return 7.0
 
@@ -67,7 +67,7 @@ def test_a_metric_is_entered_under_its_own_name() -> None:
         del METRICS["flatness"]
 
 
-def test_the_figures_of_what_cannot_be_compared_pass_no_gate() -> None:
+def test_the_figures_of_outputs_that_cannot_be_compared_pass_no_gate() -> None:
     found = lost()
     assert set(found) == {name for name, one in METRICS.items() if one.of is Kind.any}
     assert [found[name] for name in ("max_abs", "mean_abs", "max_rel", "snr_db")] == [math.inf] * 3 + [-math.inf]

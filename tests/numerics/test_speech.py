@@ -24,12 +24,12 @@ def test_there_are_pauses_and_voiced_and_unvoiced_sounds() -> None:
         assert 0.05 < part.mean() < 0.9
 
 
-def test_neighbouring_frames_are_alike_as_in_speech() -> None:
+def test_neighbouring_frames_are_similar_as_in_speech() -> None:
     mel = speech_mel(np.random.default_rng(2), 2000, 80).mean(axis=1)
     centered = mel - mel.mean()
     assert float(centered[1:] @ centered[:-1]) / float(centered @ centered) > 0.8
 
 
-def test_any_size_is_drawn() -> None:
+def test_spectrograms_of_any_size_are_drawn() -> None:
     for frames, bands in ((0, 80), (1, 1), (3, 2)):
         assert speech_mel(np.random.default_rng(3), frames, bands).shape == (frames, bands)

@@ -5,13 +5,13 @@ import numpy as np
 from cosybuild.numerics.tolerance import Tolerance
 
 
-def test_what_is_allowed_is_computed_in_double_and_of_finite_values_only() -> None:
+def test_the_allowed_difference_is_computed_in_float64_from_finite_values() -> None:
     thousands = np.full(4, 1000, np.float16)  # whose squares float16 does not hold
     assert Tolerance(0.0, 1e-3, scaled=True).allowed(thousands).tolist() == [1.0] * 4
     assert Tolerance(0.5, 0.25).allowed(np.array([np.nan, np.inf, 2.0])).tolist() == [0.25, 0.25, 1.25]
 
 
-def test_of_nothing_nothing_is_allowed() -> None:
+def test_an_empty_array_has_an_empty_allowed_difference() -> None:
     assert Tolerance(1e-4, 1e-4, scaled=True).allowed(np.zeros((2, 0))).shape == (2, 0)
 
 

@@ -33,7 +33,7 @@ def test_a_second_run_in_a_row_has_nothing_to_do(project: Project) -> None:
     assert [path.suffix for path in project.certificates.iterdir()] == [".json"]
 
 
-def test_a_second_process_reads_it(project: Project) -> None:
+def test_a_second_process_reads_the_certificate(project: Project) -> None:
     code = "import sys; from cosybuild.cli.nothing_to_do.certificate import *\n"
     lay = "from pathlib import Path; print(write(Path('c'), ['a'], 'done', [Look()]))"
     for line, answer in ((lay, "None"), ("print(check('c', ['a']))", "done"), ("print(check('c', ['b']))", "None")):
@@ -58,7 +58,7 @@ def test_a_second_process_reads_it(project: Project) -> None:
         (lambda p: p.conf.rename("elsewhere"), "conf/config.yaml"),
     ],
 )
-def test_what_moved_is_named(project: Project, move: Callable[[Project], object], what: str) -> None:
+def test_the_changed_file_or_variable_is_named(project: Project, move: Callable[[Project], object], what: str) -> None:
     assert project.run() is None
     move(project)
     message, moved = examine(project.certificates, ARGV)
@@ -68,7 +68,7 @@ def test_what_moved_is_named(project: Project, move: Callable[[Project], object]
 
 
 @pytest.mark.attack("stale", "no certificate")
-def test_a_reinstalled_package_is_noticed(project: Project) -> None:
+def test_a_reinstalled_package_is_detected(project: Project) -> None:
     installed = project.conf / "torch-2.13.0.dist-info"
     installed.mkdir()
     (project.conf / "__pycache__").mkdir()
@@ -88,7 +88,7 @@ def test_a_reinstalled_package_is_noticed(project: Project) -> None:
         *((name, False) for name in ("SHLVL", "COLUMNS", "TERM", "TERM_PROGRAM", "SSH_TTY", "OLDPWD", "_")),
     ],
 )
-def test_environment_variables_count_unless_a_terminal_sets_them(
+def test_environment_variables_are_compared_except_those_that_a_terminal_sets(
     project: Project, monkeypatch: pytest.MonkeyPatch, name: str, moves: bool
 ) -> None:
     assert project.run() is None
@@ -116,7 +116,7 @@ def test_a_certificate_of_another_version_is_not_read(project: Project, monkeypa
     assert examine(project.certificates, ARGV) == (None, "another version of cosybuild wrote the certificate")
 
 
-def test_names_and_values_that_are_no_text_count_as_any(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_and_values_that_are_no_text_are_compared_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = os.fsdecode(b"caf\xe9")
     monkeypatch.setenv("DATA", odd)
     (project.conf / odd).touch()
@@ -130,7 +130,9 @@ def test_names_and_values_that_are_no_text_count_as_any(project: Project, monkey
     assert examine(project.certificates, ARGV) == (None, "the environment changed")
 
 
-def test_another_command_or_directory_has_its_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_command_or_directory_has_its_own_certificate(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert project.run() is None
     for argv in (["trt=fp16", "export=opset18"], ["export=opset18 trt=fp16"], [], [*ARGV, ""]):
         assert check(project.certificates, argv) is None
@@ -139,7 +141,7 @@ def test_another_command_or_directory_has_its_own(project: Project, monkeypatch:
 
 
 @pytest.mark.attack("stale", "no certificate")
-def test_another_interpreter_or_boot_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_interpreter_or_boot_is_detected(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     boot = project.conf.parent / "boot_id"
     boot.write_text("first")
     monkeypatch.setattr(certificate, "_KERNEL", (str(boot), "/absent"))
@@ -161,7 +163,7 @@ def test_another_interpreter_or_boot_is_noticed(project: Project, monkeypatch: p
         (lambda p: (p.conf / "new.yaml").touch(), "conf"),
     ],
 )
-def test_what_changed_while_the_run_was_reading_withholds_it(
+def test_a_change_while_the_run_reads_prevents_the_certificate(
     project: Project, during: Callable[[Project], object], what: str
 ) -> None:
     reason = project.run(lambda: during(project))
@@ -183,7 +185,7 @@ def certified(project: Project, result: Path) -> tuple[list[int] | None, str | N
     return identity, digest
 
 
-def test_a_result_is_read_only_if_it_is_small_and_was_just_written(project: Project) -> None:
+def test_a_result_is_hashed_only_if_it_is_small_and_was_just_written(project: Project) -> None:
     assert certified(project, project.engine) == (None, None)
     project.engine.write_bytes(b"e" * (1 << 20))
     os.utime(project.engine, (time.time() + 1000, time.time() + 1000))  # just written, however slow this machine is
@@ -196,7 +198,7 @@ def test_a_result_is_read_only_if_it_is_small_and_was_just_written(project: Proj
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "removed"])
-def test_a_large_result_that_does_not_come_to_rest_is_not_certified(
+def test_a_large_result_that_keeps_changing_is_not_certified(
     project: Project, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     project.engine.write_bytes(b"e" * (2 << 20))
@@ -207,7 +209,7 @@ def test_a_large_result_that_does_not_come_to_rest_is_not_certified(
     assert list(project.certificates.iterdir()) == []
 
 
-def test_whole_seconds_and_other_clocks_are_given_two_seconds() -> None:
+def test_file_systems_with_whole_seconds_or_another_clock_get_two_seconds() -> None:
     second, here, elsewhere = 1_800_000_000 * 10**9, 1, 2
     for written, tick, device in (
         (second, 2.0, here),
@@ -224,21 +226,21 @@ def test_whole_seconds_and_other_clocks_are_given_two_seconds() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"schema": 1}', '{"schema": 0}', '{"schema": 1, "setting": 7}', "\x80"]
 )
-def test_a_damaged_certificate_is_none(project: Project, text: str) -> None:
+def test_a_damaged_certificate_is_ignored(project: Project, text: str) -> None:
     assert project.run() is None
     (path,) = project.certificates.iterdir()
     path.write_bytes(text.encode("latin-1"))
     assert check(project.certificates, ARGV) is None
 
 
-def test_a_later_withheld_certificate_leaves_no_half_one(project: Project) -> None:
+def test_a_certificate_that_is_not_written_leaves_no_incomplete_file(project: Project) -> None:
     assert project.run() is None
     assert project.run(lambda: project.settings.write_text("opset: 17\n")) is not None
     assert len(list(project.certificates.iterdir())) == 1
     assert check(project.certificates, ARGV) is None
 
 
-def test_a_disk_that_refuses_costs_the_certificate_only(project: Project) -> None:
+def test_a_disk_error_prevents_only_the_certificate(project: Project) -> None:
     project.certificates.parent.mkdir()
     project.certificates.write_text("a file in its place")
     reason = project.run()
@@ -247,7 +249,7 @@ def test_a_disk_that_refuses_costs_the_certificate_only(project: Project) -> Non
     assert check(project.certificates, ARGV) is None
 
 
-def test_old_certificates_are_dropped(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_certificates_are_removed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificate, "_KEPT", 3)
     for index in range(6):
         assert write(project.certificates, [str(index)], MESSAGE, [Look()]) is None
@@ -255,7 +257,7 @@ def test_old_certificates_are_dropped(project: Project, monkeypatch: pytest.Monk
     assert found == [3, 4, 5]
 
 
-def test_the_check_imports_next_to_nothing() -> None:
+def test_the_check_imports_only_json_hashlib_and_what_they_need() -> None:
     """The early exit imports only json, hashlib and their requirements, because each import costs time."""
     code = """
 import __future__, json, hashlib, sys

@@ -59,7 +59,7 @@ MOVES: dict[str, Callable[[Linked], object]] = {
 
 @pytest.mark.attack("stale", "no certificate")
 @pytest.mark.parametrize("how", MOVES)
-def test_a_way_that_moves_during_the_run_withholds_it_and_later_voids_it(project: Project, how: str) -> None:
+def test_a_path_that_changes_prevents_or_invalidates_the_certificate(project: Project, how: str) -> None:
     linked = Linked(project.conf.parent)
     look = linked.look()
     assert write(project.certificates, ARGV, MESSAGE, [look]) is None
@@ -73,7 +73,7 @@ def test_a_way_that_moves_during_the_run_withholds_it_and_later_voids_it(project
 
 @pytest.mark.attack("stale", "no certificate")
 @pytest.mark.parametrize("seconds", [-60, 0, 60, 86400])
-def test_the_host_clock_proves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+def test_the_clock_of_the_host_has_no_effect(project: Project, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + seconds * 10**9)
     monkeypatch.setattr(time, "time", lambda: real() / 1e9 + seconds)
@@ -85,7 +85,7 @@ def test_the_host_clock_proves_nothing(project: Project, monkeypatch: pytest.Mon
     assert check(project.certificates, ARGV) == MESSAGE
 
 
-def test_links_that_lead_nowhere_are_certified_as_absent(project: Project) -> None:
+def test_broken_links_are_certified_as_absent(project: Project) -> None:
     loop, nowhere = project.conf.parent / "loop", project.conf.parent / "nowhere"
     loop.symlink_to("loop")
     nowhere.symlink_to("/no/such/place")
@@ -97,7 +97,7 @@ def test_links_that_lead_nowhere_are_certified_as_absent(project: Project) -> No
 
 
 @pytest.mark.attack("stale", "no certificate")
-def test_another_import_path_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_import_path_is_detected(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project.run() is None
     monkeypatch.setattr(sys, "path", [str(project.conf), *sys.path])
     assert examine(project.certificates, ARGV)[1] == "the interpreter changed"

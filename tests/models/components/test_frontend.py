@@ -39,7 +39,7 @@ def test_every_component_is_registered_under_its_name() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_its_inputs_and_outputs(version: int) -> None:
+def test_the_specification_has_the_inputs_and_outputs_of_the_version(version: int) -> None:
     subject = full_size_front_end(version)
     spec = subject.spec
     ahead = {} if version == 1 else {"lookahead_token": (1, "lookahead")}
@@ -126,7 +126,7 @@ def test_drawn_tokens_are_in_the_vocabulary_and_the_prompt_is_like_speech() -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_tensors_of_other_networks_are_left_out_and_its_own_must_be_all_there(version: int, tmp_path: Path) -> None:
+def test_tensors_of_other_networks_are_ignored_and_none_of_its_own_may_be_missing(version: int, tmp_path: Path) -> None:
     subject = front_end_subject(version)
     assert subject.weights is not None
     state = torch.load(subject.weights, weights_only=True)
@@ -153,7 +153,7 @@ def test_random_weights_follow_the_seed() -> None:
     assert not torch.equal(first["input_embedding.weight"], other["input_embedding.weight"])
 
 
-def test_what_a_component_does_not_have_is_refused() -> None:
+def test_settings_that_the_component_does_not_support_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="component=frontend has a fixed batch of one"):
         resolve_subject(ModelSettings(), None, True, ComponentName.frontend)
     with pytest.raises(ConfigurationError, match="cosyvoice1 has no streaming variant"):
@@ -167,12 +167,12 @@ def test_what_a_component_does_not_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_specification_survives_its_record(version: int) -> None:
+def test_a_specification_is_equal_after_it_is_recorded_and_read(version: int) -> None:
     spec = front_end_subject(version).spec
     assert from_json(json.loads(json.dumps(spec.facts())), ModelSpec, "index.json") == spec
 
 
-def test_the_estimators_specification_is_recorded_as_before() -> None:
+def test_the_record_of_the_specification_of_the_estimator_is_unchanged() -> None:
     facts = tiny_subject(2).spec.facts()
     assert list(facts) == ["inputs", "outputs", "guidance", "frames_per_second"]
     assert from_json(json.loads(json.dumps(facts)), ModelSpec, "index.json") == tiny_subject(2).spec

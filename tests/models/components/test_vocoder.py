@@ -27,7 +27,7 @@ def subject(version: int, **settings: object) -> Subject:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_directory_gives_its_vocoder(version: int) -> None:
+def test_the_vocoder_of_a_directory_is_loaded(version: int) -> None:
     found = subject(version)
     assert found.hyperparameters == asdict(like(published(version)))
     assert found.weights == directory(version) / "hift.pt"
@@ -59,7 +59,7 @@ def test_without_a_directory_weights_are_random(version: int) -> None:
         ({"harmonics": 3}, "has no such hyper-parameter"),
     ],
 )
-def test_hyperparameters_that_cannot_be_are_refused(values: dict[str, object], message: str) -> None:
+def test_invalid_hyperparameters_are_refused(values: dict[str, object], message: str) -> None:
     model = ModelSettings(family=Family.cosyvoice2, hyperparameters=values)
     with pytest.raises(ConfigurationError, match=message):
         resolve_subject(model, None, False, ComponentName.vocoder)
@@ -82,7 +82,7 @@ def test_settings_choose_the_form_of_the_graph() -> None:
     assert other == resolve_subject(model, home, False, ComponentName.frontend)
 
 
-def test_there_is_no_streaming_form(tmp_path: Path) -> None:
+def test_a_streaming_form_is_refused(tmp_path: Path) -> None:
     """One graph serves a stream and a whole utterance."""
     with pytest.raises(ConfigurationError, match="streaming"):
         subject(2, streaming=True)

@@ -66,7 +66,7 @@ def check_recorded(exact: Array, own: Tensor, recorded: Tensor, what: object) ->
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_full_size_model_has_upstreams_tensors(version: int) -> None:
+def test_a_full_size_model_has_the_tensors_of_upstream(version: int) -> None:
     with torch.device("meta"):
         estimator = _on_meta(full_size_subject(version))
     assert {name: list(tensor.shape) for name, tensor in estimator.state_dict().items()} == contract(version)
@@ -76,7 +76,7 @@ def test_a_full_size_model_has_upstreams_tensors(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_joining_layers_for_export_keeps_the_function(version: int) -> None:
+def test_fusing_layers_for_export_keeps_the_function(version: int) -> None:
     plain = tiny_estimator(version)
     wide = prepare_for_export(widened(plain))
     estimator = prepare_for_export(tiny_estimator(version))
@@ -124,7 +124,7 @@ def test_streaming_a_later_chunk_does_not_change_an_earlier_one(version: int, le
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_long_inputs_take_torchs_attention_and_agree_with_the_plain_form(
+def test_long_inputs_use_the_attention_of_torch_and_agree_with_the_plain_form(
     version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     estimator = tiny_estimator(version)
@@ -148,7 +148,9 @@ OTHER_SHAPES = [
 
 @pytest.mark.parametrize(("version", "values"), OTHER_SHAPES)
 @pytest.mark.parametrize("length", [4, 5, 11])
-def test_other_hyperparameters(version: int, values: dict[str, object], length: int) -> None:
+def test_estimators_with_other_hyperparameters_are_computed_and_exported(
+    version: int, values: dict[str, object], length: int
+) -> None:
     for streaming in (False, True) if version > 1 else (False,):
         subject = full_size_subject(version, hyperparameters=values, streaming=streaming)
         module = load_module(subject, None)
@@ -178,7 +180,7 @@ def _on_meta(subject: Subject) -> nn.Module:
     return UNet(**values, causal=subject.family is Family.cosyvoice2)
 
 
-def test_seeded_weights_are_the_same_again_and_leave_torchs_generator_alone() -> None:
+def test_seeded_weights_are_reproducible_and_do_not_change_the_generator_of_torch() -> None:
     values = {"channels": [8], "n_blocks": 1, "num_mid_blocks": 1}
     subject = full_size_subject(2, hyperparameters=values)
     torch.manual_seed(7)

@@ -13,7 +13,7 @@ from cosybuild.models.subject import Solver
 
 
 @pytest.mark.parametrize("steps", [1, 4, 10])
-def test_grids(steps: int) -> None:
+def test_the_time_grids_follow_their_formulas(steps: int) -> None:
     cosine = time_grid(Solver(steps=steps))
     expected = [1 - math.cos(math.pi / 2 * step / steps) for step in range(steps + 1)]
     assert cosine.tolist() == pytest.approx(expected, abs=1e-6)
@@ -22,7 +22,7 @@ def test_grids(steps: int) -> None:
     )
 
 
-def test_rows_guidance_and_steps() -> None:
+def test_the_solver_integrates_guidance_pairs_in_the_given_steps() -> None:
     """A velocity of which the integral is known: x moves by v = (1 + g) a - g b in all, whatever the steps."""
     calls: list[dict[str, Tensor]] = []
 

@@ -30,7 +30,7 @@ expressions = st.recursive(
 
 
 @given(expressions)
-def test_like_python(expression: str) -> None:
+def test_expressions_give_the_values_of_python(expression: str) -> None:
     source = expression
     for name, value in NAMES.items():
         source = source.replace(f"<{name}>", repr(value))
@@ -77,7 +77,7 @@ def bounded(node: ast.expr) -> int | float:
         ("24000 / 480", 50.0),
     ],
 )
-def test_examples(expression: str, value: float) -> None:
+def test_examples_give_their_values(expression: str, value: float) -> None:
     found = evaluate(expression, NAMES.__getitem__)
     assert found == value
     assert type(found) is type(value)
@@ -119,7 +119,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("expression", REFUSED)
-def test_refused(expression: str) -> None:
+def test_invalid_expressions_are_refused(expression: str) -> None:
     with pytest.raises(ArithmeticProblem):
         evaluate(expression, NAMES.__getitem__)
 

@@ -38,7 +38,7 @@ def test_every_value_of_the_yaml_is_read(version: int) -> None:
     assert list(found.hyperparameters) == list(PUBLISHED[found.family])
 
 
-def test_without_a_chunk_it_is_the_published_one(tmp_path: Path) -> None:
+def test_without_a_chunk_the_published_value_is_used(tmp_path: Path) -> None:
     path = edited(tmp_path, 2, r" +static_chunk_size: !ref <chunk_size>\n", "")
     assert read_model_directory(path, front_end_hyperparameters).hyperparameters["chunk_size"] == 25
 
@@ -75,7 +75,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("version", "pattern", "replacement", "expected"), BROKEN)
-def test_what_the_modules_cannot_compute_is_refused(
+def test_hyperparameters_that_the_modules_do_not_support_are_refused(
     tmp_path: Path, version: int, pattern: str, replacement: str, expected: str
 ) -> None:
     with pytest.raises(ModelDirectoryError) as caught:

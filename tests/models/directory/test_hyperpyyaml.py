@@ -20,7 +20,7 @@ def read(tmp_path: Path, text: str | bytes) -> dict[str, Any]:
 
 
 @pytest.mark.attack("execute", "nothing is imported")
-def test_tags_are_data(tmp_path: Path) -> None:
+def test_tags_become_data(tmp_path: Path) -> None:
     document = read(
         tmp_path,
         """
@@ -46,7 +46,7 @@ included: !include:/etc/passwd
     assert not Path("ran").exists()
 
 
-def test_references(tmp_path: Path) -> None:
+def test_references_are_resolved(tmp_path: Path) -> None:
     document = read(
         tmp_path,
         """
@@ -67,7 +67,7 @@ rate: !ref (<chunk> + 5) / 4
     assert document["rate"] == 7.5
 
 
-def test_merges(tmp_path: Path) -> None:
+def test_merges_are_resolved(tmp_path: Path) -> None:
     document = read(
         tmp_path,
         """
@@ -143,7 +143,7 @@ REFUSED = {
 @pytest.mark.attack("malformed", "the yaml is refused")
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.timeout(60)
-def test_refused(tmp_path: Path, case: str) -> None:
+def test_invalid_documents_are_refused(tmp_path: Path, case: str) -> None:
     text, expected = REFUSED[case]
     with pytest.raises(ModelDirectoryError) as caught:
         read(tmp_path, text)
@@ -157,7 +157,7 @@ def test_numbers_and_null_before_a_colon_are_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("execute", "nothing is imported")
-def test_reading_imports_nothing_that_is_named(tmp_path: Path) -> None:
+def test_reading_imports_no_module_that_the_document_names(tmp_path: Path) -> None:
     path = tmp_path / "cosyvoice2.yaml"
     path.write_text("a: !new:this_module_would_print.Thing\nb: !name:torch.nn.Linear\nc: !apply:antigravity.fly []\n")
     code = (

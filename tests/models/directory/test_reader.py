@@ -96,7 +96,7 @@ def edited(tmp_path: Path, version: int, pattern: str, replacement: str) -> Path
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_fixtures(version: int) -> None:
+def test_the_tiny_directories_are_read(version: int) -> None:
     found = read_model_directory(tiny_directory(version))
     assert found.family is Family(f"cosyvoice{version}")
     assert found.solver == Solver(steps=10, schedule="cosine", guidance=0.7)
@@ -110,7 +110,7 @@ def test_the_fixtures(version: int) -> None:
     assert expected[version].items() <= dict(found.hyperparameters).items()
 
 
-def test_a_yaml_like_the_published_one(tmp_path: Path) -> None:
+def test_a_yaml_like_the_published_one_is_read(tmp_path: Path) -> None:
     found = read_model_directory(directory(tmp_path, PUBLISHED))
     assert found.hyperparameters["static_chunk_size"] == 50
     assert found.hyperparameters["channels"] == (256,)
@@ -122,7 +122,7 @@ def test_the_chunk_size_alone_may_be_missing(tmp_path: Path) -> None:
     assert read_model_directory(path).hyperparameters["static_chunk_size"] == 50
 
 
-def test_another_frame_rate(tmp_path: Path) -> None:
+def test_another_frame_rate_is_read(tmp_path: Path) -> None:
     assert (
         read_model_directory(edited(tmp_path, 2, "token_frame_rate: 25", "token_frame_rate: 40")).frames_per_second
         == 80
@@ -174,11 +174,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("version", "pattern", "replacement", "expected"), BROKEN)
-def test_broken(tmp_path: Path, version: int, pattern: str, replacement: str, expected: str) -> None:
+def test_a_broken_yaml_is_refused_with_the_fault(
+    tmp_path: Path, version: int, pattern: str, replacement: str, expected: str
+) -> None:
     assert expected in refused(edited(tmp_path, version, pattern, replacement))
 
 
-def test_no_yaml_and_two(tmp_path: Path) -> None:
+def test_a_directory_with_no_yaml_or_two_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").touch()
     message = refused(tmp_path)
     assert "cosyvoice.yaml, cosyvoice2.yaml, cosyvoice3.yaml" in message
@@ -188,7 +190,7 @@ def test_no_yaml_and_two(tmp_path: Path) -> None:
     assert "cosyvoice.yaml and cosyvoice3.yaml" in refused(tmp_path)
 
 
-def test_truncated_anywhere(tmp_path: Path) -> None:
+def test_a_truncated_yaml_is_refused_or_complete(tmp_path: Path) -> None:
     """A yaml that ends early is refused, or still states the whole estimator."""
     whole = read_model_directory(directory(tmp_path, PUBLISHED))
     for end in range(0, len(PUBLISHED), 37):

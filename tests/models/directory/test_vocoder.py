@@ -27,14 +27,14 @@ def changed(tmp_path: Path, version: int, *changes: tuple[str, str]) -> Path:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_tiny_directories_state_published_values_but_for_their_widths(version: int) -> None:
+def test_the_tiny_directories_state_the_published_values_except_for_their_widths(version: int) -> None:
     found = read_vocoder(directory(version))
     assert found.parameters == like(published(version))
     assert found.weights == directory(version) / "hift.pt"
     assert found.yaml.parent == directory(version)
 
 
-def test_the_class_and_the_rate_decide_on_the_form(tmp_path: Path) -> None:
+def test_the_class_and_the_sampling_rate_determine_the_form(tmp_path: Path) -> None:
     linear = changed(tmp_path / "a", 1, ("sample_rate: 22050", "sample_rate: 16000"))
     assert read_vocoder(linear).parameters.interpolation is Interpolation.linear
     exact = changed(tmp_path / "b", 2, ("sample_rate: 24000", "sample_rate: 22050"))

@@ -56,7 +56,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_changed_extra_or_local_module_is_noticed(place: Path) -> None:
+def test_a_changed_extra_or_local_module_is_detected(place: Path) -> None:
     store = Store(place / "store")
     trace = code_of(TARGET, store)
     assert {"plugkit", "fastkit", "torch", "sympy"} <= set(trace.packages)

@@ -20,7 +20,7 @@ from cosybuild.store.store import Store
 from tests.models.user_module.tracing import INSTALLED, SOURCES, Net, code_of, request_of
 
 
-def test_what_is_seen(seen: tuple[Path, str, Trace]) -> None:
+def test_the_trace_has_everything_that_the_module_reads(seen: tuple[Path, str, Trace]) -> None:
     _, text, trace = seen
     files = {"net.py", "pkg/__init__.py", "pkg/block.py", "lazily.py", "data/table.txt", "scale"}
     files |= {"elsewhere/native.bin", "elsewhere/tensors.txt"}
@@ -83,7 +83,7 @@ def upgrade(net: Net, version: str) -> None:
 
 @pytest.mark.attack("stale", "the module is constructed again")
 @pytest.mark.parametrize("change", CHANGES)
-def test_each_change_voids_what_was_seen(net: Net, change: str) -> None:
+def test_each_change_invalidates_the_trace(net: Net, change: str) -> None:
     CHANGES[change](net)
     assert net.known() is None
 
@@ -98,7 +98,7 @@ def test_each_change_voids_what_was_seen(net: Net, change: str) -> None:
         lambda n: os.environ.update(TABLE="5"),
     ],
 )
-def test_what_does_not_take_part_changes_nothing(
+def test_unrelated_changes_keep_the_trace_valid(
     net: Net, change: Callable[[Net], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TABLE", "4")
@@ -114,7 +114,7 @@ def test_the_same_content_elsewhere_has_the_same_key(net: Net, seen: tuple[Path,
     assert known.paths != seen[2].paths
 
 
-def test_a_target_of_installed_packages_needs_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_of_installed_packages_needs_no_subprocess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module_code, "call_apart", None)  # anything that asks for a process fails
     trace = code_of(INSTALLED, Store(tmp_path / "store"))
@@ -144,7 +144,9 @@ def torch_version() -> str:
         {"_target_": "importlib.import_module", "name": "json"},
     ],
 )
-def test_other_targets_need_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, object]) -> None:
+def test_other_targets_need_a_subprocess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, object]
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text("")
     (tmp_path / "there").write_text("")

@@ -115,7 +115,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_change_is_noticed(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_change_is_detected(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "gate.py", case.source)
     case.before(tmp_path)
     path = str(tmp_path / case.path) if case.path else ""
@@ -148,13 +148,13 @@ def test_a_run_directory_in_a_listed_directory_is_no_change(tmp_path: Path, monk
     assert trace.change(digest_of) is None
 
 
-def test_a_file_called_like_another_part_keeps_its_own() -> None:
+def test_a_file_named_like_another_part_has_a_part_of_its_own() -> None:
     trace = Trace(files={"names in tables": ("/a", "1")}, directories={"tables": ("/b", "2")})
     assert trace.parts == {"file names in tables": "1", "names in tables": "2"}
     assert replace(trace, files={"names in tables": ("/a", "3")}).parts != trace.parts
 
 
-def test_metadata_without_a_name_owns_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_without_a_name_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = owners()
     (tmp_path / "removed-1.0.dist-info").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))

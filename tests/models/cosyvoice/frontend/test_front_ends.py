@@ -33,7 +33,7 @@ pytestmark = pytest.mark.arithmetic
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_recorded_form_is_reproduced_in_both_precisions(version: int) -> None:
+def test_every_recorded_output_is_reproduced_in_float32_and_float64(version: int) -> None:
     found = list(forms(version))
     assert found == (["full"] if version == 1 else ["full", "full_more", "streaming", "streaming_more"])
     for form in found:
@@ -45,7 +45,7 @@ def test_every_recorded_form_is_reproduced_in_both_precisions(version: int) -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_full_size_front_end_has_upstreams_tensors(version: int) -> None:
+def test_a_full_size_front_end_has_the_tensors_of_upstream(version: int) -> None:
     with torch.device("meta"):
         network = load_network(full_size_front_end(version), None)
     assert {name: list(tensor.shape) for name, tensor in network.state_dict().items()} == contract(version)
@@ -53,7 +53,7 @@ def test_a_full_size_front_end_has_upstreams_tensors(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_a_call_before_the_last_gives_what_streaming_of_the_whole_gives(version: int) -> None:
+def test_a_call_before_the_last_equals_the_beginning_of_the_whole_in_streaming(version: int) -> None:
     module = tiny_front_end(version, streaming=True)
     inputs = golden_inputs(version, "streaming")
     whole = computed(module, inputs, torch.float64)
@@ -67,7 +67,7 @@ def test_a_call_before_the_last_gives_what_streaming_of_the_whole_gives(version:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_tokens_behind_the_look_ahead_do_not_count(version: int) -> None:
+def test_tokens_behind_the_look_ahead_have_no_effect(version: int) -> None:
     module, inputs = tiny_front_end(version), golden_inputs(version, "full_more")
     more = {**inputs, "lookahead_token": np.concatenate((inputs["lookahead_token"], inputs["token"]), axis=1)}
     expected = computed(module, inputs, torch.float64)["mu"]
@@ -78,7 +78,7 @@ def test_tokens_behind_the_look_ahead_do_not_count(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_prompts_mel_is_copied_and_the_rest_is_zero(version: int) -> None:
+def test_the_mel_of_the_prompt_is_copied_and_the_rest_is_zero(version: int) -> None:
     inputs = golden_inputs(version, "full")
     cond = computed(tiny_front_end(version), inputs)["cond"]
     frames = inputs["prompt_feat"].shape[1]
@@ -105,7 +105,7 @@ def test_without_a_prompt_one_token_is_enough(version: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 9, 5003])
-def test_positions_are_those_of_upstreams_table_and_go_on_behind_it(length: int) -> None:
+def test_positions_equal_the_table_of_upstream_and_continue_beyond_it(length: int) -> None:
     from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
 
     dim = 8
@@ -131,7 +131,7 @@ def test_every_score_moves_to_the_key_at_its_distance(length: int) -> None:
 
 
 @pytest.mark.parametrize(("rate", "exception"), [(50, ()), (25, (4480,))])
-def test_the_number_of_frames_is_upstreams(rate: int, exception: tuple[int, ...]) -> None:
+def test_the_number_of_frames_equals_that_of_upstream(rate: int, exception: tuple[int, ...]) -> None:
     different = [n for n in range(1, 6001) if frames_of(n, rate) != int(n / rate * 22050 / 256)]
     assert different == list(exception)
     assert all(frames_of(n, rate) == int(n / rate * 22050 / 256) + 1 for n in exception)
@@ -168,7 +168,7 @@ def test_a_long_target_is_interpolated_in_three_pieces(tokens: int) -> None:
         (3, {"channels": 7, "token_mel_ratio": 4, "pre_lookahead_len": 5}),
     ],
 )
-def test_other_hyperparameters_work(version: int, changed: dict[str, Any]) -> None:
+def test_front_ends_with_other_hyperparameters_are_computed_and_exported(version: int, changed: dict[str, Any]) -> None:
     small = {"vocab_size": 11, "spk_embed_dim": 6, "output_size": 10, "input_size": 10}
     encoder = {"encoder_size": 16, "attention_heads": 2, "linear_units": 12, "num_blocks": 2}
     given = {**small, **(encoder if version < 3 else {}), **changed}

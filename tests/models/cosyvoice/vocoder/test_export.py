@@ -78,7 +78,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_torchscript(version: int) -> None:
+def test_the_torchscript_exporter_gives_an_equal_and_portable_graph(version: int) -> None:
     model = export(version, 18)
     check(model, version)
     found = operators(model)
@@ -90,21 +90,21 @@ def test_torchscript(version: int) -> None:
 
 
 @pytest.mark.parametrize(("version", "opset"), [(1, 17), (2, 23), (3, 20)])
-def test_opsets(version: int, opset: int) -> None:
+def test_graphs_of_all_opsets_give_equal_outputs(version: int, opset: int) -> None:
     model = export(version, opset)
     assert [imported.version for imported in model.opset_import if not imported.domain] == [opset]
     check(model, version)
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_up_to_magnitude_and_phase(version: int) -> None:
+def test_a_graph_that_ends_with_magnitude_and_phase_gives_equal_outputs(version: int) -> None:
     model = export(version, 18, cut=Cut.spectrum)
     assert [output.name for output in model.graph.output][:2] == ["spectrum_magnitude", "spectrum_phase"]
     check(model, version, Cut.spectrum)
     assert operators(model)["ConvTranspose"] == (3 if version == 2 else 0)
 
 
-def test_f0_in_float64() -> None:
+def test_a_graph_with_f0_in_float64_has_a_smaller_error() -> None:
     model = export(3, 18, wide_f0=True)
     check(model, 3)
     frames = 24
@@ -119,5 +119,5 @@ def test_f0_in_float64() -> None:
 
 @pytest.mark.full_size  # slow, not large
 @pytest.mark.parametrize("version", VERSIONS)
-def test_dynamo(version: int) -> None:
+def test_the_dynamo_exporter_gives_an_equal_graph(version: int) -> None:
     check(export(version, 18, Exporter.dynamo), version)

@@ -25,7 +25,7 @@ def ratio(actual: Tensor, recorded: Tensor) -> float:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_f0(version: int) -> None:
+def test_f0_equals_the_golden_values(version: int) -> None:
     data = golden(version)
     exact = tiny(version, torch.float64).f0_predictor(data["vmel"].double())
     narrow = tiny(version).f0_predictor(data["vmel"])
@@ -44,7 +44,7 @@ def test_version_3_computes_f0_in_float64_where_it_is_requested() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_source(version: int) -> None:
+def test_the_source_signal_equals_the_golden_values(version: int) -> None:
     data = golden(version)
     for dtype in (torch.float64, torch.float32):
         f0, draws = data["f0"].unsqueeze(1).to(dtype), golden_draws(version, dtype)
@@ -53,7 +53,7 @@ def test_source(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_waveform(version: int) -> None:
+def test_the_waveform_equals_the_golden_values(version: int) -> None:
     data = golden(version)
     exact = tiny(version, torch.float64).decode(data["vmel"].double(), data["source"].double())
     assert ratio(exact, data["wav64"]) >= 140, "the same function in float64, but for its float32 weights"
@@ -63,7 +63,7 @@ def test_waveform(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_all_parts_in_one_call(version: int) -> None:
+def test_one_call_gives_the_results_of_all_parts(version: int) -> None:
     data = golden(version)
     whole = tiny(version, torch.float64)
     found, f0, phase, offset = call(whole, {"mel": data["vmel"], **golden_draws(version)}, torch.float64)
@@ -77,7 +77,7 @@ def test_all_parts_in_one_call(version: int) -> None:
     assert ratio(found, data["wav64"]) >= 70
 
 
-def test_the_call_that_is_not_the_last_is_the_beginning_of_the_last() -> None:
+def test_an_earlier_call_equals_the_beginning_of_the_last() -> None:
     """Version 3 holds eight frames back until the last call."""
     data, module = golden(3), tiny(3, torch.float64)
     draws = golden_draws(3, torch.float64)

@@ -41,7 +41,7 @@ HOPS = [1, 2, 42, 7, 30, 18]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_windows_with_carried_state_give_the_whole(version: int) -> None:
+def test_windows_with_the_state_of_the_stream_give_the_whole(version: int) -> None:
     module = tiny(version, torch.float64)
     assert sum(HOPS) == FRAMES
     whole, streamed = whole_and_streamed(module, HOPS, *context_frames(module.values))
@@ -51,7 +51,7 @@ def test_windows_with_carried_state_give_the_whole(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("side", [0, 1])
-def test_the_context_is_not_too_large(version: int, side: int) -> None:
+def test_a_smaller_context_gives_a_wrong_result(version: int, side: int) -> None:
     """The outermost frames weigh next to nothing in versions 1 and 2; without the next one it is seen."""
     module = tiny(version, torch.float64)
     context = list(context_frames(module.values))
@@ -80,7 +80,7 @@ OTHER: list[VocoderParameters] = [
 
 
 @pytest.mark.parametrize("parameters", OTHER, ids=["exact", "linear", "nearest"])
-def test_other_hyperparameters(parameters: VocoderParameters) -> None:
+def test_vocoders_with_other_hyperparameters_are_computed_in_windows(parameters: VocoderParameters) -> None:
     from cosybuild.models.cosyvoice.vocoder.load import load_vocoder
 
     module = load_vocoder(parameters, None, dtype=torch.float64)
@@ -91,7 +91,7 @@ def test_other_hyperparameters(parameters: VocoderParameters) -> None:
     assert snr_db(streamed, whole) >= SAME_DB
 
 
-def test_a_short_table_of_noise_is_used_again() -> None:
+def test_the_rows_of_a_short_table_of_noise_are_used_repeatedly() -> None:
     module = tiny(2, torch.float64)
     inputs = draw(module.values, 5, noise=333)
     size = 5 * module.values.samples_per_frame

@@ -21,7 +21,7 @@ PARAMETERS = {1: 20_460_591, 2: 20_821_295, 3: 20_779_887}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_published_keys(version: int) -> None:
+def test_the_state_dict_has_the_published_names_and_shapes(version: int) -> None:
     with torch.device("meta"):
         module = Hift(published(version))
     stored = stored_tensors(module)
@@ -53,7 +53,7 @@ def test_other_spellings_and_prefixes_give_the_same_weights(version: int, prefix
 
 
 @pytest.mark.parametrize(("kind", "arguments"), [(nn.Conv1d, (3, 5, 7)), (nn.ConvTranspose1d, (3, 5, 7))])
-def test_weight_norm_is_torchs(kind: type[nn.Module], arguments: tuple[int, ...]) -> None:
+def test_folded_weights_equal_those_of_torch(kind: type[nn.Module], arguments: tuple[int, ...]) -> None:
     """Torch's own parametrization, in float64, is what folding gives."""
     from cosybuild.models.cosyvoice.vocoder.convolution import NormedConvolution, NormedTransposedConvolution
     from cosybuild.models.cosyvoice.vocoder.weight_norm import fold
@@ -85,7 +85,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "vocoder (hift.pt)" in str(caught.value.hint)
 
 
-def test_random_weights_follow_from_the_seed_and_leave_torchs_generator_alone() -> None:
+def test_random_weights_follow_from_the_seed_and_do_not_change_the_generator_of_torch() -> None:
     parameters = like(published(2))
     torch.manual_seed(7)
     expected = torch.rand(3)
