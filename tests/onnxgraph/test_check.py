@@ -15,38 +15,38 @@ def test_a_good_graph_passes_and_is_not_changed() -> None:
     assert model.SerializeToString(deterministic=True) == before
 
 
-def test_shapes_that_do_not_fit_name_the_node() -> None:
+def test_the_error_names_the_node_with_shapes_that_do_not_fit() -> None:
     with pytest.raises(InvalidGraph, match="ncompatible dimensions") as caught:
         check_model(linear(weight=np.zeros((5, 3), np.float32)))
     assert caught.value.node == "/block/MatMul"
     assert caught.value.told == f" at node /block/MatMul (module block): {caught.value.reason}"
 
 
-def test_large_weights_count_too() -> None:
+def test_the_shapes_of_large_weights_are_checked_too() -> None:
     with pytest.raises(InvalidGraph, match="ncompatible dimensions"):
         check_model(linear(weight=np.zeros((5000, 3), np.float32)))
 
 
-def test_an_attribute_the_operator_does_not_have() -> None:
+def test_an_unknown_attribute_of_an_operator_is_refused() -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="/block/MatMul", transA=1)
     with pytest.raises(InvalidGraph, match="transA"):
         check_model(linear([node]))
 
 
-def test_a_value_nobody_makes() -> None:
+def test_a_value_that_no_node_makes_is_refused() -> None:
     with pytest.raises(InvalidGraph, match="nowhere") as caught:
         check_model(linear([helper.make_node("MatMul", ["x", "nowhere"], ["y"], name="/block/MatMul")]))
     assert caught.value.node == "/block/MatMul"
 
 
-def test_a_declared_output_that_is_not_what_comes_out() -> None:
+def test_a_declared_output_that_differs_from_the_computed_one_is_refused() -> None:
     model = linear()
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
     with pytest.raises(InvalidGraph, match="7"):
         check_model(model)
 
 
-def test_a_frozen_output_cannot_hide_behind_its_declaration() -> None:
+def test_a_frozen_output_is_refused_in_spite_of_its_declaration() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["z"], name="/MatMul"),
         helper.make_node("Reshape", ["z", "target"], ["y"], name="/Reshape"),
@@ -57,14 +57,14 @@ def test_a_frozen_output_cannot_hide_behind_its_declaration() -> None:
         check_model(model)
 
 
-def test_a_weight_whose_bytes_are_truncated() -> None:
+def test_a_weight_with_truncated_bytes_is_refused() -> None:
     model = linear()
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-1]
     with pytest.raises(InvalidGraph, match=r"47 bytes.*need 48"):
         check_model(model)
 
 
-def test_small_constants_still_steer_shapes() -> None:
+def test_shape_inference_uses_small_constants() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["z"], name="/MatMul"),
         helper.make_node("Reshape", ["z", "target"], ["y"], name="/Reshape"),

@@ -31,7 +31,7 @@ def dirty() -> ModelProto:
     return model
 
 
-def test_nothing_of_the_machine_is_left() -> None:
+def test_nothing_that_depends_on_the_machine_remains() -> None:
     model = dirty()
     clean_model(model, prefix="estimator")
     assert b"somebody" not in model.SerializeToString()
@@ -39,7 +39,7 @@ def test_nothing_of_the_machine_is_left() -> None:
     assert not model.graph.value_info
 
 
-def test_nodes_are_named_after_their_modules_whichever_exporter_wrote_them() -> None:
+def test_both_exporters_name_nodes_after_their_modules() -> None:
     model = dirty()
     clean_model(model, prefix="estimator")
     assert [node.name for node in model.graph.node] == ["/m.7/Relu", "/m.7/Relu_1", "/m.7/1/MatMul"]
@@ -47,7 +47,7 @@ def test_nodes_are_named_after_their_modules_whichever_exporter_wrote_them() -> 
     assert module_path("/Shape") == ""
 
 
-def test_torchscripts_short_names_are_completed() -> None:
+def test_short_names_of_torchscript_are_completed() -> None:
     modules = ["blocks", "blocks.0", "blocks.0.1", "blocks.0.ff", "blocks.0.ff.net", "blocks.0.ff.net.0",
                "blocks.0.ff.net.0.proj", "blocks.1", "blocks.1.ff", "a", "a.proj", "b", "b.proj"]  # fmt: skip
     names = {
@@ -63,7 +63,7 @@ def test_torchscripts_short_names_are_completed() -> None:
     assert [node.name for node in model.graph.node] == list(names.values())
 
 
-def test_values_lose_the_wrappers_name_and_stay_connected() -> None:
+def test_values_lose_the_name_of_the_wrapper_and_stay_connected() -> None:
     model = dirty()
     clean_model(model, prefix="estimator")
     assert list(model.graph.node[2].input) == ["b", "w"]
@@ -73,14 +73,14 @@ def test_values_lose_the_wrappers_name_and_stay_connected() -> None:
     check_model(model)
 
 
-def test_without_a_wrapper_names_stay() -> None:
+def test_without_a_wrapper_names_stay_unchanged() -> None:
     model = dirty()
     clean_model(model)
     assert model.graph.node[0].name == "/estimator/m.7/Relu"
     assert model.graph.initializer[0].name == "estimator.w"
 
 
-def test_names_are_unique_even_against_numbered_ones() -> None:
+def test_names_are_unique_and_differ_from_numbered_ones() -> None:
     nodes = [helper.make_node("Relu", ["x" if i == 0 else f"v{i}"], [f"v{i + 1}"], name=n)
              for i, n in enumerate(["/a", "/a_1", "/a", "/a", ""])]  # fmt: skip
     model = linear([*nodes, helper.make_node("MatMul", ["v5", "w"], ["y"])])

@@ -98,7 +98,7 @@ def write(path: Path, model: ModelProto) -> Path:
 
 @pytest.mark.attack("read or write", "the tensor is found")
 @pytest.mark.parametrize("place", PLACES)
-def test_a_tensor_outside_is_found_and_held_wherever_it_stands(tmp_path: Path, place: str) -> None:
+def test_an_external_tensor_is_found_and_checked_in_every_position(tmp_path: Path, place: str) -> None:
     model = linear()
     PLACES[place](model)
     path = write(tmp_path / "a.onnx", model)
@@ -109,7 +109,7 @@ def test_a_tensor_outside_is_found_and_held_wherever_it_stands(tmp_path: Path, p
         hold_external_data(path)
 
 
-def test_a_tensor_inside_is_none_outside(tmp_path: Path) -> None:
+def test_a_tensor_with_inline_data_is_not_external(tmp_path: Path) -> None:
     assert external_tensors(write(tmp_path / "a.onnx", linear())) == ()
 
 
@@ -135,7 +135,7 @@ def test_a_tensor_inside_is_none_outside(tmp_path: Path) -> None:
         ({"length": "44"}, r"states 44 bytes for the tensor 'w'; its shape \[4, 3\] and its type need 48"),
     ],
 )
-def test_a_place_that_must_not_be_read(tmp_path: Path, entries: dict[str, str], says: str) -> None:
+def test_a_location_that_must_not_be_read_is_refused(tmp_path: Path, entries: dict[str, str], says: str) -> None:
     model = linear()
     model.graph.initializer[0].CopyFrom(outside(**entries))
     path = write(tmp_path / "a.onnx", model)
@@ -170,7 +170,7 @@ def in_a_hub_cache(root: Path, link: str) -> Path:
     return snapshot / "a.onnx"
 
 
-def test_links_within_the_cache_of_a_hub_are_taken(tmp_path: Path) -> None:
+def test_links_within_the_cache_of_a_hub_are_accepted(tmp_path: Path) -> None:
     assert external_fault(in_a_hub_cache(tmp_path, "../../blobs/content")) is None
 
 
@@ -196,7 +196,7 @@ def test_other_links_in_the_cache_of_a_hub_are_refused(tmp_path: Path, link: str
     assert "keeps weights in 'w.bin'; expected is a file in the directory of the graph" in fault
 
 
-def test_a_length_that_is_left_out_reaches_to_the_end(tmp_path: Path) -> None:
+def test_a_missing_length_means_the_rest_of_the_file(tmp_path: Path) -> None:
     model = linear()
     model.graph.initializer[0].CopyFrom(outside())
     del model.graph.initializer[0].external_data[1:]
@@ -207,7 +207,7 @@ def test_a_length_that_is_left_out_reaches_to_the_end(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_an_entry_that_stands_twice(tmp_path: Path) -> None:
+def test_a_repeated_entry_is_refused(tmp_path: Path) -> None:
     model = linear()
     model.graph.initializer[0].CopyFrom(outside())
     model.graph.initializer[0].external_data.add(key="offset", value="8")
@@ -215,7 +215,7 @@ def test_an_entry_that_stands_twice(tmp_path: Path) -> None:
     assert fault == "states a property of the location of the tensor 'w' twice, in 'w.bin'"
 
 
-def test_texts_and_unknown_types_have_no_size_in_a_file(tmp_path: Path) -> None:
+def test_strings_and_unknown_types_have_no_size(tmp_path: Path) -> None:
     for number in (TensorProto.STRING, 77):
         model = linear()
         tensor = outside()
@@ -232,7 +232,7 @@ def test_only_listed_files_belong_to_a_graph(tmp_path: Path) -> None:
     assert external_fault(path, {"v.bin"}) == "keeps weights in 'w.bin', which is not among its files"
 
 
-def test_what_our_reader_does_not_understand_is_not_given_to_others(tmp_path: Path) -> None:
+def test_a_file_that_the_reader_does_not_understand_is_not_given_to_other_libraries(tmp_path: Path) -> None:
     """A group, an encoding that protobuf's own readers skip, must not hide what follows it."""
     model = linear()
     in_initializer(model)
@@ -249,7 +249,7 @@ def test_what_our_reader_does_not_understand_is_not_given_to_others(tmp_path: Pa
     st.sampled_from([number for name, number in TensorProto.DataType.items() if name not in ("UNDEFINED", "STRING")]),
     st.lists(st.integers(0, 5), max_size=3),
 )
-def test_the_size_of_every_type_is_that_of_onnx(
+def test_the_size_of_every_type_equals_that_of_onnx(
     tmp_path_factory: pytest.TempPathFactory, number: int, shape: list[int]
 ) -> None:
     try:

@@ -19,13 +19,13 @@ def wide() -> onnx.ModelProto:
     return model
 
 
-def test_one_file_below_the_limit(tmp_path: Path) -> None:
+def test_a_small_model_is_one_file(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     assert save_model(wide(), path) == (path,)
     assert load_model(path) == wide()
 
 
-def test_two_files_above_it(tmp_path: Path) -> None:
+def test_a_model_above_the_limit_is_two_files(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     files = save_split(wide(), path, 1000)
     assert [file.name for file in files] == ["a.onnx", "a.onnx.data"]
@@ -37,14 +37,14 @@ def test_two_files_above_it(tmp_path: Path) -> None:
     assert np.allclose(onnxruntime_backend.load(path).infer({"x": x})["y"], x @ WEIGHT, atol=1e-5)
 
 
-def test_the_structure_is_read_without_the_weights(tmp_path: Path) -> None:
+def test_the_structure_of_a_graph_is_read_without_its_weights(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     _, data = save_split(wide(), path, 1000)
     data.unlink()
     assert load_structure(path).graph.initializer[0].name == "w"
 
 
-def test_equal_graphs_are_equal_bytes_wherever_they_lie(tmp_path: Path) -> None:
+def test_equal_graphs_give_equal_bytes_in_any_directory(tmp_path: Path) -> None:
     contents = []
     for name in ("one", "another place"):
         (tmp_path / name).mkdir()

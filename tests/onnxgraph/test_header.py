@@ -33,14 +33,14 @@ def _write(path: Path, inputs: list[GraphPort], outputs: list[GraphPort], weight
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(_ports, max_size=4), st.lists(_ports, max_size=3))
-def test_it_reads_what_was_written(
+def test_the_header_has_the_inputs_and_outputs_that_were_written(
     tmp_path_factory: pytest.TempPathFactory, inputs: list[GraphPort], outputs: list[GraphPort]
 ) -> None:
     header = read_header(_write(tmp_path_factory.mktemp("h") / "m.onnx", inputs, outputs))
     assert (list(header.inputs), list(header.outputs)) == (inputs, outputs)
 
 
-def test_a_file_truncated_anywhere_is_reported(tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported(tmp_path: Path) -> None:
     path = _write(tmp_path / "m.onnx", [GraphPort("x", "float32", (2, "T"))], [GraphPort("y", "float32", (2,))], 300)
     content = path.read_bytes()
     # The opset import is the last field: without it the rest is a whole message of its own.
@@ -52,7 +52,7 @@ def test_a_file_truncated_anywhere_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a model at all", bytes(64), b"\xff" * 64])
-def test_something_else_is_reported(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ValueError, match=r"not an ONNX file|incomplete|no graph"):
         read_header(tmp_path / "m.onnx")

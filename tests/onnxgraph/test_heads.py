@@ -52,7 +52,7 @@ def run(model: ModelProto, feeds: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("parts", [(2, 2, 2), (1, 3), (4, 4)])
-def test_the_parts_are_the_same_to_the_bit(parts: tuple[int, ...]) -> None:
+def test_the_rewritten_graph_gives_bitwise_equal_parts(parts: tuple[int, ...]) -> None:
     model = projection(parts=parts)
     feeds = {"x": np.random.default_rng(1).standard_normal((10, CHANNELS), np.float32)}
     before = run(model, feeds)
@@ -63,7 +63,7 @@ def test_the_parts_are_the_same_to_the_bit(parts: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_split_reads_the_projection_and_nothing_is_left_to_do() -> None:
+def test_the_split_reads_the_projection_and_no_chain_is_left() -> None:
     model = projection()
     split_columns(model)
     (split,) = [node for node in model.graph.node if node.op_type == "Split"]
@@ -74,7 +74,7 @@ def test_the_split_reads_the_projection_and_nothing_is_left_to_do() -> None:
 
 
 @pytest.mark.parametrize("kept", [projection(watched=True), projection(perm=(0, 2, 3, 1))])
-def test_what_is_read_elsewhere_or_laid_out_otherwise_stays(kept: ModelProto) -> None:
+def test_a_chain_with_other_readers_or_another_layout_is_not_changed(kept: ModelProto) -> None:
     before = kept.SerializeToString()
     assert not has_split_heads(kept)
     assert split_columns(kept) == 0
@@ -82,7 +82,7 @@ def test_what_is_read_elsewhere_or_laid_out_otherwise_stays(kept: ModelProto) ->
 
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])
-def test_an_exported_estimator_computes_the_same(dynamic_batch: bool, tmp_path: Path) -> None:
+def test_a_rewritten_estimator_gives_equal_outputs(dynamic_batch: bool, tmp_path: Path) -> None:
     sizes = {"seq_len": (4, 24, 64), **({"batch": (2, 4, 8)} if dynamic_batch else {})}
     bench = Bench(tiny("cosyvoice2", sizes=sizes, dynamic_batch=dynamic_batch), tmp_path)
     graph = graph_of(bench.simplify(graph_of(bench.export())))

@@ -21,7 +21,7 @@ def declared(**fields: object) -> ModelSpec:
     return ModelSpec((replace(SPEC.inputs[0], **fields),), SPEC.outputs)  # type: ignore[arg-type]  # its own fields
 
 
-def test_a_graph_that_is_as_declared() -> None:
+def test_a_graph_with_the_declared_interface_has_no_faults() -> None:
     assert interface_faults(linear(), SPEC) == ()
 
 
@@ -38,7 +38,7 @@ def test_a_graph_that_is_as_declared() -> None:
         (linear(), ModelSpec(SPEC.inputs, (*SPEC.outputs, TensorSpec("z", (1,)))), "outputs are y; y, z are declared"),
     ],
 )
-def test_every_difference_is_said(model: ModelProto, spec: ModelSpec, fault: str) -> None:
+def test_every_difference_is_reported(model: ModelProto, spec: ModelSpec, fault: str) -> None:
     assert interface_faults(model, spec) == (fault,)
 
 
@@ -50,7 +50,7 @@ def test_the_declaration_names_the_axes() -> None:
     assert model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 3
 
 
-def test_counting() -> None:
+def test_operators_are_counted_and_compared() -> None:
     assert count_ops(linear()) == {"MatMul": 1}
     assert default_opset(linear()) == 18
     assert op_difference({"Add": 3, "Mul": 1}, {"Add": 1, "Mul": 1, "Gemm": 2}) == {"Add": -2, "Gemm": 2}

@@ -27,7 +27,7 @@ def find(count: int, width: int, *repairs: set[int], limit: int = MANY) -> Bisec
 
 
 @given(st.integers(1, 5000), st.integers(1, 60), st.data())
-def test_one_needed_unit(count: int, width: int, data: st.DataObject) -> None:
+def test_one_needed_unit_is_found_within_the_promised_evaluations(count: int, width: int, data: st.DataObject) -> None:
     guilty = data.draw(st.integers(0, count - 1))
     found = find(count, width, {guilty})
     assert found is not None
@@ -36,7 +36,9 @@ def test_one_needed_unit(count: int, width: int, data: st.DataObject) -> None:
 
 
 @given(st.integers(2, 5000), st.integers(1, 5000), st.data())
-def test_two_needed_units(count: int, width: int, data: st.DataObject) -> None:
+def test_two_needed_units_are_found_within_the_promised_evaluations(
+    count: int, width: int, data: st.DataObject
+) -> None:
     guilty = data.draw(st.sets(st.integers(0, count - 1), min_size=2, max_size=2))
     found = find(count, width, guilty)
     assert found is not None
@@ -46,7 +48,7 @@ def test_two_needed_units(count: int, width: int, data: st.DataObject) -> None:
 
 
 @given(st.integers(2, 5000), st.integers(1, 60), st.data())
-def test_two_alternative_units(count: int, width: int, data: st.DataObject) -> None:
+def test_one_of_two_alternative_units_is_found(count: int, width: int, data: st.DataObject) -> None:
     first, second = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=2, max_size=2)))
     found = find(count, width, {first}, {second})
     assert found is not None
@@ -55,7 +57,7 @@ def test_two_alternative_units(count: int, width: int, data: st.DataObject) -> N
 
 
 @given(st.integers(1, 400), st.integers(1, 20), st.lists(st.sets(st.integers(0, 399), max_size=9), min_size=1))
-def test_any_monotone_predicate(count: int, width: int, drawn: list[set[int]]) -> None:
+def test_a_minimal_set_is_found_for_any_monotone_predicate(count: int, width: int, drawn: list[set[int]]) -> None:
     repairs = [{unit % count for unit in repair} for repair in drawn]
     found = find(count, width, *repairs)
     assert found is not None
@@ -76,7 +78,7 @@ def test_a_whole_layer_costs_little_more_than_one_node(count: int, width: int, d
 
 
 @given(st.sets(st.integers(0, 39), min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_what_passes_at_random_is_still_minimal(always: set[int], random: object) -> None:
+def test_the_set_is_minimal_even_if_sets_pass_at_random(always: set[int], random: object) -> None:
     """Not monotone: each set passes or not as the dice fall, all of them do."""
 
     def passes(units: frozenset[int]) -> bool:
@@ -94,12 +96,12 @@ def test_what_passes_at_random_is_still_minimal(always: set[int], random: object
     assert not found.minimal or not any(answers[kept - {unit}] for unit in kept if len(kept) > 1)
 
 
-def test_nothing_to_give_back_and_nothing_that_helps() -> None:
+def test_the_result_is_empty_if_nothing_fails_and_none_if_nothing_helps() -> None:
     assert find(8, 2, set()) == Bisection((), 1, True)
     assert find(8, 2, {9}) is None
 
 
-def test_groups_that_interleave_are_searched_one_after_the_other() -> None:
+def test_interleaved_groups_are_searched_one_after_the_other() -> None:
     seen = []
 
     def passes(units: frozenset[int]) -> bool:

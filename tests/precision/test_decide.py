@@ -32,7 +32,7 @@ EMBEDDING_CONSTANTS = {
 }
 
 
-def test_the_time_embedding_stays_back_to_its_input() -> None:
+def test_the_time_embedding_stays_in_fp32_back_to_its_input() -> None:
     kept = decided(graph(EMBEDDING, EMBEDDING_CONSTANTS), {"t": np.ones(2, np.float32)}).kept
     assert set(kept) == {"/p", "/u", "/a", "/s"}
     assert "phase of up to 1000 rad" in kept["/s"]
@@ -45,7 +45,7 @@ def test_a_small_phase_is_lowered_in_fp16_but_not_in_bf16() -> None:
     assert "/s" in decided(graph(EMBEDDING, constants), sample, target=Target.bf16).kept
 
 
-def test_positions_stay_whatever_calibration_saw() -> None:
+def test_positions_stay_in_fp32_for_any_calibration() -> None:
     text = "g (float[4] x) => (float[4] y) { n = Shape(x)  f = Cast<to=1>(n)  y = Mul(x, f) }"
     kept = decided(graph(text), {"x": np.ones(4, np.float32)}).kept
     assert kept["/f"] == "integers are exact up to 2048 only in FLOAT16"
@@ -75,7 +75,7 @@ def attention_sample(scale: float = 1.0) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("large", [-1e10, -3.4028235e38, -30000.0, -1e4])
 @pytest.mark.parametrize("target", [Target.fp16, Target.bf16])
-def test_an_additive_mask_leaves_attention_in_one_type(large: float, target: Target) -> None:
+def test_attention_with_an_additive_mask_stays_in_one_type(large: float, target: Target) -> None:
     model = graph(ATTENTION, {"one": np.float32(1), "large": np.float32(large)})
     decisions = decided(model, attention_sample(), target=target)
     assert decisions.kept == {}
@@ -100,7 +100,7 @@ def test_a_constant_with_another_use_is_no_mask() -> None:
     assert {"/bias", "/s", "/p", "/y"} <= set(decisions.kept)
 
 
-def test_large_scores_keep_the_way_from_the_product_to_the_softmax() -> None:
+def test_large_scores_keep_the_nodes_from_the_product_to_the_softmax() -> None:
     model = graph(ATTENTION, {"one": np.float32(1), "large": np.float32(-1e4)})
     kept = decided(model, attention_sample(8.0)).kept
     assert {"/qk", "/s", "/p"} <= set(kept)
@@ -121,7 +121,7 @@ norm (float[2, 16] x) => (float[2, 16] y) {
 """
 
 
-def test_a_decomposed_normalisation_stays_whole() -> None:
+def test_all_nodes_of_a_decomposed_normalisation_stay_in_fp32() -> None:
     constants = {"axis": np.array([-1]), "two": np.float32(2), "eps": np.float32(1e-5)}
     sample = {"x": np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)}
     assert set(decided(graph(NORM, constants), sample).kept) == {"/m", "/d", "/q", "/v", "/e", "/r", "/y"}
@@ -136,7 +136,7 @@ def test_layer_normalization_is_lowered_unless_its_input_is_too_large() -> None:
     assert kept["/y"].startswith("reads x, up to")
 
 
-def test_exponentials_and_powers_leave_room_for_larger_inputs() -> None:
+def test_exponentials_and_powers_need_a_margin_for_larger_inputs() -> None:
     for op, at, steep in (("Exp(x)", 5.0, 6.0), ("Softplus(x)", 11.0, 11.2), ("Pow(x, three)", 20.0, 21.0)):
         text = f"g (float[1] x) => (float[1] y) {{ y = {op} }}"
         constants = {"three": np.float32(3)} if "three" in op else {}
@@ -144,7 +144,7 @@ def test_exponentials_and_powers_leave_room_for_larger_inputs() -> None:
         assert "/y" in decided(graph(text, constants), {"x": np.float32([steep])}).kept, op
 
 
-def test_ranges_decide_and_name_the_tensor() -> None:
+def test_a_range_beyond_the_type_keeps_the_node_and_names_the_tensor() -> None:
     text = "g (float[1] x) => (float[1] y) { a = Mul(x, x)  b = Relu(a)  y = Tanh(b) }"
     kept = decided(graph(text), {"x": np.float32([200])}).kept
     assert kept["/a"] == "makes a, up to 4e+04, above data_max 16384"
@@ -153,7 +153,7 @@ def test_ranges_decide_and_name_the_tensor() -> None:
     assert set(decided(graph(text), {"x": np.float32([200])}, target=Target.bf16).kept) == set()
 
 
-def test_vanishing_values_stay() -> None:
+def test_values_below_the_normal_numbers_stay_in_fp32() -> None:
     text = "g (float[1] x) => (float[1] y) { a = Mul(x, x)  y = Sqrt(a) }"
     assert "below the normal numbers" in decided(graph(text), {"x": np.float32([1e-3])}).kept["/a"]
 
@@ -196,14 +196,14 @@ def test_mixed_lowers_products_only_and_keeps_the_interface() -> None:
     assert set(decisions.kept) == {"/k", "/hidden", "/bias", "/s", "/p"}
 
 
-def test_no_island_between_kept_nodes() -> None:
+def test_cheap_nodes_between_kept_nodes_are_kept() -> None:
     text = "g (float[2] x) => (float[2] y) { a = Mul(x, x)  b = Neg(a)  c = Add(b, a)  y = Tanh(c) }"
     kept = decided(graph(text), {"x": np.float32([1, 2])}, keep_fp32=("/a", "/c")).kept
     assert kept["/b"] == "is between nodes that stay in fp32"
     assert "/y" not in kept
 
 
-def test_keeping_the_interface_extends_islands_to_the_inputs() -> None:
+def test_with_a_float32_interface_kept_regions_extend_to_the_inputs() -> None:
     text = "g (float[2] x) => (float[2] y) { a = Neg(x)  b = Mul(a, a)  y = Tanh(b) }"
     sample = {"x": np.float32([1, 2])}
     assert set(decided(graph(text), sample, keep_fp32=("/b",)).kept) == {"/b"}
@@ -220,21 +220,21 @@ def test_bfloat16_needs_opset_22_and_gets_it() -> None:
     assert kept == {"/y": "Conv of opset 17 has no BFLOAT16 variant"}
 
 
-def test_a_tensor_without_range_is_kept() -> None:
+def test_a_tensor_without_a_range_stays_in_fp32() -> None:
     model = graph("g (float[2] x) => (float[2] y) { y = Tanh(x) }")
     prepare(model, FP16)
     decisions = decide(model, Ranges({"x": Range(0, 1)}, {}), PrecisionSettings(target=Target.fp16))
     assert decisions.kept == {"/y": "makes y, whose range was not measured"}
 
 
-def test_a_graph_that_gives_no_numbers_is_refused_with_its_node() -> None:
+def test_a_graph_that_gives_nan_is_refused_with_the_name_of_the_node() -> None:
     model = graph("g (float[2] x) => (float[2] y) { a = Log(x)  y = Tanh(a) }")
     prepare(model, FP16)
     with pytest.raises(PrecisionError, match="NaN in a, made by Log /a"):
         measure_ranges(model, [{"x": np.float32([1, -1])}])
 
 
-def test_figures_of_the_storage_types() -> None:
+def test_the_limits_of_the_storage_types_are_right() -> None:
     assert (FP16.step(1000), FP16.step(1.0), FP16.exact_integers, FP16.masked) == (0.5, 2**-10, 2048, -16384)
     assert (BF16.step(1000), BF16.exact_integers) == (4.0, 256)
     assert math.isclose(BF16.max, 3.3895314e38, rel_tol=1e-7)

@@ -28,7 +28,7 @@ PLANTED = "g (float[4] x) => (float[4] y) { a = Mul(x, x)  b = Add(a, a)  y = Sq
 
 
 @pytest.mark.parametrize("optimised", [True, False])
-def test_a_planted_overflow_that_onnx_runtime_hides(tmp_path: Path, optimised: bool) -> None:
+def test_an_overflow_that_onnx_runtime_hides_is_found(tmp_path: Path, optimised: bool) -> None:
     lowered, reference = pair(PLANTED)
     lowered.graph[0].name = "/blocks.0/norm/Mul"
     path = tmp_path / "lowered.onnx"
@@ -43,14 +43,14 @@ def test_a_planted_overflow_that_onnx_runtime_hides(tmp_path: Path, optimised: b
     assert np.isinf(outputs["y"][1])
 
 
-def test_bfloat16_holds_what_fp16_cannot() -> None:
+def test_bfloat16_represents_values_beyond_fp16() -> None:
     lowered, reference = pair(PLANTED, BF16)
     outputs, guilty = FaithfulSession(lowered, reference).infer({"x": np.float32([1, 300, 2, 3])})
     assert guilty is None
     assert np.allclose(outputs["y"], np.sqrt(2) * np.float32([1, 300, 2, 3]), rtol=2**-7)
 
 
-def test_every_node_is_rounded_as_numpy_rounds_it() -> None:
+def test_every_node_is_rounded_as_numpy_does() -> None:
     text = "g (float[64] x) => (float[64] y) { a = Mul(x, x)  b = Add(a, x)  t = Neg(b)  y = Mul(t, c) }"
     lowered, reference = pair(text, c=np.float32([0.1]))
     x = np.random.default_rng(0).standard_normal(64).astype(np.float32)
@@ -74,7 +74,7 @@ def test_kept_nodes_are_not_rounded() -> None:
     assert np.array_equal(outputs["y"], np.full(4, 300, np.float32))
 
 
-def test_infinities_that_float32_has_too_are_no_fault() -> None:
+def test_infinities_that_float32_has_too_are_not_faults() -> None:
     text = """
     g (float[1, 4] x, bool[1, 4] m) => (float[1, 4] y) {
       s = Where(m, x, low)
@@ -96,7 +96,7 @@ def test_zero_times_an_infinite_constant_is_found() -> None:
     assert (guilty.node, guilty.count) == ("/b", 2)
 
 
-def test_emulation_leaves_the_lowered_graph_alone() -> None:
+def test_emulation_does_not_change_the_lowered_graph() -> None:
     lowered, _ = pair(PLANTED)
     before = ir.to_proto(lowered).SerializeToString(deterministic=True)
     emulated = emulate(lowered)

@@ -29,13 +29,13 @@ def lowering(*kept: str, match_io: bool = True, text: str = CHAIN) -> tuple[ir.M
     return lowered.model, lowered.casts
 
 
-def test_nothing_kept_needs_no_cast() -> None:
+def test_a_graph_without_kept_nodes_needs_no_cast() -> None:
     model, count = lowering()
     assert (count, casts(model)) == (0, [])
     assert set(types(model).values()) == {"FLOAT16"}
 
 
-def test_everything_kept_changes_nothing_but_the_interface() -> None:
+def test_a_graph_with_all_nodes_kept_changes_only_its_interface() -> None:
     model, count = lowering("/a", "/b", "/c", "/y")
     assert count == 2
     assert casts(model) == [("x", "FLOAT"), ("y__fp32", "FLOAT16")]
@@ -43,7 +43,7 @@ def test_everything_kept_changes_nothing_but_the_interface() -> None:
     assert (count, set(types(model).values())) == (0, {"FLOAT"})
 
 
-def test_one_cast_a_tensor_and_direction() -> None:
+def test_each_tensor_is_cast_once_in_each_direction() -> None:
     model, count = lowering("/b", "/c")
     # `a` is read by two kept nodes and cast once; b goes to c without any.
     assert casts(model) == [("a", "FLOAT"), ("c", "FLOAT16")]
@@ -61,20 +61,20 @@ def test_a_cast_belongs_to_the_module_that_its_tensor_comes_from() -> None:
     assert [module_path(name or "") for name in made] == ["blocks.0.attn"]
 
 
-def test_a_constant_of_both_sides_exists_twice() -> None:
+def test_a_constant_that_both_types_read_exists_twice() -> None:
     model, _ = lowering("/y")
     assert {"w": "FLOAT", "w__fp16": "FLOAT16"}.items() <= types(model).items()
     assert casts(model) == [("c", "FLOAT"), ("y__fp32", "FLOAT16")]
 
 
-def test_interface_in_float32_around_a_lowered_graph() -> None:
+def test_casts_connect_a_lowered_graph_to_a_float32_interface() -> None:
     model, _ = lowering(match_io=False)
     assert casts(model) == [("x", "FLOAT16"), ("y__fp16", "FLOAT")]
     assert [value.name for value in model.graph.outputs] == ["y"]
     assert {v.name: v.dtype.name for v in (*model.graph.inputs, *model.graph.outputs)} == {"x": "FLOAT", "y": "FLOAT"}
 
 
-def test_no_cast_undoes_another() -> None:
+def test_no_cast_reverses_another_cast() -> None:
     for kept in ((), ("/a",), ("/b",), ("/a", "/c"), ("/b", "/y"), ("/a", "/b", "/y")):
         for match_io in (True, False):
             model, _ = lowering(*kept, match_io=match_io)
@@ -94,7 +94,7 @@ def test_lowering_is_pure_and_repeatable() -> None:
     assert ir.to_proto(model).SerializeToString(deterministic=True) == before
 
 
-def test_index_arithmetic_and_fixed_types_stay() -> None:
+def test_index_arithmetic_and_fixed_types_are_not_changed() -> None:
     text = """
     g (float[1, 2, 4] x) => (float[1, 2, N] y) {
       n = Shape(x)
@@ -112,7 +112,7 @@ def test_index_arithmetic_and_fixed_types_stay() -> None:
     assert casts(lowered.model) == []  # Shape takes x as it is
 
 
-def test_types_in_attributes_follow() -> None:
+def test_types_in_attributes_are_changed_too() -> None:
     text = """
     g (bool[4] m, float[4] x) => (float[4] y) {
       f = Cast<to=1>(m)
@@ -128,7 +128,7 @@ def test_types_in_attributes_follow() -> None:
     assert lowered.casts == 0
 
 
-def test_sub_graphs_stay_in_float32_and_get_what_they_capture() -> None:
+def test_subgraphs_stay_in_float32_and_get_captured_values_in_float32() -> None:
     text = """
     g (bool c, float[2] x) => (float[2] y) {
       a = Relu(x)
@@ -162,7 +162,7 @@ def test_a_node_without_variant_must_be_kept() -> None:
         lower(model, Decisions(BF16, {}, True))
 
 
-def test_the_checker_used_here_finds_a_mixed_node() -> None:
+def test_the_checker_of_these_tests_finds_a_node_of_mixed_types() -> None:
     model, _ = lowering()
     proto = ir.to_proto(model)
     weight = proto.graph.initializer[0]
@@ -171,7 +171,7 @@ def test_the_checker_used_here_finds_a_mixed_node() -> None:
         check_model(proto)
 
 
-def test_what_a_constant_loses_is_counted() -> None:
+def test_lost_elements_of_a_constant_are_counted() -> None:
     tensor = ir.tensor(np.float32([0, 1, 7e4, 65519, 1e-8, 2.9e-8, 3.1e-8, 1e-5, -1e5]))
     facts = examine(tensor, FP16)
     assert (facts.overflowing, facts.vanishing, facts.subnormal) == (3, 2, 2)
@@ -181,7 +181,7 @@ def test_what_a_constant_loses_is_counted() -> None:
     assert examine(tensor, BF16).overflowing == 0
 
 
-def test_bfloat16_graph_is_well_typed() -> None:
+def test_a_bfloat16_graph_is_well_typed() -> None:
     text = "g (float[1, 2, 8] x) => (float[1, 2, 8] y) { a = Conv(x, w)  b = Softplus(a)  y = Tanh(b) }"
     model = graph(text, {"w": np.ones((2, 2, 1), np.float32)})
     sample = {"x": np.ones((1, 2, 8), np.float32)}

@@ -44,7 +44,7 @@ def points(big: float) -> dict[str, Point]:
     return {point.tensor: point for point in profile(*models(big), {"x": np.float16(X).astype(np.float32)})}
 
 
-def test_noise_arises_where_digits_go_and_grows_where_the_signal_shrinks() -> None:
+def test_noise_is_added_by_rounding_and_grows_when_the_signal_shrinks() -> None:
     found = points(512.0)
     assert found["b"].noise > 100 * found["a"].noise * 0.01
     assert found["e"].noise > 1e4 * found["b"].noise
@@ -54,7 +54,7 @@ def test_noise_arises_where_digits_go_and_grows_where_the_signal_shrinks() -> No
     assert all(point.lowered for point in found.values())
 
 
-def test_a_value_that_is_not_finite_is_the_fault_of_its_maker_alone() -> None:
+def test_a_value_that_is_not_finite_counts_only_for_the_node_that_makes_it() -> None:
     text = CHAIN.replace("Add(a, big)", "Mul(a, big)").replace("Sub(d, big)", "Div(d, big)")
     lowered, model = models(6e4, text)
     found = {p.tensor: p for p in profile(lowered, model, {"x": np.array([[3000, -3000, 3000, 200]] * 3, np.float32)})}
@@ -67,7 +67,7 @@ def test_a_value_that_is_not_finite_is_the_fault_of_its_maker_alone() -> None:
     assert suspicion(tuple(found.values())) == {"block.0": math.inf, "block.1": 0.0}
 
 
-def test_a_node_in_float32_brings_in_nothing() -> None:
+def test_a_node_in_float32_adds_no_noise() -> None:
     _, model = models(512.0)
     kept = dict.fromkeys((str(node.name) for node in model.graph), "all")
     same = lower(model, Decisions(FP16, kept, False)).model
@@ -77,7 +77,7 @@ def test_a_node_in_float32_brings_in_nothing() -> None:
     assert profile_facts(found, "a case")["nodes"] == []
 
 
-def test_facts_are_plain_and_name_the_worst_first() -> None:
+def test_the_facts_are_plain_data_with_the_worst_node_first() -> None:
     facts = profile_facts(tuple(points(512.0).values()), "a case")
     assert facts["nodes"][0]["node"] == "/block.1/e"
     assert facts["modules"][0]["module"] == "block.1"
@@ -93,7 +93,7 @@ def misses(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> str | 
     return f"off by {worst:.3g}" if worst > 0.1 else None
 
 
-def test_the_part_that_is_cut_out_is_small_and_fails_by_itself() -> None:
+def test_the_extracted_part_is_small_and_fails_alone() -> None:
     lowered, model = models(512.0)
     inputs = {"x": np.float16(X).astype(np.float32)}
     cut = smallest_cut(lowered, model, profile(lowered, model, inputs), inputs, misses)
@@ -104,13 +104,13 @@ def test_the_part_that_is_cut_out_is_small_and_fails_by_itself() -> None:
     assert cut.missed.startswith("off by")
 
 
-def test_a_graph_that_passes_has_no_failing_part() -> None:
+def test_a_graph_that_passes_has_no_part_that_fails() -> None:
     lowered, model = models(1.0)
     inputs = {"x": np.float16(X).astype(np.float32)}
     assert smallest_cut(lowered, model, profile(lowered, model, inputs), inputs, misses) is None
 
 
-def test_a_cast_between_is_part_of_the_cut() -> None:
+def test_a_cast_between_two_nodes_belongs_to_the_part() -> None:
     _, model = models(512.0)
     lowered = lower(model, Decisions(FP16, {"/block.0/a": "kept"}, True)).model
     inputs = {"x": np.float16(X).astype(np.float32)}

@@ -22,7 +22,7 @@ g (float[1, 4, T] mel, float[4, 4, 1] weight, float[1, 4, T] other) => (float[1,
 """
 
 
-def test_everything_that_feeds_a_running_sum_is_kept_and_nothing_else() -> None:
+def test_only_nodes_that_feed_a_running_sum_are_kept_by_the_rule() -> None:
     model = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(GRAPH))
     nodes = list(ir.from_proto(model).graph)
     view = View(nodes, 18, None, {}, {}, None, 0.0, 0.0, 0.0)  # type: ignore[arg-type]  # the rule reads the nodes only

@@ -21,7 +21,7 @@ def node_of(kind: str) -> ir.Node:
 
 
 @pytest.mark.parametrize("kind", ["Mish", "ConvTranspose"])
-def test_what_tensorrt_does_not_take_stays_in_fp32(kind: str) -> None:
+def test_operators_that_tensorrt_does_not_accept_stay_in_fp32(kind: str) -> None:
     node = node_of(kind)
     assert slots_of(node, FP16, 18) == Slots((True,) * len(node.inputs), (True,))
     assert slots_of(node, BF16, 18) == f"TensorRT does not accept {kind} in BFLOAT16"

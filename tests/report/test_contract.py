@@ -26,14 +26,14 @@ STEPS = [
 ]  # fmt: skip
 
 
-def test_each_property_stands_once_with_the_trial_nearest_to_its_bound() -> None:
+def test_each_property_is_listed_once_with_the_trial_nearest_to_its_bound() -> None:
     assert list(rows(STEPS)) == [
         ("independent_rows", "verify", "row 0 (nearest of 2)", "2e-06", "at most 1e-05"),
         ("inputs_used", "verify", "t (nearest of 2)", "0.1", "more than 1e-07"),
     ]
 
 
-def test_what_was_not_tried_stands_with_its_reason() -> None:
+def test_properties_that_were_not_tried_are_listed_with_the_reason() -> None:
     assert list(absences(STEPS)) == [
         "verify, not tried: `batch_size` (the batch is fixed)",
         "verify, not tried: `future_chunks` (attention is full)",

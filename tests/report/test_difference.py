@@ -26,11 +26,13 @@ def report(config: dict[str, Any], metrics: dict[str, Any] | None = None) -> dic
         ({"a": False}, {"a": None}, "config.a  false -> null"),
     ],
 )
-def test_zero_empty_null_and_absent_differ(old: dict[str, Any], new: dict[str, Any], line: str) -> None:
+def test_zero_and_empty_and_null_and_absent_are_different_values(
+    old: dict[str, Any], new: dict[str, Any], line: str
+) -> None:
     assert list(difference_lines(difference(report(old), report(new)))) == ["configuration:", f"  {line}"]
 
 
-def test_figures_of_zero_infinite_and_absent_differ() -> None:
+def test_figures_that_are_zero_or_infinite_or_absent_differ() -> None:
     figures: list[dict[str, Any]] = [{"snr_db": 0.0}, {"snr_db": "Infinity"}, {}]
     for old in figures:
         for new in figures:
@@ -38,5 +40,5 @@ def test_figures_of_zero_infinite_and_absent_differ() -> None:
             assert bool(found) == (old is not new)
 
 
-def test_a_list_in_memory_and_a_list_from_json_are_the_same() -> None:
+def test_a_tuple_in_memory_equals_a_list_from_json() -> None:
     assert not difference(report({"a": (1, 2), "b": ()}), report({"a": [1, 2], "b": []}))

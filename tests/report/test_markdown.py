@@ -67,6 +67,6 @@ def test_a_hostile_sweep_has_the_form_of_an_ordinary_one() -> None:
         assert kinds(hostile).count(kind) == kinds(ordinary).count(kind), kind
 
 
-def test_a_cell_stays_a_cell() -> None:
+def test_the_text_of_a_cell_cannot_end_the_cell() -> None:
     lines = list(table(("a", "b"), [("x|y", "-"), ("`|`", "keep_fp32[0]: 1 -> 2")]))
     assert lines == ["| a | b |", "| --- | --- |", r"| x\|y | - |", r"| \`\|\` | keep_fp32[0]: 1 -> 2 |", ""]

@@ -23,7 +23,7 @@ def facts(curve: list[Any]) -> dict[str, Any]:
     return {"case": "seq_len=4 <&>", "curve": curve, "blocks": [[0, "down<0>"], [2, "up.0"]], "nodes": [node]}
 
 
-def test_the_curve_is_drawn_in_pieces_and_marked_where_it_is_not_finite() -> None:
+def test_the_curve_is_interrupted_and_marked_at_values_that_are_not_finite() -> None:
     drawn = parsed(plot(facts(["Infinity", 60.0, 50.0, "-Infinity", 40.0, "Infinity", 30.0])))
     pieces = [line.attrib["points"].split() for line in drawn.iter(f"{SVG}polyline")]
     assert [len(piece) for piece in pieces] == [2, 1, 1]
@@ -39,11 +39,11 @@ def test_a_curve_without_loss_is_an_empty_plot() -> None:
 
 
 @pytest.mark.parametrize(("ratio", "said"), [(math.inf, "none"), (-math.inf, "not finite"), (52.34, "52.3 dB")])
-def test_levels(ratio: float, said: str) -> None:
+def test_levels_are_written_with_their_unit(ratio: float, said: str) -> None:
     assert level(ratio) == said
 
 
-def test_the_profile_is_that_of_the_step_or_of_the_failure_archive() -> None:
+def test_the_profile_comes_from_the_step_or_from_the_failure_archive() -> None:
     asked = facts([1.0])
     step = {"stage": "profile", "metrics": asked}
     assert profile_of({"steps": [step], "capsule": None}) is asked
@@ -52,7 +52,7 @@ def test_the_profile_is_that_of_the_step_or_of_the_failure_archive() -> None:
     assert rows(asked) == [("`/a/<b>`", "Mul", "30.0 dB", "not finite")]
 
 
-def test_repetitions_in_words() -> None:
+def test_repetitions_are_described_in_words() -> None:
     same = {"name": "a.onnx", "same_bytes": True}
     other = {
         "name": "b.plan",
@@ -79,7 +79,7 @@ def test_repetitions_in_words() -> None:
     assert repetition.headline({**metrics, "artifacts": [same]}) == "2 builds more, all with the same bytes"
 
 
-def test_an_older_profile_is_drawn_the_same() -> None:
+def test_a_profile_of_an_older_record_is_drawn_equally() -> None:
     older = facts([None, 60.0, 50.0, -999.0, 40.0, None, 30.0])
     assert plot(older) == plot(facts(["Infinity", 60.0, 50.0, "-Infinity", 40.0, "Infinity", 30.0]))
     older["nodes"][0] |= {"fresh_db": None, "snr_db": -999.0}

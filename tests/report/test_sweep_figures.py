@@ -26,19 +26,19 @@ LOWERED = step("verify_lowered", {"worst": {"max_rel": 2e-2, "snr_db": 47.0}})
 ENGINE = step("engine", {"activation_bytes": {"value": [3, 8]}, "size_bytes": {"value": 7}})
 
 
-def test_a_graph_alone() -> None:
+def test_a_run_with_a_graph_alone_has_its_figures() -> None:
     found = figures(report(step("export", {"nodes": 30}), step("simplify", {"nodes_after": 20}), VERIFIED))
     assert found == {
         "error": 1e-5, "snr_db": 110.0, "latency": None, "size": 5, "memory": None, "nodes": 20, "build_time": 6.0,
     }  # fmt: skip
 
 
-def test_an_engine_and_what_was_lowered_count_over_the_graph() -> None:
+def test_figures_of_an_engine_and_a_lowered_graph_replace_those_of_the_graph() -> None:
     found = figures(report(step("export", {"nodes": 30}), VERIFIED, LOWERED, ENGINE))
     assert (found["error"], found["size"], found["memory"]) == (2e-2, 7, 8)
 
 
-def test_nothing_verified_is_no_error_of_zero() -> None:
+def test_a_run_without_verification_has_no_error_figure() -> None:
     assert figures(report(step("export", {"nodes": 30})))["error"] is None
 
 
@@ -85,7 +85,7 @@ def test_errors_of_zero_and_infinite_errors_are_in_the_curve(infinite: str | Non
     assert error_by_length(tmp_path) == [(4, 0.0), (8, math.inf)]
 
 
-def test_latency_is_of_what_was_built() -> None:
+def test_latency_is_that_of_built_artifacts() -> None:
     results = [{"name": "PyTorch eager", "median": 0.01}, {"name": "onnxruntime fp32", "median": 0.04}]
     timed = step("benchmark", {"cases": [{"sizes": {"seq_len": 500}, "results": results}]})
     assert latency_by_length(report(timed)) == [(500, 0.04)]
@@ -108,7 +108,7 @@ def test_error_by_length_is_the_worst_of_each_length(tmp_path: Path) -> None:
     assert error_by_length(tmp_path) == [(40, 0.5)]
 
 
-def test_figures_read_as_people_write_them() -> None:
+def test_figures_are_written_for_people() -> None:
     texts = {"error": "1.2e-04", "snr_db": "46 dB", "latency": "41.2 ms", "size": "42 MB", "nodes": "2,198"}
     values = {"error": 1.2e-4, "snr_db": 46.2, "latency": 0.0412, "size": 42e6, "nodes": 2198}
     assert {name: figure_text(name, value) for name, value in values.items()} == texts

@@ -81,7 +81,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @needs_browser
-def test_nothing_is_fetched_and_nothing_goes_wrong(browser: Any) -> None:
+def test_the_page_loads_without_network_and_without_errors(browser: Any) -> None:
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
 
@@ -99,13 +99,13 @@ def test_both_plots_are_drawn_with_every_cell_that_has_figures(browser: Any) -> 
 
 
 @needs_browser
-def test_the_front_joins_the_cells_that_none_beats(browser: Any) -> None:
+def test_the_front_connects_the_cells_that_no_other_cell_beats(browser: Any) -> None:
     front = browser.execute_script("return front(sweep.cells.slice(0, 3), 'memory').map(c => c.choices.trt)")
     assert front == ["fp16", "fp32"]  # bf16 is both larger and worse than fp16
 
 
 @needs_browser
-def test_another_cost_is_another_plot(browser: Any) -> None:
+def test_another_cost_redraws_the_plot(browser: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select
 
@@ -117,7 +117,7 @@ def test_another_cost_is_another_plot(browser: Any) -> None:
 
 
 @needs_browser
-def test_the_table_sorts_by_number_both_ways_with_gaps_last(browser: Any) -> None:
+def test_the_table_sorts_by_number_in_both_directions_with_gaps_last(browser: Any) -> None:
     from selenium.webdriver.common.by import By
 
     def order() -> list[str]:
@@ -143,14 +143,14 @@ def test_a_failure_is_reported_as_text(browser: Any) -> None:
     assert "engine error: </script><b>no</b> Next: less" in told
 
 
-def test_the_page_carries_its_data_and_its_library() -> None:
+def test_the_page_contains_its_data_and_its_library() -> None:
     page = sweep_html(SWEEP)
     data = page.split('id="data">')[1].split("</script>")[0]
     assert [c["choices"]["trt"] for c in json.loads(data)["cells"]] == ["fp32", "bf16", "fp16", "mixed"]
     assert "plotly.js v" in page
 
 
-def test_without_the_extra_the_page_says_how_to_get_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_page_names_the_command_for_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     from cosybuild.report import sweep_html as module
 
     monkeypatch.setattr(module, "_plotly", lambda: "")
@@ -159,5 +159,5 @@ def test_without_the_extra_the_page_says_how_to_get_plots(monkeypatch: pytest.Mo
     assert "cosybuild[report]" in page
 
 
-def test_a_run_directory_is_linked(tmp_path: Path) -> None:
+def test_each_cell_links_its_run_directory(tmp_path: Path) -> None:
     assert "../../runs/fp32/report.md" in sweep_html(SWEEP)

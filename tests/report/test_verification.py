@@ -26,7 +26,7 @@ STEPS = [
 ]  # fmt: skip
 
 
-def test_the_budget_is_one_table_over_all_steps_and_marks_the_worst() -> None:
+def test_the_error_budget_is_one_table_of_all_steps_and_marks_the_worst_hop() -> None:
     rows = list(hop_rows(STEPS))
     assert [row[0] for row in rows] == ["torch", "simplify", "**lowered**"]
     assert [row[2] for row in rows] == ["120.0 dB", "exact", "52.3 dB"]
@@ -72,19 +72,19 @@ def test_a_hop_without_error_is_exact_and_a_figure_that_is_absent_is_a_dash(exac
         ),
     ],
 )
-def test_the_phrase_of_a_step_that_verified(stage: str, metrics: dict[str, Any], phrase: str) -> None:
+def test_a_verified_step_has_a_phrase_with_its_figures(stage: str, metrics: dict[str, Any], phrase: str) -> None:
     assert highlight({"stage": stage, "metrics": metrics}) == phrase
     exact = {"mel": {"snr_db": "Infinity"}}
     assert highlight({"stage": stage, "metrics": metrics | {"solver": [exact]}}) == f"{phrase}, mel exact"
 
 
-def test_the_runs_of_the_solver() -> None:
+def test_the_runs_of_the_solver_are_listed() -> None:
     assert list(run_rows(STEPS)) == [
         ("solver T=64 (short)", "verify", "140.0 dB", "110.0 dB", "110.0 dB", "1e-06", "2e-05", "3e-05 dB", "-")
     ]
 
 
-def test_what_is_served() -> None:
+def test_the_share_of_served_lengths_is_stated() -> None:
     outside: dict[str, Any] = {"calls": 0, "shortest": None, "longest": None}
     found = {"calls": 9000, "served": 9000, "outside": outside}
     assert (

@@ -61,7 +61,7 @@ def manifest(artifact: Artifact, *records: StepRecord) -> dict[str, Any]:
     ((step("verify", "built"), step("b", "blocked", reason="a GPU")), None, ["verify"], ["b: a GPU"]),
     ((step("verify", "failed"), step("b", "blocked", reason="a GPU")), False, [], ["b: a GPU"]),
 ])  # fmt: skip
-def test_the_verdict_of_all_steps_that_saw_this_content(
+def test_the_manifest_has_the_verdict_of_all_steps_that_verified_this_content(
     tmp_path: Path, records: tuple[StepRecord, ...], verified: bool | None, by: list[str], pending: list[str]
 ) -> None:
     found = manifest(graph(tmp_path), *records)

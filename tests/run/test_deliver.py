@@ -26,7 +26,9 @@ def stages() -> list[FakeStage]:
     return declared
 
 
-def test_artifacts_and_evidence_lie_apart_and_only_artifacts_are_listed(bench: Bench, tmp_path: Path) -> None:
+def test_artifacts_and_evidence_are_in_separate_directories_and_only_artifacts_are_listed(
+    bench: Bench, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     outcome, entries = delivered(bench, run, stages())
     assert sorted(path.relative_to(run).as_posix() for path in run.rglob("*.*")) == [
@@ -69,7 +71,7 @@ def test_the_manifest_states_the_run_the_step_and_the_content(bench: Bench, tmp_
     assert manifest["verified"] is True
 
 
-def test_files_of_an_earlier_run_go_and_a_failed_run_leaves_none(bench: Bench, tmp_path: Path) -> None:
+def test_files_of_an_earlier_run_are_removed_and_a_failed_run_leaves_none(bench: Bench, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for name in ("artifacts/old.onnx", "artifacts/old.onnx.manifest.json", "evidence/old.json"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)

@@ -33,14 +33,14 @@ def text_settings(cls: type, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{field.name}"
 
 
-def test_a_setting_of_text_is_declared_local_or_known_to_be_a_word() -> None:
+def test_each_text_setting_is_declared_local_or_listed_as_portable() -> None:
     local = set(local_settings())
     assert {"model_dir", "model.path", "model.weights", "precision.calibration", "verify.lengths"} <= local
     covered = {n for n in text_settings(Settings) if any(n == one or n.startswith(f"{one}.") for one in local)}
     assert set(text_settings(Settings)) - covered <= WORDS
 
 
-def test_a_record_without_what_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_settings_are_removed_from_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     plain = {"model_dir": "/m", "model": {"weights": "w.pt", "seed": 3}, "verify": None, "store": {"path": "/s"}}
     kept, taken = without_local(plain)
@@ -49,7 +49,7 @@ def test_a_record_without_what_is_local(tmp_path: Path, monkeypatch: pytest.Monk
     assert plain["model_dir"] == "/m"
 
 
-def test_a_hub_id_stays_unless_a_directory_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_is_kept_unless_a_directory_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert without_local({"model_dir": "org/model"})[0]["model_dir"] == "org/model"
     (tmp_path / "org" / "model").mkdir(parents=True)

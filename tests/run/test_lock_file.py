@@ -33,7 +33,7 @@ def test_the_same_build_passes(tmp_path: Path) -> None:
     ({"model": {**MODEL, "code": {"part": "5"}}}, 'model.code.part: "4" -> "5"'),
     ({"environment": versions(torch="2.14.0")}, "version.torch: 2.13.0 -> 2.14.0"),
 ])  # fmt: skip
-def test_a_changed_ingredient_is_named(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
+def test_the_error_names_a_changed_ingredient(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
     lock = read_lock(write_lock(tmp_path, report()))
     with pytest.raises(DriftError) as raised:
         lock.hold_ingredients(report(**changes))
@@ -47,16 +47,16 @@ def test_a_changed_ingredient_is_named(tmp_path: Path, changes: dict[str, Any], 
     {"config": {"export": {"opset": 18}, "dry_run": True}},
     {"environment": versions(onnxsim="0.8.1")},
 ])  # fmt: skip
-def test_what_changes_no_artifact_is_not_held(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_settings_that_change_no_artifact_are_not_compared(tmp_path: Path, changes: dict[str, Any]) -> None:
     read_lock(write_lock(tmp_path, report())).hold_ingredients(report(**changes))
 
 
-def test_weights_without_a_file_are_held_by_their_label(tmp_path: Path) -> None:
+def test_weights_without_a_file_are_compared_by_their_label(tmp_path: Path) -> None:
     random = {**MODEL, "weights": "random weights, seed 0", "weights_digest": None}
     assert ingredients(report(model=random))["weights"] == "random weights, seed 0"
 
 
-def test_changed_and_missing_artifacts_are_named_but_not_tuned_ones(tmp_path: Path) -> None:
+def test_the_error_names_changed_and_missing_artifacts_except_tuned_ones(tmp_path: Path) -> None:
     lock = read_lock(write_lock(tmp_path, report(artifacts=[GRAPH, PLAN])))
     lock.hold_artifacts(report(artifacts=[GRAPH, {**PLAN, "digest": "3" * 64}]))
     other = {"name": "b.onnx", "digest": "4" * 64, "deterministic": True}
@@ -85,14 +85,14 @@ def test_a_damaged_lock_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("digest", ["1" * 64, "1" * 8])
-def test_a_recipe_states_a_digest_or_how_it_begins(digest: str) -> None:
+def test_a_recipe_states_a_digest_or_its_first_digits(digest: str) -> None:
     hold_digests({"a.onnx": digest}, report(artifacts=[GRAPH]))
 
 
 @pytest.mark.parametrize(("name", "digest", "found"), [
     ("a.onnx", "2" * 8, "1" * 64), ("a.onnx", "", "1" * 64), ("c.onnx", "1" * 64, "(absent)"),
 ])  # fmt: skip
-def test_a_recipe_that_is_not_met_says_which(name: str, digest: str, found: str) -> None:
+def test_the_error_names_the_artifacts_that_differ_from_the_recipe(name: str, digest: str, found: str) -> None:
     with pytest.raises(DriftError) as raised:
         hold_digests({name: digest}, report(artifacts=[GRAPH]))
     head, *lines = raised.value.message.splitlines()

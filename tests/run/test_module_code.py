@@ -31,13 +31,15 @@ def no_process(*arguments: Any) -> None:
     pytest.fail("a process makes the module")
 
 
-def test_other_models_have_no_code_of_their_own(store: Store) -> None:
+def test_models_of_other_families_have_no_code_of_the_user(store: Store) -> None:
     request = tiny("cosyvoice2")
     assert with_code(request, store, pytest.fail, remember=True) is request
     assert known_code(request, store) is None
 
 
-def test_a_class_of_an_installed_package_is_known_by_versions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_of_an_installed_package_is_identified_by_versions(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module_code, "call_apart", no_process)
     request = installed(in_features=4, out_features=4)
     code = with_code(request, store, pytest.fail, remember=True).subject.code
@@ -73,7 +75,7 @@ def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, .
     return calls
 
 
-def test_a_trace_is_remembered_until_a_file_of_it_changes(
+def test_a_trace_is_stored_until_one_of_its_files_changes(
     store: Store, tmp_path: Path, traced: list[tuple[str, ...]]
 ) -> None:
     request, told = module("Heavy", INPUTS, OUTPUTS), list[str]()
@@ -97,7 +99,7 @@ def test_a_trace_is_remembered_until_a_file_of_it_changes(
     assert len(traced) == 2
 
 
-def test_planning_alone_remembers_nothing(store: Store, traced: list[tuple[str, ...]]) -> None:
+def test_planning_alone_stores_no_trace(store: Store, traced: list[tuple[str, ...]]) -> None:
     request = module("Heavy", INPUTS, OUTPUTS)
     for _ in range(2):
         with_code(request, store, lambda line: None, remember=False)
@@ -105,7 +107,7 @@ def test_planning_alone_remembers_nothing(store: Store, traced: list[tuple[str, 
     assert not store.path.exists()
 
 
-def test_a_damaged_memo_is_no_memo(store: Store, traced: list[tuple[str, ...]]) -> None:
+def test_a_damaged_trace_is_ignored(store: Store, traced: list[tuple[str, ...]]) -> None:
     request = module("Heavy", INPUTS, OUTPUTS)
     with_code(request, store, lambda line: None, remember=True)
     (memo,) = (store.layout.path / TRACES).iterdir()

@@ -75,7 +75,7 @@ def test_calibration_inputs_are_a_source_of_a_lowered_graph_only(
     assert set(sources_of(request, store)) == slots
 
 
-def test_without_a_store_results_lie_in_one_that_goes_away(tmp_path: Path) -> None:
+def test_without_a_store_results_are_in_a_temporary_store(tmp_path: Path) -> None:
     with open_store(None, pytest.fail) as store:
         assert store.path.parent.resolve() == tmp_path / "outputs"
         (store.path / "objects").mkdir()
@@ -83,7 +83,7 @@ def test_without_a_store_results_lie_in_one_that_goes_away(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("chosen", [None, StoreSettings(path="somewhere")])
-def test_planning_makes_no_store(tmp_path: Path, chosen: StoreSettings | None) -> None:
+def test_planning_creates_no_store(tmp_path: Path, chosen: StoreSettings | None) -> None:
     assert list(planning_store(chosen, pytest.fail).entries()) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -96,7 +96,7 @@ def test_a_shared_store_is_open_to_its_group(tmp_path: Path) -> None:
     assert mode & stat.S_IWGRP
 
 
-def test_a_store_that_cannot_be_shared_is_told(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_shared_gives_a_warning(tmp_path: Path) -> None:
     (tmp_path / "team").write_text("a file")
     with (
         pytest.raises(StoreError, match="Cannot share team"),

@@ -23,7 +23,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("word", [
     "outputs/runs/beta", "outputs/runs/beta/report.json", "beta", "outputs/runs/../runs/beta",
 ])  # fmt: skip
-def test_a_directory_a_report_and_a_name_mean_a_run(word: str) -> None:
+def test_a_run_can_be_named_by_directory_or_report_or_name(word: str) -> None:
     assert read_run(word).directory.resolve() == (RUNS / "beta").resolve()
 
 
@@ -35,7 +35,7 @@ def test_the_start_of_a_name_is_enough_if_it_is_the_only_one() -> None:
 
 
 @pytest.mark.parametrize(("word", "near"), [("alpha1", "alpha-1"), ("zzz", "alpha-1, alpha-2, beta")])
-def test_a_name_that_is_not_there_is_reported_with_those_that_are(word: str, near: str) -> None:
+def test_an_unknown_name_is_reported_with_the_known_ones(word: str, near: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         read_run(word)
     assert raised.value.message == f"There is no run '{word}': neither a directory nor a name under outputs/runs."
@@ -62,14 +62,14 @@ def test_a_damaged_report_is_refused() -> None:
         read_run("beta")
 
 
-def test_a_run_belongs_to_the_place_that_its_directory_was_moved_to(tmp_path: Path) -> None:
+def test_relative_paths_of_a_moved_run_start_at_its_new_place(tmp_path: Path) -> None:
     assert read_run("beta").home == tmp_path
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "outputs").rename(tmp_path / "elsewhere" / "outputs")
     assert read_run("elsewhere/outputs/runs/beta").home == tmp_path / "elsewhere"
 
 
-def test_a_run_beside_outputs_belongs_to_where_it_was_made(tmp_path: Path) -> None:
+def test_relative_paths_of_a_run_outside_outputs_start_where_it_was_made(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     write_run(tmp_path / "there", working_directory=str(tmp_path / "made"))
     assert read_run("there").home == tmp_path / "made"
@@ -77,7 +77,7 @@ def test_a_run_beside_outputs_belongs_to_where_it_was_made(tmp_path: Path) -> No
     assert read_run("there").home == tmp_path
 
 
-def test_the_record_of_another_machine_names_no_directory_here(tmp_path: Path) -> None:
+def test_the_record_of_another_machine_gives_the_current_directory(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     run = write_run(tmp_path / "there", working_directory=str(tmp_path / "made"))
     write_mark(run, Origin("a.tar.gz", "a" * 64, 0.0, results=False))

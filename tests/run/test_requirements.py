@@ -21,7 +21,7 @@ def run_with(versions: dict[str, Any], system: str = "Linux-6.1") -> RecordedRun
     return RecordedRun(Path("runs/model-1"), {"environment": {"machine": machine, "versions": versions}}, Outcome(()))
 
 
-def test_exact_public_versions_and_the_python_as_a_remark() -> None:
+def test_requirements_have_exact_public_versions_and_a_comment_with_the_python() -> None:
     text = requirements_text(run_with({"torch": "2.13.0+cpu", "cosybuild": "0.1.0", "onnx-ir": "1.1.0"}))
     assert "# Python 3.11.7 on Linux-6.1\n" in text
     lines = [line for line in text.splitlines() if not line.startswith("#")]
@@ -34,17 +34,17 @@ def test_exact_public_versions_and_the_python_as_a_remark() -> None:
     ("name", "version"),
     [("torch", "1.0\n--index-url evil"), ("torch", "newest"), ("torch", 2), ("a @ file:///b", "1"), ("-r other", "1")],
 )
-def test_a_record_with_more_than_versions_is_refused(name: str, version: Any) -> None:
+def test_a_record_with_other_text_than_versions_is_refused(name: str, version: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"report\.json names the version"):
         requirements_text(run_with({name: version}))
 
 
-def test_a_remark_cannot_become_a_line() -> None:
+def test_a_comment_cannot_become_a_line() -> None:
     text = requirements_text(run_with({}, system="Linux\n--index-url evil"))
     assert all(line.startswith("#") for line in text.splitlines())
 
 
-def test_versions_that_differ_from_a_record() -> None:
+def test_versions_that_differ_from_a_record_are_listed() -> None:
     installed: dict[str, str | None] = dict.fromkeys(DISTRIBUTIONS)
     environment = Environment({**installed, "torch": "2.13.0", "numpy": "2.0", "onnx": "1.23"})
     report = run_with({"torch": "2.12.0", "numpy": "2.0", "onnxsim": "0.8"}).report

@@ -18,7 +18,7 @@ def test_the_directory_is_made_and_the_lock_names_its_holder(tmp_path: Path) -> 
         assert (run / CLAIM).read_text().startswith("process ")
 
 
-def test_files_of_killed_processes_are_removed_and_no_others(tmp_path: Path) -> None:
+def test_only_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # As a kill leaves it: neither renamed nor removed.
         patch.setattr(Path, "replace", lambda self, target: None)

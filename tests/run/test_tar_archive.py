@@ -59,7 +59,7 @@ def refused(path: Path, bounds: Bounds = Bounds()) -> str:  # noqa: B008 - froze
     return raised.value.message
 
 
-def test_what_was_packed_comes_out(files: dict[str, Path], tmp_path: Path) -> None:
+def test_packed_files_are_unpacked_unchanged(files: dict[str, Path], tmp_path: Path) -> None:
     target = tmp_path / "a.tar.gz"
     pack(FORM, target, {"run": "a"}, files)
     with unpacked(FORM, target, Bounds(), Index) as (place, index):
@@ -72,9 +72,7 @@ def test_what_was_packed_comes_out(files: dict[str, Path], tmp_path: Path) -> No
     assert [p.name for p in (tmp_path / "some").rglob("*") if p.is_file()] == ["empty"]
 
 
-def test_equal_content_gives_equal_bytes_whatever_the_times_modes_and_order(
-    files: dict[str, Path], tmp_path: Path
-) -> None:
+def test_equal_content_gives_equal_bytes_for_any_times_modes_and_order(files: dict[str, Path], tmp_path: Path) -> None:
     pack(FORM, tmp_path / "a.tar.gz", {"run": "a"}, files)
     for path in files.values():
         os.utime(path, (1, 1))
@@ -84,14 +82,14 @@ def test_equal_content_gives_equal_bytes_whatever_the_times_modes_and_order(
 
 
 @pytest.mark.parametrize("name", ["other/a", "run", "run/../a", "/run/a", "run//a", "run/a\\b", "run/-a", "run/a:b"])
-def test_a_name_that_would_be_refused_is_not_packed_either(files: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_a_name_that_unpacking_refuses_is_not_packed(files: dict[str, Path], tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be a member"):
         pack(FORM, tmp_path / "a.tar.gz", {}, {name: files["run/empty"]})
     assert not (tmp_path / "a.tar.gz").exists()
     assert "has a path outside the archive" in refused(forged(tmp_path / "b.tar.gz", [(name, b"")]))
 
 
-def test_a_member_must_be_what_the_index_says(tmp_path: Path) -> None:
+def test_a_member_that_differs_from_the_index_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     right = listed({"run/a": b"abc"})
     assert "'run/a' does not match" in refused(forged(path, [("run/a", b"abd")], files=right))
@@ -102,7 +100,7 @@ def test_a_member_must_be_what_the_index_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_only_regular_files_are_taken(tmp_path: Path, kind: bytes) -> None:
+def test_only_regular_files_are_accepted(tmp_path: Path, kind: bytes) -> None:
     member = tarfile.TarInfo("run/a")
     member.type, member.linkname = kind, "/etc/passwd"
     path = forged(tmp_path / "a.tar.gz", [(member, b"")], files=listed({"run/a": b""}))
@@ -117,7 +115,7 @@ def test_names_that_collide_on_some_system_are_refused(tmp_path: Path, names: tu
     assert why in refused(forged(tmp_path / "a.tar.gz", [(name, b"") for name in names]))
 
 
-def test_more_than_the_bounds_allow_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_an_archive_beyond_the_bounds_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = forged(tmp_path / "a.tar.gz", [("run/a", b"\0" * 100_000)])
     assert "it unpacks to 100,000 bytes" in refused(path, Bounds(always=99_999, ratio=1))
     assert "it unpacks to 100,000 bytes" in refused(path, Bounds(always=200_000, most=99_999))
@@ -132,11 +130,11 @@ def test_more_than_the_bounds_allow_is_refused_before_it_is_unpacked(tmp_path: P
     (json.dumps({"schema": SCHEMA, "kind": "parcel"}).encode(), "files"),
     (json.dumps({"schema": SCHEMA, "kind": "parcel", "files": {"run/a": {"sha256": "", "size": -1}}}).encode(), "size"),
 ])  # fmt: skip
-def test_an_index_that_is_none_is_refused(tmp_path: Path, index: bytes, why: str) -> None:
+def test_an_invalid_index_is_refused(tmp_path: Path, index: bytes, why: str) -> None:
     assert why in refused(forged(tmp_path / "a.tar.gz", [], index))
 
 
-def test_a_file_that_is_no_archive_or_cut_off_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_or_is_truncated_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     pack(FORM, path, {}, files)
     whole = path.read_bytes()

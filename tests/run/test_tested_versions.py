@@ -25,14 +25,14 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_only_what_is_installed_otherwise_differs(path: Path) -> None:
+def test_only_packages_with_other_installed_versions_differ(path: Path) -> None:
     tested = read_tested(path)
     assert tested.versions == {"numpy": "2.4.6", "torch": "2.13.0", "pyyaml": "6.0.4"}
     installed: dict[str, str | None] = {"numpy": "2.4.7", "torch": "2.13.0+cpu", "pyyaml": None, "old": "3"}
     assert tested.differences(Environment(installed)) == {"numpy": ("2.4.7", "2.4.6")}
 
 
-def test_the_shipped_file_names_what_a_build_needs() -> None:
+def test_the_shipped_file_names_the_packages_that_a_build_needs() -> None:
     tested = read_tested()
     assert {"torch", "onnx", "onnxscript", "hydra-core"} <= set(tested.versions)
     assert tested.path.is_file()

@@ -33,7 +33,7 @@ def plan(bench: Bench, tmp_path: Path) -> Plan:
     return plan
 
 
-def test_the_report_of_the_earlier_run_stays(bench: Bench, plan: Plan, tmp_path: Path) -> None:
+def test_the_report_of_the_earlier_run_is_kept(bench: Bench, plan: Plan, tmp_path: Path) -> None:
     found = unchanged_report(tmp_path / "run", plan, bench.store)
     assert found is not None
     assert [step["action"] for step in found["steps"]] == ["built"] * 4
@@ -58,19 +58,19 @@ def rewrite(name: str) -> Callable[[Path], object]:
     )),
     pytest.param(lambda run: (run / "report.md").write_bytes(b"\xff"), id="no text"),
 ])  # fmt: skip
-def test_anything_missing_or_changed_is_made_again(
+def test_missing_or_changed_files_are_written_again(
     bench: Bench, plan: Plan, tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
     change(tmp_path / "run")
     assert unchanged_report(tmp_path / "run", plan, bench.store) is None
 
 
-def test_a_plan_that_is_not_built_is_never_unchanged(bench: Bench, plan: Plan, tmp_path: Path) -> None:
+def test_a_plan_with_unbuilt_steps_is_never_unchanged(bench: Bench, plan: Plan, tmp_path: Path) -> None:
     changed = bench.plan(pipeline(verify={"makes": ("verification",)}), {"opset": 19})
     assert unchanged_report(tmp_path / "run", changed, bench.store) is None
 
 
-def test_the_keys_of_the_record_are_those_of_the_plan(bench: Bench, plan: Plan, tmp_path: Path) -> None:
+def test_a_record_with_other_keys_than_the_plan_is_not_reused(bench: Bench, plan: Plan, tmp_path: Path) -> None:
     stages = pipeline(verify={"makes": ("verification",)})
     bench.build(stages, {"opset": 19})
     other = bench.plan(stages, {"opset": 19})

@@ -42,19 +42,19 @@ def _engine(path: Path, **built_for: Any) -> Path:
 
 
 @pytest.mark.attack("forge", "the artifact is refused")
-def test_without_a_manifest_it_is_refused(graph: Path) -> None:
+def test_an_artifact_without_a_manifest_is_refused(graph: Path) -> None:
     manifest_path(graph).unlink()
     with pytest.raises(ArtifactRefused, match=r"no manifest estimator\.onnx\.manifest\.json") as caught:
         load_estimator(graph)
     assert "trust=True" in str(caught.value.hint)
 
 
-def test_trust_takes_it_without_a_manifest(graph: Path) -> None:
+def test_trust_accepts_an_artifact_without_a_manifest(graph: Path) -> None:
     manifest_path(graph).unlink()
     assert load_estimator(graph, trust=True)(**inputs(9)).shape == (2, 8, 9)
 
 
-def test_without_a_manifest_the_name_tells_the_variant(tmp_path: Path, graphs: dict[str, Path]) -> None:
+def test_without_a_manifest_the_name_gives_the_variant(tmp_path: Path, graphs: dict[str, Path]) -> None:
     path = Path(shutil.copy(graphs["streaming"], tmp_path / "flow.decoder.estimator.streaming.fp32.onnx"))
     assert admit(path, CPU, trust=True).streaming
 
@@ -78,7 +78,7 @@ def test_a_file_that_was_truncated_is_refused(graph: Path, keep: int) -> None:
 
 @pytest.mark.attack("forge", "the artifact is refused")
 @pytest.mark.parametrize(("verified", "words"), [(False, "failed its verification"), (None, "was not verified")])
-def test_what_was_not_verified_needs_trust(graph: Path, verified: bool | None, words: str) -> None:
+def test_an_artifact_that_was_not_verified_needs_trust(graph: Path, verified: bool | None, words: str) -> None:
     certify(graph, verified=verified, deployment={"forced": ["not verified"]})
     with pytest.raises(ArtifactRefused, match=rf"{words} and was deployed by force \(not verified\)"):
         load_estimator(graph)
@@ -93,7 +93,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(graph: Path, text: str) -> No
         load_estimator(graph, trust=True)
 
 
-def test_while_a_deployment_replaces_it_one_of_two_manifests_fits(graph: Path) -> None:
+def test_one_of_two_manifests_fits_while_a_deployment_replaces_the_file(graph: Path) -> None:
     coming = manifest_path(graph).with_name(manifest_path(graph).name + ".next")
     shutil.copy(manifest_path(graph), coming)
     old = json.loads(coming.read_text())
@@ -103,7 +103,7 @@ def test_while_a_deployment_replaces_it_one_of_two_manifests_fits(graph: Path) -
     load_estimator(graph)
 
 
-def test_external_data_is_held_to_the_manifest_too(graph: Path) -> None:
+def test_external_data_is_compared_with_the_manifest_too(graph: Path) -> None:
     data = graph.with_name("estimator.onnx.data")
     data.write_bytes(b"weights")
     write_manifest(graph, {"verified": True, "model": {"streaming": False}}, companions=[data])
@@ -168,9 +168,7 @@ def test_other_weights_beside_a_graph_are_refused_before_it_is_loaded(
         ("link", "expected is a file in the directory of the graph"),
     ],
 )
-def test_weights_that_no_manifest_vouches_for_are_refused(
-    tmp_path: Path, graph: Path, location: str, words: str
-) -> None:
+def test_weights_that_no_manifest_lists_are_refused(tmp_path: Path, graph: Path, location: str, words: str) -> None:
     path = with_weights_beside(graph, tmp_path / "a", seed=0)
     (path.parent / "link").symlink_to(graph)
     model = onnx.load(str(path), load_external_data=False)
@@ -194,7 +192,7 @@ def test_an_engine_needs_a_gpu(tmp_path: Path) -> None:
         load_estimator(_engine(tmp_path / "estimator.plan"))
 
 
-def test_a_graph_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_is_no_estimator_is_refused(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 80]) for name in ("feats", "embedding")]
@@ -204,23 +202,25 @@ def test_a_graph_of_something_else_is_refused(tmp_path: Path) -> None:
         load_estimator(certify(tmp_path / "other.onnx"))
 
 
-def test_a_directory_without_one_names_every_candidate_and_its_reason(tmp_path: Path, graph: Path) -> None:
+def test_the_error_for_a_directory_without_an_estimator_names_every_candidate_and_its_reason(
+    tmp_path: Path, graph: Path
+) -> None:
     shutil.copy(graph, tmp_path / "bare.onnx")
     graph.write_bytes(b"")
     with pytest.raises(ArtifactRefused, match=r"(?s)bare\.onnx is refused: there is no manifest.*it is empty"):
         load_estimator(tmp_path)
 
 
-def test_a_precision_that_is_not_there_is_refused(tmp_path: Path, graph: Path) -> None:
+def test_an_absent_precision_is_refused(tmp_path: Path, graph: Path) -> None:
     with pytest.raises(ArtifactRefused, match=r"estimator\.onnx is float32"):
         load_estimator(tmp_path, precision="float16")
 
 
-def test_a_device_that_is_not_there_is_refused(graph: Path) -> None:
+def test_an_absent_device_is_refused(graph: Path) -> None:
     with pytest.raises(MissingRequirement, match="device=meta"):
         load_estimator(graph, "meta")
 
 
-def test_no_context_at_all_is_refused(graph: Path) -> None:
+def test_a_concurrency_of_zero_is_refused(graph: Path) -> None:
     with pytest.raises(ServingError, match="concurrency=0"):
         load_estimator(graph, concurrency=0)

@@ -27,7 +27,7 @@ def _wrong(frames: int, how: int) -> dict[str, Tensor]:
     return {**given, "spks": torch.ones(2, 5)}
 
 
-def test_eight_threads_on_two_contexts_equal_one_thread(graphs: dict[str, Path]) -> None:
+def test_eight_threads_on_two_contexts_give_the_results_of_one_thread(graphs: dict[str, Path]) -> None:
     estimator = load_estimator(graphs["cosyvoice2"], concurrency=2, timeout=120, threads=1)
     calls = {frames: inputs(frames, seed=frames) for frames in LENGTHS}
     expected = {frames: estimator(**given) for frames, given in calls.items()}
@@ -57,7 +57,7 @@ def test_eight_threads_on_two_contexts_equal_one_thread(graphs: dict[str, Path])
     assert min(refused) > 0
 
 
-def test_a_run_that_fails_inside_gives_its_context_back(graphs: dict[str, Path]) -> None:
+def test_a_failed_run_returns_its_context(graphs: dict[str, Path]) -> None:
     estimator = load_estimator(graphs["cosyvoice2"], concurrency=1, timeout=5)
     with estimator.served[0].slots.lend() as slot:
         context = slot.context

@@ -74,7 +74,7 @@ def give(target: Context, frames: int) -> None:
     target.set_tensor_address(OUTPUT, 1 << 40)
 
 
-def test_ports_and_profiles_are_the_engines_own() -> None:
+def test_ports_and_profiles_are_read_from_the_engine() -> None:
     interface = interface_of(trt, StandInEngine(), Path("a.plan"))
     assert interface.names == (*INPUTS, OUTPUT)
     assert interface.dtype == "float16"
@@ -97,7 +97,7 @@ def test_the_profile_is_switched_only_when_it_changes() -> None:
     assert sum(call[0] == "execute_async_v3" for call in recording.calls) == 5
 
 
-def test_every_tensor_has_shape_and_address_before_the_start() -> None:
+def test_every_tensor_has_a_shape_and_an_address_before_the_start() -> None:
     recording = RecordingContext()
     target = context(recording)
     give(target, 100)
@@ -107,7 +107,7 @@ def test_every_tensor_has_shape_and_address_before_the_start() -> None:
     assert recording.calls[-1] == ("execute_async_v3", 7)
 
 
-def test_a_shape_between_the_profiles_never_reaches_the_engine() -> None:
+def test_a_shape_between_the_profiles_is_refused_before_the_engine_runs() -> None:
     recording = RecordingContext()
     target = context(recording)
     give(target, 100)
@@ -125,7 +125,7 @@ def test_a_shape_between_the_profiles_never_reaches_the_engine() -> None:
         ("execute_async_v3", "start"),
     ],
 )
-def test_a_no_of_the_engine_is_an_error(refuses: str, words: str) -> None:
+def test_a_refusal_of_the_engine_is_an_error(refuses: str, words: str) -> None:
     target = context(RecordingContext(refuses))
     give(target, 100)
     with pytest.raises(ServingError, match=words):

@@ -14,12 +14,12 @@ from tests.exact import FACTOR, exact
 from tests.runtime.tiny import certify, inputs, module, write_graph
 
 
-def test_streaming_asked_of_full_attention_raises(graphs: dict[str, Path]) -> None:
+def test_requesting_streaming_from_a_full_attention_artifact_raises(graphs: dict[str, Path]) -> None:
     with pytest.raises(VariantRefused, match=r"streaming attention is requested.*cosyvoice2\.onnx computes full"):
         load_estimator(graphs["cosyvoice2"])(**inputs(20), streaming=True)
 
 
-def test_full_attention_asked_of_streaming_raises(graphs: dict[str, Path]) -> None:
+def test_requesting_full_attention_from_a_streaming_artifact_raises(graphs: dict[str, Path]) -> None:
     with pytest.raises(VariantRefused, match="full attention is requested") as caught:
         load_estimator(graphs["streaming"])(**inputs(20))
     assert "model.streaming=false" in str(caught.value.hint)
@@ -30,7 +30,7 @@ def test_a_batch_that_is_not_served_raises_with_the_profile_and_never_runs(graph
         load_estimator(graphs["cosyvoice2"])(**inputs(20, batch=4))
 
 
-def test_what_is_not_served_goes_to_the_fallback(graphs: dict[str, Path]) -> None:
+def test_calls_that_no_artifact_covers_go_to_the_fallback(graphs: dict[str, Path]) -> None:
     torch_module = module(2)
     estimator = load_estimator(graphs["cosyvoice2"], fallback=torch_module)
     given = inputs(20, batch=4)
@@ -57,7 +57,9 @@ def test_a_directory_serves_both_variants_and_every_batch(tmp_path: Path, graphs
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mask", (2, 1, 19)), ("mu", (2, 8, 21)), ("t", (3,)), ("spks", (1, 8))])
-def test_inputs_that_do_not_fit_together_are_named(graphs: dict[str, Path], name: str, shape: tuple[int, ...]) -> None:
+def test_the_error_names_inputs_that_do_not_fit_together(
+    graphs: dict[str, Path], name: str, shape: tuple[int, ...]
+) -> None:
     given = {**inputs(20), name: torch.ones(shape)}
     with pytest.raises(ShapeRefused, match=rf"^{name} has the shape"):
         load_estimator(graphs["cosyvoice2"])(**given)
@@ -70,7 +72,7 @@ def test_inputs_on_another_device_are_refused(graphs: dict[str, Path]) -> None:
 
 
 @pytest.mark.arithmetic
-def test_one_time_for_all_rows_and_views_are_taken(graphs: dict[str, Path]) -> None:
+def test_one_time_for_all_rows_and_views_are_accepted(graphs: dict[str, Path]) -> None:
     given = inputs(20)
     given["t"] = torch.full((2,), 0.25)
     wide = torch.randn(2, 20, 8)
@@ -79,7 +81,7 @@ def test_one_time_for_all_rows_and_views_are_taken(graphs: dict[str, Path]) -> N
     exact(module(2), **given).check(result)
 
 
-def test_it_gives_no_gradient_and_memory_of_its_own(graphs: dict[str, Path]) -> None:
+def test_the_result_has_no_gradient_and_has_new_memory(graphs: dict[str, Path]) -> None:
     given = inputs(20)
     x = given["x"].requires_grad_()
     estimator = load_estimator(graphs["cosyvoice2"])
@@ -94,7 +96,9 @@ def test_it_gives_no_gradient_and_memory_of_its_own(graphs: dict[str, Path]) -> 
 @pytest.mark.arithmetic
 @pytest.mark.parametrize("held", [torch.float16, torch.float32])
 @pytest.mark.parametrize("called", [torch.float16, torch.float32, torch.bfloat16])
-def test_types_are_cast_to_the_artifact_and_back(tmp_path: Path, held: torch.dtype, called: torch.dtype) -> None:
+def test_types_are_cast_to_those_of_the_artifact_and_back(
+    tmp_path: Path, held: torch.dtype, called: torch.dtype
+) -> None:
     path = certify(write_graph(tmp_path / "estimator.onnx", dtype=held))
     given: dict[str, Any] = {name: tensor.to(called) for name, tensor in inputs(20).items()}
     # What is left of the inputs after both casts is what the graph computes on.
@@ -148,7 +152,7 @@ def test_no_frames_at_all_are_refused(graphs: dict[str, Path]) -> None:
         )
 
 
-def test_a_mask_of_truth_values_is_taken(graphs: dict[str, Path]) -> None:
+def test_a_boolean_mask_is_accepted(graphs: dict[str, Path]) -> None:
     given = inputs(20)
     estimator = load_estimator(graphs["cosyvoice2"])
     result = estimator(**{**given, "mask": given["mask"].bool()})
@@ -166,9 +170,7 @@ def test_a_mask_of_truth_values_is_taken(graphs: dict[str, Path]) -> None:
         ("address", 1.5, "data_ptr"),
     ],
 )
-def test_upstreams_way_of_calling_is_held_to_the_same(
-    graphs: dict[str, Path], name: str, value: Any, words: str
-) -> None:
+def test_the_calls_of_upstream_are_checked_too(graphs: dict[str, Path], name: str, value: Any, words: str) -> None:
     (context, _), _ = load_estimator(graphs["cosyvoice2"]).acquire_estimator()
     with pytest.raises(ServingError, match=words):
         context.set_input_shape("x", value) if name == "shape" else context.set_tensor_address("x", value)

@@ -28,7 +28,7 @@ def is_close(result: torch.Tensor, exact: Array) -> bool:
     return snr_db(result.cpu().numpy(), exact) >= ENGINE[Target.tf32]["snr_db"]
 
 
-def test_it_computes_on_the_callers_stream(graphs: dict[str, Path]) -> None:
+def test_the_estimator_computes_on_the_stream_of_the_caller(graphs: dict[str, Path]) -> None:
     estimator, reference = load_estimator(graphs["cosyvoice2"], "cuda"), module(2)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -57,7 +57,7 @@ def test_two_contexts_serve_four_streams(graphs: dict[str, Path]) -> None:
     assert wrong == []
 
 
-def test_in_place_on_the_device(graphs: dict[str, Path]) -> None:
+def test_an_output_can_overwrite_an_input_on_the_device(graphs: dict[str, Path]) -> None:
     given = _on_gpu(60)
     run_as_upstream(load_estimator(graphs["cosyvoice2"], "cuda"), given, given["x"])
     torch.cuda.synchronize()

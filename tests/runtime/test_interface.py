@@ -22,11 +22,11 @@ def test_the_smallest_covering_profile_is_chosen(frames: int, chosen: int | None
 
 
 @pytest.mark.parametrize("shape", [(1, 80, 10), (2, 81, 10), (2, 80), (2, 80, 10, 1)])
-def test_another_batch_channel_or_rank_is_in_no_profile(shape: tuple[int, ...]) -> None:
+def test_a_shape_with_another_batch_channel_or_rank_is_in_no_profile(shape: tuple[int, ...]) -> None:
     assert interface((4, 3000)).choose({"x": shape}) is None
 
 
-def test_a_graph_takes_every_size_on_its_free_axes_only() -> None:
+def test_a_graph_accepts_any_size_on_its_dynamic_axes_only() -> None:
     port = Port("x", "float32", (2, 80, None))
     graph = Interface((port,), (), (free_profile([port]),))
     assert graph.choose({"x": (2, 80, 10**6)}) == 0
@@ -42,5 +42,5 @@ def test_a_wider_artifact_covers_a_narrower_one_and_not_the_reverse() -> None:
     assert not wide.covers(batch)
 
 
-def test_a_profile_that_only_both_of_two_cover_is_not_covered() -> None:
+def test_a_profile_that_two_others_cover_only_together_is_not_covered() -> None:
     assert not interface((4, 500), (400, 3000)).covers(interface((4, 3000)))

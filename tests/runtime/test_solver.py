@@ -18,12 +18,12 @@ pytestmark = pytest.mark.arithmetic
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_ten_guided_steps_give_the_golden_mel(graphs: dict[str, Path], version: int) -> None:
+def test_ten_steps_with_guidance_give_the_golden_mel(graphs: dict[str, Path], version: int) -> None:
     given, expected = golden_run(version)
     expected.check(solve_as_upstream(load_estimator(graphs[f"cosyvoice{version}"]), *given))
 
 
-def test_it_takes_the_place_of_the_estimator_in_a_module(graphs: dict[str, Path]) -> None:
+def test_the_loaded_estimator_can_replace_the_estimator_of_a_module(graphs: dict[str, Path]) -> None:
     decoder = torch.nn.Module()
     decoder.estimator = module(2)
     decoder.estimator = load_estimator(graphs["cosyvoice2"])
@@ -33,7 +33,7 @@ def test_it_takes_the_place_of_the_estimator_in_a_module(graphs: dict[str, Path]
 
 
 @pytest.mark.parametrize("variant", ["full", "streaming"])
-def test_each_variant_gives_upstreams_values(graphs: dict[str, Path], variant: str) -> None:
+def test_each_variant_gives_the_values_of_upstream(graphs: dict[str, Path], variant: str) -> None:
     is_streaming = variant == "streaming"
     loaded = load_estimator(graphs["streaming" if is_streaming else "cosyvoice2"])
     given, expected = golden_call(2, 123, variant)
@@ -42,7 +42,7 @@ def test_each_variant_gives_upstreams_values(graphs: dict[str, Path], variant: s
 
 @pytest.mark.full_size
 @pytest.mark.timeout(1800)
-def test_what_a_command_builds_in_full_size_solves_as_its_module_does(tmp_path: Path) -> None:
+def test_a_full_size_estimator_solves_like_its_module(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.cosybuild("model=cosyvoice2", "verify=upstream", "trt=none")
     (graph,) = place.runs()[0].glob("artifacts/*.onnx")

@@ -28,7 +28,7 @@ def run_as_upstream(estimator: BuiltEstimator, given: dict[str, Tensor], output:
 
 
 @pytest.mark.arithmetic
-def test_it_gives_what_the_module_gives(graphs: dict[str, Path]) -> None:
+def test_the_calls_of_upstream_give_the_result_of_the_module(graphs: dict[str, Path]) -> None:
     given = inputs(29)
     output = torch.empty_like(given["x"])
     run_as_upstream(load_estimator(graphs["cosyvoice2"]), given, output)
@@ -62,13 +62,13 @@ def test_the_engine_names_its_tensors_in_binding_order(graphs: dict[str, Path]) 
     assert names == [*NAMES, "estimator_out"]
 
 
-def test_a_shape_outside_raises_where_upstream_would_go_on(graphs: dict[str, Path]) -> None:
+def test_a_shape_outside_the_profile_raises_an_error(graphs: dict[str, Path]) -> None:
     (context, _), _ = load_estimator(graphs["cosyvoice2"]).acquire_estimator()
     with pytest.raises(ShapeRefused, match=r"does not serve x 3x8x20"):
         context.set_input_shape("x", (3, 8, 20))
 
 
-def test_a_context_is_empty_again_for_the_next_caller(graphs: dict[str, Path]) -> None:
+def test_a_context_is_cleared_for_the_next_caller(graphs: dict[str, Path]) -> None:
     estimator = load_estimator(graphs["cosyvoice2"])
     run_as_upstream(estimator, inputs(20), torch.empty(2, 8, 20))
     (context, _), _ = estimator.acquire_estimator()
@@ -76,7 +76,7 @@ def test_a_context_is_empty_again_for_the_next_caller(graphs: dict[str, Path]) -
         context.execute_async_v3(0)
 
 
-def test_no_more_contexts_are_lent_than_there_are(graphs: dict[str, Path]) -> None:
+def test_no_more_contexts_are_lent_than_exist(graphs: dict[str, Path]) -> None:
     estimator = load_estimator(graphs["cosyvoice2"], concurrency=2, timeout=0.01)
     (context, stream), _ = estimator.acquire_estimator()
     estimator.acquire_estimator()
@@ -86,7 +86,7 @@ def test_no_more_contexts_are_lent_than_there_are(graphs: dict[str, Path]) -> No
     estimator.acquire_estimator()
 
 
-def test_a_context_given_back_twice_is_refused(graphs: dict[str, Path]) -> None:
+def test_returning_a_context_twice_is_refused(graphs: dict[str, Path]) -> None:
     estimator = load_estimator(graphs["cosyvoice2"])
     (context, stream), _ = estimator.acquire_estimator()
     estimator.release_estimator(context, stream)

@@ -41,7 +41,7 @@ def broken(name: str) -> Signs:
         (signs(family="cosyvoice3", note={"snr_db": 80.0}), "another variant"),
     ],
 )
-def test_what_it_looks_like(found: Signs, name: str) -> None:
+def test_symptoms_of_a_known_cause_are_recognised(found: Signs, name: str) -> None:
     cause = match(found)
     assert cause is not None
     assert cause.name == name
@@ -60,7 +60,7 @@ def test_what_it_looks_like(found: Signs, name: str) -> None:
         signs("verify_lowered", note={"snr_db": 30.0}),
     ],
 )
-def test_what_looks_like_nothing_known(found: Signs) -> None:
+def test_other_symptoms_match_no_cause(found: Signs) -> None:
     assert match(found) is None
 
 
