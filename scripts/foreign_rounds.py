@@ -45,7 +45,7 @@ ENVIRONMENT_SHORT = (
     "tests/report",
     "tests/run",
     "tests/sweeps",
-    "tests/scenarios/test_bad_input.py::test_a_model_that_may_not_be_read",
+    "tests/scenarios/test_bad_input.py::test_a_model_without_read_permission_is_refused",
 )
 ENVIRONMENT = (
     *(path for path in ENVIRONMENT_SHORT if "::" not in path),

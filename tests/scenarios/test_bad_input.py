@@ -69,7 +69,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_settings(command: Callable[..., Answer], name: str) -> None:
+def test_invalid_settings_are_refused_before_anything_is_written(command: Callable[..., Answer], name: str) -> None:
     words, *parts = REFUSED[name]
     answer = command(*words)
     answer.says(CONFIGURATION, *parts)
@@ -112,14 +112,16 @@ DIRECTORIES = {
 
 
 @pytest.mark.parametrize("name", DIRECTORIES)
-def test_model_directories(command: Callable[..., Answer], tmp_path: Path, name: str) -> None:
+def test_invalid_model_directories_are_refused_before_anything_is_written(
+    command: Callable[..., Answer], tmp_path: Path, name: str
+) -> None:
     path = directory(tmp_path / "here", name)
     answer = command(f"model_dir={path}", *QUICK[1:])
     answer.says(MODEL, *DIRECTORIES[name])
     assert not list(answer.here.iterdir())
 
 
-def test_no_model_directory(command: Callable[..., Answer], model: Path) -> None:
+def test_a_path_that_is_no_model_directory_is_refused(command: Callable[..., Answer], model: Path) -> None:
     near = str(model)[:-1]
     answer = command(f"model_dir={near}")
     answer.says(MODEL, f"model_dir={near} does not exist", f"did you mean {model}?")
@@ -131,7 +133,9 @@ def test_no_model_directory(command: Callable[..., Answer], model: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "code"), [("", MODEL), ("cosyvoice2.yaml", MODEL), ("flow.pt", STORE)])
-def test_a_model_that_may_not_be_read(command: Callable[..., Answer], model: Path, name: str, code: int) -> None:
+def test_a_model_without_read_permission_is_refused(
+    command: Callable[..., Answer], model: Path, name: str, code: int
+) -> None:
     mode = (model / name).stat().st_mode
     (model / name).chmod(0)
     try:
@@ -197,7 +201,9 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_weights(command: Callable[..., Answer], model: Path, tmp_path: Path, name: str) -> None:
+def test_invalid_weights_are_refused_and_nothing_is_stored(
+    command: Callable[..., Answer], model: Path, tmp_path: Path, name: str
+) -> None:
     """They are read when the build runs: its record says what failed, and nothing else is left."""
     path = shutil.copytree(model, tmp_path / "model")
     spoil(path / "flow.pt", name)
@@ -217,7 +223,7 @@ def test_weights(command: Callable[..., Answer], model: Path, tmp_path: Path, na
         assert command(f"model_dir={path}", *QUICK[1:]).code == 0
 
 
-def test_a_file_that_is_no_graph(command: Callable[..., Answer], tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_refused(command: Callable[..., Answer], tmp_path: Path) -> None:
     path = tmp_path / "here.onnx"
     path.write_bytes(b"not a graph at all")
     answer = command("model=campplus", f"model.path={path}", "trt=none")
@@ -235,13 +241,15 @@ def test_a_file_that_is_no_graph(command: Callable[..., Answer], tmp_path: Path)
         (("hold_to=nothing.lock", *QUICK[1:], "model=cosyvoice2"), ("nothing.lock",)),
     ],
 )
-def test_what_is_not_there(command: Callable[..., Answer], words: tuple[str, ...], parts: tuple[str, ...]) -> None:
+def test_a_missing_file_is_refused(
+    command: Callable[..., Answer], words: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
     answer = command(*words)
     answer.says(CONFIGURATION, *parts)
     assert not list(answer.here.glob("outputs/runs/*/report.json"))
 
 
-def test_outputs_that_is_a_file(command: Callable[..., Answer], model: Path) -> None:
+def test_a_file_named_outputs_is_reported(command: Callable[..., Answer], model: Path) -> None:
     outputs = Path("outputs")
     outputs.write_text("mine", encoding="utf-8")
     answer = command(f"model_dir={model}", *QUICK[1:])

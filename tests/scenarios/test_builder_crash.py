@@ -25,7 +25,7 @@ WORDS = (
 )
 
 
-def test_a_graph_that_crashes_the_builder(place: Place) -> None:
+def test_a_crash_of_the_builder_ends_the_step_and_not_the_command(place: Place) -> None:
     """Attention whose query, key and value are one tensor: TensorRT-RTX 1.7 reads address 0."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 8, "seq_len", 64]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Attention", ["x", "x", "x"], ["y"])], "same", [x], [y])

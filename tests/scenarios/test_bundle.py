@@ -29,7 +29,7 @@ def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.mark.attack("forge", "its results stay out of the store")
-def test_what_arrives_replays_and_stays_apart(sender: Place, place: Place) -> None:
+def test_an_imported_run_can_be_replayed_and_stays_separate(sender: Place, place: Place) -> None:
     ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"))
     assert "4 results not added to outputs/store" in ran.out
     (theirs,) = place.runs()
@@ -46,7 +46,7 @@ def test_what_arrives_replays_and_stays_apart(sender: Place, place: Place) -> No
     assert "already imported" in place.cosybuild("import", str(sender.directory / "run.tar.gz")).out
 
 
-def test_trusted_results_are_used_as_own(sender: Place, place: Place) -> None:
+def test_trusted_results_are_used_by_builds(sender: Place, place: Place) -> None:
     ran = place.cosybuild("import", str(sender.directory / "run.tar.gz"), "--trust-results")
     assert "4 results in outputs/store" in ran.out
     place.cosybuild(*TINY)
@@ -58,7 +58,7 @@ def test_trusted_results_are_used_as_own(sender: Place, place: Place) -> None:
 
 
 @pytest.mark.attack("interrupt", "the next import removes what is left")
-def test_what_a_killed_import_left_is_removed_by_the_next(sender: Place, place: Place) -> None:
+def test_the_next_import_removes_the_files_of_a_killed_one(sender: Place, place: Place) -> None:
     archive = str(sender.directory / "run.tar.gz")
     killed = (
         "import os\nfrom pathlib import Path\n"
@@ -72,7 +72,7 @@ def test_what_a_killed_import_left_is_removed_by_the_next(sender: Place, place: 
     assert [path.suffix for path in place.runs()] == [".imported"]
 
 
-def test_digests_alone_are_enough_to_replay(sender: Place, place: Place) -> None:
+def test_a_bundle_with_digests_alone_can_be_replayed(sender: Place, place: Place) -> None:
     bundle = place.directory / "digests.tar.gz"
     sender.cosybuild("bundle", sender.runs()[0].name, "--without-artifacts", "--into", str(bundle))
     assert "only digests" in place.cosybuild("import", str(bundle)).out
@@ -167,7 +167,7 @@ def test_a_damaged_archive_is_refused_and_leaves_no_file(sender: Place, tmp_path
 @pytest.mark.parametrize(
     "content", [b"", b"no archive", gzip.compress(b"no tar"), None], ids=["empty", "text", "gz", "none"]
 )
-def test_what_is_no_archive_is_a_users_error(place: Place, content: bytes | None) -> None:
+def test_a_file_that_is_no_archive_is_an_error_of_the_user(place: Place, content: bytes | None) -> None:
     if content is not None:
         (place.directory / "x.tar.gz").write_bytes(content)
     place.cosybuild("import", "x.tar.gz", code=2)
@@ -180,7 +180,7 @@ def test_a_truncated_archive_is_refused(sender: Place, place: Place) -> None:
     assert "is refused" in place.cosybuild("import", "x.tar.gz", code=2).err
 
 
-def test_a_recipe_pins_choices_and_the_digests_they_must_give(sender: Place, tmp_path: Path) -> None:
+def test_a_recipe_fixes_choices_and_the_digests_that_they_must_give(sender: Place, tmp_path: Path) -> None:
     place = Place(shutil.copytree(sender.directory, tmp_path / "copy"))  # other tests need the sender's only run
     artifact = place.report()["artifacts"][0]
     recipes = place.directory / "conf" / "recipe"

@@ -62,7 +62,7 @@ def report_of(place: Path) -> dict[str, Any]:
 
 @pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
 @pytest.mark.parametrize("stage", [ExportStage, ReferenceStage])
-def test_weights_that_are_replaced_before_they_are_read(
+def test_weights_that_are_replaced_before_the_step_reads_them_are_an_error(
     built_place: Place,
     tmp_path: Path,
     command: Callable[..., Answer],
@@ -92,7 +92,7 @@ def test_weights_that_are_replaced_before_they_are_read(
 
 
 @pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
-def test_a_graph_that_is_replaced_before_it_is_read(
+def test_a_graph_that_is_replaced_before_the_step_reads_it_is_an_error(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = linear(weight=np.ones((4, 300), np.float32))
@@ -118,7 +118,7 @@ def test_a_graph_that_is_replaced_before_it_is_read(
 
 
 @pytest.mark.attack("stale", "the error SourceChanged, nothing is published")
-def test_calibration_data_that_are_replaced_before_they_are_read(
+def test_calibration_data_that_are_replaced_before_the_step_reads_them_are_an_error(
     built_place: Place, tmp_path: Path, command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(built_place.directory / "model", tmp_path / "here" / "model")
@@ -131,7 +131,7 @@ def test_calibration_data_that_are_replaced_before_they_are_read(
 
 @pytest.mark.attack("read or write", "the graph is refused")
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/passwd", "link.bin", "sub/w.bin", "missing.bin", ""])
-def test_weights_of_a_graph_that_lie_elsewhere_are_refused(command: Callable[..., Answer], location: str) -> None:
+def test_weights_of_a_graph_outside_its_directory_are_refused(command: Callable[..., Answer], location: str) -> None:
     model = linear(weight=np.ones((4, 300), np.float32))
     Path("sub").mkdir()
     Path("sub/w.bin").write_bytes(b"\0" * 4800)

@@ -48,7 +48,7 @@ CASES = [(pattern, at) for pattern in STORED for at in (0, 0.5)] + [(pattern, 0.
 
 @pytest.mark.attack("stale", "the damage is named and mended")
 @pytest.mark.parametrize(("pattern", "at"), CASES)
-def test_a_flipped_byte(
+def test_a_flipped_byte_in_any_file_is_repaired_by_the_next_build(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pattern: str, at: float
 ) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
@@ -86,7 +86,7 @@ def test_a_flipped_byte(
 
 @pytest.mark.attack("stale", "the damage is named and mended")
 @pytest.mark.parametrize("words", [(), ("store.verify=true",)])
-def test_a_flipped_bit_in_an_artifact_whose_time_was_set_back(
+def test_a_flipped_bit_in_an_artifact_with_restored_times_is_repaired(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     """The same command mends it; no time outweighs a digest."""
@@ -102,7 +102,7 @@ def test_a_flipped_bit_in_an_artifact_whose_time_was_set_back(
 
 
 @pytest.mark.attack("stale", "the damage is named and mended")
-def test_an_artifact_and_the_stored_file_that_were_written_through_one_link(
+def test_an_artifact_and_its_stored_file_written_through_one_link_are_repaired(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As an earlier cosybuild laid artifacts out, and with the time set back: the step is built again."""

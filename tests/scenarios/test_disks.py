@@ -40,7 +40,9 @@ def quoted(path: Path) -> str:
 
 @pytest.mark.attack("interrupt", "an error, and the next run continues")
 @pytest.mark.parametrize("leave", [0, 60_000, 250_000])
-def test_a_store_on_a_disk_that_fills_up(fresh_place: Place, built_place: Place, disk: Path, leave: int) -> None:
+def test_a_full_disk_of_the_store_is_reported_and_the_next_run_continues(
+    fresh_place: Place, built_place: Place, disk: Path, leave: int
+) -> None:
     """Before anything is stored, within the first step, and after it: the finished step is used in the next run."""
     ballast = fill(disk, leave)
     words = [*QUICK, f"store.path={disk / 'store'}"]
@@ -60,7 +62,9 @@ def test_a_store_on_a_disk_that_fills_up(fresh_place: Place, built_place: Place,
 
 @pytest.mark.attack("interrupt", "an error, and the next run continues")
 @pytest.mark.parametrize("leave", [0, 12_000, 40_000])
-def test_a_run_on_a_disk_that_fills_up(used_place: Place, disk: Path, leave: int) -> None:
+def test_a_full_disk_of_the_run_directory_is_reported_and_the_next_run_continues(
+    used_place: Place, disk: Path, leave: int
+) -> None:
     """Everything is in the store, on another disk; the record and the artifacts do not fit."""
     expected = artifacts(used_place)
     here = Place(disk / "here")
@@ -79,7 +83,7 @@ def test_a_run_on_a_disk_that_fills_up(used_place: Place, disk: Path, leave: int
     assert not list(disk.rglob("*.part"))
 
 
-def test_a_read_only_store(used_place: Place, disk: Path) -> None:
+def test_a_read_only_store_serves_its_results_and_reports_others(used_place: Place, disk: Path) -> None:
     """The build uses its results, and refuses to build others with a next command."""
     shutil.copytree(used_place.directory / "outputs" / "store", disk / "store")
     make_read_only(disk)
@@ -98,7 +102,7 @@ def test_a_read_only_store(used_place: Place, disk: Path) -> None:
     assert artifacts(used_place) == expected
 
 
-def test_a_read_only_working_directory(used_place: Place, disk: Path) -> None:
+def test_a_read_only_working_directory_is_reported(used_place: Place, disk: Path) -> None:
     shutil.copytree(used_place.directory, disk / "here")
     make_read_only(disk)
     here = Place(disk / "here")
@@ -108,7 +112,7 @@ def test_a_read_only_working_directory(used_place: Place, disk: Path) -> None:
     assert "read-only" in refused.err
 
 
-def test_awkward_paths(tmp_path: Path, built_place: Place) -> None:
+def test_paths_with_blanks_quotes_and_non_ascii_letters_work(tmp_path: Path, built_place: Place) -> None:
     """Of the working directory, the model and the store: blanks, quotes, brackets, letters beyond ASCII."""
     place = Place(tmp_path / AWKWARD)
     shutil.copytree(built_place.directory / "model", place.directory / AWKWARD)
@@ -126,7 +130,7 @@ def test_awkward_paths(tmp_path: Path, built_place: Place) -> None:
     assert "same       flow.decoder.estimator.fp32.onnx" in replayed.out
 
 
-def test_a_shared_store_named_by_the_environment(used_place: Place, tmp_path: Path) -> None:
+def test_an_environment_variable_names_a_shared_store(used_place: Place, tmp_path: Path) -> None:
     team = tmp_path / "the teäm's store"
     shutil.move(used_place.directory / "outputs" / "store", team)
     shutil.rmtree(used_place.directory / "outputs")

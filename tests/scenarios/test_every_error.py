@@ -116,7 +116,7 @@ def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("cls", [cls for cls in classes() if by_command(cls)], ids=lambda cls: cls.__name__)
-def test_a_command_raises_it(
+def test_some_command_raises_each_error_class(
     cls: type[errors.CosybuildError],
     here: Path,
     command: Callable[..., Answer],
@@ -170,7 +170,9 @@ CALLS: dict[type[errors.CosybuildError], tuple[Callable[[Path], object], str]] =
 
 
 @pytest.mark.parametrize("cls", [cls for cls in classes() if not by_command(cls)], ids=lambda cls: cls.__name__)
-def test_a_serving_process_raises_it(cls: type[errors.CosybuildError], built_place: Place, here: Path) -> None:
+def test_a_serving_process_raises_each_serving_error(
+    cls: type[errors.CosybuildError], built_place: Place, here: Path
+) -> None:
     call, part = CALLS[cls]
     (run,) = built_place.runs()
     artifacts = here / run.relative_to(built_place.directory) / "artifacts"
@@ -180,7 +182,7 @@ def test_a_serving_process_raises_it(cls: type[errors.CosybuildError], built_pla
     assert type(caught.value) is cls
 
 
-def test_a_kind_is_one_class() -> None:
+def test_each_kind_of_error_is_one_class() -> None:
     kinds = [cls.kind for cls in classes()]
     assert len(set(kinds)) == len(kinds)
     assert {cls.exit_code for cls in classes() if by_command(cls)}.isdisjoint(

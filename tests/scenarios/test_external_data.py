@@ -35,7 +35,7 @@ def mine(command: Callable[..., Answer]) -> Callable[..., Answer]:
 
 
 @pytest.mark.parametrize("simplify", ["none", "onnxsim"])
-def test_its_weights_arrive_wherever_it_goes(mine: Callable[..., Answer], simplify: str) -> None:
+def test_the_weights_of_a_graph_follow_it_to_every_place(mine: Callable[..., Answer], simplify: str) -> None:
     words = (*WORDS, f"simplify={simplify}", "deploy=bundle", "deploy.dir=service")
     answer = mine(*words)
     assert answer.code == 0, answer.err
@@ -59,7 +59,7 @@ def test_its_weights_arrive_wherever_it_goes(mine: Callable[..., Answer], simpli
     assert sorted(path.name for path in imported.glob("artifacts/*")) == shipped
 
 
-def test_a_file_in_the_cache_of_a_hub_keeps_its_links(mine: Callable[..., Answer]) -> None:
+def test_a_graph_in_the_cache_of_a_hub_is_read_through_its_links(mine: Callable[..., Answer]) -> None:
     snapshot, blobs = Path("cache/models--acme--x/snapshots/1"), Path("cache/models--acme--x/blobs")
     snapshot.mkdir(parents=True)
     blobs.mkdir()
@@ -82,7 +82,7 @@ def test_data_files_that_do_not_fit_are_refused_before_anything_runs(mine: Calla
     assert not Path("outputs").exists()
 
 
-def test_two_names_of_one_file_are_two_models_in_a_triton_repository(mine: Callable[..., Answer]) -> None:
+def test_two_names_of_one_file_become_two_models_in_a_triton_repository(mine: Callable[..., Answer]) -> None:
     quick = (*WORDS, "verify=off", "simplify=none", "deploy=triton", "deploy.dir=service", "deploy.force=true")
     for name in ("one", "net.fp4"):
         answer = mine(*quick, f"model.name={name}")

@@ -138,7 +138,7 @@ def test_an_archive_without_part_and_files_is_refused(place: Place, archive: Pat
     assert "--files DIR" in ran.err
 
 
-def test_a_failure_that_does_not_occur_is_drift(place: Place, archive: Path) -> None:
+def test_a_failure_that_does_not_occur_again_is_drift(place: Place, archive: Path) -> None:
     found, index = members(archive), index_of(archive)
     index["config"]["precision"]["snr_db"] = -1000.0
     # The float32 graph in the place of the lowered one: nothing overflows in it.

@@ -8,7 +8,7 @@ import sys
 from tests.scenarios.commands import QUICK, Place
 
 
-def test_the_first_build_tells_what_it_does_and_what_to_do_next(used_place: Place, built_place: Place) -> None:
+def test_the_first_build_prints_its_actions_and_the_next_commands(used_place: Place, built_place: Place) -> None:
     lines = built_place.last.out.splitlines()
     assert lines[0] == "starting  reading the configuration"
     assert "building  export  never built; writes the model as an ONNX graph (first time here)" in lines

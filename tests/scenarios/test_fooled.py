@@ -71,7 +71,7 @@ def models(used_place: Place, monkeypatch: pytest.MonkeyPatch) -> Models:
     return Models(used_place.directory)
 
 
-def test_a_link_that_stays_is_certified(models: Models) -> None:
+def test_a_link_that_does_not_change_is_certified(models: Models) -> None:
     assert main(models.words) == 0
     assert nothing_to_do(models.words) is not None
     models.turn("b")
@@ -91,7 +91,9 @@ WHILE_IT_BUILDS: dict[str, Callable[[Models], object]] = {
 
 @pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize("what", WHILE_IT_BUILDS)
-def test_what_happens_while_it_builds(models: Models, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a_change_during_the_build_prevents_the_certificate(
+    models: Models, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     """The host's clock is a minute ahead of the file system's, which must make no difference."""
     real, clock = job.run_build, time.time_ns
 
@@ -118,7 +120,7 @@ def test_what_happens_while_it_builds(models: Models, monkeypatch: pytest.Monkey
         ("export.opset=${oc.env:_,18}", "_"),
     ],
 )
-def test_a_variable_that_the_words_read(
+def test_a_variable_in_an_override_prevents_the_certificate(
     models: Models, monkeypatch: pytest.MonkeyPatch, word: str, variable: str
 ) -> None:
     monkeypatch.setenv("TMUX_WHICH", "TMUX_OPSET")
@@ -130,7 +132,9 @@ def test_a_variable_that_the_words_read(
 
 
 @pytest.mark.attack("stale", "what changed is built again")
-def test_a_variable_that_names_the_model(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_variable_that_names_the_model_invalidates_the_certificate(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["model_dir=${oc.env:SSH_MODEL}", *REST]
     monkeypatch.setenv("SSH_MODEL", str(models.models / "a"))
     assert main(words) == 0
@@ -139,7 +143,7 @@ def test_a_variable_that_names_the_model(models: Models, monkeypatch: pytest.Mon
 
 
 @pytest.mark.attack("stale", "what changed is built again")
-def test_a_hub_is_asked_each_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_is_queried_each_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "fetch_model", lambda hub_id: models.models / "current")
     words = ["model_dir=acme/voice", *REST]
     assert main(words) == 0
@@ -148,7 +152,7 @@ def test_a_hub_is_asked_each_time(models: Models, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize("word", ["++store.verify=true", "++lock=true", "++dry_run=true", "++hydra.verbose=false"])
-def test_words_that_ask_for_more_however_they_are_spelled(models: Models, word: str) -> None:
+def test_words_that_request_more_in_any_spelling_run_in_full(models: Models, word: str) -> None:
     words = [*models.words, word]
     assert main(words) == 0
     assert not Path(DIRECTORY).exists() or nothing_to_do(words) is None
@@ -156,7 +160,7 @@ def test_words_that_ask_for_more_however_they_are_spelled(models: Models, word: 
 
 @pytest.mark.attack("stale", "what changed is built again")
 @pytest.mark.parametrize("moved", ["release", "held"])
-def test_a_lock_that_is_held_to_is_read_each_time(models: Models, moved: str) -> None:
+def test_a_lock_file_of_hold_to_is_read_each_time(models: Models, moved: str) -> None:
     assert main([*models.words, "lock=true"]) == 0
     (lock,) = Path("outputs").rglob("*.lock")
     shutil.copy(lock, moved)
@@ -198,12 +202,14 @@ def test_dots_behind_a_link_are_followed_as_the_kernel_does(models: Models) -> N
         ("acme.today:}", False),
     ],
 )
-def test_what_an_interpolation_of_the_configuration_may_read(call: str, lasts: bool) -> None:
+def test_only_interpolations_with_lasting_values_are_certified(call: str, lasts: bool) -> None:
     assert _is_lasting(call) is lasts
 
 
 @pytest.mark.attack("stale", "what changed is built again")
-def test_a_configuration_that_reads_the_terminal(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_that_reads_the_terminal_is_not_certified(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import cosybuild.cli.build as build
 
     conf = Path.cwd() / "conf"

@@ -52,14 +52,14 @@ def contents(place: Place) -> set[Path]:
     return set(place.directory.glob("outputs/store/objects/*/*"))
 
 
-def test_what_runs_refer_to_stays_whatever_its_age(kept: Place) -> None:
+def test_results_that_runs_refer_to_are_kept_at_any_age(kept: Place) -> None:
     everything = kept.files()
     for words in ([], ["--older-than", "1d"], ["--max-size", "1KB"]):
         assert kept.cosybuild("gc", "--grace", "0s", *words).out.startswith("0 results and 0 files removed, 0 B freed")
     assert kept.files() == everything
 
 
-def test_what_no_run_refers_to_goes_and_a_dry_run_is_reported_before(kept: Place) -> None:
+def test_results_that_no_run_refers_to_are_removed_and_a_dry_run_lists_them(kept: Place) -> None:
     other = next(run for run in kept.runs() if '"verify.seed=8"' in (run / "report.json").read_text())
     shutil.rmtree(other)
     before, stored = kept.files(), contents(kept)
@@ -75,7 +75,7 @@ def test_what_no_run_refers_to_goes_and_a_dry_run_is_reported_before(kept: Place
     assert kept.cosybuild("gc", "--grace", "0s").out.startswith("0 results and 0 files removed")
 
 
-def test_by_age_and_by_size(kept: Place) -> None:
+def test_results_are_removed_by_age_and_by_size(kept: Place) -> None:
     shutil.rmtree(kept.directory / "outputs" / "runs")
     assert "export" not in kept.cosybuild("gc", "--older-than", "50d", "--dry-run").out
     by_age = kept.cosybuild("gc", "--grace", "0s", "--older-than", "30d", "--dry-run").out
@@ -90,13 +90,13 @@ def test_by_age_and_by_size(kept: Place) -> None:
     assert "built" in actions(kept.report()).values()
 
 
-def test_an_hour_is_given_to_what_is_under_way(kept: Place) -> None:
+def test_results_of_the_last_hour_are_kept(kept: Place) -> None:
     shutil.rmtree(kept.directory / "outputs" / "runs")
     age(entries(kept), 0.01)
     assert kept.cosybuild("gc", "--older-than", "1s").out.startswith("0 results and 0 files removed")
 
 
-def test_a_store_is_not_emptied_by_mistake(kept: Place, tmp_path: Path) -> None:
+def test_gc_refuses_to_remove_everything_without_a_run_or_a_limit(kept: Place, tmp_path: Path) -> None:
     """A directory without runs has no references to results."""
     elsewhere = Place(tmp_path)
     store = str(kept.directory / "outputs" / "store")
@@ -110,13 +110,13 @@ def test_a_store_is_not_emptied_by_mistake(kept: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["--older-than", "soon"], ["--max-size", "much"], ["--frobnicate"]])
-def test_a_wrong_word_is_explained(place: Place, words: list[str]) -> None:
+def test_the_error_explains_an_invalid_age_or_size(place: Place, words: list[str]) -> None:
     refused = place.cosybuild("gc", *words, code=2)
     assert words[0] in refused.err
     assert not place.files()
 
 
-def test_ls(kept: Place) -> None:
+def test_store_ls_lists_results_with_their_last_use(kept: Place) -> None:
     lines = kept.cosybuild("store", "ls").out.splitlines()
     assert len(lines) == len(entries(kept)) + 1
     assert "used 3 d ago" in lines[0]
@@ -131,7 +131,7 @@ def exported(place: Place) -> Path:
     return place.directory / "outputs" / "store" / "objects" / digest[:2] / digest
 
 
-def test_verify_finds_rot_sets_it_aside_and_the_next_build_mends_it(kept: Place) -> None:
+def test_verify_quarantines_damaged_files_and_the_next_build_repairs_them(kept: Place) -> None:
     assert kept.cosybuild("store", "verify").out.splitlines()[-1].startswith(f"{len(entries(kept))} results and ")
     rotten = exported(kept)
     good = rotten.read_bytes()
@@ -167,7 +167,7 @@ def findings(out: str) -> dict[str, list[str]]:
     return found
 
 
-def test_doctor_on_a_machine_that_can_build(used_place: Place) -> None:
+def test_doctor_finds_no_problem_on_a_machine_that_can_build(used_place: Place) -> None:
     found = findings(used_place.cosybuild("doctor").out)
     text = "\n".join(found["ok"])
     for what in (
@@ -212,7 +212,7 @@ def test_doctor_names_each_problem_with_its_fix(used_place: Place, disk: Path) -
 
 
 @pytest.mark.skipif(onnxruntime_backend.cuda_loads(), reason="CUDA works here")
-def test_doctor_lists_the_devices_that_the_driver_tells(place: Place) -> None:
+def test_doctor_lists_the_devices_of_the_driver(place: Place) -> None:
     """The driver's tool is a script here, which tells of a machine with two; nothing loads CUDA for them."""
     tool = place.directory / "bin" / "nvidia-smi"
     tool.parent.mkdir()
@@ -241,7 +241,7 @@ def test_doctor_names_packages_that_do_not_load(place: Place, monkeypatch: pytes
         assert " | Next: pip install" in problem
 
 
-def test_doctor_names_what_is_of_another_version_than_tested(command: Callable[..., Answer], tmp_path: Path) -> None:
+def test_doctor_names_packages_of_other_versions_than_tested(command: Callable[..., Answer], tmp_path: Path) -> None:
     for name in ("onnxsim", "rich"):
         other = tmp_path / "site" / f"{name}-99.1.dist-info"
         other.mkdir(parents=True)
@@ -257,7 +257,7 @@ def test_doctor_names_what_is_of_another_version_than_tested(command: Callable[.
     assert f"rich 99.1 ({tested.versions['rich']})" in others
 
 
-def test_doctor_of_a_store_of_a_later_version(used_place: Place) -> None:
+def test_doctor_names_a_store_of_a_later_version(used_place: Place) -> None:
     import hashlib
 
     line = "cosybuild store 7"

@@ -35,7 +35,7 @@ def client(address: str, cache: Path) -> dict[str, str]:
     return {"HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
 
 
-def test_only_the_two_files_are_fetched_and_only_once(hub: Path, place: Place, tmp_path: Path) -> None:
+def test_only_the_two_needed_files_are_fetched_and_only_once(hub: Path, place: Place, tmp_path: Path) -> None:
     words = (f"model_dir={NAME}", *QUICK[1:])
     with serving({NAME: hub}) as (address, fetched):
         environment = client(address, tmp_path / "cache")
@@ -70,7 +70,7 @@ def test_unknown_names_and_absent_hubs_are_reported(hub: Path, place: Place, tmp
     assert not place.files()
 
 
-def test_a_model_that_only_modelscope_has(hub: Path, place: Place, tmp_path: Path) -> None:
+def test_a_model_that_only_modelscope_has_is_fetched_there(hub: Path, place: Place, tmp_path: Path) -> None:
     pytest.importorskip("modelscope", reason="the extra 'modelscope' is not installed here")
     with serving({}) as (hugging_face, _), serving({NAME: hub}) as (modelscope, fetched):
         environment = {

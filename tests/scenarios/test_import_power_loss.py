@@ -15,7 +15,7 @@ from tests.scenarios.commands import Place
 
 @pytest.mark.attack("interrupt", "the whole run or none")
 @pytest.mark.skipif(os.name != "posix", reason="directories are synced there")
-def test_a_power_cut_during_import_leaves_the_run_whole_or_not_there(used_place: Place, tmp_path: Path) -> None:
+def test_a_power_cut_during_an_import_leaves_the_complete_run_or_none(used_place: Place, tmp_path: Path) -> None:
     (run,) = used_place.runs()
     used_place.cosybuild("bundle", run.name, "--without-artifacts", "--into", "run.tar.gz")
     with in_memory(tmp_path / "memory") as place:

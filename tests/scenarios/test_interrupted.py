@@ -61,7 +61,9 @@ def contents(place: Place) -> dict[str, bytes]:
 @pytest.mark.attack("interrupt", "the next run continues")
 @pytest.mark.parametrize("kind", ["started", "finished"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_next_run_continues(fresh_place: Place, built_place: Place, number: signal.Signals, kind: str) -> None:
+def test_the_run_after_an_interrupted_one_continues(
+    fresh_place: Place, built_place: Place, number: signal.Signals, kind: str
+) -> None:
     """In the middle of the export, or after it."""
     process = start(fresh_place)
     wait_for(fresh_place, kind, "export")
@@ -84,7 +86,7 @@ def test_the_next_run_continues(fresh_place: Place, built_place: Place, number: 
 
 
 @pytest.mark.parametrize("words", [QUICK, ["doctor"]])
-def test_an_interrupt_while_something_is_loaded(
+def test_an_interrupt_during_an_import_ends_without_a_traceback(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*arguments: object) -> None:
@@ -96,7 +98,7 @@ def test_an_interrupt_while_something_is_loaded(
     assert capsys.readouterr().err.strip().startswith("Interrupted.")
 
 
-def test_the_same_command_several_times_at_once(fresh_place: Place) -> None:
+def test_the_same_command_in_parallel_builds_once(fresh_place: Place) -> None:
     """One builds, the others wait for it and find everything done; the record is the builder's."""
     processes = [start(fresh_place) for _ in range(3)]
     printed = []
@@ -112,7 +114,7 @@ def test_the_same_command_several_times_at_once(fresh_place: Place) -> None:
     assert "never built" in fresh_place.cosybuild("explain", str(fresh_place.runs()[0])).out
 
 
-def test_a_command_whose_output_nobody_reads_is_no_success() -> None:
+def test_a_command_whose_output_is_closed_reports_no_success() -> None:
     """As by `| head`: a build that was cut off so would be taken for a green one."""
     code = (
         "import sys\n"

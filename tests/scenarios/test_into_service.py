@@ -55,7 +55,7 @@ def speaker_graph(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_the_estimator_into_a_model_directory_and_from_there_into_the_solver(tmp_path: Path, version: int) -> None:
+def test_a_deployed_estimator_gives_the_golden_solver_run(tmp_path: Path, version: int) -> None:
     from cosybuild.runtime import load_estimator
 
     # The builder has no kernels for some of the tiny shapes; what is deployed here is the graph.
@@ -70,7 +70,7 @@ def test_the_estimator_into_a_model_directory_and_from_there_into_the_solver(tmp
     assert cosybuild(tmp_path, "check", "service").returncode == 0
 
 
-def test_the_speaker_model_into_a_model_directory(tmp_path: Path) -> None:
+def test_the_speaker_model_is_deployed_into_a_model_directory(tmp_path: Path) -> None:
     path = speaker_graph(tmp_path / "campplus.onnx")
     answer = cosybuild(tmp_path, "model=campplus", f"model.path={path}", "deploy=cosyvoice", "deploy.dir=service")
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -80,7 +80,7 @@ def test_the_speaker_model_into_a_model_directory(tmp_path: Path) -> None:
     assert ports == [("input", "float32", (1, "T", 80)), ("output", "float32", (1, 192))]
 
 
-def test_random_weights_do_not_get_into_service(tmp_path: Path) -> None:
+def test_random_weights_are_not_deployed(tmp_path: Path) -> None:
     tiny = "model.hyperparameters={channels:[16],num_mid_blocks:1,n_blocks:1,num_heads:2,attention_head_dim:8}"
     words = ["model=cosyvoice2", tiny, "deploy=cosyvoice", "deploy.dir=service"]
     answer = cosybuild(tmp_path, *words)

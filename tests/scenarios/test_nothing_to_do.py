@@ -24,7 +24,9 @@ GRAPH = "flow.decoder.estimator.fp32.onnx"
 
 
 @pytest.mark.parametrize("certified", [True, False])
-def test_one_line_and_nothing_heavy(used_place: Place, certified: bool) -> None:
+def test_a_command_with_nothing_to_do_prints_one_line_and_imports_nothing_heavy(
+    used_place: Place, certified: bool
+) -> None:
     used_place.cosybuild(*QUICK)  # certificates hold for one directory
     if not certified:
         shutil.rmtree(used_place.directory / DIRECTORY)
@@ -113,7 +115,9 @@ def test_a_certificate_is_never_wrong(certified: Certified, name: str) -> None:
 
 
 @pytest.mark.attack("stale", "the certificate is void")
-def test_another_command_environment_or_directory(certified: Certified, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_command_environment_or_directory_has_no_certificate(
+    certified: Certified, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert nothing_to_do([*QUICK, "export.opset=20"]) is None
     assert nothing_to_do([*reversed(QUICK)]) is None
     for word in ("dry_run=true", "lock=true", "--cfg", "store.verify=true", "hydra.verbose=true"):
@@ -133,7 +137,7 @@ def test_another_command_environment_or_directory(certified: Certified, monkeypa
 
 
 @pytest.mark.parametrize("name", ["an artifact taken away", "a stored content", "an entry taken away"])
-def test_the_ordinary_way_mends_it(certified: Certified, name: str) -> None:
+def test_a_full_run_repairs_the_change(certified: Certified, name: str) -> None:
     artifacts = {p.name: p.read_bytes() for p in certified.directory.glob("outputs/runs/*/artifacts/*.onnx")}
     CHANGES[name](certified)
     assert main([*QUICK, "store.verify=true"]) == 0

@@ -55,7 +55,9 @@ def report(here: Path) -> dict[str, Any]:
 
 
 @pytest.mark.attack("stale", "what changed is built again")
-def test_an_edited_part_is_built_and_named(command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_of_a_part_rebuilds_it_and_is_named(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes that import torch are the point here: each finds out what the module is made of."""
     here = Path.cwd()
     (here / "parts").mkdir()

@@ -17,7 +17,7 @@ def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
 
 
-def test_auto_finds_what_fails_and_its_answer_is_committed(workshop: Workshop) -> None:
+def test_auto_finds_the_failing_nodes_and_writes_an_option_file(workshop: Workshop) -> None:
     failed = workshop.cosybuild(*OVERFLOWING, "precision=fp16", code=5, env=workshop.env)
     assert "precision=auto" in failed.err
     (first,) = workshop.runs()
@@ -55,7 +55,7 @@ def test_auto_needs_gates(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("restless", [False, True])
-def test_the_same_build_again(workshop: Workshop, restless: bool) -> None:
+def test_a_repeated_build_is_compared_and_reported(workshop: Workshop, restless: bool) -> None:
     asked = (*words(2.0, restless=restless), "verify.repeat=1", "precision=fp16")
     workshop.cosybuild(*asked, env=workshop.env)
     (run,) = workshop.runs()

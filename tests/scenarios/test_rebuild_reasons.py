@@ -173,18 +173,18 @@ def hold(project: Project, change: Change, environment: Environment | None = Non
             assert verdict == ("unknown" if change.runs[label] == WAITS else "stale"), f"{label}: {verdict}"
 
 
-def test_nothing_changed(prepared_project: Project) -> None:
+def test_no_step_runs_again_if_nothing_changed(prepared_project: Project) -> None:
     hold(prepared_project, Change())
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_settings(prepared_project: Project, name: str) -> None:
+def test_each_changed_setting_reruns_the_steps_that_read_it(prepared_project: Project, name: str) -> None:
     hold(prepared_project, SETTINGS[name])
 
 
 @pytest.mark.skipif(not WITH_ENGINE, reason="TensorRT-RTX is not installed")
 @pytest.mark.parametrize("name", ENGINES)
-def test_settings_of_engines(prepared_project: Project, name: str) -> None:
+def test_each_changed_setting_of_engines_reruns_the_engine_steps(prepared_project: Project, name: str) -> None:
     hold(prepared_project, ENGINES[name])
 
 
@@ -202,7 +202,7 @@ VERSIONS = {
 
 
 @pytest.mark.parametrize("package", VERSIONS)
-def test_another_version_of_a_package(prepared_project: Project, package: str) -> None:
+def test_another_version_of_a_package_reruns_the_steps_that_use_it(prepared_project: Project, package: str) -> None:
     machine = Environment(versions={package: "99.1"})
     runs = {label: why for label, why in VERSIONS[package].items() if WITH_ENGINE or label != ENGINE}
     hold(prepared_project, Change(runs=runs), machine)
@@ -210,7 +210,7 @@ def test_another_version_of_a_package(prepared_project: Project, package: str) -
         assert ("-> 99.1" in step.status.explain()) == (step.status.verdict == "stale")
 
 
-def test_another_machine_with_a_gpu(prepared_project: Project) -> None:
+def test_a_machine_with_a_gpu_reruns_no_step(prepared_project: Project) -> None:
     """The backend is chosen by the command line here, so the GPU changes nothing that is built."""
     hold(prepared_project, Change(), Environment(gpu_list=(Gpu(0, "L4", 89, 24 * 2**30),)))
 
@@ -250,18 +250,20 @@ EDITS: Mapping[str, tuple[Callable[[Project], None], Mapping[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_the_model_directory(project: Project, name: str) -> None:
+def test_each_edit_of_the_model_directory_reruns_the_steps_that_read_it(project: Project, name: str) -> None:
     edit, runs = EDITS[name]
     edit(project)
     hold(project, Change(runs=runs))
 
 
-def test_model_directory_elsewhere(project: Project) -> None:
+def test_a_moved_model_directory_reruns_no_step(project: Project) -> None:
     project.model.rename(project.directory / "another place")
     hold(project, Change((f"model_dir='{project.directory / 'another place'}'",)))
 
 
-def test_run_elsewhere(prepared_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_working_directory_and_environment_rerun_no_step(
+    prepared_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOME_VARIABLE", "another value")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -270,7 +272,9 @@ def test_run_elsewhere(prepared_project: Project, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("copy", [shutil.copy2, shutil.copyfile])
-def test_a_copied_store(prepared_project: Project, tmp_path: Path, copy: Callable[[str, str], object]) -> None:
+def test_a_copied_store_has_all_results(
+    prepared_project: Project, tmp_path: Path, copy: Callable[[str, str], object]
+) -> None:
     """With or without the times that seal its files."""
     shutil.copytree(prepared_project.directory / "store", tmp_path / "copy", copy_function=copy)
     hold(prepared_project, Change((f"store.path={tmp_path / 'copy'}",)))
@@ -287,28 +291,28 @@ def object_of(project: Project, label: str) -> Path:
     return entry.files[0].path
 
 
-def test_a_damaged_result(project: Project) -> None:
+def test_a_damaged_result_is_built_again(project: Project) -> None:
     flip(damaged := object_of(project, SIMPLIFY))
     hold(project, Change(runs={SIMPLIFY: f"its stored result is damaged: flow.decoder.estimator.fp32.onnx ({damaged})",
                                **AFTER_SIMPLIFY}))  # fmt: skip
 
 
-def test_a_missing_result(project: Project) -> None:
+def test_a_missing_result_is_built_again(project: Project) -> None:
     object_of(project, PRECISION).unlink()
     hold(project, Change(runs={PRECISION: "is missing", **AFTER_PRECISION}))
 
 
-def test_a_damaged_entry(project: Project) -> None:
+def test_a_damaged_entry_is_built_again(project: Project) -> None:
     flip(entry_of(project, "verify"), 40)
     hold(project, Change(runs={VERIFY: "its stored result is damaged: the entry "}))
 
 
-def test_a_deleted_entry(project: Project) -> None:
+def test_a_deleted_entry_is_built_again(project: Project) -> None:
     entry_of(project, "export").unlink()
     hold(project, Change(runs={EXPORT: "never built", **AFTER_EXPORT}))
 
 
-def test_random_weights(tmp_path: Path) -> None:
+def test_another_seed_of_random_weights_reruns_the_export(tmp_path: Path) -> None:
     """Their seed counts, and that of verification is another one."""
     place = Project(tmp_path)
     hyperparameters = "{channels:[16],num_mid_blocks:1,n_blocks:1,num_heads:2,attention_head_dim:8}"

@@ -33,7 +33,7 @@ def digests(report: Mapping[str, Any]) -> dict[str, str]:
     return {a["name"]: a["digest"] for a in report["artifacts"] if a["deterministic"]}
 
 
-def test_the_same_again(project: Project) -> None:
+def test_a_repeated_command_keeps_the_record(project: Project) -> None:
     before = (project.run / "report.json").stat()
     report = project.build()
     assert report["nothing_to_do"]
@@ -41,7 +41,7 @@ def test_the_same_again(project: Project) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns), "the record of the build stays"
 
 
-def test_only_verification(project: Project) -> None:
+def test_another_seed_of_verification_reruns_only_verification(project: Project) -> None:
     old = digests(project.build())
     report = project.build("verify.seed=3")
     assert built(report) == ["reference", "verify", "verify lowered"]
@@ -49,7 +49,7 @@ def test_only_verification(project: Project) -> None:
     assert digests(report) == old
 
 
-def test_the_same_tensors_in_another_container(project: Project) -> None:
+def test_the_same_tensors_in_another_format_rerun_only_the_steps_that_read_the_file(project: Project) -> None:
     """The export must run, and comes out as before: there the rebuild ends, but for who read the weights too."""
     old = digests(project.build())
     save_file(torch.load(project.weights, weights_only=True), project.weights.with_suffix(".safetensors"))
@@ -60,7 +60,7 @@ def test_the_same_tensors_in_another_container(project: Project) -> None:
     assert digests(report) == old
 
 
-def test_other_weights(project: Project) -> None:
+def test_other_weights_rerun_every_step(project: Project) -> None:
     old = digests(project.build())
     state = torch.load(project.weights, weights_only=True)
     state["decoder.estimator.final_proj.bias"] += 0.25
@@ -72,7 +72,7 @@ def test_other_weights(project: Project) -> None:
     assert not set(new.values()) & set(old.values())
 
 
-def test_another_name(project: Project) -> None:
+def test_another_name_gives_artifacts_of_that_name(project: Project) -> None:
     report = project.build("model.name=mine", "simplify.check_runs=1")
     assert {name.partition(".")[0] for name in digests(report)} == {"mine"}
 
@@ -90,7 +90,7 @@ GRAPH = "flow.decoder.estimator.fp32.onnx"
         "report.json",
     ],
 )
-def test_what_is_deleted_from_a_run_is_read_back(project: Project, name: str) -> None:
+def test_files_deleted_from_a_run_are_written_again(project: Project, name: str) -> None:
     """Nothing is built for it."""
     (project.run / name).unlink()
     report = project.build()
@@ -100,7 +100,7 @@ def test_what_is_deleted_from_a_run_is_read_back(project: Project, name: str) ->
     assert project.build()["nothing_to_do"]
 
 
-def test_an_artifact_that_was_written_to(project: Project) -> None:
+def test_an_artifact_that_was_changed_is_written_again(project: Project) -> None:
     """The store is not reached by writing through what a run was given."""
     graph = project.run / "artifacts" / GRAPH
     content = graph.read_bytes()
@@ -123,7 +123,7 @@ def files_of(project: Project) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("at", [0, -2])
-def test_a_flipped_byte_in_every_kind_of_file(project: Project, at: int) -> None:
+def test_flipped_bytes_in_all_files_are_found_and_repaired_at_once(project: Project, at: int) -> None:
     """All at once: each is found and named, and all of it is built again, the same."""
     old = digests(project.build())
     for path in files_of(project).values():
@@ -137,7 +137,7 @@ def test_a_flipped_byte_in_every_kind_of_file(project: Project, at: int) -> None
     assert project.build()["nothing_to_do"]
 
 
-def test_rot_that_leaves_the_times_alone(project: Project) -> None:
+def test_damage_that_keeps_the_times_is_found_with_verify(project: Project) -> None:
     """Only reading finds it: `store.verify=true`, or `store verify`."""
     old = digests(project.build())
     entry = project.plan().step("precision").entry

@@ -40,7 +40,9 @@ def copy_of(place: Place, directory: Path) -> Place:
     return Place(directory)
 
 
-def test_what_one_machine_built_another_pulls(used_place: Place, tmp_path: Path, remote: Remote) -> None:
+def test_results_that_one_machine_built_are_pulled_by_another(
+    used_place: Place, tmp_path: Path, remote: Remote
+) -> None:
     """It is verified on arrival, and what arrived damaged is built instead."""
     steps = set(actions(used_place.report()))
     shutil.rmtree(used_place.directory / "outputs")
@@ -56,9 +58,7 @@ def test_what_one_machine_built_another_pulls(used_place: Place, tmp_path: Path,
     assert other.cosybuild(*QUICK, *remote.words).out.startswith("Nothing to do")
 
 
-def test_what_was_built_before_there_was_a_remote_is_sent_by_a_verb(
-    used_place: Place, tmp_path: Path, remote: Remote
-) -> None:
+def test_store_push_sends_results_that_were_built_before(used_place: Place, tmp_path: Path, remote: Remote) -> None:
     options = [f"--option={name}={value}" for name, value in remote.options.items()]
     sent = used_place.cosybuild("store", "push", remote.url, *options).out
     assert f"are in {remote.url}." in sent
@@ -74,7 +74,7 @@ def test_a_push_that_fails_is_an_error(used_place: Place) -> None:
     assert "is not NAME=VALUE" in ran.err
 
 
-def test_a_damaged_object_is_named_built_and_mended(used_place: Place, tmp_path: Path) -> None:
+def test_a_damaged_object_is_named_and_built_again_and_repaired(used_place: Place, tmp_path: Path) -> None:
     remote = Remote(f"file://{tmp_path / 'team'}", {})
     shutil.rmtree(used_place.directory / "outputs")
     used_place.cosybuild(*QUICK, *remote.words)

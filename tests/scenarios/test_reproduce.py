@@ -57,7 +57,7 @@ def repeated(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Re
     return Repeated(Place(directory))
 
 
-def test_a_dry_run_says_what_why_how_long_and_where(repeated: Repeated) -> None:
+def test_a_dry_run_prints_each_step_with_reason_and_time_and_device(repeated: Repeated) -> None:
     before = repeated.place.files()
     nothing = repeated.place.cosybuild(*QUICK, "dry_run=true").out
     assert "Nothing to do" in nothing
@@ -74,7 +74,7 @@ def test_a_dry_run_says_what_why_how_long_and_where(repeated: Repeated) -> None:
     assert repeated.place.files() == before
 
 
-def test_a_dry_run_without_history(repeated: Repeated, tmp_path: Path) -> None:
+def test_a_dry_run_without_history_prints_no_times(repeated: Repeated, tmp_path: Path) -> None:
     before = repeated.place.files()
     out = repeated.place.cosybuild(*QUICK, "dry_run=true", f"store.path={tmp_path / 'none'}").out
     export = next(line for line in out.splitlines() if line.startswith("export"))
@@ -93,7 +93,7 @@ def test_a_dry_run_names_the_kind_of_gpu(repeated: Repeated) -> None:
         assert f"needs a GPU ({kind})" in line
 
 
-def test_explain(repeated: Repeated) -> None:
+def test_explain_prints_the_reason_for_each_step(repeated: Repeated) -> None:
     first = repeated.place.cosybuild("explain", str(repeated.first)).out
     assert first.count("never built") >= 3
     by_prefix = repeated.place.cosybuild("explain", repeated.other.name, "--keys").out
@@ -102,7 +102,7 @@ def test_explain(repeated: Repeated) -> None:
     assert "input.weights = " in by_prefix
 
 
-def test_explain_what_is_not_there(repeated: Repeated) -> None:
+def test_explain_refuses_an_unknown_run(repeated: Repeated) -> None:
     refused = repeated.place.cosybuild("explain", "modle", code=2)
     assert "There is no run 'modle'" in refused.err
     assert repeated.first.name in refused.err
@@ -110,7 +110,7 @@ def test_explain_what_is_not_there(repeated: Repeated) -> None:
     assert "could be any of 2 runs" in ambiguous.err
 
 
-def test_diff(repeated: Repeated) -> None:
+def test_diff_prints_the_differences_of_two_runs(repeated: Repeated) -> None:
     out = repeated.place.cosybuild("diff", repeated.first.name, str(repeated.other)).out
     sections = [line for line in out.splitlines() if not line.startswith(" ")]
     assert sections == ["configuration:", "model:", "graph:", "figures:", "artifacts:"]
@@ -128,7 +128,7 @@ def comparison(out: str) -> dict[str, str]:
     return {row["name"]: row["verdict"] for row in json.loads(out)}
 
 
-def test_replay_from_another_directory(repeated: Repeated, tmp_path: Path) -> None:
+def test_replay_works_from_another_directory(repeated: Repeated, tmp_path: Path) -> None:
     """Nothing comes from a store, and relative paths of the record are meant from where the run was made."""
     elsewhere = Place(tmp_path / "elsewhere")
     elsewhere.directory.mkdir()
@@ -139,7 +139,7 @@ def test_replay_from_another_directory(repeated: Repeated, tmp_path: Path) -> No
     assert set(actions(json.loads((again / "report.json").read_text())).values()) == {"built"}
 
 
-def test_replay_beside_the_run(used_place: Place) -> None:
+def test_replay_writes_beside_the_run(used_place: Place) -> None:
     run = only_run(used_place)
     out = used_place.cosybuild("replay", run.name).out
     assert out.splitlines()[-1].split() == ["same", GRAPH]
@@ -148,7 +148,9 @@ def test_replay_beside_the_run(used_place: Place) -> None:
     assert "never built" in used_place.cosybuild("explain", run.name).out, "the name still means the run itself"
 
 
-def test_replay_of_other_weights_and_another_version(used_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_with_other_weights_or_versions_reports_the_difference(
+    used_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = only_run(used_place)
     other_weights(used_place)
     pretend_installed(used_place, monkeypatch, "sympy", "99.1")
@@ -166,7 +168,7 @@ def test_replay_of_other_weights_and_another_version(used_place: Place, monkeypa
 
 
 @pytest.mark.skipif(not is_installed("tensorrt_rtx"), reason="TensorRT-RTX is not installed")
-def test_replay_of_an_engine(used_place: Place) -> None:
+def test_replay_accepts_another_engine_with_equal_traits(used_place: Place) -> None:
     """Its bytes may differ from build to build; what it was built for and from may not."""
     words = [word for word in QUICK if word != "trt=none"]
     words += [
@@ -185,7 +187,7 @@ def test_replay_of_an_engine(used_place: Place) -> None:
     assert found[GRAPH] == "same"
 
 
-def test_replay_deploys_nothing(used_place: Place) -> None:
+def test_replay_does_not_deploy(used_place: Place) -> None:
     service = used_place.directory / "service"
     old = set(used_place.runs())
     used_place.cosybuild(*QUICK, "deploy=cosyvoice", f"deploy.dir={service}", "verify.seed=4")
@@ -196,7 +198,7 @@ def test_replay_deploys_nothing(used_place: Place) -> None:
     assert {path: path.stat().st_mtime_ns for path in service.rglob("*")} == deployed
 
 
-def test_requirements_of_a_run(repeated: Repeated) -> None:
+def test_requirements_prints_the_packages_of_a_run(repeated: Repeated) -> None:
     printed = repeated.place.cosybuild("requirements", repeated.first.name).out
     versions = facts(repeated.first / "report.json")["environment"]["versions"]
     assert f"cosybuild=={versions['cosybuild']}\n" in printed
@@ -226,7 +228,7 @@ def locked(used_place: Place) -> Locked:
     return Locked(used_place)
 
 
-def test_a_lock_is_met_by_the_same_and_lists_what_drifted(locked: Locked) -> None:
+def test_a_lock_file_accepts_the_same_build_and_lists_drift(locked: Locked) -> None:
     assert "never built" in locked.place.cosybuild("explain", locked.lock.parent.name).out, "reasons stay"
     stored = locked.stored()
     locked.held()
@@ -242,7 +244,7 @@ def test_a_lock_is_met_by_the_same_and_lists_what_drifted(locked: Locked) -> Non
     assert locked.stored() == stored, "nothing was built under drift"
 
 
-def test_a_lock_of_another_version_of_a_package(locked: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_file_refuses_another_version_of_a_package(locked: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_installed(locked.place, monkeypatch, "onnxsim", "99.1")
     assert "version.onnxsim: " in locked.held(code=8)
     # One that an earlier cosybuild wrote names fewer packages, and holds those.
@@ -253,7 +255,7 @@ def test_a_lock_of_another_version_of_a_package(locked: Locked, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("at", [30, 700, -20])
-def test_a_damaged_lock_or_report_is_named(locked: Locked, at: int) -> None:
+def test_the_error_names_a_damaged_lock_file_or_report(locked: Locked, at: int) -> None:
     flip(locked.lock, at)
     refused = locked.held(code=2)
     assert str(locked.lock) in refused
@@ -267,7 +269,7 @@ def test_a_damaged_lock_or_report_is_named(locked: Locked, at: int) -> None:
     assert "report.json" in refused, "gc must not take a run it cannot read for one that needs nothing"
 
 
-def test_a_missing_lock(used_place: Place) -> None:
+def test_a_missing_lock_file_is_refused(used_place: Place) -> None:
     refused = used_place.cosybuild(*QUICK, "hold_to=nowhere.lock", code=2)
     assert "nowhere.lock" in refused.err
 
@@ -276,7 +278,7 @@ def facts(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_events_and_report_agree(repeated: Repeated) -> None:
+def test_the_event_log_agrees_with_the_report(repeated: Repeated) -> None:
     """One stream: what the log says was done is what the report says."""
     lines = (repeated.other / "events.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]

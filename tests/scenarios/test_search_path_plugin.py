@@ -58,7 +58,9 @@ def environment(place: Place) -> dict[str, str]:
     return importing(installed)
 
 
-def test_its_options_are_there_beside_ours_and_before_ours(place: Place, environment: dict[str, str]) -> None:
+def test_options_of_a_plugin_are_found_beside_and_before_those_of_cosybuild(
+    place: Place, environment: dict[str, str]
+) -> None:
     assert "globex" not in place.cosybuild("options", "trt_profile").out
     assert not (place.directory / "installed" / "hydra_plugins" / "__init__.py").exists()
     listed = place.cosybuild("options", "trt_profile", env=environment).out

@@ -11,7 +11,7 @@ OPSETS = "export=opset17,opset18"
 EXPORTERS = "export.exporter=torchscript,dynamo"
 
 
-def test_steps_that_cells_share_run_once_and_a_second_time_nothing_does(place: Place) -> None:
+def test_shared_steps_run_once_and_a_second_sweep_runs_nothing(place: Place) -> None:
     words = ("-m", *TINY, OPSETS, "verify.rtol=1e-4,1e-3")
     first = place.cosybuild(*words)
     sweep = read_sweep(place)
@@ -80,13 +80,13 @@ def test_a_named_sweep_needs_no_flag(place: Place) -> None:
     assert column(read_sweep(place), "status") == ["ok", "ok"]
 
 
-def test_our_own_named_sweeps_compose(place: Place) -> None:
+def test_the_named_sweeps_of_cosybuild_compose(place: Place) -> None:
     for name, cells in (("matrix", 6), ("nightly", 12)):
         ran = place.cosybuild(f"sweep={name}", "dry_run=true")
         assert ran.out.count("Nothing was run or written") == cells
 
 
-def test_select_prints_words_that_build_the_best_cell(place: Place) -> None:
+def test_select_prints_the_command_of_the_best_cell(place: Place) -> None:
     place.cosybuild("-m", *TINY, OPSETS)
     name = sweep_directory(place).name
     ran = place.cosybuild("select", name[:8], "--objective", "size", "--max-error", "1e-3")
@@ -100,7 +100,7 @@ def test_select_prints_words_that_build_the_best_cell(place: Place) -> None:
     assert "is neither" in place.cosybuild("select", "nonsense", code=2).err
 
 
-def test_an_error_of_exactly_zero_is_the_best_there_is(place: Place) -> None:
+def test_an_error_of_zero_is_the_best(place: Place) -> None:
     place.cosybuild("-m", *EXACT, OPSETS)
     directory = sweep_directory(place)
 

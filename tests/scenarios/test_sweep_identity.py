@@ -23,7 +23,7 @@ def without_the_host(value: Any) -> Any:
     return [without_the_host(inner) for inner in value] if isinstance(value, list) else value
 
 
-def test_nothing_else_differs(tmp_path: Path) -> None:
+def test_two_equal_sweeps_differ_only_in_times_and_places(tmp_path: Path) -> None:
     words = (
         "-m",
         f"model_dir={DATA}/cosyvoice2_tiny",

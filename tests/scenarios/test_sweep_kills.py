@@ -18,7 +18,7 @@ WORDS = ("-m", *TINY, "export=opset17,opset18,opset20")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_no_finished_step_is_repeated(place: Place, number: signal.Signals) -> None:
+def test_no_finished_step_is_repeated_after_a_kill(place: Place, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "cosybuild", *WORDS]
     process = subprocess.Popen(command, cwd=place.directory, env={**os.environ, "OMP_NUM_THREADS": "1"})
     entries = place.directory / "outputs" / "store" / "entries"

@@ -32,7 +32,7 @@ def sequential(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
+def test_a_launcher_with_processes_builds_the_same_and_each_step_once(
     tmp_path: Path, sequential: Place, launcher: str
 ) -> None:
     if not is_installed(f"hydra_plugins.hydra_{PACKAGES.get(launcher, launcher)}_launcher"):
@@ -48,7 +48,7 @@ def test_in_other_processes_the_same_comes_out_and_each_step_is_built_once(
     assert sweep["name"] == read_sweep(sequential)["name"]
 
 
-def test_a_cell_that_fails_in_another_process_is_reported_here(tmp_path: Path) -> None:
+def test_a_cell_that_fails_in_another_process_is_reported(tmp_path: Path) -> None:
     if not is_installed("hydra_plugins.hydra_joblib_launcher"):
         pytest.skip("the extra for joblib is not installed here")
     place = Place(tmp_path)
@@ -59,7 +59,7 @@ def test_a_cell_that_fails_in_another_process_is_reported_here(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit"])
-def test_engines_are_built_in_workers_too(tmp_path: Path, launcher: str) -> None:
+def test_engines_are_built_in_worker_processes_too(tmp_path: Path, launcher: str) -> None:
     """The builder's own process is started by a worker, which is itself a process of a kind of the launcher's."""
     if not is_installed(f"hydra_plugins.hydra_{launcher}_launcher") or not is_installed("tensorrt_rtx"):
         pytest.skip(f"the extra for {launcher}, or TensorRT-RTX, is not installed here")
@@ -71,7 +71,7 @@ def test_engines_are_built_in_workers_too(tmp_path: Path, launcher: str) -> None
 
 
 @pytest.mark.skipif(COMMANDS, reason="Slurm's commands are here")
-def test_without_slurm_its_launcher_is_a_users_error(place: Place) -> None:
+def test_the_slurm_launcher_without_slurm_is_an_error_of_the_user(place: Place) -> None:
     if not is_installed("hydra_plugins.hydra_submitit_launcher"):
         pytest.skip("the extra slurm is not installed here")
     ran = place.cosybuild(*WORDS, "hydra/launcher=submitit_slurm", code=6)

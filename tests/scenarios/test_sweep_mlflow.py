@@ -37,7 +37,7 @@ def test_every_cell_is_a_run_with_its_configuration_figures_and_report(
         assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"report.json", "report.md"}
 
 
-def test_a_tracker_that_is_away_does_not_fail_the_build(place: Place) -> None:
+def test_an_unreachable_tracker_does_not_fail_the_build(place: Place) -> None:
     words = (*TINY, "verify=off", "hydra/callbacks=mlflow", "hydra.callbacks.mlflow.tracking_uri=nonsense://x")
     ran = place.cosybuild(*words)
     assert "LogToMlflow.on_job_end raised" in ran.err

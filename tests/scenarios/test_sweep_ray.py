@@ -129,7 +129,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(address, directory, environment)
 
 
-def test_cells_are_built_on_both_nodes_as_they_are_alone(cluster: Cluster, tmp_path: Path) -> None:
+def test_cells_on_two_nodes_give_the_same_artifacts_as_alone(cluster: Cluster, tmp_path: Path) -> None:
     sequential, place = Place(tmp_path / "sequential"), Place(tmp_path / "ray")
     for one in (sequential, place):
         one.directory.mkdir()
@@ -160,14 +160,14 @@ def test_cells_are_built_on_both_nodes_as_they_are_alone(cluster: Cluster, tmp_p
     assert built(read_sweep(place), "export") == 0, again.out
 
 
-def test_a_cell_that_fails_on_a_node_is_reported_here(cluster: Cluster, place: Place) -> None:
+def test_a_cell_that_fails_on_a_node_is_reported(cluster: Cluster, place: Place) -> None:
     words = (*TINY, "simplify=none", "verify=off", "export.exporter=dynamo,torchscript", "export=opset17")
     ran = place.cosybuild("-m", *words, *cluster.words(), code=2, env={**cluster.environment, "COSYBUILD_STORE": "s"})
     assert column(read_sweep(place), "status") == ["failed", "ok"]
     assert "cannot write opset 17" in ran.out
 
 
-def test_a_cluster_that_is_not_there_is_a_users_error(place: Place) -> None:
+def test_an_absent_cluster_is_an_error_of_the_user(place: Place) -> None:
     address = f"127.0.0.1:{free_port()}"
     ran = place.cosybuild("-m", *CELLS, "hydra/launcher=ray", f"hydra.launcher.address={address}", code=6)
     assert f"no Ray cluster at hydra.launcher.address={address}" in ran.err

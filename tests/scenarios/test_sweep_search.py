@@ -19,7 +19,7 @@ SEARCH = (
 )
 
 
-def test_the_best_trial_is_the_smallest_objective(place: Place) -> None:
+def test_the_best_trial_has_the_smallest_objective(place: Place) -> None:
     place.cosybuild(*SEARCH, *TINY, "verify=off", "objective=[size]", "export=choice(opset17,opset18)")
     sweep = read_sweep(place)
     assert sweep["sweeper"] == "optuna"

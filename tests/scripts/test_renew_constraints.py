@@ -32,7 +32,7 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def test_conditions_are_the_projects_own_or_of_the_packages_python(renew: Any, tmp_path: Path) -> None:
+def test_conditions_come_from_the_project_or_from_the_python_of_a_package(renew: Any, tmp_path: Path) -> None:
     package = importlib.import_module("environments").Package
     packages = [
         package("array", "2.0", ">=3.11", ()),
@@ -67,7 +67,7 @@ def test_changes_are_listed(renew: Any, tmp_path: Path) -> None:
     assert list(renew.changes(old, new)) == ["b: 1 -> 2", "c: 1 -> (absent)", "d: (absent) -> 1"]
 
 
-def test_the_file_is_public_versions_of_packages_that_every_build_of_torch_needs() -> None:
+def test_the_file_has_public_versions_of_packages_that_every_build_of_torch_needs() -> None:
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     for line in lines(text):
         assert re.fullmatch(r'[a-z0-9-]+==[a-z0-9.]+( ; [\w"=<>. ]+)?', line), line

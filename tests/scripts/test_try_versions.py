@@ -11,7 +11,7 @@ from cosybuild.run.tested_versions import read_tested
 from tests.docs.pages import ROOT
 
 
-def test_what_is_newer_or_not_listed_differs() -> None:
+def test_newer_or_unlisted_packages_differ() -> None:
     script: Any = importlib.import_module("try_versions")
     package = importlib.import_module("environments").Package
     tested = read_tested().versions
@@ -19,7 +19,7 @@ def test_what_is_newer_or_not_listed_differs() -> None:
     assert script.differences(packages) == [f"rich {tested['rich']} -> 99.1", "new (absent) -> 1.0"]
 
 
-def test_a_report_ends_well_in_every_case() -> None:
+def test_a_report_exits_with_success_in_every_case() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "try_versions.py"), "highest", "--report"]
     late = subprocess.run([*command, "--minutes", "0"], capture_output=True, text=True, check=True)
     assert late.stdout.startswith("newest versions: not looked for; 0 minutes were not enough for: ")

@@ -46,7 +46,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return graph_of(Bench(tiny("cosyvoice2"), tmp_path_factory.mktemp("built")).export())
 
 
-def test_a_quick_run_leaves_every_figure(graph: Artifact, tmp_path: Path) -> None:
+def test_a_quick_run_writes_every_figure(graph: Artifact, tmp_path: Path) -> None:
     request = asking(tiny("cosyvoice2"), points=(Point.min, Point.opt))
     threads = torch.get_num_threads()
     result = run(request, tmp_path / "w", graph=graph)
@@ -71,7 +71,7 @@ def test_a_quick_run_leaves_every_figure(graph: Artifact, tmp_path: Path) -> Non
     json.dumps(result.metrics)
 
 
-def test_the_report_tells_it(graph: Artifact, tmp_path: Path) -> None:
+def test_the_report_has_the_benchmark(graph: Artifact, tmp_path: Path) -> None:
     result = run(asking(tiny("cosyvoice2")), tmp_path / "w", graph=graph)
     case = result.metrics["cases"][0]
     best = min(case["results"], key=lambda row: row["median"])
@@ -126,7 +126,7 @@ def test_an_engine_that_cannot_be_opened_is_listed_with_its_reason(graph: Artifa
     assert "no GPU" in absent["reason"]
 
 
-def test_engines_that_are_not_built_here_do_not_hold_it_up() -> None:
+def test_engines_that_are_not_built_here_do_not_block_the_benchmark() -> None:
     here = Environment(versions={"tensorrt": None, "tensorrt-rtx": "1.7.1"}, gpu_list=())
     plain = asking(tiny("cosyvoice2"))
     assert expand_benchmark_stages(replace(plain, environment=here)) == (BenchmarkStage(),)
@@ -141,7 +141,7 @@ def test_engines_that_are_not_built_here_do_not_hold_it_up() -> None:
     assert "GPU" in reason
 
 
-def test_off_means_no_step() -> None:
+def test_benchmark_none_has_no_step() -> None:
     assert expand_benchmark_stages(tiny("cosyvoice2")) == ()
 
 

@@ -50,14 +50,14 @@ def built(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_front_end_builds_with_empty_prompts_and_both_calls(version: int, tmp_path: Path) -> None:
+def test_an_engine_of_a_front_end_is_built_for_empty_prompts_and_both_calls(version: int, tmp_path: Path) -> None:
     _, profile = built(ComponentName.frontend, version, OTHERS[version], tmp_path)
     assert [profile["prompt_tokens"][0], profile["prompt_frames"][0], profile["tokens"][0]] == [0, 0, 1]
     assert profile.get("lookahead") == (None if version == 1 else [0, 3, 3])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_vocoder_builds(version: int, tmp_path: Path) -> None:
+def test_an_engine_of_a_vocoder_is_built(version: int, tmp_path: Path) -> None:
     subject, profile = built(ComponentName.vocoder, version, NARROW, tmp_path)
     samples = subject.hyperparameters["sampling_rate"] / subject.spec.frames_per_second
     assert profile["noise_len"][2] == profile["seq_len"][2] * samples

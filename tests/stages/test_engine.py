@@ -141,7 +141,9 @@ def test_a_changed_list_of_sms_builds_the_new_ones_only(graph: Path, store: Stor
     ({"trt": TrtSettings(workspace_gib=8.0)}, "settings.workspace_gib"),
     ({"precision": PrecisionSettings(target=Precision.mixed)}, "settings.precision"),
 ])  # fmt: skip
-def test_what_changes_the_engine_is_named(graph: Path, store: Store, changed: dict[str, Any], part: str) -> None:
+def test_the_reason_names_a_change_that_rebuilds_the_engine(
+    graph: Path, store: Store, changed: dict[str, Any], part: str
+) -> None:
     request = request_for(graph)
     run(request, store)
     asked = with_settings(request, **changed)
@@ -152,7 +154,7 @@ def test_what_changes_the_engine_is_named(graph: Path, store: Store, changed: di
 
 
 @pytest.mark.parametrize("trt", [{"backend": TrtBackend.tensorrt_rtx}, {"sm": (89,)}, {"timing_cache": False}])
-def test_what_does_not_change_it_is_a_hit(graph: Path, store: Store, trt: dict[str, Any]) -> None:
+def test_a_setting_that_does_not_change_the_engine_gives_a_hit(graph: Path, store: Store, trt: dict[str, Any]) -> None:
     run(request_for(graph), store)
     asked = request_for(graph, **trt)
     sources = {"graph": store.source("graph", graph)}
@@ -182,7 +184,9 @@ def labels(request: Request, environment: Environment) -> list[tuple[str, str]]:
     (machine(tensorrt="11.4.1", tensorrt_rtx="1.7.1"), [(RTX, "engine sm_89")]),
     (machine(), [(TENSORRT, "engine tensorrt")]),
 ])  # fmt: skip
-def test_auto_takes_what_can_build_here(environment: Environment, expected: list[tuple[str, str]]) -> None:
+def test_auto_chooses_the_library_that_can_build_here(
+    environment: Environment, expected: list[tuple[str, str]]
+) -> None:
     assert labels(request_for(), environment) == expected
 
 
@@ -228,7 +232,7 @@ def test_tensorrt_depends_on_device_and_driver_and_rtx_does_not() -> None:
     (Target(TENSORRT, 89), "small.fp16.mygpu.plan"),
     (Target(RTX, 120), "small.fp16.sm120.rtx.engine"),
 ])  # fmt: skip
-def test_names(target: Target, name: str) -> None:
+def test_engines_have_the_names_that_runtimes_expect(target: Target, name: str) -> None:
     assert engine_name(request_for(), target) == name
 
 
@@ -240,11 +244,13 @@ def test_names(target: Target, name: str) -> None:
     (Precision.mixed, InputOutput.match, "float32"),
     (Precision.fp16, InputOutput.keep, "float32"),
 ])  # fmt: skip
-def test_type_of_inputs_and_outputs(target: Precision, io: InputOutput, dtype: str) -> None:
+def test_the_type_of_inputs_and_outputs_follows_precision_and_io(
+    target: Precision, io: InputOutput, dtype: str
+) -> None:
     assert io_dtype(with_settings(request_for(), precision=PrecisionSettings(target=target, io=io))) == dtype
 
 
-def test_a_graph_of_another_type_is_no_plan_for_the_runtime(graph: Path, store: Store) -> None:
+def test_a_graph_of_another_type_than_the_contract_is_refused(graph: Path, store: Store) -> None:
     outcome = run(request_for(graph, precision=Precision.fp32), store)
     assert outcome.failure is not None
     assert "input 'x' is HALF (2, 32, -1); FLOAT (2, 32, -1) is expected" in outcome.failure.message

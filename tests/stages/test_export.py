@@ -85,7 +85,7 @@ def _hold_to_golden(path: Path, family: str, variant: str) -> None:
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 @pytest.mark.parametrize("exporter", list(Exporter))
-def test_what_was_declared_is_written_quietly_and_with_the_modules_names(
+def test_the_export_writes_the_declared_interface_without_output_and_with_module_names(
     exporter: Exporter,
     dynamic_batch: bool,
     tmp_path: Path,
@@ -129,13 +129,13 @@ def _hold_to_module_names(model: onnx.ModelProto, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_the_exporter_has_nothing_to_remark(family: str, tmp_path: Path) -> None:
+def test_the_exporter_gives_no_warnings(family: str, tmp_path: Path) -> None:
     bench = Bench(tiny(family), tmp_path)
     assert (bench.export().metrics["warnings"], bench.events) == ([], [])
 
 
 @pytest.mark.parametrize("exporter", list(Exporter))
-def test_bytes_are_the_same_in_another_process_and_directory(exporter: Exporter, tmp_path: Path) -> None:
+def test_another_process_and_directory_give_the_same_bytes(exporter: Exporter, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.stages.building import *; "
         f"from cosybuild.config.groups.export import Exporter; "
@@ -159,7 +159,7 @@ def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
     assert [one["weights_seed"] for one in settings] == [None, 0]
 
 
-def test_without_folding_the_graph_is_larger(tmp_path: Path) -> None:
+def test_a_graph_without_constant_folding_is_larger(tmp_path: Path) -> None:
     counts = [
         Bench(tiny("cosyvoice2", constant_folding=fold), tmp_path / str(fold)).export().metrics["nodes"]
         for fold in (True, False)
@@ -168,7 +168,7 @@ def test_without_folding_the_graph_is_larger(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exporter", list(Exporter))
-def test_large_weights_go_to_a_file_of_their_own(
+def test_large_weights_are_written_to_a_second_file(
     exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cosybuild.onnxgraph.files.INLINE_LIMIT", 10_000)
@@ -184,7 +184,7 @@ def test_large_weights_go_to_a_file_of_their_own(
 
 
 @pytest.mark.parametrize("exporter", list(Exporter))
-def test_any_module_with_several_varying_axes(exporter: Exporter, tmp_path: Path) -> None:
+def test_a_module_with_several_dynamic_axes_is_exported(exporter: Exporter, tmp_path: Path) -> None:
     asked = module("TextEncoder", TOKENS, ENCODED, exporter=exporter)
     (path,) = Bench(asked, tmp_path).export().outputs["graph"]
     assert interface_faults(load_structure(path), asked.subject.spec) == ()
@@ -194,7 +194,7 @@ def test_any_module_with_several_varying_axes(exporter: Exporter, tmp_path: Path
     assert [outputs[name].shape for name in ("encoded", "pooled")] == [(3, 5, 16), (3, 16)]
 
 
-def test_example_sizes_are_no_coincidence() -> None:
+def test_example_sizes_differ_from_fixed_sizes_of_the_model() -> None:
     asked = module("TextEncoder", TOKENS, ENCODED)
     sizes = example_sizes(asked.subject.spec, {"length": 29}, ())
     assert sizes["length"] == 29
@@ -202,7 +202,7 @@ def test_example_sizes_are_no_coincidence() -> None:
     assert not set(sizes.values()) & {16, 2}
 
 
-def test_a_model_that_does_not_take_every_size_is_given_one(tmp_path: Path) -> None:
+def test_a_model_that_accepts_few_sizes_is_traced_with_one_of_them(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="example sizes"):
         Bench(module("Even", [X], [Y]), tmp_path / "a").export()
     result = Bench(module("Even", [X], [Y], example_sizes={"length": 8}), tmp_path / "b").export()
@@ -211,7 +211,7 @@ def test_a_model_that_does_not_take_every_size_is_given_one(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("exporter", list(Exporter))
 @pytest.mark.parametrize("name", ["Unexportable", "Broken"])
-def test_what_cannot_be_exported_is_one_clear_paragraph(name: str, exporter: Exporter, tmp_path: Path) -> None:
+def test_the_error_of_a_failed_export_is_one_clear_paragraph(name: str, exporter: Exporter, tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         Bench(module(name, [X], [Y], exporter=exporter), tmp_path).export()
     message = caught.value.message
@@ -223,13 +223,13 @@ def test_what_cannot_be_exported_is_one_clear_paragraph(name: str, exporter: Exp
     assert "Next:" in str(caught.value)
 
 
-def test_a_frozen_axis_is_found_in_the_graph(tmp_path: Path) -> None:
+def test_a_frozen_axis_is_detected_in_the_graph(tmp_path: Path) -> None:
     bench = Bench(module("FrozenOutput", [X], [Y]), tmp_path)
     with pytest.raises(ExportError, match="axis 1 frozen at 29"):
         bench.export()
 
 
-def test_a_tracer_warning_of_the_users_module_is_passed_on(tmp_path: Path) -> None:
+def test_a_tracer_warning_about_the_module_of_the_user_is_passed_on(tmp_path: Path) -> None:
     bench = Bench(module("Frozen", [X], [Y]), tmp_path)
     result = bench.export()
     assert len(result.metrics["warnings"]) >= 1
@@ -237,12 +237,12 @@ def test_a_tracer_warning_of_the_users_module_is_passed_on(tmp_path: Path) -> No
     assert [kind for kind, _ in bench.events] == ["warning"] * len(result.metrics["warnings"])
 
 
-def test_dynamo_below_its_lowest_opset_is_an_error_and_not_another_opset(tmp_path: Path) -> None:
+def test_dynamo_below_its_lowest_opset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"Opset 17 is requested.* wrote 18"):
         Bench(tiny("cosyvoice3", opset=17, exporter=Exporter.dynamo), tmp_path).export()
 
 
-def test_the_key_holds_what_matters_and_nothing_else() -> None:
+def test_the_key_has_only_settings_that_change_the_graph() -> None:
     stage = ExportStage()
     base = stage.settings(tiny("cosyvoice2"))
     for other in (
@@ -261,7 +261,7 @@ def test_the_key_holds_what_matters_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("package", ["onnx-ir", "sympy", "numpy", "protobuf"])
-def test_a_package_of_the_dynamo_exporter_is_in_the_key_of_its_graphs_alone(package: str) -> None:
+def test_packages_of_the_dynamo_exporter_are_only_in_the_keys_of_its_graphs(package: str) -> None:
     machine = Environment(versions={package: "99.1"})
     requests = [tiny("cosyvoice2", exporter=exporter) for exporter in (Exporter.dynamo, Exporter.torchscript)]
     dynamo, torchscript = (stages_for(request)[0].environment(machine) for request in requests)
@@ -271,7 +271,7 @@ def test_a_package_of_the_dynamo_exporter_is_in_the_key_of_its_graphs_alone(pack
 
 @pytest.mark.full_size
 @pytest.mark.parametrize("family", TINY)
-def test_full_size(family: str, tmp_path: Path) -> None:
+def test_full_size_models_are_exported(family: str, tmp_path: Path) -> None:
     result = Bench(full_size(family), tmp_path).export()
     assert result.metrics["nodes"] > 1000
     assert result.metrics["warnings"] == []

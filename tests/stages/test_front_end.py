@@ -34,7 +34,7 @@ def front_end_request(version: int, streaming: bool) -> Request:
 
 
 @pytest.mark.parametrize(("version", "streaming"), VARIANTS)
-def test_it_is_exported_simplified_and_verified(version: int, streaming: bool, tmp_path: Path) -> None:
+def test_a_front_end_is_exported_simplified_and_verified(version: int, streaming: bool, tmp_path: Path) -> None:
     bench = Bench(front_end_request(version, streaming), tmp_path)
     exported = graph_of(bench.export())
     assert exported.path.name == f"flow.frontend{'.streaming' if streaming else ''}.fp32.onnx"
@@ -130,7 +130,9 @@ FAULTS: dict[str, tuple[Plant, int, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_a_port_is_caught_by_its_gate(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_the_code_of_a_front_end_is_caught_by_its_gate(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant, version, gate = FAULTS[fault]
     bench = Bench(front_end_request(version, "streaming" in fault), tmp_path)
     reference = artifact("reference", bench.reference().outputs["reference"])

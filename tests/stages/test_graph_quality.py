@@ -17,7 +17,7 @@ def simplified_ops(bench: Bench) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_it_is_portable_and_spells_nothing_out(family: str, tmp_path: Path) -> None:
+def test_the_graph_has_only_standard_operators_without_decompositions(family: str, tmp_path: Path) -> None:
     ops = simplified_ops(Bench(tiny(family, opset=20), tmp_path))
     assert not [op for op in ops if "::" in op], "operators of other domains"
     # One runtime or the other refuses these, or runs them slower than what they stand for.
@@ -51,6 +51,8 @@ def test_a_block_has_one_projection_one_split_and_one_mask(family: str, tmp_path
         (23, Attention.operator, 1250),
     ],
 )
-def test_cosyvoice2_in_full_size_stays_small(opset: int, attention: Attention, most: int, tmp_path: Path) -> None:
+def test_the_full_size_graph_of_cosyvoice2_has_few_nodes(
+    opset: int, attention: Attention, most: int, tmp_path: Path
+) -> None:
     ops = simplified_ops(Bench(full_size("cosyvoice2", opset=opset, attention=attention), tmp_path))
     assert sum(ops.values()) <= most

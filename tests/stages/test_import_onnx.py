@@ -21,7 +21,7 @@ def asked(path: Path, *, name: str = "x", width: int = 4) -> Request:
     return request(ModelSettings(family=Family.onnx, path=str(path), inputs=inputs, outputs=outputs), sizes={})
 
 
-def test_it_comes_in_byte_for_byte_and_is_described(tmp_path: Path) -> None:
+def test_an_existing_graph_is_copied_unchanged_and_described(tmp_path: Path) -> None:
     files = save_model(linear(), tmp_path / "mine.onnx")
     result = Bench(asked(files[0]), tmp_path).adopt(artifact("graph", files))
     (path,) = result.outputs["graph"]
@@ -31,7 +31,7 @@ def test_it_comes_in_byte_for_byte_and_is_described(tmp_path: Path) -> None:
     assert result.metrics["ops"] == {"MatMul": 1}
 
 
-def test_external_data_comes_along(tmp_path: Path) -> None:
+def test_external_data_is_copied_with_the_graph(tmp_path: Path) -> None:
     model = linear(weight=np.ones((4, 300), np.float32))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 300
     files = save_split(model, tmp_path / "mine.onnx")
@@ -43,7 +43,7 @@ def test_external_data_comes_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph at all", b"\x08\x08"])
-def test_a_file_that_is_no_graph(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"mine\.onnx (is not a complete ONNX file|has no graph)") as caught:
@@ -51,7 +51,7 @@ def test_a_file_that_is_no_graph(content: bytes, tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_a_declaration_that_does_not_fit_shows_what_the_file_has(tmp_path: Path) -> None:
+def test_the_error_for_a_wrong_declaration_shows_the_interface_of_the_file(tmp_path: Path) -> None:
     files = save_model(linear(), tmp_path / "mine.onnx")
     with pytest.raises(ModelError, match=r"inputs are x; z are declared.*It has inputs x \(n, 4\); outputs y \(n, 3\)"):
         Bench(asked(files[0], name="z"), tmp_path / "a").adopt(artifact("graph", files))
@@ -59,7 +59,7 @@ def test_a_declaration_that_does_not_fit_shows_what_the_file_has(tmp_path: Path)
         Bench(asked(files[0], width=5), tmp_path / "b").adopt(artifact("graph", files))
 
 
-def test_a_graph_that_contradicts_itself(tmp_path: Path) -> None:
+def test_an_inconsistent_graph_is_refused(tmp_path: Path) -> None:
     model = linear()
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((9, 3), np.float32), "w"))
     files = save_model(model, tmp_path / "mine.onnx")
@@ -67,7 +67,7 @@ def test_a_graph_that_contradicts_itself(tmp_path: Path) -> None:
         Bench(asked(files[0]), tmp_path).adopt(artifact("graph", files))
 
 
-def test_the_name_is_of_the_model_and_never_of_the_file_that_was_seen_first(tmp_path: Path) -> None:
+def test_the_name_of_the_artifact_follows_the_model_and_not_an_earlier_file(tmp_path: Path) -> None:
     files = save_model(linear(), tmp_path / "mine.onnx")
     named = asked(files[0])
     other = replace(named, subject=replace(named.subject, stem="other"))
@@ -76,7 +76,7 @@ def test_the_name_is_of_the_model_and_never_of_the_file_that_was_seen_first(tmp_
     assert ImportOnnxStage().settings(named) != ImportOnnxStage().settings(other), "one result must not stand for both"
 
 
-def test_a_name_that_a_data_file_has(tmp_path: Path) -> None:
+def test_a_name_that_a_data_file_has_is_refused(tmp_path: Path) -> None:
     model = linear()
     (tmp_path / "w.onnx").write_bytes(model.graph.initializer[0].raw_data)
     set_external_data(model.graph.initializer[0], "w.onnx")

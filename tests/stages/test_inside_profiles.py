@@ -51,7 +51,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
 
 @pytest.mark.parametrize("mode", VerifyMode)
 @pytest.mark.parametrize("name", MODULES)
-def test_what_takes_few_sizes_only_builds(name: str, mode: VerifyMode, drawn: list[Any], tmp_path: Path) -> None:
+def test_a_model_that_accepts_few_sizes_is_built_and_verified(
+    name: str, mode: VerifyMode, drawn: list[Any], tmp_path: Path
+) -> None:
     asked = of_module(name, verify={"mode": mode})
     bench = Bench(asked, tmp_path)
     exported = graph_of(bench.export())
@@ -61,20 +63,20 @@ def test_what_takes_few_sizes_only_builds(name: str, mode: VerifyMode, drawn: li
     assert [sizes for sizes in drawn if not admits(asked.profiles, sizes)] == []
 
 
-def test_with_the_other_exporter_too(drawn: list[Any], tmp_path: Path) -> None:
+def test_the_other_exporter_also_traces_a_size_of_the_profile(drawn: list[Any], tmp_path: Path) -> None:
     asked = of_module("Blocks", exporter=Exporter.dynamo)
     Bench(asked, tmp_path).export()
     assert drawn == [{"length": 32}]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_calibration_stays_inside_too(name: str) -> None:
+def test_calibration_sizes_are_inside_the_profile(name: str) -> None:
     asked = of_module(name)
     sizes = calibration_sizes(PrecisionSettings(target=Target.fp16), asked.subject.spec, asked.profiles)
     assert all(admits(asked.profiles, one) for one in sizes)
 
 
-def test_two_profiles_of_two_axes_are_two_boxes_and_not_all_between() -> None:
+def test_cases_of_two_profiles_with_two_axes_lie_in_one_of_them() -> None:
     x, y = TensorSettings("x", ("batch", "frames", 8)), TensorSettings("y", ("batch", "frames", 8))
     asked = module("OneRow", [x], [y], sizes={"batch": (1, 1, 1), "frames": (64, 96, 128)})
     several = asked.settings.trt_profile.profiles
@@ -91,7 +93,7 @@ def with_profiles(asked: Request, profiles: Any) -> Request:
     return replace(asked, settings=settings)
 
 
-def test_the_default_profile_leaves_cases_and_trace_as_they_were() -> None:
+def test_the_default_profile_does_not_change_cases_and_traced_sizes() -> None:
     """Keys of stored results depend on it."""
     asked = tiny("cosyvoice2", sizes={"seq_len": (4, 500, 3000)})
     assert sizes_of_example(asked) == {"seq_len": 23}

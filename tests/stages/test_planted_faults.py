@@ -22,7 +22,7 @@ def planted_faults() -> Any:
 
 
 @pytest.mark.timeout(1800)
-def test_every_fault_is_called_by_its_gate_and_margins_hold(
+def test_every_planted_fault_is_caught_by_its_gate_with_a_margin(
     planted_faults: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert len(planted_faults.FAULTS) == 12
@@ -30,7 +30,7 @@ def test_every_fault_is_called_by_its_gate_and_margins_hold(
     assert planted_faults.main() == 0, capsys.readouterr().err
 
 
-def test_what_is_not_caught_or_too_close_is_complained_of(planted_faults: Any) -> None:
+def test_faults_that_are_not_caught_or_are_close_to_the_gate_are_reported(planted_faults: Any) -> None:
     fault, other = planted_faults.FAULTS[0], planted_faults.FAULTS[2]
     assert fault.gate == other.gate
     reading, row = planted_faults.Reading, planted_faults.Row

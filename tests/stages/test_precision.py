@@ -30,7 +30,7 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("target", [Target.fp16, Target.bf16, Target.mixed])
-def test_estimators_are_lowered_but_for_phases_and_positions(graph: Path, tmp_path: Path, target: Target) -> None:
+def test_estimators_are_lowered_except_for_phases_and_positions(graph: Path, tmp_path: Path, target: Target) -> None:
     result = lower(request(SPEC, target=target), graph, tmp_path / "work")
     metrics = result.metrics
     # Mish and, in CosyVoice 1, one ConvTranspose: TensorRT does not take them in bfloat16.
@@ -52,20 +52,20 @@ def test_estimators_are_lowered_but_for_phases_and_positions(graph: Path, tmp_pa
         assert onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type) == wanted
 
 
-def test_t_is_cast_up_before_anything_else(graph: Path, tmp_path: Path) -> None:
+def test_t_is_cast_to_float32_before_any_other_node(graph: Path, tmp_path: Path) -> None:
     result = lower(request(SPEC, target=Target.fp16), graph, tmp_path / "work")
     written = onnx.load(str(result.outputs["lowered"][0]))
     readers = [node for node in written.graph.node if "t" in node.input]
     assert [(node.op_type, node.attribute[0].i) for node in readers] == [("Cast", onnx.TensorProto.FLOAT)]
 
 
-def test_the_same_bytes_in_another_directory(graph: Path, tmp_path: Path) -> None:
+def test_another_directory_gives_the_same_bytes(graph: Path, tmp_path: Path) -> None:
     results = [lower(request(SPEC, target=Target.fp16), graph, tmp_path / name) for name in ("a", "b")]
     first, second = (result.outputs["lowered"][0].read_bytes() for result in results)
     assert first == second
 
 
-def test_weights_driven_to_the_limit_name_the_nodes_that_stay(tmp_path: Path) -> None:
+def test_the_report_names_the_nodes_that_large_weights_keep_in_fp32(tmp_path: Path) -> None:
     graph = exported("cosyvoice2", tmp_path / "graph.onnx", excess=3e4)
     metrics = lower(request(SPEC, target=Target.fp16), graph, tmp_path / "work").metrics
     reasons = " ".join(group["reason"] for group in metrics["kept_fp32"])
@@ -75,7 +75,7 @@ def test_weights_driven_to_the_limit_name_the_nodes_that_stay(tmp_path: Path) ->
     assert 0.5 < metrics["flops_lowered"] < 1.0
 
 
-def test_calibration_files_decide(tmp_path: Path) -> None:
+def test_calibration_files_determine_the_ranges(tmp_path: Path) -> None:
     spec = ModelSpec((TensorSpec("x", (1, "n")),), (TensorSpec("y", (1, "n")),))
     path = tmp_path / "graph.onnx"
     model = onnx.parser.parse_model(
@@ -101,7 +101,9 @@ def test_calibration_files_decide(tmp_path: Path) -> None:
         ({"x": np.ones((1, 2), np.float32), "y": np.ones(3, np.float32)}, r"y .* has shape \(3,\)"),
     ],
 )
-def test_calibration_files_must_fit(arrays: dict[str, np.ndarray], message: str, tmp_path: Path) -> None:
+def test_calibration_files_that_do_not_fit_are_refused(
+    arrays: dict[str, np.ndarray], message: str, tmp_path: Path
+) -> None:
     from cosybuild.precision.calibration import file_samples
 
     spec = ModelSpec((TensorSpec("x", (1, "n")), TensorSpec("y", ("n",))), ())
@@ -110,7 +112,7 @@ def test_calibration_files_must_fit(arrays: dict[str, np.ndarray], message: str,
         list(file_samples([tmp_path / "c.npz"], spec))
 
 
-def test_calibration_that_is_not_there_or_unreadable(tmp_path: Path) -> None:
+def test_missing_or_unreadable_calibration_files_are_refused(tmp_path: Path) -> None:
     from cosybuild.precision.calibration import file_samples
 
     with pytest.raises(ConfigurationError, match="neither an"):
@@ -120,7 +122,7 @@ def test_calibration_that_is_not_there_or_unreadable(tmp_path: Path) -> None:
         list(file_samples([tmp_path / "c.npz"], SPEC))
 
 
-def test_the_key_has_what_matters_and_nothing_else() -> None:
+def test_the_key_has_only_settings_that_change_the_lowered_graph() -> None:
     stage = PrecisionStage()
     base = stage.settings(request(SPEC, target=Target.fp16))
     changes = {
@@ -175,7 +177,7 @@ def test_the_batch_of_calibration_is_in_the_key() -> None:
     assert found[2] == [{"batch": 4, "n": 4}, {"batch": 4, "n": 128}]
 
 
-def test_streaming_and_generated_sizes(tmp_path: Path) -> None:
+def test_a_streaming_estimator_is_lowered_with_generated_sizes(tmp_path: Path) -> None:
     graph = export(estimator("cosyvoice2"), tmp_path / "graph.onnx", streaming=True)
     asked = request(SPEC, target=Target.fp16, calibration_sizes=(60, 101))
     metrics = lower(asked, graph, tmp_path / "work").metrics
@@ -185,7 +187,7 @@ def test_streaming_and_generated_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(is_installed("modelopt"), reason="ModelOpt is installed here")
-def test_autocast_without_modelopt(tmp_path: Path) -> None:
+def test_autocast_without_modelopt_names_the_missing_package(tmp_path: Path) -> None:
     graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = request(SPEC, target=Target.fp16, method=Method.autocast)
     assert "nvidia-modelopt" in PrecisionStage(Method.autocast).missing(asked, Environment())[0]
@@ -194,7 +196,7 @@ def test_autocast_without_modelopt(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not is_installed("modelopt"), reason="needs the extra autocast")
-def test_autocast(tmp_path: Path) -> None:
+def test_autocast_lowers_most_of_the_arithmetic(tmp_path: Path) -> None:
     graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = request(SPEC, target=Target.fp16, method=Method.autocast)
     metrics = lower(asked, graph, tmp_path / "work").metrics

@@ -38,7 +38,9 @@ def relu(source: str, target: str) -> onnx.NodeProto:
 
 
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
-def test_fewer_nodes_the_same_interface_and_counted(family: str, streaming: bool, tmp_path: Path) -> None:
+def test_the_simplified_graph_has_fewer_nodes_and_the_same_interface(
+    family: str, streaming: bool, tmp_path: Path
+) -> None:
     bench = Bench(tiny(family, streaming=streaming), tmp_path)
     exported = bench.export()
     result = bench.simplify(graph_of(exported))
@@ -55,7 +57,7 @@ def test_fewer_nodes_the_same_interface_and_counted(family: str, streaming: bool
     assert {kind for kind, _ in bench.events} == {"progress"}
 
 
-def test_the_same_bytes_twice(tmp_path: Path) -> None:
+def test_a_second_run_gives_the_same_bytes(tmp_path: Path) -> None:
     bench = Bench(tiny("cosyvoice2"), tmp_path)
     graph = graph_of(bench.export())
     contents = [
@@ -64,7 +66,9 @@ def test_the_same_bytes_twice(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_large_weights_come_from_and_go_to_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_weights_are_read_from_and_written_to_a_second_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("cosybuild.onnxgraph.files.INLINE_LIMIT", 10_000)
     asked = module("Heavy", [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 64))], constant_folding=False)
     bench = Bench(asked, tmp_path)
@@ -75,7 +79,7 @@ def test_large_weights_come_from_and_go_to_a_file_of_their_own(tmp_path: Path, m
     assert load_model(result.outputs["graph"][0]).graph.initializer[0].raw_data
 
 
-def test_what_cannot_get_smaller_stays_byte_for_byte_and_that_is_said(tmp_path: Path) -> None:
+def test_a_graph_that_cannot_be_simplified_stays_unchanged_with_a_note(tmp_path: Path) -> None:
     graph = by_hand(tmp_path, relu("x", "y"))
     bench = Bench(foreign(tmp_path), tmp_path)
     graph = by_hand(tmp_path, relu("x", "y"))
@@ -85,7 +89,7 @@ def test_what_cannot_get_smaller_stays_byte_for_byte_and_that_is_said(tmp_path: 
     assert ("note", {"message": "onnxsim removed none of the 1 nodes"}) in bench.events
 
 
-def test_further_rounds_end_where_nothing_changes(tmp_path: Path) -> None:
+def test_further_rounds_end_when_nothing_changes(tmp_path: Path) -> None:
     from dataclasses import replace
 
     asked = foreign(tmp_path)
@@ -102,7 +106,7 @@ def test_further_rounds_end_where_nothing_changes(tmp_path: Path) -> None:
     assert result.metrics["op_difference"] == {"Add": -1}
 
 
-def test_a_graph_that_onnxsim_refuses_is_one_line(tmp_path: Path) -> None:
+def test_the_error_for_a_graph_that_onnxsim_refuses_is_one_line(tmp_path: Path) -> None:
     asked = module("Heavy", [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 64))])
     graph = graph_of(Bench(asked, tmp_path).export())
     model = load_model(graph.path)
@@ -114,7 +118,7 @@ def test_a_graph_that_onnxsim_refuses_is_one_line(tmp_path: Path) -> None:
     assert "simplify=none" in str(caught.value)
 
 
-def test_a_result_that_computes_something_else_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_with_other_outputs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxsim itself runs; then one weight of its result is spoiled, as a wrong fusion would."""
     import onnxsim
 
@@ -134,7 +138,7 @@ def test_a_result_that_computes_something_else_is_caught(tmp_path: Path, monkeyp
         bench.simplify(graph_of(bench.export()))
 
 
-def test_a_result_with_another_interface_is_caught(tmp_path: Path) -> None:
+def test_a_result_with_another_interface_is_refused(tmp_path: Path) -> None:
     asked = foreign(tmp_path)
     wrong = request(
         ModelSettings(family=Family.onnx, path=str(tmp_path / "mine.onnx"), inputs=(TensorSettings("z", ("n", 4)),),
@@ -147,7 +151,7 @@ def test_a_result_with_another_interface_is_caught(tmp_path: Path) -> None:
         Bench(wrong, tmp_path / "bad").simplify(graph)
 
 
-def test_the_key_holds_what_matters_and_nothing_else() -> None:
+def test_the_key_has_only_settings_that_change_the_graph() -> None:
     stage = SimplifyStage()
     assert stage.settings(tiny("cosyvoice2")) == stage.settings(tiny("cosyvoice2", opset=20, verify={"seed": 3}))
     assert stage.settings(tiny("cosyvoice2")) != stage.settings(tiny("cosyvoice2", dynamic_batch=True))

@@ -49,7 +49,9 @@ Built = Callable[..., tuple[Bench, Artifact]]
 @pytest.mark.arithmetic
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
-def test_the_fixtures_verify(family: str, streaming: bool, dynamic_batch: bool, built: Built, tmp_path: Path) -> None:
+def test_the_tiny_models_are_verified(
+    family: str, streaming: bool, dynamic_batch: bool, built: Built, tmp_path: Path
+) -> None:
     bench, graph = built(family, streaming, dynamic_batch)
     bench = Bench(bench.asked, tmp_path)
     result = bench.verify(graph)
@@ -69,7 +71,7 @@ def test_the_fixtures_verify(family: str, streaming: bool, dynamic_batch: bool, 
     assert done == 2 * list(range(1, len(cases) + 1)), "the references, then the graph"
 
 
-def test_upstreams_ten_lengths(built: Built, tmp_path: Path) -> None:
+def test_upstream_mode_compares_ten_lengths(built: Built, tmp_path: Path) -> None:
     _, graph = built("cosyvoice2")
     result = Bench(tiny("cosyvoice2", verify=UPSTREAM), tmp_path).verify(graph)
     assert (result.metrics["cases"], result.metrics["hops"], result.metrics["solver"]) == (10, [], [])
@@ -144,7 +146,7 @@ FAULTS = {
 @pytest.mark.arithmetic
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("family", TINY)
-def test_planted_faults_are_caught(family: str, fault: str, built: Built, tmp_path: Path) -> None:
+def test_planted_faults_fail_verification(family: str, fault: str, built: Built, tmp_path: Path) -> None:
     _, graph = built(family)
     bench = Bench(tiny(family), tmp_path)
     with pytest.raises(VerificationError) as caught:
@@ -163,7 +165,7 @@ def test_planted_faults_are_caught(family: str, fault: str, built: Built, tmp_pa
     assert list((tmp_path / "verify").iterdir()) == [], "nothing of a failed verification is left to be found"
 
 
-def test_a_frozen_length_is_caught(tmp_path: Path) -> None:
+def test_a_frozen_length_fails_verification(tmp_path: Path) -> None:
     x, y = TensorSettings("x", ("batch", "length")), TensorSettings("y", ("batch", "length"))
     bench = Bench(module("HiddenFrozenOutput", [x], [y], sizes={"batch": (1, 2, 4), "length": (4, 8, 64)}), tmp_path)
     with pytest.raises(
@@ -172,7 +174,7 @@ def test_a_frozen_length_is_caught(tmp_path: Path) -> None:
         bench.verify(graph_of(bench.export()))
 
 
-def test_a_graph_that_cannot_run_at_a_length_is_caught(tmp_path: Path) -> None:
+def test_a_graph_that_cannot_run_at_a_length_fails_verification(tmp_path: Path) -> None:
     x, y = TensorSettings("x", ("batch", "length")), TensorSettings("y", ("batch", "length"))
     asked = module("Even", [x], [y], sizes={"batch": (1, 2, 4), "length": (4, 8, 64)}, example_sizes={"length": 8})
     bench = Bench(asked, tmp_path)
@@ -181,7 +183,7 @@ def test_a_graph_that_cannot_run_at_a_length_is_caught(tmp_path: Path) -> None:
         bench.verify(graph)
 
 
-def test_any_module_verifies(tmp_path: Path) -> None:
+def test_a_module_of_the_user_is_verified(tmp_path: Path) -> None:
     asked = module(
         "TextEncoder",
         (TensorSettings("tokens", ("batch", "length"), "int64", "integer", 0, 100),
@@ -195,21 +197,21 @@ def test_any_module_verifies(tmp_path: Path) -> None:
     assert result.metrics["solver"] == []
 
 
-def test_an_existing_graph_is_held_to_itself_without_optimisations(tmp_path: Path) -> None:
+def test_an_existing_graph_is_compared_with_itself_without_optimisations(tmp_path: Path) -> None:
     path = _speaker_model(tmp_path)
     result = Bench(_foreign(path), tmp_path).verify(artifact("graph", [path]))
     assert result.metrics["reference"] == UNOPTIMISED
     assert result.metrics["cases"] >= 7
 
 
-def test_a_model_that_gives_no_finite_value_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_any_finite_output_is_refused(tmp_path: Path) -> None:
     path = _speaker_model(tmp_path, weight=np.inf)
     says = r"^The model itself gives no finite value of output in any case, in float32. In the case frames="
     with pytest.raises(ModelError, match=says):
         Bench(_foreign(path), tmp_path).reference(artifact("graph", [path]))
 
 
-def test_attention_that_is_masked_as_a_whole_is_a_fact_of_the_model(tmp_path: Path) -> None:
+def test_rows_with_all_scores_masked_are_accepted_if_the_model_has_them(tmp_path: Path) -> None:
     inputs = [TensorSettings("x", (2, "frames", 8)), TensorSettings("mask", (2, 1, "frames"), generator="mask")]
     asked = module("MaskedAttention", inputs, [TensorSettings("y", (2, "frames", 8))], sizes={"frames": (4, 8, 32)})
     bench = Bench(asked, tmp_path)
@@ -223,7 +225,7 @@ def test_attention_that_is_masked_as_a_whole_is_a_fact_of_the_model(tmp_path: Pa
     assert result.metrics["warnings"] == []
 
 
-def test_a_native_float16_graph_is_held_to_what_float16_can_give(tmp_path: Path) -> None:
+def test_a_native_float16_graph_has_the_gate_of_float16(tmp_path: Path) -> None:
     path = _speaker_model(tmp_path, kind=TensorProto.FLOAT16)
     bench = Bench(_foreign(path, dtype="float16"), tmp_path)
     graph = artifact("graph", [path])
@@ -253,7 +255,7 @@ def _tenth(model: ModelProto) -> None:
 
 
 @pytest.mark.parametrize(("simplified", "hop"), [(False, "onnxruntime"), (True, "simplify")])
-def test_simplify_is_not_to_blame_where_it_was_left_out(simplified: bool, hop: str, tmp_path: Path) -> None:
+def test_the_error_does_not_name_simplify_if_it_was_left_out(simplified: bool, hop: str, tmp_path: Path) -> None:
     path = _speaker_model(tmp_path)
     asked = _foreign(path)
     settings = replace(asked.settings, simplify=SimplifySettings() if simplified else None)
@@ -303,12 +305,12 @@ def _speaker_model(directory: Path, weight: float = 0.5, kind: int = TensorProto
     return path
 
 
-def test_the_streaming_cases_stand_on_both_sides_of_a_chunks_end() -> None:
+def test_the_streaming_cases_have_lengths_on_both_sides_of_the_end_of_a_chunk() -> None:
     lengths = {case.draw.sizes["seq_len"] for case in cases_of(tiny("cosyvoice2", streaming=True))}
     assert {9, 10, 11, 21} <= lengths
 
 
-def test_the_key_holds_what_matters_and_nothing_else() -> None:
+def test_the_key_has_only_settings_that_change_the_verdict() -> None:
     stage = VerifyStage()
     base = stage.settings(tiny("cosyvoice2"))
     for changed in ({"seed": 1}, {"rtol": 1e-3}, {"atol": 1e-3}, {"snr_db": 80.0}, {"threads": 2}):
@@ -322,7 +324,7 @@ def test_the_key_holds_what_matters_and_nothing_else() -> None:
     assert first != narrow
 
 
-def test_the_key_names_the_sizes_of_the_contract_where_the_cases_do_not_show_them() -> None:
+def test_the_key_has_the_sizes_of_the_contract_if_the_cases_do_not_determine_them() -> None:
     def asked(*batch: int) -> Request:
         sizes = {"batch": batch, "seq_len": (4, 9, 600)}
         return tiny("cosyvoice2", verify=UPSTREAM, sizes=sizes, dynamic_batch=True)
@@ -338,7 +340,7 @@ def test_the_key_names_the_sizes_of_the_contract_where_the_cases_do_not_show_the
 @pytest.mark.full_size
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
-def test_full_size(family: str, streaming: bool, tmp_path: Path) -> None:
+def test_full_size_models_are_verified(family: str, streaming: bool, tmp_path: Path) -> None:
     bench = Bench(full_size(family, streaming=streaming, sizes={"seq_len": (4, 100, 600)}), tmp_path)
     result = bench.verify(graph_of(bench.simplify(graph_of(bench.export()))))
     assert result.metrics["cases"] == len(cases_of(bench.asked))

@@ -102,7 +102,7 @@ def test_every_case_is_run_twice_and_then_the_solver(built: tuple[Request, Sessi
     assert (hop["hop"], hop["missed"]) == ("engine", [])
 
 
-def test_what_only_goes_wrong_in_place_is_found(built: tuple[Request, Session, Reference]) -> None:
+def test_an_error_that_occurs_only_in_place_is_found(built: tuple[Request, Session, Reference]) -> None:
     request, session, reference = built
 
     def overwritten(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
@@ -113,7 +113,7 @@ def test_what_only_goes_wrong_in_place_is_found(built: tuple[Request, Session, R
         examine_engine(Engine(session, overwritten), request, reference, ignore)
 
 
-def test_values_that_are_not_finite_are_fatal(built: tuple[Request, Session, Reference]) -> None:
+def test_values_that_are_not_finite_fail_verification(built: tuple[Request, Session, Reference]) -> None:
     request, session, reference = built
 
     def overflow(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
@@ -126,7 +126,7 @@ def test_values_that_are_not_finite_are_fatal(built: tuple[Request, Session, Ref
         examine_engine(Engine(session, overflow), request, reference, ignore)
 
 
-def test_an_error_too_small_for_a_call_is_found_by_the_solver(built: tuple[Request, Session, Reference]) -> None:
+def test_an_error_too_small_for_one_call_is_found_by_the_solver(built: tuple[Request, Session, Reference]) -> None:
     """A drift that single calls may have (the gate here is a loose one) adds up in the mel."""
     request, session, reference = built
     verify = request.settings.verify
@@ -185,7 +185,7 @@ def test_an_engine_passes_at_the_ratio_that_was_requested(built: tuple[Request, 
     ((L40S,), {}, ["verify engine sm_89"]),
     ((L40S,), {"sm": (86, 89)}, ["verify engine sm_89"]),
 ])  # fmt: skip
-def test_ahead_of_time_engines_are_run_where_their_gpu_is(
+def test_engines_built_ahead_of_time_are_run_on_machines_with_their_gpu(
     built: tuple[Request, Session, Reference], gpus: tuple[Gpu, ...], trt: dict[str, Any], labels: list[str]
 ) -> None:
     request = asking(built[0], backend=TrtBackend.tensorrt_rtx, **trt)
@@ -217,7 +217,7 @@ def test_another_driver_is_another_verification(built: tuple[Request, Session, R
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_real_engine_passes(tmp_path: Path) -> None:
+def test_an_engine_of_a_gpu_passes_verification(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from tests.scenarios.commands import DATA, Place, actions
 

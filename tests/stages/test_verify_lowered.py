@@ -32,7 +32,7 @@ SPEC = estimator_spec()
 
 @pytest.mark.parametrize("excess", [1.0, 300.0, 3e4])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fp16_passes_on_random_and_on_adversarial_weights(family: str, excess: float, tmp_path: Path) -> None:
+def test_fp16_passes_with_random_and_adversarial_weights(family: str, excess: float, tmp_path: Path) -> None:
     graph = exported(family, tmp_path / "graph.onnx", excess=excess)
     asked = request(SPEC, target=Target.fp16)
     result = lower(asked, graph, tmp_path / "lowered")
@@ -52,7 +52,7 @@ def test_fp16_passes_on_random_and_on_adversarial_weights(family: str, excess: f
 
 @pytest.mark.parametrize("target", [Target.bf16, Target.mixed])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bf16_and_mixed_pass(family: str, target: Target, tmp_path: Path) -> None:
+def test_bf16_and_mixed_pass_verification(family: str, target: Target, tmp_path: Path) -> None:
     graph = exported(family, tmp_path / "graph.onnx")
     asked = request(SPEC, target=target, io=InputOutput.keep)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]
@@ -110,7 +110,7 @@ def planted(path: Path, kind: str, number: int) -> Path:
     return path
 
 
-def test_an_overflow_that_plain_onnx_runtime_does_not_show(tmp_path: Path) -> None:
+def test_an_overflow_that_onnx_runtime_hides_fails_verification(tmp_path: Path) -> None:
     spec = ModelSpec((TensorSpec("x", (1, "n")),), (TensorSpec("y", (1, "n")),))
     graph = planted(tmp_path / "graph.onnx", "float", onnx.TensorProto.FLOAT)
     lowered = planted(tmp_path / "lowered.onnx", "float16", onnx.TensorProto.FLOAT16)

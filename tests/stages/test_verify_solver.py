@@ -52,7 +52,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, built: Built) -> None:
+def test_onnx_runtime_gives_the_golden_mel_within_the_gate(version: int, built: Built) -> None:
     """The golden mel is the output of upstream's own code for the fixture, in ten guided steps."""
     solver = tiny(f"cosyvoice{version}").subject.solver
     assert solver is not None
@@ -69,7 +69,9 @@ def test_the_golden_mel_is_met_by_onnx_runtime_within_the_gate(version: int, bui
 
 
 @pytest.mark.parametrize(("family", "streaming"), [*((f, False) for f in TINY), *((f, True) for f in STREAMING)])
-def test_runs_and_hops_of_the_fixtures(family: str, streaming: bool, built: Built, tmp_path: Path) -> None:
+def test_the_record_has_the_solver_runs_and_hops_of_the_tiny_models(
+    family: str, streaming: bool, built: Built, tmp_path: Path
+) -> None:
     exported, graph = built(family, streaming)
     asked = tiny(family, streaming=streaming, verify={"float64": True})
     metrics = Bench(asked, tmp_path).verify(graph, exported).metrics
@@ -89,7 +91,7 @@ def test_runs_and_hops_of_the_fixtures(family: str, streaming: bool, built: Buil
     json.dumps(metrics, allow_nan=False)
 
 
-def test_a_long_utterance(built: Built, tmp_path: Path) -> None:
+def test_a_long_utterance_passes_the_same_bound(built: Built, tmp_path: Path) -> None:
     """Twice the points of the profile; the bound is the same."""
     solver = SolverCheck(points=(SolverPoint.opt, SolverPoint.max), lengths=(7,))
     asked = tiny("cosyvoice2", verify={"solver": solver}, sizes={"seq_len": (4, 100, 3000)})
@@ -122,7 +124,7 @@ def scaled(factor: float) -> Callable[[ModelProto], None]:
 LAX: dict[str, Any] = {"rtol": 0.5, "atol": 0.5, "snr_db": None, "hops": HopGates({}, {}, {}, {})}
 
 
-def test_what_single_calls_are_allowed_can_be_too_much_for_the_solver(built: Built, tmp_path: Path) -> None:
+def test_an_error_that_single_calls_pass_can_fail_the_solver(built: Built, tmp_path: Path) -> None:
     _, graph = built("cosyvoice2")
     bench = Bench(tiny("cosyvoice2", verify=LAX), tmp_path)
     with pytest.raises(
@@ -136,7 +138,7 @@ def test_what_single_calls_are_allowed_can_be_too_much_for_the_solver(built: Bui
     assert len(facts["steps_snr_db"]) == 10
 
 
-def test_the_wrong_schedule_is_caught(built: Built, tmp_path: Path) -> None:
+def test_a_wrong_schedule_fails_verification(built: Built, tmp_path: Path) -> None:
     """A reference of another schedule, as if the artifact were run with the wrong one."""
     _, graph = built("cosyvoice2")
     asked = tiny("cosyvoice2")
@@ -148,7 +150,7 @@ def test_the_wrong_schedule_is_caught(built: Built, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hop", ["export", "simplify"])
-def test_the_hop_that_broke_it_is_named(hop: str, built: Built, tmp_path: Path) -> None:
+def test_the_error_names_the_hop_with_the_fault(hop: str, built: Built, tmp_path: Path) -> None:
     exported, graph = built("cosyvoice2")
     broken = spoiled(graph, tmp_path / "simplified", scaled(1.01))
     if hop == "export":

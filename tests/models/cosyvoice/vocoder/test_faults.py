@@ -174,7 +174,9 @@ def readings(
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_of_a_port_is_caught_by_its_gate(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_the_code_of_the_vocoder_is_caught_by_its_gate(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right, faulty, _ = readings(fault, monkeypatch)
     assert [one.fault for one in right.values()] == [None, None]
     found = faulty[fault.output]
