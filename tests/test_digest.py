@@ -13,7 +13,7 @@ BLOCK = 2**20
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK])
-def test_it_is_the_sha256_of_the_content(tmp_path: Path, size: int) -> None:
+def test_the_digest_is_the_sha256_of_the_content(tmp_path: Path, size: int) -> None:
     content = bytes(index * 7 % 251 for index in range(size))
     path = tmp_path / "file"
     path.write_bytes(content)

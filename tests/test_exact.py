@@ -59,7 +59,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("plant", FAULTS)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_fault_is_refused(version: int, plant: Callable[[nn.Module], None]) -> None:
+def test_a_result_with_a_fault_is_refused(version: int, plant: Callable[[nn.Module], None]) -> None:
     estimator, inputs, expected = called(version)
     expected.check(estimator(*inputs))
     faulty = copy.deepcopy(estimator)
@@ -69,7 +69,7 @@ def test_a_fault_is_refused(version: int, plant: Callable[[nn.Module], None]) ->
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_another_epsilon_is_another_function(version: int) -> None:
+def test_a_result_with_another_epsilon_is_refused(version: int) -> None:
     """Loud inputs drown it in float32's rounding; in float64 it is seen."""
     estimator, inputs, expected = called(version)
     wide = widened(estimator)
@@ -81,7 +81,7 @@ def test_another_epsilon_is_another_function(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_other_kernels_pass(version: int) -> None:
+def test_results_of_other_kernels_pass(version: int) -> None:
     """Results that are moved by four units in the last place stand for them."""
     estimator, inputs, expected = called(version)
     with perturbed_results(4):
@@ -91,7 +91,7 @@ def test_other_kernels_pass(version: int) -> None:
         exact(estimator, *inputs).check(moved)
 
 
-def test_an_exact_yardstick_leaves_room_for_rounding() -> None:
+def test_an_exact_reference_leaves_room_for_rounding() -> None:
     values = np.linspace(1, 2, 100)
     by_luck = exact_beside(values, values)
     assert by_luck.largest == 2 * FLOOR
@@ -106,12 +106,12 @@ def test_values_that_are_not_finite_are_refused(wrong: float) -> None:
         exact_beside(np.ones(4), np.ones(4)).check(np.array([1, 1, 1, wrong]))
 
 
-def test_another_shape_is_refused() -> None:
+def test_a_result_of_another_shape_is_refused() -> None:
     with pytest.raises(AssertionError):
         exact_beside(np.ones((2, 3)), np.ones((2, 3))).check(np.ones((3,)))
 
 
-def test_perturbation_moves_what_is_rounded_and_nothing_else() -> None:
+def test_perturbation_changes_only_rounded_results() -> None:
     values = np.array([0, 1, -3, 0.3, -0.3, 1e-42, np.inf, np.nan, *np.full(50, 0.7)], np.float32)
     moved, again = values.copy(), values.copy()
     perturb(moved, 4)

@@ -46,6 +46,6 @@ def test_null_in_an_older_record_is_an_infinite_figure() -> None:
 
 
 @pytest.mark.parametrize("value", ["much", True, [1.0], {}], ids=repr)
-def test_what_is_no_figure_is_named(value: Any) -> None:
+def test_the_error_names_a_value_that_is_no_figure(value: Any) -> None:
     with pytest.raises(ValueError, match=r"figure|convert"):
         number(value)

@@ -62,10 +62,10 @@ def test_a_plain_name_is_one_printable_part_of_a_path_on_every_system(name: str)
 
 
 @pytest.mark.parametrize("name", ["flow.decoder.estimator", "zoë", "店", "..hidden", "a b", "x" * 128])
-def test_an_ordinary_name_is_taken(name: str) -> None:
+def test_an_ordinary_name_is_accepted(name: str) -> None:
     assert resolve_subject(ModelSettings(name=name), None, False).stem == name
 
 
-def test_a_name_leaves_room_for_what_follows_it() -> None:
+def test_the_length_limit_leaves_room_for_suffixes() -> None:
     with pytest.raises(ConfigurationError, match="has 129 bytes, more than 128"):
         resolve_subject(ModelSettings(name="x" * 129), None, False)

@@ -69,7 +69,7 @@ def test_a_seal_does_not_depend_on_order_and_blanks(graph: Path) -> None:
     assert read_manifest(graph) == before
 
 
-def test_a_seal_survives_what_json_changes(tmp_path: Path) -> None:
+def test_a_seal_does_not_depend_on_the_types_that_json_changes(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"x")
     write_manifest(path, {"odd": (1, 2.5, float("inf"), None), "path": tmp_path, "text": "é \udc80 \u202e"})
@@ -134,12 +134,12 @@ def test_a_malformed_manifest_is_refused_with_a_sentence(
 
 @pytest.mark.attack("fill or wait", "the manifest is refused, at once")
 @pytest.mark.skipif(os.name != "posix", reason="a pipe as a file")
-def test_a_pipe_for_a_manifest_hangs_nobody(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_in_place_of_a_manifest_does_not_block(graph: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest_path(graph).unlink()
     os.mkfifo(manifest_path(graph))
     refused_everywhere(graph, "a regular file of at most", capsys)
 
 
-def test_what_a_stage_wrote_before_there_were_seals_is_still_read(graph: Path) -> None:
+def test_a_manifest_of_a_stage_without_a_seal_is_still_read(graph: Path) -> None:
     edited(graph, lambda manifest: manifest.pop("seal"))
     assert parse_manifest(manifest_path(graph)) is not None

@@ -22,7 +22,7 @@ def controls(shown: str) -> list[str]:
 
 @pytest.mark.attack("deceive", "only printable characters are shown")
 @given(FOREIGN)
-def test_nothing_that_is_shown_controls_the_terminal(value: str) -> None:
+def test_shown_text_cannot_control_the_terminal(value: str) -> None:
     assert set(controls(visible(value))) <= {"\n", "\t"}
     assert controls(one_line(value)) == []
     assert visible(visible(value)) == visible(value)
@@ -42,7 +42,7 @@ def test_nothing_that_is_shown_controls_the_terminal(value: str) -> None:
         ("zoë 店 नमस्ते 👩\u200d🔬", "zoë 店 नमस्ते 👩\u200d🔬"),
     ],
 )
-def test_what_cannot_be_seen_is_an_escape_and_ordinary_text_stays(value: str, shown: str) -> None:
+def test_invisible_characters_become_escapes_and_ordinary_text_stays_unchanged(value: str, shown: str) -> None:
     assert visible(value) == shown
 
 
@@ -55,7 +55,7 @@ def inline(markdown: str) -> list[tuple[str, str]]:
 
 @pytest.mark.attack("deceive", "only printable characters are shown")
 @given(FOREIGN)
-def test_text_and_paragraphs_hold_no_markup(value: str) -> None:
+def test_text_and_paragraphs_contain_no_markup(value: str) -> None:
     for found in (inline(f"x {text(value)} x"), inline(paragraph(value))):
         assert {kind for kind, _ in found} <= {"text", "text_special", "softbreak"}
     shown = "".join(content for _, content in inline(f"x{text(value)}x"))
@@ -64,7 +64,7 @@ def test_text_and_paragraphs_hold_no_markup(value: str) -> None:
 
 @pytest.mark.attack("deceive", "only printable characters are shown")
 @given(FOREIGN)
-def test_a_code_span_is_one_and_holds_all_of_the_text(value: str) -> None:
+def test_a_code_span_is_one_span_with_the_whole_text(value: str) -> None:
     (before, span, after) = inline(f"x{code(value)}x")
     assert (before, after) == (("text", "x"), ("text", "x"))
     assert span[0] == "code_inline"
@@ -73,7 +73,7 @@ def test_a_code_span_is_one_and_holds_all_of_the_text(value: str) -> None:
 
 @pytest.mark.attack("deceive", "only printable characters are shown")
 @given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), max_size=3))
-def test_a_shell_line_has_no_unseen_character(words: list[str]) -> None:
+def test_a_shell_line_has_no_invisible_character(words: list[str]) -> None:
     assert controls(shell(words)) == []
 
 

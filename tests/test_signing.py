@@ -60,7 +60,7 @@ def sent(tmp_path: Path) -> Sent:
     return Sent(file, key, public, write_pair(tmp_path, "strange")[0])
 
 
-def test_what_was_signed_is_accepted_and_names_the_key(sent: Sent) -> None:
+def test_a_signed_file_is_accepted_and_the_key_is_named(sent: Sent) -> None:
     signed = verify(sent.file, sent.public)
     assert signed.key == hashlib.sha256(sent.public.read_bytes()).hexdigest() == key_fingerprint(sent.public)
     assert signed.sha256 == hashlib.sha256(sent.file.read_bytes()).hexdigest()
@@ -161,7 +161,7 @@ TAMPERED: dict[str, Callable[[Sent], object]] = {
 
 @pytest.mark.attack("forge", "the signature is refused")
 @pytest.mark.parametrize("what", TAMPERED)
-def test_anything_else_is_refused(sent: Sent, what: str) -> None:
+def test_every_manipulation_is_refused(sent: Sent, what: str) -> None:
     TAMPERED[what](sent)
     with pytest.raises(ConfigurationError, match=r"run\.tar\.gz is refused") as raised:
         verify(sent.file, sent.public)
@@ -169,7 +169,7 @@ def test_anything_else_is_refused(sent: Sent, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "a directory", "text", "with a password", "RSA", "secp256k1", "Ed25519"])
-def test_a_key_that_cannot_be_used_is_named(tmp_path: Path, what: str) -> None:
+def test_the_error_names_a_key_that_cannot_be_used(tmp_path: Path, what: str) -> None:
     pytest.importorskip("model_signing", reason="needs the extra `sign`")
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 

@@ -37,7 +37,7 @@ def files(places: Iterable[str], suffixes: tuple[str, ...]) -> Iterator[Path]:
         yield from (path for path in found if "__pycache__" not in path.parts)
 
 
-def test_no_file_is_longer_than_one_room() -> None:
+def test_no_file_is_longer_than_the_limit() -> None:
     lengths = {
         path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
         for path in files((*PRODUCT, *USERS, "tests"), CODE)

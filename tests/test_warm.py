@@ -45,7 +45,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_what_it_sees_and_how_it_ends(tmp_path: Path, environment: dict[str, str], how: str) -> None:
+def test_a_forked_process_sees_and_returns_the_same_as_a_started_one(
+    tmp_path: Path, environment: dict[str, str], how: str
+) -> None:
     words = ["-m", "cosybuild", "a=b", ENDS[how], "größer", ""]
     code, out, err = run_python(words, tmp_path, environment)
     started = subprocess.run(
@@ -64,7 +66,9 @@ def test_what_it_sees_and_how_it_ends(tmp_path: Path, environment: dict[str, str
     assert told[-1:] == expected[-1:]
 
 
-def test_what_would_start_otherwise_is_started(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_command_with_another_environment_is_started_instead_of_forked(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     shadow = tmp_path / "package" / "torch.py"
     shadow.touch()
     assert run_python(["-m", "cosybuild", "a=b", ""], tmp_path, environment)[2] == "False\n"
@@ -73,7 +77,7 @@ def test_what_would_start_otherwise_is_started(tmp_path: Path, environment: dict
     assert run_python(["-m", "cosybuild", "a=b", ""], tmp_path, environment)[2] == "True\n"
 
 
-def test_a_shell_finds_it_as_python(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_shell_finds_the_forking_program_as_python(tmp_path: Path, environment: dict[str, str]) -> None:
     write_python(tmp_path)
     environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
 

@@ -217,7 +217,7 @@ def test_another_driver_is_another_verification(built: tuple[Request, Session, R
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_an_engine_of_a_gpu_passes_verification(tmp_path: Path) -> None:
+def test_a_real_engine_passes_verification(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from tests.scenarios.commands import DATA, Place, actions
 

@@ -30,7 +30,7 @@ def test_a_whole_store_is_counted(store: Store) -> None:
     assert read == sorted(store.objects.locate(digest) for digest, _ in store.objects)
 
 
-def test_contents_are_reported_by_what_is_wrong_with_them(store: Store) -> None:
+def test_contents_are_reported_with_their_fault(store: Store) -> None:
     keys = [key_of(a="1"), key_of("engine", a="1"), key_of(a="2"), key_of(a="3"), key_of(a="4")]
     contents = [b"shared", b"shared", b"longer", b"missing", b"rotten"]
     entries = [build(store, key, graph=content) for key, content in zip(keys, contents, strict=True)]
@@ -53,7 +53,7 @@ def test_contents_are_reported_by_what_is_wrong_with_them(store: Store) -> None:
     assert check(Store(store.path)).faults[0].what == "is missing", "what was moved is missing until it is built again"
 
 
-def test_a_content_that_nothing_uses_is_read_too(store: Store) -> None:
+def test_an_unused_content_is_read_too(store: Store) -> None:
     key = key_of(a="1")
     content = build(store, key, graph=b"left over").outputs["graph"].path
     store.entry_path(key.stage, key.digest).unlink()
@@ -62,7 +62,7 @@ def test_a_content_that_nothing_uses_is_read_too(store: Store) -> None:
     assert (fault.path, fault.stages) == (content, ())
 
 
-def test_rot_that_no_time_shows_is_left_to_the_thorough_check(store: Store) -> None:
+def test_damage_that_keeps_the_times_is_found_by_the_thorough_check_only(store: Store) -> None:
     rotten = build(store, key_of(a="1"), graph=b"rotten").outputs["graph"].path
     cut = build(store, key_of(a="2"), graph=b"cut").outputs["graph"].path
     rot(rotten)
@@ -77,7 +77,7 @@ def test_rot_that_no_time_shows_is_left_to_the_thorough_check(store: Store) -> N
     assert {fault.path for fault in check(Store(store.path), repair=False).faults} == {rotten, cut}
 
 
-def test_every_entry_that_cannot_be_believed_is_moved(store: Store) -> None:
+def test_every_entry_that_is_not_valid_is_moved_to_the_quarantine(store: Store) -> None:
     keys = [key_of(a="1"), key_of(a="2"), key_of("engine", a="1"), key_of("verify", a="1")]
     for key in keys:
         build(store, key, graph=b"1")
@@ -99,7 +99,9 @@ def test_every_entry_that_cannot_be_believed_is_moved(store: Store) -> None:
     assert check(Store(store.path)).faults == ()
 
 
-def test_an_entry_that_goes_while_the_store_is_read_is_no_fault(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_is_removed_while_the_store_is_read_is_no_fault(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process collects it between the listing and the reading, or repairs it first."""
     keys = [key_of(a="1"), key_of(a="2"), key_of(a="3")]
     for key in keys:
@@ -120,7 +122,7 @@ def test_an_entry_that_goes_while_the_store_is_read_is_no_fault(store: Store, mo
     assert [(fault.path, fault.moved_to) for fault in check(store).faults] == [(third, None)]
 
 
-def test_a_store_that_cannot_be_read_is_named(store: Store) -> None:
+def test_the_error_names_a_store_that_cannot_be_read(store: Store) -> None:
     store.path.mkdir()
     (store.path / "objects").write_bytes(b"no directory")
     with pytest.raises(StoreError, match=r"Cannot check the store") as caught:

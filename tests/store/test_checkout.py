@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def test_files_get_their_names(store: Store, tmp_path: Path) -> None:
+def test_files_get_the_requested_names(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), **{"graph.onnx": b"main", "graph.data": b"weights"}).outputs["graph"]
     run = tmp_path / "run ü" / "artifacts"
     placed = store.checkout(graph, run, {"graph.onnx": "flow.decoder.estimator.fp32.onnx"})
@@ -34,7 +34,7 @@ def test_files_get_their_names(store: Store, tmp_path: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in placed)
 
 
-def test_what_is_there_is_not_changed(store: Store, tmp_path: Path) -> None:
+def test_an_existing_file_with_the_right_content_is_not_changed(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"main").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     inode = path.stat().st_ino
@@ -48,7 +48,7 @@ def test_what_is_there_is_not_changed(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["older", "longer text", "link", "dangling"])
-def test_what_is_there_but_differs_is_replaced(store: Store, tmp_path: Path, other: str) -> None:
+def test_an_existing_file_with_other_content_is_replaced(store: Store, tmp_path: Path, other: str) -> None:
     graph = build(store, key_of(), graph=b"newer").outputs["graph"]
     (tmp_path / "run").mkdir()
     path = tmp_path / "run" / "graph"
@@ -71,7 +71,7 @@ def test_a_directory_in_the_way_is_an_error(store: Store, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["graph"]
 
 
-def test_a_content_that_has_vanished_is_an_error(store: Store, tmp_path: Path) -> None:
+def test_a_missing_content_is_an_error(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"1").outputs["graph"]
     graph.path.unlink()
     with pytest.raises(StoreError, match=re.escape(f"Cannot place the artifact {tmp_path / 'run' / 'graph'}: No such")):
@@ -86,7 +86,7 @@ def test_a_file_where_the_directory_should_be_is_an_error(store: Store, tmp_path
         store.checkout(graph, tmp_path / "run")
 
 
-def test_an_artifact_that_was_truncated_is_replaced_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
+def test_a_truncated_artifact_is_replaced_even_if_its_times_are_unchanged(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     written = path.stat().st_mtime_ns
@@ -139,7 +139,7 @@ def test_writing_through_an_artifact_cannot_damage_the_store(tmp_path: Path) -> 
         assert written, "an artifact is the user's own"
 
 
-def test_a_hard_link_that_somebody_forces_is_noticed(tmp_path: Path) -> None:
+def test_a_forced_hard_link_is_detected(tmp_path: Path) -> None:
     warnings: list[str] = []
     store = Store(tmp_path / "store", warn=warnings.append)
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
@@ -149,7 +149,7 @@ def test_a_hard_link_that_somebody_forces_is_noticed(tmp_path: Path) -> None:
     assert "other content" in warnings[0]
 
 
-def test_a_file_system_that_shares_blocks_is_asked_to(
+def test_a_file_system_that_shares_blocks_makes_a_reflink(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This test's disk may not be able to; the request itself is what is looked at."""
@@ -168,7 +168,7 @@ def test_a_file_system_that_shares_blocks_is_asked_to(
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL])
-def test_a_file_system_that_cannot_share_gets_another_kind(
+def test_a_file_system_that_cannot_share_blocks_gets_a_copy(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
@@ -182,7 +182,7 @@ def test_a_file_system_that_cannot_share_gets_another_kind(
     assert (tmp_path / "made").read_bytes() == b"content"
 
 
-def test_other_errors_of_sharing_leave_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_a_reflink_leave_no_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
 
     def refuse(*arguments: int) -> int:
@@ -194,7 +194,7 @@ def test_other_errors_of_sharing_leave_nothing(store: Store, tmp_path: Path, mon
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_leftovers_of_a_killed_process_are_swept_and_fresh_ones_stay(
+def test_old_temporary_files_are_removed_and_new_ones_stay(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
@@ -211,7 +211,7 @@ def test_leftovers_of_a_killed_process_are_swept_and_fresh_ones_stay(
     assert sorted(path.name for path in run.iterdir()) == [".cosybuild-not-ours", "graph"]
 
 
-def test_a_copy_keeps_the_time_of_what_it_is_a_copy_of(tmp_path: Path) -> None:
+def test_a_copy_keeps_the_times_of_the_stored_file(tmp_path: Path) -> None:
     source = tmp_path / "a"
     source.write_bytes(b"content")
     os.utime(source, ns=(5_000_000_000, 7_000_000_000))
@@ -219,14 +219,14 @@ def test_a_copy_keeps_the_time_of_what_it_is_a_copy_of(tmp_path: Path) -> None:
     assert (tmp_path / "b").stat().st_mtime_ns == 7_000_000_000
 
 
-def test_a_system_that_cannot_be_asked_to_share_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_the_reflink_call_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
     (tmp_path / "a").write_bytes(b"content")
     assert copy_of(tmp_path / "a", tmp_path / "b") == "copy"
     assert (tmp_path / "b").read_bytes() == b"content"
 
 
-def test_a_flipped_bit_in_an_artifact_is_repaired_whatever_its_time_says(store: Store, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_an_artifact_is_repaired_even_if_its_times_are_unchanged(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     rot(path)
@@ -234,7 +234,7 @@ def test_a_flipped_bit_in_an_artifact_is_repaired_whatever_its_time_says(store: 
     assert path.read_bytes() == b"content"
 
 
-def test_what_was_laid_out_is_not_read_by_the_next_command(
+def test_a_placed_file_is_not_read_by_the_next_command(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
@@ -244,7 +244,7 @@ def test_what_was_laid_out_is_not_read_by_the_next_command(
     assert Store(store.path).source("graph", path).digest == graph.digest
 
 
-def test_a_stored_file_that_is_damaged_is_not_laid_out_but_set_aside(store: Store, tmp_path: Path) -> None:
+def test_a_damaged_stored_file_is_not_placed_but_quarantined(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     rot(graph.path)
     with pytest.raises(StoreError, match=re.escape(f"The stored file {graph.path} of graph is damaged")) as caught:
@@ -255,7 +255,7 @@ def test_a_stored_file_that_is_damaged_is_not_laid_out_but_set_aside(store: Stor
     assert store.find(key_of()) is None, "it is made anew"
 
 
-def test_with_verify_what_is_there_is_read_whatever_the_memo_says(store: Store, tmp_path: Path) -> None:
+def test_with_verify_existing_files_are_read_even_if_their_digests_are_cached(store: Store, tmp_path: Path) -> None:
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     (path,) = store.checkout(graph, tmp_path / "run")
     store.flush()

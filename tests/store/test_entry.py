@@ -50,13 +50,13 @@ def entries(draw: st.DrawFn) -> Entry:
 
 
 @given(entries())
-def test_an_entry_survives_its_bytes(entry: Entry) -> None:
+def test_an_entry_is_equal_after_encoding_and_decoding(entry: Entry) -> None:
     assert decode(encode(entry), entry.key.digest, locate) == entry
 
 
 @pytest.mark.attack("forge", "the entry is refused")
 @given(entries(), st.data())
-def test_a_changed_byte_changes_nothing_or_is_refused(entry: Entry, data: st.DataObject) -> None:
+def test_a_changed_byte_has_no_effect_or_is_refused(entry: Entry, data: st.DataObject) -> None:
     right = encode(entry)
     offset = data.draw(st.integers(0, len(right) - 1))
     byte = data.draw(st.integers(0, 255))
@@ -68,12 +68,12 @@ def test_a_changed_byte_changes_nothing_or_is_refused(entry: Entry, data: st.Dat
 
 
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_no_bytes_raise_anything_else(data: bytes) -> None:
+def test_any_bytes_give_an_entry_or_the_one_error(data: bytes) -> None:
     with pytest.raises(DamagedEntry):
         decode(data, "0" * 64, locate)
 
 
-def test_not_finite_figures_survive() -> None:
+def test_figures_that_are_not_finite_are_kept() -> None:
     entry = Entry(CacheKey("verify", {}), {}, {"worst": math.inf, "mean": math.nan}, {})
     metrics = decode(encode(entry), entry.key.digest, locate).metrics
     assert metrics == {"worst": "Infinity", "mean": "NaN"}
@@ -100,7 +100,7 @@ def forged(**changes: Any) -> tuple[bytes, str]:
     return json.dumps({"sha256": hashlib.sha256(text).hexdigest(), "entry": body}).encode(), key.digest
 
 
-def test_the_forger_can_also_be_honest() -> None:
+def test_an_entry_that_the_forger_does_not_change_is_accepted() -> None:
     assert decode(*forged(), locate).outputs["graph"].path == locate("a" * 64)
 
 
@@ -141,7 +141,7 @@ def test_hostile_json_is_refused(data: bytes) -> None:
         decode(data, "0" * 64, locate)
 
 
-def test_names_and_digests() -> None:
+def test_names_and_digests_are_recognised() -> None:
     assert is_plain_name("flow.decoder ü 店.onnx")
     assert is_plain_name("..hidden")
     assert is_digest("0123456789abcdef" * 4)

@@ -42,7 +42,7 @@ def gone(collected: Collected) -> set[str]:
     return {removed.key_digest for removed in collected.entries}
 
 
-def test_what_runs_refer_to_stays(store: Store) -> None:
+def test_results_that_runs_refer_to_are_kept(store: Store) -> None:
     keys = fill(store)
     content = store.find(keys[2])
     assert content is not None
@@ -62,21 +62,21 @@ def test_what_runs_refer_to_stays(store: Store) -> None:
         ({"max_bytes": 3999}, "the store holds more than 3,999 bytes"),
     ],
 )
-def test_what_goes_is_named_with_its_reason(store: Store, limit: dict[str, Any], why: str) -> None:
+def test_removed_entries_are_listed_with_the_reason(store: Store, limit: dict[str, Any], why: str) -> None:
     keys = fill(store)
     last = store.entry_path(keys[3].stage, keys[3].digest).stat().st_mtime
     first, *_ = collect(store, grace=-1, **limit).entries
     assert first == Removed("export", keys[3].digest, 1000, last, why)
 
 
-def test_by_age(store: Store) -> None:
+def test_entries_are_removed_by_age(store: Store) -> None:
     keys = fill(store)
     collected = collect(store, older_than=1.5 * DAY, grace=-1)
     assert gone(collected) == {keys[2].digest, keys[3].digest}
     assert all("unused for" in removed.why for removed in collected.entries)
 
 
-def test_by_size_the_least_recently_used_goes_first(store: Store) -> None:
+def test_the_least_recently_used_entries_are_removed_first_by_size(store: Store) -> None:
     keys = fill(store)
     collected = collect(store, max_bytes=2500, keep={keys[3].digest}, grace=-1)
     assert [removed.key_digest for removed in collected.entries] == [keys[2].digest, keys[1].digest]
@@ -84,7 +84,7 @@ def test_by_size_the_least_recently_used_goes_first(store: Store) -> None:
     assert collect(store, max_bytes=2000, grace=-1) == Collected((), 0, 0, 2000)
 
 
-def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
+def test_a_dry_run_gives_the_same_result_and_changes_nothing(store: Store) -> None:
     fill(store)
     (store.layout.tmp / "left over").mkdir(parents=True)
     (store.layout.tmp / "left over" / "half").write_bytes(b"1")
@@ -95,7 +95,7 @@ def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
     assert collect(store, max_bytes=2500, grace=-1) == promised
 
 
-def test_a_shared_content_goes_with_its_last_entry(store: Store) -> None:
+def test_a_shared_content_is_removed_with_its_last_entry(store: Store) -> None:
     one, two = key_of(a="1"), key_of(a="2")
     build(store, one, graph=b"same")
     build(store, two, graph=b"same")
@@ -104,7 +104,7 @@ def test_a_shared_content_goes_with_its_last_entry(store: Store) -> None:
     assert collect(store, grace=-1).objects == 1
 
 
-def test_what_is_recent_stays(store: Store) -> None:
+def test_a_recent_content_is_kept(store: Store) -> None:
     key = key_of()
     build(store, key, graph=b"1")
     assert collect(store) == Collected((), 0, 0, 1)
@@ -116,7 +116,7 @@ def test_what_is_recent_stays(store: Store) -> None:
     assert len(list(store.objects)) == 1
 
 
-def test_a_content_that_runs_refer_to_stays_without_its_entry(store: Store) -> None:
+def test_a_content_that_runs_refer_to_is_kept_without_its_entry(store: Store) -> None:
     entry = build(store, key_of(), graph=b"1")
     store.entry_path("export", entry.key.digest).unlink()
     content = entry.outputs["graph"].digest
@@ -125,7 +125,7 @@ def test_a_content_that_runs_refer_to_stays_without_its_entry(store: Store) -> N
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_what_was_used_at_the_last_moment_of_grace_stays(
+def test_a_result_used_at_the_last_moment_of_the_grace_period_is_kept(
     store: Store, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
     now = 2_000_000_000.0
@@ -137,7 +137,7 @@ def test_what_was_used_at_the_last_moment_of_grace_stays(
     assert gone(collect(store, grace=4, dry_run=dry_run)) == {key_of().digest}
 
 
-def test_what_was_used_since_the_oldest_build_began_stays(store: Store) -> None:
+def test_a_result_used_since_the_oldest_build_began_is_kept(store: Store) -> None:
     key = key_of()
     build(store, key, graph=b"1")
     with store.workdir("engine") as work:
@@ -151,7 +151,7 @@ def test_what_was_used_since_the_oldest_build_began_stays(store: Store) -> None:
     assert gone(collect(store)) == {key.digest}
 
 
-def test_a_hit_that_a_build_reads_is_noted_before_it_is_read(store: Store) -> None:
+def test_the_use_of_a_hit_is_noted_before_the_build_reads_it(store: Store) -> None:
     key = key_of()
     build(store, key, graph=b"1")
     used(store, key, 100)
@@ -161,7 +161,7 @@ def test_a_hit_that_a_build_reads_is_noted_before_it_is_read(store: Store) -> No
         assert collect(store, older_than=30 * DAY).entries == ()
 
 
-def test_what_a_long_build_used_is_noted_again_at_its_end(store: Store) -> None:
+def test_the_uses_of_a_long_build_are_noted_again_at_its_end(store: Store) -> None:
     """Its run is perhaps not one that gc is told of, and delivers only then."""
     hit, made = key_of(a="1"), key_of(a="2")
     build(Store(store.path), hit, graph=b"1")
@@ -173,7 +173,7 @@ def test_what_a_long_build_used_is_noted_again_at_its_end(store: Store) -> None:
     assert collect(Store(store.path), older_than=DAY).entries == ()
 
 
-def test_working_directories_and_claims_of_dead_processes_are_swept(store: Store) -> None:
+def test_working_directories_and_locks_of_dead_processes_are_removed(store: Store) -> None:
     code = (
         "import sys, os; from pathlib import Path; from cosybuild.store.store import Store\n"
         "with Store(Path(sys.argv[1])).workdir('engine') as work:\n"
@@ -188,7 +188,7 @@ def test_working_directories_and_claims_of_dead_processes_are_swept(store: Store
         assert len(list(store.layout.tmp.iterdir())) == 1
 
 
-def test_leftovers_of_nobody_known_are_swept_after_an_hour(store: Store) -> None:
+def test_working_directories_of_unknown_processes_are_removed_after_an_hour(store: Store) -> None:
     build(store, key_of(), graph=b"1")
     for name, age in [("fresh", 60), ("old", 2 * 3600)]:
         (store.layout.tmp / name).mkdir()
@@ -199,7 +199,7 @@ def test_leftovers_of_nobody_known_are_swept_after_an_hour(store: Store) -> None
     assert sorted(path.name for path in store.layout.tmp.iterdir()) == ["fresh", "fresh.part"]
 
 
-def test_what_was_set_aside_goes_with_time_and_counts_as_freed(store: Store) -> None:
+def test_quarantined_files_are_removed_by_age_and_count_as_freed(store: Store) -> None:
     key = key_of()
     overwrite(build(store, key, graph=b"%1000d" % 1).outputs["graph"].path)
     check(Store(store.path), repair=True)
@@ -215,7 +215,7 @@ def test_what_was_set_aside_goes_with_time_and_counts_as_freed(store: Store) -> 
     assert list(store.layout.quarantine.iterdir()) == []
 
 
-def test_what_was_put_in_or_set_aside_at_the_last_moment_of_grace_stays(
+def test_a_file_stored_or_quarantined_at_the_last_moment_of_the_grace_period_is_kept(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = build(store, key_of(), graph=b"%1000d" % 1)
@@ -235,7 +235,7 @@ def test_what_was_put_in_or_set_aside_at_the_last_moment_of_grace_stays(
     assert not older.exists()
 
 
-def test_what_another_gc_removes_first_is_no_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_gc_removes_first_is_no_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     build(store, key_of(), graph=b"1")
     (store.layout.entries / "export" / f"{'0' * 64}.json").symlink_to("gone")
     store.layout.quarantine.mkdir()
@@ -255,7 +255,9 @@ def test_a_damaged_entry_keeps_no_content(store: Store) -> None:
     assert (gone(collected), collected.objects, collected.kept) == ({keys[0].digest}, 1, 1000)
 
 
-def test_an_entry_that_is_used_while_others_go_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_is_used_during_the_removal_of_others_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between looking at the entries and removing them another process finds one of them."""
     keys = fill(store, 2)
     listed = gc._read
@@ -272,7 +274,7 @@ def test_an_entry_that_is_used_while_others_go_stays(store: Store, monkeypatch: 
     assert store.find(keys[1]) is not None
 
 
-def test_a_store_that_cannot_be_read_is_named(store: Store) -> None:
+def test_the_error_names_a_store_that_cannot_be_read(store: Store) -> None:
     store.layout.prepare()
     store.layout.objects.write_bytes(b"")
     for tidy, words in ((collect, "Cannot collect garbage in"), (check, "Cannot check the store")):
@@ -287,7 +289,7 @@ def test_an_empty_store_has_nothing_to_collect_check_or_list(store: Store) -> No
     assert not store.path.exists()
 
 
-def test_the_check_reads_everything_and_moves_what_is_rotten(store: Store, warnings: list[str]) -> None:
+def test_the_check_reads_everything_and_quarantines_damaged_files(store: Store, warnings: list[str]) -> None:
     keys = [key_of(a=str(number)) for number in range(5)]
     paths = [build(store, key, graph=key.digest.encode()).outputs["graph"].path for key in keys]
     rot(paths[0])

@@ -39,7 +39,7 @@ def build_many(path: Path, seed: int) -> None:
 
 
 @pytest.mark.attack("interrupt", "nothing in use is removed")
-def test_nothing_in_use_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc_beside_builds_removes_nothing_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a patience of seconds in the place of an hour, and uses noted as promptly."""
     monkeypatch.setattr(uses, "USE_SECONDS", 0.0)
     builders = []

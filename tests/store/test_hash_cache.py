@@ -48,7 +48,7 @@ def memo(tmp_path: Path, warnings: list[str]) -> HashCache:
     return HashCache(tmp_path / "digests", tmp_path / "tmp", warnings.append)
 
 
-def test_the_next_process_reads_nothing_again(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
+def test_the_next_process_reads_no_file_again(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
     path = tmp_path / "flow ö.pt"
     path.write_bytes(b"weights")
     first = memo(tmp_path, warnings)
@@ -58,7 +58,9 @@ def test_the_next_process_reads_nothing_again(tmp_path: Path, warnings: list[str
     assert counted.read == ["flow ö.pt"]
 
 
-def test_touching_reads_again_and_gives_the_same(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
+def test_a_touched_file_is_read_again_and_has_the_same_digest(
+    tmp_path: Path, warnings: list[str], counted: Counted
+) -> None:
     path = tmp_path / "flow.pt"
     path.write_bytes(b"weights")
     first = memo(tmp_path, warnings)
@@ -69,7 +71,7 @@ def test_touching_reads_again_and_gives_the_same(tmp_path: Path, warnings: list[
 
 
 @pytest.mark.attack("stale", "the file is hashed again")
-def test_a_write_that_restores_size_and_mtime_is_noticed(tmp_path: Path, warnings: list[str]) -> None:
+def test_a_write_that_restores_size_and_mtime_is_detected(tmp_path: Path, warnings: list[str]) -> None:
     path = tmp_path / "flow.pt"
     path.write_bytes(b"weights")
     first = memo(tmp_path, warnings)
@@ -78,7 +80,7 @@ def test_a_write_that_restores_size_and_mtime_is_noticed(tmp_path: Path, warning
     assert first.digest(path)[0] == sha256(path.read_bytes()) != sha256(b"weights")
 
 
-def test_no_write_right_after_reading_is_ever_missed(tmp_path: Path, warnings: list[str]) -> None:
+def test_no_write_directly_after_reading_is_missed(tmp_path: Path, warnings: list[str]) -> None:
     """The file system's clock ticks slower than this loop runs, which is what fools a stamp."""
     path = tmp_path / "flow.pt"
     first = memo(tmp_path, warnings)
@@ -101,7 +103,7 @@ def test_no_write_right_after_reading_is_ever_missed(tmp_path: Path, warnings: l
         (-1, 123_456_789, None, False),  # the server's clock is ahead of ours
     ],
 )
-def test_reading_waits_for_the_tick_to_end(
+def test_reading_waits_for_the_end_of_the_tick(
     monkeypatch: pytest.MonkeyPatch, age_ns: int, ctime_ns: int, pause: float | None, settled: bool
 ) -> None:
     pauses: list[float] = []
@@ -113,7 +115,7 @@ def test_reading_waits_for_the_tick_to_end(
 
 
 @pytest.mark.parametrize("name", ["flow.pt", "tmp/step/graph.onnx"])
-def test_what_cannot_be_told_from_a_later_write_is_not_remembered(
+def test_a_digest_that_a_later_write_could_invalidate_unseen_is_not_cached(
     tmp_path: Path, warnings: list[str], counted: Counted, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Neither under a clock that is ahead, nor in the scratch directory, whose files are moved."""
@@ -128,7 +130,7 @@ def test_what_cannot_be_told_from_a_later_write_is_not_remembered(
     assert counted.read == [path.name] * 2
 
 
-def test_the_stamp_is_kept_whole(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
+def test_the_complete_stamp_is_cached(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
     """A download has the time of its upload as mtime, so that no two figures of the stamp are equal."""
     path = tmp_path / "flow.pt"
     path.write_bytes(b"weights")
@@ -141,7 +143,7 @@ def test_the_stamp_is_kept_whole(tmp_path: Path, warnings: list[str], counted: C
     assert counted.read == ["flow.pt"]
 
 
-def test_a_memo_that_is_no_text_is_damaged(tmp_path: Path, warnings: list[str]) -> None:
+def test_a_cache_file_that_is_no_text_is_reported_as_damaged(tmp_path: Path, warnings: list[str]) -> None:
     path = tmp_path / "flow.pt"
     path.write_bytes(b"weights")
     (tmp_path / "digests").write_bytes(b"cosybuild digests \xff\xfe 1\n{}")
@@ -162,7 +164,7 @@ def test_links_are_followed(tmp_path: Path, warnings: list[str]) -> None:
 
 
 @pytest.mark.attack("stale", "the file is hashed again")
-def test_every_flipped_byte_of_the_memo_is_noticed(tmp_path: Path, warnings: list[str]) -> None:
+def test_every_flipped_byte_of_the_cache_file_is_detected(tmp_path: Path, warnings: list[str]) -> None:
     path = tmp_path / "flow.pt"
     path.write_bytes(b"weights")
     first = memo(tmp_path, warnings)
@@ -182,9 +184,7 @@ def test_every_flipped_byte_of_the_memo_is_noticed(tmp_path: Path, warnings: lis
     assert len(warnings) == 1
 
 
-def test_two_processes_do_not_lose_what_the_other_learned(
-    tmp_path: Path, warnings: list[str], counted: Counted
-) -> None:
+def test_two_processes_keep_the_digests_of_both(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode())
     one, two = memo(tmp_path, warnings), memo(tmp_path, warnings)
@@ -198,7 +198,7 @@ def test_two_processes_do_not_lose_what_the_other_learned(
     assert counted.read == ["a", "b"]
 
 
-def test_the_memo_stays_small(tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_file_stays_small(tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LIMIT", 3)
     first = memo(tmp_path, warnings)
     for number in range(6):
@@ -217,7 +217,7 @@ def test_the_memo_stays_small(tmp_path: Path, warnings: list[str], monkeypatch: 
     assert [number for number in range(7) if json.dumps(f"{tmp_path}/{number}") in text] == [3, 5, 6]
 
 
-def test_a_file_that_never_rests_is_an_error(
+def test_a_file_that_changes_all_the_time_is_an_error(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "flow.pt"
@@ -239,7 +239,9 @@ def test_a_file_that_never_rests_is_an_error(
     assert len(reads) == 3
 
 
-def test_thorough_reads_whatever_the_memo_says(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
+def test_a_thorough_look_reads_files_even_if_their_digests_are_cached(
+    tmp_path: Path, warnings: list[str], counted: Counted
+) -> None:
     path = tmp_path / "flow.pt"
     path.write_bytes(b"1")
     first = memo(tmp_path, warnings)
@@ -248,7 +250,7 @@ def test_thorough_reads_whatever_the_memo_says(tmp_path: Path, warnings: list[st
     assert counted.read == ["flow.pt"] * 2
 
 
-def test_a_memo_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, warnings: list[str]) -> None:
+def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, warnings: list[str]) -> None:
     (tmp_path / "file").write_bytes(b"")
     first = HashCache(tmp_path / "file" / "digests", tmp_path / "file" / "tmp", warnings.append)
     first.digest(tmp_path / "file")

@@ -15,7 +15,7 @@ from cosybuild.store.store import Store
 from tests.store.storing import build, key_of
 
 
-def test_the_last_used_comes_first(store: Store) -> None:
+def test_the_most_recently_used_result_is_first(store: Store) -> None:
     keys = [key_of(number=str(number)) for number in range(4)]
     for key, used in zip(keys, (300, 100, 400, 200), strict=True):
         build(Store(store.path), key, graph=b"%1000d" % used)
@@ -26,7 +26,7 @@ def test_the_last_used_comes_first(store: Store) -> None:
     assert (inventory.contents, inventory.size, inventory.quarantined, inventory.working) == (4, 4000, 0, 0)
 
 
-def test_bytes_are_those_of_files_at_any_depth(store: Store) -> None:
+def test_sizes_include_files_at_any_depth(store: Store) -> None:
     build(store, key_of(a="1"), graph=b"123", weights=b"4567")
     build(store, key_of(a="2"), graph=b"123")
     store.layout.quarantine.mkdir()
@@ -40,7 +40,7 @@ def test_bytes_are_those_of_files_at_any_depth(store: Store) -> None:
     assert len(inventory.rows) == 2
 
 
-def test_what_goes_while_it_is_counted_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_removed_during_the_count_are_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in "123":
         build(store, key_of(a=number), graph=b"1")
     (store.layout.tmp / "half").write_bytes(b"123")
@@ -66,7 +66,7 @@ def test_what_goes_while_it_is_counted_is_left_out(store: Store, monkeypatch: py
     assert inventory.working == 5
 
 
-def test_a_store_that_cannot_be_read_is_named(store: Store) -> None:
+def test_the_error_names_a_store_that_cannot_be_read(store: Store) -> None:
     store.path.mkdir()
     (store.path / "objects").write_bytes(b"no directory")
     with pytest.raises(StoreError, match=r"Cannot list the store") as caught:

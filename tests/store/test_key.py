@@ -47,7 +47,7 @@ def shuffled(tree: Any, order: random.Random) -> Any:
 
 
 @given(TREES, TREES)
-def test_two_trees_that_differ_give_different_parts(left: Any, right: Any) -> None:
+def test_two_different_trees_give_different_parts(left: Any, right: Any) -> None:
     same = dict(flatten("settings", left)) == dict(flatten("settings", right))
     assert same == (exactly(left) == exactly(right))
 
@@ -98,7 +98,7 @@ def test_the_order_of_names_and_the_kind_of_sequence_do_not_matter(tree: Any, or
         ({"": {"": 1}}, {".": 1}),
     ],
 )
-def test_pairs_that_are_easily_confused(left: Any, right: Any) -> None:
+def test_similar_trees_give_different_parts(left: Any, right: Any) -> None:
     assert dict(flatten("settings", left)) != dict(flatten("settings", right))
 
 
@@ -116,12 +116,12 @@ def test_nan_is_one_value() -> None:
         (1j, "settings: 1j is a complex"),
     ],
 )
-def test_what_is_no_plain_data_is_refused(value: Any, words: str) -> None:
+def test_data_that_is_not_plain_is_refused(value: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         dict(flatten("settings", value))
 
 
-def test_the_parts_of_a_tree_are_these() -> None:
+def test_a_tree_has_the_expected_parts() -> None:
     """Another text for the same settings would empty every store."""
     tree = {"opset": 18, "sizes": [4, [0.5, True]], "none": {}, "empty": (), "a.b": {"c[": None}, "é": "ü\n"}
     assert dict(flatten("settings", tree)) == {
@@ -166,7 +166,7 @@ def test_a_reason_reads_as_a_sentence() -> None:
     assert str(Reason("a", "0123456789abcdef", "X" * 64)) == f"a: 0123456789abcdef -> {'X' * 59}…"
 
 
-def test_what_one_of_two_keys_lacks_is_absent_there() -> None:
+def test_a_part_that_one_key_lacks_is_absent_in_the_reason() -> None:
     new, old = CacheKey("export", {"b": "2"}), CacheKey("export", {"a": "1"})
     assert new.diff(old) == (Reason("a", "1", ABSENT), Reason("b", ABSENT, "2"))
 

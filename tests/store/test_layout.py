@@ -15,7 +15,7 @@ TEXT = "cosybuild store 1"
 LINE = f"{TEXT} {hashlib.sha256(TEXT.encode()).hexdigest()[:16]}\n".encode()
 
 
-def test_everything_lies_below_one_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_paths_are_below_one_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     layout = Layout(Path("store"), pytest.fail)
     below = [
@@ -33,7 +33,7 @@ def test_everything_lies_below_one_directory(tmp_path: Path, monkeypatch: pytest
     assert not layout.path.exists()
 
 
-def test_the_first_write_marks_the_directory_and_no_later_one(tmp_path: Path) -> None:
+def test_only_the_first_write_marks_the_directory(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "store", pytest.fail)
     layout.prepare()
     assert layout.version.read_bytes() == LINE
@@ -47,7 +47,7 @@ def test_the_first_write_marks_the_directory_and_no_later_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "line", [b"", b"\xff\xfe", LINE[:-1], LINE.replace(b" 1 ", b" 2 "), LINE.replace(b" 1 ", b" x "), b"x " + LINE]
 )
-def test_a_damaged_mark_is_named_and_written_again(tmp_path: Path, line: bytes) -> None:
+def test_a_damaged_mark_gives_a_warning_and_is_written_again(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "VERSION").write_bytes(line)
     warned: list[str] = []
     layout = Layout(tmp_path, warned.append)
@@ -58,7 +58,7 @@ def test_a_damaged_mark_is_named_and_written_again(tmp_path: Path, line: bytes) 
 
 
 @pytest.mark.parametrize("number", [0, 2, 10])
-def test_another_layout_is_not_changed(tmp_path: Path, number: int) -> None:
+def test_a_store_of_another_layout_is_not_changed(tmp_path: Path, number: int) -> None:
     text = f"cosybuild store {number}"
     mark = f"{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
     (tmp_path / "VERSION").write_text(mark)
@@ -71,7 +71,7 @@ def test_another_layout_is_not_changed(tmp_path: Path, number: int) -> None:
     assert (tmp_path / "VERSION").read_text() == mark
 
 
-def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_store_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     (tmp_path / "store" / "VERSION").mkdir(parents=True)
     with pytest.raises(StoreError, match="Cannot read the store") as caught:
         Layout(tmp_path / "store", pytest.fail)

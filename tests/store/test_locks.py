@@ -86,7 +86,7 @@ def take(root: Path, wait_seconds: float = 0, on_wait: Callable[[str], None] = n
     return lock
 
 
-def test_taken_and_released_leaves_no_file(tmp_path: Path) -> None:
+def test_a_released_lock_leaves_no_file(tmp_path: Path) -> None:
     lock = new_lock(tmp_path)
     lock.acquire("'export'", 0, never)
     assert not lock.is_lost
@@ -97,7 +97,7 @@ def test_taken_and_released_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_living_holder_is_waited_for_and_named_in_the_timeout(tmp_path: Path) -> None:
+def test_a_live_holder_is_waited_for_and_named_in_the_timeout(tmp_path: Path) -> None:
     process = hold(tmp_path)
     waited: list[str] = []
     with pytest.raises(StoreError) as caught:
@@ -120,7 +120,7 @@ def test_a_killed_holder_does_not_block(tmp_path: Path) -> None:
     take(tmp_path)
 
 
-def test_a_killed_holder_that_nobody_has_reaped_does_not_block(tmp_path: Path) -> None:
+def test_a_zombie_holder_does_not_block(tmp_path: Path) -> None:
     process = hold(tmp_path)
     process.kill()
     while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
@@ -129,7 +129,7 @@ def test_a_killed_holder_that_nobody_has_reaped_does_not_block(tmp_path: Path) -
     process.wait()
 
 
-def test_a_stopped_holder_is_alive(tmp_path: Path) -> None:
+def test_a_stopped_holder_counts_as_alive(tmp_path: Path) -> None:
     process = hold(tmp_path)
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(StoreError, match="is still running"):
@@ -138,14 +138,14 @@ def test_a_stopped_holder_is_alive(tmp_path: Path) -> None:
     process.communicate("\n", timeout=60)
 
 
-def test_a_pid_that_was_given_out_again_does_not_block(tmp_path: Path) -> None:
+def test_a_reused_pid_does_not_block(tmp_path: Path) -> None:
     """The record names a process that lives, but one which began at another time."""
     plant(tmp_path, replace(Owner.of_this_process(), start="1"))
     take(tmp_path)
 
 
 @pytest.mark.parametrize("changed", [{"boot": "another"}, {"namespace": "1"}, {"host": "elsewhere"}, {"start": ""}])
-def test_a_holder_that_cannot_be_asked_is_judged_by_its_heartbeat(
+def test_a_holder_that_cannot_be_checked_is_judged_by_its_heartbeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str]
 ) -> None:
     """After a reboot, in another container, on another host, on a system that does not tell start times."""
@@ -157,7 +157,7 @@ def test_a_holder_that_cannot_be_asked_is_judged_by_its_heartbeat(
     take(tmp_path, 5, lambda holder: None)
 
 
-def test_a_holder_elsewhere_whose_heart_beats_is_alive_whatever_the_clocks_say(
+def test_a_holder_on_another_host_with_a_heartbeat_is_alive_for_any_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.3)
@@ -178,7 +178,7 @@ def test_a_holder_elsewhere_whose_heart_beats_is_alive_whatever_the_clocks_say(
     thread.join()
 
 
-def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_touches_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.02)
     lock = new_lock(tmp_path)
     lock.acquire("'export'", 0, never)
@@ -200,7 +200,7 @@ def test_a_damaged_record_blocks_for_a_while_only(
     assert waited == ["a process whose record is damaged"]
 
 
-def test_every_flipped_byte_of_a_record_is_noticed(tmp_path: Path) -> None:
+def test_every_flipped_byte_of_a_record_is_detected(tmp_path: Path) -> None:
     holder = Owner.of_this_process()
     data = holder.encode()
     record = plant(tmp_path, holder)
@@ -221,7 +221,7 @@ def test_an_empty_lock_is_free(tmp_path: Path) -> None:
     take(tmp_path)
 
 
-def test_who_was_taken_for_dead_notices_and_does_not_free_the_next_one(tmp_path: Path) -> None:
+def test_a_holder_that_was_taken_for_dead_knows_it_and_does_not_release_the_next_lock(tmp_path: Path) -> None:
     first, second = new_lock(tmp_path), new_lock(tmp_path)
     first.acquire("'export'", 0, never)
     next((tmp_path / "locks" / "key").iterdir()).unlink()
@@ -258,7 +258,7 @@ def test_processes_exclude_each_other_while_others_are_killed(tmp_path: Path) ->
     assert list((tmp_path / "locks").iterdir()) == []
 
 
-def test_many_that_break_one_dead_lock_let_one_in_at_a_time(tmp_path: Path) -> None:
+def test_processes_that_break_one_dead_lock_enter_one_at_a_time(tmp_path: Path) -> None:
     for _ in range(30):
         plant(tmp_path, replace(Owner.of_this_process(), start="1"))
         barrier = threading.Barrier(4)

@@ -42,7 +42,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     return waits
 
 
-def test_it_asks_often_at_first_and_never_waits_longer_than_it_was_told_to(tmp_path: Path, waits: Waits) -> None:
+def test_waiting_polls_often_at_first_and_ends_at_the_limit(tmp_path: Path, waits: Waits) -> None:
     plant(tmp_path, Owner.of_this_process())
     with pytest.raises(StoreError, match=r"^Waited 20 s for process \d+ on .* building 'export'"):
         new_lock(tmp_path).acquire("'export'", 20.0, lambda holder: None)
@@ -52,14 +52,14 @@ def test_it_asks_often_at_first_and_never_waits_longer_than_it_was_told_to(tmp_p
     assert waits.slept[-2] == 0.5 >= waits.slept[-1] > 0
 
 
-def test_at_the_deadline_it_gives_up(tmp_path: Path, waits: Waits) -> None:
+def test_waiting_ends_at_the_deadline(tmp_path: Path, waits: Waits) -> None:
     plant(tmp_path, Owner.of_this_process())
     with pytest.raises(StoreError, match="Waited 0 s"):
         new_lock(tmp_path).acquire("'export'", 0, lambda holder: None)
     assert waits.slept == []
 
 
-def test_each_holder_is_named_once_in_its_turn(tmp_path: Path, waits: Waits) -> None:
+def test_each_holder_is_reported_once(tmp_path: Path, waits: Waits) -> None:
     first, second = Owner.of_this_process(), replace(Owner.of_this_process(), host="elsewhere")
     record = plant(tmp_path, first)
 
@@ -75,7 +75,7 @@ def test_each_holder_is_named_once_in_its_turn(tmp_path: Path, waits: Waits) -> 
     lock.release()
 
 
-def test_the_disks_error_names_the_lock(tmp_path: Path) -> None:
+def test_a_disk_error_names_the_lock(tmp_path: Path) -> None:
     (tmp_path / "locks").write_bytes(b"")
     with pytest.raises(
         StoreError, match=f"Cannot lock {re.escape(str(tmp_path / 'locks' / 'key'))}: a file stands where"
@@ -85,7 +85,7 @@ def test_the_disks_error_names_the_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_done", [True, False])
-def test_a_rename_that_is_reported_as_failed_counts_if_it_was_done(
+def test_a_rename_that_is_reported_as_failed_counts_if_it_succeeded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_done: bool
 ) -> None:
     rename = Path.rename
@@ -118,7 +118,7 @@ def test_a_lock_that_was_not_taken_can_be_released(tmp_path: Path) -> None:
     assert other.is_lost
 
 
-def test_the_heart_has_the_record_from_taking_to_release(tmp_path: Path) -> None:
+def test_the_heartbeat_has_the_record_until_the_release(tmp_path: Path) -> None:
     class Noting(Heartbeat):
         def add(self, record: Path) -> None:
             noted.append(("add", record))
@@ -135,7 +135,9 @@ def test_the_heart_has_the_record_from_taking_to_release(tmp_path: Path) -> None
     assert noted == [("add", record), ("remove", record)]
 
 
-def test_releasing_what_the_disk_holds_fast_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_cannot_be_deleted_at_the_release_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(path: Path, **options: bool) -> None:
         raise PermissionError(errno.EACCES, "no", str(path))
 
@@ -149,7 +151,7 @@ def test_releasing_what_the_disk_holds_fast_is_no_error(tmp_path: Path, monkeypa
     assert len(list((tmp_path / "locks" / "key").iterdir())) == 1
 
 
-def test_a_record_that_goes_while_it_is_looked_at_frees_the_lock(tmp_path: Path, waits: Waits) -> None:
+def test_a_record_that_is_removed_during_the_check_frees_the_lock(tmp_path: Path, waits: Waits) -> None:
     record = plant(tmp_path, Owner.of_this_process())
 
     class Going(dict[str, Watch]):
@@ -164,7 +166,7 @@ def test_a_record_that_goes_while_it_is_looked_at_frees_the_lock(tmp_path: Path,
     take(tmp_path)
 
 
-def test_two_that_break_one_dead_lock_both_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_that_break_one_dead_lock_both_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = plant(tmp_path, replace(Owner.of_this_process(), start="1"))
     verdict = Watch.verdict
 
@@ -177,7 +179,7 @@ def test_two_that_break_one_dead_lock_both_go_on(tmp_path: Path, monkeypatch: py
     take(tmp_path)
 
 
-def test_a_file_system_that_renames_onto_no_directory_at_all_serves_too(
+def test_a_file_system_that_renames_onto_no_directory_is_supported_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty lock is removed first, unless somebody else is just taking it."""

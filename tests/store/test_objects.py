@@ -38,7 +38,7 @@ def shelve(objects: Objects, name: str) -> Path:
     return path
 
 
-def test_a_content_lies_and_is_sealed_as_in_every_earlier_store(objects: Objects, tmp_path: Path) -> None:
+def test_contents_have_the_path_and_seal_of_every_earlier_store(objects: Objects, tmp_path: Path) -> None:
     """Another place or another seal, and every store there is would be read again or built again."""
     file = tmp_path / "empty"
     file.write_bytes(b"")
@@ -51,7 +51,7 @@ def test_a_content_lies_and_is_sealed_as_in_every_earlier_store(objects: Objects
         assert seal_of(most) in (999_999_900, 100)
 
 
-def test_listed_are_objects_in_order_and_nothing_else(objects: Objects, tmp_path: Path) -> None:
+def test_only_objects_are_listed_and_in_order(objects: Objects, tmp_path: Path) -> None:
     names = [f"{shelf}{number:062x}" for shelf in ("ab", "0c") for number in (5, 2, 8, 1, 9, 3, 7, 4, 6)]
     for name in names:
         shelve(objects, name)
@@ -72,7 +72,7 @@ def test_a_link_among_the_objects_is_listed_as_what_it_is(objects: Objects, tmp_
     assert stat.st_ino == link.lstat().st_ino
 
 
-def test_what_goes_while_the_objects_are_listed_is_left_out(objects: Objects) -> None:
+def test_objects_removed_during_the_listing_are_left_out(objects: Objects) -> None:
     first, second, third = (f"ab{number:062x}" for number in range(3))
     for name in (first, second, third):
         shelve(objects, name)
@@ -82,14 +82,14 @@ def test_what_goes_while_the_objects_are_listed_is_left_out(objects: Objects) ->
     assert [name for name, _ in listed] == [third]
 
 
-def test_without_being_told_to_nothing_that_is_sealed_is_read(objects: Objects) -> None:
+def test_sealed_contents_are_not_read_by_default(objects: Objects) -> None:
     digest = put(objects, b"content")
     rot(objects.locate(digest))
     assert objects.fault(digest) is None
     assert "has other content" in str(objects.fault(digest, thorough=True))
 
 
-def test_a_thorough_look_reads_again_what_it_has_read(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thorough_look_reads_contents_again(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fails changes nothing that a memo of digests could go by."""
     digest = put(objects, b"content")
     assert objects.fault(digest, thorough=True) is None
@@ -97,7 +97,7 @@ def test_a_thorough_look_reads_again_what_it_has_read(objects: Objects, monkeypa
     assert "has other content" in str(objects.fault(digest, thorough=True))
 
 
-def test_an_object_goes_only_if_it_was_put_in_before(objects: Objects) -> None:
+def test_an_object_is_removed_only_if_it_was_stored_before_the_horizon(objects: Objects) -> None:
     digest = put(objects, b"content")
     changed = objects.locate(digest).stat().st_ctime
     objects.remove(digest, changed)
@@ -107,7 +107,7 @@ def test_an_object_goes_only_if_it_was_put_in_before(objects: Objects) -> None:
     objects.remove(digest, math.inf)  # by two at once
 
 
-def test_only_what_is_damaged_is_set_aside(objects: Objects) -> None:
+def test_only_damaged_objects_are_quarantined(objects: Objects) -> None:
     sound, rotten = put(objects, b"sound"), put(objects, b"rotten")
     rot(objects.locate(rotten))
     assert objects.set_aside(sound, 5, thorough=True) is None
@@ -119,7 +119,9 @@ def test_only_what_is_damaged_is_set_aside(objects: Objects) -> None:
     assert objects.set_aside(rotten, 6, thorough=True) is None
 
 
-def test_of_two_that_set_one_object_aside_one_is_reported(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_two_processes_quarantine_is_reported_once(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest = put(objects, b"content")
     rot(objects.locate(digest))
     looked = objects.fault

@@ -49,14 +49,18 @@ def hold(place: Path, body: Callable[[], object], monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_of_publishing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_cut_during_publishing_leaves_the_complete_entry_or_none(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(place / "store", warn=lambda message: None)
     outcomes = hold(place, lambda: build(store, key_of(opset="18"), **FILES), monkeypatch)
     assert {True, False} == set(outcomes)
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-def test_of_collecting(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_power_cut_during_gc_leaves_every_remaining_entry_complete(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(place / "store", warn=lambda message: None)
     build(store, key_of(opset="18"), **FILES)
     build(store, key_of(opset="20"), graph=b"another", data=FILES["data"])

@@ -44,7 +44,7 @@ def give(tmp_path: Path, url: str, warnings: list[str], key: CacheKey, options: 
     return giver
 
 
-def test_what_one_pushes_another_pulls(tmp_path: Path, team: str, warnings: list[str]) -> None:
+def test_a_pushed_entry_can_be_pulled(tmp_path: Path, team: str, warnings: list[str]) -> None:
     key = key_of()
     giver = give(tmp_path, team, warnings, key)
     taker = store_with(tmp_path, "taker", Remote(team), warnings)
@@ -78,13 +78,13 @@ def test_nothing_is_fetched_or_sent_twice(tmp_path: Path, team: str, warnings: l
     assert warnings == []
 
 
-def test_what_the_remote_does_not_have_is_absent(tmp_path: Path, team: str, warnings: list[str]) -> None:
+def test_an_entry_that_the_remote_does_not_have_is_absent(tmp_path: Path, team: str, warnings: list[str]) -> None:
     taker = store_with(tmp_path, "taker", Remote(team), warnings)
     assert taker.pull(key_of()) is None
     assert warnings == []
 
 
-def test_without_push_nothing_is_given(tmp_path: Path, team: str, warnings: list[str]) -> None:
+def test_without_push_nothing_is_uploaded(tmp_path: Path, team: str, warnings: list[str]) -> None:
     giver = store_with(tmp_path, "giver", Remote(team, push=False), warnings)
     giver.push(build(giver, key_of(), graph=b"1"))
     assert not remote_files(tmp_path).exists()
@@ -99,7 +99,7 @@ def test_without_push_nothing_is_given(tmp_path: Path, team: str, warnings: list
         ("delete", "is missing"),
     ],
 )
-def test_a_damaged_remote_object_is_named_and_mended_by_the_next_push(
+def test_a_damaged_remote_object_is_named_and_repaired_by_the_next_push(
     tmp_path: Path, team: str, warnings: list[str], harm: str, what: str
 ) -> None:
     key = key_of()
@@ -128,7 +128,9 @@ def test_a_damaged_remote_object_is_named_and_mended_by_the_next_push(
     assert len(warnings) == 1
 
 
-def test_a_damaged_or_hostile_remote_entry_is_named_and_absent(tmp_path: Path, team: str, warnings: list[str]) -> None:
+def test_a_damaged_or_hostile_remote_entry_is_named_and_not_used(
+    tmp_path: Path, team: str, warnings: list[str]
+) -> None:
     key = key_of()
     give(tmp_path, team, warnings, key)
     path = next((remote_files(tmp_path) / "entries").rglob("*.json"))
@@ -184,7 +186,7 @@ def test_fsspec_is_not_imported_without_a_remote() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_memory_file_system_serves_too(tmp_path: Path, warnings: list[str]) -> None:
+def test_the_memory_file_system_is_supported(tmp_path: Path, warnings: list[str]) -> None:
     give(tmp_path, "memory://team", warnings, key_of())
     assert store_with(tmp_path, "taker", Remote("memory://team"), warnings).pull(key_of()) is not None
     assert warnings == []
@@ -198,7 +200,7 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
-def test_over_s3(tmp_path: Path, server: Server, warnings: list[str]) -> None:
+def test_entries_are_pushed_and_pulled_over_s3(tmp_path: Path, server: Server, warnings: list[str]) -> None:
     key = key_of()
     giver = give(tmp_path, "s3://team/some/prefix", warnings, key, server.options)
     big = key_of(a="big")
@@ -227,7 +229,7 @@ def test_a_corrupted_object_on_s3_never_becomes_visible(tmp_path: Path, server: 
     assert len(warnings) == 1
 
 
-def test_a_bucket_that_is_not_there_costs_one_warning(tmp_path: Path, server: Server, warnings: list[str]) -> None:
+def test_a_missing_bucket_costs_one_warning(tmp_path: Path, server: Server, warnings: list[str]) -> None:
     giver = store_with(tmp_path, "giver", Remote("s3://nobody/x", server.options), warnings)
     assert giver.pull(key_of()) is None
     giver.push(build(giver, key_of(), graph=b"1"))
@@ -288,7 +290,9 @@ class Cutter:
             end.close()
 
 
-def test_a_server_that_dies_in_the_middle_of_a_pull(tmp_path: Path, server: Server, warnings: list[str]) -> None:
+def test_a_server_that_dies_during_a_pull_costs_one_warning(
+    tmp_path: Path, server: Server, warnings: list[str]
+) -> None:
     key = key_of()
     giver = store_with(tmp_path, "giver", Remote("s3://team/x", server.options), warnings)
     content = bytes(range(256)) * 4 * 20_000

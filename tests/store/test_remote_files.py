@@ -33,7 +33,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, remote: Remote) -> dict[str, Any]:
     return given
 
 
-def test_the_layout_is_the_one_of_every_earlier_store(tmp_path: Path, warnings: list[str]) -> None:
+def test_the_layout_of_the_remote_is_that_of_every_earlier_store(tmp_path: Path, warnings: list[str]) -> None:
     giver = store_with(tmp_path, "giver", Remote(f"file://{tmp_path}/team/"), warnings)
     entry = build(giver, key_of(opset="18"), graph=b"")
     giver.push(entry)
@@ -44,27 +44,29 @@ def test_the_layout_is_the_one_of_every_earlier_store(tmp_path: Path, warnings: 
         giver.pull(CacheKey("..", {}))
 
 
-def test_words_for_truth_are_truth_and_the_rest_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_true_and_false_become_booleans_and_other_options_stay_text(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"anon": "true", "use_ssl": "false", "endpoint_url": "http://x", "mode": "True"}
     remote = Remote("memory://team", options)
     assert opened(monkeypatch, remote) == {"anon": True, "use_ssl": False, "endpoint_url": "http://x", "mode": "True"}
 
 
 @pytest.mark.parametrize("protocol", ["s3", "s3a"])
-def test_a_silent_s3_server_is_not_requested_minutes(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+def test_a_silent_s3_server_is_given_up_within_minutes(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
     patience = {"config_kwargs": {"retries": {"max_attempts": 1}}}
     assert opened(monkeypatch, Remote(f"{protocol}://bucket")) == patience
     assert opened(monkeypatch, Remote(f"{protocol}://bucket", {"anon": "true"})) == {**patience, "anon": True}
     assert opened(monkeypatch, Remote("memory://team")) == {}
 
 
-def test_what_a_client_writes_into_its_options_is_not_the_next_remotes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_that_a_client_makes_to_its_options_do_not_reach_the_next_remote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """botocore does."""
     opened(monkeypatch, Remote("s3://bucket"))["config_kwargs"]["retries"]["mode"] = "legacy"
     assert opened(monkeypatch, Remote("s3://bucket")) == {"config_kwargs": {"retries": {"max_attempts": 1}}}
 
 
-def test_it_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     remote = Remote("memory://team")
     assert remote._open() is remote._open()
 
@@ -73,7 +75,7 @@ def test_it_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ("url", "package"),
     [("s3://bucket", "s3fs"), ("s3a://bucket", "s3fs"), ("gcs://b", "gcsfs"), ("memory://b", "fsspec")],
 )
-def test_the_package_that_a_url_needs_is_named_with_the_setting(
+def test_the_error_names_the_package_that_a_url_needs_and_the_setting(
     monkeypatch: pytest.MonkeyPatch, url: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -82,7 +84,7 @@ def test_the_package_that_a_url_needs_is_named_with_the_setting(
     assert f"store.remote={url}" in caught.value.message
 
 
-def test_a_package_that_only_fsspec_knows_of_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_package_that_only_fsspec_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     def url_to_fs(url: str, **options: Any) -> None:
         raise ImportError("Install adlfs to access Azure")
 
@@ -92,7 +94,7 @@ def test_a_package_that_only_fsspec_knows_of_is_named(monkeypatch: pytest.Monkey
     assert caught.value.hint == "Next: install the package that the message names"
 
 
-def test_a_url_that_cannot_be_opened_says_what_one_looks_like() -> None:
+def test_the_error_for_a_url_that_cannot_be_opened_has_an_example() -> None:
     with pytest.raises(StoreError, match=r"store\.remote=nonsense://x cannot be opened: ") as caught:
         Remote("nonsense://x")._open()
     assert caught.value.hint == "Next: give an fsspec URL such as s3://bucket/prefix, and valid options for it"
@@ -115,7 +117,7 @@ class Watched(LocalFileSystem):  # type: ignore[misc]  # fsspec is untyped
         super().mv(path1, path2, **kwargs)
 
 
-def test_a_directory_is_one_whatever_its_name(
+def test_directories_are_recognised_by_any_name(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -141,7 +143,7 @@ def test_a_content_that_was_truncated_here_is_fetched_again(tmp_path: Path, warn
 
 
 @pytest.mark.parametrize("refuse", [False, True])
-def test_where_half_a_file_shows_it_has_another_name_until_it_is_whole(
+def test_an_upload_has_a_temporary_name_where_incomplete_files_are_visible(
     tmp_path: Path, warnings: list[str], refuse: bool
 ) -> None:
     remote = Remote(f"file://{tmp_path}/team")
@@ -155,7 +157,7 @@ def test_where_half_a_file_shows_it_has_another_name_until_it_is_whole(
     assert len(warnings) == (1 if refuse else 0)
 
 
-def test_an_object_store_is_given_files_under_their_own_names(
+def test_an_object_store_gets_files_under_their_own_names(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = Remote("memory://by its own name")

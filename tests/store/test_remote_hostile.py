@@ -59,7 +59,7 @@ def socket_like(path: Path) -> None:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("put", [fifo, directory, endless, socket_like])
 @pytest.mark.parametrize("what", ["entries/engine/*.json", "objects/*/*"])
-def test_what_is_no_regular_file_is_not_read(
+def test_a_remote_path_that_is_no_regular_file_is_not_read(
     team: Path, warnings: list[str], put: Callable[[Path], None], what: str
 ) -> None:
     for path in list(team.glob(what)):
@@ -72,7 +72,7 @@ def test_what_is_no_regular_file_is_not_read(
 
 @pytest.mark.attack("fill or wait", "a warning, and the step is built here")
 @pytest.mark.timeout(60)
-def test_a_file_that_never_answers_is_given_up(
+def test_a_read_that_never_returns_is_given_up(
     team: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A FIFO that nothing tells from a file stands for a server that hangs."""
@@ -115,7 +115,7 @@ def empty(entry: dict[str, Any]) -> None:
 
 @pytest.mark.attack("forge", "a warning, and the step is built here")
 @pytest.mark.parametrize("edit", [renamed, without, more, empty])
-def test_outputs_that_the_step_cannot_have_made_are_not_used(
+def test_outputs_that_do_not_belong_to_the_step_are_not_used(
     team: Path, warnings: list[str], edit: Callable[[dict[str, Any]], None]
 ) -> None:
     (entry,) = team.glob("entries/engine/*.json")
@@ -134,7 +134,7 @@ def test_outputs_that_the_step_cannot_have_made_are_not_used(
 
 
 @pytest.mark.attack("forge", "a warning, and the step is built here")
-def test_such_an_entry_in_a_store_itself_is_built_again(team: Path, warnings: list[str]) -> None:
+def test_an_entry_with_such_outputs_in_the_local_store_is_built_again(team: Path, warnings: list[str]) -> None:
     bench = taker(team, warnings)
     bench.build(pipeline())
     shutil.rmtree(team)
@@ -146,7 +146,7 @@ def test_such_an_entry_in_a_store_itself_is_built_again(team: Path, warnings: li
     assert "holds the outputs ['other'], where its step makes ['engine']" in warnings[0]
 
 
-def test_an_entry_of_a_stage_that_makes_nothing_is_one(tmp_path: Path) -> None:
+def test_an_entry_of_a_stage_without_outputs_is_valid(tmp_path: Path) -> None:
     bench = Bench(Store(tmp_path / "store"))
     bench.build(pipeline(verify={"makes": ()}))
     (path,) = bench.store.layout.entries.glob("verify/*.json")
@@ -160,7 +160,7 @@ def more_of_nothing(entry: dict[str, Any]) -> None:
     entry["outputs"] = {"evidence": [{"name": "a", "digest": "0" * 64, "size": 1}]}
 
 
-def test_waiting_passes_answers_and_errors_on() -> None:
+def test_a_call_with_a_time_limit_returns_results_and_errors() -> None:
     assert within(5, divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         within(5, divmod, 7, 0)

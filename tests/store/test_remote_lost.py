@@ -49,7 +49,7 @@ class Breaking:
     ("error", "words"),
     [(OSError("first\nsecond\nthird"), "(first)"), (OSError(), "(OSError)"), (TimeoutError(" "), "(TimeoutError)")],
 )
-def test_a_remote_out_of_reach_is_named_in_one_line_and_left_alone(
+def test_an_unreachable_remote_gives_one_warning_and_is_not_used_again(
     tmp_path: Path, warnings: list[str], error: OSError, words: str
 ) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
@@ -84,7 +84,7 @@ def test_a_remote_out_of_reach_is_named_in_one_line_and_left_alone(
         ("azure.core.exceptions", "AzureError"),
     ],
 )
-def test_a_client_that_fails_in_its_own_way_is_out_of_reach_too(
+def test_a_client_with_its_own_errors_counts_as_unreachable(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, module: str, name: str
 ) -> None:
     error = type(name, (Exception,), {})
@@ -100,7 +100,7 @@ def test_a_client_that_fails_in_its_own_way_is_out_of_reach_too(
 
 
 @pytest.mark.parametrize("blocks", [None, 0, 2])
-def test_a_remote_that_is_lost_in_the_middle_leaves_no_file(
+def test_a_remote_lost_during_a_pull_leaves_no_file(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, blocks: int | None
 ) -> None:
     """While the file is opened, before its first block, and after two."""
@@ -127,7 +127,7 @@ def test_a_remote_that_is_lost_in_the_middle_leaves_no_file(
 
 @pytest.mark.attack("fill or wait", "no more is read")
 @pytest.mark.parametrize(("size", "came"), [(7000, None), (7001, 7001), (100_000, 8000)])
-def test_of_what_is_too_long_one_block_more_is_read(
+def test_only_one_block_beyond_the_expected_size_is_read(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, size: int, came: int | None
 ) -> None:
     giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
@@ -140,7 +140,7 @@ def test_of_what_is_too_long_one_block_more_is_read(
     assert came is None or f"({came} of 7000 bytes came)" in warnings[0]
 
 
-def test_a_disk_that_takes_no_more_of_what_is_fetched_is_an_error_of_here(tmp_path: Path, warnings: list[str]) -> None:
+def test_a_full_local_disk_during_a_pull_is_an_error_of_this_machine(tmp_path: Path, warnings: list[str]) -> None:
     giver = store_with(tmp_path, "giver", Remote("memory://team"), warnings)
     entry = build(giver, key_of(), graph=b"x" * 100_000)
     giver.push(entry)
@@ -160,7 +160,7 @@ def test_a_disk_that_takes_no_more_of_what_is_fetched_is_an_error_of_here(tmp_pa
 
 
 @pytest.mark.attack("fill or wait", "no more is read")
-def test_an_entry_too_large_to_be_one_is_not_read(
+def test_an_entry_beyond_the_size_limit_is_not_read(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     giver = store_with(tmp_path, "giver", Remote("memory://large"), warnings)

@@ -18,7 +18,7 @@ from tests.modes import bound_by_modes
 from tests.store.storing import again, build, in_child, key_of, overwrite, publish, rot, tree
 
 
-def test_what_is_published_is_found_by_the_next_process(store: Store, warnings: list[str]) -> None:
+def test_a_published_entry_is_found_by_the_next_process(store: Store, warnings: list[str]) -> None:
     key = key_of(opset="18")
     assert store.find(key) is None
     entry = build(store, key, **{"graph ünit.onnx": b"main", "graph.data": b"weights"})
@@ -57,7 +57,7 @@ def test_finding_and_planning_write_nothing(store: Store, warnings: list[str], t
     assert not never.path.exists()
 
 
-def test_files_are_moved_in_not_copied(store: Store) -> None:
+def test_files_of_a_working_directory_are_moved(store: Store) -> None:
     with store.workdir("export") as work:
         (work / "graph").write_bytes(b"content")
         inode = (work / "graph").stat().st_ino
@@ -66,7 +66,7 @@ def test_files_are_moved_in_not_copied(store: Store) -> None:
     assert entry.outputs["graph"].path.stat().st_mode & 0o777 == 0o444
 
 
-def test_an_output_that_is_not_ours_to_move_is_copied(store: Store, tmp_path: Path) -> None:
+def test_an_output_outside_the_working_directory_is_copied(store: Store, tmp_path: Path) -> None:
     first = build(store, key_of("export"), graph=b"same").outputs["graph"].path
     outside = tmp_path / "outside.onnx"
     outside.write_bytes(b"outside")
@@ -88,13 +88,13 @@ def test_an_output_that_is_not_ours_to_move_is_copied(store: Store, tmp_path: Pa
     assert entry.outputs["d"].path.read_bytes() == b"outside"
 
 
-def test_equal_contents_are_kept_once(store: Store) -> None:
+def test_equal_contents_are_stored_once(store: Store) -> None:
     one, two = build(store, key_of(a="1"), graph=b"same"), build(store, key_of(a="2"), graph=b"same")
     assert one.outputs["graph"].path == two.outputs["graph"].path
     assert len(list(store.objects)) == 1
 
 
-def test_nearest_has_the_fewest_differences_and_among_equals_the_last_use(store: Store) -> None:
+def test_nearest_has_the_fewest_differences_and_the_last_use_among_equals(store: Store) -> None:
     far, old, new = key_of(a="1", b="1", c="1"), key_of(a="1", b="2", c="2"), key_of(a="2", b="1", c="2")
     for key in (new, old, far):
         assert build(store, key, graph=b"x").key == key
@@ -136,7 +136,7 @@ def test_publishing_a_key_again_without_its_lock_keeps_the_first(store: Store, w
     assert again(store, warnings).find(key) == first
 
 
-def test_who_lost_the_lock_keeps_what_the_other_published(store: Store, warnings: list[str]) -> None:
+def test_a_process_that_lost_the_lock_keeps_the_entry_of_the_other(store: Store, warnings: list[str]) -> None:
     key = key_of()
     with store.building(key), store.workdir("export") as work:
         for record in (store.layout.locks / key.digest).iterdir():
@@ -218,19 +218,19 @@ def test_a_read_only_store_serves_hits(store: Store, warnings: list[str]) -> Non
     assert all(str(store.path) in error and "permission denied" in error and "Next:" in error for error in errors)
 
 
-def test_a_path_that_is_too_long_is_explained(tmp_path: Path) -> None:
+def test_the_error_explains_a_path_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="too long") as caught:
         build(Store(tmp_path.joinpath(*["x" * 200] * 25)), key_of(), graph=b"1")
     assert "shorter" in str(caught.value.hint)
 
 
-def test_a_file_where_the_store_should_be_is_explained(tmp_path: Path) -> None:
+def test_the_error_explains_a_file_in_place_of_the_store(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"")
     with pytest.raises(StoreError, match="not a directory"):
         build(Store(tmp_path / "store"), key_of(), graph=b"1")
 
 
-def test_an_entry_that_cannot_be_written_names_the_store(store: Store, tmp_path: Path) -> None:
+def test_the_error_for_an_entry_that_cannot_be_written_names_the_store(store: Store, tmp_path: Path) -> None:
     giver = Store(tmp_path / "giver", remote=Remote((tmp_path / "remote").as_uri()))
     giver.push(build(giver, key_of(), graph=b"1"))
     store.remote = giver.remote
@@ -244,7 +244,7 @@ def test_an_entry_that_cannot_be_written_names_the_store(store: Store, tmp_path:
         store.pull(key_of())
 
 
-def test_a_moved_store_reads_nothing_again(store: Store, warnings: list[str], tmp_path: Path) -> None:
+def test_a_moved_store_reads_no_contents_again(store: Store, warnings: list[str], tmp_path: Path) -> None:
     key = key_of()
     build(store, key, graph=b"content")
     moved = tmp_path / "moved"
@@ -282,7 +282,7 @@ def test_a_use_is_noted_on_flush_if_the_last_is_long_ago(store: Store, warnings:
     assert path.stat().st_mtime_ns == noted
 
 
-def test_an_entry_that_is_removed_after_its_use_costs_nothing(store: Store, warnings: list[str]) -> None:
+def test_an_entry_removed_after_its_use_is_no_error(store: Store, warnings: list[str]) -> None:
     build(store, key_of(), graph=b"1")
     reader = again(store, warnings)
     assert reader.find(key_of()) is not None

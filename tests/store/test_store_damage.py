@@ -27,7 +27,7 @@ from tests.store.storing import again, build, key_of, overwrite, rot
         ("replace", "has other content"),
     ],
 )
-def test_a_damaged_content_is_named_rebuilt_and_kept_aside(
+def test_a_damaged_content_is_named_and_rebuilt_and_quarantined(
     store: Store, warnings: list[str], how: str, what: str
 ) -> None:
     key = key_of()
@@ -67,7 +67,7 @@ def test_a_damaged_content_is_named_rebuilt_and_kept_aside(
 
 
 @pytest.mark.attack("stale", "the damage is named, the step is built again")
-def test_every_flipped_byte_of_an_entry_is_noticed(store: Store, warnings: list[str]) -> None:
+def test_every_flipped_byte_of_an_entry_is_detected(store: Store, warnings: list[str]) -> None:
     key = key_of(opset="18")
     entry = build(store, key, graph=b"x")
     path = store.entry_path(key.stage, key.digest)
@@ -134,7 +134,7 @@ def test_an_entry_that_vanishes_before_it_is_moved_is_rebuilt(store: Store, warn
     assert again(store, warnings).find(key) == entry
 
 
-def test_where_nothing_can_be_moved_aside_nothing_is_built(store: Store, warnings: list[str]) -> None:
+def test_a_store_without_a_usable_quarantine_refuses_to_build(store: Store, warnings: list[str]) -> None:
     key = key_of()
     build(store, key, graph=b"x")
     overwrite(store.entry_path(key.stage, key.digest))
@@ -146,7 +146,7 @@ def test_where_nothing_can_be_moved_aside_nothing_is_built(store: Store, warning
     assert list(store.layout.locks.iterdir()) == []
 
 
-def test_what_another_process_has_mended_is_damaged_no_more(store: Store, warnings: list[str]) -> None:
+def test_damage_that_another_process_repaired_is_not_reported(store: Store, warnings: list[str]) -> None:
     key = key_of()
     overwrite(build(store, key, graph=b"content").outputs["graph"].path)
     assert store.find(key) is None
@@ -155,7 +155,7 @@ def test_what_another_process_has_mended_is_damaged_no_more(store: Store, warnin
     assert store.damage(key) is None
 
 
-def test_a_damaged_memo_of_digests_is_named(store: Store, warnings: list[str], tmp_path: Path) -> None:
+def test_a_damaged_cache_of_digests_is_named(store: Store, warnings: list[str], tmp_path: Path) -> None:
     store.layout.prepare()
     store.layout.digests.write_bytes(b"damaged")
     (tmp_path / "flow.pt").write_bytes(b"weights")
@@ -169,7 +169,7 @@ def test_listing_the_entries_reads_no_contents(store: Store, warnings: list[str]
     assert list(again(store, warnings, verify=True).entries()) == [entry]
 
 
-def test_damage_is_logged_where_nobody_else_is_reported(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_is_logged_if_there_is_no_other_receiver(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     path = build(store, key_of(), graph=b"content").outputs["graph"].path
     overwrite(path)
     assert Store(store.path).find(key_of()) is None
@@ -179,7 +179,7 @@ def test_damage_is_logged_where_nobody_else_is_reported(store: Store, caplog: py
 
 
 @pytest.mark.attack("stale", "the damage is named, the step is built again")
-def test_rot_that_leaves_the_times_alone_is_found_by_verify(store: Store, warnings: list[str]) -> None:
+def test_damage_that_keeps_the_times_is_found_by_verify(store: Store, warnings: list[str]) -> None:
     key = key_of()
     path = build(store, key, graph=b"content").outputs["graph"].path
     rot(path)

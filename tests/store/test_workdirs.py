@@ -50,7 +50,7 @@ def left(workdirs: Workdirs) -> set[str]:
     return {path.name.rpartition("-")[0] for path in workdirs.path.iterdir()}
 
 
-def test_what_is_swept_is_what_nobody_works_in(workdirs: Workdirs) -> None:
+def test_only_working_directories_of_dead_processes_are_removed(workdirs: Workdirs) -> None:
     old = LEFTOVER_SECONDS + 100
     for number in range(3):
         leave(workdirs, f"dead-{number}", dead())
@@ -63,7 +63,7 @@ def test_what_is_swept_is_what_nobody_works_in(workdirs: Workdirs) -> None:
     assert left(workdirs) == {f"{who}-{number}" for who in ("living", "elsewhere", "damaged") for number in range(3)}
 
 
-def test_a_process_sweeps_once_unless_it_is_reported_to(workdirs: Workdirs) -> None:
+def test_a_process_sweeps_once_unless_it_is_requested_again(workdirs: Workdirs) -> None:
     workdirs.sweep()  # there is nothing yet, not even the directory
     leave(workdirs, "dead", dead())
     workdirs.sweep()
@@ -74,7 +74,7 @@ def test_a_process_sweeps_once_unless_it_is_reported_to(workdirs: Workdirs) -> N
         assert left(workdirs) == {"export"}
 
 
-def test_what_another_process_sweeps_first_keeps_nothing_from_being_swept(
+def test_a_directory_that_another_process_removes_first_does_not_stop_the_sweep(
     workdirs: Workdirs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
@@ -93,7 +93,7 @@ def test_what_another_process_sweeps_first_keeps_nothing_from_being_swept(
     assert left(workdirs) == set()
 
 
-def test_the_oldest_work_counts_although_another_ends_meanwhile(
+def test_the_oldest_work_is_found_even_if_another_ends_meanwhile(
     workdirs: Workdirs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert workdirs.oldest() is None
@@ -114,7 +114,7 @@ def test_the_oldest_work_counts_although_another_ends_meanwhile(
 
 
 @pytest.mark.parametrize(("blocks", "is_full"), [(0, True), (15, True), (16, False), (10_000, False)])
-def test_an_error_of_a_library_is_the_disks_only_where_that_is_full(
+def test_an_error_of_a_library_names_the_disk_only_if_it_is_full(
     workdirs: Workdirs, monkeypatch: pytest.MonkeyPatch, blocks: int, is_full: bool
 ) -> None:
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=blocks, f_frsize=4096))
@@ -123,7 +123,7 @@ def test_an_error_of_a_library_is_the_disks_only_where_that_is_full(
     assert left(workdirs) == set()
 
 
-def test_an_error_where_the_disk_cannot_be_asked_stays_what_it_is(
+def test_an_error_is_unchanged_if_the_disk_cannot_be_checked(
     workdirs: Workdirs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> None:
@@ -135,7 +135,7 @@ def test_an_error_where_the_disk_cannot_be_asked_stays_what_it_is(
 
 
 @pytest.mark.parametrize("name", ["export", "x" * 300])
-def test_a_working_directory_is_named_for_its_step_and_goes_with_it(workdirs: Workdirs, name: str) -> None:
+def test_a_working_directory_has_the_name_of_its_step_and_is_removed_with_it(workdirs: Workdirs, name: str) -> None:
     with workdirs.new(name) as directory:
         assert list(directory.iterdir()) == []
         assert left(workdirs) == {name[:40]}

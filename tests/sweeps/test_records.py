@@ -29,18 +29,18 @@ def sweep(tmp_path: Path) -> Path:
     return directory
 
 
-def test_what_was_never_begun_is_missing(sweep: Path) -> None:
+def test_a_cell_that_never_began_is_missing(sweep: Path) -> None:
     found = gather(sweep)
     assert [cell["status"] for cell in found["cells"]] == ["missing"] * 3
     assert (found["status"], found["varied"], exit_code(found)) == ("unfinished", ["export"], 4)
 
 
-def test_what_began_and_left_no_end_is_unfinished(sweep: Path) -> None:
+def test_a_cell_that_began_and_did_not_end_is_unfinished(sweep: Path) -> None:
     write_cell(sweep, record(CELLS[1], RUNNING, None))
     assert [cell["status"] for cell in gather(sweep)["cells"]] == ["missing", "unfinished", "missing"]
 
 
-def test_a_cell_that_runs_again_is_not_what_it_was_before(sweep: Path) -> None:
+def test_a_cell_that_runs_again_loses_its_earlier_state(sweep: Path) -> None:
     write_cell(sweep, record(CELLS[0], "ok", 0))
     write_cell(sweep, record(CELLS[0], RUNNING, None))
     assert gather(sweep)["cells"][0]["status"] == "unfinished"
@@ -55,7 +55,7 @@ def test_a_cell_that_runs_again_is_not_what_it_was_before(sweep: Path) -> None:
         ((("failed", 2), ("failed", 5), ("pending", 9)), "failed", 2),
     ],
 )
-def test_the_exit_code_is_the_first_failures(sweep: Path, ends: Any, status: str, code: int) -> None:
+def test_the_exit_code_is_that_of_the_first_failure(sweep: Path, ends: Any, status: str, code: int) -> None:
     for cell, (end, number) in zip(CELLS, ends, strict=True):
         failure = Failure("export", "k", "m", None, number) if end == "failed" else None
         write_cell(sweep, record(cell, end, number, failure=failure))

@@ -32,7 +32,7 @@ def answer(tool: Path, text: str, code: int = 0) -> None:
     tool.chmod(0o755)
 
 
-def test_devices_are_as_the_driver_tells_them(tool: Path) -> None:
+def test_devices_are_read_from_the_driver(tool: Path) -> None:
     answer(tool, TWO)
     environment = Environment()
     assert environment.gpus == (
@@ -42,12 +42,12 @@ def test_devices_are_as_the_driver_tells_them(tool: Path) -> None:
     assert environment.driver == "550.54.15"
 
 
-def test_a_capability_of_two_digits_before_the_point(tool: Path) -> None:
+def test_a_capability_with_two_digits_before_the_point_is_read(tool: Path) -> None:
     answer(tool, "0, NVIDIA B200, 10.0, 183359, 570.1\n")
     assert [gpu.sm for gpu in Environment().gpus] == [100]
 
 
-def test_a_device_without_a_figure_and_one_that_failed(tool: Path) -> None:
+def test_a_device_without_memory_of_its_own_is_listed_and_a_failed_one_is_not(tool: Path) -> None:
     """One that shares the host's memory has none of its own; one that has failed cannot be built for."""
     answer(tool, "0, NVIDIA L20, [Unknown Error], [Unknown Error], 580.95\n1, NVIDIA GB10, 12.1, [N/A], 580.95\n")
     environment = Environment()
@@ -55,7 +55,7 @@ def test_a_device_without_a_figure_and_one_that_failed(tool: Path) -> None:
     assert environment.driver == "580.95"
 
 
-def test_without_a_driver_there_is_none(tool: Path) -> None:
+def test_without_a_driver_there_are_no_devices(tool: Path) -> None:
     assert (Environment().gpus, Environment().driver) == ((), None)
 
 
@@ -81,14 +81,14 @@ def test_another_machine_can_be_described(tool: Path) -> None:
     assert other.version("torch") == "9.9"
 
 
-def test_a_version_is_the_distributions_however_it_is_spelled() -> None:
+def test_a_version_is_found_under_any_spelling_of_the_distribution() -> None:
     environment = Environment()
     assert environment.version("PyTest") == importlib.metadata.version("pytest")
     assert environment.version("Hydra_Core") == environment.version("hydra-core") is not None
     assert environment.version("no-such-distribution") is None
 
 
-def test_a_machine_says_what_it_is() -> None:
+def test_the_facts_of_the_machine_are_recorded() -> None:
     machine = Environment().machine
     assert set(machine) == {"host", "system", "python", "cpus"}
     assert int(machine["cpus"]) >= 1

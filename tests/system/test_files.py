@@ -59,7 +59,7 @@ def test_a_disk_that_fills_up_at_any_point_loses_nothing(small_disk: Path, leave
     assert warnings == []
 
 
-def test_a_library_that_hides_a_full_disk_is_explained(small_disk: Path) -> None:
+def test_a_full_disk_that_a_library_hides_is_explained(small_disk: Path) -> None:
     store = Store(small_disk / "store")
 
     def save() -> None:
@@ -71,7 +71,7 @@ def test_a_library_that_hides_a_full_disk_is_explained(small_disk: Path) -> None
         save()
 
 
-def test_an_artifact_that_does_not_fit_leaves_what_was_there(small_disk: Path, tmp_path: Path) -> None:
+def test_an_artifact_that_does_not_fit_leaves_the_old_file(small_disk: Path, tmp_path: Path) -> None:
     graph = build(Store(tmp_path / "store"), key_of(), graph=b"x" * 500_000).outputs["graph"]
     run = small_disk / "run"
     run.mkdir()
@@ -120,14 +120,14 @@ def test_a_limit_on_the_size_of_files_is_explained(tmp_path: Path) -> None:
     assert build(store, key_of(), graph=b"1").size == 1
 
 
-def test_an_unknown_error_is_reported_in_the_systems_words() -> None:
+def test_an_unknown_error_is_reported_in_the_words_of_the_system() -> None:
     for unknown, words in ((OSError(errno.ENODEV, "No such device"), "No such device"), (OSError("odd"), "odd")):
         error = store_error(unknown, "write", "/store")
         assert error.message == f"Cannot write /store: {words}. No incomplete file was left."
         assert error.hint == "Next: run again once it is repaired"
 
 
-def test_a_write_is_on_the_disk_before_it_has_its_name_and_its_name_after(
+def test_the_content_is_synced_before_the_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a power cut could leave a file that is there and empty."""
@@ -153,7 +153,7 @@ def test_a_write_is_on_the_disk_before_it_has_its_name_and_its_name_after(
     assert len(os.listdir("/proc/self/fd")) == is_open  # noqa: PTH208 - as above
 
 
-def test_the_clock_of_a_disk_leaves_no_file_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_the_clock_of_a_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = time.time()
     assert before - 2 <= clock_of(tmp_path) <= time.time() + 2
     assert list(tmp_path.iterdir()) == []
@@ -216,7 +216,7 @@ def test_a_process_killed_at_any_moment_leaves_no_damage(tmp_path: Path) -> None
     assert list(after.layout.locks.iterdir()) == []
 
 
-def test_a_text_is_written_whatever_bytes_a_path_had_or_not_at_all(tmp_path: Path) -> None:
+def test_text_with_any_bytes_of_paths_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "before")
     write_text(tmp_path / "a", "caf\udce9 店")
     assert (tmp_path / "a").read_bytes() == "caf\\udce9 店".encode()

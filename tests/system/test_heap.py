@@ -33,7 +33,7 @@ def resident() -> int:
 
 
 @glibc
-def test_freed_blocks_below_one_in_use_go_back() -> None:
+def test_freed_blocks_below_a_block_in_use_are_returned() -> None:
     trim_heap()
     before = resident()
     kept = fragmented(128 * MIB)
@@ -45,7 +45,7 @@ def test_freed_blocks_below_one_in_use_go_back() -> None:
 
 
 @glibc
-def test_a_step_begins_without_what_the_one_before_it_freed(bench: Bench) -> None:
+def test_a_step_begins_without_the_memory_that_the_step_before_freed(bench: Bench) -> None:
     kept: list[bytes] = []
     found: list[int] = []
 
@@ -67,7 +67,7 @@ def test_a_step_begins_without_what_the_one_before_it_freed(bench: Bench) -> Non
     assert at_next - before < 32 * MIB
 
 
-def test_a_system_without_the_call_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_the_call_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _malloc_trim.cache_clear()
     monkeypatch.setattr(sys, "platform", "darwin")
     assert _malloc_trim() is None

@@ -13,7 +13,7 @@ from cosybuild.system.json_records import read_record, record_text, write_json, 
 AGAIN = "Next: run the build again; it writes a new record"
 
 
-def test_a_record_is_written_for_people_too_and_is_read_back(tmp_path: Path) -> None:
+def test_a_record_is_readable_for_people_and_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "new" / "plan.json"
     write_record(path, "plan", {"where": Path("/a"), "who": "Jürgen", "shape": (2, 80)})
     assert "Jürgen" in path.read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_a_record_is_written_for_people_too_and_is_read_back(tmp_path: Path) -> 
         record_text("plan", plain)
 
 
-def test_a_record_of_another_kind_or_place_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_record_of_another_kind_or_place_is_refused_with_the_next_command(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     with pytest.raises(ConfigurationError, match=r"plan\.json cannot be read as the plan of a run: ") as caught:
         read_record(path, "plan")
@@ -50,7 +50,7 @@ def test_a_record_with_a_flipped_byte_is_damaged(tmp_path: Path) -> None:
         read_record(path, "plan")
 
 
-def test_other_json_is_written_for_people_too(tmp_path: Path) -> None:
+def test_other_json_is_readable_for_people(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"where": Path("/a"), "who": "Jürgen"})
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert text == '{\n  "where": "/a",\n  "who": "Jürgen"\n}\n'

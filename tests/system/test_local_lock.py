@@ -46,7 +46,9 @@ def test_a_held_lock_is_refused_at_once(path: Path, holder: subprocess.Popen[str
         pytest.fail("two processes hold the lock")
 
 
-def test_who_waits_is_reported_the_holder_and_gets_the_lock_after_it(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_waiting_process_learns_the_holder_and_gets_the_lock_after_it(
+    path: Path, holder: subprocess.Popen[str]
+) -> None:
     told: list[str] = []
 
     def end(name: str) -> None:
@@ -94,7 +96,9 @@ def test_two_threads_exclude_each_other(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
-def test_a_file_system_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_file_system_without_locks_is_an_error_only_if_the_lock_is_required(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     def flock(handle: int, how: int) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -22,7 +22,7 @@ def touch(size: int) -> bytearray:
 
 @linux
 @pytest.mark.parametrize("resettable", [True, False])
-def test_a_peak_that_is_over_is_seen_and_earlier_ones_are_not(
+def test_a_past_peak_within_the_block_is_measured_and_earlier_ones_are_not(
     monkeypatch: pytest.MonkeyPatch, resettable: bool
 ) -> None:
     if not resettable:
@@ -40,7 +40,7 @@ def test_a_peak_that_is_over_is_seen_and_earlier_ones_are_not(
 
 
 @linux
-def test_nothing_taken_is_next_to_nothing() -> None:
+def test_a_block_without_allocations_has_a_peak_near_zero() -> None:
     with PeakMemory() as peak:
         pass
     assert peak.peak_bytes is not None
@@ -70,7 +70,7 @@ def status(monkeypatch: pytest.MonkeyPatch, path: Path, **kib: int) -> None:
     monkeypatch.setattr(memory, "_STATUS", path)
 
 
-def test_the_kernels_peak_less_what_was_there_at_the_beginning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_peak_is_that_of_the_kernel_minus_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "_CLEAR", tmp_path / "clear_refs")
     status(monkeypatch, tmp_path / "status", VmHWM=900, VmRSS=100)
     with PeakMemory() as peak:
@@ -82,7 +82,7 @@ def test_the_kernels_peak_less_what_was_there_at_the_beginning(monkeypatch: pyte
     assert peak.peak_bytes == 200 * 1024
 
 
-def test_a_status_that_says_no_more_is_no_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_status_without_the_field_gives_no_peak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "_CLEAR", tmp_path / "clear_refs")
     status(monkeypatch, tmp_path / "status", VmHWM=900, VmRSS=100)
     with PeakMemory() as peak:
@@ -91,7 +91,7 @@ def test_a_status_that_says_no_more_is_no_peak(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("kernel", ["keeps no peak", "lets nobody reset it"])
-def test_where_the_kernel_keeps_no_peak_a_thread_looks(
+def test_without_a_peak_of_the_kernel_a_thread_samples(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: str
 ) -> None:
     fields = {"VmRSS": 1} if kernel == "keeps no peak" else {"VmRSS": 1, "VmHWM": 1}
@@ -120,7 +120,7 @@ def test_where_the_kernel_keeps_no_peak_a_thread_looks(
     ("peaks", "expected"),
     [([100, 350], 250), ([350, 350], 0), ([350, 100], 0), ([None, 100], None), ([100, None], None)],
 )
-def test_elsewhere_the_growth_of_the_all_time_peak(
+def test_on_other_systems_the_growth_of_the_all_time_peak_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, peaks: list[int | None], expected: int | None
 ) -> None:
     monkeypatch.setattr(memory, "_STATUS", tmp_path / "absent")
@@ -132,7 +132,7 @@ def test_elsewhere_the_growth_of_the_all_time_peak(
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
-def test_the_all_time_peak_is_in_kib_but_on_macos(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
+def test_the_all_time_peak_is_in_kib_except_on_macos(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(sys, "platform", platform)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -149,7 +149,7 @@ def test_the_peak_is_known_after_an_error() -> None:
 
 
 @linux
-def test_what_is_seen_while_the_thread_looks_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_larger_sample_is_not_overwritten_by_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread reads a small figure; before it writes it down, this one sees a large one."""
     here, inside, seen = threading.current_thread(), threading.Event(), threading.Event()
     figures = [MIB]

@@ -35,7 +35,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("error", LACKING, ids=repr)
-def test_a_lack_of_memory_is_reported_however_it_is_wrapped(error: Exception) -> None:
+def test_a_lack_of_memory_is_recognised_in_any_wrapping_error(error: Exception) -> None:
     assert ran_out_of_memory(error)
     assert isinstance(failed_inference(error, "one line"), MemoryError)
     for wrapped in (ExportError("torch cannot export"), VerificationError("the artifact cannot compute it")):
@@ -45,7 +45,7 @@ def test_a_lack_of_memory_is_reported_however_it_is_wrapped(error: Exception) ->
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=repr)
-def test_nothing_else_is_taken_for_it(error: Exception) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> None:
     assert not ran_out_of_memory(error)
     assert isinstance(failed_inference(error, "one line"), InferenceFailed)
     with pytest.raises(type(error)), blamed("verify"):
@@ -58,7 +58,7 @@ def test_a_circle_of_causes_ends() -> None:
     assert not ran_out_of_memory(one)
 
 
-def test_what_the_libraries_here_really_say() -> None:
+def test_the_real_errors_of_the_libraries_are_recognised() -> None:
     for take in (lambda: torch.empty(2**50), lambda: np.empty(2**50), lambda: bytearray(2**50)):
         with pytest.raises((MemoryError, RuntimeError)) as caught:
             take()
@@ -72,6 +72,6 @@ def _take(_emit: Emit) -> None:
         raise ExportError("the exporter gave up") from error
 
 
-def test_it_is_reported_from_a_process_of_its_own() -> None:
+def test_a_lack_of_memory_in_a_subprocess_is_reported() -> None:
     with pytest.raises(MemoryError, match="the exporter gave up"):
         call_apart(_take)

@@ -49,7 +49,7 @@ def reachable(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
-def test_everything_in_a_shared_store_is_for_the_group(tmp_path: Path, mask: int) -> None:
+def test_everything_in_a_shared_store_is_readable_and_writable_for_the_group(tmp_path: Path, mask: int) -> None:
     with umask(mask):
         open_to_group(tmp_path / "store")
         store = Store(tmp_path / "store")
@@ -68,7 +68,7 @@ def test_everything_in_a_shared_store_is_for_the_group(tmp_path: Path, mask: int
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
-def test_a_store_of_ones_own_is_left_to_the_umask(tmp_path: Path, mask: int) -> None:
+def test_a_store_of_one_user_follows_the_umask(tmp_path: Path, mask: int) -> None:
     with umask(mask):
         build(Store(tmp_path / "store"), key_of(), graph=b"content")
     for directory in (p for p in (tmp_path / "store").rglob("*") if p.is_dir()):
@@ -77,7 +77,7 @@ def test_a_store_of_ones_own_is_left_to_the_umask(tmp_path: Path, mask: int) -> 
 
 @ROOT
 @pytest.mark.parametrize("mask", [0o022, 0o077])
-def test_two_users_build_use_clean_and_mend_each_others_results(tmp_path: Path, mask: int) -> None:
+def test_two_users_build_and_use_and_remove_and_repair_results_of_each_other(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "store"
     path.mkdir()
     os.chown(path, ANNE, GROUP)
@@ -125,7 +125,7 @@ def test_doctor_names_what_the_group_cannot_use(tmp_path: Path) -> None:
 
 
 @ROOT
-def test_doctor_tells_who_is_not_in_the_group(tmp_path: Path) -> None:
+def test_doctor_names_a_user_who_is_not_in_the_group(tmp_path: Path) -> None:
     path = tmp_path / "store"
     path.mkdir()
     os.chown(path, ANNE, GROUP)

@@ -56,7 +56,7 @@ def heart(records: list[Path]) -> Iterator[Heartbeat]:
         heart.remove(path)
 
 
-def test_one_heart_beats_for_all_records_until_the_last_goes(heart: Heartbeat, records: list[Path]) -> None:
+def test_one_heartbeat_serves_all_records_until_the_last_is_removed(heart: Heartbeat, records: list[Path]) -> None:
     before = hearts()
     for path in records:
         heart.add(path)
@@ -74,7 +74,7 @@ def test_one_heart_beats_for_all_records_until_the_last_goes(heart: Heartbeat, r
     assert beats(records[0])
 
 
-def test_a_record_that_is_lost_stops_no_other_one(heart: Heartbeat, records: list[Path]) -> None:
+def test_a_lost_record_does_not_stop_the_heartbeat_of_others(heart: Heartbeat, records: list[Path]) -> None:
     for path in records:
         heart.add(path)
     for path in records[:-1]:
@@ -82,7 +82,7 @@ def test_a_record_that_is_lost_stops_no_other_one(heart: Heartbeat, records: lis
         assert beats(records[-1])
 
 
-def test_a_forked_process_beats_for_its_own_records_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_touches_only_its_own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parents, childs = tmp_path / "parent", tmp_path / "child"
     for path in (parents, childs):
         path.touch()
@@ -101,7 +101,7 @@ def test_a_forked_process_beats_for_its_own_records_only(tmp_path: Path, monkeyp
     heart.remove(parents)
 
 
-def test_a_record_tells_one_process_from_every_other() -> None:
+def test_a_record_identifies_one_process() -> None:
     holder = Owner.of_this_process()
     assert (holder.host, holder.pid) == (platform.node(), os.getpid())
     assert holder.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -121,7 +121,7 @@ def test_a_record_tells_one_process_from_every_other() -> None:
         *(({name: other}, None) for name, other in {"boot": "x", "namespace": "1", "host": "x", "start": ""}.items()),
     ],
 )
-def test_only_a_process_of_this_system_can_be_requested_its_life(changed: dict[str, str], alive: bool | None) -> None:
+def test_only_a_process_of_this_system_can_be_checked(changed: dict[str, str], alive: bool | None) -> None:
     holder: Owner = replace(Owner.of_this_process(), **changed)  # type: ignore[arg-type]  # parametrised
     assert holder.is_alive() is alive
 
@@ -137,14 +137,14 @@ def test_only_a_process_of_this_system_can_be_requested_its_life(changed: dict[s
         ("", None),
     ],
 )
-def test_the_start_of_a_process_is_read_whatever_it_calls_itself(
+def test_the_start_of_a_process_is_read_with_any_name(
     monkeypatch: pytest.MonkeyPatch, stat: str, start: str | None
 ) -> None:
     monkeypatch.setattr(module, "_read", {"/proc/7/stat": stat}.__getitem__)
     assert module._start_of(7) == start
 
 
-def test_a_system_that_tells_nothing_gives_a_record_that_cannot_be_asked(
+def test_a_system_without_these_facts_gives_a_record_that_cannot_be_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, **options: bool) -> None:
@@ -173,7 +173,7 @@ def test_a_record_is_read_with_its_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_who_cannot_be_asked_is_dead_when_old_and_still_for_long_enough(
+def test_a_holder_that_cannot_be_checked_is_dead_if_its_record_is_old_and_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
     """Both, each on its own clock: the record's age on the file system's, its rest on ours."""
@@ -201,7 +201,7 @@ def test_who_cannot_be_asked_is_dead_when_old_and_still_for_long_enough(
         assert watch.verdict() == (dead, name)
 
 
-def test_who_can_be_asked_is_not_judged_by_age(tmp_path: Path) -> None:
+def test_a_holder_that_can_be_checked_is_not_judged_by_age(tmp_path: Path) -> None:
     for holder, dead in ((Owner.of_this_process(), False), (replace(Owner.of_this_process(), start="1"), True)):
         record = tmp_path / holder.token
         record.write_bytes(holder.encode())

@@ -54,7 +54,7 @@ class Document:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def test_a_value_survives_the_way_to_json_and_back() -> None:
+def test_a_value_is_equal_after_conversion_to_json_and_back() -> None:
     document = Document(
         parts=(Part("a", Known(3), 1.5), Part("b", weight=2.0, colour=Colour.blue)),
         named={"c.d": Part("c")},
@@ -129,7 +129,7 @@ def test_an_error_names_the_field_and_shows_its_value(plain: Any, message: str) 
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 1000])
-def test_the_wrong_one_of_many_names_is_found(count: int) -> None:
+def test_the_wrong_value_among_many_names_is_found(count: int) -> None:
     for wrong in {0, 1, count // 2, count - 1} & set(range(count)):
         plain = {"lists": {f"n{index}": {"x": "no" if index == wrong else [index]} for index in range(count)}}
         with pytest.raises(ConfigurationError, match=rf"^r\.json\.lists\.n{wrong}\.x should be a list and is 'no'"):

@@ -16,7 +16,7 @@ def lengths(cases: object) -> list[int]:
     return [case.draw.sizes["seq_len"] for case in cases]  # type: ignore[attr-defined]  # a tuple of Case
 
 
-def test_upstream_is_ten_random_lengths_with_plain_inputs() -> None:
+def test_upstream_mode_gives_ten_random_lengths_with_plain_inputs() -> None:
     cases = upstream_cases(estimator_spec(), (), 0)
     assert len(cases) == 10
     assert all(16 <= length <= 512 for length in lengths(cases))
@@ -29,12 +29,12 @@ def test_upstream_is_ten_random_lengths_with_plain_inputs() -> None:
     assert lengths(cases) == sorted(lengths(cases))
 
 
-def test_upstream_reaches_both_ends() -> None:
+def test_upstream_mode_reaches_both_ends_of_its_lengths() -> None:
     found = {length for seed in range(400) for length in lengths(upstream_cases(estimator_spec(), (), seed))}
     assert {16, 512} <= found <= set(range(16, 513))
 
 
-def test_strict_has_a_length_of_every_octave_and_the_profile_with_both_sides_of_its_edges() -> None:
+def test_strict_mode_has_each_octave_and_both_sides_of_the_edges_of_the_profile() -> None:
     cases = strict_cases(estimator_spec(), [DEFAULT], 0)
     found = lengths(cases)
     octaves = sorted(case.draw.sizes["seq_len"] for case in cases if case.why == "random length")
@@ -46,13 +46,13 @@ def test_strict_has_a_length_of_every_octave_and_the_profile_with_both_sides_of_
     assert not {3, 499, 501, 2999, 3001} & set(found), "nothing is promised outside, and above 1024 a case is dear"
 
 
-def test_beside_a_long_edge_too_where_everything_is_requested() -> None:
+def test_exhaustive_mode_also_has_sizes_beside_long_edges() -> None:
     found = lengths(strict_cases(estimator_spec(), [DEFAULT], 0, exhaustive=True))
     assert {2999, 3000} <= set(found)
     assert 3001 not in found
 
 
-def test_every_size_says_what_it_stands_for_and_has_a_seed_and_a_kind_of_its_own() -> None:
+def test_every_case_has_a_reason_and_its_own_seed_and_kind() -> None:
     spec, profile = estimator_spec("batch"), {"batch": SizeRange(2, 4, 8), "seq_len": SizeRange(4, 24, 64)}
     cases = strict_cases(spec, [profile], 7, {"seq_len": (3, 10, 64, 65)}, {"seq_len": (33,)}, quiet=(12,))
     octaves = [case.draw.sizes["seq_len"] for case in cases if case.why in ("random length", MOVED)]
@@ -84,25 +84,25 @@ def test_every_size_says_what_it_stands_for_and_has_a_seed_and_a_kind_of_its_own
     assert not any(case.draw.alike for case in cases)
 
 
-def test_octaves_are_of_the_seed() -> None:
+def test_the_sizes_of_octaves_follow_the_seed() -> None:
     first, again, other = (strict_cases(estimator_spec(), [DEFAULT], seed) for seed in (1, 1, 2))
     assert first == again
     assert lengths(first) != lengths(other)
 
 
-def test_a_batch_of_octaves_stays_at_two() -> None:
+def test_cases_of_octaves_have_a_batch_of_two() -> None:
     cases = strict_cases(estimator_spec("batch"), [{"batch": SizeRange(1, 4, 8), **DEFAULT}], 0)
     assert {case.draw.sizes["batch"] for case in cases if case.why == "random length"} == {2}
 
 
-def test_exhaustive_cases_have_rows_and_kinds_of_their_own() -> None:
+def test_exhaustive_cases_have_distinct_rows_and_kinds() -> None:
     cases = strict_cases(estimator_spec(), [DEFAULT], 0, exhaustive=True)
     assert not any(case.draw.alike for case in cases)
     (longest,) = (case for case in cases if case.why == "profile max")
     assert longest.draw.padded or longest.draw.guidance or longest.draw.time is not Time.any
 
 
-def test_up_to_1024_frames_the_longest_case_is_like_any_other() -> None:
+def test_a_longest_case_of_at_most_1024_frames_is_drawn_like_any_other() -> None:
     for most, alike in ((1024, False), (1025, True)):
         cases = strict_cases(estimator_spec(), [{"seq_len": SizeRange(4, 500, most)}], 0)
         assert [case.draw.alike for case in cases if case.why == "profile max"] == [alike]
@@ -111,12 +111,12 @@ def test_up_to_1024_frames_the_longest_case_is_like_any_other() -> None:
     assert 1025 not in lengths(strict_cases(estimator_spec(), [DEFAULT], 0, {"seq_len": (1024, 1025)}))
 
 
-def test_both_sides_of_an_edge_between_two_profiles() -> None:
+def test_cases_lie_on_both_sides_of_an_edge_between_two_profiles() -> None:
     pair = [{"seq_len": SizeRange(4, 50, 100)}, {"seq_len": SizeRange(101, 200, 400)}]
     assert {4, 5, 50, 99, 100, 101, 102, 200, 399, 400} <= set(lengths(strict_cases(estimator_spec(), pair, 0)))
 
 
-def test_what_lies_beside_an_edge_may_be_the_edge_of_another_profile() -> None:
+def test_a_size_beside_an_edge_can_be_the_edge_of_another_profile() -> None:
     pair = [{"seq_len": SizeRange(4, 50, 100)}, {"seq_len": SizeRange(101, 200, 400)}]
     both = (pair, pair[::-1])  # of two cases with the same kind of input the first remains
     found = {(c.why, c.draw.sizes["seq_len"]) for profiles in both for c in strict_cases(estimator_spec(), profiles, 0)}
@@ -139,7 +139,7 @@ def test_the_longest_case_needs_one_row_of_a_reference() -> None:
     assert not any(case.draw.alike for case in rows), "whether rows are independent is not known of any model"
 
 
-def test_lengths_seen_in_service() -> None:
+def test_lengths_seen_in_service_become_cases() -> None:
     cases = strict_cases(estimator_spec("batch"), [{"batch": SizeRange(2, 4, 8), **DEFAULT}], 0, {}, {"seq_len": (77,)})
     (case,) = (case for case in cases if case.why == "seen in service")
     assert case.draw.sizes == {"batch": 2, "seq_len": 77}
@@ -151,12 +151,12 @@ def test_lengths_seen_in_service() -> None:
     assert all(case.draw.sizes in expected for case in cases if case.why == "seen in service")
 
 
-def test_a_case_survives_the_way_through_plain_data() -> None:
+def test_a_case_is_equal_after_conversion_to_plain_data_and_back() -> None:
     for case in strict_cases(estimator_spec(), [DEFAULT], 0):
         assert case_from_facts(json.loads(json.dumps(case.facts()))) == case
 
 
-def test_a_case_as_data_has_all_that_its_inputs_are_made_of() -> None:
+def test_a_case_as_data_has_everything_that_determines_its_inputs() -> None:
     draw = Draw(
         {"batch": 2, "seq_len": 9}, 5, True, guidance=True, time=Time.start, coarse=True, quiet=True, alike=True
     )
@@ -168,7 +168,7 @@ def test_a_case_as_data_has_all_that_its_inputs_are_made_of() -> None:
     assert Case("w", Draw({"a": 1}, 0, True, guidance=True, quiet=True)).name == "a=1 padded guidance quiet (w)"
 
 
-def test_lowered_cases_are_each_kind_once_and_the_sizes_of_profiles() -> None:
+def test_lowered_cases_have_each_kind_once_and_the_sizes_of_profiles() -> None:
     def case(
         length: int, why: str = "random length", batch: int = 2, *, padded: bool = False, quiet: bool = False
     ) -> Case:
@@ -193,7 +193,7 @@ def test_lowered_cases_are_short_and_of_every_kind() -> None:
     assert max(lengths(lowered_cases(cases, 128))) <= 128
 
 
-def test_strict_covers_every_kind_of_input() -> None:
+def test_strict_mode_covers_every_kind_of_input() -> None:
     draws = [case.draw for case in strict_cases(estimator_spec(), [DEFAULT], 0)]
     assert any(d.padded and not d.guidance for d in draws)
     assert any(d.padded and d.guidance for d in draws)
@@ -203,7 +203,7 @@ def test_strict_covers_every_kind_of_input() -> None:
     assert len({d.seed for d in draws}) == len(draws)
 
 
-def test_cheap_cases_come_first_and_none_twice() -> None:
+def test_cheap_cases_come_first_and_no_case_occurs_twice() -> None:
     cases = strict_cases(estimator_spec(), [DEFAULT, DEFAULT], 0)
     assert lengths(cases) == sorted(lengths(cases))
     keys = [(*case.draw.sizes.items(), case.draw.padded, case.draw.guidance, case.draw.time) for case in cases]
@@ -227,7 +227,7 @@ def test_chunk_ends_are_compared_where_the_profile_has_them() -> None:
     assert 5000 not in lengths(cases)
 
 
-def test_several_batch_sizes_where_the_batch_varies() -> None:
+def test_several_batch_sizes_are_compared_if_the_batch_is_dynamic() -> None:
     profile = {"batch": SizeRange(2, 4, 32), **DEFAULT}
     cases = strict_cases(estimator_spec("batch"), [profile], 0)
     assert {2, 3, 4, 32} == {case.draw.sizes["batch"] for case in cases}
@@ -235,14 +235,14 @@ def test_several_batch_sizes_where_the_batch_varies() -> None:
     assert all(case.draw.sizes["batch"] == 2 for case in upstream_cases(estimator_spec("batch"), (), 0))
 
 
-def test_a_model_without_guidance_mask_or_time_gets_none() -> None:
+def test_a_model_without_guidance_or_mask_or_time_has_no_such_cases() -> None:
     profile = {"batch": SizeRange(1, 2, 4), "length": SizeRange(1, 8, 16), "frames": SizeRange(2, 8, 32)}
     cases = strict_cases(text_spec(), [profile], 0)
     assert not any(c.draw.padded or c.draw.guidance or c.draw.time is not Time.any for c in cases)
     assert {1, 2, 4} <= {c.draw.sizes["batch"] for c in cases}
 
 
-def test_a_model_without_any_varying_size() -> None:
+def test_a_model_with_fixed_sizes_has_a_case_of_each_kind() -> None:
     spec = ModelSpec((TensorSpec("x", (1, 80)),), (TensorSpec("y", (1, 5)),))
     assert [case.draw for case in strict_cases(spec, [{}], 3)] == [Draw({}, seed, coarse=True) for seed in range(3, 9)]
     assert strict_cases(spec, [{}], 0)[0].name == "fixed sizes (fixed sizes)"
@@ -257,7 +257,7 @@ def test_fixed_sizes_get_every_kind_of_input() -> None:
         "fixed sizes", "padded", "guidance", "t=start", "padded t=end", "padded guidance"]  # fmt: skip
 
 
-def test_a_case_is_named_for_people_and_draws_what_it_says() -> None:
+def test_the_name_of_a_case_describes_its_inputs() -> None:
     spec = estimator_spec()
     case = next(c for c in strict_cases(spec, [DEFAULT], 0) if c.draw.time is Time.end and c.draw.padded)
     assert "padded" in case.name
@@ -267,7 +267,7 @@ def test_a_case_is_named_for_people_and_draws_what_it_says() -> None:
     assert (inputs["t"] == 1).all()
 
 
-def test_quiet_cases_have_small_variances_and_lowered_graphs_are_spared_them() -> None:
+def test_quiet_cases_have_small_variances_and_are_not_used_for_lowered_graphs() -> None:
     spec = estimator_spec()
     cases = strict_cases(spec, [{"seq_len": SizeRange(4, 24, 64)}], 0, quiet=(24, 48, 96))
     quiet = [case for case in cases if case.draw.quiet]
@@ -281,7 +281,7 @@ def test_quiet_cases_have_small_variances_and_lowered_graphs_are_spared_them() -
     assert case_from_facts(quiet[0].facts()) == quiet[0]
 
 
-def test_quiet_lengths_where_the_batch_varies_or_no_profile_says_what_is_served() -> None:
+def test_quiet_lengths_exist_with_a_dynamic_batch_and_without_profiles() -> None:
     spec, profile = estimator_spec("batch"), {"batch": SizeRange(4, 4, 8), "seq_len": SizeRange(8, 24, 64)}
     elsewhere = {"batch": SizeRange(1, 1, 1), "seq_len": SizeRange(100, 100, 200)}
 
@@ -298,7 +298,7 @@ def test_quiet_lengths_where_the_batch_varies_or_no_profile_says_what_is_served(
     assert both == [{"batch": 1, "length": n, "frames": n} for n in (7, 8)]
 
 
-def test_two_axes_that_vary_are_tried_beside_each_edge_by_themselves() -> None:
+def test_each_of_two_dynamic_axes_is_tried_beside_its_edges_alone() -> None:
     profile = {"batch": SizeRange(1, 2, 4), "length": SizeRange(1, 8, 16), "frames": SizeRange(2, 8, 32)}
     cases = strict_cases(text_spec(), [profile], 0, {"frames": (6,)})
     corners = {(case.why, case.draw.sizes["length"], case.draw.sizes["frames"]) for case in cases

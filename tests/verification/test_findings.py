@@ -12,7 +12,7 @@ def finding(name: str, value: float, bound: float) -> Finding:
     return Finding(name, "here", value, bound)
 
 
-def test_a_bound_is_met_by_what_is_equal_and_a_change_is_more() -> None:
+def test_an_equal_value_meets_a_bound_and_a_required_change_must_exceed_it() -> None:
     assert finding("zero_row", 0.5, 0.5).holds
     assert not finding("zero_row", 0.6, 0.5).holds
     assert not finding("mask_used", 0.5, 0.5).holds
@@ -43,7 +43,7 @@ def test_faults_that_are_listed_are_counted() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_change_is_relative_and_infinite_where_not_finite() -> None:
+def test_a_change_is_relative_and_infinite_for_values_that_are_not_finite() -> None:
     ones = np.ones((2, 3), np.float32)
     assert change(ones * 3, ones * 2) == pytest.approx(0.5)
     assert change(ones * 0.375, ones * 0.25) == 0.5

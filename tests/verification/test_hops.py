@@ -29,7 +29,7 @@ def budget(*noise: float) -> list[Stop]:
     return stops[: len(noise) + 1]
 
 
-def test_each_hop_has_its_own_loss_and_the_sum() -> None:
+def test_each_hop_has_its_own_loss_and_the_total() -> None:
     torch, export, simplify = error_budget(budget(1e-6, 1e-5, 1e-7))
     assert [hop.loss_db for hop in (torch, export, simplify)] == pytest.approx([120, 100, 140], abs=1)
     assert [hop.total["snr_db"] for hop in (torch, export, simplify)] == pytest.approx([120, 100, 100], abs=1)
@@ -39,7 +39,7 @@ def test_each_hop_has_its_own_loss_and_the_sum() -> None:
 
 @pytest.mark.parametrize(("noise", "name"), [((1e-3, 1e-6, 1e-6), "torch"), ((1e-6, 1e-3, 1e-6), "export"),
                                              ((1e-6, 1e-6, 1e-3), "simplify")])  # fmt: skip
-def test_the_hop_that_loses_most_is_to_blame(noise: tuple[float, ...], name: str) -> None:
+def test_the_hop_with_the_largest_loss_is_blamed(noise: tuple[float, ...], name: str) -> None:
     hops = error_budget(budget(*noise))
     guilty = to_blame(hops)
     assert guilty is not None
@@ -50,7 +50,7 @@ def test_the_hop_that_loses_most_is_to_blame(noise: tuple[float, ...], name: str
     ) or f"the hop with the fault is {name} (59." in describe(hops)
 
 
-def test_a_gate_of_ones_own_decides_before_the_loss() -> None:
+def test_a_missed_gate_is_blamed_before_a_larger_loss() -> None:
     first, second, third = budget(1e-2, 1e-3)
     hops = error_budget([first, Stop(second.name, second.outputs, {"snr_db": 20.0}), third])
     guilty = to_blame(hops)
@@ -59,7 +59,7 @@ def test_a_gate_of_ones_own_decides_before_the_loss() -> None:
 
 
 @pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
-def test_values_that_are_not_finite_and_shapes_that_differ_lose_everything(broken: Array) -> None:
+def test_values_that_are_not_finite_and_other_shapes_have_the_worst_figures(broken: Array) -> None:
     first, second = budget(1e-6)
     (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, GATE)])
     assert hop.loss_db == float("-inf")
@@ -68,7 +68,7 @@ def test_values_that_are_not_finite_and_shapes_that_differ_lose_everything(broke
     assert hop.facts()["own"]["snr_db"] == "-Infinity"
 
 
-def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:
+def test_a_hop_as_data_has_its_loss_and_case_and_gate() -> None:
     first, second, third = budget(1e-6, 1e-2)
     quieter = {**third.outputs, "a": second.outputs["a"]}
     _, hop = error_budget([first, second, Stop("export", quieter, GATE)])
@@ -81,7 +81,7 @@ def test_a_hop_as_data_says_what_it_lost_where_and_what_it_may_not() -> None:
     assert set(facts) == {"hop", "against", "own", "total", "case", "gate", "missed"}
 
 
-def test_in_words_the_others_are_reported_too() -> None:
+def test_the_description_also_names_the_other_hops() -> None:
     torch, export, simplify = error_budget(budget(1e-6, 1e-3, 1e-5))
     assert describe([torch, export, simplify]) == (
         f"the hop with the fault is export ({export.loss_db:.1f} dB by itself; "
@@ -90,14 +90,14 @@ def test_in_words_the_others_are_reported_too() -> None:
     assert describe([torch]) == f"the hop with the fault is torch ({torch.loss_db:.1f} dB by itself)"
 
 
-def test_of_several_that_miss_and_of_none_that_does_the_worst_is_to_blame() -> None:
+def test_the_worst_hop_is_blamed_if_several_or_none_miss_a_gate() -> None:
     for noise in ((1e-3, 1e-2, 1e-4), (1e-6, 1e-5, 1e-7)):
         hops = error_budget(budget(*noise))
         assert len({bool(hop.missed) for hop in hops}) == 1
         assert to_blame(hops) is hops[1]
 
 
-def test_of_several_outputs_the_worst_counts() -> None:
+def test_the_worst_of_several_outputs_is_taken() -> None:
     signal = np.sin(np.arange(1000.0))
     exact = {"a": {"y": signal, "z": signal}}
     actual = {"a": {"y": signal * (1 + 1e-2), "z": signal * (1 + 1e-4)}}
@@ -106,7 +106,7 @@ def test_of_several_outputs_the_worst_counts() -> None:
 
 
 @pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
-def test_what_loses_everything_has_the_worst_of_every_figure(broken: Array) -> None:
+def test_a_broken_output_has_the_worst_value_of_every_figure(broken: Array) -> None:
     first, second = budget(1e-6)
     (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, {})])
     assert {name: hop.own[name] for name in ("max_abs", "mean_abs", "max_rel")} == dict.fromkeys(
@@ -115,7 +115,7 @@ def test_what_loses_everything_has_the_worst_of_every_figure(broken: Array) -> N
     assert hop.own["cosine"] == 0.0
 
 
-def test_only_cases_that_every_stop_has_count() -> None:
+def test_only_cases_that_every_stop_has_are_compared() -> None:
     first, second = budget(1e-6)
     (hop,) = error_budget([first, Stop("torch", {"b": second.outputs["b"]}, GATE)])
     assert hop.case == "b"

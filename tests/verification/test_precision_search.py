@@ -74,7 +74,7 @@ def check_minimal(result: StageResult, graph: Path, workdir: Path, **precision: 
         assert not passes(graph, workdir / "less", keep_fp32=tuple(n for n in found if n != node), **precision)
 
 
-def test_one_layer_that_overflows(clean: Path, tmp_path: Path) -> None:
+def test_one_overflowing_layer_is_found(clean: Path, tmp_path: Path) -> None:
     graph = overflowing(clean, tmp_path / "graph.onnx", MIDDLE)
     assert not passes(graph, tmp_path / "rules")
     result = searched(graph, tmp_path / "work")
@@ -90,7 +90,7 @@ def test_one_layer_that_overflows(clean: Path, tmp_path: Path) -> None:
     check_minimal(result, graph, tmp_path)
 
 
-def test_two_layers_that_only_fail_together(clean: Path, tmp_path: Path) -> None:
+def test_one_of_two_layers_that_fail_only_together_is_returned(clean: Path, tmp_path: Path) -> None:
     offsets = {EARLY: 32.0, LATE: 48.0}
     alone = []
     for module, offset in offsets.items():
@@ -105,7 +105,7 @@ def test_two_layers_that_only_fail_together(clean: Path, tmp_path: Path) -> None
     check_minimal(result, graph, tmp_path, snr_db=between)
 
 
-def test_two_layers_that_must_both_return(clean: Path, tmp_path: Path) -> None:
+def test_two_layers_that_must_both_return_are_found(clean: Path, tmp_path: Path) -> None:
     graph = overflowing(clean, tmp_path / "one.onnx", EARLY)
     graph = overflowing(graph, tmp_path / "graph.onnx", LATE)
     result = searched(graph, tmp_path / "work")
@@ -128,7 +128,7 @@ def test_a_graph_that_passes_costs_one_evaluation(clean: Path, tmp_path: Path) -
     assert plain.outputs["lowered"][0].read_bytes() == result.outputs["lowered"][0].read_bytes()
 
 
-def test_the_answer_is_an_option_that_gives_the_same_graph(clean: Path, tmp_path: Path) -> None:
+def test_the_result_is_an_option_that_gives_the_same_graph(clean: Path, tmp_path: Path) -> None:
     graph = overflowing(clean, tmp_path / "graph.onnx", MIDDLE)
     result = searched(graph, tmp_path / "work", keep_fp32=("time_mlp",))
     text = result.outputs["precision"][0].read_text()
@@ -142,7 +142,7 @@ def test_the_answer_is_an_option_that_gives_the_same_graph(clean: Path, tmp_path
     assert committed.outputs["lowered"][0].read_bytes() == result.outputs["lowered"][0].read_bytes()
 
 
-def test_an_interface_that_cannot_hold_the_output_is_named(tmp_path: Path) -> None:
+def test_the_error_names_an_interface_that_cannot_represent_the_output(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 9, opset_import: ["": 18]> g (float[n] x) => (float[n] y) { y = Mul(x, c) }'
     )
@@ -155,7 +155,7 @@ def test_an_interface_that_cannot_hold_the_output_is_named(tmp_path: Path) -> No
     assert "precision.io=keep" in str(caught.value.hint)
 
 
-def test_the_gates_are_in_the_key_of_a_search_only() -> None:
+def test_the_gates_are_only_in_the_key_of_a_search() -> None:
     stage = PrecisionStage(Method.search)
     strict, loose = (stage.settings(asked(method=Method.search, snr_db=snr)) for snr in (60.0, 30.0))
     assert strict != loose
@@ -165,7 +165,7 @@ def test_the_gates_are_in_the_key_of_a_search_only() -> None:
 
 
 @pytest.mark.full_size
-def test_full_size_overflow(tmp_path: Path) -> None:
+def test_an_overflow_in_a_full_size_model_is_found(tmp_path: Path) -> None:
     clean = export(estimator("cosyvoice2", full=True), tmp_path / "clean.onnx")
     graph = overflowing(clean, tmp_path / "graph.onnx", "mid_blocks.7/1.2/attn1/to_qkv")
     result = searched(graph, tmp_path / "work")

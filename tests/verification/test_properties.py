@@ -52,7 +52,7 @@ def test_every_seed_draws_other_inputs() -> None:
     assert np.array_equal(full(seed=1).inputs(0)["x"], first)
 
 
-def test_what_is_tried_says_which_frames_and_rows() -> None:
+def test_the_description_of_an_experiment_names_frames_and_rows() -> None:
     tried = [f.tried for f in try_properties(chunked(larger_batch=5, in_place=lambda inputs: velocity(inputs, 10)))]
     assert tried[:5] == [
         "a guidance pair",
@@ -72,7 +72,7 @@ def test_what_is_tried_says_which_frames_and_rows() -> None:
     assert whole[-1] == "x, mu and cond of frame 23 (the last of all) exchanged, frame 0 compared"
 
 
-def test_where_chunks_cannot_be_told_apart_none_is_tried() -> None:
+def test_no_experiment_on_chunks_runs_if_chunks_cannot_be_distinguished() -> None:
     assert [f.name for f in try_properties(chunked(chunked_length=0))] == list(TRIED)
 
 
@@ -91,11 +91,11 @@ def _of_row(source: int, target: int, name: str) -> Callable[[Inputs], Array]:
 
 
 @pytest.mark.parametrize("name", ["mu", "spks", "cond"])
-def test_conditions_of_row_zero_in_row_one(name: str) -> None:
+def test_conditions_of_row_zero_that_reach_row_one_are_found(name: str) -> None:
     assert broken(full(plus(_of_row(0, 1, name)))) == ["zero_row", "independent_rows", "row_order"]
 
 
-def test_conditions_of_row_zero_that_stand_in_for_zeros() -> None:
+def test_conditions_of_row_zero_in_place_of_zeros_are_found() -> None:
     """As a default for rows without any would: it shows in a guidance pair only."""
 
     def infer(inputs: Inputs) -> Array:
@@ -106,27 +106,27 @@ def test_conditions_of_row_zero_that_stand_in_for_zeros() -> None:
     assert (finding.name, finding.tried) == ("zero_row", "mu, spks and cond of row 0 exchanged, row 1 compared")
 
 
-def test_what_both_rows_of_a_pair_share_is_no_matter_of_the_zero_row() -> None:
+def test_inputs_shared_by_a_pair_do_not_count_for_the_zero_row() -> None:
     assert broken(full(plus(_of_row(0, 1, "x")))) == ["independent_rows", "row_order"]
 
 
 @pytest.mark.parametrize("name", ["x", "mu", "spks", "cond"])
-def test_row_one_in_row_zero(name: str) -> None:
+def test_an_input_of_row_one_that_reaches_row_zero_is_found(name: str) -> None:
     (first, *others) = (f for f in try_properties(full(plus(_of_row(1, 0, name)))) if not f.holds)
     assert (first.name, first.tried) == ("independent_rows", "all of row 1 exchanged, row 0 compared")
     assert [f.name for f in others] == ["row_order"]
 
 
-def test_row_one_in_a_later_row() -> None:
+def test_an_input_of_row_one_that_reaches_a_later_row_is_found() -> None:
     """Row 0 alone is compared when row 1 is exchanged; that the two rows change places shows the others."""
     assert broken(full(plus(_of_row(1, 2, "x")), batch=4)) == ["row_order"]
 
 
-def test_the_zero_row_is_every_row_but_the_first() -> None:
+def test_every_row_except_the_first_is_tried_as_the_zero_row() -> None:
     assert "zero_row" in broken(full(plus(_of_row(0, 3, "spks")), batch=4))
 
 
-def test_a_bias_of_one_row() -> None:
+def test_a_bias_of_one_row_is_found() -> None:
     bias = np.array([0.0, 1.0]).reshape(2, 1, 1)
     assert broken(full(plus(lambda inputs: bias))) == ["row_order"]
 
@@ -137,7 +137,7 @@ def test_other_rows_stay_where_they_are_when_two_change_places() -> None:
 
 
 @pytest.mark.parametrize(("batch", "larger"), [(2, 5), (2, 3), (4, 3)])
-def test_a_factor_of_the_batch(batch: int, larger: int) -> None:
+def test_a_factor_that_depends_on_the_batch_size_is_found(batch: int, larger: int) -> None:
     def infer(inputs: Inputs) -> Array:
         result: Array = velocity(inputs) * (1 + 1e-3 * inputs["x"].shape[0])
         return result
@@ -149,14 +149,14 @@ def test_a_factor_of_the_batch(batch: int, larger: int) -> None:
 
 @pytest.mark.parametrize("batch", [2, 3, 4])
 @pytest.mark.parametrize("name", ["x", "mu", "cond"])
-def test_masked_frames_that_are_heard(name: str, batch: int) -> None:
+def test_masked_frames_that_reach_valid_ones_are_found(name: str, batch: int) -> None:
     def mean(inputs: Inputs) -> Array:
         return np.asarray(inputs[name].mean(axis=2, keepdims=True))
 
     assert broken(full(plus(mean), batch=batch)) == ["masked_frames"]
 
 
-def test_a_masked_frame_that_one_frame_hears() -> None:
+def test_a_masked_frame_that_reaches_one_frame_is_found() -> None:
     for target in (0, 11):
 
         def leak(inputs: Inputs, target: int = target) -> Array:
@@ -171,7 +171,7 @@ def test_a_masked_frame_that_one_frame_hears() -> None:
     ("source", "target", "failing"),
     [(0, 1, ["independent_rows", "row_order"]), (1, 0, ["independent_rows", "row_order"]), (1, 2, ["row_order"])],
 )
-def test_another_rows_masked_frames_are_a_matter_of_rows(source: int, target: int, failing: list[str]) -> None:
+def test_masked_frames_of_another_row_count_for_the_rows_only(source: int, target: int, failing: list[str]) -> None:
     def leak(inputs: Inputs) -> Array:
         leaked = np.zeros_like(inputs["x"])
         leaked[target] = inputs["x"][source, :, -1:]
@@ -180,7 +180,7 @@ def test_another_rows_masked_frames_are_a_matter_of_rows(source: int, target: in
     assert broken(full(plus(leak), batch=4)) == failing
 
 
-def test_what_stands_in_masked_frames_of_the_output_is_nobodys_business() -> None:
+def test_values_in_masked_frames_of_the_output_are_ignored() -> None:
     assert broken(full(plus(lambda inputs: inputs["x"]))) == []
 
 
@@ -195,14 +195,14 @@ def test_only_masked_frames_are_exchanged() -> None:
     assert broken(full(plus(frame(23)))) == ["masked_frames"]
 
 
-def test_a_mask_that_is_not_looked_at() -> None:
+def test_a_mask_without_effect_is_found() -> None:
     def infer(inputs: Inputs) -> Array:
         return velocity({**inputs, "mask": np.ones_like(inputs["mask"])})
 
     assert broken(full(infer)) == ["masked_frames", "mask_used"]
 
 
-def test_a_mask_that_only_hides_the_output() -> None:
+def test_a_mask_that_only_hides_the_output_is_found() -> None:
     """Valid frames are compared: that masked ones are silent does not show that the mask is used."""
 
     def infer(inputs: Inputs) -> Array:
@@ -212,7 +212,7 @@ def test_a_mask_that_only_hides_the_output() -> None:
 
 
 @pytest.mark.parametrize("name", ["x", "mu", "t", "spks", "cond"])
-def test_an_input_that_is_not_looked_at(name: str) -> None:
+def test_an_input_without_effect_is_found(name: str) -> None:
     def infer(inputs: Inputs) -> Array:
         return velocity({**inputs, name: np.zeros_like(inputs[name])})
 
@@ -221,7 +221,7 @@ def test_an_input_that_is_not_looked_at(name: str) -> None:
     assert unused[0].bound == LEAST_CHANGE
 
 
-def test_an_output_that_overwrites_what_is_still_read() -> None:
+def test_an_output_that_overwrites_an_input_still_in_use_is_found() -> None:
     seen: list[Inputs] = []
 
     def in_place(inputs: Inputs) -> Array:
@@ -246,12 +246,12 @@ def test_an_output_that_overwrites_what_is_still_read() -> None:
         (2, ["attention_span"]),
     ],
 )
-def test_chunks_of_another_length(chunk: int, failing: list[str]) -> None:
+def test_chunks_of_another_length_are_found(chunk: int, failing: list[str]) -> None:
     assert broken(chunked(chunk)) == failing
 
 
 @pytest.mark.parametrize("name", ["x", "mu", "cond"])
-def test_a_later_chunk_that_is_heard_through_one_input(name: str) -> None:
+def test_a_later_chunk_that_has_an_effect_through_one_input_is_found(name: str) -> None:
     def last(inputs: Inputs) -> Array:
         return np.asarray(inputs[name][..., -1:] * inputs["mask"][..., -1:])
 
@@ -269,7 +269,7 @@ def test_every_frame_of_the_first_chunk_is_compared() -> None:
         assert broken(chunked(infer=plus(leak, 10))) == ["future_chunks"]
 
 
-def test_chunks_longer_than_the_other_experiments() -> None:
+def test_chunks_longer_than_the_other_experiments_are_tried() -> None:
     assert broken(chunked(40, chunk=40, chunked_length=61)) == []
     assert broken(chunked(30, chunk=40, chunked_length=61)) == ["future_chunks", "attention_span"]
 
@@ -288,12 +288,12 @@ def _deaf(frame: int, heard: int) -> Infer:
     return infer
 
 
-def test_the_first_frame_must_hear_the_last_of_its_chunk_and_no_other_counts() -> None:
+def test_the_first_frame_must_depend_on_the_last_frame_of_its_chunk() -> None:
     assert broken(chunked(infer=_deaf(9, heard=8))) == ["attention_span"], "frame 1 hears it, frame 0 hears frame 8"
     assert broken(chunked(infer=_deaf(9, heard=10))) == ["future_chunks", "attention_span"]
 
 
-def test_full_attention_that_ends_a_frame_early() -> None:
+def test_full_attention_that_ends_a_frame_early_is_found() -> None:
     def short(inputs: Inputs) -> Array:
         hidden = {**inputs, "mask": inputs["mask"].copy()}
         hidden["mask"][..., -1] = 0
@@ -302,7 +302,7 @@ def test_full_attention_that_ends_a_frame_early() -> None:
     assert broken(full(short)) == ["attention_span"]
 
 
-def test_after_values_that_are_not_finite_nothing_is_compared() -> None:
+def test_nothing_is_compared_after_values_that_are_not_finite() -> None:
     def infer(inputs: Inputs) -> Array:
         result = velocity(inputs)
         result[0, 2, 3:5] = np.inf, np.nan
@@ -316,7 +316,7 @@ def test_after_values_that_are_not_finite_nothing_is_compared() -> None:
     )
 
 
-def test_values_that_are_finite_for_a_guidance_pair_only() -> None:
+def test_values_that_are_finite_only_for_a_guidance_pair_are_found() -> None:
     """A value that becomes infinite later is a separate change."""
 
     def infer(inputs: Inputs) -> Array:
@@ -326,7 +326,7 @@ def test_values_that_are_finite_for_a_guidance_pair_only() -> None:
 
 
 @pytest.mark.parametrize("computed_in", MOST_CHANGE)
-def test_what_is_still_the_same_depends_on_the_type(computed_in: str) -> None:
+def test_the_allowed_change_depends_on_the_type(computed_in: str) -> None:
     def leaking(amount: float) -> Infer:
         return lambda inputs: (
             velocity(inputs) + amount * np.sign(inputs["x"].mean()) * np.sqrt(np.mean(velocity(inputs) ** 2))
@@ -337,7 +337,7 @@ def test_what_is_still_the_same_depends_on_the_type(computed_in: str) -> None:
     assert broken(full(leaking(-20 * bound), computed_in=computed_in))
 
 
-def test_a_trial_is_of_an_estimator_and_of_two_rows() -> None:
+def test_a_trial_needs_an_estimator_and_two_rows() -> None:
     with pytest.raises(AssertionError):
         next(try_properties(full(spec=text_spec())))
     with pytest.raises(AssertionError):

@@ -42,7 +42,7 @@ def held(asked: Request, path: Path, spec: ModelSpec | None = None) -> dict[str,
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 @pytest.mark.parametrize(("family", "streaming"), VARIANTS)
-def test_every_property_holds_of_what_is_exported(
+def test_every_property_holds_for_exported_graphs(
     family: str, streaming: bool, dynamic_batch: bool, tmp_path: Path
 ) -> None:
     asked = tiny(family, streaming=streaming, dynamic_batch=dynamic_batch)
@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[str, bool, Callable[..., tuple[Tensor, ...]], Callable[.
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_called_by_its_property(fault: str, tmp_path: Path) -> None:
+def test_a_fault_is_reported_by_its_property(fault: str, tmp_path: Path) -> None:
     name, dynamic_batch, before, after = FAULTS[fault]
     asked = tiny("cosyvoice2", dynamic_batch=dynamic_batch)
     graph = _exported_with(asked, tmp_path, lambda inner: Faulty(inner, before, after))
@@ -159,7 +159,7 @@ def test_a_fault_is_called_by_its_property(fault: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chunk", "failing"), [(20, "future_chunks"), (11, "future_chunks"), (9, "attention_span"), (5, "attention_span")]
 )
-def test_chunks_of_another_length(family: str, chunk: int, failing: str, tmp_path: Path) -> None:
+def test_chunks_of_another_length_are_refused(family: str, chunk: int, failing: str, tmp_path: Path) -> None:
     """The fixtures' chunks have 10 frames; one frame more or less is seen."""
     asked = tiny(family, streaming=True)
 
@@ -172,7 +172,7 @@ def test_chunks_of_another_length(family: str, chunk: int, failing: str, tmp_pat
 
 
 @pytest.mark.parametrize("family", STREAMING)
-def test_a_graph_with_full_attention_is_no_streaming_graph(family: str, tmp_path: Path) -> None:
+def test_a_graph_with_full_attention_is_refused_as_a_streaming_graph(family: str, tmp_path: Path) -> None:
     full = tiny(family)
     graph = Bench(full, tmp_path).export().outputs["graph"][0]
     with pytest.raises(VerificationError, match=r"property future_chunks \(.*frames 10\.\.15 exchanged"):
@@ -180,13 +180,13 @@ def test_a_graph_with_full_attention_is_no_streaming_graph(family: str, tmp_path
 
 
 @pytest.mark.parametrize("family", STREAMING)
-def test_a_graph_with_chunks_is_no_full_graph(family: str, tmp_path: Path) -> None:
+def test_a_graph_with_chunks_is_refused_as_full_attention(family: str, tmp_path: Path) -> None:
     graph = Bench(tiny(family, streaming=True), tmp_path).export().outputs["graph"][0]
     with pytest.raises(VerificationError, match=r"property attention_span \("):
         held(tiny(family), graph)
 
 
-def test_an_output_that_overwrites_what_is_still_read(tmp_path: Path) -> None:
+def test_an_output_that_overwrites_an_input_still_in_use_is_refused(tmp_path: Path) -> None:
     asked = tiny("cosyvoice2")
     spec = asked.subject.spec
     node = helper.make_node("AveragePool", ["x"], ["estimator_out"], kernel_shape=[3], pads=[1, 1])
@@ -222,7 +222,7 @@ def _thaw(model: onnx.ModelProto) -> None:
         (_thaw, "input x has axis 0 dynamic; 2 is declared"),
     ],
 )
-def test_an_interface_that_is_not_the_declared_one(
+def test_another_interface_than_the_declared_one_is_refused(
     spoil: Callable[[onnx.ModelProto], None], words: str, tmp_path: Path
 ) -> None:
     asked = tiny("cosyvoice2")
@@ -233,14 +233,14 @@ def test_an_interface_that_is_not_the_declared_one(
         held(asked, path)
 
 
-def test_types_that_are_not_the_declared_ones(tmp_path: Path) -> None:
+def test_other_types_than_the_declared_ones_are_refused(tmp_path: Path) -> None:
     asked = tiny("cosyvoice2")
     path = Bench(asked, tmp_path).export().outputs["graph"][0]
     with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; float16 is declared"):
         held(asked, path, retyped(asked.subject.spec, "float16"))
 
 
-def test_only_the_interface_of_other_models_is_promised(tmp_path: Path) -> None:
+def test_other_models_have_only_the_properties_of_the_interface(tmp_path: Path) -> None:
     x, y = TensorSettings("x", ("batch", "length")), TensorSettings("y", ("batch", "length"))
     asked = module("Even", [x], [y], sizes={"batch": (1, 2, 4), "length": (24, 24, 24)}, example_sizes={"length": 24})
     record = held(asked, Bench(asked, tmp_path).export().outputs["graph"][0])
@@ -260,7 +260,7 @@ SPEC = estimator_spec()
 @pytest.mark.parametrize("io", list(InputOutput))
 @pytest.mark.parametrize("target", [Target.fp16, Target.bf16, Target.mixed])
 @pytest.mark.parametrize("family", TINY)
-def test_every_property_holds_of_lowered_graphs(family: str, target: Target, io: InputOutput, tmp_path: Path) -> None:
+def test_every_property_holds_for_lowered_graphs(family: str, target: Target, io: InputOutput, tmp_path: Path) -> None:
     graph = exported(family, tmp_path / "graph.onnx")
     asked = lowering_request(SPEC, target=target, io=io)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]

@@ -24,7 +24,7 @@ def reference(exact: bool) -> Reference:
     return Reference("torch", cases, outputs, rollouts, courses, doubled if exact else (), courses if exact else ())
 
 
-def test_the_way_through_a_file(tmp_path: Path) -> None:
+def test_a_reference_is_equal_after_it_is_written_and_read(tmp_path: Path) -> None:
     for exact in (False, True):
         wrote = reference(exact)
         read = read_reference(write_reference(tmp_path / "reference.npz", wrote))
@@ -49,7 +49,7 @@ def test_a_file_of_another_schema_is_not_read(tmp_path: Path, monkeypatch: pytes
         read_reference(path)
 
 
-def test_outputs_are_found_by_what_was_drawn() -> None:
+def test_outputs_are_found_by_the_inputs_of_a_case() -> None:
     wrote = reference(True)
     for case, outputs, exact in zip(wrote.cases, wrote.outputs, wrote.exact_outputs, strict=True):
         assert wrote.find(case.draw) is outputs

@@ -52,7 +52,7 @@ def test_every_step_is_kept_and_the_last_is_the_mel(dtype: str) -> None:
     assert states[0] == pytest.approx(drawn["x"] + first, abs=1e-5)
 
 
-def test_each_call_is_a_guidance_pair_as_the_runtime_makes_it() -> None:
+def test_each_call_has_a_guidance_pair_as_in_the_runtime() -> None:
     seen: list[dict[str, Array]] = []
     run(constant(seen), Rollout("short", (12,), 5), estimator_spec("batch"), Solver(steps=4, schedule="linear"))
     assert [call["t"].tolist() for call in seen] == [pytest.approx([t, t]) for t in (0, 0.25, 0.5, 0.75)]
@@ -63,7 +63,7 @@ def test_each_call_is_a_guidance_pair_as_the_runtime_makes_it() -> None:
         assert call["mask"].all()
 
 
-def test_in_chunks_each_call_is_given_all_frames_so_far_with_the_same_noise() -> None:
+def test_each_call_in_chunks_gets_all_frames_so_far_with_the_same_noise() -> None:
     seen: list[dict[str, Array]] = []
     rollout = Rollout("in chunks", (10, 20, 27), 5)
     course = run(constant(seen), rollout, SPEC, Solver(steps=2))
@@ -73,7 +73,7 @@ def test_in_chunks_each_call_is_given_all_frames_so_far_with_the_same_noise() ->
     assert rollout.name == "solver T=10+10+7 (in chunks)"
 
 
-def test_conditions_are_those_of_the_seed_and_of_the_whole_utterance() -> None:
+def test_conditions_follow_the_seed_and_the_length_of_the_utterance() -> None:
     first, again, other = (conditions(SPEC, Rollout("short", (4, 12), seed)) for seed in (5, 5, 6))
     assert {name: values.shape for name, values in first.items()} == {
         "x": (1, 8, 12), "mask": (1, 1, 12), "mu": (1, 8, 12), "spks": (1, 8), "cond": (1, 8, 12)}  # fmt: skip
@@ -82,21 +82,21 @@ def test_conditions_are_those_of_the_seed_and_of_the_whole_utterance() -> None:
     assert conditions(estimator_spec("batch"), Rollout("short", (12,), 5))["x"].shape == (1, 8, 12)
 
 
-def test_the_speaker_is_no_sequence_that_ends_early() -> None:
+def test_the_speaker_vector_is_not_masked() -> None:
     seen: list[dict[str, Array]] = []
     run(constant(seen), Rollout("in chunks", (4, 12), 5), SPEC, Solver(steps=1))
     assert [call["spks"].shape for call in seen] == [(2, 8), (2, 8)]
     assert (seen[0]["spks"] == seen[1]["spks"]).all()
 
 
-def test_prefixes_end_a_quarter_chunk_short() -> None:
+def test_prefixes_end_a_quarter_of_a_chunk_early() -> None:
     assert prefixes(50, 2) == (50, 88)
     assert prefixes(10, 3) == (10, 20, 28)
     assert prefixes(10, 1) == (8,)
 
 
 @pytest.mark.parametrize("wrong_at", [1, 4, 10])
-def test_the_first_step_that_leaves_its_bound_is_named(wrong_at: int) -> None:
+def test_the_first_step_that_misses_its_bound_is_named(wrong_at: int) -> None:
     rollout = Rollout("short", (12,), 5)
     reference = run(constant(), rollout, SPEC, SOLVER)
     result = compare_courses(run(constant(None, wrong_at, 0.05), rollout, SPEC, SOLVER), reference, {}, 80.0)
@@ -106,7 +106,7 @@ def test_the_first_step_that_leaves_its_bound_is_named(wrong_at: int) -> None:
     assert result.facts()["steps_snr_db"][: wrong_at - 1] == ["Infinity"] * (wrong_at - 1)
 
 
-def test_the_mel_is_held_to_its_gate_by_itself() -> None:
+def test_the_mel_has_a_gate_of_its_own() -> None:
     rollout = Rollout("short", (12,), 5)
     reference = run(constant(), rollout, SPEC, SOLVER)
     actual = run(constant(None, 10, 1e-3), rollout, SPEC, SOLVER)
@@ -117,7 +117,7 @@ def test_the_mel_is_held_to_its_gate_by_itself() -> None:
     assert compare_courses(actual, reference, {"max_abs": 1e-2, "lsd_db": 1e-2}, 40.0).passes
 
 
-def test_a_step_at_its_bound_holds() -> None:
+def test_a_step_equal_to_its_bound_passes() -> None:
     rollout = Rollout("short", (12,), 5)
     reference = run(constant(), rollout, SPEC, SOLVER)
     actual = run(constant(None, 4, 1e-3), rollout, SPEC, SOLVER)
@@ -149,7 +149,7 @@ def test_courses_of_other_calls_are_not_compared() -> None:
         compare_courses(two, one, {}, 80.0)
 
 
-def test_a_mel_that_is_not_finite_leaves_at_once() -> None:
+def test_a_mel_that_is_not_finite_misses_the_bound_at_the_first_step() -> None:
     rollout = Rollout("short", (12,), 5)
     reference = run(constant(), rollout, SPEC, SOLVER)
     result = compare_courses(run(constant(None, 3, np.inf), rollout, SPEC, SOLVER), reference, {"max_abs": 1e9}, -1e9)
@@ -157,7 +157,7 @@ def test_a_mel_that_is_not_finite_leaves_at_once() -> None:
     assert result.missed
 
 
-def test_a_later_call_that_is_not_finite_is_the_worst_of_all_calls() -> None:
+def test_a_later_call_that_is_not_finite_decides_the_result() -> None:
     rollout = Rollout("in chunks", (10, 20), 5)
     reference = run(constant(), rollout, SPEC, SOLVER)
     result = compare_courses(run(constant(None, 13, np.inf), rollout, SPEC, SOLVER), reference, {}, 80.0)
@@ -165,7 +165,7 @@ def test_a_later_call_that_is_not_finite_is_the_worst_of_all_calls() -> None:
     assert result.steps == (np.inf, np.inf, *[-np.inf] * 8)
 
 
-def test_a_velocity_of_another_type_is_integrated_in_the_solvers_own() -> None:
+def test_a_velocity_of_another_type_is_integrated_in_the_type_of_the_solver() -> None:
     rollout, third = Rollout("short", (12,), 5), np.float16(1 / 3)
 
     def infer(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -175,7 +175,7 @@ def test_a_velocity_of_another_type_is_integrated_in_the_solvers_own() -> None:
     assert mel == pytest.approx(conditions(SPEC, rollout)["x"].astype(np.float64) + float(third), abs=1e-6)
 
 
-def test_the_seam_is_how_far_heard_frames_change_when_more_audio_arrives() -> None:
+def test_the_seam_is_the_change_of_played_frames_when_more_audio_arrives() -> None:
     rollout = Rollout("in chunks", (10, 20), 5)
     course = run(constant(), rollout, SPEC, SOLVER)
     assert compare_courses(course, course, {}, 80.0).seam == 0
@@ -191,7 +191,7 @@ def test_the_seam_is_how_far_heard_frames_change_when_more_audio_arrives() -> No
     assert compare_courses(once, once, {}, 80.0).seam is None
 
 
-def test_only_estimators_can_be_solved() -> None:
+def test_only_estimators_are_run_in_the_solver() -> None:
     assert is_solvable(SPEC, SOLVER)
     assert not is_solvable(SPEC, None)
     assert not is_solvable(text_spec(), SOLVER)
