@@ -159,6 +159,12 @@ def _range(where: str, stated: RangeSettings, axis: Axis) -> SizeRange:
             "min <= opt <= max is expected.",
             hint="Next: put the three sizes in order.",
         )
+    if axis.most is not None and sizes.max > axis.most:
+        seconds = "" if axis.per_second is None else f" ({axis.most / axis.per_second:g} s)"
+        raise ConfigurationError(
+            f"{where}: max {sizes.max} is more than {axis.most}{seconds}, the most that this model takes.",
+            hint=f"Next: give a max of at most {axis.most}.",
+        )
     step = stated.multiple_of
     if step < 1 or any(size % step for size in (sizes.min, sizes.opt, sizes.max)):
         raise ConfigurationError(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
 from cosybuild.filename import fault_of
 from cosybuild.models.components.component import Component
-from cosybuild.models.components.registry import COMPONENTS
+from cosybuild.models.components.graph_file import GraphFile
+from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.cosyvoice.families import FAMILIES
-from cosybuild.models.directory.hub import fetch_model, is_hub_id
+from cosybuild.models.directory.locate import locate, with_permission
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.models.user_module.declared import declared_spec, file_of_target
@@ -26,23 +26,7 @@ _LONGEST_STEM = 128
 """The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
 
 
-@contextmanager
-def _with_permission() -> Iterator[None]:
-    """Convert a PermissionError of the body to an error that names the unreadable file or directory.
-
-    Raises:
-        ModelDirectoryError: in place of the PermissionError.
-    """
-    try:
-        yield
-    except PermissionError as error:
-        raise ModelDirectoryError(
-            f"{error.filename} cannot be read: permission denied.",
-            hint=f"Next: have its owner run `chmod -R a+rX {error.filename}`, then run the same command again.",
-        ) from error
-
-
-@_with_permission()
+@with_permission()
 def resolve_subject(
     model: ModelSettings,
     model_dir: str | None,
@@ -78,8 +62,10 @@ def resolve_subject(
                 hint="Next: remove model_dir, or remove model.",
             )
         return _declared(model, dynamic_batch)
+    if component in GRAPH_FILES:
+        return _of_file(GRAPH_FILES[component], model, model_dir, dynamic_batch)
     part = COMPONENTS[component]
-    directory = None if model_dir is None else read_model_directory(locate(model_dir), part.read)
+    directory = None if model_dir is None else read_model_directory(locate(model_dir, [part.weights]), part.read)
     family = _family(model, directory)
     if model.streaming and family not in part.streaming:
         raise ConfigurationError(
@@ -109,31 +95,35 @@ def resolve_subject(
     )
 
 
-def locate(model_dir: str) -> Path:
-    """Return the directory of `model_dir`; a hub id is fetched.
+def _of_file(part: GraphFile, model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
+    """Return the subject of an ONNX file of a model directory.
 
     Raises:
-        ModelDirectoryError: there is no such directory, or the hub does not have it.
+        ModelDirectoryError: the directory does not have the file.
+        ConfigurationError: there is no directory, or a setting cannot apply to a finished graph.
     """
-    path = Path(model_dir).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise ModelDirectoryError(
-            f"model_dir={model_dir} is a file; the directory that has the model's yaml and flow.pt is expected.",
-            hint=f"Next: model_dir={path.parent}.",
+    chosen = f"component={part.name.value}"
+    if model_dir is None:
+        raise ConfigurationError(
+            f"{chosen} builds an ONNX file of a model directory, but model_dir is not set.",
+            hint="Next: model_dir=DIR; or build a file that is elsewhere with model=onnx model.path=FILE.",
         )
-    if is_hub_id(model_dir):
-        return fetch_model(model_dir)
-    parent = path.parent
-    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=3)
-    raise ModelDirectoryError(
-        f"model_dir={model_dir} does not exist.",
-        hint=f"Next: did you mean {' or '.join(str(parent / name) for name in near)}?"
-        if near
-        else "Next: give the directory that has the model's yaml and flow.pt.",
-    )
+    for setting, value in (
+        ("model.streaming", model.streaming),
+        ("model.weights", model.weights),
+        ("model.hyperparameters", model.hyperparameters),
+        ("export.dynamic_batch", dynamic_batch),
+    ):
+        if value:
+            raise ConfigurationError(
+                f"{setting}={value} cannot change {chosen}, which is a finished ONNX file of the model directory.",
+                hint=f"Next: remove {setting}.",
+            )
+    names = sorted({name for several in part.files.values() for name in several})
+    directory = read_model_directory(locate(model_dir, names), lambda *_: {})
+    path = part.take(directory.path, _family(model, directory))
+    stem, origin = _stem(model, path.stem), str(directory.yaml.absolute())
+    return Subject(Family.onnx, part.spec, {}, graph=path, stem=stem, origin=origin, component=part.name)
 
 
 def _family(model: ModelSettings, directory: ModelDirectory | None) -> Family:

@@ -16,7 +16,7 @@ class TensorSpec:
         shape: a fixed size or a symbol for each axis, e.g. `(2, 80, "seq_len")`.
         dtype: `float32`, `float16`, `bfloat16`, `int32`, `int64` or `bool`.
         generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
-            `mel`, `speech`, `speech_frames`, `mask`, `time`, `integer`, `ones`.
+            `mel`, `speech`, `speech_frames`, `fbank`, `whisper`, `mask`, `time`, `integer`, `length`, `ones`.
         low, high: the range of `uniform`, `time` and `integer` (high excluded for integers). Integers are indices: a
             runtime must refuse values outside the range, because a graph cannot report them.
         kind: the kind of an output's values, which has metrics and gates of its own (`numerics.metrics.Kind`).
@@ -52,6 +52,7 @@ class Axis:
         per_second: steps in one second, for sizes that are stated as durations; None if it is not a time.
         per_frame: steps for each frame of a profile that states only `seq_len`; None if they do not follow from it.
         least: the smallest size, 0 or 1.
+        most: the largest size; None if there is no limit.
         sizes: min, opt and max where a profile states none; empty if the axis has none of its own.
         boundaries: sizes at which the computation changes, which verification tries.
     """
@@ -59,6 +60,7 @@ class Axis:
     per_second: float | None = None
     per_frame: float | None = None
     least: int = 1
+    most: int | None = None
     sizes: tuple[int, ...] = ()
     boundaries: tuple[int, ...] = ()
 
@@ -93,6 +95,9 @@ class ModelSpec:
         for tensor in (*plain["inputs"], *plain["outputs"]):
             if tensor["kind"] == TensorSpec.kind:
                 del tensor["kind"]
+        for axis in plain["axes"].values():
+            if axis["most"] is None:
+                del axis["most"]
         for name in ("axes", "norms"):
             if not plain[name]:
                 del plain[name]

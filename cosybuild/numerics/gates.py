@@ -112,10 +112,25 @@ OF_KIND: Mapping[Kind, Gate] = {
     Kind.spectrum: {"snr_db": 40.0},
     Kind.f0: {"f0_cents": 0.2, "voicing_flips": 0},
     Kind.phase: {"phase_cycles": 0.02},
+    Kind.tokens: {"equal_tokens": 0.995},
 }
-"""Gates on the outputs of a vocoder in float32; docs/verification.md has what was measured. A sine of the
+"""Gates on the outputs of these kinds in float32; docs/verification.md has what was measured. A sine of the
 source has a hundred thousand cycles in a minute, so that the last digits of f0 shift its samples. The bound on the
-signal-to-noise ratio leaves room for that; the other metrics do not depend on phases."""
+signal-to-noise ratio leaves room for that; the other metrics do not depend on phases. A token is an index, which
+float32 changes only if two entries of the codebook are equally near."""
+
+_OF_KIND_LOWERED: Mapping[Target, Mapping[Kind, Gate]] = {
+    Target.fp16: {Kind.embedding: {"cosine": 0.9995}, Kind.tokens: {"further_differences": 0.1}},
+    Target.bf16: {Kind.embedding: {"cosine": 0.99}, Kind.tokens: {"further_differences": 0.3}},
+}
+"""Gates that differ in 16 bits; docs/verification.md has what was measured. The angle between the vectors of two
+recordings of one speaker is tens of times as large as the bound on a vector's own change of direction."""
+
+
+def gates_of_kinds(target: Target) -> Mapping[Kind, Gate]:
+    """Return kind -> gate of the outputs that are judged by a gate of their kind in that precision."""
+    eleven_bits = target in (Target.mixed, Target.tf32)
+    return {**OF_KIND, **_OF_KIND_LOWERED.get(Target.fp16 if eleven_bits else target, {})}
 
 
 def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from cosybuild.models.profile import FRAMES
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.numerics.speech import speech_mel
+from cosybuild.numerics.speech import filter_bank, speech_mel, whisper_mel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -145,6 +146,16 @@ def _speech_frames(rng: np.random.Generator, shape: tuple[int, ...], tensor: Ten
     return np.swapaxes(_speech(rng, (*shape[:-2], shape[-1], shape[-2]), tensor, draw), -1, -2)
 
 
+def _fbank(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
+    """Draw the filter bank of a recording as speaker models take it: (..., frames, bands)."""
+    return filter_bank(_speech(rng, shape, tensor, draw))
+
+
+def _whisper(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, draw: Draw) -> Array:
+    """Draw the log-mel spectrogram of a recording as speech tokenizers take it: (..., bands, frames)."""
+    return whisper_mel(_speech_frames(rng, shape, tensor, draw))
+
+
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw: Draw) -> Array:
     """Return ones; if padded, each row is valid up to a random length.
 
@@ -172,6 +183,11 @@ def _integer(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpe
     return rng.integers(int(tensor.low), int(tensor.high), shape)
 
 
+def _length(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, draw: Draw) -> Array:
+    """Return the number of frames of the other inputs."""
+    return np.full(shape, draw.sizes[FRAMES])
+
+
 def _ones(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, ___: Draw) -> Array:
     return np.ones(shape)
 
@@ -182,8 +198,11 @@ GENERATORS: dict[str, Callable[[np.random.Generator, tuple[int, ...], TensorSpec
     "mel": _mel,
     "speech": _speech,
     "speech_frames": _speech_frames,
+    "fbank": _fbank,
+    "whisper": _whisper,
     "mask": _mask,
     "time": _time,
     "integer": _integer,
+    "length": _length,
     "ones": _ones,
 }

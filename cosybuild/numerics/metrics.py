@@ -34,6 +34,10 @@ class Kind(str, Enum):
     """Phases in cycles, of which whole ones do not count."""
     spectrum = "spectrum"
     """Magnitudes or phases of spectra, (..., bins, spectra)."""
+    embedding = "embedding"
+    """Vectors of which only the direction counts, (..., size)."""
+    tokens = "tokens"
+    """Indices of entries of a codebook, (..., tokens)."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,23 @@ def lsd_db(actual: Array, reference: Array) -> float:
         return 0.0
     decibels = _DB_PER_NEPER * (_wide(actual) - _wide(reference))
     return float(np.mean(np.sqrt(np.mean(decibels**2, axis=-2))))
+
+
+@metric(higher_is_better=True, of=Kind.tokens)
+def equal_tokens(actual: Array, reference: Array) -> float:
+    """Return the share of equal tokens; 1 for two empty arrays."""
+    return float(np.mean(actual == reference)) if actual.size else 1.0
+
+
+@metric(of=Kind.tokens)
+def further_differences(actual: Array, reference: Array) -> float:
+    """Return the share of tokens that differ, without the first of them.
+
+    A token changes if its two nearest entries of the codebook are almost equally near. One such token of a short
+    recording is a large share.
+    """
+    different = int(np.count_nonzero(actual != reference))
+    return max(0, different - 1) / actual.size if actual.size else 0.0
 
 
 def measure(actual: Array, reference: Array, kind: Kind = Kind.any) -> dict[str, float]:

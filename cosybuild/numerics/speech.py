@@ -44,6 +44,29 @@ def speech_mel(rng: np.random.Generator, frames: int, bands: int) -> Array:
     return result
 
 
+def filter_bank(mel: Array) -> Array:
+    """Return the mean-free filter bank of a log-mel spectrogram, both (..., frames, bands), float32.
+
+    Kaldi's filter bank is the natural logarithm of powers, twice that of magnitudes. Speaker models (3D-Speaker's
+    CAM++ among them) take it without its mean over the frames, which also removes every constant factor.
+    """
+    powers = 2.0 * mel.astype(np.float64)
+    result: Array = (powers - powers.mean(axis=-2, keepdims=True)).astype(np.float32)
+    return result
+
+
+def whisper_mel(mel: Array) -> Array:
+    """Return a log-mel spectrogram scaled as Whisper's, both (..., bands, frames), float32.
+
+    Whisper takes the decimal logarithm of powers of at least 1e-10, keeps the upper eight units of it, and maps it by
+    (x + 4) / 4 (Radford and others, 2022, and its `log_mel_spectrogram`).
+    """
+    powers = np.maximum(2.0 / np.log(10.0) * mel.astype(np.float64), -10.0)
+    powers = np.maximum(powers, powers.max(axis=(-2, -1), keepdims=True) - 8.0)
+    result: Array = ((powers + 4.0) / 4.0).astype(np.float32)
+    return result
+
+
 def _voiced(rng: np.random.Generator, time: Array, position: Array) -> Array:
     """Return the spectrum of a voiced segment over time, relative to its level: (time, bands)."""
     spectrum: Array = np.tile(-2.0 - 6.0 * position, (len(time), 1))

@@ -20,6 +20,7 @@ from cosybuild.precision.graph import (
     name_of,
     opset_of,
 )
+from cosybuild.precision.indices import indices
 from cosybuild.precision.masks import SOFTMAXES, find_masks
 from cosybuild.precision.ranges import Ranges
 from cosybuild.precision.running_sums import running_sums
@@ -77,7 +78,7 @@ def decide(
     kept: dict[ir.Node, str] = {}
     _collect(kept, rules.types(view))
     _collect(kept, rules.patterns(view, settings.keep_fp32))
-    for rule in (rules.integers, rules.phases, running_sums, rules.statistics, rules.softmaxes):
+    for rule in (rules.integers, indices, rules.phases, running_sums, rules.statistics, rules.softmaxes):
         _collect(kept, rule(view))
     for rule in (rules.steep, rules.constants, rules.magnitudes, rules.sums_of_products):
         _collect(kept, rule(view))

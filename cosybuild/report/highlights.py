@@ -65,7 +65,13 @@ def _profile(metrics: Mapping[str, Any]) -> str:
 def _verify_lowered(metrics: Mapping[str, Any]) -> str:
     # A case has one record for each runtime that computed it.
     cases = counted(len({record["case"] for record in metrics["cases"]}), "case")
-    ratio = measured(metrics["worst"], "snr_db")
+    worst, kinds = metrics["worst"], (metrics.get("kinds") or {}).values()
+    share, cosine = measured(worst, "equal_tokens"), measured(worst, "cosine")
+    if share is not None:
+        return f"{cases}, at least {share:.1%} equal tokens"
+    if "embedding" in kinds and cosine is not None:
+        return f"{cases}, cosine of at least {cosine:.8f}"
+    ratio = measured(worst, "snr_db")
     if ratio is None:
         return f"{cases}{_mel(metrics)}"
     told = "no error" if ratio == math.inf else f"at least {figure_text('snr_db', ratio)} SNR"

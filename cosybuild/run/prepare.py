@@ -10,8 +10,10 @@ from pathlib import Path
 
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
+from cosybuild.models.components.registry import GRAPH_FILES
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.request import Request
 from cosybuild.stages.precision import LOWERED
@@ -26,7 +28,8 @@ def request_from_settings(settings: Settings) -> Request:
     """Return the request: the settings with the resolved model.
 
     Raises:
-        ModelError: the model directory or a file it names is missing or unusable, or external data are refused.
+        ModelError: the model directory or a file it names is missing or unusable, external data are refused, or an ONNX
+            file of the directory has other inputs or outputs than its component.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
     subject = resolve_subject(
@@ -36,9 +39,12 @@ def request_from_settings(settings: Settings) -> Request:
         settings.component.name,
         settings.vocoder,
     )
-    if subject.graph is not None:
-        names = hold_external_data(subject.graph)
-        subject = replace(subject, graph_data=tuple(subject.graph.parent / name for name in names))
+    graph = subject.graph
+    if graph is not None:
+        names = hold_external_data(graph)
+        subject = replace(subject, graph_data=tuple(graph.parent / name for name in names))
+        if subject.component in GRAPH_FILES:
+            subject = replace(subject, spec=spec_of_file(graph, subject.spec))
     request = Request(settings, subject)
     _ = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
     return request

@@ -19,6 +19,7 @@ from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import VerificationError
 from cosybuild.numerics.gates import Gate, plain_gate, worst
+from cosybuild.numerics.metrics import METRICS, Kind
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case
@@ -116,7 +117,8 @@ class VerifyLoweredStage(Stage[Request]):
         hop = _hop(records, limits.gate, answers.said)
         metrics: dict[str, Any] = {"target": target.value, "gate": plain_gate(limits.gate)}
         metrics["cases"] = [record.facts() for record in records]
-        metrics["worst"] = {name: figure.plain(hop.own[name]) for name in ("snr_db", "max_rel") if name in hop.own}
+        metrics["worst"] = {name: figure.plain(hop.own[name]) for name in hop.own if _is_shown(name)}
+        metrics["kinds"] = {name: kind.value for name, kind in limits.kinds.items()}
         metrics["warnings"] = [line for record in records for line in record.warnings]
         metrics["contract"] = contract
         metrics["hops"] = [hop.facts()]
@@ -126,6 +128,10 @@ class VerifyLoweredStage(Stage[Request]):
         report = context.workdir / "lowered_verification.json"
         report.write_text(figure.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         return StageResult({"lowered_verification": [report]}, metrics)
+
+
+def _is_shown(metric: str) -> bool:
+    return metric in ("snr_db", "max_rel", "cosine") or METRICS[metric].of is not Kind.any
 
 
 @contextmanager

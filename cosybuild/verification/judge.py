@@ -14,7 +14,7 @@ import numpy as np
 from cosybuild import figure
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
-from cosybuild.numerics.gates import OF_KIND, RESOLUTION, Gate, Miss, misses, worst
+from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, gates_of_kinds, misses, worst
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.metrics import METRICS, Kind, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
@@ -39,21 +39,22 @@ class Limits:
     Attributes:
         gate: bounds on the metrics of the whole output.
         tolerance: bound on each element, or None.
-        resolution: distance from 1 to the next number of the type that the artifact computes in.
+        target: the number type that the artifact computes in.
         kinds: output -> kind of its values. A kind has metrics of its own, and may have a gate of its own.
-        of_kind: kind -> gate, in place of `gate` and `tolerance`.
+        of_kind: kind -> gate, in place of `gate` and `tolerance`; None: those of the number type.
     """
 
     gate: Gate
     tolerance: Tolerance | None = None
-    resolution: float = RESOLUTION[Target.fp32]
+    target: Target = Target.fp32
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    of_kind: Mapping[Kind, Gate] = field(default_factory=lambda: OF_KIND)
+    of_kind: Mapping[Kind, Gate] | None = None
 
     def of(self, output: str) -> Limits:
         """Return the limits of one output."""
         kind = self.kinds.get(output, Kind.any)
-        return replace(self, gate=self.of_kind[kind], tolerance=None) if kind in self.of_kind else self
+        of_kind = gates_of_kinds(self.target) if self.of_kind is None else self.of_kind
+        return replace(self, gate=of_kind[kind], tolerance=None) if kind in of_kind else self
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,9 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     allowed = None if limits.tolerance is None else limits.tolerance.allowed(r)
     failing = 0 if allowed is None else int(np.count_nonzero(error > allowed))
     warning = ""
-    if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, limits.resolution))).all():
+    # A token is an index: another one is not a rounding of it.
+    resolution = 0.0 if limits.kinds.get(output) is Kind.tokens else RESOLUTION[limits.target]
+    if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, resolution))).all():
         missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")
         warning = "" if (error <= rounding).all() else _unit_scale(output, r[finite], error, figures["snr_db"])
     if not missed and not failing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.numerics.gates import LOWERED, RESOLUTION, Gate, plain_gate, with_ratio
+from cosybuild.numerics.gates import LOWERED, Gate, plain_gate, with_ratio
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Limits, compare_outputs, first_fault
@@ -39,7 +39,7 @@ def gate_of(request: Request) -> Gate:
 def limits_of(request: Request) -> Limits:
     """Return the limits of a lowered graph's outputs."""
     target = request.settings.precision.target
-    return Limits(gate_of(request), resolution=RESOLUTION[target], kinds=kinds_of(request.subject.spec))
+    return Limits(gate_of(request), target=target, kinds=kinds_of(request.subject.spec))
 
 
 def fault_of(request: Request) -> Callable[..., str | None]:

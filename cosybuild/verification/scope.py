@@ -10,9 +10,9 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.lengths import quantile_lengths
-from cosybuild.models.profile import FRAMES, Profile, named_sizes
+from cosybuild.models.profile import Profile, named_sizes
 from cosybuild.models.spec import ModelSpec
-from cosybuild.numerics.gates import LOWERED, RESOLUTION, check_gate
+from cosybuild.numerics.gates import LOWERED, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
@@ -20,7 +20,7 @@ from cosybuild.request import Request
 from cosybuild.verification.cases import Case, depends_on_profiles, lowered_cases, strict_cases, upstream_cases
 from cosybuild.verification.judge import Limits
 from cosybuild.verification.property_checks import tried_sizes
-from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
+from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -164,7 +164,7 @@ def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> 
     kinds = kinds_of(spec)
     if target is None:
         return float32_limits(verify, kinds)
-    return Limits(LOWERED[target], resolution=RESOLUTION[target], kinds=kinds)
+    return Limits(LOWERED[target], target=target, kinds=kinds)
 
 
 def check_verify(request: Request) -> None:

@@ -71,3 +71,13 @@ def test_the_figures_of_outputs_that_cannot_be_compared_pass_no_gate() -> None:
     found = lost()
     assert set(found) == {name for name, one in METRICS.items() if one.of is Kind.any}
     assert [found[name] for name in ("max_abs", "mean_abs", "max_rel", "snr_db")] == [math.inf] * 3 + [-math.inf]
+
+
+def test_tokens_are_equal_or_not() -> None:
+    tokens = np.arange(10)
+    other = np.where(tokens < 3, tokens + 1, tokens)
+    found = measure(other, tokens, Kind.tokens)
+    assert (found["equal_tokens"], found["further_differences"]) == (0.7, 0.2)
+    assert measure(tokens[:1] + 1, tokens[:1], Kind.tokens)["further_differences"] == 0
+    nothing = measure(tokens[:0], tokens[:0], Kind.tokens)
+    assert (nothing["equal_tokens"], nothing["further_differences"]) == (1, 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import cosybuild.cli.job as job
-import cosybuild.models.resolve as resolve
+import cosybuild.models.directory.locate as locate
 from cosybuild.__main__ import main
 from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY, _is_lasting, nothing_to_do
 from tests.scenarios.commands import QUICK, Place
@@ -144,7 +144,7 @@ def test_a_changed_variable_that_names_the_model_invalidates_the_certificate(
 
 @pytest.mark.attack("stale", "what changed is built again")
 def test_a_hub_is_queried_each_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "fetch_model", lambda hub_id: models.models / "current")
+    monkeypatch.setattr(locate, "fetch_model", lambda hub_id, files: models.models / "current")
     words = ["model_dir=acme/voice", *REST]
     assert main(words) == 0
     assert nothing_to_do(words) is None

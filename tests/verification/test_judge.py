@@ -16,6 +16,7 @@ from cosybuild.errors import VerificationError
 from cosybuild.figure import plain
 from cosybuild.numerics.gates import RESOLUTION
 from cosybuild.numerics.inputs import Draw
+from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, compare, judge
@@ -166,7 +167,7 @@ def test_a_ratio_is_not_applied_below_the_rounding_of_the_type(target: Target) -
     resolution = RESOLUTION[target]
     # The last element is far below the rms, so that its own unit is small; the second is far above it.
     reference = np.array([1.0, 1000.0, *[1.0] * 5000, 1e-3])
-    limits = Limits({"snr_db": 400.0, "max_rel": 0.0}, resolution=resolution)
+    limits = Limits({"snr_db": 400.0, "max_rel": 0.0}, target=target)
     rms = float(np.sqrt(np.mean(reference**2)))
     within = 1.9 * resolution * np.maximum(reference, rms)
     compared = compare("y", reference + within, reference, limits)
@@ -221,3 +222,23 @@ def test_a_fault_is_an_error_with_the_advice_for_its_kind(value: float, hint: st
         judged.hold(ADVICE, "and more")
     assert caught.value.message == f"Case seq_len=4 (profile min), GPU, profile 0: {judged.fault.text}; and more."
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("target", [Target.fp32, Target.fp16, Target.bf16])
+def test_another_token_is_no_rounding_of_the_right_one(target: Target) -> None:
+    """A rounded sum of powers gives a neighbouring token, which the rounding of fp16 would explain."""
+    tokens = np.random.default_rng(0).integers(0, 6561, (1, 200))
+    limits = Limits({}, target=target, kinds={"y": Kind.tokens})
+    assert compare("y", tokens, tokens, limits).fault is None
+    assert compare("y", tokens + 1, tokens, limits).fault is not None
+
+
+def test_a_vector_is_held_to_its_direction_in_16_bits_and_to_every_digit_in_float32() -> None:
+    vector = np.random.default_rng(0).standard_normal((1, 192))
+    limits = Limits({"snr_db": 94.0}, kinds={"y": Kind.embedding})
+    longer = vector * 1.01
+    assert compare("y", longer, vector, limits).fault is not None
+    lowered = Limits({"snr_db": 94.0}, target=Target.fp16, kinds={"y": Kind.embedding})
+    assert compare("y", longer, vector, lowered).fault is None
+    turned = vector + 0.1 * np.random.default_rng(1).standard_normal((1, 192))
+    assert compare("y", turned, vector, lowered).fault is not None

@@ -14,6 +14,8 @@ class ComponentName(str, Enum):
     estimator = "estimator"
     frontend = "frontend"
     vocoder = "vocoder"
+    speaker = "speaker"
+    tokenizer = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -23,5 +25,7 @@ class ComponentSettings:
     name: ComponentName = setting(
         ComponentName.estimator,
         "estimator: the flow decoder's network, called once per step; frontend: from speech tokens and a prompt to "
-        "the estimator's mu, spks and cond; vocoder: from a log-mel spectrogram to a waveform.",
+        "the estimator's mu, spks and cond; vocoder: from a log-mel spectrogram to a waveform; speaker: "
+        "from the filter bank of a recording to a speaker vector; tokenizer: from the log-mel spectrogram of a "
+        "recording to speech tokens.",
     )

@@ -42,8 +42,7 @@ class TritonSettings:
     instances: int = setting(1, "The number of copies of the model on each device.")
     kind: InstanceKind = setting(
         InstanceKind.gpu,
-        "The kind of device: The kind of device: The kind of device: The kind of device: The kind of device: The kind "
-        "of device: The kind of device: The kind of device: gpu or cpu; a plan runs on gpu only.",
+        "The kind of device: gpu or cpu; a plan runs on gpu only.",
     )
     queue_delay_us: int = setting(
         0, "The time in microseconds that a request may wait for others of the same length, if the batch is dynamic."

@@ -29,7 +29,8 @@ class TensorSettings:
     dtype: str = setting("float32", "float32, float16, bfloat16, int32, int64 or bool.")
     generator: str = setting(
         "normal",
-        "The generator of test values: normal, uniform, mel, speech, speech_frames, mask, time, integer, ones.",
+        "The generator of test values: normal, uniform, mel, speech, speech_frames, fbank, whisper, mask, time, "
+        "integer, length, ones.",
     )
     low: float = setting(0.0, "The lower bound for uniform, time and integer.")
     high: float = setting(1.0, "The upper bound for uniform, time and integer (exclusive for integer).")

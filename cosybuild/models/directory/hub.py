@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.errors import MissingRequirement, ModelDirectoryError
 from cosybuild.lazy import is_installed, require
-from cosybuild.models.directory.reader import WEIGHTS, YAML_NAMES
+from cosybuild.models.directory.reader import YAML_NAMES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -19,20 +19,21 @@ def is_hub_id(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None and ".." not in text
 
 
-def fetch_model(hub_id: str) -> Path:
-    """Return the directory in the hub client's own cache that holds the model's yaml and flow.pt.
+def fetch_model(hub_id: str, files: Sequence[str]) -> Path:
+    """Return the directory in the hub client's own cache that holds the model's yaml and the files.
 
     Hugging Face is asked first if its client is installed, then ModelScope: a model may be on one of them only.
     A hub client that is offline (`HF_HUB_OFFLINE=1`) returns what its cache has.
 
     Args:
         hub_id: e.g. `FunAudioLLM/CosyVoice2-0.5B`.
+        files: the names of files besides the yaml. A hub need not have all of them.
 
     Raises:
         MissingRequirement: no hub client is installed.
         ModelDirectoryError: no hub has the model, or none can be reached.
     """
-    wanted = [*YAML_NAMES, WEIGHTS]
+    wanted = [*YAML_NAMES, *files]
     told = []
     for hub in _HUBS:
         if is_installed(hub.client):

@@ -13,7 +13,20 @@ from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
-GENERATORS = ("normal", "uniform", "mel", "speech", "speech_frames", "mask", "time", "integer", "ones")
+GENERATORS = (
+    "normal",
+    "uniform",
+    "mel",
+    "speech",
+    "speech_frames",
+    "fbank",
+    "whisper",
+    "mask",
+    "time",
+    "integer",
+    "length",
+    "ones",
+)
 
 
 def declared_spec(model: ModelSettings) -> ModelSpec:

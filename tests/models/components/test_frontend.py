@@ -14,7 +14,7 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.errors import CheckpointError, ConfigurationError
-from cosybuild.models.components.registry import COMPONENTS
+from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.load import load_network
 from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, SizeRange, expand_profiles
@@ -34,7 +34,7 @@ def expanded(spec: ModelSpec, **ranges: tuple[Any, Any, Any]) -> Profile:
 
 
 def test_every_component_is_registered_under_its_name() -> None:
-    assert set(COMPONENTS) == set(ComponentName)
+    assert {*COMPONENTS, *GRAPH_FILES} == set(ComponentName)
     assert len({component.stem for component in COMPONENTS.values()}) == len(COMPONENTS)
 
 

@@ -1,0 +1,58 @@
+"""The place of a model directory: a path on this machine, or the id of a model on a hub."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cosybuild.errors import ModelDirectoryError
+from cosybuild.models.directory.hub import fetch_model, is_hub_id
+
+
+@contextmanager
+def with_permission() -> Iterator[None]:
+    """Convert a PermissionError of the body to an error that names the unreadable file or directory.
+
+    Raises:
+        ModelDirectoryError: in place of the PermissionError.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise ModelDirectoryError(
+            f"{error.filename} cannot be read: permission denied.",
+            hint=f"Next: have its owner run `chmod -R a+rX {error.filename}`, then run the same command again.",
+        ) from error
+
+
+def locate(model_dir: str, files: Sequence[str]) -> Path:
+    """Return the directory of `model_dir`; a hub id is fetched.
+
+    Args:
+        model_dir: a directory or a hub id.
+        files: the files to fetch from a hub besides the yaml.
+
+    Raises:
+        ModelDirectoryError: there is no such directory, or the hub does not have it.
+    """
+    path = Path(model_dir).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelDirectoryError(
+            f"model_dir={model_dir} is a file; the directory that has the model's yaml and flow.pt is expected.",
+            hint=f"Next: model_dir={path.parent}.",
+        )
+    if is_hub_id(model_dir):
+        return fetch_model(model_dir, files)
+    parent = path.parent
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3)
+    raise ModelDirectoryError(
+        f"model_dir={model_dir} does not exist.",
+        hint=f"Next: did you mean {' or '.join(str(parent / name) for name in near)}?"
+        if near
+        else "Next: give the directory that has the model's yaml and flow.pt.",
+    )
