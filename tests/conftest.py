@@ -28,7 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_waiting_for_the_disk() -> Iterator[None]:
-    """Leave out what makes files survive a power cut, which no test can see. Commands that tests start wait for it."""
+    """Replace `fsync`, whose effect no test can see. Commands that tests start still call it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         yield
@@ -36,7 +36,7 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick_garbage_collection() -> None:
-    """Keep what is loaded so far out of later collections.
+    """Exclude the objects that are loaded now from later garbage collections.
 
     A build collects garbage after each step. With torch, onnx and the test suite loaded each collection would look
     at millions of objects that stay for ever.
@@ -52,9 +52,10 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each worker of `-n` neighbouring tests: what a module prepares is prepared once, not by every worker.
+    """Give each worker of `-n` neighbouring tests, so that only one worker prepares a module's fixtures.
 
-    A worker that has done its share takes half of another's. None, where `--dist` was chosen, is xdist's own.
+    A worker that has finished takes half of another's tests. If `--dist` was chosen, return None for xdist's own
+    scheduler.
     """
     if config.getoption("dist") != "load":
         return None

@@ -1,8 +1,8 @@
 """Compare results with float64, so that a verdict is the same on every processor.
 
 A module is computed in float64 beside its float32 form. The float32 error that is measured in the same run is the
-yardstick: another float32 computation of the same function may lose a few times as much, for its sums have another
-order. No bound is a number that was read off one machine.
+yardstick: another float32 computation of the same function may have a few times that error, because its sums have
+another order. No bound is a number that was measured on one machine.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from cosybuild.numerics.metrics import snr_db
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FACTOR = 8.0
-"""So many times the error of one float32 computation another one may have. Measured between PyTorch, ONNX Runtime and
-upstream's recorded values: at most 2; with every module's result moved by up to 4 units in the last place: at most 7.
-The middle one of all layers has 20 to 270 times the error when its result is rounded to half precision."""
+"""The factor between the errors of two float32 computations that is permitted. Measured between PyTorch, ONNX Runtime
+and upstream's recorded values: at most 2; with every module's result moved by up to 4 units in the last place: at most
+7. If the result of the middle layer is rounded to half precision, the error is 20 to 270 times as large."""
 
 FLOOR = 2.0**-23
 """Smallest yardstick, relative to the values' size: the unit in the last place of float32. Without it a result that is
@@ -51,9 +51,9 @@ class Exact:
     largest: float
 
     def check(self, actual: Tensor | Array, what: object = "the result") -> None:
-        """Refuse a float32 result that has more than `FACTOR` times the error of the module's own.
+        """Refuse a float32 result whose error is more than `FACTOR` times that of the module in float32.
 
-        Both the whole (root mean square) and the worst element are held.
+        Both the root mean square and the worst element are compared.
 
         Raises:
             AssertionError: gives both errors.
@@ -62,7 +62,7 @@ class Exact:
         assert values.shape == self.values.shape, (what, values.shape, self.values.shape)
         noise, largest = _errors(values, self.values)
         for name, error, own in (("rms", noise, self.noise), ("largest", largest, self.largest)):
-            # Written so that an error that is not a number fails.
+            # In this form, an error that is NaN fails.
             assert error <= FACTOR * own, (
                 f"{what}: the {name} error against float64 is {error:.3g}; at most {FACTOR:g} times the float32 error "
                 f"of the module, {own:.3g}, is expected"
@@ -81,7 +81,7 @@ def exact(module: Callable[..., Tensor], *inputs: Tensor, **options: Any) -> Exa
 
 
 def exact_beside(values: Array, float32: Tensor | Array) -> Exact:
-    """The yardstick for `values` from a float32 result that was computed in this run."""
+    """Return the yardstick for `values`, from a float32 result of this run."""
     noise, largest = _errors(_wide(float32), values)
     size = float(np.sqrt(np.mean(values**2)))
     return Exact(values, max(noise, FLOOR * size), max(largest, FLOOR * float(np.max(np.abs(values)))))
@@ -99,7 +99,7 @@ def in_float64(module: Callable[..., Tensor], *inputs: Tensor, **options: Any) -
 
 
 def widened(module: nn.Module) -> nn.Module:
-    """A copy of the module in float64, apart from the phase of the time embedding.
+    """Return a copy of the module in float64, except for the phase of the time embedding.
 
     A phase of up to 1000 rad is rounded by up to 3e-5 rad in float32, which is by far the largest error of a call. It
     is made of two products, so IEEE 754 fixes it, and it is the same in every float32 computation.
@@ -116,7 +116,7 @@ def _phase_in_float32(embedding: TimeEmbedding, t: Tensor) -> Tensor:
 
 
 def check_same(actual: Array, expected: Array, what: object = "the result") -> None:
-    """Refuse two float64 results that are not of the same function.
+    """Refuse two float64 results of different functions.
 
     Raises:
         AssertionError: gives the signal-to-noise ratio.

@@ -1,4 +1,4 @@
-"""An import path for the processes that tests start."""
+"""The import path of processes that tests start."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def importing(*directories: Path) -> dict[str, str]:
-    """The variable with which a child process imports from `directories` first, and then as this process does."""
+    """Return the environment variable with which a child process imports from `directories` first."""
     return {"PYTHONPATH": os.pathsep.join([*map(str, directories), *filter(None, [os.environ.get("PYTHONPATH")])])}

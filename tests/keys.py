@@ -1,4 +1,4 @@
-"""Pairs of keys for tests of signatures."""
+"""Key pairs for tests of signatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 def write_pair(
     directory: Path, name: str = "key", private: Any = None, password: bytes | None = None
 ) -> tuple[Path, Path]:
-    """Write a private and a public key as PEM files; a new key of P-256 where none is given."""
+    """Write a private and a public key as PEM files; by default a new P-256 key."""
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric import ec
 

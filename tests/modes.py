@@ -14,7 +14,7 @@ _IGNORE_MODES = 1 << 1 | 1 << 2
 
 @contextmanager
 def bound_by_modes() -> Iterator[None]:
-    """Take from root, in this thread and within the block, the right to ignore the modes of files.
+    """Remove root's right to ignore the modes of files, in this thread and within the block.
 
     For other users nothing changes.
 

@@ -1,4 +1,4 @@
-"""File systems of a test's own: small ones to fill up, and ones that can be made read-only."""
+"""File systems for tests: small ones that can be filled, and ones that can be made read-only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def mounted(directory: Path, size: str) -> Iterator[Path]:
-    """An empty file system of `size` (e.g. `1m`) on `directory`; the test is skipped where none may be mounted."""
+    """Mount an empty file system of `size` (e.g. `1m`) on `directory`; skip the test if mounting is not permitted."""
     directory.mkdir(parents=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)],
@@ -30,7 +30,7 @@ def mounted(directory: Path, size: str) -> Iterator[Path]:
 
 
 def make_read_only(disk: Path) -> None:
-    """From now on nobody can write to the file system, not even root."""
+    """Make the file system read-only, also for root."""
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
 
@@ -41,7 +41,7 @@ def free_bytes(disk: Path) -> int:
 
 
 def fill(disk: Path, leave: int) -> Path:
-    """Take all the space but `leave` bytes; the file that takes it."""
+    """Fill the file system except for `leave` bytes, and return the file."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free_bytes(disk) - leave)

@@ -1,10 +1,10 @@
-"""A pytest plugin: `--perturb-ulp N` stands for another processor, whose float32 results differ in the last places.
+"""A pytest plugin: `--perturb-ulp N` simulates another processor, whose float32 results differ in the last places.
 
 Every float32 element that a torch module or an ONNX Runtime session gives is moved by up to N units in the last place,
 up or down. A test that passes only because two results agree to the bit on this processor then fails.
 
-- The same value at the same place is always moved alike, as a processor gives the same result for the same inputs.
-- Whole numbers stay: sums of whole numbers are exact in any order, and a mask must stay a mask.
+- The same value at the same index is always moved equally, as a processor gives equal results for equal inputs.
+- Whole numbers are not moved: their sums are exact in any order, and a mask must stay a mask.
 - Nothing is moved while a model is exported: a value that is traced there becomes part of the graph.
 - Processes that a test starts are not changed.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-# torch and ONNX Runtime are imported where results are perturbed: this file is loaded with every test.
+# Import torch and ONNX Runtime only where results are perturbed, because every test loads this file.
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -50,7 +50,7 @@ def _perturbed_results(pytestconfig: pytest.Config) -> Iterator[None]:
 
 @contextmanager
 def perturbed_results(ulp: int) -> Iterator[None]:
-    """Perturb what modules and sessions give, in all threads."""
+    """Perturb the results of modules and sessions, in all threads."""
     from torch.nn.modules.module import register_module_forward_hook
 
     hook = register_module_forward_hook(lambda module, inputs, result: _perturbed_module_result(result, ulp))
@@ -65,10 +65,10 @@ def perturbed_results(ulp: int) -> Iterator[None]:
 def perturb(values: Array, ulp: int) -> None:
     """Move each element by -ulp..ulp units in the last place, in place.
 
-    How far depends on its value and on its index.
+    The distance depends on the value and the index.
 
     Args:
-        values: contiguous, float32. Whole numbers, subnormal numbers and what is not finite stay.
+        values: contiguous, float32. Whole numbers, subnormal numbers and values that are not finite are not moved.
     """
     bits = values.view(np.int32)
     sizes = bits & np.int32(0x7FFFFFFF)
@@ -79,7 +79,7 @@ def perturb(values: Array, ulp: int) -> None:
 
 
 def _mixed(numbers: Array) -> Array:
-    """Numbers that look random, one for each uint32: the last steps of MurmurHash3."""
+    """Return a pseudo-random number for each uint32, by the last steps of MurmurHash3."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         numbers = (numbers ^ (numbers >> np.uint32(shift))) * np.uint32(factor)
     result: Array = numbers ^ (numbers >> np.uint32(16))
@@ -87,7 +87,7 @@ def _mixed(numbers: Array) -> Array:
 
 
 def _perturbed_module_result(result: Any, ulp: int) -> Any:
-    """The hook of a module's result; None leaves the result as it is."""
+    """Perturb the result of a module (a hook); None leaves the result unchanged."""
     import torch
 
     exported = torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
@@ -97,7 +97,7 @@ def _perturbed_module_result(result: Any, ulp: int) -> Any:
         return None
     moved = result.detach().clone(memory_format=torch.contiguous_format)
     perturb(moved.numpy(), ulp)
-    # A sum keeps the gradient of a result that has one; both are so close that their difference is exact.
+    # Adding the difference keeps the gradient of a result; the two values are so close that it is exact.
     return result + (moved - result.detach()) if result.requires_grad else moved
 
 

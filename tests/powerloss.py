@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 Disk = tuple[tuple[str, bytes | None], ...]
-"""(path below the root, content; None for a directory), sorted: what is found when the power is back."""
+"""The tree after a power cut: (path below the root, content, or None for a directory), sorted."""
 
 _CHANGES = {"open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.truncate"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_Effect = tuple[int, str, int | None]  # directory, name, node; None where the name goes
+_Effect = tuple[int, str, int | None]  # directory, name, node; None if the name is removed
 
 
 @dataclass
 class _Disk:
-    """Names and contents of one tree, as the process sees them and as they are certain to be on the disk."""
+    """The names and contents of one tree: those that the process sees, and those that are certainly on the disk."""
 
     root: Path
     live: dict[int, dict[str, int]] = field(default_factory=lambda: {0: {}})
@@ -37,19 +37,19 @@ class _Disk:
     pending: list[list[_Effect]] = field(default_factory=list)
     found: dict[Disk, int] = field(default_factory=dict)
     moments: int = 0
-    nodes: dict[int, int] = field(default_factory=dict)  # the system's number -> ours
-    named: set[int] = field(default_factory=set)  # what had a name at the last look, for it may have moved since
+    nodes: dict[int, int] = field(default_factory=dict)  # the inode's number -> the node
+    named: set[int] = field(default_factory=set)  # nodes that had a name at the last look
     number: int = 0
 
     def begin(self) -> None:
-        """Take what is there for safe."""
+        """Take the present content as synced."""
         self.look()
         self.kept = {node: dict(names) for node, names in self.live.items()}
         self.synced = dict(self.contents)
         self.pending = []
 
     def look(self) -> None:
-        """Find what changed since the last look. It was one operation, so it is one unit."""
+        """Find the changes since the last look. They are one operation, so they form one unit."""
         before = {node: dict(names) for node, names in self.live.items()}
         self.named = {child for names in before.values() for child in names.values()}
         seen: dict[int, int] = {}
@@ -69,7 +69,7 @@ class _Disk:
             system = entry.inode()
             child = seen.get(system, self.nodes.get(system))
             is_directory = entry.is_dir(follow_symlinks=False)
-            # A number that was free may be given again, to another file.
+            # An inode's number may be used again for another file.
             if child is None or (child in self.live) != is_directory or child not in self.named:
                 self.number += 1
                 child = self.number
@@ -84,7 +84,7 @@ class _Disk:
         self.live[node] = names
 
     def sync(self, handle: int) -> None:
-        """`fsync` of an open file or directory."""
+        """Handle `fsync` of an open file or directory."""
         node = self.nodes.get(os.fstat(handle).st_ino)
         if os.path.samestat(os.fstat(handle), self.root.stat()):
             node = 0
@@ -100,7 +100,7 @@ class _Disk:
         self.pending = [unit for unit in self.pending if unit]
 
     def cut(self) -> None:
-        """Note everything that may be found if the power goes now."""
+        """Record every state that a power cut at this moment may leave."""
         for chosen in _subsets(len(self.pending)):
             names = {node: dict(entries) for node, entries in self.kept.items()}
             for index in chosen:
@@ -121,7 +121,7 @@ def _apply(names: dict[int, dict[str, int]], effect: _Effect) -> None:
 
 
 def _subsets(count: int) -> Iterator[tuple[int, ...]]:
-    """All subsets of a few; of many those that leave one out or are one alone, and all beginnings and ends."""
+    """Yield all subsets of few units; of many, those with one unit, without one unit, and all prefixes and suffixes."""
     everything = tuple(range(count))
     if count <= 4:
         yield from (tuple(i for i in everything if bits >> i & 1) for bits in range(1 << count))
@@ -146,12 +146,12 @@ _active: list[_Disk] = []
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    # Such a hook stays for ever, so it is one for all.
+    # An audit hook cannot be removed, so one hook serves all calls.
     if not _active or event not in _CHANGES:
         return
     if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & _WRITES):
         return
-    disk = _active.pop()  # what follows opens files itself
+    disk = _active.pop()  # the code below opens files too
     try:
         disk.look()
         disk.cut()
@@ -163,11 +163,11 @@ _installed: list[bool] = []
 
 
 def recorded(root: Path, body: Callable[[], object]) -> tuple[dict[Disk, int], set[Disk]]:
-    """Run `body` and follow what it does below `root`.
+    """Run `body` and record its operations below `root`.
 
     Returns:
-        Everything that a power cut at any moment may leave -> the first such moment; and what a power cut after the
-        end of `body` may leave.
+        Each state that a power cut may leave -> the first moment that can leave it; and the states that a power cut
+        after the end of `body` may leave.
     """
     if not _installed:
         sys.addaudithook(_hook)
@@ -201,7 +201,7 @@ def recorded(root: Path, body: Callable[[], object]) -> tuple[dict[Disk, int], s
 
 
 def restored(disk: Disk, root: Path) -> Path:
-    """Lay out in an empty directory what the power cut left."""
+    """Write the state after a power cut into an empty directory."""
     root.mkdir()
     for name, content in disk:
         path = root / name
@@ -214,7 +214,7 @@ def restored(disk: Disk, root: Path) -> Path:
 
 @contextmanager
 def in_memory(otherwise: Path) -> Iterator[Path]:
-    """A temporary directory in memory; `otherwise` where the system has none there."""
+    """Yield a temporary directory in memory, or `otherwise` if the system has none."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield otherwise

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback."""
+"""An S3 server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CREDENTIALS = {"key": "test", "secret": "test"}
 
 
 class Server:
-    """moto's S3 in a process of its own."""
+    """moto's S3 server in a process of its own."""
 
     def __init__(self) -> None:
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""A good bundle, made once, and a ground for each attempt."""
+"""Fixtures: a valid bundle, made once, and a directory for each attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to have code of a stranger executed by whoever takes in a bundle and replays it."""
+"""Attempts to have foreign code executed by a person who imports a bundle and replays it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ELSEWHERE = "The record was imported"
 
 
 def brings(name: str) -> Attempt:
-    """A member that could be imported or run."""
+    """Return an attempt with a member that could be imported or run."""
     return Attempt(
         KIND,
         f"a bundle brings {name}",
@@ -21,11 +21,11 @@ def brings(name: str) -> Attempt:
 
 
 def calls(target: Any, refusal: str, *trust: str, name: str = "", local: str = "") -> Attempt:
-    """A record with another `model.target`.
+    """Return an attempt with a record that has another `model.target`.
 
     Args:
         trust: packages that the person allows.
-        local: a Python file that lies in the working directory, with the payload.
+        local: the name of a Python file with the payload in the working directory.
     """
 
     def make(ground: Ground) -> Said:

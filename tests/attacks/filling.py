@@ -1,4 +1,4 @@
-"""Ways to fill the disk or the memory of whoever takes something in, or to keep them waiting."""
+"""Attempts to fill the disk or memory of a person who imports a file, or to let a command wait for ever."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GIB = 2**30
 
 
 def claims_much(ground: Ground) -> Said:
-    """An index that lists 3 GB."""
+    """Write an archive whose index lists 3 GB."""
 
     def change(index: dict[str, Any]) -> None:
         index["files"]["run/artifacts/zeros.bin"] = {"sha256": "0" * 64, "size": 3 * _GIB}
@@ -31,7 +31,7 @@ def claims_much(ground: Ground) -> Said:
 
 
 def holds_more_than_it_claims(ground: Ground) -> Said:
-    """A member of 64 MB whose index says 10 bytes."""
+    """Write a member of 64 MB that the index lists with 10 bytes."""
     name = "run/artifacts/zeros.bin"
 
     def change(index: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def holds_more_than_it_claims(ground: Ground) -> Said:
 
 
 def long_header(ground: Ground) -> Said:
-    """A header that tarfile would read into memory: 1 GB, packed into 1 MB."""
+    """Write a header that tarfile would read into memory: 1 GB, compressed to 1 MB."""
     archive = ground.directory / "header.tar.gz"
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, _GIB
@@ -52,7 +52,7 @@ def long_header(ground: Ground) -> Said:
 
 
 def many_headers(ground: Ground) -> Said:
-    """Headers of headers, which tarfile follows by recursion."""
+    """Write headers of headers, which tarfile follows by recursion."""
     archive = ground.directory / "headers.tar.gz"
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, 0
@@ -62,7 +62,7 @@ def many_headers(ground: Ground) -> Said:
 
 
 def sparse(ground: Ground) -> Said:
-    """A sparse member, whose size is not its content."""
+    """Write a sparse member, whose size differs from its content."""
     archive = ground.directory / "sparse.tar.gz"
     info = tarfile.TarInfo("bundle.json")
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 0
@@ -124,7 +124,7 @@ def failure_archive(ground: Ground, change: Callable[[dict[str, Any]], None], pa
 
 
 def endless() -> onnx.ModelProto:
-    """A graph that adds one for ever."""
+    """Return a graph that adds one for ever."""
     true = helper.make_node("Constant", [], ["go"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True]))
     body = helper.make_graph(
         [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Add", ["v", "v"], ["w"])],
@@ -159,7 +159,7 @@ def loops_for_ever(ground: Ground) -> Said:
 
 
 def takes_long(ground: Ground) -> Said:
-    """A record whose build needs more time than it is given, as any build does that is given one second."""
+    """Replay a record with a time limit of one second, which is too short for any build."""
     taken = ground.command("import", str(ground.bundle))
     return (
         taken if taken.code else ground.command("replay", ground.run().name, "--trust", "torch", "--max-seconds", "1")

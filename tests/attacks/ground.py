@@ -1,4 +1,4 @@
-"""The ground on which attempts are made: a bundle that a stranger has forged, and a person who takes it in."""
+"""The setting of the attempts: a bundle that an attacker has forged, and a person who imports it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosybuild.__main__ import main
 from cosybuild.system.json_records import CHECKSUM, record_text
 
 EXECUTED = "executed"
-"""The file that whatever an attempt manages to execute leaves in the ground's directory."""
+"""The file that the payload writes into the ground's directory when it is executed."""
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -39,11 +39,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Ground:
-    """A directory in which a person works, and a good bundle of somebody else.
+    """A working directory of a person, and a valid bundle of somebody else.
 
     Attributes:
-        directory: empty but for what attempts put there.
-        bundle: of a finished run.
+        directory: the working directory; it has only the files of attempts.
+        bundle: the bundle of a finished run.
     """
 
     directory: Path
@@ -58,7 +58,7 @@ class Ground:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Be in the directory, with it on the import path, as `python -m` puts it there."""
+        """Change to the directory and put it on the import path, as `python -m` does."""
         before, path, argv = Path.cwd(), list(sys.path), list(sys.argv)
         os.chdir(self.directory)
         sys.path.insert(0, str(self.directory))
@@ -69,18 +69,18 @@ class Ground:
             sys.path[:], sys.argv[:] = path, argv
 
     def payload(self) -> str:
-        """Python code that leaves a trace, and defines a module `Net`."""
+        """Return Python code that writes EXECUTED and defines a module `Net`."""
         trace = str(self.directory / EXECUTED)
         return f"import pathlib\npathlib.Path({trace!r}).touch()\nimport torch\nclass Net(torch.nn.ReLU):\n    pass\n"
 
     def run(self) -> Path:
-        """The one run directory here."""
+        """Return the only run directory."""
         (directory,) = (self.directory / "outputs" / "runs").iterdir()
         return directory
 
 
 def report_of(bundle: Path) -> dict[str, Any]:
-    """The report in a bundle."""
+    """Return the report in a bundle."""
     with tarfile.open(bundle) as opened:
         content = opened.extractfile("run/report.json")
         assert content is not None
@@ -95,12 +95,12 @@ def forged(
     more: Mapping[str, bytes] | None = None,
     index: Change | None = None,
 ) -> Path:
-    """The ground's bundle with other content, whose digests and checksums are all right.
+    """Write a copy of the bundle with other content and correct digests and checksums.
 
     Args:
-        records: member -> what changes the record in it.
-        more: member -> content, beside the others.
-        index: what changes bundle.json at last.
+        records: member -> function that changes the record in it.
+        more: member -> content of further members.
+        index: function that changes bundle.json at the end.
     """
     with tarfile.open(ground.bundle) as opened:
         members = {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]
@@ -112,7 +112,7 @@ def forged(
 
 
 def with_checksum(content: bytes, change: Change) -> bytes:
-    """A record with other content and the checksum of it."""
+    """Return a record with other content and its correct checksum."""
     plain = json.loads(content)
     changed = copy.deepcopy({name: value for name, value in plain.items() if name != CHECKSUM})
     change(changed)
@@ -124,7 +124,7 @@ def with_checksum(content: bytes, change: Change) -> bytes:
 def write_bundle(
     target: Path, listing: dict[str, Any], members: Mapping[str, bytes], change: Change | None = None
 ) -> Path:
-    """An archive with an index that lists its members as it should, unless `change` says otherwise."""
+    """Write an archive with a correct index of its members, apart from what `change` does."""
     files = {n: {"sha256": hashlib.sha256(c).hexdigest(), "size": len(c)} for n, c in members.items()}
     index = {**listing, "files": files}
     if change is not None:
@@ -139,13 +139,13 @@ def write_bundle(
 
 @dataclass(frozen=True)
 class Attempt:
-    """One thing that somebody could try.
+    """One attempt of an attacker.
 
     Attributes:
-        kind: what it is after.
-        name: what is tried, in words.
-        refusal: a part of what the product answers.
-        make: tries it and returns how the last command ended.
+        kind: the aim.
+        name: the attempt in words.
+        refusal: a part of the expected message.
+        make: function that makes the attempt and returns the result of the last command.
     """
 
     kind: str
@@ -154,7 +154,7 @@ class Attempt:
     make: Callable[[Ground], Said]
 
     def result(self, ground: Ground) -> str:
-        """`held`, or what went wrong."""
+        """Return `held`, or a description of the failure."""
         said = self.make(ground)
         if (ground.directory / EXECUTED).exists():
             return "EXECUTED"

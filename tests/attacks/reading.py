@@ -1,4 +1,4 @@
-"""Ways to have files of the machine read, or written elsewhere, for a record of a stranger."""
+"""Attempts to have a foreign record read or write files of the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KIND = "read or write"
 
 
 def names(setting: str, value: str, refusal: str, **more: Any) -> Attempt:
-    """A record whose configuration names a file."""
+    """Return an attempt with a record whose configuration names a file."""
 
     def make(ground: Ground) -> Said:
         def change(report: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Somebody's finished run, bundled."""
+"""A finished run of somebody else, bundled."""
 
 from __future__ import annotations
 

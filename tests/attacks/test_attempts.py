@@ -1,4 +1,4 @@
-"""Every attempt is refused, in the product's words, and nothing of it is executed."""
+"""Every attempt is refused with the expected message, and none of its code is executed."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ STRANGE = st.one_of(
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value in a document, without its top."""
+    """Return the path of every value in a document, except the document itself."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield (*way, name)
@@ -77,7 +77,7 @@ def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def damaged(draw: st.DrawFn, document: Any) -> Any:
-    """The document with some values dropped, replaced, nested or copied to another name."""
+    """Draw a document with some values removed, replaced, nested or copied to another name."""
     result = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, 3))):
         ways = list(places(result))
@@ -102,7 +102,7 @@ def damaged(draw: st.DrawFn, document: Any) -> Any:
 
 @st.composite
 def flipped(draw: st.DrawFn, content: bytes) -> bytes:
-    """The bytes cut off, with bits flipped, or with a part twice."""
+    """Draw truncated bytes, bytes with flipped bits, or bytes with a repeated part."""
     how = draw(st.sampled_from(["cut", "flip", "twice"]))
     at = draw(st.integers(0, max(0, len(content) - 1)))
     if how == "cut":
@@ -117,7 +117,7 @@ def flipped(draw: st.DrawFn, content: bytes) -> bytes:
 
 @contextlib.contextmanager
 def empty() -> Iterator[Path]:
-    """A directory in an empty one; what is left in the outer one was written elsewhere."""
+    """Yield a directory in an empty directory, and check that nothing was written beside it."""
     with tempfile.TemporaryDirectory() as outer:
         place = Path(outer) / "place"
         place.mkdir()
@@ -126,7 +126,7 @@ def empty() -> Iterator[Path]:
 
 
 def holds(read: Callable[[], object], *more: type[Exception]) -> None:
-    """It succeeds, or fails as a user's error."""
+    """Check that a call succeeds or raises an error for users."""
     with contextlib.suppress(CosybuildError, *more):
         read()
 
@@ -136,7 +136,7 @@ def dumped(value: Any) -> bytes:
 
 
 def resealed(kind: str, value: Any) -> bytes:
-    """A record with a right checksum where its form allows one."""
+    """Return a record with a correct checksum, if its form allows one."""
     plain = {name: one for name, one in value.items() if name not in (CHECKSUM, "kind", "schema")}
     try:
         return record_text(kind, plain).encode("utf-8", "replace")

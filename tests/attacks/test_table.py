@@ -1,4 +1,4 @@
-"""The table of attempts: what the plugin writes, and what the page in the documentation holds."""
+"""The table of attempts: the rows of the plugin, and the page in the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring in turns, with a clock that only the measured things move."""
+"""Measurement in rounds, with a clock that only the measured calls advance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosybuild.benchmarking.timing import Outcome, judge, rounds_needed
 
 
 class Bench:
-    """A clock, and things that take a time on it."""
+    """A clock, and calls that take time on it."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -53,7 +53,7 @@ def test_the_order_of_the_runners_alternates() -> None:
 
 
 def test_linear_drift_within_rounds_makes_no_difference() -> None:
-    # Each call is a little slower than the one before it, whoever makes it.
+    # Each call is a little slower than the one before it, for every runner.
     bench = Bench()
     slower = (1.0 + 0.05 * step for step in itertools.count())
     runners = {name: bench.takes(name, slower) for name in "ab"}

@@ -1,4 +1,4 @@
-"""The statistics of time: intervals that cover, verdicts that do not cry wolf."""
+"""The statistics of time: the coverage of intervals, and the rate of false verdicts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_coverage_equal_to_the_limit_is_enough() -> None:
     # Of six values the second smallest and largest cover 1 - 2 (1 + 6) / 64.
     interval = median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.78125)
     assert (interval.low, interval.high, interval.coverage) == (2.0, 5.0, 0.78125)
-    # Of four they are the two in the middle, with an even chance of 3 in 8; of three it cannot be told.
+    # Of four values the middle two cover 3 / 8; three values have no such interval.
     assert median_interval([1.0, 2.0, 3.0, 4.0], 0.375).coverage == 0.375
     assert median_interval([1.0, 2.0, 3.0], 0.1).coverage == 0.75
     assert judge([1.0, 1.0], [2.0, 2.0], confidence=0.5, margin=0.0).outcome is Outcome.faster

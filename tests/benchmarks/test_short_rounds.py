@@ -1,4 +1,4 @@
-"""A short round of each of the engine's benchmarks: what they claim in full must hold in a few rounds too."""
+"""A short round of each benchmark of the build: the claims of full runs must hold in a few rounds too."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_parallel_processes_build_each_key_once() -> None:
 
 
 def test_a_command_that_has_nothing_to_do_is_fast() -> None:
-    """The script refuses a run that does anything; how long it takes is not asked here."""
+    """The script refuses a run that builds something; its duration is not checked."""
     facts = run("noop.py", "1", "--checkpoint", "1e6")
     assert facts["checkpoint_bytes"] > 1e6
     assert set(facts["wall_seconds"]) == {"no-op", "ordinary way", "import hydra"}

@@ -1,4 +1,4 @@
-"""Stages and a clock for the engine's tests: as small as they come, and under the test's control."""
+"""Very small stages and a clock for the tests of the build, controlled by the test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MACHINE = Environment(versions={"exporter": "1.0", "simplifier": "2.0"}, gpu_lis
 
 
 class FakeClock:
-    """Stands still, but for the second that every look at the stopwatch takes."""
+    """A clock that stands still, except for one second at each call of `elapsed`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.at = now
@@ -38,15 +38,15 @@ class FakeClock:
 
 @dataclass
 class FakeStage:
-    """A stage that is all declaration; `run` joins its inputs and settings to text unless `work` says otherwise.
+    """A stage made of its declaration; `run` writes its inputs and settings as text, unless `work` is given.
 
     Attributes:
         reads: names of the request's entries that change the result.
         uses: distributions whose version changes the result.
-        lacks: what the machine is said to lack.
-        work: in place of joining; given the context.
-        log: a file that gets a line for every run, whichever process it is in.
-        ran: how often it ran in this process.
+        lacks: the requirements that the machine lacks.
+        work: the function that `run` calls instead, with the context.
+        log: a file that gets a line for every run, in any process.
+        ran: the number of runs in this process.
     """
 
     name: str
@@ -91,7 +91,7 @@ class FakeStage:
         return self.write(context, "\n".join(lines))
 
     def write(self, context: RunContext, text: str, **metrics: Any) -> StageResult:
-        """Every output holds `text`, and its own name, so that no two are equal."""
+        """Write `text` and the output's name into every output, so that no two are equal."""
         outputs = {}
         for slot in self.makes:
             path = context.workdir / f"{slot}.txt"
@@ -101,7 +101,7 @@ class FakeStage:
 
 
 def pipeline(**changes: dict[str, Any]) -> list[FakeStage]:
-    """export (weights) -> simplify -> verify, engine; `changes` by stage name."""
+    """Return export (weights) -> simplify -> verify, engine; `changes` has other fields by stage name."""
     declared: dict[str, dict[str, Any]] = {
         "export": {"needs": ("weights?",), "makes": ("graph",), "reads": ("opset",), "uses": ("exporter",)},
         "simplify": {"needs": ("graph",), "makes": ("graph",), "reads": ("rounds",), "uses": ("simplifier",)},
@@ -112,7 +112,7 @@ def pipeline(**changes: dict[str, Any]) -> list[FakeStage]:
 
 
 class Bench:
-    """A store, a clock and everything that happened, with the two calls of the engine in one word each."""
+    """A store, a clock and all events, with `plan` and `build` as short calls."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -146,22 +146,22 @@ class Bench:
 
 
 def complete(outcome: Outcome) -> bool:
-    """Every step has its outputs."""
+    """Return True if every step has its outputs."""
     return outcome.failure is None and all(r.action in ("hit", "pulled", "built") for r in outcome.records)
 
 
 def actions(outcome: Outcome) -> dict[str, str]:
-    """Label -> action."""
+    """Return label -> action."""
     return {record.label: record.action for record in outcome.records}
 
 
 def verdicts(plan: Plan) -> dict[str, str]:
-    """Label -> verdict in words."""
+    """Return label -> verdict in words."""
     return {step.label: f"{step.status.verdict}: {step.status.explain()}" for step in plan.steps}
 
 
 def in_thread(work: Callable[[], Any]) -> threading.Thread:
-    """A started thread."""
+    """Start a thread and return it."""
     thread = threading.Thread(target=work)
     thread.start()
     return thread

@@ -1,4 +1,4 @@
-"""A step's record holds what is known when it is made, however early that is."""
+"""The record of a step has all facts that are known when it is made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_record_of_a_step_that_has_only_begun_has_the_plan() -> None:
     record = Attempt(STEP, FakeClock(100.0)).record("blocked", "needs a GPU")
     assert record == StepRecord(
         "engine sm_89", "engine", STALE, "blocked", "needs a GPU", started=100.0, seconds=1.0
-    )  # a second for each look at the stopwatch
+    )  # one second for each call of `elapsed`
 
 
 def test_the_record_of_a_step_that_was_built_is_complete() -> None:

@@ -1,4 +1,4 @@
-"""One stream: in order, complete line by line, and never the reason why a build ends."""
+"""The events: they are ordered and written as complete lines, and no error of a sink ends a build."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.building.fakes import FakeClock, in_thread
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file in order; every line must be whole."""
+    """Return the events of a file in order; every line must be complete."""
     for line in path.read_text(encoding="utf-8").splitlines():
         plain = json.loads(line)
         yield Event(plain.pop("at"), plain.pop("kind"), plain.pop("step"), plain)

@@ -1,4 +1,4 @@
-"""Expectations: the median of the builds most like the one to come, on this machine only."""
+"""Expectations: the median of the most similar earlier builds on this machine."""
 
 from __future__ import annotations
 

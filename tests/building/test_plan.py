@@ -1,4 +1,4 @@
-"""Planning: each verdict with its reason, and nothing done to find it."""
+"""Planning: each verdict has its reason, and planning runs and writes nothing."""
 
 from __future__ import annotations
 

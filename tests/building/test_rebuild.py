@@ -1,4 +1,4 @@
-"""A build made again: all of it runs, and each artifact is the same, as good, different or missing."""
+"""A repeated build: every step runs, and each artifact is same, equivalent, different or missing."""
 
 from __future__ import annotations
 

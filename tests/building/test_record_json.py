@@ -1,4 +1,4 @@
-"""Records survive the way to disk and back, and a damaged one is named."""
+"""Records are equal after they are written and read, and the error names a damaged one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST = {"opset": 18, "profile": "lang é \udc80"}
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """As a report has it, among other things."""
+    """Write an outcome in a report with other fields."""
     write_record(path, "report", {**json_from_outcome(outcome), "config": {}})
 
 
@@ -140,7 +140,7 @@ def test_the_error_names_a_damaged_outcome(bench: Bench, tmp_path: Path, change:
     write_outcome(path, bench.build(pipeline(), REQUEST))
     plain = json.loads(path.read_text())
     change(plain)
-    # As another version of the program would write it: whole, but of another form.
+    # A complete record of another form, as another version would write it.
     del plain[CHECKSUM]
     path.write_text(json.dumps({**plain, CHECKSUM: checksum_of(plain)}))
     with pytest.raises(ConfigurationError, match=words):

@@ -1,4 +1,4 @@
-"""The loop: what is built, what is not, and what is recorded of it."""
+"""The runner: which steps are built, and what is recorded."""
 
 from __future__ import annotations
 

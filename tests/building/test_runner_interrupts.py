@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of the loop: recorded, raised again, and continued by the next run."""
+"""Ctrl-C at any moment of a run is recorded and raised again, and the next run continues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
 
 
 class Interrupted(list[Outcome]):
-    """Ctrl-C arrives while the first outcome is written down."""
+    """A sink for which Ctrl-C arrives while the first outcome is recorded."""
 
     def append(self, outcome: Outcome) -> None:
         super().append(outcome)

@@ -27,7 +27,7 @@ def remove(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [remove, rot])
 def test_a_lost_or_damaged_input_is_built_again(bench: Bench, harm: Harm) -> None:
-    """No time shows the damage; the step that reads the content would spread it."""
+    """The damage keeps the times, and a step that reads the content would pass it on."""
     first = bench.build(pipeline())
     harm(first.record("simplify").outputs["graph"].path)
     stages = pipeline()
@@ -100,7 +100,7 @@ def test_a_store_that_is_removed_while_a_step_runs_is_an_error_of_the_user(bench
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gc_without_a_grace_period_removes_nothing_that_a_running_build_uses(bench: Bench, name: str) -> None:
-    """The plan found everything long ago, and gc runs in the middle of each step."""
+    """The plan found all results long ago, and gc runs during each step."""
     bench.build(pipeline())
     time.sleep(0.02)  # later than the tick in which it was used
     stages = pipeline(**{name: {"reads": ("opset", "rounds", "rtol", "profile", "new")}})

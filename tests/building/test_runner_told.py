@@ -23,7 +23,7 @@ REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
 
 
 def facts(bench: Bench, step: str) -> dict[str, Mapping[str, Any]]:
-    """Kind -> facts of what happened in a step."""
+    """Return kind -> facts of the events of a step."""
     return {event.kind: event.facts for event in bench.seen if event.step == step}
 
 

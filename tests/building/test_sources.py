@@ -21,7 +21,7 @@ OLD, NEW = "old weights", "new weights"
 
 
 class Meddler:
-    """A pipeline whose export reads `models/m/flow.pt`, and what is done to that file meanwhile."""
+    """A pipeline whose export reads `models/m/flow.pt`, and a change of that file during the build."""
 
     def __init__(self, bench: Bench, directory: Path) -> None:
         self.bench = bench
@@ -34,7 +34,7 @@ class Meddler:
     def build(
         self, before: Callable[[Path], None] = lambda path: None, after: Callable[[Path], None] = lambda path: None
     ) -> Outcome:
-        """Meddle before and after the step reads the file, and build."""
+        """Build, with changes before and after the step reads the file."""
 
         def work(context: RunContext) -> StageResult:
             before(self.path)
@@ -57,7 +57,7 @@ def meddler(bench: Bench, tmp_path: Path) -> Meddler:
 
 
 def refused(meddler: Meddler, outcome: Outcome, what: str) -> None:
-    """The build ended with an error about the file, and nothing of the step is in the store."""
+    """Check that the build ended with an error about the file, and that the store has no result of the step."""
     assert outcome.failure is not None
     assert (outcome.failure.kind, outcome.failure.exit_code) == ("changed source", 4)
     assert outcome.failure.message.startswith(f"The file {meddler.path} changed while the build used it: {what}.")
@@ -68,21 +68,21 @@ def refused(meddler: Meddler, outcome: Outcome, what: str) -> None:
 
 
 def in_place(path: Path) -> None:
-    """Write another content of the same size and set the old time."""
+    """Write another content of the same size and restore the time."""
     stat = path.stat()
     path.write_text(NEW)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def put_back(path: Path) -> None:
-    """Write the first content again and set the first time."""
+    """Write the first content again and restore the first time."""
     stat = path.stat()
     path.write_text(OLD)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def replace(path: Path) -> None:
-    """Put another file of the same size and time in its place."""
+    """Replace the file by another of the same size and time."""
     stat = path.stat()
     other = path.with_name("download.part")
     other.write_text(NEW)
@@ -96,7 +96,7 @@ def replace_back(path: Path) -> None:
 
 
 def move_parent(path: Path) -> None:
-    """Move the directory above the model's away and put another tree in its place."""
+    """Replace the directory above the model's by another tree."""
     models = path.parents[1]
     models.rename(models.with_name("away"))
     path.parent.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_a_change_that_is_undone_before_the_step_ends_is_an_error(
 
 @pytest.mark.attack("stale", "the planned content is read")
 def test_a_path_that_led_to_another_file_for_a_while_has_no_effect(meddler: Meddler) -> None:
-    """The step reads what was opened, whatever its path leads to."""
+    """The step reads the opened file even if its path leads to another file."""
     assert complete(meddler.build(move_parent, move_parent_back))
     assert OLD in meddler.graph()
 
@@ -188,7 +188,7 @@ def test_a_step_that_fails_because_of_the_change_reports_the_change(meddler: Med
 def test_a_change_that_no_stamp_shows_is_an_error_and_the_digest_is_forgotten(
     meddler: Meddler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a file system that keeps no ctime: the content is hashed again."""
+    """On a file system without a ctime, the content is hashed again."""
     monkeypatch.setattr(module, "identity_of", lambda stat: meddler.bench.sources["weights"].files[0].identity)
     refused(meddler, meddler.build(in_place), "its content is not the planned content")
     monkeypatch.undo()

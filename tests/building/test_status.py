@@ -1,4 +1,4 @@
-"""Verdicts in words."""
+"""The text of verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call in a process of its own: its answer, its errors, its crash, Ctrl-C, and its end with the caller's."""
+"""A call in a subprocess: its answer, its errors, a crash, Ctrl-C, and its end with the caller's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cosybuild.errors import EngineError
 from tests.importing import importing
 
 SOON = 120.0
-"""Seconds within which a slow machine does anything here; a test that passes does not wait for so long."""
+"""Seconds that are enough for every step on a slow machine; a test that passes does not wait so long."""
 
 
 def double(number: int, emit: Emit) -> tuple[int, int]:
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_the_subprocess_at_once(tmp_path: Path) -> None:
 
 
 def test_a_caller_that_can_receive_no_more_events_ends_the_subprocess(tmp_path: Path) -> None:
-    """As when the output of a command goes into a pipe that is closed."""
+    """This happens if the output of a command goes into a closed pipe."""
 
     def closed(kind: str, **facts: Any) -> None:
         raise BrokenPipeError
@@ -232,6 +232,6 @@ def test_the_output_of_a_library_is_not_taken_for_the_answer(capfd: pytest.Captu
 
 
 def test_a_call_works_inside_the_worker_of_a_pool(tmp_path: Path) -> None:
-    """Pools mark their workers as daemons, which multiprocessing lets have no processes of their own."""
+    """Pools mark their workers as daemons, and multiprocessing allows daemons no processes."""
     with get_context("spawn").Pool(1) as pool:
         assert pool.apply(double_apart, (4,)) == 8

@@ -18,7 +18,7 @@ E = "flow.decoder.estimator"
 
 @pytest.fixture
 def service(tmp_path: Path) -> Path:
-    """A model directory with a graph and a plan in service."""
+    """Return a model directory with a graph and a plan in service."""
     artifacts, target = tmp_path / "artifacts", tmp_path / "service"
     artifacts.mkdir()
     put_graph(artifacts / f"{E}.fp32.onnx", estimator_shapes())

@@ -1,4 +1,4 @@
-"""The completion that docs/sharing.md tells people to install, asked as bash asks when Tab is pressed."""
+"""The completion that docs/sharing.md describes, called as bash does when Tab is pressed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines that a build prints where there is no terminal."""
+"""Lines that a build prints without a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`explain` of a record that somebody else wrote."""
+"""`explain` for a record of another person."""
 
 from __future__ import annotations
 

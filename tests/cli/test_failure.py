@@ -1,4 +1,4 @@
-"""Errors of the system that are a user's to mend."""
+"""Errors of the system that a user can correct."""
 
 from __future__ import annotations
 

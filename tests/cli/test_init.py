@@ -1,4 +1,4 @@
-"""`init` writes a package that installs and composes; the one in examples/ is what it writes."""
+"""`init` writes a package that installs and composes; examples/ has the package that it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two commands that are named after a first build."""
+"""The two commands that are suggested after a first build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first sign of a command, on a terminal and elsewhere."""
+"""The first output of a command, with and without a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGN = "starting  reading the configuration"
 
 
 def seen(screen: str) -> list[str]:
-    """The lines that a terminal shows after it was given this; every erased line is gone."""
+    """Return the lines that a terminal shows after this output, without erased lines."""
     return [line.rpartition("\r\x1b[2K")[2] for line in screen.replace("\r\n", "\n").split("\n")]
 
 
@@ -46,7 +46,7 @@ def test_on_a_terminal_the_line_is_shown_first_and_removed_before_other_output(
 
 
 def _read(terminal: int) -> bytes:
-    # Linux ends a terminal that nobody writes to any more with an error.
+    # Linux reports an error for a terminal whose last writer has ended.
     try:
         return os.read(terminal, 1 << 16)
     except OSError:

@@ -1,4 +1,4 @@
-"""`options` as a user types it."""
+"""The command `options`, as a user types it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events, errors and tables show foreign names as text."""
+"""Events, errors and tables print foreign names as text."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_error_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_commands_print_only_through_the_module_that_escapes_foreign_text() -> None:
-    """JSON escapes by itself; `help`, `init` and `opening` print nothing but their own words."""
+    """JSON escapes its text; `help`, `init` and `opening` print only their own text."""
     found = []
     for path in sorted((ROOT / "cosybuild" / "cli").glob("*.py")):
         if path.stem in ("printed", "help", "init", "opening"):

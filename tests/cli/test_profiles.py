@@ -1,4 +1,4 @@
-"""`profiles` as a user types it: what it prints is an option that builds."""
+"""The command `profiles`, as a user types it: it prints a valid option."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_error_names_what_cannot_be_read(
     words = [str(lengths) if word == "LENGTHS" else word for word in words]
     try:
         ended = main(["profiles", *words])
-    except SystemExit as stop:  # argparse's way
+    except SystemExit as stop:  # argparse exits
         ended = int(stop.code or 0)
     assert ended == code
     assert said in capsys.readouterr().err

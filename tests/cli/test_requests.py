@@ -45,7 +45,7 @@ print(json.dumps({"code": code, **counts}))
 
 @pytest.mark.parametrize("dry", [True, False])
 def test_one_run_resolves_its_configuration_and_model_once(dry: bool, tmp_path: Path) -> None:
-    """Also with engines for GPUs, verification, a benchmark and repeated builds, each of which asks for all of it."""
+    """The command has engines, verification, a benchmark and repeated builds, each of which needs all of it."""
     words = [f"model_dir={DATA / 'cosyvoice2_tiny'}", "verify=off", "simplify=none", "store=off"]
     if dry:
         words = [*words[:1], "dry_run=true", "trt.sm=[89]", "benchmark=full", "verify.repeat=1"]

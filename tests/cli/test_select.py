@@ -1,4 +1,4 @@
-"""A cell is chosen by figures that are there; zero and infinite are figures."""
+"""A cell is chosen by its present figures; zero and infinity are figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compose a configuration as the command line does, without running anything."""
+"""Composition of a configuration as on the command line, without a build."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cosybuild.config.settings import Settings
 
 
 def settings_of(*overrides: str) -> Settings:
-    """The settings that these overrides compose to."""
+    """Return the settings that these overrides compose to."""
     prepare()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Which settings the source reads: attributes of expressions whose type follows from annotations.
+"""The settings that the source reads: attributes of expressions whose type follows from annotations.
 
 Not a type checker: it knows annotations, assignments, loops and calls by name, and takes a container for its
 elements. That is enough for code in which every function is annotated, and a name as common as `path` or `seed`
@@ -17,7 +17,7 @@ NOTHING: Types = frozenset()
 
 
 def settings_read(sources: Mapping[str, str]) -> set[tuple[str, str]]:
-    """(class, attribute) of every attribute that is read in sources, path -> text.
+    """Return (class, attribute) of every attribute that is read in the sources (path -> text).
 
     A stage's method `settings` copies into the key and reads nothing.
     """
@@ -25,7 +25,7 @@ def settings_read(sources: Mapping[str, str]) -> set[tuple[str, str]]:
     known = _Known(list(trees.values()))
     read: set[tuple[str, str]] = set()
     for path, tree in trees.items():
-        # Most modules are given no settings, under whatever name.
+        # Most modules get no settings under any name.
         for function, owner in _functions(tree) if "ettings" in sources[path] else ():
             if not (owner and function.name == "settings"):
                 read |= _Reader(known, tree, function, owner).read()
@@ -34,7 +34,7 @@ def settings_read(sources: Mapping[str, str]) -> set[tuple[str, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """Types by name, over all modules: of attributes and methods of classes, and of what functions return."""
+    """The types of all modules by name: attributes and methods of classes, and results of functions."""
 
     attributes: Mapping[str, Mapping[str, Types]]
     returns: Mapping[str, Types]
@@ -58,7 +58,7 @@ class _Known:
 
 
 class _Reader(ast.NodeVisitor):
-    """Collects what one function reads."""
+    """The collector of the attributes that one function reads."""
 
     def __init__(self, known: _Known, module: ast.Module, function: ast.FunctionDef, owner: str) -> None:
         self._known = known
@@ -74,7 +74,7 @@ class _Reader(ast.NodeVisitor):
         }
 
     def read(self) -> set[tuple[str, str]]:
-        # A name's type may follow from one that is assigned further down, as in a loop.
+        # A name's type may follow from a later assignment, as in a loop.
         for _ in range(2):
             self.visit(self._function)
         return self._found
@@ -113,7 +113,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        """`getattr(verify, name)`, where `name` runs over words that stand in the module."""
+        """Handle `getattr(verify, name)`, where `name` takes the values of literals in the module."""
         if isinstance(node.func, ast.Name) and node.func.id == "getattr":
             for word in _strings(node.args[1]) or self._words.get(ast.unparse(node.args[1]), ()):
                 self._found |= {(owner, word) for owner in self._type(node.args[0])}
@@ -152,7 +152,7 @@ class _Reader(ast.NodeVisitor):
 
     def _returned(self, node: ast.Call) -> Types:
         if isinstance(node.func, ast.Attribute):
-            # items(), values() and the like give what is inside.
+            # items(), values() and similar calls give the elements.
             return self._attribute(node.func) or self._type(node.func.value)
         if not isinstance(node.func, ast.Name):
             return NOTHING
@@ -162,7 +162,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def _functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, str]]:
-    """The outermost functions with the class they are in; a module's own statements read no setting."""
+    """Yield the outermost functions with their class; statements of a module read no setting."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node, ""
@@ -173,7 +173,7 @@ def _functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, str]]:
 
 
 def _named(annotation: ast.expr | None) -> Types:
-    """Every class that an annotation names, those inside quotes and containers too."""
+    """Yield every class that an annotation names, also inside quotes and containers."""
     if annotation is None:
         return NOTHING
     found: set[str] = set()
@@ -188,7 +188,7 @@ def _named(annotation: ast.expr | None) -> Types:
 
 
 def _strings(node: ast.expr) -> tuple[str, ...]:
-    """The words of a literal string or of a tuple of them."""
+    """Return the text of a literal string, or the texts of a tuple of them."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return (node.value,)
     if isinstance(node, ast.Tuple | ast.List) and node.elts:

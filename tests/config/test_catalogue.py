@@ -1,4 +1,4 @@
-"""Every option says what it is for, composes, and fits the JSON schema."""
+"""Every option states its purpose, composes, and fits the JSON schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cosybuild.config.parse import parse
 
 FILES = sorted(config_directory().rglob("*.yaml"))
 SETTINGS = [path for path in FILES if path.relative_to(config_directory()).parts[0] != "hydra"]
-"""Without options of Hydra's own groups, which have no settings of ours."""
+"""The options of cosybuild's groups; Hydra's own groups have no settings of cosybuild."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(config_directory())))
@@ -42,7 +42,7 @@ ALONE_TOO_LITTLE = {
     "sweep/search": ("hydra/sweeper=optuna",),
     **{f"deploy/{name}": ("deploy.dir=service",) for name in ("bundle", "cosyvoice", "token2wav", "triton")},
 }
-"""Options that ask their user for more, and what."""
+"""Options that need further settings, with these settings."""
 
 
 def plain(config: DictConfig) -> Any:
@@ -60,7 +60,7 @@ def test_every_option_composes_to_settings(path: Path, monkeypatch: pytest.Monke
     with searching() as loader:
         whole = compose_root(loader, [*chosen, *ALONE_TOO_LITTLE.get(option, ())])
     assert not group or whole.hydra.runtime.choices[group] == name
-    # Saying once more what the file says changes nothing: it is all there.
+    # Merging the file again changes nothing, so the configuration has all of it.
     stated = OmegaConf.load(path)
     stated.pop("defaults", None)
     package = "" if "# @package _global_" in path.read_text(encoding="utf-8") else group.replace("/", ".")

@@ -1,4 +1,4 @@
-"""Run names: stable, readable, and different where the build is."""
+"""Run names are stable and readable, and differ if the builds differ."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_another_form_of_the_vocoder_is_part_of_the_name() -> None:
 
 
 def test_a_profile_without_multiples_has_the_digest_of_earlier_releases() -> None:
-    """They had no `multiple_of`."""
+    """Earlier releases had no `multiple_of`."""
     plain = to_json(Settings(trt_profile=ProfileSettings(profiles=({"seq_len": RangeSettings(4, 8, 16)},))))
     assert relevant(plain)["trt_profile"]["profiles"] == [{"seq_len": {"min": 4, "opt": 8, "max": 16}}]
     plain["trt_profile"]["profiles"][0]["seq_len"]["multiple_of"] = 4

@@ -1,4 +1,4 @@
-"""A path with any letter is an override; what has a meaning in Hydra's grammar keeps it."""
+"""A path with any letter can be an override; text of Hydra's grammar keeps its meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contradictions are refused with both sides named."""
+"""Contradictions are refused, and the error names both sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The derived schema is the settings' own shape, and nothing is lost on the way there and back."""
+"""The derived schema has the shape of the settings, and no conversion loses data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.config.composing import settings_of
 
 
 def settings_classes() -> list[type]:
-    """Settings and every settings class below it."""
+    """Yield Settings and every settings class below it."""
     found: list[type] = []
 
     def visit(hint: typing.Any) -> None:

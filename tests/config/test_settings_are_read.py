@@ -1,4 +1,4 @@
-"""No setting without effect: each is read by something that builds, not only declared, checked or copied into a key."""
+"""Every setting has an effect: code of the build reads it, and does not only declare, check or copy it into a key."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PACKAGE = Path(cosybuild.__file__).parent
 CHECKED_ONLY = {
     "TrtSettings.precision": "It is there to be checked: what the option trt=fp16 stands for must be what is built.",
 }
-"""Settings that nothing reads, and why they may be there all the same."""
+"""Settings that no code reads, each with the reason why it is permitted."""
 
 
 def declares(path: Path) -> bool:
-    """The settings themselves; the rest of config/ checks and copies them, and does not count as a reader."""
+    """Return True for the settings themselves and for config/, which only checks and copies them."""
     return path.parent.name == "groups" or path.name == "settings.py"
 
 
@@ -53,7 +53,7 @@ def test_every_setting_is_read_by_some_code(sources: dict[str, str]) -> None:
 def test_a_setting_whose_reader_is_removed_is_named(
     sources: dict[str, str], path: str, words: str, instead: str, setting: str
 ) -> None:
-    """An attribute, one of a list's elements, and one that is read by its name."""
+    """The cases are an attribute, an attribute of a list's elements, and one that is read by its name."""
     assert words in sources[path]
     changed = sources[path].replace(words, instead)
     assert unread({**sources, path: changed}) == sorted([setting, *CHECKED_ONLY])

@@ -1,4 +1,4 @@
-"""Names of sweeps: readable, and the same whatever order, store or launcher."""
+"""Names of sweeps are readable, and do not depend on order, store or launcher."""
 
 from __future__ import annotations
 

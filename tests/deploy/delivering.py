@@ -1,4 +1,4 @@
-"""A run's artifacts/ without a run: files with the manifests that `run.deliver` writes."""
+"""The artifacts of a run made without a run: files with the manifests that `run.deliver` writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES, NAMES_OUT = ("x", "mask", "mu", "t", "spks", "cond"), "estimator_out"
 
 
 def estimator_shapes(batch: int | str = 2) -> dict[str, list[int | str]]:
-    """Inputs, then the output, of the contract's table."""
+    """Return the inputs and then the output of the contract's table."""
     frames: list[int | str] = [batch, 80, "seq_len"]
     shapes: dict[str, list[int | str]] = dict.fromkeys(("x", "mu", "cond", "estimator_out"), frames)
     shapes |= {"mask": [batch, 1, "seq_len"], "t": [batch], "spks": [batch, 80]}
@@ -30,7 +30,7 @@ def campplus_shapes() -> dict[str, list[int | str]]:
 
 
 def put_graph(path: Path, shapes: dict[str, list[int | str]], *, dtype: str = "float32", **facts: Any) -> Path:
-    """A small valid graph with these ports; its output is a constant."""
+    """Write a small valid graph with these ports; its output is a constant."""
     ports = [helper.make_tensor_value_info(name, _ELEMENTS[dtype], shape) for name, shape in shapes.items()]
     value = helper.make_tensor("seed", TensorProto.FLOAT, [1], [float(facts.pop("seed", 0))])
     nodes = [helper.make_node("Constant", [], [ports[-1].name], value=value)]
@@ -41,10 +41,10 @@ def put_graph(path: Path, shapes: dict[str, list[int | str]], *, dtype: str = "f
 def put_estimator(
     path: Path, answer: float, *, streaming: bool = False, dynamic: bool = False, beside: bool = False, **facts: Any
 ) -> Path:
-    """An estimator that really runs and answers `answer` everywhere, which is its build's identity too.
+    """Write an estimator that can be run and returns `answer` everywhere; `answer` also identifies its build.
 
     Args:
-        beside: the answer lies in a file of its own, as weights above 2 GB do.
+        beside: True to store the answer in a second file, as weights above 2 GB are.
     """
     shapes = estimator_shapes("batch" if dynamic else 2)
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
@@ -79,7 +79,7 @@ def answer_of(directory: Path, *, streaming: bool = False, batch: int = 2) -> fl
 def put_plan(
     path: Path, shapes: dict[str, list[int | str]], *, dtype: str, sm: int = 89, library: str = "tensorrt", **facts: Any
 ) -> Path:
-    """A file that stands for an engine: nothing here opens one."""
+    """Write a file in place of an engine, which these tests never open."""
     path.write_bytes(b"ftrt" + str(facts.pop("seed", 0)).encode() + bytes(100))
     plain: dict[str, list[int | str]] = {n: [-1 if isinstance(a, str) else a for a in s] for n, s in shapes.items()}
     built_for = {"flavour": library, "version": "10.13.3", "sm": sm}
@@ -90,7 +90,7 @@ def put_plan(
 def certify(
     path: Path, shapes: dict[str, list[int | str]], dtype: str, *, companions: Sequence[Path] = (), **facts: Any
 ) -> Path:
-    """Write the manifest."""
+    """Write the manifest of an artifact."""
     ports = [{"name": name, "dtype": dtype, "shape": shape} for name, shape in shapes.items()]
     model = {"family": "cosyvoice2", "streaming": False, "random_weights": False, "weights": "flow.pt"}
     model |= {"weights_digest": "1" * 64, **facts.pop("model", {})}
@@ -100,7 +100,7 @@ def certify(
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """name -> content of all files in service below `root`."""
+    """Return name -> content of all files in service below `root`."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))

@@ -1,4 +1,4 @@
-"""A directory from elsewhere, with links and a planted journal or backup, changes nothing outside itself."""
+"""A foreign directory with links and a planted journal or backup changes nothing outside itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVIL = "evil"
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Path:
-    """A directory with `outside/victim`, and a directory in service `svc` beside it."""
+    """Return a directory with `outside/victim` and a directory in service `svc`."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "victim").write_text("precious")
     (tmp_path / "svc" / STATE / "staging-0001").mkdir(parents=True)
@@ -42,7 +42,7 @@ def stage(ground: Path, name: str) -> None:
 
 
 def everything(ground: Path) -> dict[str, str]:
-    """Return name -> content of every file and link, the lock apart."""
+    """Return name -> content of every file and link, except the lock."""
     return {
         path.relative_to(ground).as_posix(): str(path.readlink()) if path.is_symlink() else path.read_text()
         for path in ground.rglob("*")

@@ -1,4 +1,4 @@
-"""A deployment killed at any moment leaves the old one or the new one: a short round, and every single step."""
+"""A deployment that is killed at any moment leaves the old or the new state: random kills, and a kill at every step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_random_kills_leave_the_old_or_the_new_state(kills: ModuleType) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing of ours catches it."""
+    """An exception in place of the end of the process; no code of cosybuild catches it."""
 
 
 def _deploy(artifacts: Path, service: Path) -> None:
@@ -84,10 +84,10 @@ def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_state(
         outcomes.append(now == after)
         if not killed:
             break
-        _deploy(new, service)  # and the next one goes through
+        _deploy(new, service)  # and the next deployment succeeds
         assert kills.whole(service) == after
     assert not killed
-    # Old up to the moment the journal is there, new from then on.
+    # The old state is found until the journal exists, and the new state from then on.
     assert outcomes == sorted(outcomes)
     assert False in outcomes
     assert outcomes.count(True) > 3

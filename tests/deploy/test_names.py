@@ -1,4 +1,4 @@
-"""Each row of the contract's table about the estimator or CAM++: what is put there is what the runtime expects."""
+"""For each row of the contract's table, the deployed file is the one that the runtime expects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def put_in_service(artifacts: Path, service: str, target: Path, **more: Any) -> 
 
 
 def delivered(artifacts: Path, family: str, *, batch: int | str = 2, streaming: bool = False) -> None:
-    """Everything a run of the estimator may deliver: both precisions, graph and plan, and engines of RTX."""
+    """Write everything that a run of the estimator can deliver: both precisions, graph and plan, and engines of RTX."""
     artifacts.mkdir(exist_ok=True)
     shapes, model = estimator_shapes(batch), {"family": family, "streaming": streaming}
     infix = "streaming." if streaming else ""

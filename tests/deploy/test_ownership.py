@@ -1,4 +1,4 @@
-"""A directory in service answers for one build: deployments retire other builds, and nobody's own files."""
+"""A directory in service has one build: a deployment retires other builds, but no files of the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENGINE = f"{E}.fp16.sm89.rtx.engine"
 
 
 def run_of(root: Path, answer: float, kind: str = "full", *, engine: bool = False, **facts: Any) -> Path:
-    """The artifacts of one run: a graph that answers `answer`, and perhaps an engine."""
+    """Write the artifacts of one run: a graph that returns `answer`, and an engine if requested."""
     folder = root / f"run-{answer:g}-{kind}-{len(list(root.glob('run-*')))}"
     folder.mkdir(parents=True)
     variant = {"streaming": kind == "streaming", "dynamic": kind == "dynamic"}
@@ -57,7 +57,7 @@ def test_another_build_retires_every_variant_of_the_old_one(tmp_path: Path) -> N
     put_in_service(run_of(tmp_path, 1, "streaming"), target)
     put_in_service(run_of(tmp_path, 1, "full", engine=True), target)
     put_in_service(run_of(tmp_path, 1, "dynamic"), target)
-    # Variants of one build lie together, and each call gets its own.
+    # Variants of one build are in one directory, and each call gets its variant.
     assert graphs(target) == {FULL, STREAMING, DYNAMIC, ENGINE}
     assert answer_of(target) == answer_of(target, streaming=True) == answer_of(target, batch=3) == 1
     before = tree(target)
@@ -78,7 +78,7 @@ def test_the_same_build_again_replaces_its_own_variant_and_no_other(tmp_path: Pa
     target = tmp_path / "service"
     put_in_service(run_of(tmp_path, 1, "streaming"), target)
     put_in_service(run_of(tmp_path, 1, "full", engine=True), target)
-    # Built with another opset: other bytes of the same weights, and without the engine of the old graph.
+    # Another opset gives other bytes of the same weights; the engine of the old graph is retired.
     again = run_of(tmp_path, 1)
     put_graph(again / FULL, estimator_shapes(), model={"weights_digest": f"{1:064.0f}"})
     assert put_in_service(again, target)["retired"] == [ENGINE]
@@ -163,7 +163,7 @@ def test_a_copy_of_another_build_that_no_deployment_put_there_stops_a_deployment
 
 
 def mixed(tmp_path: Path) -> Path:
-    """A directory as an earlier cosybuild left it: two builds side by side."""
+    """Return a directory of an earlier cosybuild, with two builds."""
     target = tmp_path / "service"
     target.mkdir()
     for folder in (run_of(tmp_path, 1, "dynamic"), run_of(tmp_path, 2)):

@@ -1,4 +1,4 @@
-"""A power cut at any moment of a deployment or a rollback leaves the old state or the new one, whole."""
+"""A power cut at any moment of a deployment or a rollback leaves the complete old state or the complete new state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="directories are sync
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where there is one: thousands of small files are written."""
+    """Return a directory in memory if there is one, because thousands of small files are written."""
     with in_memory(tmp_path) as directory:
         yield directory
 
@@ -41,25 +41,25 @@ def put_in_service(tmp_path: Path, answer: float, *, beside: bool = False, strea
 
 
 def answers(root: Path) -> dict[str, bytes]:
-    """The files that a reader of the directory finds, without any repair."""
+    """Return the files that a reader of the directory finds without any repair."""
     return {name: path.read_bytes() for name, path in view_of(root).files().items()}
 
 
 def hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: Callable[[], object], then: Callable[[Path], object]
 ) -> int:
-    """Cut the power at every moment of `body`; `then` must work in each directory found. The number of those."""
+    """Cut the power at every moment of `body`, call `then` in each directory that is left; return their number."""
     service = tmp_path / "service"
     before = tree(service)
     found, at_the_end = recorded(service, body)
     after = tree(service)
     assert before != after
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # nobody pulls the plug any more
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # no more power cuts from here on
     seen = set()
     for number, disk in enumerate(found):
         root = restored(disk, tmp_path / f"disk{number}")
         seen.add(_is_whole(root, disk, before, after, must_be_new=disk in at_the_end))
-        if number % 10 == 0:  # it takes longer than all the rest
+        if number % 10 == 0:  # fsync takes longer than everything else
             then(root)
         shutil.rmtree(root)
     assert seen == {"old", "new"}
@@ -84,7 +84,7 @@ def test_a_power_cut_during_a_deployment_leaves_the_old_or_the_new_state(
     old = tree(tmp_path / "service")
 
     def then(root: Path) -> None:
-        # The next one goes through, and one rollback undoes it.
+        # The next deployment succeeds, and one rollback undoes it.
         if answer_of(root / FULL) == 2:
             rollback(root)
             assert tree(root) == old

@@ -1,4 +1,4 @@
-"""Ways back: after interruptions, on a full disk, with files missing, with old backups gone."""
+"""Rollbacks: after interruptions, on a full disk, with missing files, and without old backups."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FULL = "flow.decoder.estimator.fp32.onnx"
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing of ours catches it."""
+    """An exception in place of the end of the process; no code of cosybuild catches it."""
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A directory in service that answers 1."""
+    """Return a directory in service whose estimator returns 1."""
     put_in_service(tmp_path, 1)
     return tmp_path / "service"
 
@@ -46,7 +46,7 @@ def put_in_service(tmp_path: Path, answer: float, **more: int) -> dict[str, obje
 
 
 def killed(monkeypatch: pytest.MonkeyPatch, where: str, body: Callable[[], object]) -> None:
-    """Run `body`, which is killed when it comes to the function `where` of `deploy.publish`."""
+    """Run `body`, and end it when it calls the function `where` of `deploy.publish`."""
 
     def end(*arguments: object, **named: object) -> None:
         raise Killed
@@ -66,7 +66,7 @@ def test_one_rollback_undoes_interrupted_and_repeated_deployments(
     for _ in range(3):
         killed(monkeypatch, where, lambda: put_in_service(tmp_path, 2))
         if where in ("_apply", "_put_in_place"):
-            break  # the journal is there, so from now on it is deployed
+            break  # the journal exists, so the deployment counts
     put_in_service(tmp_path, 2)
     assert answer_of(target) == 2
     put_in_service(tmp_path, 2)
@@ -81,7 +81,7 @@ def test_the_directory_serves_the_new_deployment_once_its_journal_is_written(
     killed(monkeypatch, "begin", lambda: put_in_service(tmp_path, 2))
     assert answer_of(target) == 1
     killed(monkeypatch, "_apply", lambda: put_in_service(tmp_path, 2))
-    # Not a name has changed, and nobody has repaired anything.
+    # No name has changed, and nothing was repaired.
     assert answer_of(target) == answer_of(target / FULL) == 2
     assert check.main([str(target)]) == 0
     assert answer_of(target) == 2
@@ -143,7 +143,7 @@ def test_a_rollback_does_not_restore_the_present_state(tmp_path: Path, target: P
     put_in_service(tmp_path, 3)
     rollback(target)
     assert answer_of(target) == 1
-    # The second deployment is undone already; the next way back is to before the first.
+    # The second deployment is undone already; the next rollback undoes the first.
     rollback(target)
     assert tree(target) == {}
 

@@ -1,4 +1,4 @@
-"""Signed deployments: `check --verify-key` accepts the files that the owner of the key has put there, and no others."""
+"""Signed deployments: `check --verify-key` accepts only the files that the owner of the key has deployed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ S = "flow.decoder.estimator.streaming.fp32.onnx"
 
 @dataclass(frozen=True)
 class Served:
-    """A directory in service, and the keys of who deploys there."""
+    """A directory in service, and the keys of the person who deploys there."""
 
     directory: Path
     key: Path
@@ -55,7 +55,7 @@ def served(tmp_path: Path) -> Served:
 
 
 def checked(served: Served, capsys: pytest.CaptureFixture[str], path: Path | None = None) -> tuple[int, dict[str, str]]:
-    """The exit code, and name -> state and reason of all that is not current."""
+    """Return the exit code, and name -> state and reason of every file that is not current."""
     capsys.readouterr()
     code = main(["check", str(path or served.directory), "--verify-key", str(served.public), "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -100,7 +100,7 @@ def test_a_key_that_cannot_be_used_changes_nothing(served: Served, capsys: pytes
 
 
 def forged(served: Served) -> None:
-    """Another graph with a sealed manifest, as whoever can write there makes it."""
+    """Write another graph with a sealed manifest, as anybody with write access can."""
     graph = served.directory / E
     before = json.loads(Path(f"{graph}.manifest.json").read_text())
     other = served.work / "other.onnx"
@@ -131,7 +131,7 @@ def signed_by_another(served: Served) -> None:
 
 
 def recorded_as_deployed(served: Served) -> None:
-    """A file in the record of deployments is not signed by the next one."""
+    """Add a file to the record of deployments; the next deployment must not sign it."""
     added(served)
     path = served.directory / ".cosybuild-backup" / "current.json"
     plain = json.loads(path.read_text())

@@ -20,7 +20,7 @@ PROFILES = [{"batch": (2, 4, 32), "seq_len": (4, 500, 3000)}]
 
 
 def deployed(artifacts: Path, target: Path, **triton: Any) -> Any:
-    """The parsed configuration of what was deployed."""
+    """Return the parsed configuration of the deployed model."""
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 

@@ -1,4 +1,4 @@
-"""The model directory that the commands of the documentation are run on."""
+"""The model directory for the commands of the documentation."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cosybuild.models.resolve import resolve_subject
 from tests.scenarios.commands import DATA
 
 _SMALLEST = {"attention_head_dim": 64, "n_blocks": 1, "num_mid_blocks": 1}
-"""Heads as wide as the published model's, so that engines fuse its attention; one block of each kind."""
+"""Hyper-parameters with one block of each kind, and heads as wide as published, so that engines fuse attention."""
 
 
 def make_model_directory(directory: Path, seed: int = 0) -> Path:
-    """A directory laid out as CosyVoice 2's, with a very small estimator of random weights.
+    """Make a directory like CosyVoice 2's, with a very small estimator of random weights.
 
     Args:
-        directory: made here; its name is what a run is called by.
-        seed: of the weights; another one is "the fine-tuned checkpoint".
+        directory: the directory to make; the names of runs begin with its name.
+        seed: seed of the weights; another seed gives "the fine-tuned checkpoint".
     """
     directory.mkdir(parents=True)
     text = (DATA / "cosyvoice2_tiny" / "cosyvoice2.yaml").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def make_model_directory(directory: Path, seed: int = 0) -> Path:
         text, found = re.subn(rf"\b{name}: \d+", f"{name}: {value}", text)
         assert found == 1, f"{name} stands {found} times in the yaml"
     (directory / "cosyvoice2.yaml").write_text(text, encoding="utf-8")
-    # Resolving a directory asks for its weights, so they come from the same estimator without a directory.
+    # Resolving a directory needs its weights, so make them from the same estimator without a directory.
     torch.save({"decoder.estimator.unused": torch.zeros(1)}, directory / "flow.pt")
     subject = resolve_subject(ModelSettings(seed=seed), str(directory), False)
     state = load_network(subject, None).state_dict()

@@ -1,12 +1,12 @@
-"""Pages of documentation read as what they ask a reader to do.
+"""Parsing of the pages: the commands and files that they ask a reader for.
 
-Fenced blocks of language `sh` are commands. A comment on the line before a block says what is special of it:
+Fenced blocks of language `sh` are commands. A comment on the line before a block marks special blocks:
 
     <!-- not run: REASON -->   the block cannot run in a test; REASON is one of `REASONS`
     <!-- ends with: N -->      its last command ends with this exit code
     <!-- file: PATH -->        the block is a file that the reader is asked to write
-    <!-- needs: MODULE -->     the block runs where MODULE, which an extra brings, is installed
-    <!-- printed -->           the block is what the commands so far have printed, figures and digests aside
+    <!-- needs: MODULE -->     the block runs only if MODULE, from an extra, is installed
+    <!-- printed -->           the commands so far have printed the block, apart from figures and digests
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REASONS = (
     "CI runs it",
     "sets up the reader's machine",
 )
-"""Why a block may be left out."""
+"""The permitted reasons not to run a block."""
 
 _FENCE = re.compile(
     r"^(?P<indent> *)(?:<!-- (?P<mark>[a-z ]+?)(?:: (?P<said>[^\n]*?))? -->\n+(?P=indent))?"
@@ -49,8 +49,8 @@ class Block:
     """One fenced block.
 
     Attributes:
-        line: where its text begins, from 1.
-        mark, said: of the comment before it; empty where there is none.
+        line: the line at which its text begins, from 1.
+        mark, said: the mark and the text of the comment before it; empty if there is none.
     """
 
     line: int
@@ -67,7 +67,7 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Every page with commands, README.zh-CN.md aside, which has those of README.md."""
+    """Yield every page with commands, except README.zh-CN.md, which has those of README.md."""
     top = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     return [*top, *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("examples/*/README.md"))]
 
@@ -77,7 +77,7 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(text):
@@ -89,7 +89,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def script(found: list[Block]) -> str:
-    """A shell script that does what the blocks say, and ends at the first thing that goes wrong."""
+    """Return a shell script that runs the blocks and ends at the first error."""
     return "set -eu\n" + "".join(map(_part, found))
 
 
@@ -106,7 +106,7 @@ def _part(block: Block) -> str:
 
 
 def faults(page: Path) -> Iterator[str]:
-    """Return the parts of a page that the test would not run."""
+    """Return the command blocks of a page that would not be run."""
     text = page.read_text(encoding="utf-8")
     for block in blocks(page):
         where = f"{name_of(page)}:{block.line}"
@@ -127,13 +127,13 @@ def faults(page: Path) -> Iterator[str]:
 
 
 def inline_commands(page: Path) -> Iterator[list[str]]:
-    """The words after `python -m cosybuild` of every command that stands within a sentence."""
+    """Yield the words after `python -m cosybuild` of every command within a sentence."""
     for command in re.findall(r"`python -m cosybuild ([^`]+)`", _FENCE.sub("", page.read_text(encoding="utf-8"))):
         yield shlex.split(command)
 
 
 def comparable(text: str) -> str:
-    """Text without what differs from machine to machine: figures, digests, the width of columns."""
+    """Return text without machine-dependent parts: figures, digests, widths of columns."""
     text = re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,64}\b", "DIGEST", text)
     text = re.sub(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", "0", text)
     text = re.sub(r"\b0 (?:h|min|ms|s)\b(?: 0 (?:min|s)\b)?", "TIME", text)

@@ -1,4 +1,4 @@
-"""docs/configuration.md is what the settings and option files say now."""
+"""docs/configuration.md is up to date with the settings and option files."""
 
 from __future__ import annotations
 

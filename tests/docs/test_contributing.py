@@ -1,4 +1,4 @@
-"""The diffs in CONTRIBUTING.md apply to the tree as it is, and what they add works."""
+"""The diffs in CONTRIBUTING.md apply to the present tree, and their additions work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIFFS = [block.text for block in blocks(ROOT / "CONTRIBUTING.md") if block.langu
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A copy of the sources with every diff applied."""
+    """Return a copy of the sources with every diff applied."""
     place = Place(tmp_path_factory.mktemp("changed"))
     for name in ("cosybuild", "conf"):
         shutil.copytree(ROOT / name, place.directory / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -55,7 +55,7 @@ def test_the_diffs_of_the_profile_and_the_stage_work(changed: Place) -> None:
     outline = (run / "artifacts" / "outline.txt").read_text(encoding="utf-8")
     (step,) = (step for step in report["steps"] if step["label"] == "outline")
     assert len(outline.splitlines()) == step["metrics"]["operators"] > 5
-    # The rest follows from the declaration: it is cached, and has a reason.
+    # The declaration is enough for caching and for reasons.
     again = changed.cosybuild(*words, "simplify=none", env=environment(changed))
     assert "building  outline  input.graph:" in again.out
 

@@ -1,4 +1,4 @@
-"""Every command in the documentation is run as it stands, a page at a time, on a very small model."""
+"""Every command in the documentation is run unchanged, page by page, on a very small model."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FROM_NOTHING = (
     "docs/howto/fine-tuned.md",
     "docs/howto/shared-store.md",
 )
-"""Pages that show a first build or look into a store; the others share one, and build nothing twice."""
+"""Pages that show a first build or inspect a store get an empty store; the others share one."""
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store that all pages share, also those in other processes of a parallel run."""
+    """Return the store that all pages share, also in other processes of a parallel run."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return tmp_path_factory.mktemp("store")
@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`CosyVoice2-0.5B` and `fine-tuned`, the same model trained further."""
+    """Make `CosyVoice2-0.5B` and `fine-tuned`, the same model with other weights."""
     directory = tmp_path_factory.mktemp("models")
     make_model_directory(directory / "CosyVoice2-0.5B")
     make_model_directory(directory / "fine-tuned", seed=1)
@@ -54,7 +54,7 @@ def model_directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
-    """The environment of the pages: two model directories, and a pip without network."""
+    """Return the environment of the pages: two model directories, and a pip without network."""
     packages, models, programs = (tmp_path / name for name in ("site-packages", "models", "bin"))
     shutil.copytree(model_directories, models)
     programs.mkdir()
@@ -64,7 +64,7 @@ def environment(tmp_path: Path, model_directories: Path) -> dict[str, str]:
         "FINE_TUNED": str(models / "fine-tuned"),
         "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
         **importing(packages),
-        # A package goes where this test can throw it away, and nothing is fetched for it.
+        # A package is installed into a temporary directory without a download.
         "PIP_TARGET": str(packages),
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
@@ -93,7 +93,7 @@ def test_the_commands_of_the_page_run(page: Path, tmp_path: Path, store: Path, e
 
 
 def two_teams_one_store(place: Place, ran: Ran) -> None:
-    """docs/sharing.md: the second team builds nothing and has the same artifacts."""
+    """Check for docs/sharing.md that the second team builds nothing and has the same artifacts."""
     assert "[acme]" in ran.out
     reports = []
     for team in ("acme", "umbrella"):
@@ -130,7 +130,7 @@ def test_commands_within_sentences_exist() -> None:
 
 
 def test_most_command_blocks_are_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lists the blocks that are left out with their reasons; by far the most commands must run."""
+    """Print the blocks that are not run, with their reasons; most commands must run."""
     found = [(page, block) for page in pages.pages() for block in pages.blocks(page) if block.language == "sh"]
     left_out = [(page, block) for page, block in found if not block.is_run]
     with capsys.disabled():

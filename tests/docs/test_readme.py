@@ -1,4 +1,4 @@
-"""README.md and README.zh-CN.md: the same commands, links that lead somewhere, scripts that exist."""
+"""README.md and README.zh-CN.md have the same commands, valid links, and existing scripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 
 
 def commands(name: str) -> list[str]:
-    """Every command of a page without the remark behind it; `# run` and `# test` are marks, not remarks."""
+    """Return every command of a page without its comment; `# run` and `# test` are marks and stay."""
     lines = [line for block in blocks(ROOT / name) if block.language == "sh" for line in block.text.splitlines()]
     return [re.sub(r"\s+# (?!(run|test)$).*", "", line) for line in lines]
 
@@ -26,7 +26,7 @@ def test_both_readmes_have_the_same_commands() -> None:
 @pytest.mark.parametrize("pattern", [r"`([^`\n]+)`", r"\]\(([^)]+)\)", r"\d+(?:[.,]\d+)*", r"^#+ ", r"^\|"])
 def test_both_readmes_have_the_same_code_and_links_and_figures_and_parts(pattern: str) -> None:
     found = [sorted(re.findall(pattern, text, flags=re.MULTILINE)) for text in TEXTS.values()]
-    # Each links to the other.
+    # Each page links to the other.
     english, chinese = ([one for one in each if not str(one).startswith("README")] for each in found)
     assert english == chinese
 

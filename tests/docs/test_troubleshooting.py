@@ -23,7 +23,7 @@ def test_each_error_class_has_a_section_and_a_row_with_its_code(cls: type[errors
     assert f"\n## {cls.__name__}\n" in PAGE
     (row,) = re.findall(rf"^\| {cls.exit_code} \| (.*) \|$", PAGE, flags=re.MULTILINE)
     assert f"[{cls.__name__}](#{cls.__name__.lower()})" in row
-    # A run that is pending ends well, so no error is printed for it.
+    # A pending run ends with success, so no error is printed for it.
     assert cls is errors.Pending or f"`{cls.kind} error:`" in row
 
 

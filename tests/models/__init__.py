@@ -1,1 +1,1 @@
-"""The engine, with fake stages and a fake clock and the real store."""
+"""Models: their inputs and outputs, profiles, weights and networks."""

@@ -1,4 +1,4 @@
-"""Settings of tests about models: a module that has been looked at once."""
+"""Fixtures of tests about models: a module that was traced once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.models.user_module.tracing import NET, Net, code_of, enter, request_o
 
 @pytest.fixture(scope="session")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Trace]:
-    """A directory, the trace of its target as text and as data."""
+    """Return a directory, and the trace of its target as text and as data."""
     place = tmp_path_factory.mktemp("traced")
     write_sources(place)
     with pytest.MonkeyPatch.context() as patch:

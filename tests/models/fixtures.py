@@ -52,7 +52,7 @@ def golden_inputs(version: int, length: int) -> list[Tensor]:
 
 
 def golden_calls(version: int) -> Iterator[tuple[int, bool, Tensor]]:
-    """Length, whether streaming, and what upstream returned."""
+    """Return the length, the streaming flag and upstream's result of each recorded call."""
     for length in LENGTHS:
         for variant in ("full", "streaming"):
             if f"T{length}/{variant}" in golden(version):
@@ -60,13 +60,13 @@ def golden_calls(version: int) -> Iterator[tuple[int, bool, Tensor]]:
 
 
 def contract(version: int) -> dict[str, list[int]]:
-    """Name -> shape of every tensor of the full-size model's state dict."""
+    """Return name -> shape of every tensor of the full-size model's state dict."""
     shapes: dict[str, list[int]] = json.loads((DATA / f"contracts/cosyvoice{version}.json").read_text())
     return shapes
 
 
 def random_inputs(subject: Subject, batch: int, length: int, seed: int = 0) -> list[Tensor]:
-    """As the subject declares them, the last row's tail masked."""
+    """Draw the inputs that the subject declares, with a masked tail in the last row."""
     generator = torch.Generator().manual_seed(seed)
     values = []
     for tensor in subject.spec.inputs:
@@ -83,7 +83,7 @@ def random_inputs(subject: Subject, batch: int, length: int, seed: int = 0) -> l
 
 
 def state_dict_digest(module: nn.Module) -> str:
-    """sha256 over names, dtypes, shapes and bytes of the state dict, sorted by name."""
+    """Return the sha256 of names, dtypes, shapes and bytes of the state dict, sorted by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -48,12 +48,12 @@ def golden(version: int) -> dict[str, Array]:
 
 
 def forms(version: int) -> Iterator[str]:
-    """The recorded forms: full or streaming attention, and `_more` for every call but the last."""
+    """Return the recorded forms: full or streaming attention, and `_more` for calls before the last."""
     yield from (name.partition("/")[0] for name in golden(version) if name.endswith("/mu64"))
 
 
 def golden_inputs(version: int, form: str) -> dict[str, Array]:
-    """The inputs of a form, by name: before the last call, the last three tokens are only looked at."""
+    """Return the inputs of a form by name; before the last call, the last three tokens are look-ahead tokens."""
     inputs = {name: golden(version)[name] for name in ("token", "prompt_token", "prompt_feat", "embedding")}
     if version == 1:
         return inputs
@@ -66,7 +66,7 @@ def golden_outputs(version: int, form: str) -> dict[str, Array]:
 
 
 def agreement(actual: dict[str, Array], version: int, form: str) -> float:
-    """The smallest signal-to-noise ratio of the three outputs against upstream's float64 values, in dB."""
+    """Return the smallest signal-to-noise ratio of the three outputs to upstream's float64 values, in dB."""
     expected = golden_outputs(version, form)
     assert {name: values.shape for name, values in actual.items()} == {n: v.shape for n, v in expected.items()}
     return min(snr_db(actual[name], np.asarray(values, np.float64)) for name, values in expected.items())
@@ -82,6 +82,6 @@ def computed(module: nn.Module, inputs: dict[str, Array], dtype: torch.dtype = t
 
 
 def contract(version: int) -> dict[str, list[int]]:
-    """Name -> shape of every tensor of the full-size front end."""
+    """Return name -> shape of every tensor of the full-size front end."""
     shapes: dict[str, list[int]] = json.loads((DATA / f"contracts/frontend{version}.json").read_text())
     return shapes

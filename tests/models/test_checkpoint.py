@@ -1,4 +1,4 @@
-"""Reading weights: every layout that is in use, and a clear word for every file that is none."""
+"""Reading weights: every layout in use, and a clear error for every other file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def state() -> dict[str, Tensor]:
 
 
 def flow() -> dict[str, Tensor]:
-    """A flow model's state dict: other parts stand beside the estimator."""
+    """Return a flow model's state dict, which has other parts besides the estimator."""
     return {"input_embedding.weight": torch.zeros(9), **{PREFIX + name: value for name, value in state().items()}}
 
 
@@ -296,6 +296,6 @@ def test_tensors_without_one_value_for_each_element_are_refused(
     spoiled = {**flow(), f"{PREFIX}a.weight": spoil(state()["a.weight"])}
     torch.save(spoiled, path)
     assert says in refused(path)
-    # Of another part of the model it is no concern.
+    # Tensors of other parts of the model are not checked.
     torch.save({**flow(), "input_embedding.weight": spoiled[f"{PREFIX}a.weight"]}, path)
     assert same(read(path))

@@ -25,7 +25,7 @@ SIZES = [(2, 4), (2, 5), (2, 6), (2, 16), (2, 33), (2, 64)]
 
 
 def export(subject: Subject, *, opset: int, dynamic_batch: bool, dynamo: bool) -> onnx.ModelProto:
-    """The graph that torch's exporter writes; a warning that our code causes is an error."""
+    """Return the graph that torch's exporter writes; a warning about code of cosybuild is an error."""
     module = prepare_for_export(load_module(subject, subject.weights))
     names = [tensor.name for tensor in subject.spec.inputs]
     axes: dict[str, dict[int, Any]] = {

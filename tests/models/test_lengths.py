@@ -1,4 +1,4 @@
-"""Lengths read from a file, and profiles that pad as little as so few can."""
+"""Lengths read from a file, and profiles with the least padding for their number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HISTOGRAMS = st.dictionaries(st.integers(1, 60), st.integers(1, 9), min_size=1, 
 
 
 def padding(histogram: dict[int, int], tops: tuple[int, ...]) -> int:
-    """Frames computed for nothing if every call is padded to the smallest top that holds it."""
+    """Return the number of padded frames if every call is padded to the smallest sufficient maximum."""
     return sum(calls * (min(top for top in tops if top >= length) - length) for length, calls in histogram.items())
 
 

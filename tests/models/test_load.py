@@ -1,4 +1,4 @@
-"""Modules out of subjects: weights, seeds, targets, digests."""
+"""Modules made from subjects: weights, seeds, targets, digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attention bias: finite in float16, exact in what it hides, and never a row without a visible key."""
+"""The attention bias is finite in float16, hides exactly the right keys, and leaves no row without a visible key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ chunks = st.one_of(st.none(), st.integers(1, 30))
 
 
 def visible_by_definition(mask: list[list[float]], chunk: int | None) -> Tensor:
-    """Which key a query sees, from the contract's words."""
+    """Return the keys that a query sees by the definition in the contract."""
     length = len(mask[0])
     rows = []
     for valid in mask:
@@ -52,7 +52,7 @@ def test_the_bias_in_half_precision_is_finite_and_hides_the_same_keys(
     half = attention_bias(tensor.to(dtype), chunk)
     assert half.isfinite().all()
     assert torch.equal(half == 0, attention_bias(tensor, chunk) == 0)
-    # The largest score that float16 leaves room for.
+    # The largest score that does not overflow in float16.
     scores = torch.full_like(half, 30000.0) * torch.where(half == 0, -1.0, 1.0).to(dtype)
     probabilities = torch.softmax((scores + half).float(), dim=-1)
     assert probabilities.isfinite().all()

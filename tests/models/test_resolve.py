@@ -1,4 +1,4 @@
-"""From settings to a subject, without torch."""
+"""The resolution of settings to a subject, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check that a step uses only the code and data that planning saw."""
+"""The check that a step uses only the code and data that planning recorded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_distribution_is_identified_by_its_files(net: Net) -> None:
 
 
 def test_byte_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python takes it for current where size and second are the same."""
+    """Python uses byte code if size and second of the source are unchanged."""
     monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / "edited_twice.py"
     path.write_text("VALUE = 1\n")
@@ -89,12 +89,12 @@ def test_models_of_other_kinds_are_not_watched(tmp_path: Path) -> None:
 
 
 def leaves(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
-    """Stands for a module whose import ends the process."""
+    """End the process, like a module whose import does so."""
     raise SystemExit(3)
 
 
 def crashes(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
-    """Stands for a module that crashes in native code."""
+    """Crash, like a module with a defect in native code."""
     os.abort()
 
 

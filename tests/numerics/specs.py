@@ -24,7 +24,7 @@ def estimator_spec(batch: int | str = 2, mel: int = 8) -> ModelSpec:
 
 
 def text_spec() -> ModelSpec:
-    """Two varying axes besides the batch, whole-number and boolean inputs."""
+    """Return a specification with two dynamic axes besides the batch, and integer and boolean inputs."""
     return ModelSpec(
         inputs=(
             TensorSpec("tokens", ("batch", "length"), "int64", "integer", 0, 100),

@@ -50,7 +50,7 @@ def test_half_the_level_is_six_decibels_where_there_is_sound() -> None:
 
 
 def test_spectral_distances_ignore_phases_and_detect_another_frequency() -> None:
-    """A waveform's ratio drops for both; the spectral distances tell them apart."""
+    """The ratio of a waveform drops for both; only the spectral distances distinguish them."""
     rng = np.random.default_rng(1)
     floor = 1e-3 * rng.standard_normal(RATE)
     turned, other = 0.3 * np.cos(2 * np.pi * 200 * TIME), tone(260)

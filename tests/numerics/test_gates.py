@@ -1,4 +1,4 @@
-"""Bounds hold in their metric's direction, and what is no number never passes."""
+"""A bound follows its metric's direction, and NaN never passes."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_values_and_another_seed_others() -> None:
      ("uniform", [0.381156, 0.655860, 0.769409]), ("mask", [1, 1, 0])],
 )  # fmt: skip
 def test_a_seed_draws_the_same_in_every_version(generator: str, expected: list[float]) -> None:
-    """Stored references are of these very inputs."""
+    """Stored references were computed from these inputs."""
     assert one(generator, (1, 4), Draw({}, 3, padded=True))[0, :3] == pytest.approx(expected, rel=1e-5)
 
 

@@ -46,7 +46,7 @@ def test_empty_arrays_have_no_error() -> None:
 
 
 def test_half_precision_is_measured_in_float64() -> None:
-    """In float16 the squares of these overflow, and the differences too."""
+    """In float16 the squares and the differences of these values overflow."""
     actual, reference = np.array([[40_000, -30_000]], np.float16), np.array([[-40_000, 29_000]], np.float16)
     wide = measure(actual.astype(np.float64), reference.astype(np.float64), Kind.mel)
     assert measure(actual, reference, Kind.mel) == wide

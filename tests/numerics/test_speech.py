@@ -1,4 +1,4 @@
-"""Generated spectrograms have what white noise has not: pauses, smooth time, formants, bright unvoiced sounds."""
+"""Generated spectrograms have features that white noise lacks: pauses, smooth changes, formants, unvoiced sounds."""
 
 from __future__ import annotations
 

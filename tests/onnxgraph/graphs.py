@@ -1,4 +1,4 @@
-"""Small graphs by hand."""
+"""Small graphs that are written by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPEC = ModelSpec((TensorSpec("x", ("n", 4)),), (TensorSpec("y", ("n", 3)),))
 
 
 def linear(nodes: Sequence[NodeProto] = (), weight: np.ndarray | None = None) -> ModelProto:
-    """y = x w, w of 4 x 3."""
+    """Return the graph y = x w with a 4 x 3 matrix w."""
     values = np.arange(12, dtype=np.float32).reshape(4, 3) if weight is None else weight
     nodes = nodes or [helper.make_node("MatMul", ["x", "w"], ["y"], name="/block/MatMul")]
     graph = helper.make_graph(

@@ -54,7 +54,7 @@ def test_short_names_of_torchscript_are_completed() -> None:
         "/blocks.0/blocks.0.1/Relu": "/blocks.0/1/Relu",
         "/blocks.0/ff/proj/Gemm_2": "/blocks.0/ff/net.0.proj/Gemm_2",
         "/blocks.1/ff/Add": "/blocks.1/ff/Add",
-        "/proj/Add": "/proj/Add",  # a's or b's, or the block's: nobody can say
+        "/proj/Add": "/proj/Add",  # the node may belong to a, to b or to the block, so its name is not completed
         "/Shape": "/Shape",
         "Identity_3": "Identity_3",
     }

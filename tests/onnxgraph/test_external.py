@@ -1,4 +1,4 @@
-"""Tensors outside an ONNX file: found wherever they stand, and refused before anything reads them."""
+"""External tensors of an ONNX file are found in every position, and unsafe ones are refused before they are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEIGHT = np.arange(12, dtype=np.float32)
 
 
 def outside(location: str = "w.bin", **entries: str) -> TensorProto:
-    """A tensor of 4 x 3 float32 whose values lie in `location`."""
+    """Return a 4 x 3 float32 tensor whose values are in the file `location`."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 3], data_location=TensorProto.EXTERNAL)
     for key, value in {"location": location, "offset": "0", "length": "48", **entries}.items():
         tensor.external_data.add(key=key, value=value)
@@ -38,13 +38,13 @@ def sparse() -> onnx.SparseTensorProto:
 
 
 def constant(attribute: str = "value") -> onnx.NodeProto:
-    """A node with the tensor in an attribute."""
+    """Return a node with the tensor in an attribute."""
     value = sparse() if attribute == "sparse_value" else outside()
     return helper.make_node("Constant", [], ["c"], **{attribute: value})
 
 
 def within(nodes: list[onnx.NodeProto], tensors: list[TensorProto]) -> onnx.NodeProto:
-    """A node with a subgraph of these nodes and initializers."""
+    """Return a node with a subgraph of these nodes and initializers."""
     branch = helper.make_graph(nodes, "branch", [], [], tensors)
     return helper.make_node("If", ["condition"], ["z"], then_branch=branch, else_branch=branch)
 
@@ -151,7 +151,7 @@ def test_a_location_that_must_not_be_read_is_refused(tmp_path: Path, entries: di
 
 
 def in_a_hub_cache(root: Path, link: str) -> Path:
-    """A graph in the cache of a hub, whose weights are the link `link`; contents lie in blobs and elsewhere."""
+    """Write a graph into the cache of a hub; its weights are the link `link`, and its contents are in `blobs`."""
     repository = root / "models--acme--x"
     snapshot, blobs = repository / "snapshots" / "1", repository / "blobs"
     other = root / "models--other--y" / "blobs"
@@ -233,7 +233,7 @@ def test_only_listed_files_belong_to_a_graph(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_reader_does_not_understand_is_not_given_to_other_libraries(tmp_path: Path) -> None:
-    """A group, an encoding that protobuf's own readers skip, must not hide what follows it."""
+    """A group, an encoding that protobuf's own readers skip, must not hide the fields after it."""
     model = linear()
     in_initializer(model)
     path = write(tmp_path / "a.onnx", model)
@@ -254,7 +254,7 @@ def test_the_size_of_every_type_equals_that_of_onnx(
 ) -> None:
     try:
         dtype = helper.tensor_dtype_to_np_dtype(number)
-    except KeyError:  # a type that onnx has a number for only
+    except KeyError:  # a type that onnx knows by number only
         return
     inside = numpy_helper.from_array(np.zeros(shape, dtype), "w")
     tensor = TensorProto(name="w", data_type=inside.data_type, dims=shape, data_location=TensorProto.EXTERNAL)

@@ -1,4 +1,4 @@
-"""Inputs and outputs read off a file without onnx, against onnx's own reading."""
+"""Inputs and outputs that are read without onnx, compared with onnx's own reader."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_header_has_the_inputs_and_outputs_that_were_written(
 def test_a_truncated_file_is_reported(tmp_path: Path) -> None:
     path = _write(tmp_path / "m.onnx", [GraphPort("x", "float32", (2, "T"))], [GraphPort("y", "float32", (2,))], 300)
     content = path.read_bytes()
-    # The opset import is the last field: without it the rest is a whole message of its own.
+    # The opset import is the last field; without it the rest is a complete message.
     last = len(content) - len(helper.make_opsetid("", 1).SerializeToString()) - 2
     for length in range(last - 1):
         path.write_bytes(content[:length])

@@ -1,4 +1,4 @@
-"""The split of q, k and v moved up: the same numbers, fewer copies for TensorRT."""
+"""The rewrite that splits q, k and v before their heads: equal values, and fewer copies in TensorRT."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADS, WIDTH, CHANNELS = 2, 4, 6
 def projection(
     *, parts: tuple[int, ...] = (HEADS, HEADS, HEADS), watched: bool = False, perm: tuple[int, ...] = (0, 2, 1, 3)
 ) -> ModelProto:
-    """x (frames, channels) -> q, k, v of two rows of frames."""
+    """Return a graph x (frames, channels) -> q, k, v of two rows of frames."""
     total = sum(parts)
     weights = np.random.default_rng(0).standard_normal((CHANNELS, total * WIDTH), np.float32)
     constants = [

@@ -1,4 +1,4 @@
-"""The three estimators as ONNX graphs, tiny or full size, also with weights that drive activations to fp16's limit."""
+"""The three estimators as ONNX graphs, tiny or full size, also with weights that bring activations to fp16's limit."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def estimator_spec(mel: int = 80) -> ModelSpec:
 
 
 def estimator(family: str, *, full: bool = False, mel: int = 80, excess: float = 1.0) -> nn.Module:
-    """Random weights, seed 0.
+    """Return an estimator with random weights of seed 0.
 
     Args:
-        full: full size, else two blocks or so.
-        excess: factor on the last linear layer of every second feed-forward block; thousands drive the
+        full: True for the full size, else about two blocks.
+        excess: factor on the last linear layer of every second feed-forward block; thousands bring the
             residual stream to fp16's limit and beyond.
     """
     torch.manual_seed(0)

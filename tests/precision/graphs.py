@@ -1,4 +1,4 @@
-"""Small graphs in ONNX's own text form, brought into normal form, with their ranges."""
+"""Small graphs in ONNX's text form, converted to normal form, with their ranges."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cosybuild.precision.storage import FP16, Storage, storage_of
 
 
 def graph(text: str, constants: Mapping[str, Array] | None = None, *, opset: int = 18) -> ir.Model:
-    """The model of `text` (ONNX's text form of a graph); nodes are named after their first output."""
+    """Parse `text`, ONNX's text form of a graph; nodes are named after their first output."""
     header = f'<ir_version: 9, opset_import: ["" : {opset}]>\n'
     proto = onnx.parser.parse_model(header + text)
     for node in proto.graph.node:
@@ -36,7 +36,7 @@ def measured(model: ir.Model, *samples: Mapping[str, Array], storage: Storage = 
 
 
 def decided(model: ir.Model, *samples: Mapping[str, Array], **settings: Any) -> Decisions:
-    """Decisions for fp16, or for what `settings` says."""
+    """Return the decisions for fp16, or for `settings`."""
     chosen = PrecisionSettings(**{"target": Target.fp16, **settings})
     storage = storage_of(chosen.target)
     assert storage is not None
@@ -44,14 +44,14 @@ def decided(model: ir.Model, *samples: Mapping[str, Array], **settings: Any) -> 
 
 
 def checked(model: ir.Model, decisions: Decisions) -> Lowered:
-    """The lowered graph; ONNX's checker with strict type inference agrees with it."""
+    """Lower the graph, and check it with ONNX's checker and strict type inference."""
     lowered = lower(model, decisions)
     check_model(ir.to_proto(lowered.model))
     return lowered
 
 
 def casts(model: ir.Model) -> list[tuple[str, str]]:
-    """(tensor, type it is cast to), in graph order."""
+    """Return (tensor, type to which it is cast), in graph order."""
     return [
         (str(node.inputs[0].name), ir.DataType(node.attributes["to"].as_int()).name)
         for node in model.graph
@@ -60,7 +60,7 @@ def casts(model: ir.Model) -> list[tuple[str, str]]:
 
 
 def types(model: ir.Model) -> dict[str, str]:
-    """Type of every tensor, by name."""
+    """Return the type of every tensor by name."""
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     values += [value for node in model.graph for value in node.outputs]
     return {str(value.name): value.dtype.name for value in values if value.dtype is not None}

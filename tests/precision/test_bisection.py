@@ -13,7 +13,7 @@ MANY = 10_000
 
 
 def find(count: int, width: int, *repairs: set[int], limit: int = MANY) -> Bisection[int] | None:
-    """Search 0..count-1 in groups of `width`; it passes with all of any one of `repairs`."""
+    """Search 0..count-1 in groups of `width`; a set passes if it contains all of any one of `repairs`."""
     asked = []
 
     def passes(units: frozenset[int]) -> bool:
@@ -79,7 +79,7 @@ def test_a_whole_layer_costs_little_more_than_one_node(count: int, width: int, d
 
 @given(st.sets(st.integers(0, 39), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_the_set_is_minimal_even_if_sets_pass_at_random(always: set[int], random: object) -> None:
-    """Not monotone: each set passes or not as the dice fall, all of them do."""
+    """The predicate is not monotone: each set passes at random, except that the full set passes."""
 
     def passes(units: frozenset[int]) -> bool:
         return len(units) == 40 or (always <= units and random.random() < 0.7)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Each rule on a graph that needs it, and on the same graph where it must stay silent."""
+"""Each rule on a graph that needs it, and on a similar graph that does not."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_values_below_the_normal_numbers_stay_in_fp32() -> None:
 
 
 def test_partial_sums_of_constant_weights_are_bounded_in_fp16_only() -> None:
-    weights = np.tile(np.float32([[40.0], [-40.0]]), (32, 1))  # cancels in the end, not on the way
+    weights = np.tile(np.float32([[40.0], [-40.0]]), (32, 1))  # cancels in the result, not in the intermediate values
     text = "g (float[1, 64] x) => (float[1, 1] y) { y = MatMul(x, w) }"
     sample = {"x": np.full((1, 64), 50, np.float32)}
     assert "partial sums of up to 1.28e+05" in decided(graph(text, {"w": weights}), sample).kept["/y"]

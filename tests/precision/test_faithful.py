@@ -1,4 +1,4 @@
-"""The storage-faithful run: it shows what ONNX Runtime's CPU kernels hide, and names the node."""
+"""Runs with emulated storage types: they show overflows that ONNX Runtime's CPU kernels hide, and name the node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.precision.graphs import checked, graph
 
 
 def pair(text: str, storage: Storage = FP16, **constants: np.ndarray) -> tuple[ir.Model, ir.Model]:
-    """(lowered as a whole, reference)."""
+    """Return the graph with all nodes lowered, and the reference."""
     reference = graph(text, constants)
     prepare(reference, storage)
     return checked(reference, Decisions(storage, {}, True)).model, reference
@@ -64,7 +64,7 @@ def test_kept_nodes_are_not_rounded() -> None:
     model = graph("g (float[4] x) => (float[4] y) { a = Mul(x, x)  y = Sqrt(a) }")
     prepare(model, FP16)
     lowered = checked(model, Decisions(FP16, {"/a": "range"}, True)).model
-    # a stays in fp32, and so does not overflow; its cast down for the square root does.
+    # a stays in fp32 and does not overflow; its cast to fp16 for the square root does.
     _, guilty = FaithfulSession(lowered, model).infer({"x": np.full(4, 300, np.float32)})
     assert guilty is not None
     assert (guilty.tensor, guilty.op) == ("a__fp16", "Cast")

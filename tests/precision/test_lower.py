@@ -1,4 +1,4 @@
-"""The typed graph: every type agrees, casts are as few as can be, the function is the same."""
+"""The typed graph: all types agree, it has the fewest casts, and its function is the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_tensor_is_cast_once_in_each_direction() -> None:
 
 
 def test_a_cast_belongs_to_the_module_that_its_tensor_comes_from() -> None:
-    """An overflow may first appear after a cast; the message names the node whose value it is."""
+    """An overflow may first appear after a cast; the message then names the node that made the value."""
     text = CHAIN.replace("(a", '("blocks.0/attn/MatMul_output_0"').replace(
         "{ a =", '{ "blocks.0/attn/MatMul_output_0" ='
     )

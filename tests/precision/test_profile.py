@@ -1,4 +1,4 @@
-"""The node that loses digits is the one that is named, and not those that only pass the loss on."""
+"""The node that adds noise is named, and not the nodes after it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ X = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
 
 
 def models(big: float, text: str = CHAIN) -> tuple[ir.Model, ir.Model]:
-    """All lowered, and the float32 graph."""
+    """Return the graph with all nodes lowered, and the float32 graph."""
     model = graph(text, {"big": np.float32(big), "w": np.eye(4, dtype=np.float32)})
     for node in model.graph:
         node.name = f"/block.{'0' if node.name in ('/a', '/b') else '1'}{node.name}"
@@ -58,7 +58,7 @@ def test_a_value_that_is_not_finite_counts_only_for_the_node_that_makes_it() -> 
     text = CHAIN.replace("Add(a, big)", "Mul(a, big)").replace("Sub(d, big)", "Div(d, big)")
     lowered, model = models(6e4, text)
     found = {p.tensor: p for p in profile(lowered, model, {"x": np.array([[3000, -3000, 3000, 200]] * 3, np.float32)})}
-    assert found["b"].fresh < math.inf  # tanh ends at 1, and 60,000 is a number of fp16
+    assert found["b"].fresh < math.inf  # tanh is at most 1, and fp16 represents 60,000
     text = text.replace("Tanh(x)", "Neg(x)")
     lowered, model = models(6e4, text)
     found = {p.tensor: p for p in profile(lowered, model, {"x": np.array([[3, -3, 1, 2]] * 3, np.float32)})}

@@ -1,4 +1,4 @@
-"""Operators whose lower type exists in ONNX and not in every runtime."""
+"""Operators whose lower type exists in ONNX but not in every runtime."""
 
 from __future__ import annotations
 

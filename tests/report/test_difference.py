@@ -1,4 +1,4 @@
-"""Two runs differ where a value is another, where it is null, empty or zero on one side, and where it is absent."""
+"""Two runs differ in values that are different, or null, empty, zero or absent in one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.md and sweep.md show foreign names and reasons as text: no markup, no other line, no control character."""
+"""Foreign names and reasons in report.md and sweep.md are text without markup, lines or control characters."""
 
 from __future__ import annotations
 

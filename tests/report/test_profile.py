@@ -1,4 +1,4 @@
-"""The plot of a profile is an SVG of its own that shows what the curve has, and the table says it in words."""
+"""The plot of a profile is a standalone SVG of the curve, and the table has the same values as text."""
 
 from __future__ import annotations
 

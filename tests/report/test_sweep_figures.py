@@ -1,4 +1,4 @@
-"""Figures are taken from the last thing that was verified and from what was built."""
+"""Figures come from the last verification and from the built artifacts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EXACT = {"error": 0.0, "snr_db": math.inf}
         ("verify", {"max_abs": 0.0, "max_rel": 0.0, "case": "a", "snr_db": "Infinity"}, EXACT),
         ("verify_lowered", {"max_rel": 0.0, "snr_db": "Infinity"}, EXACT),
         ("verify", {}, {"error": None, "snr_db": None}),
-        # As older records have it.
+        # the form of older records
         ("verify", {"max_abs": 0.0, "case": "a", "snr_db": None}, EXACT),
         ("verify_lowered", {"max_rel": 0.0, "snr_db": 1e9}, EXACT),
         ("verify_engine", {"max_abs": 0.0, "max_rel": 0.0, "snr_db": None}, EXACT),

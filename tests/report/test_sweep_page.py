@@ -1,4 +1,4 @@
-"""The page in a real browser, without a network: plots drawn, table sorted, nothing logged."""
+"""The page in a real browser without a network: plots are drawn, the table can be sorted, and nothing is logged."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    # No name resolves, so whatever the page would fetch fails and is logged.
+    # No name resolves, so every download of the page fails and is logged.
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

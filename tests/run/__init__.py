@@ -1,1 +1,1 @@
-"""Runs: what they keep and what is made of it."""
+"""Runs: their records, archives, lock files and artifacts."""

@@ -1,4 +1,4 @@
-"""Reports of runs that never were, as the reader accepts them."""
+"""Reports of invented runs, in the form that the reader accepts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODEL = {
 
 
 def report(outcome: Outcome = NOTHING, **changes: Any) -> dict[str, Any]:
-    """The content of report.json."""
+    """Return the content of report.json."""
     return {
         "cosybuild": "0",
         "working_directory": "/nowhere",
@@ -49,7 +49,7 @@ def report(outcome: Outcome = NOTHING, **changes: Any) -> dict[str, Any]:
 
 
 def write_run(directory: Path, outcome: Outcome = NOTHING, **changes: Any) -> Path:
-    """A run directory with report.json and plan.json."""
+    """Write a run directory with report.json and plan.json."""
     write_record(directory / REPORT, "report", report(outcome, **changes))
     write_record(directory / PLAN, "plan", {"steps": []})
     return directory

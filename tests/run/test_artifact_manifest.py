@@ -31,7 +31,7 @@ ENGINE = {
 
 
 def stored(path: Path, content: bytes, digest: str) -> StoredFile:
-    """A file of the store, whose name there is not its own."""
+    """Return a file of the store, whose path does not have its own name."""
     path.with_name(digest).write_bytes(content)
     return StoredFile(path.name, path.with_name(digest), digest * 64, len(content))
 
@@ -91,5 +91,5 @@ def test_the_manifest_of_the_stage_becomes_a_part_of_it(tmp_path: Path) -> None:
         "inputs": [{"name": "x", "dtype": "float16", "shape": [2, -1]}],
         "outputs": [{"name": "y", "dtype": "FP8", "shape": [2, 3]}],
     }
-    # Built ahead of time for a GPU that is not here: nobody has planned its verification.
+    # An engine for a GPU that is not here has no verification in the plan.
     assert (found["verified"], found["pending"]) == (None, ["verify engine: needs a GPU (sm_89)"])

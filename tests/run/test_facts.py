@@ -11,7 +11,7 @@ from cosybuild.run.facts import DISTRIBUTIONS, versions_of
 from cosybuild.system.environment import Environment
 
 SHAPES_NOTHING = {"rich", "packaging", "fsspec", "msgspec"}
-"""They print, read versions, carry files that are checked by digest, and check the types of records."""
+"""Packages that change no result: they print, read versions, transfer files checked by digest, or check types."""
 
 
 def test_every_direct_requirement_that_can_change_a_result_is_recorded() -> None:

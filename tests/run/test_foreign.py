@@ -18,7 +18,7 @@ WORDS = {
     "model.name",
     "benchmark.provider",
 }
-"""Settings whose text names nothing of a machine; `model.name` is held to the rule for file names."""
+"""Settings whose text names nothing of a machine; `model.name` must be a plain file name."""
 
 
 def text_settings(cls: type, prefix: str = "") -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The ingredients of a module: known for installed packages, remembered for code of one's own until it changes."""
+"""The ingredients of a module: known for installed packages, and stored for code of the user until it changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INPUTS, OUTPUTS = [TensorSettings("x", ("n", 64))], [TensorSettings("y", ("n", 6
 
 
 def installed(**arguments: Any) -> Request:
-    """A request of a class of torch."""
+    """Return a request for a class of torch."""
     request = module("Heavy", INPUTS, OUTPUTS)
     request.subject.hyperparameters["target"].clear()  # type: ignore[attr-defined]
     request.subject.hyperparameters["target"].update({"_target_": "torch.nn.Linear", **arguments})
@@ -58,7 +58,7 @@ def test_an_argument_that_may_name_a_file_or_a_module_is_traced(store: Store, tm
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
-    """Tracing finds one file, `mine.py`; the list gets what each tracing was told to have learned."""
+    """Replace tracing: it finds one file, `mine.py`; the list gets the learned files of each call."""
     path, calls = tmp_path / "mine.py", list[tuple[str, ...]]()
     path.write_text("one")
 

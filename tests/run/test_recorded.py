@@ -1,4 +1,4 @@
-"""The run that a person means, and the directory that its relative paths are meant from."""
+"""The run that a word names, and the directory in which its relative paths start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.run.records import write_run
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three runs below the working directory."""
+    """Make three runs below the working directory."""
     monkeypatch.chdir(tmp_path)
     for name in ("alpha-1", "alpha-2", "beta", "beta.replay"):
         write_run(RUNS / name)

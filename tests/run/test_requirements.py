@@ -1,4 +1,4 @@
-"""A run's packages as requirements that pip understands, whoever wrote the record."""
+"""The packages of a run as requirements that pip can read, also for foreign records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock on a run directory: it makes the directory, and removes what a killed process left half-written."""
+"""The lock on a run directory: it makes the directory, and removes unfinished files of killed processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_directory_is_made_and_the_lock_names_its_holder(tmp_path: Path) -> 
 
 def test_only_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        # As a kill leaves it: neither renamed nor removed.
+        # A kill leaves this file, neither renamed nor removed.
         patch.setattr(Path, "replace", lambda self, target: None)
         with replacing(tmp_path / "report.json", durable=False) as file:
             file.write(b"half")

@@ -1,4 +1,4 @@
-"""Archives: the same bytes each time, and nothing is taken in that the index does not list with its digest."""
+"""Archives have the same bytes each time, and only members that the index lists with their digest are unpacked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def listed(members: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def forged(path: Path, members: list[tuple[str | tarfile.TarInfo, bytes]], index: Any = None, **facts: Any) -> Path:
-    """An archive by hand: `index` or the list of the members, then the members."""
+    """Write an archive by hand: `index`, or by default a correct index, and then the members."""
     plain = {"schema": SCHEMA, "kind": "parcel", "files": listed({str(n): d for n, d in members}), **facts}
     data = json.dumps(plain).encode() if index is None else index
     with tarfile.open(path, "w:gz") as archive:

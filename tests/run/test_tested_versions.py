@@ -1,4 +1,4 @@
-"""The versions that were tested, beside those that are installed."""
+"""The tested versions compared with the installed ones."""
 
 from __future__ import annotations
 

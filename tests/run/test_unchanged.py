@@ -1,4 +1,4 @@
-"""A run directory is left as it is only while its records and every delivered file are those of the plan."""
+"""A run directory is left unchanged only if its records and every delivered file match the plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUEST = {"opset": 18}
 
 @pytest.fixture
 def plan(bench: Bench, tmp_path: Path) -> Plan:
-    """The plan after a build whose results lie in `run`."""
+    """Return the plan after a build whose results are in `run`."""
     stages = pipeline(verify={"makes": ("verification",)})
     outcome, plan = bench.build(stages, REQUEST), bench.plan(stages, REQUEST)
     run, facts = tmp_path / "run", report(outcome)

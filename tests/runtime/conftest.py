@@ -1,4 +1,4 @@
-"""Graphs of the tiny fixtures, exported once a session."""
+"""Fixtures: graphs of the tiny models, exported once for all tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.runtime.tiny import certify, write_graph
 
 @pytest.fixture(scope="session")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Certified graphs: one of each version, and of version 2 the streaming and the dynamic-batch variant."""
+    """Return graphs with manifests: one of each version, and the variants of version 2: streaming, dynamic batch."""
     directory = tmp_path_factory.mktemp("graphs")
     made = {
         f"cosyvoice{version}": write_graph(directory / f"cosyvoice{version}.onnx", version) for version in (1, 2, 3)

@@ -31,7 +31,7 @@ BUILT_FOR = {
 
 @pytest.fixture
 def graph(tmp_path: Path, graphs: dict[str, Path]) -> Path:
-    """A certified copy that a test may spoil."""
+    """Return a copy of a graph with its manifest, which a test may change."""
     return certify(Path(shutil.copy(graphs["cosyvoice2"], tmp_path / "estimator.onnx")))
 
 
@@ -120,7 +120,7 @@ def test_a_manifest_that_does_not_state_the_attention_is_refused(graph: Path) ->
 
 
 def with_weights_beside(graph: Path, folder: Path, *, seed: int) -> Path:
-    """The graph with its weights in a file of their own, as those above 2 GB have them."""
+    """Store the weights of the graph in a second file, as in graphs above 2 GB."""
     folder.mkdir()
     model = onnx.load(str(graph))
     for tensor in model.graph.initializer:

@@ -1,4 +1,4 @@
-"""Many threads on few contexts: the same results as one after the other, whatever fails in between."""
+"""Many threads on few contexts: the results equal those of one thread, even if some calls fail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THREADS, CALLS, LENGTHS = 8, 200, tuple(range(4, 60, 3))
 
 
 def _wrong(frames: int, how: int) -> dict[str, Tensor]:
-    """A call that must fail: before a context is taken (0, 1), or in the middle of the run (2)."""
+    """Make a call that fails before it takes a context (0, 1) or during the run (2)."""
     given = inputs(frames)
     if how == 0:
         return inputs(frames, batch=3)

@@ -1,4 +1,4 @@
-"""Reading an engine's interface and driving its context: the calls, against an object that records them.
+"""Reading an engine's interface and calling its context, with an object that records the calls.
 
 Engines themselves run on a GPU only (`test_gpu.py`).
 """
@@ -23,7 +23,7 @@ AXES: dict[str, tuple[int, ...]] = {"mask": (2, 1, -1), "t": (2,), "spks": (2, 8
 
 
 class StandInEngine:
-    """An engine with stated properties, in the library's own enumerations."""
+    """An engine with given properties, in the library's own enumerations."""
 
     num_io_tensors = 7
     num_optimization_profiles = 2

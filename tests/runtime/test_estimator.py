@@ -101,7 +101,7 @@ def test_types_are_cast_to_those_of_the_artifact_and_back(
 ) -> None:
     path = certify(write_graph(tmp_path / "estimator.onnx", dtype=held))
     given: dict[str, Any] = {name: tensor.to(called) for name, tensor in inputs(20).items()}
-    # What is left of the inputs after both casts is what the graph computes on.
+    # The graph computes with the inputs after both casts.
     expected = exact(module(2), **{name: tensor.to(held).float() for name, tensor in given.items()})
     result = load_estimator(path)(**given)
     assert result.dtype == called

@@ -24,7 +24,7 @@ def _on_gpu(frames: int, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def is_close(result: torch.Tensor, exact: Array) -> bool:
-    """By the gate of TF32, which ONNX Runtime's CUDA kernels may use. A race or a wrong buffer leaves no digit."""
+    """Compare with the gate of TF32, which CUDA kernels may use; a race or a wrong buffer gives unrelated values."""
     return snr_db(result.cpu().numpy(), exact) >= ENGINE[Target.tf32]["snr_db"]
 
 

@@ -1,4 +1,4 @@
-"""A serving process loads neither Hydra nor the builder, nor a runtime it does not use."""
+"""A serving process loads neither Hydra nor the builder nor an unused runtime."""
 
 from __future__ import annotations
 

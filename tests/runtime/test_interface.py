@@ -1,4 +1,4 @@
-"""Which profile covers a call, and which artifact makes another superfluous."""
+"""The profile that covers a call, and artifacts that another artifact covers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cosybuild.runtime.interface import Interface, Port, Profile, Span, free_pro
 
 
 def interface(*ranges: tuple[int, int], batch: tuple[int, int] = (2, 2)) -> Interface:
-    """An estimator's x alone, with a profile for each range of T."""
+    """Return an interface with x alone and a profile for each range of T."""
     port = Port("x", "float32", (None if batch[0] != batch[1] else batch[0], 80, None))
     profiles: list[Profile] = [{"x": Span((batch[0], 80, a), (batch[1], 80, b))} for a, b in ranges]
     return Interface((port,), (), tuple(profiles))

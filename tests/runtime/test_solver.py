@@ -1,4 +1,4 @@
-"""The loaded module in upstream's solver, against what upstream's code computed."""
+"""The loaded module in upstream's solver, compared with upstream's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""acquire, set shapes and addresses by name, execute, release: as upstream calls TensorRT."""
+"""The calls that upstream makes of TensorRT: acquire, set shapes and addresses by name, execute, release."""
 
 from __future__ import annotations
 

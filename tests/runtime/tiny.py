@@ -1,4 +1,4 @@
-"""The tiny fixtures as ONNX files with manifests, and upstream's solver written as upstream calls it."""
+"""The tiny models as ONNX files with manifests, and a solver with upstream's calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNET |= {"attention_head_dim": 8}
 
 
 def module(version: int) -> nn.Module:
-    """The estimator of a fixture, with its weights."""
+    """Return the estimator of a tiny model, with its weights."""
     made: nn.Module
     if version == 1:
         made = UNet(**_UNET, channels=[16, 16], causal=False)
@@ -41,13 +41,13 @@ def module(version: int) -> nn.Module:
 
 
 def golden(version: int) -> dict[str, Tensor]:
-    """Inputs and outputs of upstream's code."""
+    """Return inputs and outputs of upstream's code."""
     with np.load(DATA / f"cosyvoice{version}_tiny" / "golden.npz") as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays}
 
 
 def golden_call(version: int, frames: int, variant: str = "full") -> tuple[list[Tensor], Exact]:
-    """The inputs of a recorded call, and its exact result; upstream's recorded float32 result is the yardstick."""
+    """Return the inputs of a recorded call and its exact result, with upstream's float32 result as the yardstick."""
     data = golden(version)
     given = [data[f"T{frames}/{name}"] for name in NAMES]
     values = in_float64(module(version), *given, streaming=variant == "streaming")
@@ -55,7 +55,7 @@ def golden_call(version: int, frames: int, variant: str = "full") -> tuple[list[
 
 
 def golden_run(version: int) -> tuple[list[Tensor], Exact]:
-    """The same of the recorded run of the solver: noise, mu, spks and cond, and the mel."""
+    """Return the same for the recorded run of the solver: noise, mu, spks and cond, and the mel."""
     data = golden(version)
     given = [data[f"euler/{name}"] for name in ("z", "mu", "spks", "cond")]
     values = solve_as_upstream(widened(module(version)), *(tensor.double() for tensor in given))
@@ -73,7 +73,7 @@ class _Frozen(nn.Module):
 
 
 def inputs(frames: int, seed: int = 0, batch: int = 2) -> dict[str, Tensor]:
-    """Plausible inputs, the last row padded by a quarter."""
+    """Draw inputs; a quarter of the last row is padding."""
     random = torch.Generator().manual_seed(seed)
     shapes = {"x": (batch, 8, frames), "mu": (batch, 8, frames), "spks": (batch, 8), "cond": (batch, 8, frames)}
     made = {name: torch.randn(*shape, generator=random) for name, shape in shapes.items()}
@@ -86,14 +86,14 @@ def inputs(frames: int, seed: int = 0, batch: int = 2) -> dict[str, Tensor]:
 def write_graph(
     path: Path, version: int = 2, *, streaming: bool = False, dtype: torch.dtype = torch.float32, batch: bool = False
 ) -> Path:
-    """An ONNX file of a fixture (computing in float32 whatever its tensors are), without a manifest."""
+    """Write an ONNX file of a tiny model, without a manifest; it computes in float32 for any types of its tensors."""
     example = tuple(tensor.to(dtype) for tensor in inputs(23).values())
     axes = {name: {2: "seq_len"} for name in ("x", "mask", "mu", "cond", "estimator_out")}
     if batch:
         axes = {name: {0: "batch", **axes.get(name, {})} for name in (*NAMES, "estimator_out")}
     estimator = prepare_for_export(module(version).requires_grad_(False))
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's remarks on shapes that are fixed on purpose
+        warnings.simplefilter("ignore")  # the tracer's warnings about shapes that are fixed on purpose
         torch.onnx.export(
             _Frozen(estimator, streaming, dtype),
             example,
@@ -108,14 +108,14 @@ def write_graph(
 
 
 def certify(path: Path, **facts: Any) -> Path:
-    """Put a manifest beside `path`: verified and full attention, where `facts` do not say otherwise."""
+    """Write a manifest beside `path`, by default of a verified artifact with full attention."""
     streaming = facts.pop("streaming", False)
     write_manifest(path, {"verified": True, "model": {"streaming": streaming}, **facts})
     return path
 
 
 def solve_as_upstream(estimator: Any, noise: Tensor, mu: Tensor, spks: Tensor, cond: Tensor) -> Tensor:
-    """Ten guided Euler steps, with one buffer a tensor that is filled anew each step, as upstream does.
+    """Make ten Euler steps with guidance; as in upstream, each tensor has one buffer that every step fills again.
 
     The computation is in the type of `noise`.
     """

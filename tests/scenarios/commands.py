@@ -1,4 +1,4 @@
-"""Whole commands as a user types them, in a process and a directory of their own."""
+"""Commands as a user types them, each in a process and a directory of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Place:
     """A working directory in which commands are run.
 
     Attributes:
-        last: what the fixture that made it has run there last.
+        last: the last command that the fixture has run there.
     """
 
     last: Ran
@@ -50,16 +50,16 @@ class Place:
         self.directory = directory
 
     def cosybuild(self, *words: str, code: int | None = 0, env: dict[str, str] | None = None) -> Ran:
-        """Run `python -m cosybuild` with these words; `code` is what it must end with (None: anything).
+        """Run `python -m cosybuild` with these words and check the exit code; None accepts any.
 
-        Its process is forked from one that has imported the heavy packages (`tests.warm`); a test of what is imported
-        uses `run`.
+        The process is forked from one that has imported the heavy packages (`tests.warm`); a test of imports
+        must use `run`.
         """
         command = ("-m", "cosybuild", *words)
         return _checked(command, code, *run_python(command, self.directory, _environment(env)))
 
     def run(self, *command: str, code: int | None = 0, env: dict[str, str] | None = None) -> Ran:
-        """Run any command here."""
+        """Run any command in the directory."""
         done = subprocess.run(
             command,
             cwd=self.directory,
@@ -72,17 +72,17 @@ class Place:
         return _checked(command, code, done.returncode, done.stdout, done.stderr)
 
     def runs(self) -> list[Path]:
-        """The run directories here."""
+        """Return the run directories."""
         return sorted(path for path in self.directory.glob("outputs/runs/*") if path.is_dir())
 
     def report(self) -> dict[str, Any]:
-        """The report of the one run here."""
+        """Return the report of the only run."""
         (run,) = self.runs()
         report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
         return report
 
     def files(self) -> set[str]:
-        """Every file here, relative."""
+        """Return the relative path of every file."""
         return {str(p.relative_to(self.directory)) for p in self.directory.rglob("*") if p.is_file()}
 
 
@@ -106,7 +106,7 @@ class Answer:
         self.here = here
 
     def says(self, code: int, *parts: str) -> None:
-        """It ended with `code`, its message has all these parts, and it is fit to be read."""
+        """Check the exit code, that the message has all these parts, and that the message is readable."""
         assert self.code == code, self.err
         for part in parts:
             assert part in self.err, self.err
@@ -119,5 +119,5 @@ class Answer:
 
 
 def actions(report: dict[str, Any]) -> dict[str, str]:
-    """Step -> what was done."""
+    """Return step -> action."""
     return {step["label"]: step["action"] for step in report["steps"]}

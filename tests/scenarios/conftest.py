@@ -1,4 +1,4 @@
-"""A fresh working directory for each scenario."""
+"""Fixtures: a new working directory for each scenario."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.scenarios.rebuilding import Project, make_small_model, prepared
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Models this small only lose by threads, and by waiting for each other's on a busy machine a great deal."""
+    """Use one thread, because threads slow down models as small as these, above all on a busy machine."""
     torch.set_num_threads(1)
 
 
@@ -28,19 +28,19 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def prepared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Everything is built there; tests that change something take `project`."""
+    """Return a project in which everything is built; tests that change something use `project`."""
     return prepared(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
 def project(prepared_project: Project, tmp_path: Path) -> Project:
-    """A copy of it to change."""
+    """Return a copy that the test may change."""
     return prepared_project.copy(tmp_path / "project")
 
 
 @pytest.fixture(scope="session")
 def built_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A working directory with `model/`, in which a command has built it; tests take `used_place`."""
+    """Return a working directory in which a command has built `model/`; tests use `used_place`."""
     place = Place(tmp_path_factory.mktemp("built"))
     make_small_model(place.directory / "model")
     place.last = place.cosybuild(*QUICK)
@@ -49,7 +49,7 @@ def built_place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture
 def used_place(built_place: Place, tmp_path: Path) -> Place:
-    """A copy of it to change."""
+    """Return a copy that the test may change."""
     shutil.copytree(built_place.directory, tmp_path / "used")
     return Place(tmp_path / "used")
 
@@ -58,7 +58,7 @@ def used_place(built_place: Place, tmp_path: Path) -> Place:
 def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Answer]:
-    """Runs a command line in an empty directory."""
+    """Return a function that runs a command line in an empty directory."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)

@@ -1,4 +1,4 @@
-"""A model hub on loopback that answers the real clients of Hugging Face and ModelScope as the public ones do."""
+"""A model hub on the loopback interface that serves the real clients of Hugging Face and ModelScope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of the user's own with a fault that only half precision shows, for scenarios that type commands."""
+"""A model of the user with a fault that only half precision shows, for scenarios."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Net(torch.nn.Module):
 
 
 def words(factor: float, *, restless: bool = False, exported_off: float = 0.0) -> tuple[str, ...]:
-    """The build of the planted model, with rules that look at nothing but phases.
+    """Return the command that builds the planted model with rules for phases only.
 
     Args:
-        exported_off: relative error that the exported graph has on every processor.
+        exported_off: relative error of the exported graph, on every processor.
     """
     arguments = f"factor: {factor}, restless: {str(restless).lower()}, exported_off: {exported_off}"
     return (
@@ -59,7 +59,7 @@ SOUND = words(2.0)
 
 
 class Workshop(Place):
-    """A working directory that has the module."""
+    """A working directory with the module."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)

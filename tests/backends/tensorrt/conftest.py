@@ -1,4 +1,4 @@
-"""One small engine, built once."""
+"""Fixture: one small engine, built once."""
 
 from __future__ import annotations
 

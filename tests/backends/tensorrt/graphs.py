@@ -28,10 +28,10 @@ _TYPES = {
 
 
 def attention_graph(path: Path, dtype: str = "float32", *, scores_used_twice: bool = False) -> Path:
-    """Convolution, masked attention over `HEADS` heads, product with a weight; x (2, WIDTH, seq_len).
+    """Write a graph of a convolution, masked attention of `HEADS` heads, and a product with a weight.
 
     Args:
-        dtype: of everything, inputs and outputs too.
+        dtype: the type of all tensors, inputs and outputs included.
         scores_used_twice: the attention weights also reach the output by another way, so that no
             kernel can keep them to itself.
     """
@@ -86,7 +86,7 @@ def attention_graph(path: Path, dtype: str = "float32", *, scores_used_twice: bo
 
 
 def write(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any] = []) -> Path:  # noqa: B006  # never changed
-    """A checked model of opset 18."""
+    """Write a checked model of opset 18."""
     graph = helper.make_graph(nodes, "g", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, path)

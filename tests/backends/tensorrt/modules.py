@@ -1,4 +1,4 @@
-"""Views of the real tensorrt_rtx module that have what another version has, and lack what it lacks.
+"""Views of the real tensorrt_rtx module with the API of other versions.
 
 The parser, the builder and the engines they make are real. A view changes only what a version's API changes:
 members of enumerations, and functions that take them. Flags that RTX does not know are noted, not passed on.
@@ -49,7 +49,7 @@ class Weak(enum.Enum):
 
 
 class Creation(enum.IntEnum):
-    """TensorRT 10's numbering."""
+    """The creation flags with TensorRT 10's numbers."""
 
     EXPLICIT_BATCH = 0
     STRONGLY_TYPED = 1
@@ -100,7 +100,7 @@ def _view(version: str, **changed: Any) -> TensorRtLibrary:
 
 
 def tensorrt_10() -> TensorRtLibrary:
-    """Weak typing under flags, EXPLICIT_BATCH and STRONGLY_TYPED as creation flags, no MONITOR_MEMORY before 10.1."""
+    """Return the API of version 10: weak typing by flags, two flags of networks, no MONITOR_MEMORY before 10.1."""
     return _view(
         "10.0.1",
         BuilderFlag=_members(trt.BuilderFlag, "MONITOR_MEMORY", added={flag.name: flag for flag in Weak}),
@@ -109,7 +109,7 @@ def tensorrt_10() -> TensorRtLibrary:
 
 
 def tensorrt_11() -> TensorRtLibrary:
-    """No weak typing, no EXPLICIT_BATCH; networks are strongly typed and no flag says so."""
+    """Return the API of version 11: no weak typing, no EXPLICIT_BATCH, and always strong typing without a flag."""
     return _view(
         "11.4.1",
         BuilderFlag=_members(trt.BuilderFlag, "DIRECT_IO"),
@@ -118,5 +118,5 @@ def tensorrt_11() -> TensorRtLibrary:
 
 
 def rtx() -> TensorRtLibrary:
-    """The module as it is."""
+    """Return the module unchanged."""
     return TensorRtLibrary("tensorrt_rtx", trt, trt.__version__)

@@ -1,4 +1,4 @@
-"""Real engines of small graphs, and what happens when they cannot be built."""
+"""Real engines of small graphs, and the errors of failed builds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_each_of_several_profiles_has_its_own_figures(rtx: TensorRtLibrary, fp32
 
 
 def test_the_operator_attention_builds_where_it_has_no_kernel_of_its_own(rtx: TensorRtLibrary, tmp_path: Path) -> None:
-    """float32 on sm_89: the builder refuses the whole network unless it may take it apart."""
+    """In float32 on sm_89 the builder refuses the network unless it may decompose the operator."""
     q, k, v, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2, "seq_len", 16]) for name in "qkvy")
     node = helper.make_node("Attention", ["q", "k", "v"], ["y"], name="/attn/Attention")
     graph = helper.make_graph([node], "g", [q, k, v], [y])
@@ -82,7 +82,7 @@ def test_the_operator_attention_builds_where_it_has_no_kernel_of_its_own(rtx: Te
 
 @pytest.fixture
 def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fast machine builds these engines between two looks at the builder's progress."""
+    """Poll the progress more often, because a fast machine builds these engines between two polls."""
     monkeypatch.setattr(progress, "_POLL_SECONDS", 0.001)
 
 

@@ -61,7 +61,7 @@ def test_layer_types_are_read_from_the_inspector(told: dict[str, Any], types: di
 
 
 class Engine:
-    """The calls that inspection makes, answered as an engine of two tensors would."""
+    """The answers of an engine with two tensors to the calls of the inspection."""
 
     num_io_tensors = 2
     num_optimization_profiles = 1
@@ -153,7 +153,7 @@ def test_figures_are_read_from_the_log() -> None:
     assert (empty.activation_bytes, empty.weights_bytes, empty.peak_host_bytes) == ((), None, None)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # RTX has the calls still and says that they do nothing
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in RTX the calls exist and do nothing
 def test_kernel_times_are_stored_and_given_to_the_next_builder(
     rtx: TensorRtLibrary, fp16_graph: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""Facts of a parsed network, and the verdicts from them."""
+"""Facts of a parsed network, and the verdicts derived from them."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_fusion_is_judged_by_one_matrix(activation: int, largest: int, verdict: 
     (judged,) = judge_attention(network, [activation])
     assert judged.verdict == verdict
     assert (unmet_fusion([judged], "fp16") is None) == (verdict != UNFUSED)
-    assert unmet_fusion([judged], "fp32") is None  # nothing fuses in fp32, and nobody asked for less
+    assert unmet_fusion([judged], "fp32") is None  # no kernel fuses in fp32, and no smaller type is requested
 
 
 def network(*tensors: TensorFact) -> NetworkFacts:

@@ -1,4 +1,4 @@
-"""The verdict whether an engine loads on a machine, from its bytes and its manifest alone."""
+"""The check whether an engine loads on a machine, from its bytes and its manifest alone."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_manifest_of_a_graph_is_not_one_of_an_engine(tmp_path: Path) -> None
 
 @pytest.fixture
 def bare(fp16_engine: BuiltEngine, tmp_path: Path) -> Path:
-    """A real engine without a manifest."""
+    """Return a real engine without a manifest."""
     return Path(shutil.copy(fp16_engine.path, tmp_path))
 
 

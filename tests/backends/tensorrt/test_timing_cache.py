@@ -1,4 +1,4 @@
-"""The file of kernel times, extended by builds that run side by side."""
+"""The file of kernel times, which parallel builds extend."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Config:
 
 
 def build(path: Path, number: int, barrier: Any) -> None:
-    """Build so often, each time beside the other process, that kernels are timed by both before either saves."""
+    """Build many times beside another process, so that both time kernels before either saves."""
     for kernel in range(KERNELS):
         config = Config()
         timing = TimingCache(path)

@@ -1,4 +1,4 @@
-"""Backend x version x typing x precision: each cell builds here, or says exactly why it cannot."""
+"""Backend x version x typing x precision: each combination builds, or gives the exact reason why it cannot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def build(
     library: TensorRtLibrary, graph: Path, path: Path, shapes: ShapeProfile, settings: TrtSettings, precision: str
 ) -> dict[str, float]:
-    """The share of arithmetic by type in the network that was built."""
+    """Build, and return the operations by type in the network."""
     Builder.made.clear()
     sm = 89 if library.ahead_of_time else None
     built = build_engine(library, graph, path, settings, precision=precision, sm=sm, profiles=[shapes])
@@ -197,7 +197,7 @@ def test_hardware_compatibility_reaches_the_builder(
     built = build_engine(
         LIBRARIES[version](), graphs["float16"], tmp_path / "e", settings, precision="fp16", sm=None, profiles=[shapes]
     )
-    # The builder under the view is RTX's, which says that it ignores what arrives.
+    # The real builder is RTX's, which reports that it ignores the flag.
     assert "setHardwareCompatibilityLevel() is unsupported in TensorRT-RTX." in built.log.warnings
 
 
@@ -228,7 +228,7 @@ def test_values_out_of_range_are_refused(
 
 
 def test_none_of_these_builds_sets_the_type_of_a_tensor() -> None:
-    """From TensorRT 11 on types are read-only, as in the module under all views: setting one would have raised."""
+    """Types are read-only from TensorRT 11 on, as in the real module, so setting one would raise an error."""
     with pytest.raises(AttributeError, match="no setter"):
         rtx().module.ITensor.dtype.__set__(None, None)
 

@@ -15,7 +15,7 @@ MESSAGE = "Nothing to do: outputs/runs/x is up to date"
 
 
 class Project:
-    """A directory with one of everything that a decision rests on."""
+    """A directory with one of each thing that a certificate depends on."""
 
     def __init__(self, root: Path) -> None:
         self.certificates = root / "outputs" / ".certificates"
@@ -32,12 +32,12 @@ class Project:
 
     @staticmethod
     def age(*paths: Path) -> None:
-        """Wait until what was just written is older than a tick, as a user's files are."""
+        """Wait until new files are older than a tick, as a user's files are."""
         time.sleep(certificate._TICK / 1e9 * 1.2)
         assert all(path.exists() for path in paths)
 
     def run(self, during: Callable[[], object] = lambda: None) -> str | None:
-        """A run that reads the configuration, writes its results and certifies them."""
+        """Read the configuration, write the results and certify them, as a run does."""
         look = Look([self.settings, self.weights, self.lock], [self.conf])
         self.settings.read_text()
         during()
@@ -47,7 +47,7 @@ class Project:
 
 
 def same_size_and_time(path: Path) -> None:
-    """Change one byte and put the time back, as some tools do."""
+    """Change one byte and restore the time, as some tools do."""
     before = path.stat()
     data = bytearray(path.read_bytes())
     data[0] ^= 1

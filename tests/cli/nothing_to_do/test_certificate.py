@@ -1,4 +1,4 @@
-"""A certificate holds while nothing has moved; each thing that can move is moved here once."""
+"""A certificate is valid while nothing has changed; each thing that can change is changed once here."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def certified(project: Project, result: Path) -> tuple[list[int] | None, str | N
 def test_a_result_is_hashed_only_if_it_is_small_and_was_just_written(project: Project) -> None:
     assert certified(project, project.engine) == (None, None)
     project.engine.write_bytes(b"e" * (1 << 20))
-    os.utime(project.engine, (time.time() + 1000, time.time() + 1000))  # just written, however slow this machine is
+    os.utime(project.engine, (time.time() + 1000, time.time() + 1000))  # counts as just written on any machine
     assert certified(project, project.engine)[1] == hashlib.sha256(b"e" * (1 << 20)).hexdigest()
     os.utime(project.engine, (time.time(), time.time()))
     Project.age()

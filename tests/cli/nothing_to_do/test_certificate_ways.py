@@ -1,4 +1,4 @@
-"""The ways that lead to certified files: links and directories that move, clocks that differ."""
+"""The paths of certified files: changed links and directories, and different clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front end as a component: its inputs, sizes, weights and names; the estimator stays as it was."""
+"""The front end as a component: its inputs, sizes, weights and names. The estimator is unchanged."""
 
 from __future__ import annotations
 

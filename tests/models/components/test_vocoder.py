@@ -1,4 +1,4 @@
-"""The component `vocoder`: read from a directory, with random weights, and built by one command."""
+"""The component `vocoder`: from a directory, with random weights, and built by one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimators against upstream's outputs, upstream's key lists, and their own invariants."""
+"""The estimators compared with upstream's outputs and key lists, and their invariants."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_recorded_solver_run_is_reproduced(version: int) -> None:
 
 
 def check_recorded(exact: Array, own: Tensor, recorded: Tensor, what: object) -> None:
-    """Neither upstream's float32 result nor ours is much further from the exact one than the other."""
+    """Check that the errors of upstream's float32 result and of ours are of similar size."""
     exact_beside(exact, own).check(recorded, what)
     exact_beside(exact, recorded).check(own, what)
 
@@ -102,7 +102,7 @@ def test_frames_behind_the_mask_change_nothing_in_front_of_it(version: int) -> N
         inputs[name] = torch.where(valid, inputs[name], torch.full_like(inputs[name], 50.0))
     after = in_float64(estimator, **inputs)
     if version == 1:
-        # Its group norm and down-sampling run over all frames, but over zeros where the mask is zero.
+        # Its group norm and down-sampling read all frames, and masked frames are zero.
         check_same(after, before)
     check_same(after * valid.numpy(), before * valid.numpy())
 

@@ -23,7 +23,7 @@ def test_the_time_grids_follow_their_formulas(steps: int) -> None:
 
 
 def test_the_solver_integrates_guidance_pairs_in_the_given_steps() -> None:
-    """A velocity of which the integral is known: x moves by v = (1 + g) a - g b in all, whatever the steps."""
+    """The integral of the velocity is known: x changes by v = (1 + g) a - g b in total, for any number of steps."""
     calls: list[dict[str, Tensor]] = []
 
     def estimator(x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor) -> Tensor:

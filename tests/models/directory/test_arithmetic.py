@@ -1,4 +1,4 @@
-"""`!ref` arithmetic against Python's own evaluation, and bounds that nothing escapes."""
+"""`!ref` arithmetic compared with Python's own evaluation, and its bounds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_expressions_give_the_values_of_python(expression: str) -> None:
 
 
 def bounded(node: ast.expr) -> int | float:
-    """Python's own value of each step, where every step is a real number up to 1e18 and no power is above 64."""
+    """Evaluate with Python, where every step must be a real number up to 1e18 and no power may exceed 64."""
     if isinstance(node, ast.BinOp):
         parts = [bounded(node.left), bounded(node.right)]
         if isinstance(node.op, ast.Pow) and abs(parts[1]) > 64:

@@ -1,4 +1,4 @@
-"""The front end's hyper-parameters, read from a model directory's yaml and never assumed."""
+"""The front end's hyper-parameters, which are read from a model directory's yaml and not assumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPECTED = {
 
 
 def edited(place: Path, version: int, pattern: str, replacement: str) -> Path:
-    """A copy of a tiny model directory's yaml with one change."""
+    """Return a copy of a tiny model directory with one change in its yaml."""
     (source,) = (DATA / f"token2wav{version}_tiny").glob("*.yaml")
     text, count = re.subn(pattern, replacement, source.read_text(), count=1)
     assert count == 1, pattern

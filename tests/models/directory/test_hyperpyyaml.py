@@ -1,4 +1,4 @@
-"""HyperPyYAML as data: tags stay inert, references resolve, and no document hangs or fills the memory."""
+"""HyperPyYAML as data: no tag is executed, references are resolved, and no document takes endless memory or time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model directories: which version, what the yaml states, and a paragraph for each that is none."""
+"""Model directories: their version, the data of the yaml, and the errors of other directories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosybuild.models.directory.reader import read_model_directory
 from cosybuild.models.subject import Solver
 from tests.models.fixtures import VERSIONS, tiny_directory
 
-# Laid out as the published cosyvoice2.yaml is: other parts, training, processors, references between them.
+# Has the structure of the published cosyvoice2.yaml: other parts, training, processors, references between them.
 PUBLISHED = """
 __set_seed1: !apply:random.seed [1986]
 __set_seed2: !apply:torch.cuda.manual_seed_all [1986]
@@ -86,7 +86,7 @@ def directory(tmp_path: Path, text: str, name: str = "cosyvoice2.yaml") -> Path:
 
 
 def edited(tmp_path: Path, version: int, pattern: str, replacement: str) -> Path:
-    """A tiny model directory with one place of its yaml changed."""
+    """Return a tiny model directory with one change in its yaml."""
     shutil.copytree(tiny_directory(version), tmp_path / "model")
     (yaml,) = (tmp_path / "model").glob("*.yaml")
     text, count = re.subn(pattern, replacement, yaml.read_text(), count=1)
@@ -191,7 +191,7 @@ def test_a_directory_with_no_yaml_or_two_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_truncated_yaml_is_refused_or_complete(tmp_path: Path) -> None:
-    """A yaml that ends early is refused, or still states the whole estimator."""
+    """A truncated yaml is refused, or still states the complete estimator."""
     whole = read_model_directory(directory(tmp_path, PUBLISHED))
     for end in range(0, len(PUBLISHED), 37):
         directory(tmp_path, PUBLISHED[:end])
@@ -199,7 +199,7 @@ def test_a_truncated_yaml_is_refused_or_complete(tmp_path: Path) -> None:
             found = read_model_directory(tmp_path)
         except ModelDirectoryError:
             continue
-        # Cut within a number or a word of a value it may still be a valid one.
+        # A value that is cut off inside a number or a word may still be valid.
         assert found.family is whole.family
         assert set(found.hyperparameters) == set(whole.hyperparameters)
         assert end > PUBLISHED.index("act_fn")

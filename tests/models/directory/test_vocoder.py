@@ -1,4 +1,4 @@
-"""The vocoder in a model directory: hyper-parameters by class, and a paragraph for each that is none."""
+"""The vocoder in a model directory: its hyper-parameters by class, and the errors of other files."""
 
 from __future__ import annotations
 

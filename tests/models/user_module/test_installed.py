@@ -1,4 +1,4 @@
-"""Targets in installed packages that use more than their requirements."""
+"""Targets in installed packages that import more than their requirements."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def install(place: Path, name: str, version: str, body: str = "", requires: str 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with the installed packages plugkit and fastkit, and a module of the user that plugkit reads."""
+    """Return a directory with the packages plugkit and fastkit, and a module of the user that plugkit reads."""
     extra = "Provides-Extra: fast\nRequires-Dist: fastkit; extra == 'fast'\nRequires-Dist: lost; extra == 'fast'\n"
     install(tmp_path, "plugkit", "1.0", BODY, f"Requires-Dist: torch\n{extra}")
     install(tmp_path, "fastkit", "1.0", "SCALE = 2.0", "Provides-Extra: more\nRequires-Dist: onnx; extra == 'more'\n")

@@ -1,4 +1,4 @@
-"""Nothing in the directory of a run is code, whoever made the run."""
+"""No file in the directory of a run is used as code, whoever made the run."""
 
 from __future__ import annotations
 

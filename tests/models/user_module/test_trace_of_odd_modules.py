@@ -1,4 +1,4 @@
-"""Ingredients in places and forms that a trace could miss: each change of one is noticed."""
+"""Ingredients in places and forms that a trace could miss: each change of one is detected."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def packed(place: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A module's source, what lies beside it, and a change that changes the module."""
+    """A module's source, further files, and a change that affects the module."""
 
     source: str
     before: Callable[[Path], object]

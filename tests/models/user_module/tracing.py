@@ -1,4 +1,4 @@
-"""A module of a user's own with parts of every kind, for tests of what it is made of."""
+"""A module of a user with ingredients of every kind, for tests of traces."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def enter(place: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 class Net:
-    """A copy of the directory to change, with the trace beside it."""
+    """A copy of the directory that a test may change, and its trace."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -108,7 +108,7 @@ class Net:
         return known_code(request_of(NET), self.store)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file and put its time back."""
+        """Write a file and restore its time."""
         path = self.place / name
         path.parent.mkdir(parents=True, exist_ok=True)
         times = path.stat() if path.exists() else None

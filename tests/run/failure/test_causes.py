@@ -1,4 +1,4 @@
-"""Each known cause is matched by what it looks like, and a failure that looks like none has none."""
+"""Each known cause is recognised by its symptoms, and other failures have no cause."""
 
 from __future__ import annotations
 

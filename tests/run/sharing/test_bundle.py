@@ -1,4 +1,4 @@
-"""Bundles of finished runs: what they contain, and what an import leaves behind."""
+"""Bundles of finished runs: their content, and the files of an import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front ends against upstream's values and key lists, and against what they promise for all weights."""
+"""The front ends compared with upstream's values and key lists, and their properties for all weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.models.front_ends import (
 )
 
 PARAMETERS = {1: 22_995_888, 2: 41_246_880, 3: 1_114_864}
-"""Of whole flow models 104,874,752, 112,549,360 and 332,257,088, less those of the estimators."""
+"""The parameters of the flow models (104,874,752, 112,549,360 and 332,257,088) minus those of the estimators."""
 
 pytestmark = pytest.mark.arithmetic
 

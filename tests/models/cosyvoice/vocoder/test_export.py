@@ -1,4 +1,4 @@
-"""The vocoders in ONNX: no random, complex or refused operator, and ONNX Runtime's values."""
+"""The exported vocoders have no random, complex or refused operator, and give equal values in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def check(model: onnx.ModelProto, version: int, cut: Cut = Cut.none) -> None:
         )
         for yardstick, value in zip(results, found, strict=False):
             assert isinstance(yardstick, Exact)
-            # The worst sample hangs on the last digits of f0, which move the phase; the whole does not.
+            # The worst sample depends on the last digits of f0, which shift the phase; the whole signal does not.
             error = float(np.sqrt(np.mean((value - yardstick.values) ** 2)))
             assert value.shape == yardstick.values.shape
             assert error <= FACTOR * yardstick.noise, (version, frames, error, yardstick.noise)
         assert isinstance(phase, Exact)
         drift = found[-2] - phase.values
-        # A phase that falls on a whole cycle may be 0 or 1. float32 has steps of 2^-24 there, and f0 has its own error.
+        # A phase at a whole cycle may be 0 or 1. The steps of float32 are 2^-24 there, and f0 has an error too.
         assert np.abs(drift - np.round(drift)).max() < 1e-3
         assert found[-1].tolist() == offset.tolist()
 

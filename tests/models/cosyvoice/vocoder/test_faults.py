@@ -1,4 +1,4 @@
-"""Faults of ports of the vocoder: each is planted, and the gate that catches it is named."""
+"""Faults that other implementations of the vocoder had: each is planted, and the named gate catches it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Fault:
     """One fault.
 
     Attributes:
-        name: in the words of who makes it.
-        version: of the tiny vocoder that it is planted in.
-        gate: the metric whose bound it fails; `shape` where the length is wrong.
-        output: where it is seen.
-        plant: changes the vocoder, and returns the inputs it is called with.
-        loud: True if the vocoder is made so loud that it clips.
-        frames: of the mel.
+        name: the fault in words.
+        version: the version of the tiny vocoder in which it is planted.
+        gate: the metric whose bound it misses; `shape` if the length is wrong.
+        output: the output in which it is visible.
+        plant: function that changes the vocoder and returns the inputs of the call.
+        loud: True to scale the vocoder so that it clips.
+        frames: frames of the mel.
     """
 
     name: str
@@ -95,7 +95,7 @@ def half_f0(module: Hift, inputs: Inputs, _: pytest.MonkeyPatch) -> Inputs:
 
 
 def float32_phase(_: Hift, inputs: Inputs, patch: pytest.MonkeyPatch) -> Inputs:
-    """Sum whole advances one after the other, as a plain port's CumSum in float32 does."""
+    """Sum the advances one after the other in float32, as a simple implementation does."""
 
     def plain(parts: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         total = np.cumsum((parts[0] + parts[1] + parts[2] + WHOLE_CYCLES).numpy(), axis=2, dtype=np.float32)
@@ -107,7 +107,7 @@ def float32_phase(_: Hift, inputs: Inputs, patch: pytest.MonkeyPatch) -> Inputs:
 
 
 WHOLE_CYCLES = 39.0
-"""Cycles that the ninth harmonic of 220 Hz advances in a frame of version 3, and that a plain sum keeps."""
+"""Whole cycles that the ninth harmonic of 220 Hz advances in a frame of version 3; a simple sum keeps them."""
 
 
 def always_voiced(module: Hift, inputs: Inputs, _: pytest.MonkeyPatch) -> Inputs:
@@ -121,7 +121,7 @@ def not_clamped(module: Hift, inputs: Inputs, _: pytest.MonkeyPatch) -> Inputs:
 
 
 def lost_weights(module: Hift, inputs: Inputs, _: pytest.MonkeyPatch) -> Inputs:
-    """An external file that is missing reads as zeros in some runtimes."""
+    """Set weights to zero, as some runtimes do if an external file is missing."""
     module.synthesis.kernel.zero_()
     return inputs
 

@@ -1,4 +1,4 @@
-"""The vocoders against upstream's recorded f0, source and waveform."""
+"""The vocoders compared with upstream's recorded f0, source and waveform."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_version_3_computes_f0_in_float64_where_it_is_requested() -> None:
     exact = tiny(3, torch.float64).f0_predictor(data["vmel"].double()).numpy()
     wide = with_wide_f0(tiny(3)).f0_predictor(data["vmel"])
     assert wide.dtype == torch.float32
-    # Its weights are rounded to float32 after folding; only the last rounding and that remain.
+    # The remaining errors are the rounding of the weights to float32 after folding, and the last rounding.
     narrow = tiny(3).f0_predictor(data["vmel"]).numpy()
     assert snr_db(wide.numpy(), exact) > snr_db(narrow, exact) + 6
 
@@ -78,7 +78,7 @@ def test_one_call_gives_the_results_of_all_parts(version: int) -> None:
 
 
 def test_an_earlier_call_equals_the_beginning_of_the_last() -> None:
-    """Version 3 holds eight frames back until the last call."""
+    """Version 3 returns eight frames less before the last call."""
     data, module = golden(3), tiny(3, torch.float64)
     draws = golden_draws(3, torch.float64)
     source, *_ = module.m_source(data["f0"].unsqueeze(1).double(), *draws.values())

@@ -24,7 +24,7 @@ VOICES = {
 
 
 def exact_phases(f0: np.ndarray, frame_hz: Fraction) -> np.ndarray:
-    """Phases in cycles at the borders, (harmonics, frames + 1), with rational numbers."""
+    """Return phases in cycles at the borders, (harmonics, frames + 1), computed with rational numbers."""
     total, result = Fraction(0), []
     for value in [*f0.astype(np.float32).tolist(), 0.0]:
         result.append([float((multiple * total) % 1) for multiple in range(1, HARMONICS + 1)])
@@ -33,7 +33,7 @@ def exact_phases(f0: np.ndarray, frame_hz: Fraction) -> np.ndarray:
 
 
 def largest_error(found: Tensor | np.ndarray, exact: np.ndarray) -> float:
-    """In radians."""
+    """Return the largest error in radians."""
     error = np.asarray(found, np.float64) - exact
     return float(2 * np.pi * np.abs(error - np.round(error)).max())
 
@@ -62,7 +62,7 @@ def test_the_phase_does_not_drift_in_a_minute(version: int, voice: str) -> None:
 
 
 def test_the_sums_are_the_same_in_any_order() -> None:
-    """A runtime may add in another order; the first two parts are exact, and the third is tiny."""
+    """A runtime may add in another order. The first two parts are exact, and the third is small."""
     f0 = torch.from_numpy(VOICES["high"].astype(np.float32)).reshape(1, 1, -1)
     parts = advances(f0, 0.02, HARMONICS)
     for part, wide in zip(running_sums(parts)[:2], running_sums(tuple(p.double() for p in parts)), strict=False):

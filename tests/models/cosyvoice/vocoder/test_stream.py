@@ -1,4 +1,4 @@
-"""Streams: windows with carried state give the waveform of the whole utterance."""
+"""Streams: windows with the state of the stream give the waveform of the whole utterance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAMES = 100
 def whole_and_streamed(
     module: Hift, hops: list[int], left: int, right: int, frames: int = FRAMES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The waveform of one call, and of one call for each hop with `left` and `right` frames of context."""
+    """Return the waveform of one call, and that of calls for each hop with `left` and `right` frames of context."""
     inputs = {**draw(module.values, frames, noise=7001), "first": torch.tensor([0]), "end": torch.tensor([frames])}
     whole = call(module, inputs, torch.float64)[0]
     samples, parts, begin = module.values.samples_per_frame, [], 0
@@ -52,7 +52,7 @@ def test_windows_with_the_state_of_the_stream_give_the_whole(version: int) -> No
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_smaller_context_gives_a_wrong_result(version: int, side: int) -> None:
-    """The outermost frames weigh next to nothing in versions 1 and 2; without the next one it is seen."""
+    """The outermost frames have almost no weight in versions 1 and 2, so two frames are removed there."""
     module = tiny(version, torch.float64)
     context = list(context_frames(module.values))
     context[side] -= 3

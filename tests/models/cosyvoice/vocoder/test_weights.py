@@ -54,7 +54,7 @@ def test_other_spellings_and_prefixes_give_the_same_weights(version: int, prefix
 
 @pytest.mark.parametrize(("kind", "arguments"), [(nn.Conv1d, (3, 5, 7)), (nn.ConvTranspose1d, (3, 5, 7))])
 def test_folded_weights_equal_those_of_torch(kind: type[nn.Module], arguments: tuple[int, ...]) -> None:
-    """Torch's own parametrization, in float64, is what folding gives."""
+    """Folding gives the result of torch's own parametrization in float64."""
     from cosybuild.models.cosyvoice.vocoder.convolution import NormedConvolution, NormedTransposedConvolution
     from cosybuild.models.cosyvoice.vocoder.weight_norm import fold
 

@@ -39,13 +39,13 @@ def tiny(version: int, dtype: torch.dtype = torch.float32) -> Hift:
 
 @cache
 def golden(version: int) -> dict[str, Tensor]:
-    """Upstream's values, by the names of the file."""
+    """Return upstream's values by name."""
     with np.load(directory(version) / "vocoder.npz") as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays}
 
 
 def golden_draws(version: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """The random draws of the golden data and the state at a beginning, as the vocoder takes them."""
+    """Return the random draws of the golden data and the initial state, as inputs of the vocoder."""
     data = golden(version)
     sines = data["noise"].shape[2]
     phase = data["phase"].squeeze(2) / CYCLE if version == 1 else torch.zeros(1, sines)
@@ -59,13 +59,13 @@ def golden_draws(version: int, dtype: torch.dtype = torch.float32) -> dict[str, 
 
 
 def contract(version: int) -> dict[str, list[int]]:
-    """Name -> shape of every tensor of the published hift.pt."""
+    """Return name -> shape of every tensor of the published hift.pt."""
     shapes: dict[str, list[int]] = json.loads((DATA / f"contracts/vocoder{version}.json").read_text())
     return shapes
 
 
 def draw(parameters: VocoderParameters, frames: int, noise: int = 1000, seed: int = 0) -> dict[str, Tensor]:
-    """Random inputs as the specification declares them."""
+    """Draw random inputs as the specification declares them."""
     spec = vocoder_spec(parameters)
     arrays = draw_inputs(spec, Draw({"seq_len": frames, "noise_len": noise}, seed))
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -79,7 +79,7 @@ def call(module: nn.Module, inputs: dict[str, Tensor], dtype: torch.dtype = torc
 
 
 def like(parameters: VocoderParameters, **values: object) -> VocoderParameters:
-    """A small vocoder of that form, with other values."""
+    """Return the parameters of a small vocoder of that form, with other values."""
     from cosybuild.models.cosyvoice.vocoder.parameters import with_values
 
     return with_values(parameters, {"base_channels": 32, "f0_channels": 16, **values})
