@@ -1,1 +1,1 @@
-"""The stages of the pipeline, one per file, and their order."""
+"""The stages of the pipeline, one in each file, and their order; code that several stages use is in other packages."""

@@ -1,1 +1,1 @@
-"""The early exit of a command that has nothing to do, by a certificate of everything that an earlier run looked at."""
+"""The early exit of a command with nothing to do, for code that runs before Hydra and torch are imported."""

@@ -1,1 +1,1 @@
-"""The CosyVoice flow-matching velocity estimators, versions 1 to 3, in plain PyTorch."""
+"""The networks of CosyVoice 1 to 3 in plain PyTorch, for code that their estimators and other parts share."""

@@ -1,1 +1,1 @@
-"""Model directories, read as data: their yaml, their version, and their download from a hub."""
+"""Model directories, for code that reads their files as data, finds their version, or downloads them from a hub."""

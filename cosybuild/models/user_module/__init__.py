@@ -1,1 +1,1 @@
-"""Modules of users: their declaration, and the code, data and packages that are read while they are made."""
+"""Modules of users, for code that calls them, and that records the code, data and packages which they read."""

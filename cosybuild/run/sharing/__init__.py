@@ -1,1 +1,1 @@
-"""Bundles of finished runs for other teams: what they may hold, and the check before an import."""
+"""Bundles of finished runs, for code about their content and the check before an import."""

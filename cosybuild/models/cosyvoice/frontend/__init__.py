@@ -1,1 +1,1 @@
-"""The front ends of CosyVoice's flow model, which turn tokens and a prompt into the estimator's mu, spks and cond."""
+"""The front ends of the flow model, for modules that turn tokens and a prompt into the estimator's inputs."""

@@ -1,1 +1,1 @@
-"""The HiFT vocoder: log-mel spectrogram to waveform, written for export."""
+"""The HiFT vocoders, for modules that turn a mel spectrogram into a waveform and can be exported."""
