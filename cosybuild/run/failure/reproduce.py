@@ -5,35 +5,27 @@ Only the ONNX graphs of the archive are run, by ONNX Runtime. The model's own co
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.parse import settings_from_plain
-from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError, CosybuildError, VerificationError
 from cosybuild.models.subject import Subject
-from cosybuild.onnxgraph.external import external_fault
 from cosybuild.request import Request
 from cosybuild.run.failure.archive import FORM
+from cosybuild.run.failure.archived_files import find_artifacts, in_one_directory, read_arrays, refuse_foreign_weights
 from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import FailureIndex, Part
 from cosybuild.run.foreign import without_local
 from cosybuild.run.limits import ProcessLimits, call_limited
 from cosybuild.run.tar_archive import Bounds, unpacked
 from cosybuild.stages.pipeline import stages_for
-from cosybuild.store.artifact import Artifact, StoredFile
+from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
-
-if TYPE_CHECKING:
-    from cosybuild.numerics.inputs import Array
 
 _REPRODUCIBLE = ("verify", "verify_lowered")
 """Stages that run graphs only. An engine is machine code, and other steps load the model's own code."""
@@ -87,7 +79,7 @@ def reproduce(
     """
     with unpacked(FORM, archive, Bounds(), FailureIndex) as (place, index):
         request = _request(archive, index)
-        artifacts, lacking = _artifacts(place, index, elsewhere)
+        artifacts, lacking = find_artifacts(place, index, elsewhere)
         if lacking and index.cut is None:
             raise ConfigurationError(
                 f"{archive} names {', '.join(lacking)} by digest only, and {elsewhere or 'no directory'} does not have "
@@ -172,52 +164,15 @@ def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None
 
     paths = [place / "cut" / name for name in ("lowered.onnx", "reference.onnx")]
     for path in paths:
-        _refuse_foreign_weights(path, set(), archive)
+        refuse_foreign_weights(path, set(), archive)
     lowered, reference = (ir.from_proto(load_model(path)) for path in paths)
-    arrays = _arrays(place / "cut" / "inputs.npz", archive)
+    arrays = read_arrays(place / "cut" / "inputs.npz", archive)
     if set(cut.inputs.values()) != set(arrays):
         raise FORM.refused(archive, "the inputs of its part differ from those in its index")
     try:
         return judge(lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, fault_of(request))
     except InferenceFailed as error:
         raise FORM.refused(archive, f"its part cannot be run: {error}") from error
-
-
-def _arrays(path: Path, archive: Path) -> dict[str, Array]:
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FORM.refused(archive, f"{path.name} is not an .npz file of arrays: {error}") from error
-
-
-def _artifacts(place: Path, index: FailureIndex, elsewhere: Path | None) -> tuple[dict[str, Artifact], list[str]]:
-    """Return slot -> artifact, and the names of the files that were not found."""
-    found: dict[str, Artifact] = {}
-    lacking = []
-    for slot, listed in index.artifacts.items():
-        files = []
-        for file in listed:
-            path = place / "artifacts" / slot / file.name if file.carried else _find(elsewhere, file.sha256, file.size)
-            if path is None:
-                lacking.append(f"{file.name} ({file.sha256[:16]})")
-            else:
-                files.append(StoredFile(file.name, path, file.sha256, file.size))
-        if files:
-            found[slot] = Artifact(slot, tuple(files))
-    return found, lacking
-
-
-def _find(directory: Path | None, digest: str, size: int) -> Path | None:
-    """Return the file with this content below `directory`, under any name; None if there is none."""
-    for path in sorted(directory.rglob("*")) if directory is not None else ():
-        if path.is_file() and path.stat().st_size == size and digest_of(path) == digest:
-            return path
-    return None
 
 
 def _step(path: Path, index: FailureIndex, request: Request, given: Mapping[str, Artifact]) -> VerificationError | None:
@@ -232,55 +187,13 @@ def _step(path: Path, index: FailureIndex, request: Request, given: Mapping[str,
         )
     if lacking := [need for need in stage.needs if not need.endswith("?") and need not in given]:
         raise FORM.refused(path, f"it lacks what the step '{stage.label}' needs: {', '.join(lacking)}")
-    with _in_one_directory(given, path) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
+    with in_one_directory(given, path) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
         context = RunContext(request, inputs, Path(workdir), request.environment, lambda kind, /, **facts: None)
         try:
             stage.run(context)
         except VerificationError as error:
             return error
     return None
-
-
-@contextmanager
-def _in_one_directory(artifacts: Mapping[str, Artifact], archive: Path) -> Iterator[dict[str, Artifact]]:
-    """Yield the artifacts with the files of each in one directory, because a graph finds its external data by name."""
-    with tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as temporary:
-        inputs = {}
-        for number, (slot, artifact) in enumerate(artifacts.items()):
-            home = Path(temporary) / str(number)
-            home.mkdir()
-            files = []
-            for file in artifact.files:
-                _place(file.path, home / file.name)
-                if file.name.endswith(".npz"):
-                    _arrays(home / file.name, archive)
-                files.append(StoredFile(file.name, home / file.name, file.digest, file.size))
-            _refuse_foreign_weights(files[0].path, {file.name for file in files[1:]}, archive)
-            inputs[slot] = Artifact(slot, tuple(files))
-        yield inputs
-
-
-def _place(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(file, target)
-
-
-def _refuse_foreign_weights(graph: Path, beside: set[str], archive: Path) -> None:
-    """Refuse a graph that names weight files other than those of the same artifact."""
-    if not graph.name.endswith(".onnx"):
-        return
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
-
-    from cosybuild.onnxgraph.files import load_structure
-
-    try:
-        if (fault := external_fault(graph, beside)) is not None:
-            raise FORM.refused(archive, f"{graph.name} {fault}")
-        load_structure(graph)
-    except (ValueError, DecodeError) as error:
-        raise FORM.refused(archive, f"{graph.name} is not an ONNX graph: {error}") from error
 
 
 def _versions(index: FailureIndex) -> Iterator[tuple[str, tuple[str, str]]]:
