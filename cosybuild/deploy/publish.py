@@ -12,15 +12,14 @@ removal of the staging directory.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.deploy.confined import STAGING, hold_journal, hold_names
+from cosybuild.deploy.staging import Put, link_or_copy, stage_all
 from cosybuild.deploy.state import (
     BackupRecord,
     Current,
@@ -39,30 +38,6 @@ from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES, PART = "record.json", "files", ".part"
 """Names below STATE/NNNN: the backup's record and its files. PART is the suffix of anything unfinished."""
-
-
-@dataclass(frozen=True)
-class Put:
-    """A file to be put in place.
-
-    Attributes:
-        name: the path below the directory, with forward slashes.
-        content: a file to copy, or the text itself.
-        sha256: the sha256 of the content; None if it is not known before the copy.
-        link: stage a hard link instead of a copy; for files of backups, so that they take no further space.
-    """
-
-    name: str
-    content: Path | str
-    sha256: str | None = None
-    link: bool = False
-
-    @property
-    def digest(self) -> str | None:
-        """The sha256 of the content; None where it is not known before the copy."""
-        if isinstance(self.content, str):
-            return hashlib.sha256(self.content.encode("utf-8", "backslashreplace")).hexdigest()
-        return self.sha256
 
 
 @contextmanager
@@ -117,7 +92,7 @@ def publish(
     state = root / STATE
     number = 1 + max((*(int(d.name) for d in state.iterdir() if d.name.isdigit()), current.number))
     try:
-        digests = _stage(puts, state / f"{STAGING}{number:04}")
+        digests = stage_all(puts, state / f"{STAGING}{number:04}")
         _back_up(root, [*digests, *removes], number, kind, current)
     except (OSError, DeployError):
         discard_leftovers(root)
@@ -187,39 +162,6 @@ def missing(root: Path, journal: Journal) -> list[str]:
     ]
 
 
-def stage_one(put: Put, target: Path) -> str:
-    """Write a file into a staging directory and return its sha256.
-
-    Raises:
-        DeployError: the copy is not equal to its source.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(put.content, str):
-        target.write_text(put.content, encoding="utf-8", errors="backslashreplace")
-    elif put.link:
-        link_or_copy(put.content, target)
-    else:
-        # Copy, never link: a service may write into its files, and the source may be linked to the store.
-        shutil.copyfile(put.content, target)
-    digest = digest_of(target)
-    if put.sha256 not in (None, digest):
-        raise DeployError(
-            f"the copy of {put.content} differs from it; the disk or another program changed it.",
-            hint="Next: run the same build again; the files in service did not change.",
-        )
-    return digest
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links."""
-    try:
-        # A link takes no space and is safe here: cosybuild replaces files in service by renames and never writes into
-        # them.
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
 def discard_leftovers(root: Path) -> None:
     """Remove files of unfinished changes; the caller holds the lock, and there is no journal."""
     for path in [*(root / STATE).glob(f"{STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
@@ -238,13 +180,6 @@ def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
         if put.digest is None or not path.is_file() or digest_of(path) != put.digest:
             return False
     return True
-
-
-def _stage(puts: Sequence[Put], staging: Path) -> dict[str, str]:
-    digests = {put.name: stage_one(put, staging / put.name) for put in puts}
-    staging.mkdir(exist_ok=True)
-    sync_tree(staging)
-    return digests
 
 
 def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: Current) -> None:

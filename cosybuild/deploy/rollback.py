@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosybuild.deploy.confined import hold_journal, hold_names
-from cosybuild.deploy.publish import FILES, PART, RECORD, Put, begin, finish, missing, publish, stage_one
+from cosybuild.deploy.publish import FILES, PART, RECORD, begin, finish, missing, publish
+from cosybuild.deploy.staging import Put, stage_one
 from cosybuild.deploy.state import (
     BackupRecord,
     explained,

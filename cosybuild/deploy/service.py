@@ -11,8 +11,9 @@ from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service
 from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_deliverables
 from cosybuild.deploy.names import Row, bundle_name, rows_for
 from cosybuild.deploy.ownership import Arrival, files_of, retired_by
-from cosybuild.deploy.publish import Put, changing, prune, publish
+from cosybuild.deploy.publish import changing, prune, publish
 from cosybuild.deploy.signed import signed_list
+from cosybuild.deploy.staging import Put
 from cosybuild.deploy.state import read_current
 from cosybuild.deploy.triton import config_text, model_file, model_name
 from cosybuild.errors import ConfigurationError, DeployError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cosybuild import figure
 from cosybuild.deploy.inspect import CURRENT, DAMAGED, FOREIGN, STALE, Finding
-from cosybuild.deploy.publish import Put
+from cosybuild.deploy.staging import Put
 from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cosybuild.__main__ import main
-from cosybuild.deploy.publish import Put, changing, publish
+from cosybuild.deploy.publish import changing, publish
+from cosybuild.deploy.staging import Put
 from cosybuild.errors import DeployError
 from cosybuild.inservice import STATE
 
