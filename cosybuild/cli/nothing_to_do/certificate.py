@@ -23,19 +23,28 @@ a new file and from the time that has passed since, because the host's clock may
 system's. For small results, which the run has just written, the certificate has the sha256. For large ones it is
 written only after the tick has passed.
 
-Only json, os, stat, sys, time and hashlib are imported here, and nothing of cosybuild.
+Besides `look`, only json, os, time and hashlib are imported here.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH115, PTH116, PTH117, PTH118, PTH120, PTH123, PTH206 - pathlib alone takes longer to import than the whole check
+# ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH118, PTH123 - pathlib alone takes longer to import than the whole check
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import stat
-import sys
 import time
+
+from cosybuild.cli.nothing_to_do.look import (
+    Look,
+    absolute,
+    content_digest,
+    identity_of,
+    listing_of,
+    place_of,
+    setting_now,
+    stat_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself takes longer to import than the check may
@@ -46,19 +55,6 @@ if TYPE_CHECKING:  # typing itself takes longer to import than the check may
 
 SCHEMA = 2
 
-VOLATILE = frozenset(
-    [
-        *("SHLVL", "_", "OLDPWD", "WINDOWID", "COLUMNS", "LINES", "GPG_TTY", "STY", "VTE_VERSION", "XDG_SESSION_ID"),
-        "HYDRA_FULL_ERROR",  # the build command sets it to receive the original exceptions
-    ]
-)
-"""Environment variables that differ from one terminal to the next and change no build."""
-VOLATILE_PREFIXES = ("TERM", "SSH_", "TMUX", "DBUS_", "PYTEST_")
-
-UNLISTED = frozenset(["__pycache__", "outputs"])
-"""Names left out of listings: byte code, which any import may add, and the directory that the first run makes
-(`python -m` puts the working directory on the import path, so it is listed)."""
-
 _KERNEL = ("/proc/sys/kernel/random/boot_id", "/proc/driver/nvidia/version")
 # Nanoseconds, longer than a tick of any kernel's clock. The coarse tick is for file systems that keep whole
 # seconds and for files stamped by another machine's clock.
@@ -66,37 +62,6 @@ _TICK = 50_000_000
 _COARSE_TICK = 2_000_000_000
 _SMALL = 1 << 20
 _KEPT = 200
-_LINKS = 40
-"""The number of symbolic links on one path at which the kernel refuses the path."""
-
-
-class Look:
-    """The state, at one moment, of the files and directories that a run is about to read.
-
-    Args:
-        files: files to be read. For a missing file the certificate depends on its absence.
-        directories: directories to be listed.
-    """
-
-    def __init__(self, files: Iterable[PathLike] = (), directories: Iterable[PathLike] = ()) -> None:
-        self.at = time.monotonic_ns()
-        self.setting = _setting()
-        self.files = {path: _identity(_stat(path)) for path in map(_whole, files)}
-        self.listings = {path: _listing(path) for path in map(_whole, directories)}
-        self.places: dict[str, list[Any] | None] = {}
-        for path in (*self.files, *self.listings):
-            _walk(path, self.places)
-
-    def changed(self) -> str | None:
-        """Return the first path that has changed, or None."""
-        for name, now in (
-            *((name, _identity(_stat(name)) == was) for name, was in self.files.items()),
-            *((name, _place(name) == was) for name, was in self.places.items()),
-            *((name, _listing(name) == was) for name, was in self.listings.items()),
-        ):
-            if not now:
-                return name
-        return None
 
 
 def write(
@@ -129,7 +94,7 @@ def write(
                 now = time.monotonic_ns()
                 certificate: dict[str, Any] = {"schema": SCHEMA, "message": message, "command line": list(argv)}
                 certificate["setting"] = looks[0].setting
-                certificate["kernel"] = {name: _digest(name) for name in _KERNEL}
+                certificate["kernel"] = {name: content_digest(name) for name in _KERNEL}
                 for part in ("directories", "places", "files"):
                     certificate[part] = {}
                 for look in looks:
@@ -185,7 +150,7 @@ def _hold_still(look: Look, stamp: os.stat_result, moment: int) -> None:
     """
     name = look.changed()
     if name is None:
-        fresh = (name for name in look.files if _fresh(_stat(name), moment, stamp.st_dev))
+        fresh = (name for name in look.files if _fresh(stat_of(name), moment, stamp.st_dev))
         name = next(fresh, None)
     if name is not None:
         raise _Doubtful(f"{name} changed during the run")
@@ -195,20 +160,20 @@ def _certify_results(results: Iterable[PathLike], stamp: os.stat_result) -> dict
     """Return path -> [identity, digest]; the digest is None except for small files that were written just now."""
     certified: dict[str, list[Any]] = {}
     restless = []
-    for name in map(_whole, results):
-        found = _stat(name)
-        certified[name] = [_identity(found), None]
+    for name in map(absolute, results):
+        found = stat_of(name)
+        certified[name] = [identity_of(found), None]
         if found is None or not _fresh(found, stamp.st_mtime_ns, stamp.st_dev):
             continue
         if found.st_size <= _SMALL:
-            certified[name][1] = _digest(name)
+            certified[name][1] = content_digest(name)
         else:
             restless.append(name)
     if restless:
         time.sleep(_TICK / 1e9)
     for name in restless:
-        later = _stat(name)
-        if _identity(later) != certified[name][0] or _fresh(later, stamp.st_mtime_ns + _TICK, stamp.st_dev):
+        later = stat_of(name)
+        if identity_of(later) != certified[name][0] or _fresh(later, stamp.st_mtime_ns + _TICK, stamp.st_dev):
             raise _Doubtful(f"{name} was written a moment ago")
     return certified
 
@@ -216,96 +181,27 @@ def _certify_results(results: Iterable[PathLike], stamp: os.stat_result) -> dict
 def _moved(certificate: Any, argv: Sequence[str]) -> str | None:
     if certificate["command line"] != list(argv):
         return "the command line changed"
-    for name, value in _setting().items():
+    for name, value in setting_now().items():
         if certificate["setting"][name] != value:
             return f"the {name} changed"
     for name, digest in certificate["kernel"].items():
-        if _digest(name) != digest:
+        if content_digest(name) != digest:
             return f"{name} changed"
     for name, (identity, digest) in certificate["files"].items():
-        if _identity(_stat(name)) != identity or (digest is not None and _digest(name) != digest):
+        if identity_of(stat_of(name)) != identity or (digest is not None and content_digest(name) != digest):
             return f"{name} changed"
     for name, place in certificate["places"].items():
-        if _place(name) != place:
+        if place_of(name) != place:
             return f"{name} changed"
     for name, listing in certificate["directories"].items():
-        if _listing(name) != listing:
+        if listing_of(name) != listing:
             return f"{name} changed"
     return None
-
-
-def is_lasting(variable: str) -> bool:
-    """Return True if certificates depend on this environment variable."""
-    return variable not in VOLATILE and not variable.startswith(VOLATILE_PREFIXES)
-
-
-def _setting() -> dict[str, Any]:
-    lasting = sorted(f"{name}={value}" for name, value in os.environ.items() if is_lasting(name))
-    return {
-        "working directory": os.getcwd(),
-        "interpreter": [sys.executable, sys.version, sys.prefix, *map(str, sys.flags), *map(str, sys.path)],
-        "environment": hashlib.sha256("\0".join(lasting).encode(errors="surrogateescape")).hexdigest(),
-    }
 
 
 def _path(directory: PathLike, argv: Sequence[str]) -> str:
     name = hashlib.sha256(json.dumps([os.getcwd(), *argv]).encode()).hexdigest()
     return os.path.join(directory, f"{name[:32]}.json")
-
-
-def _whole(path: PathLike) -> str:
-    """Return the absolute path. `a/..` is kept, because `a` may be a symbolic link."""
-    return os.path.join(os.getcwd(), os.fspath(path))
-
-
-def _stat(path: str) -> os.stat_result | None:
-    """Return the stat of a file; None if it does not exist or cannot be reached."""
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-def _place(path: str) -> list[Any] | None:
-    """Return the identity of a directory or symbolic link; None for anything else and for a missing path."""
-    try:
-        found = os.lstat(path)
-        if stat.S_ISLNK(found.st_mode):
-            return [found.st_dev, found.st_ino, found.st_ctime_ns, os.readlink(path)]
-    except OSError:
-        return None
-    return [found.st_dev, found.st_ino] if stat.S_ISDIR(found.st_mode) else None
-
-
-def _walk(path: str, places: dict[str, list[Any] | None]) -> None:
-    """Add to `places` every directory and symbolic link that the kernel passes when it resolves `path`."""
-    ahead, here, links = path.split(os.sep)[::-1], os.sep, 0
-    while ahead and links < _LINKS:
-        name = ahead.pop()
-        if name in ("", os.curdir):
-            continue
-        if name == os.pardir:
-            here = os.path.dirname(here)
-            continue
-        step = os.path.join(here, name)
-        if step not in places:
-            places[step] = _place(step)
-        found = places[step]
-        if found is None:  # a file or a missing path, which the list of files covers
-            if not ahead:
-                del places[step]
-            return
-        if len(found) == 2:
-            here = step
-            continue
-        links += 1
-        ahead.extend(found[3].split(os.sep)[::-1])
-        if os.path.isabs(found[3]):
-            here = os.sep
-
-
-def _identity(found: os.stat_result | None) -> list[int] | None:
-    return None if found is None else [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
 
 
 def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
@@ -315,25 +211,6 @@ def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
     changed = max(found.st_mtime_ns, found.st_ctime_ns)
     fine = found.st_dev == device and changed % 1_000_000 != 0
     return changed > moment - (_TICK if fine else _COARSE_TICK)
-
-
-def _digest(path: str) -> str | None:
-    """Return the sha256 of the content; None if there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _listing(path: str) -> str | None:
-    """Return a digest of names and inodes, without UNLISTED; None if the directory is missing or unreachable."""
-    try:
-        with os.scandir(path) as entries:
-            lines = sorted(f"{entry.inode()} {entry.name}" for entry in entries if entry.name not in UNLISTED)
-    except OSError:
-        return None
-    return hashlib.sha256("\0".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def _prune(directory: PathLike) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 
 from cosybuild.cli.nothing_to_do import certificate
+from cosybuild.cli.nothing_to_do.look import Look, is_lasting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check
@@ -55,7 +56,7 @@ class Watch:
         others = [path for path in sys.path if path not in places]
         directories: list[str | Path] = [conf, package, *places, *(path for path in ours if path.is_dir())]
         files: list[str | Path] = [*others, *(path for path in ours if path.is_file())]
-        self._first = certificate.Look(files, directories)
+        self._first = Look(files, directories)
 
     def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
         """Write the certificate of a finished run: an identical command has nothing to do until a watched file changes.
@@ -118,11 +119,11 @@ def _is_lasting(call: str) -> bool:
     if "$" in name or name != name.strip():
         return False
     variable = arguments.partition(",")[0].strip()
-    known = name == "oc.env" and variable.isidentifier() and certificate.is_lasting(variable)
+    known = name == "oc.env" and variable.isidentifier() and is_lasting(variable)
     return not colon or name.startswith("cosybuild.") or known
 
 
-def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look | None:
+def _look_again(request: Request, report: Mapping[str, Any]) -> Look | None:
     """Look at the model's files, then plan again; return None if the plan differs from what the run has made.
 
     The run read the files some time ago, perhaps through a link that has changed since. Their digests decide.
@@ -151,7 +152,7 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> certificate.Look
         read = [Path(path) for path in (*code.paths, *code.absent)]
         sources += read
         folders |= {*(path.parent for path in read), *(Path(path) for path, _ in code.directories.values())}
-    look = certificate.Look(sources, folders)
+    look = Look(sources, folders)
     made = {step["label"]: step["key"]["digest"] for step in report["steps"]}
     try:
         again = request_from_settings(request.settings)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cosybuild.cli.nothing_to_do import certificate
-from cosybuild.cli.nothing_to_do.certificate import Look, write
+from cosybuild.cli.nothing_to_do.certificate import write
+from cosybuild.cli.nothing_to_do.look import Look
 
 ARGV = ["export=opset18", "trt=fp16"]
 MESSAGE = "Nothing to do: outputs/runs/x is up to date"

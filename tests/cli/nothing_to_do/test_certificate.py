@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from cosybuild.cli.nothing_to_do import certificate
-from cosybuild.cli.nothing_to_do.certificate import Look, check, examine, write
+from cosybuild.cli.nothing_to_do.certificate import check, examine, write
+from cosybuild.cli.nothing_to_do.look import Look
 from tests.cli.nothing_to_do.certifying import ARGV, MESSAGE, Project, same_size_and_time
 
 
@@ -267,5 +268,7 @@ certificate.check("absent", [])
 print(sorted(set(sys.modules) - before))
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    packages = ["cosybuild", "cosybuild.cli", "cosybuild.cli.nothing_to_do"]
-    assert answer.stdout.strip() == str([*packages, "cosybuild.cli.nothing_to_do.certificate"])
+    package = "cosybuild.cli.nothing_to_do"
+    assert answer.stdout.strip() == str(
+        ["cosybuild", "cosybuild.cli", package, f"{package}.certificate", f"{package}.look"]
+    )

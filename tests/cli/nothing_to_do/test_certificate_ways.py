@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.cli.nothing_to_do.certificate import Look, check, examine, write
+from cosybuild.cli.nothing_to_do.certificate import check, examine, write
+from cosybuild.cli.nothing_to_do.look import Look
 from tests.cli.nothing_to_do.certifying import ARGV, MESSAGE, Project, same_size_and_time
 
 
