@@ -134,6 +134,24 @@ def others() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
+def unfilled(product: Mapping[str, str]) -> list[str]:
+    """Return the strings that have a placeholder `{name.attribute}` but are no f-strings; docstrings may have one."""
+    found = []
+    for path, text in product.items():
+        tree = ast.parse(text)
+        documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents
+            if is_text and (hole := re.search(r"(?<!\$)\{[a-z_]\w*(\.\w+)+\}", node.value)):
+                found.append(f"{path} {hole[0]}")
+    return found
+
+
+def test_every_placeholder_of_a_text_is_filled(product: dict[str, str]) -> None:
+    assert unfilled(product) == ["cosybuild/cli/console.py {task.description}"]  # rich fills this one
+    assert unfilled({"a.py": 'hint = "see " f"{a.b}" "{bounds.setting}"'}) == ["a.py {bounds.setting}"]
+
+
 def test_there_is_no_code_that_only_tests_use(product: dict[str, str], others: str) -> None:
     assert unused(product, others) == []
 

@@ -104,5 +104,5 @@ def _error(name: str, result: RolloutResult, bounds: Bounds, how: str) -> Verifi
     return VerificationError(
         f"{name[0].upper()}{name[1:]}, {how}: {'; '.join(words)}.",
         hint="Next: single calls pass, but their errors add up; steps_snr_db in the report shows at which step. "
-        "{bounds.setting} has the bounds, and docs/verification.md explains them.",
+        f"{bounds.setting} has the bounds, and docs/verification.md explains them.",
     )

@@ -132,6 +132,7 @@ def test_an_error_that_single_calls_pass_can_fail_the_solver(built: Built, tmp_p
     ) as caught:
         bench.verify(spoiled(graph, tmp_path / "spoiled", scaled(1.01)))
     assert "the mel has snr_db" in str(caught.value)
+    assert "verify.solver.gates has the bounds" in str(caught.value)
     kind, facts = bench.events[-1]
     assert kind == "note"
     assert facts["left_at"] >= 1
