@@ -1,4 +1,4 @@
-"""Fixtures: the real store in a temporary directory, and a build of fake stages upon it."""
+"""Fixtures: the real store in a temporary directory, and a build of fake stages with it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def store(tmp_path: Path, warnings: list[str]) -> Store:
 
 @pytest.fixture
 def empty_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory file system has nothing in it; its files are the process's otherwise."""
+    """Empty the memory file system, whose files would else stay for the whole process."""
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])

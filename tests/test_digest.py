@@ -1,4 +1,4 @@
-"""The sha256 of a file: of all its content, or from the place that was read to."""
+"""The sha256 of a file: of its whole content, or from the present position."""
 
 from __future__ import annotations
 

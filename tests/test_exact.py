@@ -1,4 +1,4 @@
-"""The comparison with float64 lets other float32 kernels pass and refuses faults of the size that matters."""
+"""The comparison with float64 accepts other float32 kernels and refuses relevant faults."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_result_with_a_fault_is_refused(version: int, plant: Callable[[nn.Modu
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_with_another_epsilon_is_refused(version: int) -> None:
-    """Loud inputs drown it in float32's rounding; in float64 it is seen."""
+    """With large inputs float32's rounding hides the fault; float64 shows it."""
     estimator, inputs, expected = called(version)
     wide = widened(estimator)
     for part in wide.modules():
@@ -82,12 +82,12 @@ def test_a_result_with_another_epsilon_is_refused(version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_results_of_other_kernels_pass(version: int) -> None:
-    """Results that are moved by four units in the last place stand for them."""
+    """Results that are changed by four units in the last place stand for other kernels."""
     estimator, inputs, expected = called(version)
     with perturbed_results(4):
         moved = estimator(*inputs)
         expected.check(moved)
-        # Both sides may be rounded in another way.
+        # Both sides may have other rounding errors.
         exact(estimator, *inputs).check(moved)
 
 

@@ -1,4 +1,4 @@
-"""A figure is present or None, and a reader of JSON can tell zero, infinite and absent apart."""
+"""A figure is a number or None, and a reader of JSON can distinguish zero, infinite and absent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosybuild.figure import dumps, measured, number, plain
 
 
 def strict(text: str) -> Any:
-    """Parse JSON as a reader does that follows the standard."""
+    """Parse JSON by the standard, without NaN and Infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is no JSON")

@@ -1,4 +1,4 @@
-"""A name from elsewhere names a file in one directory, can be printed, and is no option; every reader asks one rule."""
+"""A foreign name is accepted if it names a file in one directory, is printable, and is no option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A manifest is read only as it was written: sealed, of the right form, small."""
+"""A manifest is read only if its seal and form are right and it is small."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def edited(graph: Path, change: Callable[[dict[str, Any]], object], *, sealed: bool = False) -> None:
-    """Edit the manifest as somebody with an editor does; `sealed` writes a seal that fits the edit."""
+    """Edit the manifest as with a text editor; with `sealed`, write a seal that fits the edit."""
     manifest = json.loads(manifest_path(graph).read_text(encoding="utf-8"))
     change(manifest)
     if sealed:
@@ -38,7 +38,7 @@ def edited(graph: Path, change: Callable[[dict[str, Any]], object], *, sealed: b
 
 
 def refused_everywhere(graph: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The runtime, a deployment and `check` all refuse it with a sentence."""
+    """Check that the runtime, a deployment and `check` refuse it with a readable message."""
     for trust in (False, True):
         with pytest.raises(ArtifactRefused, match=words):
             load_estimator(graph, trust=trust)

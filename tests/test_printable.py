@@ -1,4 +1,4 @@
-"""No foreign text controls a terminal, begins markup, or means anything else to a shell than itself."""
+"""No foreign text controls a terminal, begins markup, or has a special meaning in a shell."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_invisible_characters_become_escapes_and_ordinary_text_stays_unchanged(v
 
 
 def inline(markdown: str) -> list[tuple[str, str]]:
-    """Kinds and contents of what a reader of Markdown makes of it, in one paragraph."""
+    """Return the kinds and contents of the Markdown tokens of one paragraph."""
     tokens = COMMONMARK.parse(markdown)
     assert [t.type for t in tokens] in ([], ["paragraph_open", "inline", "paragraph_close"]), markdown
     return [(child.type, child.content) for token in tokens if token.children for child in token.children]

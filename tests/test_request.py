@@ -10,7 +10,7 @@ from tests.stages.building import tiny
 
 
 def test_keys_and_cases_follow_from_the_same_lengths(tmp_path: Path) -> None:
-    """The key is made before the step runs, and the file may change in between."""
+    """The key is made before the step runs; the file may change between both."""
     lengths = tmp_path / "lengths.txt"
     lengths.write_text("7\n")
     asked = tiny("cosyvoice2", verify={"lengths": str(lengths)})

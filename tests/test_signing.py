@@ -22,7 +22,7 @@ from tests.keys import write_pair
 
 @dataclass(frozen=True)
 class Sent:
-    """A signed file, the keys of its sender, and those of somebody else."""
+    """A signed file, the keys of its sender, and the keys of another person."""
 
     file: Path
     key: Path
@@ -34,13 +34,13 @@ class Sent:
         return signature_path(self.file)
 
     def envelope(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change the signature's JSON."""
+        """Change the JSON of the signature."""
         plain = json.loads(self.signature.read_text())
         change(plain)
         self.signature.write_text(json.dumps(plain))
 
     def statement(self, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change what the signature says was signed, and leave the rest."""
+        """Change the statement in the signature, and nothing else."""
 
         def inner(plain: dict[str, Any]) -> None:
             payload = json.loads(base64.b64decode(plain["dsseEnvelope"]["payload"]))

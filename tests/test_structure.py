@@ -1,4 +1,4 @@
-"""The house itself: no file too long to be one room, and no code that only tests use."""
+"""The structure of the repository: no file is too long, and no code is used only by tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST = 350
 CODE = (".py", ".js", ".sh", ".yaml", ".tmpl", ".css", ".html")
 PRODUCT = ("cosybuild", "hydra_plugins")
 USERS = ("scripts", "benchmarks", "docs", "examples", "conf", ".ci")
-"""Whoever may use the product besides itself; tests may not be the only ones."""
+"""Directories outside the product whose code may be the only user of a name; tests are not among them."""
 
 CALLED_BY_OTHERS = re.compile(
     r"__\w+__"
@@ -26,7 +26,7 @@ CALLED_BY_OTHERS = re.compile(
     r"|manipulate_search_path|launch|setup"  # Hydra's plugins
     r"|symbolic"  # torch's exporter
     r"|path_stats"  # the import system
-    r"|nonce"  # nobody: it makes a record unlike any other
+    r"|nonce"  # no caller reads it: it makes each record different
 )
 """Names that a framework calls."""
 
@@ -44,14 +44,14 @@ def test_no_file_is_longer_than_the_limit() -> None:
         if "data" not in path.parts
     }
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
-    # It has looked at every place, and below it.
+    # The search covered every directory.
     assert {name.partition("/")[0] for name in lengths} == {*PRODUCT, *USERS, "tests"} - {".ci"}
     assert Path(__file__).relative_to(ROOT).as_posix() in lengths
     assert Path(certificate.__file__).relative_to(ROOT).as_posix() in lengths
 
 
 def defined(trees: Mapping[str, ast.Module]) -> dict[str, list[str]]:
-    """Name -> where, of all functions, methods, classes and constants, those inside functions aside."""
+    """Return name -> place, of all functions, methods, classes and constants outside functions."""
     found: dict[str, list[str]] = defaultdict(list)
     for path, tree in trees.items():
         for node in tree.body:
@@ -73,7 +73,7 @@ def _names(node: ast.stmt) -> Iterator[str]:
 
 
 def used(trees: Mapping[str, ast.Module]) -> set[str]:
-    """Every name that is read: a variable, an attribute, an argument, a string or its last word behind a dot."""
+    """Return every name that is read: variables, attributes, arguments, strings and their last word after a dot."""
     found: set[str] = set()
     for tree in trees.values():
         for node in ast.walk(tree):
@@ -89,7 +89,7 @@ def used(trees: Mapping[str, ast.Module]) -> set[str]:
 
 
 def imported(trees: Mapping[str, ast.Module]) -> set[tuple[str, str]]:
-    """(last name of a module, name) of every `from package.module import name`, and every `module.name`."""
+    """Return (last name of a module, name) of every `from package.module import name` and `module.name`."""
     found = set()
     for tree in trees.values():
         for node in ast.walk(tree):

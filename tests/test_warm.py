@@ -1,4 +1,4 @@
-"""A forked `python -m` is as one that was started."""
+"""A forked `python -m` behaves as one that was started."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ENDS = {
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """`cosybuild` is a module that tells what it sees."""
+    """Return an environment in which `cosybuild` is a module that prints its environment."""
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "cosybuild.py").write_text(PROGRAM, encoding="utf-8")
     path = os.pathsep.join(["package", *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -62,7 +62,7 @@ def test_a_forked_process_sees_and_returns_the_same_as_a_started_one(
     assert (code, out) == (started.returncode, started.stdout)
     (forked, *told), (here, *expected) = err.splitlines(), started.stderr.splitlines()
     assert (forked, here) == ("True", "False")
-    # Tracebacks differ in the lines of who called it.
+    # Tracebacks differ in the lines of the caller.
     assert told[-1:] == expected[-1:]
 
 
@@ -88,5 +88,5 @@ def test_a_shell_finds_the_forking_program_as_python(tmp_path: Path, environment
     done = shell("python -m cosybuild a=b 'sys.exit(3)' a")
     assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (3, "at the end", "True\n")
     assert shell("python -c 'print(5)'").stdout == "5\n"
-    # A shell that does not become its last command says 137 for the signal.
+    # A shell that stays the parent of its last command returns 137 for the signal.
     assert shell("python -m cosybuild a=b 'os.kill(os.getpid(), 9)'").returncode in (-9, 137)

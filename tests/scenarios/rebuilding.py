@@ -1,4 +1,4 @@
-"""A model directory and a store that has everything of one build, to be changed in one thing at a time."""
+"""A model directory and a store with all results of one build; a test changes one thing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cosybuild.system.environment import Environment
 from tests.config.composing import settings_of
 
 DATA = Path(__file__).parents[1] / "data"
-# Tensors of the second middle block, and of the second transformer block of any.
+# Tensors of the second middle block, and of the second transformer block of each block.
 _SECOND = re.compile(r"\.estimator\.(mid_blocks\.1\.|\w+_blocks\.\d+\.1\.1\.)")
 WITH_ENGINE = is_installed("tensorrt_rtx")
 ENGINE = "engine sm_89"
@@ -32,12 +32,12 @@ WORDS = (
     "precision=fp16",
     *(["trt=fp16", "trt.backend=tensorrt_rtx", "trt.sm=[89]"] if WITH_ENGINE else ["trt=none"]),
 )
-"""Every stage there is, as small as it comes."""
+"""Settings of a small build that has every stage."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """`model/` and `store/` in a directory of their own; runs go to `run/`."""
+    """A directory with `model/` and `store/`; runs are written to `run/`."""
 
     directory: Path
 
@@ -58,7 +58,7 @@ class Project:
         return self.directory / "run"
 
     def words(self, *more: str, without: Sequence[str] = ()) -> list[str]:
-        """The command line of the build, with what is to be different, and less the words for `without`."""
+        """Return the command line of the build, changed by `more`, without the words for `without`."""
         chosen = {word.partition("=")[0]: word for word in (*self._always(), *more)}
         return [word for name, word in chosen.items() if name not in without]
 
@@ -66,7 +66,7 @@ class Project:
         return (f"model_dir={self.model}", f"store.path={self.directory / 'store'}", *WORDS)
 
     def plan(self, *more: str, environment: Environment | None = None, without: Sequence[str] = ()) -> Plan:
-        """The verdicts on a build that differs in `more`, and lacks the words for `without`."""
+        """Return the plan's verdicts on a build with `more` and without the words for `without`."""
         settings = settings_of(*self.words(*more, without=without))
         request = request_from_settings(settings)
         assert isinstance(settings.store, StoreSettings)
@@ -75,14 +75,14 @@ class Project:
         return make_plan(stages_for(request), request, sources_of(request, store), environment, store)
 
     def build(self, *more: str, without: Sequence[str] = ()) -> dict[str, Any]:
-        """Really build; the report, which must be of a build that succeeded."""
+        """Run the build, which must succeed, and return its report."""
         request = request_from_settings(settings_of(*self.words(*more, without=without)))
         report = run_build(request, Invocation(more, self.run), _ignore)
         assert report["failure"] is None, report["failure"]
         return report
 
     def copy(self, directory: Path) -> Project:
-        """Another project that has the same."""
+        """Return a copy of this project."""
         shutil.copytree(self.directory, directory, dirs_exist_ok=True)
         return Project(directory)
 
@@ -93,7 +93,7 @@ class Project:
 
 
 def make_small_model(directory: Path) -> Path:
-    """A model directory as `cosyvoice2_tiny`, with one block of each kind in place of two."""
+    """Make a model directory like `cosyvoice2_tiny`, with one block of each kind instead of two."""
     directory.mkdir()
     text = (DATA / "cosyvoice2_tiny" / "cosyvoice2.yaml").read_text(encoding="utf-8")
     for name in (" n_blocks", " num_mid_blocks"):
@@ -107,11 +107,11 @@ def make_small_model(directory: Path) -> Path:
 
 
 def _ignore(event: Event) -> None:
-    """No console."""
+    """Print nothing on the console."""
 
 
 def prepared(directory: Path) -> Project:
-    """A project in which everything is built."""
+    """Return a project in which everything is built."""
     make_small_model(directory / "model")
     project = Project(directory)
     report = project.build()
@@ -120,7 +120,7 @@ def prepared(directory: Path) -> Project:
 
 
 def flip(path: Path, at: int = -1) -> None:
-    """Change one byte of a file, as rot or a stray writer would."""
+    """Change one byte of a file."""
     data = bytearray(path.read_bytes())
     data[at] ^= 0x10
     path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""Small sweeps for scenarios: a module that exports in a second, and what its cells left."""
+"""Small sweeps for scenarios: a module that is exported in a second, and ways to read the results of its cells."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ EXACT = (
     "model.target={_target_: torch.nn.ReLU}",
     "simplify=none",
 )
-"""A module that takes no rounding: PyTorch and ONNX Runtime agree to the bit on every machine."""
+"""A module without rounding: PyTorch and ONNX Runtime give the same bits on every machine."""
 
 
 def sweep_directory(place: Place) -> Path:
-    """The one sweep there."""
+    """Return the directory of the only sweep."""
     (directory,) = (place.directory / "outputs" / "sweeps").iterdir()
     return directory
 
 
 def read_sweep(place: Place) -> dict[str, Any]:
-    """sweep.json of the one sweep there."""
+    """Return sweep.json of the only sweep."""
     found: dict[str, Any] = json.loads((sweep_directory(place) / "sweep.json").read_text(encoding="utf-8"))
     return found
 
 
 def column(sweep: dict[str, Any], name: str) -> list[Any]:
-    """One field of every cell, in the cells' order."""
+    """Return one field of every cell, in the cells' order."""
     return [cell[name] for cell in sweep["cells"]]
 
 
 def built(sweep: dict[str, Any], step: str) -> int:
-    """In how many cells a step was really run."""
+    """Return the number of cells in which a step was run."""
     return sum(cell["actions"].get(step) == "built" for cell in sweep["cells"])
 
 
 def digests(sweep: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Cell -> artifact -> digest."""
+    """Return cell -> artifact -> digest."""
     return {cell["id"]: {name: a["digest"] for name, a in cell["artifacts"].items()} for cell in sweep["cells"]}

@@ -1,4 +1,4 @@
-"""Whatever a user can get wrong: one clear paragraph, an exit code of its own, no traceback, nothing left behind."""
+"""Every wrong input gives one clear paragraph and an exit code, no traceback, and leaves no files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_invalid_settings_are_refused_before_anything_is_written(command: Callab
 
 
 def directory(here: Path, name: str) -> Path:
-    """A good model directory spoiled in the way that `name` says."""
+    """Return a model directory with the fault that `name` says."""
     path = make_small_model(here.parent / "model")
     yaml, weights = path / "cosyvoice2.yaml", path / "flow.pt"
     text = yaml.read_text(encoding="utf-8")
@@ -153,7 +153,7 @@ class Surprise:
 
 
 def spoil(weights: Path, name: str) -> None:
-    """Replace good weights by such as `name` says."""
+    """Replace the good weights by those that `name` describes."""
     data = weights.read_bytes()
     state = torch.load(weights, weights_only=True)
     bias = "decoder.estimator.final_proj.bias"
@@ -204,7 +204,7 @@ WEIGHTS = {
 def test_invalid_weights_are_refused_and_nothing_is_stored(
     command: Callable[..., Answer], model: Path, tmp_path: Path, name: str
 ) -> None:
-    """They are read when the build runs: its record says what failed, and nothing else is left."""
+    """The build reads the weights: its record says what failed, and nothing else is left."""
     path = shutil.copytree(model, tmp_path / "model")
     spoil(path / "flow.pt", name)
     answer = command(f"model_dir={path}", *QUICK[1:])
@@ -217,7 +217,7 @@ def test_invalid_weights_are_refused_and_nothing_is_stored(
     assert not list(answer.here.glob("outputs/store/tmp/*"))
     (report,) = answer.here.glob("outputs/runs/*/report.json")
     assert '"status": "failed"' in report.read_text(encoding="utf-8")
-    # A failure is not remembered: with good weights the same command builds.
+    # A failure is not stored: with good weights the same command succeeds.
     if name == "cut off":
         shutil.copy(model / "flow.pt", path)
         assert command(f"model_dir={path}", *QUICK[1:]).code == 0

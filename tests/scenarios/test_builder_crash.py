@@ -1,4 +1,4 @@
-"""The builder of engines crashes in native code: the run says so, keeps the rest, and goes on from there."""
+"""The builder of engines crashes in native code: the run says so and keeps its results, and the next run uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run handed from one team to another: what arrives is checked, and nothing of it is built again."""
+"""One team sends a run to another: every file is checked on arrival, and nothing is built again."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def members(archive: Path) -> Members:
 
 
 def listed(found: Members, name: str, content: bytes) -> Members:
-    """The members with one more, which bundle.json lists as it should."""
+    """Return the members and one more, which bundle.json lists correctly."""
     index = json.loads(found[0][1])
     index["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return [(found[0][0], json.dumps(index).encode()), *found[1:], (tarfile.TarInfo(name), content)]
@@ -114,7 +114,7 @@ def renamed(found: Members, name: str) -> Members:
 
 
 def damaged_entry(found: Members) -> Members:
-    """A result that lies about its metrics, with a digest in bundle.json that fits."""
+    """Return an entry with false metrics, whose digest bundle.json lists correctly."""
     name, content = next((m.name, c) for m, c in found if m.name.startswith("store/entries/verify"))
     lie = content.replace(b'"cases"', b'"cased"')
     assert lie != content

@@ -1,4 +1,4 @@
-"""Commands whose sources change after they were planned with: an error, nothing kept, and the next command is right."""
+"""Sources change after the plan: the command ends with an error and keeps nothing, and the next command is right."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Run = Callable[[Any, RunContext], StageResult]
 
 
 def meddle(monkeypatch: pytest.MonkeyPatch, stage: type, path: Path, content: bytes) -> None:
-    """Replace a file right before a step runs, once."""
+    """Replace a file once, directly before a step runs."""
     run: Run = stage.run  # type: ignore[attr-defined]  # every stage has it
     pending = [content]
 
@@ -46,14 +46,14 @@ def meddle(monkeypatch: pytest.MonkeyPatch, stage: type, path: Path, content: by
 
 
 def other_weights(path: Path) -> bytes:
-    """The same tensors with other values, as a file."""
+    """Write a file with the same tensors and other values."""
     state = torch.load(path, weights_only=True)
     torch.save({name: value + 1e-3 for name, value in state.items()}, path.with_name("other.pt"))
     return path.with_name("other.pt").read_bytes()
 
 
 def report_of(place: Path) -> dict[str, Any]:
-    """The report of the one run there; a failed one has left no artifacts."""
+    """Return the report of the only run; if it failed, check that it left no artifacts."""
     (run,) = (place / "outputs" / "runs").iterdir()
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert not (run / "artifacts").exists() or report["failure"] is None

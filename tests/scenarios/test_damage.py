@@ -1,4 +1,4 @@
-"""A flipped byte in every kind of file that a build leaves: found and mended by the same command, or harmless."""
+"""A flipped byte in each kind of file of a build is harmless, or the same command finds and repairs it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ RUN = (
     "runs/*/.hydra/config.yaml",
 )
 NOT_READ = ("runs/*/events.jsonl", "runs/*/.claim", ".certificates/*.json")
-"""Nothing depends on what is in them: a log, the name of a process, what only saves time."""
+"""Files whose content affects no result: logs, the names of processes, and caches."""
 
 
 def digests(place: Place) -> dict[str, str]:
-    """File -> digest, of what is the same after every build in peace."""
+    """Return file -> digest, of the files that are the same after every undisturbed build."""
     files = [*place.directory.glob("outputs/store/objects/*/*"), *place.directory.glob("outputs/runs/*/artifacts/*")]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.suffix != ".json"}
 
@@ -53,7 +53,7 @@ def test_a_flipped_byte_in_any_file_is_repaired_by_the_next_build(
 ) -> None:
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.chdir(used_place.directory)
-    assert main([*QUICK]) == 0  # certificates and Hydra's record hold for one directory
+    assert main([*QUICK]) == 0  # certificates and Hydra's record are valid in one directory
     before = digests(used_place)
     victims = sorted(used_place.directory.glob(f"outputs/{pattern}"))
     assert victims, f"no build leaves such a file: {pattern}"
@@ -61,7 +61,7 @@ def test_a_flipped_byte_in_any_file_is_repaired_by_the_next_build(
     good = victim.read_bytes()
     flip(victim, min(int(len(good) * at), len(good) - 1))
     if pattern not in NOT_READ:
-        # What a certificate notices is another test; here the ordinary way must.
+        # Another test covers certificates; here the plan without one must find the damage.
         shutil.rmtree("outputs/.certificates")
     capsys.readouterr()
     assert main([*QUICK]) == 0
@@ -89,7 +89,7 @@ def test_a_flipped_byte_in_any_file_is_repaired_by_the_next_build(
 def test_a_flipped_bit_in_an_artifact_with_restored_times_is_repaired(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    """The same command mends it; no time outweighs a digest."""
+    """The same command repairs it: the digest decides, not the time."""
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.chdir(used_place.directory)
     assert main([*QUICK, *words]) == 0
@@ -105,7 +105,7 @@ def test_a_flipped_bit_in_an_artifact_with_restored_times_is_repaired(
 def test_an_artifact_and_its_stored_file_written_through_one_link_are_repaired(
     used_place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As an earlier cosybuild laid artifacts out, and with the time set back: the step is built again."""
+    """The artifact is a hard link, as an earlier cosybuild made them, with an old time; the step is built again."""
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.chdir(used_place.directory)
     before = digests(used_place)

@@ -1,4 +1,4 @@
-"""Disks that fill up, that cannot be written, or whose paths are awkward: what is said, what stays, what goes on."""
+"""Builds on full disks, on read-only disks, and in paths with unusual letters."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def artifacts(place: Place) -> dict[str, bytes]:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
+    """Mount a file system of 8 MiB."""
     with mounted(tmp_path / "disk", "8m") as disk:
         yield disk
 
 
 @pytest.fixture
 def fresh_place(place: Place, built_place: Place) -> Place:
-    """A working directory with `model/` in which nothing was built."""
+    """Return a working directory with `model/` in which nothing was built."""
     shutil.copytree(built_place.directory / "model", place.directory / "model")
     return place
 
 
 def quoted(path: Path) -> str:
-    """A path as a value of an override."""
+    """Return a path as the value of an override."""
     text = str(path).replace("'", "\\'")
     return f"'{text}'"
 
@@ -43,7 +43,7 @@ def quoted(path: Path) -> str:
 def test_a_full_disk_of_the_store_is_reported_and_the_next_run_continues(
     fresh_place: Place, built_place: Place, disk: Path, leave: int
 ) -> None:
-    """Before anything is stored, within the first step, and after it: the finished step is used in the next run."""
+    """The disk is full before, during or after the first step; a finished step is used in the next run."""
     ballast = fill(disk, leave)
     words = [*QUICK, f"store.path={disk / 'store'}"]
     ran = fresh_place.cosybuild(*words, code=7)
@@ -65,7 +65,7 @@ def test_a_full_disk_of_the_store_is_reported_and_the_next_run_continues(
 def test_a_full_disk_of_the_run_directory_is_reported_and_the_next_run_continues(
     used_place: Place, disk: Path, leave: int
 ) -> None:
-    """Everything is in the store, on another disk; the record and the artifacts do not fit."""
+    """All results are in the store on another disk; the record and the artifacts do not fit on the full one."""
     expected = artifacts(used_place)
     here = Place(disk / "here")
     here.directory.mkdir()
@@ -84,7 +84,7 @@ def test_a_full_disk_of_the_run_directory_is_reported_and_the_next_run_continues
 
 
 def test_a_read_only_store_serves_its_results_and_reports_others(used_place: Place, disk: Path) -> None:
-    """The build uses its results, and refuses to build others with a next command."""
+    """The build uses stored results; if others are needed, its error names a next command."""
     shutil.copytree(used_place.directory / "outputs" / "store", disk / "store")
     make_read_only(disk)
     expected = artifacts(used_place)
@@ -113,7 +113,7 @@ def test_a_read_only_working_directory_is_reported(used_place: Place, disk: Path
 
 
 def test_paths_with_blanks_quotes_and_non_ascii_letters_work(tmp_path: Path, built_place: Place) -> None:
-    """Of the working directory, the model and the store: blanks, quotes, brackets, letters beyond ASCII."""
+    """The working directory, the model and the store have blanks, quotes, brackets and letters beyond ASCII."""
     place = Place(tmp_path / AWKWARD)
     shutil.copytree(built_place.directory / "model", place.directory / AWKWARD)
     store = tmp_path / "elsewhere" / AWKWARD

@@ -1,4 +1,4 @@
-"""Each kind of error that docs/troubleshooting.md lists is really raised, by a command or by a process that serves."""
+"""Each class of error in docs/troubleshooting.md is really raised, by a command or by a serving process."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
     errors.Pending: ((MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt", "trt.sm=[75]"), "engine sm_75  needs"),
     errors.DeployError: (("rollback", "model"), "has not deployed anything there"),
 }
-"""Class -> the command that raises it in `here`, and what its message says besides."""
+"""Class -> the command that raises it in `here`, and a text of its message."""
 
 
 def classes() -> list[type[errors.CosybuildError]]:
@@ -90,12 +90,12 @@ class Net(torch.nn.Linear):
         super().__init__(4, 4)
         pathlib.Path(path).touch()
 """
-"""A module that changes the weights it is about to be given."""
+"""A module that changes the file of weights before they are loaded."""
 
 
 @pytest.fixture(scope="module")
 def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the results of a build, and with faulty files."""
+    """Return a directory with the results of a build, and with faulty files."""
     directory = tmp_path_factory.mktemp("errors") / "here"
     shutil.copytree(built_place.directory, directory)
     (directory / "cut").mkdir()
@@ -128,7 +128,7 @@ def test_some_command_raises_each_error_class(
     if cls is errors.EngineError and not is_installed("tensorrt_rtx"):
         pytest.skip("TensorRT-RTX is not here")
     if cls is errors.MissingRequirement:
-        # An import of it fails as where it is not installed.
+        # Its import fails as if it were not installed.
         monkeypatch.setitem(sys.modules, "fsspec", None)
     if cls is errors.BuildError:
         assert command("-m", *QUICK, "verify.seed=0,1").code == 0
@@ -138,12 +138,12 @@ def test_some_command_raises_each_error_class(
     assert "Traceback" not in answer.err
     assert answer.code == cls.exit_code, answer.err
     if cls is errors.Pending:
-        # What could be done is done, so nothing is said on standard error.
+        # The command did part of its work, so it prints nothing on standard error.
         assert answer.err == ""
         assert f"blocked  {part}" in answer.out
         return
     answer.says(cls.exit_code, part)
-    # The class itself, not one below or above it: its kind is nobody else's.
+    # Exactly this class, no subclass and no base class.
     assert answer.err.startswith(f"{cls.kind} error: ")
 
 
@@ -166,7 +166,7 @@ CALLS: dict[type[errors.CosybuildError], tuple[Callable[[Path], object], str]] =
     errors.VariantRefused: (lambda artifacts: called(artifacts, streaming=True), "streaming attention is requested"),
     errors.PoolExhausted: (taken_twice, "all 1 execution contexts"),
 }
-"""Class -> what a serving process does with the directory of artifacts, and what the message says."""
+"""Class -> the call of a serving process on the directory of artifacts, and a text of the message."""
 
 
 @pytest.mark.parametrize("cls", [cls for cls in classes() if not by_command(cls)], ids=lambda cls: cls.__name__)

@@ -1,4 +1,4 @@
-"""External data beside an existing ONNX file, as onnx.save_model writes it: and its names."""
+"""An existing ONNX file with external data, as onnx.save_model writes it, and the names of that data's file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NODES = [
 
 @pytest.fixture
 def mine(command: Callable[..., Answer]) -> Callable[..., Answer]:
-    """Runs commands where such a file lies: mine.onnx with weights.bin."""
+    """Return a runner of commands in a directory with mine.onnx and weights.bin."""
     model = linear(NODES, np.random.default_rng(0).standard_normal((4, 300)).astype(np.float32))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 300
     onnx.save_model(model, "mine.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)

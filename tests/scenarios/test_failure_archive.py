@@ -47,7 +47,7 @@ def index_of(archive: Path) -> dict[str, Any]:
 
 
 def write(archive: Path, found: Members, index: dict[str, Any], *extra: tarfile.TarInfo) -> None:
-    """Write the archive again, with an index that matches its members."""
+    """Write the archive again with these members and an index that matches them."""
     contents = {name: content for name, content in found.items() if name != "capsule.json"}
     listed = {n: {"sha256": hashlib.sha256(c).hexdigest(), "size": len(c)} for n, c in contents.items()}
     listed |= {info.name: {"sha256": hashlib.sha256(b"").hexdigest(), "size": 0} for info in extra}
@@ -101,7 +101,7 @@ def test_the_members_agree_with_the_index(archive: Path) -> None:
 def test_the_failure_of_a_float32_graph_is_reproduced(tmp_path: Path, place: Place) -> None:
     (tmp_path / "there").mkdir()
     there = Workshop(tmp_path / "there")
-    # 120 dB, which is as little as rounding; the rounding error itself can be zero.
+    # 120 dB, the size of rounding errors; here they can be zero.
     there.cosybuild(*words(2.0, exported_off=2**-20), "verify.snr_db=300", code=5, env=there.env)
     (run,) = there.runs()
     (place.directory / "capsule.tar.gz").write_bytes((run / "capsule.tar.gz").read_bytes())
@@ -141,7 +141,7 @@ def test_an_archive_without_part_and_files_is_refused(place: Place, archive: Pat
 def test_a_failure_that_does_not_occur_again_is_drift(place: Place, archive: Path) -> None:
     found, index = members(archive), index_of(archive)
     index["config"]["precision"]["snr_db"] = -1000.0
-    # The float32 graph in the place of the lowered one: nothing overflows in it.
+    # The float32 graph replaces the lowered one: nothing overflows in it.
     found["cut/lowered.onnx"] = found["cut/reference.onnx"]
     found["artifacts/lowered/net.fp16.onnx"] = found["artifacts/graph/net.fp32.onnx"]
     for slot in index["artifacts"]:

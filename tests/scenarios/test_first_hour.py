@@ -15,7 +15,7 @@ def test_the_first_build_prints_its_actions_and_the_next_commands(used_place: Pl
     following = lines[lines.index("Next:") + 1 :]
     commands = [shlex.split(line[line.index("python -m") :])[1:] for line in following]
     assert [command[2] for command in commands] == ["explain", QUICK[0]]
-    # Both do what they say; and the second is no first build, so it names no commands.
+    # Both commands work; the second is not a first build, so it prints no commands to try.
     assert "never built" in used_place.run(sys.executable, *commands[0]).out
     deployed = used_place.run(sys.executable, *commands[1]).out
     assert "deployed to model (cosyvoice)" in deployed

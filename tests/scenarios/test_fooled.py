@@ -1,4 +1,4 @@
-"""Attempts to make a command say that there is nothing to do over a model or settings it has not built."""
+"""Attempts to make a command say "nothing to do" for a model or settings that were not built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Models:
         shutil.copytree(self.models / "a", self.models / "b")
         flip(self.models / "b" / "flow.pt")
         (self.models / "current").symlink_to("a")
-        time.sleep(0.06)  # a tick of the clock
+        time.sleep(0.06)  # one tick of the file system's clock
 
     @property
     def words(self) -> list[str]:
@@ -42,7 +42,7 @@ class Models:
         (self.models / "new").replace(self.models / "current")
 
     def move(self) -> None:
-        """Put another directory in the place of `up`, in which everything is as old."""
+        """Replace `up` by another directory whose files have the same times."""
         up = self.models.parent
         shutil.copytree(up, up.with_name("other"), symlinks=True)
         up.rename(up.with_name("gone"))
@@ -50,14 +50,14 @@ class Models:
         self.turn("b")
 
     def replace(self) -> None:
-        """Other weights of the same size and time, in the place of those that were built."""
+        """Replace the weights that were built by others of the same size and time."""
         weights, other = self.models / "a" / "flow.pt", self.models / "b" / "flow.pt"
         stat = weights.stat()
         os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         other.replace(weights)
 
     def write_through(self) -> None:
-        """As `replace`, in the same inode."""
+        """Do the same as `replace`, in the same inode."""
         weights = self.models / "a" / "flow.pt"
         stat = weights.stat()
         flip(weights)
@@ -94,7 +94,7 @@ WHILE_IT_BUILDS: dict[str, Callable[[Models], object]] = {
 def test_a_change_during_the_build_prevents_the_certificate(
     models: Models, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """The host's clock is a minute ahead of the file system's, which must make no difference."""
+    """The host's clock is a minute ahead of the file system's; the result must be the same."""
     real, clock = job.run_build, time.time_ns
 
     def build(*arguments: object) -> object:

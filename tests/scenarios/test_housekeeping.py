@@ -23,7 +23,7 @@ DAY = 86400.0
 
 @pytest.fixture(scope="module")
 def two_runs(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Two runs that share an export; the first one's entries were last used forty days ago, the others three."""
+    """Make two runs that share an export; entries of the first were last used 40 days ago, all others 3 days ago."""
     place = Place(tmp_path_factory.mktemp("kept") / "place")
     shutil.copytree(built_place.directory, place.directory)
     before = entries(place)
@@ -125,7 +125,7 @@ def test_store_ls_lists_results_with_their_last_use(kept: Place) -> None:
 
 
 def exported(place: Place) -> Path:
-    """The content that the step `export` made."""
+    """Return the stored content that the step `export` made."""
     report = json.loads((place.runs()[0] / "report.json").read_text(encoding="utf-8"))
     digest = next(step for step in report["steps"] if step["label"] == "export")["outputs"]["graph"]["digest"]
     return place.directory / "outputs" / "store" / "objects" / digest[:2] / digest
@@ -155,7 +155,7 @@ def test_verify_quarantines_damaged_files_and_the_next_build_repairs_them(kept: 
 
 
 def findings(out: str) -> dict[str, list[str]]:
-    """Grade -> its findings, each with its fix."""
+    """Return grade -> its findings, each with its fix."""
     found: dict[str, list[str]] = {"ok": [], "note": [], "problem": []}
     grade = ""
     for line in out.splitlines():
@@ -213,7 +213,7 @@ def test_doctor_names_each_problem_with_its_fix(used_place: Place, disk: Path) -
 
 @pytest.mark.skipif(onnxruntime_backend.cuda_loads(), reason="CUDA works here")
 def test_doctor_lists_the_devices_of_the_driver(place: Place) -> None:
-    """The driver's tool is a script here, which tells of a machine with two; nothing loads CUDA for them."""
+    """A script replaces the driver's tool and reports two devices; doctor does not load CUDA."""
     tool = place.directory / "bin" / "nvidia-smi"
     tool.parent.mkdir()
     lines = "0, NVIDIA L20, 8.9, 46068, 580.95\n1, NVIDIA GB10, 12.1, [N/A], 580.95\n"

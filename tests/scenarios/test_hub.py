@@ -1,4 +1,4 @@
-"""model_dir= as a hub id: the real client, a hub on loopback."""
+"""`model_dir=` as the id of a model on a hub: the real client reads from a hub on loopback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "acme/small-cosyvoice"
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Path:
-    """A hub's model has more files than a build needs."""
+    """Start a hub whose model has more files than a build needs."""
     path = make_small_model(tmp_path / "hub")
     (path / "llm.pt").write_bytes(bytes(100))
     (path / "README.md").write_text("# Small\n", encoding="utf-8")
@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def client(address: str, cache: Path) -> dict[str, str]:
-    """The environment in which the client asks our hub."""
+    """Return the environment in which the client uses our hub."""
     return {"HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
 
 
@@ -45,7 +45,7 @@ def test_only_the_two_needed_files_are_fetched_and_only_once(hub: Path, place: P
         again = place.cosybuild(*words, env=environment)
         assert not fetched
         assert "othing to do" in again.out
-    # The hub is gone; what was fetched serves.
+    # The hub has ended; the downloaded files are used.
     place.cosybuild(*words, "export=opset17", env={**environment, "HF_HUB_OFFLINE": "1"})
 
 

@@ -1,4 +1,4 @@
-"""A power cut during `import` leaves no run directory, or the whole one."""
+"""A power cut during `import` leaves the complete run directory or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that are interrupted or killed, and several of the same at once."""
+"""Commands that are interrupted or killed, and the same command several times at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-m", "cosybuild", *QUICK]
 
 
 def start(place: Place) -> subprocess.Popen[str]:
-    """The build under way, as a terminal starts it."""
+    """Start a build as a terminal does."""
     return subprocess.Popen(
         COMMAND,
         cwd=place.directory,
@@ -64,13 +64,13 @@ def contents(place: Place) -> dict[str, bytes]:
 def test_the_run_after_an_interrupted_one_continues(
     fresh_place: Place, built_place: Place, number: signal.Signals, kind: str
 ) -> None:
-    """In the middle of the export, or after it."""
+    """The interrupt comes during the export or after it."""
     process = start(fresh_place)
     wait_for(fresh_place, kind, "export")
     _, err = end(process, number)
     assert "Traceback" not in err
     if number == signal.SIGINT:
-        # An interrupt that strikes inside an import lets Python end by the signal; a shell shows 130 for both.
+        # If the interrupt comes during an import, the signal ends Python; a shell shows 130 in both cases.
         assert process.returncode in (130, -signal.SIGINT)
         assert err.strip() == "Interrupted. Finished steps are kept; the same command continues from there."
         assert fresh_place.report()["status"] == "failed"
@@ -99,7 +99,7 @@ def test_an_interrupt_during_an_import_ends_without_a_traceback(
 
 
 def test_the_same_command_in_parallel_builds_once(fresh_place: Place) -> None:
-    """One builds, the others wait for it and find everything done; the record is the builder's."""
+    """One builds, the others wait and find everything built; the run's record is that of the builder."""
     processes = [start(fresh_place) for _ in range(3)]
     printed = []
     for process in processes:
@@ -115,7 +115,7 @@ def test_the_same_command_in_parallel_builds_once(fresh_place: Place) -> None:
 
 
 def test_a_command_whose_output_is_closed_reports_no_success() -> None:
-    """As by `| head`: a build that was cut off so would be taken for a green one."""
+    """The output is closed as by `| head`; exit code 0 would be read as a finished build."""
     code = (
         "import sys\n"
         "from cosybuild.cli.failure import guarded\n"

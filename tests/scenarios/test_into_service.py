@@ -1,4 +1,4 @@
-"""From a model directory, or a speaker model's graph, into service by one command each."""
+"""One command builds a model directory or a speaker model's graph, and one command deploys it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cosybuild(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def speaker_graph(path: Path) -> Path:
-    """A small time-delay network as CAM++ is one: dilated convolutions over T, statistics pooled, 192 out."""
+    """Write a small network like CAM++: dilated convolutions over T, pooled statistics, 192 outputs."""
     random = torch.Generator().manual_seed(0)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:
@@ -58,7 +58,7 @@ def speaker_graph(path: Path) -> Path:
 def test_a_deployed_estimator_gives_the_golden_solver_run(tmp_path: Path, version: int) -> None:
     from cosybuild.runtime import load_estimator
 
-    # The builder has no kernels for some of the tiny shapes; what is deployed here is the graph.
+    # The builder has no kernels for some of the tiny shapes, so the graph is deployed.
     words = (f"model_dir={DATA}/cosyvoice{version}_tiny", "trt=none", "deploy=cosyvoice", "deploy.dir=service")
     answer = cosybuild(tmp_path, *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -76,7 +76,7 @@ def test_the_speaker_model_is_deployed_into_a_model_directory(tmp_path: Path) ->
     assert answer.returncode == 0, answer.stdout + answer.stderr
     header = read_header(tmp_path / "service" / "campplus.onnx")
     ports = [(port.name, port.dtype, port.shape) for port in (*header.inputs, *header.outputs)]
-    # The axis keeps the name it has in the given file.
+    # The axis keeps its name in the given file.
     assert ports == [("input", "float32", (1, "T", 80)), ("output", "float32", (1, 192))]
 
 
@@ -87,7 +87,7 @@ def test_random_weights_are_not_deployed(tmp_path: Path) -> None:
     assert answer.returncode == 10, answer.stdout + answer.stderr
     assert "was made from random weights" in answer.stderr
     assert not (tmp_path / "service").exists()
-    # What was built is kept, and told of, all the same.
+    # The report still lists the built results.
     assert json.loads(next(tmp_path.glob("outputs/runs/*/report.json")).read_text())["status"] == "ok"
 
 

@@ -1,4 +1,4 @@
-"""A command that has nothing to do: what it says and loads, and that it is never said of a command that has."""
+"""A command that has nothing to do: its output, its imports, and the cases in which something must be done."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRAPH = "flow.decoder.estimator.fp32.onnx"
 def test_a_command_with_nothing_to_do_prints_one_line_and_imports_nothing_heavy(
     used_place: Place, certified: bool
 ) -> None:
-    used_place.cosybuild(*QUICK)  # certificates hold for one directory
+    used_place.cosybuild(*QUICK)  # certificates are valid in one directory
     if not certified:
         shutil.rmtree(used_place.directory / DIRECTORY)
     stamps = {path: path.stat().st_mtime_ns for path in used_place.directory.glob("outputs/runs/*/report.*")}
@@ -43,7 +43,7 @@ def test_a_command_with_nothing_to_do_prints_one_line_and_imports_nothing_heavy(
 
 
 class Certified:
-    """A directory in which a command has just found that there is nothing to do."""
+    """A directory in which a command just found that there is nothing to do."""
 
     def __init__(self, directory: Path, conf: Path, packages: Path) -> None:
         self.directory = directory
@@ -64,7 +64,7 @@ def certified(used_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(used_place.directory)
     monkeypatch.setattr(sys, "argv", sys.argv)
     assert nothing_to_do(QUICK) is None
-    # What changed within a tick of the clock before a command may be changing still, and is not certified.
+    # A file that changed within one clock tick before a command may still be changing; it is not certified.
     time.sleep(0.1)
     assert main(QUICK) == 0
     message = nothing_to_do(QUICK)
@@ -74,7 +74,7 @@ def certified(used_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def quietly(path: Path) -> None:
-    """Change a byte and put the times back."""
+    """Change a byte and restore the times."""
     stat = path.stat()
     flip(path)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))

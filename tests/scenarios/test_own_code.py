@@ -1,4 +1,4 @@
-"""A module of the user's own whose parts change between commands, as a person edits them."""
+"""The user's own module, whose files change between commands."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Part(torch.nn.Module):
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file and put its time back, so that Python takes the byte code beside it for current."""
+    """Write a file and restore its time, so that Python uses the old byte code beside it."""
     times = path.stat()
     path.write_text(text)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -58,7 +58,7 @@ def report(here: Path) -> dict[str, Any]:
 def test_a_change_of_a_part_rebuilds_it_and_is_named(
     command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes that import torch are the point here: each finds out what the module is made of."""
+    """Two processes are needed: each finds the files of the module."""
     here = Path.cwd()
     (here / "parts").mkdir()
     (here / "parts" / "__init__.py").write_text("from parts.part import Part\n")

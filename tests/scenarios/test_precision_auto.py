@@ -1,4 +1,4 @@
-"""Half precision that fails, mended by the commands of docs/howto/fp16-that-fails.md."""
+"""Half precision that fails is repaired by the commands of docs/howto/fp16-that-fails.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thing is changed at a time: what must run again, what must not, and what the reason says."""
+"""One thing is changed at a time: only the affected steps run again, for the expected reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AFTER_SIMPLIFY = dict.fromkeys((VERIFY, PRECISION, LOWERED, ENGINE), WAITS)
 AFTER_PRECISION = dict.fromkeys((LOWERED, ENGINE), WAITS)
 AFTER_REFERENCE = dict.fromkeys((VERIFY, LOWERED), WAITS)
 OF_THE_MODEL = ("streaming variant", "dynamic batch")
-"""Changes of what is exported that change what it is compared with too."""
+"""Changes of the exported model that change its reference too."""
 
 
 def profile(smallest: int, opt: int, largest: int, rest: str = "") -> str:
@@ -36,10 +36,10 @@ class Change:
     """One kind of change.
 
     Attributes:
-        words: added to the command line, or in the place of the same setting there.
-        runs: step -> what its reason says. Every other step must be a hit.
-        off: steps that the plan no longer has.
-        without: settings that are left out of the command line.
+        words: settings that are added to the command line or replace its own.
+        runs: step -> a text of its reason. Every other step must be a hit.
+        off: steps that are removed from the plan.
+        without: settings to remove from the command line.
     """
 
     words: tuple[str, ...] = ()
@@ -102,14 +102,14 @@ SETTINGS = {
         {
             REFERENCE: "settings.profiles[0].seq_len.max: 12 -> 16",
             VERIFY: WAITS,
-            PRECISION: "settings.calibration.sizes[1].seq_len: 12 -> 16",  # 128, but for the profile
+            PRECISION: "settings.calibration.sizes[1].seq_len: 12 -> 16",  # 128, unless the profile excludes it
             **AFTER_PRECISION,
         },
     ),
     "smallest size of the profile": Change(
         (profile(5, 8, 12),),
         {
-            # The default example does not lie in so short a profile, so its smallest size is traced.
+            # The default example is longer than this profile, so the profile's smallest size is traced.
             EXPORT: "settings.example_sizes.seq_len: 4 -> 5",
             **AFTER_EXPORT,
             REFERENCE: "settings.profiles[0].seq_len.min: 4 -> 5",
@@ -150,14 +150,14 @@ ENGINES = {
 
 
 def in_full(status: Status) -> str:
-    """Every reason; a plan says the first three."""
+    """Return every reason; a plan prints the first three."""
     if isinstance(status, Stale):
         return "; ".join([*map(str, status.reasons), status.note])
     return status.explain()
 
 
 def hold(project: Project, change: Change, environment: Environment | None = None) -> None:
-    """The plan runs what it must, for the reason it must say, and nothing else."""
+    """Check that the plan runs only the expected steps, each for the expected reason."""
     steps = {
         step.label: step for step in project.plan(*change.words, environment=environment, without=change.without).steps
     }
@@ -211,7 +211,7 @@ def test_another_version_of_a_package_reruns_the_steps_that_use_it(prepared_proj
 
 
 def test_a_machine_with_a_gpu_reruns_no_step(prepared_project: Project) -> None:
-    """The backend is chosen by the command line here, so the GPU changes nothing that is built."""
+    """The command line chooses the backend, so the GPU changes no artifact."""
     hold(prepared_project, Change(), Environment(gpu_list=(Gpu(0, "L4", 89, 24 * 2**30),)))
 
 
@@ -275,7 +275,7 @@ def test_another_working_directory_and_environment_rerun_no_step(
 def test_a_copied_store_has_all_results(
     prepared_project: Project, tmp_path: Path, copy: Callable[[str, str], object]
 ) -> None:
-    """With or without the times that seal its files."""
+    """The copy may have the times of its files or new ones."""
     shutil.copytree(prepared_project.directory / "store", tmp_path / "copy", copy_function=copy)
     hold(prepared_project, Change((f"store.path={tmp_path / 'copy'}",)))
 
@@ -313,7 +313,7 @@ def test_a_deleted_entry_is_built_again(project: Project) -> None:
 
 
 def test_another_seed_of_random_weights_reruns_the_export(tmp_path: Path) -> None:
-    """Their seed counts, and that of verification is another one."""
+    """The weights have their own seed, apart from the seed of verification."""
     place = Project(tmp_path)
     hyperparameters = "{channels:[16],num_mid_blocks:1,n_blocks:1,num_heads:2,attention_head_dim:8}"
     words = ["model_dir=null", "model=cosyvoice2", f"model.hyperparameters={hyperparameters}", "simplify=none"]

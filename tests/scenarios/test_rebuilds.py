@@ -1,4 +1,4 @@
-"""Builds that continue from finished work: what really runs, and what comes out."""
+"""Builds that use finished results: the steps that run, and the files that they make."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reason(report: Mapping[str, Any], label: str) -> str:
 
 
 def digests(report: Mapping[str, Any]) -> dict[str, str]:
-    """Name -> digest of what is built the same each time."""
+    """Return name -> digest, of the artifacts that are the same after each build."""
     return {a["name"]: a["digest"] for a in report["artifacts"] if a["deterministic"]}
 
 
@@ -50,7 +50,7 @@ def test_another_seed_of_verification_reruns_only_verification(project: Project)
 
 
 def test_the_same_tensors_in_another_format_rerun_only_the_steps_that_read_the_file(project: Project) -> None:
-    """The export must run, and comes out as before: there the rebuild ends, but for who read the weights too."""
+    """The export runs and gives the same graph, so later steps run only if they read the weights too."""
     old = digests(project.build())
     save_file(torch.load(project.weights, weights_only=True), project.weights.with_suffix(".safetensors"))
     project.weights.unlink()
@@ -91,7 +91,7 @@ GRAPH = "flow.decoder.estimator.fp32.onnx"
     ],
 )
 def test_files_deleted_from_a_run_are_written_again(project: Project, name: str) -> None:
-    """Nothing is built for it."""
+    """No step runs."""
     (project.run / name).unlink()
     report = project.build()
     assert built(report) == []
@@ -101,7 +101,7 @@ def test_files_deleted_from_a_run_are_written_again(project: Project, name: str)
 
 
 def test_an_artifact_that_was_changed_is_written_again(project: Project) -> None:
-    """The store is not reached by writing through what a run was given."""
+    """Writing to an artifact of a run does not change the store."""
     graph = project.run / "artifacts" / GRAPH
     content = graph.read_bytes()
     graph.chmod(0o644)
@@ -113,7 +113,7 @@ def test_an_artifact_that_was_changed_is_written_again(project: Project) -> None
 
 
 def files_of(project: Project) -> dict[str, Path]:
-    """Every kind of file that a store keeps, one of each."""
+    """Return one file of each kind in the store."""
     store = project.directory / "store"
     kinds = {f"entry of {stage.name}": next(stage.iterdir()) for stage in (store / "entries").iterdir()}
     for step in project.plan().steps:
@@ -124,7 +124,7 @@ def files_of(project: Project) -> dict[str, Path]:
 
 @pytest.mark.parametrize("at", [0, -2])
 def test_flipped_bytes_in_all_files_are_found_and_repaired_at_once(project: Project, at: int) -> None:
-    """All at once: each is found and named, and all of it is built again, the same."""
+    """Each damage is found and named, and the files are built again with the same content."""
     old = digests(project.build())
     for path in files_of(project).values():
         flip(path, at)
@@ -138,7 +138,7 @@ def test_flipped_bytes_in_all_files_are_found_and_repaired_at_once(project: Proj
 
 
 def test_damage_that_keeps_the_times_is_found_with_verify(project: Project) -> None:
-    """Only reading finds it: `store.verify=true`, or `store verify`."""
+    """Only reading finds this damage: `store.verify=true` or `store verify`."""
     old = digests(project.build())
     entry = project.plan().step("precision").entry
     assert entry is not None

@@ -1,4 +1,4 @@
-"""A second level behind the store: a directory, an S3 server, and one that is away."""
+"""A remote behind the store: a directory, an S3 server, and a server out of reach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.scenarios.commands import QUICK, Place, actions
 
 
 class Remote:
-    """The remote of a team; `words` are its settings on the command line."""
+    """A team's remote; `words` are its settings on the command line."""
 
     def __init__(self, url: str, options: dict[str, str]) -> None:
         self.url, self.options = url, options
@@ -35,7 +35,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
 
 
 def copy_of(place: Place, directory: Path) -> Place:
-    """Another machine: the same model, nothing built."""
+    """Stand for another machine: it has the same model, and nothing is built."""
     shutil.copytree(place.directory / "model", directory / "model")
     return Place(directory)
 
@@ -43,7 +43,7 @@ def copy_of(place: Place, directory: Path) -> Place:
 def test_results_that_one_machine_built_are_pulled_by_another(
     used_place: Place, tmp_path: Path, remote: Remote
 ) -> None:
-    """It is verified on arrival, and what arrived damaged is built instead."""
+    """Each file is verified on arrival; if it is damaged, the result is built."""
     steps = set(actions(used_place.report()))
     shutil.rmtree(used_place.directory / "outputs")
     used_place.cosybuild(*QUICK, *remote.words)

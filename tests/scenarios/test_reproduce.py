@@ -1,4 +1,4 @@
-"""Explaining, comparing, repeating and pinning runs, as a user types it."""
+"""The commands that explain, compare, repeat and pin runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def only_run(place: Place) -> Path:
 
 
 def pretend_installed(place: Place, monkeypatch: pytest.MonkeyPatch, name: str, version: str) -> None:
-    """Put a package beside the installed one that says it is another version."""
+    """Shadow an installed package by one with another version."""
     other = place.directory / "site" / f"{name}-{version}.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
@@ -41,7 +41,7 @@ def pretend_installed(place: Place, monkeypatch: pytest.MonkeyPatch, name: str, 
 
 
 class Repeated:
-    """A run, the same replayed elsewhere, and one with other words beside it."""
+    """A run, its replay in another directory, and a run with other settings."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -129,7 +129,7 @@ def comparison(out: str) -> dict[str, str]:
 
 
 def test_replay_works_from_another_directory(repeated: Repeated, tmp_path: Path) -> None:
-    """Nothing comes from a store, and relative paths of the record are meant from where the run was made."""
+    """The store is empty; relative paths of the record are relative to the directory of the run."""
     elsewhere = Place(tmp_path / "elsewhere")
     elsewhere.directory.mkdir()
     ran = elsewhere.cosybuild("replay", str(repeated.first), "--into", "again", "--json")
@@ -169,7 +169,7 @@ def test_replay_with_other_weights_or_versions_reports_the_difference(
 
 @pytest.mark.skipif(not is_installed("tensorrt_rtx"), reason="TensorRT-RTX is not installed")
 def test_replay_accepts_another_engine_with_equal_traits(used_place: Place) -> None:
-    """Its bytes may differ from build to build; what it was built for and from may not."""
+    """The bytes of an engine may differ between builds, its inputs and target may not."""
     words = [word for word in QUICK if word != "trt=none"]
     words += [
         "verify=off",
@@ -247,7 +247,7 @@ def test_a_lock_file_accepts_the_same_build_and_lists_drift(locked: Locked) -> N
 def test_a_lock_file_refuses_another_version_of_a_package(locked: Locked, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_installed(locked.place, monkeypatch, "onnxsim", "99.1")
     assert "version.onnxsim: " in locked.held(code=8)
-    # One that an earlier cosybuild wrote names fewer packages, and holds those.
+    # A lock file of an earlier cosybuild names fewer packages, and only those are compared.
     kept = facts(locked.lock)
     ingredients = {name: value for name, value in kept["ingredients"].items() if name != "version.onnxsim"}
     write_record(locked.lock, "lock", {"ingredients": ingredients, "artifacts": kept["artifacts"]})
@@ -279,7 +279,7 @@ def facts(path: Path) -> Any:
 
 
 def test_the_event_log_agrees_with_the_report(repeated: Repeated) -> None:
-    """One stream: what the log says was done is what the report says."""
+    """The log and the report name the same steps and results."""
     lines = (repeated.other / "events.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     report = facts(repeated.other / "report.json")

@@ -1,4 +1,4 @@
-"""A team's package may bring a search-path plugin in Hydra's namespace, which can also shadow our options."""
+"""A team's package may contain a search-path plugin in Hydra's namespace, which can also shadow our options."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class GlobexSearchPath(SearchPathPlugin):
 
 @pytest.fixture
 def environment(place: Place) -> dict[str, str]:
-    """The package is installed by pip, where this test can throw it away."""
+    """Install the package with pip into a temporary environment."""
     for name, text in FILES.items():
         path = place.directory / "package" / name
         path.parent.mkdir(parents=True, exist_ok=True)

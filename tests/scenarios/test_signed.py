@@ -1,4 +1,4 @@
-"""A signed bundle: the receiver is told whose key signed it, and takes in nothing that the key did not sign."""
+"""A signed bundle: the receiver reads whose key signed it, and imports only signed files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytest.importorskip("model_signing", reason="needs the extra `sign`")
 
 @pytest.fixture(scope="module")
 def sender(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A finished run, bundled and signed with key.pem."""
+    """Return a finished run, bundled and signed with key.pem."""
     place = Place(tmp_path_factory.mktemp("sender"))
     write_pair(place.directory)
     place.cosybuild(*EXACT)

@@ -1,4 +1,4 @@
-"""A sweep from the first time on: shared steps run once, failures stay their own, again is for nothing."""
+"""A sweep runs shared steps once, a cell that fails stops no other cell, and a second sweep builds nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_shared_steps_run_once_and_a_second_sweep_runs_nothing(place: Place) -> 
     assert {action for cell in read_sweep(place)["cells"] for action in cell["actions"].values()} == {"cached"}
     assert sum(line.startswith("  cached  ") for line in again.out.splitlines()) == 4
     assert digests(read_sweep(place)) == digests(sweep)
-    # A cell's run is the run of the same configuration alone.
+    # The run of a cell equals the run of the same configuration alone.
     alone = place.cosybuild(*TINY, "export=opset17", "verify.rtol=1e-4")
     assert alone.out.startswith("Nothing to do")
 
@@ -49,7 +49,7 @@ def test_a_cell_that_cannot_be_built_does_not_stop_the_others(place: Place) -> N
 
 
 def test_a_step_that_fails_does_not_stop_the_others(place: Place) -> None:
-    # No error is below zero, so the first cell fails on every processor.
+    # No error is less than zero, so the first cell fails on every processor.
     ran = place.cosybuild("-m", *TINY, "+verify.hops.export.max_abs=-1,1", code=5)
     sweep = read_sweep(place)
     assert column(sweep, "status") == ["failed", "ok"]

@@ -1,4 +1,4 @@
-"""Two sweeps of one configuration, in two directories on two stores, give one report but for times and hosts."""
+"""Sweeps of one configuration in separate directories and stores differ only in times and facts of the hosts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.scenarios.commands import DATA, Place
 from tests.scenarios.sweeping import read_sweep
 
 OF_THE_HOST = {"seconds", "build_time", "host", "hosts"}
-"""Fields that may differ: durations and the host."""
+"""Fields that may differ: durations and facts of the host."""
 
 
 def without_the_host(value: Any) -> Any:
-    """A report without its times and host facts."""
+    """Return a report without its times and facts of the host."""
     if isinstance(value, dict):
         kept = {name: without_the_host(inner) for name, inner in value.items() if name not in OF_THE_HOST}
-        if value.get("deterministic") is False:  # an engine is tuned where it is built
+        if value.get("deterministic") is False:  # an engine is tuned for its machine
             kept.pop("digest")
             kept.pop("size")
         return kept
@@ -35,7 +35,7 @@ def test_two_equal_sweeps_differ_only_in_times_and_places(tmp_path: Path) -> Non
     for name in ("a", "b"):
         place = Place(tmp_path / name)
         place.directory.mkdir()
-        place.cosybuild(*words)  # the default store lies in the working directory, so each has its own
+        place.cosybuild(*words)  # the default store is in the working directory, so each sweep has its own
         sweeps.append(read_sweep(place))
     assert without_the_host(sweeps[0]) == without_the_host(sweeps[1])
     assert [cell["figures"]["error"] is not None for cell in sweeps[0]["cells"]] == [True, True]

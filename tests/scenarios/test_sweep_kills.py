@@ -1,4 +1,4 @@
-"""A sweep killed in the middle goes on from there."""
+"""After a sweep was killed, the next one continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_no_finished_step_is_repeated_after_a_kill(place: Place, number: signal.
     process = subprocess.Popen(command, cwd=place.directory, env={**os.environ, "OMP_NUM_THREADS": "1"})
     entries = place.directory / "outputs" / "store" / "entries"
     deadline = time.monotonic() + 240
-    # After the first cell and the second one's export.
+    # After the first cell and the export of the second.
     while len(list(entries.glob("*/*.json"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(number)

@@ -1,4 +1,4 @@
-"""The same sweep through every launcher gives the same artifacts, and a report from the process that was called."""
+"""The same sweep gives the same artifacts with every launcher, and the called process writes the report."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_cell_that_fails_in_another_process_is_reported(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit"])
 def test_engines_are_built_in_worker_processes_too(tmp_path: Path, launcher: str) -> None:
-    """The builder's own process is started by a worker, which is itself a process of a kind of the launcher's."""
+    """The worker, a process of the launcher, starts the process that builds the engine."""
     if not is_installed(f"hydra_plugins.hydra_{launcher}_launcher") or not is_installed("tensorrt_rtx"):
         pytest.skip(f"the extra for {launcher}, or TensorRT-RTX, is not installed here")
     place = Place(tmp_path)

@@ -31,9 +31,9 @@ class Cluster:
     """Two nodes, each with room for one cell at a time, and with a directory and a store of its own.
 
     Attributes:
-        address: of the head.
-        directory: holds the nodes' directories and `remote`, the store behind theirs.
-        environment: what a command needs to join.
+        address: the address of the head.
+        directory: contains the nodes' directories and `remote`, the remote of their stores.
+        environment: the environment that a command needs to join.
     """
 
     address: str
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 @contextmanager
 def node(directory: Path, environment: Mapping[str, str], *words: str) -> Iterator[None]:
-    """A node's processes, in a group of their own, for as long as it lasts."""
+    """Run a node's processes in their own process group during the context."""
     directory.mkdir()
     program = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
     with (directory / "log").open("wb") as log:
@@ -80,12 +80,12 @@ def node(directory: Path, environment: Mapping[str, str], *words: str) -> Iterat
             try:
                 process.wait(timeout=60)
             finally:
-                with suppress(ProcessLookupError):  # unless all of the group went with it
+                with suppress(ProcessLookupError):  # unless the whole group has ended
                     os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for_head(port: int) -> None:
-    """Return once the head answers."""
+    """Wait until the head answers."""
     deadline = time.monotonic() + 240
     while True:
         try:
@@ -96,7 +96,7 @@ def wait_for_head(port: int) -> None:
 
 
 def wait_for_nodes(address: str, environment: Mapping[str, str], count: int) -> None:
-    """Return once the cluster has that many nodes."""
+    """Wait until the cluster has this number of nodes."""
     program = (
         "import sys, time, ray\n"
         "ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')\n"
@@ -111,13 +111,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     port = free_port()
     address = f"127.0.0.1:{port}"
     with ExitStack() as stack:
-        # The names of sockets have a limit that pytest's directories exceed.
+        # Pytest's directories are longer than the limit for names of sockets.
         short = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-"))
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_AUTH_MODE": "disabled",  # it would leave a token in the user's home
+            "RAY_AUTH_MODE": "disabled",  # authentication would leave a token in the user's home
             "RAY_TMPDIR": short,
         }
         head = ("--head", f"--port={port}", f"--temp-dir={short}", "--include-dashboard=false")
@@ -138,7 +138,7 @@ def test_cells_on_two_nodes_give_the_same_artifacts_as_alone(cluster: Cluster, t
     ran = place.cosybuild("-m", *CELLS, *cluster.words(), env=environment)
     sweep, alone = read_sweep(place), read_sweep(sequential)
     assert column(sweep, "status") == ["ok"] * 4
-    # The store is among the words that name a cell, so they are compared in their order.
+    # The store is part of a cell's name, so cells are compared in their order.
     assert list(digests(sweep).values()) == list(digests(alone).values())
     assert sweep["name"] == alone["name"]
     assert sum(line.startswith("      ok  ") for line in ran.out.splitlines()) == 4
@@ -147,7 +147,7 @@ def test_cells_on_two_nodes_give_the_same_artifacts_as_alone(cluster: Cluster, t
         assert list((cluster.directory / name / "store" / "entries").rglob("*.json")), name
         assert (cluster.directory / name / "work" / "outputs").is_dir()
     assert not (place.directory / "store").exists()
-    # Records came back, artifacts did not: the same words lay them out, from the remote store.
+    # Records were returned, artifacts were not: the same command places them, from the remote.
     cell = sweep["cells"][0]
     run = place.directory / "outputs" / "runs" / Path(cell["run"]).name
     assert (run / "report.md").is_file()

@@ -1,4 +1,4 @@
-"""Optuna's sweeper is told the objective, learns of failures, and its trials are in the report."""
+"""Optuna's sweeper receives the objective and the failures, and the report lists its trials."""
 
 from __future__ import annotations
 

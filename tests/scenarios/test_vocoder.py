@@ -1,4 +1,4 @@
-"""The vocoder built by whole commands: its forms, and what each delivers."""
+"""Whole commands build the forms of the vocoder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.scenarios.commands import Place, actions
 WORDS = ("component=vocoder", "trt=none", "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]")
 
 
-def test_its_forms_are_built_and_verified(place: Place) -> None:
-    """Version 3: the waveform, and magnitude and phase with f0 in float64."""
+def test_the_forms_of_the_vocoder_are_built_and_verified(place: Place) -> None:
+    """The forms of version 3 are the waveform, and magnitude and phase with f0 in float64."""
     model = f"model_dir={directory(3)}"
     place.cosybuild(*WORDS, model)
     place.cosybuild(*WORDS, model, "vocoder=spectrum", "vocoder.f0=float64")

@@ -54,7 +54,7 @@ def test_a_command_that_takes_too_long_is_ended(environments: Any) -> None:
 
 
 def test_failing_tests_are_named(environments: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take most of the time
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # these take most of the time
     test = tmp_path / "test_it.py"
     test.write_text("def test_good(): pass\ndef test_bad(): assert False\n", encoding="utf-8")
     words = ["--rootdir", str(tmp_path), "-c", "/dev/null", str(test)]

@@ -1,4 +1,4 @@
-"""The rounds of scripts/foreign exist, and name tests that exist."""
+"""The rounds of scripts/foreign are complete, and the tests that they name exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""constraints.txt: how it is written, and that it fits pyproject.toml."""
+"""constraints.txt is written in one form, and it fits pyproject.toml."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ def test_the_file_has_every_direct_requirement_within_its_range(renew: Any) -> N
             version = tested.get(canonicalize_name(requirement.name))
             if version is not None:
                 assert requirement.specifier.contains(version), requirement
-    # Those that bring no condition must be in it wherever it is read.
+    # Requirements without a condition must be in the file on every machine.
     plain = {canonicalize_name(r.name) for r in direct if r.marker is None} - {"numpy"}
     assert plain <= set(tested)

@@ -1,4 +1,4 @@
-"""Trying other versions: which differ from constraints.txt, and a report that never fails a run."""
+"""Tests of other versions: the differences from constraints.txt, and a report that never fails a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs export, simplify and verify as the engine would, and keeps what they emitted."""
+"""Runs export, simplify and verify as a build does, and keeps their events."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class Bench:
         return self._run("simplify", SimplifyStage(), graph=graph)
 
     def reference(self, graph: Artifact | None = None) -> StageResult:
-        """The model's, or of an existing graph that graph's own."""
+        """Return the reference: the model's module, or the existing graph itself."""
         foreign = self.asked.subject.graph is not None
         return self._run("reference", ReferenceStage(foreign), **({"graph": graph} if foreign and graph else {}))
 
     def verify(
         self, graph: Artifact, exported: Artifact | None = None, reference: Artifact | None = None
     ) -> StageResult:
-        """Against a reference that is made now where none is given.
+        """Verify against `reference`, or against a new one if it is None.
 
         Args:
-            exported: what `graph` was simplified from.
+            exported: the graph before `simplify`.
         """
         if reference is None:
             reference = artifact("reference", self.reference(graph).outputs["reference"])
@@ -116,18 +116,18 @@ def request(
 
 
 def tiny(family: str, *, streaming: bool = False, **others: Any) -> Request:
-    """A fixture's model directory."""
+    """Return a model directory of the fixtures."""
     return request(ModelSettings(streaming=streaming), DATA / f"{family}_tiny", **others)
 
 
 def full_size(family: str, *, streaming: bool = False, **others: Any) -> Request:
-    """Random weights."""
+    """Return the settings of a full-size model with random weights."""
     model = ModelSettings(family=Family(family), streaming=streaming)
     return request(model, **{"sizes": {"seq_len": (4, 500, 3000)}, **others})
 
 
 def module(name: str, inputs: Sequence[TensorSettings], outputs: Sequence[TensorSettings], **others: Any) -> Request:
-    """A class of `tests.stages.modules`."""
+    """Return the settings of a class of `tests.stages.modules`."""
     arguments = others.pop("arguments", {})
     target = {"_target_": f"tests.stages.modules.{name}", **arguments}
     return request(

@@ -1,4 +1,4 @@
-"""Runs the two stages as the engine would: artifacts in, artifacts and metrics out."""
+"""Runs the two stages as a build does: from artifacts to artifacts and metrics."""
 
 from __future__ import annotations
 

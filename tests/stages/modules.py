@@ -1,4 +1,4 @@
-"""Modules that tests export through `model=module`, good ones and bad ones."""
+"""Good and faulty modules that tests export by `model=module`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class TextEncoder(nn.Module):
-    """Two varying axes besides the batch, whole numbers in, two outputs."""
+    """A module with two varying axes besides the batch, an integer input, and two outputs."""
 
     def __init__(self, width: int = 16, scale: float = 1.0) -> None:
         super().__init__()
@@ -22,21 +22,21 @@ class TextEncoder(nn.Module):
 
 
 class Frozen(nn.Module):
-    """Makes a Python number of a size."""
+    """Converts a size to a Python number."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.arange(int(x.shape[1])).numpy().sum()
 
 
 class FrozenOutput(nn.Module):
-    """Once traced, its output has the example's length whatever comes in, and shape inference sees it."""
+    """After tracing, its output always has the example's length, which shape inference sees."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum(dim=1, keepdim=True) + torch.zeros(len(list(x[0])))
 
 
 class HiddenFrozenOutput(nn.Module):
-    """The same, where only running it shows it."""
+    """The same fault, which only a run shows."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sum(dim=1, keepdim=True).expand(-1, len(list(x[0]))).clone()
@@ -57,14 +57,14 @@ class Broken(nn.Module):
 
 
 class Even(nn.Module):
-    """Takes even lengths only."""
+    """Accepts only even lengths."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], -1, 2).sum(dim=2).repeat_interleave(2, dim=1)
 
 
 class Heavy(nn.Module):
-    """Enough weights for external data."""
+    """Has enough weights for external data."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -76,14 +76,14 @@ class Heavy(nn.Module):
 
 
 class Softened(nn.Module):
-    """A softmax, which is finite for every finite input."""
+    """Computes a softmax, which is finite for every finite input."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.softmax(x, dim=-1)
 
 
 class Positions(nn.Module):
-    """Learned positions of at most eight steps."""
+    """Has learned positions for at most eight steps."""
 
     def __init__(self, most: int = 8, width: int = 4) -> None:
         super().__init__()
@@ -95,14 +95,14 @@ class Positions(nn.Module):
 
 
 class Blocks(nn.Module):
-    """Takes multiples of 32 only."""
+    """Accepts only multiples of 32."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.softmax(x.reshape(x.shape[0], -1, 32), dim=-1).reshape(x.shape[0], x.shape[1])
 
 
 class OneRow(nn.Module):
-    """Takes a batch of exactly one, though the axis is declared as one that varies."""
+    """Accepts only a batch of one, although the axis is declared as one that varies."""
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class OneRow(nn.Module):
 
 
 class MaskedAttention(nn.Module):
-    """Attention whose rows of hidden queries see no key at all: their softmax is NaN."""
+    """Attention in which hidden queries see no key, so that their softmax is NaN."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         seen = (mask.transpose(1, 2) * mask) > 0
@@ -123,7 +123,7 @@ class MaskedAttention(nn.Module):
 
 
 class Large(nn.Module):
-    """Weights of 2.3 GB in float32, more than a protobuf message holds."""
+    """Has weights of 2.3 GB in float32, more than a protobuf message may contain."""
 
     def __init__(self, words: int = 280_000) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Faults planted in an exported graph: detours that fp32 hardly notices and half precision does."""
+"""Faults planted in an exported graph: pairs of nodes that change little in fp32 and much in half precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cosybuild.onnxgraph.files import load_model, save_model
 
 
 def detour(source: Path, target: Path, module: str, op: str, operator: str, value: float, inverse: float) -> Path:
-    """The graph with `operator` by `value` and again by `inverse` behind the first `op` of a module.
+    """Return the graph with `operator` by `value` and then by `inverse`, after the first `op` of a module.
 
     The new nodes are `/MODULE/planted/up` and `/MODULE/planted/down`.
     """
@@ -36,12 +36,12 @@ def detour(source: Path, target: Path, module: str, op: str, operator: str, valu
 
 
 def overflowing(source: Path, target: Path, module: str) -> Path:
-    """One layer whose output is beyond fp16's largest number, and back."""
+    """Return the graph with a layer whose output is too large for fp16, followed by the inverse."""
     return detour(source, target, module, "MatMul", "Mul", 6e4, 1 / 6e4)
 
 
 def coarse(source: Path, target: Path, offsets: Mapping[str, float]) -> Path:
-    """Layers whose outputs lose digits to an offset that is taken off again."""
+    """Return the graph with layers whose outputs lose digits, because an offset is added and subtracted."""
     for module, offset in offsets.items():
         source = detour(source, target, module, "MatMul", "Add", offset, -offset)
     return source

@@ -1,4 +1,4 @@
-"""The benchmark step on a tiny model, for real; nothing here is about how fast anything is."""
+"""The benchmark step measures a tiny model; no test depends on the speed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_quick_run_writes_every_figure(graph: Artifact, tmp_path: Path) -> Non
             assert 0 < row["low"] <= row["median"] <= row["high"]
             frames = 2 * case["sizes"]["seq_len"]
             assert row["frames_per_second"] == pytest.approx(frames / row["median"])
-            # Two rows are one utterance of T frames at 50 a second, and the solver takes ten steps for it.
+            # Two rows are one utterance of T frames at 50 frames a second, and the solver takes ten steps.
             assert row["real_time_factor"] == pytest.approx(10 * row["median"] / (case["sizes"]["seq_len"] / 50))
             assert row["peak_bytes"] is None or row["peak_bytes"] >= 0
     assert all("samples" not in case for case in result.metrics["cases"])

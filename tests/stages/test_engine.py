@@ -1,4 +1,4 @@
-"""The engine step: what it builds for whom, what makes it build again, and what it says of the rest."""
+"""The engine step: the engines that it builds, the causes of a rebuild, and its errors."""
 
 from __future__ import annotations
 

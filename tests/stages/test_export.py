@@ -92,7 +92,7 @@ def test_the_export_writes_the_declared_interface_without_output_and_with_module
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One export for three promises: dynamo takes its time."""
+    """One export serves three checks, because dynamo is slow."""
     bench = Bench(tiny("cosyvoice2", exporter=exporter, dynamic_batch=dynamic_batch), tmp_path)
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
@@ -122,7 +122,7 @@ def _hold_to_module_names(model: onnx.ModelProto, subject: Subject) -> None:
     paths = {module_path(node.name) for node in model.graph.node}
     modules = {name for name, _ in load_network(subject, subject.weights).named_modules()}
     assert {"mid_blocks.1.1.1.attn1", "mid_blocks.1.1.1.ff.net.0.proj", "down_blocks.0.0.block1"} <= paths
-    # Joined projections are modules of the export alone.
+    # Joined projections are modules only in the export.
     assert {path for path in paths if not path.endswith(("to_qkv", "time_projection"))} <= modules
     weights = {tensor.name for tensor in model.graph.initializer}
     assert "mid_blocks.1.1.1.attn1.to_out.0.bias" in weights

@@ -1,4 +1,4 @@
-"""The front end through the stages: exported, simplified, verified; faults that ports of it had are each caught."""
+"""The front end is exported, simplified and verified; each known fault of other implementations is caught."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def _shift(patch: pytest.MonkeyPatch) -> None:
-    """Every score stands beside the key that it belongs to."""
+    """Shift the scores, so that each stands beside its key."""
     right = attention.aligned
     patch.setattr(attention, "aligned", lambda scores: torch.roll(right(scores), 1, dims=3))
 
 
 def _no_look_ahead(patch: pytest.MonkeyPatch) -> None:
-    """The tokens that are only looked at count as zero in every call."""
+    """Set the look-ahead tokens to zero in every call."""
     right = lookahead.LookAhead.forward
 
     def forward(self: lookahead.LookAhead, x: Tensor, count: int) -> Tensor:
@@ -97,12 +97,12 @@ def _no_look_ahead(patch: pytest.MonkeyPatch) -> None:
 
 
 def _epsilon(patch: pytest.MonkeyPatch) -> None:
-    """The layers have torch's default epsilon."""
+    """Give the layers torch's default epsilon."""
     patch.setattr(conformer, "LAYER_EPSILON", 1e-5)
 
 
 def _stretched(patch: pytest.MonkeyPatch) -> None:
-    """The prompt's mel has another hop, and is stretched to the number of frames."""
+    """Stretch the prompt's mel to the number of frames, as if it had another hop."""
     right = front_end.FrontEnd.conditions
 
     def conditions(self: front_end.FrontEnd, hidden: Tensor, feat: Tensor, embedding: Tensor) -> front_end.Conditions:
@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[Plant, int, str]] = {
     ),
     "stretched prompt mel": (_stretched, 3, r"Case tokens=.* cond"),
 }
-"""Fault -> how it is planted, the version, and the gate that catches it."""
+"""Fault -> the function that plants it, the version, and the gate that catches it."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -20,12 +20,12 @@ def simplified_ops(bench: Bench) -> dict[str, int]:
 def test_the_graph_has_only_standard_operators_without_decompositions(family: str, tmp_path: Path) -> None:
     ops = simplified_ops(Bench(tiny(family, opset=20), tmp_path))
     assert not [op for op in ops if "::" in op], "operators of other domains"
-    # One runtime or the other refuses these, or runs them slower than what they stand for.
+    # At least one runtime refuses these operators, or runs them slower than those that they replace.
     assert not {"Attention", "Einsum"} & set(ops)
-    # One node of the standard each.
+    # Each is one node of the standard.
     assert ops["Mish"] > 0
     assert not {"Softplus", "Erf", "Pad", "If", "Loop"} & set(ops)
-    # Sizes are asked for where the function needs them (frames of a skip, positions), not block by block.
+    # `Shape` appears only where the function needs a size (frames of a skip, positions), not in each block.
     assert ops.get("Shape", 0) <= 2
     assert ops.get("Cast", 0) <= 2
 
@@ -35,9 +35,9 @@ def test_a_block_has_one_projection_one_split_and_one_mask(family: str, tmp_path
     ops = simplified_ops(Bench(tiny(family), tmp_path))
     blocks = ops["Softmax"]
     assert ops["MatMul"] == 3 * blocks, "q/k/v together, the scores, the values"
-    # And one for the time of all stages.
+    # One more computes the time of all stages.
     assert ops["Split"] == blocks + 1
-    # One bias a resolution.
+    # One bias for each resolution.
     assert ops["ReduceMax"] == (1 if family == "cosyvoice2" else 2)
 
 

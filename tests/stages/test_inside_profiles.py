@@ -1,4 +1,4 @@
-"""Nothing outside the stated profiles is ever run: by the trace, simplify's check, verification or lowering."""
+"""The trace, simplify's check, verification and lowering run only sizes inside the stated profiles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of_module(name: str, **others: Any) -> Request:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
-    """The sizes of all inputs that are drawn."""
+    """Return the sizes of all generated inputs."""
     found: list[dict[str, int]] = []
     plain = numeric_inputs.draw_inputs
 
@@ -94,7 +94,7 @@ def with_profiles(asked: Request, profiles: Any) -> Request:
 
 
 def test_the_default_profile_does_not_change_cases_and_traced_sizes() -> None:
-    """Keys of stored results depend on it."""
+    """Keys of stored results depend on these."""
     asked = tiny("cosyvoice2", sizes={"seq_len": (4, 500, 3000)})
     assert sizes_of_example(asked) == {"seq_len": 23}
     octaves = [c.draw.sizes["seq_len"] for c in reference_cases_of(asked) if c.why == "random length"]

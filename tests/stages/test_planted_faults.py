@@ -1,4 +1,4 @@
-"""Every planted fault is caught by the gate that should, ten times clear of a right build; the page says the same."""
+"""The expected gate catches every planted fault with a margin of ten to a right build, as the page says."""
 
 from __future__ import annotations
 

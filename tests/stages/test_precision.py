@@ -1,4 +1,4 @@
-"""The stage as a whole: the estimators go through it, its bytes repeat, its key has what matters."""
+"""The precision stage lowers the estimators, gives the same bytes each time, and has a complete key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_estimators_are_lowered_except_for_phases_and_positions(graph: Path, tmp_path: Path, target: Target) -> None:
     result = lower(request(SPEC, target=target), graph, tmp_path / "work")
     metrics = result.metrics
-    # Mish and, in CosyVoice 1, one ConvTranspose: TensorRT does not take them in bfloat16.
+    # Mish and, in CosyVoice 1, one ConvTranspose: TensorRT does not support them in bfloat16.
     refused = [
         node["op"] for group in metrics["kept_fp32"] for node in group["nodes"] if "does not accept" in group["reason"]
     ]
@@ -132,7 +132,7 @@ def test_the_key_has_only_settings_that_change_the_lowered_graph() -> None:
     for name, value in changes.items():
         assert stage.settings(request(SPEC, **{"target": Target.fp16, name: value})) != base, name
     assert stage.settings(request(SPEC, target=Target.fp16, snr_db=10.0)) == base
-    # With files, neither their place nor the sizes of generated inputs matter: their content is an input's digest.
+    # With files, their paths and the sizes of generated inputs are not in the key; the digest of their content is.
     given = stage.settings(request(SPEC, target=Target.fp16, calibration="/a"))
     assert given == stage.settings(request(SPEC, target=Target.fp16, calibration="/b", calibration_seed=5))
     assert "nvidia-modelopt" not in stage.environment(Environment())
@@ -152,10 +152,10 @@ def test_profiles_that_admit_the_calibration_sizes_share_the_lowered_graph() -> 
 @pytest.mark.parametrize(
     ("sizes", "stated", "expected"),
     [
-        ((8, 16, 24), (), [8, 24]),  # as near as the profile admits
+        ((8, 16, 24), (), [8, 24]),  # the nearest size in the profile
         ((8, 8, 8), (), [8]),
         ((200, 300, 400), (), [200]),
-        ((8, 16, 24), (60, 101), [60, 101]),  # what is stated is taken
+        ((8, 16, 24), (60, 101), [60, 101]),  # a stated size is used
     ],
 )
 def test_calibration_stays_within_the_profile(

@@ -119,7 +119,7 @@ def test_the_error_for_a_graph_that_onnxsim_refuses_is_one_line(tmp_path: Path) 
 
 
 def test_a_result_with_other_outputs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """onnxsim itself runs; then one weight of its result is spoiled, as a wrong fusion would."""
+    """onnxsim runs; then one weight of its result is changed, as by a wrong fusion."""
     import onnxsim
 
     real = onnxsim.simplify

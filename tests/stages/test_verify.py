@@ -29,7 +29,7 @@ UPSTREAM = {"mode": VerifyMode.upstream, "rtol": 1e-2, "atol": 1e-4, "snr_db": N
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Bench, Artifact]]:
-    """Export and simplify a fixture once for all tests of this file."""
+    """Export and simplify a fixture's model once for all tests of this file."""
     made: dict[tuple[str, bool, bool], tuple[Bench, Artifact]] = {}
 
     def build(family: str, streaming: bool = False, dynamic_batch: bool = False) -> tuple[Bench, Artifact]:
@@ -80,7 +80,7 @@ def test_upstream_mode_compares_ten_lengths(built: Built, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("family", STREAMING)
 def test_each_variant_has_its_own_reference(family: str, built: Built, tmp_path: Path) -> None:
-    """A graph with full attention passed off as the streaming one, and the other way round."""
+    """A graph with full attention is verified as the streaming one, and the reverse."""
     for streaming in (True, False):
         _, graph = built(family, not streaming)
         with pytest.raises(VerificationError):
@@ -114,7 +114,7 @@ def _swap(first: str, second: str) -> Callable[[ModelProto], None]:
 
 
 def _epsilon(model: ModelProto) -> None:
-    """Every normalisation's epsilon times or over ten, whether an attribute or a constant."""
+    """Multiply or divide every normalisation's epsilon by ten, whether an attribute or a constant."""
     changed = 0
     for node in model.graph.node:
         for attribute in node.attribute:
@@ -243,7 +243,7 @@ def bench_reference(directory: Path) -> Artifact:
 
 
 def _one_unit(model: ModelProto) -> None:
-    """The last place of every weight in float16."""
+    """Change the last place of every weight in float16."""
     tensor = _largest(model)
     values = numpy_helper.to_array(tensor)
     tensor.CopyFrom(numpy_helper.from_array(np.nextafter(values, np.float16(1)), tensor.name))

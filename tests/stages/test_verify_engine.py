@@ -1,7 +1,7 @@
-"""The engine's verification: when it is planned, what it holds an engine to, and what it says of a wrong one.
+"""The verification of engines: when it is planned, its gates, and its messages for a wrong engine.
 
-Where no GPU is, what stands behind the session's call is ONNX Runtime on the same model: every number is real, only
-who computes it is not the engine.
+Without a GPU, ONNX Runtime computes the same model behind the session's call: every number is real, but not
+computed by the engine.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def machine(*gpus: Gpu, **versions: str) -> Environment:
 
 @dataclass
 class Engine:
-    """ONNX Runtime in the place of an engine; `spoil` changes what it computes."""
+    """ONNX Runtime instead of an engine; `spoil` changes its outputs."""
 
     session: Session
     spoil: Any = None
@@ -92,7 +92,7 @@ def test_every_case_is_run_twice_and_then_the_solver(built: tuple[Request, Sessi
     engine = Engine(session)
     found = examine_engine(engine, request, reference, ignore)
     assert engine.opened == [(0, False), (0, True), (0, False)]
-    # An engine runs only what its profile promises, and the reference has no other case.
+    # An engine runs only the sizes of its profile, and the reference has no other case.
     assert all(4 <= case.draw.sizes["seq_len"] <= 64 for case in reference.cases)
     assert len(found["cases"]) == 2 * len(reference.cases) > 0
     assert found["worst"]["snr_db"] == figure.plain(min(snr(case) for case in found["cases"]))
@@ -106,7 +106,7 @@ def test_an_error_that_occurs_only_in_place_is_found(built: tuple[Request, Sessi
     request, session, reference = built
 
     def overwritten(opened: tuple[int, bool], inputs: Mapping[str, Array], outputs: dict[str, Array]) -> Any:
-        """As an engine that reads x again after it has begun to write."""
+        """Compute as an engine that reads x again after it began to write."""
         return {name: values + opened[1] * 0.1 * inputs["x"] for name, values in outputs.items()}
 
     with pytest.raises(VerificationError, match=r"profile 0, in place: estimator_out has snr_db .* at least 80 dB"):
@@ -127,7 +127,7 @@ def test_values_that_are_not_finite_fail_verification(built: tuple[Request, Sess
 
 
 def test_an_error_too_small_for_one_call_is_found_by_the_solver(built: tuple[Request, Session, Reference]) -> None:
-    """A drift that single calls may have (the gate here is a loose one) adds up in the mel."""
+    """An error that a single call may have (with this gate) accumulates in the mel."""
     request, session, reference = built
     verify = request.settings.verify
     assert verify is not None
@@ -160,7 +160,7 @@ def test_the_ratio_that_a_user_states_is_one_gate_for_the_graph_and_its_engine(
 
 
 def test_an_engine_passes_at_the_ratio_that_was_requested(built: tuple[Request, Session, Reference]) -> None:
-    """One element that is off by 0.3 of rms: 34 dB and max_rel 0.2 refuse it, 20 dB asked for accept it."""
+    """One element has an error of 0.3 of the rms: 34 dB and max_rel 0.2 refuse it, a requested 20 dB accepts it."""
     request, session, reference = built
     request = asking(request, Precision.fp16)
 

@@ -1,4 +1,4 @@
-"""Lowered estimators pass their gates, also with weights at fp16's limit; what is wrong fails and is named."""
+"""Lowered estimators pass their gates, also with weights at fp16's limit; faults fail and are named."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_bf16_and_mixed_pass_verification(family: str, target: Target, tmp_path:
 
 
 def all_lowered(graph: Path, path: Path) -> Path:
-    """The graph with no node kept."""
+    """Return the graph in which no node is kept."""
     model = ir.load(str(graph))
     prepare(model, FP16)
     ir.save(lower_graph(model, Decisions(FP16, {}, True)).model, str(path))
@@ -79,7 +79,7 @@ def test_adversarial_weights_fail_without_the_rules(tmp_path: Path) -> None:
 
 
 def test_a_phase_in_fp16_misses_the_gate(tmp_path: Path) -> None:
-    """The fp16 time embedding: a phase of 1000 rad in steps of half a radian."""
+    """In fp16 the time embedding has a phase of 1000 rad in steps of half a radian."""
     spec = ModelSpec((TensorSpec("t", ("n", 1), generator="time"),), (TensorSpec("y", ("n", 16)),))
     model = onnx.parser.parse_model(
         '<ir_version: 9, opset_import: ["": 18]> g (float[n, 1] t) => (float[n, 16] y) '

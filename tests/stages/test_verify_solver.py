@@ -1,4 +1,4 @@
-"""ONNX Runtime inside the solver: the golden mels are met, faults that only a run shows are caught, hops are blamed."""
+"""ONNX Runtime inside the solver: golden mels match, and faults that only a whole run shows are caught."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Built = Callable[..., tuple[Artifact, Artifact]]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The exported and the simplified graph of a fixture, made once for all tests of this file."""
+    """Return the exported and the simplified graph of a fixture, made once for all tests of this file."""
     made: dict[tuple[str, bool], tuple[Artifact, Artifact]] = {}
 
     def build(family: str, streaming: bool = False) -> tuple[Artifact, Artifact]:
@@ -86,13 +86,13 @@ def test_the_record_has_the_solver_runs_and_hops_of_the_tiny_models(
     assert [hop["against"] for hop in metrics["hops"]] == ["float64", "torch", "export"]
     assert not any(hop["missed"] for hop in metrics["hops"])
     if streaming:
-        # The past must not change when more audio arrives: it may differ as two float32 runs of the solver may.
+        # Frames that were computed must not change when more audio arrives, except for rounding errors of the solver.
         assert runs["solver T=10+8 (in chunks)"]["seam"] <= GATES["max_abs"]
     json.dumps(metrics, allow_nan=False)
 
 
 def test_a_long_utterance_passes_the_same_bound(built: Built, tmp_path: Path) -> None:
-    """Twice the points of the profile; the bound is the same."""
+    """The utterance has twice the frames of the profile; the bound is the same."""
     solver = SolverCheck(points=(SolverPoint.opt, SolverPoint.max), lengths=(7,))
     asked = tiny("cosyvoice2", verify={"solver": solver}, sizes={"seq_len": (4, 100, 3000)})
     reference = artifact("reference", Bench(asked, tmp_path).reference().outputs["reference"])
@@ -112,7 +112,7 @@ def spoiled(graph: Artifact, directory: Path, change: Callable[[ModelProto], Non
 
 
 def scaled(factor: float) -> Callable[[ModelProto], None]:
-    """The last projection's weights times `factor`: every step errs in the same direction."""
+    """Multiply the last projection's weights by `factor`, so that all steps have an error of the same sign."""
 
     def change(model: ModelProto) -> None:
         tensor = next(t for t in model.graph.initializer if "proj" in t.name and len(t.dims) >= 2)
@@ -140,7 +140,7 @@ def test_an_error_that_single_calls_pass_can_fail_the_solver(built: Built, tmp_p
 
 
 def test_a_wrong_schedule_fails_verification(built: Built, tmp_path: Path) -> None:
-    """A reference of another schedule, as if the artifact were run with the wrong one."""
+    """The reference has another schedule, as if the artifact were run with the wrong one."""
     _, graph = built("cosyvoice2")
     asked = tiny("cosyvoice2")
     other = replace(asked, subject=replace(asked.subject, solver=Solver(schedule="linear")))
@@ -163,7 +163,7 @@ def test_the_error_names_the_hop_with_the_fault(hop: str, built: Built, tmp_path
 
 def test_a_hop_has_a_gate_of_its_own(built: Built, tmp_path: Path) -> None:
     exported, graph = built("cosyvoice2")
-    gates = HopGates(export={"max_abs": -1.0})  # which no error meets, zero included
+    gates = HopGates(export={"max_abs": -1.0})  # no error passes this, not even zero
     with pytest.raises(VerificationError, match=r"max_abs .* at most -1 .*the hop with the fault is export"):
         Bench(tiny("cosyvoice2", verify={"hops": gates}), tmp_path).verify(graph, exported)
 

@@ -1,4 +1,4 @@
-"""Ways to fill a store, to damage it, and to act as another process or another user."""
+"""Functions that fill a store, damage it, and act as another process or user."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def publish(store: Store, key: CacheKey, work: Path, files: dict[str, bytes]) ->
 
 
 def overwrite(path: Path, offset: int = 0) -> None:
-    """Flip one bit as an ordinary write would: the mode is in the way of nobody who insists, the time is now's."""
+    """Flip one bit by an ordinary write: set the mode to writable, and let the time change."""
     mode = path.stat().st_mode
     path.chmod(0o644)
     with path.open("r+b") as file:
@@ -49,14 +49,14 @@ def overwrite(path: Path, offset: int = 0) -> None:
 
 
 def rot(path: Path, offset: int = 0) -> None:
-    """Flip one bit as a failing disk would: no time, no size tells."""
+    """Flip one bit as a failing disk would: times and size stay the same."""
     stat = path.stat()
     overwrite(path, offset)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def tree(path: Path) -> dict[str, tuple[int, int]]:
-    """Size and mtime of every file below `path`."""
+    """Return the size and mtime of every file below `path`."""
     return {
         str(file.relative_to(path)): (file.stat().st_size, file.stat().st_mtime_ns)
         for file in sorted(path.rglob("*"))
@@ -92,10 +92,10 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None, groups: Seq
 
 
 def again(store: Store, warnings: list[str], *, verify: bool = False) -> Store:
-    """The store as the next process sees it."""
+    """Return the store as the next process sees it."""
     return Store(store.path, verify=verify, warn=warnings.append)
 
 
 def store_with(tmp_path: Path, name: str, remote: Remote, warnings: list[str]) -> Store:
-    """One of several stores that share a remote."""
+    """Return one of several stores that share a remote."""
     return Store(tmp_path / name, remote=remote, warn=warnings.append)

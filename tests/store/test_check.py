@@ -1,4 +1,4 @@
-"""The check says of each damaged part where it lies, what is wrong, whose it is and where it went."""
+"""The check names the path, the fault, the owner and the quarantine of each damaged part."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_every_entry_that_is_not_valid_is_moved_to_the_quarantine(store: Store) 
 def test_an_entry_that_is_removed_while_the_store_is_read_is_no_fault(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process collects it between the listing and the reading, or repairs it first."""
+    """Another process removes or repairs it between the listing and the reading."""
     keys = [key_of(a="1"), key_of(a="2"), key_of(a="3")]
     for key in keys:
         build(store, key, graph=b"1")

@@ -1,4 +1,4 @@
-"""Laying out: the right bytes under the right names, and no way back into the store."""
+"""A run's artifacts have the right bytes and names, and writing to them never changes the store."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_existing_file_with_the_right_content_is_not_changed(store: Store, tm
     store.checkout(graph, tmp_path / "run")
     assert path.stat().st_ino == inode
     path.unlink()
-    path.write_bytes(b"main")  # the same content, by another hand
+    path.write_bytes(b"main")  # the same content, written by another process
     inode = path.stat().st_ino
     store.checkout(graph, tmp_path / "run")
     assert path.stat().st_ino == inode
@@ -98,7 +98,7 @@ def test_a_truncated_artifact_is_replaced_even_if_its_times_are_unchanged(store:
 
 
 def write_through(store: Store, run: Path) -> tuple[str, bool]:
-    """Open an artifact and write to it. Return its kind, and True if the write succeeded."""
+    """Write to an artifact; return its kind, and True if the write succeeded."""
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     run.mkdir()
     kind = copy_of(graph.path, run / "probe")
@@ -112,7 +112,7 @@ def write_through(store: Store, run: Path) -> tuple[str, bool]:
 
 
 def let_in(home: Path) -> None:
-    """Give a directory to somebody whom modes bind, where we are root."""
+    """If we are root, give a directory to a user who is not."""
     if os.geteuid() != 0:
         return
     os.chown(home, NOBODY, NOBODY)
@@ -123,7 +123,7 @@ def let_in(home: Path) -> None:
 
 
 def test_writing_through_an_artifact_cannot_damage_the_store(tmp_path: Path) -> None:
-    """Once as who runs the tests and, where that is root, once as somebody whom modes bind."""
+    """Write as the current user and, if that is root, also as another user, whom modes restrict."""
     users = [None, NOBODY] if os.geteuid() == 0 else [None]
     for uid in users:
         home = tmp_path / f"user {uid}"
@@ -152,7 +152,7 @@ def test_a_forced_hard_link_is_detected(tmp_path: Path) -> None:
 def test_a_file_system_that_shares_blocks_makes_a_reflink(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This test's disk may not be able to; the request itself is what is looked at."""
+    """The disk of this test may not support reflinks, so the test checks the request."""
     graph = build(store, key_of(), graph=b"content").outputs["graph"]
     asked: list[int] = []
 
@@ -201,7 +201,7 @@ def test_old_temporary_files_are_removed_and_new_ones_stay(
     run = tmp_path / "run"
     run.mkdir()
     (run / ".cosybuild-abc").write_bytes(b"half")
-    os.utime(run / ".cosybuild-abc", (0, 0))  # a copy that is whole has the time of its source
+    os.utime(run / ".cosybuild-abc", (0, 0))  # a complete copy has the time of its source
     (run / ".cosybuild-not-ours").mkdir()
     store.checkout(graph, run)
     assert (run / ".cosybuild-abc").exists()

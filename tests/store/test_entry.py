@@ -1,4 +1,4 @@
-"""Entries as bytes: everything survives the round trip, nothing false is believed."""
+"""Entries as bytes: reading returns what was written, and false entries are refused."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_figures_that_are_not_finite_are_kept() -> None:
 
 
 def forged(**changes: Any) -> tuple[bytes, str]:
-    """An entry with a right checksum and a wrong member, as only somebody who means harm would send it."""
+    """Return an entry with a right checksum and a wrong member, as an attacker would send it."""
     key = CacheKey("export", {"settings.opset": "18"})
     file = {"name": "graph.onnx", "digest": "a" * 64, "size": 1}
     body = {

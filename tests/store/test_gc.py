@@ -1,4 +1,4 @@
-"""gc, the full check and the inventory: nothing goes that somebody needs, nothing rotten stays unseen."""
+"""gc, the full check and the inventory: nothing in use is removed, and all damage is found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def used(store: Store, key: CacheKey, days_ago: float) -> None:
 
 
 def fill(store: Store, count: int = 4) -> list[CacheKey]:
-    """Entries of 1000 bytes each; number n was used n days ago."""
+    """Fill the store with entries of 1000 bytes; number n was used n days ago."""
     keys = [key_of(number=str(number)) for number in range(count)]
     for number, key in enumerate(keys):
         build(Store(store.path), key, graph=b"%1000d" % number)
@@ -109,7 +109,7 @@ def test_a_recent_content_is_kept(store: Store) -> None:
     build(store, key, graph=b"1")
     assert collect(store) == Collected((), 0, 0, 1)
     used(store, key, 1)
-    # The entry goes, its content was written a moment ago and might be somebody's who has not published yet.
+    # The entry is removed; its content is new, and a process that has not published yet may need it.
     collected = collect(store)
     assert gone(collected) == {key.digest}
     assert (collected.objects, collected.freed, collected.kept) == (0, 0, 1)
@@ -162,7 +162,7 @@ def test_the_use_of_a_hit_is_noted_before_the_build_reads_it(store: Store) -> No
 
 
 def test_the_uses_of_a_long_build_are_noted_again_at_its_end(store: Store) -> None:
-    """Its run is perhaps not one that gc is told of, and delivers only then."""
+    """gc may not know its run, which places its artifacts only at the end."""
     hit, made = key_of(a="1"), key_of(a="2")
     build(Store(store.path), hit, graph=b"1")
     assert store.find(hit) is not None
@@ -258,7 +258,7 @@ def test_a_damaged_entry_keeps_no_content(store: Store) -> None:
 def test_an_entry_that_is_used_during_the_removal_of_others_is_kept(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between looking at the entries and removing them another process finds one of them."""
+    """Another process uses an entry between gc's listing and its removal."""
     keys = fill(store, 2)
     listed = gc._read
 

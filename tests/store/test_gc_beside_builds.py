@@ -1,4 +1,4 @@
-"""gc beside processes that build: whatever it removes, nobody misses."""
+"""gc beside processes that build: it removes nothing that they need."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BUILDS = 8
 
 
 def build_many(path: Path, seed: int) -> None:
-    """Builds whose plans overlap with everybody's; each reads what its steps made until its end.
+    """Run builds whose plans overlap with those of other processes; each reads its results until its end.
 
-    A run that ends early, or an artifact that cannot be laid out, is an error.
+    A run that ends early, or an artifact that cannot be placed, is an error.
     """
     chance = random.Random(seed)
     for number in range(BUILDS):
@@ -40,7 +40,7 @@ def build_many(path: Path, seed: int) -> None:
 
 @pytest.mark.attack("interrupt", "nothing in use is removed")
 def test_gc_beside_builds_removes_nothing_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a patience of seconds in the place of an hour, and uses noted as promptly."""
+    """The age limit is seconds instead of an hour, and uses are recorded as often."""
     monkeypatch.setattr(uses, "USE_SECONDS", 0.0)
     builders = []
     for seed in range(BUILDERS):
@@ -71,4 +71,4 @@ def test_gc_beside_builds_removes_nothing_in_use(tmp_path: Path, monkeypatch: py
 
 
 GRACE = 3.0
-"""Seconds; a builder would have to stand still for so long between two steps to be overtaken."""
+"""Seconds; a builder would be affected only if it paused for this time between two steps."""

@@ -1,4 +1,4 @@
-"""The memo of digests: never reads twice what did not change, never believes what might have."""
+"""The cache of digests: an unchanged file is read once, a file that may have changed is read again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.store.storing import overwrite, rot
 
 
 class Counted:
-    """`digest_of`, counting which files are read."""
+    """`digest_of` with a record of the files that are read."""
 
     def __init__(self) -> None:
         self.read: list[str] = []
@@ -81,7 +81,7 @@ def test_a_write_that_restores_size_and_mtime_is_detected(tmp_path: Path, warnin
 
 
 def test_no_write_directly_after_reading_is_missed(tmp_path: Path, warnings: list[str]) -> None:
-    """The file system's clock ticks slower than this loop runs, which is what fools a stamp."""
+    """A stamp can miss a change, because the file system's clock ticks more slowly than this loop."""
     path = tmp_path / "flow.pt"
     first = memo(tmp_path, warnings)
     for number in range(40):
@@ -98,9 +98,9 @@ def test_no_write_directly_after_reading_is_missed(tmp_path: Path, warnings: lis
         (10_000_000, 123_456_789, 0.04, True),
         (50_000_000, 123_456_789, None, True),
         (500_000_000, 123_456_789, None, True),
-        (500_000_000, 0, 1.5, True),  # whole seconds: a coarse clock
+        (500_000_000, 0, 1.5, True),  # whole seconds, as from a coarse clock
         (3_000_000_000, 0, None, True),
-        (-1, 123_456_789, None, False),  # the server's clock is ahead of ours
+        (-1, 123_456_789, None, False),  # the server's clock is ahead
     ],
 )
 def test_reading_waits_for_the_end_of_the_tick(
@@ -118,7 +118,7 @@ def test_reading_waits_for_the_end_of_the_tick(
 def test_a_digest_that_a_later_write_could_invalidate_unseen_is_not_cached(
     tmp_path: Path, warnings: list[str], counted: Counted, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Neither under a clock that is ahead, nor in the scratch directory, whose files are moved."""
+    """This holds if the clock is ahead, and in the scratch directory, whose files are moved."""
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"weights")
@@ -131,7 +131,7 @@ def test_a_digest_that_a_later_write_could_invalidate_unseen_is_not_cached(
 
 
 def test_the_complete_stamp_is_cached(tmp_path: Path, warnings: list[str], counted: Counted) -> None:
-    """A download has the time of its upload as mtime, so that no two figures of the stamp are equal."""
+    """A download has the time of its upload as mtime, so all numbers of the stamp differ."""
     path = tmp_path / "flow.pt"
     path.write_bytes(b"weights")
     os.utime(path, ns=(1_000_000_007, 1_000_000_009))
@@ -207,7 +207,7 @@ def test_the_cache_file_stays_small(tmp_path: Path, warnings: list[str], monkeyp
         first.flush()
     text = (tmp_path / "digests").read_text()
     assert [number for number in range(6) if json.dumps(f"{tmp_path}/{number}") in text] == [3, 4, 5]
-    # What was read again counts as the newest.
+    # A file that was read again counts as the newest.
     (tmp_path / "3").write_bytes(b"y")
     for number in (3, 6):
         (tmp_path / f"{number}").touch()

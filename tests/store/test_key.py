@@ -1,4 +1,4 @@
-"""Keys: two different ingredients never give one key, and what does not matter never changes one."""
+"""Keys: different ingredients never give the same key, and irrelevant changes never give another one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TREES = st.recursive(
 
 
 def exactly(tree: Any) -> str:
-    """Text that is equal for equal trees only: types told apart, mappings by sorted name."""
+    """Return a text that is equal only for equal trees: with types, and mappings sorted by name."""
     if isinstance(tree, dict):
         return "{" + ",".join(f"{name!r}:{exactly(tree[name])}" for name in sorted(tree)) + "}"
     if isinstance(tree, list):
@@ -122,7 +122,7 @@ def test_data_that_is_not_plain_is_refused(value: Any, words: str) -> None:
 
 
 def test_a_tree_has_the_expected_parts() -> None:
-    """Another text for the same settings would empty every store."""
+    """With another text for the same settings, every store would be useless."""
     tree = {"opset": 18, "sizes": [4, [0.5, True]], "none": {}, "empty": (), "a.b": {"c[": None}, "é": "ü\n"}
     assert dict(flatten("settings", tree)) == {
         "settings.opset": "18",
@@ -152,7 +152,7 @@ def test_a_digest_belongs_to_one_set_of_parts(left: dict[str, str], right: dict[
 def test_reasons_name_exactly_what_differs(new: dict[str, str], old: dict[str, str]) -> None:
     reasons = CacheKey("export", new).diff(CacheKey("export", old))
     differing = {name for name in new.keys() | old.keys() if (name in new) != (name in old) or new[name] != old[name]}
-    # a part whose text is the word for absent cannot be told from an absent one; settings are quoted, so none is
+    # a part with the text for "absent" would look absent; settings are quoted, so there is none
     assert {reason.part for reason in reasons} == {n for n in differing if (new.get(n) or "") != ABSENT}
     assert [reason.part for reason in reasons] == sorted(reason.part for reason in reasons)
 
@@ -162,7 +162,7 @@ def test_a_reason_reads_as_a_sentence() -> None:
     assert str(Reason("input.graph", *digests)) == f"input.graph: {'a' * 12} -> {'b' * 12}"
     assert str(Reason("settings.opset", "17", "18")) == "settings.opset: 17 -> 18"
     assert str(Reason("settings.nodes", "x" * 60, "y" * 61)) == f"settings.nodes: {'x' * 60} -> {'y' * 59}…"
-    # Hex that is no digest, and sixty-four letters that are no hex.
+    # Hexadecimal digits that are no digest, and 64 letters that are not hexadecimal.
     assert str(Reason("a", "0123456789abcdef", "X" * 64)) == f"a: 0123456789abcdef -> {'X' * 59}…"
 
 

@@ -1,4 +1,4 @@
-"""A directory becomes a store when something is written to it, and says which layout it has."""
+"""A directory becomes a store at the first write, and states its layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock, held and lost by real processes."""
+"""Real processes hold and lose the lock."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def hold(root: Path) -> subprocess.Popen[str]:
 
 
 def plant(root: Path, holder: Owner | None, *, age: float = 0.0, content: bytes | None = None) -> Path:
-    """A lock as another process would have left it."""
+    """Write a lock as if another process had left it."""
     record = root / "locks" / "key" / (holder.token if holder is not None else "0" * 32)
     record.parent.mkdir(parents=True)
     record.write_bytes(content if content is not None else holder.encode() if holder is not None else b"")
@@ -79,7 +79,7 @@ def never(holder: str) -> None:
 
 
 def take(root: Path, wait_seconds: float = 0, on_wait: Callable[[str], None] = never) -> Lock:
-    """The lock, held."""
+    """Take the lock and return it."""
     lock = new_lock(root)
     lock.acquire("'export'", wait_seconds, on_wait)
     assert not lock.is_lost
@@ -139,7 +139,7 @@ def test_a_stopped_holder_counts_as_alive(tmp_path: Path) -> None:
 
 
 def test_a_reused_pid_does_not_block(tmp_path: Path) -> None:
-    """The record names a process that lives, but one which began at another time."""
+    """The record names the pid of a running process that began at another time."""
     plant(tmp_path, replace(Owner.of_this_process(), start="1"))
     take(tmp_path)
 
@@ -148,7 +148,7 @@ def test_a_reused_pid_does_not_block(tmp_path: Path) -> None:
 def test_a_holder_that_cannot_be_checked_is_judged_by_its_heartbeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str]
 ) -> None:
-    """After a reboot, in another container, on another host, on a system that does not tell start times."""
+    """The cases: after a reboot, in another container, on another host, on a system without start times."""
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
     record = plant(tmp_path, replace(Owner.of_this_process(), **changed), age=module.STALE_SECONDS - 60)
     with pytest.raises(StoreError, match="is still running"):
@@ -165,7 +165,7 @@ def test_a_holder_on_another_host_with_a_heartbeat_is_alive_for_any_clock(
     stop = threading.Event()
 
     def beat() -> None:
-        past = time.time() - 5000  # its clock is far behind
+        past = time.time() - 5000  # its clock is a long time behind
         while not stop.wait(0.05):
             past += 1
             os.utime(record, (past, past))
@@ -243,7 +243,7 @@ def test_two_threads_exclude_each_other(tmp_path: Path) -> None:
 
 
 def test_processes_exclude_each_other_while_others_are_killed(tmp_path: Path) -> None:
-    """A counter that is read and written under the lock by four processes loses no increment."""
+    """Four processes read and write a counter under the lock, and no increment is lost."""
     (tmp_path / "counter").write_text("0")
     victims = []
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The lock step by step, on a clock that moves only while the lock waits."""
+"""The lock's operations one by one, with a clock that moves only while the lock waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.store.test_locks import never, new_lock, plant, take
 
 
 class Waits:
-    """In place of the time that the lock knows: waiting is over at once, and what was waited for is noted."""
+    """Replaces the lock's clock: a wait ends at once, and its length is recorded."""
 
     def __init__(self) -> None:
         self.at = 1000.0
@@ -155,7 +155,7 @@ def test_a_record_that_is_removed_during_the_check_frees_the_lock(tmp_path: Path
     record = plant(tmp_path, Owner.of_this_process())
 
     class Going(dict[str, Watch]):
-        """The waiter's memory, asked for a record just before that is read."""
+        """Replaces the waiter's memory, which is read directly before the record."""
 
         def __contains__(self, name: object) -> bool:
             record.unlink(missing_ok=True)
@@ -172,7 +172,7 @@ def test_two_processes_that_break_one_dead_lock_both_continue(tmp_path: Path, mo
 
     def judged(watch: Watch) -> tuple[bool, str]:
         found = verdict(watch)
-        record.unlink(missing_ok=True)  # the other one is faster
+        record.unlink(missing_ok=True)  # the other process is faster
         return found
 
     monkeypatch.setattr(Watch, "verdict", judged)
@@ -182,7 +182,7 @@ def test_two_processes_that_break_one_dead_lock_both_continue(tmp_path: Path, mo
 def test_a_file_system_that_renames_onto_no_directory_is_supported_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty lock is removed first, unless somebody else is just taking it."""
+    """An empty lock is removed first, unless another process is taking it."""
     rename, rmdir = Path.rename, Path.rmdir
     refused: list[Path] = []
 

@@ -1,4 +1,4 @@
-"""The contents themselves: listed in order, judged by their seal, and gone only when nobody could need them."""
+"""Contents of the store: listed in order, checked by their seal, and removed only when no process can need them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def objects(tmp_path: Path, warnings: list[str]) -> Objects:
 
 
 def put(objects: Objects, content: bytes) -> str:
-    """Its digest."""
+    """Write a content and return its digest."""
     objects.path.mkdir(exist_ok=True)
     file = objects.path.parent / "new"
     file.write_bytes(content)
@@ -31,7 +31,7 @@ def put(objects: Objects, content: bytes) -> str:
 
 
 def shelve(objects: Objects, name: str) -> Path:
-    """An object of this digest; listing does not look inside."""
+    """Write a file named by this digest; listing does not read it."""
     path = objects.locate(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"1")
@@ -39,7 +39,7 @@ def shelve(objects: Objects, name: str) -> Path:
 
 
 def test_contents_have_the_path_and_seal_of_every_earlier_store(objects: Objects, tmp_path: Path) -> None:
-    """Another place or another seal, and every store there is would be read again or built again."""
+    """With another path or seal, the results of every existing store would be read or built again."""
     file = tmp_path / "empty"
     file.write_bytes(b"")
     os.utime(file, ns=(0, 1_700_000_000_500_000_000))
@@ -90,7 +90,7 @@ def test_sealed_contents_are_not_read_by_default(objects: Objects) -> None:
 
 
 def test_a_thorough_look_reads_contents_again(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails changes nothing that a memo of digests could go by."""
+    """A failing disk changes no number that the cache of digests compares."""
     digest = put(objects, b"content")
     assert objects.fault(digest, thorough=True) is None
     monkeypatch.setattr("cosybuild.store.hash_cache.digest_of", lambda path: "0" * 64)
@@ -104,14 +104,14 @@ def test_an_object_is_removed_only_if_it_was_stored_before_the_horizon(objects: 
     assert objects.fault(digest) is None
     objects.remove(digest, math.nextafter(changed, math.inf))
     assert objects.fault(digest) == "is missing"
-    objects.remove(digest, math.inf)  # by two at once
+    objects.remove(digest, math.inf)  # by two processes at once
 
 
 def test_only_damaged_objects_are_quarantined(objects: Objects) -> None:
     sound, rotten = put(objects, b"sound"), put(objects, b"rotten")
     rot(objects.locate(rotten))
     assert objects.set_aside(sound, 5, thorough=True) is None
-    assert objects.set_aside(rotten, 6, thorough=False) is None  # nobody has looked that closely
+    assert objects.set_aside(rotten, 6, thorough=False) is None  # no check has read the content
     moved = objects.set_aside(rotten, 6, thorough=True)
     assert moved is not None
     assert moved.name.startswith(rotten)

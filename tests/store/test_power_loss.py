@@ -1,4 +1,4 @@
-"""A power cut while a result is published, or collected, leaves it whole or not there."""
+"""After a power cut during its publication or removal, a result is complete or absent."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def hold(place: Path, body: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Cut the power at every moment of `body`; for each directory found, whether the store has the result, whole."""
+    """Cut the power at every moment of `body`; for each state, return True if the store has the complete result."""
     (place / "store").mkdir(exist_ok=True)
     found, _ = recorded(place / "store", body)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     outcomes = []
     for number, disk in enumerate(found):
         root = restored(disk, place / f"disk{number}")
-        # The process that held a lock is gone after a power cut; here it is this one.
+        # After a power cut the holder of a lock has ended; in this test the holder is this process.
         shutil.rmtree(root / "locks", ignore_errors=True)
         store = Store(root, warn=lambda message: None)
         entry = store.find(key_of(opset="18"))
@@ -41,7 +41,7 @@ def hold(place: Path, body: Callable[[], object], monkeypatch: pytest.MonkeyPatc
             contents = {file.name: file.path.read_bytes() for file in entry.outputs["graph"].files}
             assert contents == FILES
         outcomes.append(entry is not None)
-        # Whatever was left, the next build goes through.
+        # The next build succeeds from every state.
         if number % 10 == 0:
             assert build(store, key_of(opset="18"), **FILES).size == sum(map(len, FILES.values()))
         shutil.rmtree(root)

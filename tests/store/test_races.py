@@ -1,4 +1,4 @@
-"""Several processes with one plan, or with plans that overlap: every key is built exactly once."""
+"""Several processes with equal or overlapping plans build every key exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second level: a directory, and a real S3 server on loopback that can be slow to die."""
+"""The remote: a directory, and a real S3 server on loopback that may end slowly."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_nothing_is_fetched_or_sent_twice(tmp_path: Path, team: str, warnings: l
     giver.push(build(giver, other, **{"graph ü.onnx": b"main" * 1000, "new": b"new"}))
     taker = store_with(tmp_path, "taker", Remote(team), warnings)
     assert taker.pull(key_of()) is not None
-    # With its main file damaged the remote can only serve who has that file already.
+    # With its main file damaged, the remote helps only a store that has this file.
     overwrite(next(path for path in (remote_files(tmp_path) / "objects").rglob("*") if path.stat().st_size == 4000))
     assert taker.pull(other) is not None
     assert warnings == []
@@ -204,7 +204,7 @@ def test_entries_are_pushed_and_pulled_over_s3(tmp_path: Path, server: Server, w
     key = key_of()
     giver = give(tmp_path, "s3://team/some/prefix", warnings, key, server.options)
     big = key_of(a="big")
-    giver.push(build(giver, big, graph=bytes(range(256)) * 4 * 60_000))  # beyond one part of an upload
+    giver.push(build(giver, big, graph=bytes(range(256)) * 4 * 60_000))  # larger than one part of an upload
     taker = store_with(tmp_path, "taker", Remote("s3://team/some/prefix", server.options), warnings)
     assert taker.pull(key) is not None
     pulled = taker.pull(big)
@@ -252,7 +252,7 @@ def test_a_server_that_is_down_costs_one_warning(tmp_path: Path, server: Server,
 
 
 class Cutter:
-    """A proxy in front of the server that dies, with all its connections, after so many bytes of answers."""
+    """A proxy of the server that ends, with all its connections, after this number of bytes."""
 
     def __init__(self, port: int, allowance: int) -> None:
         self._target = port

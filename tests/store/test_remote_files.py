@@ -1,4 +1,4 @@
-"""The files of a remote and the order of their upload, which all machines that share it rely on."""
+"""The files of a remote and the order of their upload, on which all machines that share it depend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("empty_memory")
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, remote: Remote) -> dict[str, Any]:
-    """The options that fsspec is given when the remote is first used."""
+    """Return the options that fsspec receives at the first use of the remote."""
     given: dict[str, Any] = {}
 
     def url_to_fs(url: str, **options: Any) -> tuple[MemoryFileSystem, str]:
@@ -61,7 +61,7 @@ def test_a_silent_s3_server_is_given_up_within_minutes(monkeypatch: pytest.Monke
 def test_changes_that_a_client_makes_to_its_options_do_not_reach_the_next_remote(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """botocore does."""
+    """botocore makes such changes."""
     opened(monkeypatch, Remote("s3://bucket"))["config_kwargs"]["retries"]["mode"] = "legacy"
     assert opened(monkeypatch, Remote("s3://bucket")) == {"config_kwargs": {"retries": {"max_attempts": 1}}}
 
@@ -101,7 +101,7 @@ def test_the_error_for_a_url_that_cannot_be_opened_has_an_example() -> None:
 
 
 class Watched(LocalFileSystem):  # type: ignore[misc]  # fsspec is untyped
-    """Files on disk; what is moved is noted, and may be refused."""
+    """A file system on disk that records renames, and may refuse them."""
 
     cachable = False
 

@@ -1,4 +1,4 @@
-"""A remote that serves something else than files of results: ignored with a warning, built here, never waited for."""
+"""A remote that serves other files than results is ignored with a warning, and the results are built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = ("export", "simplify", "verify", "engine")
 
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
-    """A remote to which everything was pushed."""
+    """Return a remote that has all results."""
     giver = Bench(Store(tmp_path / "giver", remote=Remote((tmp_path / "team").as_uri())))
     assert complete(giver.build(pipeline()))
     return tmp_path / "team"
@@ -50,7 +50,7 @@ def endless(path: Path) -> None:
 
 
 def socket_like(path: Path) -> None:
-    """A link that leads to itself."""
+    """Make a link that leads to itself."""
     path.unlink()
     path.symlink_to(path.name)
 
@@ -75,7 +75,7 @@ def test_a_remote_path_that_is_no_regular_file_is_not_read(
 def test_a_read_that_never_returns_is_given_up(
     team: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A FIFO that nothing tells from a file stands for a server that hangs."""
+    """A FIFO that looks like a file stands for a server that hangs."""
     monkeypatch.setattr(Remote, "_is_file", lambda self, files, name: True)
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
     (entry,) = team.glob("entries/export/*.json")
@@ -84,7 +84,7 @@ def test_a_read_that_never_returns_is_given_up(
     assert complete(bench.build(pipeline()))
     assert "no data arrived for 0.2 s" in warnings[0]
     assert len(warnings) == 1, "the remote is left alone then"
-    with entry.open("wb"):  # lets the thread that hangs end
+    with entry.open("wb"):  # the waiting thread can end
         pass
 
 
@@ -129,7 +129,7 @@ def test_outputs_that_do_not_belong_to_the_step_are_not_used(
     assert actions(outcome) == {**dict.fromkeys(NAMES, "pulled"), "engine": "built"}
     assert len(warnings) == 1
     assert f"engine/{entry.name} holds" in warnings[0]
-    # What was built here took its place.
+    # The new result replaced it.
     assert actions(taker(team, warnings, "next").build(pipeline()))["engine"] == "pulled"
 
 

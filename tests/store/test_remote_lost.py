@@ -1,4 +1,4 @@
-"""A remote that is out of reach, is lost in the middle, or gives more than it should: one warning, and nothing half."""
+"""A remote that is out of reach, lost during a transfer, or sends too much gives one warning and no partial files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("empty_memory")
 
 
 class Breaking:
-    """A remote file that can be read for so many blocks."""
+    """A remote file that fails after this number of blocks."""
 
     def __init__(self, file: Any, blocks: int) -> None:
         self.file = file
@@ -103,7 +103,7 @@ def test_a_client_with_its_own_errors_counts_as_unreachable(
 def test_a_remote_lost_during_a_pull_leaves_no_file(
     tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, blocks: int | None
 ) -> None:
-    """While the file is opened, before its first block, and after two."""
+    """The remote is lost while the file is opened, before its first block, and after two blocks."""
     remote = Remote("memory://team")
     giver = store_with(tmp_path, "giver", remote, warnings)
     giver.push(build(giver, key_of(), graph=b"x" * 10_000))
@@ -180,5 +180,5 @@ def test_an_entry_beyond_the_size_limit_is_not_read(
         opened.clear()
         pulled = store_with(tmp_path, f"taker {limit}", Remote("memory://large"), warnings).pull(key_of())
         assert (pulled is None, len(warnings)) == (bool(warned), warned)
-        assert opened[0].asked[0] == limit + 1  # however much there is
+        assert opened[0].asked[0] == limit + 1  # for any amount of data
     assert f"memory://large/entries/export/{key_of().digest}.json is larger than {size - 1} bytes" in warnings[0]

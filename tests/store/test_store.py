@@ -1,4 +1,4 @@
-"""Finding, publishing, comparing: what the engine asks of the store."""
+"""The store finds, publishes and compares results for a build."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_nearest_has_the_fewest_differences_and_the_last_use_among_equals(store:
     for key in (new, old, far):
         assert build(store, key, graph=b"x").key == key
     build(store, CacheKey("simplify", key_of(a="2", b="2", c="2").parts), graph=b"x")
-    for age, key in enumerate([new, old, far]):  # afterwards: a build notes the use of what it has built before
+    for age, key in enumerate([new, old, far]):  # afterwards, because a build records the use of earlier results
         path = store.entry_path(key.stage, key.digest)
         os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
     asked = key_of(a="2", b="2", c="2")
@@ -186,7 +186,7 @@ def test_a_source_is_known_by_its_slot_its_name_and_its_content(
         ("flow.pt", b"weights", 7),
         ("flow.yaml", b"shape", 5),
     ]
-    monkeypatch.setattr("cosybuild.store.hash_cache.digest_of", lambda path: "0" * 64)  # rot that no stamp shows
+    monkeypatch.setattr("cosybuild.store.hash_cache.digest_of", lambda path: "0" * 64)  # damage that changes no stamp
     assert store.source("weights", tmp_path / "flow.pt", tmp_path / "flow.yaml") == source
     store.verify = True
     assert store.source("weights", tmp_path / "flow.pt").digest == "0" * 64

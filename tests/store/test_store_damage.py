@@ -76,7 +76,7 @@ def test_every_flipped_byte_of_an_entry_is_detected(store: Store, warnings: list
         path.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
         warnings.clear()
         found = again(store, warnings).find(key)
-        # Between the values JSON allows blanks; a flipped blank that still is one changes nothing.
+        # JSON allows blanks between values; a blank that becomes another blank changes nothing.
         assert found is None or found == entry
         assert (found is None) == (len(warnings) == 1)
         assert found is not None or str(path) in warnings[0]
@@ -114,7 +114,7 @@ def test_an_entry_that_cannot_be_read_is_rebuilt(store: Store, warnings: list[st
 
 
 def test_an_entry_that_vanishes_before_it_is_moved_is_rebuilt(store: Store, warnings: list[str]) -> None:
-    """A check of the whole store takes no locks; it may move the entry first."""
+    """A check of the whole store takes no locks, so it may move the entry first."""
     key = key_of()
     build(store, key, graph=b"x")
     path = store.entry_path(key.stage, key.digest)

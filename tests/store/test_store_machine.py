@@ -1,4 +1,4 @@
-"""Any order of building, reading, damaging, collecting and checking, held against a plain dictionary."""
+"""Builds, reads, damage, gc and checks in any order, compared with a plain dictionary."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class StoreMachine(RuleBasedStateMachine):
     """A model of the store that knows the result of every key; the store must return that result or none.
 
     Attributes:
-        built: what the last build of each key made.
-        sound: keys that nothing was done to since; the store must have these.
+        built: the result of the last build of each key.
+        sound: keys whose results were not changed since; the store must have these.
     """
 
     keys: Bundle[CacheKey] = Bundle("keys")
@@ -72,13 +72,13 @@ class StoreMachine(RuleBasedStateMachine):
             return
         victim = entry.files[which]
         (rot if quiet else overwrite)(victim.path, offset)
-        # Others may share it.
+        # Other entries may share it.
         for digest, (other, _) in self.built.items():
             found = self.open().find(other) if not quiet else self.entry_of(other)
             if found is None or any(file.digest == victim.digest for file in found.files):
                 self.sound.discard(digest)
         if quiet:
-            # Nothing but reading finds it, so it is read before anybody is given it.
+            # Only reading finds the damage, so the store reads the content before it returns it.
             assert check(self.open()).faults
 
     def entry_of(self, key: CacheKey) -> object:

@@ -1,4 +1,4 @@
-"""The working directories of ended and running processes, and the sweep of them."""
+"""The working directories of ended and running processes, and their removal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def elsewhere() -> Owner:
 
 
 def leave(workdirs: Workdirs, name: str, holder: Owner, *, age: float = 0.0, content: bytes | None = None) -> Path:
-    """A working directory as another process would have left it."""
+    """Make a working directory as another process would have left it."""
     home = workdirs.path / f"{name}-{holder.token}"
     (home / "work").mkdir(parents=True)
     record = home / holder.token
@@ -46,7 +46,7 @@ def leave(workdirs: Workdirs, name: str, holder: Owner, *, age: float = 0.0, con
 
 
 def left(workdirs: Workdirs) -> set[str]:
-    """The names of what is there, without tokens."""
+    """Return the names of the files without tokens."""
     return {path.name.rpartition("-")[0] for path in workdirs.path.iterdir()}
 
 
@@ -64,7 +64,7 @@ def test_only_working_directories_of_dead_processes_are_removed(workdirs: Workdi
 
 
 def test_a_process_sweeps_once_unless_it_is_requested_again(workdirs: Workdirs) -> None:
-    workdirs.sweep()  # there is nothing yet, not even the directory
+    workdirs.sweep()  # the directory does not exist yet
     leave(workdirs, "dead", dead())
     workdirs.sweep()
     assert left(workdirs) == {"dead"}
@@ -99,14 +99,14 @@ def test_the_oldest_work_is_found_even_if_another_ends_meanwhile(
     assert workdirs.oldest() is None
     ages = {"export": 500.0, "engine": 9000.0, "verify": 100.0}
     homes = {name: leave(workdirs, name, living(), age=age) for name, age in ages.items()}
-    leave(workdirs, "lock", living(), age=99_999.0).joinpath("work").rmdir()  # a claim, no work
+    leave(workdirs, "lock", living(), age=99_999.0).joinpath("work").rmdir()  # a claim without a working directory
     assert workdirs.oldest() == homes["engine"].stat().st_mtime
     engine = homes["engine"].stat().st_mtime
 
     def is_dir(path: Path) -> bool:
         found = os.path.isdir(path)  # noqa: PTH112 - Path's own is what this stands for
         if path.parent != homes["engine"]:
-            shutil.rmtree(path.parent)  # it ends while it is looked at
+            shutil.rmtree(path.parent)  # the process ends during the check
         return found
 
     monkeypatch.setattr(Path, "is_dir", is_dir)

@@ -1,4 +1,4 @@
-"""A sweep's record in every state, and the exit code it calls for."""
+"""A sweep's record in every state, and the exit code of that state."""
 
 from __future__ import annotations
 

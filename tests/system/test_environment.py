@@ -1,4 +1,4 @@
-"""Facts of a machine: versions as pip knows them, devices as the driver's own tool tells them."""
+"""Facts of a machine: versions from pip, and devices from the driver's tool."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TWO = """\
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The path of the driver's tool in the only directory of PATH; the file does not exist yet."""
+    """Return the path of the driver's tool, in the only directory of PATH; the file does not exist yet."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "nvidia-smi"
 
 
 def answer(tool: Path, text: str, code: int = 0) -> None:
-    """Let the tool say `text`, if it is asked for what is read here."""
+    """Let the tool print `text` if it is called with the expected arguments."""
     wanted = "--query-gpu=index,name,compute_cap,memory.total,driver_version --format=csv,noheader,nounits"
     tool.write_text(
         f"#!/bin/sh\n[ \"$*\" = '{wanted}' ] || exit 9\n/bin/cat <<'END'\n{text}END\nexit {code}\n", encoding="utf-8"
@@ -48,7 +48,7 @@ def test_a_capability_with_two_digits_before_the_point_is_read(tool: Path) -> No
 
 
 def test_a_device_without_memory_of_its_own_is_listed_and_a_failed_one_is_not(tool: Path) -> None:
-    """One that shares the host's memory has none of its own; one that has failed cannot be built for."""
+    """The first device has failed, so nothing can be built for it; the second shares the host's memory."""
     answer(tool, "0, NVIDIA L20, [Unknown Error], [Unknown Error], 580.95\n1, NVIDIA GB10, 12.1, [N/A], 580.95\n")
     environment = Environment()
     assert environment.gpus == (Gpu(1, "NVIDIA GB10", 121, None),)
@@ -60,13 +60,13 @@ def test_without_a_driver_there_are_no_devices(tool: Path) -> None:
 
 
 def test_a_tool_that_fails_is_no_driver(tool: Path) -> None:
-    """In a container without devices it prints an excuse on standard output."""
+    """In a container without devices the tool prints a message on standard output."""
     answer(tool, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", code=9)
     assert (Environment().gpus, Environment().driver) == ((), None)
 
 
 def test_a_tool_that_never_answers_is_no_driver(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is when a device has fallen off the bus."""
+    """This happens when a device has failed."""
     tool.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     tool.chmod(0o755)
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.1)

@@ -24,7 +24,7 @@ from tests.store.storing import build, in_child, key_of, publish
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """Mount a file system of 1 MiB."""
     with mounted(tmp_path / "small disk", "1m") as disk:
         yield disk
 
@@ -100,7 +100,7 @@ def test_a_read_only_file_system_serves_hits(small_disk: Path) -> None:
 
 
 def test_a_limit_on_the_size_of_files_is_explained(tmp_path: Path) -> None:
-    """`ulimit -f`; unlike a small disk it needs no privilege."""
+    """The limit is that of `ulimit -f`; unlike a small disk it needs no privilege."""
     store = Store(tmp_path / "store")
     outside = tmp_path / "large"
     outside.write_bytes(b"x" * 100_000)
@@ -130,7 +130,7 @@ def test_an_unknown_error_is_reported_in_the_words_of_the_system() -> None:
 def test_the_content_is_synced_before_the_name_and_the_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a power cut could leave a file that is there and empty."""
+    """In another order a power cut could leave an empty file."""
     target, synced = tmp_path / "below" / "target", []
     sync = os.fsync
 
@@ -173,7 +173,7 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
 
 
 def work_until_killed(path: Path) -> None:
-    """Build entries of every kind, over and over: new, the same again, with shared contents, by gc's side."""
+    """Build entries again and again while gc runs: new ones, equal ones, and ones with shared contents."""
     number = 0
     while True:
         number += 1
@@ -208,7 +208,7 @@ def test_a_process_killed_at_any_moment_leaves_no_damage(tmp_path: Path) -> None
     after = Store(store.path, wait_seconds=0)
     for number in range(7):
         build(after, key_of(number=str(number)), graph=b"after")
-    # Who was killed before its record was whole, or while it tidied up, is known by nothing but age.
+    # A process that was killed before its record was complete, or during its clean-up, is known only by age.
     for path in after.layout.tmp.rglob("*"):
         os.utime(path, (time.time() - 7200, time.time() - 7200))
     after.workdirs.sweep(always=True)

@@ -19,7 +19,7 @@ glibc = pytest.mark.skipif(
 
 
 def fragmented(size: int) -> bytes:
-    """So many bytes in small blocks, all freed but the last, which is returned."""
+    """Allocate this number of bytes in small blocks, free all but the last, and return that."""
     blocks = [bytes(1000) for _ in range(size // 1000)]
     last = blocks.pop()
     blocks.clear()
@@ -38,7 +38,7 @@ def test_freed_blocks_below_a_block_in_use_are_returned() -> None:
     before = resident()
     kept = fragmented(128 * MIB)
     held = resident() - before
-    assert held > 100 * MIB  # glibc alone keeps them, or the test would show nothing
+    assert held > 100 * MIB  # without the call glibc keeps them, else the test would show nothing
     trim_heap()
     assert resident() - before < 32 * MIB
     assert len(kept) == 1000

@@ -1,4 +1,4 @@
-"""JSON in, JSON out: what is there is what was written, and what is not is named with its place."""
+"""Records in JSON: a reader gets what was written, and an error names the place of a missing or wrong value."""
 
 from __future__ import annotations
 

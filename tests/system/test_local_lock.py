@@ -1,4 +1,4 @@
-"""The lock of one machine: it excludes, names its holder, and ends with its holder."""
+"""The lock of one machine: one process holds it, it names its holder, and it ends with the holder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lock until its input ends."""
+    """Start another process that holds the lock until its input ends."""
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The peak of a step: seen although it is over, and free of what was there before."""
+"""The peak of a step is seen after it is over, and excludes earlier memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_past_peak_within_the_block_is_measured_and_earlier_ones_are_not(
     with PeakMemory() as peak:
         block = touch(128 * MIB)
         if not resettable:
-            assert peak.so_far() is not None  # looked at while it lasts, as the thread would
+            assert peak.so_far() is not None  # read during the peak, as by the thread
         del block
     del kept
     assert peak.peak_bytes is not None
@@ -48,7 +48,7 @@ def test_a_block_without_allocations_has_a_peak_near_zero() -> None:
 
 
 def test_without_proc_the_growth_of_the_peak_counts() -> None:
-    """In a process of its own, above the peak that it has from its parent: only what exceeds it shows."""
+    """A new process starts with its parent's peak: only a larger peak is seen."""
     pytest.importorskip("resource")
     code = """
 from pathlib import Path
@@ -63,9 +63,9 @@ print(peak.peak_bytes)
 
 
 def status(monkeypatch: pytest.MonkeyPatch, path: Path, **kib: int) -> None:
-    """Set the content of /proc/self/status."""
+    """Replace /proc/self/status by a file with these fields."""
     fields = "".join(f"{name}:\t{n:8} kB\n" for name, n in kib.items())
-    # A process may be called anything.
+    # A process may have any name.
     path.write_bytes(b"Name:\tVmRSS \xff\nVmRSSx:\t1 kB\n" + fields.encode())
     monkeypatch.setattr(memory, "_STATUS", path)
 
@@ -100,7 +100,7 @@ def test_without_a_peak_of_the_kernel_a_thread_samples(
     main, looks, again = threading.current_thread(), [0], threading.Event()
 
     def resident() -> int:
-        """100 bytes, and 400 when the thread looks for the first time."""
+        """Return 100 bytes at first, and 400 when the thread reads for the first time."""
         if threading.current_thread() is main:
             return 100
         looks[0] += 1
@@ -150,7 +150,7 @@ def test_the_peak_is_known_after_an_error() -> None:
 
 @linux
 def test_a_larger_sample_is_not_overwritten_by_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread reads a small figure; before it writes it down, this one sees a large one."""
+    """The thread reads a small value; before it stores that, this test reads a large one."""
     here, inside, seen = threading.current_thread(), threading.Event(), threading.Event()
     figures = [MIB]
 
@@ -158,7 +158,7 @@ def test_a_larger_sample_is_not_overwritten_by_a_smaller_one(monkeypatch: pytest
         if threading.current_thread() is here:
             return figures[-1]
         inside.set()
-        seen.wait(0.3)  # no longer: what keeps this look and that one apart also keeps that one waiting
+        seen.wait(0.3)  # not longer: the lock between both reads also makes the thread wait
         return MIB
 
     monkeypatch.setattr(memory, "_CLEAR", Path("/proc/self/no such file"))
@@ -169,6 +169,6 @@ def test_a_larger_sample_is_not_overwritten_by_a_smaller_one(monkeypatch: pytest
         assert peak.so_far() == 511 * MIB
         seen.set()
         inside.clear()
-        inside.wait()  # the thread has written its figure down, and looks again
+        inside.wait()  # the thread has stored its value and reads again
         figures.append(MIB)
     assert peak.peak_bytes == 511 * MIB

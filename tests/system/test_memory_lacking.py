@@ -1,4 +1,4 @@
-"""Errors that say that memory could not be had, in the words of every library, and those that do not."""
+"""Errors of each library that mean "out of memory", and errors that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that several users of one group share, whatever their umasks."""
+"""Several users of one group share a store, whatever their umasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def acting(user: int, mask: int, function: Callable[[], Any], *, group: int = GROUP) -> Any:
-    """Call `function` in a process of another user, and return what it returns."""
+    """Call `function` in a process of another user, and return its result."""
 
     def masked() -> Any:
         os.umask(mask)
@@ -42,7 +42,7 @@ def acting(user: int, mask: int, function: Callable[[], Any], *, group: int = GR
 
 
 def reachable(path: Path) -> None:
-    """Let other users through to a directory of pytest's."""
+    """Let other users enter a directory of pytest."""
     for parent in path.parents:
         if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o011)
@@ -94,7 +94,7 @@ def test_two_users_build_and_use_and_remove_and_repair_results_of_each_other(tmp
             assert found is not None
             content = found.outputs["graph"].path.read_bytes()
         build(store, key_of(a="2"), graph=b"other")
-        store.objects.set_aside(found.files[0].digest, 99, thorough=False)  # as if it were damaged
+        store.objects.set_aside(found.files[0].digest, 99, thorough=False)  # as if the file were damaged
         mended = build(Store(path), key_of(), graph=b"content")
         removed = collect(Store(path), grace=-1.0)
         return content == b"content", mended.files[0].digest == found.files[0].digest, len(removed.entries)

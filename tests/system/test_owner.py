@@ -1,4 +1,4 @@
-"""Who a process is, how another tells that it is dead, and the heart that says it is not."""
+"""The identity of a process, how another process sees that it has ended, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cosybuild.system.owner import Heartbeat, Owner, Watch, read_holder
 from tests.store.storing import in_child
 
 STAT = " ".join(["7 (a) b)", "S", *map(str, range(4, 53))])
-"""/proc/7/stat of a process that has named itself `a) b`; every field is its own number."""
+"""/proc/7/stat of a process with the name `a) b`; the value of each field is the field's number."""
 
 
 def hearts() -> set[threading.Thread]:
@@ -33,7 +33,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def beats(record: Path) -> bool:
-    """Wait until the record is touched."""
+    """Wait until the record is touched, and return True."""
     os.utime(record, (0, 0))
     until(lambda: record.stat().st_mtime != 0)
     return True
@@ -61,7 +61,7 @@ def test_one_heartbeat_serves_all_records_until_the_last_is_removed(heart: Heart
     for path in records:
         heart.add(path)
     (thread,) = hearts() - before
-    assert thread.daemon  # or a process that was interrupted would never end
+    assert thread.daemon  # otherwise an interrupted process would never end
     assert all(beats(path) for path in records)
     heart.remove(records[0])
     assert all(beats(path) for path in records[1:])
@@ -176,7 +176,7 @@ def test_a_record_is_read_with_its_time(tmp_path: Path) -> None:
 def test_a_holder_that_cannot_be_checked_is_dead_if_its_record_is_old_and_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
-    """Both, each on its own clock: the record's age on the file system's, its rest on ours."""
+    """The age is measured by the file system's clock, the time without a change by ours."""
     holder = replace(Owner.of_this_process(), host="elsewhere")
     record = tmp_path / "locks" / "key" / holder.token
     record.parent.mkdir(parents=True)
@@ -195,7 +195,7 @@ def test_a_holder_that_cannot_be_checked_is_dead_if_its_record_is_old_and_unchan
     ):
         now.update(ours=ours, theirs=theirs)
         assert watch.verdict() == (dead, name)
-    os.utime(record, (1001, 1001))  # its heart beats
+    os.utime(record, (1001, 1001))  # its heartbeat continues
     for ours, dead in ((90.0, False), (119.0, False), (120.0, True)):
         now.update(ours=ours, theirs=9999.0)
         assert watch.verdict() == (dead, name)

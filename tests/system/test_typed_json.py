@@ -1,4 +1,4 @@
-"""Typed values survive the way to JSON and back, and an error names the field, whatever names lead to it."""
+"""Typed values are the same after JSON and back, and an error names the path of the field."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_cases_lie_on_both_sides_of_an_edge_between_two_profiles() -> None:
 
 def test_a_size_beside_an_edge_can_be_the_edge_of_another_profile() -> None:
     pair = [{"seq_len": SizeRange(4, 50, 100)}, {"seq_len": SizeRange(101, 200, 400)}]
-    both = (pair, pair[::-1])  # of two cases with the same kind of input the first remains
+    both = (pair, pair[::-1])  # of two cases with the same kind of input the first is kept
     found = {(c.why, c.draw.sizes["seq_len"]) for profiles in both for c in strict_cases(estimator_spec(), profiles, 0)}
     assert {("above profile max", 101), ("below profile min", 100)} <= found
 

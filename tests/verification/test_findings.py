@@ -54,5 +54,5 @@ def test_a_change_is_relative_and_infinite_for_values_that_are_not_finite() -> N
     assert change(ones * np.nan, ones) == float("inf")
     assert change(ones, ones * np.inf) == float("inf")
     assert change(ones[:0], ones[:0]) == 0.0
-    thousands = np.full(4, 1000, np.float16)  # whose squares float16 does not hold
+    thousands = np.full(4, 1000, np.float16)  # whose squares are too large for float16
     assert change(thousands * np.float16(2), thousands) == 1.0

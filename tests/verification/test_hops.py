@@ -1,4 +1,4 @@
-"""Each hop's own loss, and which one is to blame."""
+"""The error of each hop, and the hop that a message names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GATE = {"snr_db": 94.0}
 
 
 def outputs(*noise: float) -> dict[str, dict[str, Array]]:
-    """Two cases of a signal of rms 1 with noise of these amplitudes added, one seed each."""
+    """Return two cases of a signal of rms 1 with noise of these amplitudes, one seed each."""
     made = {}
     for number, case in enumerate(CASES):
         signal = np.sin(np.arange(1000.0) + number) * np.sqrt(2)

@@ -1,4 +1,4 @@
-"""The judge of outputs: what passes a gate and a tolerance, what does not, and what is not compared."""
+"""The judge of outputs: values that pass or miss a gate and a tolerance, and values that are not compared."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_fault_describes_the_worst_element_and_the_errors() -> None:
 def test_the_reported_element_is_the_furthest_outside_its_tolerance() -> None:
     found = fault([101.0, 0.5], [100.0, 0.0], Tolerance(rtol=0.02, atol=0.01))
     assert (found.facts["index"], found.facts["failing"]) == ([1], 1)
-    # Of two errors half are at least the larger: a percentile is an error that occurred.
+    # With two errors, half of them are at least the larger: a percentile is an error that occurred.
     assert found.facts["percentiles"] == {"p50": 1.0, "p90": 1.0, "p99": 1.0, "p100": 1.0}
 
 
@@ -165,7 +165,7 @@ def test_a_reference_of_zeros_is_judged_by_the_tolerance_only() -> None:
 @pytest.mark.parametrize("target", [Target.fp32, Target.fp16, Target.bf16])
 def test_a_ratio_is_not_applied_below_the_rounding_of_the_type(target: Target) -> None:
     resolution = RESOLUTION[target]
-    # The last element is far below the rms, so that its own unit is small; the second is far above it.
+    # The last element is much smaller than the rms, so its unit is small; the second is much larger.
     reference = np.array([1.0, 1000.0, *[1.0] * 5000, 1e-3])
     limits = Limits({"snr_db": 400.0, "max_rel": 0.0}, target=target)
     rms = float(np.sqrt(np.mean(reference**2)))
@@ -179,7 +179,7 @@ def test_a_ratio_is_not_applied_below_the_rounding_of_the_type(target: Target) -
 
 
 def test_an_output_of_rounding_errors_alone_passes_with_a_warning() -> None:
-    """The difference of two equal values of size 1 is 2.98e-8 in one computation and 0 in the other."""
+    """The difference of two equal values of size 1 is 2.98e-8 in one computation and 0 in another."""
     noise = np.array([2.0**-25, 0.0, 2.0**-25])
     compared = against(noise[::-1] * [0, 1, 1], noise, Tolerance(1e-4, 3e-4, scaled=True), snr_db=94.0)
     assert compared.fault is None

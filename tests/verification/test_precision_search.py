@@ -1,4 +1,4 @@
-"""precision=auto finds what was planted, in few evaluations, and its answer is minimal and can be committed."""
+"""precision=auto finds the planted faults in few evaluations; its answer is minimal and can be committed as YAML."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.stages.planting import coarse, overflowing
 
 SPEC = estimator_spec()
 EARLY, MIDDLE, LATE = (f"{name}/attn1/to_qkv" for name in ("down_blocks.0/1.0", "mid_blocks.1/1.0", "up_blocks.0/1.1"))
-# The rules would find what is planted; here they look at nothing but phases.
+# The rules would find the planted faults, so here they find only phases.
 UNGUARDED = {"data_max": 1e30, "init_min": 0.0, "target": Target.fp16}
 SIZES = (4, 12, 20)
 
@@ -54,7 +54,7 @@ def passes(graph: Path, workdir: Path, **precision: Any) -> bool:
 
 
 def ratio(graph: Path, workdir: Path) -> float:
-    """Return the smallest signal-to-noise ratio, in dB, of the graph that the rules lower."""
+    """Return the smallest signal-to-noise ratio, in dB, of the graph that is lowered by the rules."""
     settings = asked(snr_db=5.0)
     lowered = lower(settings, graph, workdir / "lowered").outputs["lowered"][0]
     return float(verify(settings, graph, lowered, workdir).metrics["worst"]["snr_db"])
@@ -109,7 +109,7 @@ def test_two_layers_that_must_both_return_are_found(clean: Path, tmp_path: Path)
     graph = overflowing(clean, tmp_path / "one.onnx", EARLY)
     graph = overflowing(graph, tmp_path / "graph.onnx", LATE)
     result = searched(graph, tmp_path / "work")
-    # What stands between two nodes in fp32 comes along, so /MODULE/MatMul and down do for up and down.
+    # Nodes between two fp32 nodes are kept too, so /MODULE/MatMul and down are equivalent to up and down.
     kept = {node["node"] for group in result.metrics["kept_fp32"] for node in group["nodes"]}
     assert {f"/{module}/planted/{part}" for module in (EARLY, LATE) for part in ("up", "down")} <= kept
     assert {node.rpartition("/planted")[0] or node.rpartition("/")[0] for node in nodes(result)} == {
@@ -133,7 +133,7 @@ def test_the_result_is_an_option_that_gives_the_same_graph(clean: Path, tmp_path
     result = searched(graph, tmp_path / "work", keep_fp32=("time_mlp",))
     text = result.outputs["precision"][0].read_text()
     assert "# Mul of mid_blocks.1.1.0.attn1.to_qkv.planted" in text
-    # As Hydra reads it: YAML 1.1 takes 1e+30 for text, OmegaConf for a number.
+    # Read as by Hydra: in YAML 1.1 1e+30 is text, for OmegaConf it is a number.
     given = OmegaConf.to_container(OmegaConf.create(text))
     option = settings_from_plain({"precision": given}).precision
     assert option.method is Method.rules

@@ -1,4 +1,4 @@
-"""Each experiment finds the fault that it is there for, and no other, on estimators of a few lines of numpy."""
+"""Each experiment finds its fault, and no other, in estimators of a few lines of numpy."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_conditions_of_row_zero_that_reach_row_one_are_found(name: str) -> None:
 
 
 def test_conditions_of_row_zero_in_place_of_zeros_are_found() -> None:
-    """As a default for rows without any would: it shows in a guidance pair only."""
+    """A default for rows without conditions has this effect; only a guidance pair shows it."""
 
     def infer(inputs: Inputs) -> Array:
         unset = not inputs["spks"][1].any()
@@ -118,7 +118,7 @@ def test_an_input_of_row_one_that_reaches_row_zero_is_found(name: str) -> None:
 
 
 def test_an_input_of_row_one_that_reaches_a_later_row_is_found() -> None:
-    """Row 0 alone is compared when row 1 is exchanged; that the two rows change places shows the others."""
+    """When row 1 is exchanged, only row 0 is compared; the exchange of both rows shows the other faults."""
     assert broken(full(plus(_of_row(1, 2, "x")), batch=4)) == ["row_order"]
 
 
@@ -185,7 +185,7 @@ def test_values_in_masked_frames_of_the_output_are_ignored() -> None:
 
 
 def test_only_masked_frames_are_exchanged() -> None:
-    """The last valid one is not among them, and every masked one is."""
+    """The last valid frame is not exchanged, and every masked frame is."""
 
     def frame(index: int) -> Callable[[Inputs], Array]:
         return lambda inputs: np.asarray(inputs["x"][..., index, None])
@@ -203,7 +203,7 @@ def test_a_mask_without_effect_is_found() -> None:
 
 
 def test_a_mask_that_only_hides_the_output_is_found() -> None:
-    """Valid frames are compared: that masked ones are silent does not show that the mask is used."""
+    """Valid frames are compared, because silent masked frames do not show that the mask is used."""
 
     def infer(inputs: Inputs) -> Array:
         return velocity({**inputs, "mask": np.ones_like(inputs["mask"])}) * inputs["mask"]
@@ -241,7 +241,7 @@ def test_an_output_that_overwrites_an_input_still_in_use_is_found() -> None:
         (10, []),
         (20, ["future_chunks"]),
         (11, ["future_chunks"]),
-        (9, ["future_chunks", "attention_span"]),  # frame 9 hears frames 10 to 15
+        (9, ["future_chunks", "attention_span"]),  # frame 9 depends on frames 10 to 15
         (5, ["mask_used", "attention_span"]),
         (2, ["attention_span"]),
     ],
@@ -275,7 +275,7 @@ def test_chunks_longer_than_the_other_experiments_are_tried() -> None:
 
 
 def _deaf(frame: int, heard: int) -> Infer:
-    """Frame 0 does not hear `frame`, and hears a little of `heard`."""
+    """Return an estimator whose frame 0 does not depend on `frame`, and a little on `heard`."""
 
     def infer(inputs: Inputs) -> Array:
         result = velocity(inputs, 10)
@@ -317,7 +317,7 @@ def test_nothing_is_compared_after_values_that_are_not_finite() -> None:
 
 
 def test_values_that_are_finite_only_for_a_guidance_pair_are_found() -> None:
-    """A value that becomes infinite later is a separate change."""
+    """The output becomes infinite if row 1 has conditions."""
 
     def infer(inputs: Inputs) -> Array:
         return np.full_like(inputs["x"], np.inf) if inputs["spks"][1].any() else velocity(inputs)

@@ -1,4 +1,4 @@
-"""Each property of the contract holds of what is exported, and is what a fault of its kind is called by."""
+"""Exported graphs have each property of the contract, and a fault is reported by the property that it breaks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def bound_of(name: str, computed_in: str) -> float:
 
 
 class Faulty(nn.Module):
-    """An estimator with something done to what goes in and what comes out."""
+    """An estimator whose inputs and outputs are changed."""
 
     def __init__(self, inner: nn.Module, before: Callable[..., tuple[Tensor, ...]], after: Callable[..., Tensor]):
         super().__init__()
@@ -160,7 +160,7 @@ def test_a_fault_is_reported_by_its_property(fault: str, tmp_path: Path) -> None
     ("chunk", "failing"), [(20, "future_chunks"), (11, "future_chunks"), (9, "attention_span"), (5, "attention_span")]
 )
 def test_chunks_of_another_length_are_refused(family: str, chunk: int, failing: str, tmp_path: Path) -> None:
-    """The fixtures' chunks have 10 frames; one frame more or less is seen."""
+    """The fixtures' chunks have 10 frames; one frame more or less is found."""
     asked = tiny(family, streaming=True)
 
     def other(inner: nn.Module) -> nn.Module:
@@ -284,7 +284,7 @@ def test_a_lowered_graph_of_the_wrong_type_fails(tmp_path: Path) -> None:
 
 
 def test_a_lowered_graph_in_which_a_row_leaks_fails(tmp_path: Path) -> None:
-    """The leak is two thousandths of the mean over the batch, which the values do not show."""
+    """Each row gets 0.002 of the mean over the batch, which the comparison of values does not find."""
     graph = exported("cosyvoice2", tmp_path / "graph.onnx")
     asked = lowering_request(SPEC, target=Target.fp16)
     lowered = lower(asked, graph, tmp_path / "lowered").outputs["lowered"][0]

@@ -1,4 +1,4 @@
-"""A reference is read back as it was written, and the same one gives the same bytes."""
+"""A reference is read as it was written, and equal references give equal bytes."""
 
 from __future__ import annotations
 

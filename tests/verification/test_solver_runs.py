@@ -1,4 +1,4 @@
-"""Whole runs of the solver on estimators whose answer is known."""
+"""Whole runs of the solver on estimators whose result is known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPEC, SOLVER = estimator_spec(), Solver()
 
 
 def constant(seen: list[dict[str, Array]] | None = None, wrong_at: int | None = None, by: float = 0.0) -> Infer:
-    """A velocity of which the integral is known: x moves by (1 + g) (mu + 3) - g 3; `by` is added in one call."""
+    """Return a velocity with a known integral: x changes by (1 + g) (mu + 3) - g 3; `by` is added in one call."""
     calls: list[int] = []
 
     def infer(inputs: Mapping[str, Array]) -> dict[str, Array]:

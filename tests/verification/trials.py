@@ -1,4 +1,4 @@
-"""An estimator of a few lines of numpy, and trials of it."""
+"""An estimator of a few lines of numpy, and trials with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.numerics.specs import estimator_spec
 
 
 def velocity(inputs: Inputs, chunk: int = 0) -> Array:
-    """Every frame hears the mean of the valid frames of its own chunk and those before it, or of all."""
+    """Each frame depends on the mean of the valid frames of its chunk and earlier ones, or of all frames."""
     said = sum(factor * inputs[name] for name, factor in (("x", 1.0), ("mu", 0.5), ("cond", 0.25))) * inputs["mask"]
     length = said.shape[2]
     heard = np.empty_like(said)
@@ -30,7 +30,7 @@ def full(infer: Infer = velocity, **fields: Any) -> Trial:
 
 
 def chunked(frames: int = 10, **fields: Any) -> Trial:
-    """Of a model that computes in chunks of so many frames, where 10 are declared."""
+    """Return a trial of a model with chunks of this number of frames; 10 are declared."""
     given: dict[str, Any] = {"infer": lambda inputs: velocity(inputs, frames), "chunk": 10, "chunked_length": 16}
     return full(**{**given, **fields})
 
@@ -41,5 +41,5 @@ def broken(trial: Trial) -> list[str]:
 
 
 def plus(leak: Callable[[Inputs], Array], chunk: int = 0) -> Infer:
-    """The estimator, and a thousandth of something that it should not look at."""
+    """Return the estimator plus a thousandth of a value that must not affect it."""
     return lambda inputs: velocity(inputs, chunk) + 1e-3 * leak(inputs)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "OMP_", "MKL_", "OPENBLAS_", "ATEN_", "ONEDNN_", "TORCH_")
-"""Variables that Python and the packages read when they start; PYTHONPATH aside, which is read again."""
+"""Variables that Python and the packages read when they start, except PYTHONPATH, which is read again."""
 
 
 class Warm:
     """A process that was forked.
 
     Attributes:
-        pid: its process id.
+        pid: the process id.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Warm:
         environment: Mapping[str, str],
         files: Sequence[int] = (0, 1, 2),
     ) -> None:
-        """Start `python -m` with these words: the module and its arguments.
+        """Start `python -m` with a module and its arguments.
 
         Args:
-            address: of the server.
+            address: the address of the server.
             directory: the working directory.
             files: standard input, output and error.
         """
@@ -52,10 +52,10 @@ class Warm:
         self.pid = int(self._answers.readline())
 
     def wait(self, seconds: float | None = None) -> int:
-        """Wait for its exit code; negative: the signal that ended it.
+        """Wait for the end and return the exit code; a negative one is the signal that ended the process.
 
         Raises:
-            TimeoutError: it has not ended after so many seconds.
+            TimeoutError: the process has not ended in this time.
         """
         self._connection.settimeout(seconds)
         code = int(self._answers.readline())
@@ -65,13 +65,13 @@ class Warm:
 
 
 def starts_alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Tell whether Python and the packages would start in the same way in both environments."""
+    """Return True if Python and the packages start in the same way in both environments."""
     names = {name for name in {*one, *other} if name.startswith(READ_AT_START) and name != "PYTHONPATH"}
     return all(one.get(name) == other.get(name) for name in names)
 
 
 def imports_much(words: Sequence[str]) -> bool:
-    """Tell whether `python` with these words builds or looks at heavy packages; other verbs start faster afresh."""
+    """Return True if these words of `python` load heavy packages; other verbs start faster without a fork."""
     if tuple(words[:2]) != ("-m", "cosybuild"):
         return False
     first = words[2] if len(words) > 2 else "="

@@ -19,22 +19,22 @@ from tests.warm.server import PRELOADED
 
 _HERE = Path(__file__).parent
 _SECONDS = 540
-# As it is before any test changes it. Models this small only lose by threads.
+# The environment before any test changes it. Models of this size are slower with threads.
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def run_python(words: Sequence[str], directory: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run `python` with these words and wait for it.
+    """Run `python` with these words and wait for its end.
 
-    A build is forked from a process that has imported the heavy packages, where that makes no difference:
-    its variables are those with which that process started, and PYTHONPATH leads to no other package of these names.
+    A build is forked from a process that has imported the heavy packages, if that makes no difference:
+    its variables are those of that process, and PYTHONPATH contains no other package of these names.
 
     Args:
         directory: the working directory.
         environment: all variables.
 
     Returns:
-        The exit code (negative: the signal that ended it), what was printed to standard output, and to standard error.
+        The exit code (negative: the signal that ended the process), standard output and standard error.
     """
     if imports_much(words) and _can_be_forked(directory, environment):
         return _forked(words[1:], directory, environment)
@@ -52,7 +52,7 @@ def run_python(words: Sequence[str], directory: Path, environment: Mapping[str, 
 
 
 def write_python(directory: Path) -> None:
-    """Write a script `python` for PATH: it forks builds, and is the real one for anything else."""
+    """Write a script `python` for PATH: it forks builds, and starts the real Python for other commands."""
     if not sys.platform.startswith("linux"):
         return
     script = directory / "python"
@@ -78,7 +78,7 @@ def _forked(words: Sequence[str], directory: Path, environment: Mapping[str, str
         process = Warm(_server(), words, str(directory), environment, files)
         try:
             code = process.wait(_SECONDS)
-        except BaseException:  # too late, or Ctrl-C: nothing is left running
+        except BaseException:  # after a timeout or Ctrl-C no process stays
             os.kill(process.pid, signal.SIGKILL)
             raise
         for file in (out, err):
@@ -88,13 +88,13 @@ def _forked(words: Sequence[str], directory: Path, environment: Mapping[str, str
 
 @functools.cache
 def _server() -> str:
-    """The address of this process's server, which is started with the first command."""
+    """Return the address of this process's server, which the first command starts."""
     address = str(Path(tempfile.mkdtemp(prefix="warm-")) / "s")
     command = [sys.executable, str(_HERE / "server.py"), address]
     server = subprocess.Popen(command, env=_ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None
     assert server.stdout is not None
-    # It ends when this process does, however that ends.
+    # It ends with this process, however this process ends.
     atexit.register(server.stdin.close)
     assert server.stdout.readline() == b"ready\n"
     return address

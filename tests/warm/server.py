@@ -1,8 +1,8 @@
-"""A Python that has imported the heavy packages already, and forks itself for each command it is asked to run.
+"""A Python that has imported the heavy packages, and forks itself for each command.
 
-Most of what a small build takes is imports: torch, onnx, onnxsim. Here they are imported once for all tests of a
-process of pytest. A forked process is as one that was started: it has its own arguments, directory, environment, files
-and exit code, and ends as Python ends. Nothing of cosybuild is imported before the fork.
+Most of the time of a small build is imports: torch, onnx, onnxsim. Here they are imported once for all tests of a
+process of pytest. A forked process behaves as one that was started: it has its own arguments, directory, environment,
+files and exit code, and ends as Python ends. Nothing of cosybuild is imported before the fork.
 
 `tests.warm.processes` starts this as a script with the address of a socket; it ends when its standard input ends.
 """
@@ -36,7 +36,7 @@ onnxruntime does, and onnxsim imports it, so each process imports these itself."
 
 
 def preload() -> None:
-    """Import what is installed of `PRELOADED`, and keep it out of what the forked processes collect."""
+    """Import the installed modules of `PRELOADED`, and exclude their objects from later garbage collections."""
     for name in PRELOADED:
         try:
             importlib.import_module(name)
@@ -79,7 +79,7 @@ def _reap() -> None:
 
 
 def _answer(connection: socket.socket) -> list[str]:
-    """Fork once more and tell the client about it: its process id, then its status."""
+    """Fork once more, and send the client the process id and then the status."""
     content, files, _, _ = socket.recv_fds(connection, 2**20, 3)
     while not content.endswith(b"\n"):
         content += connection.recv(2**20)
@@ -91,7 +91,7 @@ def _answer(connection: socket.socket) -> list[str]:
 
 
 def _watch(child: int, connection: socket.socket) -> NoReturn:
-    # Ctrl-C of the terminal reaches the child itself.
+    # Ctrl-C of the terminal reaches the child directly.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection.sendall(f"{child}\n".encode())
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -100,7 +100,7 @@ def _watch(child: int, connection: socket.socket) -> NoReturn:
 
 
 def _become(asked: dict[str, object], files: list[int]) -> list[str]:
-    """Take the place of the process that was asked for."""
+    """Become the requested process."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -111,7 +111,7 @@ def _become(asked: dict[str, object], files: list[int]) -> list[str]:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(str(asked["directory"]))
-    # The first is this file's directory, then PYTHONPATH, then what is installed.
+    # The first path is this file's directory; PYTHONPATH and the installed packages follow.
     sys.path[:] = [str(Path.cwd()), *_search_path(os.environ), *sys.path[1 + len(before) :]]
     importlib.invalidate_caches()
     return words
@@ -125,5 +125,5 @@ if __name__ == "__main__":
     preload()
     module, *arguments = serve(sys.argv[1])
     sys.argv = [module, *arguments]
-    # What it raises ends this process as it would end `python -m`.
+    # An exception ends this process as it would end `python -m`.
     runpy.run_module(module, run_name="__main__", alter_sys=True)

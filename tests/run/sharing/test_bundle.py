@@ -141,7 +141,7 @@ def test_a_second_import_may_add_the_results_and_takes_nothing_back(archive: Pat
 
 
 @pytest.mark.parametrize("there", ["a directory", "another bundle", "a link"])
-def test_what_is_there_and_not_from_this_archive_is_kept(
+def test_an_existing_directory_from_another_source_is_kept(
     there: str, bench: Bench, archive: Path, store: Store, runs: Path, tmp_path: Path
 ) -> None:
     runs.mkdir(parents=True)
