@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cosybuild.errors import CheckpointError
+from cosybuild.models.weights.choice import choose
+from cosybuild.models.weights.recognition import recognised
+from cosybuild.models.weights.source import Source, opened
 
-_PARTS = {"flow.pt": "flow model", "hift.pt": "vocoder"}
+_PARTS = {"flow.pt": "the flow model (flow.pt)", "hift.pt": "the vocoder (hift.pt)"}
 """Usual name of a weights file -> the part of a model whose weights it has."""
 
-_WRAPPERS = ("state_dict", "model")
 _SHOWN = 8
-_AGAIN = "Next: download it again, or compare its size with the original's."
 
 
 @dataclass(frozen=True)
@@ -39,19 +35,21 @@ def read_weights(
     prefixes: Sequence[str],
     *,
     spelled: Callable[[str], str] = str,
-    file: str = "flow.pt",
+    file: str = "",
     foreign: tuple[str, ...] = (),
+    asked: str | None = None,
 ) -> Weights:
     """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
 
     Args:
-        path: a safetensors file, or a state dict written by `torch.save` (also under `state_dict` or `model`); the
-            content decides, not the suffix.
+        path: a safetensors file, a file written by `torch.save` with a state dict at any usual place, or the index of
+            sharded weights; the content decides, not the suffix.
         wanted: a module's state dict; its values may be on the meta device.
-        prefixes: possible prefixes of the names in the file; the first that fits is used.
+        prefixes: possible prefixes of the names in a file of the whole model.
         spelled: maps a name in the file to the spelling of `wanted`; the names themselves by default.
-        file: the usual name of such a file, for messages.
+        file: the usual name of such a file, for messages; empty for a user's module.
         foreign: names that begin so, behind the prefix, belong to other networks and are left out.
+        asked: the setting `model.weights_from`, if several state dicts could be meant.
 
     Raises:
         CheckpointError: the file cannot be read, contains more than tensors, or does not fit the module.
@@ -61,145 +59,48 @@ def read_weights(
             f"There is no weights file at {path}." if not path.exists() else f"{path} is not a file.",
             hint="Next: check model_dir or model.weights.",
         )
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty.", hint="Next: download it again; the last download was incomplete.")
-    with _opened(path) as source:
-        names = {spelled(name): name for name in source.names}
-        prefix = _prefix(path, list(names), wanted, prefixes, file)
-        present = {name.removeprefix(prefix): stored for name, stored in names.items() if name.startswith(prefix)}
-        present = {name: stored for name, stored in present.items() if not name.startswith(foreign)}
-        shapes = {name: source.shape(full) for name, full in present.items() if name in wanted}
+    with opened(path) as source:
+        choice = choose(path, source.states, wanted, prefixes, spelled=spelled, asked=asked)
+        if choice is None:
+            raise _foreign(path, source, wanted, prefixes, file)
+        present = {name: stored for name, stored in choice.names.items() if not name.startswith(foreign)}
+        shapes = {name: source.shape(choice.place, full) for name, full in present.items() if name in wanted}
         _compare(path, present, shapes, wanted)
         casts = Counter[str]()
         tensors = {
-            name: _float32(path, name, source.tensor(present[name]), value, casts) for name, value in wanted.items()
+            name: _float32(path, name, source.tensor(choice.place, present[name]), value, casts)
+            for name, value in wanted.items()
         }
-    notes = tuple(
-        f"{count} tensors of {path.name} were converted from {dtype} to float32" for dtype, count in casts.items()
-    )
-    return Weights(tensors, notes)
+        return Weights(tensors, (*choice.notes, *_notes(path, source, casts)))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The tensors of an open file; each is read only when it is requested."""
-
-    names: list[str]
-    shape: Callable[[str], tuple[int, ...]]
-    tensor: Callable[[str], Tensor]
+def _notes(path: Path, source: Source, casts: Mapping[str, int]) -> Iterator[str]:
+    for dtype, count in casts.items():
+        yield f"{count} tensors of {path.name} were converted from {dtype} to float32"
+    if source.skipped:
+        yield f"{path.name} also has objects that are no tensors, which were not read: {', '.join(source.skipped)}"
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[_Source]:
-    if not _is_safetensors(path):
-        state = _state_dict(path, _loaded(path))
-        yield _Source(list(state), lambda name: tuple(_with_values(path, name, state[name]).shape), state.__getitem__)
-        return
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield _Source(list(file.keys()), lambda name: tuple(file.get_slice(name).get_shape()), file.get_tensor)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a complete safetensors file: {error}.", hint=_AGAIN) from error
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Return True if a file begins as the safetensors format does: a length of eight bytes, then a JSON object.
-
-    The content alone decides, not the suffix, because keys hold the content alone. At this place a zip archive has the
-    method of compression, and a pickle of torch has a byte of its magic number; neither can be a brace.
-    """
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
-
-
-def _loaded(path: Path) -> Any:
-    with path.open("rb") as file:
-        magic = file.read(2)
-    if magic != b"PK" and magic[:1] != b"\x80":
-        raise CheckpointError(
-            f"{path} is not a PyTorch file: it is neither a zip archive nor a pickle, nor is it a safetensors file.",
-            hint="Next: download it again; the file may be a web page or a Git LFS pointer.",
-        )
-    try:
-        if path.suffix == ".safetensors":  # torch chooses its reader by the suffix of a path, but not of an open file
-            with path.open("rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged pickle may raise anything
-        # torch's message also advises loading without the restriction; only its finding is passed on.
-        # For a newer pickle protocol torch reports the number of an instruction, before it reads any name.
-        refused = re.search(r"(?:(?:GLOBAL|global:?|class) |Unsupported (?=operand))([\w.]+(?: \d+)?)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and refused is not None:
-            raise CheckpointError(
-                f"{path} contains other objects than tensors ({refused[1]}), and cosybuild does not run code from a "
-                "weights file.",
-                hint="Next: if you trust the file, save only its state dict: torch.save(model.state_dict(), path).",
-            ) from error
-        reason = str(error).partition("\n")[0].partition("Weights only load failed")[0].strip() or type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read as PyTorch weights; it may be incomplete: {reason}.", hint=_AGAIN
-        ) from error
-
-
-def _can_be_mapped(path: Path) -> bool:
-    """Return True for a zip archive without compression; in others torch would read compressed bytes as values."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
-
-
-def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-            break
-    if not isinstance(loaded, Mapping):
-        raise CheckpointError(
-            f"{path} contains a {type(loaded).__name__}, not a state dict (names and tensors).",
-            hint="Next: save only the state dict: torch.save(model.state_dict(), path).",
-        )
-    # Counters and options that training stored beside the tensors are ignored.
-    return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
-
-
-def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """Refuse a tensor that does not have a value for each element.
-
-    Raises:
-        CheckpointError: it is on the meta device, sparse, or nested.
-    """
-    if tensor.is_meta:
-        raise CheckpointError(
-            f"{path}: '{name}' has a shape but no values, because it was saved from the meta device.",
-            hint="Next: load the weights into the model before you save it, or give the original weights file.",
-        )
-    if tensor.is_nested or tensor.layout is not torch.strided:
-        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-        raise CheckpointError(
-            f"{path}: '{name}' is a {kind} tensor; a dense tensor is expected.",
-            hint="Next: save it as tensor.to_dense() in the state dict.",
-        )
-    return tensor
-
-
-def _prefix(path: Path, names: list[str], wanted: Mapping[str, Tensor], prefixes: Sequence[str], file: str) -> str:
-    found = set(names)
-    for prefix in prefixes:
-        if any(prefix + name in found for name in wanted):
-            return prefix
+def _foreign(
+    path: Path, source: Source, wanted: Mapping[str, Tensor], prefixes: Sequence[str], file: str
+) -> CheckpointError:
+    """Return the error for a file that has none of the wanted names."""
+    names = [f"{place}.{name}" if place else name for place, state in source.states.items() for name in state]
     tops = Counter(".".join(name.split(".")[:2]) for name in names)
     listing = ", ".join(f"{top}.* ({count})" for top, count in tops.most_common(_SHOWN)) or "no tensors at all"
     begin = f"no name starts with '{prefixes[0]}', and " if prefixes[0] else ""
-    raise CheckpointError(
+    part = _PARTS.get(file, "the module that model.target names")
+    return CheckpointError(
         f"{path} has no weights of this model: {begin}none is among the {len(wanted)} expected names, such as "
-        f"'{next(iter(wanted), '')}'. It has {listing}.",
-        hint=f"Next: give the weights of the {_PARTS.get(file, 'part')} ({file}) and the version of their model.",
+        f"'{next(iter(wanted), '')}'. It has {listing}.{_of_other_model(names, wanted)}",
+        hint=f"Next: give the weights of {part}{', of the same version as its yaml' if file else ''}.",
     )
+
+
+def _of_other_model(names: Collection[str], wanted: Collection[str]) -> str:
+    """Return a sentence that names the model that the weights are of, if it is known and another one."""
+    found = recognised(names)
+    return "" if found is None or found == recognised(wanted) else f" These are weights of {found}."
 
 
 def _compare(
@@ -214,18 +115,22 @@ def _compare(
     unexpected = [name for name in present if name not in wanted]
     if not misshaped and not missing and not unexpected:
         return
-    parts = [f"{path} does not fit the model."]
+    parts = [f"{path} does not fit the model.{_of_other_model(present, wanted)}"]
     for title, entries in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped)):
         if entries:
             more = [f"... and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
             parts.append(f"{len(entries)} {title}:\n    " + "\n    ".join(entries[:_SHOWN] + more))
-    adapters = any("lora" in name.lower() for name in unexpected)
-    raise CheckpointError(
-        "\n  ".join(parts),
-        hint="Next: merge the adapter into the weights first (peft: merge_and_unload)."
-        if adapters
-        else "Next: compare the hyper-parameters in the model directory's yaml with those of the training.",
-    )
+    raise CheckpointError("\n  ".join(parts), hint=_hint(unexpected, shapes, wanted))
+
+
+def _hint(unexpected: Sequence[str], shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]) -> str:
+    if any("lora" in name.lower() for name in unexpected):
+        return "Next: merge the adapter into the weights first (peft: merge_and_unload)."
+    if shapes and all(shape == (0,) != wanted[name].shape for name, shape in shapes.items()):
+        return "Next: join the parts that DeepSpeed ZeRO-3 wrote: python zero_to_fp32.py . weights.pt"
+    if recognised(unexpected) not in (None, recognised(wanted)):
+        return "Next: give the weights and the yaml of the same version."
+    return "Next: compare the hyper-parameters in the model directory's yaml with those of the training."
 
 
 def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Counter[str]) -> Tensor:

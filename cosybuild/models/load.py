@@ -37,7 +37,7 @@ def load_module(subject: Subject, weights: Path | None, note: Note = _unheard) -
     if subject.family is Family.module:
         module = _instantiated(subject)
         if weights is not None:
-            fill(module, read_weights(weights, module.state_dict(), prefixes=("",)), note)
+            fill(module, read_weights(weights, module.state_dict(), prefixes=("",), asked=subject.weights_from), note)
         return module.eval().requires_grad_(False)
     component = COMPONENTS[subject.component]
     return component.exportable(load_network(subject, weights, note), subject.variant).eval()
@@ -45,7 +45,7 @@ def load_module(subject: Subject, weights: Path | None, note: Note = _unheard) -
 
 def load_network(subject: Subject, weights: Path | None, note: Note = _unheard) -> nn.Module:
     """Return the network of a CosyVoice component; its state dict has upstream's names."""
-    return COMPONENTS[subject.component].load(subject.variant, weights, subject.seed, note)
+    return COMPONENTS[subject.component].load(subject.variant, weights, subject.seed, note, subject.weights_from)
 
 
 def prepare_for_export(module: Module) -> Module:

@@ -21,6 +21,7 @@ from cosybuild.models.directory.reader import ModelDirectory, read_model_directo
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.models.user_module.declared import declared_spec, file_of_target
 from cosybuild.models.variant import Variant
+from cosybuild.models.weights.parts import INDEX_SUFFIX, weights_parts
 
 _LONGEST_STEM = 128
 """The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
@@ -87,7 +88,7 @@ def resolve_subject(
         component=component,
         form=form,
         streaming=model.streaming,
-        weights=_weights(model, part.weights, directory),
+        **_weights(model, part.weights, directory),
         seed=model.seed,
         stem=_stem(model, part.stem),
         solver=_solver(part, directory),
@@ -178,10 +179,24 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) -> Path | None:
+def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) -> dict[str, Any]:
+    """Return the subject's weights, the files beside them and the place in them; nothing for random weights."""
+    path = _weights_file(model, name, directory)
+    if path is None:
+        if model.weights_from is not None:
+            raise ConfigurationError(
+                f"model.weights_from={model.weights_from} has no effect on random weights.",
+                hint="Next: add model.weights=FILE or model_dir, or remove model.weights_from.",
+            )
+        return {}
+    main, *others = weights_parts(path)
+    return {"weights": main, "weights_data": tuple(others), "weights_from": model.weights_from}
+
+
+def _weights_file(model: ModelSettings, name: str, directory: ModelDirectory | None) -> Path | None:
     if model.weights is not None:
         path = Path(model.weights).expanduser()
-        if not path.is_file():
+        if not path.exists():
             raise CheckpointError(
                 f"model.weights={model.weights} is not a file.", hint="Next: give a .pt or .safetensors file."
             )
@@ -190,7 +205,7 @@ def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) 
         return None
     weights = directory.path / name
     tensors = weights.with_suffix(".safetensors")
-    for path in (weights, tensors):
+    for path in (weights, tensors, tensors.with_name(tensors.name + INDEX_SUFFIX)):
         if path.is_file():
             return path
     raise CheckpointError(
@@ -218,12 +233,11 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
             )
         return Subject(Family.onnx, spec, {}, graph=path, stem=_stem(model, path.stem), origin=str(path.absolute()))
     file = file_of_target(model.target)
-    weights = None if model.weights is None else _weights(model, "", None)
     return Subject(
         Family.module,
         spec,
         {"target": model.target},
-        weights=weights,
+        **_weights(model, "", None),
         seed=model.seed,
         stem=_stem(model, str(model.target["_target_"]).rpartition(".")[2].lower()),
         origin=str(file),

@@ -75,8 +75,14 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "verified", {True: "yes", False: "NO", None: "not requested"}[report["verified"]]
     yield "time", seconds(report["seconds"])
     yield "configuration", code(report["config_digest"][:16])
-    for note in model["notes"]:
+    for note in (*model["notes"], *weights_notes(report["steps"])):
         yield "note", note
+
+
+def weights_notes(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what was understood and converted when the weights were read, e.g. the prefix of their names."""
+    for step in steps:
+        yield from (step.get("metrics") or {}).get("weights_notes", ())
 
 
 def _step_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

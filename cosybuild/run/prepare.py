@@ -55,7 +55,7 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
     sources = {}
     subject = request.subject
     if subject.weights is not None:
-        sources["weights"] = store.source("weights", subject.weights)
+        sources["weights"] = store.source("weights", subject.weights, *subject.weights_data)
     if subject.graph is not None:
         sources["graph"] = store.source("graph", subject.graph, *subject.graph_data)
     precision = request.settings.precision

@@ -64,7 +64,7 @@ class ExportStage(Stage[Request]):
         request: Request = context.request
         export, spec = request.settings.export, request.subject.spec
         weights = context.inputs.get("weights")
-        model, chatter = _exported(context, weights.path if weights else None)
+        model, chatter, notes = _exported(context, weights.path if weights else None)
         for line in chatter:
             context.emit("warning", message=f"message of the exporter: {line}")
         _hold_to_declaration(model, request)
@@ -84,6 +84,7 @@ class ExportStage(Stage[Request]):
             "nodes": sum(ops.values()),
             "ops": ops,
             "warnings": chatter,
+            "weights_notes": notes,
         }
         files = save_model(model, context.workdir / graph_name(request))
         return StageResult({"graph": files}, {**metrics, "external_data": len(files) > 1})
@@ -109,6 +110,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         **({"form": list(subject.form)} if subject.form else {}),
         "spec": subject.spec.facts(),
         "weights_seed": subject.seed if subject.weights is None else None,
+        **({} if subject.weights_from is None else {"weights_from": subject.weights_from}),
         **({} if subject.code is None else {"code": subject.code.parts}),
     }
 
@@ -120,19 +122,25 @@ def graph_name(request: Request) -> str:
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
 
 
-def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str]]:
-    """Return the exporter's graph and warnings. The module, as large as its graph, is freed on return."""
+def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str], list[str]]:
+    """Return the exporter's graph and warnings, and the notes on the weights.
+
+    The module, as large as its graph, is freed on return.
+    """
     from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
 
     request: Request = context.request
     export = request.settings.export
+    notes: list[str] = []
     with held_to_plan(request.subject, weights, context.workdir.parent):
-        module = load_module(request.subject, weights, lambda line: context.emit("note", message=line))
+        module = load_module(request.subject, weights, notes.append)
+        for line in notes:
+            context.emit("note", message=line)
         prepare_for_export(module)
         with one_attention_operator() if export.attention is Attention.operator else nullcontext():
             model, chatter = export_graph(module, request.subject.spec, export, sizes_of_example(request))
-    return model, chatter.warnings
+    return model, chatter.warnings, notes
 
 
 def _hold_to_declaration(model: ModelProto, request: Request) -> None:

@@ -140,7 +140,7 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> Look | None:
         """Drop a warning that the run has printed already."""
 
     subject, verify = request.subject, request.settings.verify
-    files = (subject.weights, subject.graph, *subject.graph_data)
+    files = (subject.weights, *subject.weights_data, subject.graph, *subject.graph_data)
     given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
     sources = [Path(path).expanduser().absolute() for path in given if path is not None]
     # A second yaml, or another kind of weights, beside the files that were read would change the choice of the model.

@@ -50,8 +50,13 @@ class ModelSettings:
     weights: str | None = setting(
         None,
         "A weights file instead of model_dir's flow.pt: .pt or .safetensors, with the whole flow model or the "
-        "estimator only.",
+        "estimator only; or the index of sharded weights, or a directory that a trainer wrote.",
         local=True,
+    )
+    weights_from: str | None = setting(
+        None,
+        "The place of the weights in a checkpoint with several, e.g. ema or state_dict.generator; null: the usual "
+        "place, and weights before their moving average.",
     )
     hyperparameters: Any = setting(
         None, "{name: value} for hyper-parameters that differ from the family's; only without a model_dir."

@@ -36,8 +36,8 @@ class Component:
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.
         spec: (variant, mel frames of one second, dynamic batch) -> inputs and outputs.
-        load: (variant, weights file or None, seed, note) -> network with the weights of the file, or with random ones
-            that are equal for equal seeds; raises a CheckpointError.
+        load: (variant, weights file or None, seed, note, `model.weights_from` or None) -> network with the weights of
+            the file, or with random ones that are equal for equal seeds; raises a CheckpointError.
         exportable: (network, variant) -> module whose forward takes exactly the declared inputs.
     """
 
@@ -51,6 +51,6 @@ class Component:
     read: Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
     fault: Callable[[Family, Hyperparameters], str | None]
     spec: Callable[[Variant, float, bool], ModelSpec]
-    load: Callable[[Variant, Path | None, int, Note], nn.Module]
+    load: Callable[[Variant, Path | None, int, Note, str | None], nn.Module]
     exportable: Callable[[nn.Module, Variant], nn.Module]
     forms: Callable[[VocoderSettings], tuple[str, ...]] = lambda _: ()

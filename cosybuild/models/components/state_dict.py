@@ -30,7 +30,9 @@ class StateDictLoader:
     prefixes: tuple[str, ...]
     foreign: tuple[str, ...] = ()
 
-    def __call__(self, variant: Variant, weights: Path | None, seed: int, note: Note) -> nn.Module:
+    def __call__(
+        self, variant: Variant, weights: Path | None, seed: int, note: Note, asked: str | None = None
+    ) -> nn.Module:
         """Return the network in evaluation mode, without gradients; arguments: see `Component.load`."""
         import torch
 
@@ -42,5 +44,6 @@ class StateDictLoader:
         with torch.device("meta"):
             network = self.network(variant)
         wanted = network.state_dict()
-        fill(network, read_weights(weights, wanted, self.prefixes, file=self.file, foreign=self.foreign), note)
+        found = read_weights(weights, wanted, self.prefixes, file=self.file, foreign=self.foreign, asked=asked)
+        fill(network, found, note)
         return network.eval().requires_grad_(False)

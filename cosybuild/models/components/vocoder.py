@@ -53,10 +53,10 @@ def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
     return exportable(network, _cut(variant), wide_f0=set(wide) <= set(variant.form))
 
 
-def _load(variant: Variant, weights: Path | None, seed: int, note: Note) -> nn.Module:
+def _load(variant: Variant, weights: Path | None, seed: int, note: Note, asked: str | None) -> nn.Module:
     from cosybuild.models.cosyvoice.vocoder.load import load_vocoder
 
-    return load_vocoder(_parameters(variant), weights, seed=seed, note=note)
+    return load_vocoder(_parameters(variant), weights, seed=seed, note=note, asked=asked)
 
 
 VOCODER = Component(

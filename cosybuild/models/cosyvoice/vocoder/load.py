@@ -34,6 +34,7 @@ def load_vocoder(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     note: Callable[[str], object] = lambda _: None,
+    asked: str | None = None,
 ) -> Hift:
     """Return a vocoder in evaluation mode, without gradients, with weight norm folded in float64.
 
@@ -43,6 +44,7 @@ def load_vocoder(
         seed: seed of the random weights.
         dtype: type of the folded weights.
         note: called with notes on the weights for the user.
+        asked: the setting `model.weights_from`.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit.
@@ -53,7 +55,8 @@ def load_vocoder(
             vocoder = random_vocoder(parameters)
         return vocoder.to(dtype).eval().requires_grad_(False)
     vocoder = Hift(parameters)
-    found = read_weights(weights, stored_tensors(vocoder), PREFIXES, spelled=newer_name, file=WEIGHTS)
+    wanted = stored_tensors(vocoder)
+    found = read_weights(weights, wanted, PREFIXES, spelled=newer_name, file=WEIGHTS, asked=asked)
     for line in found.notes:
         note(line)
     vocoder.to(dtype).load_state_dict(fold(vocoder, found.tensors, dtype))

@@ -1,0 +1,214 @@
+"""Readers of weights files: state dicts whose tensors are read one by one, and no code that is executed."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cosybuild.errors import CheckpointError
+from cosybuild.models.weights.inert import skipped, stand_in
+from cosybuild.models.weights.parts import INDEX_SUFFIX, read_index
+
+AGAIN = "Next: download it again, or compare its size with the original's."
+
+_DEEPEST = 4
+"""The most mappings around a state dict; `callbacks.EMA.ema.model` is an example of four."""
+
+_MOST_STAND_INS = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """The state dicts of an open file; each tensor is read only when it is requested.
+
+    Attributes:
+        states: place, i.e. the keys of the mappings around a state dict joined by dots -> names of its tensors. A state
+            dict that is the file's whole content has the place "".
+        shape: (place, name) -> shape.
+        tensor: (place, name) -> tensor.
+        skipped: classes of objects that were not read.
+    """
+
+    states: Mapping[str, list[str]]
+    shape: Callable[[str, str], tuple[int, ...]]
+    tensor: Callable[[str, str], Tensor]
+    skipped: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """Open weights by their content, not by their suffix; an index (`*.index.json`) opens its shards.
+
+    Raises:
+        CheckpointError: a file is empty, damaged, or contains other objects than tensors.
+    """
+    if path.name.endswith(INDEX_SUFFIX):
+        with _sharded(path) as source:
+            yield source
+        return
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty.", hint="Next: download it again; the last download was incomplete.")
+    if not _is_safetensors(path):
+        yield _of_torch(path)
+        return
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            yield Source(
+                {"": list(file.keys())},
+                lambda _, name: tuple(file.get_slice(name).get_shape()),
+                lambda _, name: file.get_tensor(name),
+            )
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a complete safetensors file: {error}.", hint=AGAIN) from error
+
+
+@contextmanager
+def _sharded(path: Path) -> Iterator[Source]:
+    index = read_index(path)
+    with ExitStack() as stack:
+        shards = {file: stack.enter_context(opened(path.parent / file)) for file in sorted(set(index.values()))}
+        for name, file in index.items():
+            if name not in shards[file].states.get("", ()):
+                raise CheckpointError(
+                    f"{path} says that '{name}' is in {file}, which does not have it.",
+                    hint="Next: download both again.",
+                )
+        yield Source(
+            {"": list(index)},
+            lambda _, name: shards[index[name]].shape("", name),
+            lambda _, name: shards[index[name]].tensor("", name),
+            tuple(sorted({name for shard in shards.values() for name in shard.skipped})),
+        )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return True if a file begins as the safetensors format does: a length of eight bytes, then a JSON object.
+
+    The content alone decides, not the suffix, because keys hold the content alone. At this place a zip archive has the
+    method of compression, and a pickle of torch has a byte of its magic number; neither can be a brace.
+    """
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _of_torch(path: Path) -> Source:
+    loaded, classes = _loaded(path)
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(
+            f"{path} contains a {type(loaded).__name__}, not a state dict (names and tensors).",
+            hint="Next: save only the state dict: torch.save(model.state_dict(), path).",
+        )
+    states = dict(_state_dicts(loaded))
+    return Source(
+        {place: list(state) for place, state in states.items()},
+        lambda place, name: tuple(_with_values(path, name, states[place][name]).shape),
+        lambda place, name: states[place][name],
+        tuple(skipped(classes)),
+    )
+
+
+def _state_dicts(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield place and tensors of every mapping that has tensors; counters and options beside them are ignored."""
+    if not isinstance(value, Mapping):
+        return
+    own = {name: item for name, item in value.items() if isinstance(name, str) and isinstance(item, Tensor)}
+    if own:
+        yield ".".join(place), own
+    if len(place) < _DEEPEST:
+        for name, item in value.items():
+            if isinstance(name, str):
+                yield from _state_dicts(item, (*place, name))
+
+
+def _loaded(path: Path) -> tuple[Any, list[str]]:
+    """Return the content of torch's file and the classes that had inert stand-ins."""
+    with path.open("rb") as file:
+        magic = file.read(2)
+    if magic != b"PK" and magic[:1] != b"\x80":
+        raise CheckpointError(
+            f"{path} is not a PyTorch file: it is neither a zip archive nor a pickle, nor is it a safetensors file.",
+            hint="Next: download it again; the file may be a web page or a Git LFS pointer.",
+        )
+    stand_ins: dict[str, type] = {}
+    while True:
+        try:
+            with torch.serialization.safe_globals([(made, name) for name, made in stand_ins.items()]):
+                return _torch_load(path), list(stand_ins)
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged pickle may raise anything
+            refused = _refused_class(error)
+            made = None if refused is None or refused in stand_ins else stand_in(refused)
+            if refused is None or made is None or len(stand_ins) == _MOST_STAND_INS:
+                raise _unreadable(path, error, refused) from error
+            stand_ins[refused] = made
+
+
+def _torch_load(path: Path) -> Any:
+    if path.suffix == ".safetensors":  # torch chooses its reader by the suffix of a path, but not of an open file
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+
+
+def _refused_class(error: Exception) -> str | None:
+    """Return the full name of the class or function that torch refused, or what else of the pickle it refused."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return None
+    # For a newer pickle protocol torch reports the number of an instruction, before it reads any name.
+    found = re.search(r"(?:GLOBAL|class) '?([\w.]+)|Unsupported (operand \d+)", str(error))
+    if found is None:
+        return None
+    name = next(group for group in found.groups() if group)
+    return name if "." in name or " " in name else f"builtins.{name}"
+
+
+def _unreadable(path: Path, error: Exception, refused: str | None) -> CheckpointError:
+    # torch's message also advises loading without the restriction; only its finding is passed on.
+    if refused is not None:
+        return CheckpointError(
+            f"{path} contains other objects than tensors ({refused}), and cosybuild does not run code from a "
+            "weights file.",
+            hint="Next: if you trust the file, save only its state dict: torch.save(model.state_dict(), path).",
+        )
+    reason = str(error).partition("\n")[0].partition("Weights only load failed")[0].strip() or type(error).__name__
+    return CheckpointError(f"{path} cannot be read as PyTorch weights; it may be incomplete: {reason}.", hint=AGAIN)
+
+
+def _can_be_mapped(path: Path) -> bool:
+    """Return True for a zip archive without compression; in others torch would read compressed bytes as values."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+
+
+def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """Refuse a tensor that does not have a value for each element.
+
+    Raises:
+        CheckpointError: it is on the meta device, sparse, or nested.
+    """
+    if tensor.is_meta:
+        raise CheckpointError(
+            f"{path}: '{name}' has a shape but no values, because it was saved from the meta device.",
+            hint="Next: load the weights into the model before you save it, or give the original weights file.",
+        )
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise CheckpointError(
+            f"{path}: '{name}' is a {kind} tensor; a dense tensor is expected.",
+            hint="Next: save it as tensor.to_dense() in the state dict.",
+        )
+    return tensor
