@@ -66,12 +66,19 @@ def resolve_subject(
     if component in GRAPH_FILES:
         return _of_file(GRAPH_FILES[component], model, model_dir, dynamic_batch)
     part = COMPONENTS[component]
-    directory = None if model_dir is None else read_model_directory(locate(model_dir, [part.weights]), part.read)
+    place = None if model_dir is None else locate(model_dir, [part.weights])
+    directory = None if place is None else read_model_directory(place, part.read, model.family)
     family = _family(model, directory)
     if model.streaming and family not in part.streaming:
         raise ConfigurationError(
             f"model.streaming=true, but {family.value} has no streaming variant.",
             hint="Next: remove model.streaming, or build CosyVoice 2 or 3.",
+        )
+    if model.streaming and directory is not None and not directory.chunked:
+        raise ConfigurationError(
+            f"model.streaming=true, but {directory.yaml} describes CosyVoice 2 as it was before April 2025, when its "
+            "estimator had no chunk mask.",
+            hint="Next: remove model.streaming, or use the present files of the model.",
         )
     if dynamic_batch and not part.dynamic_batch:
         raise ConfigurationError(
@@ -133,8 +140,8 @@ def _family(model: ModelSettings, directory: ModelDirectory | None) -> Family:
         return Family.cosyvoice2 if asked is Family.auto else asked
     if asked not in (Family.auto, directory.family):
         raise ModelDirectoryError(
-            f"model={asked.value} is set, but {directory.path} is {directory.family.value}, because it has "
-            f"{directory.yaml.name}.",
+            f"model={asked.value} is set, but {directory.path} is {directory.family.value}, because "
+            f"{directory.yaml.name} has an estimator of that version.",
             hint=f"Next: model={directory.family.value}, or remove model, so that the directory determines it.",
         )
     return directory.family

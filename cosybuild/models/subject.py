@@ -40,13 +40,9 @@ class Subject:
             node).
         streaming: True if the graph contains the chunk mask.
         weights: the weights file, or None for random ones.
-<<<<<<< HEAD
-        seed: seed of the random weights.
-=======
         weights_data: the files beside it that hold sharded weights.
         weights_from: the setting `model.weights_from`.
-        seed: of the random weights.
->>>>>>> 7b8c055 (Read checkpoints in the forms that trainers write)
+        seed: seed of the random weights.
         graph: an existing ONNX file that replaces the export stage.
         graph_data: the files beside it that hold its weights.
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
@@ -71,12 +67,9 @@ class Subject:
     origin: str = ""
     notes: tuple[str, ...] = field(default=())
     component: ComponentName = ComponentName.estimator
-<<<<<<< HEAD
     form: tuple[str, ...] = ()
-=======
     weights_data: tuple[Path, ...] = ()
     weights_from: str | None = None
->>>>>>> 7b8c055 (Read checkpoints in the forms that trainers write)
 
     @property
     def variant(self) -> Variant:

@@ -8,8 +8,8 @@ from typing import Any
 
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.frontend.hyperparameters import PUBLISHED, front_end_fault
-from cosybuild.models.directory.hyperpyyaml import Node
-from cosybuild.models.directory.reader import mapping, refused
+from cosybuild.models.directory.hyperpyyaml import Node, mapping
+from cosybuild.models.directory.reader import refused
 
 _FLOWS = {
     Family.cosyvoice1: "MaskedDiffWithXvec",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosybuild.errors import MissingRequirement, ModelDirectoryError
 from cosybuild.lazy import is_installed, require
-from cosybuild.models.directory.reader import YAML_NAMES
+from cosybuild.models.directory.version import YAML_NAMES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 

@@ -182,6 +182,13 @@ def read_hyperpyyaml(path: Path) -> dict[str, Any]:
         raise _bad(path, "holds a value that contains itself, or too long a chain of references") from error
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return a value, or the arguments of a node, as a mapping; an empty one for any other value."""
+    if isinstance(value, Node):
+        value = value.arguments
+    return value if isinstance(value, Mapping) else {}
+
+
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -192,7 +199,22 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise _bad(path, f"is not UTF-8 text (byte {error.start})") from error
+        raise _not_utf8(path, data, error.start) from error
+
+
+def _not_utf8(path: Path, data: bytes, start: int) -> ModelDirectoryError:
+    """Return the error for a file in another encoding, with the encoding in which it is text."""
+    encodings = ["UTF-16"] if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ["GBK"]
+    for encoding in encodings:
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return ModelDirectoryError(
+            f"{path} is not UTF-8 text (byte {start}), but can be read as {encoding}.",
+            hint=f"Next: convert it: iconv -f {encoding} -t UTF-8 {path.name} > utf8.yaml && mv utf8.yaml {path.name}.",
+        )
+    return _bad(path, f"is not UTF-8 text (byte {start})")
 
 
 class _Resolver:

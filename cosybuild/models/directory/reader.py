@@ -11,12 +11,12 @@ from typing import Any
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.cosyvoice.families import FAMILIES, hyperparameter_fault
-from cosybuild.models.directory.hyperpyyaml import Node, read_hyperpyyaml
+from cosybuild.models.directory.hyperpyyaml import Node, mapping
+from cosybuild.models.directory.version import family_of, find_yaml, is_early
 from cosybuild.models.subject import Solver
 from cosybuild.printable import one_line
 
 WEIGHTS = "flow.pt"
-YAML_NAMES = tuple(facts.yaml for facts in FAMILIES.values())
 
 # Arguments of upstream's estimators that training or our input specification covers, by family.
 _UNUSED = {"dropout", "num_decoding_left_chunks", "out_channels", "long_skip_connection"}
@@ -40,6 +40,7 @@ class ModelDirectory:
         hyperparameters: hyper-parameters of the component.
         solver: the solver around the estimator.
         frames_per_second: mel frames of one second of audio.
+        chunked: False if the yaml is of version 2 before April 2025, whose estimator has no chunk mask.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class ModelDirectory:
     hyperparameters: Mapping[str, Any]
     solver: Solver
     frames_per_second: float
+    chunked: bool = True
 
 
 def estimator_hyperparameters(yaml: Path, family: Family, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,65 +66,48 @@ def estimator_hyperparameters(yaml: Path, family: Family, document: Mapping[str,
     estimator = child(yaml, document, "flow", "decoder").get("estimator")
     if not isinstance(estimator, Node):
         raise refused(yaml, "flow -> decoder -> estimator is not a `!new:` node")
-    found = estimator.target.rpartition(".")[2]
-    expected = FAMILIES[family].upstream_class
-    if found != expected:
+    if family_of(estimator) is not family:
+        found, expected = estimator.target.rpartition(".")[2], FAMILIES[family].upstream_class
         raise refused(yaml, f"the estimator is a {found}, where {family.value} has a {expected}")
     return _hyperparameters(yaml, family, estimator)
 
 
-def read_model_directory(path: Path, read: HyperparameterReader = estimator_hyperparameters) -> ModelDirectory:
+def read_model_directory(
+    path: Path, read: HyperparameterReader = estimator_hyperparameters, asked: Family = Family.auto
+) -> ModelDirectory:
     """Determine the version of a model directory and read its yaml.
 
     Args:
         path: the directory.
         read: reads the hyper-parameters of one component.
+        asked: the setting `model`; it decides between yaml files of several versions.
 
     Raises:
         ModelDirectoryError: no yaml or several, a network of another class, or a value that is not valid.
     """
-    family, yaml = find_yaml(path)
-    document = read_hyperpyyaml(yaml)
+    found = find_yaml(path, asked)
+    family, yaml, document = found.family, found.path, found.document
+    decoder = child(yaml, document, "flow", "decoder")
+    estimator = decoder.get("estimator")
     return ModelDirectory(
         path=path,
         yaml=yaml,
         family=family,
         hyperparameters=read(yaml, family, document),
-        solver=_solver(yaml, child(yaml, document, "flow", "decoder")),
+        solver=_solver(yaml, decoder),
         frames_per_second=_frames_per_second(yaml, family, document),
-    )
-
-
-def find_yaml(path: Path) -> tuple[Family, Path]:
-    """Return the version of a model directory and the yaml that identifies it.
-
-    Raises:
-        ModelDirectoryError: there is none, or more than one.
-    """
-    found = [(family, path / facts.yaml) for family, facts in FAMILIES.items() if (path / facts.yaml).is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = " and ".join(yaml.name for _, yaml in found)
-        raise ModelDirectoryError(
-            f"{path} holds {names}; each belongs to a different version of CosyVoice, and one is expected.",
-            hint="Next: keep the yaml that belongs to flow.pt.",
-        )
-    listing = sorted(entry.name for entry in path.iterdir())
-    shown = ", ".join(listing[:8]) + (f" and {len(listing) - 8} more" if len(listing) > 8 else "")
-    raise ModelDirectoryError(
-        f"{path} is not a CosyVoice model directory: it has none of {', '.join(YAML_NAMES)}. "
-        f"It has: {shown or 'nothing'}.",
-        hint="Next: give the directory that has the yaml and flow.pt, e.g. pretrained_models/CosyVoice2-0.5B.",
+        chunked=not (isinstance(estimator, Node) and is_early(estimator)),
     )
 
 
 def _hyperparameters(yaml: Path, family: Family, estimator: Node) -> dict[str, Any]:
     stated = estimator.arguments if isinstance(estimator.arguments, Mapping) else {}
     known = FAMILIES[family].hyperparameters
-    unknown = sorted(set(stated) - set(known) - _UNUSED)
+    name = estimator.target.rpartition(".")[2]
+    shared = name == FAMILIES[Family.cosyvoice1].upstream_class
+    unknown = sorted(set(stated) - set(known) - _UNUSED - ({"causal"} if shared else set()))
     if unknown:
-        raise refused(yaml, f"the estimator has unknown arguments: {', '.join(unknown)}")
+        raise refused(yaml, f"the estimator, a {name}, has unknown arguments: {', '.join(unknown)}")
     if stated.get("long_skip_connection"):
         raise refused(yaml, "the estimator has long_skip_connection, which no published model has")
     missing = [name for name in known if name not in stated and name not in _OPTIONAL]
@@ -176,13 +161,6 @@ def child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, 
         if value is None:
             raise refused(yaml, f"{' -> '.join(names[: index + 1])} is missing")
     return mapping(value)
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a value, or the arguments of a node, as a mapping; an empty one for any other value."""
-    if isinstance(value, Node):
-        value = value.arguments
-    return value if isinstance(value, Mapping) else {}
 
 
 def refused(yaml: Path, what: str) -> ModelDirectoryError:

@@ -14,8 +14,9 @@ from cosybuild.models.cosyvoice.vocoder.parameters import (
     VocoderParameters,
     with_values,
 )
-from cosybuild.models.directory.hyperpyyaml import Node, read_hyperpyyaml
-from cosybuild.models.directory.reader import find_yaml, mapping, refused
+from cosybuild.models.directory.hyperpyyaml import Node, mapping
+from cosybuild.models.directory.reader import refused
+from cosybuild.models.directory.version import find_yaml
 
 PLAIN_CLASS = "HiFTGenerator"
 CAUSAL_CLASS = "CausalHiFTGenerator"
@@ -56,8 +57,8 @@ def read_vocoder(path: Path) -> VocoderDirectory:
     Raises:
         ModelDirectoryError: no yaml, no vocoder in it, one of another class, or a value that is not valid.
     """
-    _, yaml = find_yaml(path)
-    return VocoderDirectory(yaml, _parameters(yaml, read_hyperpyyaml(yaml)), path / WEIGHTS)
+    found = find_yaml(path)
+    return VocoderDirectory(found.path, _parameters(found.path, found.document), path / WEIGHTS)
 
 
 def vocoder_hyperparameters(yaml: Path, _: Family, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ BROKEN = [
     (3, "dim: 32", "dim: 40", "dim is 40, where a multiple of 16"),
     (3, "dim_head: 16", "dim_head: 7", "dim_head is 7"),
     (3, "ff_mult: 2", "ff_mult: -1", "ff_mult is -1"),
-    (2, "decoder.CausalConditionalDecoder", "decoder.ConditionalDecoder", "the estimator is a ConditionalDecoder"),
+    (2, "decoder.CausalConditionalDecoder", "decoder.ConditionalDecoder", "unknown arguments: static_chunk_size"),
     (3, "DiT.dit.DiT", "other.Transformer", "the estimator is a Transformer, where cosyvoice3 has a DiT"),
     (2, "estimator: !new:.*\n", "estimator:\n", "not a `!new:` node"),
     (2, "estimator: !new", "estimater: !new", "not a `!new:` node"),
@@ -185,9 +185,10 @@ def test_a_directory_with_no_yaml_or_two_is_refused(tmp_path: Path) -> None:
     message = refused(tmp_path)
     assert "cosyvoice.yaml, cosyvoice2.yaml, cosyvoice3.yaml" in message
     assert "It has: config.json" in message
-    for name in ("cosyvoice.yaml", "cosyvoice3.yaml"):
-        (tmp_path / name).write_text(PUBLISHED)
-    assert "cosyvoice.yaml and cosyvoice3.yaml" in refused(tmp_path)
+    for version in (1, 3):
+        (yaml,) = tiny_directory(version).glob("*.yaml")
+        shutil.copy(yaml, tmp_path)
+    assert "cosyvoice.yaml (cosyvoice1) and cosyvoice3.yaml (cosyvoice3)" in refused(tmp_path)
 
 
 def test_a_truncated_yaml_is_refused_or_complete(tmp_path: Path) -> None:
