@@ -102,7 +102,7 @@ def directory(here: Path, name: str) -> Path:
 
 DIRECTORIES = {
     "no yaml": ("is not a CosyVoice model directory", "It has: flow.pt"),
-    "two yaml files": ("cosyvoice2.yaml and cosyvoice3.yaml", "one is expected"),
+    "two yaml files": ("cosyvoice2.yaml (cosyvoice2) and cosyvoice3.yaml (cosyvoice3)", "model=cosyvoice2 or"),
     "no weights": ("neither flow.pt nor flow.safetensors",),
     "yaml that is none": ("cosyvoice2.yaml",),
     "yaml of something else": ("flow is missing",),

@@ -14,6 +14,10 @@ from cosybuild.models.directory.version import YAML_NAMES
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+_MODELSCOPE_OWNERS = ("iic", "damo", "speech_asr", "speech_tts")
+"""Owners whose models are on ModelScope only."""
+
+
 def is_hub_id(text: str) -> bool:
     """Return True if `text` has the form `organisation/model`, without asking a hub."""
     return _HUB_ID.fullmatch(text) is not None and ".." not in text
@@ -41,10 +45,18 @@ def fetch_model(hub_id: str, files: Sequence[str]) -> Path:
                 return hub.fetch(hub_id, wanted)
             except _Unreachable as error:
                 told.append(f"from {hub.name}: {error}")
+    of_modelscope = hub_id.partition("/")[0] in _MODELSCOPE_OWNERS
     if not told:
+        extras = "'cosybuild[modelscope]'" if of_modelscope else "'cosybuild[hub]' or 'cosybuild[modelscope]'"
         raise MissingRequirement(
             f"model_dir={hub_id} is not a directory on this machine, and a download from a hub needs a hub client.",
-            hint="Next: pip install 'cosybuild[hub]' or 'cosybuild[modelscope]', or give a local directory.",
+            hint=f"Next: pip install {extras}, or give a local directory.",
+        )
+    if not is_installed("modelscope"):
+        raise ModelDirectoryError(
+            f"model_dir={hub_id} is not a directory on this machine and could not be downloaded {'; nor '.join(told)}",
+            hint=f"Next: if the model is on ModelScope{', as those of this owner are' if of_modelscope else ''}, "
+            "pip install 'cosybuild[modelscope]'; otherwise check the name and the network.",
         )
     raise ModelDirectoryError(
         f"model_dir={hub_id} is not a directory on this machine and could not be downloaded {'; nor '.join(told)}",
