@@ -70,7 +70,7 @@ def manifest_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + SUFFIX)
 
 
-def file_fact(path: Path) -> dict[str, Any]:
+def file_fact(path: Path) -> dict[str, str | int]:
     """Return name, size in bytes and sha256 of a file, as manifests state them."""
     return {"name": path.name, "size": path.stat().st_size, "sha256": digest_of(path)}
 

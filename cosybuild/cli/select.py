@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_table import figure_text
 from cosybuild.sweeps.write import read_sweep
 
-_LIMITS: dict[str, Any] = {"error": float, "memory": units.size, "size": units.size, "latency": float}
+_LIMITS: dict[str, Callable[[str], float]] = {
+    "error": float,
+    "memory": units.size,
+    "size": units.size,
+    "latency": float,
+}
 _LIMIT = {False: "at most", True: "at least"}
 _UNITS = {"error": "relative, e.g. 1e-2", "memory": "e.g. 200MB", "size": "e.g. 500MB", "latency": "in seconds"}
 

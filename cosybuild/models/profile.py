@@ -49,8 +49,11 @@ class SizeRange:
 Profile = dict[str, SizeRange]
 """Symbol -> range, one entry for every symbol of the model."""
 
+NamedSizes = dict[str, dict[str, int]]
+"""Symbol -> {min, opt, max, ...}: a profile in keys."""
 
-def named_sizes(profile: Profile) -> dict[str, dict[str, int]]:
+
+def named_sizes(profile: Profile) -> NamedSizes:
     """Return symbol -> {min, opt, max}: a profile in the keys of references and verifications.
 
     `multiple_of` is there if it is not 1, so that keys of earlier releases stay valid.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import ConfigurationError
@@ -153,6 +152,6 @@ def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
             )
 
 
-def plain_gate(gate: Gate) -> dict[str, Any]:
+def plain_gate(gate: Gate) -> dict[str, float]:
     """Return the gate as JSON data, for keys and records."""
     return {name: float(bound) for name, bound in gate.items()}

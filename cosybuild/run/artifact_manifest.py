@@ -32,7 +32,7 @@ def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any])
     )
 
 
-def _fact(file: StoredFile) -> dict[str, Any]:
+def _fact(file: StoredFile) -> dict[str, str | int]:
     return {"name": file.name, "size": file.size, "sha256": file.digest}
 
 

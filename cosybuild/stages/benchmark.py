@@ -17,7 +17,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import BATCH
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
-from cosybuild.numerics.inputs import Draw, draw_inputs
+from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.store.result import StageResult
@@ -149,7 +149,7 @@ def _timed(
     """Time all runners at one size and return results, refusals and verdicts on each pair."""
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
     calls: dict[str, Call] = {}
-    alone: dict[str, dict[str, Any]] = {}
+    alone: dict[str, dict[str, float | None]] = {}
     refused = []
     for one in runners:
         emit("progress", what=f"{one.name}, {where}")
@@ -186,14 +186,14 @@ def _budget(benchmark: BenchmarkSettings, runners: int) -> Budget:
 _OF_THE_BUDGET = ("confidence", "half_width", "max_seconds", "warmup_seconds", "max_rounds")
 
 
-def _inputs(spec: ModelSpec, sizes: Sizes, dtypes: Mapping[str, str]) -> dict[str, Any]:
+def _inputs(spec: ModelSpec, sizes: Sizes, dtypes: Mapping[str, str]) -> dict[str, Array]:
     inputs = tuple(replace(tensor, dtype=dtypes.get(tensor.name, tensor.dtype)) for tensor in spec.inputs)
     return draw_inputs(replace(spec, inputs=inputs), Draw(sizes, guidance=spec.guidance))
 
 
 def _figures(
     rounds: Rounds | None,
-    alone: Mapping[str, Mapping[str, Any]],
+    alone: Mapping[str, Mapping[str, float | None]],
     subject: Subject,
     sizes: Sizes,
     benchmark: BenchmarkSettings,

@@ -176,9 +176,9 @@ def _plain(trt: TrtSettings) -> Iterator[tuple[str, Any]]:
         yield field.name, value.value if isinstance(value, Enum) else value
 
 
-def _described_profile(profile: Profile, frames_per_second: float | None) -> dict[str, Any]:
+def _described_profile(profile: Profile, frames_per_second: float | None) -> dict[str, list[int] | list[float]]:
     """Return the profile's sizes, and for `seq_len` also the seconds of audio."""
-    plain: dict[str, Any] = dict(listed_sizes(profile))
+    plain: dict[str, list[int] | list[float]] = {**listed_sizes(profile)}
     if frames_per_second is not None and "seq_len" in profile:
         plain["seconds"] = [round(frames / frames_per_second, 2) for frames in plain["seq_len"]]
     return plain

@@ -216,7 +216,7 @@ def _advice(request: Request) -> Advice:
     return Advice(text, text)
 
 
-def _tolerance(limits: Limits) -> dict[str, Any]:
+def _tolerance(limits: Limits) -> dict[str, float | bool | None]:
     """Return the limits as JSON data; the tolerance is null for a model that computes in 16 bits."""
     bounds = {} if limits.tolerance is None else asdict(limits.tolerance)
     return {**bounds, "snr_db": limits.gate.get("snr_db")}

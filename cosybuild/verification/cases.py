@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -27,9 +27,17 @@ LEAST = 4
 # compared; the sizes next to them are compared only if `exhaustive` is set.
 CHEAP_SIZE = 1024
 
+
+class _Kind(TypedDict, total=False):
+    padded: bool
+    guidance: bool
+    alike: bool
+    time: Time
+
+
 # The kinds of inputs. The cases take them in turn, one kind each, so that every kind and every length is compared
 # without the product of the two.
-_KINDS: tuple[dict[str, Any], ...] = (
+_KINDS: tuple[_Kind, ...] = (
     {},
     {"padded": True},
     {"guidance": True},
@@ -203,8 +211,8 @@ def _coarse(case: Case) -> Case:
     return replace(case, draw=replace(case.draw, coarse=True))
 
 
-def _kind(spec: ModelSpec, index: int) -> dict[str, Any]:
-    kind = dict(_KINDS[index % len(_KINDS)])
+def _kind(spec: ModelSpec, index: int) -> _Kind:
+    kind = _KINDS[index % len(_KINDS)].copy()
     if not spec.guidance:
         kind.pop("guidance", None)
     generators = {tensor.generator for tensor in spec.inputs}

@@ -10,7 +10,7 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.lengths import quantile_lengths
-from cosybuild.models.profile import Profile, named_sizes
+from cosybuild.models.profile import NamedSizes, Profile, named_sizes
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.gates import LOWERED, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
@@ -71,13 +71,13 @@ def ingredients(request: Request) -> dict[str, Any]:
     }
 
 
-def verified_profiles(request: Request) -> list[dict[str, Any]]:
+def verified_profiles(request: Request) -> list[NamedSizes]:
     """Return the profiles as plain data for the key of a verification; empty if it does not depend on them."""
     strict = verify_settings(request).mode is VerifyMode.strict
     return _named(request) if strict or _depends_on_profiles(request) else []
 
 
-def contract_sizes(request: Request) -> dict[str, Any]:
+def contract_sizes(request: Request) -> dict[str, list[dict[str, int]]]:
     """Return the sizes at which the contract is checked, for a key that does not name the profiles.
 
     It is empty for one profile of one axis: if the sizes then differ, another part of the key differs too.
@@ -87,7 +87,7 @@ def contract_sizes(request: Request) -> dict[str, Any]:
     return {"contract": tried_sizes(request.subject, request.profiles)}
 
 
-def _named(request: Request) -> list[dict[str, Any]]:
+def _named(request: Request) -> list[NamedSizes]:
     return [named_sizes(profile) for profile in request.profiles]
 
 

@@ -29,7 +29,7 @@ class Bounds:
     step_snr_db: float | None
     setting: str
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, dict[str, float] | float | None]:
         """Return the bounds as plain data for keys."""
         return {"gates": plain_gate(self.gate), "step_snr_db": self.step_snr_db}
 

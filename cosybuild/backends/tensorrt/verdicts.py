@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cosybuild.backends.tensorrt.inspection import AttentionSize, NetworkFacts, TensorFact
 from cosybuild.dtypes import DTYPES
@@ -26,7 +25,7 @@ class AttentionVerdict:
     verdict: str
     activation_bytes: int
 
-    def as_plain(self) -> dict[str, Any]:
+    def as_plain(self) -> dict[str, str | int | list[int]]:
         """Return the verdict as plain data for the report."""
         return {
             "shape": list(self.size.shape),

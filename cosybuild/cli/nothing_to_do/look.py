@@ -71,7 +71,7 @@ def is_lasting(variable: str) -> bool:
     return variable not in VOLATILE and not variable.startswith(VOLATILE_PREFIXES)
 
 
-def setting_now() -> dict[str, Any]:
+def setting_now() -> dict[str, str | list[str]]:
     """Return the working directory, the interpreter, and a digest of the environment variables that count."""
     lasting = sorted(f"{name}={value}" for name, value in os.environ.items() if is_lasting(name))
     return {
