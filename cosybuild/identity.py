@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 ESTIMATOR = "flow.decoder.estimator"
-ESTIMATOR_PORTS = ("x", "mask", "mu", "t", "spks", "cond", "estimator_out")
+ESTIMATOR_INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
+ESTIMATOR_PORTS = (*ESTIMATOR_INPUTS, "estimator_out")
 """The estimator's tensors in binding order (docs/contract.md)."""
 
 _NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batch|mygpu|sm\d+|onnx|plan|engine|trt")

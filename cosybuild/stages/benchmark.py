@@ -14,7 +14,7 @@ from cosybuild.benchmarking.timing import family_confidence, judge, median_inter
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.profile import BATCH
+from cosybuild.models.profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
@@ -25,7 +25,6 @@ from cosybuild.system.clock import SYSTEM_CLOCK
 from cosybuild.system.memory import PeakMemory
 
 SCHEMA = 1
-FRAMES = "seq_len"
 
 Sizes = Mapping[str, int]
 

@@ -13,7 +13,7 @@ from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
-from cosybuild.models.profile import BATCH, Profile, admits
+from cosybuild.models.profile import BATCH, FRAMES, Profile, admits
 from cosybuild.numerics.gates import ENGINE, Gate, plain_gate, with_ratio, worst
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
@@ -24,7 +24,6 @@ from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import kinds_of, reference_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, solved
-from cosybuild.verification.solver_runs import FRAMES
 
 if TYPE_CHECKING:
     from cosybuild.backends.session import Session

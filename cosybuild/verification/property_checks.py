@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit
 from cosybuild.errors import VerificationError
-from cosybuild.models.profile import BATCH, Profile
+from cosybuild.identity import ESTIMATOR_INPUTS
+from cosybuild.models.profile import BATCH, FRAMES, Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.numerics.inputs import Draw, draw_inputs
-from cosybuild.verification.properties import ESTIMATOR, PROPERTIES, Finding, Trial, counted, try_properties
+from cosybuild.verification.experiments import Trial, try_properties
+from cosybuild.verification.properties import PROPERTIES, Finding, counted
 
 if TYPE_CHECKING:
     from cosybuild.backends.session import Session
     from cosybuild.numerics.inputs import Array
 
-FRAMES = "seq_len"
 LENGTH = 24
 """Frames of every experiment without chunks: each property shows at any length, and short runs are cheap."""
 
@@ -171,7 +172,7 @@ def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile])
     """Return property -> the reason why it is not tried."""
     spec = examined.taken
     values = [name for name in PROPERTIES if name not in ("interface", "norms", "axes")]
-    if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR:
+    if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR_INPUTS:
         return dict.fromkeys(values, "only CosyVoice's estimators have this property")
     rows = _rows(spec, profiles)
     if rows < 2:

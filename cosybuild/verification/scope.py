@@ -10,7 +10,7 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.lengths import quantile_lengths
-from cosybuild.models.profile import NamedSizes, Profile, named_sizes
+from cosybuild.models.profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.gates import LOWERED, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
@@ -20,7 +20,7 @@ from cosybuild.request import Request
 from cosybuild.verification.cases import Case, depends_on_profiles, lowered_cases, strict_cases, upstream_cases
 from cosybuild.verification.judge import Limits
 from cosybuild.verification.property_checks import tried_sizes
-from cosybuild.verification.solver_runs import FRAMES, Rollout, is_solvable, prefixes
+from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
 
 if TYPE_CHECKING:
     from onnx import ModelProto

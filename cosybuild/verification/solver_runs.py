@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cosybuild import figure
-from cosybuild.models.profile import BATCH
+from cosybuild.identity import ESTIMATOR_INPUTS
+from cosybuild.models.profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.gates import Gate, Miss, misses
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 Infer = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """One call of an estimator: all inputs by name -> all outputs by name."""
-
-FRAMES = "seq_len"
-INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,11 @@ class RolloutResult:
 
 def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
     """Return True if the model is a flow-matching estimator with the interface that the solver calls."""
-    return solver is not None and tuple(tensor.name for tensor in spec.inputs) == INPUTS and FRAMES in spec.symbols
+    return (
+        solver is not None
+        and tuple(tensor.name for tensor in spec.inputs) == ESTIMATOR_INPUTS
+        and FRAMES in spec.symbols
+    )
 
 
 def prefixes(chunk: int, chunks: int) -> tuple[int, ...]:
@@ -141,7 +143,7 @@ def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: 
     output = spec.outputs[0].name
 
     def estimator(*tensors: Tensor) -> Tensor:
-        inputs = {name: tensor.numpy() for name, tensor in zip(INPUTS, tensors, strict=True)}
+        inputs = {name: tensor.numpy() for name, tensor in zip(ESTIMATOR_INPUTS, tensors, strict=True)}
         return torch.from_numpy(np.ascontiguousarray(infer(inputs)[output], dtype))
 
     courses = []

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cosybuild.figure import plain
+from cosybuild.models.profile import FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.inputs import Array
 from cosybuild.verification.solver_runs import (
-    FRAMES,
     Infer,
     Rollout,
     compare_courses,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cosybuild.numerics.inputs import Array
-from cosybuild.verification.properties import Infer, Inputs, Trial, try_properties
+from cosybuild.verification.experiments import Infer, Inputs, Trial, try_properties
 from tests.numerics.specs import estimator_spec
 
 
