@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cosybuild.building.plan import Step
@@ -25,6 +25,7 @@ class Attempt:
         why: the reason to run the stage; None until it is clear that it must run.
         peak_bytes: growth of memory in bytes; None until the stage has run or failed.
         restored: number of times that lost inputs were built again for this step.
+        warnings: the warnings for the user so far; of a cached step, those of its build.
     """
 
     def __init__(self, step: Step, clock: Clock) -> None:
@@ -34,6 +35,7 @@ class Attempt:
         self.why: Stale | None = None
         self.peak_bytes: int | None = None
         self.restored = 0
+        self.warnings: Sequence[str] = ()
         self._clock = clock
         self._started = clock.now()
         self._begin = clock.elapsed()
@@ -68,4 +70,5 @@ class Attempt:
                 name.removeprefix(_ENVIRONMENT): v for name, v in parts.items() if name.startswith(_ENVIRONMENT)
             },
             made=dict(made or {}),
+            warnings=tuple(self.warnings),
         )

@@ -61,6 +61,7 @@ class StepRecord:
         metrics: the figures that the stage measured when it was built.
         environment: the facts of the machine that are parts of the key.
         made: time, host and duration of the build of the outputs; empty if there are none.
+        warnings: the warnings for the user while the outputs were built, in this run or an earlier one.
     """
 
     label: str
@@ -78,6 +79,7 @@ class StepRecord:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,7 @@ class _Execution:
         return attempt.record("blocked", f"needs {'; '.join(lacks)}")
 
     def _cached(self, attempt: Attempt, entry: Entry, action: Any, reason: str) -> StepRecord:
+        attempt.warnings = entry.warnings
         record = attempt.record(action, reason, entry.outputs, entry.metrics, entry.made)
         self.events.emit("cached", attempt.step.label, action=action, reason=reason, seconds=record.seconds)
         return record
@@ -253,8 +254,12 @@ class _Execution:
 
     def _run(self, attempt: Attempt, why: Stale, workdir: Path) -> tuple[StageResult, dict[str, Any]]:
         label, stage = attempt.step.label, attempt.step.stage
+        warnings: list[str] = []
+        attempt.warnings = warnings
 
         def emit(kind: str, /, **facts: Any) -> None:
+            if kind == "warning":
+                warnings.append(str(facts["message"]))
             self.events.emit(kind, label, **facts)
 
         expected = attempt.step.expected
@@ -280,6 +285,8 @@ class _Execution:
         trim_heap()
         seconds = self.clock.elapsed() - begin
         made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
+        if warnings:
+            made["warnings"] = warnings
         return result, made
 
     def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:

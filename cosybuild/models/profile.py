@@ -119,7 +119,7 @@ def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: Model
     profile: Profile = {}
     for symbol in spec.symbols:
         if symbol in ranges:
-            profile[symbol] = _range(f"{where}, {symbol}", ranges[symbol], _unit(symbol, spec))
+            profile[symbol] = _range(f"{where}, {symbol}", ranges[symbol], timed_axis(symbol, spec))
         elif spec.axis(symbol).sizes:
             profile[symbol] = SizeRange(*spec.axis(symbol).sizes)
         elif follows and spec.axis(symbol).per_frame is not None:
@@ -135,8 +135,8 @@ def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: Model
     return profile
 
 
-def _unit(symbol: str, spec: ModelSpec) -> Axis:
-    """Return the axis of a symbol; `seq_len` has the specification's frame rate."""
+def timed_axis(symbol: str, spec: ModelSpec) -> Axis:
+    """Return the axis of a symbol with its rate per second; `seq_len` has the specification's frame rate."""
     axis = spec.axis(symbol)
     return axis if axis.per_second is not None else replace(axis, per_second=spec.frames_per_second)
 
@@ -144,7 +144,7 @@ def _unit(symbol: str, spec: ModelSpec) -> Axis:
 def _from_frames(where: str, stated: RangeSettings, spec: ModelSpec, axis: Axis) -> SizeRange:
     """Return the range of an axis whose sizes follow from the mel frames of a profile, rounded up."""
     assert axis.per_frame is not None
-    frames = _range(where, stated, _unit(FRAMES, spec))
+    frames = _range(where, stated, timed_axis(FRAMES, spec))
     opt, largest = (max(axis.least, math.ceil(size * axis.per_frame)) for size in (frames.opt, frames.max))
     return SizeRange(axis.least, opt, largest)
 

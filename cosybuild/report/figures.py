@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 
@@ -15,6 +16,11 @@ def seconds(value: float | None) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def moment(value: float | None) -> str:
+    """Return a time in UTC, e.g. `2026-03-01 09:30:12 UTC`, from seconds since the epoch."""
+    return "-" if value is None else f"{datetime.fromtimestamp(value, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def latency(value: float) -> str:

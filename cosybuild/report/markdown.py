@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cosybuild.printable import Markdown, code, paragraph, shell, text
-from cosybuild.report import benchmark, contract, profile, repetition, verification
-from cosybuild.report.figures import action, seconds, size
+from cosybuild.report import contract, sections, verification
+from cosybuild.report.figures import action, moment, seconds, size
 from cosybuild.report.highlights import highlight
+from cosybuild.report.markdown_parts import bullets, table
+from cosybuild.report.remarks import checks, remarks, verdict
 
 _VERDICTS = {
     "ok": "Finished.",
@@ -38,20 +40,28 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield from _failure_lines(report["capsule"])
     yield ""
     yield from table(("", ""), _model_rows(report))
+    yield from bullets("Remarks", remarks(report))
+    yield from sections.warning_lines(report)
     yield "## Steps"
     yield ""
     yield from table(("step", "", "time", "peak memory", "", "why"), _step_rows(report))
     if report["artifacts"]:
         yield "## Artifacts"
         yield ""
-        files = [(code(a["path"]), size(a["size"]), a["made_by"], code(a["digest"][:16])) for a in report["artifacts"]]
-        yield from table(("file", "size", "made by", "sha256"), files)
+        verified = checks(report)
+        files = [
+            (code(a["path"]), size(a["size"]), a["made_by"], verified[a["path"]], code(a["digest"][:16]))
+            for a in report["artifacts"]
+        ]
+        yield from table(("file", "size", "made by", "verified", "sha256"), files)
+    yield from sections.deployment_lines(report)
+    yield from sections.size_lines(report)
     yield from _verification_lines(report)
-    yield from _search_lines(report)
-    yield from _profile_lines(report)
-    yield from _repetition_lines(report)
-    yield from _benchmark_lines(report)
-    yield from _kept_rows(report)
+    yield from sections.kept_lines(report)
+    yield from sections.search_lines(report)
+    yield from sections.profile_lines(report)
+    yield from sections.repetition_lines(report)
+    yield from sections.benchmark_lines(report)
     yield "## Environment"
     yield ""
     machine = report["environment"]["machine"]
@@ -72,7 +82,8 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "weights", Markdown(text(model["weights"]) + (f" {code(digest[:16])}" if digest else ""))
     yield "inputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["inputs"])
     yield "outputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["outputs"])
-    yield "verified", {True: "yes", False: "NO", None: "not requested"}[report["verified"]]
+    yield "verified", verdict(report)
+    yield "started", moment(report["started"])
     yield "time", seconds(report["seconds"])
     yield "configuration", code(report["config_digest"][:16])
     for note in (*model["notes"], *weights_notes(report["steps"])):
@@ -105,7 +116,7 @@ def _verification_lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"## {title}"
             yield ""
             yield from table(head, rows)
-    absent = list(contract.absences(steps))
+    absent = [*contract.absences(steps), *verification.sizes_left_out(steps)]
     if absent:
         yield from (f"- {line if isinstance(line, Markdown) else paragraph(line)}" for line in absent)
         yield ""
@@ -126,91 +137,3 @@ def _failure_lines(archive: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     command = code(f"python -m cosybuild replay {shell([archive['path']])}")
     yield f"{command} reproduces the failure on any machine ({size(archive['size'])})."
-
-
-def _search_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    for step in report["steps"]:
-        found = (step.get("metrics") or {}).get("search")
-        if not found:
-            continue
-        yield "## Nodes that the gates need in float32"
-        yield ""
-        if not found["nodes"]:
-            yield "No further nodes: the graph of the rules passes the gates."
-            yield ""
-            continue
-        cost = found["cost"]
-        yield (
-            f"Found in {found['evaluations']} evaluations among {found['candidates']} nodes; "
-            f"{'without any one of them a gate is missed' if found['minimal'] else 'not narrowed down to the end'}. "
-            f"Cost: {cost['flops_share']:.2%} of the matrix work, {cost['casts']:+} casts. "
-            "`artifacts/precision.yaml` has the result as an option of the group precision."
-        )
-        yield ""
-        yield from table(("node", "", "module"), [(code(n["node"]), n["op"], n["module"]) for n in found["nodes"]])
-
-
-def _profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    found = profile.profile_of(report)
-    if found is None:
-        return
-    yield "## Noise profile"
-    yield ""
-    yield f"![Signal-to-noise ratio after each node]({profile.PLOT})"
-    yield ""
-    yield from table(profile.HEAD, profile.rows(found))
-
-
-def _repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    for step in report["steps"]:
-        metrics = step.get("metrics") or {}
-        if step["stage"] != "repeat" or not metrics:
-            continue
-        yield "## Repeated builds"
-        yield ""
-        yield from table(repetition.HEAD, repetition.rows(metrics))
-        yield from table(repetition.STEPS, repetition.step_rows(metrics))
-
-
-def _benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    for step in report["steps"]:
-        metrics = step.get("metrics") or {}
-        if step["stage"] != "benchmark" or not metrics:
-            continue
-        yield "## Benchmark"
-        yield ""
-        threads = metrics["threads"] or "all"
-        yield f"Medians with their intervals, CPU threads: {threads}. docs/benchmarks.md describes the method."
-        yield ""
-        for case in metrics["cases"]:
-            yield f"### {text(benchmark.where(case))}"
-            yield ""
-            yield from table(benchmark.HEAD, benchmark.rows(case))
-            yield from (f"- {paragraph(line)}" for line in benchmark.remarks(case))
-            yield ""
-        yield from (f"- {paragraph(line)}" for line in benchmark.absences(metrics))
-        yield ""
-
-
-def _kept_rows(report: Mapping[str, Any]) -> Iterator[str]:
-    for step in report["steps"]:
-        warnings = (step.get("metrics") or {}).get("warnings") or []
-        if warnings:
-            yield f"## Warnings of {text(step['label'])}"
-            yield ""
-            yield from (f"- {paragraph(warning)}" for warning in warnings)
-            yield ""
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table, and an empty line. Cells are escaped unless they are `Markdown`."""
-    yield "| " + " | ".join(map(_cell, head)) + " |"
-    yield "|" + " --- |" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(map(_cell, row)) + " |"
-    yield ""
-
-
-def _cell(value: object) -> str:
-    # Escape `|` also in a code span: Markdown splits a table into cells before it reads them.
-    return text(value).replace("|", "\\|")

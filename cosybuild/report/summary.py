@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cosybuild.report.figures import action, counted, seconds, size
 from cosybuild.report.highlights import highlight
+from cosybuild.report.remarks import remarks
 
 _STYLES = {"built": "green", "cached": "cyan", "pulled": "cyan", "blocked": "yellow", "failed": "red"}
 
@@ -41,29 +42,8 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
     yield Text("")
     for artifact in report["artifacts"]:
         yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
-    yield from _remarks(report)
+    yield from (Text(line, style="yellow") for line in remarks(report))
     if archive := report.get("capsule"):
         cause = f" (probable cause: {archive['cause']['name']})" if archive["cause"] else ""
         yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}, reproduces the failure{cause}")
     yield Text(f"{directory}/report.md", style="dim")
-
-
-def _remarks(report: Mapping[str, Any]) -> Iterator[Text]:
-    if report["model"]["random_weights"]:
-        weights = report["model"]["weights"]
-        yield Text(f"The weights are {weights}: give model_dir=DIR to build a trained model.", style="yellow")
-    if report["verified"] is None:
-        yield Text("Nothing was verified (verify=off).", style="yellow")
-    labels = {step["label"] for step in report["steps"]}
-    for step in report["steps"]:
-        rest = (step["metrics"] or {}).get("rest")
-        if rest:
-            yield Text(f"{step['label']}: {rest}.", style="yellow")
-        is_there = step["action"] in ("built", "hit", "pulled")
-        if step["stage"] == "engine" and is_there and f"verify {step['label']}" not in labels:
-            yield Text(
-                f"{step['label']}: not run here; run the same command on a machine with that GPU to verify it.",
-                style="yellow",
-            )
-        if step["action"] == "blocked":
-            yield Text(f"pending: {step['label']} {step['reason']}", style="yellow")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from cosybuild.printable import Markdown, code, paragraph, text
 from cosybuild.report.difference import value_text
-from cosybuild.report.markdown import table
+from cosybuild.report.markdown_parts import table
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
 

@@ -62,6 +62,13 @@ def coverage_line(steps: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
+def sizes_left_out(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield one line for each verification that did not run some sizes of the profiles."""
+    for step in steps:
+        if found := (step.get("metrics") or {}).get("left_out"):
+            yield f"{step['label']}, not run: {', '.join(found)} (a run with emulated storage keeps every tensor)"
+
+
 def figure_text(name: str, value: float | None) -> str:
     """Return a metric with its unit: `-` where it was not measured, `exact` for an infinite signal-to-noise ratio."""
     if value is None:

@@ -12,6 +12,8 @@ from cosybuild.onnxgraph.header import GraphPort, read_header
 from cosybuild.store.artifact import Artifact, StoredFile
 
 _DONE = ("hit", "pulled", "built")
+_JUDGED = {"verify": "graph", "verify_lowered": "lowered"}
+"""Stage of a verification -> the slot that it judges; `verify_engine` judges the slot of an engine."""
 
 
 def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any]) -> str:
@@ -28,7 +30,7 @@ def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any])
     return manifest_text(
         _fact(main),
         companions,
-        {**(own or {}), **facts, "interface": _interface(main, own), **_verification(outcome, artifact, own or {})},
+        {**(own or {}), **facts, "interface": _interface(main, own), **verification_of(outcome, artifact, own)},
     )
 
 
@@ -55,21 +57,22 @@ def _port(port: GraphPort) -> dict[str, Any]:
     return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape)}
 
 
-def _verification(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any]) -> dict[str, Any]:
+def verification_of(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return `verified`, `verified_by` (labels of the steps that passed this content) and `pending`.
 
     `verified` is False if a verification of this content failed, True if all passed, and None if there was none or
     one is pending.
     """
-    judges = [record for record in outcome.records if record.stage.startswith("verify") and _saw(record, artifact)]
+    judges = [record for record in outcome.records if record.stage.startswith("verify") and _judges(record, artifact)]
     passed = [record.label for record in judges if record.action in _DONE]
     pending = [f"{record.label}: {record.reason}" for record in judges if record.action == "blocked"]
-    if not judges and "built_for" in own:  # built ahead of time for a GPU that this machine does not have
+    if not judges and own and "built_for" in own:  # built ahead of time for a GPU that this machine does not have
         pending = [f"verify engine: needs a GPU (sm_{own['built_for']['sm']})"]
     failed = len(judges) > len(passed) + len(pending)
     verified = False if failed else (bool(passed) and not pending) or None
     return {"verified": verified, "verified_by": passed, "pending": pending}
 
 
-def _saw(record: StepRecord, artifact: Artifact) -> bool:
-    return any(given.digest == artifact.digest for given in record.inputs.values())
+def _judges(record: StepRecord, artifact: Artifact) -> bool:
+    slot = _JUDGED.get(record.stage, "engine")
+    return any(name.startswith(slot) and given.digest == artifact.digest for name, given in record.inputs.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.manifest import manifest_path
-from cosybuild.run.artifact_manifest import sidecar_text
+from cosybuild.run.artifact_manifest import sidecar_text, verification_of
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.files import write_text
@@ -27,12 +26,17 @@ def is_evidence(slot: str) -> bool:
 
 
 def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
-    """Return slot -> (label of the step that made it, artifact); the last producer of each slot counts."""
+    """Return slot -> (label of the step that made it, artifact); the last producer of each slot counts.
+
+    A failed run delivers its evidence, and of its artifacts those that passed all of their verifications.
+    """
     last: dict[str, tuple[str, Artifact]] = {}
     for record in outcome.records:
         for slot, artifact in record.outputs.items():
             last[slot] = (record.label, artifact)
-    return last
+    if outcome.failure is None:
+        return last
+    return {s: m for s, m in last.items() if is_evidence(s) or verification_of(outcome, m[1])["verified"]}
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Delivered:
         made_by: the label of the step that made it.
         deterministic: True if another build gives the same bytes.
         traits: the facts that two builds share if their bytes differ.
+        verified_by: the labels of the steps that verified it.
         files: name -> digest.
     """
 
@@ -58,6 +63,7 @@ class Delivered:
     deterministic: bool
     traits: Mapping[str, Any]
     files: Mapping[str, str]
+    verified_by: tuple[str, ...] = ()
 
 
 def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[Delivered]:
@@ -92,6 +98,7 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
                 deterministic[label],
                 outcome.record(label).metrics.get("traits", {}),
                 {file.name: file.digest for file in artifact.files},
+                tuple(verification_of(outcome, artifact)["verified_by"]),
             )
         )
         kept.add(manifest)
@@ -99,9 +106,3 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
         for stray in set((run / name).iterdir()) - kept:
             stray.unlink()
     return delivered
-
-
-def retract(run: Path) -> None:
-    """Remove the artifacts and evidence of an earlier run, so that a failed run leaves no finished files."""
-    for name in (ARTIFACTS, EVIDENCE):
-        shutil.rmtree(run / name, ignore_errors=True)

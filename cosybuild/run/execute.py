@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from cosybuild.building.record import Outcome
 from cosybuild.building.runner import execute
 from cosybuild.config.naming import config_digest
 from cosybuild.config.settings import Settings
-from cosybuild.errors import ConfigurationError
+from cosybuild.errors import ConfigurationError, CosybuildError
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.request import Request
-from cosybuild.run.deliver import deliver, retract
+from cosybuild.run.deliver import deliver
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, Witness, is_gate, write_failure_archive
@@ -76,10 +76,11 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             f"{directory} has an imported run, and a build must not write there.",
             hint="Next: build into another directory, or remove this one.",
         )
-    witness = Witness()
+    witness, warnings = Witness(), list[str]()
     events = EventBus([console, witness])
 
     def warn(message: str) -> None:
+        warnings.append(message)
         events.emit("warning", message=message)
 
     with open_store(settings.store, warn) as store, ExitStack() as until_the_end:
@@ -116,12 +117,17 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 uncached=until_the_end,
             )
             archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
-            report = _finish(directory, facts, plan, outcome, store, archive)
+            report = _finish(directory, facts, plan, outcome, store, archive, warnings)
             if settings.deploy is not None and outcome.failure is None:
                 # Deploy after the report is written, so that a refused deployment does not lose the record of the
                 # build.
-                report["deployment"] = deploy_run(request, outcome, directory)
-                _write_report(directory, report)
+                try:
+                    report["deployment"] = deploy_run(request, outcome, directory)
+                except CosybuildError as error:
+                    report["deployment"] = {"failure": error.message}
+                    raise
+                finally:
+                    _write_reports(directory, report)
     if report["status"] == "ok":
         _hold_and_lock(settings, lock, directory, report)
     return {**report, "nothing_to_do": unchanged is not None}
@@ -164,23 +170,32 @@ def _failure_archive(
 
 
 def _finish(
-    directory: Path, facts: Facts, plan: Plan, outcome: Outcome, store: Store, archive: Mapping[str, Any] | None
+    directory: Path,
+    facts: Facts,
+    plan: Plan,
+    outcome: Outcome,
+    store: Store,
+    archive: Mapping[str, Any] | None,
+    warnings: Sequence[str],
 ) -> dict[str, Any]:
-    if outcome.failure is None:
-        artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
-    else:
-        retract(directory)
-        artifacts = []
+    artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
     # Return what a reader of report.json gets: lists for tuples, text for figures that JSON lacks.
     report: dict[str, Any] = figure.plain(
-        {**facts.report(outcome, finished=time.time(), artifacts=artifacts), "capsule": archive}
+        {
+            **facts.report(outcome, finished=time.time(), artifacts=artifacts, warnings=warnings),
+            "capsule": archive,
+        }
     )
-    _write_report(directory, report)
-    write_text(directory / REPORT_TEXT, markdown(report))
+    _write_reports(directory, report)
     profile = profile_of(report)
     if profile is not None:
         write_text(directory / PLOT, plot(profile))
     return report
+
+
+def _write_reports(directory: Path, report: Mapping[str, Any]) -> None:
+    _write_report(directory, report)
+    write_text(directory / REPORT_TEXT, markdown(report))
 
 
 def _write_report(directory: Path, report: Mapping[str, Any]) -> None:

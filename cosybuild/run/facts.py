@@ -15,7 +15,8 @@ import cosybuild
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
-from cosybuild.models.spec import TensorSpec
+from cosybuild.models.profile import Profile, listed_sizes, timed_axis
+from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.request import Request
 from cosybuild.run.deliver import Delivered
 from cosybuild.store.artifact import Artifact
@@ -70,6 +71,7 @@ class Facts:
             "config": to_json(request.settings),
             "config_digest": config_digest,
             "model": _model(request, sources),
+            "profiles": [_profile(profile, request.subject.spec) for profile in request.profiles],
             "environment": {"machine": environment.machine, "versions": versions_of(environment)},
         }
 
@@ -77,13 +79,21 @@ class Facts:
         """Return the content of plan.json: every step with its verdict and reasons, before anything ran."""
         return {**self.base, "steps": json_from_plan(plan)}
 
-    def report(self, outcome: Outcome, *, finished: float | None, artifacts: Sequence[Delivered]) -> dict[str, Any]:
+    def report(
+        self,
+        outcome: Outcome,
+        *,
+        finished: float | None,
+        artifacts: Sequence[Delivered],
+        warnings: Sequence[str] = (),
+    ) -> dict[str, Any]:
         """Return the content of report.json.
 
         Args:
             outcome: the records so far.
             finished: seconds since the epoch; None during the run, so that a killed run has the status `unfinished`.
             artifacts: result of `deliver`.
+            warnings: the warnings for the user that belong to no step.
         """
         return {
             **self.base,
@@ -93,6 +103,7 @@ class Facts:
             "seconds": None if finished is None else finished - self.started,
             "verified": _verified(outcome),
             "artifacts": to_json(artifacts),
+            "warnings": list(warnings),
         }
 
 
@@ -123,6 +134,11 @@ def _model(request: Request, sources: Mapping[str, Artifact]) -> Mapping[str, An
         "frames_per_second": subject.spec.frames_per_second,
         "notes": list(subject.notes),
     }
+
+
+def _profile(profile: Profile, spec: ModelSpec) -> Mapping[str, Any]:
+    rates = {symbol: timed_axis(symbol, spec).per_second for symbol in profile}
+    return {s: {"sizes": sizes, "per_second": rates[s]} for s, sizes in listed_sizes(profile).items()}
 
 
 def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:

@@ -22,14 +22,14 @@ from cosybuild.numerics.gates import Gate, plain_gate, worst
 from cosybuild.numerics.metrics import METRICS, Kind
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
-from cosybuild.verification.cases import Case
+from cosybuild.verification.cases import Case, sizes_left_out
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Judged, judge
 from cosybuild.verification.lowered import ADVICE, limits_of, typed_inputs, widened
 from cosybuild.verification.lowered import settings as lowered_settings
 from cosybuild.verification.property_checks import Examined, hold_contract, retyped
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import contract_sizes, lowered_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.scope import cases_of, contract_sizes, lowered_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, solved
 from cosybuild.verification.solver_runs import Rollout
 
@@ -122,6 +122,7 @@ class VerifyLoweredStage(Stage[Request]):
         metrics["warnings"] = [line for record in records for line in record.warnings]
         metrics["contract"] = contract
         metrics["hops"] = [hop.facts()]
+        metrics["left_out"] = [case.name for case in sizes_left_out(cases_of(request), planned)]
         metrics["solver"] = _solved(faithful, lowered, reference, request, context.emit)
         if plain is None:
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"

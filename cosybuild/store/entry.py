@@ -35,7 +35,7 @@ class Entry:
         key: the key of its ingredients.
         outputs: slot -> artifact; the files are in the store.
         metrics: the stage's figures, plain JSON data.
-        made: facts of the build: `at` (ISO time), `seconds`, `peak_bytes`, `host`, ...
+        made: facts of the build: `at` (ISO time), `seconds`, `peak_bytes`, `host`, and `warnings` if there were any.
     """
 
     key: CacheKey
@@ -47,6 +47,12 @@ class Entry:
     def files(self) -> tuple[StoredFile, ...]:
         """The files of all outputs."""
         return tuple(file for artifact in self.outputs.values() for file in artifact.files)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings for the user while the step was built; a foreign entry may hold anything."""
+        found = self.made.get("warnings")
+        return tuple(line for line in found if isinstance(line, str)) if isinstance(found, list | tuple) else ()
 
     @property
     def size(self) -> int:

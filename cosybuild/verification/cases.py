@@ -174,6 +174,13 @@ def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Cas
     return tuple(case for case in cases if case in chosen.values())
 
 
+def sizes_left_out(cases: Sequence[Case], planned: Sequence[Case]) -> tuple[Case, ...]:
+    """Return the first case of each size of the profiles that none of the planned cases has."""
+    run = [case.draw.sizes for case in planned]
+    first = {tuple(case.draw.sizes.items()): case for case in reversed(cases) if case.why.startswith("profile ")}
+    return tuple(case for case in cases if case in first.values() and case.draw.sizes not in run)
+
+
 def _octaves(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> Iterator[Case]:
     """Yield a random size of each octave; together they take a third of the time of ten sizes drawn uniformly.
 

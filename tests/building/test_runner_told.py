@@ -49,6 +49,27 @@ def test_a_step_that_was_built_before_is_reported_with_the_time_it_took(bench: B
     assert facts(bench, "export")["started"]["expected"] == took > 0
 
 
+def test_warnings_of_a_step_are_recorded_in_the_run_that_built_it_and_in_later_runs(bench: Bench) -> None:
+    def work(context: RunContext) -> StageResult:
+        context.emit("warning", message="a node is not fused")
+        return stage.join(context)
+
+    stage = FakeStage("engine", makes=("engine",), work=work)
+    assert bench.build([stage]).record("engine").warnings == ("a node is not fused",)
+    record = bench.build([stage]).record("engine")
+    assert (record.action, record.warnings) == ("hit", ("a node is not fused",))
+    assert "warning" not in facts(bench, "engine"), "a cached step does not warn on the console again"
+
+
+def test_a_failed_step_keeps_its_warnings(bench: Bench) -> None:
+    def work(context: RunContext) -> StageResult:
+        context.emit("warning", message="before the failure")
+        raise ExportError("it does not work")
+
+    outcome = bench.build([FakeStage("export", makes=("graph",), work=work)])
+    assert outcome.record("export").warnings == ("before the failure",)
+
+
 def test_the_requirements_that_a_blocked_step_lacks_are_reported_one_by_one(bench: Bench) -> None:
     stage = FakeStage("engine", makes=("engine",), lacks=("a GPU", "tensorrt"))
     outcome = bench.build([stage])

@@ -6,7 +6,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from cosybuild.report.markdown import markdown, table
+from cosybuild.report.markdown import markdown
+from cosybuild.report.markdown_parts import table
 from cosybuild.report.sweep_markdown import sweep_markdown
 from tests.report.test_sweep_page import SWEEP
 
@@ -24,17 +25,23 @@ def kinds(text: str) -> list[str]:
 
 def report(word: str) -> dict[str, Any]:
     step = {"label": word, "stage": "adopt", "action": "built", "seconds": 1.0, "peak_bytes": 1, "made": None,
-            "reason": word, "metrics": {"warnings": [word]}}  # fmt: skip
+            "reason": word, "inputs": {}, "warnings": [word], "metrics": {"warnings": [word], "rest": word,
+            "kept_fp32": [{"reason": word, "count": 2, "nodes": [{"node": word}]}]}}  # fmt: skip
     tensor = {"name": word, "shape": [1, word]}
     return {
-        "status": "failed", "verified": None, "seconds": 1.0, "config_digest": "0" * 64, "overrides": [word],
+        "status": "failed", "verified": None, "started": 0.0, "seconds": 1.0,
+        "config_digest": "0" * 64, "overrides": [word],
         "model": {"family": word, "origin": word, "streaming": False, "weights": word, "weights_digest": None,
+                  "random_weights": True,
                   "inputs": [tensor], "outputs": [tensor], "notes": [word]},
         "failure": {"step": word, "kind": word, "message": word, "hint": word},
         "capsule": {"path": word, "size": 1, "cause": {"name": word, "says": word, "remedy": word},
                     "cut": {"nodes": [word], "module": word}},
         "steps": [step], "artifacts": [{"path": word, "size": 1, "made_by": word, "digest": word}],
-        "environment": {"machine": {"host": word}, "versions": {word: word}},
+        "environment": {"machine": {"host": word}, "versions": {word: word}}, "warnings": [word],
+        "profiles": [{word: {"sizes": [1, 2, 3], "per_second": 50.0}}],
+        "deployment": {"dir": word, "service": word, "backup": 1, "files": {word: word}, "retired": [word],
+                       "forced": [word]},
     }  # fmt: skip
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cosybuild.building.record import Outcome
+from cosybuild.building.stage import RunContext
+from cosybuild.errors import BuildError
 from cosybuild.manifest import read_manifest
-from cosybuild.run.deliver import Delivered, deliver, delivered_slots, retract
+from cosybuild.run.deliver import Delivered, deliver, delivered_slots
+from cosybuild.store.result import StageResult
 from cosybuild.system.typed_json import to_json
 from tests.building.fakes import Bench, FakeStage, pipeline
 
@@ -50,6 +55,7 @@ def test_artifacts_and_evidence_are_in_separate_directories_and_only_artifacts_a
         "deterministic": True,
         "traits": {},
         "files": {"graph.txt": made.digest},
+        "verified_by": ["verify"],
     }
     assert (engine.made_by, engine.deterministic, engine.traits) == ("engine", False, {"layers": 7})
 
@@ -71,7 +77,7 @@ def test_the_manifest_states_the_run_the_step_and_the_content(bench: Bench, tmp_
     assert manifest["verified"] is True
 
 
-def test_files_of_an_earlier_run_are_removed_and_a_failed_run_leaves_none(bench: Bench, tmp_path: Path) -> None:
+def test_files_of_an_earlier_run_are_removed(bench: Bench, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for name in ("artifacts/old.onnx", "artifacts/old.onnx.manifest.json", "evidence/old.json"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +85,28 @@ def test_files_of_an_earlier_run_are_removed_and_a_failed_run_leaves_none(bench:
     (run / "report.json").write_text("{}")
     delivered(bench, run, stages())
     assert not list(run.rglob("old*"))
-    retract(run)
-    assert [path.name for path in run.iterdir()] == ["report.json"]
-    retract(run)  # twice is no error
+    assert (run / "report.json").exists()
+
+
+def failing(label: str) -> list[FakeStage]:
+    declared = stages()
+
+    def fail(context: RunContext) -> StageResult:
+        raise BuildError("it does not work")
+
+    next(stage for stage in declared if stage.name == label).work = fail
+    return declared
+
+
+@pytest.mark.parametrize(("label", "files"), [
+    ("verify", []),
+    ("engine", ["artifacts/graph.txt", "artifacts/graph.txt.manifest.json", "evidence/verification.txt"]),
+])  # fmt: skip
+def test_a_failed_run_delivers_what_was_verified_and_nothing_else(
+    label: str, files: list[str], bench: Bench, tmp_path: Path
+) -> None:
+    declared, run = failing(label), tmp_path / "run"
+    outcome = bench.build(declared, REQUEST)
+    assert outcome.failure is not None
+    deliver(bench.store, bench.plan(declared, REQUEST), outcome, run, ORIGIN)
+    assert sorted(path.relative_to(run).as_posix() for path in run.rglob("*.*")) == files

@@ -41,5 +41,8 @@ def test_a_crash_of_the_builder_ends_the_step_and_not_the_command(place: Place) 
     assert "Next: run the same command again" in ran.err
     assert steps == {"adopt": "built", "reference": "built", "verify": "built", "engine sm_89": "failed"}
     assert list((place.directory / "outputs" / "store" / "tmp").iterdir()) == []
+    (kept,) = (artifact["path"] for artifact in place.report()["artifacts"])
+    (run,) = place.runs()
+    assert (run / kept).read_bytes() == (place.directory / "same.onnx").read_bytes(), "the verified graph is kept"
     again = place.cosybuild(*WORDS[:-2], WORDS[-1], "trt=none")
     assert "nothing to build" in again.out or "already built" in again.out, again.out

@@ -1,0 +1,60 @@
+"""Sentences about a run that both the console and report.md have: what was not built, not run or not verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_DONE = ("built", "hit", "pulled")
+EXECUTED, INSPECTED, UNCHECKED = "executed", "graph executed, engine only inspected", "not checked"
+
+
+def remarks(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for random weights, for each thing that was not verified, and for each pending step."""
+    if report["model"]["random_weights"]:
+        yield f"The weights are {report['model']['weights']}: give model_dir=DIR to build a trained model."
+    if report["verified"] is None:
+        yield "Nothing was verified (verify=off)."
+    labels = {step["label"] for step in report["steps"]}
+    for step in report["steps"]:
+        if rest := (step["metrics"] or {}).get("rest"):
+            yield f"{step['label']}: {rest}."
+        if step["stage"] == "engine" and step["action"] in _DONE and f"verify {step['label']}" not in labels:
+            yield f"{step['label']}: not run here; run the same command on a machine with that GPU to verify it."
+        if step["action"] == "blocked":
+            yield f"pending: {step['label']} {step['reason']}"
+
+
+def checks(report: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return for each artifact (its path) how it was verified: `EXECUTED`, `INSPECTED` or `UNCHECKED`.
+
+    A verification that another machine made counts, and is named: `executed on HOST`.
+    """
+    steps = {step["label"]: step for step in report["steps"]}
+    executed = {a["digest"] for a in report["artifacts"] if a.get("verified_by")}
+    here, found = str(report["environment"]["machine"].get("host")), {}
+    for artifact in report["artifacts"]:
+        if by := artifact.get("verified_by"):
+            hosts = {str((steps[label]["made"] or {}).get("host", here)) for label in by}
+            away = ", ".join(sorted(hosts - {here}))
+            found[artifact["path"]] = f"{EXECUTED} on {away}" if away else EXECUTED
+        else:
+            graph = steps[artifact["made_by"]]["inputs"].get("lowered")
+            found[artifact["path"]] = INSPECTED if graph and graph["digest"] in executed else UNCHECKED
+    return found
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """Return the verdict of all verifications of a run in a few words."""
+    if report["verified"] is None:
+        return "not requested"
+    if not report["verified"]:
+        return "NO"
+    rest = [how for how in checks(report).values() if not how.startswith(EXECUTED)]
+    return "yes" if not rest else "in part (see Artifacts)"
+
+
+def warnings_of(step: Mapping[str, Any]) -> Sequence[str]:
+    """Return the warnings of a step: those that the user saw when it was built, and those of its measurements."""
+    found = [*step.get("warnings", ()), *((step.get("metrics") or {}).get("warnings") or ())]
+    return list(dict.fromkeys(found))

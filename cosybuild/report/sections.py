@@ -1,0 +1,140 @@
+"""The sections of report.md on what particular steps and the deployment did; each is empty where there was none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cosybuild.printable import Markdown, code, paragraph, text
+from cosybuild.report import benchmark, profile, repetition
+from cosybuild.report.figures import frames
+from cosybuild.report.markdown_parts import bullets, table
+from cosybuild.report.remarks import warnings_of
+
+
+def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the nodes that a search found to need float32, and its cost."""
+    for step in report["steps"]:
+        found = (step.get("metrics") or {}).get("search")
+        if not found:
+            continue
+        yield "## Nodes that the gates need in float32"
+        yield ""
+        if not found["nodes"]:
+            yield "No further nodes: the graph of the rules passes the gates."
+            yield ""
+            continue
+        cost = found["cost"]
+        yield (
+            f"Found in {found['evaluations']} evaluations among {found['candidates']} nodes; "
+            f"{'without any one of them a gate is missed' if found['minimal'] else 'not narrowed down to the end'}. "
+            f"Cost: {cost['flops_share']:.2%} of the matrix work, {cost['casts']:+} casts. "
+            "`artifacts/precision.yaml` has the result as an option of the group precision."
+        )
+        yield ""
+        yield from table(("node", "", "module"), [(code(n["node"]), n["op"], n["module"]) for n in found["nodes"]])
+
+
+def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the noise profile: its picture and its table."""
+    found = profile.profile_of(report)
+    if found is None:
+        return
+    yield "## Noise profile"
+    yield ""
+    yield f"![Signal-to-noise ratio after each node]({profile.PLOT})"
+    yield ""
+    yield from table(profile.HEAD, profile.rows(found))
+
+
+def repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the comparison of the repeated builds."""
+    for step in report["steps"]:
+        metrics = step.get("metrics") or {}
+        if step["stage"] != "repeat" or not metrics:
+            continue
+        yield "## Repeated builds"
+        yield ""
+        yield from table(repetition.HEAD, repetition.rows(metrics))
+        yield from table(repetition.STEPS, repetition.step_rows(metrics))
+
+
+def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the measured times, one table for each case."""
+    for step in report["steps"]:
+        metrics = step.get("metrics") or {}
+        if step["stage"] != "benchmark" or not metrics:
+            continue
+        yield "## Benchmark"
+        yield ""
+        threads = metrics["threads"] or "all"
+        yield f"Medians with their intervals, CPU threads: {threads}. docs/benchmarks.md describes the method."
+        yield ""
+        for case in metrics["cases"]:
+            yield f"### {text(benchmark.where(case))}"
+            yield ""
+            yield from table(benchmark.HEAD, benchmark.rows(case))
+            yield from (f"- {paragraph(line)}" for line in benchmark.remarks(case))
+            yield ""
+        yield from (f"- {paragraph(line)}" for line in benchmark.absences(metrics))
+        yield ""
+
+
+def warning_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every warning of the run, and of each step, also if an earlier run built it."""
+    yield from bullets("Warnings", report.get("warnings", ()))
+    for step in report["steps"]:
+        yield from bullets(f"Warnings of {step['label']}", warnings_of(step))
+
+
+def deployment_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the deployment changed, or why it failed."""
+    done = report.get("deployment")
+    if not done:
+        return
+    yield "## Deployment"
+    yield ""
+    if "failure" in done:
+        yield f"**The deployment failed**: {paragraph(done['failure'])}"
+        yield ""
+        return
+    if not done.get("changed", True):
+        yield f"{code(done['dir'])} already had this deployment ({text(done['service'])}); nothing was changed."
+    else:
+        yield f"Deployed to {code(done['dir'])} ({text(done['service'])}), backup {done['backup']:04}."
+    yield ""
+    yield from (f"- {code(name)}" for name in done["files"])
+    yield from (
+        f"- {code(name)} was retired: this deployment replaces it, and the backup keeps it" for name in done["retired"]
+    )
+    yield from (f"- forced: {paragraph(reason)}" for reason in done["forced"])
+    yield ""
+
+
+def size_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the sizes of each profile, in steps of the axis and in seconds."""
+    rows = [
+        (str(number), symbol, *(frames(size, sizes["per_second"]) for size in sizes["sizes"]))
+        for number, profile in enumerate(report.get("profiles", ()))
+        for symbol, sizes in profile.items()
+    ]
+    if rows:
+        yield "## Profiles"
+        yield ""
+        yield from table(("profile", "axis", "min", "opt", "max"), rows)
+
+
+def kept_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every node that stays in float32, with the reason."""
+    groups = [one for step in report["steps"] for one in (step.get("metrics") or {}).get("kept_fp32") or ()]
+    if groups:
+        yield "## Nodes that stay in float32"
+        yield ""
+        rows = [(one["reason"], str(one["count"]), _nodes(one)) for one in groups]
+        yield from table(("reason", "nodes", ""), rows)
+
+
+def _nodes(group: Mapping[str, Any]) -> Markdown:
+    names = [str(code(node["node"])) for node in group["nodes"]]
+    more = [] if len(names) == group["count"] else [f"and {group['count'] - len(names)} more"]
+    return Markdown(", ".join([*names, *more]))
