@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
+from cosybuild.building.status import Blocked
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import guarded, present
 from cosybuild.cli.next_commands import next_commands
@@ -119,7 +120,7 @@ def exit_code(report: Mapping[str, Any]) -> int:
 
 
 def _show_plan(request: Request, opening: Opening) -> int:
-    """Print which steps would run and why."""
+    """Print which steps would run and why; return the exit code of a run that finds no fault."""
     from cosybuild.cli.plan_table import plan_table
 
     warnings: list[str] = []
@@ -128,4 +129,4 @@ def _show_plan(request: Request, opening: Opening) -> int:
     for message in warnings:
         say(message, file=sys.stderr)
     BuildConsole(sys.stdout).console.print(plan_table(plan))
-    return 0
+    return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cosybuild.building.plan import Plan, Step
 from cosybuild.building.status import Blocked, Hit
+from cosybuild.errors import Pending
 from cosybuild.report.figures import counted, seconds, size
 
 _STYLES = {"hit": "cyan", "stale": "green", "unknown": "magenta", "blocked": "yellow"}
@@ -30,13 +31,19 @@ def _parts(plan: Plan) -> Iterator[RenderableType]:
         verdict = Text(_WORDS[word], _STYLES[word])
         table.add_row(step.label, verdict, *_expected(step), step.stage.device, Text(step.status.explain()))
     yield table
+    blocked = [s for s in plan.steps if isinstance(s.status, Blocked)]
     running = [s for s in plan.steps if not isinstance(s.status, Hit | Blocked)]
-    if not running:
-        yield Text(f"Nothing to do: {counted(len(plan.steps), 'step')} up to date.")
-    else:
+    if running:
         total = plan.expected_seconds
         took = "some steps have no history yet" if total is None else f"about {seconds(total)}"
         yield Text(f"{counted(len(running), 'step')} to run, {took}. Nothing was run or written (dry_run=true).")
+    elif blocked:
+        yield Text(f"Nothing to do on this machine: {counted(len(plan.steps) - len(blocked), 'step')} up to date.")
+    else:
+        yield Text(f"Nothing to do: {counted(len(plan.steps), 'step')} up to date.")
+    if blocked:
+        count, code = counted(len(blocked), "step"), Pending.exit_code
+        yield Text(f"{count} blocked: the run would end as pending, with exit code {code}.")
 
 
 def _expected(step: Step) -> tuple[str, str]:

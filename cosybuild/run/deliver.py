@@ -105,4 +105,6 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
     for name in (ARTIFACTS, EVIDENCE):
         for stray in set((run / name).iterdir()) - kept:
             stray.unlink()
+        if outcome.failure is not None and not any((run / name).iterdir()):
+            (run / name).rmdir()
     return delivered

@@ -22,6 +22,7 @@ def test_only_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # A kill leaves this file, neither renamed nor removed.
         patch.setattr(Path, "replace", lambda self, target: None)
+        patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
         with replacing(tmp_path / "report.json", durable=False) as file:
             file.write(b"half")
     for name in ("report.md", "mine.part", ".hydra"):

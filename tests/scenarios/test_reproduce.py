@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from cosybuild.errors import Pending
 from cosybuild.lazy import is_installed
 from cosybuild.system.environment import Environment
 from cosybuild.system.json_records import write_record
@@ -86,7 +87,8 @@ def test_a_dry_run_without_history_prints_no_times(repeated: Repeated, tmp_path:
 @pytest.mark.skipif(bool(Environment().gpus), reason="there is a GPU")
 def test_a_dry_run_names_the_kind_of_gpu(repeated: Repeated) -> None:
     words = [*QUICK, "trt=fp16", "trt.backend=tensorrt", "trt.sm=[89,120]", "dry_run=true"]
-    out = repeated.place.cosybuild(*words).out
+    out = repeated.place.cosybuild(*words, code=Pending.exit_code).out
+    assert out.endswith("4 steps blocked: the run would end as pending, with exit code 9.\n")
     for kind in ("sm_89", "sm_120"):
         line = next(line for line in out.splitlines() if line.startswith(f"engine {kind}"))
         assert line.split()[2:5] == ["blocked", "gpu", kind]
