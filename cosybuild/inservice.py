@@ -34,6 +34,7 @@ class Journal:
         position: the number of the backup that the directory equals afterwards; 0 for a new state.
         files: name -> sha256 of all files of deployments after the change.
         discards: True if the backup is not kept, because the change undoes the deployment that made it.
+        links: name -> text of the symbolic link that a put becomes again, where that leads to the same content.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Journal:
     position: int
     files: Mapping[str, str]
     discards: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def journal_from(content: bytes, path: Path) -> Journal:
             position=int(plain["position"]),
             files={str(name): str(digest) for name, digest in plain["files"].items()},
             discards=bool(plain["discards"]),
+            # Earlier releases did not record links.
+            links={str(name): str(text) for name, text in plain.get("links", {}).items()},
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a journal of a deployment: {type(error).__name__}: {error}") from error

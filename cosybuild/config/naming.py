@@ -23,9 +23,12 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
 """Groups that records of earlier releases do not have, with the values for what those built."""
 
+_LATER: Mapping[str, Mapping[str, Any]] = {"model": {"weights_from": None}}
+"""Settings that records of earlier releases do not have, with the values for what those built."""
+
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
-"""Length limit of each word, in characters, because all words form one directory name; the digest identifies a run."""
+"""Length limit of each word, in bytes, because all words form one directory name; the digest identifies a run."""
 
 
 def register_resolvers(settings_of: Callable[[DictConfig], Settings]) -> None:
@@ -69,6 +72,9 @@ def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in plain.items()
         if name not in _NOT_OF_THE_BUILD and (name not in _DEFAULTS or value != _DEFAULTS[name])
     }
+    for group, later in _LATER.items():
+        if isinstance(stated := kept.get(group), Mapping):
+            kept[group] = {n: value for n, value in stated.items() if n not in later or value != later[n]}
     if "trt_profile" in kept:
         kept["trt_profile"] = _without_free_multiples(kept["trt_profile"])
     return kept
@@ -95,5 +101,6 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     built = settings.component
     component = [] if built == ComponentSettings() else [built.name.value, *settings.vocoder.words]
     words = [PurePath(model).name or "model", *component, *streaming, *chosen, config_digest(settings)[:8]]
-    plain = [re.sub(r"[^A-Za-z0-9._]+", "_", word)[:_LONGEST_WORD] for word in words]
+    # Letters of every script stay: a directory 模型 would otherwise be called `_`.
+    plain = [re.sub(r"[^\w.]+", "_", word).encode()[:_LONGEST_WORD].decode(errors="ignore") for word in words]
     return "-".join(plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -13,6 +14,9 @@ from cosybuild.config.rules import check
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.system.typed_json import from_json, to_json
+
+_PATHS = ("store.path", "deploy.dir", "deploy.sign", "hold_to", "precision.calibration")
+"""Paths in which `~` is replaced here. Those of the model are recorded as they were given."""
 
 _HINT = "Next: `python -m cosybuild --cfg job` prints every setting with its value."
 
@@ -36,7 +40,15 @@ def plain_from_config(config: DictConfig) -> Mapping[str, Any]:
     Raises:
         omegaconf.errors.OmegaConfBaseException: a mandatory value is missing or an interpolation fails.
     """
-    return cast("Mapping[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    plain = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    for name in _PATHS:
+        *way, last = name.split(".")
+        node: Any = plain
+        for step in way:
+            node = node.get(step) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(path := node.get(last), str) and path.startswith("~"):
+            node[last] = str(Path(path).expanduser())
+    return plain
 
 
 def checked_settings(plain: Mapping[str, Any]) -> Settings:

@@ -60,6 +60,7 @@ def publish(
     kind: str = "deploy",
     position: int = 0,
     files: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> int | None:
     """Change the files of `root` and return the number of the backup that undoes it; None if nothing changes.
 
@@ -71,6 +72,7 @@ def publish(
         kind: `deploy` or `rollback`; only a `deploy` is skipped where nothing would change.
         position: the backup that the directory equals afterwards; 0 for a new state.
         files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
+        links: name -> text of the symbolic link that a put becomes again.
 
     Raises:
         DeployError: a name is unsafe or leads through a link, or a copy differs from its source; the directory is
@@ -99,7 +101,7 @@ def publish(
         raise
     if files is None:
         files = {n: d for n, d in {**current.files, **digests}.items() if n not in removes}
-    journal = Journal(number, f"{STAGING}{number:04}", digests, tuple(removes), position, files)
+    journal = Journal(number, f"{STAGING}{number:04}", digests, tuple(removes), position, files, links=links or {})
     begin(root, journal)
     _apply(root, journal)
     return number
@@ -184,7 +186,7 @@ def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
 
 def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: Current) -> None:
     part = root / STATE / f"{number:04}{PART}"
-    existed = {}
+    existed, links = {}, {}
     for name in dict.fromkeys(names):
         source = root / name
         existed[name] = source.exists()
@@ -192,8 +194,10 @@ def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: 
             target = part / FILES / name
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(source, target)
+        if source.is_symlink():
+            links[name] = str(source.readlink())
     part.mkdir(exist_ok=True)
-    write_record(part / RECORD, BackupRecord(kind, existed, current.position, current.files))
+    write_record(part / RECORD, BackupRecord(kind, existed, current.position, current.files, links))
     sync_tree(part)
     sync_directory(root / STATE)
 
@@ -208,6 +212,8 @@ def _apply(root: Path, journal: Journal) -> None:
     for name in journal.puts:
         hold_names(root, [name])
         _put_in_place(state / journal.staging / name, root / name)
+        if name in journal.links:
+            _link_again(root / name, journal.links[name], journal.puts[name], state / journal.staging)
     for name in journal.removes:
         hold_names(root, [name])
         (root / name).unlink(missing_ok=True)
@@ -237,6 +243,17 @@ def _put_in_place(staged: Path, target: Path) -> None:
     link.replace(target)
     # A rename between two names of the same file does nothing, so remove the link.
     link.unlink(missing_ok=True)
+
+
+def _link_again(target: Path, text: str, digest: str, staging: Path) -> None:
+    """Replace a file by the symbolic link that it was, if the link still leads to the same content."""
+    end = target.parent / text
+    itself = end.resolve() == target.resolve()
+    if not itself and staging.is_dir() and end.is_file() and digest_of(end) == digest:
+        link = staging / f"{target.name}{PART}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(text)
+        link.replace(target)
 
 
 def _folders(root: Path, names: Sequence[str]) -> list[Path]:

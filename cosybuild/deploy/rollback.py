@@ -86,15 +86,19 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
         raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
     # For each name, the earliest of the changes to undo has the file from before all of them.
     sources: dict[str, Path | None] = {}
+    links: dict[str, str] = {}
     for backup in kept:
         if backup.number >= number:
             for name, existed in backup.record.existed.items():
+                if name not in sources and name in backup.record.links:
+                    links[name] = backup.record.links[name]
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
     # If the directory equalled an earlier backup before that deployment, record this backup as the position, so that
     # the next rollback restores an older state.
-    publish(root, puts, removes, kind="rollback", position=chosen.record.position or number, files=chosen.record.files)
+    position = chosen.record.position or number
+    publish(root, puts, removes, kind="rollback", position=position, files=chosen.record.files, links=links)
     return number, list(sources)
 
 
@@ -120,6 +124,7 @@ def _undo(root: Path, journal: Journal) -> list[str]:
     sync_tree(staging)
     removes = tuple(name for name, existed in record.existed.items() if not existed)
     position = read_current(root).position
-    begin(root, Journal(journal.number, _UNDO, digests, removes, position, record.files, discards=True))
+    files, links = record.files, record.links
+    begin(root, Journal(journal.number, _UNDO, digests, removes, position, files, discards=True, links=links))
     finish(root)
     return list(record.existed)

@@ -84,12 +84,14 @@ class BackupRecord:
         existed: name -> True if the file existed before the change.
         position: the number of an earlier backup with the state before the change; 0 if there is none.
         files: name -> sha256 of what deployments had put there before the change.
+        links: name -> text of the symbolic link that the file was, as in the cache of a hub.
     """
 
     kind: str
     existed: Mapping[str, bool]
     position: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_current(root: Path) -> Current:

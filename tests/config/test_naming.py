@@ -35,6 +35,19 @@ def test_the_name_of_the_model_directory_is_in_the_name_and_cannot_lead_out_of_t
     assert "/" not in run_name(settings_of("model_dir='a/b c/ü'"), CHOICES)
 
 
+def test_a_name_in_any_script_stays() -> None:
+    assert run_name(settings_of("model_dir='/models/模型'"), CHOICES).startswith("模型-opset18-")
+    long = run_name(settings_of(f"model_dir='/models/{'模' * 90}'"), CHOICES)
+    assert re.fullmatch(r"模{26}-opset18-default-[0-9a-f]{8}", long)
+
+
+def test_settings_that_earlier_records_lack_do_not_change_the_name() -> None:
+    plain = to_json(settings_of())
+    assert plain["model"].pop("weights_from") is None
+    assert relevant(plain) == relevant(to_json(settings_of()))
+    assert config_digest(settings_of("model.weights_from=ema")) != config_digest(settings_of())
+
+
 def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:
     name = run_name(settings_of(f"model_dir=/models/{'m' * 250}"), CHOICES)
     assert re.fullmatch(r"m{80}-opset18-default-[0-9a-f]{8}", name)

@@ -259,10 +259,10 @@ def test_a_damaged_journal_gives_a_clear_error(
     (target / STATE / "journal.json").write_bytes(journal)
     for command in (["check", str(target)], ["rollback", str(target)]):
         assert main(command) == 10
-        assert "journal.json was damaged" in capsys.readouterr().err
+        assert "journal.json is damaged" in capsys.readouterr().err
     with pytest.raises(ArtifactRefused, match=r"journal\.json"):
         answer_of(target)
-    with pytest.raises(DeployError, match="was damaged"):
+    with pytest.raises(DeployError, match="is damaged"):
         put_in_service(tmp_path, 2)
 
 
