@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,23 @@ class Request:
         settings: the configuration.
         subject: the model.
         environment: facts of this machine, read once for the whole build. Two requests are equal without regard to it.
+        parts: name -> request of a build of that part alone, in the order of the plan; empty unless several networks
+            are built jointly. The joint request then has neither inputs nor profiles of its own.
     """
 
     settings: Settings
     subject: Subject
     environment: Environment = field(default_factory=Environment, compare=False)
+    parts: Mapping[str, Request] = field(default_factory=dict, hash=False)
+
+    @property
+    def each(self) -> tuple[Request, ...]:
+        """The requests of the parts, or this request if it has no parts."""
+        return tuple(self.parts.values()) or (self,)
+
+    def of(self, part: str) -> Request:
+        """Return the request of a part; of the empty name, this request."""
+        return self.parts[part] if part else self
 
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
@@ -34,7 +47,7 @@ class Request:
         Raises:
             ConfigurationError: a profile does not fit the model.
         """
-        return expand_profiles(self.settings.trt_profile, self.subject.spec)
+        return () if self.parts else expand_profiles(self.settings.trt_profile, self.subject.spec)
 
     @cached_property
     def served(self) -> Histogram:

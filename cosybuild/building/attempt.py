@@ -71,4 +71,5 @@ class Attempt:
             },
             made=dict(made or {}),
             warnings=tuple(self.warnings),
+            part=self.step.stage.part,
         )

@@ -62,6 +62,7 @@ class StepRecord:
         environment: the facts of the machine that are parts of the key.
         made: time, host and duration of the build of the outputs; empty if there are none.
         warnings: the warnings for the user while the outputs were built, in this run or an earlier one.
+        part: the part of a joint build; empty for a step of the whole build.
     """
 
     label: str
@@ -80,6 +81,7 @@ class StepRecord:
     environment: Mapping[str, str] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    part: str = ""
 
 
 @dataclass(frozen=True)

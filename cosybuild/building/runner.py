@@ -20,7 +20,7 @@ from cosybuild.building.record import Failure, Outcome, StepRecord
 from cosybuild.building.sources import Sources
 from cosybuild.building.stage import RunContext
 from cosybuild.building.status import Stale, Unknown
-from cosybuild.building.wiring import SOURCE
+from cosybuild.building.wiring import SOURCE, in_part
 from cosybuild.errors import CosybuildError, StoreError
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.entry import Entry
@@ -135,7 +135,8 @@ class _Execution:
         self.events.emit("failed", failure.step, failure=failure.kind, message=failure.message, hint=failure.hint)
         for step in self.plan.steps[len(self.records) :]:
             reason = f"the build ended at '{failure.step}'"
-            self.records.append(StepRecord(step.label, step.stage.name, step.status, "not reached", reason))
+            stage = step.stage
+            self.records.append(StepRecord(step.label, stage.name, step.status, "not reached", reason, part=stage.part))
         outcome = Outcome(tuple(self.records), failure)
         self._keep(outcome)
         return outcome
@@ -274,7 +275,9 @@ class _Execution:
                         for wire in attempt.step.wires
                     }
                     with sources.held():
-                        context = RunContext(self.request, laid_out, workdir, self.environment, emit, self.digests)
+                        context = RunContext(
+                            self.request, laid_out, workdir, self.environment, emit, self._digests_of(stage.part)
+                        )
                         result = stage.run(context)
                     memory.add(result.apart_bytes)
                     check_result(stage, result, workdir)
@@ -288,6 +291,11 @@ class _Execution:
         if warnings:
             made["warnings"] = warnings
         return result, made
+
+    def _digests_of(self, part: str) -> dict[str, str]:
+        """Return slot -> digest of the sources of a part, or of the whole build."""
+        prefix = in_part(part, "")
+        return {slot.removeprefix(prefix): digest for slot, digest in self.digests.items() if slot.startswith(prefix)}
 
     def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
         """Place the files of a source, or of an artifact with several files, in one directory under their own names.

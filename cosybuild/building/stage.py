@@ -29,7 +29,7 @@ class RunContext:
         workdir: an empty directory of its own, on the store's file system. Outputs are written here.
         environment: facts of this machine.
         emit: reports events such as progress.
-        sources: slot -> digest of every source of the build, also of those that the stage does not read.
+        sources: slot -> digest of every source of the stage's part, also of those that the stage does not read.
     """
 
     request: Any
@@ -56,6 +56,16 @@ class Stage(ABC, Generic[RequestT_contra]):
     def label(self) -> str:
         """The name of the step for people, e.g. `engine sm_89`; needed if the plan has several such steps."""
         return self.name
+
+    @property
+    def part(self) -> str:
+        """The part of a joint build whose slots and sources the stage sees; empty for the slots of the whole build."""
+        return ""
+
+    @property
+    def step(self) -> str:
+        """The label within the part, to which a need such as `graph@export` refers."""
+        return self.label
 
     @property
     @abstractmethod

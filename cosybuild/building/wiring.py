@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +34,18 @@ class Wire:
 def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[Wire, ...], ...]:
     """Return the inputs of each stage, in the order of its `needs`.
 
+    A stage of a part sees the slots of its part only. A stage of the whole build sees those of a part as `part.slot`.
+
     Args:
-        stages: the stages in the order in which they run; a later producer of a slot replaces an earlier one.
-        sources: slots that are filled before the first stage.
+        stages: in the order in which they run; a later producer of a slot replaces an earlier one.
+        sources: slots that are filled before the first stage; those of a part as `part.slot`.
 
     Raises:
         PlanError: a stage needs a slot that nothing before it makes, or two steps have one label.
     """
-    makers = {**dict.fromkeys(sources, SOURCE), **{f"{slot}@{SOURCE}": SOURCE for slot in sources}}
+    makers: dict[str, _Maker] = {}
+    for slot in sources:
+        makers[slot] = makers[f"{slot}@{SOURCE}"] = _Maker(SOURCE, slot)
     labels = {SOURCE}
     wired = []
     for stage in stages:
@@ -49,19 +53,34 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
             raise PlanError(f"two steps of the plan have the name '{stage.label}'")
         labels.add(stage.label)
         wired.append(tuple(_inputs(stage, makers)))
-        makers.update(dict.fromkeys(stage.makes, stage.label))
-        makers.update({f"{slot}@{stage.label}": stage.label for slot in stage.makes})
+        for slot in stage.makes:
+            name = in_part(stage.part, slot)
+            makers[name] = makers[f"{name}@{stage.step}"] = _Maker(stage.label, slot)
     return tuple(wired)
 
 
-def _inputs(stage: Stage[Any], makers: dict[str, str]) -> list[Wire]:
+def in_part(part: str, slot: str) -> str:
+    """Return the name in the whole build of a slot of a part."""
+    return f"{part}.{slot}" if part else slot
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """The step that fills a slot, and the step's own name of the slot."""
+
+    label: str
+    slot: str
+
+
+def _inputs(stage: Stage[Any], makers: Mapping[str, _Maker]) -> list[Wire]:
     wires = []
     for need in stage.needs:
         optional = need.endswith("?")
         choices = need.removesuffix("?").split("|")
-        origin = next((choice for choice in choices if choice in makers), None)
-        if origin is not None:
-            wires.append(Wire(choices[0], origin.partition("@")[0], makers[origin]))
+        named = [in_part(stage.part, choice) for choice in choices]
+        found = next((makers[name] for name in named if name in makers), None)
+        if found is not None:
+            wires.append(Wire(choices[0], found.slot, found.label))
         elif not optional:
             have = ", ".join(sorted(slot for slot in makers if "@" not in slot)) or "nothing"
             raise PlanError(f"the step '{stage.label}' needs '{need}', which no earlier step makes (available: {have})")

@@ -100,6 +100,29 @@ def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile
     return tuple(_expand(settings.name, index, ranges, spec) for index, ranges in enumerate(stated))
 
 
+def for_model(settings: ProfileSettings, spec: ModelSpec) -> ProfileSettings:
+    """Return profiles that several models share as one of them takes them.
+
+    Ranges of axes that the model does not have are left out, and a range ends at the most that the model takes.
+    """
+    found: list[dict[str, RangeSettings]] = []
+    for index, ranges in enumerate(settings.profiles):
+        where = f"trt_profile '{settings.name}', profile {index}"
+        own = {
+            s: _cut(f"{where}, {s}", r, timed_axis(s, spec)) for s, r in ranges.items() if s in (*spec.symbols, FRAMES)
+        }
+        found += [own] if own not in found else []
+    return replace(settings, profiles=tuple(found))
+
+
+def _cut(where: str, stated: RangeSettings, axis: Axis) -> RangeSettings:
+    sizes = _range(where, stated, replace(axis, most=None))
+    if axis.most is None or sizes.max <= axis.most:
+        return stated
+    most = axis.most - axis.most % sizes.multiple_of
+    return RangeSettings(min(sizes.min, most), min(sizes.opt, most), most, sizes.multiple_of)
+
+
 def _expand(name: str, index: int, ranges: dict[str, RangeSettings], spec: ModelSpec) -> Profile:
     where = f"trt_profile '{name}'" + (f", profile {index}" if index else "")
     follows = FRAMES in ranges and any(axis.per_frame is not None for axis in spec.axes.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,8 @@ def resolve_subject(
         CheckpointError: the weights file is missing.
         ConfigurationError: the settings do not fit the model.
     """
+    _hold_family(model, component)
     if model.family in (Family.module, Family.onnx):
-        if component is not ComponentName.estimator:
-            raise ConfigurationError(
-                f"component={component.value} is a network of CosyVoice, but model={model.family.value} has one "
-                "network only.",
-                hint="Next: remove component, or remove model.",
-            )
         if model_dir is not None:
             raise ConfigurationError(
                 f"model_dir={model_dir} is a CosyVoice model directory, but model={model.family.value} does not use "
@@ -103,6 +98,33 @@ def resolve_subject(
     )
 
 
+def _hold_family(model: ModelSettings, component: ComponentName) -> None:
+    if model.family in (Family.module, Family.onnx) and component is not ComponentName.estimator:
+        raise ConfigurationError(
+            f"component={component.value} is a network of CosyVoice, but model={model.family.value} has one network "
+            "only.",
+            hint="Next: remove component, or remove model.",
+        )
+
+
+@with_permission()
+def directory_and_family(
+    model: ModelSettings, model_dir: str | None, component: ComponentName, files: Sequence[str]
+) -> tuple[Path | None, Family]:
+    """Return the directory of a build of several components, or None for random weights, and its version.
+
+    Args:
+        model, model_dir, component: as of `resolve_subject`.
+        files: the files to fetch from a hub besides the yaml.
+
+    Raises:
+        ModelDirectoryError, ConfigurationError: as of `resolve_subject`.
+    """
+    _hold_family(model, component)
+    directory = None if model_dir is None else read_model_directory(locate(model_dir, files), lambda *_: {})
+    return None if directory is None else directory.path, _family(model, directory)
+
+
 def _of_file(part: GraphFile, model: ModelSettings, model_dir: str | None, dynamic_batch: bool) -> Subject:
     """Return the subject of an ONNX file of a model directory.
 
@@ -127,8 +149,7 @@ def _of_file(part: GraphFile, model: ModelSettings, model_dir: str | None, dynam
                 f"{setting}={value} cannot change {chosen}, which is a finished ONNX file of the model directory.",
                 hint=f"Next: remove {setting}.",
             )
-    names = sorted({name for several in part.files.values() for name in several})
-    directory = read_model_directory(locate(model_dir, names), lambda *_: {})
+    directory = read_model_directory(locate(model_dir, part.names), lambda *_: {})
     path = part.take(directory.path, _family(model, directory))
     stem, origin = _stem(model, path.stem), str(directory.yaml.absolute())
     return Subject(Family.onnx, part.spec, {}, graph=path, stem=stem, origin=origin, component=part.name)

@@ -80,8 +80,9 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if model["origin"]:
         yield "read from", code(model["origin"])
     yield "weights", Markdown(text(model["weights"]) + (f" {code(digest[:16])}" if digest else ""))
-    yield "inputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["inputs"])
-    yield "outputs", ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in model["outputs"])
+    for part, one in (model.get("parts") or {"": model}).items():
+        for side in ("inputs", "outputs"):
+            yield f"{part} {side}".lstrip(), ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in one[side])
     yield "verified", verdict(report)
     yield "started", moment(report["started"])
     yield "time", seconds(report["seconds"])

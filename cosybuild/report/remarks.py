@@ -19,7 +19,9 @@ def remarks(report: Mapping[str, Any]) -> Iterator[str]:
     for step in report["steps"]:
         if rest := (step["metrics"] or {}).get("rest"):
             yield f"{step['label']}: {rest}."
-        if step["stage"] == "engine" and step["action"] in _DONE and f"verify {step['label']}" not in labels:
+        prefix = f"{step['part']} " if step.get("part") else ""
+        verification = f"{prefix}verify {step['label'].removeprefix(prefix)}"
+        if step["stage"] == "engine" and step["action"] in _DONE and verification not in labels:
             yield f"{step['label']}: not run here; run the same command on a machine with that GPU to verify it."
         if step["action"] == "blocked":
             yield f"pending: {step['label']} {step['reason']}"

@@ -42,7 +42,8 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
     yield Text("")
     for artifact in report["artifacts"]:
         yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
-    yield from (Text(line, style="yellow") for line in remarks(report))
+    notes = [f"{note}." for note in report["model"]["notes"]]
+    yield from (Text(line, style="yellow") for line in (*notes, *remarks(report)))
     if archive := report.get("capsule"):
         cause = f" (probable cause: {archive['cause']['name']})" if archive["cause"] else ""
         yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}, reproduces the failure{cause}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,34 @@ _OLD_INFINITY = 1e9
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return every figure of `FIGURES`; None for a figure that the run does not have."""
-    steps = report["steps"]
+    """Return every figure of `FIGURES`; None for a figure that the run does not have.
+
+    Of several parts, the error and the ratio are those of the worst part, and the other figures are sums.
+    """
+    parts = list(dict.fromkeys(step.get("part", "") for step in report["steps"])) or [""]
+    found = [_of_part(report, part) for part in parts]
+    return {name: _combined(name, [one[name] for one in found]) for name in FIGURES}
+
+
+def _combined(name: str, values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    return {"error": max, "snr_db": min}.get(name, sum)(known)
+
+
+def _of_part(report: Mapping[str, Any], part: str) -> dict[str, float | None]:
+    steps = [step for step in report["steps"] if step.get("part", "") == part]
+    artifacts = [artifact for artifact in report["artifacts"] if artifact.get("part", "") == part]
     worst = _worst(steps)
     engines = [step["metrics"] for step in steps if step["stage"] == "engine" and step["metrics"]]
     known = [engine["activation_bytes"]["value"] for engine in engines]
     activations = [value for values in known if values is not None for value in values]
     sizes = [engine["size_bytes"]["value"] for engine in engines]
-    graphs = [a["size"] for a in report["artifacts"] if a["name"].endswith(".onnx")]
+    graphs = [a["size"] for a in artifacts if a["name"].endswith(".onnx")]
     spent = [step["made"]["seconds"] for step in steps if step["made"]]
     counts = [nodes for step in steps if (nodes := _nodes(step)) is not None]
-    latencies = [latency for _, latency in latency_by_length(report)]
+    latencies = [latency for _, latency in latency_by_length({"steps": steps})]
     return {
         "error": worst.get("max_rel"),
         "snr_db": worst.get("snr_db"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from cosybuild.system.files import write_text
 
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
+_ALIKE = ("precision",)
+"""Slots of artifacts whose file has the same name in every build."""
 _EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition")
 
 
@@ -25,18 +27,57 @@ def is_evidence(slot: str) -> bool:
     return slot.endswith(_EVIDENT)
 
 
-def delivered_slots(outcome: Outcome) -> dict[str, tuple[str, Artifact]]:
-    """Return slot -> (label of the step that made it, artifact); the last producer of each slot counts.
+@dataclass(frozen=True)
+class Final:
+    """The last content of a slot in a run.
+
+    Attributes:
+        part, slot: the part of a joint build, or an empty text, and its slot.
+        label: the label of the step that made it.
+        artifact: the content, with the paths of the store or of the record.
+    """
+
+    part: str
+    slot: str
+    label: str
+    artifact: Artifact
+
+    @property
+    def home(self) -> str:
+        """The directory of the run that it is delivered to."""
+        return EVIDENCE if is_evidence(self.slot) else ARTIFACTS
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The name in the store -> the delivered name, for files that several parts have under one name."""
+        if not self.part or not (is_evidence(self.slot) or self.slot in _ALIKE):
+            return {}
+        return {file.name: f"{self.part}.{file.name}" for file in self.artifact.files}
+
+    @property
+    def renamed(self) -> Artifact:
+        """The content under the delivered names."""
+        files = tuple(replace(file, name=self.names.get(file.name, file.name)) for file in self.artifact.files)
+        return replace(self.artifact, files=files)
+
+    def facts(self, origin: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the facts of its manifest, with the origin of its part."""
+        return {**origin, "slot": self.slot, "made_by": self.label, **({"part": self.part} if self.part else {})}
+
+
+def delivered_slots(outcome: Outcome) -> list[Final]:
+    """Return the last content of every slot of every part.
 
     A failed run delivers its evidence, and of its artifacts those that passed all of their verifications.
     """
-    last: dict[str, tuple[str, Artifact]] = {}
+    last: dict[tuple[str, str], Final] = {}
     for record in outcome.records:
         for slot, artifact in record.outputs.items():
-            last[slot] = (record.label, artifact)
+            last[record.part, slot] = Final(record.part, slot, record.label, artifact)
+    finals = list(last.values())
     if outcome.failure is None:
-        return last
-    return {s: m for s, m in last.items() if is_evidence(s) or verification_of(outcome, m[1])["verified"]}
+        return finals
+    return [f for f in finals if f.home == EVIDENCE or verification_of(outcome, f.artifact)["verified"]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +93,7 @@ class Delivered:
         traits: the facts that two builds share if their bytes differ.
         verified_by: the labels of the steps that verified it.
         files: name -> digest.
+        part: the part of a joint build, else an empty text.
     """
 
     slot: str
@@ -64,29 +106,32 @@ class Delivered:
     traits: Mapping[str, Any]
     files: Mapping[str, str]
     verified_by: tuple[str, ...] = ()
+    part: str = ""
 
 
-def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mapping[str, Any]) -> list[Delivered]:
+def deliver(
+    store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Callable[[str], Mapping[str, Any]]
+) -> list[Delivered]:
     """Copy the outputs of a run to its directory, with manifests, and remove files of an earlier run.
 
     Artifacts go to artifacts/, figures of verifications and benchmarks to evidence/.
 
     Args:
-        origin: the origin for every manifest, from `facts.origin_of`: model, weights, configuration, versions.
+        origin: part -> the origin for its manifests, from `facts.origin_of`: model, weights, configuration, versions.
     """
     delivered: list[Delivered] = []
     for name in (ARTIFACTS, EVIDENCE):
         (run / name).mkdir(parents=True, exist_ok=True)
     kept: set[Path] = set()
     deterministic = {step.label: step.stage.deterministic for step in plan.steps}
-    for slot, (label, artifact) in delivered_slots(outcome).items():
-        directory = run / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
-        paths = store.checkout(artifact, directory)
+    for final in delivered_slots(outcome):
+        slot, label, artifact, directory = final.slot, final.label, final.artifact, run / final.home
+        paths = store.checkout(artifact, directory, final.names)
         kept.update(paths)
         if directory.name == EVIDENCE:
             continue
         manifest = manifest_path(paths[0])
-        write_text(manifest, sidecar_text(artifact, outcome, {**origin, "slot": slot, "made_by": label}))
+        write_text(manifest, sidecar_text(final.renamed, outcome, final.facts(origin(final.part))))
         delivered.append(
             Delivered(
                 slot,
@@ -97,8 +142,9 @@ def deliver(store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Mappi
                 label,
                 deterministic[label],
                 outcome.record(label).metrics.get("traits", {}),
-                {file.name: file.digest for file in artifact.files},
+                {final.names.get(file.name, file.name): file.digest for file in artifact.files},
                 tuple(verification_of(outcome, artifact)["verified_by"]),
+                final.part,
             )
         )
         kept.add(manifest)

@@ -178,7 +178,7 @@ def _finish(
     archive: Mapping[str, Any] | None,
     warnings: Sequence[str],
 ) -> dict[str, Any]:
-    artifacts = deliver(store, plan, outcome, directory, origin_of(facts.base, outcome))
+    artifacts = deliver(store, plan, outcome, directory, lambda part: origin_of(facts.base, outcome, part))
     # Return what a reader of report.json gets: lists for tuples, text for figures that JSON lacks.
     report: dict[str, Any] = figure.plain(
         {

@@ -6,6 +6,8 @@ is removed.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +17,10 @@ import cosybuild
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
+from cosybuild.building.wiring import in_part
 from cosybuild.models.profile import Profile, listed_sizes, timed_axis
 from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.models.subject import Subject
 from cosybuild.request import Request
 from cosybuild.run.deliver import Delivered
 from cosybuild.store.artifact import Artifact
@@ -71,7 +75,7 @@ class Facts:
             "config": to_json(request.settings),
             "config_digest": config_digest,
             "model": _model(request, sources),
-            "profiles": [_profile(profile, request.subject.spec) for profile in request.profiles],
+            "profiles": _profiles(request),
             "environment": {"machine": environment.machine, "versions": versions_of(environment)},
         }
 
@@ -107,17 +111,26 @@ class Facts:
         }
 
 
-def origin_of(facts: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """Return the origin that every manifest of a run states; `facts` are the run's facts or its report."""
+def origin_of(facts: Mapping[str, Any], outcome: Outcome, part: str) -> dict[str, Any]:
+    """Return the origin that every manifest of a part of a run states.
+
+    Args:
+        facts: the run's facts or its report.
+        outcome: the records of its steps.
+        part: the part of a joint build, else an empty text.
+    """
     return {
-        **{name: facts[name] for name in ("cosybuild", "config_digest", "model")},
-        "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs},
+        **{name: facts[name] for name in ("cosybuild", "config_digest")},
+        "model": facts["model"]["parts"][part] if part else facts["model"],
+        "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs and r.part == part},
     }
 
 
-def _model(request: Request, sources: Mapping[str, Artifact]) -> Mapping[str, Any]:
+def _model(request: Request, sources: Mapping[str, Artifact], part: str = "") -> dict[str, Any]:
     subject = request.subject
-    weights = sources.get("weights") or sources.get("graph")
+    weights = sources.get(in_part(part, "weights")) or sources.get(in_part(part, "graph"))
+    if request.parts:
+        return _joint({name: _model(one, sources, name) for name, one in request.parts.items()}, subject)
     return {
         "family": subject.family.value,
         "name": subject.stem,
@@ -136,9 +149,39 @@ def _model(request: Request, sources: Mapping[str, Artifact]) -> Mapping[str, An
     }
 
 
+def _profiles(request: Request) -> list[Mapping[str, Any]]:
+    """Return every profile; the axes of a part have its name before theirs."""
+    return [
+        {f"{part} {symbol}".lstrip(): sizes for symbol, sizes in _profile(profile, one.subject.spec).items()}
+        for part, one in (request.parts or {"": request}).items()
+        for profile in one.profiles
+    ]
+
+
 def _profile(profile: Profile, spec: ModelSpec) -> Mapping[str, Any]:
     rates = {symbol: timed_axis(symbol, spec).per_second for symbol in profile}
     return {s: {"sizes": sizes, "per_second": rates[s]} for s, sizes in listed_sizes(profile).items()}
+
+
+def _joint(parts: Mapping[str, Mapping[str, Any]], subject: Subject) -> dict[str, Any]:
+    """Return the facts of several networks as those of one model, and each under `parts`."""
+    weights = {name: model["weights_digest"] or model["weights"] for name, model in parts.items()}
+    return {
+        "family": subject.family.value,
+        "name": subject.stem,
+        "origin": subject.origin,
+        "streaming": subject.streaming,
+        "weights": ", ".join(dict.fromkeys(model["weights"] for model in parts.values())),
+        "weights_digest": hashlib.sha256(json.dumps(weights, sort_keys=True).encode()).hexdigest(),
+        "random_weights": any(model["random_weights"] for model in parts.values()),
+        "hyperparameters": {name: model["hyperparameters"] for name, model in parts.items()},
+        "code": None,
+        "inputs": [],
+        "outputs": [],
+        "frames_per_second": None,
+        "notes": list(subject.notes),
+        "parts": dict(parts),
+    }
 
 
 def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from cosybuild.building.wiring import in_part
+from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
 from cosybuild.models.components.registry import GRAPH_FILES
@@ -16,6 +18,7 @@ from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.request import Request
+from cosybuild.run.voice import voice_request
 from cosybuild.stages.precision import LOWERED
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.remote import Remote
@@ -32,6 +35,12 @@ def request_from_settings(settings: Settings) -> Request:
             file of the directory has other inputs or outputs than its component.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
+    if settings.component.name is ComponentName.token2wav:
+        return voice_request(settings, _single)
+    return _single(settings)
+
+
+def _single(settings: Settings) -> Request:
     subject = resolve_subject(
         settings.model,
         settings.model_dir,
@@ -51,7 +60,13 @@ def request_from_settings(settings: Settings) -> Request:
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
-    """Return slot -> source of the build: weights or an existing graph, and calibration inputs."""
+    """Return slot (of a part: `part.slot`) -> source: weights or an existing graph, and calibration inputs."""
+    if request.parts:
+        return {
+            in_part(part, slot): artifact
+            for part, one in request.parts.items()
+            for slot, artifact in sources_of(one, store).items()
+        }
     sources = {}
     subject = request.subject
     if subject.weights is not None:

@@ -12,7 +12,7 @@ from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.manifest import SUFFIX, manifest_path
 from cosybuild.report.markdown import markdown
 from cosybuild.run.artifact_manifest import sidecar_text
-from cosybuild.run.deliver import ARTIFACTS, EVIDENCE, delivered_slots, is_evidence
+from cosybuild.run.deliver import ARTIFACTS, delivered_slots
 from cosybuild.run.facts import origin_of
 from cosybuild.run.recorded import PLAN, REPORT_TEXT, RecordedRun, read_run
 from cosybuild.store.artifact import Artifact
@@ -42,13 +42,12 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
 def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
     """Return True if every file that the run delivered exists and is unchanged."""
     expected, texts = {}, {directory / REPORT_TEXT: markdown(run.report)}
-    for slot, (label, recorded) in delivered_slots(run.outcome).items():
-        artifact = _located(recorded, store)
-        home = directory / (EVIDENCE if is_evidence(slot) else ARTIFACTS)
+    for final in delivered_slots(run.outcome):
+        artifact, home = _located(final.renamed, store), directory / final.home
         # A stage's own manifest became a part of the run's manifest, so its content differs there.
         expected.update({home / f.name: f.digest for f in artifact.files if not f.name.endswith(SUFFIX)})
-        if not is_evidence(slot):
-            facts = {**origin_of(run.report, run.outcome), "slot": slot, "made_by": label}
+        if final.home == ARTIFACTS:
+            facts = final.facts(origin_of(run.report, run.outcome, final.part))
             texts[manifest_path(home / artifact.files[0].name)] = sidecar_text(artifact, run.outcome, facts)
     try:
         wrong = {digest for path, digest in expected.items() if store.source(path.name, path).digest != digest}
@@ -66,8 +65,8 @@ def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
     The program that wrote to the copy may have written to the stored file too, with its times restored. Damaged
     contents are moved to the quarantine and built again.
     """
-    for _, recorded in delivered_slots(run.outcome).values():
-        for file in _located(recorded, store).files:
+    for final in delivered_slots(run.outcome):
+        for file in _located(final.artifact, store).files:
             if file.digest in digests:
                 store.fault(file)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cosybuild.building.part import PartStage
 from cosybuild.building.stage import Stage
 from cosybuild.request import Request
 from cosybuild.stages.benchmark import expand_benchmark_stages
@@ -81,6 +82,14 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
 """Functions from a request to its steps: none where the stage is switched off, several where it fans out."""
 
 
+JOINT: tuple[Callable[[Request], Steps], ...] = ()
+"""Functions from the request of a joint build to the steps that come after all parts. They see a slot of a part as
+`part.slot`."""
+
+
 def stages_for(request: Request) -> Steps:
-    """Return the steps of one build, in the order in which they run."""
-    return tuple(step for steps in STAGES for step in steps(request))
+    """Return the steps of one build, in the order in which they run: part by part, if it has parts."""
+    if not request.parts:
+        return tuple(step for steps in STAGES for step in steps(request))
+    of_parts = [PartStage(part, step, one) for part, one in request.parts.items() for step in stages_for(one)]
+    return (*of_parts, *(step for steps in JOINT for step in steps(request)))

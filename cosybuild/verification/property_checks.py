@@ -225,8 +225,8 @@ def _larger(spec: ModelSpec, profiles: Sequence[Profile], rows: int) -> int | No
 
 def _chunk(subject: Subject) -> int:
     """Return the frames of a chunk; 0 if attention is full or if lower resolutions have chunks of their own."""
-    single = len(subject.hyperparameters.get("channels", (0,))) == 1
-    return int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming and single else 0
+    chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
+    return chunk if chunk and len(subject.hyperparameters.get("channels", (0,))) == 1 else 0
 
 
 def _chunked_length(subject: Subject) -> int:

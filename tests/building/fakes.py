@@ -64,9 +64,14 @@ class FakeStage:
     work: Callable[[RunContext], StageResult] | None = None
     log: Path | None = None
     ran: int = field(default=0)
+    part: str = ""
 
     def __post_init__(self) -> None:
         self.label = self.label or self.name
+
+    @property
+    def step(self) -> str:
+        return self.label
 
     def settings(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {name: request[name] for name in self.reads if name in request}

@@ -117,3 +117,18 @@ def test_figures_are_written_for_people() -> None:
              "build_time": "0 ms"}  # fmt: skip
     assert {name: figure_text(name, 0.0) for name in FIGURES} == zeros
     assert figure_text("snr_db", math.inf) == "exact"
+
+
+def test_figures_of_several_parts_are_those_of_the_worst_part_or_sums() -> None:
+    one = report(step("export", {"nodes": 30}), VERIFIED)
+    other = report(step("export", {"nodes": 12}), LOWERED, ENGINE)
+    joint = {
+        "steps": [{**each, "part": part} for part, single in (("a", one), ("b", other)) for each in single["steps"]],
+        "artifacts": [
+            {**each, "part": part} for part, single in (("a", one), ("b", other)) for each in single["artifacts"]
+        ],
+    }
+    found = figures(joint)
+    assert (found["error"], found["snr_db"]) == (2e-2, 47.0)
+    assert (found["size"], found["nodes"], found["build_time"], found["memory"]) == (5 + 7, 42, 10.0, 8)
+    assert found["latency"] is None

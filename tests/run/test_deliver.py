@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cosybuild.building.part import PartStage
 from cosybuild.building.record import Outcome
 from cosybuild.building.stage import RunContext
 from cosybuild.errors import BuildError
@@ -21,7 +22,7 @@ ORIGIN = {"cosybuild": "0", "config_digest": "c" * 64}
 
 def delivered(bench: Bench, run: Path, stages: list[FakeStage]) -> tuple[Outcome, list[Delivered]]:
     outcome, plan = bench.build(stages, REQUEST), bench.plan(stages, REQUEST)
-    return outcome, deliver(bench.store, plan, outcome, run, ORIGIN)
+    return outcome, deliver(bench.store, plan, outcome, run, lambda _: ORIGIN)
 
 
 def stages() -> list[FakeStage]:
@@ -56,14 +57,16 @@ def test_artifacts_and_evidence_are_in_separate_directories_and_only_artifacts_a
         "traits": {},
         "files": {"graph.txt": made.digest},
         "verified_by": ["verify"],
+        "part": "",
     }
     assert (engine.made_by, engine.deterministic, engine.traits) == ("engine", False, {"layers": 7})
 
 
 def test_the_last_step_that_fills_a_slot_delivers_it(bench: Bench, tmp_path: Path) -> None:
     outcome, _ = delivered(bench, tmp_path / "run", stages())
-    label, artifact = delivered_slots(outcome)["graph"]
-    assert (label, artifact) == ("simplify", outcome.record("simplify").outputs["graph"])
+    (final,) = (one for one in delivered_slots(outcome) if one.slot == "graph")
+    artifact = final.artifact
+    assert (final.label, artifact) == ("simplify", outcome.record("simplify").outputs["graph"])
     assert (tmp_path / "run/artifacts/graph.txt").read_bytes() == artifact.path.read_bytes()
 
 
@@ -108,5 +111,29 @@ def test_a_failed_run_delivers_what_was_verified_and_nothing_else(
     declared, run = failing(label), tmp_path / "run"
     outcome = bench.build(declared, REQUEST)
     assert outcome.failure is not None
-    deliver(bench.store, bench.plan(declared, REQUEST), outcome, run, ORIGIN)
+    deliver(bench.store, bench.plan(declared, REQUEST), outcome, run, lambda _: ORIGIN)
     assert sorted(path.relative_to(run).as_posix() for path in run.rglob("*.*")) == files
+
+
+def test_parts_of_a_joint_build_do_not_overwrite_each_others_files(bench: Bench, tmp_path: Path) -> None:
+    """Stages name evidence, and the result of a search, alike in every part."""
+    made = ("verification", "precision")
+    joint = [PartStage(part, FakeStage("verify", makes=made, reads=(part,)), {part: 1}) for part in ("one", "other")]
+    plan, outcome = bench.plan(joint), bench.build(joint)
+    run = tmp_path / "run"
+    entries = deliver(bench.store, plan, outcome, run, lambda part: {**ORIGIN, "model": {"name": part}})
+    assert sorted(path.relative_to(run).as_posix() for path in run.rglob("*.txt")) == [
+        "artifacts/one.precision.txt",
+        "artifacts/other.precision.txt",
+        "evidence/one.verification.txt",
+        "evidence/other.verification.txt",
+    ]
+    assert [(entry.part, entry.name, list(entry.files)) for entry in entries] == [
+        ("one", "one.precision.txt", ["one.precision.txt"]),
+        ("other", "other.precision.txt", ["other.precision.txt"]),
+    ]
+    manifest = read_manifest(run / "artifacts/other.precision.txt")
+    assert manifest is not None
+    assert (manifest["part"], manifest["model"], manifest["file"]["name"]) == (
+        "other", {"name": "other"}, "other.precision.txt",
+    )  # fmt: skip

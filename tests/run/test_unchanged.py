@@ -26,7 +26,7 @@ def plan(bench: Bench, tmp_path: Path) -> Plan:
     stages = pipeline(verify={"makes": ("verification",)})
     outcome, plan = bench.build(stages, REQUEST), bench.plan(stages, REQUEST)
     run, facts = tmp_path / "run", report(outcome)
-    artifacts = to_json(deliver(bench.store, plan, outcome, run, origin_of(facts, outcome)))
+    artifacts = to_json(deliver(bench.store, plan, outcome, run, lambda part: origin_of(facts, outcome, part)))
     write_run(run, outcome, artifacts=artifacts)
     (run / REPORT_TEXT).write_text(markdown(report(outcome, artifacts=artifacts)), encoding="utf-8")
     assert plan.up_to_date

@@ -139,13 +139,10 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> Look | None:
     def ignore(message: str) -> None:
         """Drop a warning that the run has printed already."""
 
-    subject, verify = request.subject, request.settings.verify
-    files = (subject.weights, *subject.weights_data, subject.graph, *subject.graph_data)
-    given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
-    sources = [Path(path).expanduser().absolute() for path in given if path is not None]
+    sources = [path for one in request.each for path in _read(one)]
     # A second yaml, or another kind of weights, beside the files that were read would change the choice of the model.
     folders = {path.parent for path in sources}
-    if subject.family is Family.module:
+    if request.subject.family is Family.module:
         code = known_code(request, planning_store(request.settings.store, ignore))
         if code is None:
             return None
@@ -161,6 +158,16 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> Look | None:
         return None
     planned = {step.label: step.key and step.key.digest for step in plan.steps}
     return look if again == request and plan.up_to_date and planned == made else None
+
+
+def _read(request: Request) -> list[Path]:
+    """Return the files of the user that a build of one network reads."""
+    from pathlib import Path
+
+    subject, verify = request.subject, request.settings.verify
+    files = (subject.weights, *subject.weights_data, subject.graph, *subject.graph_data)
+    given = (*files, None if verify is None else verify.lengths, _absolute(subject.origin))
+    return [Path(path).expanduser().absolute() for path in given if path is not None]
 
 
 def _absolute(origin: str) -> str | None:

@@ -9,13 +9,14 @@ from cosybuild.config.groups.field import setting
 
 
 class ComponentName(str, Enum):
-    """The components that can be built; `models/components/` has one module for each."""
+    """The components that can be built; `models/components/` has one module for each but `token2wav`."""
 
     estimator = "estimator"
     frontend = "frontend"
     vocoder = "vocoder"
     speaker = "speaker"
     tokenizer = "tokenizer"
+    token2wav = "token2wav"
 
 
 @dataclass(frozen=True)
@@ -27,5 +28,5 @@ class ComponentSettings:
         "estimator: the flow decoder's network, called once per step; frontend: from speech tokens and a prompt to "
         "the estimator's mu, spks and cond; vocoder: from a log-mel spectrogram to a waveform; speaker: "
         "from the filter bank of a recording to a speaker vector; tokenizer: from the log-mel spectrogram of a "
-        "recording to speech tokens.",
+        "recording to speech tokens; token2wav: all of these in one plan.",
     )

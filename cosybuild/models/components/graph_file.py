@@ -26,6 +26,11 @@ class GraphFile:
     files: Mapping[Family, tuple[str, ...]]
     spec: ModelSpec
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the file in all versions."""
+        return sorted({name for names in self.files.values() for name in names})
+
     def find(self, directory: Path, family: Family) -> Path | None:
         """Return the file in a model directory of that version; None if it is not there."""
         return next((path for name in self.files[family] if (path := directory / name).is_file()), None)
@@ -39,8 +44,7 @@ class GraphFile:
         path = self.find(directory, family)
         if path is not None:
             return path
-        others = {name for names in self.files.values() for name in names} - {*self.files[family]}
-        there = sorted(name for name in others if (directory / name).is_file())
+        there = [name for name in self.names if name not in self.files[family] and (directory / name).is_file()]
         beside = f" It has {' and '.join(there)}, which belongs to another version." if there else ""
         raise ModelDirectoryError(
             f"component={self.name.value} needs {' or '.join(self.files[family])}, which {directory} ({family.value}) "

@@ -75,6 +75,7 @@ def write_failure_archive(
     failure = outcome.failure
     assert failure is not None
     step = plan.step(failure.step)
+    request = request.of(step.stage.part)
     given = dict(_given(step.wires, outcome, sources))
     note = witness.notes.get(failure.step, {})
     with tempfile.TemporaryDirectory(prefix="cosybuild-failure-") as temporary:
@@ -97,13 +98,13 @@ def write_failure_archive(
             target,
             {
                 "cosybuild": facts["cosybuild"],
-                "step": failure.step,
+                "step": step.stage.step,
                 "stage": step.stage.name,
                 "command": ["python", "-m", "cosybuild", *facts["overrides"]],
                 "failure": to_json(failure),
                 "cause": cause,
                 "environment": facts["environment"],
-                "config": facts["config"],
+                "config": to_json(request.settings),
                 "subject": to_json(_subject_facts(request)),
                 "case": note.get("case"),
                 "cut": cut,

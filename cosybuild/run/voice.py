@@ -1,0 +1,132 @@
+"""The joint build of all parts between speech tokens and a waveform: one request for each part, in one plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+from cosybuild.config.groups.component import ComponentName, ComponentSettings
+from cosybuild.config.groups.deploy import Service
+from cosybuild.config.groups.model import Family
+from cosybuild.config.settings import Settings
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
+from cosybuild.models.profile import FRAMES, for_model
+from cosybuild.models.resolve import directory_and_family, resolve_subject
+from cosybuild.models.spec import ModelSpec
+from cosybuild.models.subject import Subject
+from cosybuild.request import Request
+
+STEM = "token2wav"
+_PARTS = (ComponentName.frontend, ComponentName.estimator, ComponentName.vocoder, *GRAPH_FILES)
+"""In the order in which a plan has them."""
+
+
+def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> Request:
+    """Return the request of `component=token2wav`.
+
+    Each part has the request, and so the keys, of a build of the part alone. An ONNX file that the directory does not
+    have is left out, and a note says so.
+
+    Args:
+        settings: the configuration.
+        single: makes the request of one component.
+
+    Raises:
+        ConfigurationError: a setting applies to one network only.
+        ModelError: as `single`.
+    """
+    _check(settings)
+    files = [*(part.weights for part in COMPONENTS.values()), *(n for file in GRAPH_FILES.values() for n in file.names)]
+    directory, family = directory_and_family(settings.model, settings.model_dir, ComponentName.token2wav, files)
+    located = settings if directory is None else dataclasses.replace(settings, model_dir=str(directory))
+    notes, settings_of = [], {}
+    for name in _PARTS:
+        shipped = GRAPH_FILES.get(name)
+        if shipped is not None and (directory is None or shipped.find(directory, family) is None):
+            where = "there is no model_dir" if directory is None else f"{settings.model_dir} does not have it"
+            notes.append(f"{name.value} is not built: it is {' or '.join(shipped.files[family])}, and {where}")
+            continue
+        settings_of[name] = _of_part(located, name, family)
+    specs = {name: _spec(one) for name, one in settings_of.items()}
+    _hold_axes(settings, specs.values())
+    requests = {name.value: single(_taking(one, specs[name])) for name, one in settings_of.items()}
+    origin = requests[ComponentName.estimator.value].subject.origin
+    streaming = settings.model.streaming
+    subject = Subject(
+        family, ModelSpec((), ()), {}, streaming, stem=STEM, origin=origin, notes=tuple(notes),
+        component=ComponentName.token2wav,
+    )  # fmt: skip
+    environment = next(iter(requests.values())).environment
+    parts = {name: dataclasses.replace(request, environment=environment) for name, request in requests.items()}
+    return Request(settings, subject, environment, parts)
+
+
+def _check(settings: Settings) -> None:
+    """Refuse settings that name something in one network.
+
+    Raises:
+        ConfigurationError: one of them is set.
+    """
+    model, precision, deploy = settings.model, settings.precision, settings.deploy
+    for name, value in (
+        ("model.weights", model.weights),
+        ("model.name", model.name),
+        ("model.hyperparameters", model.hyperparameters),
+        ("precision.keep_fp32", list(precision.keep_fp32)),
+        ("precision.calibration", precision.calibration),
+        ("deploy", "triton" if deploy is not None and deploy.service is Service.triton else None),
+    ):
+        if value:
+            raise ConfigurationError(
+                f"{name}={value} is about one network, but component=token2wav builds several.",
+                hint=f"Next: remove {name}, or build the network alone, for example with component=vocoder.",
+            )
+
+
+def _of_part(settings: Settings, name: ComponentName, family: Family) -> Settings:
+    """Return the settings of a build of one part alone, without what the part does not have."""
+    network = COMPONENTS.get(name)
+    model, export = settings.model, settings.export
+    if name is not ComponentName.estimator:  # which refuses what the version does not have
+        streams = network is not None and family in network.streaming
+        model = dataclasses.replace(model, streaming=model.streaming and streams)
+        batches = network is not None and network.dynamic_batch
+        export = dataclasses.replace(export, dynamic_batch=export.dynamic_batch and batches)
+    return dataclasses.replace(settings, component=ComponentSettings(name), model=model, export=export)
+
+
+def _spec(settings: Settings) -> ModelSpec:
+    """Return the inputs and outputs of one part."""
+    name = settings.component.name
+    if name in GRAPH_FILES:
+        return GRAPH_FILES[name].spec
+    return resolve_subject(
+        settings.model, settings.model_dir, settings.export.dynamic_batch, name, settings.vocoder
+    ).spec
+
+
+def _taking(settings: Settings, spec: ModelSpec) -> Settings:
+    """Return the settings of one part with what it takes of the profiles and of the lengths seen in service."""
+    verify = settings.verify
+    # These lengths are those of mels.
+    if verify is not None and (settings.component.name in GRAPH_FILES or FRAMES not in spec.symbols):
+        verify = dataclasses.replace(verify, lengths=None)
+    return dataclasses.replace(settings, verify=verify, trt_profile=for_model(settings.trt_profile, spec))
+
+
+def _hold_axes(settings: Settings, specs: Iterable[ModelSpec]) -> None:
+    """Refuse a profile with an axis that no part has; a misspelt one would be left out everywhere.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    known = list(dict.fromkeys([FRAMES, *(symbol for spec in specs for symbol in spec.symbols)]))
+    for ranges in settings.trt_profile.profiles:
+        for symbol in ranges:
+            if symbol not in known:
+                raise ConfigurationError(
+                    f"trt_profile '{settings.trt_profile.name}' gives a range for the axis '{symbol}', which no part "
+                    f"has (dynamic axes: {', '.join(known)}).",
+                    hint="Next: name one of them; export.dynamic_batch=true makes the estimator's batch dynamic.",
+                )

@@ -1,0 +1,61 @@
+"""All parts between speech tokens and a waveform in one plan, with the results of builds of each part alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from cosybuild.manifest import read_manifest
+from tests.scenarios.commands import DATA, Place, actions
+
+QUICK = (
+    "model_dir=model",
+    "trt=none",
+    "verify=upstream",
+    "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]",
+)
+JOINT = ("component=token2wav", *QUICK)
+GRAPHS = {
+    "frontend": "flow.frontend.fp32.onnx",
+    "estimator": "flow.decoder.estimator.fp32.onnx",
+    "vocoder": "hift.fp32.onnx",
+}
+
+
+def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
+    shutil.copytree(DATA / "token2wav3_tiny", place.directory / "model")
+    alone = place.cosybuild("component=frontend", *QUICK)
+    assert "never built" in alone.out
+    shutil.rmtree(place.directory / "outputs/runs")
+    ran = place.cosybuild(*JOINT)
+    assert "speaker is not built: it is campplus.onnx, and model does not have it." in ran.out
+    report = place.report()
+    done = actions(report)
+    assert {step.split(" ", 1)[1]: what for step, what in done.items() if step.startswith("frontend")} == dict.fromkeys(
+        ("export", "reference", "simplify", "verify"), "hit"
+    )
+    assert {what for step, what in done.items() if not step.startswith("frontend")} == {"built"}
+    assert {artifact["part"]: artifact["name"] for artifact in report["artifacts"]} == GRAPHS
+    (run,) = place.runs()
+    assert "token2wav" in run.name
+    for part, name in GRAPHS.items():
+        manifest = read_manifest(run / "artifacts" / name)
+        assert manifest is not None
+        assert (manifest["part"], manifest["verified"]) == (part, True)
+        assert manifest["model"] == report["model"]["parts"][part]
+        assert json.loads((run / f"evidence/{part}.verification.json").read_text())["cases"]
+    assert report["model"]["parts"]["vocoder"]["weights"] == "hift.pt"
+    text = (run / "report.md").read_text()
+    assert "| vocoder inputs |" in text
+    assert place.cosybuild(*JOINT).out.startswith("Nothing to do: 12 steps up to date.")
+    assert "vocoder verify" in place.cosybuild("explain", run.name).out
+    place.cosybuild("component=vocoder", *QUICK)
+    report = next(json.loads((one / "report.json").read_text()) for one in place.runs() if "-vocoder-" in one.name)
+    assert set(actions(report).values()) == {"hit"}
+
+    failed = place.cosybuild(*JOINT, "verify.snr_db=400", code=5)
+    assert "verification error" in failed.err
+    archive = next(place.directory.glob("outputs/runs/*/capsule.tar.gz"))
+    replayed = place.cosybuild("replay", str(archive), code=5)
+    assert "recorded: estimator verify: " in replayed.out
+    assert "fails here, with the same message" in replayed.out
