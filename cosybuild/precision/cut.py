@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from cosybuild.backends.session import InferenceFailed
 from cosybuild.errors import ExportError
 from cosybuild.numerics.inputs import Array
 from cosybuild.precision.faithful import FaithfulSession
-from cosybuild.precision.graph import is_float, name_of
+from cosybuild.precision.graph import is_float, made_names, name_of
 from cosybuild.precision.probe import Probe
 from cosybuild.precision.profile import Point
 
@@ -106,7 +106,8 @@ def _failing(
     own = {name_of(node) for node in reference.graph}
     parts = [extracted(model, nodes, outputs, own) for model in (lowered, reference)]
     needed = {name_of(value) for part in parts for value in part.graph.inputs}
-    if any(name not in _tensors(reference) for name in needed):
+    known = {name_of(value) for value in reference.graph.inputs} | made_names(reference)
+    if any(name not in known for name in needed):
         return None  # an input of the part is made by an inserted cast, so the float32 graph has no such tensor
     given = {name: values for name, values in inputs.items() if name in needed}
     found = Probe(reference, extra=sorted(needed - set(given)), threads=threads).run(inputs)
@@ -149,14 +150,6 @@ def _sub_model(model: ir.Model, wanted: Collection[ir.Node], outputs: Sequence[s
     for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
         value.shape = None
     return ir.Model(graph, ir_version=model.ir_version)
-
-
-def _tensors(model: ir.Model) -> set[str]:
-    return {name_of(value) for value in model.graph.inputs} | set(_made(model))
-
-
-def _made(model: ir.Model) -> Iterator[str]:
-    return (name_of(value) for node in model.graph for value in node.outputs if value.name)
 
 
 def _stored(values: Array, part: ir.Model, name: str) -> Array:

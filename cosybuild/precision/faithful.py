@@ -11,7 +11,7 @@ import onnx_ir as ir
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.emulate import emulate, float_names, maker_of
-from cosybuild.precision.graph import name_of
+from cosybuild.precision.graph import made_names, name_of
 from cosybuild.precision.probe import Probe, scalar_name
 
 
@@ -90,7 +90,7 @@ class FaithfulSession:
         """Examine all elements; return None if those that are not finite are not finite in float32 either (masks)."""
         values = Probe(self._emulated, extra=[tensor], threads=self._threads).run(inputs)[tensor]
         wrong = ~np.isfinite(values)
-        known = _names(self._reference)
+        known = made_names(self._reference)
         largest = float("nan")
         if tensor in known:
             expected = Probe(self._reference, extra=[tensor], threads=self._threads).run(inputs)[tensor]
@@ -101,7 +101,3 @@ class FaithfulSession:
         node = maker_of(self._emulated, tensor)
         name = name_of(node)
         return NonFinite(tensor, name, node.op_type, module_path(name), int(wrong.sum()), wrong.size, largest)
-
-
-def _names(model: ir.Model) -> set[str]:
-    return {name_of(value) for node in model.graph for value in node.outputs if value.name}

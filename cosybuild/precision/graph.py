@@ -105,3 +105,8 @@ def name_of(item: ir.Node | ir.Value) -> str:
     """Return the name of a value; in the normal form, every value has one."""
     assert item.name
     return item.name
+
+
+def made_names(model: ir.Model) -> set[str]:
+    """Return the names of the values that the graph's nodes compute."""
+    return {name_of(value) for node in model.graph for value in node.outputs if value.name}

@@ -71,9 +71,10 @@ class PrecisionStage(Stage[Request]):
             sizes = calibration_sizes(precision, request.subject.spec, request.profiles)
             chosen["calibration"] = {"sizes": list(sizes), "seed": precision.calibration_seed}
         if self._method is Method.search:
-            from cosybuild.verification.precision_search import search_settings
+            from cosybuild.verification.lowered import settings as lowered_settings
 
-            chosen["search"] = search_settings(request)
+            # The search depends on the gates and the inputs of `verify lowered` too.
+            chosen["search"] = lowered_settings(request)
         return chosen
 
     def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from cosybuild.errors import PrecisionError
 from cosybuild.request import Request
 from cosybuild.system.typed_json import to_json
 from cosybuild.verification.lowered import fault_of, typed_inputs, widened
-from cosybuild.verification.lowered import settings as lowered_settings
 from cosybuild.verification.scope import lowered_cases_of
 
 if TYPE_CHECKING:
@@ -34,11 +33,6 @@ _PATIENCE = 8
 
 At the limit the search returns a set that passes but may not be minimal.
 """
-
-
-def search_settings(request: Request) -> dict[str, Any]:
-    """Return the gates and their inputs, on which the result depends besides the settings of lowering."""
-    return lowered_settings(request)
 
 
 def search(

@@ -138,14 +138,13 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
     return tuple(rollouts)
 
 
-def tolerance_of(verify: VerifySettings) -> Tolerance:
-    """Return the tolerance of the mode: `upstream` is numpy's allclose, `strict` scales with the output's magnitude."""
-    return Tolerance(verify.rtol, verify.atol, verify.mode is VerifyMode.strict)
-
-
 def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
-    """Return the limits of a float32 graph's outputs."""
-    return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance_of(verify), kinds=kinds)
+    """Return the limits of a float32 graph's outputs.
+
+    The tolerance of the mode `upstream` is numpy's allclose; that of `strict` scales with the output's magnitude.
+    """
+    tolerance = Tolerance(verify.rtol, verify.atol, scaled=verify.mode is VerifyMode.strict)
+    return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance, kinds=kinds)
 
 
 def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
