@@ -6,7 +6,7 @@ import gc
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -80,34 +80,26 @@ def execute(
             store.flush()
 
 
+@dataclass
 class _Execution:
     """The state of one run: the known contents, the blocked steps and the records so far."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        request: Any,
-        sources: Mapping[str, Artifact],
-        environment: Environment,
-        store: Store,
-        events: EventBus,
-        keep: Callable[[Outcome], None] | None,
-        clock: Clock,
-        until_the_end: ExitStack,
-    ) -> None:
-        self.plan = plan
-        self.request = request
-        self.environment = environment
-        self.store = store
-        self.events = events
-        self.keep = keep
-        self.clock = clock
-        self.until_the_end = until_the_end
-        self.contents = {(SOURCE, slot): artifact for slot, artifact in sources.items()}
-        self.digests = {slot: artifact.digest for slot, artifact in sources.items()}
-        self.blocked: set[str] = set()
-        self.sound: set[str] = set()
-        self.records: list[StepRecord] = []
+    plan: Plan
+    request: Any
+    sources: Mapping[str, Artifact]
+    environment: Environment
+    store: Store
+    events: EventBus
+    keep: Callable[[Outcome], None] | None
+    clock: Clock
+    until_the_end: ExitStack
+    blocked: set[str] = field(default_factory=set)
+    sound: set[str] = field(default_factory=set)
+    records: list[StepRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.contents = {(SOURCE, slot): artifact for slot, artifact in self.sources.items()}
+        self.digests = {slot: artifact.digest for slot, artifact in self.sources.items()}
 
     def run(self) -> Outcome:
         for step in self.plan.steps:
