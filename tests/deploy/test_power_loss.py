@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import publish
+from cosybuild.deploy import publish, staging
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.inservice import view_of
@@ -134,7 +134,8 @@ def test_without_any_one_of_the_syncs_a_power_cut_can_leave_neither_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     put_in_service(tmp_path, 1)
-    monkeypatch.setattr(publish, name, lambda path: None)
+    for module in (publish, staging):
+        monkeypatch.setattr(module, name, lambda path: None, raising=module is publish)
     service = tmp_path / "service"
     before = tree(service)
     found, _ = recorded(service, lambda: put_in_service(tmp_path, 2))
