@@ -1,4 +1,4 @@
-"""Real builds of a very small model in processes of their own, for the benchmarks that kill them and race them.
+"""Real builds of a very small model in separate processes, for the benchmarks of kills and races.
 
 Importing torch, onnx and ONNX Runtime takes longer than such a build, and nothing can go wrong with a store
 meanwhile. So the parent imports them once and forks: the child runs the whole command line, in a directory of its
@@ -37,11 +37,11 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "tests" / "data" / "cosyvoice2_tiny" / "cosyvoice2.yaml"
 SETTINGS = ("trt=none", "verify=upstream", "trt_profile.profiles=[{seq_len: {min: 4, opt: 8, max: 12}}]")
 VARYING = ("verify",)
-"""Stages whose record holds rounding errors, which are not the same each time."""
+"""Stages whose record has rounding errors, which differ each time."""
 
 
 def make_model(directory: Path) -> Path:
-    """A CosyVoice 2 model directory with one block of each kind."""
+    """Make a CosyVoice 2 model directory with one block of each kind."""
     directory.mkdir()
     text = TINY.read_text(encoding="utf-8")
     small = text.replace("    n_blocks: 2", "    n_blocks: 1").replace("num_mid_blocks: 2", "num_mid_blocks: 1")
@@ -65,13 +65,13 @@ def make_model(directory: Path) -> Path:
 
 @dataclass
 class Build:
-    """A build under way; its output goes to `log`."""
+    """A running build; its output is written to `log`."""
 
     pid: int
     log: Path
 
     def wait(self) -> int:
-        """The exit code, or minus the signal that ended it."""
+        """Wait for the end, and return the exit code, or minus the signal that ended the process."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def ended(self) -> bool:
@@ -83,7 +83,7 @@ def start(place: Path, words: list[str], log: Path, *, ready: Callable[[], None]
     """Fork a process that builds `words` in `place`.
 
     Args:
-        ready: called in the child before it begins.
+        ready: function that the child calls before the build begins.
     """
     pid = os.fork()
     if pid:
@@ -99,29 +99,29 @@ def start(place: Path, words: list[str], log: Path, *, ready: Callable[[], None]
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        # Nothing of the parent's may run here: no handlers, no clean-up of its directories.
+        # The child must not run the parent's handlers or remove its directories.
         os._exit(code)
 
 
 def start_whole(place: Path, words: list[str], log: Path) -> Build:
-    """The same as a process of its own from the first import."""
+    """Start a new Python process that builds `words` in `place`."""
     with log.open("wb") as output:
         command = [sys.executable, "-m", "cosybuild", *words]
         process = subprocess.Popen(command, cwd=place, stdout=output, stderr=subprocess.STDOUT)
     pid = process.pid
-    process.returncode = 0  # it is waited for by its id
+    process.returncode = 0  # `wait` waits for its id
     return Build(pid, log)
 
 
 def report_of(place: Path) -> Mapping[str, Any]:
-    """The report of the one run in `place`."""
+    """Return the report of the only run in `place`."""
     (path,) = place.glob("outputs/runs/*/report.json")
     report: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
 
 
 def results_of(report: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
-    """Digest of each step's key -> slot -> digests of its files, for what is built the same each time."""
+    """Return digest of each step's key -> slot -> digests of its files, for results that are the same each time."""
     results = {}
     for step in report["steps"]:
         digests = {slot: [file["digest"] for file in a["files"]] for slot, a in step["outputs"].items()}

@@ -3,7 +3,7 @@
     python benchmarks/deploy_kills.py [rounds] [seed]
 
 After each kill, before anything is repaired: every file in service is whole, has a manifest that fits it,
-and what a runtime would load is of one generation (a plan that is there is taken as it is, else the graph).
+and a runtime would load files of one generation (the plan if there is one, else the graph).
 After `check`: the directory is the old deployment or the new one, complete.
 """
 
@@ -41,7 +41,7 @@ print("done", flush=True)
 
 
 def make_artifacts(directory: Path, generation: int, with_plan: bool) -> Path:
-    """A run's artifacts whose every byte tells the generation."""
+    """Make the artifacts of a run, in which every byte states the generation."""
     directory.mkdir()
     model = {"family": "cosyvoice2", "streaming": False, "weights_digest": str(generation)}
     for name, dtype, size in ((GRAPH, "float32", SIZE), (PLAN, "float16", 2 * SIZE)):
@@ -59,7 +59,7 @@ def make_artifacts(directory: Path, generation: int, with_plan: bool) -> Path:
 
 
 def kill_once(artifacts: Path, service: Path, seconds: float) -> bool:
-    """Start a deployment, kill it after `seconds`; whether it had finished by then."""
+    """Start a deployment and kill it after `seconds`; return True if it had finished."""
     command = [sys.executable, "-c", PROGRAM, str(artifacts), str(service)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -77,10 +77,10 @@ def kill_once(artifacts: Path, service: Path, seconds: float) -> bool:
 
 
 def whole(service: Path) -> dict[str, int]:
-    """name -> generation of every artifact in service.
+    """Return name -> generation of every artifact in service.
 
     Raises:
-        AssertionError: one is not whole, or no manifest beside it fits.
+        AssertionError: an artifact is incomplete, or no manifest beside it fits.
     """
     found = {}
     for name in (GRAPH, PLAN):
@@ -97,10 +97,10 @@ def whole(service: Path) -> dict[str, int]:
 
 
 def run(rounds: int, seed: int) -> dict[str, int]:
-    """Kill `rounds` deployments; how many ended in which way.
+    """Kill `rounds` deployments, and return how many ended in each way.
 
     Raises:
-        AssertionError: a directory was found that is neither the old nor the new deployment.
+        AssertionError: a directory is neither the old nor the new deployment.
     """
     chance = random.Random(seed)
     counts = {"old": 0, "new": 0, "recovered": 0, "finished before the kill": 0}
@@ -116,7 +116,7 @@ def run(rounds: int, seed: int) -> dict[str, int]:
             coming = dict.fromkeys((GRAPH, PLAN) if with_plan else (GRAPH,), generation)
             moment = chance.uniform(0, span)
             finished = kill_once(artifacts, service, moment)
-            # Keep aiming where the work is, whatever this machine's speed.
+            # Adapt the times of the kills to the speed of this machine.
             span = max(0.01, 0.9 * span if finished else 1.1 * span)
             now = whole(service)
             loaded = now.get(PLAN, now.get(GRAPH))
@@ -136,7 +136,7 @@ def run(rounds: int, seed: int) -> dict[str, int]:
 
 
 def prune(service: Path) -> None:
-    """Old backups may be deleted at any time; a long run would fill the disk with them."""
+    """Delete old backups, which is allowed at any time; otherwise they would fill the disk."""
     for directory in sorted((service / ".cosybuild-backup").glob("[0-9]*"))[:-2]:
         shutil.rmtree(directory)
 

@@ -1,10 +1,10 @@
-"""Deploy, kill, roll back and retry on one directory, at random; after each step run what it answers with.
+"""Deploy, kill, roll back and retry on one directory at random; after each step, run its artifacts.
 
     python benchmarks/deploy_soak.py [steps] [seed]
 
 Each build is an estimator whose output is its own number everywhere. After every step, before anything is repaired,
 `load_estimator` loads the directory and is called: all answers must come from one build, and must be those of the
-newest change that is complete. A change that was killed counts if its journal was written, and not otherwise; a
+newest complete change. A killed change counts only if its journal was written; a
 retry must then succeed.
 """
 
@@ -41,11 +41,11 @@ NAMES["streaming"] = f"{STEM}.streaming.fp32.onnx"
 KEPT = 10
 
 State = Mapping[str, int]
-"""variant -> build: what the directory should answer with."""
+"""variant -> build: the expected answers of the directory."""
 
 
 def make_run(directory: Path, variant: str, build: int) -> Path:
-    """The artifacts of a run: one estimator that answers `build` everywhere."""
+    """Make the artifacts of a run: one estimator whose output is `build` everywhere."""
     directory.mkdir()
     rows = "B" if variant == "dynamic" else "2"
     wide, ports = f"float[{rows},80,T]", ("mask", f"float[{rows},1,T]")
@@ -69,7 +69,7 @@ def make_run(directory: Path, variant: str, build: int) -> Path:
 
 
 def change(service: str, run: str | None) -> None:
-    """Deploy a run, or roll back where there is none."""
+    """Deploy a run, or roll back if it is None."""
     if run is None:
         rollback(Path(service))
         return
@@ -78,13 +78,13 @@ def change(service: str, run: str | None) -> None:
 
 
 def child(ready: Any, service: str, run: str | None) -> None:
-    """The process that is killed."""
+    """Run one change in the process that may be killed."""
     ready.send(None)
     change(service, run)
 
 
 def answers(service: Path) -> State:
-    """Load the directory as it is and call it in every way; variant -> the number that came out."""
+    """Load the directory as it is and call all variants; return variant -> the number in the output."""
     try:
         estimator = load_estimator(service, threads=1)
     except ArtifactRefused:
@@ -105,16 +105,16 @@ def answers(service: Path) -> State:
 
 
 def expected(state: State) -> State:
-    """The answers to the three calls: a dynamic batch serves two rows too."""
+    """Return the expected answers to the three calls; a dynamic batch serves two rows too."""
     return {**({"full": state["dynamic"]} if "dynamic" in state else {}), **state}
 
 
 @dataclass
 class Soak:
-    """One directory and what it should be.
+    """One directory and its expected state.
 
     Attributes:
-        undo: the states before the changes that are not undone, with the number of all changes until then.
+        undo: the states before the changes that are not undone, each with the number of all earlier changes.
     """
 
     base: Path
@@ -130,7 +130,7 @@ class Soak:
         return self.base / "service"
 
     def step(self, number: int) -> None:
-        """One deployment or rollback, killed or not, and where it was killed perhaps a retry."""
+        """Make one deployment or rollback, killed or not; after a kill, perhaps a retry."""
         run, after = self._draw(number)
         is_killed = self.chance.random() < 0.5
         if is_killed:
@@ -191,7 +191,7 @@ class Soak:
         time.sleep(self.chance.uniform(0, self.span))
         process.kill()
         process.join()
-        # Keep aiming where the work is, whatever this machine's speed.
+        # Adapt the times of the kills to the speed of this machine.
         self.span = max(0.002, self.span * (0.8 if process.exitcode == 0 else 1.25))
         self.counts["finished before the kill"] += process.exitcode == 0
 
@@ -200,7 +200,7 @@ def run(steps: int, seed: int) -> dict[str, Any]:
     """Make `steps` steps and return how many there were of each kind.
 
     Raises:
-        AssertionError: the directory answered with something else than the newest complete change.
+        AssertionError: the answers are not those of the newest complete change.
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -217,7 +217,7 @@ def run(steps: int, seed: int) -> dict[str, Any]:
 
 
 def sorted_counts(counts: Counter[str]) -> dict[str, int]:
-    """The counts in the order of their names."""
+    """Return the counts in the order of their names."""
     return {name: counts[name] for name in sorted(counts)}
 
 

@@ -3,9 +3,9 @@
     python benchmarks/engines.py [--family cosyvoice2 ...] [--precision fp32 fp16 bf16] [--mask full streaming]
                                  [--batch static dynamic] [--sm 89] [--max 3000] [--attention spelled|operator]
 
-Each graph is exported and simplified once and lowered as a build would. "host MB" is the memory of the process that
-the step builds in. Ahead of time for the compute capability, with no GPU needed;
-a machine's other load shows in the seconds. Prints a Markdown table, a row as soon as it is known; `--json FILE`
+Each graph is exported and simplified once, and lowered as in a build. "host MB" is the memory of the process that
+builds the engine. Engines are built ahead of time for the compute capability, without a GPU;
+other programs on the machine increase the seconds. Prints each row of a Markdown table when it is known; `--json FILE`
 keeps all facts.
 """
 
@@ -49,7 +49,7 @@ COLUMNS = ("model", "mask", "batch", "precision", "build s", "engine MB", "activ
 def request_for(
     family: str, precision: str, mask: str, batch: str, longest: int, attention: Attention = Attention.spelled
 ) -> Request:
-    """One build as a user would ask for it."""
+    """Return the request of one build, as a command would make it."""
     ranges = {"seq_len": RangeSettings(4, 500, longest), "batch": RangeSettings(2, 4, 32)}
     dynamic = batch == "dynamic"
     settings = Settings(
@@ -60,14 +60,14 @@ def request_for(
         simplify=SimplifySettings(check_runs=0),
         precision=PrecisionSettings(target=Precision(precision)),
         trt_profile=ProfileSettings(profiles=({k: r for k, r in ranges.items() if dynamic or k != "batch"},)),
-        # Scores of 32 rows at 3000 frames, unfused in float32, take more than the default.
+        # Unfused scores of 32 rows at 3000 frames need more than the default in float32.
         trt=TrtSettings(workspace_gib=64.0 if dynamic else 4.0),
     )
     return Request(settings, resolve_subject(settings.model, None, dynamic))
 
 
 def run_stage(stage: Stage[Any], request: Request, inputs: dict[str, Artifact], workdir: Path) -> StageResult:
-    """Run one step by itself; its outputs join `inputs`."""
+    """Run one step alone, and add its outputs to `inputs`."""
     workdir.mkdir()
     result = stage.run(RunContext(request, inputs, workdir, Environment(), lambda kind, **facts: None))
     for slot, files in result.outputs.items():
@@ -77,7 +77,7 @@ def run_stage(stage: Stage[Any], request: Request, inputs: dict[str, Artifact], 
 
 
 def build_engine(request: Request, graph: Artifact, sm: int, workdir: Path) -> dict[str, Any]:
-    """The engine step on a finished graph; its figures, or its error."""
+    """Run the engine step on a finished graph; return its figures or its error."""
     try:
         result = run_stage(EngineStage(Target(RTX, sm)), request, {"lowered": graph}, workdir)
     except CosybuildError as error:
@@ -86,7 +86,7 @@ def build_engine(request: Request, graph: Artifact, sm: int, workdir: Path) -> d
 
 
 def measured(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """((family, mask, batch, precision), facts) of every engine."""
+    """Yield ((family, mask, batch, precision), facts) of every engine."""
     variants = itertools.product(arguments.family, arguments.mask, arguments.batch)
     for family, mask, batch in variants:
         if family == "cosyvoice1" and mask == "streaming":
@@ -108,7 +108,7 @@ def measured(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[tup
 
 
 def row(variant: tuple[str, ...], facts: dict[str, Any]) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     if "error" in facts:
         return "| " + " | ".join((*variant, facts["error"].replace("\n", " "))) + " |"
     verdicts = dict.fromkeys(each["verdict"] for each in facts["attention"])

@@ -2,11 +2,11 @@
 
     python benchmarks/export_overhead.py [--family cosyvoice2] [--exporter torchscript] [--rounds 5]
 
-Each round runs both in processes of their own, in turns A B, B A, ..., so that what slows the machine meets
-both. A, the bare call: the module is loaded, then the clock runs from `torch.onnx.export` to the written
+Each round runs both in separate processes, in turns A B, B A, ..., so that other programs slow
+both. A, only the call: the module is loaded, then the clock runs from `torch.onnx.export` to the written
 file. B, the stage: the same module is loaded before the clock starts too; the clock then runs over everything
 else the stage does: export, cleaning, checking, writing. Figures are medians; the ratio is the median of the
-rounds' ratios. CPU seconds are the better figure on a machine that others use.
+rounds' ratios. CPU seconds are more reliable on a machine that others use.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def stage(options: argparse.Namespace, directory: Path) -> None:
 
     request = _request(options)
     module = load.load_module(request.subject, None)
-    load.load_module = lambda *_: module  # loaded before the clock starts, as in the bare call
+    load.load_module = lambda *_: module  # loaded before the clock starts, as for A
     _start()
     ExportStage().run(RunContext(request, {}, directory, Environment(), lambda kind, **facts: None))
     _stop()

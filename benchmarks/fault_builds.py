@@ -1,4 +1,4 @@
-"""Right and faulty builds of the tiny models for planted_faults.py, by the product's own stages."""
+"""Right and faulty builds of the tiny models for planted_faults.py, made by the normal stages."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from cosybuild.system.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 UNCHECKED = 1e30
-"""For precision.data_max: no range is too large to be lowered."""
+"""A value of precision.data_max with which every range is lowered."""
 
 
 @dataclass
 class Build:
-    """One model through the product's stages.
+    """The build of one model by the normal stages.
 
     Attributes:
-        heard: the facts that stages emitted.
+        heard: the facts in the stages' events.
     """
 
     request: Request
@@ -64,7 +64,7 @@ class Build:
 
 
 def request_of(fault: Fault) -> Request:
-    """A build of the fault's tiny model."""
+    """Return the request of a build of the fault's tiny model."""
     directory, model = ROOT / "tests" / "data" / f"{fault.model}_tiny", ModelSettings(streaming=fault.streaming)
     settings = Settings(
         model_dir=str(directory),
@@ -80,7 +80,7 @@ def request_of(fault: Fault) -> Request:
 
 @dataclass(frozen=True)
 class Made:
-    """The artifacts of a build before verification."""
+    """The artifacts of a build, before verification."""
 
     build: Build
     reference: Artifact
@@ -89,7 +89,7 @@ class Made:
 
 
 def right_build(fault: Fault, directory: Path) -> Made:
-    """Nothing planted; the same for all faults of one model."""
+    """Build without a fault; the result is the same for all faults of one model."""
     build = Build(request_of(fault), directory)
     reference = build.make(ReferenceStage(), "reference")
     exported = build.make(ExportStage(), "graph")
@@ -97,7 +97,7 @@ def right_build(fault: Fault, directory: Path) -> Made:
 
 
 def planted_in(fault: Fault, right: Made, directory: Path) -> Made:
-    """With the fault; what it does not touch is the right build's."""
+    """Build with the fault; results that it does not affect are those of the right build."""
     build, exported, graph = Build(right.build.request, directory), right.exported, right.graph
     if fault.in_export:
         with fault.exporting():

@@ -1,4 +1,4 @@
-"""The faults that planted_faults.py plants, each where such a mistake is made, and the gate that should name it."""
+"""The faults that planted_faults.py plants, each at the place where it would arise, with the expected gate."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Planting = Callable[[], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A mistake and who should find it.
+    """A fault, and the gate that should find it.
 
     Attributes:
-        name: as in the table.
-        planted: what was done, where.
+        name: the name in the table.
+        planted: the change and its place.
         model: e.g. `cosyvoice2`.
         gate: `hop export`, `hop simplify`, `hop lowered`, `solver`, or a property of the contract.
-        names: what the failure's message must hold.
-        exporting: active while the module is made and exported.
-        spoil: changes the simplified graph.
-        schedule: what the artifact's solver uses in place of the model directory's.
-        lowered: the graph is lowered to fp16, with the check of ranges off.
+        names: a text that the failure's message must contain.
+        exporting: context that is active while the module is made and exported.
+        spoil: function that changes the simplified graph.
+        schedule: the schedule of the artifact's solver instead of the model directory's.
+        lowered: True if the graph is lowered to fp16 without the check of ranges.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Wrapped(nn.Module):
 
 
 class HalfSplitRotary(RotaryFrequencies):
-    """Pairs are a channel and the one half a head further on, as in most language models."""
+    """A rotary embedding whose pairs are half a head apart, as in most language models."""
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
         """As the right one's."""
@@ -78,7 +78,7 @@ class HalfSplitRotary(RotaryFrequencies):
 
 
 def changed(change: Callable[[nn.Module], nn.Module | None]) -> Planting:
-    """Something done to the module that is exported; the reference is computed by another."""
+    """Return a fault that changes the exported module; another module computes the reference."""
 
     def plant() -> AbstractContextManager[Any]:
         def load(*given: Any) -> nn.Module:
@@ -128,7 +128,7 @@ def _epsilon(module: nn.Module) -> None:
 
 @torch.no_grad()
 def _overflow(module: nn.Module) -> None:
-    """Scale the values of one layer's attention up and its output layer down, which fp32 does not notice."""
+    """Scale the values of one layer's attention up and its output layer down, which has no effect in fp32."""
     estimator: Any = module.estimator
     attention = estimator.mid_blocks[-1][1][0].attn1
     attention.to_v.weight *= 1e6
@@ -140,7 +140,7 @@ def _set(tensor: TensorProto, values: Any) -> None:
 
 
 def _read(model: ModelProto, op: str, position: int) -> list[TensorProto]:
-    """The constants that nodes of a kind read at a position, in the graph's order."""
+    """Return the constants that nodes of a kind read at a position, in the graph's order."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type == op and len(node.input) > position]
     return [constants[node.input[position]] for node in nodes if node.input[position] in constants]

@@ -1,9 +1,9 @@
-"""From nothing to the first green report, as the README has it: clone, environment, installation, default build.
+"""Measure the time to the first report with the README's command: clone, environment, installation, build.
 
     python benchmarks/first_artifact.py
 
-Clones this checkout into a temporary directory and runs the README's first command there, each of its parts timed
-on the clock. Installation takes what the network, or pip's cache, takes. Prints a Markdown table.
+Clones this checkout into a temporary directory, runs the README's first command there, and measures each of its parts
+in wall-clock time. The time of the installation depends on the network and pip's cache. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("environment", "", "installation", "build: export, reference, simplify, verify, engine")
-"""Of the command's parts; activating the environment is too short to be a row."""
+"""Names of the command's parts; the activation of the environment is too short for a row."""
 
 
 def readme_parts() -> list[str]:
-    """The command marked `run`, at its `&&`."""
+    """Return the parts of the command marked `run`, split at `&&`."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^(.*\S) +# run$", text, re.MULTILINE)
     return [part.strip() for part in command.split("&&")]
 
 
 def timed(script: str, directory: Path) -> float:
-    """Seconds on the clock; a failure ends the benchmark with what it printed."""
-    # As a newcomer's shell: not inside the environment that runs this.
+    """Return the wall-clock seconds; a failure ends the benchmark with the output of the command."""
+    # As in a new shell: without the environment that runs this script.
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     path = environment.get("PATH", "").split(os.pathsep)
     environment["PATH"] = os.pathsep.join(part for part in path if part != str(Path(sys.prefix) / "bin"))

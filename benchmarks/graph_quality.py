@@ -9,7 +9,7 @@
 Full-size models with random weights. `nodes`: CosyVoice 2, every step. `models`: what a build writes, all three.
 `time`: processor time of one thread, in interleaved rounds (another process on the machine then costs cache, not
 time), medians and the ratio to the first with its interval; `--full` adds 3000 frames. `profile`: share of each
-operator. `engines`: memory of a TensorRT-RTX engine for sm_89 of every step, up to 3000 frames. A shallower model
+operator. `engines`: memory of a TensorRT-RTX engine for sm_89 of every step, up to 3000 frames. A smaller model
 (`--mid-blocks 2`: 4 stages of 14) gives the same ratios sooner, since all stages are alike. Prints Markdown tables.
 """
 
@@ -67,7 +67,7 @@ def subject_of(family: str, mid_blocks: int | None = None) -> Subject:
 
 
 def exported(name: str, subject: Subject, opset: int, exporter: str = "torchscript") -> onnx.ModelProto:
-    """The graph of one step as the exporter wrote it."""
+    """Return the graph of one step as the exporter wrote it."""
     make, holding = STEPS[name] if name in STEPS else TRIED[name][:2]
     with holding():
         settings = ExportSettings(opset=opset, exporter=Exporter(exporter))
@@ -81,7 +81,7 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def variants(opset: int, subject: Subject, only: Sequence[str]) -> Iterator[tuple[str, int, onnx.ModelProto]]:
-    """Name, nodes as exported and simplified graph of everything there is at this opset."""
+    """Yield name, exported nodes and simplified graph of every variant at this opset."""
     for name in (*STEPS, *(name for name, (_, _, lowest) in TRIED.items() if opset >= lowest)):
         if only and not any(word in name for word in only):
             continue
@@ -183,7 +183,7 @@ def engines(options: argparse.Namespace) -> Iterator[Sequence[object]]:
 
 
 def operator_times(path: Path, subject: Subject, length: int) -> Counter[str]:
-    """Operator -> microseconds in its kernels, over three runs."""
+    """Return operator -> microseconds in its kernels, in three runs."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.enable_profiling = True

@@ -40,7 +40,7 @@ def _prepared(subject: Subject) -> nn.Module:
 
 @contextmanager
 def _spelled_out() -> Iterator[None]:
-    """Mish and the causal convolution as torch's exporter writes them."""
+    """Export Mish and the causal convolution as torch's exporter writes them."""
     with mock.patch.object(operators, "_traced", return_value=False):
         yield
 
@@ -70,7 +70,7 @@ STEPS: dict[str, tuple[Make, Callable[[], Any]]] = {
     "frames before channels, joined projections": (_prepared, _spelled_out),
     "Mish and causal Conv as one node: the product": (_prepared, _unchanged),
 }
-"""Name -> (how the module is made, what holds while it is exported)."""
+"""Name -> (function that makes the module, context of the export)."""
 
 OPERATOR = "export.attention=operator"
 
@@ -78,4 +78,4 @@ TRIED: dict[str, tuple[Make, Callable[[], Any], int]] = {
     "tried: Einsum for attention": (_prepared, lambda: _attention(_einsum), 18),
     OPERATOR: (_prepared, one_attention_operator, 23),
 }
-"""Not the default; with the lowest opset that has them."""
+"""Variants that are not the default, each with the lowest opset that has it."""

@@ -1,14 +1,14 @@
-"""Kill real builds at random moments (SIGKILL), and hold what they leave to builds that nobody killed.
+"""Kill real builds at random moments (SIGKILL), and compare the results with those of undisturbed builds.
 
     python benchmarks/kills.py [rounds] [seed]
 
-A round is one build that was killed before it had finished, and the same command after it. Half of the rounds
-begin with nothing; the others where an earlier one ended, with the run directory, or the finished work of a few
-steps, taken away. Every tenth build is a whole process, the others are forked (see `builds.py`), so that nearly
+A round is one build that was killed before its end, and the same command after it. Half of the rounds
+begin with an empty store; the others begin where an earlier one ended, without the run directory, or without the
+results of a few steps. Every tenth build is a whole process, the others are forked (see `builds.py`), so that nearly
 all moments lie in the build itself.
 
-After the kill: every entry of the store is complete and right. After the next run: it succeeded, it made the very
-files that a build in peace makes, the whole store is sound, and nothing is left of the process that was killed.
+After the kill, every entry of the store must be complete and right. The next run must succeed and make the same
+files as an undisturbed build, the store must have no damage, and no files of the killed process may be left.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ VARIANTS = (
 
 
 class Rounds:
-    """All that is kept from one round to the next.
+    """The state that is kept from one round to the next.
 
     Args:
-        base: an empty directory.
-        chance: decides everything that is random.
+        base: an empty directory for all rounds.
+        chance: the source of all random numbers.
     """
 
     def __init__(self, base: Path, chance: random.Random) -> None:
@@ -65,7 +65,7 @@ class Rounds:
         self.old: tuple[Path, int] | None = None
 
     def round(self, number: int) -> None:
-        """Kill one build, however many it takes until one is hit in time, and finish it."""
+        """Start builds until one is killed before its end, and finish that one."""
         while True:
             place, variant = self._ground(number)
             kind = "whole" if self.chance.random() < 0.1 else "forked"
@@ -82,7 +82,7 @@ class Rounds:
         self.old = place, variant
 
     def _ground(self, number: int) -> tuple[Path, int]:
-        """Return the directory and the command of a build."""
+        """Choose the initial state of a build; return its directory and command."""
         if self.old is None or self.chance.random() < 0.5:
             self.counts["from nothing"] += 1
             return self._place(f"round-{number}-{self.chance.getrandbits(32):x}"), self.chance.randrange(len(VARIANTS))
@@ -102,14 +102,14 @@ class Rounds:
         moment = self.chance.uniform(0, self.seconds[kind])
         log = self.base / "log"
         for events in place.glob("outputs/runs/*/events.jsonl"):
-            events.unlink()  # of the run before: `where` reads this one's
+            events.unlink()  # events of the earlier run; `where` must read those of this one
         build = (builds.start if kind == "forked" else builds.start_whole)(place, words, log)
         time.sleep(moment)
         finished = build.ended()
         if not finished:
             os.kill(build.pid, signal.SIGKILL)
         code = build.wait()
-        # Keep aiming where the work is, whatever else this machine has to do.
+        # Adapt the times of the kills to the load of this machine.
         self.seconds[kind] = max(0.2, self.seconds[kind] * (0.8 if code == 0 else 1.05))
         if code == 0:
             self.counts["too late, not counted"] += 1
@@ -118,7 +118,7 @@ class Rounds:
         return True
 
     def _nothing_wrong(self, place: Path) -> None:
-        """Every entry is complete and right, before anybody repairs anything."""
+        """Check that every entry is complete and right, before any repair."""
         if not (place / "outputs" / "store").is_dir():
             return
         store = Store(place / "outputs" / "store")
@@ -131,7 +131,7 @@ class Rounds:
             self.counts["entries checked after a kill"] += 1
 
     def _finish(self, place: Path, variant: int) -> None:
-        """The next run succeeds, and all that it leaves is right."""
+        """Check that the next run succeeds and that all its results are right."""
         log = self.base / "log"
         starter = builds.start_whole if self.chance.random() < 0.1 else builds.start
         code = starter(place, self.commands[variant], log).wait()
@@ -146,7 +146,7 @@ class Rounds:
         assert not [path for path in store.layout.tmp.iterdir() if path.is_dir()], "a working directory was left"
         assert not list(store.layout.locks.rglob("*.*")), "a lock was left"
         strays = [p for p in place.rglob("*") if p.name.endswith((".tmp", ".part")) or p.name.startswith(".cosybuild-")]
-        # A file of a few bytes does not say whose it is, so the store sweeps it when it is an hour old.
+        # A file of a few bytes does not name its process, so the store removes it only after an hour.
         assert all(path.parent == store.layout.tmp for path in strays), strays
         for step in report["steps"]:
             self.counts[f"next run: {step['action']}"] += 1
@@ -158,7 +158,7 @@ class Rounds:
 
 
 def artifacts_of(place: Path) -> dict[str, str]:
-    """Name -> digest, read from the files themselves."""
+    """Return name -> digest, computed from the files."""
     from cosybuild.digest import digest_of
 
     (directory,) = place.glob("outputs/runs/*/artifacts")
@@ -178,10 +178,10 @@ def where(place: Path) -> str:
 
 
 def run(rounds: int, seed: int) -> dict[str, int]:
-    """Kill `rounds` builds; what happened, counted.
+    """Kill `rounds` builds, and count the events.
 
     Raises:
-        AssertionError: something was complete and wrong, or a next run did not succeed.
+        AssertionError: a complete entry was wrong, or a next run did not succeed.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base:
         all_rounds = Rounds(Path(base).resolve(), random.Random(seed))

@@ -1,10 +1,10 @@
-"""A second identical build beside `python -c "import hydra"`: whole processes, in turns, so that load hits both.
+"""Compare a repeated build with `python -c "import hydra"`: whole processes in turns.
 
     python benchmarks/noop.py [rounds] [--checkpoint BYTES]
 
 Builds the tiny CosyVoice 2 once, with other models' tensors added to its checkpoint up to BYTES (1.3 GB as the
 published ones have). Then each round runs, in random order, the same command again, the same without its certificate
-(the ordinary way: Hydra, planning, the store), and the import of Hydra. Prints medians of the wall-clock and of the
+(with Hydra, planning and the store), and the import of Hydra. Prints medians of the wall-clock and of the
 processor seconds, and the medians of the ratios within each round.
 """
 
@@ -28,7 +28,7 @@ HYDRA = [sys.executable, "-c", "import hydra"]
 
 
 def make_model(directory: Path, size: int) -> Path:
-    """The tiny model directory with a checkpoint of `size` bytes."""
+    """Make the tiny model directory with a checkpoint of `size` bytes."""
     import torch
 
     shutil.copytree(TINY, directory)
@@ -41,7 +41,7 @@ def make_model(directory: Path, size: int) -> Path:
 
 
 def timed(command: list[str], place: Path) -> tuple[float, float]:
-    """Wall-clock and processor seconds of a process that must succeed."""
+    """Return the wall-clock and processor seconds of a process that must succeed."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
@@ -58,7 +58,7 @@ def timed(command: list[str], place: Path) -> tuple[float, float]:
 
 
 def run(rounds: int, size: int) -> dict[str, object]:
-    """Medians and ratios."""
+    """Measure all commands in random order; return medians and ratios."""
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary).resolve()
         weights = make_model(place / "model", size)
@@ -71,7 +71,7 @@ def run(rounds: int, size: int) -> dict[str, object]:
         for number in range(rounds):
             for kind in random.sample(kinds, len(kinds)):
                 if kind == "ordinary way":
-                    shutil.rmtree(certificates)  # the command writes another
+                    shutil.rmtree(certificates)  # the command writes a new one
                     seconds[kind].append(timed(command, place))
                 else:
                     seconds[kind].append(timed(command if kind == "no-op" else HYDRA, place))

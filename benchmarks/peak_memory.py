@@ -1,12 +1,13 @@
-"""Peak memory of a whole default run against the weights and torch itself.
+"""Compare the peak memory of a default run with the size of the weights and of torch.
 
     python benchmarks/peak_memory.py [override ...]
 
-Runs `python -m cosybuild` with an empty store in a process of its own, watches that process and whatever it starts
-from outside, and holds the peak to the bound: four times the weights, plus what `import torch` takes. Linux only.
+Runs `python -m cosybuild` with an empty store in a separate process, reads the memory of that process and its children
+from outside, and compares the peak with the bound: four times the weights, plus the memory of `import torch`. Linux
+only.
 
-The peak that the system tells of a process that has ended will not do: each step begins a peak of its own
-(`core.memory`), so that figure would be the last step's.
+The peak that the system reports of an ended process is of no use: each step resets the peak
+(`system/memory.py`), so that peak would be the last step's.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _INTERVAL = 0.01
 
 @dataclass
 class Watch(threading.Thread):
-    """Looks at a process and its children until `done` is set.
+    """Reads the memory of a process and its children until `done` is set.
 
     Attributes:
-        pid: the process.
-        peak: largest memory of all of them together so far, in bytes.
-        resident: (seconds since the epoch, bytes) at each look.
+        pid: the id of the process.
+        peak: the largest sum of their memory until now, in bytes.
+        resident: (seconds since the epoch, bytes) of each reading.
     """
 
     pid: int
@@ -52,12 +53,12 @@ class Watch(threading.Thread):
             self.peak = max(self.peak, memory(self.pid, "VmHWM") + beside)
 
     def before(self, moment: float) -> int:
-        """Bytes at the last look before that moment."""
+        """Return the bytes of the last reading before that moment."""
         return next((size for at, size in reversed(self.resident) if at < moment), 0)
 
 
 def memory(pid: int, name: str) -> int:
-    """A size in a process's status, in bytes; 0 where it has ended."""
+    """Return a size in a process's status, in bytes; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -66,7 +67,7 @@ def memory(pid: int, name: str) -> int:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Children, and theirs."""
+    """Return the children of a process, and their children."""
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = listed.read_text(encoding="ascii").split()
@@ -78,7 +79,7 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def watched(command: list[str], directory: Path) -> Watch:
-    """Run a command to its end."""
+    """Run a command to its end, and return the readings."""
     process = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL)
     watch = Watch(process.pid)
     watch.start()
@@ -94,7 +95,7 @@ def main() -> None:
     overrides = sys.argv[1:]
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
-        # The sleep is for the watch, which looks at a process a hundred times a second.
+        # `Watch` reads the memory a hundred times a second, so it needs this sleep.
         torch = watched([sys.executable, "-c", "import torch, time; time.sleep(0.1)"], directory).peak
         run = watched([sys.executable, "-m", "cosybuild", *overrides], directory)
         (path,) = directory.glob("outputs/runs/*/report.json")

@@ -1,12 +1,12 @@
-"""Which gate catches which planted fault, how large the fault is there, and how far a right build is from it.
+"""Measure which gate catches each planted fault, the size of the fault there, and the margin to a right build.
 
     python benchmarks/planted_faults.py            # writes the tables of docs/verification.md
     python benchmarks/planted_faults.py --check    # exit code 1 where they, or what is measured, say something else
 
 Each fault is planted in a tiny model (benchmarks/faults.py), built by the product's own stages and verified by them;
-the failure must name the gate. Beside it stands the same reading of the build without the fault. The margin is how
-many times smaller the right build's error is than the fault's: 10 is asked for, of each fault and of each gate's
-smallest fault against the worst right build, so that right builds would pass at ten times less.
+the failure must name the gate. The table also has the figure of a build without the fault. The margin is how
+many times smaller the right build's error is than the fault's. It must be at least 10 for each fault, and for each
+gate's smallest fault against the worst right build.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Reading:
 
     Attributes:
         value: a signal-to-noise ratio in dB, or an amount.
-        bound: what the gate asks for: at least, of a ratio; at most, of an amount.
-        unit: `dB`, or what is counted.
+        bound: the gate's bound: the smallest ratio, or the largest amount.
+        unit: `dB`, or the unit of the amount.
     """
 
     value: float
@@ -61,7 +61,7 @@ class Reading:
 
     @property
     def error(self) -> float:
-        """As an amplitude."""
+        """Return the value as the amplitude of an error."""
         return 10 ** (-self.value / 20) if self.unit == "dB" else self.value
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, what verification said, and its gate's readings with it and without."""
+    """A fault, the verdict of verification, and its gate's readings with and without the fault."""
 
     fault: Fault
     said: str
@@ -98,7 +98,7 @@ class Verdict:
 
 
 def verified(made: Made, schedule: str | None = None) -> Verdict:
-    """`schedule` takes the place of the model directory's in the artifact's solver."""
+    """Verify a build; `schedule` replaces the model directory's in the artifact's solver."""
     build, request = made.build, made.build.request
     if schedule is not None:
         assert request.subject.solver is not None
@@ -121,7 +121,7 @@ def reading(fault: Fault, made: Made, verdict: Verdict) -> Reading:
 
 
 def _hop(request: Request, gate: str, reference: Artifact, exported: Artifact, graph: Artifact) -> Reading:
-    """The worst of all cases that verification compares."""
+    """Return the worst figure of a hop, of all cases."""
     assert request.settings.verify is not None
     before, after = load(exported.path), load(graph.path if gate == "hop simplify" else exported.path)
     own, ratios = read_reference(reference.path), []
@@ -152,7 +152,7 @@ def _property(name: str, verdict: Verdict) -> Reading:
 
 
 def _lowered(made: Made) -> tuple[str, Reading]:
-    """The verdict on the lowered graph, and the largest float32 value of a tensor that it stores in fp16."""
+    """Return the verdict on the lowered graph, and the largest float32 value of a tensor that it stores in fp16."""
     build, graph = made.build, made.graph
     lowered = build.make(PrecisionStage(), "lowered", graph=graph)
     said = ""
@@ -163,14 +163,14 @@ def _lowered(made: Made) -> tuple[str, Reading]:
     typed, model = ir.load(str(lowered.path)), ir.load(str(graph.path))
     prepare(model, FP16)
     stored = {name_of(v) for node in typed.graph for v in node.outputs if v.dtype is ir.DataType.FLOAT16}
-    # Without masked frames: what an additive mask adds is made to lie just inside the range.
+    # Without masked frames, because the values of an additive mask are close to the limit of fp16.
     sample = draw_inputs(build.request.subject.spec, Draw({"seq_len": 24}, 0, time=Time.end, guidance=True))
     ranges = measure_ranges(model, [sample]).tensors
     return said, Reading(max(ranges[name].max_abs for name in stored & set(ranges)), FP16.max, "largest")
 
 
 def measure_all(faults: Sequence[Fault] = FAULTS) -> Iterator[Row]:
-    """Every fault, in order; a model's right build is made and verified once, and read at every gate."""
+    """Measure every fault, in order; a model's right build is made and verified once, and read at every gate."""
     with tempfile.TemporaryDirectory() as scratch:
         right: dict[tuple[object, ...], tuple[Made, Verdict]] = {}
         for number, fault in enumerate(faults):
@@ -201,7 +201,7 @@ def complaints(rows: Sequence[Row]) -> list[str]:
 
 
 def gates(rows: Sequence[Row]) -> Iterator[tuple[str, Reading, Reading]]:
-    """Each gate with the reading of its smallest fault and of the worst right build."""
+    """Yield each gate with the reading of its smallest fault and of the worst right build."""
     for gate in dict.fromkeys(row.fault.gate for row in rows):
         several = [row for row in rows if row.fault.gate == gate]
         smallest = min((row.faulty for row in several), key=lambda reading: reading.error)
@@ -209,7 +209,7 @@ def gates(rows: Sequence[Row]) -> Iterator[tuple[str, Reading, Reading]]:
 
 
 def tables(rows: Sequence[Row]) -> list[str]:
-    """As Markdown."""
+    """Return both tables as Markdown."""
     lines = ["| fault | planted | in | caught by | reads | gate | right build | margin |", "|" + " --- |" * 8]
     for row in rows:
         fault = row.fault
@@ -244,7 +244,7 @@ def main() -> int:
 
 
 def _verdicts(text: str) -> list[list[str]]:
-    """Of every row which fault is caught by which gate; the figures are rounding errors, other CPUs have others."""
+    """Return each row's fault and gate, without the figures, which are rounding errors and differ between CPUs."""
     return [[cell.strip() for cell in line.split("|")[1:5]] for line in text.splitlines() if line.count("|") == 9]
 
 

@@ -1,10 +1,10 @@
-"""cosybuild's precision pass beside ModelOpt AutoCast on one graph: time, nodes kept, error, engine memory.
+"""Compare cosybuild's lowering with ModelOpt AutoCast on one graph: time, nodes kept, error, engine memory.
 
     python benchmarks/precision.py GRAPH.onnx [--target fp16] [--length 128] [--engine]
 
 Both run in this process, one after the other, each from the file to the checked graph on disk, calibration
 included, after their packages are imported. ModelOpt comes with `pip install 'cosybuild[autocast]'`; where
-it is missing only cosybuild is measured. The error is that of the storage-faithful run against float32.
+it is missing only cosybuild is measured. The error is measured with every value rounded as stored, against float32.
 `--engine` also builds a TensorRT-RTX engine of each graph (SM 89, T = 4 / 500 / 3000).
 """
 
@@ -43,7 +43,7 @@ Made = tuple[onnx.ModelProto, dict[str, Any]]
 
 
 def spec_of(model: onnx.ModelProto) -> ModelSpec:
-    """The graph's own interface, with CosyVoice's generators where the names are its."""
+    """Return the interface of the graph; inputs with names of CosyVoice's estimator have its generators."""
 
     def tensors(values: Any) -> tuple[TensorSpec, ...]:
         return tuple(
@@ -86,7 +86,7 @@ def run(
     settings: PrecisionSettings,
     scratch: Path,
 ) -> tuple[Path, dict[str, Any]]:
-    """The lowered file and its figures; the clock stops when it is on disk."""
+    """Lower the graph; return the file and its figures. The time ends when the file is on disk."""
     started, cpu = time.perf_counter(), time.process_time()
     proto, report = make(graph, sample, settings, scratch)
     check_model(proto)
@@ -100,7 +100,7 @@ def run(
 
 
 def error_of(graph: Path, lowered: Path, inputs: Mapping[str, Array]) -> dict[str, float]:
-    """Error of the first output, every lowered tensor rounded to its type."""
+    """Return the error of the first output, with every lowered tensor rounded to its type."""
     reference = ir.load(str(graph))
     stored, guilty = FaithfulSession(ir.load(str(lowered)), reference).infer(inputs)
     expected = Probe(reference).run(inputs)

@@ -2,9 +2,9 @@
 
     python benchmarks/races.py [rounds] [seed]
 
-In half of the rounds all four are asked for the same; in the others for plans that overlap: the same export, other
-verifications, one without simplification. Each has a working directory of its own; the store is new in each round.
-Processes are forked (see `builds.py`), so that they really meet. A key was built as often as the four
+In half of the rounds all four have the same plan; in the others the plans overlap: the same export, other
+verifications, one without simplification. Each has its own working directory; the store is new in each round.
+Processes are forked (see `builds.py`), so that they run at the same time. A key was built as often as the four
 `events.jsonl` say that its step started; the reports must agree with them, and all four must deliver right files.
 """
 
@@ -38,12 +38,12 @@ OVERLAPPING = (
 
 
 def race(base: Path, plans: list[list[str]], chance: random.Random) -> list[Path]:
-    """Run all plans at once in one store; where each was run."""
+    """Run all plans at once in one store, and return the directory of each."""
     gate, held = os.pipe()
 
     def go(pause: float) -> None:
         os.close(held)
-        os.read(gate, 1)  # returns when nobody holds the other end: all have been forked
+        os.read(gate, 1)  # returns when no process has the other end open: all have been forked
         time.sleep(pause)
 
     places, racers = [], []
@@ -61,7 +61,7 @@ def race(base: Path, plans: list[list[str]], chance: random.Random) -> list[Path
 
 
 def built_in(place: Path) -> list[str]:
-    """HashCache of the keys that were built there, by the events; the report must say the same."""
+    """Return the digests of the keys that were built there, from the events; the report must have the same."""
     report = builds.report_of(place)
     (log,) = place.glob("outputs/runs/*/events.jsonl")
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -72,10 +72,10 @@ def built_in(place: Path) -> list[str]:
 
 
 def run(rounds: int, seed: int) -> dict[str, int]:
-    """Race `rounds` times; what happened, counted.
+    """Race `rounds` times, and count the events.
 
     Raises:
-        AssertionError: a key was built twice or never, or a racer delivered something else than the others.
+        AssertionError: a key was built twice or never, or a process delivered other files.
     """
     chance = random.Random(seed)
     counts: Counter[str] = Counter()

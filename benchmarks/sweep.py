@@ -2,10 +2,10 @@
 
     python benchmarks/sweep.py [--model-dir DIR] [--scaled] [--jobs 2] [--only sequential|joblib --stages SECONDS]
 
-Twice in a fresh directory with a fresh store: the cells one after another in one command, and the same through joblib
-with `--jobs` workers. Both are compared with the sum of what the distinct stages took in the first, where they ran one
-after another: in the second they share the machine, and each takes longer. Without --model-dir and --scaled it is
-CosyVoice 2 in full size with random weights.
+Sweeps twice, each time in a new directory with a new store: the cells one after another in one command, and through
+joblib with `--jobs` workers. Both are compared with the sum of the times of the distinct stages in the first, where
+they ran one after another: in the second they share the machine, and each takes longer. Without --model-dir and
+--scaled it is CosyVoice 2 in full size with random weights.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ class Measured:
     """One sweep.
 
     Attributes:
-        wall, cpu: seconds of the command, the latter of all its processes.
-        load: of the machine in the minute before it and in its last; more than cores means that others worked.
-        code: exit code.
-        built: stage -> how often it ran.
+        wall, cpu: seconds of the command; the processor seconds are those of all its processes.
+        load: the load of the machine before the sweep and at its end; more than the number of cores means other
+            programs.
+        code: the exit code.
+        built: stage -> the number of its runs.
         stages: stage -> seconds of its distinct results.
-        statuses: of the cells -> how many.
+        statuses: status -> the number of its cells.
     """
 
     wall: float
@@ -101,13 +102,13 @@ def measure(directory: Path, words: list[str]) -> Measured:
 
 
 def _cpu() -> float:
-    """Processor seconds of the commands that ended so far."""
+    """Return the processor seconds of the commands that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def tell(name: str, measured: Measured, total: float | None) -> None:
-    """Print one sweep beside the sum of distinct stages run one after another."""
+    """Print one sweep, and the sum of the distinct stages run one after another."""
     print(f"\n{name}: exit code {measured.code}, cells {dict(measured.statuses)}")
     print("  " + ", ".join(f"{stage} x {n} {measured.stages[stage]:.1f} s" for stage, n in measured.built.items()))
     compared = "" if total is None else f", {measured.wall / total:.3f} of the {total:.1f} s of distinct stages"

@@ -1,6 +1,6 @@
-"""The CosyVoice 2 estimator in the way its authors' code is written, as something to compare graphs with.
+"""The CosyVoice 2 estimator in the form of its authors' code, for the comparison of graphs.
 
-Own code, written from the shapes of the state dict and a description of what is computed: channels before
+This is our own code, written from the shapes of the state dict and a description of the computation: channels before
 frames outside attention, so that every linear layer, norm and attention stands between two transposes; a mask
 multiplication around every convolution; three projections for q, k and v; an attention mask built anew in every
 stage, (B, T, T), turned into `(1 - mask) * -1e10` and repeated for every head in every block; one linear layer a
@@ -76,7 +76,7 @@ class Convolutions(nn.Module):
 
 
 class Resnet(nn.Module):
-    """Two convolution blocks, the time between them, a convolution of one frame past them."""
+    """Two convolution blocks, the time embedding between them, and a convolution of one frame beside them."""
 
     def __init__(self, block: ResnetBlock) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Resnet(nn.Module):
 
 
 class UpstreamLike(nn.Module):
-    """The whole estimator; takes over the modules (and weights) of a `UNet` of one resolution.
+    """The whole estimator, with the modules and weights of a `UNet` of one resolution.
 
     Args:
         one_mask: build the attention mask once, (B, 1, 1, T), instead of as described above.
@@ -144,5 +144,5 @@ class UpstreamLike(nn.Module):
 
 
 def from_unet(unet: UNet, *, one_mask: bool = False) -> UpstreamLike:
-    """The same function with the same parameters, shared with `unet`."""
+    """Return the same function with the same parameters, which it shares with `unet`."""
     return UpstreamLike(unet, one_mask).eval()

@@ -92,7 +92,7 @@ def request(words: Sequence[str]) -> Request:
 
 
 def timed(runner: Runner, asked: Request, exported: Artifact, graph: Artifact) -> tuple[float, float]:
-    """Processor and clock seconds of one whole check."""
+    """Return the processor and wall-clock seconds of one check."""
     cpu, wall = time.process_time(), time.perf_counter()
     reference = runner.run(ReferenceStage(), asked, {})["reference"]
     runner.run(VerifyStage(), asked, {"graph": graph, EXPORTED: exported, "reference": reference})
@@ -101,7 +101,7 @@ def timed(runner: Runner, asked: Request, exported: Artifact, graph: Artifact) -
 
 @contextmanager
 def tallied() -> Iterator[dict[str, float]]:
-    """Processor seconds by what is called, while the context is open."""
+    """Measure the processor seconds of each kind of call while the context is open."""
     seconds: dict[str, float] = {}
 
     def watch(call: Any, part: str) -> Any:
@@ -126,7 +126,7 @@ def _size(frames: int) -> str:
 
 
 class Runner:
-    """Runs stages by themselves, each in a directory of its own."""
+    """Runs single stages, each in a separate directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the README's pictures from real runs: docs/images/run.svg and docs/images/sweep.png.
+"""Make the README's pictures from real runs: docs/images/run.svg and docs/images/sweep.png.
 
     scripts/capture.py                     # of the very small model that the tests of the documentation use
     scripts/capture.py --model-dir DIR     # of another one
@@ -44,7 +44,7 @@ def cosybuild(words: str, directory: Path, environment: dict[str, str]) -> str:
 
 
 def picture(lines: Iterable[Text]) -> str:
-    """Lines as an SVG that looks like a terminal and fetches nothing."""
+    """Draw lines as an SVG that looks like a terminal and loads no other file."""
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     for line in lines:
         console.print(line, overflow="ellipsis", no_wrap=True, crop=True)
@@ -54,14 +54,14 @@ def picture(lines: Iterable[Text]) -> str:
 
 
 def run_lines(directory: Path) -> Iterable[Text]:
-    """The commands with what each printed."""
+    """Return the commands, each with its output."""
     for words in COMMANDS:
         yield Text.assemble(("$ ", "bold green"), (f"python -m cosybuild {words}", "bold"))
         begun = False
         for line in cosybuild(words, directory, COLOURS).splitlines():
             text = Text.from_ansi(line)
             text.rstrip()
-            # Where the display of a step in progress is left out, it leaves an empty line.
+            # Without the display of the running step, an empty line is left in its place.
             if text.plain or not begun:
                 yield text
             begun = text.plain.startswith("building")
@@ -69,7 +69,7 @@ def run_lines(directory: Path) -> Iterable[Text]:
 
 
 def photograph(page: Path, image: Path) -> None:
-    """A picture of a page as a browser shows it."""
+    """Make a picture of a page with a browser."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("chromium is not on the path")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes docs/configuration.md from the settings and the option files, which are the only statement of both.
+"""Write docs/configuration.md from the declarations of the settings and the option files.
 
-With `--check` it writes nothing, and ends with 1 if the page is not what it would write.
+With `--check` it writes nothing, and ends with 1 if the page differs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ switches its group off.
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     with searching() as loader:
         root = compose_root(loader, [])
         defaults = OmegaConf.to_container(OmegaConf.masked_copy(root, [f.name for f in dataclasses.fields(Settings)]))
@@ -79,7 +79,7 @@ def _table(rows: Iterator[str]) -> Iterator[str]:
 
 
 def _rows(cls: Any, prefix: str, values: Any) -> Iterator[str]:
-    """A row a setting, those of nested settings included.
+    """Return one row for each setting, nested settings included.
 
     Args:
         values: setting -> value in the composed configuration; None where the group is off.
@@ -118,7 +118,7 @@ def _values(hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A default as it would be typed; text such as `???` means that there is none."""
+    """Return a default as a user would type it; text such as `???` means that there is none."""
     if isinstance(value, Enum):
         value = value.value
     if value == "???":
@@ -133,7 +133,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _settings_class(hint: Any) -> Any:
-    """The dataclass of a group that may be switched off or not; None for anything else."""
+    """Return the dataclass of a group, which may be optional; None for any other type."""
     return next((c for c in (hint, *_alternatives(hint)) if dataclasses.is_dataclass(c)), None)
 
 
@@ -156,7 +156,7 @@ def _element(hint: Any) -> tuple[str, Any]:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end a cell or begin markup of its own."""
+    """Escape text, so that it cannot end a cell or begin markup."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -1,6 +1,6 @@
-"""Environments to try cosybuild in: which packages pip would choose, an environment with them, tests run in it.
+"""Environments for tests of cosybuild: the packages that pip chooses, an environment with them, and test runs in it.
 
-`try_versions.py` and `renew_constraints.py` share it. pip does the work, so whatever pip is configured with holds.
+`try_versions.py` and `renew_constraints.py` share it. It runs pip, so pip's configuration applies.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PROJECT = "cosybuild"
 
 
 class TooLate(Exception):
-    """The time that was given is over."""
+    """The time limit is over."""
 
 
 class Deadline:
-    """A moment that no command outlives; its children are ended with it.
+    """A time limit, at which a command and its children are ended.
 
     Args:
-        minutes: from now; None: never.
+        minutes: the time from now; None means no limit.
     """
 
     def __init__(self, minutes: float | None = None) -> None:
@@ -43,7 +43,7 @@ class Deadline:
         """Run a command in the checkout.
 
         Raises:
-            TooLate: it did not end in time.
+            TooLate: the command did not end in time.
         """
         left = None if self._end is None else max(0.0, self._end - time.monotonic())
         with subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **options) as process:
@@ -60,8 +60,8 @@ class Deadline:
         """Run a command that must succeed.
 
         Raises:
-            TooLate: it did not end in time.
-            subprocess.CalledProcessError: it failed.
+            TooLate: the command did not end in time.
+            subprocess.CalledProcessError: the command failed.
         """
         done = self.run(command, **options)
         if done.returncode:
@@ -86,13 +86,13 @@ class Package:
 
 
 def make_environment(python: str, directory: Path, deadline: Deadline) -> Path:
-    """An empty environment; its interpreter."""
+    """Make an empty environment, and return its interpreter."""
     deadline.check([python, "-m", "venv", str(directory)])
     return directory / ("Scripts" if os.name == "nt" else "bin") / "python"
 
 
 def resolve(inside: Path, extras: Iterable[str], deadline: Deadline) -> list[Package]:
-    """The newest packages that the ranges in pyproject.toml admit; nothing is installed.
+    """Return the newest packages that the ranges in pyproject.toml allow; nothing is installed.
 
     Packages that only torch asks for, with an exact version, are left out: they belong to one build of torch (the
     libraries of CUDA), and each build brings its own.
@@ -103,7 +103,7 @@ def resolve(inside: Path, extras: Iterable[str], deadline: Deadline) -> list[Pac
 
 
 def packages_of(report: Mapping[str, Any], extras: Iterable[str]) -> list[Package]:
-    """The packages of an installation report of pip that cosybuild with these extras needs, sorted by name."""
+    """Return the packages of a report of pip that cosybuild with these extras needs, sorted by name."""
     found = {}
     for item in report["install"]:
         facts = item["metadata"]
@@ -141,16 +141,16 @@ def install(inside: Path, extras: Iterable[str], constraints: Path, deadline: De
 
 
 def wanted(extras: Iterable[str]) -> str:
-    """The checkout with extras, as pip names it."""
+    """Return the checkout with extras, in pip's notation."""
     chosen = ",".join(extras)
     return f"{ROOT}[{chosen}]" if chosen else str(ROOT)
 
 
 def broken_tests(inside: Path, words: Sequence[str], deadline: Deadline) -> list[str] | None:
-    """The tests that fail, with pytest's words for them; None: pytest itself did not get so far. It prints as it runs.
+    """Run the tests, and return those that fail, as pytest reports them; None if pytest itself failed.
 
     Raises:
-        TooLate: the tests were not over in time.
+        TooLate: the tests did not end in time.
     """
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary) / "results.xml"

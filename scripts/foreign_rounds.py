@@ -72,11 +72,11 @@ ENVIRONMENT = (
     "tests/scenarios/test_bad_input.py",
     "tests/scenarios/test_search_path_plugin.py",
 )
-"""Of each room of the tests, what runs fast and uses files, processes, text or the user."""
+"""The tests of each directory that are fast and use files, processes, text or the user."""
 
 
 class Skipped(Exception):
-    """This machine does not allow a round; the message says why."""
+    """This machine cannot run a round; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class Round:
     """One run of pytest under a foreign setting.
 
     Attributes:
-        setting: what differs from an ordinary run.
-        start: makes the way to start pytest, given an empty directory.
-        words: further words for pytest.
-        arithmetic: it runs the tests whose verdict depends on arithmetic; otherwise the environment's selection.
+        setting: the difference from an ordinary run.
+        start: function that returns the `Start` of pytest, given an empty directory.
+        words: further arguments of pytest.
+        arithmetic: True for the tests whose verdict depends on arithmetic; otherwise the round runs `ENVIRONMENT`.
     """
 
     setting: str
@@ -113,7 +113,7 @@ class Round:
     arithmetic: bool = False
 
     def selection(self, short: bool) -> tuple[str, ...]:
-        """The words that say which tests run."""
+        """Return the arguments of pytest that select the tests."""
         if self.arithmetic:
             return ARITHMETIC_SHORT if short else ARITHMETIC
         return ENVIRONMENT_SHORT if short else ENVIRONMENT
@@ -131,7 +131,7 @@ def with_odd_checkout(directory: Path) -> Start:
 
 
 def with_odd_temporary_directory(directory: Path) -> Start:
-    """Start with such a path as TMPDIR."""
+    """Start with a TMPDIR whose path has blanks and a letter that is not ASCII."""
     (directory / ODD).mkdir()
     return Start(variables={"TMPDIR": str(directory / ODD)})
 
@@ -157,7 +157,7 @@ def with_nobody(directory: Path) -> Start:
 
 
 def script_that_opens(paths: tuple[Path, ...]) -> str:
-    """A shell script for a mount namespace: it opens `paths` to every user, then runs its arguments.
+    """Return a shell script for a mount namespace that opens `paths` to every user and runs its arguments.
 
     An interpreter below /root, or an environment below a directory of mode 700, is out of reach for another user.
     In the namespace an empty file system covers each such directory, and the paths are mounted in it again.
@@ -175,7 +175,7 @@ def script_that_opens(paths: tuple[Path, ...]) -> str:
 
 
 def copy_checkout(directory: Path) -> tuple[Path, Path]:
-    """Copy the checkout's files into `directory`, beside an environment of its own; the copy, and its interpreter."""
+    """Copy the checkout and a new environment into `directory`; return the copy and its interpreter."""
     checkout, environment = directory / "checkout", directory / "environment"
     command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
@@ -185,18 +185,18 @@ def copy_checkout(directory: Path) -> tuple[Path, Path]:
             shutil.copy(ROOT / name, checkout / name)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     (packages,) = environment.glob("lib/python*/site-packages")
-    # The packages of this environment follow, so that nothing has to be installed.
+    # The new environment uses the packages of this one, so that nothing must be installed.
     (packages / "checkout.pth").write_text("\n".join(map(str, (checkout, *installed()))), encoding="utf-8")
     return checkout, environment / "bin" / "python"
 
 
 def installed() -> tuple[Path, ...]:
-    """The directories from which this interpreter imports installed packages."""
+    """Return the directories from which this interpreter imports installed packages."""
     return tuple(Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages"))
 
 
 def in_order(seed: int) -> Round:
-    """A round in the random order of a seed; random generators are left as they are."""
+    """Return a round in the random order of a seed; the seeds of random generators stay as they are."""
     words = ("-p", "randomly", f"--randomly-seed={seed}", "--randomly-dont-reset-seed")
     return Round(f"the tests in the random order of seed {seed}", with_variables(), words)
 

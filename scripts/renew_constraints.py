@@ -1,10 +1,10 @@
-"""Renew constraints.txt: choose the newest versions that pyproject.toml admits, test with them, write them down.
+"""Renew constraints.txt: choose the newest versions that pyproject.toml allows, test with them, and write them.
 
     python scripts/renew_constraints.py
     python scripts/renew_constraints.py tests/store tests/stages   # with these tests only
 
-The file is written when all of these tests have passed, and is left as it is otherwise. What changed is printed.
-Without words the tests are those of the README, which take a while.
+The file is written only if all of these tests pass. The script prints the changes.
+Without arguments the tests are those of the README, which take a long time.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _ASK = "import json, packaging.markers as m; print(json.dumps(m.default_environm
 
 
 def constraints_text(packages: list[Package], markers: Mapping[str, str], requirements: list[str]) -> str:
-    """The file: one line a package.
+    """Return the text of the file, one line for each package.
 
     Args:
-        packages: what was tested.
+        packages: the tested packages.
         markers: the environment that it was tested in, as `packaging.markers.default_environment` has it.
-        requirements: the project's own.
+        requirements: the project's requirements.
     """
     platform = f"{markers['platform_system']} {markers['platform_machine']}"
     head = _HEAD.format(extras=", ".join(EXTRAS), python=markers["python_version"], platform=platform)
@@ -61,7 +61,7 @@ def constraints_text(packages: list[Package], markers: Mapping[str, str], requir
 
 
 def _own_markers(requirements: list[str], markers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Package -> the condition of the project's requirement that holds in this environment."""
+    """Return package -> the condition of the project's requirement that applies in this environment."""
     for text in requirements:
         requirement = Requirement(text)
         marker = requirement.marker
@@ -70,7 +70,7 @@ def _own_markers(requirements: list[str], markers: Mapping[str, str]) -> Iterato
 
 
 def _python_markers(python: str) -> Iterator[str]:
-    """Conditions for a package that is not for every version of Python that cosybuild is for."""
+    """Return the conditions of a package that does not support all of cosybuild's versions of Python."""
     lowest, end = Version("3.10"), Version("3.14")
     for specifier in sorted(SpecifierSet(python), key=str):
         bound = Version(specifier.version.removesuffix(".*"))
@@ -80,7 +80,7 @@ def _python_markers(python: str) -> Iterator[str]:
 
 
 def changes(old: Path, new: Path) -> Iterator[str]:
-    """A line for each package whose version is another one now."""
+    """Return one line for each package whose version changed."""
     before, after = (read_tested(path).versions if path.exists() else {} for path in (old, new))
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):

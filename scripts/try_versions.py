@@ -5,7 +5,7 @@
     python scripts/try_versions.py lowest --only-resolve       # which versions those are
     python scripts/try_versions.py highest --report --minutes 12   # for CI: says what breaks, and ends with 0
 
-Trying both ends is a release step (CONTRIBUTING.md). The lowest need `uv`, which knows how to choose them. With
+Both tests are a release step (CONTRIBUTING.md). The lowest versions need `uv`, which can choose them. With
 `--report` nothing is installed where the highest are those of constraints.txt, with which CI has tested already.
 """
 
@@ -35,11 +35,11 @@ SUBSET = (
     "tests/stages/test_simplify.py",
     "tests/scenarios/test_every_error.py",
 )
-"""Whatever uses a package in a way that a version could break."""
+"""Tests of code that uses packages in a way that another version could break."""
 
 
 def write_lowest(python: str, constraints: Path) -> None:
-    """Write the lowest versions of all direct requirements, and what goes with them."""
+    """Write the lowest versions of all direct requirements, and versions of their requirements."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     command += ["--resolution", "lowest-direct", "--python", python, *(f"--extra={extra}" for extra in EXTRAS)]
     subprocess.run([*command, "--output-file", str(constraints), "pyproject.toml"], cwd=ROOT, check=True)
@@ -50,7 +50,7 @@ def write_highest(packages: list[Package], constraints: Path) -> None:
 
 
 def differences(packages: list[Package]) -> list[str]:
-    """The packages that are newer than what constraints.txt has, or are not in it: `name tested -> newest`."""
+    """Return the packages that are newer than in constraints.txt, or missing there: `name tested -> newest`."""
     tested = read_tested().versions
     return [
         f"{one.name} {tested.get(one.name, '(absent)')} -> {one.version}"
@@ -60,7 +60,7 @@ def differences(packages: list[Package]) -> list[str]:
 
 
 def report(options: argparse.Namespace, directory: Path) -> str:
-    """Try the highest versions; what came of it, in one line."""
+    """Try the highest versions, and return the result in one line."""
     deadline = Deadline(options.minutes)
     told = "not looked for"
     try:

@@ -1,9 +1,9 @@
-"""Build the wheel, install it into an empty environment, and use it from a directory far from the checkout.
+"""Build the wheel, install it into an empty environment, and use it outside the checkout.
 
     python scripts/try_wheel.py            # a very small model, the verbs that need files of the wheel
     python scripts/try_wheel.py --full     # and the main job, at full size with random weights
 
-A release step (CONTRIBUTING.md); takes minutes, most of them pip's.
+This is a release step (CONTRIBUTING.md). It takes minutes, most of them in pip.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ print(json.dumps({
 
 
 class Elsewhere:
-    """An environment and a working directory that know nothing of the checkout."""
+    """An environment and a working directory outside the checkout."""
 
     def __init__(self, directory: Path) -> None:
         self.python = directory / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -63,7 +63,7 @@ class Elsewhere:
 
 
 def install(directory: Path, elsewhere: Elsewhere) -> None:
-    """Make the wheel and an environment that has it and what it requires."""
+    """Make the wheel, and an environment with the wheel and its requirements."""
     wheels = directory / "wheels"
     pip = [sys.executable, "-m", "pip"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)], check=True)
@@ -77,7 +77,7 @@ def install(directory: Path, elsewhere: Elsewhere) -> None:
 
 
 def check_place(elsewhere: Elsewhere, venv: Path) -> None:
-    """Everything is imported from the environment; all of conf/ and the tested versions came with the wheel."""
+    """Check that all imports come from the environment, and that the wheel has conf/ and the tested versions."""
     found = json.loads(elsewhere.run("-c", WHERE))
     for name in ("package", "plugin", "conf", "tested"):
         assert Path(found[name]).is_relative_to(venv), f"{name} is {found[name]}"
@@ -88,11 +88,11 @@ def check_place(elsewhere: Elsewhere, venv: Path) -> None:
 
 
 def check_small_build(elsewhere: Elsewhere) -> None:
-    """A build, the same again, and the verbs that read what the wheel carries."""
+    """Check a build, its repetition, and the verbs that read files of the wheel."""
     shutil.copytree(ROOT / "tests" / "data" / "cosyvoice2_tiny", elsewhere.here / "model")
     assert "opset17" in elsewhere.cosybuild("--help")
     elsewhere.cosybuild("model_dir=model", *QUICK)
-    # Twice: the first finds everything built and certifies it, the second believes the certificate.
+    # Two repetitions: the first writes the certificate, the second uses it.
     for _ in range(2):
         assert "Nothing to do" in elsewhere.cosybuild("model_dir=model", *QUICK)
     (report,) = elsewhere.here.glob("outputs/runs/*/report.json")
@@ -105,7 +105,7 @@ def check_small_build(elsewhere: Elsewhere) -> None:
 
 
 def check_main_job(elsewhere: Elsewhere) -> None:
-    """The README's own job with an option, at full size."""
+    """Check the README's command with an option, at full size."""
     elsewhere.cosybuild("export=opset20", "trt=none")
     reports = [json.loads(path.read_text("utf-8")) for path in elsewhere.here.glob("outputs/runs/*/report.json")]
     (facts,) = (report for report in reports if report["model"]["random_weights"])

@@ -1,4 +1,4 @@
-"""Writes loudness.onnx, which stands for a graph that came from elsewhere."""
+"""Writes loudness.onnx, an example of an existing graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small module that has nothing to do with CosyVoice: which frames does each symbol of a text belong to?"""
+"""A small module other than CosyVoice: it assigns the frames of speech to the symbols of a text."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ class Aligner(nn.Module):
         self.scale = width**-0.5
 
     def forward(self, text: Tensor, speech: Tensor) -> Tensor:
-        """Text (1, symbols, width) and speech (1, frames, width) give weights (1, symbols, frames)."""
+        """Compute the weights (1, symbols, frames) of text (1, symbols, width) and speech (1, frames, width)."""
         scores = self.query(text) @ self.key(speech).transpose(1, 2)
         return torch.softmax(scores * self.scale, dim=-1)

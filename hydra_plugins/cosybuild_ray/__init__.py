@@ -21,11 +21,11 @@ class RayLauncher(Launcher):
         self._settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called once by Hydra, before the jobs are known."""
+        """Keep the configuration; Hydra calls this once, before the jobs are known."""
         self._context, self._task, self._config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run one job for each list of overrides; what they returned, in that order.
+        """Run one job for each list of overrides, and return their results in that order.
 
         Raises:
             CosybuildError: the cluster cannot be used, or lost a job.

@@ -1,4 +1,4 @@
-"""Every option composes, and says what it is for."""
+"""Every option can be composed and has a description."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One directory a group, one file an option."""
+"""One directory for each group, one file for each option."""
