@@ -232,7 +232,7 @@ def _rounding(r: Array, finite: Array, resolution: float) -> Array:
 def _unit_scale(output: str, reference: Array, error: Array, snr_db: float) -> str:
     return (
         f"{output} is at most {np.abs(reference).max():.3g}, and differs by at most {error.max():.3g}, which float32 "
-        f"rounds away in values of size 1; its signal-to-noise ratio of {snr_db:.1f} dB was not held"
+        f"rounds away in values of size 1; its signal-to-noise ratio of {snr_db:.1f} dB was not required"
     )
 
 

@@ -185,7 +185,7 @@ def test_an_output_of_rounding_errors_alone_passes_with_a_warning() -> None:
     assert compared.fault is None
     assert compared.warning == (
         "y is at most 2.98e-08, and differs by at most 2.98e-08, which float32 rounds away in values of size 1; its "
-        "signal-to-noise ratio of 3.0 dB was not held"
+        "signal-to-noise ratio of 3.0 dB was not required"
     )
     judged = judge(CASE, "here", {"y": noise * 0}, {"y": noise}, Limits({"snr_db": 94.0}))
     assert judged.warnings == [f"Case {CASE.name}, here: {judged.outputs['y'].warning}"]
