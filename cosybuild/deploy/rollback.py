@@ -95,8 +95,8 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
                 sources.setdefault(name, backup.directory / name if existed else None)
     puts = [Put(name, path, link=True) for name, path in sources.items() if path is not None]
     removes = [name for name, path in sources.items() if path is None]
-    # If the directory equalled an earlier backup before that deployment, record this backup as the position, so that
-    # the next rollback restores an older state.
+    # `position` makes the next rollback restore an older state. The restored state may itself be that of an earlier
+    # backup; then that backup's number is the position.
     position = chosen.record.position or number
     publish(root, puts, removes, kind="rollback", position=position, files=chosen.record.files, links=links)
     return number, list(sources)

@@ -17,8 +17,8 @@ def deferred_weights() -> Iterator[dict[str, Tensor]]:
 
     The exporter would build the message, its serialised form and the file's content one after the other, three
     copies of all weights besides the module, and refuses graphs above 2 GiB unless it may write a file for every
-    tensor. The argument that leaves the weights out of the message (`defer_weight_export`) does not help with the
-    latter, because the size is computed with them. So the C++ function under the exporter is given empty tensors of the
+    tensor. The argument that leaves the weights out of the message (`defer_weight_export`) does not raise this limit,
+    because the size is computed with the weights. So the C++ function under the exporter is given empty tensors of the
     same types, and their shapes are set afterwards. torch is pinned to one minor release, and a test compares the
     result with the plain exporter's.
     """

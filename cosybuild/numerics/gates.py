@@ -29,7 +29,7 @@ ENGINE: dict[Target, Gate] = {
 between two CPU libraries (verify.rtol); a single layer that runs in TF32 or fp16 by mistake costs more than 40 dB."""
 
 LOWERED_SOLVER: dict[Target, Gate] = {
-    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # used for engines only; from ten calls of 80 dB each
+    Target.fp32: {"snr_db": 70.0, "cosine": 0.999999},  # for engines only: the error of ten calls that have 80 dB each
     Target.tf32: {"snr_db": 32.0, "cosine": 0.999},
     Target.fp16: {"snr_db": 32.0, "cosine": 0.999},
     Target.mixed: {"snr_db": 44.0, "cosine": 0.9999},

@@ -33,7 +33,7 @@ class InvalidGraph(ValueError):
 
     @property
     def told(self) -> str:
-        """The reason, after the node if that is known, as the end of a sentence."""
+        """The end of a message: the node, if it is known, and the reason."""
         where = f" at node {self.node} (module {module_path(self.node) or 'outermost'})" if self.node else ""
         return f"{where}: {self.reason}"
 

@@ -89,7 +89,7 @@ def read_plan(directory: Path) -> SweepPlan:
     """Read the plan of a sweep.
 
     Raises:
-        OSError, ValueError: there is none, or it is no JSON.
+        OSError, ValueError: there is none, or it is not JSON.
         ConfigurationError: a field is missing or of the wrong type.
     """
     path = directory / PLAN

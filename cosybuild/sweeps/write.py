@@ -44,7 +44,7 @@ def write_sweep(directory: Path) -> dict[str, Any]:
 def _understood(directory: Path) -> Iterator[None]:
     try:
         yield
-    # Exceptions of code that reads a file that is no JSON, or has other fields or types than the code expects.
+    # Exceptions of code that reads a file that is not JSON, or has other fields or types than the code expects.
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"A record of the sweep {directory} is damaged: {type(error).__name__}: {error}.",

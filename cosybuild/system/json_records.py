@@ -31,7 +31,7 @@ def read_json(text: str | bytes) -> Any:
     in an object, numbers that JSON lacks (NaN, Infinity) or that fit neither 64 bits nor a float, and deep nesting.
 
     Raises:
-        ValueError: the text is no JSON or contains such a construct.
+        ValueError: the text is not JSON or contains such a construct.
     """
     try:
         value = json.loads(
@@ -80,7 +80,7 @@ def read_record(path: Path, kind: str) -> Mapping[str, Any]:
     """Read the record in `path`, which must have this kind, the present schema and a correct checksum.
 
     Raises:
-        ConfigurationError: there is no such file, it is no JSON, or kind, schema or checksum is wrong.
+        ConfigurationError: there is no such file, it is not JSON, or kind, schema or checksum is wrong.
     """
     try:
         plain = read_json(path.read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ NOTHING: Types = frozenset()
 def settings_read(sources: Mapping[str, str]) -> set[tuple[str, str]]:
     """Return (class, attribute) of every attribute that is read in the sources (path -> text).
 
-    A stage's method `settings` copies into the key and reads nothing.
+    The method `settings` of a stage is not counted, because it only copies settings into the key.
     """
     trees = {path: ast.parse(text) for path, text in sources.items()}
     known = _Known(list(trees.values()))

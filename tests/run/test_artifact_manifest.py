@@ -31,7 +31,7 @@ ENGINE = {
 
 
 def stored(path: Path, content: bytes, digest: str) -> StoredFile:
-    """Return a file of the store, whose path does not have its own name."""
+    """Return a file of the store; its path contains its digest instead of its name."""
     path.with_name(digest).write_bytes(content)
     return StoredFile(path.name, path.with_name(digest), digest * 64, len(content))
 

@@ -162,7 +162,7 @@ def test_the_use_of_a_hit_is_noted_before_the_build_reads_it(store: Store) -> No
 
 
 def test_the_uses_of_a_long_build_are_noted_again_at_its_end(store: Store) -> None:
-    """gc may not know its run, which places its artifacts only at the end."""
+    """gc may not know the build's run, because a run places its artifacts only at its end."""
     hit, made = key_of(a="1"), key_of(a="2")
     build(Store(store.path), hit, graph=b"1")
     assert store.find(hit) is not None

@@ -67,7 +67,7 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
     """Return the module whose forward takes the inputs of `vocoder_spec`; `vocoder` becomes part of it.
 
     Args:
-        vocoder: a loaded one.
+        vocoder: the loaded vocoder.
         cut: the end of the graph.
         wide_f0: True to compute f0 in float64 in the graph.
     """
