@@ -40,7 +40,6 @@ from cosybuild.stages.precision import LOWERED, PrecisionStage
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 COLUMNS = ("model", "mask", "batch", "precision", "build s", "engine MB", "activations MB", "weights MB",
            "host MB", "fp32 work", "attention")  # fmt: skip
@@ -69,7 +68,7 @@ def request_for(
 def run_stage(stage: Stage[Any], request: Request, inputs: dict[str, Artifact], workdir: Path) -> StageResult:
     """Run one step alone, and add its outputs to `inputs`."""
     workdir.mkdir()
-    result = stage.run(RunContext(request, inputs, workdir, Environment(), lambda kind, **facts: None))
+    result = stage.run(RunContext(request, inputs, workdir, lambda kind, **facts: None))
     for slot, files in result.outputs.items():
         stored = tuple(StoredFile(f.name, f, digest_of(f), f.stat().st_size) for f in files)
         inputs[slot] = Artifact(slot, stored)

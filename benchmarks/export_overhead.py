@@ -62,13 +62,12 @@ def stage(options: argparse.Namespace, directory: Path) -> None:
     from cosybuild.building.stage import RunContext
     from cosybuild.models import load
     from cosybuild.stages.export import ExportStage
-    from cosybuild.system.environment import Environment
 
     request = _request(options)
     module = load.load_module(request.subject, None)
     load.load_module = lambda *_: module  # loaded before the clock starts, as for A
     _start()
-    ExportStage().run(RunContext(request, {}, directory, Environment(), lambda kind, **facts: None))
+    ExportStage().run(RunContext(request, {}, directory, lambda kind, **facts: None))
     _stop()
 
 

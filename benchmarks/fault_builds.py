@@ -27,7 +27,6 @@ from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 UNCHECKED = 1e30
@@ -52,7 +51,7 @@ class Build:
             inputs["weights"] = artifact_of("weights", [weights])
         self.directory.mkdir(parents=True, exist_ok=True)
         workdir = Path(tempfile.mkdtemp(prefix=f"{stage.name}-", dir=self.directory))
-        context = RunContext(request or self.request, inputs, workdir, Environment(), self._hear)
+        context = RunContext(request or self.request, inputs, workdir, self._hear)
         result: StageResult = stage.run(context)
         return result
 

@@ -35,7 +35,6 @@ from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import EXPORTED, VerifyStage
 from cosybuild.store.artifact import Artifact, StoredFile
-from cosybuild.system.environment import Environment
 from cosybuild.verification.cases import CHEAP_SIZE
 
 CHECKS = ("upstream", "strict")
@@ -136,7 +135,7 @@ class Runner:
         self._runs += 1
         workdir = self._directory / str(self._runs)
         workdir.mkdir()
-        result = stage.run(RunContext(asked, inputs, workdir, Environment(), lambda kind, **facts: None))
+        result = stage.run(RunContext(asked, inputs, workdir, lambda kind, **facts: None))
         return {slot: _artifact(slot, paths) for slot, paths in result.outputs.items()}
 
 

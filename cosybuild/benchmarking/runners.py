@@ -60,7 +60,7 @@ class Absent:
     reason: str
 
 
-def gather(request: Request, inputs: Mapping[str, Artifact], environment: Environment) -> list[TimedCall | Absent]:
+def gather(request: Request, inputs: Mapping[str, Artifact]) -> list[TimedCall | Absent]:
     """Load all requested runners, PyTorch first."""
     benchmark, subject = request.settings.benchmark, request.subject
     assert benchmark is not None
@@ -74,7 +74,7 @@ def gather(request: Request, inputs: Mapping[str, Artifact], environment: Enviro
             found.append(_attempt(name, partial(_onnxruntime, name, path, request)))
         elif slot.startswith(ENGINE):
             name = slot.replace("_", " ")
-            found.append(_attempt(name, partial(_engine, name, path, environment)))
+            found.append(_attempt(name, partial(_engine, name, path, request.environment)))
     return found
 
 

@@ -267,9 +267,7 @@ class _Execution:
                         for wire in attempt.step.wires
                     }
                     with sources.held():
-                        context = RunContext(
-                            self.request, laid_out, workdir, self.environment, emit, self._digests_of(stage.part)
-                        )
+                        context = RunContext(self.request, laid_out, workdir, emit, self._digests_of(stage.part))
                         result = stage.run(context)
                     memory.add(result.apart_bytes)
                     check_result(stage, result, workdir)

@@ -27,7 +27,6 @@ class RunContext:
         request: the request of the build; the same object that `Stage.settings` receives.
         inputs: slot -> artifact, for each of the stage's `needs` that is present.
         workdir: an empty directory of its own, on the store's file system. Outputs are written here.
-        environment: facts of this machine.
         emit: reports events such as progress.
         sources: slot -> digest of every source of the stage's part, also of those that the stage does not read.
     """
@@ -35,7 +34,6 @@ class RunContext:
     request: Any
     inputs: Mapping[str, Artifact]
     workdir: Path
-    environment: Environment
     emit: Emit
     sources: Mapping[str, str] = field(default_factory=dict)
 

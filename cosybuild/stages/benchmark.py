@@ -61,7 +61,7 @@ class BenchmarkStage(Stage[Request]):
         request: Request = context.request
         benchmark, subject = benchmark_settings(request), request.subject
         with cpu_threads(benchmark.threads):
-            found = gather(request, context.inputs, context.environment)
+            found = gather(request, context.inputs)
             runners = [one for one in found if isinstance(one, TimedCall)]
             absent = [Absent(*pair) for pair in self.unbuilt] + [one for one in found if isinstance(one, Absent)]
             cases = [_timed(runners, subject, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)]

@@ -100,8 +100,8 @@ class EngineStage(Stage[Request]):
             io=io_dtype(request),
             profiles=profiles,
             spec=spec,
-            timing=_timing(request, self.target, context.environment),
-            environment=context.environment,
+            timing=_timing(request, self.target, request.environment),
+            environment=request.environment,
         )
         answer = build_apart(task, context.emit)
         report = answer.value
@@ -123,7 +123,7 @@ class EngineStage(Stage[Request]):
         manifest = engine_manifest(
             report,
             self.target,
-            context.environment,
+            request.environment,
             {
                 "onnx_sha256": graph.digest,
                 "weights": request.subject.weights_label,

@@ -17,7 +17,7 @@ from cosybuild.store.remote import Remote
 from cosybuild.store.result import StageResult
 from cosybuild.store.store import Store
 from cosybuild.system.environment import Environment
-from tests.building.fakes import MACHINE, Bench, FakeStage, pipeline
+from tests.building.fakes import Bench, FakeStage, pipeline
 
 REQUEST = {"opset": 18, "rounds": 3, "rtol": 1e-4, "profile": "default"}
 
@@ -85,18 +85,6 @@ def test_a_stage_gets_the_request_and_the_machine_to_name_what_is_missing(bench:
     stage = Choosy("engine", makes=("engine",), reads=("gpu",))
     assert bench.build([stage], {"gpu": True}).record("engine").action == "blocked"
     assert bench.build([stage], {"gpu": False}).record("engine").action == "built"
-
-
-def test_a_stage_runs_with_the_facts_of_the_machine(bench: Bench) -> None:
-    given: list[Environment] = []
-
-    def work(context: RunContext) -> StageResult:
-        given.append(context.environment)
-        return stage.write(context, "x")
-
-    stage = FakeStage("export", makes=("graph",), work=work)
-    bench.build([stage])
-    assert given == [MACHINE]
 
 
 def test_a_failure_is_reported_with_its_hint_and_recorded_for_every_step(bench: Bench) -> None:

@@ -24,7 +24,6 @@ from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import EXPORTED, VerifyStage
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 DATA = Path(__file__).parents[1] / "data"
 TINY = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
@@ -76,9 +75,7 @@ class Bench:
             inputs["weights"] = artifact("weights", [weights])
         workdir = self.directory / name
         workdir.mkdir(parents=True)
-        context = RunContext(
-            self.asked, inputs, workdir, Environment(), lambda kind, **facts: self.events.append((kind, facts))
-        )
+        context = RunContext(self.asked, inputs, workdir, lambda kind, **facts: self.events.append((kind, facts)))
         result: StageResult = stage.run(context)
         assert {path.name for paths in result.outputs.values() for path in paths} == {
             path.name for path in workdir.iterdir()

@@ -19,7 +19,6 @@ from cosybuild.stages.precision import PrecisionStage
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.result import StageResult
-from cosybuild.system.environment import Environment
 
 
 def request(spec: ModelSpec, *, sizes: tuple[int, int, int] = (4, 24, 60), **precision: Any) -> Request:
@@ -39,7 +38,7 @@ def artifact(slot: str, *paths: Path) -> Artifact:
 
 def context(asked: Request, workdir: Path, **inputs: Artifact) -> RunContext:
     workdir.mkdir(parents=True, exist_ok=True)
-    return RunContext(asked, inputs, workdir, Environment(), lambda kind, **facts: None)
+    return RunContext(asked, inputs, workdir, lambda kind, **facts: None)
 
 
 def lower(asked: Request, graph: Path, workdir: Path, *calibration: Path) -> StageResult:

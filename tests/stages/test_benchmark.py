@@ -37,7 +37,8 @@ def run(request: Request, directory: Path, stage: BenchmarkStage | None = None, 
     weights = request.subject.weights
     if weights is not None:
         inputs["weights"] = artifact("weights", [weights])
-    context = RunContext(request, inputs, directory, Environment(gpu_list=()), lambda kind, **facts: None)
+    asked = replace(request, environment=Environment(gpu_list=()))
+    context = RunContext(asked, inputs, directory, lambda kind, **facts: None)
     return (stage or BenchmarkStage()).run(context)
 
 

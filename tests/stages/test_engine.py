@@ -78,7 +78,8 @@ def store(tmp_path: Path) -> Store:
 
 def run(request: Request, store: Store, environment: Environment = NO_GPU) -> Outcome:
     assert request.subject.graph is not None
-    stages = expand_engine_stages(on(request, environment))
+    request = on(request, environment)
+    stages = expand_engine_stages(request)
     sources = {"graph": store.source("graph", request.subject.graph)}
     plan = make_plan(stages, request, sources, environment, store)
     return execute(plan, request, sources, environment, store, EventBus())
@@ -259,7 +260,7 @@ def test_a_graph_of_another_type_than_the_contract_is_refused(graph: Path, store
 def context_for(request: Request, graph: Path, workdir: Path, events: list[tuple[str, dict[str, Any]]]) -> RunContext:
     workdir.mkdir()
     inputs = {"lowered": Store(workdir.parent / "s").source("lowered", graph)}
-    return RunContext(request, inputs, workdir, NO_GPU, lambda kind, **facts: events.append((kind, facts)))
+    return RunContext(on(request, NO_GPU), inputs, workdir, lambda kind, **facts: events.append((kind, facts)))
 
 
 @pytest.mark.parametrize(("dtype", "shortcoming", "warned", "failed", "says"), [

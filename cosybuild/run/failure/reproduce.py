@@ -188,7 +188,7 @@ def _step(path: Path, index: FailureIndex, request: Request, given: Mapping[str,
     if lacking := [need for need in stage.needs if not need.endswith("?") and need not in given]:
         raise FORM.refused(path, f"it lacks what the step '{stage.label}' needs: {', '.join(lacking)}")
     with in_one_directory(given, path) as inputs, tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as workdir:
-        context = RunContext(request, inputs, Path(workdir), request.environment, lambda kind, /, **facts: None)
+        context = RunContext(request, inputs, Path(workdir), lambda kind, /, **facts: None)
         try:
             stage.run(context)
         except VerificationError as error:
