@@ -77,6 +77,16 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
     return ".".join(words[:end])
 
 
+def flow_of(part: str, build: Build) -> tuple[str, str] | None:
+    """Return version and digest of the whole flow model that a part was built from; None for any other part.
+
+    The front end computes the estimator's inputs, so both must come from one flow model. An estimator whose weights
+    are in a file of their own is not compared.
+    """
+    is_whole = part.startswith("flow.") and build.label in ("flow.pt", "flow.safetensors")
+    return (build.family, build.weights) if is_whole else None
+
+
 def other_builds(named: Iterable[tuple[str, Build]]) -> list[tuple[str, Build]]:
     """Return one name for each build among `named`; artifacts of more than one build may not be deployed together."""
     found: dict[tuple[str, str, str], tuple[str, Build]] = {}

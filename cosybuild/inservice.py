@@ -20,6 +20,10 @@ from cosybuild.filename import is_plain_path
 STATE = ".cosybuild-backup"
 """The directory below one in service that holds backups and the state of changes."""
 JOURNAL, CURRENT = "journal.json", "current.json"
+LARGEST = 16 * 2**20
+"""The most bytes of a record of the state that are read; real ones have a few thousand."""
+MOST_BACKUPS = 10**9 - 1
+"""The largest number of a backup."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,16 @@ def read_state(path: Path) -> bytes:
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: it is no regular file.
+        ValueError: it is no regular file, or larger than every record of a deployment.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError(f"{path} is no regular file")
-        return file.read()
+        content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"{path} has more than {LARGEST:,} bytes")
+        return content
 
 
 def view_of(root: Path) -> View:
@@ -111,6 +118,17 @@ def view_of(root: Path) -> View:
     return View(root, journal, (contents[0], contents[1]))
 
 
+def _number(value: object) -> int:
+    """Return the number of a backup.
+
+    Raises:
+        ValueError: it is none that a deployment writes.
+    """
+    if type(value) is not int or not 0 <= value <= MOST_BACKUPS:
+        raise ValueError(f"{value!a:.40} is not the number of a backup")
+    return value
+
+
 def journal_from(content: bytes, path: Path) -> Journal:
     """Parse a journal.
 
@@ -120,11 +138,11 @@ def journal_from(content: bytes, path: Path) -> Journal:
     try:
         plain = json.loads(content.decode("utf-8"))
         journal = Journal(
-            number=int(plain["number"]),
+            number=_number(plain["number"]),
             staging=str(plain["staging"]),
             puts={str(name): str(digest) for name, digest in plain["puts"].items()},
             removes=tuple(map(str, plain["removes"])),
-            position=int(plain["position"]),
+            position=_number(plain["position"]),
             files={str(name): str(digest) for name, digest in plain["files"].items()},
             discards=bool(plain["discards"]),
             # Earlier releases did not record links.

@@ -47,7 +47,7 @@ class History:
     def _entries(self) -> dict[str, list[Entry]]:
         by_stage: dict[str, list[Entry]] = {}
         for entry in self._read():
-            if entry.made.get("host") == self._host:
+            if entry.made.get("host") == self._host and {"at", "seconds"} <= entry.made.keys():
                 by_stage.setdefault(entry.key.stage, []).append(entry)
         return by_stage
 

@@ -11,7 +11,7 @@ _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 def age(text: str) -> float:
     """Return the seconds of `30d`, `12h`, `90m`; for argparse's `type=`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?)([smhdw])", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not an age; expected a number and s, m, h, d or w, e.g. 30d")
     return float(match[1]) * _SECONDS[match[2]]
@@ -19,7 +19,7 @@ def age(text: str) -> float:
 
 def size(text: str) -> int:
     """Return the bytes of `20GB`, `500M`, `1048576`, in decimal units; for argparse's `type=`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?)\s*([kmgt]?)b?", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; expected e.g. 20GB, 500MB or a number of bytes")
     return int(float(match[1]) * _BYTES[match[2]])

@@ -9,7 +9,7 @@ from pathlib import Path
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.deploy.ownership import GRAPHS, PLANS
 from cosybuild.deploy.state import read_current
-from cosybuild.identity import Build, build_of, other_builds, part_of
+from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of
 from cosybuild.inservice import STATE
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest
 from cosybuild.onnxgraph.external import external_fault
@@ -103,17 +103,28 @@ def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
 
 
 def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings; files of one part of a model in one directory are stale if they come from several builds."""
+    """Yield the findings; files of one directory are stale if they are of several builds.
+
+    These are files of one part of a model that come from several builds, and parts of several flow models.
+    """
     groups: dict[tuple[str, str], list[tuple[str, Build]]] = {}
+    flows: dict[str, dict[tuple[str, str], tuple[str, Build]]] = {}
     places: dict[str, tuple[str, str]] = {}
     for finding in found:
         if finding.state == CURRENT:
             manifest = fitting_manifest(root / finding.name)
             assert manifest is not None
             places[finding.name] = finding.name.rpartition("/")[0], part_of(finding.name, manifest)
-            groups.setdefault(places[finding.name], []).append((finding.name, build_of(manifest)))
+            named = finding.name, build_of(manifest)
+            groups.setdefault(places[finding.name], []).append(named)
+            folder, part = places[finding.name]
+            if (flow := flow_of(part, named[1])) is not None:
+                flows.setdefault(folder, {}).setdefault(flow, named)
     for finding in found:
-        builds = other_builds(groups.get(places[finding.name], ())) if finding.name in places else []
+        folder, part = places.get(finding.name, ("", ""))
+        builds = other_builds(groups.get((folder, part), ()))
+        if len(builds) < 2 and part.startswith("flow."):
+            builds = [*flows.get(folder, {}).values()]
         if len(builds) > 1:
             both = " and ".join(f"{name} comes from {build}" for name, build in builds)
             yield replace(finding, state=STALE, reason=f"the directory holds files of {len(builds)} builds: {both}")

@@ -25,6 +25,7 @@ from cosybuild.deploy.state import (
     Current,
     explained,
     locked,
+    numbered,
     read_current,
     read_journal,
     reserve,
@@ -92,7 +93,7 @@ def publish(
         if _stands(root, puts, removes):
             return None
     state = root / STATE
-    number = 1 + max((*(int(d.name) for d in state.iterdir() if d.name.isdigit()), current.number))
+    number = 1 + max((*numbered(root), current.number))
     try:
         digests = stage_all(puts, state / f"{STAGING}{number:04}")
         _back_up(root, [*digests, *removes], number, kind, current)
@@ -113,8 +114,7 @@ def prune(root: Path, keep: int) -> None:
     Args:
         keep: number of backups that stay, at least one.
     """
-    numbers = sorted(d for d in (root / STATE).iterdir() if d.name.isdigit() and d.is_dir())
-    for backup in numbers[: max(0, len(numbers) - max(1, keep))]:
+    for backup in [*numbered(root).values()][: -max(1, keep)]:
         _discard(backup)
 
 

@@ -13,6 +13,7 @@ from cosybuild.deploy.state import (
     explained,
     free_reserve,
     locked,
+    numbered,
     read_current,
     read_journal,
     read_record,
@@ -41,10 +42,10 @@ def backups(root: Path) -> list[Backup]:
         DeployError: the record of one is damaged.
     """
     found = []
-    for directory in sorted((root / STATE).glob("[0-9]*")):
-        record = read_record(directory / RECORD, BackupRecord) if directory.name.isdigit() else None
+    for number, directory in numbered(root).items():
+        record = read_record(directory / RECORD, BackupRecord)
         if record is not None:
-            found.append(Backup(int(directory.name), directory / FILES, record))
+            found.append(Backup(number, directory / FILES, record))
     return found
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from msgspec import Meta
 
 from cosybuild.deploy.confined import hold_state
 from cosybuild.errors import ConfigurationError, DeployError
-from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal, journal_from, read_state
+from cosybuild.inservice import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal, journal_from, read_state
 from cosybuild.system import local_lock
 from cosybuild.system.files import make_directory, write_atomic
 from cosybuild.system.json_records import read_json
@@ -70,7 +73,7 @@ class Current:
         files: name -> sha256 of what deployments have put there.
     """
 
-    number: int = 0
+    number: Annotated[int, Meta(ge=0, le=MOST_BACKUPS)] = 0
     position: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,6 +106,13 @@ def read_current(root: Path) -> Current:
     state = root / STATE
     # An older version recorded the position alone.
     return read_record(state / CURRENT, Current) or read_record(state / _OLD_POSITION, Current) or Current()
+
+
+def numbered(root: Path) -> dict[int, Path]:
+    """Return number -> directory of each backup, the oldest first."""
+    names = (path.name for path in (root / STATE).iterdir() if path.is_dir())
+    numbers = sorted(int(name) for name in names if re.fullmatch(r"[0-9]{4,9}", name))
+    return {number: root / STATE / f"{number:04}" for number in numbers}
 
 
 def reserve(root: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
 from cosybuild.deploy.deliverable import GRAPH, Deliverable
-from cosybuild.dtypes import DTYPES
+from cosybuild.dtypes import DTYPES, FLOATS
 from cosybuild.filename import is_plain_name
 
 
@@ -41,7 +42,7 @@ def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[st
     batched = item.dynamic_batch
     largest = int(profile[_batch_symbol(item)][2]) if batched else 0
     lines = [
-        f'name: "{model_name(item, settings)}"',
+        f"name: {_quoted(model_name(item, settings))}",
         f'backend: "{"onnxruntime" if item.kind == GRAPH else "tensorrt"}"',
         f'default_model_filename: "{model_file(item)}"',
         f"max_batch_size: {largest}",
@@ -61,7 +62,7 @@ def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[st
 
 def _port(side: str, port: Mapping[str, Any], batched: bool) -> list[str]:
     dims = [axis if isinstance(axis, int) and axis >= 0 else -1 for axis in port["shape"]]
-    body = f'name: "{port["name"]}" data_type: {DTYPES[port["dtype"]].triton}'
+    body = f"name: {_quoted(port['name'])} data_type: {DTYPES[port['dtype']].triton}"
     if batched:
         dims = dims[1:]
     # Triton demands at least one axis; the reshape removes it before the backend.
@@ -78,9 +79,16 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
         # An engine has -1, not a symbol, for a varying axis; besides the batch this is the length.
         axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, usual) for axis in port["shape"]]
         dims = axes[1 if batch else 0 :] or [1]
-        data = f"data_type: {DTYPES[port['dtype']].triton} dims: [ {', '.join(map(str, dims))} ] random_data: true"
-        lines.append(f'  inputs {{ key: "{port["name"]}" value: {{ {data} }} }}')
+        # Random whole numbers would be indices beyond every table, and the model would not load.
+        values = "random_data" if port["dtype"] in FLOATS else "zero_data"
+        data = f"data_type: {DTYPES[port['dtype']].triton} dims: [ {', '.join(map(str, dims))} ] {values}: true"
+        lines.append(f"  inputs {{ key: {_quoted(port['name'])} value: {{ {data} }} }}")
     return [*lines, "} ]"]
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a string of the protobuf text format. An ONNX file of somebody else can contain any name."""
+    return json.dumps(text)
 
 
 def _batch_symbol(item: Deliverable) -> str:

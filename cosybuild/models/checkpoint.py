@@ -14,6 +14,7 @@ from cosybuild.errors import CheckpointError
 from cosybuild.models.weights.choice import choose
 from cosybuild.models.weights.recognition import recognised
 from cosybuild.models.weights.source import Source, opened
+from cosybuild.printable import one_line
 
 _PARTS = {"flow.pt": "the flow model (flow.pt)", "hift.pt": "the vocoder (hift.pt)"}
 """Usual name of a weights file -> the part of a model whose weights it has."""
@@ -86,7 +87,7 @@ def _foreign(
 ) -> CheckpointError:
     """Return the error for a file that has none of the wanted names."""
     names = [f"{place}.{name}" if place else name for place, state in source.states.items() for name in state]
-    tops = Counter(".".join(name.split(".")[:2]) for name in names)
+    tops = Counter(one_line(".".join(name.split(".")[:2])) for name in names)
     listing = ", ".join(f"{top}.* ({count})" for top, count in tops.most_common(_SHOWN)) or "no tensors at all"
     begin = f"no name starts with '{prefixes[0]}', and " if prefixes[0] else ""
     part = _PARTS.get(file, "the module that model.target names")
@@ -119,7 +120,9 @@ def _compare(
     for title, entries in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped)):
         if entries:
             more = [f"... and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
-            parts.append(f"{len(entries)} {title}:\n    " + "\n    ".join(entries[:_SHOWN] + more))
+            # A line feed in a name of the file would look like a line of the message.
+            shown = [*map(one_line, entries[:_SHOWN]), *more]
+            parts.append(f"{len(entries)} {title}:\n    " + "\n    ".join(shown))
     raise CheckpointError("\n  ".join(parts), hint=_hint(unexpected, shapes, wanted))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,9 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_BYTES = 2**28
 """The greatest size of a file of lengths: room for some fifty million calls."""
+
+_MOST_CALLED = 2**62
+"""The frames of all calls together are below it, so that their sums fit into 64 bits."""
 
 Histogram = Mapping[int, int]
 """Length in frames -> number of calls with that length; both positive."""
@@ -73,6 +77,10 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
     if not found:
         raise ConfigurationError(
             f"{path} holds no length.", hint="Next: write `length` or `length,count` on each line."
+        )
+    if sum(length * count for length, count in found.items()) >= _MOST_CALLED:
+        raise ConfigurationError(
+            f"{path} states calls of more than {_MOST_CALLED:,} frames together.", hint="Next: correct the counts."
         )
     return dict(sorted(found.items()))
 
@@ -144,8 +152,10 @@ def yaml_of(proposal: Proposal, symbol: str, name: str) -> str:
 
 def _line(where: str, stated: str, frames_per_second: float | None) -> tuple[int, int]:
     length, comma, count = (part.strip() for part in stated.partition(","))
-    if comma and not (count.isascii() and count.isdigit() and int(count) > 0):
-        raise ConfigurationError(f"{where}: the count is {count!r}; a positive whole number is expected.")
+    if comma and re.fullmatch(r"0*[1-9][0-9]{0,17}", count) is None:
+        raise ConfigurationError(
+            f"{where}: the count is {count[:40]!r}; a positive whole number of at most 18 digits is expected."
+        )
     return frames_from_text(where, length, frames_per_second), int(count) if comma else 1
 
 

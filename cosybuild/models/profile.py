@@ -15,6 +15,9 @@ from cosybuild.models.spec import Axis, ModelSpec
 BATCH = "batch"
 FRAMES = "seq_len"
 _SECONDS_PER_UNIT = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0}
+MOST_FRAMES = 2**31 - 1
+"""The largest size of an axis, which TensorRT keeps in 32 bits."""
+
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 
 
@@ -212,15 +215,15 @@ def frames_from_text(
     Raises:
         ConfigurationError: it is neither, or a duration of a model without a frame rate.
     """
-    if text.strip().isdigit():
+    if re.fullmatch(r"[0-9]{1,40}", text.strip()):
         value = int(text)
-        if value < 1:
+        if not 1 <= value <= MOST_FRAMES:
             raise _no_size(where, value)
         return value
     match = _DURATION.fullmatch(text)
     if match is None or match[2] not in _SECONDS_PER_UNIT:
         raise ConfigurationError(
-            f"{where} is {text!r}; a whole number of frames or a duration such as '60 s' is expected.",
+            f"{where} is {text[:40]!r}; a whole number of frames or a duration such as '60 s' is expected.",
             hint=f"Next: use one of the units {', '.join(_SECONDS_PER_UNIT)}.",
         )
     if frames_per_second is None:
@@ -229,6 +232,8 @@ def frames_from_text(
             hint="Next: set model.frames_per_second, or give the number of frames.",
         )
     frames = float(match[1]) * _SECONDS_PER_UNIT[match[2]] * frames_per_second
+    if frames > MOST_FRAMES:
+        raise _no_size(where, text[:40])
     # Products such as 0.1 s * 50 have a rounding error, which floor and ceil must not amplify.
     return max(1, rounding(round(frames, 6)))
 
@@ -236,13 +241,14 @@ def frames_from_text(
 def _size(where: str, value: Any, axis: Axis, rounding: Callable[[float], int]) -> int:
     if isinstance(value, str):
         return frames_from_text(where, value, axis.per_second, rounding)
-    if isinstance(value, bool) or not isinstance(value, int) or value < axis.least:
+    if isinstance(value, bool) or not isinstance(value, int) or not axis.least <= value <= MOST_FRAMES:
         raise _no_size(where, value, axis.least)
     return value
 
 
 def _no_size(where: str, value: Any, least: int = 1) -> ConfigurationError:
     return ConfigurationError(
-        f"{where} is {value!r}; a whole number of at least {least}, or a duration such as '60 s', is expected.",
+        f"{where} is {value!r}; a whole number of at least {least}, or a duration such as '60 s', is expected, and at "
+        f"most {MOST_FRAMES:,} frames.",
         hint="Next: give the number of frames, or text with a unit (ms, s, min).",
     )

@@ -45,6 +45,8 @@ _BITS = {
 _STRING = 8
 _SHOWN = 100  # characters of a foreign name in a message
 _LARGEST = 2**63
+_MOST_AXES = 64
+"""ONNX Runtime and numpy have 64 axes at most. The product of very many sizes would take hours."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,8 @@ def _range_fault(tensor: ExternalTensor, size: int) -> str | None:
     length = size - offset if numbers["length"] is None else numbers["length"]
     if offset + length > size or length < 0:
         return f"has {which} at bytes {offset} to {offset + max(length, 0)} of a file that ends at byte {size}"
+    if len(tensor.shape) > _MOST_AXES:
+        return f"has {which} of {len(tensor.shape)} axes, where at most {_MOST_AXES} are expected"
     bits = _BITS.get(tensor.dtype)
     if bits is None or any(dim >= _LARGEST for dim in tensor.shape):
         kind = "text" if tensor.dtype == _STRING else f"type number {tensor.dtype} and shape {list(tensor.shape)}"

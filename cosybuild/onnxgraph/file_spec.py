@@ -70,6 +70,8 @@ def _faults(side: str, ports: Sequence[GraphPort], tensors: Sequence[TensorSpec]
         return
     for port, tensor in zip(ports, tensors, strict=True):
         where = f"{side} {port.name}"
+        if not port.name.isprintable() or '"' in port.name:
+            yield f"{side} {port.name!a} has a name with quotation marks or control characters"
         if port.dtype != tensor.dtype and not {port.dtype, tensor.dtype} <= {*_INTEGERS}:
             yield f"{where} is {port.dtype}, {tensor.dtype} is expected"
         if side == "output" and not port.shape:  # the file need not state it

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -16,6 +15,7 @@ from cosybuild.config.groups.precision import InputOutput, PrecisionSettings
 from cosybuild.errors import PrecisionError
 from cosybuild.lazy import require
 from cosybuild.numerics.inputs import Array
+from cosybuild.numerics.npz import save_arrays
 from cosybuild.precision.flops import lowered_share
 from cosybuild.precision.graph import concerned, float_inputs, float_outputs, name_of
 from cosybuild.precision.ranges import Ranges
@@ -52,7 +52,7 @@ def autocast(
     storage = storage_of(settings.target)
     assert storage is not None
     inputs = scratch / "autocast_inputs.npz"
-    np.savez(inputs, **sample)  # type: ignore[arg-type]  # numpy's stub takes the names for its own arguments
+    save_arrays(inputs, sample)
     excluded = {name_of(node) for glob in settings.keep_fp32 for node in matching(concerned(model), glob)}
     limits = {"data_max": settings.data_max, "init_max": settings.init_max}
     # AutoCast logs every node that it skips; the build's report lists them already.

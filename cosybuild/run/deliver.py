@@ -9,6 +9,7 @@ from typing import Any
 
 from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
+from cosybuild.errors import StoreError
 from cosybuild.manifest import manifest_path
 from cosybuild.run.artifact_manifest import sidecar_text, verification_of
 from cosybuild.store.artifact import Artifact
@@ -154,3 +155,17 @@ def deliver(
         if outcome.failure is not None and not any((run / name).iterdir()):
             (run / name).rmdir()
     return delivered
+
+
+def hold_own(run: Path) -> None:
+    """Refuse a run directory whose artifacts or evidence are a link: a build removes the other files there.
+
+    Raises:
+        StoreError: one of the two directories is a link.
+    """
+    for name in (ARTIFACTS, EVIDENCE):
+        if (run / name).is_symlink():
+            raise StoreError(
+                f"{run / name} is a symbolic link, and a build removes the files there that it did not write.",
+                hint="Next: remove the link, or replace the whole directory `outputs` by one",
+            )

@@ -20,7 +20,7 @@ from cosybuild.errors import ConfigurationError, CosybuildError
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.request import Request
-from cosybuild.run.deliver import deliver
+from cosybuild.run.deliver import deliver, hold_own
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, Witness, is_gate, write_failure_archive
@@ -142,6 +142,7 @@ def _hold_and_lock(settings: Settings, lock: Lock | None, directory: Path, repor
 
 
 def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
+    hold_own(directory)
     log = directory / EVENTS
     for stale in (log, directory / FAILURE_ARCHIVE, directory / PLOT):
         stale.unlink(missing_ok=True)

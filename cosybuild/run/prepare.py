@@ -17,6 +17,7 @@ from cosybuild.models.resolve import resolve_subject
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
+from cosybuild.report.rehearsal import fault_of
 from cosybuild.request import Request
 from cosybuild.run.voice import voice_request
 from cosybuild.stages.precision import LOWERED
@@ -82,7 +83,7 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
 def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:
     """Return the store for planning; with `store=off` it does not exist, since planning writes nothing."""
     path = Path("outputs/.no-store") if settings is None else Path(settings.path)
-    return Store(path, verify=settings is not None and settings.verify, warn=warn)
+    return Store(path, verify=settings is not None and settings.verify, warn=warn, judge=fault_of)
 
 
 @contextmanager
@@ -105,4 +106,5 @@ def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> I
         verify=settings.verify,
         wait_seconds=settings.wait_seconds,
         warn=warn,
+        judge=fault_of,
     )

@@ -16,7 +16,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.filename import fault_of, is_plain_name
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.key import CacheKey
-from cosybuild.system.json_records import checksum_of
+from cosybuild.system.json_records import checksum_of, no_number
 from cosybuild.system.typed_json import from_json
 
 SIZE_LIMIT = 64 * 2**20
@@ -82,6 +82,16 @@ class _Body:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """The facts of the build that plans and reports calculate with."""
+
+    at: str = ""
+    seconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    peak_bytes: Annotated[int, Meta(ge=0)] | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True)
 class _Document:
     sha256: str
     entry: Mapping[str, Any]
@@ -122,7 +132,7 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
         DamagedEntry: a part is wrong; the message says which.
     """
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise DamagedEntry(f"is not JSON ({error})") from error
     try:
@@ -130,6 +140,7 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
         if whole.sha256 != checksum_of(whole.entry):
             raise DamagedEntry("does not match its checksum")
         body = from_json(whole.entry, _Body, "the entry")
+        from_json(body.made, _Made, "the entry.made")
     except ConfigurationError as error:
         raise DamagedEntry(f"is malformed: {error.message}") from error
     key = CacheKey(body.stage, body.parts)

@@ -30,10 +30,7 @@ from cosybuild.system.files import explained, make_directory, write_atomic
 from cosybuild.system.owner import Heartbeat
 
 _COMPARED = 256
-
-
-def _log(message: str) -> None:
-    logging.getLogger("cosybuild").warning(message)
+_log = logging.getLogger("cosybuild").warning
 
 
 class Store:
@@ -47,6 +44,7 @@ class Store:
         verify: read and check every stored file that is used, not just its size and seal.
         wait_seconds: the longest time that `building` waits for another process.
         warn: called with a message about anything damaged, lost or out of reach.
+        judge: (stage, metrics, made) -> fault of an entry's figures, as a phrase, or None; a fault counts as damage.
 
     Raises:
         StoreError: the directory belongs to a newer version, or cannot be read.
@@ -60,6 +58,7 @@ class Store:
         verify: bool = False,
         wait_seconds: float = 86400.0,
         warn: Callable[[str], None] = _log,
+        judge: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str | None] = lambda *_: None,
     ) -> None:
         self.layout = Layout(path, warn)
         self.remote = remote
@@ -69,6 +68,7 @@ class Store:
         self.objects = Objects(self.layout.objects, self.layout.quarantine, self.digests)
         self.workdirs = Workdirs(self.layout.tmp, heart := Heartbeat())
         self.warn = warn
+        self._judge = judge
         self._heart = heart
         self._held: dict[str, Lock] = {}
         self._damage: dict[str, str] = {}
@@ -96,6 +96,8 @@ class Store:
         digest = key.digest
         path = self.entry_path(key.stage, digest)
         entry, fault = self._look(path, digest, thorough=self.verify)
+        if fault is None and entry is not None and (unfit := self._judge(key.stage, entry.metrics, entry.made)):
+            fault = f"the entry {path} {unfit}"
         if fault is not None:
             if self._damage.get(digest) != fault:
                 self.warn(f"The stored result of '{key.stage}' is damaged and cannot be used: {fault}.")

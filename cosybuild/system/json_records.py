@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from cosybuild.system.typed_json import RECORD_HINT, from_json
 
 SCHEMA = 1
 """The version of the records' form, increased when it changes; other versions of cosybuild then refuse a record."""
+
+LARGEST = 32 * 2**20
+"""The most bytes of a record. Real ones have far fewer, and JSON can take thirty times its size in memory."""
 
 CHECKSUM = "checksum"
 """The field of a record that holds `checksum_of` all other fields and so reveals a flipped byte."""
@@ -35,7 +39,7 @@ def read_json(text: str | bytes) -> Any:
     """
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite, parse_int=_whole
+            text, object_pairs_hook=_object, parse_constant=no_number, parse_float=_finite, parse_int=_whole
         )
     except RecursionError as error:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels") from error
@@ -50,12 +54,17 @@ def read_json(text: str | bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!a} occurs twice in one object")
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the name {twice!a} occurs twice in one object")
     return found
 
 
-def _no_number(text: str) -> Any:
+def no_number(text: str) -> Any:
+    """Refuse `NaN` and `Infinity`, which Python's reader takes for numbers.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(f"{text} is not a JSON number")
 
 
@@ -80,10 +89,14 @@ def read_record(path: Path, kind: str) -> Mapping[str, Any]:
     """Read the record in `path`, which must have this kind, the present schema and a correct checksum.
 
     Raises:
-        ConfigurationError: there is no such file, it is not JSON, or kind, schema or checksum is wrong.
+        ConfigurationError: there is no such file, it is not JSON or too large, or kind, schema or checksum is wrong.
     """
     try:
-        plain = read_json(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        plain = read_json(content.decode("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{path} cannot be read as the {kind} of a run: {error}.",

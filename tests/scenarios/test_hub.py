@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.commands import QUICK, Place, actions
+from tests.scenarios.commands import DATA, QUICK, Place, actions
 from tests.scenarios.hub import serving
 from tests.scenarios.rebuilding import make_small_model
 
@@ -47,6 +47,13 @@ def test_only_the_two_needed_files_are_fetched_and_only_once(hub: Path, place: P
         assert "othing to do" in again.out
     # The hub has ended; the downloaded files are used.
     place.cosybuild(*words, "export=opset17", env={**environment, "HF_HUB_OFFLINE": "1"})
+
+
+def test_another_component_fetches_its_own_weights(place: Place, tmp_path: Path) -> None:
+    with serving({NAME: DATA / "token2wav2_tiny"}) as (address, fetched):
+        words = (f"model_dir={NAME}", "component=vocoder", "trt=none", "verify=off", "dry_run=true")
+        place.cosybuild(*words, env=client(address, tmp_path / "cache"))
+        assert sorted(fetched) == ["cosyvoice2.yaml", "hift.pt"]
 
 
 def test_a_hub_model_and_the_same_directory_are_one_build(hub: Path, place: Place, tmp_path: Path) -> None:

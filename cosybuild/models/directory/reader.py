@@ -23,6 +23,8 @@ _UNUSED = {"dropout", "num_decoding_left_chunks", "out_channels", "long_skip_con
 # Only the streaming variant needs this argument, and upstream's default is the published value.
 _OPTIONAL = {"static_chunk_size"}
 _SCHEDULES = ("cosine", "linear")
+_LONGEST = 600
+"""The most characters of a fault in a message."""
 
 
 HyperparameterReader = Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
@@ -164,7 +166,8 @@ def child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, 
 
 
 def refused(yaml: Path, what: str) -> ModelDirectoryError:
-    """Return the error for a fault in a model directory's yaml."""
+    """Return the error for a fault in a model directory's yaml; a long value in it is cut."""
+    shown = one_line(what if len(what) <= _LONGEST else f"{what[:_LONGEST]}...")
     return ModelDirectoryError(
-        f"{yaml}: {one_line(what)}.", hint="Next: compare the file with the one of the published model of this version."
+        f"{yaml}: {shown}.", hint="Next: compare the file with the one of the published model of this version."
     )

@@ -27,7 +27,8 @@ _HIDDEN = {
 }
 """Audit event -> a phrase for an action whose effects no hook of this process sees."""
 _DATABASE = "sqlite3.connect"
-_EVENTS = frozenset(["open", "import", _DATABASE, *_LISTS, *_HIDDEN])
+_LIBRARY = "ctypes.dlopen"
+_EVENTS = frozenset(["open", "import", _DATABASE, _LIBRARY, *_LISTS, *_HIDDEN])
 
 # The import system lists every directory of the import path; these listings are ignored, since imports are recorded.
 _IMPORT_SYSTEM = ("<frozen importlib", f"{os.path.dirname(importlib.__file__)}/")  # noqa: PTH120  # text only
@@ -64,6 +65,9 @@ class Reads:
         elif event == "import":
             self.imports.add(arguments[0])
         elif event == _DATABASE:
+            self._opened(arguments[0], "rb", 0)
+        elif event == _LIBRARY and arguments[0] is not None and os.path.exists(arguments[0]):  # noqa: PTH110  # text
+            # The system's linker looks for a name without a directory elsewhere.
             self._opened(arguments[0], "rb", 0)
         elif event in _HIDDEN:
             self.hidden.add(_HIDDEN[event])

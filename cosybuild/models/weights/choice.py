@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosybuild.errors import CheckpointError
+from cosybuild.printable import one_line
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 """Segments that DistributedDataParallel, torch.compile, FSDP, activation checkpointing and Lightning Fabric add."""
@@ -123,7 +124,7 @@ def choose(
     chosen = best[0]
     if chosen.double is not None:
         raise CheckpointError(
-            f"{path} has two tensors for one name of the model: {' and '.join(chosen.double)}.",
+            f"{path} has two tensors for one name of the model: {' and '.join(map(one_line, chosen.double))}.",
             hint="Next: save the state dict of one model only: torch.save(model.state_dict(), path).",
         )
     pairs = ((_unwrapped(spelled(name), wrappers), name) for name in states[chosen.place])

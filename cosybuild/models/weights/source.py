@@ -25,6 +25,9 @@ _DEEPEST = 4
 
 _MOST_STAND_INS = 64
 
+_UNPACKED, _RATIO = 16 * 2**20, 20
+"""A compressed file may unpack to this number of bytes, or to this multiple of its size, whichever is larger."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -145,7 +148,7 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
         try:
             with torch.serialization.safe_globals([(made, name) for name, made in stand_ins.items()]):
                 return _torch_load(path), list(stand_ins)
-        except MemoryError:
+        except (MemoryError, CheckpointError):
             raise
         except Exception as error:  # a damaged pickle may raise anything
             refused = _refused_class(error)
@@ -156,10 +159,11 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
 
 
 def _torch_load(path: Path) -> Any:
+    is_mapped = _can_be_mapped(path)
     if path.suffix == ".safetensors":  # torch chooses its reader by the suffix of a path, but not of an open file
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
 
 
 def _refused_class(error: Exception) -> str | None:
@@ -187,11 +191,23 @@ def _unreadable(path: Path, error: Exception, refused: str | None) -> Checkpoint
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Return True for a zip archive without compression; in others torch would read compressed bytes as values."""
+    """Return True for a zip archive without compression; in others torch would read compressed bytes as values.
+
+    Raises:
+        CheckpointError: its compressed records unpack to far more than its own size.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+        sizes = [each.file_size for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED]
+    size, most = sum(sizes), max(_UNPACKED, _RATIO * path.stat().st_size)
+    if size > most:
+        raise CheckpointError(
+            f"{path} is compressed and unpacks to {size:,} bytes, where at most {most:,} are expected of a file of its "
+            "size, because weights hardly compress.",
+            hint="Next: get the file from another source, or save it with torch.save, which does not compress.",
+        )
+    return not sizes
 
 
 def _with_values(path: Path, name: str, tensor: Tensor) -> Tensor:

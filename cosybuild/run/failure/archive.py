@@ -219,10 +219,9 @@ def _largest(cut: Cut) -> float:
 
 
 def _save(path: Path, arrays: Mapping[str, Array]) -> Path:
-    import numpy as np
+    from cosybuild.numerics.npz import save_arrays
 
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its own arguments
-    return path
+    return save_arrays(path, arrays)
 
 
 def _signs(request: Request, stage: str, message: str, note: Mapping[str, Any], cut: Mapping[str, Any] | None) -> Signs:

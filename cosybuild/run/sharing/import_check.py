@@ -17,6 +17,7 @@ from cosybuild.manifest import SUFFIX, parse_manifest
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
+from cosybuild.report.rehearsal import MISFIT
 from cosybuild.run.deliver import ARTIFACTS, Delivered
 from cosybuild.run.lock_file import LOCK, ingredients, read_lock
 from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, read_run
@@ -25,10 +26,6 @@ from cosybuild.system.environment import Environment
 from cosybuild.system.files import write_text
 from cosybuild.system.json_records import read_record
 from cosybuild.system.typed_json import from_json
-
-# Exceptions of the code that makes texts from records, if a record has other fields or types than the code expects. Any
-# other exception, such as a failed assertion, is a defect of cosybuild and is reported as one.
-_MISFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def _understood(source: Path) -> Iterator[None]:
         yield
     except ConfigurationError as error:
         raise _refused(source, error.message) from error
-    except _MISFIT as error:
+    except MISFIT as error:
         raise _refused(source, f"its record is not valid ({type(error).__name__}: {error})") from error
 
 

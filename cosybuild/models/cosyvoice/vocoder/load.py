@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cosybuild.config.groups.vocoder import Cut
+from cosybuild.errors import CheckpointError
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
 from cosybuild.models.cosyvoice.vocoder.hift import Hift, HiftSpectrum, with_wide_f0
@@ -54,12 +55,22 @@ def load_vocoder(
             torch.default_generator.manual_seed(seed)
             vocoder = random_vocoder(parameters)
         return vocoder.to(dtype).eval().requires_grad_(False)
-    vocoder = Hift(parameters)
+    # Nothing is allocated before the sizes in the file are known to be those of the parameters.
+    with torch.device("meta"):
+        vocoder = Hift(parameters)
     wanted = stored_tensors(vocoder)
     found = read_weights(weights, wanted, PREFIXES, spelled=newer_name, file=WEIGHTS, asked=asked)
     for line in found.notes:
         note(line)
-    vocoder.to(dtype).load_state_dict(fold(vocoder, found.tensors, dtype))
+    folded = fold(vocoder, found.tensors, dtype)
+    for name, tensor in folded.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{weights}: the weight norm of '{name}' has a direction of length zero, or gives values that are not "
+                "finite.",
+                hint="Next: use an earlier checkpoint; the training diverged, or the file is damaged.",
+            )
+    vocoder.to(dtype).load_state_dict(folded, assign=True)
     return vocoder.eval().requires_grad_(False)
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from cosybuild.config.groups.model import Family
+from cosybuild.models.cosyvoice.families import MOST_LAYERS
 
 
 class Interpolation(str, Enum):
@@ -115,6 +116,9 @@ COUNTS = ("in_channels", "base_channels", "sampling_rate", "n_fft", "hop_len", "
 NATURALS = ("nb_harmonics", "conv_pre_look_right")
 POSITIVES = ("nsf_alpha", "nsf_voiced_threshold", "audio_limit")
 
+MOST = {"n_fft": 4096, "samples_per_frame": 1_000_000}
+"""The largest sizes of the tables that a vocoder makes before its weights are compared; published: 16 and 480."""
+
 
 def with_values(base: VocoderParameters, values: Mapping[str, Any]) -> VocoderParameters:
     """Return `base` with other values.
@@ -175,6 +179,8 @@ def _is_whole(value: Any, least: int) -> bool:
 
 
 def _contradiction(values: VocoderParameters) -> str | None:
+    if (fault := _excess(values)) is not None:
+        return fault
     stages = len(values.upsample_rates)
     lengths = {
         "upsample_kernel_sizes": (values.upsample_kernel_sizes, stages),
@@ -198,4 +204,16 @@ def _contradiction(values: VocoderParameters) -> str | None:
     for rate, size in zip(values.upsample_rates, values.upsample_kernel_sizes, strict=True):
         if size < rate or (size - rate) % 2:
             return f"an up-sampling by {rate} has a kernel of {size}, where {rate} and an even number more is expected"
+    return None
+
+
+def _excess(values: VocoderParameters) -> str | None:
+    """Return the fault in values whose module would be too large to make, or None."""
+    blocks = sum(map(len, values.resblock_dilation_sizes)), sum(map(len, values.source_resblock_dilation_sizes))
+    layers = len(values.upsample_rates) * (1 + blocks[0]) + blocks[1]
+    if layers > MOST_LAYERS:
+        return f"stages have {layers:,} layers together, where at most {MOST_LAYERS:,} are expected"
+    for name, most in MOST.items():
+        if getattr(values, name) > most:
+            return f"{name} is larger than {most:,}"
     return None
