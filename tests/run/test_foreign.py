@@ -16,6 +16,7 @@ WORDS = {
     "trt_profile.name",
     "trt.precision",
     "model.name",
+    "model.weights_from",
     "benchmark.provider",
 }
 """Settings whose text names nothing of a machine; `model.name` must be a plain file name."""
