@@ -38,7 +38,7 @@ class Journal:
         position: the number of the backup that the directory equals afterwards; 0 for a new state.
         files: name -> sha256 of all files of deployments after the change.
         discards: True if the backup is not kept, because the change undoes the deployment that made it.
-        links: name -> text of the symbolic link that a put becomes again, where that leads to the same content.
+        links: name -> target of the symbolic link that replaces the file again, if that leads to the same content.
     """
 
     number: int

@@ -21,7 +21,7 @@ class Request:
     Attributes:
         settings: the configuration.
         subject: the model.
-        environment: facts of this machine, read once for the whole build. Two requests are equal without regard to it.
+        environment: facts of this machine, read once for the whole build. The comparison of requests ignores it.
         parts: name -> request of a build of that part alone, in the order of the plan; empty unless several networks
             are built jointly. The joint request then has neither inputs nor profiles of its own.
     """
@@ -37,7 +37,7 @@ class Request:
         return tuple(self.parts.values()) or (self,)
 
     def of(self, part: str) -> Request:
-        """Return the request of a part; of the empty name, this request."""
+        """Return the request of a part, or this request if the name is empty."""
         return self.parts[part] if part else self
 
     @cached_property

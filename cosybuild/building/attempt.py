@@ -25,7 +25,7 @@ class Attempt:
         why: the reason to run the stage; None until it is clear that it must run.
         peak_bytes: growth of memory in bytes; None until the stage has run or failed.
         restored: number of times that lost inputs were built again for this step.
-        warnings: the warnings for the user so far; of a cached step, those of its build.
+        warnings: the warnings for the user so far; for a cached step, those of its build.
     """
 
     def __init__(self, step: Step, clock: Clock) -> None:

@@ -12,12 +12,12 @@ from cosybuild.system.environment import Environment
 
 
 class PartStage(Stage[Any]):
-    """A stage in the scope of a part: it sees the part's slots, sources and request, and has the part in its label.
+    """A stage of one part: it uses only the slots, sources and request of the part, whose name its label contains.
 
     Args:
         part: the name of the part.
         stage: the stage as in a build of the part alone.
-        request: the request of that build, which the stage receives in place of the joint one.
+        request: the request of that build, which the stage receives instead of the joint request.
     """
 
     def __init__(self, part: str, stage: Stage[Any], request: Any) -> None:

@@ -34,11 +34,11 @@ class Wire:
 def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[Wire, ...], ...]:
     """Return the inputs of each stage, in the order of its `needs`.
 
-    A stage of a part sees the slots of its part only. A stage of the whole build sees those of a part as `part.slot`.
+    A stage of a part uses only the slots of its part. A stage of the whole build uses such a slot as `part.slot`.
 
     Args:
         stages: in the order in which they run; a later producer of a slot replaces an earlier one.
-        sources: slots that are filled before the first stage; those of a part as `part.slot`.
+        sources: slots that are filled before the first stage; a slot of a part is named `part.slot`.
 
     Raises:
         PlanError: a stage needs a slot that nothing before it makes, or two steps have one label.
@@ -60,7 +60,7 @@ def wire(stages: Sequence[Stage[Any]], sources: Collection[str]) -> tuple[tuple[
 
 
 def in_part(part: str, slot: str) -> str:
-    """Return the name in the whole build of a slot of a part."""
+    """Return the name that a slot of a part has in the whole build."""
     return f"{part}.{slot}" if part else slot
 
 

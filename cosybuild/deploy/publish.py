@@ -73,7 +73,7 @@ def publish(
         kind: `deploy` or `rollback`; only a `deploy` is skipped where nothing would change.
         position: the backup that the directory equals afterwards; 0 for a new state.
         files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
-        links: name -> text of the symbolic link that a put becomes again.
+        links: name -> target of the symbolic link that replaces the file again.
 
     Raises:
         DeployError: a name is unsafe or leads through a link, or a copy differs from its source; the directory is

@@ -87,7 +87,7 @@ class BackupRecord:
         existed: name -> True if the file existed before the change.
         position: the number of an earlier backup with the state before the change; 0 if there is none.
         files: name -> sha256 of what deployments had put there before the change.
-        links: name -> text of the symbolic link that the file was, as in the cache of a hub.
+        links: name -> target of the symbolic link, for files that were one, as in the cache of a hub.
     """
 
     kind: str

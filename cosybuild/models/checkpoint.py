@@ -49,8 +49,8 @@ def read_weights(
         prefixes: possible prefixes of the names in a file of the whole model.
         spelled: maps a name in the file to the spelling of `wanted`; the names themselves by default.
         file: the usual name of such a file, for messages; empty for a user's module.
-        foreign: names that begin so, behind the prefix, belong to other networks and are left out.
-        asked: the setting `model.weights_from`, if several state dicts could be meant.
+        foreign: beginnings of names (after the prefix) that belong to other networks; such names are ignored.
+        asked: the setting `model.weights_from`, for a file with several possible state dicts.
 
     Raises:
         CheckpointError: the file cannot be read, contains more than tensors, or does not fit the module.
@@ -99,7 +99,7 @@ def _foreign(
 
 
 def _of_other_model(names: Collection[str], wanted: Collection[str]) -> str:
-    """Return a sentence that names the model that the weights are of, if it is known and another one."""
+    """Return a sentence that names the model of these weights, if it is known and not the wanted one."""
     found = recognised(names)
     return "" if found is None or found == recognised(wanted) else f" These are weights of {found}."
 

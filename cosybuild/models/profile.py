@@ -104,9 +104,9 @@ def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile
 
 
 def for_model(settings: ProfileSettings, spec: ModelSpec) -> ProfileSettings:
-    """Return profiles that several models share as one of them takes them.
+    """Return the profiles for one of several models that share them.
 
-    Ranges of axes that the model does not have are left out, and a range ends at the most that the model takes.
+    Ranges of axes that the model does not have are left out, and a range ends at the model's largest size.
     """
     found: list[dict[str, RangeSettings]] = []
     for index, ranges in enumerate(settings.profiles):

@@ -114,11 +114,11 @@ def directory_and_family(
     """Return the directory of a build of several components, or None for random weights, and its version.
 
     Args:
-        model, model_dir, component: as of `resolve_subject`.
+        model, model_dir, component: see `resolve_subject`.
         files: the files to fetch from a hub besides the yaml.
 
     Raises:
-        ModelDirectoryError, ConfigurationError: as of `resolve_subject`.
+        ModelDirectoryError, ConfigurationError: see `resolve_subject`.
     """
     _hold_family(model, component)
     directory = None if model_dir is None else read_model_directory(locate(model_dir, files), lambda *_: {})
@@ -208,7 +208,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) -> dict[str, Any]:
-    """Return the subject's weights, the files beside them and the place in them; nothing for random weights."""
+    """Return the weights file, the files beside it and the setting `model.weights_from`, as fields of the subject."""
     path = _weights_file(model, name, directory)
     if path is None:
         if model.weights_from is not None:

@@ -127,7 +127,7 @@ recordings of one speaker is tens of times as large as the bound on a vector's o
 
 
 def gates_of_kinds(target: Target) -> Mapping[Kind, Gate]:
-    """Return kind -> gate of the outputs that are judged by a gate of their kind in that precision."""
+    """Return kind -> gate, for the kinds of outputs that have their own gate in that precision."""
     eleven_bits = target in (Target.mixed, Target.tf32)
     return {**OF_KIND, **_OF_KIND_LOWERED.get(Target.fp16 if eleven_bits else target, {})}
 

@@ -18,7 +18,7 @@ def spec_of_file(path: Path, expected: ModelSpec) -> ModelSpec:
     """Return `expected` with the names, fixed sizes and integer types of the file.
 
     Services open such files by position. An axis that is dynamic in the file alone keeps its expected size as the only
-    size of its profile; an axis that is fixed in the file alone is fixed.
+    size of its profile; an axis that is fixed only in the file is fixed.
 
     Args:
         path: the ONNX file.
@@ -85,7 +85,7 @@ def _faults(side: str, ports: Sequence[GraphPort], tensors: Sequence[TensorSpec]
 
 
 def _taken(port: GraphPort, tensor: TensorSpec, axes: dict[str, Axis]) -> TensorSpec:
-    """Return an input as the file has it; sizes of axes that are dynamic in the file alone are added to `axes`."""
+    """Return an input as the file has it; add the sizes of axes that are dynamic only in the file to `axes`."""
     shape: list[int | str] = []
     for index, (size, wanted) in enumerate(zip(port.shape, tensor.shape, strict=True)):
         if isinstance(size, str) and isinstance(wanted, int):
@@ -99,7 +99,7 @@ def _taken(port: GraphPort, tensor: TensorSpec, axes: dict[str, Axis]) -> Tensor
 
 
 def _output_shape(port: GraphPort, tensor: TensorSpec) -> tuple[int | str, ...]:
-    """Return the file's sizes; where it states none, those that are expected."""
+    """Return the file's sizes; for an axis without a size in the file, the expected one."""
     sizes = port.shape or tensor.shape
     return tuple(size if isinstance(size, int) else wanted for size, wanted in zip(sizes, tensor.shape, strict=True))
 

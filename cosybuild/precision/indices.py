@@ -15,7 +15,7 @@ _SEARCHES = ("ArgMax", "ArgMin")
 
 
 def indices(view: View) -> Verdicts:
-    """Keep all nodes from the last matrix product, which is included, to an index.
+    """Keep all nodes from the last matrix product before an index to that index, both included.
 
     A search for the nearest entry of a codebook compares distances that are differences of large numbers. A scalar
     quantiser adds powers of its number of levels, which are exact only up to 2^11 in fp16 and 2^8 in bf16.

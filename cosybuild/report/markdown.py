@@ -92,7 +92,7 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def weights_notes(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what was understood and converted when the weights were read, e.g. the prefix of their names."""
+    """Yield what was found and converted when the weights were read, e.g. a prefix that was removed."""
     for step in steps:
         yield from (step.get("metrics") or {}).get("weights_notes", ())
 

@@ -1,4 +1,4 @@
-"""Sentences about a run that both the console and report.md have: what was not built, not run or not verified."""
+"""Sentences about a run, for the console and for report.md: what was not built, not run or not verified."""
 
 from __future__ import annotations
 

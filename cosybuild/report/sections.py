@@ -1,4 +1,4 @@
-"""The sections of report.md on what particular steps and the deployment did; each is empty where there was none."""
+"""The sections of report.md on single steps and the deployment; a section is empty if the step did not run."""
 
 from __future__ import annotations
 

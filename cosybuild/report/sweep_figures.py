@@ -46,7 +46,7 @@ _OLD_INFINITY = 1e9
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Return every figure of `FIGURES`; None for a figure that the run does not have.
 
-    Of several parts, the error and the ratio are those of the worst part, and the other figures are sums.
+    In a joint build, the error and the ratio are those of the worst part, and the other figures are sums.
     """
     parts = list(dict.fromkeys(step.get("part", "") for step in report["steps"])) or [""]
     found = [_of_part(report, part) for part in parts]

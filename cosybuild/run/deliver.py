@@ -33,7 +33,7 @@ class Final:
     """The last content of a slot in a run.
 
     Attributes:
-        part, slot: the part of a joint build, or an empty text, and its slot.
+        part, slot: the part of a joint build (else an empty text), and its slot.
         label: the label of the step that made it.
         artifact: the content, with the paths of the store or of the record.
     """
@@ -45,19 +45,19 @@ class Final:
 
     @property
     def home(self) -> str:
-        """The directory of the run that it is delivered to."""
+        """The subdirectory of the run to which it is delivered."""
         return EVIDENCE if is_evidence(self.slot) else ARTIFACTS
 
     @property
     def names(self) -> dict[str, str]:
-        """The name in the store -> the delivered name, for files that several parts have under one name."""
+        """The name in the store -> the delivered name, for files whose name several parts use."""
         if not self.part or not (is_evidence(self.slot) or self.slot in _ALIKE):
             return {}
         return {file.name: f"{self.part}.{file.name}" for file in self.artifact.files}
 
     @property
     def renamed(self) -> Artifact:
-        """The content under the delivered names."""
+        """The artifact with the delivered names."""
         files = tuple(replace(file, name=self.names.get(file.name, file.name)) for file in self.artifact.files)
         return replace(self.artifact, files=files)
 

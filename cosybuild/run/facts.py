@@ -97,7 +97,7 @@ class Facts:
             outcome: the records so far.
             finished: seconds since the epoch; None during the run, so that a killed run has the status `unfinished`.
             artifacts: result of `deliver`.
-            warnings: the warnings for the user that belong to no step.
+            warnings: the warnings for the user that no step gave.
         """
         return {
             **self.base,
@@ -150,7 +150,7 @@ def _model(request: Request, sources: Mapping[str, Artifact], part: str = "") ->
 
 
 def _profiles(request: Request) -> list[Mapping[str, Any]]:
-    """Return every profile; the axes of a part have its name before theirs."""
+    """Return every profile; in a joint build, the part's name precedes the name of each axis."""
     return [
         {f"{part} {symbol}".lstrip(): sizes for symbol, sizes in _profile(profile, one.subject.spec).items()}
         for part, one in (request.parts or {"": request}).items()

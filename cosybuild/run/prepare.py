@@ -61,7 +61,7 @@ def _single(settings: Settings) -> Request:
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
-    """Return slot (of a part: `part.slot`) -> source: weights or an existing graph, and calibration inputs."""
+    """Return slot (`part.slot` for a part) -> source: weights or an existing graph, and calibration inputs."""
     if request.parts:
         return {
             in_part(part, slot): artifact

@@ -25,8 +25,8 @@ _PARTS = (ComponentName.frontend, ComponentName.estimator, ComponentName.vocoder
 def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> Request:
     """Return the request of `component=token2wav`.
 
-    Each part has the request, and so the keys, of a build of the part alone. An ONNX file that the directory does not
-    have is left out, and a note says so.
+    Each part has the same request, and so the same keys, as a build of it alone. An ONNX file that the directory does
+    not have is left out, and a note says so.
 
     Args:
         settings: the configuration.
@@ -34,7 +34,7 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
 
     Raises:
         ConfigurationError: a setting applies to one network only.
-        ModelError: as `single`.
+        ModelError: raised by `single`.
     """
     _check(settings)
     files = [*(part.weights for part in COMPONENTS.values()), *(n for file in GRAPH_FILES.values() for n in file.names)]
@@ -63,7 +63,7 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
 
 
 def _check(settings: Settings) -> None:
-    """Refuse settings that name something in one network.
+    """Refuse settings that apply to only one network.
 
     Raises:
         ConfigurationError: one of them is set.
@@ -85,10 +85,10 @@ def _check(settings: Settings) -> None:
 
 
 def _of_part(settings: Settings, name: ComponentName, family: Family) -> Settings:
-    """Return the settings of a build of one part alone, without what the part does not have."""
+    """Return the settings of a build of one part alone, without those that do not apply to it."""
     network = COMPONENTS.get(name)
     model, export = settings.model, settings.export
-    if name is not ComponentName.estimator:  # which refuses what the version does not have
+    if name is not ComponentName.estimator:  # the estimator refuses a setting that its version lacks
         streams = network is not None and family in network.streaming
         model = dataclasses.replace(model, streaming=model.streaming and streams)
         batches = network is not None and network.dynamic_batch
@@ -107,7 +107,7 @@ def _spec(settings: Settings) -> ModelSpec:
 
 
 def _taking(settings: Settings, spec: ModelSpec) -> Settings:
-    """Return the settings of one part with what it takes of the profiles and of the lengths seen in service."""
+    """Return the settings of one part with the profiles and lengths from service that apply to it."""
     verify = settings.verify
     # These lengths are those of mels.
     if verify is not None and (settings.component.name in GRAPH_FILES or FRAMES not in spec.symbols):
@@ -116,7 +116,7 @@ def _taking(settings: Settings, spec: ModelSpec) -> Settings:
 
 
 def _hold_axes(settings: Settings, specs: Iterable[ModelSpec]) -> None:
-    """Refuse a profile with an axis that no part has; a misspelt one would be left out everywhere.
+    """Refuse a profile with an axis that no part has; otherwise a misspelt axis would be ignored.
 
     Raises:
         ConfigurationError: there is one.

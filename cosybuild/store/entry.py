@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings for the user while the step was built; a foreign entry may hold anything."""
+        """The warnings for the user while the step was built; values that are not text are ignored."""
         found = self.made.get("warnings")
         return tuple(line for line in found if isinstance(line, str)) if isinstance(found, list | tuple) else ()
 

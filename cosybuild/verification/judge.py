@@ -40,8 +40,8 @@ class Limits:
         gate: bounds on the metrics of the whole output.
         tolerance: bound on each element, or None.
         target: the number type that the artifact computes in.
-        kinds: output -> kind of its values. A kind has metrics of its own, and may have a gate of its own.
-        of_kind: kind -> gate, in place of `gate` and `tolerance`; None: those of the number type.
+        kinds: output -> kind of its values. Each kind has its own metrics, and may have its own gate.
+        of_kind: kind -> gate that replaces `gate` and `tolerance`; None for the gates of the number type.
     """
 
     gate: Gate
@@ -202,7 +202,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     allowed = None if limits.tolerance is None else limits.tolerance.allowed(r)
     failing = 0 if allowed is None else int(np.count_nonzero(error > allowed))
     warning = ""
-    # A token is an index: another one is not a rounding of it.
+    # A token is an index, so a different token is not a rounding error.
     resolution = 0.0 if limits.kinds.get(output) is Kind.tokens else RESOLUTION[limits.target]
     if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, resolution))).all():
         missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")

@@ -31,7 +31,7 @@ class Component:
         published: version -> hyper-parameters of the published model; the versions that have the component.
         streaming: versions with a streaming form.
         dynamic_batch: True if the batch axis may be dynamic.
-        forms: (settings of the vocoder's graph) -> words for what they change in this component.
+        forms: (settings of the vocoder's graph) -> words for the changes that they make in this component.
         has_solver: True if the flow-matching solver calls the network.
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.

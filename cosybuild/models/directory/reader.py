@@ -81,7 +81,7 @@ def read_model_directory(
 
     Args:
         path: the directory.
-        read: reads the hyper-parameters of one component.
+        read: function that reads the hyper-parameters of one component.
         asked: the setting `model`; it decides between yaml files of several versions.
 
     Raises:

@@ -29,14 +29,14 @@ _AVERAGES = re.compile(r"(.*[._])?(ema|shadow|swa|averaged|teacher)([._].*)?")
 
 @dataclass
 class Candidate:
-    """Tensors of a state dict that have the names of the model behind one prefix.
+    """The tensors of a state dict whose names are one prefix followed by a name of the model.
 
     Attributes:
         place: the keys of the mappings around the state dict, joined by dots.
-        prefix: in front of the model's names, without wrappers; with a dot at its end unless it is empty.
-        outer: the parts of `prefix` in front of a prefix that the model itself has, shortest first.
+        prefix: the prefix without names of wrappers; empty, or with a dot at its end.
+        outer: the parts of `prefix` before a prefix that a whole model has, shortest first.
         names: name in the model -> name in the state dict.
-        double: two names in the state dict that stand for one in the model, if there are such.
+        double: two names in the state dict for the same name in the model, if there are any.
     """
 
     place: str
@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def is_usual(self) -> bool:
-        """True if it needs no setting, because all names around it are usual ones."""
+        """True if it can be chosen without the setting, because all names around it are usual ones."""
         return any(set(label.split(".")) <= CONTAINERS for label in self.labels[:-1] if label) or "" in self.labels[:-1]
 
     @property
@@ -66,9 +66,9 @@ class Choice:
     """The chosen tensors.
 
     Attributes:
-        place: of their state dict.
-        names: name, without prefix and wrappers -> name in the state dict, for all tensors behind the prefix.
-        notes: for the user.
+        place: the place of their state dict.
+        names: name without prefix and wrappers -> name in the state dict, for all tensors with the prefix.
+        notes: notes for the user.
     """
 
     place: str
@@ -87,8 +87,8 @@ def choose(
 ) -> Choice | None:
     """Return the tensors of a file that a model needs; None if the file has none of them.
 
-    The candidate with the most of the wanted names is chosen. Among equals, weights precede their moving average, and
-    an earlier one precedes a later one; a note names the others.
+    The candidate with the largest number of wanted names is chosen. Among equals, weights precede their moving average,
+    and an earlier one precedes a later one; a note names the others.
 
     Args:
         path: the file, for messages.
@@ -101,7 +101,7 @@ def choose(
     Raises:
         CheckpointError: `asked` fits no candidate, or two tensors have the same name.
     """
-    # A segment that the model itself has is no wrapper.
+    # A segment that a name of the model has is not a wrapper.
     wrappers = set(WRAPPERS) - {segment for name in wanted for segment in name.split(".")}
     found = list(_candidates(states, set(wanted), prefixes, spelled, wrappers))
     usual = [one for one in found if one.is_usual]

@@ -40,14 +40,14 @@ class _Inert:
 
 
 class _Mapping:
-    """The stand-in of dictionaries with methods of their own: a plain one, whose entries are read."""
+    """The stand-in of subclasses of dict: a plain dict, whose entries are read."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return OrderedDict()
 
 
 def stand_in(name: str) -> type | None:
-    """Return a new inert class for a harmless one of that full name, or None for any other."""
+    """Return a new inert class if the class with this full name is harmless, else None."""
     if _HARMLESS.fullmatch(name) is None:
         return None
     base = _Mapping if name.rpartition(".")[2] in _MAPPINGS else _Inert
@@ -55,6 +55,6 @@ def stand_in(name: str) -> type | None:
 
 
 def skipped(names: list[str]) -> list[str]:
-    """Return what the user is told of the classes that had stand-ins, in order."""
+    """Return a text for the user on the classes that had stand-ins, in order."""
     shown = {next((said for end, said in _SHOWN.items() if name.endswith(end)), name) for name in names}
     return sorted(name for name in shown if not _UNSHOWN.fullmatch(name))

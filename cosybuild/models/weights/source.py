@@ -1,4 +1,4 @@
-"""Readers of weights files: state dicts whose tensors are read one by one, and no code that is executed."""
+"""Readers of weights files: they read tensors one by one, and execute no code of a file."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _torch_load(path: Path) -> Any:
 
 
 def _refused_class(error: Exception) -> str | None:
-    """Return the full name of the class or function that torch refused, or what else of the pickle it refused."""
+    """Return the full name of the class or function that torch refused, or another phrase for what it refused."""
     if not isinstance(error, pickle.UnpicklingError):
         return None
     # For a newer pickle protocol torch reports the number of an instruction, before it reads any name.
