@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -47,7 +47,14 @@ class Request:
         Raises:
             ConfigurationError: a profile does not fit the model.
         """
-        return () if self.parts else expand_profiles(self.settings.trt_profile, self.subject.spec)
+        if self.parts:
+            return ()
+        stated, static = self.settings.trt_profile, self.settings.export.static
+        if static:
+            left = [{axis: sizes for axis, sizes in one.items() if axis not in static} for one in stated.profiles]
+            unique = tuple(one for index, one in enumerate(left) if one not in left[:index])
+            stated = replace(stated, profiles=unique)
+        return expand_profiles(stated, self.subject.spec)
 
     @cached_property
     def served(self) -> Histogram:

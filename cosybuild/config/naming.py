@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -23,7 +23,7 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
 """Groups that records of earlier releases do not have, with the values for what those built."""
 
-_LATER: Mapping[str, Mapping[str, Any]] = {"model": {"weights_from": None}}
+_LATER: Mapping[str, Any] = {"model.weights_from": None, "export.static": {}, "verify.solver.steps": None}
 """Settings that records of earlier releases do not have, with the values for what those built."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
@@ -72,12 +72,19 @@ def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in plain.items()
         if name not in _NOT_OF_THE_BUILD and (name not in _DEFAULTS or value != _DEFAULTS[name])
     }
-    for group, later in _LATER.items():
-        if isinstance(stated := kept.get(group), Mapping):
-            kept[group] = {n: value for n, value in stated.items() if n not in later or value != later[n]}
+    for path, default in _LATER.items():
+        kept = _without(kept, path.split("."), default)
     if "trt_profile" in kept:
         kept["trt_profile"] = _without_free_multiples(kept["trt_profile"])
     return kept
+
+
+def _without(plain: dict[str, Any], path: Sequence[str], default: Any) -> dict[str, Any]:
+    """Return a configuration without one setting, if that has its default."""
+    first, *rest = path
+    if rest and isinstance(inner := plain.get(first), Mapping):
+        return {**plain, first: _without(dict(inner), rest, default)}
+    return {name: value for name, value in plain.items() if rest or name != first or value != default}
 
 
 def _without_free_multiples(trt_profile: Mapping[str, Any]) -> dict[str, Any]:

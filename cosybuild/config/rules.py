@@ -16,13 +16,16 @@ from cosybuild.signing import key_fingerprint
 OPSETS = range(17, 24)
 
 
+_MOST_STEPS = 1000
+
+
 def check(settings: Settings) -> None:
     """Refuse settings that contradict each other or are out of range.
 
     Raises:
         ConfigurationError: names the setting, or both sides of the contradiction, and how to resolve it.
     """
-    for rule in (_opset, _open_families, _weights, _verify, _precision, _vocoder, _benchmark, _deploy):
+    for rule in (_opset, _static, _open_families, _weights, _verify, _precision, _vocoder, _benchmark, _deploy):
         rule(settings)
 
 
@@ -112,6 +115,15 @@ def _verify(settings: Settings) -> None:
         raise ConfigurationError(f"verify.threads={verify.threads}; expected at least 1.")
     if verify.repeat < 0:
         raise ConfigurationError(f"verify.repeat={verify.repeat}; expected at least 0.")
+    steps = None if verify.solver is None else verify.solver.steps
+    if steps is not None and not 1 <= steps <= _MOST_STEPS:
+        raise ConfigurationError(f"verify.solver.steps={steps}; expected 1 to {_MOST_STEPS}.")
+
+
+def _static(settings: Settings) -> None:
+    for axis, size in settings.export.static.items():
+        if size < 1:
+            raise ConfigurationError(f"export.static has {axis}: {size}; expected at least 1.")
 
 
 def _precision(settings: Settings) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from cosybuild.building.wiring import in_part
 from cosybuild.config.groups.component import ComponentName
+from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
 from cosybuild.models.components.registry import GRAPH_FILES
+from cosybuild.models.profile import BATCH
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.static import with_static_shapes
 from cosybuild.onnxgraph.external import hold_external_data
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
@@ -42,10 +45,13 @@ def request_from_settings(settings: Settings) -> Request:
 
 
 def _single(settings: Settings) -> Request:
+    static = settings.export.static
+    batched = BATCH in static and settings.component.name is ComponentName.estimator
+    batched = batched and settings.model.family not in (Family.module, Family.onnx)
     subject = resolve_subject(
         settings.model,
         settings.model_dir,
-        settings.export.dynamic_batch,
+        settings.export.dynamic_batch or batched,
         settings.component.name,
         settings.vocoder,
     )
@@ -55,6 +61,11 @@ def _single(settings: Settings) -> Request:
         subject = replace(subject, graph_data=tuple(graph.parent / name for name in names))
         if subject.component in GRAPH_FILES:
             subject = replace(subject, spec=spec_of_file(graph, subject.spec))
+    if static:
+        subject = with_static_shapes(subject, static)
+    check = None if settings.verify is None else settings.verify.solver
+    if subject.solver is not None and check is not None and check.steps is not None:
+        subject = replace(subject, solver=replace(subject.solver, steps=check.steps))
     request = Request(settings, subject)
     _ = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
     return request

@@ -105,6 +105,7 @@ def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
         solver is not None
         and tuple(tensor.name for tensor in spec.inputs) == ESTIMATOR_INPUTS
         and FRAMES in spec.symbols
+        and spec.guidance
     )
 
 

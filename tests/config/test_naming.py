@@ -44,8 +44,11 @@ def test_a_name_in_any_script_stays() -> None:
 def test_settings_that_earlier_records_lack_do_not_change_the_name() -> None:
     plain = to_json(settings_of())
     assert plain["model"].pop("weights_from") is None
+    assert plain["export"].pop("static") == {}
+    assert plain["verify"]["solver"].pop("steps") is None
     assert relevant(plain) == relevant(to_json(settings_of()))
-    assert config_digest(settings_of("model.weights_from=ema")) != config_digest(settings_of())
+    for word in ("model.weights_from=ema", "export.static={seq_len: 9}", "verify.solver.steps=4"):
+        assert config_digest(settings_of(word)) != config_digest(settings_of())
 
 
 def test_a_long_name_of_a_model_directory_leaves_room_for_the_rest() -> None:

@@ -42,6 +42,11 @@ class ExportSettings:
         True,
         "Fold constant sub-graphs during the export (dynamo: run its graph optimiser, which also folds constants).",
     )
+    static: dict[str, int] = setting(
+        dict,
+        "Fixed sizes for dynamic axes, e.g. {seq_len: 500, batch: 1}, for targets without dynamic shapes; ranges of "
+        "the trt_profile for these axes are ignored.",
+    )
     example_sizes: dict[str, int] = setting(
         dict, "Sizes of dynamic axes in the traced example, for models that do not accept every size."
     )

@@ -49,6 +49,10 @@ class SolverCheck:
         "Streaming: the number of chunks of the utterance, which are fed as growing prefixes; "
         "the last chunk is shorter.",
     )
+    steps: int | None = setting(
+        None,
+        "The number of Euler steps, for a flow that was distilled to fewer; null: ten, as upstream's runtime takes.",
+    )
     step_snr_db: float = setting(90.0, "The smallest signal-to-noise ratio of the state after each step, in dB.")
     gates: dict[str, float] = setting(
         lambda: {"snr_db": 90.0, "mean_abs": 3.5e-5, "max_abs": 3e-4, "lsd_db": 4e-4, "cosine": 0.9999999},
