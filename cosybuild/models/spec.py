@@ -77,6 +77,8 @@ class ModelSpec:
         axes: symbol -> its sizes, for the axes that differ from `Axis()`.
         norms: epsilon, as `epsilon_text` writes it -> number of layer normalisations with it in the graph; empty where
             that is not known. A wrong epsilon has no visible effect on outputs if the variance is large.
+        float32_io: True if the inputs and outputs of a lowered graph stay float32, whatever `precision.io` is.
+        float32_modules: pattern of module paths -> reason why these modules stay in float32 in a lowered graph.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -85,6 +87,8 @@ class ModelSpec:
     frames_per_second: float | None = None
     axes: Mapping[str, Axis] = field(default_factory=dict, hash=False)
     norms: Mapping[str, int] = field(default_factory=dict, hash=False)
+    float32_io: bool = False
+    float32_modules: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def facts(self) -> dict[str, Any]:
         """Return the specification as plain data for keys and records.
@@ -98,7 +102,7 @@ class ModelSpec:
         for axis in plain["axes"].values():
             if axis["most"] is None:
                 del axis["most"]
-        for name in ("axes", "norms"):
+        for name in ("axes", "norms", "float32_io", "float32_modules"):
             if not plain[name]:
                 del plain[name]
         return plain

@@ -118,18 +118,54 @@ source has a hundred thousand cycles in a minute, so that the last digits of f0 
 signal-to-noise ratio leaves room for that; the other metrics do not depend on phases. A token is an index, which
 float32 changes only if two entries of the codebook are equally near."""
 
-_OF_KIND_LOWERED: Mapping[Target, Mapping[Kind, Gate]] = {
-    Target.fp16: {Kind.embedding: {"cosine": 0.9995}, Kind.tokens: {"further_differences": 0.1}},
-    Target.bf16: {Kind.embedding: {"cosine": 0.99}, Kind.tokens: {"further_differences": 0.3}},
+_NARROW: Mapping[Kind, Gate] = {
+    Kind.waveform: {**OF_KIND[Kind.waveform], "snr_db": 30.0, "log_mel_db": 0.6, "multi_resolution": 0.2},
+    Kind.spectrum: {"snr_db": 28.0},
+    Kind.condition: {"snr_db": 44.0},
+    Kind.embedding: {"cosine": 0.9995},
+    Kind.tokens: {"further_differences": 0.1},
 }
-"""Gates that differ in 16 bits; docs/verification.md has what was measured. The angle between the vectors of two
-recordings of one speaker is tens of times as large as the bound on a vector's own change of direction."""
+_NARROW_FACTORS: Mapping[Kind, Gate] = {
+    **_NARROW,
+    Kind.waveform: {**OF_KIND[Kind.waveform], "snr_db": 35.0, "log_mel_db": 0.3, "multi_resolution": 0.1},
+    Kind.spectrum: {"snr_db": 33.0},
+    Kind.condition: {"snr_db": 48.0},
+}
+OF_KIND_LOWERED: Mapping[Target, Mapping[Kind, Gate]] = {
+    Target.tf32: _NARROW_FACTORS,
+    Target.fp16: _NARROW,
+    Target.mixed: _NARROW_FACTORS,
+    Target.bf16: {
+        Kind.waveform: {
+            **OF_KIND[Kind.waveform],
+            "snr_db": 12.0,
+            "log_mel_db": 3.0,
+            "multi_resolution": 0.8,
+            "clipped": 1e-2,
+            "dc": 4e-3,
+        },
+        Kind.spectrum: {"snr_db": 10.0},
+        Kind.condition: {"snr_db": 26.0},
+        Kind.embedding: {"cosine": 0.99},
+        Kind.tokens: {"further_differences": 0.3},
+    },
+}
+"""Gates that differ in smaller types; docs/verification.md has what was measured. bf16 has three bits less than fp16,
+which are 18 dB. The angle between the vectors of two recordings of one speaker is tens of times as large as the bound
+on a vector's own change of direction."""
 
 
-def gates_of_kinds(target: Target) -> Mapping[Kind, Gate]:
-    """Return kind -> gate, for the kinds of outputs that have their own gate in that precision."""
-    eleven_bits = target in (Target.mixed, Target.tf32)
-    return {**OF_KIND, **_OF_KIND_LOWERED.get(Target.fp16 if eleven_bits else target, {})}
+def gates_of_kinds(target: Target, snr_db: float | None = None) -> Mapping[Kind, Gate]:
+    """Return kind -> gate, for the kinds of outputs that have their own gate in that precision.
+
+    Args:
+        target: the number type.
+        snr_db: the signal-to-noise ratio that the user states, in dB; None for the default ones.
+    """
+    gates = {**OF_KIND, **OF_KIND_LOWERED.get(target, {})}
+    if snr_db is None:
+        return gates
+    return {kind: {**gate, "snr_db": snr_db} if "snr_db" in gate else gate for kind, gate in gates.items()}
 
 
 def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:

@@ -32,6 +32,8 @@ class Kind(str, Enum):
     """Fundamental frequencies in Hz, (..., frames); 0 where unvoiced."""
     phase = "phase"
     """Phases in cycles, of which whole ones do not count."""
+    condition = "condition"
+    """What a front end gives the estimator: mu, spks or cond."""
     spectrum = "spectrum"
     """Magnitudes or phases of spectra, (..., bins, spectra)."""
     embedding = "embedding"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
-from cosybuild.config.groups.precision import InputOutput, PrecisionSettings, Target
+from cosybuild.config.groups.precision import PrecisionSettings, Target
+from cosybuild.models.spec import ModelSpec
 from cosybuild.precision import rules
 from cosybuild.precision.constants import ConstantFacts, examine
 from cosybuild.precision.graph import (
@@ -21,6 +22,7 @@ from cosybuild.precision.graph import (
     opset_of,
 )
 from cosybuild.precision.indices import indices
+from cosybuild.precision.interface import interface_dtype
 from cosybuild.precision.masks import SOFTMAXES, find_masks
 from cosybuild.precision.ranges import Ranges
 from cosybuild.precision.running_sums import running_sums
@@ -49,6 +51,7 @@ def decide(
     ranges: Ranges,
     settings: PrecisionSettings,
     constants: Mapping[str, ConstantFacts] | None = None,
+    spec: ModelSpec | None = None,
 ) -> Decisions:
     """Apply every rule; the first rule that keeps a node gives the reason.
 
@@ -57,6 +60,7 @@ def decide(
         ranges: ranges of all tensors.
         settings: the target (fp16, bf16 or mixed), the limits and the patterns.
         constants: facts of all float32 initialisers, if the caller has them already.
+        spec: gives what the model keeps in float32 by its own rules; None if it has none.
 
     Raises:
         PrecisionError: a pattern of `keep_fp32` matches nothing.
@@ -78,13 +82,15 @@ def decide(
     kept: dict[ir.Node, str] = {}
     _collect(kept, rules.types(view))
     _collect(kept, rules.patterns(view, settings.keep_fp32))
+    if spec is not None:
+        _collect(kept, rules.modules(view, spec.float32_modules))
     for rule in (rules.integers, indices, rules.phases, running_sums, rules.statistics, rules.softmaxes):
         _collect(kept, rule(view))
     for rule in (rules.steep, rules.constants, rules.magnitudes, rules.sums_of_products):
         _collect(kept, rule(view))
     if settings.target is Target.mixed:
         _collect(kept, rules.not_contractions(view))
-    match_io = settings.io is InputOutput.match and settings.target is not Target.mixed
+    match_io = interface_dtype(settings, spec) != "float32"
     _close(kept, view.nodes, match_io)
     return Decisions(storage, {name_of(n): kept[n] for n in view.nodes if n in kept}, match_io, masks.clipped)
 

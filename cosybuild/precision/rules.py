@@ -116,6 +116,14 @@ def _texts(node: ir.Node) -> tuple[str, str, str]:
     return name_of(node), module_path(name_of(node)), node.op_type
 
 
+def modules(view: View, patterns: Mapping[str, str]) -> Verdicts:
+    """Keep the nodes of the modules that the model declares (`ModelSpec.float32_modules`: pattern -> reason)."""
+    for glob, reason in patterns.items():
+        for node in view.nodes:
+            if fnmatch.fnmatchcase(module_path(name_of(node)), glob):
+                yield node, reason
+
+
 def integers(view: View) -> Verdicts:
     """Keep conversions between integers and floats, and the elementwise nodes before a conversion to integers.
 

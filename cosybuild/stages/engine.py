@@ -12,12 +12,11 @@ from cosybuild.backends.tensorrt.build_subprocess import EngineTask, build_apart
 from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, TENSORRT, installed_version
 from cosybuild.building.stage import RunContext, Stage
-from cosybuild.config.groups.precision import InputOutput
-from cosybuild.config.groups.precision import Target as Precision
 from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.errors import EngineError
 from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, listed_sizes
+from cosybuild.precision.interface import interface_dtype
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
@@ -25,7 +24,6 @@ from cosybuild.system.environment import Environment
 # Fields of the group that are not settings of this stage: `backend` and `sm` are in the target, and the others do not
 # change the engine.
 _NOT_OF_THE_ENGINE = frozenset(["precision", "optional", "backend", "sm", "timing_cache"])
-_IO = {Precision.fp16: "float16", Precision.bf16: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -166,8 +164,7 @@ def engine_name(request: Request, target: Target) -> str:
 
 def io_dtype(request: Request) -> str:
     """Return the type shared by all floating inputs and outputs."""
-    precision = request.settings.precision
-    return "float32" if precision.io is InputOutput.keep else _IO.get(precision.target, "float32")
+    return interface_dtype(request.settings.precision, request.subject.spec)
 
 
 def _plain(trt: TrtSettings) -> Iterator[tuple[str, Any]]:

@@ -150,7 +150,7 @@ def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, di
     storage = storage_of(settings.target)
     assert storage is not None
     constants = examine_all(model, storage)
-    decisions = decide(model, ranges, settings, constants)
+    decisions = decide(model, ranges, settings, constants, context.request.subject.spec)
     found: dict[str, Any] = {}
     if settings.method is Method.search:
         from cosybuild.verification.precision_search import search

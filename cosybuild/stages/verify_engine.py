@@ -14,7 +14,7 @@ from cosybuild.backends.tensorrt.choice import Target, what_is_missing
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.models.profile import BATCH, FRAMES, Profile, admits
-from cosybuild.numerics.gates import ENGINE, Gate, plain_gate, with_ratio, worst
+from cosybuild.numerics.gates import ENGINE, Gate, gates_of_kinds, plain_gate, with_ratio, worst
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
 from cosybuild.store.result import StageResult
@@ -176,7 +176,8 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
     """
     subject, gate = request.subject, engine_gate(request)
     target, kinds = request.settings.precision.target, kinds_of(subject.spec)
-    limits = Limits(gate, target=target, kinds=kinds)
+    of_kind = gates_of_kinds(target, request.settings.precision.snr_db)
+    limits = Limits(gate, target=target, kinds=kinds, of_kind=of_kind)
     profiles = request.profiles
     records: list[Judged] = []
     ways = (False, True) if in_place_of(request) else (False,)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
 from cosybuild.building.stage import Emit, RunContext, Stage
-from cosybuild.config.groups.precision import InputOutput, Target
+from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
 from cosybuild.numerics.gates import Gate, plain_gate, worst
 from cosybuild.numerics.metrics import METRICS, Kind
+from cosybuild.precision.interface import interface_dtype
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case, sizes_left_out
@@ -165,8 +166,7 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, fa
     storage = storage_of(precision.target)
     assert storage is not None, precision.target
     lower = storage.name.lower()
-    narrow = precision.io is InputOutput.match and precision.target is not Target.mixed
-    declared = retyped(spec, lower) if narrow else spec
+    declared = retyped(spec, interface_dtype(precision, spec))
     if plain is None:
         return Examined(path, declared, _Stored(faithful), spec, None, lower)
     return Examined(path, declared, plain, declared, plain.infer_in_place, lower)

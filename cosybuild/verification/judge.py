@@ -54,7 +54,11 @@ class Limits:
         """Return the limits of one output."""
         kind = self.kinds.get(output, Kind.any)
         of_kind = gates_of_kinds(self.target) if self.of_kind is None else self.of_kind
-        return replace(self, gate=of_kind[kind], tolerance=None) if kind in of_kind else self
+        if kind not in of_kind:
+            return self
+        # f0 and phases are computed in float32 in every precision, so coarser rounding does not explain an error.
+        target = Target.fp32 if kind in (Kind.f0, Kind.phase) else self.target
+        return replace(self, gate=of_kind[kind], tolerance=None, target=target, of_kind=of_kind)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cosybuild.numerics.gates import LOWERED, Gate, plain_gate, with_ratio
+from cosybuild.numerics.gates import LOWERED, Gate, gates_of_kinds, plain_gate, with_ratio
+from cosybuild.numerics.metrics import Kind
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Limits, compare_outputs, first_fault
@@ -25,9 +26,17 @@ def settings(request: Request) -> dict[str, Any]:
     """Return the gate, the cases and ONNX Runtime's provider as plain data for keys."""
     return {
         "gate": plain_gate(gate_of(request)),
+        **_kinds(request),
         "cases": [_facts(case) for case in lowered_cases_of(request)],
         "provider": verify_settings(request).provider.value,
     }
+
+
+def _kinds(request: Request) -> dict[str, Any]:
+    """Return the gates of the kinds that the outputs have; empty if they have none, as in earlier releases."""
+    gates, kinds = of_kind(request), set(kinds_of(request.subject.spec).values())
+    held = {kind.value: plain_gate(gates[kind]) for kind in sorted(kinds & set(gates))}
+    return {"of_kind": held} if held else {}
 
 
 def gate_of(request: Request) -> Gate:
@@ -36,10 +45,20 @@ def gate_of(request: Request) -> Gate:
     return with_ratio(LOWERED[precision.target], precision.snr_db)
 
 
+def of_kind(request: Request) -> Mapping[Kind, Gate]:
+    """Return kind -> gate of the target, with the ratio of `precision.snr_db` if that is set."""
+    precision = request.settings.precision
+    return gates_of_kinds(precision.target, precision.snr_db)
+
+
 def limits_of(request: Request) -> Limits:
     """Return the limits of a lowered graph's outputs."""
-    target = request.settings.precision.target
-    return Limits(gate_of(request), target=target, kinds=kinds_of(request.subject.spec))
+    return Limits(
+        gate_of(request),
+        target=request.settings.precision.target,
+        kinds=kinds_of(request.subject.spec),
+        of_kind=of_kind(request),
+    )
 
 
 def fault_of(request: Request) -> Callable[..., str | None]:

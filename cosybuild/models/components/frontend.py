@@ -47,9 +47,9 @@ def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> Mo
     return ModelSpec(
         inputs=tuple(inputs),
         outputs=(
-            TensorSpec("mu", (1, mel, "seq_len")),
-            TensorSpec("spks", (1, mel)),
-            TensorSpec("cond", (1, mel, "seq_len")),
+            TensorSpec("mu", (1, mel, "seq_len"), kind="condition"),
+            TensorSpec("spks", (1, mel), kind="condition"),
+            TensorSpec("cond", (1, mel, "seq_len"), kind="condition"),
         ),
         frames_per_second=frames_per_second,
         axes=axes,

@@ -13,7 +13,7 @@ from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.vocoder import Cut, F0Type, VocoderSettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import WideF0Predictor
-from cosybuild.models.cosyvoice.vocoder.hift import HiftSpectrum
+from cosybuild.models.cosyvoice.vocoder.hift import Hift
 from cosybuild.models.load import load_module
 from cosybuild.models.names import artifact_name
 from cosybuild.models.resolve import resolve_subject
@@ -72,8 +72,8 @@ def test_settings_choose_the_form_of_the_graph() -> None:
     assert [output.name for output in found.spec.outputs][:2] == ["spectrum_magnitude", "spectrum_phase"]
     assert artifact_name(found) == "hift.spectrum.f0_float64.fp32.onnx"
     module = load_module(found, found.weights)
-    assert isinstance(module, HiftSpectrum)
-    assert isinstance(module.whole.f0_predictor, WideF0Predictor)
+    assert isinstance(module, Hift)
+    assert isinstance(module.f0_predictor, WideF0Predictor)
     default = subject(3)
     assert artifact_name(default) == "hift.fp32.onnx"
     assert subject_settings(found)["form"] == ["spectrum", "f0_float64"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from cosybuild.config.groups.vocoder import Cut
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor, WideF0Predictor
 from cosybuild.models.cosyvoice.vocoder.generator import Generator
 from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
@@ -22,8 +23,9 @@ class Hift(Generator):
 
     f0_predictor: F0Predictor | WideF0Predictor
 
-    def __init__(self, parameters: VocoderParameters) -> None:
+    def __init__(self, parameters: VocoderParameters, cut: Cut = Cut.none) -> None:
         super().__init__(parameters)
+        self.cut = cut
         self.m_source = Source(parameters)
         self.f0_predictor = F0Predictor(parameters)
         self.analysis = Analysis(parameters.n_fft, parameters.hop_len)
@@ -31,7 +33,7 @@ class Hift(Generator):
 
     def forward(
         self, mel: Tensor, noise: Tensor, noise_offset: Tensor, phase: Tensor, first: Tensor, end: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Compute the waveform of all frames of a window.
 
         Args:
@@ -43,7 +45,8 @@ class Hift(Generator):
         """
         f0 = self.f0_predictor(mel)
         source, after, offset = self.m_source(f0, noise, noise_offset, phase, first, end)
-        return self.decode(mel, source), f0.squeeze(1), after, offset
+        results = (self.decode(mel, source),) if self.cut is Cut.none else self.spectra(mel, source)
+        return (*results, f0.squeeze(1), after, offset)
 
     def decode(self, mel: Tensor, source: Tensor) -> Tensor:
         """Return the waveform (B, samples) of a mel (B, in_channels, T) and a source signal (B, 1, samples)."""
@@ -57,23 +60,6 @@ class Hift(Generator):
     def spectra(self, mel: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
         """Return magnitude and phase, each (B, bins, spectra), of the waveform before its synthesis."""
         return self.generate(mel, self.analysis(source))
-
-
-class HiftSpectrum(nn.Module):
-    """A vocoder that ends with magnitude and phase, for runtimes that do the synthesis themselves."""
-
-    def __init__(self, whole: Hift) -> None:
-        super().__init__()
-        self.whole = whole
-
-    def forward(
-        self, mel: Tensor, noise: Tensor, noise_offset: Tensor, phase: Tensor, first: Tensor, end: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return magnitude and phase of the spectra, f0, and the state as `Hift` does."""
-        whole = self.whole
-        f0 = whole.f0_predictor(mel)
-        source, after, offset = whole.m_source(f0, noise, noise_offset, phase, first, end)
-        return (*whole.spectra(mel, source), f0.squeeze(1), after, offset)
 
 
 def with_wide_f0(vocoder: Hift) -> Hift:

@@ -13,6 +13,14 @@ WEIGHTS = "hift.pt"
 PREFIXES = ("", "generator.", "hift.")
 """Prefixes of the vocoder's tensors: in hift.pt, in a file of its training, and in a whole model."""
 
+FLOAT32_MODULES = {
+    "f0_predictor*": "f0 moves the phases of all later samples",
+    "m_source*": "the source: phases of many cycles, and its state",
+    "conv_post": "its result holds phases in rad and logarithms of magnitudes; it has 0.3 % of the arithmetic",
+    "synthesis*": "it adds up the samples of the waveform; it has less than 0.1 % of the arithmetic",
+}
+"""Pattern of module paths -> reason why a lowered vocoder computes them in float32."""
+
 FEWEST_FRAMES = 4
 """The shortest window in tests; `first` and `end` are drawn within it."""
 
@@ -51,4 +59,7 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
         outputs=(*results, *state),
         frames_per_second=parameters.frames_per_second,
         axes={"noise_len": Axis(parameters.sampling_rate, parameters.samples_per_frame)},
+        # f0 follows from the mel, the state is carried from call to call, and 8 or 11 bits are too few for samples.
+        float32_io=True,
+        float32_modules=FLOAT32_MODULES,
     )

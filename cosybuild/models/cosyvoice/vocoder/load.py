@@ -12,7 +12,7 @@ from cosybuild.config.groups.vocoder import Cut
 from cosybuild.errors import CheckpointError
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
-from cosybuild.models.cosyvoice.vocoder.hift import Hift, HiftSpectrum, with_wide_f0
+from cosybuild.models.cosyvoice.vocoder.hift import Hift, with_wide_f0
 from cosybuild.models.cosyvoice.vocoder.interface import PREFIXES, WEIGHTS
 from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
 from cosybuild.models.cosyvoice.vocoder.residual import Snake
@@ -74,8 +74,8 @@ def load_vocoder(
     return vocoder.eval().requires_grad_(False)
 
 
-def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> nn.Module:
-    """Return the module whose forward takes the inputs of `vocoder_spec`; `vocoder` becomes part of it.
+def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> Hift:
+    """Return the vocoder with another form of its graph; `vocoder` itself is changed.
 
     Args:
         vocoder: the loaded vocoder.
@@ -84,7 +84,8 @@ def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> 
     """
     if wide_f0:
         with_wide_f0(vocoder)
-    return (vocoder if cut is Cut.none else HiftSpectrum(vocoder)).eval()
+    vocoder.cut = cut
+    return vocoder.eval()
 
 
 def random_vocoder(parameters: VocoderParameters) -> Hift:

@@ -197,6 +197,13 @@ def _contradiction(values: VocoderParameters) -> str | None:
         return (
             f"n_fft is {values.n_fft} and hop_len {values.hop_len}, where an even n_fft of two hops or more is expected"
         )
+    if values.n_fft >= 2 * values.samples_per_frame:
+        return (
+            f"n_fft is {values.n_fft}, where less than twice the {values.samples_per_frame} samples of a frame is "
+            "expected, so that one frame can be mirrored at its ends"
+        )
+    if stages > 1 and values.upsample_rates[-1] == 1:
+        return "upsample_rates ends with 1, where 2 or more is expected: the stage before has one spectrum too few"
     if any(size % 2 == 0 for size in (*values.resblock_kernel_sizes, *values.source_resblock_kernel_sizes)):
         return "a residual block has an even kernel size, where an odd one is expected"
     if values.causal:
