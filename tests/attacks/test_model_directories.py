@@ -41,7 +41,7 @@ def ones(count: int) -> str:
     ],
     ids=["width", "f0", "harmonics", "spectrum", "rates", "stages", "dilations"],
 )
-def test_a_vocoder_larger_than_its_weights(tmp_path: Path, old: str, new: str) -> None:
+def test_a_vocoder_larger_than_its_weights_is_refused_without_much_memory(tmp_path: Path, old: str, new: str) -> None:
     place = changed(tmp_path, 2, (old, new))
     with PeakMemory() as memory, pytest.raises((ModelDirectoryError, CheckpointError)) as refused:
         load_vocoder(read_vocoder(place).parameters, place / "hift.pt")
@@ -51,7 +51,7 @@ def test_a_vocoder_larger_than_its_weights(tmp_path: Path, old: str, new: str) -
 
 
 @pytest.mark.attack("malformed", "the message states the fault, without a number of thousands of digits")
-def test_a_vocoder_of_so_many_stages_that_their_width_cannot_be_printed(tmp_path: Path) -> None:
+def test_a_vocoder_with_too_many_stages_is_refused(tmp_path: Path) -> None:
     many = [
         (r"upsample_rates: \[8, 5, 3\]", f"upsample_rates: {ones(15_000)}"),
         (r"upsample_kernel_sizes: \[16, 11, 7\]", f"upsample_kernel_sizes: {ones(15_000)}"),
@@ -63,7 +63,7 @@ def test_a_vocoder_of_so_many_stages_that_their_width_cannot_be_printed(tmp_path
 
 
 @pytest.mark.attack("deceive", "the message is short enough to read")
-def test_a_value_of_fifty_thousand_numbers(tmp_path: Path) -> None:
+def test_a_value_of_fifty_thousand_numbers_gives_a_short_error(tmp_path: Path) -> None:
     with pytest.raises(ModelDirectoryError) as refused:
         read_vocoder(changed(tmp_path, 2, ("nsf_alpha: 0.1", f"nsf_alpha: {ones(50_000)}")))
     assert len(refused.value.message) < 1000
@@ -77,7 +77,7 @@ def with_state(place: Path, change: Callable[[dict[str, Tensor]], None]) -> Path
 
 
 @pytest.mark.attack("stale", "the file is refused, because it states two values for one tensor")
-def test_weight_norm_in_both_spellings(tmp_path: Path) -> None:
+def test_weight_norm_in_both_spellings_is_refused(tmp_path: Path) -> None:
     def add(state: dict[str, Tensor]) -> None:
         name = next(name for name in state if name.endswith("original0"))
         state[re.sub(r"parametrizations\.weight\.original0", "weight_g", name)] = 3 * state[name]
@@ -87,7 +87,7 @@ def test_weight_norm_in_both_spellings(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("malformed", "the file is refused; its weights would be NaN")
-def test_a_direction_of_length_zero(tmp_path: Path) -> None:
+def test_a_weight_direction_of_length_zero_is_refused(tmp_path: Path) -> None:
     def empty(state: dict[str, Tensor]) -> None:
         next(tensor for name, tensor in state.items() if name.endswith("original1")).zero_()
 
@@ -96,7 +96,7 @@ def test_a_direction_of_length_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("deceive", "the name is one line of the message, with escapes")
-def test_a_tensor_whose_name_has_a_line_of_its_own(tmp_path: Path) -> None:
+def test_a_tensor_name_with_a_line_break_is_printed_on_one_line(tmp_path: Path) -> None:
     def add(state: dict[str, Tensor]) -> None:
         state["x\x1b[2J\nNothing to do: 4 steps up to date."] = torch.zeros(1)
 
@@ -108,7 +108,7 @@ def test_a_tensor_whose_name_has_a_line_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.attack("fill or wait", "the file is refused by the sizes in its index")
 @pytest.mark.parametrize("record", ["data/0", "data.pkl"], ids=["a tensor", "the pickle"])
-def test_a_compressed_checkpoint_that_unpacks_to_gigabytes(tmp_path: Path, record: str) -> None:
+def test_a_compressed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, record: str) -> None:
     torch.save({"a": torch.zeros(2, 2)}, tmp_path / "plain.pt")
     path, zeros = tmp_path / "flow.pt", bytes(2**20)
     with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:

@@ -27,7 +27,7 @@ from tests.store.storing import key_of
 
 
 @pytest.mark.attack("fill or wait", "the record is refused in a time that grows with its size only")
-def test_a_name_that_occurs_twice_behind_many_others(ground: Ground) -> None:
+def test_a_name_that_occurs_twice_after_many_others_is_found_quickly(ground: Ground) -> None:
     """A search for each name among all of them takes 20 s for 20,000 names, and days for two million."""
     text = "{" + "".join(f'"{number}":0,' for number in range(200_000)) + '"x":0,"x":0}'
     with (
@@ -45,7 +45,7 @@ def test_a_name_that_occurs_twice_behind_many_others(ground: Ground) -> None:
 
 
 @pytest.mark.attack("fill or wait", "the record is refused by its size")
-def test_a_record_of_many_empty_lists(tmp_path: Path) -> None:
+def test_a_record_of_many_empty_lists_is_refused(tmp_path: Path) -> None:
     """Such JSON takes thirty times its size in memory."""
     path = tmp_path / "report.json"
     path.write_bytes(b"[" + b"[]," * (LARGEST // 3) + b"[]]")
@@ -64,7 +64,7 @@ def message(number: int, content: bytes) -> bytes:
 
 @pytest.mark.attack("fill or wait", "the graph is refused; the product of its sizes is not computed")
 @pytest.mark.parametrize("axes", [100, 400, 100_000])
-def test_a_tensor_with_very_many_large_axes(tmp_path: Path, axes: int) -> None:
+def test_a_tensor_with_too_many_axes_is_refused_quickly(tmp_path: Path, axes: int) -> None:
     (tmp_path / "w.bin").write_bytes(b"1234")
     tensor = message(1, varint(2**62) * axes) + varint(2 << 3) + varint(1) + message(8, b"w")
     tensor += message(13, message(1, b"location") + message(2, b"w.bin"))
@@ -81,7 +81,7 @@ def test_a_tensor_with_very_many_large_axes(tmp_path: Path, axes: int) -> None:
 @pytest.mark.parametrize(
     "line", ["9" * 5000, f"{'9' * 5000} s", f"5,{'9' * 5000}", "5,1" + "0" * 30, "²", "5,²", "2147483648", "٣"]
 )
-def test_lengths_that_are_no_sizes(tmp_path: Path, line: str) -> None:
+def test_lengths_that_are_not_sizes_are_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text(f"4\n{line}\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="line 2") as refused:
@@ -90,7 +90,7 @@ def test_lengths_that_are_no_sizes(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.attack("malformed", "the file is refused, because its sums do not fit into 64 bits")
-def test_lengths_whose_calls_overflow(tmp_path: Path) -> None:
+def test_lengths_whose_total_is_too_large_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "lengths.txt"
     path.write_text("2000000000,900000000000000000\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="frames together"):
@@ -121,7 +121,9 @@ MADE = {"at": "2026-01-01T00:00:00", "seconds": 1.0, "peak_bytes": 5, "host": "t
         ("repeat", {"artifacts": 1}),
     ],
 )
-def test_a_remote_entry_whose_figures_no_report_can_show(tmp_path: Path, stage: str, metrics: dict[str, Any]) -> None:
+def test_a_remote_entry_whose_figures_no_report_can_show_is_refused(
+    tmp_path: Path, stage: str, metrics: dict[str, Any]
+) -> None:
     assert fault_of("export", GOOD, MADE) is None
     key, remote, warnings = key_of(stage, opset="18"), f"file://{tmp_path / 'remote'}", list[str]()
     there = Store(tmp_path / "there")
@@ -152,7 +154,7 @@ def test_a_remote_entry_whose_figures_no_report_can_show(tmp_path: Path, stage: 
         '{"host": {}}',
     ],
 )
-def test_a_remote_entry_made_at_impossible_times(tmp_path: Path, made: str) -> None:
+def test_an_entry_with_an_impossible_time_is_not_used(tmp_path: Path, made: str) -> None:
     from cosybuild.system.json_records import checksum_of
 
     key, warnings = key_of("export", opset="18"), list[str]()
@@ -170,7 +172,7 @@ def test_a_remote_entry_made_at_impossible_times(tmp_path: Path, made: str) -> N
 
 @pytest.mark.attack("malformed", "the file has the array under its name")
 @pytest.mark.parametrize("name", ["file", "allow_pickle", "args", "kwds", "a/b"])
-def test_an_input_named_like_an_argument_of_numpy(tmp_path: Path, name: str) -> None:
+def test_an_input_named_like_an_argument_of_numpy_is_archived(tmp_path: Path, name: str) -> None:
     """The failure archive of a model with such an input could not be written."""
     path = save_arrays(tmp_path / "case.npz", {name: np.ones(3, np.float16)})
     with np.load(path) as found:
@@ -178,5 +180,5 @@ def test_an_input_named_like_an_argument_of_numpy(tmp_path: Path, name: str) -> 
         assert (found[name] == 1).all()
 
 
-def test_the_names_of_an_object_are_still_counted() -> None:
+def test_the_same_name_may_occur_in_several_objects() -> None:
     assert read_json('{"a": {"x": 1}, "b": {"x": 2}}') == {"a": {"x": 1}, "b": {"x": 2}}

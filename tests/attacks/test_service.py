@@ -36,7 +36,7 @@ def deploy(root: Path, text: str) -> int | None:
 @pytest.mark.attack("malformed", "every command refuses the journal, and states what is wrong with it")
 @pytest.mark.parametrize("number", ["1e999", "Infinity", "NaN", "1e30", "-1", "1.5", "true", '"7"', "[]", "9" * 5000])
 @pytest.mark.parametrize("field", ["number", "position"])
-def test_a_journal_whose_numbers_are_none(tmp_path: Path, field: str, number: str) -> None:
+def test_a_journal_with_invalid_numbers_is_refused(tmp_path: Path, field: str, number: str) -> None:
     (tmp_path / STATE).mkdir()
     plain = json.dumps({**JOURNAL, "number": 1, "position": 0, field: 4711})
     (tmp_path / STATE / "journal.json").write_text(plain.replace("4711", number), encoding="utf-8")
@@ -50,7 +50,7 @@ def test_a_journal_whose_numbers_are_none(tmp_path: Path, field: str, number: st
 
 @pytest.mark.attack("fill or wait", "no more than the size of a real record is read")
 @pytest.mark.parametrize("name", ["journal.json", "current.json"])
-def test_a_record_of_the_state_that_never_ends(tmp_path: Path, name: str) -> None:
+def test_an_endless_record_of_the_state_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / STATE).mkdir()
     with (tmp_path / "large").open("wb") as file:
         file.truncate(2**40)
@@ -63,7 +63,7 @@ def test_a_record_of_the_state_that_never_ends(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.attack("malformed", "directories with other names are no backups")
 @pytest.mark.parametrize("name", ["²", "1²", "٣٣٣٣", "1" * 200, "0001x"])
-def test_a_directory_whose_name_is_no_number(tmp_path: Path, name: str) -> None:
+def test_a_directory_whose_name_is_not_a_number_does_not_count_as_a_backup(tmp_path: Path, name: str) -> None:
     assert deploy(tmp_path, "first") == 1
     (tmp_path / STATE / name).mkdir()
     assert deploy(tmp_path, "second") == 2
@@ -80,7 +80,7 @@ FRONT_END: dict[str, list[int | str]] = {"token": [1, "tokens"], "mu": [1, 80, "
 
 @pytest.mark.attack("stale", "check reports both files, and names their builds")
 @pytest.mark.parametrize("other", [{"weights_digest": "2" * 64}, {"family": "cosyvoice3"}], ids=["weights", "version"])
-def test_a_front_end_of_another_flow_model_than_the_estimator(tmp_path: Path, other: dict[str, str]) -> None:
+def test_a_front_end_of_another_flow_model_than_the_estimator_is_stale(tmp_path: Path, other: dict[str, str]) -> None:
     put_estimator(tmp_path / "flow.decoder.estimator.fp32.onnx", 1, model={"weights_digest": "1" * 64})
     put_graph(tmp_path / "flow.frontend.fp32.onnx", FRONT_END)
     put_graph(
@@ -106,7 +106,7 @@ def test_an_estimator_with_weights_of_its_own_is_not_compared(tmp_path: Path) ->
 @pytest.mark.attack(
     "malformed", "whole numbers are zero in the warm-up; random ones would be indices beyond every table"
 )
-def test_a_warm_up_of_tokens(tmp_path: Path) -> None:
+def test_the_warm_up_of_tokens_is_zero(tmp_path: Path) -> None:
     path = tmp_path / "flow.frontend.fp32.onnx"
     path.write_bytes(b"graph")
     certify(path, {"prompt_feat": [1, "frames", 80], "mu": [1, 80, "frames"]}, "float32", model={"name": "frontend"})
@@ -121,7 +121,7 @@ def test_a_warm_up_of_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.attack("execute", "the name is one string of the configuration, and no field of it")
-def test_a_tensor_whose_name_is_a_part_of_tritons_configuration(tmp_path: Path) -> None:
+def test_a_tensor_name_cannot_add_a_field_to_the_triton_configuration(tmp_path: Path) -> None:
     """A field that it adds, such as the backend `python`, would make tritonserver run code."""
     name = 'x" data_type: TYPE_FP32 dims: [ 1 ] } ]\nbackend: "python"\ninput [ { name: "y\\'
     path = put_graph(tmp_path / "campplus.onnx", {name: [1, "seq_len", 80], "output": [1, 192]})
@@ -135,7 +135,7 @@ def test_a_tensor_whose_name_is_a_part_of_tritons_configuration(tmp_path: Path) 
 
 @pytest.mark.attack("execute", "the file is refused, with the name in escapes")
 @pytest.mark.parametrize("name", ['a"b', "a\x1b[31mb", "a\nb"])
-def test_a_speaker_model_whose_input_has_such_a_name(tmp_path: Path, name: str) -> None:
+def test_a_speaker_model_with_an_unsafe_input_name_is_refused(tmp_path: Path, name: str) -> None:
     put_graph(tmp_path / "campplus.onnx", {name: [1, "seq_len", 80], "output": [1, 192]})
     with pytest.raises(ModelError, match="quotation marks or control characters") as refused:
         spec_of_file(tmp_path / "campplus.onnx", GRAPH_FILES[ComponentName.speaker].spec)

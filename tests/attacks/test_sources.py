@@ -1,4 +1,4 @@
-"""Inputs of a build that change unseen, and places that a build must not touch."""
+"""Inputs of a build that change unnoticed, and directories that a build must not change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIBC = ctypes.util.find_library("c")
 
 
 @pytest.mark.attack("stale", "the library is an ingredient of the module, like a file that Python opens")
-def test_a_library_that_a_module_loads(tmp_path: Path) -> None:
+def test_a_library_that_a_module_loads_is_recorded(tmp_path: Path) -> None:
     import _ctypes
 
     library = tmp_path / "own.so"
@@ -28,7 +28,7 @@ def test_a_library_that_a_module_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or _LIBC is None, reason="there is no libc of this name")
-def test_a_library_of_the_system_is_no_file_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_the_system_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with watched() as reads:
         ctypes.CDLL(_LIBC)
@@ -38,7 +38,7 @@ def test_a_library_of_the_system_is_no_file_here(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.attack("read or write", "the build is refused; it would remove the other files there")
 @pytest.mark.parametrize("name", ["artifacts", "evidence"])
-def test_artifacts_that_are_a_link_to_a_directory_of_the_user(tmp_path: Path, name: str) -> None:
+def test_an_artifacts_directory_that_is_a_link_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "run").mkdir()
     hold_own(tmp_path / "run")

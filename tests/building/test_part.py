@@ -1,4 +1,4 @@
-"""Parts of a joint build: slots and sources of their own, and the keys of a build of the part alone."""
+"""The parts of a joint build have their own slots and sources, and the keys of a build of the part alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of artifacts that were not run, and which sentences it shares with the console."""
+"""The sentences of a report about artifacts that were not run, and those that the console has too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def artifact(path: str, digest: str, made_by: str, *verified_by: str) -> dict[st
 
 
 def report(host: str = "here", **others: Any) -> dict[str, Any]:
-    """A verified graph, and an engine of it that no GPU here can run."""
+    """Return a report of a verified graph and an engine that no GPU here can run."""
     return {
         "status": "ok", "verified": True, "started": 1_700_000_000.0, "seconds": 1.0, "config_digest": "0" * 64,
         "overrides": [], "failure": None,

@@ -116,7 +116,7 @@ def test_a_failed_run_delivers_what_was_verified_and_nothing_else(
 
 
 def test_parts_of_a_joint_build_do_not_overwrite_each_others_files(bench: Bench, tmp_path: Path) -> None:
-    """Stages name evidence, and the result of a search, alike in every part."""
+    """The stages of all parts use the same names for evidence and for the result of a search."""
     made = ("verification", "precision")
     joint = [PartStage(part, FakeStage("verify", makes=made, reads=(part,)), {part: 1}) for part in ("one", "other")]
     plan, outcome = bench.plan(joint), bench.build(joint)

@@ -1,4 +1,4 @@
-"""Checkpoints of trainers as users build from them: what was understood stands in the report."""
+"""Builds from checkpoints of trainers; the report says which forms were found."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.models.fixtures import VERSIONS, random_inputs, tiny_directory, tiny_
 
 
 def copied(version: int, directory: Path, yaml: str | None = None) -> Path:
-    """A tiny model directory whose yaml has another name."""
+    """Return a tiny model directory whose yaml has another name."""
     shutil.copytree(tiny_directory(version), directory)
     (own,) = directory.glob("*.yaml")
     own.rename(directory / (yaml or own.name))
@@ -26,7 +26,7 @@ def copied(version: int, directory: Path, yaml: str | None = None) -> Path:
 
 
 def early(directory: Path, yaml: str) -> Path:
-    """Version 2 as it was before April 2025: the class of version 1 with `causal: True`, and no chunk size."""
+    """Make a directory of version 2 as before April 2025: the class of version 1 with `causal: True`, no chunk size."""
     path = copied(2, directory, yaml) / yaml
     text = path.read_text(encoding="utf-8")
     text = text.replace("decoder.CausalConditionalDecoder\n", "decoder.ConditionalDecoder\n            causal: True\n")

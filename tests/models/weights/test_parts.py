@@ -26,7 +26,7 @@ def write(directory: Path, *names: str) -> None:
         (("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"), "mp_rank_00_model_states.pt"),
     ],
 )
-def test_a_directory_of_a_trainer(tmp_path: Path, names: tuple[str, ...], found: str) -> None:
+def test_a_directory_of_a_trainer_gives_its_main_file(tmp_path: Path, names: tuple[str, ...], found: str) -> None:
     write(tmp_path, *names)
     assert weights_parts(tmp_path) == (tmp_path / found,)
 
@@ -68,7 +68,7 @@ def index_of(directory: Path, content: str) -> Path:
     return path
 
 
-def test_an_index_and_its_shards(tmp_path: Path) -> None:
+def test_an_index_gives_its_shards(tmp_path: Path) -> None:
     write(tmp_path, "b", "a")
     path = index_of(tmp_path, json.dumps({"weight_map": {"x": "b", "y": "a", "z": "a"}}))
     for given in (path, tmp_path):
@@ -89,7 +89,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.attack("read or write", "nothing outside the directory is read")
 @pytest.mark.parametrize("name", ["../flow.pt", "/etc/passwd", "a/b", "..", ""])
-def test_an_index_names_files_beside_it_only(tmp_path: Path, name: str) -> None:
+def test_an_index_may_only_name_files_beside_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     write(tmp_path, "flow.pt")
     with pytest.raises(CheckpointError, match="a name without a directory is expected"):

@@ -183,7 +183,7 @@ def test_two_tensors_for_one_name_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "flow.pt")
 
 
-def test_a_module_that_has_an_attribute_named_module(tmp_path: Path) -> None:
+def test_an_attribute_named_module_is_not_taken_for_a_wrapper(tmp_path: Path) -> None:
     class Outer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
