@@ -66,7 +66,7 @@ def read_weights(
             raise _foreign(path, source, wanted, prefixes, file)
         present = {name: stored for name, stored in choice.names.items() if not name.startswith(foreign)}
         shapes = {name: source.shape(choice.place, full) for name, full in present.items() if name in wanted}
-        _compare(path, present, shapes, wanted)
+        _compare(path, present, shapes, wanted, file)
         casts = Counter[str]()
         tensors = {
             name: _float32(path, name, source.tensor(choice.place, present[name]), value, casts)
@@ -105,7 +105,11 @@ def _of_other_model(names: Collection[str], wanted: Collection[str]) -> str:
 
 
 def _compare(
-    path: Path, present: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]
+    path: Path,
+    present: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, Tensor],
+    file: str,
 ) -> None:
     misshaped = [
         f"{name}: {shapes[name]}, expected {tuple(tensor.shape)}"
@@ -123,16 +127,20 @@ def _compare(
             # A line feed in a name of the file would look like a line of the message.
             shown = [*map(one_line, entries[:_SHOWN]), *more]
             parts.append(f"{len(entries)} {title}:\n    " + "\n    ".join(shown))
-    raise CheckpointError("\n  ".join(parts), hint=_hint(unexpected, shapes, wanted))
+    raise CheckpointError("\n  ".join(parts), hint=_hint(unexpected, shapes, wanted, file))
 
 
-def _hint(unexpected: Sequence[str], shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]) -> str:
+def _hint(
+    unexpected: Sequence[str], shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor], file: str
+) -> str:
     if any("lora" in name.lower() for name in unexpected):
         return "Next: merge the adapter into the weights first (peft: merge_and_unload)."
     if shapes and all(shape == (0,) != wanted[name].shape for name, shape in shapes.items()):
         return "Next: join the parts that DeepSpeed ZeRO-3 wrote: python zero_to_fp32.py . weights.pt"
     if recognised(unexpected) not in (None, recognised(wanted)):
         return "Next: give the weights and the yaml of the same version."
+    if not file:
+        return "Next: compare the arguments of model.target with those of the training."
     return "Next: compare the hyper-parameters in the model directory's yaml with those of the training."
 
 

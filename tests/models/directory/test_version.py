@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import ConfigurationError, ModelDirectoryError
 from cosybuild.models.directory.reader import read_model_directory
@@ -28,12 +29,16 @@ def copied(version: int, directory: Path, yaml: str | None = None) -> Path:
 def early(directory: Path, yaml: str) -> Path:
     """Make a directory of version 2 as before April 2025: the class of version 1 with `causal: True`, no chunk size."""
     path = copied(2, directory, yaml) / yaml
-    text = path.read_text(encoding="utf-8")
-    text = text.replace("decoder.CausalConditionalDecoder\n", "decoder.ConditionalDecoder\n            causal: True\n")
-    text, count = re.subn(r"\n +(static_chunk_size|num_decoding_left_chunks): !ref.*", "", text)
-    assert count == 2
-    path.write_text(text, encoding="utf-8")
+    path.write_text(as_early(path.read_text(encoding="utf-8")), encoding="utf-8")
     return directory
+
+
+def as_early(text: str) -> str:
+    """Return the text of a yaml as it was before April 2025."""
+    text = text.replace("decoder.CausalConditionalDecoder\n", "decoder.ConditionalDecoder\n            causal: True\n")
+    text, count = re.subn(r"\n +(static_chunk_size: !ref .* \* |num_decoding_left_chunks: !ref ).*", "", text)
+    assert count == 2
+    return text
 
 
 @pytest.mark.parametrize("yaml", ["cosyvoice.yaml", "cosyvoice2.yaml"])
@@ -115,3 +120,17 @@ def test_a_yaml_in_another_encoding_is_named_with_the_command_that_converts_it(
     with pytest.raises(ModelDirectoryError, match=f"is not UTF-8 text .* can be read as {said}") as caught:
         read_model_directory(tmp_path / "model")
     assert f"iconv -f {said} -t UTF-8" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("component", [ComponentName.frontend, ComponentName.vocoder])
+def test_other_components_of_an_early_directory_are_those_of_version_2(
+    tmp_path: Path, component: ComponentName
+) -> None:
+    source = tiny_directory(2).with_name("token2wav2_tiny")
+    shutil.copytree(source, tmp_path / "model")
+    (own,) = (tmp_path / "model").glob("*.yaml")
+    text = own.read_text(encoding="utf-8")
+    own.rename(tmp_path / "model" / "cosyvoice.yaml").write_text(as_early(text), encoding="utf-8")
+    subject = resolve_subject(ModelSettings(), str(tmp_path / "model"), False, component)
+    expected = resolve_subject(ModelSettings(), str(source), False, component)
+    assert (subject.family, subject.hyperparameters) == (expected.family, expected.hyperparameters)

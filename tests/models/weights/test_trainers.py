@@ -286,3 +286,16 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(tmp_path: Path) -> Non
     index.write_text(json.dumps(document), "utf-8")
     with pytest.raises(CheckpointError, match="which does not have it"):
         read(index)
+
+
+def test_messages_on_a_module_of_the_user_name_its_target(tmp_path: Path) -> None:
+    for saved, hint in (
+        ({"0.weight": torch.zeros(2, 2)}, "Next: compare the arguments of model.target with those of the training."),
+        ({"x": torch.zeros(1)}, "Next: give the weights of the module that model.target names."),
+    ):
+        torch.save(saved, tmp_path / "mine.pt")
+        with pytest.raises(CheckpointError) as caught:
+            read_weights(tmp_path / "mine.pt", estimator().state_dict(), ("",))
+        assert caught.value.hint == hint
+        assert "flow" not in caught.value.message
+        assert "decoder.estimator" not in caught.value.message
