@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +123,49 @@ def test_a_compressed_checkpoint_that_unpacks_to_gigabytes_is_refused(tmp_path: 
         read_weights(path, {"a": torch.empty(2, 2, device="meta")}, ("",))
     peak = memory.so_far()
     assert peak is None or peak < MUCH / 4
+
+
+def with_pickle(directory: Path, content: bytes) -> Path:
+    """Return a file of torch with this pickle."""
+    torch.save({"a": torch.zeros(2, 2)}, directory / "plain.pt")
+    path = directory / "flow.pt"
+    with zipfile.ZipFile(directory / "plain.pt") as plain, zipfile.ZipFile(path, "w") as target:
+        for each in plain.infolist():
+            target.writestr(each.filename, content if each.filename.endswith("data.pkl") else plain.read(each))
+    return path
+
+
+def text(value: str) -> bytes:
+    """Return the instruction of a pickle that makes a text."""
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def read(path: Path) -> None:
+    read_weights(path, {"a": torch.empty(2, 2, device="meta")}, ("",))
+
+
+@pytest.mark.attack("malformed", "the file is refused; the methods of Python's own dictionary are used")
+@pytest.mark.parametrize("method", ["items", "keys", "values", "get", "__iter__"])
+def test_an_ordered_dictionary_whose_method_is_replaced(tmp_path: Path, method: str) -> None:
+    pickled = b"\x80\x02ccollections\nOrderedDict\n)R}(" + text(method) + b"K\x05ub."
+    with pytest.raises(CheckpointError, match="has no weights of this model"):
+        read(with_pickle(tmp_path, pickled))
+
+
+@pytest.mark.attack("fill or wait", "the file is refused after a hundred thousand mappings")
+def test_one_mapping_in_billions_of_places(tmp_path: Path) -> None:
+    pickled = b"\x80\x02}q\x00"
+    for level in range(1, 5):
+        names = b"".join(text(f"{number:04}") + b"h" + bytes([level - 1]) for number in range(300))
+        pickled += b"}q" + bytes([level]) + b"(" + names + b"u"
+    with pytest.raises(CheckpointError, match="more than 100,000 mappings"):
+        read(with_pickle(tmp_path, pickled + b"."))
+
+
+@pytest.mark.attack("malformed", "the index is refused")
+@pytest.mark.parametrize("file", ["m.safetensors.index.json", "x\ny.pt", "x\0", "x" * 300, "..", "a/b.pt"])
+def test_an_index_of_weights_that_names_itself_or_no_file(tmp_path: Path, file: str) -> None:
+    path = tmp_path / "m.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"a": file}}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="a name without a directory is expected"):
+        read(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.errors import CheckpointError
+from cosybuild.filename import fault_of
 
 INDEX_SUFFIX = ".index.json"
 
@@ -62,9 +63,11 @@ def read_index(path: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
         raise CheckpointError(f"{path} has no weight_map of names and files.", hint=again)
     for file in found.values():
-        if Path(file).name != file or file in ("", ".", ".."):
+        if (fault := fault_of(file)) is not None or file.endswith(INDEX_SUFFIX):
+            why = fault or "is that of another index"
             raise CheckpointError(
-                f"{path} names the file {file!a}; a name without a directory is expected.", hint=again
+                f"{path} names the file {file[:300]!a}; a name without a directory is expected, and this one {why}.",
+                hint=again,
             )
     return found
 

@@ -17,11 +17,14 @@ from torch import Tensor
 from cosybuild.errors import CheckpointError
 from cosybuild.models.weights.inert import skipped, stand_in
 from cosybuild.models.weights.parts import INDEX_SUFFIX, read_index
+from cosybuild.printable import one_line
 
 AGAIN = "Next: download it again, or compare its size with the original's."
 
 _DEEPEST = 4
 """The most mappings around a state dict; `callbacks.EMA.ema.model` is an example of four."""
+
+_MOST_MAPPINGS = 100_000
 
 _MOST_STAND_INS = 64
 
@@ -81,10 +84,11 @@ def _sharded(path: Path) -> Iterator[Source]:
     index = read_index(path)
     with ExitStack() as stack:
         shards = {file: stack.enter_context(opened(path.parent / file)) for file in sorted(set(index.values()))}
+        there = {file: set(shard.states.get("", ())) for file, shard in shards.items()}
         for name, file in index.items():
-            if name not in shards[file].states.get("", ()):
+            if name not in there[file]:
                 raise CheckpointError(
-                    f"{path} says that '{name}' is in {file}, which does not have it.",
+                    f"{path} says that '{one_line(name)}' is in {file}, which does not have it.",
                     hint="Next: download both again.",
                 )
         yield Source(
@@ -107,12 +111,12 @@ def _is_safetensors(path: Path) -> bool:
 
 def _of_torch(path: Path) -> Source:
     loaded, classes = _loaded(path)
-    if not isinstance(loaded, Mapping):
+    if not isinstance(loaded, dict):
         raise CheckpointError(
             f"{path} contains a {type(loaded).__name__}, not a state dict (names and tensors).",
             hint="Next: save only the state dict: torch.save(model.state_dict(), path).",
         )
-    states = dict(_state_dicts(loaded))
+    states = dict(_state_dicts(path, loaded))
     return Source(
         {place: list(state) for place, state in states.items()},
         lambda place, name: tuple(_with_values(path, name, states[place][name]).shape),
@@ -121,17 +125,31 @@ def _of_torch(path: Path) -> Source:
     )
 
 
-def _state_dicts(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield place and tensors of every mapping that has tensors; counters and options beside them are ignored."""
-    if not isinstance(value, Mapping):
-        return
-    own = {name: item for name, item in value.items() if isinstance(name, str) and isinstance(item, Tensor)}
-    if own:
-        yield ".".join(place), own
-    if len(place) < _DEEPEST:
-        for name, item in value.items():
-            if isinstance(name, str):
-                yield from _state_dicts(item, (*place, name))
+def _state_dicts(path: Path, content: dict[Any, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield place and tensors of every mapping that has tensors; counters and options beside them are ignored.
+
+    Raises:
+        CheckpointError: there are more mappings than any trainer writes. A small file can contain one mapping in very
+            many places.
+    """
+    waiting: list[tuple[tuple[str, ...], dict[Any, Any]]] = [((), content)]
+    seen = 0
+    while waiting:
+        place, value = waiting.pop()
+        # Not `value.items`: the state of an OrderedDict in a file can replace its methods.
+        named = [(name, item) for name, item in dict.items(value) if isinstance(name, str)]
+        own = {name: item for name, item in named if isinstance(item, Tensor)}
+        if own:
+            yield ".".join(place), own
+        if len(place) < _DEEPEST:
+            inner = [((*place, name), item) for name, item in named if isinstance(item, dict)]
+            waiting.extend(reversed(inner))
+            seen += len(inner)
+        if seen > _MOST_MAPPINGS:
+            raise CheckpointError(
+                f"{path} has more than {_MOST_MAPPINGS:,} mappings in one another.",
+                hint="Next: save only the state dict: torch.save(model.state_dict(), path).",
+            )
 
 
 def _loaded(path: Path) -> tuple[Any, list[str]]:
