@@ -13,6 +13,7 @@ from cosybuild.manifest import SUFFIX, damage, read_manifest
 _AGAIN = "Next: run the same build again; it repairs the file."
 GRAPH = "graph"
 PLAN = "plan"
+SCRIPT = "TorchScript file"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Deliverable:
 
     @property
     def kind(self) -> str:
-        """`graph` (ONNX) or `plan` (an engine)."""
+        """`graph` (ONNX), `plan` (an engine) or `TorchScript file`."""
+        if self.path.suffix == ".zip":
+            return SCRIPT
         return PLAN if "built_for" in self.manifest else GRAPH
 
     @property
@@ -90,7 +93,7 @@ class Deliverable:
 
 
 def read_deliverables(directory: Path) -> list[Deliverable]:
-    """Return all graphs and engines of a run's artifacts/, sorted by name.
+    """Return all graphs, engines and TorchScript files of a run's artifacts/, sorted by name.
 
     Raises:
         DeployError: a manifest cannot be read, or a file is not the one that its manifest describes.

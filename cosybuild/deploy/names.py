@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosybuild.config.groups.deploy import Service
-from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable
+from cosybuild.deploy.deliverable import GRAPH, PLAN, SCRIPT, Deliverable
 from cosybuild.errors import DeployError
 from cosybuild.identity import ESTIMATOR
 
 CAMPPLUS = "campplus"
+ENCODER = "flow.encoder"
 _TENSORRT = "tensorrt"
 
 
@@ -41,6 +42,8 @@ class Row:
 
     def takes(self, item: Deliverable) -> bool:
         """Return True if `item` is what the runtime expects under this name."""
+        if self.kind == SCRIPT:  # it is built under its name, and has both forms of attention
+            return item.kind == SCRIPT and item.path.name == self.name and self.serves(item)
         return (
             item.path.name.startswith(f"{self.stem}.")
             and item.kind == self.kind
@@ -62,6 +65,7 @@ def _estimator(service: Service, families: tuple[str, ...], kind: str, name: str
 
 
 _ANY = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
+_WITH_ENCODER = ("cosyvoice1", "cosyvoice2")
 _TWO, _THREE = ("cosyvoice2",), ("cosyvoice3",)
 _COSYVOICE, _TOKEN2WAV = Service.cosyvoice, Service.token2wav
 
@@ -114,6 +118,10 @@ ROWS: tuple[Row, ...] = (
         for service in (_COSYVOICE, _TOKEN2WAV)
     ),
     *(
+        Row(_COSYVOICE, ENCODER, _WITH_ENCODER, SCRIPT, f"{ENCODER}.{dtype}.zip", dtype, required=True)
+        for dtype in ("fp32", "fp16")
+    ),
+    *(
         Row(_TOKEN2WAV, CAMPPLUS, (), PLAN, f"{CAMPPLUS}.{name}", "float32", dynamic_batch=None)
         for name in ("{id}.fp32.plan", "l20.fp32.trt")
     ),
@@ -131,7 +139,9 @@ def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
         for row in ROWS
         if row.service is service
         and any(
-            item.path.name.startswith(f"{row.stem}.") and row.serves(item) and row.streaming == item.streaming
+            item.path.name.startswith(f"{row.stem}.")
+            and row.serves(item)
+            and (row.kind == SCRIPT or row.streaming == item.streaming)
             for item in items
         )
     ]

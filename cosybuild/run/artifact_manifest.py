@@ -12,7 +12,7 @@ from cosybuild.onnxgraph.header import GraphPort, read_header
 from cosybuild.store.artifact import Artifact, StoredFile
 
 _DONE = ("hit", "pulled", "built")
-_JUDGED = {"verify": "graph", "verify_lowered": "lowered"}
+_JUDGED = {"verify": "graph", "verify_lowered": "lowered", "verify_torchscript": "torchscript"}
 """Stage of a verification -> the slot that it judges; `verify_engine` judges the slot of an engine."""
 
 
@@ -44,7 +44,7 @@ def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any
         header = read_header(main.path)
         return {"inputs": [_port(p) for p in header.inputs], "outputs": [_port(p) for p in header.outputs]}
     if own is None or "tensors" not in own:
-        return None
+        return (own or {}).get("interface")
     ports = [(t["mode"], {**t, "dtype": FROM_TENSORRT.get(t["dtype"], t["dtype"])}) for t in own["tensors"]]
     sides = (("inputs", "input"), ("outputs", "output"))
     return {

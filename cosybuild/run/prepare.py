@@ -10,10 +10,12 @@ from pathlib import Path
 
 from cosybuild.building.wiring import in_part
 from cosybuild.config.groups.component import ComponentName
+from cosybuild.config.groups.deploy import Service
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
-from cosybuild.models.components.registry import GRAPH_FILES
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.components.registry import GRAPH_FILES, lacks_script
 from cosybuild.models.profile import BATCH
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.static import with_static_shapes
@@ -41,7 +43,24 @@ def request_from_settings(settings: Settings) -> Request:
     """
     if settings.component.name is ComponentName.token2wav:
         return voice_request(settings, _single)
-    return _single(settings)
+    request = _single(settings)
+    _hold_service(request)
+    return request
+
+
+def _hold_service(request: Request) -> None:
+    """Refuse a deployment for a runtime that loads no file of the network.
+
+    Raises:
+        ConfigurationError: upstream's runtime computes this network in PyTorch.
+    """
+    deploy, subject = request.settings.deploy, request.subject
+    if deploy is not None and deploy.service is Service.cosyvoice and lacks_script(subject.component, subject.family):
+        raise ConfigurationError(
+            f"deploy=cosyvoice has no file of component={subject.component.value} of {subject.family.value}: its "
+            "runtime has no encoder there, and computes the front end in PyTorch.",
+            hint="Next: deploy=bundle, or component=token2wav for the other parts.",
+        )
 
 
 def _single(settings: Settings) -> Request:

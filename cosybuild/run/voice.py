@@ -10,7 +10,7 @@ from cosybuild.config.groups.deploy import Service
 from cosybuild.config.groups.model import Family
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
+from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES, lacks_script
 from cosybuild.models.profile import FRAMES, for_model
 from cosybuild.models.resolve import directory_and_family, resolve_subject
 from cosybuild.models.spec import ModelSpec
@@ -48,6 +48,9 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
             notes.append(f"{name.value} is not built: it is {' or '.join(shipped.files[family])}, and {where}")
             continue
         settings_of[name] = _of_part(located, name, family)
+    if settings.deploy is not None and settings.deploy.service is Service.cosyvoice:
+        notes += [f"{name.value} is not deployed: the runtime of {family.value} computes it in PyTorch"
+                  for name in settings_of if lacks_script(name, family)]  # fmt: skip
     specs = {name: _spec(one) for name, one in settings_of.items()}
     _hold_axes(settings, specs.values())
     requests = {name.value: single(_taking(one, specs[name])) for name, one in settings_of.items()}

@@ -16,6 +16,7 @@ from cosybuild.stages.profile import ProfileStage
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.repeat import RepeatStage
 from cosybuild.stages.simplify import SimplifyStage
+from cosybuild.stages.torchscript import expand_torchscript_stages
 from cosybuild.stages.verify import VerifyStage
 from cosybuild.stages.verify_engine import expand_verify_engine_stages
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
@@ -76,6 +77,7 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
     _verify_lowered,
     expand_engine_stages,
     expand_verify_engine_stages,
+    expand_torchscript_stages,
     expand_benchmark_stages,
     _repeat,
 )

@@ -59,3 +59,21 @@ def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
     replayed = place.cosybuild("replay", str(archive), code=5)
     assert "recorded: estimator verify: " in replayed.out
     assert "fails here, with the same message" in replayed.out
+
+
+def test_a_front_end_is_deployed_as_torchscript_where_upstream_loads_it(place: Place) -> None:
+    shutil.copytree(DATA / "token2wav1_tiny", place.directory / "model")
+    deploy = ("component=frontend", "deploy=cosyvoice", "deploy.dir=service")
+    ran = place.cosybuild(*deploy, *QUICK)
+    service = place.directory / "service"
+    names = {"flow.encoder.fp32.zip", "flow.encoder.fp16.zip"}
+    assert {path.name for path in service.iterdir() if path.suffix == ".zip"} == names
+    assert "verify torchscript" in ran.out
+    for name in names:
+        manifest = read_manifest(service / name)
+        assert manifest is not None
+        assert (manifest["verified"], manifest["verified_by"]) == (True, ["verify torchscript"])
+    shutil.rmtree(place.directory / "model")
+    shutil.copytree(DATA / "token2wav3_tiny", place.directory / "model")
+    refused = place.cosybuild(*deploy, *QUICK, code=2)
+    assert "deploy=cosyvoice has no file of component=frontend of cosyvoice3" in refused.err

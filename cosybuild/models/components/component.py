@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,30 @@ from cosybuild.models.variant import Variant
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.jit import ScriptModule
+
+    from cosybuild.models.cosyvoice.frontend.torchscript import Call
 
 Hyperparameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Script:
+    """The part of a network that CosyVoice's `load_jit` loads as TorchScript.
+
+    Attributes:
+        stem: the first part of the files' names.
+        families: the versions whose runtime loads it.
+        interface: dtype -> inputs and outputs, as manifests have them.
+        make: (network, variant, in float16) -> TorchScript module; the network is changed.
+        calls: (network in float32, variant, seed) -> calls as upstream makes them.
+    """
+
+    stem: str
+    families: frozenset[Family]
+    interface: Callable[[str], Mapping[str, Any]]
+    make: Callable[[nn.Module, Variant, bool], ScriptModule]
+    calls: Callable[[nn.Module, Variant, int], Iterator[Call]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,7 @@ class Component:
         spec: (variant, mel frames of one second, dynamic batch) -> inputs and outputs.
         load: (variant, weights file or None, seed, note, `model.weights_from` or None) -> network with the weights of
             the file, or with random ones that are equal for equal seeds; raises a CheckpointError.
+        script: the part that upstream loads as TorchScript, if there is one.
         exportable: (network, variant) -> module whose forward takes exactly the declared inputs.
     """
 
@@ -54,3 +77,4 @@ class Component:
     load: Callable[[Variant, Path | None, int, Note, str | None], nn.Module]
     exportable: Callable[[nn.Module, Variant], nn.Module]
     forms: Callable[[VocoderSettings], tuple[str, ...]] = lambda _: ()
+    script: Script | None = None

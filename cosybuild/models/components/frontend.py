@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
-from cosybuild.models.components.component import Component
+from cosybuild.models.components.component import Component, Script
 from cosybuild.models.components.state_dict import StateDictLoader
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON, PUBLISHED, front_end_fault
 from cosybuild.models.directory.front_end import front_end_hyperparameters
@@ -16,6 +17,9 @@ from cosybuild.models.variant import Variant
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.jit import ScriptModule
+
+    from cosybuild.models.cosyvoice.frontend.torchscript import Call
 
 # Half of the frames that a profile states are the prompt's, half are the target's.
 _SHARE = 0.5
@@ -107,6 +111,34 @@ def _network(variant: Variant) -> nn.Module:
     return front_end.UpsamplingFrontEnd(sizes, encoder={**encoder, **up})
 
 
+def _script_interface(dtype: str) -> dict[str, Any]:
+    """Return the tensors of the encoder; the last axis of floats is the encoder's width."""
+    ports = [("xs", dtype, [1, "tokens", "input_size"]), ("xs_lens", "int32", [1])]
+    made = [("encoded", dtype, [1, "seq_len", "output_size"]), ("masks", "bool", [1, 1, "seq_len"])]
+    return {
+        side: [{"name": name, "dtype": kind, "shape": shape} for name, kind, shape in several]
+        for side, several in (("inputs", ports), ("outputs", made))
+    }
+
+
+def _make_script(network: nn.Module, variant: Variant, half: bool) -> ScriptModule:
+    import torch
+
+    from cosybuild.models.cosyvoice.frontend.torchscript import scripted_encoder
+
+    return scripted_encoder(network, _chunk(variant), torch.float16 if half else torch.float32)
+
+
+def _calls(network: nn.Module, variant: Variant, seed: int) -> Iterator[Call]:
+    from cosybuild.models.cosyvoice.frontend.torchscript import upstream_calls
+
+    return upstream_calls(network, _chunk(variant), seed)
+
+
+def _chunk(variant: Variant) -> int:
+    return int(variant.hyperparameters.get("chunk_size", 0))
+
+
 FRONT_END = Component(
     name=ComponentName.frontend,
     stem="flow.frontend",
@@ -121,4 +153,12 @@ FRONT_END = Component(
     spec=_spec,
     load=StateDictLoader(_network, WEIGHTS, ("", "flow."), foreign=("decoder.",)),
     exportable=lambda network, _: network,
+    # Version 3 has no encoder: its front end is two convolutions, which upstream computes in PyTorch.
+    script=Script(
+        stem="flow.encoder",
+        families=frozenset({Family.cosyvoice1, Family.cosyvoice2}),
+        interface=_script_interface,
+        make=_make_script,
+        calls=_calls,
+    ),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cosybuild.config.groups.component import ComponentName
-from cosybuild.models.components.component import Component
+from cosybuild.config.groups.model import Family
+from cosybuild.models.components.component import Component, Script
 from cosybuild.models.components.estimator import ESTIMATOR
 from cosybuild.models.components.frontend import FRONT_END
 from cosybuild.models.components.graph_file import GraphFile
@@ -17,6 +18,19 @@ COMPONENTS: Mapping[ComponentName, Component] = {
     component.name: component for component in (ESTIMATOR, FRONT_END, VOCODER)
 }
 """The networks that are written here and exported."""
+
+
+def script_of(component: ComponentName, family: Family) -> Script | None:
+    """Return the part of a network that upstream loads as TorchScript; None if that version loads none."""
+    script = COMPONENTS[component].script if component in COMPONENTS else None
+    return script if script is not None and family in script.families else None
+
+
+def lacks_script(component: ComponentName, family: Family) -> bool:
+    """Return True if upstream loads TorchScript of a network in other versions, but not in this one."""
+    network = COMPONENTS.get(component)
+    return network is not None and network.script is not None and family not in network.script.families
+
 
 GRAPH_FILES: Mapping[ComponentName, GraphFile] = {component.name: component for component in (SPEAKER, TOKENIZER)}
 """The networks that a model directory ships as ONNX files."""

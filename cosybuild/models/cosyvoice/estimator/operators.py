@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _ATTENTION_IS_ONE: ContextVar[bool] = ContextVar("_ATTENTION_IS_ONE", default=False)
+_PLAIN: ContextVar[bool] = ContextVar("plain_operators", default=False)
 
 # The TorchScript exporter calls `symbolic` of an autograd function; both exporters and eager torch compute `forward`.
 
@@ -60,6 +61,16 @@ def one_attention_operator() -> Iterator[None]:
         _ATTENTION_IS_ONE.reset(token)
 
 
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Let traces in this block have torch's own operators, since TorchScript cannot save others."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
 def attention_is_one() -> bool:
     """Return True if the function `attention` must be used now; its bias needs a row for every query."""
     return _ATTENTION_IS_ONE.get() and _traced()
@@ -88,5 +99,7 @@ def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor, groups: int = 1)
 
 
 def _traced() -> bool:
+    if _PLAIN.get():
+        return False
     result: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]  # as above
     return result
