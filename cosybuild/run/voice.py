@@ -76,6 +76,7 @@ def _check(settings: Settings) -> None:
         ("model.weights", model.weights),
         ("model.name", model.name),
         ("model.hyperparameters", model.hyperparameters),
+        ("export.static", dict(settings.export.static)),
         ("precision.keep_fp32", list(precision.keep_fp32)),
         ("precision.calibration", precision.calibration),
         ("deploy", "triton" if deploy is not None and deploy.service is Service.triton else None),

@@ -126,6 +126,7 @@ def test_lengths_in_service_are_those_of_mels(speaking: Path, tmp_path: Path) ->
     ("more", "message"),
     [
         ({"model": ModelSettings(weights="flow.pt")}, "model.weights=flow.pt is about one network"),
+        ({"export": ExportSettings(static={"seq_len": 500})}, "export.static=.* is about one network"),
         ({"model": ModelSettings(name="x")}, "model.name=x is about one network"),
         ({"precision": PrecisionSettings(keep_fp32=("Conv",))}, r"precision.keep_fp32=\['Conv'\] is about one network"),
         ({"deploy": DeploySettings(service=Service.triton)}, "deploy=triton is about one network"),

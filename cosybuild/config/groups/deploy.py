@@ -51,7 +51,7 @@ class TritonSettings:
 
 @dataclass(frozen=True)
 class DeploySettings:
-    """The target of a deployment and its conditions. They never change the artifacts, but a service may need further ones."""
+    """The target of a deployment and its conditions. They change no artifact, but a service may need further ones."""
 
     service: Service = setting(
         Service.bundle,
