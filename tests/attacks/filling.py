@@ -71,8 +71,8 @@ def sparse(ground: Ground) -> Said:
     return ground.command("import", archive.name)
 
 
-def failure_archive(ground: Ground, change: Callable[[dict[str, Any]], None], part: onnx.ModelProto | None) -> Path:
-    """Write a failure archive with a part, and the configuration of the ground's bundle."""
+def failure_archive(ground: Ground, change: Callable[[dict[str, Any]], None], part: bytes | None) -> Path:
+    """Write a failure archive with a graph as its part, and the configuration of the ground's bundle."""
     report = report_of(ground.bundle)
     members: dict[str, bytes] = {}
     tensor = {
@@ -109,7 +109,7 @@ def failure_archive(ground: Ground, change: Callable[[dict[str, Any]], None], pa
     if part is not None:
         arrays = io.BytesIO()
         np.savez(arrays, input0=np.zeros(1, np.float32))
-        members = {"cut/lowered.onnx": part.SerializeToString(), "cut/inputs.npz": arrays.getvalue()}
+        members = {"cut/lowered.onnx": part, "cut/inputs.npz": arrays.getvalue()}
         members["cut/reference.onnx"] = members["cut/lowered.onnx"]
         index["cut"] = {"inputs": {"x": "input0"}}
     change(index)
@@ -155,7 +155,9 @@ def loops_for_ever(ground: Ground) -> Said:
     def change(index: dict[str, Any]) -> None:
         index["config"]["precision"]["target"] = "fp16"
 
-    return ground.command("replay", str(failure_archive(ground, change, endless())), "--max-seconds", "6")
+    return ground.command(
+        "replay", str(failure_archive(ground, change, endless().SerializeToString())), "--max-seconds", "6"
+    )
 
 
 def takes_long(ground: Ground) -> Said:

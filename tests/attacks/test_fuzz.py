@@ -18,12 +18,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
 from cosybuild.errors import CosybuildError
 from cosybuild.manifest import parse_manifest
+from cosybuild.models.components.component import Component
+from cosybuild.models.components.registry import COMPONENTS
 from cosybuild.models.directory.reader import read_model_directory
 from cosybuild.onnxgraph.external import external_locations
 from cosybuild.run.failure.reproduce import reproduce
+from cosybuild.run.limits import ProcessLimits
 from cosybuild.run.lock_file import read_lock
 from cosybuild.run.recorded import read_run
 from cosybuild.run.sharing.bundle import read_bundle
@@ -35,6 +39,7 @@ from cosybuild.system.json_records import CHECKSUM, record_text
 from tests.attacks.filling import failure_archive
 from tests.attacks.ground import Ground, write_bundle
 from tests.docs.models import make_model_directory
+from tests.scenarios.commands import DATA
 
 pytestmark = pytest.mark.attack("malformed", "success or an error for users, whatever the damage")
 
@@ -240,6 +245,22 @@ def test_a_damaged_index_of_a_failure_archive_causes_no_internal_error(stranger:
         holds(lambda: reproduce(archive, None, lambda line: None))
 
 
+@settings(fuzzed, max_examples=max(3, EXAMPLES // 5))
+@given(data=st.data())
+def test_a_damaged_graph_of_a_failure_archive_causes_no_internal_error(stranger: Path, data: st.DataObject) -> None:
+    """Each graph is read and run in a process of its own, so this round is the shortest."""
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Exp", ["x"], ["y"])], "part", tensors[:1], tensors[1:])
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString()
+    with empty() as place:
+
+        def change(index: dict[str, Any]) -> None:
+            index["config"]["precision"]["target"] = "fp16"
+
+        archive = failure_archive(Ground(place, stranger), change, data.draw(flipped(whole)))
+        holds(lambda: reproduce(archive, None, lambda line: None, ProcessLimits(seconds=60)))
+
+
 @fuzzed
 @given(data=st.data())
 def test_damaged_records_of_a_sweep_cause_no_internal_error(members: dict[str, bytes], data: st.DataObject) -> None:
@@ -275,6 +296,16 @@ def test_a_damaged_yaml_of_a_model_directory_causes_no_internal_error(
     with empty() as place:
         (place / source.name).write_bytes(data.draw(flipped(source.read_bytes())))
         holds(lambda: read_model_directory(place))
+
+
+@pytest.mark.parametrize("component", COMPONENTS.values(), ids=COMPONENTS)
+@fuzzed
+@given(data=st.data())
+def test_a_damaged_yaml_with_all_components_causes_no_internal_error(component: Component, data: st.DataObject) -> None:
+    source = DATA / "token2wav2_tiny" / "cosyvoice2.yaml"
+    with empty() as place:
+        (place / source.name).write_bytes(data.draw(flipped(source.read_bytes())))
+        holds(lambda: read_model_directory(place, component.read))
 
 
 @fuzzed
