@@ -185,7 +185,11 @@ def _joint(parts: Mapping[str, Mapping[str, Any]], subject: Subject) -> dict[str
 
 
 def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    facts = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+    if tensor.generator != "integer":
+        return facts
+    # Indices: a runtime must refuse others, because a graph cannot report them.
+    return {**facts, "range": [int(tensor.low), int(tensor.high)]}
 
 
 def versions_of(environment: Environment) -> dict[str, str]:

@@ -2,5 +2,6 @@
 
 from cosybuild.runtime.estimator import BuiltEstimator
 from cosybuild.runtime.load import load_estimator
+from cosybuild.runtime.part import BuiltPart, load_part
 
-__all__ = ["BuiltEstimator", "load_estimator"]
+__all__ = ["BuiltEstimator", "BuiltPart", "load_estimator", "load_part"]

@@ -101,6 +101,16 @@ def open_graph(
     return interface, drivers, streams
 
 
+def cpu_session(path: Path, threads: int) -> Any:
+    """Return an ONNX Runtime session on the CPU.
+
+    Raises:
+        ArtifactRefused: ONNX Runtime does not load the file.
+    """
+    ort = require("onnxruntime", "Serving an ONNX graph")
+    return _session(ort, path, _options(ort, threads), [_CPU])
+
+
 def _options(ort: Any, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -1,0 +1,100 @@
+"""Built parts of a voice, such as the front end, called with arrays by name; indices out of range are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cosybuild.dtypes import FROM_ONNXRUNTIME
+from cosybuild.errors import ServingError, ShapeRefused
+from cosybuild.manifest import read_manifest
+from cosybuild.runtime.admission import GRAPH_SUFFIX, admit
+from cosybuild.runtime.graph import cpu_session
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class BuiltPart:
+    """A built graph on the CPU; any number of threads may call it.
+
+    Args:
+        name: the file's name, for errors.
+        session: an ONNX Runtime session.
+        ranges: input -> (smallest index, number after the largest), of the inputs that are indices.
+    """
+
+    def __init__(self, name: str, session: Any, ranges: Mapping[str, tuple[int, int]]) -> None:
+        self.name = name
+        self.ranges = dict(ranges)
+        self._session = session
+        self._ports = {node.name: node for node in session.get_inputs()}
+
+    def __call__(self, **inputs: Array) -> dict[str, Array]:
+        """Return the outputs by name.
+
+        Args:
+            inputs: one array for each input of the graph. Floats and whole numbers are cast to the graph's types.
+
+        Raises:
+            ServingError: an input is missing or unknown, has another kind of values, or has an index out of its range;
+                a graph cannot report such an index, and would compute with another row of its table.
+            ShapeRefused: an input has another number of axes or another fixed size.
+        """
+        if set(inputs) != set(self._ports):
+            raise ServingError(
+                f"{self.name} was called with {', '.join(sorted(inputs)) or 'no inputs'}; expected are "
+                f"{', '.join(self._ports)}."
+            )
+        given = {name: self._checked(name, np.asarray(values)) for name, values in inputs.items()}
+        outputs = self._session.run(None, given)
+        return dict(zip([node.name for node in self._session.get_outputs()], outputs, strict=True))
+
+    def _checked(self, name: str, values: Array) -> Array:
+        port = self._ports[name]
+        dtype = np.dtype(FROM_ONNXRUNTIME[port.type])
+        expected = tuple(size if isinstance(size, int) else None for size in port.shape)
+        if len(values.shape) != len(expected) or any(
+            wanted not in (None, size) for size, wanted in zip(values.shape, expected, strict=True)
+        ):
+            shown = ", ".join("any" if size is None else str(size) for size in expected)
+            raise ShapeRefused(f"{self.name}: {name} has the shape {values.shape}; ({shown}) is expected.")
+        if (values.dtype.kind in "iu") != (dtype.kind in "iu") or values.dtype.kind not in "iufb":
+            raise ServingError(f"{self.name}: {name} is {values.dtype}; {dtype} is expected.")
+        if name in self.ranges and values.size:
+            low, high = self.ranges[name]
+            outside = (values < low) | (values >= high)
+            if outside.any():
+                index = tuple(int(i) for i in np.argwhere(outside)[0])
+                raise ServingError(
+                    f"{self.name}: {name}{list(index)} is {int(values[index])}; whole numbers from {low} to {high - 1} "
+                    f"are expected ({int(outside.sum())} of {values.size} values are outside).",
+                    hint="Next: check that the tokens come from the tokenizer of this version of the model.",
+                )
+        return values.astype(dtype, copy=False)
+
+
+def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> BuiltPart:
+    """Load the graph of one part, such as `flow.frontend.fp32.onnx`, on the CPU.
+
+    The ranges of indices, such as the size of the vocabulary, are those of the manifest beside the file.
+
+    Args:
+        path: an .onnx file with its manifest.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
+        trust: also load a file that has no manifest, whose indices are not checked, or that was not verified.
+
+    Raises:
+        ArtifactRefused: the file may not be loaded; the message gives the reason.
+        ServingError: the file is no ONNX graph.
+    """
+    path = Path(path)
+    if path.suffix != GRAPH_SUFFIX:
+        raise ServingError(f"{path} is not an ONNX graph; a file {GRAPH_SUFFIX} is expected.")
+    admitted = admit(path, torch.device("cpu"), trust=trust)
+    model = (read_manifest(admitted.path) or {}).get("model", {})
+    ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in model.get("inputs", ()) if "range" in one}
+    return BuiltPart(path.name, cpu_session(admitted.path, threads), ranges)
