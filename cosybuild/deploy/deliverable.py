@@ -14,6 +14,7 @@ _AGAIN = "Next: run the same build again; it repairs the file."
 GRAPH = "graph"
 PLAN = "plan"
 SCRIPT = "TorchScript file"
+SCRIPTS = ".zip"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Deliverable:
     @property
     def kind(self) -> str:
         """`graph` (ONNX), `plan` (an engine) or `TorchScript file`."""
-        if self.path.suffix == ".zip":
+        if self.path.suffix == SCRIPTS:
             return SCRIPT
         return PLAN if "built_for" in self.manifest else GRAPH
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cosybuild.backends.tensorrt.loadability import check_plan
+from cosybuild.deploy.deliverable import SCRIPTS
 from cosybuild.deploy.ownership import GRAPHS, PLANS
 from cosybuild.deploy.state import read_current
 from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of
 from cosybuild.inservice import STATE
-from cosybuild.manifest import SUFFIX, damage, fitting_manifest
+from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
 from cosybuild.system.environment import Environment
@@ -43,17 +44,20 @@ class Finding:
 
 
 def inspect(path: Path, environment: Environment) -> list[Finding]:
-    """Inspect one file, or every graph and engine below a directory, without executing any."""
+    """Inspect one file, or every graph, engine and TorchScript file below a directory, without executing any."""
     if path.is_file():
         return [_finding(path, path.name, environment)]
     files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
-    found = [
-        _finding(file, file.relative_to(path).as_posix(), environment)
-        for file in files
-        if file.suffix in GRAPHS + PLANS and file.is_file()
-    ]
+    found = [_finding(file, file.relative_to(path).as_posix(), environment) for file in files if _is_inspected(file)]
     found += _gone(path, [file for file in files if file.name.endswith(SUFFIX)])
     return list(_against_others(path, found))
+
+
+def _is_inspected(file: Path) -> bool:
+    """Return True for graphs, engines, and those TorchScript files that cosybuild made; upstream makes some itself."""
+    if file.suffix == SCRIPTS:
+        return file.is_file() and manifest_path(file).exists()
+    return file.suffix in GRAPHS + PLANS and file.is_file()
 
 
 def states_below(path: Path) -> list[Path]:

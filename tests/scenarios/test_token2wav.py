@@ -73,6 +73,10 @@ def test_a_front_end_is_deployed_as_torchscript_where_upstream_loads_it(place: P
         manifest = read_manifest(service / name)
         assert manifest is not None
         assert (manifest["verified"], manifest["verified_by"]) == (True, ["verify torchscript"])
+    (service / "llm.llm.fp16.zip").write_bytes(b"upstream made it")
+    checked = place.cosybuild("check", "service").out
+    assert all(name in checked for name in names)
+    assert "llm.llm" not in checked
     shutil.rmtree(place.directory / "model")
     shutil.copytree(DATA / "token2wav3_tiny", place.directory / "model")
     refused = place.cosybuild(*deploy, *QUICK, code=2)
