@@ -3,9 +3,9 @@
 Both runs get exactly the reference's inputs: the cases hold numbers that every storage type has. The error that a HALF
 interface causes in service (t = 0.7 in fp16 is off by up to 0.24 rad of phase) shows in the solver's runs.
 
-docs/verification.md describes the measurement of the gates. Lengths above 1024 are not run: an emulated run takes
-minutes and gigabytes there, ranges hardly grow with the length, and the engine's verification covers the whole
-profile.
+docs/verification.md describes the measurement of the gates. Lengths above 1024 (128 of a vocoder) are not run: an
+emulated run takes minutes and gigabytes there, ranges hardly grow with the length, and the engine's verification
+covers the whole profile.
 """
 
 from __future__ import annotations

@@ -155,15 +155,24 @@ def strict_cases(
     return _ordered(turned, spec)
 
 
-def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Case, ...]:
+def lowered_cases(
+    cases: Sequence[Case], longest: int = CHEAP_SIZE, per_frame: Mapping[str, float] | None = None
+) -> tuple[Case, ...]:
     """Select the cases on which a lowered graph is verified: the profiles' sizes, and each kind of input once.
 
     Cases with more than `longest` frames are left out: an emulated run keeps every tensor, which takes minutes and
-    gigabytes at such sizes.
+    gigabytes at such sizes. If that leaves out the profiles' opt, the longest other case is taken.
+
+    Args:
+        cases: cheap ones first.
+        longest: largest number of frames.
+        per_frame: symbol -> steps of one frame, for axes that are finer than frames.
     """
+    steps = per_frame or {}
     chosen: dict[Any, Case] = {}
+    fitting: Case | None = None
     for case in cases:
-        sizes = [size for symbol, size in case.draw.sizes.items() if symbol != BATCH]
+        sizes = [size / steps.get(symbol, 1) for symbol, size in case.draw.sizes.items() if symbol != BATCH]
         draw = case.draw
         # Quiet inputs are the worst case of a lowered graph: 16 bits represent a small variance less accurately.
         if max(sizes, default=0) > longest or draw.quiet:
@@ -171,6 +180,9 @@ def lowered_cases(cases: Sequence[Case], longest: int = CHEAP_SIZE) -> tuple[Cas
         chosen.setdefault(("kind", draw.padded, draw.guidance, draw.time), case)
         if case.why.startswith("profile "):
             chosen.setdefault(("sizes", *draw.sizes.items()), case)
+        fitting = case
+    if fitting is not None and not any(case.why == "profile opt" for case in chosen.values()):
+        chosen["longest"] = fitting
     return tuple(case for case in cases if case in chosen.values())
 
 

@@ -17,7 +17,14 @@ from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.request import Request
-from cosybuild.verification.cases import Case, depends_on_profiles, lowered_cases, strict_cases, upstream_cases
+from cosybuild.verification.cases import (
+    CHEAP_SIZE,
+    Case,
+    depends_on_profiles,
+    lowered_cases,
+    strict_cases,
+    upstream_cases,
+)
 from cosybuild.verification.judge import Limits
 from cosybuild.verification.property_checks import tried_sizes
 from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
 
 SHORT = 64
 """Frames of a short utterance: long enough for every convolution, short enough that ten calls are cheap."""
+
+LONGEST_OF_SAMPLES = 128
+"""Largest number of frames of a lowered graph whose frames have hundreds of samples each, such as a vocoder's."""
 
 QUIET = (24, 48)
 """Frames of the cases whose inputs have small variances, which reveal a wrong epsilon. CosyVoice 1 has no such
@@ -105,7 +115,9 @@ def _beyond_float16(request: Request) -> bool:
 
 def lowered_cases_of(request: Request) -> tuple[Case, ...]:
     """Return the cases of a lowered graph, in every mode: small types fail at the profile's corners first."""
-    return lowered_cases(_strict(request))
+    axes = request.subject.spec.axes
+    finer = {s: axis.per_frame for s, axis in axes.items() if axis.per_frame is not None and axis.per_frame > 1}
+    return lowered_cases(_strict(request), LONGEST_OF_SAMPLES if finer else CHEAP_SIZE, finer)
 
 
 def reference_cases_of(request: Request) -> tuple[Case, ...]:

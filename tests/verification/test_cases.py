@@ -183,6 +183,17 @@ def test_lowered_cases_have_each_kind_once_and_the_sizes_of_profiles() -> None:
     assert lowered_cases(fixed) == fixed
 
 
+def test_lowered_cases_count_fine_axes_in_frames() -> None:
+    def case(frames: int, why: str = "random length") -> Case:
+        return Case(why, Draw({"seq_len": frames, "noise_len": 480 * frames}))
+
+    least, middle, longest = case(4, "profile min"), case(100), case(500, "profile opt")
+    cases = [least, case(30), middle, longest]
+    assert lowered_cases(cases, 128, {"noise_len": 480}) == (least, middle), "the longest, since the opt is left out"
+    assert lowered_cases(cases, 500, {"noise_len": 480}) == (least, longest)
+    assert lowered_cases(cases) == (), "samples counted as frames"
+
+
 def test_lowered_cases_are_short_and_of_every_kind() -> None:
     cases = strict_cases(estimator_spec(), [DEFAULT], 0)
     chosen = lowered_cases(cases)
