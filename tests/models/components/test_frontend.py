@@ -34,7 +34,7 @@ def expanded(spec: ModelSpec, **ranges: tuple[Any, Any, Any]) -> Profile:
 
 
 def test_every_component_is_registered_under_its_name() -> None:
-    assert {*COMPONENTS, *GRAPH_FILES} == set(ComponentName)
+    assert {*COMPONENTS, *GRAPH_FILES, ComponentName.token2wav} == set(ComponentName)
     assert len({component.stem for component in COMPONENTS.values()}) == len(COMPONENTS)
 
 
