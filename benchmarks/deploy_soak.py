@@ -30,7 +30,7 @@ from cosybuild.deploy.publish import recover
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, VariantRefused
-from cosybuild.inservice import STATE, view_of
+from cosybuild.directory_in_service import STATE, view_of
 from cosybuild.manifest import write_manifest
 from cosybuild.runtime import load_estimator
 from cosybuild.system.environment import Environment

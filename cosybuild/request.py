@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from cosybuild.config.settings import Settings
-from cosybuild.models.lengths import Histogram, read_lengths
 from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.models.service_lengths import Histogram, read_lengths
 from cosybuild.models.subject import Subject
 from cosybuild.system.environment import Environment
 

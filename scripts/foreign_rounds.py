@@ -64,7 +64,7 @@ ENVIRONMENT = (
     "tests/deploy/test_triton.py",
     "tests/models/test_checkpoint.py",
     "tests/models/test_resolve.py",
-    "tests/models/test_lengths.py",
+    "tests/models/test_service_lengths.py",
     "tests/onnxgraph/test_interface.py",
     "tests/precision/test_slots.py",
     "tests/runtime/test_admission.py",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cosybuild import figure
 from cosybuild.building.events import Event
-from cosybuild.building.rebuild import EQUIVALENT, SAME
+from cosybuild.building.repeated_build import EQUIVALENT, SAME
 from cosybuild.cli import units
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.console import BuildConsole

@@ -7,8 +7,8 @@ from pathlib import Path
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.deploy.rollback import backups, rollback
+from cosybuild.directory_in_service import STATE
 from cosybuild.errors import DeployError
-from cosybuild.inservice import STATE
 
 
 def main(arguments: list[str]) -> int:

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from cosybuild.directory_in_service import STATE, Journal
 from cosybuild.errors import DeployError
 from cosybuild.filename import is_plain_path
-from cosybuild.inservice import STATE, Journal
 from cosybuild.printable import one_line
 
 STAGING = "staging-"

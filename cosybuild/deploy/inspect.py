@@ -10,8 +10,8 @@ from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.deploy.deliverable import SCRIPTS
 from cosybuild.deploy.ownership import GRAPHS, PLANS
 from cosybuild.deploy.state import read_current
+from cosybuild.directory_in_service import STATE
 from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of
-from cosybuild.inservice import STATE
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header

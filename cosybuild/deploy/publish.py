@@ -1,7 +1,7 @@
 """The change of a directory in service as one step: files are staged, backed up, journalled, then put in place.
 
 Before the journal is written, nothing in the directory has changed. From then on the new state counts:
-readers look through the journal (`cosybuild.inservice`), and the next process that changes the directory (a
+readers look through the journal (`cosybuild.directory_in_service`), and the next process that changes the directory (a
 deployment, `check`, `rollback`) first finishes the change. A runtime that does not read the journal finds each single
 file whole, and graphs before plans: it loads the old plan or the new graph, never a plan that belongs to neither.
 
@@ -32,9 +32,9 @@ from cosybuild.deploy.state import (
     write_record,
 )
 from cosybuild.digest import digest_of
+from cosybuild.directory_in_service import CURRENT, JOURNAL, STATE, Journal
 from cosybuild.errors import DeployError
 from cosybuild.filename import is_plain_path
-from cosybuild.inservice import CURRENT, JOURNAL, STATE, Journal
 from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES, PART = "record.json", "files", ".part"

@@ -19,8 +19,8 @@ from cosybuild.deploy.state import (
     read_record,
     reserve,
 )
+from cosybuild.directory_in_service import STATE, Journal
 from cosybuild.errors import DeployError
-from cosybuild.inservice import STATE, Journal
 from cosybuild.system.files import sync_tree
 
 _UNDO = "staging-undo"

@@ -16,9 +16,9 @@ from cosybuild import figure
 from cosybuild.deploy.inspect import CURRENT, DAMAGED, FOREIGN, STALE, Finding
 from cosybuild.deploy.staging import Put
 from cosybuild.digest import digest_of
+from cosybuild.directory_in_service import STATE
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
-from cosybuild.inservice import STATE
 from cosybuild.signing import SIGNATURE, Signed, sign, signature_path, verify, verify_own
 from cosybuild.system.json_records import SCHEMA, read_json
 from cosybuild.system.typed_json import from_json

@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeVar
 from msgspec import Meta
 
 from cosybuild.deploy.confined import hold_state
+from cosybuild.directory_in_service import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal, journal_from, read_state
 from cosybuild.errors import ConfigurationError, DeployError
-from cosybuild.inservice import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal, journal_from, read_state
 from cosybuild.system import local_lock
 from cosybuild.system.files import make_directory, write_atomic
 from cosybuild.system.json_records import read_json

@@ -24,7 +24,7 @@ from cosybuild.run.deliver import deliver, hold_own
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, Witness, is_gate, write_failure_archive
-from cosybuild.run.foreign import origin_of_run
+from cosybuild.run.imported_run import origin_of_run
 from cosybuild.run.lock_file import Lock, hold_digests, read_lock, write_lock
 from cosybuild.run.module_code import with_code
 from cosybuild.run.prepare import open_store, planning_store, sources_of

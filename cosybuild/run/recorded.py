@@ -13,7 +13,7 @@ from cosybuild.building.record_json import outcome_from_json
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
-from cosybuild.run.foreign import Origin, origin_of_run
+from cosybuild.run.imported_run import Origin, origin_of_run
 from cosybuild.system.json_records import read_record
 
 RUNS = Path("outputs/runs")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.building.events import Sink
-from cosybuild.building.rebuild import Made, verdict_of
+from cosybuild.building.repeated_build import Made, verdict_of
 from cosybuild.building.stage import Emit
 from cosybuild.config.parse import overridden, settings_from_plain
 from cosybuild.config.rules import check
@@ -18,7 +18,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.user_module.trusted import installed_only, refuse_paths, vet_targets
 from cosybuild.run.execute import Invocation, run_build
-from cosybuild.run.foreign import without_local
+from cosybuild.run.imported_run import without_local
 from cosybuild.run.limits import ProcessLimits, call_limited
 from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import RecordedRun

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import torch
 
+from cosybuild.directory_in_service import STATE, View, view_of
 from cosybuild.errors import ArtifactRefused, CosybuildError
 from cosybuild.identity import ESTIMATOR, Build, build_of, other_builds, part_of
-from cosybuild.inservice import STATE, View, view_of
 from cosybuild.manifest import read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from cosybuild.directory_in_service import View
 from cosybuild.dtypes import FLOATS
 from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
-from cosybuild.inservice import View
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
 from cosybuild.runtime.context import Context, Driver
 from cosybuild.runtime.directory import candidates, directory_in_service, unchanged

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild import figure
-from cosybuild.building.rebuild import DIFFERENT, Made, Rebuilt, rebuild, verdict_of
+from cosybuild.building.repeated_build import DIFFERENT, Made, Rebuilt, rebuild, verdict_of
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.building.subprocess import Died, call_apart
 from cosybuild.errors import BuildError

@@ -9,8 +9,8 @@ from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import SolverPoint, VerifyMode, VerifySettings
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.lengths import quantile_lengths
 from cosybuild.models.profile import FRAMES, NamedSizes, Profile, named_sizes
+from cosybuild.models.service_lengths import quantile_lengths
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.gates import LOWERED, check_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16

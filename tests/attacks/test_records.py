@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models.lengths import read_lengths
+from cosybuild.models.service_lengths import read_lengths
 from cosybuild.numerics.npz import save_arrays
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.report.rehearsal import fault_of

@@ -16,8 +16,8 @@ from cosybuild.deploy.inspect import CURRENT, STALE, inspect
 from cosybuild.deploy.publish import Put, changing, prune, publish
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.triton import config_text
+from cosybuild.directory_in_service import LARGEST, STATE, view_of
 from cosybuild.errors import ArtifactRefused, DeployError, ModelError
-from cosybuild.inservice import LARGEST, STATE, view_of
 from cosybuild.manifest import read_manifest
 from cosybuild.models.components.registry import GRAPH_FILES
 from cosybuild.onnxgraph.file_spec import spec_of_file

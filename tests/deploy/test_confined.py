@@ -12,8 +12,8 @@ import pytest
 from cosybuild.__main__ import main
 from cosybuild.deploy.publish import changing, publish
 from cosybuild.deploy.staging import Put
+from cosybuild.directory_in_service import STATE
 from cosybuild.errors import DeployError
-from cosybuild.inservice import STATE
 
 _EVIL = "evil"
 

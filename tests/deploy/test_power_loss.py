@@ -13,7 +13,7 @@ from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy import publish, staging
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
-from cosybuild.inservice import view_of
+from cosybuild.directory_in_service import view_of
 from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, put_estimator, tree
 from tests.powerloss import Disk, in_memory, recorded, restored

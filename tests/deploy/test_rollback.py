@@ -15,8 +15,8 @@ from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy import publish
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.deploy.service import deploy
+from cosybuild.directory_in_service import STATE, view_of
 from cosybuild.errors import ArtifactRefused, DeployError
-from cosybuild.inservice import STATE, view_of
 from cosybuild.runtime import load
 from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, put_estimator, tree

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.run.foreign import Origin, write_mark
+from cosybuild.run.imported_run import Origin, write_mark
 from cosybuild.run.recorded import RUNS, all_runs, read_run
 from tests.run.records import write_run
 

@@ -23,7 +23,7 @@ a new file and from the time that has passed since, because the host's clock may
 system's. For small results, which the run has just written, the certificate has the sha256. For large ones it is
 written only after the tick has passed.
 
-Besides `look`, only json, os, time and hashlib are imported here.
+Besides `observed_state`, only json, os, time and hashlib are imported here.
 """
 
 # ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH118, PTH123 - pathlib alone takes longer to import than the whole check
@@ -35,7 +35,7 @@ import json
 import os
 import time
 
-from cosybuild.cli.nothing_to_do.look import (
+from cosybuild.cli.nothing_to_do.observed_state import (
     Look,
     absolute,
     content_digest,

@@ -11,7 +11,7 @@ import os
 import sys
 
 from cosybuild.cli.nothing_to_do import certificate
-from cosybuild.cli.nothing_to_do.look import Look, is_lasting
+from cosybuild.cli.nothing_to_do.observed_state import Look, is_lasting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check

@@ -20,7 +20,7 @@ from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.archived_files import find_artifacts, in_one_directory, read_arrays, refuse_foreign_weights
 from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import FailureIndex, Part
-from cosybuild.run.foreign import without_local
+from cosybuild.run.imported_run import without_local
 from cosybuild.run.limits import ProcessLimits, call_limited
 from cosybuild.run.tar_archive import Bounds, unpacked
 from cosybuild.stages.pipeline import stages_for

@@ -28,7 +28,7 @@ from cosybuild.filename import fault_of, is_plain_name
 from cosybuild.report.profile import PLOT
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE
-from cosybuild.run.foreign import Origin, origin_of_run, write_mark
+from cosybuild.run.imported_run import Origin, origin_of_run, write_mark
 from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
 from cosybuild.run.sharing.import_check import rehearse
 from cosybuild.run.sharing.members import is_record_or_data

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosybuild.cli.nothing_to_do import certificate
 from cosybuild.cli.nothing_to_do.certificate import write
-from cosybuild.cli.nothing_to_do.look import Look
+from cosybuild.cli.nothing_to_do.observed_state import Look
 
 ARGV = ["export=opset18", "trt=fp16"]
 MESSAGE = "Nothing to do: outputs/runs/x is up to date"

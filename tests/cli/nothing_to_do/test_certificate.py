@@ -16,7 +16,7 @@ import pytest
 
 from cosybuild.cli.nothing_to_do import certificate
 from cosybuild.cli.nothing_to_do.certificate import check, examine, write
-from cosybuild.cli.nothing_to_do.look import Look
+from cosybuild.cli.nothing_to_do.observed_state import Look
 from tests.cli.nothing_to_do.certifying import ARGV, MESSAGE, Project, same_size_and_time
 
 
@@ -270,5 +270,5 @@ print(sorted(set(sys.modules) - before))
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     package = "cosybuild.cli.nothing_to_do"
     assert answer.stdout.strip() == str(
-        ["cosybuild", "cosybuild.cli", package, f"{package}.certificate", f"{package}.look"]
+        ["cosybuild", "cosybuild.cli", package, f"{package}.certificate", f"{package}.observed_state"]
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.cli.nothing_to_do.certificate import check, examine, write
-from cosybuild.cli.nothing_to_do.look import Look
+from cosybuild.cli.nothing_to_do.observed_state import Look
 from tests.cli.nothing_to_do.certifying import ARGV, MESSAGE, Project, same_size_and_time
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cosybuild.errors import ConfigurationError, StoreError
-from cosybuild.run.foreign import MARK, origin_of_run
+from cosybuild.run.imported_run import MARK, origin_of_run
 from cosybuild.run.recorded import RecordedRun, read_run
 from cosybuild.run.sharing.bundle import BUNDLE, Arrival, plain_facts, read_bundle, write_bundle
 from cosybuild.run.tar_archive import pack

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.config.settings import Settings
-from cosybuild.run.foreign import local_settings, without_local
+from cosybuild.run.imported_run import local_settings, without_local
 
 WORDS = {
     "trt_profile.name",

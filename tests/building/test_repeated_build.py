@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.building.rebuild import DIFFERENT, EQUIVALENT, MISSING, SAME, Made, rebuild, verdict_of
+from cosybuild.building.repeated_build import DIFFERENT, EQUIVALENT, MISSING, SAME, Made, rebuild, verdict_of
 from cosybuild.building.stage import RunContext
 from cosybuild.errors import ExportError
 from cosybuild.store.result import StageResult

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.models import lengths
-from cosybuild.models.lengths import propose_ranges, quantile_lengths, read_lengths, yaml_of
+from cosybuild.models import service_lengths
+from cosybuild.models.service_lengths import propose_ranges, quantile_lengths, read_lengths, yaml_of
 
 HISTOGRAMS = st.dictionaries(st.integers(1, 60), st.integers(1, 9), min_size=1, max_size=8)
 
@@ -127,7 +127,7 @@ def test_a_pipe_or_a_file_without_end_is_refused_at_once(tmp_path: Path, monkeyp
         with pytest.raises(ConfigurationError, match="not a regular file"):
             read_lengths(place, None)
     (tmp_path / "lengths").write_text("8\n" * 100)
-    monkeypatch.setattr(lengths, "MAX_BYTES", 150)
+    monkeypatch.setattr(service_lengths, "MAX_BYTES", 150)
     with pytest.raises(ConfigurationError, match="more than 150 bytes"):
         read_lengths(tmp_path / "lengths", None)
 
