@@ -29,8 +29,8 @@ from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy.publish import recover
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
-from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, VariantRefused
 from cosybuild.directory_in_service import STATE, view_of
+from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, VariantRefused
 from cosybuild.manifest import write_manifest
 from cosybuild.runtime import load_estimator
 from cosybuild.system.environment import Environment

@@ -6,7 +6,7 @@
 
 The same run always gives the same bytes. An import does not trust the file: it checks every member
 (`run.tar_archive`), accepts only records and data (`members`), parses every record before it keeps anything
-(`import_check`), and marks the run as foreign (`run.foreign`). Results of steps enter the store only if the user
+(`import_check`), and marks the run as foreign (`run.imported_run`). Results of steps enter the store only if the user
 requests it, with the same checks as results from a remote.
 """
 
