@@ -45,6 +45,17 @@ def test_a_front_end_is_exported_simplified_and_verified(version: int, streaming
     assert verified.metrics["solver"] == []
 
 
+@pytest.mark.full_size
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_full_size_one_is_exported_and_verified(version: int, tmp_path: Path) -> None:
+    model, name = ModelSettings(family=Family(f"cosyvoice{version}")), ComponentName.frontend
+    settings = replace(request(model).settings, component=ComponentSettings(name))
+    bench = Bench(Request(settings, resolve_subject(model, None, False, name)), tmp_path)
+    exported = graph_of(bench.export())
+    verified = bench.verify(graph_of(bench.simplify(exported)), exported)
+    assert verified.metrics["cases"] > 5
+
+
 SMALL = {"vocab_size": 40, "input_size": 16, "spk_embed_dim": 8, "output_size": 16}
 LAYERS = {"encoder_size": 16, "attention_heads": 2, "linear_units": 16, "num_blocks": 1}
 OTHERS: dict[int, dict[str, Any]] = {1: {**SMALL, **LAYERS}, 2: {**SMALL, **LAYERS, "up_blocks": 1}, 3: SMALL}
