@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -160,6 +161,27 @@ OF_KIND_LOWERED: Mapping[Target, Mapping[Kind, Gate]] = {
 """Gates that differ in smaller types; docs/verification.md has what was measured. bf16 has three bits less than fp16,
 which are 18 dB in theory. The angle between the vectors of two recordings of one speaker is tens of times as large as
 the bound on a vector's own change of direction."""
+
+
+_STEADY = 10.0
+"""Seconds of audio for which the gates on waveforms were measured."""
+
+_GROWING = ("log_mel_db", "multi_resolution")
+
+
+def for_length(kind: Kind, gate: Gate, samples: int) -> Gate:
+    """Return the gate on an output of `samples` values; that on a waveform becomes wider in proportion above 10 s.
+
+    The phase of a vocoder's sines is a sum over all frames, so that the rounding errors of f0 add up. The short cases
+    keep the narrow gate, and the gates on f0 and on the phase do not grow.
+    """
+    growth = samples / audio.RATE / _STEADY
+    if kind is not Kind.waveform or growth <= 1:
+        return gate
+    wider = {name: bound * growth if name in _GROWING else bound for name, bound in gate.items()}
+    if "snr_db" in gate:
+        wider["snr_db"] = gate["snr_db"] - 20 * math.log10(growth)
+    return wider
 
 
 def gates_of_kinds(target: Target, snr_db: float | None = None) -> Mapping[Kind, Gate]:

@@ -14,7 +14,7 @@ import numpy as np
 from cosybuild import figure
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
-from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, gates_of_kinds, misses, worst
+from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, for_length, gates_of_kinds, misses, worst
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.metrics import METRICS, Kind, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
@@ -187,7 +187,9 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         reference: the expected values.
         limits: the condition to meet.
     """
+    kind = limits.kinds.get(output, Kind.any)
     limits = limits.of(output)
+    limits = replace(limits, gate=for_length(kind, limits.gate, reference.shape[-1] if reference.ndim else 1))
     if actual.shape != reference.shape:
         text = f"{output} has shape {actual.shape}, the reference {reference.shape}"
         fault = Fault(output, text, facts={"shapes": [list(actual.shape), list(reference.shape)]})
@@ -198,7 +200,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     if wrong.any():
         return _lost(limits, _not_finite(output, a, r, wrong))
     pair = (a, r) if finite.all() else (a[finite], r[finite])
-    figures = measure(*pair, limits.kinds.get(output, Kind.any))
+    figures = measure(*pair, kind)
     # A reference of zeros has no ratio to anything; the tolerance bounds each of its elements in the output's units.
     silent = limits.tolerance is not None and not pair[1].any()
     missed = () if silent else tuple(misses(figures, limits.gate))
@@ -207,7 +209,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     failing = 0 if allowed is None else int(np.count_nonzero(error > allowed))
     warning = ""
     # A token is an index, so a different token is not a rounding error.
-    resolution = 0.0 if limits.kinds.get(output) is Kind.tokens else RESOLUTION[limits.target]
+    resolution = 0.0 if kind is Kind.tokens else RESOLUTION[limits.target]
     if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, resolution))).all():
         missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")
         warning = "" if (error <= rounding).all() else _unit_scale(output, r[finite], error, figures["snr_db"])

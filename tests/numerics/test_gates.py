@@ -8,7 +8,17 @@ import pytest
 
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import ConfigurationError
-from cosybuild.numerics.gates import LOWERED, LOWERED_SOLVER, check_gate, misses, plain_gate, with_ratio, worst
+from cosybuild.numerics.gates import (
+    LOWERED,
+    LOWERED_SOLVER,
+    OF_KIND,
+    check_gate,
+    for_length,
+    misses,
+    plain_gate,
+    with_ratio,
+    worst,
+)
 from cosybuild.numerics.metrics import METRICS, Kind
 
 FIGURES = {"snr_db": 80.0, "max_abs": 0.01, "cosine": 0.999}
@@ -80,3 +90,20 @@ def test_a_stated_ratio_also_sets_the_bound_on_the_largest_error() -> None:
         stated = with_ratio({**gate, "cosine": 0.9}, ratio)
         assert stated == {"snr_db": ratio, "max_rel": pytest.approx(8 * 10 ** (-ratio / 20)), "cosine": 0.9}
     assert with_ratio(gate, 20.0)["max_rel"] > gate["max_rel"] > with_ratio(gate, 60.0)["max_rel"]
+
+
+def test_the_gate_on_a_waveform_is_wider_above_ten_seconds_only() -> None:
+    gate = OF_KIND[Kind.waveform]
+    assert for_length(Kind.waveform, gate, 240_000) == gate
+    wider = for_length(Kind.waveform, gate, 1_440_000)
+    assert wider["log_mel_db"] == pytest.approx(6 * gate["log_mel_db"])
+    assert wider["multi_resolution"] == pytest.approx(6 * gate["multi_resolution"])
+    assert gate["snr_db"] - wider["snr_db"] == pytest.approx(15.56, abs=0.01)
+    assert {name: wider[name] for name in ("clipped", "dc", "silence")} == {
+        name: gate[name] for name in ("clipped", "dc", "silence")
+    }
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OF_KIND if kind is not Kind.waveform])
+def test_no_other_gate_depends_on_the_length(kind: Kind) -> None:
+    assert for_length(kind, OF_KIND[kind], 10**9) == OF_KIND[kind]
