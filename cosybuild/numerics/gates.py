@@ -123,8 +123,8 @@ _NARROW: Mapping[Kind, Gate] = {
     Kind.waveform: {
         **OF_KIND[Kind.waveform],
         "snr_db": 22.0,
-        "log_mel_db": 1.2,
-        "multi_resolution": 0.35,
+        "log_mel_db": 4.0,
+        "multi_resolution": 0.6,
         "clipped": 3e-3,
         "dc": 2e-3,
     },
@@ -135,7 +135,7 @@ _NARROW: Mapping[Kind, Gate] = {
 }
 _NARROW_FACTORS: Mapping[Kind, Gate] = {
     **_NARROW,
-    Kind.waveform: {**_NARROW[Kind.waveform], "snr_db": 23.0, "log_mel_db": 1.0, "multi_resolution": 0.3},
+    Kind.waveform: {**_NARROW[Kind.waveform], "snr_db": 23.0, "log_mel_db": 3.0, "multi_resolution": 0.5},
     Kind.spectrum: {"snr_db": 23.0},
     Kind.condition: {"snr_db": 48.0},
 }
