@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_everything() -> None:
-    """Print a character that the output's encoding lacks as an escape, instead of failing."""
+    """Print an escape for each character that the output's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and (stream.encoding.lower() != "utf-8" or stream.errors == "strict"):
             stream.reconfigure(errors="backslashreplace")

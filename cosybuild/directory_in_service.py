@@ -21,7 +21,7 @@ STATE = ".cosybuild-backup"
 """The directory below one in service that holds backups and the state of changes."""
 JOURNAL, CURRENT = "journal.json", "current.json"
 LARGEST = 16 * 2**20
-"""The most bytes of a record of the state that are read; real ones have a few thousand."""
+"""Largest size in bytes of a record that is read from STATE; a deployment's records have a few thousand."""
 MOST_BACKUPS = 10**9 - 1
 """The largest number of a backup."""
 
@@ -38,7 +38,7 @@ class Journal:
         position: the number of the backup that the directory equals afterwards; 0 for a new state.
         files: name -> sha256 of all files of deployments after the change.
         discards: True if the backup is not kept, because the change undoes the deployment that made it.
-        links: name -> target of the symbolic link that replaces the file again, if that leads to the same content.
+        links: name -> target of the symbolic link that is put back in place of the file, if the target has its content.
     """
 
     number: int
@@ -122,7 +122,7 @@ def _number(value: object) -> int:
     """Return the number of a backup.
 
     Raises:
-        ValueError: it is none that a deployment writes.
+        ValueError: a deployment writes no such number.
     """
     if type(value) is not int or not 0 <= value <= MOST_BACKUPS:
         raise ValueError(f"{value!a:.40} is not the number of a backup")

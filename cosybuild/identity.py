@@ -78,10 +78,10 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
 
 
 def flow_of(part: str, build: Build) -> tuple[str, str] | None:
-    """Return version and digest of the whole flow model that a part was built from; None for any other part.
+    """Return family and digest of the flow model that a part was built from; None if it came from another file.
 
-    The front end computes the estimator's inputs, so both must come from one flow model. An estimator whose weights
-    are in a file of their own is not compared.
+    The front end computes the estimator's inputs, so both must come from one flow model. If the weights of an
+    estimator are in a separate file, the flow model is not known.
     """
     is_whole = part.startswith("flow.") and build.label in ("flow.pt", "flow.safetensors")
     return (build.family, build.weights) if is_whole else None

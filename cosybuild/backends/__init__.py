@@ -1,1 +1,1 @@
-"""The runtimes behind one interface (load, infer), for code that calls ONNX Runtime, PyTorch or TensorRT."""
+"""The runtimes ONNX Runtime, PyTorch and TensorRT behind one interface (load, infer)."""

@@ -1,1 +1,1 @@
-"""Time measurements of artifacts, for code about rounds, statistics, and artifacts as timed calls."""
+"""Time measurements of artifacts: rounds, statistics, and artifacts as timed calls."""

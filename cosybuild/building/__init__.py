@@ -1,1 +1,1 @@
-"""The build, for code about stages, plans, the runner, events and records that depends on no model."""
+"""The build without any model: stages, plans, the runner, events and records."""

@@ -17,7 +17,7 @@ _DISK = FULL | {errno.EROFS}
 
 @contextmanager
 def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
-    """Convert errors of the body that the machine caused to errors that name the step `label`.
+    """Convert errors that the machine caused in the `with` block to errors that name the step `label`.
 
     Raises:
         OutOfMemory: in place of any error that reports a lack of memory.

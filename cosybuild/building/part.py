@@ -12,12 +12,14 @@ from cosybuild.system.environment import Environment
 
 
 class PartStage(Stage[Any]):
-    """A stage of one part: it uses only the slots, sources and request of the part, whose name its label contains.
+    """A stage of one part. It uses only the slots, sources and request of that part.
+
+    The label contains the part's name.
 
     Args:
         part: the name of the part.
         stage: the stage as in a build of the part alone.
-        request: the request of that build, which the stage receives instead of the joint request.
+        request: the request of a build of the part alone; the stage receives it instead of the joint request.
     """
 
     def __init__(self, part: str, stage: Stage[Any], request: Any) -> None:

@@ -72,11 +72,11 @@ class Sources:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Check after the body, which runs the step, that the sources did not change.
+        """Check after the `with` block, which runs the step, that the sources did not change.
 
         Raises:
-            SourceChanged: a file changed during the body; an error of the body becomes its cause.
-            CosybuildError: the error of the body, with the user's paths in place of the private ones.
+            SourceChanged: a file changed during the block; an error that the block raised becomes its cause.
+            CosybuildError: the error that the block raised, with the user's paths in place of the private ones.
         """
         try:
             yield

@@ -155,7 +155,7 @@ def _end_with_the_caller() -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an exception that callers handle unchanged, and any other, which may not pickle, as a RuntimeError."""
+    """Return an exception unchanged if callers handle it, else a RuntimeError; other exceptions may not pickle."""
     if ran_out_of_memory(error):  # pickling loses the causes
         return MemoryError(str(error))
     if isinstance(error, (CosybuildError, OSError)):
@@ -165,7 +165,7 @@ def _portable(error: BaseException) -> BaseException:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Block SIGINT in the body. A subprocess that received SIGINT before it ignores it would print a traceback."""
+    """Block SIGINT in the `with` block, because a subprocess prints a traceback until it ignores SIGINT."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -1,1 +1,1 @@
-"""The command line, for code that parses arguments, prints, or decides an exit code."""
+"""The command line: code that parses arguments, prints, and determines the exit code."""

@@ -74,7 +74,7 @@ def _with_hydra(words: list[str], opening: Opening) -> int:
 
 
 def _launcher_failures() -> tuple[type[BaseException], ...]:
-    """Return the exceptions of launchers for a dead job process; call it after Hydra has loaded them."""
+    """Return the exceptions that launchers raise for a dead job process; call this after Hydra has loaded launchers."""
     if "submitit" not in sys.modules:
         return (BrokenExecutor,)
     from submitit.core.utils import FailedJobError, UncompletedJobError

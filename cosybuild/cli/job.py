@@ -120,7 +120,7 @@ def exit_code(report: Mapping[str, Any]) -> int:
 
 
 def _show_plan(request: Request, opening: Opening) -> int:
-    """Print which steps would run and why; return the exit code of a run without errors."""
+    """Print which steps would run and why; return 0, or the exit code of `Pending` if a step is blocked."""
     from cosybuild.cli.plan_table import plan_table
 
     warnings: list[str] = []

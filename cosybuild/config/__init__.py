@@ -1,1 +1,1 @@
-"""The configuration, for code that converts YAML and overrides to typed `Settings`; no DictConfig leaves it."""
+"""The conversion of YAML and overrides to typed `Settings`. Other packages do not receive a DictConfig."""

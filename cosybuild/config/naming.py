@@ -24,7 +24,7 @@ _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(Vocod
 """Groups that records of earlier releases do not have, with the values for what those built."""
 
 _LATER: Mapping[str, Any] = {"model.weights_from": None, "export.static": {}, "verify.solver.steps": None}
-"""Settings that records of earlier releases do not have, with the values for what those built."""
+"""Settings that records of earlier releases lack, each with the value that describes the builds of those releases."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")
 _LONGEST_WORD = 80
@@ -80,7 +80,7 @@ def relevant(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without(plain: dict[str, Any], path: Sequence[str], default: Any) -> dict[str, Any]:
-    """Return a configuration without one setting, if that has its default."""
+    """Return a configuration without the setting at `path` if its value is `default`."""
     first, *rest = path
     if rest and isinstance(inner := plain.get(first), Mapping):
         return {**plain, first: _without(dict(inner), rest, default)}

@@ -71,7 +71,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _mapping() -> DictConfig:
-    """Return an empty mapping with keys of the user's choice; a struct would make Hydra demand a + before each."""
+    """Return an empty mapping that accepts any key; for a struct, Hydra would require a + before each new key."""
     return DictConfig({}, flags={"struct": False})
 
 

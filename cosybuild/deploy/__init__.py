@@ -1,1 +1,1 @@
-"""The deployment of artifacts into service, for code about names of files, conditions, backups and rollback."""
+"""The deployment of artifacts into service: names of files, conditions, backups and rollback."""

@@ -107,9 +107,9 @@ def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
 
 
 def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings; files of one directory are stale if they are of several builds.
+    """Yield the findings; a file is stale if its directory mixes files that do not belong together.
 
-    These are files of one part of a model that come from several builds, and parts of several flow models.
+    The files of one part must come from one build, and the parts of a flow model from one flow model.
     """
     groups: dict[tuple[str, str], list[tuple[str, Build]]] = {}
     flows: dict[str, dict[tuple[str, str], tuple[str, Build]]] = {}

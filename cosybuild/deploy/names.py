@@ -42,7 +42,8 @@ class Row:
 
     def takes(self, item: Deliverable) -> bool:
         """Return True if `item` is what the runtime expects under this name."""
-        if self.kind == SCRIPT:  # it is built under its name, and has both forms of attention
+        # The build gives a TorchScript file the runtime's name, and such a file has both attention variants.
+        if self.kind == SCRIPT:
             return item.kind == SCRIPT and item.path.name == self.name and self.serves(item)
         return (
             item.path.name.startswith(f"{self.stem}.")

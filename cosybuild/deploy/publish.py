@@ -72,8 +72,8 @@ def publish(
         removes: names to remove, after all puts.
         kind: `deploy` or `rollback`; only a `deploy` is skipped where nothing would change.
         position: the backup that the directory equals afterwards; 0 for a new state.
-        files: name -> sha256 of what deployments will have put there; None adds this change to what is recorded.
-        links: name -> target of the symbolic link that replaces the file again.
+        files: name -> sha256 of all files of deployments after the change; None updates the recorded ones.
+        links: name -> target of the symbolic link that is put back in place of the file.
 
     Raises:
         DeployError: a name is unsafe or leads through a link, or a copy differs from its source; the directory is

@@ -133,7 +133,7 @@ class SignatureCheck:
         return finding if reason is None else replace(finding, state=state, reason=reason)
 
     def _others(self) -> Iterator[Finding]:
-        """Yield a finding for every file that differs from the list below the path that has it, such as a manifest."""
+        """Yield a finding for every file below the path that differs from a signed list there, e.g. a manifest."""
         for path in sorted(self._path.rglob(LIST)):
             if STATE in path.relative_to(self._path).parts:
                 continue
@@ -159,7 +159,7 @@ class SignatureCheck:
 
 
 def _difference(root: Path, name: str, signed: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return the state of a file by a list, with the reason; the reason is None if the file is the one listed."""
+    """Return the state of a file according to its list, with the reason; the reason is None if they agree."""
     path = root / name
     if name not in signed:
         return FOREIGN, "the owner of the key did not sign it"

@@ -69,8 +69,8 @@ class Current:
 
     Attributes:
         number: the number of its backup; 0 if there was none.
-        position: the backup that the directory equals; 0 for a state of its own.
-        files: name -> sha256 of what deployments have put there.
+        position: the number of the backup that has the directory's present state; 0 if no backup has it.
+        files: name -> sha256 of all files of deployments.
     """
 
     number: Annotated[int, Meta(ge=0, le=MOST_BACKUPS)] = 0
@@ -86,8 +86,8 @@ class BackupRecord:
         kind: `deploy` or `rollback`.
         existed: name -> True if the file existed before the change.
         position: the number of an earlier backup with the state before the change; 0 if there is none.
-        files: name -> sha256 of what deployments had put there before the change.
-        links: name -> target of the symbolic link, for files that were one, as in the cache of a hub.
+        files: name -> sha256 of all files of deployments before the change.
+        links: name -> target, for files that were symbolic links, as in the cache of a hub.
     """
 
     kind: str
@@ -130,7 +130,7 @@ def free_reserve(root: Path) -> None:
 
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Turn an OSError of the body into a DeployError."""
+    """Turn an OSError of the `with` block into a DeployError."""
     try:
         yield
     except OSError as error:

@@ -79,7 +79,7 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
         # An engine has -1, not a symbol, for a varying axis; besides the batch this is the length.
         axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, usual) for axis in port["shape"]]
         dims = axes[1 if batch else 0 :] or [1]
-        # Random whole numbers would be indices beyond every table, and the model would not load.
+        # Random integers as indices would be outside the model's tables, and Triton could not load the model.
         values = "random_data" if port["dtype"] in FLOATS else "zero_data"
         data = f"data_type: {DTYPES[port['dtype']].triton} dims: [ {', '.join(map(str, dims))} ] {values}: true"
         lines.append(f"  inputs {{ key: {_quoted(port['name'])} value: {{ {data} }} }}")
@@ -87,7 +87,7 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a string of the protobuf text format. An ONNX file of somebody else can contain any name."""
+    """Return a string literal of the protobuf text format, because an imported ONNX file can contain any name."""
     return json.dumps(text)
 
 

@@ -158,7 +158,7 @@ def example_inputs(spec: ModelSpec, sizes: Mapping[str, int]) -> Iterator[torch.
 
 @contextmanager
 def _quiet() -> Iterator[Chatter]:
-    """Suppress the exporters' output in the body, and collect their warnings about the model."""
+    """Suppress the exporters' output in the `with` block, and collect their warnings about the model."""
     chatter = Chatter()
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]

@@ -1,1 +1,1 @@
-"""Models, for code about their inputs, outputs, profiles, weights and networks."""
+"""Models: their inputs, outputs, profiles, weights and networks."""

@@ -124,7 +124,7 @@ def _compare(
     for title, entries in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped)):
         if entries:
             more = [f"... and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
-            # A line feed in a name of the file would look like a line of the message.
+            # Names come from the file. A line feed in a name would begin a new line of the message.
             shown = [*map(one_line, entries[:_SHOWN]), *more]
             parts.append(f"{len(entries)} {title}:\n    " + "\n    ".join(shown))
     raise CheckpointError("\n  ".join(parts), hint=_hint(unexpected, shapes, wanted, file))

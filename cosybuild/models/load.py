@@ -51,7 +51,7 @@ def load_network(subject: Subject, weights: Path | None, note: Note = _unheard) 
 def prepare_for_export(module: Module) -> Module:
     """Fuse in place layers that one node can compute: q, k and v with their scale, and all time projections.
 
-    The computed function stays the same, but the state dict changes, so load weights before.
+    The computed function stays the same, but the state dict changes, so the weights must be loaded first.
     """
     for part in list(module.modules()):
         fuse = getattr(part, "fuse_for_export", None)

@@ -6,7 +6,7 @@ from cosybuild.models.subject import Subject
 
 
 def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onnx", dynamic_batch: bool = False) -> str:
-    """Return stem, the words of the form, `streaming`, precision, `dynamic_batch` and suffix, joined by dots.
+    """Return stem, words of `subject.form`, `streaming`, precision, `dynamic_batch` and suffix, joined by dots.
 
     Args:
         subject: gives the stem, the form, and whether the model is the streaming variant.

@@ -20,7 +20,7 @@ MAX_BYTES = 2**28
 """The greatest size of a file of lengths: room for some fifty million calls."""
 
 _MOST_CALLED = 2**62
-"""The frames of all calls together are below it, so that their sums fit into 64 bits."""
+"""Bound on the sum of the frames of all calls, so that every sum fits into 64 bits."""
 
 Histogram = Mapping[int, int]
 """Length in frames -> number of calls with that length; both positive."""

@@ -49,8 +49,8 @@ class Axis:
     """The facts of one dynamic axis; the defaults hold for axes that have no entry.
 
     Attributes:
-        per_second: steps in one second, for sizes that are stated as durations; None if it is not a time.
-        per_frame: steps for each frame of a profile that states only `seq_len`; None if they do not follow from it.
+        per_second: steps in one second, for sizes that are stated as durations; None if the axis is not a time axis.
+        per_frame: steps for each frame of a profile that states only `seq_len`; None if the sizes do not depend on it.
         least: the smallest size, 0 or 1.
         most: the largest size; None if there is no limit.
         sizes: min, opt and max where a profile states none; empty if the axis has none of its own.
@@ -73,7 +73,7 @@ class ModelSpec:
         inputs, outputs: the tensors in binding order.
         guidance: the batch holds pairs for classifier-free guidance: the first half conditional, the
             second half with mu, spks and cond zero (contract of the CosyVoice solver).
-        frames_per_second: steps of the symbol `seq_len` in one second; None where it is not a time.
+        frames_per_second: steps of the symbol `seq_len` in one second; None if it is not a time axis.
         axes: symbol -> its sizes, for the axes that differ from `Axis()`.
         norms: epsilon, as `epsilon_text` writes it -> number of layer normalisations with it in the graph; empty where
             that is not known. A wrong epsilon has no visible effect on outputs if the variance is large.

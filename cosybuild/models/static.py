@@ -13,10 +13,10 @@ from cosybuild.models.subject import Subject
 
 
 def with_static_shapes(subject: Subject, static: Mapping[str, int]) -> Subject:
-    """Return the subject with fixed sizes in place of axes; the artifacts' names contain them.
+    """Return the subject with fixed sizes in place of dynamic axes; the names of artifacts contain the sizes.
 
     Args:
-        subject: its `batch` is dynamic if `static` has a size for it.
+        subject: the model; its axis `batch` is dynamic if `static` has a size for this axis.
         static: axis -> size, the setting `export.static`.
 
     Raises:
@@ -42,7 +42,7 @@ def with_static_shapes(subject: Subject, static: Mapping[str, int]) -> Subject:
             f"axes of the inputs, so that the shapes of component={subject.component.value} cannot be fixed.",
             hint="Next: remove export.static, or build component=estimator with it.",
         )
-    # One row, or an odd number, holds no pairs for guidance.
+    # Guidance needs pairs of rows, so the number of rows must be even.
     guidance = spec.guidance and static.get(BATCH, 2) % 2 == 0
     fixed = ModelSpec(
         inputs=tuple(_fixed(tensor, static) for tensor in spec.inputs),

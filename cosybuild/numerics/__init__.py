@@ -1,1 +1,1 @@
-"""Numerics of a comparison, for code about test inputs, metrics, tolerances and gates that runs no artifact."""
+"""The numerics of a comparison: test inputs, metrics, tolerances and gates. No module here runs an artifact."""

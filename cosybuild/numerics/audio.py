@@ -65,7 +65,7 @@ def multi_resolution(actual: Array, reference: Array) -> float:
 
 @metric(of=Kind.waveform)
 def clipped(actual: Array, reference: Array) -> float:
-    """Return the share of samples above `LIMIT`, or at it where the reference is below four fifths of it."""
+    """Return the share of samples above `LIMIT`, or at `LIMIT` where the reference is below four fifths of it."""
     a, r = np.abs(actual), np.abs(reference)
     wrong = (a > 1.001 * LIMIT) | ((a >= LIMIT * (1 - 1e-6)) & (r < 0.8 * LIMIT))
     return float(np.mean(wrong)) if wrong.size else 0.0
@@ -94,7 +94,10 @@ def f0_cents(actual: Array, reference: Array) -> float:
 
 @metric("frames", of=Kind.f0)
 def voicing_flips(actual: Array, reference: Array) -> float:
-    """Return the number of frames voiced in one signal only, except those whose f0 differ by less than a cent."""
+    """Return the number of frames that are voiced in only one signal.
+
+    Frames with an f0 near the threshold are not counted: there, the two f0 differ by less than a cent.
+    """
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     near = np.abs(a - r) < VOICED * (2 ** (1 / 1200) - 1)
     return float(np.count_nonzero(((a > VOICED) != (r > VOICED)) & ~near))

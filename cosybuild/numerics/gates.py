@@ -158,9 +158,9 @@ OF_KIND_LOWERED: Mapping[Target, Mapping[Kind, Gate]] = {
         Kind.tokens: {"further_differences": 0.3},
     },
 }
-"""Gates that differ in smaller types; docs/verification.md has what was measured. bf16 has three bits less than fp16,
-which are 18 dB in theory. The angle between the vectors of two recordings of one speaker is tens of times as large as
-the bound on a vector's own change of direction."""
+"""Gates that are different in smaller types; docs/verification.md has the measurements. bf16 has three bits less than
+fp16, which costs 18 dB in theory. The gate of an embedding permits a small angle: vectors of two recordings of one
+speaker differ by an angle that is tens of times as large."""
 
 
 _STEADY = 10.0
@@ -203,7 +203,7 @@ def check_gate(setting: str, gate: Gate, kind: Kind = Kind.any) -> None:
     Args:
         setting: the setting's dotted name, for the error.
         gate: the gate to check.
-        kind: the kind of the values whose figures are held: its own metrics are allowed too.
+        kind: the kind of the compared values; metrics of this kind are allowed too.
 
     Raises:
         ConfigurationError: a name is no metric that can be used here; the error names the setting and the metrics.

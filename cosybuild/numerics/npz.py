@@ -1,4 +1,4 @@
-"""Files of arrays by name, for any name: `numpy.savez` takes `file` and `allow_pickle` for its own arguments."""
+"""A writer of .npz files for arrays of any name; `numpy.savez` cannot store arrays named `file` or `allow_pickle`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""ONNX graphs as files and data, for code that reads, checks, cleans, rewrites or writes them."""
+"""ONNX graphs as files and data: code that reads, checks, cleans, rewrites and writes them."""

@@ -46,7 +46,7 @@ _STRING = 8
 _SHOWN = 100  # characters of a foreign name in a message
 _LARGEST = 2**63
 _MOST_AXES = 64
-"""ONNX Runtime and numpy have 64 axes at most. The product of very many sizes would take hours."""
+"""ONNX Runtime and numpy support at most 64 axes. To multiply a very large number of sizes would take hours."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _size_beside(graph: Path, name: str) -> int | None:
 
 
 def _is_hub_content(graph: Path, path: Path) -> bool:
-    """Return True if `path`, without links, is a file of the repository, in a hub's cache, to which `graph` belongs.
+    """Return True if `path`, which has no links, is a file of the repository of `graph` in a hub's cache.
 
     The layout is that of huggingface_hub: REPOSITORY/snapshots/REVISION/... has links to REPOSITORY/blobs/DIGEST.
     """

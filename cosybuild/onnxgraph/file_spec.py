@@ -17,8 +17,8 @@ _INTEGERS = ("int32", "int64")
 def spec_of_file(path: Path, expected: ModelSpec) -> ModelSpec:
     """Return `expected` with the names, fixed sizes and integer types of the file.
 
-    Services open such files by position. An axis that is dynamic in the file alone keeps its expected size as the only
-    size of its profile; an axis that is fixed only in the file is fixed.
+    Services pass the tensors of such files by position. If an axis is dynamic only in the file, its profile has only
+    the expected size. If an axis is fixed only in the file, the result has the file's size.
 
     Args:
         path: the ONNX file.

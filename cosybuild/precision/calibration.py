@@ -49,8 +49,8 @@ def generated_samples(
 ) -> Iterator[Mapping[str, Array]]:
     """Yield one sample per size.
 
-    Three kinds alternate: padded at the end of the time axis, guidance pairs at its end, and plain at its start. The
-    phases of the time embedding are largest at the end.
+    Three kinds of samples alternate: padded ones and guidance pairs, both with `t` at the end of the time axis, and
+    plain ones with `t` at its start. The phases of the time embedding are largest at the end.
     """
     kinds = ({"time": Time.end, "padded": True}, {"time": Time.end, "guidance": True}, {"time": Time.start})
     for index, sizes in enumerate(calibration_sizes(settings, spec, profiles)):

@@ -29,7 +29,7 @@ class Cut:
 
     Attributes:
         nodes: names of its nodes in the float32 graph.
-        point: the noise profile's entry of the node with the most fresh noise in it.
+        point: the entry of the noise profile for the node of this part that adds the most noise.
         lowered: the part of the lowered graph.
         reference: the part of the float32 graph, with the same inputs and outputs.
         inputs: the part's inputs by name: the float32 graph's values, rounded to the storage type.

@@ -60,7 +60,7 @@ def decide(
         ranges: ranges of all tensors.
         settings: the target (fp16, bf16 or mixed), the limits and the patterns.
         constants: facts of all float32 initialisers, if the caller has them already.
-        spec: gives what the model keeps in float32 by its own rules; None if it has none.
+        spec: the model's specification, which names modules to keep in float32; None if no rule of a model applies.
 
     Raises:
         PrecisionError: a pattern of `keep_fp32` matches nothing.

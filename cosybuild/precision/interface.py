@@ -13,7 +13,7 @@ def interface_dtype(settings: PrecisionSettings, spec: ModelSpec | None = None) 
 
     Args:
         settings: the group `precision`.
-        spec: the model's interface; None for one without rules of its own.
+        spec: the model's specification, which can require float32; None if no rule of a model applies.
     """
     if settings.io is InputOutput.keep or (spec is not None and spec.float32_io):
         return "float32"

@@ -1,1 +1,1 @@
-"""Reports, for code that makes text, tables and pages from the JSON of a run or a sweep alone."""
+"""Reports: text, tables and pages, made only from the JSON of a run or a sweep."""

@@ -1,4 +1,4 @@
-"""The check that a report can show the figures of a step, which may come from a remote store."""
+"""The check that reports can show the figures of a step, because its entry may come from a remote store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def fault_of(stage: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
 
     Args:
         stage: the name of the step's stage, which determines the fields that the texts read.
-        metrics, made: of the entry of the step in a store.
+        metrics, made: fields of the step's entry in a store.
     """
     step = {"label": stage, "stage": stage, "action": "hit", "reason": "", "seconds": 0.0, "peak_bytes": None}
     report = {**_REPORT, "steps": [{**step, "metrics": metrics, "made": made}]}

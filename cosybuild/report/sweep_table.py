@@ -33,7 +33,7 @@ def figure_text(name: str, value: float | None) -> str:
 
 
 def work(cell: Mapping[str, Any]) -> str:
-    """Return the actions of this round: `2 built, 4 cached`."""
+    """Return the actions of the cell's last build: `2 built, 4 cached`."""
     done = list(cell["actions"].values())
     words = dict.fromkeys(done)
     return ", ".join(f"{done.count(word)} {word}" for word in words)

@@ -1,1 +1,1 @@
-"""One run, for code that prepares, plans, executes and delivers it, and for its records, archives and lock files."""
+"""One run: its preparation, plan, execution and delivery, and its records, archives and lock files."""

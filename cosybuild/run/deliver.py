@@ -158,7 +158,7 @@ def deliver(
 
 
 def hold_own(run: Path) -> None:
-    """Refuse a run directory whose artifacts or evidence are a link: a build removes the other files there.
+    """Refuse a run directory in which artifacts/ or evidence/ is a symbolic link; a build removes other files there.
 
     Raises:
         StoreError: one of the two directories is a link.
@@ -167,5 +167,5 @@ def hold_own(run: Path) -> None:
         if (run / name).is_symlink():
             raise StoreError(
                 f"{run / name} is a symbolic link, and a build removes the files there that it did not write.",
-                hint="Next: remove the link, or replace the whole directory `outputs` by one",
+                hint="Next: remove the link, or make the whole directory `outputs` a link.",
             )

@@ -112,11 +112,11 @@ class Facts:
 
 
 def origin_of(facts: Mapping[str, Any], outcome: Outcome, part: str) -> dict[str, Any]:
-    """Return the origin that every manifest of a part of a run states.
+    """Return the origin, which every manifest of a part states.
 
     Args:
         facts: the run's facts or its report.
-        outcome: the records of its steps.
+        outcome: the records of the run's steps.
         part: the part of a joint build, else an empty text.
     """
     return {
@@ -188,7 +188,7 @@ def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:
     facts = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
     if tensor.generator != "integer":
         return facts
-    # Indices: a runtime must refuse others, because a graph cannot report them.
+    # A runtime must refuse indices outside the range, because a graph cannot report them.
     return {**facts, "range": [int(tensor.low), int(tensor.high)]}
 
 

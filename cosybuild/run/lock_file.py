@@ -75,7 +75,7 @@ def read_lock(path: Path) -> Lock:
 
 
 def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
-    """Check after a build that the artifacts that a recipe pins have its digests.
+    """Check after a build that the artifacts have the digests that the recipe states.
 
     Args:
         expected: artifact name -> sha256, or its first digits.

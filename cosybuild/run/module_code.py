@@ -1,4 +1,4 @@
-"""The ingredients of the module of `model=module`: remembered, or traced while a subprocess makes the module."""
+"""The ingredients of a user's module: read from an earlier trace, or traced while a subprocess makes the module."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _remembered(memo: Path) -> Trace | None:
 
 
 def _prune(directory: Path) -> None:
-    """Delete all but the newest traces; they are cheap to make again."""
+    """Delete all but the newest traces. A deleted trace can be made again quickly."""
     aged = sorted((path.stat().st_mtime_ns, path) for path in directory.iterdir())
     for _, path in aged[:-_KEPT]:
         path.unlink(missing_ok=True)

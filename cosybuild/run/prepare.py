@@ -57,8 +57,8 @@ def _hold_service(request: Request) -> None:
     deploy, subject = request.settings.deploy, request.subject
     if deploy is not None and deploy.service is Service.cosyvoice and lacks_script(subject.component, subject.family):
         raise ConfigurationError(
-            f"deploy=cosyvoice has no file of component={subject.component.value} of {subject.family.value}: its "
-            "runtime has no encoder there, and computes the front end in PyTorch.",
+            f"deploy=cosyvoice has no file of component={subject.component.value} of {subject.family.value}: the "
+            "front end of this version has no encoder, and CosyVoice's runtime computes it in PyTorch.",
             hint="Next: deploy=bundle, or component=token2wav for the other parts.",
         )
 

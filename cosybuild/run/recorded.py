@@ -1,4 +1,4 @@
-"""Runs of the past, read from what they left."""
+"""The reader of recorded runs, from the files in their run directories."""
 
 from __future__ import annotations
 

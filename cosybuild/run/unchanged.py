@@ -23,7 +23,7 @@ from cosybuild.system.json_records import read_record
 def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, Any] | None:
     """Return the report of an earlier run with the same results; None if anything is missing or different.
 
-    So the reasons in the report of the run that built them stay readable when the command is repeated.
+    That report then stays in place, so that it still states the reasons why the steps were built.
     """
     if not plan.up_to_date:
         return None

@@ -1,4 +1,4 @@
-"""The package that a serving process imports, for code that loads built artifacts and needs nothing of the build."""
+"""The loader of built artifacts that a serving process imports. It does not depend on the packages of the build."""
 
 from cosybuild.runtime.estimator import BuiltEstimator
 from cosybuild.runtime.load import load_estimator

@@ -24,7 +24,7 @@ class BuiltPart:
     Args:
         name: the file's name, for errors.
         session: an ONNX Runtime session.
-        ranges: input -> (smallest index, number after the largest), of the inputs that are indices.
+        ranges: input -> (smallest index, largest index + 1), for the inputs that are indices.
     """
 
     def __init__(self, name: str, session: Any, ranges: Mapping[str, tuple[int, int]]) -> None:
@@ -85,7 +85,7 @@ def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bui
     Args:
         path: an .onnx file with its manifest.
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
-        trust: also load a file that has no manifest, whose indices are not checked, or that was not verified.
+        trust: also load a file that has no manifest or was not verified; without a manifest, indices are not checked.
 
     Raises:
         ArtifactRefused: the file may not be loaded; the message gives the reason.

@@ -156,7 +156,7 @@ def engine_settings(request: Request) -> TrtSettings:
 
 
 def engine_name(request: Request, target: Target) -> str:
-    """Return the file name: the one that CosyVoice's runtime loads for a TensorRT plan, a distinct one for RTX."""
+    """Return the file name: for a TensorRT plan the name that CosyVoice's runtime loads, for RTX another name."""
     suffix = ".mygpu.plan" if target.library == TENSORRT else f".sm{target.sm}.rtx.engine"
     precision = request.settings.precision.target.value
     return artifact_name(request.subject, precision, suffix, request.settings.export.dynamic_batch)
@@ -182,10 +182,10 @@ def _described_profile(profile: Profile, frames_per_second: float | None) -> dic
 
 
 def _timing(request: Request, target: Target, environment: Environment) -> Path | None:
-    """Return the file of the timing cache.
+    """Return the file of the timing cache, or None if the build uses none.
 
-    None for TensorRT-RTX, which times nothing; if `trt.timing_cache` is false; without a store; and if no GPU here has
-    the target's compute capability.
+    There is none for TensorRT-RTX, which does not time kernels, if `trt.timing_cache` is false, without a store, and if
+    no GPU here has the target's compute capability.
     """
     from cosybuild.backends.tensorrt.library import library_title
     from cosybuild.backends.tensorrt.timing_cache import timing_path

@@ -116,7 +116,7 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
 
 
 def graph_name(request: Request) -> str:
-    """Return the file name of the float32 graph: the name that runtimes expect, or an existing graph's stem alone."""
+    """Return the file name of the float32 graph: the name that runtimes expect; for an existing graph, its stem."""
     if request.subject.graph is not None:
         return f"{request.subject.stem}.onnx"
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)

@@ -109,7 +109,7 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
 
 
 def _finish(model: ModelProto, spec: ModelSpec) -> None:
-    """Check the result against the declared interface and ONNX's rules, and remove onnxsim's notes from it."""
+    """Check the result against the declared interface and ONNX's rules, and remove metadata that onnxsim added."""
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
     from cosybuild.onnxgraph.clean import clean_model
     from cosybuild.onnxgraph.interface import declare_interface, interface_faults

@@ -34,7 +34,7 @@ class TorchScriptStage(Stage[Request]):
     needs = ("weights?",)
     makes = tuple(SLOTS.values())
     packages = ("torch",)
-    # The files have the paths of the sources for error messages.
+    # The files contain the paths of source files, which TorchScript needs for error messages.
     deterministic = False
 
     def settings(self, request: Request) -> Mapping[str, Any]:
@@ -56,7 +56,7 @@ class TorchScriptStage(Stage[Request]):
 
 
 class VerifyTorchScriptStage(Stage[Request]):
-    """The stage that loads the files again and calls them as upstream does."""
+    """The stage that loads the TorchScript files and compares them with the model, in the calls that upstream makes."""
 
     name = "verify_torchscript"
     label = "verify torchscript"
@@ -93,7 +93,7 @@ class VerifyTorchScriptStage(Stage[Request]):
                     raise VerificationError(
                         f"Case {call.name}, the {target.value} TorchScript file: signal-to-noise ratio {ratio:.1f} dB "
                         f"where at least {gate:g} dB is asked for.",
-                        hint="Next: do not use the file; report the case, because the file is traced from the model.",
+                        hint="Next: do not use the file, and report the case: a file traced from the model must agree.",
                     )
             context.emit("progress", what=f"compared the {target.value} file")
         path = context.workdir / "torchscript_verification.json"
@@ -119,7 +119,7 @@ def _script(request: Request) -> Script:
 
 
 def _gates(request: Request) -> dict[Target, float]:
-    """Return the smallest ratio of each file in dB: of a float32 graph, and of one in fp16."""
+    """Return the gate of each file, a signal-to-noise ratio in dB; the gates are those of fp32 and fp16 graphs."""
     verify = request.settings.verify
     assert verify is not None
     return {Target.fp32: verify.snr_db or 0.0, Target.fp16: LOWERED[Target.fp16]["snr_db"]}

@@ -47,7 +47,7 @@ class Opened(Protocol):
 
         Args:
             profile: index of the optimisation profile.
-            in_place: the session writes the output over the input of its shape.
+            in_place: True if the session writes the output over the input that has the output's shape.
         """
 
 

@@ -1,1 +1,1 @@
-"""The store of results, for code about entries, contents, locks, remotes and garbage that depends on no stage."""
+"""The store of results: entries, contents, locks, remotes and garbage collection. It does not depend on any stage."""

@@ -83,7 +83,7 @@ class _Body:
 
 @dataclass(frozen=True)
 class _Made:
-    """The facts of the build that plans and reports calculate with."""
+    """The facts of a build that are used in calculations of plans and reports, with their types."""
 
     at: str = ""
     seconds: Annotated[float, Meta(ge=0, le=1e9)] = 0.0

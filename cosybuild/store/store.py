@@ -110,7 +110,7 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Protect the entries that this process uses and makes from `gc`, on any host, until the body ends.
+        """Protect the entries that this process uses and makes from `gc`, on any host, until the block ends.
 
         If the store cannot be written, nothing is protected.
         """
@@ -166,7 +166,7 @@ class Store:
     def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
         """Hold the exclusive lock to build `key`, among all hosts that share this directory.
 
-        Look for the key again in the body: a process that was waited for has probably built it.
+        The caller must look for the key again in the `with` block: another process may have built it meanwhile.
 
         Args:
             key: the key to build.
@@ -191,10 +191,10 @@ class Store:
 
     @contextmanager
     def workdir(self, stage_name: str) -> Iterator[Path]:
-        """Make a fresh empty directory on the store's file system and remove it after the body.
+        """Make a fresh empty directory on the store's file system and remove it after the `with` block.
 
         Raises:
-            StoreError: it cannot be made, or the body filled the disk.
+            StoreError: the directory cannot be made, or the block filled the disk.
         """
         self.layout.prepare()
         self._uses.note()

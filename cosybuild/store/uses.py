@@ -35,7 +35,7 @@ class Uses:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Note the uses so far now, and every further one as it happens, until the body ends."""
+        """Note the uses so far now, and every further use immediately, until the `with` block ends."""
         for entry in self._entries:
             _note(entry)
         self._at_once = True

@@ -32,10 +32,10 @@ class Workdirs:
 
     @contextmanager
     def new(self, name: str) -> Iterator[Path]:
-        """Make a fresh empty directory and remove it after the body.
+        """Make a fresh empty directory and remove it after the `with` block.
 
         Raises:
-            StoreError: it cannot be made, or the body filled the disk.
+            StoreError: the directory cannot be made, or the block filled the disk.
         """
         self.sweep()
         holder = Owner.of_this_process()

@@ -1,1 +1,1 @@
-"""Sweeps, for code about their plan, the records of their cells, launchers and callbacks."""
+"""Sweeps: their plan, the records of their cells, launchers and callbacks."""

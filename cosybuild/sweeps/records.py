@@ -34,8 +34,8 @@ class CellRecord:
         status: `running`, `ok`, `pending` or `failed`.
         exit_code: the exit code that a single command would have; None while the cell runs.
         failure: the failure of a failed cell, else None.
-        actions: step -> action of this round; `cached` for all of them if the run was up to date.
-        started, seconds: the time when the round began, and its duration.
+        actions: step -> action of the cell's last build; `cached` for all steps if the run was up to date.
+        started, seconds: the time when that build began, and its duration.
         objective: the figures for the sweeper.
         host: the machine that ran it.
     """

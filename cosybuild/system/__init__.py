@@ -1,1 +1,1 @@
-"""The machine, for helpers about files, locks, memory, clock and JSON that know nothing of a build."""
+"""Functions for files, locks, memory, clock and JSON that do not depend on the build."""

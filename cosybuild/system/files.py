@@ -74,13 +74,13 @@ _CAUSES = {
 
 
 def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the user's error for an OSError that occurred while `doing` something with a path of the store."""
+    """Return the error for the user if an OSError occurred with a path of the store; `doing` names the action."""
     what, hint, _ = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}. No incomplete file was left.", hint=hint)
 
 
 def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the user's error for a path outside the store, such as a run directory; it does not advise `gc`."""
+    """Return the same error for a path outside the store, such as a run directory; its hint does not name `gc`."""
     what, _, hint = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
 
@@ -102,7 +102,7 @@ def _cause(error: OSError) -> tuple[str, str, str]:
 
 @contextmanager
 def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Iterator[None]:
-    """Turn an OSError of the body into a StoreError.
+    """Turn an OSError of the `with` block into a StoreError.
 
     Args:
         of_the_store: the path lies in the store.
@@ -169,7 +169,7 @@ def sync_tree(directory: Path) -> None:
 
 @contextmanager
 def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True) -> Iterator[BufferedWriter]:
-    """Yield a new file that replaces `target` at the end of the body; readers see the old file or the whole new one.
+    """Yield a new file that replaces `target` when the `with` block ends; readers see the old or the whole new file.
 
     Args:
         scratch: a directory on the same file system for the unfinished file; None: the target's directory.

@@ -19,7 +19,7 @@ SCHEMA = 1
 """The version of the records' form, increased when it changes; other versions of cosybuild then refuse a record."""
 
 LARGEST = 32 * 2**20
-"""The most bytes of a record. Real ones have far fewer, and JSON can take thirty times its size in memory."""
+"""Largest size of a record in bytes. Most records are far smaller; parsed JSON can take thirty times its size."""
 
 CHECKSUM = "checksum"
 """The field of a record that holds `checksum_of` all other fields and so reveals a flipped byte."""

@@ -86,7 +86,7 @@ class Watch:
         self._since = 0.0
 
     def verdict(self) -> tuple[bool, str]:
-        """Return True if the holder is dead, and the holder's name.
+        """Return two values: True if the holder is dead, else False; and the holder's name.
 
         Raises:
             OSError: the record is missing or cannot be read.

@@ -128,7 +128,7 @@ def _replaced(value: Any, way: Way, new: Any) -> Any:
 
 
 def _values(one: Any, way: Way) -> Iterator[str]:
-    """Yield the values that a type permits at the path `way`, if it has an enumeration or a structure's tag there."""
+    """Yield the values that a type permits at the path `way`, for an enumeration or for the tag of a structure."""
     if isinstance(one, inspect.UnionType):
         for option in one.types:
             yield from _values(option, way)

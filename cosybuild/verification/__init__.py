@@ -1,1 +1,1 @@
-"""The comparison with the reference, for code about cases, properties, solver runs and the error budget."""
+"""The comparison with the reference: cases, properties, solver runs and the error budget."""

@@ -187,7 +187,7 @@ def lowered_cases(
 
 
 def sizes_left_out(cases: Sequence[Case], planned: Sequence[Case]) -> tuple[Case, ...]:
-    """Return the first case of each size of the profiles that none of the planned cases has."""
+    """Return, for each size of the profiles that no planned case has, the first case with that size."""
     run = [case.draw.sizes for case in planned]
     first = {tuple(case.draw.sizes.items()): case for case in reversed(cases) if case.why.startswith("profile ")}
     return tuple(case for case in cases if case in first.values() and case.draw.sizes not in run)

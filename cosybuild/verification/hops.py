@@ -22,9 +22,9 @@ class Stop:
     """One form of the model between exact arithmetic and the artifact.
 
     Attributes:
-        name: the step that made this form, e.g. `simplify`; for the first stop its number type, e.g. `float64`.
+        name: the step that made this form, e.g. `simplify`; for the first form its number type, e.g. `float64`.
         outputs: case -> outputs by name.
-        gate: the gate on the hop from the stop before; empty if that hop has no bound.
+        gate: the gate on the hop from the form before; empty if that hop has no bound.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Stop:
 
 @dataclass(frozen=True)
 class Hop:
-    """The difference between two consecutive stops.
+    """The difference between two consecutive forms of the model (`Stop`), e.g. torch and export.
 
     Attributes:
         name: the step's name.
-        against: the name of the stop before.
-        own: worst figures against the stop before, over all cases and outputs.
-        total: worst figures against the first stop.
+        against: the name of the form before.
+        own: worst figures against the form before, over all cases and outputs.
+        total: worst figures against the first form.
         case: the case with the smallest signal-to-noise ratio in `own`.
         gate: the gate on `own`.
         missed: the bounds of the gate that `own` does not meet.
@@ -67,7 +67,7 @@ class Hop:
 
 
 def error_budget(stops: Sequence[Stop], limits: Limits = _NO_LIMITS) -> tuple[Hop, ...]:
-    """Return one hop for each stop after the first, measured on the cases that every stop has.
+    """Return one hop for each form after the first, measured on the cases that every form has.
 
     Args:
         stops: the forms of the model.
@@ -91,7 +91,7 @@ def error_budget(stops: Sequence[Stop], limits: Limits = _NO_LIMITS) -> tuple[Ho
 
 
 def _missed(stop: Stop, compared: Sequence[Mapping[str, Comparison]], limits: Limits) -> tuple[Miss, ...]:
-    """Return the bounds that faulty outputs miss: those of the stop's gate, and those of their kinds."""
+    """Return the bounds that faulty outputs miss: those of the form's gate, and those of the outputs' kinds."""
     faulty = [(name, one) for outputs in compared for name, one in outputs.items() if one.fault is not None]
     of_gates: dict[int, list[Comparison]] = {}
     gates = [limits.of(name).gate for name, _ in faulty]

@@ -1,4 +1,4 @@
-"""The one judge of outputs: those of a case against the reference, under a gate and a tolerance.
+"""The comparison of a case's outputs with the reference, under a gate and a tolerance.
 
 The float32 graph, the lowered graph, the engine, the error budget and the reproduction of a failure all use it.
 """
@@ -39,7 +39,7 @@ class Limits:
     Attributes:
         gate: bounds on the metrics of the whole output.
         tolerance: bound on each element, or None.
-        target: the number type that the artifact computes in.
+        target: the number type in which the artifact computes.
         kinds: output -> kind of its values. Each kind has its own metrics, and may have its own gate.
         of_kind: kind -> gate that replaces `gate` and `tolerance`; None for the gates of the number type.
     """

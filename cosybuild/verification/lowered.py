@@ -33,7 +33,7 @@ def settings(request: Request) -> dict[str, Any]:
 
 
 def _kinds(request: Request) -> dict[str, Any]:
-    """Return the gates of the kinds that the outputs have; empty if they have none, as in earlier releases."""
+    """Return kind -> gate for the kinds of the outputs; empty if there is none, so that earlier keys stay valid."""
     gates, kinds = of_kind(request), set(kinds_of(request.subject.spec).values())
     held = {kind.value: plain_gate(gates[kind]) for kind in sorted(kinds & set(gates))}
     return {"of_kind": held} if held else {}

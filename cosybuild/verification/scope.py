@@ -90,7 +90,7 @@ def verified_profiles(request: Request) -> list[NamedSizes]:
 def contract_sizes(request: Request) -> dict[str, list[dict[str, int]]]:
     """Return the sizes at which the contract is checked, for a key that does not name the profiles.
 
-    It is empty for one profile of one axis: if the sizes then differ, another part of the key differs too.
+    The result is empty for one profile with one axis, because a change of its sizes changes another part of the key.
     """
     if len(request.profiles) < 2 and len(request.subject.spec.symbols) < 2:
         return {}
@@ -160,7 +160,7 @@ def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
 
 
 def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
-    """Return output -> kind of its values, of the outputs that have one."""
+    """Return output -> kind of its values, for the outputs that have a kind."""
     return {output.name: Kind(output.kind) for output in spec.outputs if Kind(output.kind) is not Kind.any}
 
 

@@ -1,1 +1,1 @@
-"""The early exit of a command with nothing to do, for code that runs before Hydra and torch are imported."""
+"""The early exit of a command with nothing to do; this code runs before Hydra and torch are imported."""

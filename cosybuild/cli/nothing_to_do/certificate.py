@@ -205,7 +205,10 @@ def _path(directory: PathLike, argv: Sequence[str]) -> str:
 
 
 def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
-    """Return True if the file may have changed after `moment`. The short tick is assumed for files on `device` only."""
+    """Return True if the file may have changed after `moment`, within the resolution of its file system's times.
+
+    A fine resolution is assumed only for files on `device`.
+    """
     if found is None:
         return False
     changed = max(found.st_mtime_ns, found.st_ctime_ns)
@@ -214,7 +217,7 @@ def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
 
 
 def _prune(directory: PathLike) -> None:
-    """Delete all but the newest certificates; they are cheap to write again."""
+    """Delete all but the newest certificates. A deleted certificate can be written again quickly."""
     with os.scandir(directory) as entries:
         aged = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.endswith(".json"))
     for _, path in aged[:-_KEPT]:

@@ -51,7 +51,7 @@ class TritonSettings:
 
 @dataclass(frozen=True)
 class DeploySettings:
-    """The target of a deployment and its conditions. They change no artifact, but a service may need further ones."""
+    """The target and the conditions of a deployment. They change no artifact; some services need additional ones."""
 
     service: Service = setting(
         Service.bundle,

@@ -51,7 +51,7 @@ class SolverCheck:
     )
     steps: int | None = setting(
         None,
-        "The number of Euler steps, for a flow that was distilled to fewer; null: ten, as upstream's runtime takes.",
+        "The number of Euler steps, e.g. fewer for a distilled model; null: ten, as in upstream's runtime.",
     )
     step_snr_db: float = setting(90.0, "The smallest signal-to-noise ratio of the state after each step, in dB.")
     gates: dict[str, float] = setting(

@@ -1,1 +1,1 @@
-"""The components of a model directory, for modules that each describe one network or file as data; their registry."""
+"""The components of a model directory: one module for each network or file, which describes it, and their registry."""

@@ -31,8 +31,8 @@ class Script:
         stem: the first part of the files' names.
         families: the versions whose runtime loads it.
         interface: dtype -> inputs and outputs, as manifests have them.
-        make: (network, variant, in float16) -> TorchScript module; the network is changed.
-        calls: (network in float32, variant, seed) -> calls as upstream makes them.
+        make: (network, variant, True for float16) -> TorchScript module; the call changes the network.
+        calls: (network in float32, variant, seed) -> calls with the arguments that upstream's code passes.
     """
 
     stem: str
@@ -53,7 +53,7 @@ class Component:
         published: version -> hyper-parameters of the published model; the versions that have the component.
         streaming: versions with a streaming form.
         dynamic_batch: True if the batch axis may be dynamic.
-        forms: (settings of the vocoder's graph) -> words for the changes that they make in this component.
+        forms: (settings of the vocoder's graph) -> words that name, for this component, the changes by these settings.
         has_solver: True if the flow-matching solver calls the network.
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.

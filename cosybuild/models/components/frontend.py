@@ -112,7 +112,7 @@ def _network(variant: Variant) -> nn.Module:
 
 
 def _script_interface(dtype: str) -> dict[str, Any]:
-    """Return the tensors of the encoder; the last axis of floats is the encoder's width."""
+    """Return the inputs and outputs of the encoder; the last axis of each floating tensor has the encoder's width."""
     ports = [("xs", dtype, [1, "tokens", "input_size"]), ("xs_lens", "int32", [1])]
     made = [("encoded", dtype, [1, "seq_len", "output_size"]), ("masks", "bool", [1, 1, "seq_len"])]
     return {

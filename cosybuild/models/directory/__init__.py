@@ -1,1 +1,1 @@
-"""Model directories, for code that reads their files as data, finds their version, or downloads them from a hub."""
+"""Model directories: code that reads their files as data, finds their version, and downloads them from a hub."""

@@ -45,7 +45,7 @@ def front_end_hyperparameters(yaml: Path, family: Family, document: Mapping[str,
         document: the file's content.
 
     Raises:
-        ModelDirectoryError: a network of another class, a missing value, or one that is not valid.
+        ModelDirectoryError: the network is of another class, or a value is missing or not valid.
     """
     flow = _node(yaml, document, "flow", _FLOWS[family])
     stated = {name: flow[name] for name in PUBLISHED[family] if name in flow}

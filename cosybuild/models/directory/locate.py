@@ -13,7 +13,7 @@ from cosybuild.models.directory.hub import fetch_model, is_hub_id
 
 @contextmanager
 def with_permission() -> Iterator[None]:
-    """Convert a PermissionError of the body to an error that names the unreadable file or directory.
+    """Convert a PermissionError of the `with` block to an error that names the unreadable file or directory.
 
     Raises:
         ModelDirectoryError: in place of the PermissionError.

@@ -24,7 +24,7 @@ _UNUSED = {"dropout", "num_decoding_left_chunks", "out_channels", "long_skip_con
 _OPTIONAL = {"static_chunk_size"}
 _SCHEDULES = ("cosine", "linear")
 _LONGEST = 600
-"""The most characters of a fault in a message."""
+"""Largest number of characters of a fault in a message."""
 
 
 HyperparameterReader = Callable[[Path, Family, Mapping[str, Any]], dict[str, Any]]
@@ -63,7 +63,7 @@ def estimator_hyperparameters(yaml: Path, family: Family, document: Mapping[str,
         document: the file's content.
 
     Raises:
-        ModelDirectoryError: an estimator of another class, or a value that is not valid.
+        ModelDirectoryError: the estimator is of another class, or a value is not valid.
     """
     estimator = child(yaml, document, "flow", "decoder").get("estimator")
     if not isinstance(estimator, Node):
@@ -85,7 +85,7 @@ def read_model_directory(
         asked: the setting `model`; it decides between yaml files of several versions.
 
     Raises:
-        ModelDirectoryError: no yaml or several, a network of another class, or a value that is not valid.
+        ModelDirectoryError: there is no yaml or more than one, a network is of another class, or a value is not valid.
     """
     found = find_yaml(path, asked)
     family, yaml, document = found.family, found.path, found.document

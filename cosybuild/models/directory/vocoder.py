@@ -55,7 +55,8 @@ def read_vocoder(path: Path) -> VocoderDirectory:
     """Read the vocoder's hyper-parameters from a model directory.
 
     Raises:
-        ModelDirectoryError: no yaml, no vocoder in it, one of another class, or a value that is not valid.
+        ModelDirectoryError: there is no yaml or no vocoder in it, the vocoder is of another class, or a value is not
+            valid.
     """
     found = find_yaml(path)
     return VocoderDirectory(found.path, _parameters(found.path, found.document), path / WEIGHTS)
@@ -69,7 +70,7 @@ def vocoder_hyperparameters(yaml: Path, _: Family, document: Mapping[str, Any]) 
         document: the file's content.
 
     Raises:
-        ModelDirectoryError: no vocoder, one of another class, or a value that is not valid.
+        ModelDirectoryError: there is no vocoder, the vocoder is of another class, or a value is not valid.
     """
     return asdict(_parameters(yaml, document))
 

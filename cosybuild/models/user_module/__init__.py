@@ -1,1 +1,1 @@
-"""Modules of users, for code that calls them, and that records the code, data and packages which they read."""
+"""Modules of users: code that calls a module, and records the code, data and packages that the module reads."""

@@ -67,7 +67,7 @@ class Reads:
         elif event == _DATABASE:
             self._opened(arguments[0], "rb", 0)
         elif event == _LIBRARY and arguments[0] is not None and os.path.exists(arguments[0]):  # noqa: PTH110  # text
-            # The system's linker looks for a name without a directory elsewhere.
+            # If a name has no directory, the system's linker searches its own directories.
             self._opened(arguments[0], "rb", 0)
         elif event in _HIDDEN:
             self.hidden.add(_HIDDEN[event])

@@ -137,7 +137,7 @@ def is_local(path: str) -> bool:
 
 
 def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) -> Trace:
-    """Return the trace of the targets, for a process that did nothing but make them.
+    """Return the trace of the targets; this process must have done nothing but make the targets.
 
     Args:
         reads: all files that were opened.
@@ -175,7 +175,7 @@ def unforeseen(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str
     """Return local files that were read and are not in the trace.
 
     Args:
-        loaded: files of modules that were imported before. They do not count: warnings and tracebacks read them.
+        loaded: files of modules that were imported before the trace; warnings and tracebacks read them.
     """
     seen = {source for path in reads.files if (source := _source(path)) is not None}
     new = seen - trace.paths - reads.written - set(loaded)

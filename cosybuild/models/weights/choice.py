@@ -32,9 +32,9 @@ class Candidate:
     """The tensors of a state dict whose names are one prefix followed by a name of the model.
 
     Attributes:
-        place: the keys of the mappings around the state dict, joined by dots.
-        prefix: the prefix without names of wrappers; empty, or with a dot at its end.
-        outer: the parts of `prefix` before a prefix that a whole model has, shortest first.
+        place: the keys that lead to the state dict in the file, joined by dots.
+        prefix: the prefix without names of wrappers; it is empty or ends with a dot.
+        outer: shorter forms of `prefix`, each without a prefix that a whole model has at its end, shortest first.
         names: name in the model -> name in the state dict.
         double: two names in the state dict for the same name in the model, if there are any.
     """
@@ -47,12 +47,12 @@ class Candidate:
 
     @property
     def labels(self) -> list[str]:
-        """The values of `model.weights_from` that choose it, the shortest first."""
+        """The values of `model.weights_from` that choose this candidate, the shortest first."""
         return [_joined(self.place, part) for part in (*self.outer, self.prefix)]
 
     @property
     def is_usual(self) -> bool:
-        """True if it can be chosen without the setting, because all names around it are usual ones."""
+        """True if the candidate can be chosen without the setting, because trainers usually write such labels."""
         return any(set(label.split(".")) <= CONTAINERS for label in self.labels[:-1] if label) or "" in self.labels[:-1]
 
     @property
@@ -66,7 +66,7 @@ class Choice:
     """The chosen tensors.
 
     Attributes:
-        place: the place of their state dict.
+        place: the keys that lead to their state dict in the file, joined by dots.
         names: name without prefix and wrappers -> name in the state dict, for all tensors with the prefix.
         notes: notes for the user.
     """
@@ -101,7 +101,7 @@ def choose(
     Raises:
         CheckpointError: `asked` fits no candidate, or two tensors have the same name.
     """
-    # A segment that a name of the model has is not a wrapper.
+    # A segment is not a wrapper if it occurs in a name of the model.
     wrappers = set(WRAPPERS) - {segment for name in wanted for segment in name.split(".")}
     found = list(_candidates(states, set(wanted), prefixes, spelled, wrappers))
     usual = [one for one in found if one.is_usual]

@@ -55,6 +55,6 @@ def stand_in(name: str) -> type | None:
 
 
 def skipped(names: list[str]) -> list[str]:
-    """Return a text for the user on the classes that had stand-ins, in order."""
+    """Return the classes that stand-ins replaced, as sorted texts for the user."""
     shown = {next((said for end, said in _SHOWN.items() if name.endswith(end)), name) for name in names}
     return sorted(name for name in shown if not _UNSHOWN.fullmatch(name))

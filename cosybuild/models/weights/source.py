@@ -147,7 +147,7 @@ def _state_dicts(path: Path, content: dict[Any, Any]) -> Iterator[tuple[str, dic
             seen += len(inner)
         if seen > _MOST_MAPPINGS:
             raise CheckpointError(
-                f"{path} has more than {_MOST_MAPPINGS:,} mappings in one another.",
+                f"{path} has more than {_MOST_MAPPINGS:,} nested mappings.",
                 hint="Next: save only the state dict: torch.save(model.state_dict(), path).",
             )
 

@@ -1,1 +1,1 @@
-"""Failed gates, for code about the failure archive, its reproduction, and the known causes."""
+"""Failed gates: the failure archive, its reproduction, and the known causes."""

@@ -1,11 +1,12 @@
 """The failure archive of a failed gate: the smallest failing part of the graph, its inputs, and data to reproduce it.
 
-    capsule.json      the index (`index.CapsuleIndex` and more); always the first member
+    capsule.json      the index (`index.FailureIndex` and more); always the first member
     inputs/case.npz   the inputs of the failed case, one array for each input
     cut/...           lowered.onnx, reference.onnx and inputs.npz: the smallest part that fails on its own
     artifacts/SLOT/   the inputs of the step if they are small; otherwise the index has only their digests
 
-`run.failure.reproduce` reproduces the failure from it. The names of the files date from when it was called a capsule.
+`run.failure.reproduce` reproduces the failure from it. Earlier releases called the archive a capsule, and the names of
+its files still contain this word.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def _case_inputs(request: Request, note: Mapping[str, Any]) -> dict[str, Array] 
 def _lowering(
     request: Request, given: Mapping[str, Artifact], inputs: Mapping[str, Array], case: str
 ) -> tuple[Cut | None, dict[str, Any] | None]:
-    """Return the smallest failing part, or None if only the whole graph fails; and the noise profile."""
+    """Return two values: the smallest failing part (None if only the whole graph fails), and the noise profile."""
     import onnx_ir as ir
 
     from cosybuild.backends.session import InferenceFailed

@@ -1,4 +1,4 @@
-"""The known causes of failed gates, each with its symptoms, an explanation and a remedy; a new one is one entry."""
+"""The known causes of failed gates: a list of entries, each with symptoms, an explanation and a remedy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Signs:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A cause as records have it.
+    """A known cause in the form in which records store it.
 
     Attributes:
         name: a short name.

@@ -1,1 +1,1 @@
-"""Bundles of finished runs, for code about their content and the check before an import."""
+"""Bundles of finished runs: their content, and the check before an import."""

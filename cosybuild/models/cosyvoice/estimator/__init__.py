@@ -1,1 +1,1 @@
-"""The estimators of the flow decoder, for modules of CosyVoice 1 and 2 (U-Net) and 3 (DiT) that can be exported."""
+"""The estimators of the flow decoder as exportable modules: CosyVoice 1 and 2 (U-Net), and 3 (DiT)."""

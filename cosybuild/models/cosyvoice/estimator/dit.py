@@ -112,7 +112,7 @@ class RotaryFrequencies(nn.Module):
         self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, dim, 2).float() / dim))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Return cosine and signed sine of position times frequency for interleaved pairs: two of (T, dim_head)."""
+        """Return cosine and signed sine of position times frequency, for interleaved pairs, each (T, dim_head)."""
         position = torch.arange(length, device=self.inv_freq.device).to(self.inv_freq.dtype)
         angle = position.unsqueeze(1) * self.inv_freq.repeat_interleave(2)
         return angle.cos(), angle.sin() * self.sign

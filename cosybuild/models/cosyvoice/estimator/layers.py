@@ -175,7 +175,7 @@ def rotate(x: Tensor, swap: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     Args:
         x: (..., T, dim_head).
         swap: the indices 1, 0, 3, 2, ...
-        angles: cosine and signed sine, two of (T, dim_head); the sine is negative in each pair's first channel.
+        angles: cosine and signed sine, each (T, dim_head); the sine is negative in each pair's first channel.
     """
     cosine, sine = angles
     return x * cosine + x.index_select(-1, swap) * sine

@@ -63,7 +63,7 @@ def one_attention_operator() -> Iterator[None]:
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Let traces in this block have torch's own operators, since TorchScript cannot save others."""
+    """Trace only torch's own operators in this block, because TorchScript cannot save others."""
     token = _PLAIN.set(True)
     try:
         yield

@@ -44,7 +44,7 @@ class FrontEnd(nn.Module):
         self.spk_embed_affine_layer = nn.Linear(sizes.spk_embed_dim, sizes.output_size)
 
     def embedded(self, *tokens: Tensor) -> Tensor:
-        """Map token ids, several of (1, n), to (1, sum of n, input_size).
+        """Map tensors of token ids, each (1, n), to one tensor (1, sum of n, input_size).
 
         A negative id reads the first row, as in upstream, and an id beyond the vocabulary the last, so that no runtime
         reads outside the table. A runtime must refuse both: see the input specification.

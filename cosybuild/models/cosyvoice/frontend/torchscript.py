@@ -1,4 +1,4 @@
-"""The encoders as TorchScript with upstream's calls, so that upstream's `load_jit` can replace its own encoder."""
+"""Encoders as TorchScript with upstream's signatures, so that its `load_jit` can load them in place of its own."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from cosybuild.models.cosyvoice.frontend.front_end import InterpolatingFrontEnd,
 from cosybuild.models.cosyvoice.frontend.upsampling import UpsamplingEncoder
 
 LENGTHS = (5, 26, 103)
-"""Tokens of the utterances on which a file is compared: shorter and longer than a chunk of 25."""
+"""Numbers of tokens of the utterances on which a file is compared: one is shorter than a chunk of 25 tokens."""
 
 _EXAMPLE = 520
-"""Tokens of the traced example: attention to so many is torch's own function, which needs no matrix of scores."""
+"""Number of tokens of the traced example. At this length attention is one function of torch, without a score matrix."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the encoder as upstream makes it, with the output of the module.
+    """The arguments of one call of the encoder by upstream, with the output of the PyTorch module.
 
     Attributes:
-        name: for messages.
+        name: name of the call for messages.
         inputs: positional arguments; floats are float32.
         options: arguments by name.
         expected: (1, T, width), float32.
@@ -51,7 +51,7 @@ class Call:
         def typed(value: Any) -> Any:
             return value.half() if half and isinstance(value, Tensor) and value.is_floating_point() else value
 
-        # Specialised code for each shape would take longer than the calls.
+        # To compile specialised code for each shape would take longer than the calls.
         with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]  # it is there
             out, mask = encoder(*map(typed, self.inputs), **{name: typed(v) for name, v in self.options.items()})
         if out.shape != self.expected.shape or mask.shape != (1, 1, out.shape[1]) or not bool(mask.all()):
@@ -74,7 +74,7 @@ def scripted_encoder(front_end: nn.Module, chunk: int, dtype: torch.dtype) -> to
     """
     encoder = front_end.encoder
     assert isinstance(encoder, ConformerEncoder | UpsamplingEncoder)
-    # Before the encoder is made float16: upstream computes its table of positions in float32.
+    # The frequencies are copied before the encoder becomes float16, because upstream computes positions in float32.
     positions = _Positions(encoder.positions.frequencies.clone())
     encoder.to(dtype)
     width = int(encoder.embed.out[0].in_features)  # type: ignore[arg-type]  # of a Linear
@@ -100,7 +100,7 @@ def _traced(module: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
 
 
 class _Layers(nn.Module):
-    """Version 1's encoder with positions and bias as inputs."""
+    """The layers of version 1's encoder; positions and bias are inputs."""
 
     def __init__(self, encoder: ConformerEncoder) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _Layers(nn.Module):
 
 
 class _UpsamplingLayers(nn.Module):
-    """Version 2's encoder with the positions and the bias of tokens and of frames as inputs."""
+    """The layers of version 2's encoder; the positions and the bias, for tokens and for frames, are inputs."""
 
     def __init__(self, encoder: UpsamplingEncoder) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _UpsamplingLayers(nn.Module):
 
 
 class _Positions(nn.Module):
-    """As `RelativePositions`, whose annotations TorchScript cannot read."""
+    """The computation of `RelativePositions`, whose annotations TorchScript cannot read."""
 
     def __init__(self, frequencies: Tensor) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class _Positions(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """The interface of upstream's ConformerEncoder."""
+    """The encoder of version 1 with the interface of upstream's ConformerEncoder."""
 
     def __init__(self, core: nn.Module, positions: nn.Module) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class _Encoder(nn.Module):
 
 
 class _StreamingEncoder(nn.Module):
-    """The interface of upstream's UpsampleConformerEncoder."""
+    """The encoder of version 2 with the interface of upstream's UpsampleConformerEncoder."""
 
     def __init__(self, core: nn.Module, positions: nn.Module, chunk: int, ratio: int) -> None:
         super().__init__()
@@ -187,10 +187,10 @@ class _StreamingEncoder(nn.Module):
 
         Args:
             xs: (1, T, width), without look-ahead tokens.
-            xs_lens: (1,), with or without them.
+            xs_lens: (1,), the number of tokens; it may include the look-ahead tokens.
             context: the look-ahead tokens, (1, 3, width); empty in the last call.
-            decoding_chunk_size, num_decoding_left_chunks: without effect, as in upstream's inference.
-            streaming: True for attention to the own chunk and earlier ones.
+            decoding_chunk_size, num_decoding_left_chunks: these have no effect, as in upstream's inference.
+            streaming: True if a token sees only its own chunk and earlier chunks.
         """
         length = xs.size(1)
         frames = length * self.ratio
@@ -214,13 +214,13 @@ def _valid(lengths: Tensor, frames: int) -> Tensor:
 
 
 def upstream_calls(front_end: nn.Module, chunk: int, seed: int, lengths: Sequence[int] = LENGTHS) -> Iterator[Call]:
-    """Yield calls as upstream's `flow.inference` makes them, with the module's output, in float32.
+    """Yield the calls that upstream's `flow.inference` makes, with the module's output, in float32.
 
     Args:
         front_end: an `InterpolatingFrontEnd` or an `UpsamplingFrontEnd` in float32.
         chunk: tokens of a chunk (version 2).
-        seed: of the token ids.
-        lengths: numbers of tokens, the prompt's included.
+        seed: seed of the random token ids.
+        lengths: numbers of tokens, including those of the prompt.
     """
     assert isinstance(front_end, InterpolatingFrontEnd | UpsamplingFrontEnd)
     numbers = torch.Generator().manual_seed(seed)

@@ -1,1 +1,1 @@
-"""The HiFT vocoders, for modules that turn a mel spectrogram into a waveform and can be exported."""
+"""The HiFT vocoders as exportable modules, which turn a mel spectrogram into a waveform."""

@@ -34,16 +34,16 @@ class F0Predictor(nn.Module):
         self.classifier = nn.Linear(width, 1)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Return f0 (B, 1, T), in Hz and the mel's type, of (B, bins, T)."""
+        """Return f0 (B, 1, T), in Hz and in the mel's type, for a mel (B, bins, T)."""
         hidden = self.condnet(mel)
         # A product with the weight on the left needs no transposition of the frames.
         return (torch.matmul(self.classifier.weight, hidden) + self.classifier.bias.unsqueeze(1)).abs()
 
 
 class WideF0Predictor(nn.Module):
-    """The same function in float64, by operators that have a float64 form in ONNX Runtime.
+    """The function of `F0Predictor` in float64, with operators that ONNX Runtime has in float64.
 
-    Each convolution is one matrix product, because Conv has no such form. TensorRT reads float64 as float32.
+    Each convolution is one matrix product, because Conv has no float64 form. TensorRT reads float64 as float32.
     """
 
     def __init__(self, narrow: F0Predictor) -> None:

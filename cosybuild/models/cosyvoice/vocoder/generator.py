@@ -33,7 +33,7 @@ class RepeatedUpsampling(NormedConvolution):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, outputs, rate T) of (B, inputs, T)."""
+        """Map (B, inputs, T) to (B, outputs, rate T)."""
         repeated = x.unsqueeze(3).expand(-1, -1, -1, self.rate).flatten(2)
         return super().forward(repeated)
 
@@ -88,7 +88,7 @@ class Generator(nn.Module):
 
 
 def mirrored(x: Tensor) -> Tensor:
-    """Repeat the second position in front of the first: the spectra are one more than the stages' frames."""
+    """Repeat the second position in front of the first, because there is one more spectrum than frames of a stage."""
     return torch.cat([x[:, :, 1:2], x], dim=2)
 
 

@@ -63,7 +63,7 @@ class Hift(Generator):
 
 
 def with_wide_f0(vocoder: Hift) -> Hift:
-    """Compute the f0 predictor in float64 from now on, also in an exported graph; changes the vocoder in place."""
+    """Change the vocoder in place, so that it and graphs exported from it compute f0 in float64."""
     if isinstance(vocoder.f0_predictor, F0Predictor):
         vocoder.f0_predictor = WideF0Predictor(vocoder.f0_predictor)
     return vocoder

@@ -26,7 +26,7 @@ FEWEST_FRAMES = 4
 
 
 def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpec:
-    """Return inputs and outputs in the order of `Hift.forward` and of its cut form.
+    """Return the specification, with inputs and outputs in the order of `Hift.forward` for this cut.
 
     The symbols are `seq_len`, the mel frames, and `noise_len`, the rows of the table of noise. The table may have any
     length; the rows of a short table are used repeatedly.
@@ -59,7 +59,8 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
         outputs=(*results, *state),
         frames_per_second=parameters.frames_per_second,
         axes={"noise_len": Axis(parameters.sampling_rate, parameters.samples_per_frame)},
-        # f0 follows from the mel, the state is carried from call to call, and 8 or 11 bits are too few for samples.
+        # The error of f0 grows with that of the mel, each call passes its state to the next, and the 8 or 11 bits
+        # of bf16 and fp16 are too few for samples.
         float32_io=True,
         float32_modules=FLOAT32_MODULES,
     )

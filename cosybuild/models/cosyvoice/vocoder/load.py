@@ -55,7 +55,7 @@ def load_vocoder(
             torch.default_generator.manual_seed(seed)
             vocoder = random_vocoder(parameters)
         return vocoder.to(dtype).eval().requires_grad_(False)
-    # Nothing is allocated before the sizes in the file are known to be those of the parameters.
+    # Allocate no memory before the sizes in the file have been compared with the parameters.
     with torch.device("meta"):
         vocoder = Hift(parameters)
     wanted = stored_tensors(vocoder)

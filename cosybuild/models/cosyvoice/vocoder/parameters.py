@@ -117,7 +117,8 @@ NATURALS = ("nb_harmonics", "conv_pre_look_right")
 POSITIVES = ("nsf_alpha", "nsf_voiced_threshold", "audio_limit")
 
 MOST = {"n_fft": 4096, "samples_per_frame": 1_000_000}
-"""The largest sizes of the tables that a vocoder makes before its weights are compared; published: 16 and 480."""
+"""Largest permitted values; a vocoder makes tables of these sizes before its weights are compared. The published
+models have 16 and 480."""
 
 
 def with_values(base: VocoderParameters, values: Mapping[str, Any]) -> VocoderParameters:
@@ -215,7 +216,7 @@ def _contradiction(values: VocoderParameters) -> str | None:
 
 
 def _excess(values: VocoderParameters) -> str | None:
-    """Return the fault in values whose module would be too large to make, or None."""
+    """Return the fault if a module with these values would be too large to create, else None."""
     blocks = sum(map(len, values.resblock_dilation_sizes)), sum(map(len, values.source_resblock_dilation_sizes))
     layers = len(values.upsample_rates) * (1 + blocks[0]) + blocks[1]
     if layers > MOST_LAYERS:

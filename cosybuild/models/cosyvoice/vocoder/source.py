@@ -102,7 +102,7 @@ class Source(nn.Module):
 
 
 def _ramp(parameters: VocoderParameters) -> Tensor:
-    """Return the part of a frame's advance that each of its samples has, counted from the frame's start or centre."""
+    """Return, for each sample of a frame, its distance in frames from the frame's start or centre."""
     samples = parameters.samples_per_frame
     steps = torch.arange(samples, dtype=torch.float64, device="cpu")
     exact = parameters.interpolation is Interpolation.exact

@@ -25,7 +25,7 @@ class Analysis(nn.Module):
         self.register_buffer("kernel", kernel.unsqueeze(1).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Return real and imaginary parts (B, 2 bins, N / hop + 1) of (B, 1, N)."""
+        """Return real and imaginary parts (B, 2 bins, N / hop + 1) of a signal (B, 1, N)."""
         half = self.n_fft // 2
         return F.conv1d(F.pad(signal, (half, half), mode="reflect"), self.kernel, stride=self.hop)
 
