@@ -22,7 +22,8 @@ FORMAT = "cosybuild.artifact"
 VERSION = 1
 SUFFIX = ".manifest.json"
 NEXT = ".next"
-"""The suffix of a manifest that is about to be put in place. While its file is replaced, one of both describes it."""
+"""The suffix of a manifest that is about to be put in place. While the file is replaced, either this manifest or the
+present one describes it."""
 LARGEST = 8 << 20
 """The size of the largest manifest that is read, in bytes; real ones have some kilobytes."""
 

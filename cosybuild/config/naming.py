@@ -21,7 +21,7 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 """Settings that change where files are stored or what is printed, but not the artifacts."""
 
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
-"""Groups that records of earlier releases do not have, with the values for what those built."""
+"""Groups that records of earlier releases lack, each with the value that describes the builds of those releases."""
 
 _LATER: Mapping[str, Any] = {"model.weights_from": None, "export.static": {}, "verify.solver.steps": None}
 """Settings that records of earlier releases lack, each with the value that describes the builds of those releases."""

@@ -114,7 +114,7 @@ OF_KIND: Mapping[Kind, Gate] = {
     Kind.phase: {"phase_cycles": 0.02},
     Kind.tokens: {"equal_tokens": 0.995},
 }
-"""Gates on the outputs of these kinds in float32; docs/verification.md has what was measured. A sine of the
+"""Gates on the outputs of these kinds in float32; docs/verification.md has the measurements. A sine of the
 source has a hundred thousand cycles in a minute, so that the last digits of f0 shift its samples. The bound on the
 signal-to-noise ratio leaves room for that; the other metrics do not depend on phases. A token is an index, which
 float32 changes only if two entries of the codebook are equally near."""

@@ -19,7 +19,7 @@ from cosybuild.request import Request
 
 STEM = "token2wav"
 _PARTS = (ComponentName.frontend, ComponentName.estimator, ComponentName.vocoder, *GRAPH_FILES)
-"""In the order in which a plan has them."""
+"""The parts of a voice, in the order of the plan."""
 
 
 def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> Request:

@@ -1,4 +1,4 @@
-"""An execution context with the calls that upstream makes of TensorRT's: set shapes, set addresses, execute."""
+"""An execution context with the methods of TensorRT's that upstream calls: set shapes, set addresses, execute."""
 
 from __future__ import annotations
 

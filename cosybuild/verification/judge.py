@@ -26,10 +26,11 @@ PERCENTILES = (50, 90, 99, 100)
 
 UNITS = 2
 """Units in the last place by which an element may always differ. Two correct computations of one value may round it to
-neighbouring numbers, and so may they round the operands of the last operation."""
+neighbouring numbers, and may already have rounded the operands of the last operation differently."""
 
 UNIT_SCALE = UNITS * RESOLUTION[Target.fp32]
-"""The same as an absolute difference, for values near 1. A small difference of such values has their absolute error."""
+"""The same tolerance as an absolute difference, for values near 1. If an output is a small difference of such values,
+its absolute error is that of the values."""
 
 
 @dataclass(frozen=True)

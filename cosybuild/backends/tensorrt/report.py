@@ -20,7 +20,7 @@ _LISTED = 20
 def open_where_possible(
     library: TensorRtLibrary, path: Any, target: Target, environment: Environment
 ) -> OpenedFacts | None:
-    """Open and inspect the engine if a GPU on which it runs is here, else return None.
+    """Open and inspect the engine if this machine has a GPU on which it runs, else return None.
 
     Raises:
         EngineError: there is such a GPU, and the engine does not load.

@@ -23,7 +23,7 @@ from cosybuild.models.directory.arithmetic import ArithmeticProblem, evaluate
 MAX_BYTES = 2**20
 MAX_VALUES = 100_000
 MAX_NUMBER = 2**63
-"""Whole numbers are smaller in magnitude. Larger ones can neither become floats nor be printed, in general."""
+"""Bound on the magnitude of whole numbers; in general, larger ones can neither become floats nor be printed."""
 
 _REFERENCE = re.compile(r"<([A-Za-z_][^<>]*)>")
 

@@ -22,7 +22,7 @@ F0_GAIN = 1.8
 """The factor for random weights of the f0 predictor's convolutions; torch's default weights give almost constant f0."""
 
 F0_SPREAD = 200.0
-"""The factor for random weights of its last layer: some frames then have the f0 of a voice, others one below 10 Hz."""
+"""The same factor for the last layer: some frames then have the f0 of a voice, others an f0 below 10 Hz."""
 
 F0_MEAN = 100.0
 """The bias of the last layer of the f0 predictor, in Hz."""

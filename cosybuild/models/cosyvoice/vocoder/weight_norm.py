@@ -22,7 +22,7 @@ def newer_name(name: str) -> str:
 
 
 def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return name -> tensor on the meta device of the state dict that a checkpoint of the module holds.
+    """Return the state dict that a checkpoint of the module has, with its tensors on the meta device.
 
     A weight with norm is stored as a magnitude for each slice of axis 0 and a direction of the weight's shape.
     """
