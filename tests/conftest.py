@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.thorough import THOROUGH
+
 pytest_plugins = ["tests.perturbation"]
 
 # torch reads it when it is imported, and processes inherit it. The workers of pytest -n use the cores; threads of
@@ -43,6 +45,13 @@ def _quick_garbage_collection() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that the list of thorough tests names."""
+    for item in items:
+        if item.nodeid.startswith(THOROUGH):
+            item.add_marker(pytest.mark.thorough)
 
 
 def pytest_unconfigure() -> None:

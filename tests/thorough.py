@@ -1,0 +1,36 @@
+"""The tests with the mark `thorough`: slow ones that repeat for further cases what faster tests already show.
+
+The test command of the README leaves them out, so that it ends within ten minutes on two cores. CI runs them in a
+round of their own.
+"""
+
+from __future__ import annotations
+
+THOROUGH = (
+    # Whole commands; tests/scenarios runs the same commands.
+    "tests/docs/test_pages.py::test_the_commands_of_the_page_run",
+    "tests/benchmarks/test_short_rounds.py",
+    "tests/scenarios/test_sweep_kills.py",
+    "tests/scenarios/test_precision_auto.py",
+    "tests/scenarios/test_into_service.py::test_a_deployed_estimator_gives_the_golden_solver_run",
+    "tests/scenarios/test_rebuilds.py::test_flipped_bytes_in_all_files_are_found_and_repaired_at_once",
+    "tests/scenarios/test_sweep_identity.py",
+    "tests/scenarios/test_bundle.py::test_an_imported_run_can_be_replayed_and_stays_separate",
+    "tests/scenarios/test_bundle.py::test_a_bundle_with_digests_alone_can_be_replayed",
+    "tests/scenarios/test_vocoder.py",
+    "tests/scenarios/test_graph_files.py",
+    # Exporters, versions and precisions beyond the default ones.
+    "tests/stages/test_planted_faults.py",
+    "tests/stages/test_parts_lowered.py",
+    "tests/stages/test_other_hyperparameters.py",
+    "tests/stages/test_component_engines.py",
+    "tests/stages/test_front_end.py::test_both_exporters_write_one_graph_for_all_lengths",
+    "tests/stages/test_export.py::test_dynamo_gives_the_golden_outputs_too",
+    "tests/stages/test_export.py::test_another_process_and_directory_give_the_same_bytes",
+    "tests/stages/test_verify_solver.py::test_a_long_utterance_passes_the_same_bound",
+    "tests/models/test_exporters.py",
+    "tests/models/cosyvoice/vocoder/test_export.py",
+    "tests/verification/test_precision_search.py",
+    "tests/attacks/test_fuzz.py",
+)
+"""Beginnings of node ids: a file, or a test with all of its parameters."""
