@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from cosybuild.building.record import Failure
@@ -26,6 +28,9 @@ def guarded(action: Callable[[], int]) -> int:
         return action()
     except BrokenPipeError:
         # The reader closed the output (`| head`). Print nothing, but do not report success: a build may be incomplete.
+        # Python flushes what is left at its end; if that failed again, its own exit code 120 would replace ours.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.stderr.close()
         return UNREAD
     except (Exception, SystemExit) as error:

@@ -158,7 +158,7 @@ def test_one_mapping_in_billions_of_places(tmp_path: Path) -> None:
     for level in range(1, 5):
         names = b"".join(text(f"{number:04}") + b"h" + bytes([level - 1]) for number in range(300))
         pickled += b"}q" + bytes([level]) + b"(" + names + b"u"
-    with pytest.raises(CheckpointError, match="more than 100,000 mappings"):
+    with pytest.raises(CheckpointError, match="more than 100,000 nested mappings"):
         read(with_pickle(tmp_path, pickled + b"."))
 
 

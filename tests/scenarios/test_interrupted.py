@@ -114,7 +114,8 @@ def test_the_same_command_in_parallel_builds_once(fresh_place: Place) -> None:
     assert "never built" in fresh_place.cosybuild("explain", str(fresh_place.runs()[0])).out
 
 
-def test_a_command_whose_output_is_closed_reports_no_success() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_command_whose_output_is_closed_reports_no_success(unbuffered: str) -> None:
     """The output is closed as by `| head`; exit code 0 would be read as a finished build."""
     code = (
         "import sys\n"
@@ -123,6 +124,12 @@ def test_a_command_whose_output_is_closed_reports_no_success() -> None:
     )
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")

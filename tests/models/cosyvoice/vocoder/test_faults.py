@@ -139,7 +139,7 @@ FAULTS = [
     Fault("slope 0.1 for 0.01 in the last activation", 2, "log_mel_db", steep),
     Fault("reflection pad on the wrong side", 1, "snr_db", mirrored_behind),
     Fault("f0 in fp16", 3, "f0_cents", half_f0, output="f0"),
-    Fault("phases added up in float32", 3, "snr_db", float32_phase, frames=1500),
+    Fault("phases added up in float32", 3, "log_mel_db", float32_phase, frames=1500),
     Fault("every frame above 0 Hz is voiced", 1, "snr_db", always_voiced),
     Fault("no clamp", 2, "clipped", not_clamped, loud=True),
     Fault("weights lost", 3, "silence", lost_weights),
