@@ -156,7 +156,7 @@ def _float32(path: Path, name: str, tensor: Tensor, wanted: Tensor, casts: Count
         return tensor
     try:
         cast = tensor.to(torch.float32)
-    except (NotImplementedError, RuntimeError) as error:
+    except RuntimeError as error:
         raise CheckpointError(
             f"{path}: '{name}' is {dtype}, which cannot be converted to float32.",
             hint="Next: give weights that are not quantized; cosybuild lowers the precision itself (precision=...).",

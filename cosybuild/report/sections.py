@@ -29,10 +29,20 @@ def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
             f"Found in {found['evaluations']} evaluations among {found['candidates']} nodes; "
             f"{'without any one of them a gate is missed' if found['minimal'] else 'not narrowed down to the end'}. "
             f"Cost: {cost['flops_share']:.2%} of the matrix work, {cost['casts']:+} casts. "
-            "`artifacts/precision.yaml` has the result as an option of the group precision."
+            f"{code(_option(step))} has the result as an option of the group precision."
         )
         yield ""
         yield from table(("node", "", "module"), [(code(n["node"]), n["op"], n["module"]) for n in found["nodes"]])
+
+
+def _option(step: Mapping[str, Any]) -> str:
+    """Return the path of the option file that a search wrote; in a joint build its name begins with the part's."""
+    return f"artifacts/{step['part']}.precision.yaml" if step.get("part") else "artifacts/precision.yaml"
+
+
+def _metrics_of(report: Mapping[str, Any], stage: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the metrics of the finished steps of a stage."""
+    yield from (step["metrics"] for step in report["steps"] if step["stage"] == stage and step.get("metrics"))
 
 
 def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -49,10 +59,7 @@ def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 def repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the comparison of the repeated builds."""
-    for step in report["steps"]:
-        metrics = step.get("metrics") or {}
-        if step["stage"] != "repeat" or not metrics:
-            continue
+    for metrics in _metrics_of(report, "repeat"):
         yield "## Repeated builds"
         yield ""
         yield from table(repetition.HEAD, repetition.rows(metrics))
@@ -61,10 +68,7 @@ def repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the measured times, one table for each case."""
-    for step in report["steps"]:
-        metrics = step.get("metrics") or {}
-        if step["stage"] != "benchmark" or not metrics:
-            continue
+    for metrics in _metrics_of(report, "benchmark"):
         yield "## Benchmark"
         yield ""
         threads = metrics["threads"] or "all"

@@ -115,6 +115,17 @@ def test_each_node_that_stays_in_float32_has_its_reason() -> None:
     assert "| a phase | 3 | `/Sin`, and 2 more |" in markdown(run)
 
 
+@pytest.mark.parametrize(("part", "path"), [
+    (None, "artifacts/precision.yaml"),
+    ("vocoder", "artifacts/vocoder.precision.yaml"),
+])  # fmt: skip
+def test_the_result_of_a_search_is_named_by_its_part(part: str | None, path: str) -> None:
+    run, found = report(), {"nodes": [{"node": "/Sin", "op": "Sin", "module": ""}], "evaluations": 3, "candidates": 4}
+    found |= {"minimal": True, "cost": {"flops_share": 0.5, "casts": 2}}
+    run["steps"][2] |= {"part": part, "stage": "lower", "metrics": {"search": found}}
+    assert f"`{path}` has the result as an option of the group precision." in markdown(run)
+
+
 def test_sizes_that_the_lowered_graph_was_not_run_at_are_named() -> None:
     run = report()
     run["steps"].append(step("verify lowered", "verify_lowered", lowered="g"))
