@@ -102,7 +102,8 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             if until_the_end.enter_context(claim):
                 plan, unchanged = judge()
         if unchanged is not None:
-            report = dict(unchanged)
+            # The record of an earlier run may state a deployment, and this run deploys nothing.
+            report = {name: value for name, value in unchanged.items() if name != "deployment"}
             store.flush()
         else:
             _begin(directory, facts, plan, events)

@@ -42,6 +42,14 @@ def test_a_command_with_nothing_to_do_prints_one_line_and_imports_nothing_heavy(
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
+def test_a_run_without_deployment_does_not_report_that_of_an_earlier_run(used_place: Place) -> None:
+    deployed = used_place.cosybuild(*QUICK, "deploy=bundle", "deploy.dir=service", "deploy.force=true")
+    assert "deployed to service" in deployed.out
+    again = used_place.cosybuild(*QUICK)
+    assert again.out.startswith("Nothing to do: 4 steps up to date. ")
+    assert "deployed" not in again.out
+
+
 class Certified:
     """A directory in which a command just found that there is nothing to do."""
 
