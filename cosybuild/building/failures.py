@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosybuild.building.record import Failure
 from cosybuild.errors import DEFECT, INTERRUPTED, CosybuildError, OutOfMemory, StoreError
-from cosybuild.system.files import FULL, cause_of
+from cosybuild.system.files import FULL, cause_of, is_of_the_disk, place_error
 from cosybuild.system.memory import PeakMemory, ran_out_of_memory
 
 _DISK = FULL | {errno.EROFS}
@@ -53,6 +53,8 @@ def failure_from_error(label: str, error: BaseException) -> Failure:
     """Return the record of `error`, which ended the step `label`."""
     if isinstance(error, CosybuildError):
         return Failure(label, error.kind, error.message, error.hint, error.exit_code)
+    if isinstance(error, OSError) and is_of_the_disk(error):
+        return failure_from_error(label, place_error(error, "read or write", error.filename or "a file"))
     if isinstance(error, KeyboardInterrupt):
         return Failure(
             label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -84,7 +85,8 @@ def user_error(error: BaseException) -> CosybuildError | None:
             "again; finished steps are kept",
         )
     if isinstance(error, OSError) and is_of_the_disk(error):
-        return place_error(error, "read or write", error.filename or "a file")
+        # Hydra's own writes to the run directory name no file.
+        return place_error(error, "read or write", error.filename or f"a file; the working directory is {os.getcwd()}")
     # An error of Hydra exists only if Hydra is loaded; do not import it for other errors.
     if "hydra" in sys.modules or "omegaconf" in sys.modules:
         from cosybuild.config.compose import explain

@@ -56,6 +56,8 @@ class Workdirs:
         except (OSError, RuntimeError) as error:
             # Libraries report a full disk by errors of their own (torch.save: a RuntimeError of its file writer).
             if isinstance(error, OSError) and error.errno in FULL:
+                if _lies_elsewhere(error, self.path.parent):
+                    raise
                 raise store_error(error, f"write the results of {name} in", self.path) from error
             if _is_full(self.path):
                 raise StoreError(
@@ -104,6 +106,13 @@ def _is_left_over(entry: Path, now: float) -> bool:
         return now - entry.lstat().st_mtime > LEFTOVER_SECONDS
     alive = None if holder is None else holder.is_alive()
     return now - mtime > LEFTOVER_SECONDS if alive is None else not alive
+
+
+def _lies_elsewhere(error: OSError, store: Path) -> bool:
+    """Return True if an error names a file outside the store, such as the record of a run on another disk."""
+    if error.filename is None:
+        return False
+    return not Path(os.fsdecode(error.filename)).absolute().is_relative_to(store.absolute())
 
 
 def _is_full(path: Path) -> bool:

@@ -116,6 +116,17 @@ def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Ite
         raise (store_error if of_the_store else place_error)(error, doing, path) from error
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add `path` to an OSError that names no file: one from a write to an open file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory survive a power cut; ignore file systems that cannot do this."""
     with suppress(OSError):
@@ -183,7 +194,7 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
     make_directory(target.parent, durable=durable)
     temporary = scratch / f".{secrets.token_hex(8)}{TEMPORARY}"
     try:
-        with temporary.open("xb") as file:
+        with naming(target), temporary.open("xb") as file:
             yield file
             if durable:
                 file.flush()

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cosybuild.system.files import naming
+
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 # Windows locks a range of bytes, which other processes cannot read; this range is after the owner's name.
 _WINDOWS_BYTE = 1 << 30
@@ -48,9 +50,10 @@ def locked(path: Path, on_wait: Callable[[str], None] | None = None, *, required
         except OSError as error:
             if required or error.errno not in _UNSUPPORTED:
                 raise
-        os.truncate(handle, 0)
-        os.lseek(handle, 0, os.SEEK_SET)
-        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+        with naming(path):
+            os.truncate(handle, 0)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
         yield waited
     finally:
         os.close(handle)

@@ -75,6 +75,8 @@ def test_a_full_disk_of_the_run_directory_is_reported_and_the_next_run_continues
     ran = here.cosybuild(*words, code=7)
     assert ran.err.startswith("store error: ")
     assert "the disk is full" in ran.err
+    assert "cosybuild gc" not in ran.err, "removing results from the store frees nothing on this disk"
+    assert str(here.directory) in ran.err or "outputs/runs/" in ran.err, "the message names no path"
     assert not artifacts(here), "a part of an artifact, or one without its record"
     ballast.unlink()
     here.cosybuild(*words)
