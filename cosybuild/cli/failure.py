@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from cosybuild.building.record import Failure
@@ -85,7 +86,7 @@ def user_error(error: BaseException) -> CosybuildError | None:
         )
     if isinstance(error, OSError) and is_of_the_disk(error):
         # Hydra's own writes to the run directory name no file.
-        return place_error(error, "read or write", error.filename or f"a file; the working directory is {os.getcwd()}")
+        return place_error(error, "read or write", error.filename or f"a file; the working directory is {Path.cwd()}")
     # An error of Hydra exists only if Hydra is loaded; do not import it for other errors.
     if "hydra" in sys.modules or "omegaconf" in sys.modules:
         from cosybuild.config.compose import explain
