@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
 from cosybuild.building.wiring import in_part
+from cosybuild.models.components.registry import serving_facts
 from cosybuild.models.profile import Profile, listed_sizes, timed_axis
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Subject
@@ -145,6 +147,8 @@ def _model(request: Request, sources: Mapping[str, Artifact], part: str = "") ->
         "inputs": [_tensor(t) for t in subject.spec.inputs],
         "outputs": [_tensor(t) for t in subject.spec.outputs],
         "frames_per_second": subject.spec.frames_per_second,
+        **({} if subject.solver is None else {"solver": asdict(subject.solver)}),
+        **serving_facts(subject.component, subject.variant),
         "notes": list(subject.notes),
     }
 

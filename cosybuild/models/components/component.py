@@ -61,6 +61,7 @@ class Component:
         load: (variant, weights file or None, seed, note, `model.weights_from` or None) -> network with the weights of
             the file, or with random ones that are equal for equal seeds; raises a CheckpointError.
         script: the part that upstream loads as TorchScript, if there is one.
+        serving: (variant) -> plain facts, besides the hyper-parameters, that a runtime needs; manifests state them.
         exportable: (network, variant) -> module whose forward takes exactly the declared inputs.
     """
 
@@ -78,3 +79,4 @@ class Component:
     exportable: Callable[[nn.Module, Variant], nn.Module]
     forms: Callable[[VocoderSettings], tuple[str, ...]] = lambda _: ()
     script: Script | None = None
+    serving: Callable[[Variant], Mapping[str, Any]] = lambda _: {}

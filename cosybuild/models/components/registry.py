@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
@@ -13,6 +14,7 @@ from cosybuild.models.components.graph_file import GraphFile
 from cosybuild.models.components.speaker import SPEAKER
 from cosybuild.models.components.tokenizer import TOKENIZER
 from cosybuild.models.components.vocoder import VOCODER
+from cosybuild.models.variant import Variant
 
 COMPONENTS: Mapping[ComponentName, Component] = {
     component.name: component for component in (ESTIMATOR, FRONT_END, VOCODER)
@@ -30,6 +32,12 @@ def lacks_script(component: ComponentName, family: Family) -> bool:
     """Return True if upstream loads TorchScript of a network in other versions, but not in this one."""
     network = COMPONENTS.get(component)
     return network is not None and network.script is not None and family not in network.script.families
+
+
+def serving_facts(component: ComponentName, variant: Variant) -> Mapping[str, Any]:
+    """Return the facts, besides the hyper-parameters, that a runtime needs of a network; empty for a user's network."""
+    network = COMPONENTS.get(component)
+    return network.serving(variant) if network is not None and variant.family in network.published else {}
 
 
 GRAPH_FILES: Mapping[ComponentName, GraphFile] = {component.name: component for component in (SPEAKER, TOKENIZER)}

@@ -11,6 +11,7 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.vocoder import Cut, F0Type, VocoderSettings
 from cosybuild.models.components.component import Component
+from cosybuild.models.cosyvoice.vocoder.context import context_frames
 from cosybuild.models.cosyvoice.vocoder.interface import STEM, WEIGHTS, vocoder_spec
 from cosybuild.models.cosyvoice.vocoder.parameters import PUBLISHED, VocoderParameters, with_values
 from cosybuild.models.directory.vocoder import vocoder_hyperparameters
@@ -73,4 +74,5 @@ VOCODER = Component(
     load=_load,
     exportable=_exportable,
     forms=lambda settings: settings.words,
+    serving=lambda variant: {"context_frames": list(context_frames(_parameters(variant)))},
 )

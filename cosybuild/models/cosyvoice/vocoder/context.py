@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cosybuild.models.cosyvoice.vocoder import f0_predictor, generator
-from cosybuild.models.cosyvoice.vocoder.parameters import Interpolation, VocoderParameters
+from cosybuild.models.cosyvoice.vocoder.parameters import (
+    F0_LAYERS,
+    F0_LOOKAHEAD,
+    F0_WIDTH,
+    FIRST_WIDTH,
+    LAST_WIDTH,
+    Interpolation,
+    VocoderParameters,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def context_frames(parameters: VocoderParameters) -> tuple[int, int]:
     # The first value of the periodic window is zero, so a spectrum has one sample less.
     width, half = own.n_fft - 1, own.n_fft // 2 - 1
     x = Span(0, own.samples_per_frame - 1).spread_by(width, half, own.hop_len)
-    x = _same(x, own, generator.LAST_WIDTH)
+    x = _same(x, own, LAST_WIDTH)
     source: Span | None = None
     blocks = list(zip(own.resblock_kernel_sizes, own.resblock_dilation_sizes, strict=True))
     for stage in reversed(range(len(own.upsample_rates))):
@@ -62,11 +69,11 @@ def context_frames(parameters: VocoderParameters) -> tuple[int, int]:
     frames = samples.within(own.samples_per_frame)
     if own.interpolation is Interpolation.linear:
         frames = frames.widened(0, 1)
-    for layer in range(f0_predictor.LAYERS):
-        first = layer == f0_predictor.LAYERS - 1  # the loop goes from the last layer to the first
+    for layer in range(F0_LAYERS):
+        first = layer == F0_LAYERS - 1  # the loop goes from the last layer to the first
         ahead = first and own.causal
-        frames = frames.widened(0, f0_predictor.LOOKAHEAD) if ahead else _same(frames, own, f0_predictor.WIDTH)
-    mel = x.widened(0, own.conv_pre_look_right) if own.causal else _same(x, own, generator.FIRST_WIDTH)
+        frames = frames.widened(0, F0_LOOKAHEAD) if ahead else _same(frames, own, F0_WIDTH)
+    mel = x.widened(0, own.conv_pre_look_right) if own.causal else _same(x, own, FIRST_WIDTH)
     both = mel.joined(frames)
     return -both.low, both.high
 

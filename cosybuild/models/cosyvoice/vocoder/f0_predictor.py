@@ -7,12 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.vocoder.convolution import Convolution, NormedConvolution, spread
-from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
-
-LAYERS = 5
-WIDTH = 3
-LOOKAHEAD = 3
-"""Mel frames that the causal form looks ahead, all of them in its first layer."""
+from cosybuild.models.cosyvoice.vocoder.parameters import F0_LAYERS, F0_LOOKAHEAD, F0_WIDTH, VocoderParameters
 
 
 class F0Predictor(nn.Module):
@@ -24,12 +19,13 @@ class F0Predictor(nn.Module):
     def __init__(self, parameters: VocoderParameters) -> None:
         super().__init__()
         width, layers = parameters.f0_channels, []
-        for index in range(LAYERS):
+        for index in range(F0_LAYERS):
             inputs = width if index else parameters.in_channels
             if parameters.causal and index == 0:
-                layers += [NormedConvolution(inputs, width, LOOKAHEAD + 1, left=0, right=LOOKAHEAD), nn.ELU()]
+                layers += [NormedConvolution(inputs, width, F0_LOOKAHEAD + 1, left=0, right=F0_LOOKAHEAD), nn.ELU()]
             else:
-                layers += [NormedConvolution(inputs, width, WIDTH, **spread(WIDTH, 1, parameters.causal)), nn.ELU()]
+                sides = spread(F0_WIDTH, 1, parameters.causal)
+                layers += [NormedConvolution(inputs, width, F0_WIDTH, **sides), nn.ELU()]
         self.condnet = nn.Sequential(*layers)
         self.classifier = nn.Linear(width, 1)
 

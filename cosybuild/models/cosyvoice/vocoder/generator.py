@@ -14,11 +14,9 @@ from cosybuild.models.cosyvoice.vocoder.convolution import (
     NormedTransposedConvolution,
     spread,
 )
-from cosybuild.models.cosyvoice.vocoder.parameters import VocoderParameters
+from cosybuild.models.cosyvoice.vocoder.parameters import FIRST_WIDTH, LAST_WIDTH, VocoderParameters
 from cosybuild.models.cosyvoice.vocoder.residual import ResidualBlock
 
-FIRST_WIDTH = 7
-LAST_WIDTH = 7
 LAST_SLOPE = 0.01
 """Slope of the activation behind the last stage; the others have the hyper-parameter `lrelu_slope`."""
 

@@ -112,6 +112,15 @@ PUBLISHED: Mapping[Family, VocoderParameters] = {
 }
 """The values of the published models."""
 
+FIRST_WIDTH = LAST_WIDTH = 7
+"""Kernels of the generator's first convolution (except in the causal form) and of its last one."""
+
+F0_LAYERS, F0_WIDTH = 5, 3
+"""Convolutions of the f0 predictor, and their kernels."""
+
+F0_LOOKAHEAD = 3
+"""Mel frames that the causal f0 predictor looks ahead, all of them in its first layer."""
+
 COUNTS = ("in_channels", "base_channels", "sampling_rate", "n_fft", "hop_len", "f0_channels")
 NATURALS = ("nb_harmonics", "conv_pre_look_right")
 POSITIVES = ("nsf_alpha", "nsf_voiced_threshold", "audio_limit")

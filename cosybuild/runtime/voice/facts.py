@@ -1,0 +1,127 @@
+"""The facts of a voice that its computation needs, read from the manifests of its three parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FIRST = "cosyvoice1"
+"""The version whose length regulator interpolates; the others have a whole number of frames for each token."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one voice.
+
+    Attributes:
+        family: `cosyvoice1`, `cosyvoice2` or `cosyvoice3`.
+        sample_rate: samples a second.
+        hop: samples of one mel frame.
+        mel: bins of the mel.
+        vocabulary: number of speech tokens.
+        token_rate: tokens a second.
+        frames_per_token: mel frames of one token; 0 in version 1, which interpolates.
+        lookahead: tokens after the target's that a call before the last one reads; 0 in version 1.
+        chunk: tokens of a chunk of the streaming attention, counted from the prompt's first; 0 in version 1.
+        context: mel frames before and behind a frame on which its samples depend.
+        harmonics: sines of the vocoder's source.
+        interpolation: `exact`, `linear` or `nearest`: the form of the vocoder's source (versions 1, 2 and 3).
+        steps, schedule, guidance: see `solver.solve`.
+    """
+
+    family: str
+    sample_rate: int
+    hop: int
+    mel: int
+    vocabulary: int
+    token_rate: float
+    frames_per_token: int
+    lookahead: int
+    chunk: int
+    context: tuple[int, int]
+    harmonics: int
+    interpolation: str
+    steps: int = 10
+    schedule: str = "cosine"
+    guidance: float = 0.7
+
+    def frames_of(self, tokens: int) -> int:
+        """Return the number of mel frames of `tokens` target tokens."""
+        if self.frames_per_token:
+            return tokens * self.frames_per_token
+        return tokens * self.sample_rate // (round(self.token_rate) * self.hop)
+
+    @property
+    def has_fixed_noise(self) -> bool:
+        """True if the solver begins every utterance with one table of noise (versions 2 and 3)."""
+        return self.family != FIRST
+
+    @property
+    def has_uniform_source(self) -> bool:
+        """True if the source's noise is uniform from [0, 1) (version 3), False if it is Gaussian."""
+        return self.interpolation == "nearest"
+
+    @property
+    def has_random_phase(self) -> bool:
+        """True if the overtones begin with random phases (version 1)."""
+        return self.interpolation == "exact"
+
+
+def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder: Mapping[str, Any]) -> Facts:
+    """Return the facts of a voice.
+
+    Args:
+        frontend, estimator, vocoder: the field `model` of each part's manifest.
+
+    Raises:
+        ValueError: a field is missing, or the parts contradict each other; the message names both values.
+    """
+    flow, sound = _values(frontend, "the front end"), _values(vocoder, "the vocoder")
+    decoder, family = _values(estimator, "the estimator"), str(frontend.get("family"))
+    solver, context = _field(estimator, "solver", "the estimator"), _field(vocoder, "context_frames", "the vocoder")
+    hop = math.prod(_field(sound, "upsample_rates", "the vocoder")) * _field(sound, "hop_len", "the vocoder")
+    rate = _field(sound, "sampling_rate", "the vocoder")
+    _hold_equal("mel bins", flow, "output_size", sound, "in_channels")
+    ratio = 0 if family == FIRST else int(_field(flow, "token_mel_ratio", "the front end"))
+    return Facts(
+        family=family,
+        sample_rate=int(rate),
+        hop=int(hop),
+        mel=int(_field(flow, "output_size", "the front end")),
+        vocabulary=int(_field(flow, "vocab_size", "the front end")),
+        token_rate=float(_field(flow, "input_frame_rate", "the front end")) if not ratio else rate / hop / ratio,
+        frames_per_token=ratio,
+        lookahead=int(_field(flow, "pre_lookahead_len", "the front end")) if ratio else 0,
+        chunk=_chunk(flow, decoder, ratio) if ratio else 0,
+        context=(int(context[0]), int(context[1])),
+        harmonics=int(_field(sound, "nb_harmonics", "the vocoder")) + 1,
+        interpolation=str(getattr(value := _field(sound, "interpolation", "the vocoder"), "value", value)),
+        steps=int(solver["steps"]),
+        schedule=str(solver["schedule"]),
+        guidance=float(solver["guidance"]),
+    )
+
+
+def _chunk(flow: Mapping[str, Any], decoder: Mapping[str, Any], ratio: int) -> int:
+    """Return the tokens after which both networks begin a new chunk; version 3's front end has no chunks."""
+    frames = int(_field(decoder, "static_chunk_size", "the estimator"))
+    return math.lcm(frames, ratio * int(flow.get("chunk_size", 1))) // ratio
+
+
+def _values(model: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    values: Mapping[str, Any] = _field(model, "hyperparameters", part)
+    return values
+
+
+def _field(values: Mapping[str, Any], name: str, part: str) -> Any:
+    if values.get(name) is None:
+        raise ValueError(f"the manifest of {part} does not state {name}")
+    return values[name]
+
+
+def _hold_equal(what: str, one: Mapping[str, Any], first: str, other: Mapping[str, Any], second: str) -> None:
+    values = _field(one, first, "the front end"), _field(other, second, "the vocoder")
+    if values[0] != values[1]:
+        raise ValueError(f"the front end has {values[0]} {what} and the vocoder {values[1]}")

@@ -1,0 +1,80 @@
+"""The inputs of an utterance in the shapes of the graphs; each error names the value and the expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosybuild.errors import ServingError, ShapeRefused
+from cosybuild.runtime.voice.arrays import Array
+from cosybuild.runtime.voice.facts import Facts
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The prompt of an utterance.
+
+    Attributes:
+        arrays: inputs of the front end by name.
+        tokens: number of the prompt's tokens.
+        frames: number of its mel frames.
+    """
+
+    arrays: Mapping[str, Array]
+    tokens: int
+    frames: int
+
+
+def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
+    """Return token ids as (1, N) int64.
+
+    Raises:
+        ServingError: the ids are not whole numbers.
+        ShapeRefused: they are not in one row.
+    """
+    row = tokens if isinstance(tokens, np.ndarray) else np.asarray(list(tokens))
+    if row.size == 0:
+        return np.zeros((1, 0), np.int64)
+    if row.dtype.kind not in "iu":
+        raise ServingError(f"{name} has values of the type {row.dtype}; whole numbers are expected.")
+    if row.ndim == 1:
+        row = row[np.newaxis]
+    if row.ndim != 2 or row.shape[0] != 1:
+        raise ShapeRefused(f"{name} has the shape {row.shape}; (tokens,) or (1, tokens) is expected.")
+    return row
+
+
+def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: Facts) -> Prompt:
+    """Return a prompt in the shapes of the front end.
+
+    Raises:
+        ServingError, ShapeRefused: an input has another type or shape, or tokens and mel do not have one length.
+    """
+    row = token_row("prompt_tokens", tokens)
+    frames = _floats("prompt_mel", mel, 3)
+    vector = _floats("speaker", speaker, 2)
+    if frames.shape[0] != 1 or frames.shape[2] != facts.mel:
+        raise ShapeRefused(f"prompt_mel has the shape {np.shape(mel)}; (frames, {facts.mel}) is expected.")
+    expected = row.shape[1] * facts.frames_per_token
+    if facts.frames_per_token and frames.shape[1] != expected:
+        raise ShapeRefused(
+            f"prompt_mel has {frames.shape[1]} frames; {expected} are expected for {row.shape[1]} prompt tokens, "
+            f"{facts.frames_per_token} for each.",
+            hint="Next: cut the longer one of prompt_mel and prompt_tokens at its end, as CosyVoice does.",
+        )
+    arrays = {"prompt_token": row, "prompt_feat": frames, "embedding": vector}
+    return Prompt(arrays, row.shape[1], frames.shape[1])
+
+
+def _floats(name: str, values: Array, axes: int) -> Array:
+    """Return an array of `axes` axes, of which the first may be missing."""
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        raise ServingError(f"{name} has values of the type {array.dtype}; floating-point numbers are expected.")
+    if array.ndim == axes - 1:
+        array = array[np.newaxis]
+    if array.ndim != axes:
+        raise ShapeRefused(f"{name} has the shape {np.shape(values)}; {axes - 1} or {axes} axes are expected.")
+    return array

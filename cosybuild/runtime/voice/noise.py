@@ -1,0 +1,160 @@
+"""The random draws of a voice: the solver's initial state, and the noise and phases of the vocoder's source.
+
+A seed stands for the draws that follow `torch.manual_seed(seed)` on the CPU; `random.py` makes them.
+
+- Solver, versions 2 and 3: the first frames of `torch.randn(1, mel, 15000)`, the table that upstream draws with seed 0.
+- Solver, version 1: `torch.randn(1, mel, T)`. Upstream makes a new draw for every utterance.
+- Source, versions 1 and 2: rows of `torch.randn(samples, harmonics)`. Upstream makes a new draw for every utterance.
+- Source, version 3: rows of `torch.rand(samples, harmonics)`. Upstream keeps a table that hift.pt does not contain; its
+  values depend on everything that the process drew before. To repeat them, pass that table.
+- Phases, version 1: `torch.rand(harmonics) - 1/2` in cycles, drawn before the source's noise, with 0 for the
+  fundamental. The phases of versions 2 and 3 begin with 0.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cosybuild.errors import ServingError, ShapeRefused
+from cosybuild.runtime.voice.arrays import Array
+from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.random import BLOCK, Generator
+
+TABLE_FRAMES = 15000
+"""Frames of the solver's table in versions 2 and 3: 300 s at 50 frames a second. Upstream fixes it."""
+
+Draw = int | np.ndarray | None
+"""A seed, the values themselves, or None for a seed from the operating system."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The draws of one utterance; each is a seed, an array, or None for a new seed.
+
+    Attributes:
+        flow: (1, mel, T or more): the solver's initial state, of the prompt's frames and then the target's.
+        source: (1, N, harmonics): noise of the source; sample n takes row n modulo N.
+        phase: (1, harmonics) in cycles: the phases of the sines before the first sample. None: from the seed of
+            `source`, and 0 if `source` is an array.
+    """
+
+    flow: Draw = 0
+    source: Draw = 0
+    phase: Array | None = None
+
+    @classmethod
+    def of(cls, noise: Noise | int | None) -> Noise:
+        """Return `noise` itself, or the draws of one seed.
+
+        Raises:
+            ServingError: `noise` is neither a seed nor a `Noise`.
+        """
+        if isinstance(noise, Noise):
+            return noise
+        seed = seed_of(noise)
+        return cls(seed, seed)
+
+
+def seed_of(value: object) -> int:
+    """Return a seed; None gives a new one from the operating system.
+
+    Raises:
+        ServingError: it is no whole number of at least 0.
+    """
+    if value is None:
+        return secrets.randbits(32)
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+        raise ServingError(
+            f"noise={value!r} is not a seed; a whole number of at least 0 is expected, or a Noise with arrays."
+        )
+    return int(value)
+
+
+def flow_noise(draw: Draw, facts: Facts, frames: int) -> Array:
+    """Return the solver's initial state, (1, mel, frames).
+
+    Raises:
+        ShapeRefused: an array has another shape or too few frames, or the table has too few.
+        ServingError: the seed is not valid.
+    """
+    if isinstance(draw, np.ndarray):
+        if draw.ndim != 3 or draw.shape[:2] != (1, facts.mel) or draw.shape[2] < frames:
+            raise ShapeRefused(f"the flow's noise has the shape {draw.shape}; (1, {facts.mel}, {frames}) is expected.")
+        return draw[:, :, :frames]
+    seed = seed_of(draw)
+    if not facts.has_fixed_noise:
+        return Generator(seed).normal(facts.mel * frames).reshape(1, facts.mel, frames)
+    if frames > TABLE_FRAMES:
+        raise ShapeRefused(
+            f"prompt and target have {frames} mel frames; the table of noise has {TABLE_FRAMES}.",
+            hint="Next: divide the tokens into shorter utterances, or pass the noise as an array.",
+        )
+    return _table(seed, facts.mel)[:, :, :frames]
+
+
+@lru_cache(maxsize=2)
+def _table(seed: int, mel: int) -> Array:
+    table = Generator(seed).normal(mel * TABLE_FRAMES).reshape(1, mel, TABLE_FRAMES)
+    table.flags.writeable = False
+    return table
+
+
+class SourceNoise:
+    """The noise of the source as an endless sequence of rows, from which increasing ranges are read.
+
+    Args:
+        noise: the draws of the utterance.
+        facts: the voice's facts.
+
+    Attributes:
+        phase: (1, harmonics) in cycles, the phases before the first sample.
+
+    Raises:
+        ShapeRefused: an array has another shape.
+    """
+
+    def __init__(self, noise: Noise, facts: Facts) -> None:
+        self._facts = facts
+        sines = facts.harmonics
+        self.phase = np.zeros((1, sines), np.float32)
+        self._table = noise.source if isinstance(noise.source, np.ndarray) else None
+        self._begin = 0
+        self._kept = np.zeros((0, sines), np.float32)
+        self._spare = np.zeros(0, np.float32)
+        if self._table is None:
+            self._generator = Generator(seed_of(noise.source))
+            if facts.has_random_phase:
+                self.phase[0] = self._generator.uniform(sines) - np.float32(0.5)
+                self.phase[0, 0] = 0
+        else:
+            shape = self._table.shape
+            if len(shape) != 3 or shape[0] != 1 or not shape[1] or shape[2] != sines:
+                raise ShapeRefused(f"the source's noise has the shape {shape}; (1, rows, {sines}) is expected.")
+        if noise.phase is not None:
+            if noise.phase.shape != (1, sines):
+                raise ShapeRefused(f"the phases have the shape {noise.phase.shape}; (1, {sines}) is expected.")
+            self.phase = noise.phase
+
+    def rows(self, begin: int, end: int) -> Array:
+        """Return the rows from `begin` to before `end`, (1, end - begin, harmonics); `begin` never decreases."""
+        if self._table is not None:
+            return self._table[:, np.arange(begin, end) % self._table.shape[1]]
+        # Rows in front of the range are not read again.
+        missing = end - self._begin - len(self._kept)
+        self._kept = np.concatenate((self._kept[begin - self._begin :], self._drawn(missing)))
+        self._begin = begin
+        return self._kept[np.newaxis, : end - begin]
+
+    def _drawn(self, rows: int) -> Array:
+        """Draw the next rows. The draws are made in whole blocks, so they do not depend on the ranges that are read."""
+        sines = self._facts.harmonics
+        count = max(0, rows) * sines - len(self._spare)
+        if count > 0:
+            draw = self._generator.uniform if self._facts.has_uniform_source else self._generator.normal
+            self._spare = np.concatenate((self._spare, draw(-(-count // BLOCK) * BLOCK)))
+        taken, self._spare = np.split(self._spare, [max(0, rows) * sines])
+        return taken.reshape(-1, sines)

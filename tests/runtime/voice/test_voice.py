@@ -1,0 +1,123 @@
+"""The composition around PyTorch modules: upstream's mels, and the refusals of a call."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
+from cosybuild.numerics.metrics import snr_db
+from cosybuild.runtime.voice import Noise, Voice
+from tests.exact import exact_beside
+from tests.runtime.voice.voices import VERSIONS, forms, golden, golden_mel, module_voice, prompt, tokens
+
+STORED_DB = 135.0
+"""Agreement of float64 with upstream's float64 mels. They are stored in float32 (150 dB), and part of upstream's
+computation is in float32 there too (version 3: 140 dB). Float32 itself leaves 125 to 129 dB."""
+
+
+@pytest.mark.parametrize(("version", "form"), [(v, form) for v in VERSIONS for form in forms(v)])
+def test_the_mel_is_upstreams(version: int, form: str) -> None:
+    mel = golden_mel(module_voice(version), version, form)
+    assert mel.shape == golden(version)[form].shape
+    assert snr_db(mel, golden(version)[form].astype(np.float64)) >= STORED_DB
+
+
+@pytest.mark.arithmetic
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_float32_voice_stays_float32_and_has_its_error(version: int) -> None:
+    voice, other = module_voice(version, torch.float32), module_voice(version)
+    mel = golden_mel(voice, version, "full")
+    assert mel.dtype == np.float32
+    exact_beside(golden_mel(other, version, "full"), mel).check(golden(version)["full"], "upstream's mel")
+    assert snr_db(mel, golden_mel(other, version, "full")) > 100
+
+
+@pytest.mark.parametrize("change", [{"steps": 9}, {"guidance": 0.0}, {"schedule": "linear"}])
+def test_another_solver_gives_another_mel(change: dict[str, Any]) -> None:
+    voice = module_voice(2)
+    assert voice._full is not None
+    other = Voice(
+        voice._full.frontend, voice._full.estimator, voice.vocoder, dataclasses.replace(voice.facts, **change)
+    )
+    assert snr_db(golden_mel(other, 2, "full"), golden(2)["full"].astype(np.float64)) < 60
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_voice_is_its_two_halves(version: int) -> None:
+    voice, row = module_voice(version), tokens(version, 9)
+    whole = voice(row, *prompt(version), noise=4)
+    mel = voice.mel(row, *prompt(version), noise=4)
+    assert mel.shape == (1, voice.facts.mel, voice.facts.frames_of(9))
+    assert whole.shape == (mel.shape[2] * voice.facts.hop,)
+    assert np.array_equal(whole, voice.vocode(mel, noise=4))
+    assert not np.array_equal(whole, voice(row, *prompt(version), noise=5))
+    assert np.array_equal(whole, voice(list(row), *(values[0] for values in prompt(version)), noise=Noise(4, 4)))
+
+
+def test_without_a_prompt_the_target_is_computed_alone() -> None:
+    voice = module_voice(2)
+    nothing = np.zeros((0, voice.facts.mel), np.float32)
+    assert voice.mel([1, 2, 3], (), nothing, prompt(2)[2]).shape == (1, 80, 6)
+
+
+def test_none_draws_a_new_seed_for_each_utterance() -> None:
+    voice = module_voice(1)
+    first, second = (voice.mel([1, 2, 3, 4], *prompt(1), noise=None) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+BAD: dict[str, tuple[dict[str, Any], type[ServingError], str]] = {
+    "no tokens": ({"tokens": []}, ServingError, "there are no tokens"),
+    "fractions": ({"tokens": [1.5]}, ServingError, "tokens has values of the type float64; whole numbers"),
+    "two rows": ({"tokens": np.zeros((2, 3), np.int64)}, ShapeRefused, r"tokens has the shape \(2, 3\)"),
+    "speaker": ({"speaker": np.zeros((1, 1, 192))}, ShapeRefused, r"speaker has the shape \(1, 1, 192\)"),
+    "whole numbers": ({"speaker": np.zeros(192, np.int64)}, ServingError, "speaker has values of the type int64"),
+    "bins": ({"prompt_mel": np.zeros((20, 81))}, ShapeRefused, r"\(20, 81\); \(frames, 80\) is expected"),
+    "frames": ({"prompt_mel": np.zeros((19, 80))}, ShapeRefused, "19 frames; 20 are expected for 10 prompt tokens"),
+    "seed": ({"noise": -1}, ServingError, "noise=-1 is not a seed"),
+    "flag": ({"noise": True}, ServingError, "noise=True is not a seed"),
+    "noise": ({"noise": Noise(np.zeros((1, 80, 25)))}, ShapeRefused, r"\(1, 80, 25\); \(1, 80, 26\) is expected"),
+    "source": ({"noise": Noise(0, np.zeros((1, 5, 8)))}, ShapeRefused, r"\(1, 5, 8\); \(1, rows, 9\) is expected"),
+    "phases": ({"noise": Noise(0, 0, np.zeros((9,)))}, ShapeRefused, r"\(9,\); \(1, 9\) is expected"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_wrong_input_is_refused_with_its_value_and_the_expectation(name: str) -> None:
+    change, kind, message = BAD[name]
+    given: dict[str, Any] = dict(zip(("prompt_tokens", "prompt_mel", "speaker"), prompt(2), strict=True))
+    given |= {"tokens": [1, 2, 3]}
+    with pytest.raises(kind, match=message):
+        module_voice(2)(**{**given, **change})
+
+
+def test_a_mel_of_another_shape_is_refused() -> None:
+    for shape in ((1, 81, 4), (80, 4), (1, 80, 0)):
+        with pytest.raises(ShapeRefused, match=r"\(1, 80, frames\) is expected"):
+            module_voice(2).vocode(np.zeros(shape, np.float32))
+
+
+def test_more_frames_than_the_table_of_noise_are_refused() -> None:
+    voice = module_voice(3)
+    with pytest.raises(ShapeRefused, match="15020 mel frames; the table of noise has 15000"):
+        voice.mel(np.zeros(7500, np.int64), *prompt(3))
+
+
+def test_lookahead_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ShapeRefused, match="cosyvoice1 has no look-ahead, but lookahead has 2 tokens"):
+        module_voice(1).mel([1, 2, 3], *prompt(1), lookahead=[4, 5])
+
+
+def test_attention_that_the_voice_does_not_have_is_refused() -> None:
+    full = module_voice(2)
+    assert full._full is not None
+    alone = Voice(full._full.frontend, full._full.estimator, full.vocoder, full.facts)
+    with pytest.raises(VariantRefused, match="streaming attention is requested"):
+        alone([1, 2, 3], *prompt(2), streaming=True)
+    with pytest.raises(VariantRefused, match="full attention is requested"):
+        Voice(None, None, full.vocoder, full.facts, streaming=full._streaming)([1, 2, 3], *prompt(2))
