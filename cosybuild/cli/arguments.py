@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cosybuild.run.run_names import LAST
+
 STORE = Path("outputs/store")
 """The store of a build in this directory if `store.path` is not set."""
+
+_RUN = f"a run directory, a part of a name under outputs/runs, or `{LAST}` for the newest run"
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,9 +37,12 @@ class Parser(argparse.ArgumentParser):
         """Add an option without a value, False by default."""
         self.add_argument(flag, action="store_true", help=purpose)
 
-    def recorded_run(self) -> None:
-        """Add the argument RUN, which `run.recorded.read_run` takes."""
-        self.add_argument("run", metavar="RUN", help="a run directory, or the start of a name under outputs/runs")
+    def recorded_run(self, *, optional: bool = False) -> None:
+        """Add the argument RUN, which `run.recorded.read_run` takes; an optional one is the newest run by default."""
+        if optional:
+            self.add_argument("run", nargs="?", default=LAST, metavar="RUN", help=f"{_RUN} (default: the newest run)")
+        else:
+            self.add_argument("run", metavar="RUN", help=_RUN)
 
     def store(self) -> None:
         """Add the option `--store`."""

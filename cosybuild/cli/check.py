@@ -13,6 +13,8 @@ from cosybuild.deploy.publish import recover
 from cosybuild.deploy.signed import SignatureCheck
 from cosybuild.errors import ConfigurationError, DeployError, MissingRequirement, VerificationError
 from cosybuild.printable import one_line
+from cosybuild.run.deliver import ARTIFACTS
+from cosybuild.run.run_names import LAST, REPORT, RUNS, find_run
 from cosybuild.signing import key_fingerprint
 from cosybuild.system.environment import Environment
 
@@ -31,7 +33,9 @@ def main(arguments: list[str]) -> int:
         DeployError: an interrupted deployment cannot be finished, or another process deploys.
     """
     parser = Parser.of_verb("check", __doc__, _ENDS)
-    parser.add_argument("path", type=Path, help="an engine, an .onnx file, or a model directory in service")
+    parser.add_argument(
+        "path", type=Path, help="an engine, an .onnx file, a model directory in service, the name of a run, or `last`"
+    )
     parser.option(
         "--verify-key",
         "PUBKEY",
@@ -41,7 +45,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     path: Path = options.path
     if not path.exists():
-        raise ConfigurationError(f"{path} does not exist.", hint="Next: give an existing file or model directory.")
+        path = _artifacts(str(path))
     finished = [root for root in states_below(path) if recover(root)]
     findings = inspect(path, Environment())
     signatures = None
@@ -58,6 +62,18 @@ def main(arguments: list[str]) -> int:
             say(one_line(f"{root} is signed with the key {signer}"))
         say("\n".join(map(_line, findings)) or f"{path} has neither graphs nor engines")
     return _exit_code(findings)
+
+
+def _artifacts(word: str) -> Path:
+    """Return the directory of the artifacts of the run with this name.
+
+    A part of a name is not enough: a check of a missing directory must not become the check of a run.
+    """
+    if word == LAST or (RUNS / word / REPORT).is_file():
+        return find_run(word) / ARTIFACTS
+    raise ConfigurationError(
+        f"{word} does not exist.", hint="Next: give an existing file or model directory, or the full name of a run."
+    )
 
 
 def _line(finding: Finding) -> str:

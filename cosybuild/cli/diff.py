@@ -1,4 +1,4 @@
-"""`diff RUN_A RUN_B`: print the differences between two runs."""
+"""`diff [RUN_A [RUN_B]]`: print the differences between two runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.run.recorded import read_run
+from cosybuild.run.run_names import LAST, newest
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the differences between two runs; the exit code is 0 with and without differences."""
     parser = Parser.of_verb("diff", __doc__)
-    parser.add_argument("a", metavar="RUN_A", help="a run directory, or the start of a name under outputs/runs")
-    parser.add_argument("b", metavar="RUN_B", help="the run to compare it with")
+    parser.add_argument("a", nargs="?", metavar="RUN_A", help="a run, as for `explain` (default: the newest but one)")
+    parser.add_argument(
+        "b", nargs="?", default=LAST, metavar="RUN_B", help="the run to compare it with (default: the newest)"
+    )
     parser.switch("--json", "print JSON: section -> name -> [in A, in B]")
     options = parser.parse_args(arguments)
-    found = difference(read_run(options.a).report, read_run(options.b).report)
+    first = str(newest(2)[1]) if options.a is None else options.a
+    found = difference(read_run(first).report, read_run(options.b).report)
     say(figure.dumps(found, indent=2) if options.json else "\n".join(difference_lines(found)))
     return 0

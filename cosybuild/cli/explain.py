@@ -1,4 +1,4 @@
-"""`explain RUN`: print why each step of a run ran or did not run."""
+"""`explain [RUN]`: print why each step of a run ran or did not run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosybuild.run.recorded import RecordedRun, read_run
 def main(arguments: Sequence[str]) -> int:
     """Print each step's action and the named parts of its key that caused it."""
     parser = Parser.of_verb("explain", __doc__)
-    parser.recorded_run()
+    parser.recorded_run(optional=True)
     parser.switch("--keys", "print every part of every key")
     options = parser.parse_args(arguments)
     # The record can be another person's; a line feed in a reason would look like a line of this command.

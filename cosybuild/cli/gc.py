@@ -10,7 +10,8 @@ from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError
 from cosybuild.report.figures import counted, size
-from cosybuild.run.recorded import RUNS, RecordedRun, all_runs
+from cosybuild.run.recorded import RecordedRun, all_runs
+from cosybuild.run.run_names import RUNS
 from cosybuild.store.gc import GRACE_SECONDS, collect
 from cosybuild.store.store import Store
 

@@ -11,7 +11,7 @@ from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
-from cosybuild.run.recorded import RUNS
+from cosybuild.run.run_names import RUNS
 from cosybuild.run.sharing.bundle import Arrival, plain_facts, read_bundle
 from cosybuild.run.tar_archive import Bounds
 from cosybuild.store.store import Store

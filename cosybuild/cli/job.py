@@ -26,7 +26,7 @@ from cosybuild.report.summary import one_line, summary
 from cosybuild.request import Request
 from cosybuild.run.execute import Invocation, plan_build, run_build
 from cosybuild.run.lock_file import LOCK
-from cosybuild.run.recorded import REPORT
+from cosybuild.run.run_names import REPORT
 
 
 class Job:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cosybuild.config.groups.deploy import Service
 from cosybuild.deploy.names import ROWS
-from cosybuild.run.recorded import RUNS
+from cosybuild.run.run_names import RUNS
 
 
 def next_commands(report: Mapping[str, Any], directory: Path) -> list[str]:

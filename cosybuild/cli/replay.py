@@ -1,4 +1,4 @@
-"""`replay RUN`: build a run again and compare its artifacts. `replay ARCHIVE`: reproduce a recorded failure."""
+"""`replay [RUN]`: build a run again and compare its artifacts. `replay ARCHIVE`: reproduce a recorded failure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from cosybuild.run.limits import ProcessLimits
 from cosybuild.run.recorded import RecordedRun, read_run
 from cosybuild.run.replay import replay
 from cosybuild.run.requirements import version_changes
+from cosybuild.run.run_names import LAST
 from cosybuild.system.environment import Environment
 
 
@@ -43,7 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser.of_verb("replay", __doc__)
     parser.add_argument(
-        "run", metavar="RUN", help="a run directory, the start of a name under outputs/runs, or a failure archive"
+        "run",
+        nargs="?",
+        default=LAST,
+        metavar="RUN",
+        help="a run, as for `explain`, or a failure archive (default: the newest run)",
     )
     parser.add_argument(
         "given", nargs="*", metavar="KEY=VALUE", help="settings in place of the record's, e.g. model_dir=DIR"
@@ -70,12 +75,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--into", "DIR", "the directory of the new run (default: RUN's name + .replay)")
     parser.switch("--json", "print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
+    if "=" in options.run and not Path(options.run).exists():  # settings for the newest run
+        options.run, options.given = LAST, [options.run, *options.given]
     limits = ProcessLimits(options.max_seconds or ProcessLimits.seconds, options.max_memory or ProcessLimits.memory)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
         from cosybuild.cli.replay_failure import show_failure
 
         return show_failure(Path(options.run), options.files, limits, as_json=options.json)
     run = read_run(options.run)
+    options.run = str(run.directory)  # the replay is a run too, and then the newest
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
     # Enter `installed_only` before `chdir`, because the working directory is on the import path.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 VERBS: dict[str, str] = {
     "bundle": "write a finished run as one file for another team",
     "check": "check an engine, or the files of a model directory in service",
-    "diff": "list the differences between two runs",
+    "diff": "list the differences between two runs, without names the two newest",
     "doctor": "list what this machine can build, what is missing, and the command that installs it",
-    "explain": "print the reason why each step of a run ran or was skipped",
+    "explain": "print the reason why each step of a run, without a name the newest, ran or was skipped",
     "gc": "remove results from the store that no run refers to, or that were not used for long",
     "help": "print this list",
     "import": "check and unpack a run that another team has bundled",
@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "replay": "build a run again from its record and compare the artifacts, or reproduce a failure",
     "requirements": "print the packages of a run with their versions, in pip's format",
     "rollback": "restore the files that a deployment replaced",
+    "runs": "list the recorded runs, the newest first",
     "select": "print the command that builds the best cell of a sweep",
     "store": "list the store (ls), check the digest of every file (verify), or push results to a remote (push)",
 }

@@ -16,6 +16,7 @@ _VERDICTS = {
     "ok": "Finished.",
     "pending": "Finished on this machine; some steps need another machine.",
     "failed": "**Failed.**",
+    "interrupted": "**Interrupted**; the same command continues from the finished steps.",
     "unfinished": "**Not finished**: the run was killed.",
 }
 

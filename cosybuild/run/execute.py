@@ -28,8 +28,9 @@ from cosybuild.run.imported_run import origin_of_run
 from cosybuild.run.lock_file import Lock, hold_digests, read_lock, write_lock
 from cosybuild.run.module_code import with_code
 from cosybuild.run.prepare import open_store, planning_store, sources_of
-from cosybuild.run.recorded import EVENTS, PLAN, REPORT, REPORT_TEXT
+from cosybuild.run.recorded import EVENTS, PLAN, REPORT_TEXT
 from cosybuild.run.run_lock import claimed
+from cosybuild.run.run_names import REPORT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
@@ -114,7 +115,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 request.environment,
                 store,
                 events,
-                keep=lambda outcome: _write_report(directory, facts.report(outcome, finished=None, artifacts=[])),
+                keep=lambda outcome: _keep(directory, facts, outcome),
                 uncached=until_the_end,
             )
             archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
@@ -193,6 +194,15 @@ def _finish(
     if profile is not None:
         write_text(directory / PLOT, plot(profile))
     return report
+
+
+def _keep(directory: Path, facts: Facts, outcome: Outcome) -> None:
+    """Write the record so far; after a failure also as text, because an interrupted run writes no other record."""
+    report = facts.report(outcome, finished=None, artifacts=[])
+    if outcome.failure is None:
+        _write_report(directory, report)
+    else:
+        _write_reports(directory, figure.plain(report))
 
 
 def _write_reports(directory: Path, report: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
 from cosybuild.building.wiring import in_part
+from cosybuild.errors import INTERRUPTED
 from cosybuild.models.components.registry import serving_facts
 from cosybuild.models.profile import Profile, listed_sizes, timed_axis
 from cosybuild.models.spec import ModelSpec, TensorSpec
@@ -204,7 +205,7 @@ def versions_of(environment: Environment) -> dict[str, str]:
 
 def _status(outcome: Outcome, finished: float | None) -> str:
     if outcome.failure is not None:
-        return "failed"
+        return "interrupted" if outcome.failure.exit_code == INTERRUPTED else "failed"
     if finished is None:
         return "unfinished"
     return "pending" if outcome.doing("blocked") else "ok"

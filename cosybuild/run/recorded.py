@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,10 @@ from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import outcome_from_json
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.config.settings import Settings
-from cosybuild.errors import ConfigurationError
 from cosybuild.run.imported_run import Origin, origin_of_run
+from cosybuild.run.run_names import REPORT, RUNS, find_run
 from cosybuild.system.json_records import read_record
 
-RUNS = Path("outputs/runs")
-REPORT = "report.json"
 PLAN = "plan.json"
 EVENTS = "events.jsonl"
 REPORT_TEXT = "report.md"
@@ -66,12 +63,12 @@ class RecordedRun:
 
 
 def read_run(word: str) -> RecordedRun:
-    """Return the run that a word names: a directory, its report.json, or the start of a name under outputs/runs.
+    """Return the run that a word names; `find_run` lists the forms of a name.
 
     Raises:
         ConfigurationError: no run or several runs match, or the record is damaged.
     """
-    directory = _directory(word)
+    directory = find_run(word)
     plain = read_record(directory / REPORT, "report")
     return RecordedRun(directory, plain, outcome_from_json(plain, str(directory / REPORT)), origin_of_run(directory))
 
@@ -80,28 +77,3 @@ def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:
     """Yield every run under `root` that has a report, in the order of their names."""
     for report in sorted(root.glob(f"*/{REPORT}")):
         yield read_run(str(report.parent))
-
-
-def _directory(word: str) -> Path:
-    given = Path(word)
-    if given.name == REPORT and given.is_file():
-        return given.parent
-    if (given / REPORT).is_file():
-        return given
-    names = sorted(path.parent.name for path in RUNS.glob(f"*/{REPORT}"))
-    # `X.replay` is beside X, so a full name has precedence over the start of a name.
-    matching = [word] if word in names else [name for name in names if name.startswith(word)]
-    if len(matching) == 1:
-        return RUNS / matching[0]
-    if given.is_dir() and not matching:
-        return given
-    if matching:
-        raise ConfigurationError(
-            f"'{word}' could be any of {len(matching)} runs: {', '.join(matching[:6])}.",
-            hint="Next: give a longer part of the name, or the run's directory.",
-        )
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.4) or names[:3]
-    raise ConfigurationError(
-        f"There is no run '{word}': neither a directory nor a name under {RUNS}.",
-        hint=f"Next: name one of the runs there: {', '.join(near)}." if near else "Next: run `python -m cosybuild`.",
-    )

@@ -7,7 +7,8 @@ from typing import Any
 
 from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome
-from cosybuild.run.recorded import PLAN, REPORT
+from cosybuild.run.recorded import PLAN
+from cosybuild.run.run_names import REPORT
 from cosybuild.system.json_records import write_record
 
 NOTHING = Outcome(())

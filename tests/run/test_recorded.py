@@ -8,7 +8,8 @@ import pytest
 
 from cosybuild.errors import ConfigurationError
 from cosybuild.run.imported_run import Origin, write_mark
-from cosybuild.run.recorded import RUNS, all_runs, read_run
+from cosybuild.run.recorded import all_runs, read_run
+from cosybuild.run.run_names import RUNS
 from tests.run.records import write_run
 
 

@@ -73,7 +73,8 @@ def test_the_run_after_an_interrupted_one_continues(
         # If the interrupt comes during an import, the signal ends Python; a shell shows 130 in both cases.
         assert process.returncode in (130, -signal.SIGINT)
         assert err.strip() == "Interrupted. Finished steps are kept; the same command continues from there."
-        assert fresh_place.report()["status"] == "failed"
+        assert fresh_place.report()["status"] == "interrupted"
+        assert "**Interrupted**" in (fresh_place.runs()[0] / "report.md").read_text(encoding="utf-8")
         assert fresh_place.report()["failure"]["kind"] == "interrupted"
         assert "interrupted" in fresh_place.cosybuild("explain", str(fresh_place.runs()[0])).out
     assert not contents(fresh_place)

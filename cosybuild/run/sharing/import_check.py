@@ -20,8 +20,9 @@ from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.report.rehearsal import MISFIT
 from cosybuild.run.deliver import ARTIFACTS, Delivered
 from cosybuild.run.lock_file import LOCK, ingredients, read_lock
-from cosybuild.run.recorded import PLAN, REPORT, REPORT_TEXT, read_run
+from cosybuild.run.recorded import PLAN, REPORT_TEXT, read_run
 from cosybuild.run.requirements import requirements_text, version_changes
+from cosybuild.run.run_names import REPORT
 from cosybuild.system.environment import Environment
 from cosybuild.system.files import write_text
 from cosybuild.system.json_records import read_record
@@ -43,7 +44,7 @@ class _Machine:
 class _Report:
     """The fields of a report that later commands use without a check."""
 
-    status: Literal["ok", "pending", "failed", "unfinished"]
+    status: Literal["ok", "pending", "failed", "interrupted", "unfinished"]
     overrides: tuple[str, ...]
     working_directory: str
     config: _Config

@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 
 from cosybuild.run.deliver import ARTIFACTS, EVIDENCE
 from cosybuild.run.lock_file import LOCK
-from cosybuild.run.recorded import PLAN, REPORT
+from cosybuild.run.recorded import PLAN
+from cosybuild.run.run_names import REPORT
 
 RECORDS = (REPORT, PLAN, LOCK)
 
