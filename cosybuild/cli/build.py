@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
@@ -17,11 +16,11 @@ from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
 from cosybuild.cli.requests import Requests
-from cosybuild.cli.verbs import VERBS
+from cosybuild.cli.verbs import unknown_verb
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.quoting import with_quotes
 from cosybuild.config.sweep_naming import dry_directory
-from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
+from cosybuild.errors import BuildError, MissingRequirement
 from cosybuild.sweeps.callback import SweepInProgress, in_progress
 
 
@@ -102,9 +101,4 @@ def _end_sweep(sweep: SweepInProgress) -> int | None:
 
 def _refuse_unknown_verb(words: Sequence[str]) -> None:
     if words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
-        near = difflib.get_close_matches(words[0], VERBS, n=1)
-        raise ConfigurationError(
-            f"'{words[0]}' is neither a command nor an override (key=value)."
-            f"{f' Did you mean {near[0]}?' if near else ''} Commands: {', '.join(sorted(VERBS))}.",
-            hint="Next: `python -m cosybuild help` lists all commands.",
-        )
+        raise unknown_verb(words[0])

@@ -1,19 +1,22 @@
-"""`options [GROUP[=OPTION]]`: list groups, options and settings, or print the content of an option."""
+"""`options [GROUP[=OPTION] | SETTING]`: list groups, options and settings, or print the content of an option."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
-from cosybuild.config.catalogue import composed_piece, groups, options, searching
-from cosybuild.config.groups.field import settings_class
+from cosybuild.config.catalogue import compose_root, composed_piece, groups, options, searching
+from cosybuild.config.compose import unknown_setting
 from cosybuild.config.json_schema import json_schema
+from cosybuild.config.reference import SettingFacts, composed_defaults, group_settings, root_settings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 
@@ -21,7 +24,7 @@ from cosybuild.errors import ConfigurationError
 def main(arguments: Sequence[str]) -> int:
     """List the groups and options, show one of them, or print a JSON schema for editors."""
     parser = Parser.of_verb("options", __doc__)
-    parser.add_argument("what", nargs="?", default="", metavar="GROUP[=OPTION]", help="default: every group")
+    parser.add_argument("what", nargs="?", default="", metavar="GROUP[=OPTION] | SETTING", help="default: every group")
     parser.switch("--json-schema", "print the schema of the configuration, or of GROUP")
     parser.repeated("--config-dir", "DIR", "a directory to search first", Path)
     given = parser.parse_args(arguments)
@@ -37,6 +40,11 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigurationError(f"--config-dir {directory} is not a directory.", hint="Next: correct the path.")
     with searching(given.config_dir) as loader:
         known = groups(loader)
+        defaults = composed_defaults(compose_root(loader, []))
+        ungrouped = [one for one in root_settings(defaults) if one.name == group]
+        if ungrouped or "." in group:
+            say("\n".join(_settings(ungrouped or _named(group, defaults))))
+            return 0
         if group and group not in known:
             raise _unknown("group", group, known)
         if name:
@@ -46,35 +54,42 @@ def main(arguments: Sequence[str]) -> int:
             say(composed_piece(loader, group, name), end="")
             return 0
         for shown in [group] if group else known:
-            say("\n".join(_group(loader, shown, detailed=bool(group))))
+            say("\n".join(_group(loader, shown)))
+        say("\n".join(_settings(group_settings(group, defaults) if group else root_settings(defaults))))
     return 0
 
 
-def _group(loader: ConfigLoaderImpl, group: str, *, detailed: bool) -> Iterator[str]:
+def _group(loader: ConfigLoaderImpl, group: str) -> Iterator[str]:
     found = list(options(loader, group))
     width = max((len(option.name) for option in found), default=0)
     yield group
     for option in found:
         origin = f"  [{option.provider}]" if option.provider else ""
         yield f"  {'*' if option.chosen else ' '} {option.name:<{width}}  {option.purpose}{origin}"
-    if detailed:
-        yield from _settings(group)
 
 
-def _settings(group: str) -> Iterator[str]:
-    """Yield each setting of the group with its help."""
-    cls = settings_class(Settings, group)
-    if cls is None:
-        return
-    fields = dataclasses.fields(cls)
-    width = max(len(field.name) for field in fields)
-    yield ""
-    for field in fields:
-        yield f"    {group}.{field.name:<{width}}  {field.metadata['help']}"
+def _settings(settings: Iterable[SettingFacts]) -> Iterator[str]:
+    """Yield two lines for each setting: its name, permitted values and default, then its sentence."""
+    for one in settings:
+        default = "mandatory" if one.default_text is None else f"default: {one.default_text}"
+        yield f"\n  {one.name}  {one.values()} ({default})\n      {one.help}"
+
+
+def _named(name: str, defaults: Mapping[str, Any]) -> list[SettingFacts]:
+    """Return the setting with a dotted name, or all settings under it.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found = [one for one in group_settings(name.partition(".")[0], defaults) if f"{one.name}.".startswith(f"{name}.")]
+    if not found:
+        raise unknown_setting(name)
+    return found
 
 
 def _unknown(what: str, given: str, known: Sequence[str]) -> ConfigurationError:
+    near = difflib.get_close_matches(given, known, n=1)
     return ConfigurationError(
-        f"There is no {what} '{given}'. There are: {', '.join(known)}.",
+        f"There is no {what} '{given}'.{f' Did you mean {near[0]}?' if near else ''} There are: {', '.join(known)}.",
         hint="Next: `python -m cosybuild options` lists all of them.",
     )

@@ -6,6 +6,8 @@ import importlib
 import keyword
 from collections.abc import Sequence
 
+from cosybuild.errors import ConfigurationError
+
 VERBS: dict[str, str] = {
     "bundle": "write a finished run as one file for another team",
     "check": "check an engine, or the files of a model directory in service",
@@ -13,7 +15,7 @@ VERBS: dict[str, str] = {
     "doctor": "list what this machine can build, what is missing, and the command that installs it",
     "explain": "print the reason why each step of a run, without a name the newest, ran or was skipped",
     "gc": "remove results from the store that no run refers to, or that were not used for long",
-    "help": "print this list",
+    "help": "print this list, or the help of a command",
     "import": "check and unpack a run that another team has bundled",
     "init": "write a package of configurations for a team to share",
     "options": "list groups, options and settings, or print the content of an option",
@@ -26,6 +28,18 @@ VERBS: dict[str, str] = {
     "store": "list the store (ls), check the digest of every file (verify), or push results to a remote (push)",
 }
 """Verb -> its purpose in one line. The module is `cosybuild.cli.<verb>`, with `_` appended to a Python keyword."""
+
+
+def unknown_verb(word: str) -> ConfigurationError:
+    """Return the error for a word that is no command."""
+    import difflib
+
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    return ConfigurationError(
+        f"'{word}' is neither a command nor an override (key=value).{f' Did you mean {near[0]}?' if near else ''} "
+        f"Commands: {', '.join(sorted(VERBS))}.",
+        hint="Next: `python -m cosybuild help` lists all commands.",
+    )
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:

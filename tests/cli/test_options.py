@@ -23,6 +23,25 @@ def test_a_group_is_listed_with_its_settings(capsys: pytest.CaptureFixture[str])
     assert "export.opset " in capsys.readouterr().out
 
 
+def test_a_setting_is_listed_with_its_type_default_choices_and_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options", "trt.typing"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  trt.typing  strong, weak (default: strong)",
+        "      strong: the types of the graph; weak: TensorRT 10 chooses the types, with BuilderFlag.FP16 or BF16.",
+    ]
+    assert main(["options", "verify.solver"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  verify")]
+    assert "verify.solver.steps" in names
+    assert all(name.startswith("verify.solver.") for name in names)
+
+
+def test_settings_of_no_group_are_listed_last(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options"]) == 0
+    assert "  dry_run  true, false (default: false)" in capsys.readouterr().out
+    assert main(["options", "dry_run"]) == 0
+    assert capsys.readouterr().out.count("default:") == 1
+
+
 def test_an_option_is_shown_as_it_composes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["options", "trt_profile=streaming"]) == 0
     assert "name: streaming" in capsys.readouterr().out
@@ -37,6 +56,8 @@ def test_a_schema_for_editors_is_printed(capsys: pytest.CaptureFixture[str]) -> 
     ("words", "said"),
     [
         (["optset"], "There is no group 'optset'. There are: model"),
+        (["exprot"], "There is no group 'exprot'. Did you mean export?"),
+        (["trt.sms"], "trt.sms: 'trt' has no setting 'sms'. Did you mean trt.sm?"),
         (["export=opset99"], "There is no option of export 'opset99'"),
         (["--json-schema", "nonsense"], "There is no group with settings 'nonsense'"),
         (["--config-dir", "nowhere"], "is not a directory"),
