@@ -111,8 +111,10 @@ def _values(hint: Any, mark: Callable[[str], str]) -> str:
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    made = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
-    return to_json(made)
+    if field.default is not dataclasses.MISSING:
+        return to_json(field.default)
+    assert field.default_factory is not dataclasses.MISSING
+    return to_json(field.default_factory())
 
 
 def _settings_class(hint: Any) -> Any:
