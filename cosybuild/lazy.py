@@ -10,6 +10,7 @@ from cosybuild.errors import MissingRequirement
 
 # module -> the command that installs it; a module that is not listed is part of the plain installation
 _INSTALL = {
+    "torch": "pip install torch",
     "tensorrt": "pip install 'cosybuild[tensorrt]'",
     "tensorrt_rtx": "pip install tensorrt-rtx",
     "modelopt": "pip install 'cosybuild[autocast]'",

@@ -17,9 +17,10 @@ class TensorSpec:
         dtype: `float32`, `float16`, `bfloat16`, `int32`, `int64` or `bool`.
         generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
             `mel`, `speech`, `speech_frames`, `fbank`, `whisper`, `mask`, `time`, `integer`, `length`, `ones`.
-        low, high: the range of `uniform`, `time` and `integer` (high excluded for integers). Integers are indices: a
-            runtime must refuse values outside the range, because a graph cannot report them.
+        low, high: the range of `uniform`, `time` and `integer` (high excluded for integers).
         kind: the kind of an output's values, which has metrics and gates of its own (`numerics.metrics.Kind`).
+        is_index: True if integers are indices of a table of fixed size: a runtime must refuse values outside the range,
+            because a graph cannot report them. False if the range limits only what tests draw.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TensorSpec:
     low: float = 0.0
     high: float = 1.0
     kind: str = "any"
+    is_index: bool = True
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
@@ -97,6 +99,7 @@ class ModelSpec:
         """
         plain = asdict(self)
         for tensor in (*plain["inputs"], *plain["outputs"]):
+            del tensor["is_index"]  # it changes no result
             if tensor["kind"] == TensorSpec.kind:
                 del tensor["kind"]
         for axis in plain["axes"].values():

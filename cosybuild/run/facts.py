@@ -191,7 +191,7 @@ def _joint(parts: Mapping[str, Mapping[str, Any]], subject: Subject) -> dict[str
 
 def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:
     facts = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
-    if tensor.generator != "integer":
+    if tensor.generator != "integer" or not tensor.is_index:
         return facts
     # A runtime must refuse indices outside the range, because a graph cannot report them.
     return {**facts, "range": [int(tensor.low), int(tensor.high)]}

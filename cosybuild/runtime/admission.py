@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Protocol
 
 from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 from cosybuild.errors import ArtifactRefused
@@ -18,6 +16,22 @@ from cosybuild.onnxgraph.external import external_fault
 
 GRAPH_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
+
+
+class Device(Protocol):
+    """A device to serve on, such as a `torch.device`; `type` is `cpu` or `cuda`."""
+
+    @property
+    def type(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class _Cpu:
+    type: str = "cpu"
+
+
+CPU: Device = _Cpu()
+"""The CPU, for callers that do not import PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class _Gpu:
 class _ThisProcess:
     """The facts of this process and of the one device on which it serves, for the loadability check."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
 
     def version(self, distribution: str) -> str | None:
@@ -56,11 +70,13 @@ class _ThisProcess:
     def gpus(self) -> tuple[_Gpu, ...]:
         if self._device.type != "cuda":
             return ()
-        major, minor = torch.cuda.get_device_capability(self._device)
+        import torch  # only a caller with PyTorch can name a CUDA device
+
+        major, minor = torch.cuda.get_device_capability(self._device)  # type: ignore[arg-type]  # it is a torch.device
         return (_Gpu(10 * major + minor),)
 
 
-def admit(path: Path, device: torch.device, *, trust: bool) -> Admitted:
+def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
     """Check an artifact against its manifest.
 
     Args:
@@ -120,7 +136,7 @@ def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
         raise _refused(path, f"it {fault}")
 
 
-def _engine(path: Path, device: torch.device, manifest: Mapping[str, Any] | None) -> str:
+def _engine(path: Path, device: Device, manifest: Mapping[str, Any] | None) -> str:
     verdict = check_plan(path, _ThisProcess(device))
     library = manifest["built_for"]["flavour"] if manifest and "built_for" in manifest else engine_library(path)
     if verdict.loads is False:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from cosybuild.directory_in_service import STATE, View, view_of
 from cosybuild.errors import ArtifactRefused, CosybuildError
 from cosybuild.identity import ESTIMATOR, Build, build_of, other_builds, part_of
 from cosybuild.manifest import read_manifest
-from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
+from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Device
 
 _ATTEMPTS = 5
 
@@ -50,7 +48,7 @@ def directory_in_service(path: Path) -> Path | None:
     return next((parent for parent in path.absolute().parents if (parent / STATE).is_dir()), None)
 
 
-def candidates(view: View, device: torch.device) -> list[Path]:
+def candidates(view: View, device: Device) -> list[Path]:
     """Return the graphs, and on a GPU also the engines, in the order of their names.
 
     Raises:

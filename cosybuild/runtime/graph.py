@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,9 @@ from cosybuild.dtypes import DTYPES, FLOATS, FROM_ONNXRUNTIME
 from cosybuild.errors import ArtifactRefused, MissingRequirement
 from cosybuild.lazy import require
 from cosybuild.runtime.interface import Interface, Port, Shapes, free_profile
+from cosybuild.runtime.session import CPU_PROVIDER, cpu_session, open_session, session_options
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_REFUSALS = (
-    "EPFail",
-    "Fail",
-    "InvalidArgument",
-    "InvalidGraph",
-    "InvalidProtobuf",
-    "NotImplemented",
-    "RuntimeException",
-)
+_CUDA = "CUDAExecutionProvider"
 
 
 class GraphDriver:
@@ -78,11 +69,11 @@ def open_graph(
         MissingRequirement: the CUDA provider does not load here.
         ArtifactRefused: ONNX Runtime does not load the file, or a tensor has a type that the contract does not allow.
     """
-    ort = require("onnxruntime", "Serving an ONNX graph")
     if device.type != "cuda":
-        session = _session(ort, path, _options(ort, threads), [_CPU])
+        session = cpu_session(path, threads)
         interface = _interface(session, path)
         return interface, [GraphDriver(session, interface, device, None, None) for _ in range(count)], []
+    ort = require("onnxruntime", "Serving an ONNX graph")
     streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
     run_options = ort.RunOptions()
     # The device keeps the order; a wait on the host would keep the caller from enqueueing more work.
@@ -90,7 +81,7 @@ def open_graph(
     drivers = []
     for stream in streams:
         provider = {"device_id": str(device.index or 0), "user_compute_stream": str(stream.cuda_stream)}
-        session = _session(ort, path, _options(ort, threads), [(_CUDA, provider), _CPU])
+        session = open_session(ort, path, session_options(ort, threads), [(_CUDA, provider), CPU_PROVIDER])
         if _CUDA not in session.get_providers():
             raise MissingRequirement(
                 f"ONNX Runtime {ort.__version__} does not load its {_CUDA} here, and device={device} needs it.",
@@ -99,38 +90,6 @@ def open_graph(
         interface = _interface(session, path)
         drivers.append(GraphDriver(session, interface, device, stream, run_options))
     return interface, drivers, streams
-
-
-def cpu_session(path: Path, threads: int) -> Any:
-    """Return an ONNX Runtime session on the CPU.
-
-    Raises:
-        ArtifactRefused: ONNX Runtime does not load the file.
-    """
-    ort = require("onnxruntime", "Serving an ONNX graph")
-    return _session(ort, path, _options(ort, threads), [_CPU])
-
-
-def _options(ort: Any, threads: int) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Lengths differ between calls, so memory patterns do not repeat, and the arena would grow and never shrink.
-    options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
-    return options
-
-
-def _session(ort: Any, path: Path, options: Any, providers: Sequence[Any]) -> Any:
-    state = ort.capi.onnxruntime_pybind11_state
-    try:
-        return ort.InferenceSession(str(path), options, providers=list(providers))
-    except tuple(getattr(state, name) for name in _REFUSALS) as error:
-        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
-        raise ArtifactRefused(
-            f"ONNX Runtime {ort.__version__} does not load {path}: {reason}",
-            hint=f"Next: python -m cosybuild check {path}",
-        ) from error
 
 
 def _interface(session: Any, path: Path) -> Interface:

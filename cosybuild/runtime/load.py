@@ -15,6 +15,7 @@ from cosybuild.directory_in_service import View
 from cosybuild.dtypes import FLOATS
 from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
+from cosybuild.runtime.arguments import check_arguments
 from cosybuild.runtime.context import Context, Driver
 from cosybuild.runtime.directory import candidates, directory_in_service, unchanged
 from cosybuild.runtime.engine import open_engine
@@ -68,7 +69,9 @@ def load_estimator(
         ServingError: an argument has an invalid value.
     """
     path, place = Path(path), _device(device)
-    _check_arguments(concurrency, timeout, threads, precision)
+    check_arguments(concurrency, timeout, threads)
+    if precision not in (None, *FLOATS):
+        raise ServingError(f"precision={precision!r}; {', '.join(FLOATS)} or None is expected.")
     options = _Options(concurrency, timeout, threads, trust)
     if not path.is_dir():
         root = directory_in_service(path)
@@ -112,22 +115,6 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
             hint=f"Next: python -m cosybuild check {view.root}",
         )
     return served
-
-
-def _check_arguments(concurrency: Any, timeout: Any, threads: Any, precision: Any) -> None:
-    """Refuse invalid arguments now; otherwise they would fail, or be ignored, at the first call."""
-    if not _is_whole(concurrency) or concurrency < 1:
-        raise ServingError(f"concurrency={concurrency!r} gives no execution context; at least 1 is expected.")
-    if not _is_whole(threads) or threads < 0:
-        raise ServingError(f"threads={threads!r}; a whole number is expected, 0 for ONNX Runtime's own choice.")
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-        raise ServingError(f"timeout={timeout!r}; seconds are expected, or None to wait without a limit.")
-    if precision not in (None, *FLOATS):
-        raise ServingError(f"precision={precision!r}; {', '.join(FLOATS)} or None is expected.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def unshadowed(served: Sequence[Served]) -> list[Served]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cosybuild.dtypes import FROM_ONNXRUNTIME
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.manifest import read_manifest
-from cosybuild.runtime.admission import GRAPH_SUFFIX, admit
-from cosybuild.runtime.graph import cpu_session
+from cosybuild.runtime.admission import CPU, GRAPH_SUFFIX, admit
+from cosybuild.runtime.session import cpu_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -94,7 +93,7 @@ def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bui
     path = Path(path)
     if path.suffix != GRAPH_SUFFIX:
         raise ServingError(f"{path} is not an ONNX graph; a file {GRAPH_SUFFIX} is expected.")
-    admitted = admit(path, torch.device("cpu"), trust=trust)
+    admitted = admit(path, CPU, trust=trust)
     model = (read_manifest(admitted.path) or {}).get("model", {})
     ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in model.get("inputs", ()) if "range" in one}
     return BuiltPart(path.name, cpu_session(admitted.path, threads), ranges)

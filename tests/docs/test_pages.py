@@ -18,7 +18,7 @@ from cosybuild.config.settings import Settings
 from tests.docs import pages
 from tests.docs.models import make_model_directory
 from tests.importing import importing
-from tests.scenarios.commands import Place, Ran, actions
+from tests.scenarios.commands import DATA, Place, Ran, actions
 from tests.warm.processes import write_python
 
 PAGES = [page for page in pages.pages() if any(block.is_run for block in pages.blocks(page))]
@@ -31,6 +31,10 @@ FROM_NOTHING = (
     "docs/howto/shared-store.md",
 )
 """Pages that show a first build or inspect a store get an empty store; the others share one."""
+
+
+WHOLE_MODELS = ("docs/howto/serving-a-voice.md",)
+"""Pages that need a model directory with a front end and a vocoder."""
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +86,8 @@ def test_the_commands_of_the_page_run(page: Path, tmp_path: Path, store: Path, e
         (place.directory / "outputs").mkdir(parents=True)
         (place.directory / "outputs" / "store").symlink_to(store)
     place.directory.mkdir(exist_ok=True)
+    if pages.name_of(page) in WHOLE_MODELS:
+        environment["MODEL_DIR"] = str(DATA / "token2wav2_tiny")
     found = pages.blocks(page)
     ran = place.run("sh", "-c", pages.script(found), env=environment)
     printed = pages.comparable(ran.out + ran.err)

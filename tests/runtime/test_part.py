@@ -11,8 +11,10 @@ import pytest
 
 from cosybuild.errors import ArtifactRefused, ServingError, ShapeRefused
 from cosybuild.manifest import write_manifest
+from cosybuild.models.cosyvoice.vocoder.interface import vocoder_spec
 from cosybuild.run.facts import _tensor
 from cosybuild.runtime import BuiltPart, load_part
+from tests.models.cosyvoice.vocoder.vocoders import published
 from tests.models.front_ends import front_end_subject
 
 GRAPH = """
@@ -85,6 +87,12 @@ def test_a_file_without_manifest_needs_trust(path: Path) -> None:
     with pytest.raises(ArtifactRefused, match="there is no manifest"):
         load_part(path)
     assert load_part(path, trust=True).ranges == {}
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_the_record_of_a_vocoder_limits_no_offset(version: int) -> None:
+    """The ranges of offsets and frames are those of the tests; an utterance has larger ones."""
+    assert not [tensor.name for tensor in vocoder_spec(published(version)).inputs if "range" in _tensor(tensor)]
 
 
 def test_the_record_of_a_front_end_has_the_size_of_its_vocabulary() -> None:

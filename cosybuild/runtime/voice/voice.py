@@ -30,9 +30,8 @@ class Flow:
 class Voice:
     """Speech tokens to a waveform; any number of threads may call it if they may call the parts.
 
-    The parts are callables over arrays by name: loaded graphs, engines, or modules of any precision. The computation is
-    in the type of the front end's output, apart from the parts themselves. The solver's time grid, and so the result,
-    is upstream's.
+    The parts are callables over arrays by name: loaded graphs, engines, or modules of any precision. The solver
+    computes in the type of the front end's output, at least in float32.
 
     Args:
         frontend, estimator, vocoder: the parts, with the inputs and outputs of the built graphs.
@@ -197,7 +196,9 @@ class Voice:
             raise ShapeRefused(f"{facts.family} has no look-ahead, but lookahead has {ahead.size} tokens.")
         with self._slot():
             made = flow.frontend(**given)
-            mu, spks, cond = (made[name] for name in ("mu", "spks", "cond"))
+            # Ten steps in half precision would lose digits; the estimator itself gets its own type.
+            wide = np.promote_types(made["mu"].dtype, np.float32)
+            mu, spks, cond = (made[name].astype(wide, copy=False) for name in ("mu", "spks", "cond"))
             drawn = flow_noise(noise, facts, mu.shape[2])
             mel = solve(flow.estimator, mu, spks, cond, drawn, facts.steps, facts.guidance, facts.schedule)
         return mel[:, :, prompt.frames :]

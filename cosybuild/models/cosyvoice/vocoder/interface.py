@@ -51,10 +51,10 @@ def vocoder_spec(parameters: VocoderParameters, cut: Cut = Cut.none) -> ModelSpe
         inputs=(
             TensorSpec("mel", (1, parameters.in_channels, "seq_len"), generator="speech_frames"),
             TensorSpec("noise", (1, "noise_len", sines), generator="uniform" if uniform_noise else "normal"),
-            TensorSpec("noise_offset", (1,), "int64", "integer", 0, 1000),
+            TensorSpec("noise_offset", (1,), "int64", "integer", 0, 1000, is_index=False),
             TensorSpec("phase", (1, sines), "float32", "uniform", low, high),
-            TensorSpec("first", (1,), "int64", "integer", 0, FEWEST_FRAMES),
-            TensorSpec("end", (1,), "int64", "integer", 0, FEWEST_FRAMES + 1),
+            TensorSpec("first", (1,), "int64", "integer", 0, FEWEST_FRAMES, is_index=False),
+            TensorSpec("end", (1,), "int64", "integer", 0, FEWEST_FRAMES + 1, is_index=False),
         ),
         outputs=(*results, *state),
         frames_per_second=parameters.frames_per_second,

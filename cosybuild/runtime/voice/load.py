@@ -1,0 +1,114 @@
+"""Loading of a voice from a directory in service, without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosybuild.directory_in_service import View
+from cosybuild.errors import ArtifactRefused
+from cosybuild.runtime.arguments import check_arguments
+from cosybuild.runtime.directory import unchanged
+from cosybuild.runtime.part import BuiltPart, load_part
+from cosybuild.runtime.pool import Pool
+from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.parts import ESTIMATOR, FRONT_END, VOCODER, Graph, facts_in, graphs_in, hold_together
+from cosybuild.runtime.voice.voice import Flow, Voice
+
+
+def load_voice(
+    path: str | Path,
+    *,
+    concurrency: int = 1,
+    timeout: float | None = 30.0,
+    threads: int = 0,
+    trust: bool = False,
+) -> Voice:
+    """Load the front end, the estimator and the vocoder of a directory as one voice, on the CPU.
+
+    The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several graphs of a part: those with
+    full and those with streaming attention are both loaded. A graph that was not lowered is preferred to a lowered one.
+    Engines are not loaded. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
+
+    Args:
+        path: a directory in service with the artifacts of `component=token2wav`, each with its manifest.
+        concurrency: number of computations at a time; further callers wait. One computation is the flow of an
+            utterance or of a prefix of it, or a call of the vocoder.
+        timeout: seconds that a caller waits; None waits without limit.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
+        trust: also load artifacts that were not verified.
+
+    Raises:
+        ArtifactRefused: a part is missing or may not be loaded, or two parts do not belong together; the message gives
+            the reasons and names the files.
+        MissingRequirement: ONNX Runtime does not load here.
+        ServingError: an argument has an invalid value.
+    """
+    check_arguments(concurrency, timeout, threads)
+    root = Path(path)
+    if not root.is_dir():
+        raise ArtifactRefused(
+            f"{root} is refused: it is not a directory.",
+            hint="Next: give the directory of deploy.dir, with the artifacts of component=token2wav.",
+        )
+    slots = Pool(range(concurrency), f"the voice in {root.name}", timeout)
+    return unchanged(root, lambda view: _load(view, threads, trust, slots))
+
+
+def _load(view: View, threads: int, trust: bool, slots: Pool[int]) -> Voice:
+    found, refusals = graphs_in(view)
+    hold_together(view.root, found)
+    loaded: dict[tuple[str, bool], BuiltPart] = {}
+    chosen: dict[tuple[str, bool], Graph] = {}
+    for graph in found:
+        if graph.key in loaded:
+            continue
+        try:
+            loaded[graph.key] = load_part(graph.path, threads=threads, trust=trust)
+        except ArtifactRefused as error:
+            refusals.append(error.message)
+        else:
+            chosen[graph.key] = graph
+    flows = {
+        streaming: Flow(loaded[FRONT_END, streaming], loaded[ESTIMATOR, streaming])
+        for streaming in (False, True)
+        if {(FRONT_END, streaming), (ESTIMATOR, streaming)} <= loaded.keys()
+    }
+    vocoder = loaded.get((VOCODER, False))
+    if not flows or vocoder is None:
+        raise _incomplete(view.root, chosen, refusals)
+    full = flows.get(False)
+    return Voice(
+        None if full is None else full.frontend,
+        None if full is None else full.estimator,
+        vocoder,
+        _facts(view.root, chosen, list(flows)),
+        streaming=flows.get(True),
+        slots=slots,
+    )
+
+
+def _facts(root: Path, chosen: dict[tuple[str, bool], Graph], variants: list[bool]) -> Facts:
+    """Return the facts of a voice; both attention variants must have the same ones."""
+    several = [
+        facts_in(root, chosen[FRONT_END, streaming], chosen[ESTIMATOR, streaming], chosen[VOCODER, False])
+        for streaming in variants
+    ]
+    if several[0] != several[-1]:
+        names = [chosen[ESTIMATOR, streaming].name for streaming in variants]
+        raise ArtifactRefused(
+            f"{root} is refused: the manifests of {' and '.join(names)} state different facts: {several[0]} and "
+            f"{several[-1]}.",
+            hint="Next: build both variants from the same model directory and deploy them again.",
+        )
+    return several[0]
+
+
+def _incomplete(root: Path, chosen: dict[tuple[str, bool], Graph], refusals: list[str]) -> ArtifactRefused:
+    """Return the error for a directory in which a part of every voice is missing."""
+    present = [f"{graph.name} ({graph.part}{', streaming' if graph.streaming else ''})" for graph in chosen.values()]
+    reasons = "".join(f"\n- {reason}" for reason in refusals)
+    return ArtifactRefused(
+        f"{root} has no complete voice: a front end and an estimator with the same attention, and a vocoder, are "
+        f"expected; it has {', '.join(present) or 'none of them'}.{reasons}",
+        hint=f"Next: python -m cosybuild component=token2wav model_dir=DIR trt=none deploy=bundle deploy.dir={root}",
+    )

@@ -1,0 +1,166 @@
+"""The graphs of a directory that are parts of a voice, and the check that they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from cosybuild.directory_in_service import View
+from cosybuild.errors import ArtifactRefused
+from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
+from cosybuild.identity import ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds
+from cosybuild.manifest import read_manifest
+from cosybuild.runtime.admission import GRAPH_SUFFIX
+from cosybuild.runtime.voice.facts import Facts, facts_of
+
+FRONT_END, ESTIMATOR, VOCODER = "front end", "estimator", "vocoder"
+"""The parts, by the names in messages."""
+
+_FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME}
+_CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
+_UNLOWERED = "graph"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph of a voice.
+
+    Attributes:
+        name: its file name in the directory.
+        path: its file, which is elsewhere while a deployment is running.
+        part: `FRONT_END`, `ESTIMATOR` or `VOCODER`.
+        streaming: True for the attention with the chunk mask; False for a vocoder.
+        manifest: the manifest beside it.
+    """
+
+    name: str
+    path: Path
+    part: str
+    streaming: bool
+    manifest: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """Graphs with equal keys can replace each other."""
+        return self.part, self.streaming
+
+    @property
+    def build(self) -> Build:
+        """The build that it comes from."""
+        return build_of(self.manifest)
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """The facts of its network."""
+        found: Mapping[str, Any] = self.manifest.get("model") or {}
+        return found
+
+    @property
+    def flow(self) -> tuple[str, str] | None:
+        """Family and weights of its flow model, random weights included; None for a vocoder, or if not known."""
+        if self.part not in _FLOW_NAMES:
+            return None
+        if self.model.get("random_weights"):
+            return self.build.family, self.build.weights
+        return flow_of(_FLOW_NAMES[self.part], self.build)
+
+
+def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
+    """Return the parts of a voice in a directory, graphs that were not lowered first, and reasons against others."""
+    found: list[Graph] = []
+    reasons: list[str] = []
+    for name, path in view.files().items():
+        if path.suffix != GRAPH_SUFFIX:
+            continue
+        try:
+            manifest = read_manifest(path)
+        except ValueError as error:
+            reasons.append(f"{name} is refused: {error}.")
+            continue
+        if manifest is None:
+            reasons.append(f"{name} is refused: it has no manifest, which states the facts that a voice needs.")
+            continue
+        part, reason = _part(manifest)
+        if part is not None:
+            streaming = bool(manifest.get("model", {}).get("streaming")) and part != VOCODER
+            found.append(Graph(name, path, part, streaming, manifest))
+        elif reason:
+            reasons.append(f"{name} is refused: {reason}.")
+    return sorted(found, key=lambda graph: (graph.manifest.get("slot") != _UNLOWERED, graph.name)), reasons
+
+
+def _part(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the part that a graph is, by its inputs and outputs, and the reason if it cannot be used."""
+    interface = manifest.get("interface") or {}
+    ports = [*interface.get("inputs", ()), *interface.get("outputs", ())]
+    outputs = tuple(port["name"] for port in interface.get("outputs", ()))
+    if tuple(port["name"] for port in ports) == ESTIMATOR_PORTS:
+        part = ESTIMATOR
+    elif outputs == _CONDITIONS:
+        part = FRONT_END
+    elif outputs == ("waveform", *_STATE):
+        part = VOCODER
+    elif outputs[-len(_STATE) :] == _STATE:
+        return None, "its outputs are spectra (vocoder.cut=spectrum); a voice needs a vocoder with a waveform"
+    else:
+        return None, ""
+    if any(port["dtype"] == "bfloat16" for port in ports):
+        return None, "its tensors are bfloat16, which numpy does not have; float32 or float16 is expected"
+    return part, ""
+
+
+def hold_together(root: Path, graphs: Sequence[Graph]) -> None:
+    """Refuse graphs that do not belong to one voice: several builds of one part, or parts of different models.
+
+    The weights of the vocoder are in another file than those of the flow, so of these two only the versions and rates
+    can be compared.
+
+    Raises:
+        ArtifactRefused: the message names two files and what each comes from.
+    """
+    for part in (FRONT_END, ESTIMATOR, VOCODER):
+        builds = other_builds((graph.name, graph.build) for graph in graphs if graph.part == part)
+        if len(builds) > 1:
+            (one, first), (other, second), *_ = builds
+            raise _apart(root, f"it holds the {part} of {len(builds)} builds: {one} comes from {first}", other, second)
+    for graph, beside in combinations(graphs, 2):
+        if graph.build.family != beside.build.family:
+            said = "its parts are of two versions"
+        elif None not in (graph.flow, beside.flow) and graph.flow != beside.flow:
+            said = "front end and estimator are of two flow models"
+        else:
+            continue
+        raise _apart(root, f"{said}: {graph.name} comes from {graph.build}", beside.name, beside.build)
+
+
+def _apart(root: Path, said: str, other: str, build: Build) -> ArtifactRefused:
+    return ArtifactRefused(
+        f"{root} is refused: {said}, and {other} from {build}.",
+        hint=f"Next: deploy component=token2wav of one model to {root} again; or python -m cosybuild check {root}",
+    )
+
+
+def facts_in(root: Path, frontend: Graph, estimator: Graph, vocoder: Graph) -> Facts:
+    """Return the facts that three manifests state.
+
+    Raises:
+        ArtifactRefused: a manifest lacks a fact, or two contradict each other.
+    """
+    try:
+        facts = facts_of(frontend.model, estimator.model, vocoder.model)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        reason = str(error) if isinstance(error, ValueError) else f"a manifest is malformed ({error!r})"
+        raise ArtifactRefused(
+            f"{root} is refused: {frontend.name}, {estimator.name} and {vocoder.name} are not a voice: {reason}.",
+            hint="Next: run the build component=token2wav again and deploy it again; it states all facts.",
+        ) from error
+    rate, own = facts.sample_rate / facts.hop, estimator.model.get("frames_per_second")
+    if not isinstance(own, int | float) or abs(own - rate) > 1e-6 * rate:
+        raise ArtifactRefused(
+            f"{root} is refused: {estimator.name} has {own} mel frames a second, and {vocoder.name} {rate:g}.",
+            hint="Next: deploy the vocoder of the same model.",
+        )
+    return facts
