@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from cosybuild.cli.usage import usage_error
 from cosybuild.run.run_names import LAST
 
 STORE = Path("outputs/store")
 """The store of a build in this directory if `store.path` is not set."""
 
+_PROGRAM = "python -m cosybuild "
 _RUN = f"a run directory, a part of a name under outputs/runs, or `{LAST}` for the newest run"
 
 
@@ -21,7 +23,18 @@ class Parser(argparse.ArgumentParser):
     @classmethod
     def of_verb(cls, verb: str, doc: str | None, epilog: str | None = None) -> Parser:
         """Return the parser of `python -m cosybuild VERB`, without arguments."""
-        return cls(prog=f"python -m cosybuild {verb}", description=doc, epilog=epilog)
+        return cls(prog=f"{_PROGRAM}{verb}", description=doc, epilog=epilog)
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        command = self.prog.removeprefix(_PROGRAM)
+        raise usage_error(
+            self, command, f"Next: `{_PROGRAM}help {command.split()[0]}` describes the arguments.", message
+        )
 
     def option(
         self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = Path, default: Any = None

@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor
 
 import hydra
 
+from cosybuild.cli.command_line import hydra_words
 from cosybuild.cli.failure import guarded
 from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
@@ -18,7 +19,6 @@ from cosybuild.cli.opening import Opening
 from cosybuild.cli.requests import Requests
 from cosybuild.cli.verbs import unknown_verb
 from cosybuild.config.compose import config_directory, prepare
-from cosybuild.config.quoting import with_quotes
 from cosybuild.config.sweep_naming import dry_directory
 from cosybuild.errors import BuildError, MissingRequirement
 from cosybuild.sweeps.callback import SweepInProgress, in_progress
@@ -47,7 +47,7 @@ def _with_hydra(words: list[str], opening: Opening) -> int:
     prepare(requests.settings)
     # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["cosybuild", *map(with_quotes, words)]
+    sys.argv = ["cosybuild", *hydra_words(words)]
     sweep = SweepInProgress(begun=opening.close)
     token = in_progress.set(sweep)
     try:

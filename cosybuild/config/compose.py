@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from cosybuild.config.groups.field import settings_class
 from cosybuild.config.launchers import register_launchers
+from cosybuild.config.mistakes import refused_value, suggestion
 from cosybuild.config.naming import register_resolvers
 from cosybuild.config.parse import parse
 from cosybuild.config.schema import register
@@ -63,9 +63,11 @@ def explain(error: BaseException) -> CosybuildError | None:
         origin = origin.__cause__
     if isinstance(origin, ConfigKeyError):
         return unknown_setting(str(origin.full_key or origin.key))
-    refused = re.match(r"Could not override '([^']+)'\.", str(error))
+    if (mistake := refused_value(error, origin)) is not None:
+        return mistake
+    refused = re.match(r"Could not override '([^']+)'\.(?:\s+To append to your config use \+[^=\s]+=(.*))?", str(error))
     if refused:
-        return unknown_setting(refused[1])
+        return unknown_setting(refused[1], refused[2])
     if isinstance(error, OverrideParseException):
         return ConfigurationError(
             f"'{error.override}' is not a valid override; key=value is expected, e.g. export=opset18 or "
@@ -114,13 +116,12 @@ def group_is_off(key: str) -> ConfigurationError:
     )
 
 
-def unknown_setting(full_key: str) -> ConfigurationError:
-    """Return the error for a setting such as `export.opsett`, with the group's settings and the nearest name."""
+def unknown_setting(full_key: str, value: str | None = None) -> ConfigurationError:
+    """Return the error for a setting such as `export.opsett=18`, with the group's settings and the nearest name."""
     group, _, key = full_key.rpartition(".")
     known = _settings_of(group)
-    near = difflib.get_close_matches(key, known, n=1)
     where = f"'{group}'" if group else "the configuration"
-    guess = f" Did you mean {f'{group}.' if group else ''}{near[0]}?" if near else ""
+    guess = suggestion(full_key, known, value)
     return ConfigurationError(
         f"{full_key}: {where} has no setting '{key}'.{guess} It has: {', '.join(known) or '(none)'}.",
         hint="Next: correct the name; `python -m cosybuild --cfg job` prints every setting with its value.",

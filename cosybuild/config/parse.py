@@ -11,6 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cosybuild.config.quoting import with_quotes
 from cosybuild.config.rules import check
+from cosybuild.config.scalars import with_lists
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.system.typed_json import from_json, to_json
@@ -87,7 +88,7 @@ def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str
 
     result: dict[str, Any] = copy.deepcopy(dict(plain))
     names = []
-    for override in OverridesParser.create().parse_overrides([with_quotes(word) for word in words]):
+    for override in OverridesParser.create().parse_overrides([with_lists(with_quotes(word)) for word in words]):
         name = override.key_or_group
         if override.type is not OverrideType.CHANGE or override.is_sweep_override() or "/" in name or "@" in name:
             raise ConfigurationError(

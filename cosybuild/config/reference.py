@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.system.typed_json import to_json
 
 _WORDS: dict[Any, str] = {str: "text", int: "whole number", float: "number"}
+_PLURALS: dict[Any, str] = {str: "texts", int: "whole numbers", float: "numbers"}
 _LONGEST = 40
 """The longest default that is shown, in characters."""
 
@@ -40,7 +42,7 @@ class SettingFacts:
 
     def values(self, mark: Callable[[str], str] = str) -> str:
         """Return the permitted values in words; `mark` is called on each literal value."""
-        return _values(self.hint, mark)
+        return values_text(self.hint, mark)
 
     @property
     def default_text(self) -> str | None:
@@ -95,14 +97,36 @@ def _facts(cls: Any, prefix: str, values: Any) -> Iterator[SettingFacts]:
             yield from _facts(element, f"{name}{path}", None)
 
 
-def _values(hint: Any, mark: Callable[[str], str]) -> str:
+def hint_of(name: str) -> Any:
+    """Return the type of the setting with a dotted name such as `trt.sm`, `trt.sm[0]` or `export.static.batch`.
+
+    None stands for a setting that does not exist, and for one that takes any value.
+    """
+    hint: Any = Settings
+    for step in re.findall(r"[^.\[\]]+", name):
+        hint = _inner(hint, step)
+    return None if hint is Any else hint
+
+
+def _inner(hint: Any, step: str) -> Any:
+    """Return the type of a field, an element or a named value."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return f"{_values(arguments[0], mark)} or null"
+        return _inner(arguments[0], step)
+    if dataclasses.is_dataclass(hint):
+        return typing.get_type_hints(hint).get(step)
+    return {tuple: arguments[:1], dict: arguments[1:]}.get(origin or hint, (None,))[0]
+
+
+def values_text(hint: Any, mark: Callable[[str], str] = str) -> str:
+    """Return the values that a type permits, in words; `mark` is called on each literal value."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return f"{values_text(arguments[0], mark)} or null"
     if origin is tuple:
-        return f"list of {_values(arguments[0], mark)}"
+        return f"list of {_PLURALS.get(arguments[0]) or values_text(arguments[0], mark)}"
     if origin is dict:
-        return f"name: {_values(arguments[1], mark)}"
+        return f"name: {values_text(arguments[1], mark)}"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return ", ".join(mark(str(member.value)) for member in hint)
     if dataclasses.is_dataclass(hint):

@@ -24,10 +24,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 REFUSED = {
-    "unknown option of a group": (("export=opset19",), "'export/opset19'", "opset17 opset18 opset20 opset23"),
-    "unknown group": (("exprt=opset18",), "no setting 'exprt'", "Did you mean export?"),
-    "typo in a key": (("export.opsett=18",), "no setting 'opsett'", "Did you mean export.opset?"),
-    "not a number": (("export.opset=many",), "export.opset", "'many'", "Integer"),
+    "unknown option of a group": (("export=opset19",), "'opset19'", "opset17, opset18, opset20, opset23"),
+    "unknown group": (("exprt=opset18",), "no setting 'exprt'", "Did you mean export=opset18?"),
+    "typo in a key": (("export.opsett=18",), "no setting 'opsett'", "Did you mean export.opset=18?"),
+    "typo in an option": (("trt=fp61",), "'fp61'", "Did you mean trt=fp16?"),
+    "typo in a value": (("precision.target=fp61",), "expected one of fp32", "Did you mean precision.target=fp16?"),
+    "a setting without its group": (("opset=20",), "no setting 'opset'", "Did you mean export.opset=20?"),
+    "a setting of another group": (("trt.opset=20",), "no setting 'opset'", "Did you mean export.opset=20?"),
+    "a setting that two groups have": (("snr_db=3",), "Did you mean verify.snr_db=3 or precision.snr_db=3?"),
+    "not a number": (("export.opset=many",), "export.opset=many is not a permitted value; expected a whole number."),
+    "an element that is no number": (("trt.sm=x",), "trt.sm[0]=x", "expected a whole number"),
+    "null for a mandatory value": (("export.opset=null",), "export.opset=null", "expected a whole number"),
+    "one value for a group of settings": (("verify.solver=1",), "verify.solver.points"),
+    "several values in a single build": (("trt.sm=89,90",), "several values", "trt.sm=[89,90]", "`-m trt.sm=89,90`"),
     "not one of the choices": (("export.exporter=onnx",), "export.exporter", "torchscript, dynamo"),
     "no override at all": (("export.opset",), "'export.opset'", "key=value"),
     "unbalanced brackets": (("trt.sm=[89",), "'trt.sm=[89'", "key=value"),

@@ -1,0 +1,36 @@
+"""The words of a build command, in the form that Hydra reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from cosybuild.cli.usage import usage_error
+from cosybuild.config.quoting import with_quotes
+from cosybuild.config.scalars import is_sweep, with_lists
+
+_HINT = "Next: `python -m cosybuild --help` lists the groups, and `python -m cosybuild help` the commands."
+
+
+def hydra_words(words: Sequence[str]) -> list[str]:
+    """Return the options, which may stand between overrides, then the overrides with the quotes and brackets they need.
+
+    Raises:
+        ConfigurationError: an option is unknown, or its value is.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise usage_error(parser, "python -m cosybuild", _HINT, message)
+
+    parser.error = refuse  # type: ignore[method-assign]  # Hydra makes the parser
+    overrides = list(parser.parse_intermixed_args(list(words)).overrides)
+    options = list(words)
+    for word in overrides:
+        options.reverse()
+        options.remove(word)  # the last one: the value of an option precedes the overrides that equal it
+        options.reverse()
+    sweeping = is_sweep(words)
+    return [*options, *(with_lists(with_quotes(word), sweeping=sweeping) for word in overrides)]
