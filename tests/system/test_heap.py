@@ -19,8 +19,14 @@ glibc = pytest.mark.skipif(
 
 
 def fragmented(size: int) -> bytes:
-    """Allocate this number of bytes in small blocks, free all but the last, and return that."""
-    blocks = [bytes(1000) for _ in range(size // 1000)]
+    """Allocate small blocks until the process has grown by this number of bytes, free all but the last, and return it.
+
+    Blocks that earlier tests freed are filled first, and the process does not grow by them.
+    """
+    blocks: list[bytes] = []
+    goal = resident() + size
+    while resident() < goal:
+        blocks += [bytes(1000) for _ in range(10_000)]
     last = blocks.pop()
     blocks.clear()
     return last
