@@ -48,7 +48,9 @@ def _command(words: list[str]) -> int:
         print(message)
         return 0
     from cosybuild.cli.opening import Opening
+    from cosybuild.system.heap import collect_rarely, collect_usually
 
+    collect_rarely()
     opening = Opening().begin(words)
     try:
         from cosybuild.cli.build import build_command
@@ -56,6 +58,7 @@ def _command(words: list[str]) -> int:
         return build_command(words, opening)
     finally:
         opening.close()
+        collect_usually()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,26 @@
-"""Return freed heap to the system (`malloc_trim`), so that it does not count in the next step's peak."""
+"""The heap: cycles collected rarely while a command is planned, and freed memory returned to the system."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from functools import cache
+
+_USUAL = gc.get_threshold()
+_RARELY = 500_000
+"""New objects between two collections. A plan makes fewer; a long sweep is collected after each some hundred MB."""
+
+
+def collect_rarely() -> None:
+    """Collect cycles rarely: imports and composition make many objects that live, and collecting costs a tenth."""
+    gc.set_threshold(_RARELY)
+
+
+def collect_usually() -> None:
+    """Collect cycles as Python does by itself, since cycles of a step may hold tensors."""
+    gc.set_threshold(*_USUAL)
 
 
 def trim_heap() -> None:

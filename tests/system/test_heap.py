@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from cosybuild.building.stage import RunContext
 from cosybuild.store.result import StageResult
 from cosybuild.system import memory
-from cosybuild.system.heap import _malloc_trim, trim_heap
+from cosybuild.system.heap import _malloc_trim, collect_rarely, collect_usually, trim_heap
 from tests.building.fakes import Bench, FakeStage
 
 MIB = 1 << 20
@@ -71,6 +72,16 @@ def test_a_step_begins_without_the_memory_that_the_step_before_freed(bench: Benc
     before, behind, at_next = found
     assert behind - before > 100 * MIB
     assert at_next - before < 32 * MIB
+
+
+def test_the_usual_collection_of_cycles_is_restored() -> None:
+    usual = gc.get_threshold()
+    collect_rarely()
+    try:
+        assert gc.get_threshold() > usual
+    finally:
+        collect_usually()
+    assert gc.get_threshold() == usual
 
 
 def test_a_system_without_the_call_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
