@@ -10,6 +10,7 @@ from cosybuild.runtime.arguments import check_arguments
 from cosybuild.runtime.directory import unchanged
 from cosybuild.runtime.part import BuiltPart, load_part
 from cosybuild.runtime.pool import Pool
+from cosybuild.runtime.voice.arrays import Part
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.parts import ESTIMATOR, FRONT_END, VOCODER, Graph, facts_in, graphs_in, hold_together
 from cosybuild.runtime.voice.voice import Flow, Voice
@@ -57,34 +58,24 @@ def load_voice(
 def _load(view: View, threads: int, trust: bool, slots: Pool[int]) -> Voice:
     found, refusals = graphs_in(view)
     hold_together(view.root, found)
-    loaded: dict[tuple[str, bool], BuiltPart] = {}
     chosen: dict[tuple[str, bool], Graph] = {}
     for graph in found:
-        if graph.key in loaded:
-            continue
-        try:
-            loaded[graph.key] = load_part(graph.path, threads=threads, trust=trust)
-        except ArtifactRefused as error:
-            refusals.append(error.message)
-        else:
-            chosen[graph.key] = graph
-    flows = {
-        streaming: Flow(loaded[FRONT_END, streaming], loaded[ESTIMATOR, streaming])
-        for streaming in (False, True)
-        if {(FRONT_END, streaming), (ESTIMATOR, streaming)} <= loaded.keys()
-    }
-    vocoder = loaded.get((VOCODER, False))
-    if not flows or vocoder is None:
+        chosen.setdefault(graph.key, graph)
+    variants = [s for s in (False, True) if {(FRONT_END, s), (ESTIMATOR, s)} <= chosen.keys()]
+    if not variants or (VOCODER, False) not in chosen:
         raise _incomplete(view.root, chosen, refusals)
-    full = flows.get(False)
-    return Voice(
-        None if full is None else full.frontend,
-        None if full is None else full.estimator,
-        vocoder,
-        _facts(view.root, chosen, list(flows)),
-        streaming=flows.get(True),
-        slots=slots,
-    )
+    facts = _facts(view.root, chosen, variants)
+
+    def load(part: str, streaming: bool) -> BuiltPart:
+        return load_part(chosen[part, streaming].path, threads=threads, trust=trust)
+
+    vocoder = load(VOCODER, False)
+    flows = {streaming: Flow(load(FRONT_END, streaming), load(ESTIMATOR, streaming)) for streaming in variants}
+    return Voice(*_networks(flows.get(False)), vocoder, facts, streaming=flows.get(True), slots=slots)
+
+
+def _networks(flow: Flow | None) -> tuple[Part | None, Part | None]:
+    return (None, None) if flow is None else (flow.frontend, flow.estimator)
 
 
 def _facts(root: Path, chosen: dict[tuple[str, bool], Graph], variants: list[bool]) -> Facts:
