@@ -17,6 +17,7 @@ from cosybuild.models.components.graph_file import GraphFile
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.cosyvoice.families import FAMILIES
 from cosybuild.models.directory.locate import locate, with_permission
+from cosybuild.models.directory.prompt_mel import PUBLISHED as PROMPT_MELS
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
 from cosybuild.models.user_module.declared import declared_spec, file_of_target
@@ -94,6 +95,7 @@ def resolve_subject(
         seed=model.seed,
         stem=_stem(model, part.stem),
         solver=_solver(part, directory),
+        prompt_mel=_prompt_mel(component, family, directory),
         origin="" if directory is None else str(directory.yaml.absolute()),
     )
 
@@ -172,6 +174,12 @@ def _solver(part: Component, directory: ModelDirectory | None) -> Solver | None:
     if not part.has_solver:
         return None
     return Solver() if directory is None else directory.solver
+
+
+def _prompt_mel(component: ComponentName, family: Family, directory: ModelDirectory | None) -> Mapping[str, Any] | None:
+    if component is not ComponentName.frontend:
+        return None
+    return PROMPT_MELS[family] if directory is None else directory.prompt_mel
 
 
 def _hyperparameters(

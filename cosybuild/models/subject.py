@@ -48,6 +48,7 @@ class Subject:
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
         code: the trace of a user's module; None for another family, and before planning has made it.
+        prompt_mel: of a front end, how the prompt's mel is computed, by the names of the yaml; else None.
         component: the network of a CosyVoice model; without meaning for another family.
         form: words for what differs from the component's default form; the artifacts' names contain them.
         origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
@@ -70,6 +71,7 @@ class Subject:
     form: tuple[str, ...] = ()
     weights_data: tuple[Path, ...] = ()
     weights_from: str | None = None
+    prompt_mel: Mapping[str, Any] | None = None
 
     @property
     def variant(self) -> Variant:

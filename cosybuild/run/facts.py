@@ -149,6 +149,7 @@ def _model(request: Request, sources: Mapping[str, Artifact], part: str = "") ->
         "outputs": [_tensor(t) for t in subject.spec.outputs],
         "frames_per_second": subject.spec.frames_per_second,
         **({} if subject.solver is None else {"solver": asdict(subject.solver)}),
+        **({} if subject.prompt_mel is None else {"prompt_mel": dict(subject.prompt_mel)}),
         **serving_facts(subject.component, subject.variant),
         "notes": list(subject.notes),
     }

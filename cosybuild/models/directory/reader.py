@@ -12,6 +12,7 @@ from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.cosyvoice.families import FAMILIES, hyperparameter_fault
 from cosybuild.models.directory.hyperpyyaml import Node, mapping
+from cosybuild.models.directory.prompt_mel import prompt_mel_values
 from cosybuild.models.directory.version import family_of, find_yaml, is_early
 from cosybuild.models.subject import Solver
 from cosybuild.printable import one_line
@@ -42,6 +43,7 @@ class ModelDirectory:
         hyperparameters: hyper-parameters of the component.
         solver: the solver around the estimator.
         frames_per_second: mel frames of one second of audio.
+        prompt_mel: values of the prompt's mel, by the names of the yaml; None if the runtime cannot compute it.
         chunked: False if the yaml is of version 2 before April 2025, whose estimator has no chunk mask.
     """
 
@@ -51,6 +53,7 @@ class ModelDirectory:
     hyperparameters: Mapping[str, Any]
     solver: Solver
     frames_per_second: float
+    prompt_mel: Mapping[str, Any] | None = None
     chunked: bool = True
 
 
@@ -98,6 +101,7 @@ def read_model_directory(
         hyperparameters=read(yaml, family, document),
         solver=_solver(yaml, decoder),
         frames_per_second=_frames_per_second(yaml, family, document),
+        prompt_mel=prompt_mel_values(family, document),
         chunked=not (isinstance(estimator, Node) and is_early(estimator)),
     )
 

@@ -12,6 +12,26 @@ FIRST = "cosyvoice1"
 
 
 @dataclass(frozen=True)
+class MelForm:
+    """The transform from samples to the mel of a prompt.
+
+    Attributes:
+        sample_rate: samples a second.
+        n_fft: samples of the window.
+        hop: samples between two frames.
+        bins: number of filters.
+        lowest, highest: limits of the filters in Hz.
+    """
+
+    sample_rate: int
+    n_fft: int
+    hop: int
+    bins: int
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
 class Facts:
     """The facts of one voice.
 
@@ -29,6 +49,7 @@ class Facts:
         harmonics: sines of the vocoder's source.
         interpolation: `exact`, `linear` or `nearest`: the form of the vocoder's source (versions 1, 2 and 3).
         steps, schedule, guidance: see `solver.solve`.
+        prompt_mel: the form of the prompt's mel; None if it is not known.
     """
 
     family: str
@@ -46,6 +67,7 @@ class Facts:
     steps: int = 10
     schedule: str = "cosine"
     guidance: float = 0.7
+    prompt_mel: MelForm | None = None
 
     def frames_of(self, tokens: int) -> int:
         """Return the number of mel frames of `tokens` target tokens."""
@@ -101,7 +123,16 @@ def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder:
         steps=int(solver["steps"]),
         schedule=str(solver["schedule"]),
         guidance=float(solver["guidance"]),
+        prompt_mel=_mel_form(frontend.get("prompt_mel")),
     )
+
+
+def _mel_form(values: Mapping[str, Any] | None) -> MelForm | None:
+    if values is None:
+        return None
+    rate, highest = int(values["sampling_rate"]), values["fmax"]
+    n_fft, hop, bins = (int(values[name]) for name in ("n_fft", "hop_size", "num_mels"))
+    return MelForm(rate, n_fft, hop, bins, float(values["fmin"]), rate / 2 if highest is None else float(highest))
 
 
 def _chunk(flow: Mapping[str, Any], decoder: Mapping[str, Any], ratio: int) -> int:

@@ -8,13 +8,7 @@ import numpy as np
 
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.runtime.voice.arrays import Array
-from cosybuild.runtime.voice.facts import Facts
-
-WINDOW_HOPS = {"cosyvoice1": 4, "cosyvoice2": 4, "cosyvoice3": 4}
-"""Version -> length of the window in hops: 1024 of 256 samples, and 1920 of 480."""
-
-HIGHEST = {"cosyvoice1": 8000.0, "cosyvoice2": 8000.0, "cosyvoice3": None}
-"""Version -> upper limit of the highest filter in Hz; None for half of the sampling rate."""
+from cosybuild.runtime.voice.facts import Facts, MelForm
 
 FLOOR = 1e-5
 """Smallest magnitude; its logarithm is that of silence."""
@@ -26,43 +20,44 @@ _STEP = np.log(6.4) / 27.0
 
 
 def prompt_mel(samples: Array, facts: Facts) -> Array:
-    """Return the log-mel spectrogram (1, M, mel) float32 of a prompt; M is the number of whole hops.
+    """Return the log-mel spectrogram (1, M, bins) float32 of a prompt; M is the number of whole hops.
 
-    Periodic Hann window of n_fft samples, reflection of (n_fft - hop) / 2 samples at both ends, no centring,
-    sqrt(power + 1e-9), filters with Slaney's scale and area, natural logarithm of at least 1e-5.
+    Periodic Hann window, reflection of (n_fft - hop) / 2 samples at both ends, no centring, sqrt(power + 1e-9), filters
+    with Slaney's scale and area, natural logarithm of at least 1e-5.
 
     Args:
-        samples: (n,) in [-1, 1], at `facts.sample_rate`, at least one window long.
+        samples: (n,) in [-1, 1], at `facts.prompt_mel.sample_rate`, at least one window long.
         facts: the voice's facts.
 
     Raises:
-        ServingError: the samples are not floating-point numbers, or not finite.
+        ServingError: the form of the mel is not known, or the samples are not finite floating-point numbers.
         ShapeRefused: there are several channels, or too few samples.
     """
-    wave = np.asarray(samples)
-    hop, n_fft = facts.hop, facts.hop * WINDOW_HOPS[facts.family]
+    form, wave = facts.prompt_mel, np.asarray(samples)
+    if form is None:
+        raise ServingError(
+            "the manifest of the front end does not state how the prompt's mel is computed (prompt_mel).",
+            hint="Next: deploy it again, or compute the mel as the model's own feat_extractor does.",
+        )
     if wave.dtype.kind != "f":
         raise ServingError(f"the samples are {wave.dtype}; floating-point numbers in [-1, 1] are expected.")
-    if wave.ndim != 1 or wave.size < n_fft:
-        raise ShapeRefused(f"the samples have the shape {wave.shape}; one channel of {n_fft} or more is expected.")
+    if wave.ndim != 1 or wave.size < form.n_fft:
+        raise ShapeRefused(f"the samples have the shape {wave.shape}; one channel of {form.n_fft} or more is expected.")
     if not np.isfinite(wave).all():
         raise ServingError("the samples are not all finite.")
-    edge = (n_fft - hop) // 2
-    padded = np.pad(wave.astype(np.float64), edge, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    spectra = np.fft.rfft(frames * _hann(n_fft), axis=1)
+    padded = np.pad(wave.astype(np.float64), (form.n_fft - form.hop) // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, form.n_fft)[:: form.hop]
+    spectra = np.fft.rfft(frames * _hann(form.n_fft), axis=1)
     magnitudes = np.sqrt(spectra.real**2 + spectra.imag**2 + _POWER_FLOOR)
-    filters = mel_filters(facts.sample_rate, n_fft, facts.mel, HIGHEST[facts.family])
-    mel: Array = np.log(np.maximum(magnitudes @ filters.T, FLOOR)).astype(np.float32)
+    mel: Array = np.log(np.maximum(magnitudes @ mel_filters(form).T, FLOOR)).astype(np.float32)
     return mel[np.newaxis]
 
 
 @lru_cache(maxsize=4)
-def mel_filters(sample_rate: int, n_fft: int, count: int, highest: float | None) -> Array:
-    """Return triangular filters (count, n_fft / 2 + 1) from 0 Hz to `highest`, each with an area of one in Hz."""
-    top = sample_rate / 2 if highest is None else highest
-    corners = _hertz(np.linspace(0.0, _mels(top), count + 2))
-    bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)
+def mel_filters(form: MelForm) -> Array:
+    """Return triangular filters (bins, n_fft / 2 + 1), each with an area of one in Hz."""
+    corners = _hertz(np.linspace(_mels(form.lowest), _mels(form.highest), form.bins + 2))
+    bins = np.linspace(0.0, form.sample_rate / 2, form.n_fft // 2 + 1)
     low, centre, high = corners[:-2, np.newaxis], corners[1:-1, np.newaxis], corners[2:, np.newaxis]
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
     filters: Array = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (high - low))

@@ -21,7 +21,7 @@ FRONT_END, ESTIMATOR, VOCODER = "front end", "estimator", "vocoder"
 
 _FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME}
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
-_UNLOWERED = "graph"
+_UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ class Graph:
 
 
 def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
-    """Return the parts of a voice in a directory, graphs that were not lowered first, and reasons against others."""
+    """Return the parts of a voice in a directory, the preferred graphs first, and reasons against others.
+
+    A graph that was not lowered comes before a lowered one, and a vocoder that computes f0 in float64 before one in
+    float32.
+    """
     found: list[Graph] = []
     reasons: list[str] = []
     for name, path in view.files().items():
@@ -89,7 +93,12 @@ def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
             found.append(Graph(name, path, part, streaming, manifest))
         elif reason:
             reasons.append(f"{name} is refused: {reason}.")
-    return sorted(found, key=lambda graph: (graph.manifest.get("slot") != _UNLOWERED, graph.name)), reasons
+    return sorted(found, key=_preference), reasons
+
+
+def _preference(graph: Graph) -> tuple[bool, bool, str]:
+    is_wide = _WIDE_F0 in (graph.model.get("form") or ())
+    return graph.manifest.get("slot") != _UNLOWERED, not is_wide, graph.name
 
 
 def _part(manifest: Mapping[str, Any]) -> tuple[str | None, str]:

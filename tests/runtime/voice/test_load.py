@@ -218,6 +218,13 @@ def test_an_empty_or_missing_directory_is_refused(tmp_path: Path) -> None:
         load_voice(tmp_path / "nowhere")
 
 
+def test_a_vocoder_with_f0_in_float64_is_preferred(service: Path) -> None:
+    shutil.copy(service / VOCODER, service / "z.onnx")
+    shutil.copy(manifest_path(service / VOCODER), manifest_path(service / "z.onnx"))
+    edit(service / "z.onnx", lambda manifest: manifest["model"].update(form=["f0_float64"]))
+    assert getattr(load_voice(service, threads=1).vocoder, "name", None) == "z.onnx"
+
+
 def test_a_lowered_graph_is_used_only_if_there_is_no_other(service: Path) -> None:
     shutil.copy(service / VOCODER, service / "a.onnx")
     shutil.copy(manifest_path(service / VOCODER), manifest_path(service / "a.onnx"))

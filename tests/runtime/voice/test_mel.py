@@ -11,6 +11,7 @@ import torch
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.numerics.metrics import snr_db
 from cosybuild.runtime.voice import prompt_mel
+from cosybuild.runtime.voice.facts import MelForm
 from cosybuild.runtime.voice.mel import mel_filters
 from tests.runtime.voice.voices import module_voice
 
@@ -53,16 +54,19 @@ def test_the_mel_is_pytorchs_in_float64(version: int) -> None:
 
 
 def test_a_filter_has_an_area_of_one_and_other_limits_move_it() -> None:
-    filters = mel_filters(24000, 1920, 80, None)
+    form = MelForm(24000, 1920, 480, 80, 0.0, 12000.0)
+    filters = mel_filters(form)
     assert filters.sum(axis=1)[20:] * 12.5 == pytest.approx(1, abs=0.02)
-    assert not np.allclose(filters, mel_filters(24000, 1920, 80, 8000.0))
+    assert not np.allclose(filters, mel_filters(dataclasses.replace(form, highest=8000.0)))
 
 
 def test_other_samples_are_refused() -> None:
-    facts = dataclasses.replace(module_voice(2).facts)
+    facts = module_voice(2).facts
     with pytest.raises(ServingError, match="the samples are int16; floating-point numbers"):
         prompt_mel(np.zeros(5000, np.int16), facts)
     with pytest.raises(ShapeRefused, match=r"\(2, 5000\); one channel of 1920 or more"):
         prompt_mel(np.zeros((2, 5000)), facts)
     with pytest.raises(ServingError, match="not all finite"):
         prompt_mel(np.full(5000, np.nan), facts)
+    with pytest.raises(ServingError, match="does not state how the prompt's mel is computed"):
+        prompt_mel(np.zeros(5000), dataclasses.replace(facts, prompt_mel=None))

@@ -42,7 +42,7 @@ def part(version: int, component: ComponentName, streaming: bool, dtype: torch.d
         return {name: result.numpy() for name, result in zip(outputs, results, strict=True)}
 
     facts = {"family": subject.family.value, "hyperparameters": subject.hyperparameters}
-    facts |= serving_facts(component, subject.variant)
+    facts |= serving_facts(component, subject.variant) | {"prompt_mel": subject.prompt_mel}
     return call, facts | ({"solver": asdict(subject.solver)} if subject.solver else {})
 
 
