@@ -28,7 +28,8 @@ def load_voice(
 
     The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several graphs of a part: those with
     full and those with streaming attention are both loaded. A graph that was not lowered is preferred to a lowered one,
-    and a vocoder with `vocoder.f0=float64` to one with float32. Engines are not loaded. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
+    and a vocoder with `vocoder.f0=float64` to one with float32. Engines are not loaded. As in `load_estimator`, a
+    deployment that has begun is loaded completely or not at all.
 
     Args:
         path: a directory in service with the artifacts of `component=token2wav`, each with its manifest.
