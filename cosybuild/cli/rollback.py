@@ -9,6 +9,7 @@ from cosybuild.cli.printed import say
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.directory_in_service import STATE
 from cosybuild.errors import DeployError
+from cosybuild.manifest import NEXT
 
 
 def main(arguments: list[str]) -> int:
@@ -39,5 +40,5 @@ def main(arguments: list[str]) -> int:
         return 0
     number, names = rollback(root, options.to)
     say(f"{root} is restored to its state before deployment {number:04}:")
-    say("\n".join(f"  {name}" for name in names))
+    say("\n".join(f"  {name}" for name in names if not name.endswith(NEXT)))
     return 0

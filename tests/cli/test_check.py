@@ -107,6 +107,9 @@ def test_rollback_lists_and_restores_backups_and_refuses_unknown_ones(
     assert main(["rollback", str(service), "--list"]) == 0
     assert capsys.readouterr().out.startswith("0001  before a deploy of ")
     assert main(["rollback", str(service), "--to", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{E}.fp32.onnx.manifest.json\n" in printed
+    assert ".next" not in printed, "this file exists only during a deployment"
     assert not (service / f"{E}.fp32.onnx").exists()
     assert main(["rollback", str(service), "--to", "9"]) == 10
     assert main(["rollback", str(tmp_path)]) == 10
