@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,8 +14,16 @@ from cosybuild.run.run_names import LAST
 STORE = Path("outputs/store")
 """The store of a build in this directory if `store.path` is not set."""
 
+STORE_VARIABLE = "COSYBUILD_STORE"
+"""The variable that names the store of `store=shared`, and of the commands that take a store."""
+
 _PROGRAM = "python -m cosybuild "
 _RUN = f"a run directory, a part of a name under outputs/runs, or `{LAST}` for the newest run"
+
+
+def default_store() -> Path:
+    """Return the store of a command without `--store`."""
+    return Path(os.environ.get(STORE_VARIABLE) or STORE).expanduser()
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +66,11 @@ class Parser(argparse.ArgumentParser):
         else:
             self.add_argument("run", metavar="RUN", help=_RUN)
 
-    def store(self) -> None:
-        """Add the option `--store`."""
-        self.option("--store", "DIR", "the store (default: %(default)s)", default=STORE)
+    def store(self, *, inner: bool = False) -> None:
+        """Add the option `--store`.
+
+        Args:
+            inner: the parser of an inner command; the option of the outer command counts if this one is not given.
+        """
+        default = argparse.SUPPRESS if inner else default_store()
+        self.option("--store", "DIR", f"the store (default: {STORE_VARIABLE}, else {STORE})", default=default)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from cosybuild import figure
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
+from cosybuild.printable import one_line
 from cosybuild.report.difference import difference, difference_lines
+from cosybuild.report.overview import overview
 from cosybuild.run.recorded import read_run
 from cosybuild.run.run_names import LAST, newest
 
@@ -19,9 +21,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "b", nargs="?", default=LAST, metavar="RUN_B", help="the run to compare it with (default: the newest)"
     )
-    parser.switch("--json", "print JSON: section -> name -> [in A, in B]")
+    parser.switch("--all", "print every setting, figure and digest that differs")
+    parser.switch("--json", "print all of it as JSON: section -> name -> [in A, in B]")
     options = parser.parse_args(arguments)
     first = str(newest(2)[1]) if options.a is None else options.a
-    found = difference(read_run(first).report, read_run(options.b).report)
-    say(figure.dumps(found, indent=2) if options.json else "\n".join(difference_lines(found)))
+    old, new = read_run(first), read_run(options.b)
+    if options.json:
+        say(figure.dumps(difference(old.report, new.report), indent=2))
+        return 0
+    if options.a is None or options.b == LAST:
+        say(one_line(f"{old.directory} -> {new.directory}"))
+    compare = difference if options.all else overview
+    say("\n".join(difference_lines(compare(old.report, new.report))))
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cosybuild.cli import units
-from cosybuild.cli.arguments import Parser
+from cosybuild.cli.arguments import STORE, STORE_VARIABLE, Parser
 from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError
 from cosybuild.report.figures import counted, size
@@ -28,6 +29,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--grace", "AGE", "keep results younger than this (default: 1h)", units.age, default=GRACE_SECONDS)
     parser.switch("--dry-run", "list the results that would be removed, and change nothing")
     options = parser.parse_args(arguments)
+    is_shared = os.environ.get(STORE_VARIABLE) and options.store is parser.get_default("store")
+    if is_shared and options.older_than is None and options.max_size is None and not options.dry_run:
+        raise ConfigurationError(
+            f"The store {options.store} of {STORE_VARIABLE} may have results of other people's runs, and all that no "
+            "run here refers to would be removed.",
+            hint=f"Next: give a limit, e.g. `python -m cosybuild gc --older-than 30d`, or `--store {STORE}` for the "
+            "store of this directory.",
+        )
     places = options.runs or [RUNS]
     runs = [run for place in places for run in all_runs(place)]
     if not runs and options.older_than is None and options.max_size is None:

@@ -122,7 +122,7 @@ def _replay(run: RecordedRun, directory: Path, options: argparse.Namespace, limi
         raise DriftError(
             f"{counted(len(off), 'artifact')} of {run.directory} differ{'s' if len(off) == 1 else ''}: "
             f"{', '.join(comparison.name for comparison in off)}. Other differences:\n{lines}",
-            hint=f"Next: `python -m cosybuild diff {options.run} {directory}` lists all differences."
+            hint=f"Next: `python -m cosybuild diff --all {options.run} {directory}` lists all differences."
             + (f" {install}" if others else ""),
         )
     return 0

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError, StoreError
+from cosybuild.printable import one_line
 from cosybuild.report.figures import counted, size
+from cosybuild.run.stored_results import Description, describe, made_at
 from cosybuild.store.check import check
 from cosybuild.store.inventory import take_inventory
 from cosybuild.store.remote import Remote
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser.of_verb("store", __doc__)
     parser.store()
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("ls", help="list the results, last used first")
+    listing = verbs.add_parser("ls", help="list the results, last used first: model, options, age and size")
     verify = verbs.add_parser("verify", help="read every file and check its digest")
     verify.switch("--keep-damaged", "only list damaged files, and do not move them")
     push = verbs.add_parser(
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     push.add_argument("remote", metavar="URL", help="the remote, as for store.remote: s3://..., gs://..., file://...")
     push.repeated("--option", "NAME=VALUE", "an option for fsspec, as for store.remote_options")
+    for inner in (listing, verify, push):
+        inner.store(inner=True)
     options = parser.parse_args(arguments)
     store = Store(options.store)
     if options.verb == "ls":
@@ -40,15 +44,27 @@ def main(arguments: Sequence[str]) -> int:
 def _list(store: Store) -> int:
     inventory = take_inventory(store)
     now = time.time()
+    told = describe(row.entry for row in inventory.rows)
+    widths = [max((len(text) for text in texts), default=0) for texts in zip(*map(_texts, told.values()), strict=True)]
     for row in inventory.rows:
         entry = row.entry
-        total = sum(artifact.size for artifact in entry.outputs.values())
-        say(f"{entry.key.stage:<20} {entry.key.digest[:12]}  {size(total):>8}  used {_ago(now - row.used)}")
+        words = (f"{text:<{width}}" for text, width in zip(_texts(told[entry.key.digest]), widths, strict=True))
+        built = made_at(entry)
+        age = "" if built is None else f"built {_ago(now - built)}, "
+        say(
+            f"{entry.key.stage:<20} {'  '.join(words)}  {size(entry.size):>8}  {entry.key.digest[:12]}  "
+            f"{age}used {_ago(now - row.used)}"
+        )
     say(
         f"{counted(len(inventory.rows), 'result')}, {counted(inventory.contents, 'file')}, {size(inventory.size)}; "
-        f"{size(inventory.quarantined)} in quarantine, {size(inventory.working)} in working directories."
+        f"{size(inventory.quarantined)} in quarantine, {size(inventory.working)} in working directories. "
+        f"The store is {store.path}."
     )
     return 0
+
+
+def _texts(description: Description) -> tuple[str, str]:
+    return one_line(description.model), one_line(description.options)
 
 
 def _verify(store: Store, *, repair: bool) -> int:

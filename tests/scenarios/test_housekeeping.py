@@ -120,8 +120,26 @@ def test_store_ls_lists_results_with_their_last_use(kept: Place) -> None:
     lines = kept.cosybuild("store", "ls").out.splitlines()
     assert len(lines) == len(entries(kept)) + 1
     assert "used 3 d ago" in lines[0]
+    (simplified,) = (line for line in lines if line.startswith("simplify "))
+    assert "cosyvoice2 flow.decoder.estimator  opset=18" in simplified, "the opset is in the key of the export"
+    assert all("  built " in line for line in lines[:-1])
     assert "used 40 d ago" in lines[-2]
     assert lines[-1].startswith(f"{len(entries(kept))} results, {len(contents(kept))} files, ")
+
+
+def test_the_variable_names_the_store_of_every_command(kept: Place, tmp_path: Path) -> None:
+    team = {"COSYBUILD_STORE": str(kept.directory / "outputs" / "store")}
+    elsewhere = Place(tmp_path)
+    count = f"{len(entries(kept))} results, "
+    assert elsewhere.cosybuild("store", "ls", env=team).out.splitlines()[-1].startswith(count)
+    assert elsewhere.cosybuild("store", "ls", "--store", "none", env=team).out.startswith("0 results, ")
+    assert team["COSYBUILD_STORE"] in elsewhere.cosybuild("doctor", env=team, code=None).out
+    before = entries(kept)
+    refused = kept.cosybuild("gc", "--grace", "0s", code=2, env=team)
+    assert "may have results of other people's runs" in refused.err
+    kept.cosybuild("gc", "--dry-run", env=team)
+    kept.cosybuild("gc", "--store", "outputs/store", env=team)
+    assert entries(kept) == before
 
 
 def exported(place: Place) -> Path:

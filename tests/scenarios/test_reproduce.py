@@ -115,10 +115,14 @@ def test_explain_refuses_an_unknown_run(repeated: Repeated) -> None:
 def test_diff_prints_the_differences_of_two_runs(repeated: Repeated) -> None:
     out = repeated.place.cosybuild("diff", repeated.first.name, str(repeated.other)).out
     sections = [line for line in out.splitlines() if not line.startswith(" ")]
-    assert sections == ["configuration:", "model:", "graph:", "figures:", "artifacts:"]
-    assert "config.export.opset  18 -> 20" in out
+    assert sections == ["settings:", "model:", "graph:", "figures:", "artifacts:"]
+    assert "  export.opset  18 -> 20" in out
     assert "Gelu      (absent) -> 3" in out
     assert f"  {GRAPH}  " in out
+    assert len(out.splitlines()) < 30
+    everything = repeated.place.cosybuild("diff", repeated.first.name, str(repeated.other), "--all").out
+    assert "config.export.opset  18 -> 20" in everything
+    assert "export.ir_version" in everything
     found = json.loads(repeated.place.cosybuild("diff", repeated.first.name, str(repeated.other), "--json").out)
     assert found["configuration"] == {"config.export.opset": [18, 20], "config.verify.seed": [0, 3]}
     assert found["graph"]["Gelu"] == ["(absent)", 3]

@@ -1,0 +1,97 @@
+"""The model and the options of each stored result, from its key and the keys of the results that it was made from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cosybuild.store.entry import Entry
+
+_FAMILY, _FILE = "settings.family", "settings.file"
+_OPTIONS = {
+    "settings.opset": "opset",
+    "settings.streaming": "streaming",
+    "settings.target": "precision",
+    "settings.precision": "precision",
+    "settings.flavour": "library",
+    "settings.sm": "sm",
+    "settings.mode": "verify",
+}
+"""The parts of keys that people choose, and the word for each."""
+
+_ENDING = re.compile(r"\.((fp32|tf32|fp16|bf16|mixed)\b.*|onnx)$")
+"""What follows the name of the network in the name of an artifact."""
+
+_SILENT = ("null", "false", "")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a stored result was built from; both texts are empty if no key says it.
+
+    Attributes:
+        model: the family of the model and the stem of the network's files.
+        options: the options that changed the result, e.g. `opset=18 precision=fp16`.
+    """
+
+    model: str
+    options: str
+
+
+def describe(entries: Iterable[Entry]) -> dict[str, Description]:
+    """Return digest of the key -> description, for every entry.
+
+    A key has the settings of its own step only. The rest is found through the content of its inputs, as long as the
+    store has the result that made it.
+    """
+    known = list(entries)
+    makers = {artifact.digest: entry for entry in known for artifact in entry.outputs.values()}
+    facts: dict[str, Mapping[str, str]] = {}
+    return {entry.key.digest: _description(_facts(entry, makers, facts)) for entry in known}
+
+
+def made_at(entry: Entry) -> float | None:
+    """Return the time of the build of a result in seconds since the epoch; None if its entry does not say it."""
+    try:
+        return datetime.fromisoformat(str(entry.made.get("at"))).timestamp()
+    except ValueError:
+        return None
+
+
+def _facts(entry: Entry, makers: Mapping[str, Entry], known: dict[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """Return the facts of an entry and of those before it; a step replaces the facts of earlier steps."""
+    if entry.key.digest in known:
+        return known[entry.key.digest]
+    known[entry.key.digest] = {}  # a damaged store can contain a circle
+    found: dict[str, str] = {}
+    for name, value in sorted(entry.key.parts.items()):
+        maker = makers.get(value) if name.startswith("input.") else None
+        if maker is not None:
+            found |= _facts(maker, makers, known)
+    found |= dict(_own(entry))
+    known[entry.key.digest] = found
+    return found
+
+
+def _own(entry: Entry) -> Iterator[tuple[str, str]]:
+    for part, value in entry.key.parts.items():
+        if part in (_FAMILY, _FILE) or (part in _OPTIONS and value not in _SILENT):
+            yield _OPTIONS.get(part, part), _plain(value)
+
+
+def _plain(value: str) -> str:
+    """Return the text of a part of a key, which is JSON."""
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value
+
+
+def _description(facts: Mapping[str, str]) -> Description:
+    network = _ENDING.sub("", facts.get(_FILE, ""))
+    words = dict.fromkeys(word for word in _OPTIONS.values() if word in facts)
+    model = " ".join(part for part in (facts.get(_FAMILY, ""), network) if part)
+    return Description(model, " ".join(f"{word}={facts[word]}" for word in words))
