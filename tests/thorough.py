@@ -30,6 +30,8 @@ THOROUGH = (
     "tests/stages/test_verify_solver.py::test_a_long_utterance_passes_the_same_bound",
     "tests/models/test_exporters.py",
     "tests/models/cosyvoice/vocoder/test_export.py",
+    "tests/runtime/voice/test_distribution.py::test_the_wheel_alone_gives_upstreams_mels",
+    "tests/runtime/voice/test_load.py::test_graphs_of_other_versions_give_upstreams_mel_and_the_waveform",
     "tests/verification/test_precision_search.py",
     "tests/attacks/test_fuzz.py",
 )

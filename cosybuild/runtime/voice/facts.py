@@ -7,8 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cosybuild.runtime.voice.solver import SCHEDULES
+
 FIRST = "cosyvoice1"
 """The version whose length regulator interpolates; the others have a whole number of frames for each token."""
+
+
+INTERPOLATIONS = ("exact", "linear", "nearest")
+"""Forms of the vocoder's source: those of versions 1, 2 and 3."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,9 @@ def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder:
     rate = _field(sound, "sampling_rate", "the vocoder")
     _hold_equal("mel bins", flow, "output_size", sound, "in_channels")
     ratio = 0 if family == FIRST else int(_field(flow, "token_mel_ratio", "the front end"))
-    return Facts(
+    if min(hop, rate) < 1 or (not ratio and family != FIRST):
+        raise ValueError(f"a frame of {hop} samples, {rate} samples a second and {ratio} frames a token make no voice")
+    facts = Facts(
         family=family,
         sample_rate=int(rate),
         hop=int(hop),
@@ -125,6 +133,23 @@ def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder:
         guidance=float(solver["guidance"]),
         prompt_mel=_mel_form(frontend.get("prompt_mel")),
     )
+    _check(facts)
+    return facts
+
+
+def _check(facts: Facts) -> None:
+    """Refuse values with which a call would fail later, or compute something else without an error."""
+    for name in ("mel", "vocabulary", "harmonics", "steps"):
+        if getattr(facts, name) < 1:
+            raise ValueError(f"{name} is {getattr(facts, name)}, and at least 1 is expected")
+    for name in ("lookahead", "chunk"):
+        if getattr(facts, name) < 0:
+            raise ValueError(f"{name} is {getattr(facts, name)}, and at least 0 is expected")
+    if min(facts.context) < 0:
+        raise ValueError(f"context_frames are {facts.context}, and at least 0 is expected")
+    for name, known in (("interpolation", INTERPOLATIONS), ("schedule", SCHEDULES)):
+        if getattr(facts, name) not in known:
+            raise ValueError(f"{name} is {getattr(facts, name)!r}, and one of {', '.join(known)} is expected")
 
 
 def _mel_form(values: Mapping[str, Any] | None) -> MelForm | None:

@@ -160,7 +160,7 @@ def facts_in(root: Path, frontend: Graph, estimator: Graph, vocoder: Graph) -> F
     """
     try:
         facts = facts_of(frontend.model, estimator.model, vocoder.model)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
         reason = str(error) if isinstance(error, ValueError) else f"a manifest is malformed ({error!r})"
         raise ArtifactRefused(
             f"{root} is refused: {frontend.name}, {estimator.name} and {vocoder.name} are not a voice: {reason}.",

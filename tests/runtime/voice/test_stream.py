@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cosybuild.errors import ServingError, VariantRefused
 from cosybuild.runtime.voice import Noise
@@ -93,6 +96,21 @@ def test_calls_end_at_chunks_counted_from_the_prompt() -> None:
         (30, [[]], True),
     ]
     assert all(c.target.tolist() == [list(range(c.target.shape[1]))] for c in planned)
+
+
+@given(count=st.integers(1, 60), prompt=st.integers(0, 30), least=st.integers(1, 40), cuts=st.lists(st.integers(0, 60)))
+def test_every_division_gives_the_same_calls(count: int, prompt: int, least: int, cuts: list[int]) -> None:
+    facts, row = module_voice(2).facts, np.arange(count)
+    whole = list(calls([row], prompt, facts, least))
+    parts = list(calls(np.split(row, sorted(cut for cut in cuts if cut <= count)), prompt, facts, least))
+    assert [(c.target.tolist(), c.ahead.tolist(), c.last) for c in parts] == [
+        (c.target.tolist(), c.ahead.tolist(), c.last) for c in whole
+    ]
+    *early, last = whole
+    assert last.target.shape == (1, count)
+    ends = [0, *(c.target.shape[1] for c in early)]
+    assert all((prompt + end) % facts.chunk == 0 for end in ends[1:])
+    assert all(least <= after - before < least + facts.chunk for before, after in pairwise(ends))
 
 
 def test_arrays_of_tokens_give_the_stream_of_single_tokens() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
+from cosybuild.models.cosyvoice.frontend.regulator import frames_of
 from cosybuild.numerics.metrics import snr_db
 from cosybuild.runtime.voice import Noise, Voice
 from tests.exact import exact_beside
@@ -57,6 +58,12 @@ def test_a_voice_is_its_two_halves(version: int) -> None:
     assert np.array_equal(whole, voice.vocode(mel, noise=4))
     assert not np.array_equal(whole, voice(row, *prompt(version), noise=5))
     assert np.array_equal(whole, voice(list(row), *(values[0] for values in prompt(version)), noise=Noise(4, 4)))
+
+
+@pytest.mark.parametrize("rate", [25, 50])
+def test_version_1_has_the_frames_of_its_length_regulator(rate: int) -> None:
+    facts = dataclasses.replace(module_voice(1).facts, token_rate=float(rate))
+    assert [facts.frames_of(count) for count in range(1, 500)] == [frames_of(count, rate) for count in range(1, 500)]
 
 
 def test_without_a_prompt_the_target_is_computed_alone() -> None:
