@@ -13,6 +13,7 @@ import hydra
 
 from cosybuild.cli.command_line import hydra_words
 from cosybuild.cli.failure import guarded
+from cosybuild.cli.flags import split_flags
 from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
@@ -40,10 +41,11 @@ def build_command(words: Sequence[str], opening: Opening) -> int:
     return guarded(build)
 
 
-def _with_hydra(words: list[str], opening: Opening) -> int:
+def _with_hydra(given: list[str], opening: Opening) -> int:
+    flags, words = split_flags(given)
     _refuse_unknown_verb(words)
     requests = Requests()
-    job = Job(words, Watch(words, config_directory()), opening, requests)
+    job = Job(words, Watch(words, config_directory()), opening, requests, flags)
     prepare(requests.settings)
     # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -69,6 +71,8 @@ def _with_hydra(words: list[str], opening: Opening) -> int:
         in_progress.reset(token)
         shutil.rmtree(dry_directory(), ignore_errors=True)
         code = _end_sweep(sweep)
+    if sweep.dry and job.dry_runs.cells:
+        job.dry_runs.show_total()
     return max(job.codes, default=0) if code is None else code
 
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from cosybuild.building.events import Event
+from cosybuild.cli.flags import Volume
 from cosybuild.cli.printed import Terminal
 from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
@@ -20,20 +21,24 @@ _LONG = 10.0
 class BuildConsole:
     """An event sink that prints a build's progress; call `close` before printing anything else."""
 
-    def __init__(self, stream: TextIO, before: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, stream: TextIO, before: Callable[[], None] = lambda: None, volume: Volume = Volume.usual
+    ) -> None:
         """Prepare the console without printing anything.
 
         Args:
             stream: the output; a terminal gets live progress.
             before: called before anything is printed.
+            volume: the amount of output. By default, only a terminal gets a line when a step ends: a log has one line
+                when the step begins, which names it if the process is killed, and its result in the table at the end.
         """
-        self._before = before
+        self._before, self._volume = before, volume
         # Do not cut lines outside a terminal, so that a log can be searched.
         width = None if stream.isatty() else 10_000
         self.console = Terminal(file=stream, soft_wrap=not stream.isatty(), width=width)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        # The kinds `planned` and `note` have no handler; they are written to the log only.
+        # The kinds `planned` and `note` are printed with -v only; events.jsonl has them always.
         self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
             "planning": self._planning,
             "started": self._started,
@@ -47,9 +52,16 @@ class BuildConsole:
         }
 
     def __call__(self, event: Event) -> None:
+        if self._volume is Volume.quiet:
+            return
         show = self._handlers.get(event.kind)
         if show is not None:
             show(event.step or "", event.facts)
+        elif self._volume is Volume.all:
+            told = (f"{name}={value}" for name, value in event.facts.items() if name != "message")
+            self._line(
+                event.kind, "dim", event.step or "", " ".join([str(event.facts.get("message", "")), *told]).strip()
+            )
 
     def close(self) -> None:
         """Stop the live display."""
@@ -57,6 +69,11 @@ class BuildConsole:
         if self._progress is not None:
             self._progress.stop()
         self._progress, self._task = None, None
+
+    @property
+    def _tells_ends(self) -> bool:
+        """True if the end of a step has a line of its own."""
+        return self.console.is_terminal or self._volume is Volume.all
 
     def _planning(self, step: str, facts: Mapping[str, Any]) -> None:
         self._line("planning", "bold", step, str(facts["message"]))
@@ -72,6 +89,9 @@ class BuildConsole:
             self._task = self._progress.add_task(step, total=None)
 
     def _advanced(self, step: str, facts: Mapping[str, Any]) -> None:
+        if self._volume is Volume.all and not self.console.is_terminal:
+            told = (f"{name}={value}" for name, value in facts.items() if value is not None)
+            self._line("progress", "dim", step, " ".join(told))
         if self._progress is not None and self._task is not None:
             what = f"{step} · {facts['what']}" if facts.get("what") else step
             done, total = facts.get("done"), facts.get("total")
@@ -79,11 +99,15 @@ class BuildConsole:
 
     def _finished(self, step: str, facts: Mapping[str, Any]) -> None:
         self.close()
-        self._line("built", "green", step, _seconds(facts.get("seconds")))
+        if self._tells_ends:
+            self._line("built", "green", step, _seconds(facts.get("seconds")))
 
     def _cached(self, step: str, facts: Mapping[str, Any]) -> None:
         self.close()
-        self._line("pulled" if facts.get("action") == "pulled" else "cached", "cyan", step, facts.get("reason") or "")
+        if self._tells_ends:
+            self._line(
+                "pulled" if facts.get("action") == "pulled" else "cached", "cyan", step, facts.get("reason") or ""
+            )
 
     def _blocked(self, step: str, facts: Mapping[str, Any]) -> None:
         self._line("blocked", "yellow", step, f"needs {'; '.join(facts.get('lacks', ()))}")

@@ -12,9 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
-from cosybuild.building.status import Blocked
 from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.dry_run import DryRuns
 from cosybuild.cli.failure import guarded, present
+from cosybuild.cli.flags import Flags, Volume
 from cosybuild.cli.next_commands import next_commands
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
@@ -22,11 +23,14 @@ from cosybuild.cli.printed import say
 from cosybuild.cli.requests import Requests
 from cosybuild.config.compose import prepare
 from cosybuild.errors import Pending
+from cosybuild.printable import one_line as printable_line
 from cosybuild.report.summary import one_line, summary
 from cosybuild.request import Request
-from cosybuild.run.execute import Invocation, plan_build, run_build
+from cosybuild.run.execute import Invocation, run_build
 from cosybuild.run.lock_file import LOCK
 from cosybuild.run.run_names import REPORT
+
+_NO_FLAGS = Flags()
 
 
 class Job:
@@ -34,21 +38,26 @@ class Job:
 
     Attributes:
         codes: exit codes of the single runs of this process; the exit code of a sweep comes from its records.
+        dry_runs: the plans that this process has shown.
     """
 
     __name__ = "job"  # Hydra wraps it like a function
 
-    def __init__(self, words: Sequence[str], watch: Watch | None, opening: Opening, requests: Requests) -> None:
+    def __init__(
+        self, words: Sequence[str], watch: Watch | None, opening: Opening, requests: Requests, flags: Flags = _NO_FLAGS
+    ) -> None:
         self._words = tuple(words)
         self._watch = watch
         self._opening = opening
         self._requests = requests
+        self._flags = flags
         self.codes: list[int] = []
+        self.dry_runs = DryRuns(flags.json_plan)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process composes the job's configuration after it has unpickled this, so unpickling must register
         # schema and resolvers there.
-        return _job_elsewhere, (self._words,)
+        return _job_elsewhere, (self._words, self._flags)
 
     def __call__(self, config: DictConfig) -> float | tuple[float, ...] | None:
         """Build; return the objective for a sweeper that searches, None for a single build.
@@ -62,7 +71,6 @@ class Job:
                 from cosybuild.cli.cell import run_cell
 
                 return run_cell(config, self._requests, live=self._watch is not None)
-            say(f"\n{' '.join(hydra.overrides.task)}")
         self.codes.append(guarded(lambda: self._alone(config)))
         return None
 
@@ -76,19 +84,23 @@ class Job:
     def _built_or_planned(self, config: DictConfig) -> int:
         request = self._requests.of(config)
         if request.settings.dry_run:
-            return _show_plan(request, self._opening)
+            hydra = HydraConfig.get()
+            cell = None if OmegaConf.is_missing(hydra.job, "num") else [str(word) for word in hydra.overrides.task]
+            return self.dry_runs.show(request, self._opening, cell)
         directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-        return _build(request, Invocation(self._words, directory), self._watch, self._opening)
+        return _build(request, Invocation(self._words, directory), self._watch, self._opening, self._flags.volume)
 
 
-def _job_elsewhere(words: tuple[str, ...]) -> Job:
+def _job_elsewhere(words: tuple[str, ...], flags: Flags) -> Job:
     requests = Requests()
     prepare(requests.settings)
-    return Job(words, None, Opening(), requests)
+    return Job(words, None, Opening(), requests, flags)
 
 
-def _build(request: Request, invocation: Invocation, watch: Watch | None, opening: Opening) -> int:
-    console = BuildConsole(sys.stdout, opening.close)
+def _build(
+    request: Request, invocation: Invocation, watch: Watch | None, opening: Opening, volume: Volume = Volume.usual
+) -> int:
+    console = BuildConsole(sys.stdout, opening.close, volume)
     is_first = not any(invocation.directory.parent.glob(f"*/{REPORT}"))
     try:
         report = run_build(request, invocation, console)
@@ -96,6 +108,9 @@ def _build(request: Request, invocation: Invocation, watch: Watch | None, openin
         console.close()
     directory = str(invocation.directory)
     message = one_line(report, directory)
+    if volume is Volume.quiet:
+        _print_artifacts(report, directory)
+        return exit_code(report)
     console.console.print(message if report["nothing_to_do"] else summary(report, directory))
     if request.settings.lock and report["status"] == "ok":
         console.console.print(f"{directory}/{LOCK}")
@@ -110,6 +125,15 @@ def _build(request: Request, invocation: Invocation, watch: Watch | None, openin
     return exit_code(report)
 
 
+def _print_artifacts(report: Mapping[str, Any], directory: str) -> None:
+    """Print the path of each artifact, and on stderr each step that needs another machine."""
+    for artifact in report["artifacts"]:
+        say(printable_line(f"{directory}/{artifact['path']}"))
+    for step in report["steps"]:
+        if step["action"] == "blocked":
+            say(printable_line(f"pending: {step['label']} {step['reason']}"), file=sys.stderr)
+
+
 def exit_code(report: Mapping[str, Any]) -> int:
     """Return the exit code for a run's report, and print its failure if there is one."""
     failure = report["failure"]
@@ -117,16 +141,3 @@ def exit_code(report: Mapping[str, Any]) -> int:
         present(failure["kind"], failure["message"], failure["hint"])
         return int(failure["exit_code"])
     return Pending.exit_code if report["status"] == "pending" else 0
-
-
-def _show_plan(request: Request, opening: Opening) -> int:
-    """Print which steps would run and why; return 0, or the exit code of `Pending` if a step is blocked."""
-    from cosybuild.cli.plan_table import plan_table
-
-    warnings: list[str] = []
-    plan = plan_build(request, warn=warnings.append)
-    opening.close()
-    for message in warnings:
-        say(message, file=sys.stderr)
-    BuildConsole(sys.stdout).console.print(plan_table(plan))
-    return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0

@@ -8,6 +8,11 @@ import threading
 import time
 from collections.abc import Sequence
 
+from cosybuild.cli.flags import is_silent
+
+_BUILDING = ("-m", "--multirun", "-v", "--verbose")
+"""The options with which a command still builds."""
+
 _EVERY = 0.5
 _ERASE = "\r\x1b[2K"
 
@@ -30,7 +35,7 @@ class Opening:
 
     def begin(self, words: Sequence[str]) -> Opening:
         """Show that the command of these words has begun."""
-        if any(word.startswith("-") and word not in ("-m", "--multirun") for word in words):
+        if is_silent(words) or any(word.startswith("-") and word not in _BUILDING for word in words):
             return self
         self._what, self._begun = "reading the configuration", time.monotonic()
         if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":

@@ -39,7 +39,9 @@ class Settings:
     benchmark: BenchmarkSettings | None = setting(None, "The timing of the artifacts on this machine.")
     deploy: DeploySettings | None = setting(None, "The deployment of artifacts into a service's directory.", local=True)
     store: StoreSettings | None = setting(None, "The store of finished results.", local=True)
-    dry_run: bool = setting(False, "Print the plan with its reasons, and stop.")
+    dry_run: bool = setting(
+        False, "Print the plan with its reasons, and stop; on the command line, dry_run=json prints JSON."
+    )
     lock: bool = setting(False, "Write cosybuild.lock in the run directory.")
     hold_to: str | None = setting(None, "A lock file to which the build is held; any drift is an error.", local=True)
     objective: tuple[Objective, ...] = setting(

@@ -13,6 +13,7 @@ from rich.text import Text
 from cosybuild.building.events import Event
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.failure import present
+from cosybuild.cli.flags import Volume
 from cosybuild.cli.printed import Terminal, say
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_a_table_and_a_line_show_markup_and_control_characters_as_text(wrap: typ
 
 def test_an_event_is_one_line_on_a_terminal_and_elsewhere() -> None:
     for out in (io.StringIO(), Screen()):
-        console = BuildConsole(out)
+        console = BuildConsole(out, volume=Volume.all)
         console.console.width = 300
         console(Event(0.0, "cached", "export", {"action": "hit", "reason": f"{HOSTILE}\n      ok  forged"}))
         console.close()

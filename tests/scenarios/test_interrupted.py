@@ -107,8 +107,8 @@ def test_the_same_command_in_parallel_builds_once(fresh_place: Place) -> None:
         out, err = process.communicate(timeout=500)
         assert process.returncode == 0, err
         printed.append(out)
-    assert sum("   built  export" in out for out in printed) == 1
-    others = [out for out in printed if "   built  export" not in out]
+    assert sum("building  export" in out for out in printed) == 1
+    others = [out for out in printed if "building  export" not in out]
     assert all("Nothing to do" in out for out in others)
     assert set(actions(fresh_place.report()).values()) == {"built"}
     assert [event["kind"] for event in events(fresh_place)].count("started") == len(fresh_place.report()["steps"])

@@ -1,0 +1,118 @@
+"""The output of dry runs: the plan as a table or as JSON, and the total of a sweep."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cosybuild import figure
+from cosybuild.building.plan import Plan, Step, key_of
+from cosybuild.building.record_json import json_from_plan
+from cosybuild.building.status import Blocked, Hit
+from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.opening import Opening
+from cosybuild.cli.plan_table import plan_table
+from cosybuild.cli.printed import say
+from cosybuild.errors import Pending
+from cosybuild.report.figures import counted, seconds
+from cosybuild.request import Request
+from cosybuild.run.execute import plan_build
+
+
+@dataclass
+class DryRuns:
+    """The plans of one command, of which a sweep has several.
+
+    Attributes:
+        as_json: print each plan as one JSON document, in a sweep on one line.
+        cells: the number of plans.
+        blocked: the number of plans with a blocked step.
+        running: identity -> step, for the steps that would run; cells share steps, which run once.
+    """
+
+    as_json: bool = False
+    cells: int = 0
+    blocked: int = 0
+    running: dict[str, Step] = field(default_factory=dict)
+
+    def show(self, request: Request, opening: Opening, overrides: Sequence[str] | None) -> int:
+        """Plan and print which steps would run and why; nothing is written.
+
+        Args:
+            request: the request of the build.
+            opening: closed before the first output.
+            overrides: the overrides of the cell of a sweep; None for a single build.
+
+        Returns:
+            0, or the exit code of `Pending` if a step is blocked.
+        """
+        warnings: list[str] = []
+        plan = plan_build(request, warn=warnings.append)
+        opening.close()
+        for message in warnings:
+            say(message, file=sys.stderr)
+        code = plan_code(plan)
+        self.cells += 1
+        self.blocked += code != 0
+        self.running.update(_running(plan, request))
+        if self.as_json:
+            facts = plan_facts(plan)
+            whole = facts if overrides is None else {"overrides": list(overrides), **facts}
+            print(figure.dumps(whole, indent=2 if overrides is None else None, ensure_ascii=False))
+        else:
+            if overrides is not None:
+                say(f"\n{' '.join(overrides)}")
+            BuildConsole(sys.stdout).console.print(plan_table(plan))
+        return code
+
+    def show_total(self) -> None:
+        """Print the total of a sweep; a step that several cells share counts once."""
+        known = [step.expected.seconds for step in self.running.values() if step.expected is not None]
+        lacking = len(self.running) - len(known)
+        if self.as_json:
+            total = {"cells": self.cells, "steps": len(self.running), "blocked_cells": self.blocked}
+            print(figure.dumps({"total": {**total, "expected_seconds": None if lacking else sum(known)}}))
+            return
+        took = f"about {seconds(sum(known))}" if known or not lacking else "no history yet"
+        more = f" and {counted(lacking, 'step')} without history" if lacking and known else ""
+        blocked = f"; {counted(self.blocked, 'cell')} blocked" if self.blocked else ""
+        steps = counted(len(self.running), "step")
+        say(f"\nTotal of {counted(self.cells, 'cell')}: {steps} to run, {took}{more}{blocked}.")
+
+
+def plan_code(plan: Plan) -> int:
+    """Return the exit code of a dry run: 0, or that of `Pending` if a step is blocked, as for the run itself."""
+    return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0
+
+
+def plan_verdict(plan: Plan) -> str:
+    """Return `nothing to do`, `would build` or `blocked`; a blocked plan may have steps that would run."""
+    if plan_code(plan):
+        return "blocked"
+    return "nothing to do" if plan.up_to_date else "would build"
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain JSON: the verdict, the exit code, the expected seconds, and the steps of plan.json."""
+    return {
+        "verdict": plan_verdict(plan),
+        "exit_code": plan_code(plan),
+        "expected_seconds": plan.expected_seconds,
+        "steps": list(json_from_plan(plan)),
+    }
+
+
+def _running(plan: Plan, request: Request) -> Iterator[tuple[str, Step]]:
+    """Yield each step that would run, with an identity that it shares with the same step of another cell."""
+    identities: Mapping[str, str] = {}
+    for step in plan.steps:
+        if step.key is not None:
+            identity = step.key.digest
+        else:  # the content of its inputs is not known, but the steps that make them are
+            own = key_of(step.stage, request, request.environment, {}).digest
+            identity = " ".join([own, *(identities.get(wire.producer, "") for wire in step.wires)])
+        identities = {**identities, step.label: identity}
+        if not isinstance(step.status, Hit | Blocked):
+            yield identity, step
