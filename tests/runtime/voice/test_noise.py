@@ -14,15 +14,17 @@ from cosybuild.runtime.voice.random import Generator
 from tests.runtime.voice.voices import VERSIONS, module_voice
 
 UNITS = 4
-"""Units in the last place between numpy's logarithm, sine and cosine, rounded once, and PyTorch's vector forms of them.
-Two ulps of each factor are common; the results are products of two."""
+"""Units in the last place between numpy's logarithm, sine and cosine, rounded once, and PyTorch's vector forms."""
+
+ANGLE = 6 * np.spacing(np.float32(2 * np.pi))
+"""PyTorch without AVX2 rounds the angle of a pair in another way: by one unit of at most 2 pi, times the radius of at
+most sqrt(2 log 2^24) < 6."""
 
 
 def check_normal(actual: np.ndarray, expected: torch.Tensor) -> None:
     assert actual.dtype == np.float32
-    # Near a zero of the sine, an approximation is exact to the unit of its argument, at most 2 pi, times the radius.
     units = UNITS * np.spacing(np.maximum(np.abs(expected.numpy()), np.float32(1)))
-    assert np.all(np.abs(actual - expected.numpy()) <= units)
+    assert np.all(np.abs(actual - expected.numpy()) <= units + ANGLE)
 
 
 @settings(deadline=None, max_examples=25)
@@ -32,6 +34,7 @@ def test_uniform_draws_are_pytorchs(seed: int, count: int) -> None:
     assert np.array_equal(Generator(seed).uniform(count), torch.rand(count, generator=generator).numpy())
 
 
+@pytest.mark.arithmetic
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**63 - 1), count=st.integers(1, 3000) | st.integers(1, 40))
 def test_normal_draws_are_pytorchs(seed: int, count: int) -> None:
@@ -39,6 +42,7 @@ def test_normal_draws_are_pytorchs(seed: int, count: int) -> None:
     check_normal(Generator(seed).normal(count), torch.randn(count, generator=generator))
 
 
+@pytest.mark.arithmetic
 def test_draws_follow_each_other_as_in_pytorch() -> None:
     generator, other = torch.Generator().manual_seed(7), Generator(7)
     for count in (5, 100, 17, 32, 3):
@@ -46,6 +50,7 @@ def test_draws_follow_each_other_as_in_pytorch() -> None:
         assert np.array_equal(other.uniform(count), torch.rand(count, generator=generator).numpy())
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_solver_begins_with_upstreams_draw(version: int) -> None:
     """Versions 2 and 3 take the first frames of one table; version 1 draws as many frames as there are."""
@@ -55,6 +60,7 @@ def test_the_solver_begins_with_upstreams_draw(version: int) -> None:
     check_normal(flow_noise(0, facts, 61), expected[:, :, :61])
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_source_takes_the_draws_that_the_module_states(version: int) -> None:
     facts, generator = module_voice(version).facts, torch.Generator().manual_seed(11)
