@@ -23,6 +23,8 @@ ARITHMETIC_SHORT = (
     "tests/numerics",
     "tests/runtime",
     "--deselect=tests/models/test_exporters.py",
+    "--deselect=tests/runtime/voice/test_load.py",
+    "--deselect=tests/runtime/voice/test_distribution.py",
 )
 ARITHMETIC = (*_MARKED, "tests")
 """The tests whose verdict depends on arithmetic carry the marker; the short selection leaves out those that export."""
@@ -68,6 +70,8 @@ ENVIRONMENT = (
     "tests/onnxgraph/test_interface.py",
     "tests/precision/test_slots.py",
     "tests/runtime/test_admission.py",
+    "tests/runtime/voice/test_load.py",
+    "tests/runtime/voice/test_distribution.py",
     "tests/stages/test_import_onnx.py",
     "tests/scenarios/test_bad_input.py",
     "tests/scenarios/test_search_path_plugin.py",
