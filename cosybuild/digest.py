@@ -1,4 +1,4 @@
-"""The sha256 of a file's content. It imports the standard library only, because serving processes use it too."""
+"""The sha256 of a file's content. The module imports the standard library only, because serving processes use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def digest_of(path: Path) -> str:
     """Return the sha256 of a file's content, 64 hex digits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb", buffering=0) as file:
         return digest_of_open(file)
@@ -26,7 +26,7 @@ def digest_of_open(file: FileIO | BufferedReader) -> str:
     """Return the sha256 of an open file's content from its present position to its end.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_BLOCK))

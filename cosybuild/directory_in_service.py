@@ -35,10 +35,11 @@ class Journal:
         staging: the name of the directory below STATE that holds the new files.
         puts: name below the root -> sha256, in the order in which the files are put in place.
         removes: names that are removed after all puts.
-        position: the number of the backup that the directory equals afterwards; 0 for a new state.
+        position: the number of the backup that holds the directory's state after the change; 0 for a new state.
         files: name -> sha256 of all files of deployments after the change.
         discards: True if the backup is not kept, because the change undoes the deployment that made it.
-        links: name -> target of the symbolic link that is put back in place of the file, if the target has its content.
+        links: name -> target of a symbolic link. The link replaces the restored file if its target has the same
+            content.
     """
 
     number: int
@@ -56,7 +57,8 @@ class View:
     """The files of a directory in service at one moment.
 
     Attributes:
-        token: the contents of the journal and of the current state; equal for two views without a deployment between.
+        token: the contents of the journal and of the current state. Two views have equal tokens if no deployment
+            happened between them.
     """
 
     root: Path
@@ -91,7 +93,7 @@ def read_state(path: Path) -> bytes:
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: it is no regular file, or larger than every record of a deployment.
+        ValueError: the file is not a regular file, or has more than LARGEST bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
@@ -107,7 +109,7 @@ def view_of(root: Path) -> View:
     """Return the present view of a directory.
 
     Raises:
-        ValueError: its journal is damaged, or a record is no regular file.
+        ValueError: the journal is damaged, or a record is not a regular file.
         OSError: the directory cannot be read.
     """
     contents: list[bytes | None] = [None, None]
@@ -122,7 +124,7 @@ def _number(value: object) -> int:
     """Return the number of a backup.
 
     Raises:
-        ValueError: a deployment writes no such number.
+        ValueError: the value is not a whole number from 0 to MOST_BACKUPS.
     """
     if type(value) is not int or not 0 <= value <= MOST_BACKUPS:
         raise ValueError(f"{value!a:.40} is not the number of a backup")
@@ -133,7 +135,7 @@ def journal_from(content: bytes, path: Path) -> Journal:
     """Parse a journal.
 
     Raises:
-        ValueError: `content` is no journal, or a name in it leads out of the directory.
+        ValueError: `content` is not a journal, or a name in it leads out of the directory.
     """
     try:
         plain = json.loads(content.decode("utf-8"))

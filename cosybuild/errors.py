@@ -1,25 +1,25 @@
 """The errors for users, each kind with an exit code of its own.
 
-    CosybuildError                       1   (never raised itself)
+    CosybuildError                       1   (only subclasses are raised)
     ├── ConfigurationError               2   overrides, groups, contradictory settings
     ├── ModelError                       3   the model cannot be loaded
     │   ├── ModelDirectoryError              the directory or its yaml
-    │   └── CheckpointError                  the weights: unreadable, foreign, misshaped, not finite
+    │   └── CheckpointError                  the weights: unreadable, foreign, of wrong shape, not finite
     ├── BuildError                       4   a stage could not make its artifact
-    │   ├── ExportError                      torch.onnx or what it wrote
-    │   ├── SimplifyError                    onnxsim or the equality of its result
+    │   ├── ExportError                      torch.onnx failed, or its graph is invalid
+    │   ├── SimplifyError                    onnxsim failed, or its graph gives other results
     │   ├── PrecisionError                   lowering to fp16 / bf16
     │   ├── EngineError                      the TensorRT family's parser, builder, inspection
     │   ├── OutOfMemory                      a step needs more memory than it can have
     │   └── SourceChanged                    a file that the build starts from changed while a step read it
     ├── VerificationError                5   the artifact computes other results than the reference
-    ├── MissingRequirement               6   a package, a provider, a tool this machine lacks
+    ├── MissingRequirement               6   this machine lacks a package, a provider or a tool
     ├── StoreError                       7   the store: unwritable, full, damaged beyond repair
     ├── DriftError                       8   the results differ from a lock file or a record
     ├── Pending                          9   finished except for steps that need another machine (a GPU)
     ├── DeployError                     10   an artifact may not, or could not, be put into service
     └── ServingError                    11   raised in the process that serves (cosybuild.runtime)
-        ├── ArtifactRefused                  its manifest, or the lack of one, forbids loading it here
+        ├── ArtifactRefused                  the manifest is missing or forbids loading here
         ├── ShapeRefused                     no profile covers the call
         ├── VariantRefused                   streaming requested of a full-attention artifact, or the reverse
         └── PoolExhausted                    every execution context was busy for too long

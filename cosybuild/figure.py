@@ -2,7 +2,7 @@
 
 JSON has no infinity, and an error of exactly zero has an infinite signal-to-noise ratio. Such figures are written as
 `"Infinity"`, `"-Infinity"` and `"NaN"`, as Protocol Buffers do; Python's `float` and JavaScript's `Number` read them.
-Code tests for a missing figure with `is None`, never by truth: zero is a figure.
+Code tests for a missing figure with `is None`, not by its truth value, because zero is a figure.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 LONGEST = 255
-"""Bytes in UTF-8, as most file systems allow."""
+"""The largest length of a name in bytes of UTF-8 on most file systems."""
 
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories: control characters, invisible formatting such as a change of direction, line separators."""

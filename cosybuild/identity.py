@@ -1,8 +1,8 @@
 """Identity of the build that an artifact comes from, read from its manifest. Standard library only.
 
 Artifacts of one build are variants of the same network with the same weights: streaming and full attention, fixed
-and dynamic batch, float32 and lowered, graphs and engines. One directory may serve several of them. Artifacts of two
-builds that are the same part of a model cannot be in one directory, because a caller could not know which one is used.
+and dynamic batch, float32 and lowered, graphs and engines. One directory may serve several of them. One directory
+cannot hold artifacts of two builds for the same part of a model, because a caller could not know which one is used.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any
     """Return the text of a sealed manifest.
 
     Args:
-        file, companions: results of `file_fact`; companions are files that the first refers to by name.
+        file, companions: results of `file_fact`; companions are files that the artifact refers to by name.
         facts: plain JSON data: `model`, `interface`, `verified`, for engines `built_for` ... (docs/runtimes.md).
     """
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}

@@ -41,7 +41,7 @@ def one_line(text: str) -> str:
 
 
 def everywhere(value: Any) -> Any:
-    """Return JSON data whose texts are `visible`, names of fields included."""
+    """Return JSON data with `visible` applied to every text, including the names of fields."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, Mapping):

@@ -50,7 +50,7 @@ def key_fingerprint(key: Path, *, private: bool = False) -> str:
         key: a PEM file with a public key of an elliptic curve, or with a private key if `private` is set.
 
     Raises:
-        ConfigurationError: it is no such file.
+        ConfigurationError: the file holds no such key.
         MissingRequirement: the extra `sign` is not installed.
     """
     return hashlib.sha256(_public_pem(key, private=private)).hexdigest()
@@ -74,7 +74,7 @@ def sign(file: Path, key: Path) -> str:
 def verify(file: Path, key: Path) -> Signed:
     """Verify the signature beside a file with a public key.
 
-    A caller that reads the file again compares its digest with that of the result.
+    The file may change after the check: a caller that reads it again must compare its digest with `Signed.sha256`.
 
     Raises:
         ConfigurationError: the key cannot be used, or the signature is missing or is not of this file and this key.
@@ -99,7 +99,7 @@ def _verify(file: Path, key: Path, fingerprint: str) -> Signed:
         signature = Path(temporary) / "signature"
         signature.write_bytes(content)
         try:
-            # It prints a warning for signatures of its first versions.
+            # The library prints a warning for signatures that its first versions wrote.
             with contextlib.redirect_stdout(io.StringIO()):
                 verifying.Config().use_elliptic_key_verifier(public_key=key).verify(file, signature)
             digest = _signed_digest(content)

@@ -133,7 +133,7 @@ def make_plan(
 def key_of(stage: Stage[Any], request: Any, environment: Environment, inputs: Mapping[str, Artifact]) -> CacheKey:
     """Return the key of a step from its stage, settings, inputs and environment.
 
-    `stage.makes` is a part, so that no entry lacks an output that a later step needs.
+    The names of the outputs are a part of the key, so that no entry lacks an output that a later step needs.
     """
     parts = {"stage.version": str(stage.version), "stage.makes": ",".join(stage.makes)}
     parts.update(flatten("settings", stage.settings(request)))

@@ -56,7 +56,7 @@ class StepRecord:
             it cannot be measured.
         key: the cache key; None if an input's content was never known.
         inputs: slot -> input; only inputs whose content was known.
-        outputs: slot -> artifact; the files are in the store, or for a step that is never cached in its working
+        outputs: slot -> artifact; the files are in the store or, for a step that is never cached, in its working
             directory.
         metrics: the figures that the stage measured when it was built.
         environment: the facts of the machine that are parts of the key.

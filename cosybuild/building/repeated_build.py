@@ -1,4 +1,4 @@
-"""The repetition of a build without stored results, and its verdict on each artifact; for `replay`, `verify.repeat`."""
+"""Repeat a build without stored results and compare each artifact, for `replay` and `verify.repeat`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAME, EQUIVALENT, DIFFERENT, MISSING = "same", "equivalent", "different", "missi
 
 @dataclass(frozen=True)
 class Made:
-    """The facts of an artifact with which the artifact of another build is compared.
+    """The facts of an artifact that are compared with those of another build's artifact.
 
     Attributes:
         digest: the sha256 of its content.

@@ -33,12 +33,12 @@ from cosybuild.system.heap import trim_heap
 from cosybuild.system.memory import PeakMemory
 
 ALREADY_BUILT = "already built"
-CAME_OUT_THE_SAME = "already built: {} came out as before"
+NO_CHANGE = "already built: no change in {}"
 BUILT_MEANWHILE = "built by another process meanwhile"
 PULLED = "fetched from the remote"
 
 _RESTORED = 2
-"""The number of times that lost inputs of one step are built again."""
+"""The largest number of times that lost inputs of one step are built again."""
 
 
 def execute(
@@ -303,5 +303,5 @@ class _Execution:
 
 def _reason_of_hit(step: Step) -> str:
     if isinstance(step.status, Unknown):
-        return CAME_OUT_THE_SAME.format(", ".join(step.status.waits_for))
+        return NO_CHANGE.format(", ".join(step.status.waits_for))
     return ALREADY_BUILT

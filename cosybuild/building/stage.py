@@ -1,4 +1,4 @@
-"""The base of every stage. The planner and the runner know stages only by it."""
+"""The base class of every stage. The planner and the runner use stages only through it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunContext:
 
 
 class Stage(ABC, Generic[RequestT_contra]):
-    """One kind of step. A subclass states what is particular to it; the rest has defaults.
+    """One kind of step. A subclass defines the abstract members; all others have defaults.
 
     A slot is the name under which artifacts pass between stages. A stage that makes an existing slot
     replaces it for the stages after it (`simplify` needs and makes `graph`).
@@ -81,7 +81,8 @@ class Stage(ABC, Generic[RequestT_contra]):
         """The slots that the stage reads.
 
         `a|b` takes the first of them that the plan has, under the name `a`. `a?` may be absent. `a@step` is the
-        slot as that step made it, even if a later step replaced it, and `a@source` as it was before the first step.
+        slot as that step made it, even if a later step replaced it, and `a@source` is the slot as it was before the
+        first step.
         """
 
     @property

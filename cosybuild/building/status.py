@@ -1,6 +1,6 @@
-"""The verdicts a plan gives on its steps, each with its reason.
+"""The verdicts of a plan on its steps, each with its reason.
 
-They are structures of msgspec, not dataclasses, because records tell them apart by the field `verdict`.
+They are structures of msgspec, not dataclasses, because the field `verdict` distinguishes them in records.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def _portable(error: BaseException) -> BaseException:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Block SIGINT in the `with` block, because a subprocess prints a traceback until it ignores SIGINT."""
+    """Block SIGINT in the `with` block, because a subprocess that does not yet ignore it prints a traceback."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -20,8 +20,8 @@ _ERASE = "\r\x1b[2K"
 class Opening:
     """A line that counts seconds on a terminal until it is closed; elsewhere one plain line.
 
-    A command that finds nothing to do prints one line only. So the plain line is printed only where there is no
-    `outputs` directory yet, because there is certainly work to do. For a command that asks
+    A command that finds nothing to do prints one line only. So the plain line is printed only if there is no `outputs`
+    directory yet: then there is certainly work to do. For a command that asks
     Hydra for a text, such as `--help`, nothing is shown.
 
     Close it before anything else is printed. An opening that was not begun shows nothing.

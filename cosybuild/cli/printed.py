@@ -18,7 +18,7 @@ def say(text: str = "", *, file: TextIO | None = None, end: str = "\n") -> None:
 
 
 class Terminal(Console):
-    """A rich console for text from other people: it reads no markup, and control characters become escapes."""
+    """A rich console for text from other people: it interprets no markup, and control characters become escapes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)

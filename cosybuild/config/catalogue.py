@@ -59,7 +59,7 @@ def searching(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
 def groups(loader: ConfigLoaderImpl) -> list[str]:
     """Return the groups of the root defaults list in its order, without Hydra's own."""
     root = compose_root(loader, [])
-    # Hydra records its choices last first.
+    # Hydra records its choices in reverse order.
     return [str(group) for group in reversed(list(root.hydra.runtime.choices)) if not str(group).startswith("hydra/")]
 
 
@@ -85,7 +85,7 @@ def compose_root(loader: ConfigLoaderImpl, overrides: list[str]) -> DictConfig:
 
 
 def purpose(text: str) -> str:
-    """Return the first comment of an option's file as one line; the directive `# @package` does not count."""
+    """Return the first comment of an option's file as one line; the directive `# @package` is skipped."""
     lines = []
     for line in text.splitlines():
         if line.startswith("# @package"):

@@ -34,8 +34,8 @@ def prepare(settings_of: Callable[[DictConfig], Settings] = parse) -> None:
     """Register schema, launchers, resolvers and installed configurations with Hydra, once before composing.
 
     Args:
-        settings_of: returns the settings of a composed configuration; refuses one that cannot be built, before Hydra
-            creates a directory.
+        settings_of: returns the settings of a composed configuration. It raises CosybuildError for one that cannot be
+            built, before Hydra creates a directory.
     """
     register()
     register_search_path()

@@ -17,7 +17,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.system.typed_json import from_json, to_json
 
 _PATHS = ("store.path", "deploy.dir", "deploy.sign", "hold_to", "precision.calibration")
-"""Paths in which `~` is replaced here. Those of the model are recorded as they were given."""
+"""Settings with paths in which `~` is expanded here. Paths of the model are recorded as they were given."""
 
 _HINT = "Next: `python -m cosybuild --cfg job` prints every setting with its value."
 

@@ -81,7 +81,7 @@ def _schema_type(hint: Any) -> Any:
     if origin is tuple:
         return list[_schema_type(arguments[0])]  # type: ignore[misc]  # the element type is data here
     if origin is dict:
-        return dict[str, _schema_type(arguments[1])]  # type: ignore[misc]  # likewise
+        return dict[str, _schema_type(arguments[1])]  # type: ignore[misc]  # the element type is data here
     if origin in (typing.Union, types.UnionType):
         return typing.Optional[_schema_type(arguments[0])]  # noqa: UP045  # built from a value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and not issubclass(hint, Enum):

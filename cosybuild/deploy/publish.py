@@ -71,7 +71,7 @@ def publish(
         puts: files, in the order in which they are put in place.
         removes: names to remove, after all puts.
         kind: `deploy` or `rollback`; only a `deploy` is skipped where nothing would change.
-        position: the backup that the directory equals afterwards; 0 for a new state.
+        position: the number of the backup that holds the directory's state after the change; 0 for a new state.
         files: name -> sha256 of all files of deployments after the change; None updates the recorded ones.
         links: name -> target of the symbolic link that is put back in place of the file.
 
@@ -137,7 +137,7 @@ def begin(root: Path, journal: Journal) -> None:
 
 
 def finish(root: Path) -> bool:
-    """Do the work of `recover` for a caller that holds the lock; remove leftovers of a change without a journal."""
+    """Finish the change of the journal or, without a journal, remove leftovers; the caller holds the lock."""
     journal = read_journal(root)
     if journal is not None:
         hold_journal(root, journal)

@@ -76,7 +76,7 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
     lengths = [size for symbol, size in sizes.items() if symbol != (batch or "batch")]
     usual = lengths[0] if lengths else 1
     for port in inputs:
-        # An engine has -1, not a symbol, for a varying axis; besides the batch this is the length.
+        # An engine has -1, not a symbol, for a dynamic axis. A dynamic axis other than the batch is the length.
         axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, usual) for axis in port["shape"]]
         dims = axes[1 if batch else 0 :] or [1]
         # Random integers as indices would be outside the model's tables, and Triton could not load the model.

@@ -51,7 +51,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[s
 
 
 def _is_told(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return True for an empty list or mapping whose counterpart has members; the rows of the members show that."""
+    """Return True for an empty list or mapping whose counterpart has members, whose rows show the change."""
     empty = any(isinstance(value, Mapping | list) for value in pair)
     return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
 

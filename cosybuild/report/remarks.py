@@ -30,7 +30,7 @@ def remarks(report: Mapping[str, Any]) -> Iterator[str]:
 def checks(report: Mapping[str, Any]) -> Mapping[str, str]:
     """Return for each artifact (its path) how it was verified: `EXECUTED`, `INSPECTED` or `UNCHECKED`.
 
-    A verification that another machine made counts, and is named: `executed on HOST`.
+    A verification by another machine counts too, with the text `executed on HOST`.
     """
     steps = {step["label"]: step for step in report["steps"]}
     executed = {a["digest"] for a in report["artifacts"] if a.get("verified_by")}

@@ -83,7 +83,7 @@ def delivered_slots(outcome: Outcome) -> list[Final]:
 
 @dataclass(frozen=True)
 class Delivered:
-    """An artifact that a run delivered, as its report has it.
+    """An artifact that a run delivered, as its report lists it.
 
     Attributes:
         slot, name: the slot that it fills, and the name of its main file.
@@ -91,7 +91,7 @@ class Delivered:
         digest, size: digest and size in bytes of all its files.
         made_by: the label of the step that made it.
         deterministic: True if another build gives the same bytes.
-        traits: the facts that two builds share if their bytes differ.
+        traits: facts that all builds of one key share, even if their bytes differ.
         verified_by: the labels of the steps that verified it.
         files: name -> digest.
         part: the part of a joint build, else an empty text.
@@ -158,7 +158,7 @@ def deliver(
 
 
 def hold_own(run: Path) -> None:
-    """Refuse a run directory in which artifacts/ or evidence/ is a symbolic link; a build removes other files there.
+    """Refuse a run directory in which artifacts/ or evidence/ is a symbolic link, because a build removes files there.
 
     Raises:
         StoreError: one of the two directories is a link.

@@ -20,7 +20,8 @@ class StoredFile:
         path: its present path.
         digest: sha256 of the content, 64 hex digits.
         size: bytes.
-        identity: for a source, its identity when its content was hashed to `digest`; None for a file of the store.
+        identity: for a source, the file's identity at the time when `digest` was computed; None for a file of the
+            store.
     """
 
     name: str

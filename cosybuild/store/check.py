@@ -50,10 +50,11 @@ def check(
     """Read every entry and every content of a store.
 
     Args:
-        store: the store. All of it is read, also files whose digests are remembered.
+        store: the store.
         repair: move damaged files to the quarantine, so that they are built again when they are needed.
-            Otherwise builds do not notice damage that left the times unchanged.
-        thorough: False checks sizes and seals only, as builds do, and reads only files without a seal.
+            If False, they stay, and builds do not notice damage that left a file's times unchanged.
+        thorough: read every content, even if its digest is remembered. If False, check sizes and seals, as builds do,
+            and read only contents without a seal.
         on_object: called before each content is read.
 
     Raises:

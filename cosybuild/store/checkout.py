@@ -18,7 +18,7 @@ from cosybuild.store.hash_cache import HashCache
 from cosybuild.system.files import explained
 
 FICLONE = 0x40049409
-"""The Linux ioctl that makes a file share another file's blocks, copied when either file is written."""
+"""The Linux ioctl that makes a file share another file's blocks; the blocks are copied when either file is written."""
 
 _PREFIX = ".cosybuild-"
 _LEFTOVER_SECONDS = 3600.0
@@ -43,7 +43,7 @@ class DamagedContent(Exception):
 def copy_of(source: Path, target: Path) -> str:
     """Copy a stored file so that writes to the copy never reach the store.
 
-    No hard link is made: it is the same file, and its owner can write to it in spite of its mode.
+    A hard link would not protect the store: it is the same file, which its owner can write in spite of its mode.
 
     Args:
         source: a stored file.

@@ -16,8 +16,9 @@ from cosybuild.store.store import Store
 from cosybuild.system.files import clock_of, explained
 
 GRACE_SECONDS = 3600.0
-"""Files that were written or used within this time before now, or before the oldest running build began, are
-kept: they may belong to a build that has not yet published its entry or recorded its use."""
+"""The grace period. It begins this long before the present or, if builds are running, before the oldest of them began.
+Files that were written or used since then are kept, because they may belong to a build that has not yet published its
+entry or recorded its use."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def collect(
     """Remove entries, and the contents that no entry refers to any more.
 
     Without `older_than` and `max_bytes`, all entries are removed that `keep` does not name. Otherwise entries
-    unused for longer than `older_than` are removed, and the least recently used ones until the rest fits.
+    unused for longer than `older_than` are removed, and then the least recently used ones until the rest fits into
+    `max_bytes`.
 
     Args:
         store: the store.

@@ -119,7 +119,7 @@ class Lock:
         return True
 
     def _look(self, watches: dict[str, Watch], on_wait: Callable[[str], None]) -> str | None:
-        """Break the lock if its holder is dead, else return the holder's name; None means: try again at once."""
+        """Return the living holder's name; None if the lock is free, or was broken because its holder is dead."""
         try:
             records = list(self._path.iterdir())
         except (FileNotFoundError, NotADirectoryError):

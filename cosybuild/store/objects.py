@@ -18,10 +18,10 @@ from cosybuild.system.files import make_directory, sync_directory
 def seal_of(digest: str) -> int:
     """Return the seal: the fraction of a second, in ns, that the mtime of a file with this content gets.
 
-    An ordinary write sets the mtime to the time of the write, and one time in ten million has this fraction. So a file
-    whose mtime carries the seal has not been written since it was sealed. This holds on every host, and after the store
-    was moved or copied with its times. The seal is a multiple of 100 ns because some network file systems keep no finer
-    times.
+    An ordinary write sets the mtime to the time of the write, which has this fraction once in ten million writes. So
+    a file whose mtime carries the seal has not been written since it was sealed. This holds on every host, and after
+    the store was moved or copied with its times. The seal is a multiple of 100 ns because some network file systems
+    keep no finer times.
     """
     return int(digest[:12], 16) % 9_999_999 * 100 + 100
 

@@ -22,11 +22,11 @@ from cosybuild.system.timeout import within
 
 _BLOCK = 2**20
 PATIENCE_SECONDS = 300.0
-"""The longest wait for one block or one answer; clients of servers give up long before."""
+"""The longest wait for one block or one answer, in seconds. Clients of object stores have much shorter limits."""
 
-# Object stores show an upload whole or not at all; elsewhere it goes to a temporary name first.
+# In an object store, an upload becomes visible only when it is complete. Elsewhere it gets a temporary name first.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"})
-# s3fs tries five times by itself; with botocore's own five below it a silent server took over 6 minutes.
+# s3fs makes five attempts. With five attempts of botocore in each, a server that does not answer took over 6 minutes.
 _PATIENCE = {"config_kwargs": {"retries": {"max_attempts": 1}}}
 _DEFAULTS: dict[str, dict[str, Any]] = {"s3": _PATIENCE, "s3a": _PATIENCE}
 _NEEDS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -77,8 +77,8 @@ class Remote:
             warn: called with the reason if the remote fails or its data are damaged.
 
         Returns:
-            the entry, all of whose files are in `objects` or in `into`; None if the remote does not have it, or not
-            intact.
+            the entry, with all its files in `objects` or in `into`; None if the entry or one of its files is missing or
+            damaged in the remote.
 
         Raises:
             MissingRequirement: the package for this kind of URL is not installed.

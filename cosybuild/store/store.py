@@ -177,7 +177,8 @@ class Store:
         """
         self.layout.prepare()
         self.workdirs.sweep()
-        # Do not wait for the end: a found entry may be an input of a build that takes longer than gc's grace period.
+        # Note the uses before the build, which may take longer than gc's grace period, because found entries are its
+        # inputs.
         self._uses.note()
         lock = Lock(self.layout.locks / key.digest, self.layout.tmp, self._heart)
         lock.acquire(f"'{key.stage}'", self.wait_seconds, on_wait)
@@ -299,7 +300,7 @@ class Store:
         yield from sorted(self.layout.entries.glob("*/*.json"))
 
     def _look(self, path: Path, key_digest: str, *, thorough: bool) -> tuple[Entry | None, str | None]:
-        """Return the entry, or None, and the fault of the entry or of its files, or None."""
+        """Return the entry (None if missing or damaged) and the fault of it or of its files (None if intact)."""
         try:
             entry = decode(path.read_bytes(), key_digest, self.objects.locate)
         except FileNotFoundError:
@@ -336,7 +337,7 @@ class Store:
                     self.objects.set_aside(file.digest, file.size, thorough=self.verify)
 
     def _keep(self, path: Path) -> StoredFile:
-        """Move a finished file into the store; copy it if it is outside the working directories or has other names."""
+        """Move a finished file into the store; copy it if it is outside the working directories or has hard links."""
         if (fault := fault_of(path.name)) is not None:
             raise ConfigurationError(
                 f"A step made a file with the name {path.name!a}, and that name {fault}.",

@@ -14,7 +14,7 @@ from cosybuild.system.modes import share
 from cosybuild.system.owner import Heartbeat, Owner, read_holder
 
 LEFTOVER_SECONDS = 3600.0
-"""A directory whose process cannot be checked is swept after this time without a touch."""
+"""A directory whose process cannot be checked is removed if its record was not touched for this time."""
 
 
 class Workdirs:

@@ -25,7 +25,7 @@ class LogToMlflow(Callback):
 
     Args:
         experiment: the name of the experiment that gets the runs.
-        tracking_uri: None: MLflow's own setting, e.g. MLFLOW_TRACKING_URI.
+        tracking_uri: the URI of the tracker; None uses MLflow's own setting, e.g. MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, experiment: str, tracking_uri: str | None = None) -> None:

@@ -97,7 +97,7 @@ def run_errand(errand: Errand, singletons: Any) -> Ended:
 def keep_file(path: Path, content: bytes) -> None:
     """Write a file atomically, unless it exists with this content, as it does where nodes share a directory.
 
-    A reader sees the old file or this one.
+    A reader sees the whole old file or the whole new one.
     """
     if path.is_file() and path.read_bytes() == content:
         return

@@ -80,7 +80,7 @@ def store_error(error: OSError, doing: str, path: Path | str) -> StoreError:
 
 
 def place_error(error: OSError, doing: str, path: Path | str) -> StoreError:
-    """Return the same error for a path outside the store, such as a run directory; its hint does not name `gc`."""
+    """Return the error for an OSError with a path outside the store, for which the hint does not name `gc`."""
     what, _, hint = _cause(error)
     return StoreError(f"Cannot {doing} {path}: {what}.", hint=hint)
 
@@ -108,7 +108,7 @@ def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Ite
         of_the_store: the path lies in the store.
 
     Raises:
-        StoreError: names the path, the cause and what to do.
+        StoreError: names the path, the cause and the next command.
     """
     try:
         yield
@@ -209,7 +209,7 @@ def replacing(target: Path, scratch: Path | None = None, *, durable: bool = True
 
 
 def write_atomic(target: Path, data: bytes, scratch: Path | None = None, *, durable: bool = True) -> None:
-    """Write `data` as `replacing` does."""
+    """Replace the file `target` by `data` atomically; the parameters and errors are those of `replacing`."""
     with replacing(target, scratch, durable=durable) as file:
         file.write(data)
 

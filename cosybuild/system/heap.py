@@ -26,8 +26,8 @@ def collect_usually() -> None:
 def trim_heap() -> None:
     """Return freed memory that the C library still holds to the system; do nothing if it has no `malloc_trim`.
 
-    glibc keeps freed blocks below a block in use: some 400 MB after an export, and as much in a builder
-    of engines. Any thread may call this while others allocate.
+    glibc keeps freed blocks below a block in use: about 400 MB after an export, and as much after an engine build. Any
+    thread may call this while others allocate.
     """
     trim = _malloc_trim()
     if trim is not None:

@@ -22,7 +22,7 @@ LARGEST = 32 * 2**20
 """Largest size of a record in bytes. Most records are far smaller; parsed JSON can take thirty times its size."""
 
 CHECKSUM = "checksum"
-"""The field of a record that holds `checksum_of` all other fields and so reveals a flipped byte."""
+"""The field of a record that holds the checksum of all other fields (`checksum_of`), which reveals a flipped byte."""
 
 DEEPEST = 64
 """The deepest permitted nesting of objects and lists in a record; our records have fewer than twenty levels."""

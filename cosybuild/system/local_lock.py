@@ -23,11 +23,11 @@ _WINDOWS_BYTE = 1 << 30
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[str], None] | None = None, *, required: bool = True) -> Iterator[bool]:
-    """Hold the lock on the file `path`, which is made if need be and stays.
+    """Hold the lock on the file `path`, which is created if it does not exist and is not removed.
 
     Args:
         on_wait: called with the name of the holder before waiting for it; None: do not wait.
-        required: False to go on without a lock on a file system that has none.
+        required: if False, continue without a lock on a file system that does not support locks.
 
     Yields:
         True if another process was waited for.

@@ -17,11 +17,11 @@ from cosybuild.system.files import clock_of
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
-"""A holder of another host or container counts as dead if its record is older than this by the file system's
-clock and WATCH_SECONDS have passed too."""
+"""The largest age of a living owner's record, by the file system's clock. An owner on another host or in another
+container counts as dead if its record is older and did not change for WATCH_SECONDS."""
 WATCH_SECONDS = 30.0
-"""The time by the local monotonic clock for which the record's mtime must not change before its owner counts as dead.
-A jump of the file system's clock alone has no effect."""
+"""The time, by the local monotonic clock, for which a record must stay unchanged before its owner counts as dead.
+Therefore a jump of the file system's clock alone has no effect."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Conversion of plain JSON data to typed values and back; msgspec checks and converts, errors name the field.
 
-msgspec is strict: text is no number, and true is no number either. Fields that a type does not have are ignored, so
-that a record of a later version can be read. `read_json` must have parsed data that is not trusted.
+msgspec is strict: it does not accept text or `true` as a number. Fields that a type does not have are ignored, so that
+a record of a later version can be read. Parse data that is not trusted with `read_json` first.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _WORDS = {
 def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) -> T:
     """Return plain JSON data as a value of a dataclass, a msgspec structure or another type.
 
-    A type may refuse a value with a ValueError in `__post_init__`, whose message continues "FIELD ...".
+    A type may refuse a value by raising ValueError in `__post_init__`. The path of the value precedes its message.
 
     Args:
-        where: the path of the data for errors, e.g. `report.json`; empty for paths that begin with a field.
+        where: the path of the data for errors, e.g. `report.json`; if empty, the path in an error begins with a field.
         hint: the next command, for errors.
 
     Raises:
@@ -59,7 +59,7 @@ def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) ->
 def to_json(value: Any) -> Any:
     """Return dataclasses and msgspec structures as plain JSON data, at any depth; `from_json` is the inverse.
 
-    Numbers and arrays of numpy become Python's. Values that JSON does not know, such as paths, stay.
+    Numbers and arrays of numpy become numbers and lists. Other values that JSON does not know, such as paths, are kept.
     """
     # msgspec.to_builtins is not used, because it leaves out fields with defaults of dataclasses that msgspec.convert
     # made.

@@ -1,6 +1,6 @@
 """`hydra/launcher=ray`. Hydra accepts launchers only from the namespace `hydra_plugins`, so its class is here.
 
-Hydra imports this whenever it composes anything, so it imports nothing heavy.
+Hydra imports this module in every composition, so the module imports no heavy package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 class RayLauncher(Launcher):
-    """Runs the cells of a sweep on a Ray cluster; takes what `cosybuild.config.launchers.RaySettings` has."""
+    """Runs the cells of a sweep on a Ray cluster; its arguments are the fields of `config.launchers.RaySettings`."""
 
     def __init__(self, **settings: Any) -> None:
         self._settings = settings

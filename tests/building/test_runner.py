@@ -73,7 +73,7 @@ def test_an_output_with_the_same_content_ends_the_rebuild(bench: Bench) -> None:
     assert actions(outcome) == {"export": "built", "simplify": "hit", "verify": "hit", "engine": "hit"}
     assert outcome.record("export").reason == "settings.opset: 18 -> 17"
     assert [r.part for r in outcome.record("export").reasons] == ["settings.opset"]
-    assert outcome.record("simplify").reason == "already built: graph came out as before"
+    assert outcome.record("simplify").reason == "already built: no change in graph"
     assert outcome.record("simplify").reasons == ()
 
 

@@ -148,7 +148,7 @@ def test_a_hit_names_all_inputs_with_unchanged_content(bench: Bench) -> None:
     reader = FakeStage("page", needs=("graph", "log"), makes=("page",))
     bench.build([source, reader], {"opset": 18})
     outcome = bench.build([source, reader], {"opset": 17})
-    assert outcome.record("page").reason == "already built: graph, log came out as before"
+    assert outcome.record("page").reason == "already built: no change in graph, log"
 
 
 def test_a_disk_error_without_a_file_names_the_directory_of_the_step(bench: Bench) -> None:

@@ -56,7 +56,7 @@ def test_the_same_tensors_in_another_format_rerun_only_the_steps_that_read_the_f
     project.weights.unlink()
     report = project.build()
     assert built(report) == ["export", "reference"], "the outputs are the same, so nothing is compared again"
-    assert reason(report, "simplify") == "already built: graph came out as before"
+    assert reason(report, "simplify") == "already built: no change in graph"
     assert digests(report) == old
 
 

@@ -17,7 +17,7 @@ A certificate depends on:
 
 The identity of a file is read twice: before the file is read, and when the certificate is written. Both
 must be equal. This needs no clock, with one exception: a file that is written twice within one tick of the
-file system's clock has the same times both times. So no certificate is written if a file changed within a
+file system's clock has the same times at both reads. So no certificate is written if a file changed within a
 tick before the first look. The moment of that look is computed from the time that the file system gives to
 a new file and from the time that has passed since, because the host's clock may differ from the file
 system's. For small results, which the run has just written, the certificate has the sha256. For large ones it is
@@ -139,7 +139,7 @@ class _Doubtful(Exception):
 
 
 def _hold_still(look: Look, stamp: os.stat_result, moment: int) -> None:
-    """Refuse a look if one of its paths changed after it, or one of its files within a tick before it.
+    """Refuse a look if a path changed after the look, or a file changed within a tick before the look.
 
     Args:
         stamp: the stat of a new file.

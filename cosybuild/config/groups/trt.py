@@ -71,7 +71,7 @@ class TrtSettings:
         None, "The optimisation level of the builder, 0 to 5; null: the builder's default."
     )
     timing_cache: bool | None = setting(
-        None, "Keep measured kernel times beside the store; null: if the library measures kernels."
+        None, "Keep measured kernel times beside the store; null: yes if the library measures kernels, else no."
     )
     hardware_compatibility: HardwareCompatibility = setting(
         HardwareCompatibility.none, "TensorRT: build an engine that loads on other GPUs too, at some cost in speed."
@@ -90,5 +90,5 @@ class TrtSettings:
     max_fp32_share: float = setting(
         0.5, "The largest share of matrix arithmetic in fp32 in an engine of a smaller precision."
     )
-    on_unmet: Unmet = setting(Unmet.fail, "fail or warn if that share is exceeded.")
+    on_unmet: Unmet = setting(Unmet.fail, "fail or warn if max_fp32_share is exceeded.")
     on_unfused: Unmet = setting(Unmet.warn, "fail or warn if attention is not fused in a smaller precision.")

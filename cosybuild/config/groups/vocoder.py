@@ -41,6 +41,6 @@ class VocoderSettings:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words for what differs from the default form, for names and keys, e.g. `("spectrum", "f0_float64")`."""
+        """One word for each difference from the default form, for names and keys, e.g. `("spectrum", "f0_float64")`."""
         cut = () if self.cut is Cut.none else (self.cut.value,)
         return cut if self.f0 is F0Type.float32 else (*cut, f"f0_{self.f0.value}")
