@@ -12,7 +12,7 @@ from cosybuild.cli.printed import say
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
 from cosybuild.run.run_names import RUNS
-from cosybuild.run.sharing.bundle import Arrival, plain_facts, read_bundle
+from cosybuild.run.sharing.import_bundle import Arrival, plain_facts, read_bundle
 from cosybuild.run.tar_archive import Bounds
 from cosybuild.store.store import Store
 

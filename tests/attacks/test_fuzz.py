@@ -30,7 +30,7 @@ from cosybuild.run.failure.reproduce import reproduce
 from cosybuild.run.limits import ProcessLimits
 from cosybuild.run.lock_file import read_lock
 from cosybuild.run.recorded import read_run
-from cosybuild.run.sharing.bundle import read_bundle
+from cosybuild.run.sharing.import_bundle import read_bundle
 from cosybuild.store.entry import DamagedEntry, decode
 from cosybuild.store.store import Store
 from cosybuild.sweeps.records import CellRecord, write_cell, write_plan

@@ -62,9 +62,9 @@ def test_the_next_import_removes_the_files_of_a_killed_one(sender: Place, place:
     archive = str(sender.directory / "run.tar.gz")
     killed = (
         "import os\nfrom pathlib import Path\n"
-        "from cosybuild.store.store import Store\nfrom cosybuild.run.sharing import bundle\n"
-        "bundle.rehearse = lambda *arguments: os._exit(9)\n"
-        f"bundle.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
+        "from cosybuild.store.store import Store\nfrom cosybuild.run.sharing import import_bundle\n"
+        "import_bundle.rehearse = lambda *arguments: os._exit(9)\n"
+        f"import_bundle.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
     )
     place.run(sys.executable, "-c", killed, code=9)
     assert [path.name for path in place.runs()] == [".arriving"]
@@ -148,7 +148,7 @@ SPOILED: dict[str, tuple[Callable[[Members], Members], str]] = {
 @pytest.mark.parametrize("what", SPOILED)
 def test_a_damaged_archive_is_refused_and_leaves_no_file(sender: Place, tmp_path: Path, what: str) -> None:
     from cosybuild.errors import CosybuildError
-    from cosybuild.run.sharing.bundle import read_bundle
+    from cosybuild.run.sharing.import_bundle import read_bundle
     from cosybuild.store.store import Store
 
     spoil, words = SPOILED[what]

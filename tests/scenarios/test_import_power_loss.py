@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.run.sharing.bundle import read_bundle
+from cosybuild.run.sharing.import_bundle import read_bundle
 from cosybuild.store.store import Store
 from tests.powerloss import in_memory, recorded
 from tests.scenarios.commands import Place

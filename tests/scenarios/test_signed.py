@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.run.sharing import bundle
-from cosybuild.run.sharing.bundle import read_bundle
+from cosybuild.run.sharing import import_bundle
+from cosybuild.run.sharing.import_bundle import read_bundle
 from cosybuild.signing import key_fingerprint, verify
 from cosybuild.store.store import Store
 from tests.keys import write_pair
@@ -74,7 +74,7 @@ def test_an_archive_replaced_after_the_verification_is_refused(
         file.write_bytes(file.read_bytes() + b"\0")
         return signed
 
-    monkeypatch.setattr(bundle, "verify", then_replace)
+    monkeypatch.setattr(import_bundle, "verify", then_replace)
     with pytest.raises(ConfigurationError, match="changed after its signature was verified"):
         read_bundle(archive, Store(tmp_path / "store"), tmp_path / "runs", key=public)
     assert not (tmp_path / "runs").exists()

@@ -12,7 +12,8 @@ import pytest
 from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.run.imported_run import MARK, origin_of_run
 from cosybuild.run.recorded import RecordedRun, read_run
-from cosybuild.run.sharing.bundle import BUNDLE, Arrival, plain_facts, read_bundle, write_bundle
+from cosybuild.run.sharing.bundle import BUNDLE, write_bundle
+from cosybuild.run.sharing.import_bundle import Arrival, plain_facts, read_bundle
 from cosybuild.run.tar_archive import pack
 from cosybuild.store.store import Store
 from tests.building.fakes import Bench
