@@ -47,10 +47,30 @@ def _with_hydra(given: list[str], opening: Opening) -> int:
     requests = Requests()
     job = Job(words, Watch(words, config_directory()), opening, requests, flags)
     prepare(requests.settings)
-    # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["cosybuild", *hydra_words(words)]
     sweep = SweepInProgress(begun=opening.close)
+    try:
+        run_job(job, sweep)
+    finally:
+        code = _end_sweep(sweep)
+    if sweep.dry and job.dry_runs.cells:
+        job.dry_runs.show_total()
+    return max(job.codes, default=0) if code is None else code
+
+
+def run_job(job: Job, sweep: SweepInProgress) -> None:
+    """Let Hydra compose the configuration of `sys.argv` and run the job, once or for each cell of a sweep.
+
+    Args:
+        job: the task.
+        sweep: the state of the sweep, which Hydra's callback fills in.
+
+    Raises:
+        BuildError: a process of the launcher died.
+        MissingRequirement: the launcher does not work on this machine.
+    """
+    # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     token = in_progress.set(sweep)
     try:
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
@@ -70,10 +90,6 @@ def _with_hydra(given: list[str], opening: Opening) -> int:
     finally:
         in_progress.reset(token)
         shutil.rmtree(dry_directory(), ignore_errors=True)
-        code = _end_sweep(sweep)
-    if sweep.dry and job.dry_runs.cells:
-        job.dry_runs.show_total()
-    return max(job.codes, default=0) if code is None else code
 
 
 def _launcher_failures() -> tuple[type[BaseException], ...]:

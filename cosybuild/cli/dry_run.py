@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cosybuild import figure
 from cosybuild.building.plan import Plan, Step, key_of
-from cosybuild.building.record_json import json_from_plan
 from cosybuild.building.status import Blocked, Hit
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.opening import Opening
 from cosybuild.cli.plan_table import plan_table
 from cosybuild.cli.printed import say
-from cosybuild.errors import Pending
 from cosybuild.report.figures import counted, seconds
 from cosybuild.request import Request
 from cosybuild.run.execute import plan_build
+from cosybuild.run.plan_facts import plan_code, plan_facts
 
 
 @dataclass
@@ -80,28 +78,6 @@ class DryRuns:
         blocked = f"; {counted(self.blocked, 'cell')} blocked" if self.blocked else ""
         steps = counted(len(self.running), "step")
         say(f"\nTotal of {counted(self.cells, 'cell')}: {steps} to run, {took}{more}{blocked}.")
-
-
-def plan_code(plan: Plan) -> int:
-    """Return the exit code of a dry run: 0, or that of `Pending` if a step is blocked, as for the run itself."""
-    return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0
-
-
-def plan_verdict(plan: Plan) -> str:
-    """Return `nothing to do`, `would build` or `blocked`; a blocked plan may have steps that would run."""
-    if plan_code(plan):
-        return "blocked"
-    return "nothing to do" if plan.up_to_date else "would build"
-
-
-def plan_facts(plan: Plan) -> dict[str, Any]:
-    """Return the plan as plain JSON: the verdict, the exit code, the expected seconds, and the steps of plan.json."""
-    return {
-        "verdict": plan_verdict(plan),
-        "exit_code": plan_code(plan),
-        "expected_seconds": plan.expected_seconds,
-        "steps": list(json_from_plan(plan)),
-    }
 
 
 def _running(plan: Plan, request: Request) -> Iterator[tuple[str, Step]]:

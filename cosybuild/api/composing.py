@@ -1,0 +1,95 @@
+"""Requests from overrides or from typed settings, composed as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from cosybuild.config.compose import config_directory, explain, prepare
+from cosybuild.config.naming import run_name
+from cosybuild.config.parse import checked_settings, plain_from_config
+from cosybuild.config.quoting import with_quotes
+from cosybuild.config.rules import check
+from cosybuild.config.scalars import with_lists
+from cosybuild.config.settings import Settings
+from cosybuild.errors import ConfigurationError
+from cosybuild.request import Request
+from cosybuild.run.prepare import request_from_settings
+from cosybuild.run.run_names import RUNS
+from cosybuild.system.typed_json import to_json
+
+Overrides = Sequence[str] | Settings
+"""The words of a command line, or settings; the second have no options of groups."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A request, with the overrides that it was composed from, its run directory, and its configuration as YAML."""
+
+    request: Request
+    overrides: tuple[str, ...]
+    directory: Path
+    config: str
+
+
+def composed(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Composed:
+    """Return the request of overrides or of settings.
+
+    Args:
+        overrides: see `Overrides`.
+        config_dirs: directories of options that are searched first, as with `--config-dir`.
+
+    Raises:
+        CosybuildError: the configuration cannot be built, or its model cannot be read.
+    """
+    if isinstance(overrides, Settings):
+        check(overrides)
+        text = OmegaConf.to_yaml(OmegaConf.create(to_json(overrides)))
+        return Composed(request_from_settings(overrides), (), RUNS / run_name(overrides, {}), text)
+    if isinstance(overrides, str):
+        raise ConfigurationError(
+            f"overrides={overrides!r} is one text; a list with one text for each override is expected.",
+            hint=f"Next: give {overrides.split()!r}.",
+        )
+    words = tuple(overrides)
+    with own_hydra(), understood():
+        prepare()
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
+            search = [f"file://{Path(directory).absolute()}" for directory in config_dirs]
+            given = [*([f"hydra.searchpath={search}"] if search else []), *map(with_lists, map(with_quotes, words))]
+            root = compose("config", overrides=given, return_hydra_config=True)
+            config = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
+            settings = checked_settings(plain_from_config(config))
+            directory = RUNS / run_name(settings, dict(root.hydra.runtime.choices))
+    return Composed(request_from_settings(settings), words, directory, OmegaConf.to_yaml(config))
+
+
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Set aside the state of a program that uses Hydra itself, and restore it afterwards."""
+    before, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().hydra = None
+    try:
+        yield
+    finally:
+        # Hydra may have replaced the instances.
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = before, config
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Raise the error for users in place of an error of Hydra."""
+    try:
+        yield
+    except Exception as error:
+        known = explain(error)
+        if known is None or known is error:
+            raise
+        raise known from error

@@ -1,0 +1,212 @@
+"""The results of the Python API, as frozen data with types; they are made from plans and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cosybuild.building.plan import Plan
+from cosybuild.building.record import Failure
+from cosybuild.report.sweep_figures import figures
+from cosybuild.run.plan_facts import plan_verdict
+from cosybuild.system.typed_json import from_json
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step of a run.
+
+    Attributes:
+        label: the name of the step.
+        action: `hit`, `pulled`, `built`, `blocked`, `failed` or `not reached`.
+        reason: the reason for the action, as a sentence.
+        seconds: the time that this run spent on the step.
+        metrics: the measurements of the step, as in report.json.
+        warnings: the warnings while the step was built, in this run or an earlier one.
+    """
+
+    label: str
+    action: str
+    reason: str
+    seconds: float
+    metrics: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ArtifactReport:
+    """One artifact.
+
+    Attributes:
+        name: the name of its main file.
+        path: the absolute path of that file.
+        digest, size: digest and size in bytes of all its files.
+        made_by: the label of the step that made it.
+        verified_by: the labels of the steps that executed it and found no fault.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    size: int
+    made_by: str
+    verified_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """The report of a run.
+
+    Attributes:
+        verdict: `ok`, `pending` (a step needs another machine) or `failed`.
+        verified: True if every verification passed, False if one did not, None if there was none.
+        directory: the absolute path of the run directory.
+        nothing_to_do: every step was built before.
+        steps: the steps in their order.
+        artifacts: what the run delivered; a failed run delivers what passed all verifications.
+        figures: the figures that sweeps compare: error, snr_db, memory, size, latency and others; None without a
+            measurement.
+        failure: the failure of a failed run, else None.
+    """
+
+    verdict: str
+    verified: bool | None
+    directory: Path
+    nothing_to_do: bool
+    steps: tuple[StepReport, ...]
+    artifacts: tuple[ArtifactReport, ...]
+    figures: Mapping[str, float | None]
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step of a plan.
+
+    Attributes:
+        label: the name of the step.
+        verdict: `hit`, `stale`, `unknown` or `blocked`.
+        reason: the reason for the verdict, as a sentence.
+        device: the device that the step computes on.
+        expected_seconds: the duration of the most similar builds; None without history, and for a step that does not
+            run.
+    """
+
+    label: str
+    verdict: str
+    reason: str
+    device: str
+    expected_seconds: float | None
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """The plan of a build.
+
+    Attributes:
+        verdict: `nothing to do`, `would build` or `blocked` (a step needs another machine).
+        expected_seconds: the expected duration of the steps that would run; None if one of them has no history.
+        steps: the steps in their order.
+        warnings: the warnings of the store.
+    """
+
+    verdict: str
+    expected_seconds: float | None
+    steps: tuple[PlannedStep, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """One cell of a sweep.
+
+    Attributes:
+        choices: setting -> value, for the settings that the sweep varies.
+        overrides: all overrides of the cell.
+        verdict: `ok`, `pending`, `failed`, `unfinished` or `missing`.
+        directory: the absolute path of the run directory; None for a missing cell.
+        seconds: the duration of the cell's last build.
+        figures: see `BuildReport`.
+        failure: the failure of a failed cell, else None.
+    """
+
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+    verdict: str
+    directory: Path | None
+    seconds: float | None
+    figures: Mapping[str, float | None]
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """The report of a sweep: its name, its directory, the worst verdict of its cells, and the cells in their order."""
+
+    name: str
+    directory: Path
+    verdict: str
+    cells: tuple[CellReport, ...]
+
+
+def build_report(report: Mapping[str, Any], directory: Path) -> BuildReport:
+    """Return the result of `run_build` with types."""
+    home = directory.absolute()
+    return BuildReport(
+        verdict=report["status"],
+        verified=report["verified"],
+        directory=home,
+        nothing_to_do=report["nothing_to_do"],
+        steps=tuple(
+            StepReport(s["label"], s["action"], s["reason"], s["seconds"], s["metrics"] or {}, tuple(s["warnings"]))
+            for s in report["steps"]
+        ),
+        artifacts=tuple(
+            ArtifactReport(
+                a["name"], home / a["path"], a["digest"], a["size"], a["made_by"], tuple(a.get("verified_by", ()))
+            )
+            for a in report["artifacts"]
+        ),
+        figures=figures(report),
+        failure=failure_of(report["failure"]),
+    )
+
+
+def plan_report(plan: Plan, warnings: tuple[str, ...]) -> PlanReport:
+    """Return a plan as plain results."""
+    steps = (
+        PlannedStep(
+            step.label,
+            step.status.verdict,
+            step.status.explain(),
+            step.stage.device,
+            None if step.expected is None else step.expected.seconds,
+        )
+        for step in plan.steps
+    )
+    return PlanReport(plan_verdict(plan), plan.expected_seconds, tuple(steps), warnings)
+
+
+def sweep_report(sweep: Mapping[str, Any], directory: Path) -> SweepReport:
+    """Return the content of sweep.json with types."""
+    home = directory.absolute()
+    cells = (
+        CellReport(
+            choices=cell["choices"],
+            overrides=tuple(cell["overrides"]),
+            verdict=cell["status"],
+            directory=None if cell["run"] is None else (home / cell["run"]).resolve(),
+            seconds=cell["seconds"],
+            figures=cell["figures"],
+            failure=failure_of(cell["failure"]),
+        )
+        for cell in sweep["cells"]
+    )
+    return SweepReport(sweep["name"], home, sweep["status"], tuple(cells))
+
+
+def failure_of(plain: Mapping[str, Any] | None) -> Failure | None:
+    """Return the failure of a record, or None."""
+    return None if plain is None else from_json(plain, Failure, "failure")

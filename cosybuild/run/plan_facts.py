@@ -1,0 +1,32 @@
+"""The verdict on a whole plan, its exit code, and its form as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cosybuild.building.plan import Plan
+from cosybuild.building.record_json import json_from_plan
+from cosybuild.building.status import Blocked
+from cosybuild.errors import Pending
+
+
+def plan_code(plan: Plan) -> int:
+    """Return the exit code of a dry run: 0, or that of `Pending` if a step is blocked, as for the run itself."""
+    return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0
+
+
+def plan_verdict(plan: Plan) -> str:
+    """Return `nothing to do`, `would build` or `blocked`; a blocked plan may have steps that would run."""
+    if plan_code(plan):
+        return "blocked"
+    return "nothing to do" if plan.up_to_date else "would build"
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain JSON: the verdict, the exit code, the expected seconds, and the steps of plan.json."""
+    return {
+        "verdict": plan_verdict(plan),
+        "exit_code": plan_code(plan),
+        "expected_seconds": plan.expected_seconds,
+        "steps": list(json_from_plan(plan)),
+    }
