@@ -56,7 +56,7 @@ class Draw:
         coarse: values are rounded to numbers that float16 and bfloat16 both represent exactly, so that an artifact of
             either type receives the same inputs.
         quiet: all inputs except `mask`, `time` and integers are scaled by `QUIET`. Their variances are then small
-            too, so that a wrong normalisation epsilon is visible; it is not with loud inputs.
+            too. Only then does a wrong normalisation epsilon change the outputs visibly.
         alike: every row of the batch equals the first, so that one row of a reference serves all.
     """
 

@@ -146,7 +146,7 @@ def equal_tokens(actual: Array, reference: Array) -> float:
 
 @metric(of=Kind.tokens)
 def further_differences(actual: Array, reference: Array) -> float:
-    """Return the share of tokens that differ, without the first of them.
+    """Return the share of tokens that differ; the first different token is not counted.
 
     A token changes if its two nearest entries of the codebook are almost equally near. One such token of a short
     recording is a large share.
