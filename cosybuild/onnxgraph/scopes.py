@@ -31,8 +31,9 @@ def name_from_metadata(node: NodeProto) -> str | None:
 def qualify_names(model: ModelProto, modules: Iterable[str]) -> None:
     """Complete the node names of torch's TorchScript exporter, in place.
 
-    The exporter writes each module's name from its last part that is not a number on: `proj` for `net.0.proj`, and
-    `blocks.0.1` inside `blocks.0`. A part that fits several modules is not completed.
+    The exporter shortens a module's name. It keeps the last part that is not a number, and the numbers behind it:
+    `proj` for `net.0.proj`, and `blocks.0.1` for a module inside `blocks.0`. A part that fits several modules is not
+    completed.
 
     Args:
         model: the graph to change.

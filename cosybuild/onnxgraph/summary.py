@@ -36,7 +36,7 @@ def count_ops(model: ModelProto) -> dict[str, int]:
 
 
 def layer_norms(model: ModelProto) -> dict[str, int]:
-    """Return epsilon, as `epsilon_text` writes it -> number of nodes LayerNormalization with it."""
+    """Return the text of an epsilon (`epsilon_text`) -> number of LayerNormalization nodes that have it."""
     epsilons = Counter[str]()
     for node in nodes_of(model.graph):
         if node.op_type == "LayerNormalization":
