@@ -80,7 +80,7 @@ def autocast(
 def autocast_report(
     model: ir.Model, lowered: onnx.ModelProto, ranges: Ranges, settings: PrecisionSettings
 ) -> dict[str, Any]:
-    """Return the report of AutoCast's graph, for the nodes that still have the same name in it.
+    """Return the report of AutoCast's graph, for the nodes whose names AutoCast did not change.
 
     Args:
         model: the float32 graph in normal form.

@@ -62,7 +62,7 @@ def calibration_files(path: str) -> tuple[Path, ...]:
     """Return the `.npz` file at `path`, or all in the directory, sorted.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such file.
     """
     place = Path(path)
     files = tuple(sorted(place.glob("*.npz"))) if place.is_dir() else (place,) if place.is_file() else ()

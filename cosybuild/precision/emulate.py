@@ -71,7 +71,7 @@ def _complete_types(model: ir.Model) -> None:
 
 
 def float_names(model: ir.Model) -> list[str]:
-    """Return the names of all float32 tensors that nodes make, in graph order, without values before their rounding."""
+    """Return the names of all float32 tensors that nodes make, in graph order; values not yet rounded are left out."""
     return [
         name_of(value)
         for node in model.graph

@@ -87,7 +87,7 @@ class FaithfulSession:
         return {name: found[name] for name in self._outputs}, tensors
 
     def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
-        """Examine all elements; return None if those that are not finite are not finite in float32 either (masks)."""
+        """Examine all elements; return None if the same elements are infinite or NaN in float32 too (masks)."""
         values = Probe(self._emulated, extra=[tensor], threads=self._threads).run(inputs)[tensor]
         wrong = ~np.isfinite(values)
         known = made_names(self._reference)

@@ -55,7 +55,7 @@ def _walk(node: ir.Node, data: Set[ir.Value]) -> Iterator[ir.Node]:
 
 
 def _origins(product: ir.Node) -> Iterator[ir.Value]:
-    """Yield the data of a matrix product, and the values of which it is a multiple or another layout."""
+    """Yield the data of a matrix product, and the values from which it is made by scaling or by a change of layout."""
     for value in computed_inputs(product):
         source: ir.Node | None = product
         while source is not None:

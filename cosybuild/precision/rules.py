@@ -330,7 +330,7 @@ def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
 
 
 def constants(view: View) -> Verdicts:
-    """Keep nodes with a constant that exceeds `init_max`, or that is below `init_min` throughout (an epsilon)."""
+    """Keep nodes with a constant that exceeds `init_max`, or whose elements are all below `init_min` (an epsilon)."""
     for node in view.nodes:
         for value in float_inputs(node):
             facts = view.constants.get(name_of(value))
