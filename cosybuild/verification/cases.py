@@ -20,7 +20,7 @@ UPSTREAM_COUNT = 10
 MOVED = "random size of the profile"
 """The reason for a random size that was moved inside a profile. Of equal cases, one with another reason is kept."""
 
-# The least length that any check tries where the profile goes further down.
+# The smallest length that any check tries, even if the profile admits smaller ones.
 LEAST = 4
 
 # Above this many frames one case takes longer than all shorter ones together. There, only the profile's own sizes are
@@ -36,7 +36,7 @@ class _Kind(TypedDict, total=False):
 
 
 # The kinds of inputs. The cases take them in turn, one kind each, so that every kind and every length is compared
-# without the product of the two.
+# without every combination of the two.
 _KINDS: tuple[_Kind, ...] = (
     {},
     {"padded": True},

@@ -63,7 +63,7 @@ def compared(slot: str, first: Artifact, others: Sequence[Artifact], request: Re
 
 
 def _operators(paths: Sequence[Path]) -> dict[str, int]:
-    """Return operator -> difference in the number of nodes to the first graph, for the graph that differs most."""
+    """Return operator -> number of nodes gained or lost against the first graph, for the graph that differs most."""
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.summary import count_ops, op_difference
 

@@ -74,7 +74,7 @@ def ingredients(request: Request) -> dict[str, Any]:
         "lowered_too": not strict and is_lowered(request),
         "profiles": _named(request) if strict or is_lowered(request) or moved else [],
         "served": list(_served(request)),
-        # Such inputs were infinite in an earlier release, whose references must not be taken for these.
+        # An earlier release made such inputs infinite, so its references must have other keys.
         **({"beyond_float16": True} if _beyond_float16(request) else {}),
         # Earlier releases drew sizes outside the profiles, and gave the cases after them other seeds.
         **({"inside_profiles": True} if moved else {}),
