@@ -104,7 +104,7 @@ class EngineStage(Stage[Request]):
         answer = build_apart(task, context.emit)
         report = answer.value
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
-        # The facts that two builds of one key share although their bytes differ: kernels are chosen by timing.
+        # Facts that are equal in two builds of one key. Their bytes can differ: kernels are chosen by timing.
         common = (
             "flavour",
             "builder",
@@ -184,7 +184,7 @@ def _described_profile(profile: Profile, frames_per_second: float | None) -> dic
 def _timing(request: Request, target: Target, environment: Environment) -> Path | None:
     """Return the file of the timing cache, or None if the build uses none.
 
-    There is none for TensorRT-RTX, which does not time kernels, if `trt.timing_cache` is false, without a store, and if
+    No cache is used with TensorRT-RTX (it does not time kernels), with `trt.timing_cache=false`, without a store, or if
     no GPU here has the target's compute capability.
     """
     from cosybuild.backends.tensorrt.library import library_title

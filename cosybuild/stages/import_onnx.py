@@ -30,7 +30,7 @@ class ImportOnnxStage(Stage[Request]):
     packages = ("onnx",)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
-        # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
+        # The file name is a part of the key, because the graph is delivered under that name.
         return {"spec": request.subject.spec.facts(), "file": graph_name(request)}
 
     def run(self, context: RunContext) -> StageResult:

@@ -149,7 +149,7 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
 
 
 def _hold_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:
-    """Refuse a reference of which some output is never finite.
+    """Refuse a reference in which an output has no finite element in any case.
 
     Raises:
         ModelError: an output has no finite element in any case.

@@ -44,7 +44,7 @@ class SimplifyStage(Stage[Request]):
     def settings(self, request: Request) -> Mapping[str, Any]:
         simplify = request.settings.simplify
         assert simplify is not None
-        # The file name is a part of the key, because the graph is delivered under it and its content lacks it.
+        # The file name is a part of the key, because the graph is delivered under that name.
         return {**asdict(simplify), "spec": request.subject.spec.facts(), "file": graph_name(request)}
 
     def run(self, context: RunContext) -> StageResult:
@@ -81,7 +81,7 @@ class SimplifyStage(Stage[Request]):
 
 
 def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
-    """Return the simplified graph and the number of calls of onnxsim; each call runs to a fixed point of its own."""
+    """Return the simplified graph and the number of calls of onnxsim; each call repeats until nothing changes."""
     from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # it has no types
     from onnx.checker import ValidationError
 
@@ -89,14 +89,14 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
 
     hold_external_data(graph.path, {file.name for file in graph.files[1:]})
     onnxsim = require("onnxsim", "simplify=onnxsim")
-    # 0.8 may prove its rewrites by itself; 0.7, the last for Python 3.10, has no such argument.
+    # `certify` makes onnxsim 0.8 prove its rewrites. onnxsim 0.7, the last release for Python 3.10, lacks it.
     options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}
     subject: str | ModelProto = str(graph.path)
     nodes = -1
     for done in range(1, most + 1):
         try:
             with redirect_stdout(io.StringIO()):
-                # onnxsim's own check of equality is off: its inputs ignore the specification. Ours follows.
+                # onnxsim's own check is off, because its inputs ignore the specification.
                 model, _ = onnxsim.simplify(subject, check_n=0, **options)
         except (RuntimeError, ValueError, TypeError, LookupError, ValidationError, DecodeError, EncodeError) as error:
             line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -103,7 +103,7 @@ class VerifyTorchScriptStage(Stage[Request]):
 
 
 def expand_torchscript_stages(request: Request) -> tuple[Stage[Request], ...]:
-    """Return the steps of the TorchScript files; none if the service does not load any of this network."""
+    """Return the steps of the TorchScript files; none if upstream loads no part of this network as TorchScript."""
     deploy, subject = request.settings.deploy, request.subject
     if deploy is None or deploy.service is not Service.cosyvoice or subject.graph is not None:
         return ()

@@ -161,9 +161,9 @@ class _Way:
         graph: Mapping[str, Mapping[str, Array]],
         cases: Sequence[Case],
     ) -> tuple[Hop, ...]:
-        """Return the hops, measured on those of the cases whose outputs are given."""
+        """Return the hops, measured on the cases whose outputs are given."""
         hops = verify_settings(self.request).hops
-        # A model that itself computes in 16 bits has the gate of its type on every hop.
+        # If the model itself computes in 16 bits, the gate of its type applies to every hop.
         gates = hops if self.limits.tolerance is not None else HopGates(*[dict(self.limits.gate)] * 3)
         foreign, simplified = self.request.subject.graph is not None, self.request.settings.simplify is not None
         stops = []

@@ -205,7 +205,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
 
 
 def typed(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
-    """Cast inputs to the artifact's types; the casts are exact, because cases hold numbers that every type has."""
+    """Cast inputs to the artifact's types; the casts are exact, because every type represents the cases' numbers."""
     import ml_dtypes
     import numpy as np
 

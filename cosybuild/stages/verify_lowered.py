@@ -177,7 +177,7 @@ class _Answers:
     """The expected outputs: the reference's, or those of the float32 graph for cases that the reference lacks.
 
     Attributes:
-        said: `torch`, or `graph` once the float32 graph has been run.
+        said: the source of the outputs: `torch`, or `graph` after the float32 graph has been run.
     """
 
     def __init__(self, reference: Reference | None, load: Callable[[], OnnxRuntimeSession]) -> None:
@@ -197,7 +197,7 @@ class _Answers:
 
 
 def _hop(records: Sequence[Judged], gate: Gate, against: str) -> Hop:
-    """Return the error of lowering; it includes the float32 hops before it, which add less than a thousandth to it."""
+    """Return the error of lowering, including the float32 hops before it, which add less than a thousandth."""
     own = worst(record.figures for record in records)
     least = min(records, key=lambda record: record.figures["snr_db"], default=None)
     return Hop("lowered", against, own, own, "" if least is None else least.case.name, gate, ())
