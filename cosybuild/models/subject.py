@@ -75,7 +75,7 @@ class Subject:
 
     @property
     def variant(self) -> Variant:
-        """The form of the component, which its module is made of."""
+        """The form of the component, from which its module is made."""
         return Variant(self.family, self.hyperparameters, self.streaming, self.form)
 
     @property

@@ -20,7 +20,7 @@ from cosybuild.system.files import write_atomic
 def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
     """Check that a user's module, made and called in this block, reads only the sources that planning recorded.
 
-    Do nothing for other models, and for modules of packages that read nothing of the user's.
+    Do nothing for other models, and for modules of packages that read no file of the user.
 
     Args:
         subject: the model to make.

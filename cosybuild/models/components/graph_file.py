@@ -39,7 +39,7 @@ class GraphFile:
         """Return the file in a model directory of that version.
 
         Raises:
-            ModelDirectoryError: it is not there.
+            ModelDirectoryError: the directory does not have the file.
         """
         path = self.find(directory, family)
         if path is not None:

@@ -1,4 +1,4 @@
-"""The loader of components whose module has the names of the weights file."""
+"""The loader of components whose modules name their tensors as the weights file does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StateDictLoader:
         network: makes the module; imports torch when it is called.
         file: the usual name of the weights file, for messages.
         prefixes: possible prefixes of the names in the file; the first that fits is used.
-        foreign: prefixes, behind those, of tensors that belong to other components.
+        foreign: beginnings of names (after the prefix) that belong to other components; such tensors are ignored.
     """
 
     network: Callable[[Variant], nn.Module]

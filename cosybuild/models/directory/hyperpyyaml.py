@@ -203,7 +203,7 @@ def _text(path: Path) -> str:
 
 
 def _not_utf8(path: Path, data: bytes, start: int) -> ModelDirectoryError:
-    """Return the error for a file in another encoding, with the encoding in which it is text."""
+    """Return the error for a file that is not UTF-8; it names the encoding in which the file is text."""
     encodings = ["UTF-16"] if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ["GBK"]
     for encoding in encodings:
         try:

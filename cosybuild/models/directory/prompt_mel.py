@@ -24,8 +24,8 @@ PUBLISHED: Mapping[Family, Mapping[str, Any]] = {
 def prompt_mel_values(family: Family, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the values of `feat_extractor` in a yaml, those of the published model if the yaml has none.
 
-    None if it describes another function, a centred transform or a shorter window, which the runtime does not
-    compute. No build depends on these values, so they are no error here.
+    Return None if the yaml describes a transform that the runtime does not compute: a centred one, or one with a
+    shorter window. This is no error, because no build depends on these values.
     """
     node = document.get("feat_extractor")
     if node is None:

@@ -49,7 +49,7 @@ def leaves_of(node: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def refuse_paths(target: Any, where: str = "model.target") -> None:
-    """Refuse arguments that could name a file here, or that Hydra would replace by something of this machine.
+    """Refuse arguments that could name a file here, or that Hydra would replace by a value of this machine.
 
     Raises:
         ConfigurationError: names the argument.
