@@ -62,7 +62,7 @@ class TensorRtLibrary:
 
     @property
     def ahead_of_time(self) -> bool:
-        """True if the library builds for a given compute capability, False if for the GPU that it finds."""
+        """True if the library builds for a given compute capability, False if for the GPU of this machine."""
         return hasattr(self.module, "ComputeCapability")
 
     @property

@@ -73,7 +73,7 @@ def run_watched(
 ) -> ResultT:
     """Run `work` in a new thread, and report its progress from the calling thread.
 
-    `emit` may raise an exception, and an exception cannot pass through the library's callbacks.
+    The library's callbacks cannot call `emit`, because `emit` may raise an exception, which cannot pass through them.
 
     Args:
         work: the function to run; an exception that it raises is raised here.
