@@ -61,7 +61,7 @@ def test_graphs_of_other_versions_give_upstreams_mel_and_the_waveform(version: i
 @pytest.mark.arithmetic
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_a_stream_of_graphs_is_the_whole(chunk: int, services: Services) -> None:
-    voice, row = load_voice(services(2), threads=1), tokens(2, 21)
+    voice, row = load_voice(services(2), threads=1), tokens(2, 26)
     wide, narrow = (
         module_voice(2, dtype)(row, *prompt(2), noise=3, streaming=True) for dtype in (torch.float64, torch.float32)
     )
