@@ -156,7 +156,7 @@ def _triton(
     if item.kind == PLAN and triton.kind is InstanceKind.cpu:
         raise ConfigurationError(
             "deploy.triton.kind=cpu cannot run a TensorRT plan.",
-            hint="Next: deploy.triton.backend=onnxruntime, or kind=gpu.",
+            hint="Next: deploy.triton.backend=onnxruntime, or deploy.triton.kind=gpu.",
         )
     if not profiles:
         raise ConfigurationError("deploy=triton needs a trt_profile, which gives the warm-up and the largest batch.")
