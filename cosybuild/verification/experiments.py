@@ -1,7 +1,8 @@
 """Experiments on an estimator's artifact, each of which tests a property of its contract.
 
-A part of the inputs is exchanged; then a part of the output that must not depend on it must stay the same, or a part
-that must depend on it must change. Nothing is compared with PyTorch, so a property also finds faults of the module.
+Each experiment exchanges a part of the inputs. It then checks that an output part that must not depend on the exchange
+stays the same, or that a part that must depend on it changes. Nothing is compared with PyTorch, so a
+property also finds faults of the module.
 """
 
 from __future__ import annotations
