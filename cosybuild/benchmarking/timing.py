@@ -45,7 +45,7 @@ class Verdict:
     """The result of one comparison.
 
     Attributes:
-        ratio: median and interval of the first's time over the second's, by round; below 1 the first is faster.
+        ratio: the first's time over the second's in each round, as median and interval; below 1 the first is faster.
         outcome: the decision; see `judge`.
     """
 
