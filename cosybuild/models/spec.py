@@ -73,7 +73,7 @@ class ModelSpec:
 
     Attributes:
         inputs, outputs: the tensors in binding order.
-        guidance: the batch holds pairs for classifier-free guidance: the first half conditional, the
+        guidance: True if the batch holds pairs for classifier-free guidance: the first half conditional, the
             second half with mu, spks and cond zero (contract of the CosyVoice solver).
         frames_per_second: steps of the symbol `seq_len` in one second; None if it is not a time axis.
         axes: symbol -> its sizes, for the axes that differ from `Axis()`.

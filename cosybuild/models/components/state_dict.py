@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StateDictLoader:
-    """A loader that fills a module from a state dict whose names are the module's own, behind a prefix.
+    """A loader that fills a module from a state dict with the module's own names, each after a common prefix.
 
     Attributes:
         network: makes the module; imports torch when it is called.

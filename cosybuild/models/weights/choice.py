@@ -34,7 +34,7 @@ class Candidate:
     Attributes:
         place: the keys that lead to the state dict in the file, joined by dots.
         prefix: the prefix without names of wrappers; it is empty or ends with a dot.
-        outer: shorter forms of `prefix`, each without a prefix that a whole model has at its end, shortest first.
+        outer: shorter forms of `prefix`, shortest first; each lacks an ending that is a prefix of whole models.
         names: name in the model -> name in the state dict.
         double: two names in the state dict for the same name in the model, if there are any.
     """

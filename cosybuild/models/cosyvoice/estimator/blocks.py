@@ -60,7 +60,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.causal = causal
         norm = nn.LayerNorm(dim_out) if causal else FrameGroupNorm(NORM_GROUPS, dim_out)
-        # The names are those of upstream's sequence; the causal one has a transpose before the norm, hence 2.
+        # Names are indices in upstream's sequence. A causal sequence has a transpose before the norm: the norm is 2.
         self.block = nn.ModuleDict({"0": convolution(causal, dim_in, dim_out), "2" if causal else "1": norm})
 
     def forward(self, x: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ class DiT(nn.Module):
             mu: (B, mu, T).
             t: (B,) in 0..1.
             spks: (B, speaker).
-            streaming: attention of a frame covers its own chunk and all earlier ones.
+            streaming: True if the attention of a frame covers its own chunk and all earlier ones.
 
         Returns:
             (B, mel, T), not masked.

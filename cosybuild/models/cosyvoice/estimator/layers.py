@@ -80,8 +80,8 @@ class SelfAttention(nn.Module):
     Args:
         dim: channels of input and output.
         heads, dim_head: shape of the heads.
-        bias: give the projections to q, k and v a bias.
-        rotary: rotate the first head of q and k by position (see `rotate`).
+        bias: True if the projections to q, k and v have a bias.
+        rotary: True to rotate the first head of q and k by position (see `rotate`).
     """
 
     swap: Tensor

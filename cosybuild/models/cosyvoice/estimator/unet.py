@@ -34,7 +34,7 @@ class UNet(nn.Module):
         num_mid_blocks: stages at the lowest resolution.
         num_heads, attention_head_dim: shape of the attention heads.
         act_fn: `gelu` (exact) or `gelu-approximate` (tanh).
-        causal: version 2: convolutions over the past only, chunked attention for streaming.
+        causal: True for version 2, with convolutions over the past only and chunked attention for streaming.
         static_chunk_size: frames of a streaming chunk.
     """
 
@@ -88,7 +88,7 @@ class UNet(nn.Module):
             mask: (B, 1, T), 1 where a frame is valid, else 0.
             t: (B,) in 0..1.
             spks: (B, speaker).
-            streaming: attention of a frame covers its own chunk and all earlier ones (only if causal).
+            streaming: True if the attention of a frame covers its own chunk and all earlier ones (only if causal).
 
         Returns:
             (B, mel, T), zero at masked frames.

@@ -29,7 +29,7 @@ class RelativePositions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 T, dim).
 
-        The last one, -T, occurs between no two tokens. It makes the rows of the scores one longer, so that
+        No two tokens have the last distance, -T. It makes the rows of the scores one longer, so that
         `attention.aligned` needs no padding.
 
         Args:

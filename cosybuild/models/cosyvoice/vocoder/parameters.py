@@ -30,7 +30,7 @@ class VocoderParameters:
     The names are the arguments of upstream's classes; `n_fft`, `hop_len` and `f0_channels` are nested there.
 
     Attributes:
-        causal: all convolutions look back only, apart from a look-ahead of whole mel frames (version 3).
+        causal: True if all convolutions look back only, apart from a look-ahead of whole mel frames (version 3).
         interpolation: interpolation of the harmonics' phases.
         in_channels: bins of the mel.
         base_channels: width after the first convolution; every up-sampling halves it.

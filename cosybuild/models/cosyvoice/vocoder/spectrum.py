@@ -52,7 +52,7 @@ class Synthesis(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """Return the signal (B, 1, (F - 1) hop) of real and imaginary parts (B, 2 bins, F)."""
         half = self.n_fft // 2
-        # The padding of a transposed convolution is what it leaves out at both ends.
+        # A transposed convolution leaves out as many samples at each end as its padding states.
         signal = F.conv_transpose1d(spectra, self.kernel, stride=self.hop, padding=half)
         windows = torch.ones_like(spectra[:1, :1])
         return signal / F.conv_transpose1d(windows, self.envelope, stride=self.hop, padding=half)
