@@ -13,7 +13,7 @@ import hydra
 
 from cosybuild.cli.command_line import hydra_words
 from cosybuild.cli.failure import guarded
-from cosybuild.cli.flags import split_flags
+from cosybuild.cli.flags import Flags, Volume, split_flags
 from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
@@ -52,7 +52,7 @@ def _with_hydra(given: list[str], opening: Opening) -> int:
     try:
         run_job(job, sweep)
     finally:
-        code = _end_sweep(sweep)
+        code = _end_sweep(sweep, flags)
     if sweep.dry and job.dry_runs.cells:
         job.dry_runs.show_total()
     return max(job.codes, default=0) if code is None else code
@@ -110,13 +110,13 @@ def _raised_in(package: str, error: BaseException) -> bool:
     return module.partition(".")[0] == package
 
 
-def _end_sweep(sweep: SweepInProgress) -> int | None:
+def _end_sweep(sweep: SweepInProgress, flags: Flags) -> int | None:
     """Report a sweep, also one that failed, and return its exit code; None if there is no sweep to report."""
     if sweep.directory is None or sweep.dry:
         return None
     from cosybuild.cli.sweep import finish_sweep
 
-    return finish_sweep(sweep.directory)
+    return finish_sweep(sweep.directory, quiet=flags.volume is Volume.quiet)
 
 
 def _refuse_unknown_verb(words: Sequence[str]) -> None:

@@ -34,13 +34,16 @@ from cosybuild.sweeps.write import write_sweep
 from cosybuild.system.typed_json import from_json, to_json
 
 
-def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | tuple[float, ...] | None:
+def run_cell(
+    config: DictConfig, requests: Requests, *, live: bool, quiet: bool = False
+) -> float | tuple[float, ...] | None:
     """Build the cell that Hydra has composed.
 
     Args:
         config: the composed configuration.
         requests: the requests of this process.
         live: this process owns the terminal and may show its progress.
+        quiet: print nothing; the end of the sweep prints artifacts and errors.
 
     Returns:
         The objective for a sweeper that searches; None for a sweeper that tries every cell.
@@ -55,7 +58,7 @@ def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | t
     overrides = tuple(str(word) for word in hydra.overrides.task)
     began = CellRecord(overrides, os.path.relpath(run, sweep), RUNNING, time.time(), platform.node())
     write_cell(sweep, began)
-    console = _CellConsole(live)
+    console = _CellConsole(live and not quiet)
     try:
         outcome = failure_of(lambda: _build(requests.of(config), run, overrides, console))
     finally:
@@ -67,7 +70,8 @@ def run_cell(config: DictConfig, requests: Requests, *, live: bool) -> float | t
     cells = [cell.overrides for cell in plan.cells or ()]
     shown = [word for word in overrides if searching or word.partition("=")[0] in varied(cells)]
     place = f"{hydra.job.num + 1}" if searching else f"{hydra.job.num + 1}/{len(cells)}"
-    BuildConsole(sys.stdout).console.print(cell_line(to_json(record), place, shown))
+    if not quiet:
+        BuildConsole(sys.stdout).console.print(cell_line(to_json(record), place, shown))
     return _told(record) if searching else None
 
 

@@ -70,7 +70,8 @@ class Job:
             if not config.dry_run:
                 from cosybuild.cli.cell import run_cell
 
-                return run_cell(config, self._requests, live=self._watch is not None)
+                quiet = self._flags.volume is Volume.quiet
+                return run_cell(config, self._requests, live=self._watch is not None, quiet=quiet)
         self.codes.append(guarded(lambda: self._alone(config)))
         return None
 

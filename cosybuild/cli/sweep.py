@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cosybuild.cli.console import BuildConsole
+from cosybuild.cli.printed import say
+from cosybuild.printable import one_line
 from cosybuild.report.figures import counted, seconds
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
 from cosybuild.sweeps.records import exit_code
@@ -21,9 +24,21 @@ from cosybuild.sweeps.write import write_sweep
 _STYLES = {"ok": "green", "cached": "cyan", "pending": "yellow", "failed": "red"}
 
 
-def finish_sweep(directory: Path) -> int:
-    """Write the sweep's report once more, print its table, and return the exit code."""
+def finish_sweep(directory: Path, *, quiet: bool = False) -> int:
+    """Write the sweep's report once more, print its table, and return the exit code.
+
+    Args:
+        directory: the directory of the sweep.
+        quiet: print the paths of the artifacts, and on stderr the failures, in place of the table.
+    """
     sweep = write_sweep(directory)
+    if quiet:
+        for cell in sweep["cells"]:
+            for artifact in cell["artifacts"].values():
+                say(one_line(os.path.relpath(directory / cell["run"] / artifact["path"])))
+        for told in _troubles(sweep):
+            say(told.plain, file=sys.stderr)
+        return exit_code(sweep)
     BuildConsole(sys.stdout).console.print(Group(*_parts(sweep, directory)))
     return exit_code(sweep)
 
@@ -57,6 +72,12 @@ def _parts(sweep: Mapping[str, Any], directory: Path) -> Iterator[RenderableType
     yield Text("")
     yield table
     yield Text("")
+    yield from _troubles(sweep)
+    yield Text(f"{directory}/sweep.html", style="dim")
+
+
+def _troubles(sweep: Mapping[str, Any]) -> Iterator[Text]:
+    """Yield the failures, and the steps that wait for another machine."""
     for cell in sweep["cells"]:
         said = " ".join(f"{key}={value}" for key, value in cell["choices"].items())
         if cell["failure"]:
@@ -67,4 +88,3 @@ def _parts(sweep: Mapping[str, Any], directory: Path) -> Iterator[RenderableType
     lost = [cell for cell in sweep["cells"] if cell["exit_code"] is None]
     if lost:
         yield Text(f"{counted(len(lost), 'cell')} did not finish; the same command continues the sweep.", style="red")
-    yield Text(f"{directory}/sweep.html", style="dim")

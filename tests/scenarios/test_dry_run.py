@@ -40,6 +40,15 @@ def test_a_step_that_cells_share_counts_once_in_the_total(built_place: Place) ->
     assert total["total"]["steps"] == 4, "export, simplify and two verifications; the reference is built"
 
 
+def test_a_quiet_sweep_prints_artifacts_and_failures(used_place: Place) -> None:
+    words = ("-q", "-m", *QUICK, "simplify=none", "verify=off", "export.opset=18,99")
+    ran = used_place.cosybuild(*words, code=2)
+    (path,) = ran.out.splitlines()
+    assert path.startswith("outputs/runs/")
+    assert (used_place.directory / path).is_file()
+    assert "export.opset=99 is not supported" in ran.err
+
+
 def test_a_quiet_build_prints_the_artifacts(built_place: Place) -> None:
     (run,) = built_place.runs()
     ran = built_place.cosybuild("-q", *QUICK)
