@@ -50,6 +50,7 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
         "weights_digest": _TEXT_OR_NULL,
         "random_weights": _BOOL,
         "hyperparameters": _OBJECT,
+        "inputs": _LIST,
     },
     "built_for": {
         "flavour": _TEXT,
@@ -223,6 +224,10 @@ def _fault(manifest: Mapping[str, Any]) -> str | None:
         for index, port in enumerate(interface.get(side, ())):
             if not _is_port(port):
                 return f"interface.{side}[{index}] is {_shown(port)}; a name, a dtype and a shape are expected"
+    for index, tensor in enumerate(manifest.get("model", {}).get("inputs", ())):
+        if not _is_declared(tensor):
+            expected = "a name, and for indices a range of two integers"
+            return f"model.inputs[{index}] is {_shown(tensor)}; {expected}, is expected"
     for where, lines in (
         ("pending", manifest.get("pending", [])),
         ("deployment.forced", manifest.get("deployment", {}).get("forced", [])),
@@ -257,6 +262,14 @@ def _is_port(port: Any) -> bool:
         and isinstance(shape, list)
         and all(isinstance(axis, int | str) and not isinstance(axis, bool) for axis in shape)
     )
+
+
+def _is_declared(tensor: Any) -> bool:
+    """Return True for an input as a manifest declares it; runtimes hold indices to its `range`."""
+    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+        return False
+    bounds = tensor.get("range", [0, 1])
+    return isinstance(bounds, list) and len(bounds) == 2 and all(type(bound) is int for bound in bounds)
 
 
 def _is_deep(value: Any) -> bool:

@@ -97,6 +97,19 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a number for a reason": (text_of(lambda m: m.update(pending=[7])), r"pending is \[7\]; a list of text"),
     "part of an engine's facts": (text_of(lambda m: m.update(built_for={"sm": 89})), "built_for.flavour is missing"),
+    "a number for the inputs": (text_of(lambda m: m["model"].update(inputs=5)), "model.inputs is 5; list"),
+    "an input without a name": (
+        text_of(lambda m: m["model"].update(inputs=[{"range": [0, 3]}])),
+        r"model.inputs\[0\] is .*a name, and for indices a range",
+    ),
+    "a range of text": (
+        text_of(lambda m: m["model"].update(inputs=[{"name": "token", "range": ["a", "b"]}])),
+        r"model.inputs\[0\] is .*a range of two integers",
+    ),
+    "a range of one number": (
+        text_of(lambda m: m["model"].update(inputs=[{"name": "token", "range": [1]}])),
+        r"model.inputs\[0\] is .*a range of two integers",
+    ),
     "a negative size": (text_of(lambda m: m["file"].update(size=-1)), "file is .*a plain file name, a size"),
     "a path for a name": (
         text_of(lambda m: m["companions"].append({**m["file"], "name": "../../etc/passwd"})),

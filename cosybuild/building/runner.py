@@ -267,7 +267,8 @@ class _Execution:
                         for wire in attempt.step.wires
                     }
                     with sources.held():
-                        context = RunContext(self.request, laid_out, workdir, emit, self._digests_of(stage.part))
+                        digests, metrics = self._digests_of(stage.part), self._metrics_of(attempt.step)
+                        context = RunContext(self.request, laid_out, workdir, emit, digests, metrics)
                         result = stage.run(context)
                     memory.add(result.apart_bytes)
                     check_result(stage, result, workdir)
@@ -286,6 +287,11 @@ class _Execution:
         """Return slot -> digest of the sources of a part, or of the whole build."""
         prefix = in_part(part, "")
         return {slot.removeprefix(prefix): digest for slot, digest in self.digests.items() if slot.startswith(prefix)}
+
+    def _metrics_of(self, step: Step) -> dict[str, Mapping[str, Any]]:
+        """Return slot -> metrics of the step that made this input; a source has none."""
+        made = {record.label: record.metrics for record in self.records}
+        return {wire.slot: made[wire.producer] for wire in step.wires if wire.producer in made}
 
     def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
         """Place the files of a source, or of an artifact with several files, in one directory under their own names.

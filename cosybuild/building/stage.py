@@ -29,6 +29,7 @@ class RunContext:
         workdir: an empty directory of its own, on the store's file system. Outputs are written here.
         emit: reports events such as progress.
         sources: slot -> digest of every source of the stage's part, also of those that the stage does not read.
+        metrics: slot -> metrics of the step that made this input. No key contains them, so they may change no output.
     """
 
     request: Any
@@ -36,6 +37,7 @@ class RunContext:
     workdir: Path
     emit: Emit
     sources: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Stage(ABC, Generic[RequestT_contra]):

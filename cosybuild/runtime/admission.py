@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,11 +42,13 @@ class Admitted:
         path: the file.
         library: the module that reads the engine, `tensorrt` or `tensorrt_rtx`; None for a graph.
         streaming: True if the artifact computes attention with the chunk mask.
+        manifest: the manifest that describes this content; empty if there is none.
     """
 
     path: Path
     library: str | None
     streaming: bool
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
     streaming = manifest.get("model", {}).get("streaming")
     if streaming is None:
         raise _refused(path, "its manifest does not name its attention variant (model.streaming)")
-    return Admitted(path, library, streaming)
+    return Admitted(path, library, streaming, manifest)
 
 
 def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:

@@ -48,6 +48,31 @@ def directory_in_service(path: Path) -> Path | None:
     return next((parent for parent in path.absolute().parents if (parent / STATE).is_dir()), None)
 
 
+def in_service(path: Path, read: Callable[[Path], T]) -> T:
+    """Return the result of `read` on one file; in a directory in service, on its content in one state.
+
+    If a deployment has written its journal, the file has the content that the deployment gives it.
+
+    Raises:
+        ArtifactRefused: a deployment has retired the file, or changed the directory during every attempt.
+    """
+    root = directory_in_service(path)
+    if root is None:
+        return read(path)
+    name = path.absolute().relative_to(root).as_posix()
+    return unchanged(root, lambda view: read(_present(view, name)))
+
+
+def _present(view: View, name: str) -> Path:
+    path = view.path_of(name)
+    if path is None and view.journal is not None and name in view.journal.removes:
+        raise ArtifactRefused(
+            f"{view.root / name} is refused: a deployment has retired it.",
+            hint=f"Next: python -m cosybuild check {view.root}",
+        )
+    return path or view.root / name
+
+
 def candidates(view: View, device: Device) -> list[Path]:
     """Return the graphs, and on a GPU also the engines, in the order of their names.
 

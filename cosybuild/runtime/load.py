@@ -17,7 +17,7 @@ from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
 from cosybuild.runtime.arguments import check_arguments
 from cosybuild.runtime.context import Context, Driver
-from cosybuild.runtime.directory import candidates, directory_in_service, unchanged
+from cosybuild.runtime.directory import candidates, in_service, unchanged
 from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
@@ -74,24 +74,9 @@ def load_estimator(
         raise ServingError(f"precision={precision!r}; {', '.join(FLOATS)} or None is expected.")
     options = _Options(concurrency, timeout, threads, trust)
     if not path.is_dir():
-        root = directory_in_service(path)
-        if root is None:
-            return BuiltEstimator([_load(path, place, options)], place, fallback)
-        name = path.absolute().relative_to(root).as_posix()
-        return BuiltEstimator([unchanged(root, lambda view: _load_one(view, name, place, options))], place, fallback)
+        return BuiltEstimator([in_service(path, lambda file: _load(file, place, options))], place, fallback)
     served = unchanged(path, lambda view: _load_all(view, place, options, precision))
     return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
-
-
-def _load_one(view: View, name: str, place: torch.device, options: _Options) -> Served:
-    """Load one file of a directory in service; if a deployment has begun, load the new content."""
-    path = view.path_of(name)
-    if path is None and view.journal is not None and name in view.journal.removes:
-        raise ArtifactRefused(
-            f"{view.root / name} is refused: a deployment has retired it.",
-            hint=f"Next: python -m cosybuild check {view.root}",
-        )
-    return _load(path or view.root / name, place, options)
 
 
 def _load_all(view: View, place: torch.device, options: _Options, precision: str | None) -> list[Served]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from cosybuild.dtypes import FROM_ONNXRUNTIME
 from cosybuild.errors import ServingError, ShapeRefused
-from cosybuild.manifest import read_manifest
 from cosybuild.runtime.admission import CPU, GRAPH_SUFFIX, admit
+from cosybuild.runtime.directory import in_service
 from cosybuild.runtime.session import cpu_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -79,7 +79,8 @@ class BuiltPart:
 def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> BuiltPart:
     """Load the graph of one part, such as `flow.frontend.fp32.onnx`, on the CPU.
 
-    The ranges of indices, such as the size of the vocabulary, are those of the manifest beside the file.
+    The ranges of indices, such as the size of the vocabulary, are those of the manifest that describes the file. In a
+    directory in service, once a running or interrupted deployment has written its journal, its new file is loaded.
 
     Args:
         path: an .onnx file with its manifest.
@@ -93,7 +94,11 @@ def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bui
     path = Path(path)
     if path.suffix != GRAPH_SUFFIX:
         raise ServingError(f"{path} is not an ONNX graph; a file {GRAPH_SUFFIX} is expected.")
+    return in_service(path, lambda file: _load(file, threads, trust))
+
+
+def _load(path: Path, threads: int, trust: bool) -> BuiltPart:
     admitted = admit(path, CPU, trust=trust)
-    model = (read_manifest(admitted.path) or {}).get("model", {})
-    ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in model.get("inputs", ()) if "range" in one}
+    inputs = admitted.manifest.get("model", {}).get("inputs", ())
+    ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in inputs if "range" in one}
     return BuiltPart(path.name, cpu_session(admitted.path, threads), ranges)

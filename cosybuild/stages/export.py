@@ -13,6 +13,7 @@ from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
 from cosybuild.exporting.torch_exporters import example_sizes, export_graph
+from cosybuild.models.module_state import METRIC, module_facts
 from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
 from cosybuild.models.unplanned_reads import held_to_plan
@@ -64,7 +65,8 @@ class ExportStage(Stage[Request]):
         request: Request = context.request
         export, spec = request.settings.export, request.subject.spec
         weights = context.inputs.get("weights")
-        model, chatter, notes = _exported(context, weights.path if weights else None)
+        made = _exported(context, weights.path if weights else None)
+        model, chatter = made.model, made.warnings
         for line in chatter:
             context.emit("warning", message=f"message of the exporter: {line}")
         _hold_to_declaration(model, request)
@@ -84,7 +86,8 @@ class ExportStage(Stage[Request]):
             "nodes": sum(ops.values()),
             "ops": ops,
             "warnings": chatter,
-            "weights_notes": notes,
+            "weights_notes": made.notes,
+            METRIC: made.module,
         }
         files = save_model(model, context.workdir / graph_name(request))
         return StageResult({"graph": files}, {**metrics, "external_data": len(files) > 1})
@@ -122,11 +125,18 @@ def graph_name(request: Request) -> str:
     return artifact_name(request.subject, "fp32", ".onnx", request.settings.export.dynamic_batch)
 
 
-def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, list[str], list[str]]:
-    """Return the exporter's graph and warnings, and the notes on the weights.
+@dataclass(frozen=True)
+class _Exported:
+    """The exporter's graph and warnings, the notes on the weights, and the facts of the module's state."""
 
-    The module, as large as its graph, is freed on return.
-    """
+    model: ModelProto
+    warnings: list[str]
+    notes: list[str]
+    module: dict[str, str]
+
+
+def _exported(context: RunContext, weights: Path | None) -> _Exported:
+    """Make the module and export it; the module, as large as its graph, is freed on return."""
     from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
 
@@ -137,10 +147,11 @@ def _exported(context: RunContext, weights: Path | None) -> tuple[ModelProto, li
         module = load_module(request.subject, weights, notes.append)
         for line in notes:
             context.emit("note", message=line)
+        facts = module_facts(module)
         prepare_for_export(module)
         with one_attention_operator() if export.attention is Attention.operator else nullcontext():
             model, chatter = export_graph(module, request.subject.spec, export, sizes_of_example(request))
-    return model, chatter.warnings, notes
+    return _Exported(model, chatter.warnings, notes, facts)
 
 
 def _hold_to_declaration(model: ModelProto, request: Request) -> None:

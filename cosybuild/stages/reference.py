@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import ModelError
+from cosybuild.models.module_state import METRIC, module_facts
 from cosybuild.models.subject import Subject
 from cosybuild.models.unplanned_reads import held_to_plan
 from cosybuild.numerics.inputs import Array
@@ -77,13 +78,14 @@ class ReferenceStage(Stage[Request]):
             threads = verify_settings(request).threads
             graph = context.inputs["graph"].path
             session = onnxruntime_backend.load(graph, threads=threads, optimised=False)
+            made: dict[str, str] = {}
             reference = Reference(UNOPTIMISED, work.cases, work.outputs(session), work.rollouts, work.courses(session))
         else:
             weights = context.inputs.get("weights")
             exact = verify_settings(request).float64
             file = weights.path if weights else None
             with held_to_plan(request.subject, file, context.workdir.parent):
-                reference = _of_torch(work, file, exact)
+                reference, made = _of_torch(work, file, exact)
         warnings = list(_not_finite(reference.cases, reference.outputs))
         for line in warnings:
             context.emit("warning", message=line)
@@ -94,6 +96,7 @@ class ReferenceStage(Stage[Request]):
             "rollouts": [one.name for one in work.rollouts],
             "float64": bool(reference.exact_outputs),
             "warnings": warnings,
+            **({METRIC: made} if made else {}),
         }
         return StageResult({"reference": [path]}, metrics)
 
@@ -129,12 +132,14 @@ class _Work:
         return tuple(found)
 
 
-def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
+def _of_torch(work: _Work, weights: Path | None, exact: bool) -> tuple[Reference, dict[str, str]]:
+    """Return the reference and the facts of the module's state."""
     from cosybuild.backends import torch_backend
     from cosybuild.models.load import load_module
 
     spec = work.subject.spec
     module = load_module(work.subject, weights)
+    facts = module_facts(module)
     names = [[tensor.name for tensor in side] for side in (spec.inputs, spec.outputs)]
     session = torch_backend.load(module, *names)
     outputs, courses = work.outputs(session), work.courses(session)
@@ -145,7 +150,8 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> Reference:
         # weights.
         module.double()
         exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
-    return Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
+    reference = Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
+    return reference, facts
 
 
 def _hold_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:

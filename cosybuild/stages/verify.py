@@ -12,6 +12,8 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
+from cosybuild.models.module_state import hold_equal
+from cosybuild.models.subject import Subject
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
@@ -27,6 +29,7 @@ from cosybuild.verification.scope import (
     coverage,
     graph_limits,
     rollouts_of,
+    stated_gates,
     verified_profiles,
     verify_settings,
 )
@@ -65,6 +68,7 @@ class VerifyStage(Stage[Request]):
             "rtol": verify.rtol,
             "atol": verify.atol,
             "snr_db": verify.snr_db,
+            **stated_gates(verify, request.subject.spec),
             "exhaustive": verify.exhaustive,
             "threads": verify.threads,
             "provider": verify.provider.value,
@@ -85,6 +89,8 @@ class VerifyStage(Stage[Request]):
 
         request: Request = context.request
         verify, subject = verify_settings(request), request.subject
+        graph_metrics, reference_metrics = (context.metrics.get(slot, {}) for slot in (EXPORTED, "reference"))
+        hold_equal(graph_metrics, reference_metrics, _name_of(subject))
         reference, bounds = read_reference(context.inputs["reference"].path), bounds_of(request, Target.fp32)
         limits = graph_limits(load_structure(context.inputs["graph"].path), verify, subject.spec)
         way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED), limits)
@@ -179,6 +185,12 @@ class _Way:
         else:
             stops.append(Stop(OPTIMISER if foreign else "export", graph, gates.export))
         return error_budget(stops, self.limits)
+
+
+def _name_of(subject: Subject) -> str:
+    """Return a name of the model for an error."""
+    target = subject.hyperparameters.get("target")
+    return str(target["_target_"]) if isinstance(target, Mapping) else f"The {subject.component.value} of the model"
 
 
 def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, ...]:

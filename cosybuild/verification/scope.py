@@ -12,7 +12,7 @@ from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import FRAMES, NamedSizes, Profile, named_sizes
 from cosybuild.models.service_lengths import quantile_lengths
 from cosybuild.models.spec import ModelSpec
-from cosybuild.numerics.gates import LOWERED, check_gate
+from cosybuild.numerics.gates import LOWERED, check_gate, gates_of_kinds, plain_gate
 from cosybuild.numerics.inputs import LARGEST_FLOAT16
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
@@ -156,7 +156,23 @@ def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
     The tolerance of the mode `upstream` is numpy's allclose; that of `strict` scales with the output's magnitude.
     """
     tolerance = Tolerance(verify.rtol, verify.atol, scaled=verify.mode is VerifyMode.strict)
-    return Limits({} if verify.snr_db is None else {"snr_db": verify.snr_db}, tolerance, kinds=kinds)
+    gate = {} if verify.snr_db is None else {"snr_db": verify.snr_db}
+    return Limits(gate, tolerance, kinds=kinds, of_kind=gates_of_kinds(Target.fp32, _stated_ratio(verify)))
+
+
+def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
+    """Return the gates of kinds that `verify.snr_db` changes, for a key; empty where it changes none.
+
+    Earlier releases did not apply the setting to these outputs, so their results must not be taken for these.
+    """
+    usual, stated = gates_of_kinds(Target.fp32), gates_of_kinds(Target.fp32, _stated_ratio(verify))
+    kinds = {kind for kind in kinds_of(spec).values() if kind in usual and usual[kind] != stated[kind]}
+    return {"of_kind": {kind.value: plain_gate(stated[kind]) for kind in sorted(kinds)}} if kinds else {}
+
+
+def _stated_ratio(verify: VerifySettings) -> float | None:
+    """Return `verify.snr_db` for kinds with gates of their own, which replace its default; None for the default."""
+    return None if verify.snr_db == VerifySettings().snr_db else verify.snr_db
 
 
 def kinds_of(spec: ModelSpec) -> dict[str, Kind]:

@@ -333,3 +333,18 @@ def test_a_wait_for_another_builder_is_reported_and_ends_with_a_hit(bench: Bench
     assert second.kept[-1].record("export").reason == "built by another process meanwhile"
     assert second.kept[-1].record("export").action == "hit"
     assert waiter.ran == 0
+
+
+def test_a_step_receives_the_metrics_of_the_steps_that_made_its_inputs(bench: Bench) -> None:
+    stages = pipeline()
+    found = []
+
+    def work(context: RunContext) -> StageResult:
+        found.append({slot: dict(metrics) for slot, metrics in context.metrics.items()})
+        return stages[1].write(context, "simple")
+
+    stages[0].work = lambda context: stages[0].write(context, "graph", nodes=12)
+    stages[1].work = work
+    bench.build(stages, REQUEST)
+    bench.build(stages, {**REQUEST, "rounds": 4})
+    assert found == [{"graph": {"nodes": 12}}] * 2, "of a step that was built, and of one that is stored"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from cosybuild.directory_in_service import JOURNAL, STATE
 from cosybuild.errors import ArtifactRefused, ServingError, ShapeRefused
-from cosybuild.manifest import write_manifest
+from cosybuild.manifest import NEXT, manifest_path, write_manifest
 from cosybuild.models.cosyvoice.vocoder.interface import vocoder_spec
 from cosybuild.run.facts import _tensor
 from cosybuild.runtime import BuiltPart, load_part
@@ -19,7 +21,7 @@ from tests.models.front_ends import front_end_subject
 
 GRAPH = """
 <ir_version: 9, opset_import: ["" : 18]>
-g (int64[1, N] token, float[1, 2] embedding, float[5, 2] table) => (float[1, N, 2] y)
+g (int64[1, N] token, float[1, 2] embedding, float[R, 2] table) => (float[1, N, 2] y)
 {
     rows = Gather(table, token)
     y = Add(rows, embedding)
@@ -30,13 +32,18 @@ VOCABULARY = 5
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    return made(tmp_path, VOCABULARY)
+
+
+def made(directory: Path, vocabulary: int) -> Path:
+    """Write a graph that looks up rows of a table of this size, and its manifest."""
     model = onnx.parser.parse_model(GRAPH)
     model.graph.input.pop()
-    table = np.arange(2 * VOCABULARY, dtype=np.float32).reshape(VOCABULARY, 2)
+    table = np.arange(2 * vocabulary, dtype=np.float32).reshape(vocabulary, 2)
     model.graph.initializer.append(onnx.numpy_helper.from_array(table, "table"))
-    file = tmp_path / "flow.frontend.fp32.onnx"
+    file = directory / "flow.frontend.fp32.onnx"
     onnx.save(model, file)
-    token = {"name": "token", "shape": [1, "N"], "dtype": "int64", "range": [0, VOCABULARY]}
+    token = {"name": "token", "shape": [1, "N"], "dtype": "int64", "range": [0, vocabulary]}
     write_manifest(file, {"verified": True, "model": {"streaming": False, "inputs": [token]}})
     return file
 
@@ -104,3 +111,35 @@ def test_the_record_of_a_front_end_has_the_size_of_its_vocabulary() -> None:
         "prompt_feat": None,
         "embedding": None,
     }
+
+
+def larger(directory: Path) -> Path:
+    """Return a graph with a table of one row more, and its manifest."""
+    directory.mkdir()
+    return made(directory, VOCABULARY + 1)
+
+
+@pytest.mark.attack("stale", "the range is that of the present graph")
+def test_a_file_that_a_deployment_has_just_replaced_has_the_range_of_its_own_manifest(
+    path: Path, tmp_path: Path
+) -> None:
+    new = larger(tmp_path / "new")
+    new.replace(path)
+    manifest_path(new).replace(path.with_name(f"{path.name}.manifest.json{NEXT}"))
+    part = load_part(path)
+    assert part.ranges == {"token": (0, VOCABULARY + 1)}
+    assert call(part, VOCABULARY).tolist() == [[[10, 11]]]
+
+
+@pytest.mark.attack("stale", "the file of the begun deployment is loaded, or none")
+def test_a_begun_deployment_decides_which_file_is_loaded(path: Path, tmp_path: Path) -> None:
+    staging = tmp_path / STATE / "staging-0001"
+    staging.parent.mkdir()
+    new = larger(staging)
+    names = dict.fromkeys((new.name, manifest_path(new).name), "")
+    plan = {"number": 1, "staging": staging.name, "puts": names, "removes": [], "position": 0, "files": names}
+    (tmp_path / STATE / JOURNAL).write_text(json.dumps({**plan, "discards": False}))
+    assert load_part(path).ranges == {"token": (0, VOCABULARY + 1)}
+    (tmp_path / STATE / JOURNAL).write_text(json.dumps({**plan, "puts": {}, "removes": [path.name], "discards": False}))
+    with pytest.raises(ArtifactRefused, match="a deployment has retired it"):
+        load_part(path)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY
+from cosybuild.errors import ModelError
 from tests.scenarios.commands import Answer
 
 WORDS = (
@@ -75,3 +76,28 @@ def test_a_change_of_a_part_rebuilds_it_and_is_named(
     second = report(here)
     assert [step["action"] for step in second["steps"]] == ["built"] * 3
     assert second["artifacts"][0]["digest"] != first["artifacts"][0]["digest"]
+
+
+RANDOM = """
+import os
+import torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.offset = torch.nn.Parameter(torch.tensor([1e-9 * int.from_bytes(os.urandom(3), "big") / 2**24]))
+    def forward(self, x):
+        return x + self.offset
+"""
+
+
+@pytest.mark.attack("stale", "the build fails and names the two states")
+def test_a_module_that_differs_each_time_by_less_than_the_tolerance_is_refused(
+    command: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path.cwd()
+    (here / "net.py").write_text(RANDOM)
+    monkeypatch.syspath_prepend(str(here))
+    answer = command(*WORDS)
+    assert answer.code == ModelError.exit_code
+    assert "model error: net.Net had other parameters or buffers when it was exported" in answer.err
+    assert [step["action"] for step in report(here)["steps"]] == ["built", "built", "failed"]

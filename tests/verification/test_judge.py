@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.verify import VerifySettings
 from cosybuild.errors import VerificationError
 from cosybuild.figure import plain
-from cosybuild.numerics.gates import RESOLUTION
+from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.numerics.gates import OF_KIND, RESOLUTION
 from cosybuild.numerics.inputs import Draw
 from cosybuild.numerics.metrics import Kind
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Comparison, Fault, Limits, compare, judge
+from cosybuild.verification.scope import float32_limits, stated_gates
 
 FLOATS = arrays(np.float32, (3, 4), elements=st.floats(-100, 100, width=32))
 CASE = Case("profile min", Draw({"seq_len": 4}))
@@ -242,3 +245,24 @@ def test_a_vector_is_held_to_its_direction_in_16_bits_and_to_every_digit_in_floa
     assert compare("y", longer, vector, lowered).fault is None
     turned = vector + 0.1 * np.random.default_rng(1).standard_normal((1, 192))
     assert compare("y", turned, vector, lowered).fault is not None
+
+
+WAVES = {"y": Kind.waveform, "f": Kind.f0, "z": Kind.any}
+
+
+@pytest.mark.parametrize(("asked", "ratio"), [(94.0, 25.0), (None, 25.0), (60.0, 60.0), (10.0, 10.0)])
+def test_a_stated_ratio_holds_for_waveforms_too(asked: float | None, ratio: float) -> None:
+    limits = float32_limits(VerifySettings(snr_db=asked), WAVES)
+    assert limits.of("y").gate["snr_db"] == ratio
+    assert limits.of("y").gate["log_mel_db"] == OF_KIND[Kind.waveform]["log_mel_db"]
+    assert limits.of("f").gate == OF_KIND[Kind.f0]
+    assert limits.of("z").gate == ({} if asked is None else {"snr_db": asked})
+
+
+def test_the_key_names_the_gates_that_a_stated_ratio_changes() -> None:
+    spec = ModelSpec((), (TensorSpec("y", (1, "n"), kind="waveform"), TensorSpec("f", (1, "n"), kind="f0")))
+    assert stated_gates(VerifySettings(), spec) == {}
+    assert stated_gates(VerifySettings(snr_db=None), spec) == {}
+    assert stated_gates(VerifySettings(snr_db=60.0), ModelSpec((), spec.outputs[1:])) == {}
+    (gates,) = stated_gates(VerifySettings(snr_db=60.0), spec).values()
+    assert {kind: gate["snr_db"] for kind, gate in gates.items()} == {"waveform": 60.0}

@@ -101,7 +101,11 @@ class VerifySettings:
     )
     rtol: float = setting(1e-4, "The relative tolerance of each element.")
     atol: float = setting(3e-4, "The absolute tolerance of each element, in the output's units.")
-    snr_db: float | None = setting(94.0, "The smallest signal-to-noise ratio of each output, in dB; null: no bound.")
+    snr_db: float | None = setting(
+        94.0,
+        "The smallest signal-to-noise ratio of each output, in dB; null: no bound. A number other than the default "
+        "also replaces the ratio in the gates of kinds of outputs, such as waveforms; null leaves those as they are.",
+    )
     seed: int = setting(0, "The seed of all generated inputs.")
     threads: int = setting(1, "ONNX Runtime's intra_op_num_threads.")
     provider: Provider = setting(
