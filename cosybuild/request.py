@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from cosybuild.config.groups.model import Family
 from cosybuild.config.settings import Settings
-from cosybuild.models.profile import Profile, expand_profiles
+from cosybuild.models.guesses import default_ranges, is_default
+from cosybuild.models.profile import FRAMES, Profile, expand_profiles
 from cosybuild.models.service_lengths import Histogram, read_lengths
 from cosybuild.models.subject import Subject
 from cosybuild.system.environment import Environment
@@ -40,6 +42,13 @@ class Request:
         """Return the request of a part, or this request if the name is empty."""
         return self.parts[part] if part else self
 
+    @property
+    def has_default_ranges(self) -> bool:
+        """True if no profile was chosen for a model that is not CosyVoice's; its ranges follow from its inputs."""
+        of_cosyvoice = self.subject.family not in (Family.module, Family.onnx)
+        built_in = self.settings.model.family is not self.subject.family
+        return not (of_cosyvoice or built_in or self.parts) and is_default(self.settings.trt_profile)
+
     @cached_property
     def profiles(self) -> tuple[Profile, ...]:
         """The stated profiles with a range for every symbol of the model.
@@ -54,6 +63,9 @@ class Request:
             left = [{axis: sizes for axis, sizes in one.items() if axis not in static} for one in stated.profiles]
             unique = tuple(one for index, one in enumerate(left) if one not in left[:index])
             stated = replace(stated, profiles=unique)
+        if self.has_default_ranges:
+            declared = any(FRAMES in (tensor.shape or ()) for tensor in self.settings.model.inputs)
+            stated = default_ranges(self.settings.trt_profile, self.subject.spec, declared)
         return expand_profiles(stated, self.subject.spec)
 
     @cached_property

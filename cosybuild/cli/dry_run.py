@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rich.text import Text
+
 from cosybuild import figure
 from cosybuild.building.plan import Plan, Step, key_of
 from cosybuild.building.status import Blocked, Hit
@@ -62,7 +64,10 @@ class DryRuns:
         else:
             if overrides is not None:
                 say(f"\n{' '.join(overrides)}")
-            BuildConsole(sys.stdout).console.print(plan_table(plan))
+            console = BuildConsole(sys.stdout).console
+            console.print(plan_table(plan))
+            for note in request.subject.notes:
+                console.print(Text(f"{note}.", style="yellow"))
         return code
 
     def show_total(self) -> None:

@@ -79,7 +79,7 @@ def _open_families(settings: Settings) -> None:
                 f"its model from {wanted}.",
                 hint="Next: remove one of the two.",
             )
-        if not model.inputs or not model.outputs:
+        if model.family is Family.module and not (model.inputs and model.outputs):
             raise ConfigurationError(
                 f"model={model.family.value} declares {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
                 "at least one of each is expected, because export, verification and profiles need them.",

@@ -19,8 +19,9 @@ from cosybuild.models.cosyvoice.families import FAMILIES
 from cosybuild.models.directory.locate import locate, with_permission
 from cosybuild.models.directory.prompt_mel import PUBLISHED as PROMPT_MELS
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
+from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver, Subject
-from cosybuild.models.user_module.declared import declared_spec, file_of_target
+from cosybuild.models.user_module.declared import declared_spec, file_of_target, is_declared
 from cosybuild.models.variant import Variant
 from cosybuild.models.weights.parts import INDEX_SUFFIX, weights_parts
 
@@ -258,7 +259,6 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
         )
     if model.streaming:
         raise ConfigurationError(f"model.streaming=true, but model={model.family.value} has no streaming variant.")
-    spec = declared_spec(model)
     if model.family is Family.onnx:
         if model.path is None:
             raise ConfigurationError("model=onnx needs a graph.", hint="Next: model.path=FILE.onnx.")
@@ -267,7 +267,11 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
             raise ModelDirectoryError(
                 f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
             )
+        complete = is_declared(model.inputs) and is_declared(model.outputs)
+        # The file completes the declarations later, because this package does not read graphs.
+        spec = declared_spec(model) if complete else ModelSpec((), ())
         return Subject(Family.onnx, spec, {}, graph=path, stem=_stem(model, path.stem), origin=str(path.absolute()))
+    spec = declared_spec(model)
     file = file_of_target(model.target)
     return Subject(
         Family.module,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cosybuild.models.dimension import size_of, symbols_of
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -13,8 +15,9 @@ class TensorSpec:
 
     Attributes:
         name: its name in the ONNX graph.
-        shape: a fixed size or a symbol for each axis, e.g. `(2, 80, "seq_len")`.
-        dtype: `float32`, `float16`, `bfloat16`, `int32`, `int64` or `bool`.
+        shape: a fixed size, a symbol or a sum of them for each axis, e.g. `(2, 80, "seq_len")` or `(1, "past + 1")`;
+            empty for a scalar.
+        dtype: a name of `dtypes.DTYPES`.
         generator: how realistic values are made (see `numerics.inputs`): `normal`, `uniform`,
             `mel`, `speech`, `speech_frames`, `fbank`, `whisper`, `mask`, `time`, `integer`, `length`, `ones`.
         low, high: the range of `uniform`, `time` and `integer` (high excluded for integers).
@@ -34,7 +37,7 @@ class TensorSpec:
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
-        """Axis -> symbol, for the axes that vary."""
+        """Axis -> symbol or sum, for the axes that vary."""
         return {axis: dim for axis, dim in enumerate(self.shape) if isinstance(dim, str)}
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -43,7 +46,7 @@ class TensorSpec:
         Raises:
             KeyError: a symbol has no size in `sizes`.
         """
-        return tuple(sizes[dim] if isinstance(dim, str) else dim for dim in self.shape)
+        return tuple(size_of(dim, sizes) for dim in self.shape)
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,9 @@ class ModelSpec:
         """The names of the varying dimensions, in order of appearance in the inputs."""
         seen: dict[str, None] = {}
         for tensor in self.inputs:
-            for symbol in tensor.dynamic_axes.values():
-                seen.setdefault(symbol)
+            for dim in tensor.shape:
+                for symbol in symbols_of(dim):
+                    seen.setdefault(symbol)
         return tuple(seen)
 
 

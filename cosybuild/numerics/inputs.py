@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cosybuild.models.profile import FRAMES
+from cosybuild.models.profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.speech import filter_bank, speech_mel, whisper_mel
 
@@ -84,7 +84,8 @@ def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
             values = _coarse(values)
         if draw.alike and values.ndim:
             values[:] = values[:1]
-        arrays[tensor.name] = np.ascontiguousarray(values.astype(numpy_dtype(tensor.dtype)))
+        # Not ascontiguousarray, which gives a scalar an axis.
+        arrays[tensor.name] = np.asarray(values, numpy_dtype(tensor.dtype), order="C")
     return arrays
 
 
@@ -116,7 +117,7 @@ def _pair_rows(name: str, values: Array) -> None:
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, __: Draw) -> Array:
-    return rng.standard_normal(shape, np.float32)
+    return np.asarray(rng.standard_normal(shape, np.float32))
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpec, _: Draw) -> Array:
@@ -162,8 +163,8 @@ def _mask(rng: np.random.Generator, shape: tuple[int, ...], _: TensorSpec, draw:
     Of several rows one, chosen at random, stays whole, unless they are guidance pairs.
     """
     values = np.ones(shape)
-    rows, length = (shape[0] if len(shape) > 1 else 1), shape[-1]
-    if not draw.padded or length < 2:
+    rows, length = (shape[0] if len(shape) > 1 else 1), (shape[-1] if shape else 1)
+    if not draw.padded or length < 2 or not rows:
         return values
     valid = rng.integers(1, length, rows)
     if rows > 1 and not draw.guidance:  # a pair of guidance rows has one length
@@ -184,8 +185,9 @@ def _integer(rng: np.random.Generator, shape: tuple[int, ...], tensor: TensorSpe
 
 
 def _length(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, draw: Draw) -> Array:
-    """Return the number of frames of the other inputs."""
-    return np.full(shape, draw.sizes[FRAMES])
+    """Return the number of frames of the other inputs; without such an axis, the largest size besides the batch."""
+    sizes = [size for symbol, size in draw.sizes.items() if symbol != BATCH]
+    return np.full(shape, draw.sizes.get(FRAMES, max(sizes, default=1)))
 
 
 def _ones(_: np.random.Generator, shape: tuple[int, ...], __: TensorSpec, ___: Draw) -> Array:

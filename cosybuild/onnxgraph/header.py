@@ -8,7 +8,7 @@ type 1 and 2, a dimension's size and symbol 1 and 2, an initializer's name 8.
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosybuild.dtypes import FROM_ONNX
@@ -17,11 +17,22 @@ from cosybuild.onnxgraph.wire import fields, mapped, text
 
 @dataclass(frozen=True)
 class GraphPort:
-    """One input or output; an axis is its size, its symbol, or an empty text if the file states neither."""
+    """One input or output.
+
+    Attributes:
+        dtype: a name of `dtypes.DTYPES`; `other` for an element type without a name there.
+        shape: the size of each axis, its symbol, or an empty text if the file states neither.
+        kind: `tensor`, `sequence`, `map`, `sparse tensor`, `optional` or `other`.
+        element: the number of the element type in TensorProto.DataType; 0 if the file does not state it.
+        has_rank: False if the file does not state the shape; `shape` is empty then.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    kind: str = "tensor"
+    element: int = field(default=0, compare=False)
+    has_rank: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,21 +68,25 @@ def read_header(path: Path) -> GraphHeader:
     return GraphHeader(tuple(port for port in sides[11] if port.name not in initialised), tuple(sides[12]))
 
 
+_KINDS = {1: "tensor", 4: "sequence", 5: "map", 8: "sparse tensor", 9: "optional"}
+"""Field of TypeProto -> kind of the value."""
+
+
 def _port(data: mmap.mmap, begin: int, end: int) -> GraphPort:
-    name, dtype, shape = "", "other", []
+    name, kind, element, shape = "", "other", 0, None
     for number, _, b, e in fields(data, begin, end):
         if number == 1:
             name = text(data, b, e)
         elif number == 2:
-            for kind, _, tensor_begin, tensor_end in fields(data, b, e):
-                if kind != 1:  # a sequence, an optional ...
-                    continue
-                for part, value, part_begin, part_end in fields(data, tensor_begin, tensor_end):
+            for field, _, tensor_begin, tensor_end in fields(data, b, e):
+                kind = _KINDS.get(field, kind)
+                for part, value, part_begin, part_end in fields(data, tensor_begin, tensor_end) if field == 1 else ():
                     if part == 1:
-                        dtype = FROM_ONNX.get(value, "other")
+                        element = value
                     elif part == 2:
                         shape = [_dim(data, db, de) for n, _, db, de in fields(data, part_begin, part_end) if n == 1]
-    return GraphPort(name, dtype, tuple(shape))
+    dtype = FROM_ONNX.get(element, "other")
+    return GraphPort(name, dtype, tuple(shape or ()), kind, element, shape is not None)
 
 
 def _dim(data: mmap.mmap, begin: int, end: int) -> int | str:

@@ -14,12 +14,15 @@ from cosybuild.config.groups.deploy import Service
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.store import StoreSettings
 from cosybuild.config.settings import Settings
+from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.components.registry import GRAPH_FILES, lacks_script
 from cosybuild.models.profile import BATCH
 from cosybuild.models.resolve import resolve_subject
+from cosybuild.models.spec import ModelSpec
 from cosybuild.models.static import with_static_shapes
 from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.file_declaration import described, spec_of_graph
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.report.rehearsal import fault_of
@@ -80,14 +83,37 @@ def _single(settings: Settings) -> Request:
         subject = replace(subject, graph_data=tuple(graph.parent / name for name in names))
         if subject.component in GRAPH_FILES:
             subject = replace(subject, spec=spec_of_file(graph, subject.spec))
+        elif not subject.spec.inputs:
+            spec = spec_of_graph(graph, settings.model)
+            subject = replace(subject, spec=spec, notes=(*subject.notes, *described(spec)))
     if static:
         subject = with_static_shapes(subject, static)
     check = None if settings.verify is None else settings.verify.solver
     if subject.solver is not None and check is not None and check.steps is not None:
         subject = replace(subject, solver=replace(subject.solver, steps=check.steps))
+    if settings.trt is not None:
+        _hold_engine_types(subject.spec)
     request = Request(settings, subject)
-    _ = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
+    profiles = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
+    if request.has_default_ranges and any(profiles):
+        sizes = ", ".join(f"{axis} {size.min} to {size.max}" for axis, size in profiles[0].items())
+        note = f"no trt_profile was chosen, so the axes have small ranges: {sizes}; trt_profile.profiles states others"
+        request = replace(request, subject=replace(subject, notes=(*subject.notes, note)))
     return request
+
+
+def _hold_engine_types(spec: ModelSpec) -> None:
+    """Refuse an engine whose inputs or outputs have a type that TensorRT does not have.
+
+    Raises:
+        ConfigurationError: names the first such input or output.
+    """
+    for tensor in (*spec.inputs, *spec.outputs):
+        if not DTYPES[tensor.dtype].tensorrt:
+            raise ConfigurationError(
+                f"TensorRT has no {tensor.dtype}, which '{tensor.name}' is, so that no engine can be built.",
+                hint="Next: trt=none, for the ONNX artifact alone; or cast the value to another type in the model.",
+            )
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:

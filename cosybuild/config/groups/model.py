@@ -25,15 +25,23 @@ class TensorSettings:
     """One declared input or output of `model=module` or `model=onnx`."""
 
     name: str = setting("???", "The name of the tensor in the ONNX graph.")
-    shape: tuple[Any, ...] = setting(tuple, "One entry for each axis: a fixed size, or the name of a dynamic axis.")
-    dtype: str = setting("float32", "float32, float16, bfloat16, int32, int64 or bool.")
-    generator: str = setting(
-        "normal",
-        "The generator of test values: normal, uniform, mel, speech, speech_frames, fbank, whisper, mask, time, "
-        "integer, length, ones.",
+    shape: Any = setting(
+        None,
+        "One entry for each axis: a fixed size, the name of a dynamic axis, or a sum such as `past + 1`; null: the "
+        "file's shape (onnx).",
     )
-    low: float = setting(0.0, "The lower bound for uniform, time and integer.")
-    high: float = setting(1.0, "The upper bound for uniform, time and integer (exclusive for integer).")
+    dtype: str | None = setting(
+        None, "A type of numpy, e.g. float32, float16, int64 or bool, or bfloat16; null: the file's, else float32."
+    )
+    generator: str | None = setting(
+        None,
+        "The generator of test values: normal, uniform, mel, speech, speech_frames, fbank, whisper, mask, time, "
+        "integer, length, ones; null: chosen by name, dtype and use.",
+    )
+    low: float | None = setting(None, "The lower bound for uniform, time and integer; null: 0, or as chosen.")
+    high: float | None = setting(
+        None, "The upper bound for uniform, time and integer (exclusive for integer); null: 1, or as chosen."
+    )
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,10 @@ class ModelSettings:
     target: Any = setting(None, "model=module: a Hydra node with _target_ that constructs the nn.Module.")
     path: str | None = setting(None, "model=onnx: the path of the ONNX file.", local=True)
     name: str | None = setting(None, "The stem of the artifacts' names; null: the family's own name.")
-    inputs: tuple[TensorSettings, ...] = setting(tuple, "Inputs in binding order (module, onnx).")
-    outputs: tuple[TensorSettings, ...] = setting(tuple, "Outputs in binding order (module, onnx).")
+    inputs: tuple[TensorSettings, ...] = setting(
+        tuple, "Inputs in binding order; onnx: only what differs from the file, by name."
+    )
+    outputs: tuple[TensorSettings, ...] = setting(
+        tuple, "Outputs in binding order; onnx: only what differs from the file, by name."
+    )
     frames_per_second: float | None = setting(None, "The number of steps of seq_len in one second (module, onnx).")

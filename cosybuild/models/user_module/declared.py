@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from cosybuild.config.groups.model import ModelSettings, TensorSettings
 from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ConfigurationError
+from cosybuild.models.dimension import terms_of
+from cosybuild.models.guesses import Guess, guessed_values
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 GENERATORS = (
@@ -29,14 +32,24 @@ GENERATORS = (
 )
 
 
-def declared_spec(model: ModelSettings) -> ModelSpec:
+def is_declared(tensors: Sequence[TensorSettings]) -> bool:
+    """Return True if every tensor of a side is declared with its shape, so that no file is needed to complete it."""
+    return bool(tensors) and all(tensor.shape is not None for tensor in tensors)
+
+
+def declared_spec(model: ModelSettings, tables: Mapping[str, int] | None = None) -> ModelSpec:
     """Return the input specification that the settings declare.
+
+    Args:
+        model: the settings.
+        tables: input -> rows of the table that it indexes, if that is known.
 
     Raises:
         ConfigurationError: a name occurs twice, a shape, dtype or generator is not valid, or a range is empty.
     """
-    inputs = tuple(_tensor("model.inputs", index, tensor) for index, tensor in enumerate(model.inputs))
-    outputs = tuple(_tensor("model.outputs", index, tensor) for index, tensor in enumerate(model.outputs))
+    known = tables or {}
+    inputs = tuple(_tensor("model.inputs", index, one, known) for index, one in enumerate(model.inputs))
+    outputs = tuple(_tensor("model.outputs", index, one, {}) for index, one in enumerate(model.outputs))
     for where, tensors in (("model.inputs", inputs), ("model.outputs", outputs)):
         if not tensors:
             raise ConfigurationError(
@@ -57,32 +70,40 @@ def declared_spec(model: ModelSettings) -> ModelSpec:
     return ModelSpec(inputs, outputs, frames_per_second=fps)
 
 
-def _tensor(where: str, index: int, tensor: TensorSettings) -> TensorSpec:
+def _tensor(where: str, index: int, tensor: TensorSettings, tables: Mapping[str, int]) -> TensorSpec:
     place = f"{where}[{index}] ('{tensor.name}')"
-    if not tensor.name.isidentifier():
+    if not tensor.name.isprintable() or not tensor.name or '"' in tensor.name:
         raise ConfigurationError(
-            f"{place}: the name must be letters, digits and underscores, not beginning with a digit."
+            f"{place}: the name must have at least one character, and neither quotation marks nor control characters."
         )
-    if not tensor.shape:
+    if not isinstance(tensor.shape, list | tuple):
         raise ConfigurationError(
-            f"{place} has no shape.", hint="Next: give one entry per axis, e.g. shape: [1, 80, frames]."
+            f"{place} has no shape.", hint="Next: give one entry per axis, e.g. shape: [1, 80, frames]; [] is a scalar."
         )
-    for known, value, what in ((DTYPES, tensor.dtype, "dtype"), (GENERATORS, tensor.generator, "generator")):
+    dtype = tensor.dtype or "float32"
+    guess = guessed_values(tensor.name, dtype, tables.get(tensor.name)) if where == "model.inputs" else Guess()
+    if tensor.generator is not None and tensor.generator != guess.generator:
+        guess = Guess(tensor.generator, is_index=True)
+    elif tensor.high is not None:
+        guess = replace(guess, is_index=True)
+    low, high = guess.low if tensor.low is None else tensor.low, guess.high if tensor.high is None else tensor.high
+    for known, value, what in ((DTYPES, dtype, "dtype"), (GENERATORS, guess.generator, "generator")):
         if value not in known:
             raise ConfigurationError(f"{place}: {what} is '{value}'; expected one of {', '.join(known)}.")
-    if tensor.generator in ("uniform", "time", "integer") and not tensor.low < tensor.high:
-        raise ConfigurationError(f"{place}: low {tensor.low} is not below high {tensor.high}.")
+    if guess.generator in ("uniform", "time", "integer") and not low < high:
+        raise ConfigurationError(f"{place}: low {low} is not below high {high}.")
     shape = tuple(_dim(place, dim) for dim in tensor.shape)
-    return TensorSpec(tensor.name, shape, tensor.dtype, tensor.generator, tensor.low, tensor.high)
+    return TensorSpec(tensor.name, shape, dtype, guess.generator, low, high, is_index=guess.is_index)
 
 
 def _dim(place: str, dim: Any) -> int | str:
-    if isinstance(dim, str) and dim.isidentifier():
+    if isinstance(dim, str) and terms_of(dim) is not None:
         return dim
     if isinstance(dim, int) and not isinstance(dim, bool) and dim > 0:
         return dim
     raise ConfigurationError(
-        f"{place}: {dim!r} is not an axis; expected a positive whole number, or a name for an axis that varies."
+        f"{place}: {dim!r} is not an axis; expected a positive whole number, a name for an axis that varies, or a sum "
+        "of them, such as `past + 1`."
     )
 
 

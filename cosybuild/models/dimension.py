@@ -1,0 +1,52 @@
+"""The arithmetic of axes: a size that follows from others, e.g. `past + 1` or `2*frames - 1`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_TERM = re.compile(r"(?:(?P<factor>[0-9]{1,9})\*)?(?P<name>[^\W\d]\w*)|(?P<number>[0-9]{1,9})")
+_SUM = re.compile(r"(?P<sign>[+-]?)(?P<term>[^+-]+)")
+
+
+def terms_of(text: str) -> dict[str, int] | None:
+    """Return symbol -> factor of a sum, with the constant under the empty name; None if the text is no such sum.
+
+    A term is a symbol, a whole number, or their product `2*frames`. Blanks have no meaning.
+    """
+    plain = re.sub(r"\s*([+*-])\s*", r"\1", text.strip())
+    if _SUM.sub("", plain):
+        return None
+    found: dict[str, int] = {}
+    for part in _SUM.finditer(plain):
+        term = _TERM.fullmatch(part["term"])
+        if term is None:
+            return None
+        name = term["name"] or ""
+        value = int(term["factor"] or 1) if name else int(term["number"])
+        found[name] = found.get(name, 0) + (-value if part["sign"] == "-" else value)
+    return found if any(found) else None
+
+
+def symbols_of(dim: int | str) -> tuple[str, ...]:
+    """Return the symbols that a size depends on; a text that is no sum is a symbol itself."""
+    if isinstance(dim, int):
+        return ()
+    terms = terms_of(dim)
+    return (dim,) if terms is None else tuple(name for name in terms if name)
+
+
+def size_of(dim: int | str, sizes: Mapping[str, int]) -> int:
+    """Return a size: a fixed one, that of a symbol, or that of a sum.
+
+    Raises:
+        KeyError: a symbol has no size in `sizes`.
+    """
+    if isinstance(dim, int):
+        return dim
+    if dim in sizes:
+        return sizes[dim]
+    terms = terms_of(dim)
+    if terms is None:
+        raise KeyError(dim)
+    return sum(factor * (sizes[name] if name else 1) for name, factor in terms.items())

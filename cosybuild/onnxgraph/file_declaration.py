@@ -1,0 +1,141 @@
+"""The specification of any ONNX file, as the file states it, with the user's declarations by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cosybuild.config.groups.model import ModelSettings, TensorSettings
+from cosybuild.errors import ModelError
+from cosybuild.models.dimension import terms_of
+from cosybuild.models.profile import BATCH
+from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
+from cosybuild.models.user_module.declared import declared_spec, is_declared
+from cosybuild.onnxgraph.header import GraphPort, read_header
+from cosybuild.onnxgraph.tables import table_sizes
+
+_AN = {
+    "sequence": "a sequence",
+    "map": "a map",
+    "sparse tensor": "a sparse tensor",
+    "optional": "an optional value",
+    "other": "of an unknown kind",
+}
+# TensorProto.DataType -> name, for element types that no tensor of a build can have.
+_FOREIGN = {8: "string", 14: "complex64", 15: "complex128", 17: "float8", 18: "float8", 19: "float8", 20: "float8"}
+
+
+def spec_of_graph(path: Path, model: ModelSettings) -> ModelSpec:
+    """Return the inputs and outputs of an ONNX file; declarations of `model` replace what the file states.
+
+    Names, types and fixed sizes are the file's. A symbol of the file becomes the name of a dynamic axis. An axis
+    without size and symbol is `batch` if it is the first, else it is dynamic, with one name for all inputs.
+
+    Raises:
+        ModelError: the file is incomplete, a declared name is not in it, or a value is no tensor of a known type.
+        ConfigurationError: a declaration is invalid.
+    """
+    if is_declared(model.inputs) and is_declared(model.outputs):
+        return declared_spec(model)
+    try:
+        header = read_header(path)
+        whole = [port.name for port in header.inputs if "int" in port.dtype]
+        tables = table_sizes(path, whole) if whole else {}
+    except (ValueError, OSError) as error:
+        raise ModelError(
+            f"{path} is not a complete ONNX file: {error}.",
+            hint="Next: download it again, or compare its size with the original's.",
+        ) from error
+    symbols = _Symbols()
+    stated = {
+        side: _completed(path, side, ports, declared, symbols)
+        for side, ports, declared in (
+            ("input", header.inputs, model.inputs),
+            ("output", header.outputs, model.outputs),
+        )
+    }
+    complete = replace(model, inputs=stated["input"], outputs=stated["output"])
+    spec = declared_spec(complete, tables)
+    axes = {s: Axis(least=0) for s in spec.symbols if re.search("past|cache", s)}
+    return replace(spec, axes=axes)
+
+
+class _Symbols:
+    """The names of axes as this project writes them: letters, digits and underscores, or a sum of such names."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def name(self, side: str, axis: int, size: int | str) -> int | str:
+        """Return the size or the name of an axis."""
+        if isinstance(size, int):
+            return size
+        if not size:
+            free = BATCH if axis == 0 else f"axis{axis}"
+            return free if side == "input" else f"{side}_{free}" if axis else BATCH
+        # A hyphen without blanks is a part of a name, such as `batch-size`.
+        if terms_of(size) is not None and not re.search(r"\S-|-\S", size):
+            return size
+        if size not in self._names:
+            plain = re.sub(r"\W+", "_", size).strip("_") or "axis"
+            plain = plain if plain.isidentifier() else f"axis_{plain}"
+            taken = list(self._names.values())
+            self._names[size] = plain if plain not in taken else f"{plain}_{len(taken)}"
+        return self._names[size]
+
+
+def _completed(
+    path: Path, side: str, ports: Sequence[GraphPort], declared: Sequence[TensorSettings], symbols: _Symbols
+) -> tuple[TensorSettings, ...]:
+    own: Mapping[str, TensorSettings] = {tensor.name: tensor for tensor in declared}
+    unknown = [name for name in own if name not in {port.name for port in ports}]
+    if unknown:
+        raise ModelError(
+            f"model.{side}s declares {unknown[0]}, but {path} has the {side}s "
+            f"{', '.join(port.name for port in ports) or 'none'}.",
+            hint="Next: `python -m cosybuild declare FILE.onnx` prints the declarations of a file.",
+        )
+    return tuple(_stated(path, side, port, own.get(port.name, TensorSettings(port.name)), symbols) for port in ports)
+
+
+def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols: _Symbols) -> TensorSettings:
+    if port.kind != "tensor":
+        raise ModelError(
+            f"{path} has the {side} '{port.name}', which is {_AN[port.kind]}; only tensors can be verified and bound.",
+            hint="Next: cut the graph before that value with onnx.utils.extract_model, and build the part.",
+        )
+    if port.dtype == "other" and own.dtype is None:
+        kind = _FOREIGN.get(port.element, f"of element type {port.element}")
+        raise ModelError(
+            f"{path} has the {side} '{port.name}' with elements {kind}, which no runtime of a build can bind; expected "
+            "are floating-point numbers, integers or bool.",
+            hint="Next: cut the graph before or after that value with onnx.utils.extract_model, and build the part.",
+        )
+    if not port.has_rank and own.shape is None and side == "input":
+        raise ModelError(
+            f"{path} does not state the shape of the input '{port.name}'.",
+            hint=f"Next: model.inputs=[{{name: {port.name}, shape: [1, n]}}], with one entry for each axis.",
+        )
+    shape = [symbols.name(side, axis, size) for axis, size in enumerate(port.shape)]
+    return replace(
+        own,
+        shape=shape if own.shape is None else own.shape,
+        dtype=port.dtype if own.dtype is None else own.dtype,
+    )
+
+
+def described(spec: ModelSpec) -> tuple[str, ...]:
+    """Return one sentence with the test values that are not normal, for the plan and the report; none if all are."""
+    chosen = ", ".join(f"{tensor.name} {_values(tensor)}" for tensor in spec.inputs if tensor.generator != "normal")
+    if not chosen:
+        return ()
+    return (f"test values follow from names, types and use: {chosen}; model.inputs states others",)
+
+
+def _values(tensor: TensorSpec) -> str:
+    if tensor.generator in ("uniform", "time", "integer"):
+        last = tensor.high - 1 if tensor.generator == "integer" else tensor.high
+        return f"{tensor.low:g} to {last:g}"
+    return tensor.generator
