@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cosybuild.figure import measured
-from cosybuild.report import repetition
+from cosybuild.report import repetition, voice
 from cosybuild.report.benchmark import headline
 from cosybuild.report.figures import counted, size
 from cosybuild.report.sweep_table import figure_text
@@ -95,6 +95,7 @@ _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "verify_lowered": _verify_lowered,
     "engine": _engine,
     "verify_engine": _verify_lowered,
+    "verify_voice": voice.headline,
     "benchmark": headline,
     "repeat": repetition.headline,
 }

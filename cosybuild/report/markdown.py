@@ -58,6 +58,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from sections.deployment_lines(report)
     yield from sections.size_lines(report)
     yield from _verification_lines(report)
+    yield from sections.voice_lines(report)
     yield from sections.kept_lines(report)
     yield from sections.search_lines(report)
     yield from sections.profile_lines(report)

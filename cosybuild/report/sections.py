@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cosybuild.printable import Markdown, code, paragraph, text
-from cosybuild.report import benchmark, profile, repetition
+from cosybuild.report import benchmark, profile, repetition, voice
 from cosybuild.report.figures import frames
 from cosybuild.report.markdown_parts import bullets, table
 from cosybuild.report.remarks import warnings_of
@@ -55,6 +55,26 @@ def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"![Signal-to-noise ratio after each node]({profile.PLOT})"
     yield ""
     yield from table(profile.HEAD, profile.rows(found))
+
+
+def voice_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the comparison of the whole voice: each form, the loss of each lowered part, and what judged them."""
+    for metrics in voice.metrics_of(report):
+        yield "## Whole voice"
+        yield ""
+        yield "From tokens to a waveform, each form against float64. The reference of a waveform has the form's own f0."
+        yield ""
+        yield from table(voice.FORMS, voice.form_rows(metrics))
+        if metrics["losses"]:
+            yield from table(voice.LOSSES, voice.loss_rows(metrics))
+        yield from (f"- {paragraph(line)}" for line in _voice_remarks(report, metrics))
+        yield ""
+
+
+def _voice_remarks(report: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield from voice.judged_by(metrics)
+    yield from (f"{note}." for note in metrics["notes"])
+    yield from voice.engines_left_out(report)
 
 
 def repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:

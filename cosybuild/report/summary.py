@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cosybuild.report import voice
 from cosybuild.report.figures import action, counted, seconds, size
 from cosybuild.report.highlights import highlight
 from cosybuild.report.remarks import remarks
@@ -40,6 +41,9 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
     yield Text("")
     yield table
     yield Text("")
+    for metrics in voice.metrics_of(report):
+        yield from _voice(metrics)
+        yield Text("")
     for artifact in report["artifacts"]:
         yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
     notes = [f"{note}." for note in report["model"]["notes"]]
@@ -48,3 +52,15 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
         cause = f" (probable cause: {archive['cause']['name']})" if archive["cause"] else ""
         yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}, reproduces the failure{cause}")
     yield Text(f"{directory}/report.md", style="dim")
+
+
+def _voice(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Yield the forms of a whole voice, and the loss of each lowered part."""
+    for head, rows in ((voice.FORMS, voice.form_rows(metrics)), (voice.LOSSES, voice.loss_rows(metrics))):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in head:
+            table.add_column(column, header_style="dim")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        if table.rows:
+            yield table

@@ -14,6 +14,8 @@ from cosybuild.store.artifact import Artifact, StoredFile
 _DONE = ("hit", "pulled", "built")
 _JUDGED = {"verify": "graph", "verify_lowered": "lowered", "verify_torchscript": "torchscript"}
 """Stage of a verification -> the slot that it judges; `verify_engine` judges the slot of an engine."""
+_WHOLE = "verify_voice"
+"""The stage that judges the graphs of all parts together; its inputs are named `part.slot`."""
 
 
 def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any]) -> str:
@@ -74,5 +76,8 @@ def verification_of(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any]
 
 
 def _judges(record: StepRecord, artifact: Artifact) -> bool:
+    if record.stage == _WHOLE:
+        judged = ("graph", "lowered")
+        return any(name.endswith(judged) and given.digest == artifact.digest for name, given in record.inputs.items())
     slot = _JUDGED.get(record.stage, "engine")
     return any(name.startswith(slot) and given.digest == artifact.digest for name, given in record.inputs.items())

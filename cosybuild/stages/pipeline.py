@@ -20,6 +20,7 @@ from cosybuild.stages.torchscript import expand_torchscript_stages
 from cosybuild.stages.verify import VerifyStage
 from cosybuild.stages.verify_engine import expand_verify_engine_stages
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
+from cosybuild.stages.verify_voice import expand_verify_voice_stages
 from cosybuild.verification.scope import check_verify, is_lowered
 
 Steps = tuple[Stage[Request], ...]
@@ -84,7 +85,7 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
 """Functions from a request to its steps: none where the stage is switched off, several where it fans out."""
 
 
-JOINT: tuple[Callable[[Request], Steps], ...] = ()
+JOINT: tuple[Callable[[Request], Steps], ...] = (expand_verify_voice_stages,)
 """Functions from the request of a joint build to the steps that come after all parts. They see a slot of a part as
 `part.slot`."""
 

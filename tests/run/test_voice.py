@@ -15,8 +15,9 @@ from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.verify import VerifySettings
+from cosybuild.config.groups.vocoder import Cut, VocoderSettings
 from cosybuild.config.settings import Settings
-from cosybuild.errors import ConfigurationError, ModelDirectoryError
+from cosybuild.errors import ConfigurationError, DeployError, ModelDirectoryError
 from cosybuild.models.profile import SizeRange
 from cosybuild.request import Request
 from cosybuild.run.prepare import request_from_settings, sources_of
@@ -71,6 +72,35 @@ def test_files_that_the_directory_ships_are_parts_and_missing_ones_are_noted(spe
     (note, other) = request_from_settings(settings(tiny(2))).subject.notes
     assert "speaker is not built: it is campplus.onnx, and" in note
     assert "tokenizer is not built: it is speech_tokenizer_v2.onnx or speech_tokenizer_v2_25hz.onnx, and" in other
+
+
+@pytest.mark.parametrize(
+    ("model_dir", "verify", "reasons"),
+    [
+        (
+            None,
+            VerifySettings(),
+            "frontend has random weights; estimator has random weights; vocoder has random weights",
+        ),
+        (tiny(2), None, r"nothing is verified \(verify=off\)"),
+    ],
+)
+def test_a_deployment_that_cannot_succeed_is_refused_before_the_build(
+    model_dir: Path | None, verify: VerifySettings | None, reasons: str
+) -> None:
+    deploy = DeploySettings(Service.bundle, dir="service")
+    given = settings(model_dir, verify=verify, deploy=deploy)
+    with pytest.raises(DeployError, match=rf"^deploy=bundle is refused: {reasons}\."):
+        request_from_settings(given)
+    request_from_settings(replace(given, deploy=replace(deploy, force=True)))
+
+
+def test_a_vocoder_without_a_waveform_leaves_the_whole_voice_unverified() -> None:
+    labels = [step.label for step in stages_for(request_from_settings(settings(tiny(2))))]
+    assert labels[-1] == "verify voice"
+    request = request_from_settings(settings(tiny(2), vocoder=VocoderSettings(cut=Cut.spectrum)))
+    assert "verify voice" not in [step.label for step in stages_for(request)]
+    assert any("the whole voice is not verified" in note for note in request.subject.notes)
 
 
 def test_without_a_directory_the_networks_have_random_weights() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 from cosybuild.manifest import read_manifest
 from tests.scenarios.commands import DATA, Place, actions
@@ -20,6 +21,15 @@ GRAPHS = {
     "estimator": "flow.decoder.estimator.fp32.onnx",
     "vocoder": "hift.fp32.onnx",
 }
+
+UNIFORM_STEPS = """
+import runpy
+from cosybuild.runtime.voice import solver
+cosine = solver.time_grid
+solver.time_grid = lambda steps, schedule: cosine(steps, "linear")
+runpy.run_module("cosybuild", run_name="__main__")
+"""
+"""A `python -m cosybuild` whose serving composition takes uniform steps."""
 
 
 def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
@@ -45,13 +55,26 @@ def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
         assert manifest["model"] == report["model"]["parts"][part]
         assert json.loads((run / f"evidence/{part}.verification.json").read_text())["cases"]
     assert report["model"]["parts"]["vocoder"]["weights"] == "hift.pt"
+    evidence = json.loads((run / "evidence/voice_verification.json").read_text())
+    assert [row["form"] for row in evidence["rows"]] == ["fp32"]
+    assert "verify voice" in manifest["verified_by"]
+    assert "passes" in ran.out
     text = (run / "report.md").read_text()
+    assert "## Whole voice" in text
     assert "| vocoder inputs |" in text
-    assert place.cosybuild(*JOINT).out.startswith("Nothing to do: 12 steps up to date.")
+    assert place.cosybuild(*JOINT).out.startswith("Nothing to do: 13 steps up to date.")
     assert "vocoder verify" in place.cosybuild("explain", run.name).out
     place.cosybuild("component=vocoder", *QUICK)
     report = next(json.loads((one / "report.json").read_text()) for one in place.runs() if "-vocoder-" in one.name)
     assert set(actions(report).values()) == {"hit"}
+
+    planted = place.run(sys.executable, "-c", UNIFORM_STEPS, *JOINT, "verify.threads=2", code=5)
+    assert "fp32: mel has snr_db" in planted.err
+    assert "fails mel.snr_db" in planted.out
+    (failed_run,) = (one for one in place.runs() if json.loads((one / "report.json").read_text())["status"] == "failed")
+    assert "fails mel.snr_db" in (failed_run / "report.md").read_text()
+    assert not list((failed_run / "artifacts").glob("*.onnx"))
+    shutil.rmtree(failed_run)
 
     failed = place.cosybuild(*JOINT, "verify.snr_db=400", code=5)
     assert "verification error" in failed.err

@@ -18,12 +18,12 @@ class Estimator(Protocol):
     def __call__(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /) -> Tensor: ...
 
 
-def time_grid(solver: Solver) -> Tensor:
-    """Return the solver's points in time, from 0 to 1: (steps + 1,).
+def time_grid(solver: Solver, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return the solver's points in time, from 0 to 1: (steps + 1,), computed in `dtype`.
 
     Cosine: t = 1 - cos(pi/2 u), u linear.
     """
-    grid = torch.linspace(0, 1, solver.steps + 1, dtype=torch.float32)
+    grid = torch.linspace(0, 1, solver.steps + 1, dtype=dtype)
     return 1 - torch.cos(grid * 0.5 * math.pi) if solver.schedule == "cosine" else grid
 
 
@@ -41,6 +41,7 @@ def solve(
     mask: Tensor,
     solver: Solver,
     observe: Callable[[int, Tensor], object] = _unheard,
+    points: Tensor | None = None,
 ) -> Tensor:
     """Integrate the velocity from noise to mel.
 
@@ -54,11 +55,12 @@ def solve(
         mask: (B, 1, T).
         solver: steps, schedule and guidance.
         observe: called with the number of each step, from 1, and the state after it.
+        points: the points in time; None for those of `time_grid`, rounded to float32.
 
     Returns:
         (B, mel, T).
     """
-    grid = time_grid(solver).to(noise)
+    grid = (time_grid(solver) if points is None else points).to(noise)
     x, time, batch = noise, grid[0], noise.shape[0]
     mask, mu, spks, cond = torch.cat((mask, mask)), _unguided(mu), _unguided(spks), _unguided(cond)
     for index, following in enumerate(grid[1:], start=1):

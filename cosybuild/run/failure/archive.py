@@ -123,7 +123,13 @@ def write_failure_archive(
         "cut": cut,
         "complete": carried,
         "profile": profile,
+        **({"voice": _voice(note)} if "losses" in note else {}),
     }
+
+
+def _voice(note: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a whole voice that failed, as the step's metrics would have them."""
+    return {"cases": [], "notes": [], "rows": note["rows"], "losses": note["losses"]}
 
 
 def _subject_facts(request: Request) -> SubjectFacts:

@@ -1,0 +1,88 @@
+"""The comparison of a whole voice as tables: the figures of each form, and the loss that each lowered part causes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cosybuild.figure import measured
+from cosybuild.report.figures import counted
+from cosybuild.report.verification import figure_text
+
+FORMS = ("form", "mel SNR", "waveform SNR", "log-mel", "spectral", "samples", "clipped", "verdict", "utterance")
+LOSSES = ("lowered alone", "mel SNR", "waveform SNR", "log-mel", "noise of the mel", "of the waveform", "utterance")
+
+
+def metrics_of(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the figures of the step `verify voice`, also if it failed."""
+    for step in report["steps"]:
+        if step["stage"] == "verify_voice" and step.get("metrics"):
+            yield step["metrics"]
+    if found := (report.get("capsule") or {}).get("voice"):
+        yield found
+
+
+def form_rows(metrics: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    """Yield one row for each form and utterance."""
+    for row in metrics["rows"]:
+        mel, waveform = row["outputs"]["mel"], row["outputs"]["waveform"]
+        share = measured(waveform, "clipped")
+        yield (
+            str(row["form"]),
+            figure_text("snr_db", measured(mel, "snr_db")),
+            figure_text("snr_db", measured(waveform, "snr_db")),
+            figure_text("lsd_db", measured(waveform, "log_mel_db")),
+            figure_text("", measured(waveform, "multi_resolution")),
+            f"{row['samples']:,}",
+            "-" if share is None else f"{round(share * row['samples']):,}",
+            "passes" if row["passed"] else f"fails {', '.join(row['missed'])}",
+            str(row["case"]),
+        )
+
+
+def loss_rows(metrics: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    """Yield one row for each lowered part and utterance."""
+    for loss in metrics["losses"]:
+        yield (
+            str(loss["part"]),
+            figure_text("snr_db", measured(loss["mel"], "snr_db")),
+            figure_text("snr_db", measured(loss["waveform"], "snr_db")),
+            figure_text("lsd_db", measured(loss["waveform"], "log_mel_db")),
+            f"{loss['mel_share']:.1%}",
+            f"{loss['waveform_share']:.1%}",
+            str(loss["case"]),
+        )
+
+
+def judged_by(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one sentence for each metric that judged waveforms, with its forms and the reason."""
+    forms: dict[str, dict[str, None]] = {}
+    for row in metrics["rows"]:
+        forms.setdefault(row["judged_by"], {})[row["form"]] = None
+    yield from (f"{', '.join(names)}: {why}." for why, names in forms.items())
+
+
+def engines_left_out(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on the engines of the parts, none of which computes a whole voice."""
+    engines = [step["label"] for step in report["steps"] if step["stage"] == "engine" and step.get("part")]
+    if engines:
+        yield f"Only graphs compute the whole voice; verified or inspected alone: {', '.join(engines)}."
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """Return the worst figures of the float32 form and of the last one, e.g. `2 utterances, fp32: mel 126.6 dB`."""
+    forms: dict[str, list[Mapping[str, Any]]] = {}
+    for row in metrics["rows"]:
+        forms.setdefault(row["form"], []).append(row["outputs"])
+    shown = dict.fromkeys([next(iter(forms)), list(forms)[-1]])
+    return "; ".join([counted(len(metrics["cases"]), "utterance"), *(f"{n}: {_worst(forms[n])}" for n in shown)])
+
+
+def _worst(outputs: Iterable[Mapping[str, Any]]) -> str:
+    rows = list(outputs)
+
+    def least(output: str) -> str:
+        found = [ratio for one in rows if (ratio := measured(one[output], "snr_db")) is not None]
+        return figure_text("snr_db", min(found, default=None))
+
+    return f"mel {least('mel')}, waveform {least('waveform')}"

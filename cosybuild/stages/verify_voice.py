@@ -1,0 +1,218 @@
+"""The stage of a joint build that compares the whole voice, from tokens to a waveform, with its float64 reference."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosybuild import figure
+from cosybuild.building.stage import RunContext, Stage
+from cosybuild.building.wiring import in_part
+from cosybuild.config.groups.precision import Target
+from cosybuild.config.groups.vocoder import Cut
+from cosybuild.numerics.gates import plain_gate
+from cosybuild.request import Request
+from cosybuild.store.result import StageResult
+from cosybuild.system.typed_json import to_json
+from cosybuild.verification.lowered import of_kind
+from cosybuild.verification.scope import is_lowered, verify_settings
+from cosybuild.verification.voice_cases import PARTS, outside, utterance, voice_cases, voice_facts
+from cosybuild.verification.voice_comparison import (
+    Compared,
+    Form,
+    Loss,
+    advice,
+    blame,
+    compare_form,
+    limits_of,
+    losses,
+    mel_gate,
+    yardstick,
+)
+from cosybuild.verification.voice_runs import load_reference, open_graph, speak
+
+if TYPE_CHECKING:
+    from cosybuild.runtime.voice.arrays import Part
+
+SCHEMA = 1
+
+
+class VerifyVoiceStage(Stage[Request]):
+    """The stage that makes `voice_verification`: mel and waveform of every form against float64."""
+
+    name = "verify_voice"
+    label = "verify voice"
+    does = "compares the whole voice, from tokens to a waveform, with the model"
+    version = 1
+    needs = tuple(in_part(part, slot) for part in PARTS for slot in ("graph", "weights?", "lowered?"))
+    makes = ("voice_verification",)
+    packages = ("torch", "numpy", "onnxruntime", "onnxruntime-gpu")
+    # Rounding errors differ between CPUs.
+    deterministic = False
+
+    def settings(self, request: Request) -> Mapping[str, Any]:
+        """Return the settings that change the verdict; the contents of graphs and weights are in the key as inputs."""
+        verify, target = verify_settings(request), request.settings.precision.target
+        cases = voice_cases(request)
+        return {
+            "cases": [case.facts() for case in cases],
+            "notes": list(_notes(request)),
+            "threads": verify.threads,
+            "provider": verify.provider.value,
+            "parts": {part: _subject(request.of(part)) for part in PARTS},
+            "target": target.value,
+            "gates": _lowered_gates(request),
+        }
+
+    def run(self, context: RunContext) -> StageResult:
+        request: Request = context.request
+        with tempfile.TemporaryDirectory(dir=context.workdir) as place:
+            rows, lost = _Proof(context, Path(place)).run()
+        metrics = {
+            "cases": [case.name for case in voice_cases(request)],
+            "rows": [row.facts() for row in rows],
+            "losses": [one.facts() for one in lost],
+            "notes": list(_notes(request)),
+            "warnings": [line for row in rows for line in row.judged.warnings],
+        }
+        path = context.workdir / "voice_verification.json"
+        path.write_text(figure.dumps({"schema": SCHEMA, **metrics}, indent=1) + "\n", encoding="utf-8")
+        return StageResult({"voice_verification": [path]}, metrics)
+
+
+def expand_verify_voice_stages(request: Request) -> tuple[VerifyVoiceStage, ...]:
+    """Return the step of a joint build; none without verification, or without a waveform (`vocoder.cut=spectrum`)."""
+    if request.settings.verify is None or request.settings.vocoder.cut is not Cut.none:
+        return ()
+    return (VerifyVoiceStage(),)
+
+
+def _subject(request: Request) -> dict[str, Any]:
+    subject = request.subject
+    return {
+        "family": subject.family.value,
+        "hyperparameters": dict(subject.hyperparameters),
+        "streaming": subject.streaming,
+        "form": list(subject.form),
+        "seed": subject.seed if subject.weights is None else None,
+        "solver": None if subject.solver is None else to_json(subject.solver),
+    }
+
+
+def _lowered_gates(request: Request) -> dict[str, Any] | None:
+    if not is_lowered(request):
+        return None
+    gates = of_kind(request.of(PARTS[2]))
+    return {
+        "mel": plain_gate(mel_gate(request, request.settings.precision.target)),
+        "sound": {kind.value: plain_gate(gate) for kind, gate in gates.items() if kind.value in ("waveform", "f0")},
+    }
+
+
+def _notes(request: Request) -> Iterator[str]:
+    """Yield one sentence for each utterance that no profile of a part admits."""
+    facts = voice_facts(request)
+    for case in voice_cases(request):
+        if parts := outside(request, case.draw.sizes, facts):
+            yield f"{case.name} is outside the profiles of {', '.join(parts)}; graphs take it, engines do not"
+
+
+def forms(inputs: Mapping[str, object], target: Target) -> list[Form]:
+    """Return the forms to compare: float32, each lowered part alone, and all lowered parts.
+
+    Args:
+        inputs: the slots that are there, named `part.slot`.
+        target: the precision of the lowered graphs.
+    """
+    plain = dict.fromkeys(PARTS, "graph")
+    lowered = tuple(part for part in PARTS if in_part(part, "lowered") in inputs)
+    found = [Form("fp32", plain)]
+    for part in lowered:
+        found.append(Form(f"{target.value} {part}", {**plain, part: "lowered"}, (part,), target))
+    if len(lowered) > 1:
+        found.append(Form(target.value, {**plain, **dict.fromkeys(lowered, "lowered")}, lowered, target))
+    return found
+
+
+@dataclass
+class _Proof:
+    """The comparison of all forms on all utterances.
+
+    Attributes:
+        context: the step's context.
+        place: directory for emulated graphs.
+    """
+
+    context: RunContext
+    place: Path
+
+    def run(self) -> tuple[list[Compared], list[Loss]]:
+        """Compare every form.
+
+        Raises:
+            VerificationError: a form does not meet a gate; the message names the form, the output and the metric.
+        """
+        context, request = self.context, self.context.request
+        facts, cases = voice_facts(request), voice_cases(request)
+        files = {part: context.inputs.get(in_part(part, "weights")) for part in PARTS}
+        reference = load_reference(
+            {part: request.of(part).subject for part in PARTS},
+            {part: None if one is None else one.path for part, one in files.items()},
+        )
+        given = {case.name: utterance(case, request) for case in cases}
+        narrow = {}
+        for case in cases:
+            context.emit("progress", what=f"float32 modules, {case.name}")
+            narrow[case.name] = reference.speak(given[case.name])
+        reference.widen()
+        streaming = request.of(PARTS[1]).subject.streaming
+        asked = forms(context.inputs, request.settings.precision.target)
+        parts = self._parts(asked)
+        rows: list[Compared] = []
+        lost: list[Loss] = []
+        for case in cases:
+            own = given[case.name]
+            context.emit("progress", what=f"float64 modules, {case.name}")
+            exact = reference.speak(own)
+            float32 = narrow[case.name]
+            gates = yardstick(float32, exact, reference.with_f0(exact, own, float32.f0))
+            here = []
+            for form in asked:
+                context.emit("progress", what=f"{form.name}, {case.name}")
+                chosen = {part: parts[part, slot] for part, slot in form.slots.items()}
+                spoken = speak(chosen, facts, own, streaming=streaming)
+                here.append(compare_form(form, spoken, reference, exact, own, case, limits_of(form, gates, request)))
+            found = losses(here, here[0])
+            rows += here
+            lost += found
+            self._hold(here, found, rows)
+        return rows, lost
+
+    def _parts(self, asked: list[Form]) -> dict[tuple[str, str], Part]:
+        context, verify = self.context, verify_settings(self.context.request)
+        emulated = self.context.request.settings.precision.target is Target.bf16
+        used = sorted({(part, slot) for form in asked for part, slot in form.slots.items()})
+        return {
+            (part, slot): open_graph(
+                context.inputs[in_part(part, slot)].path,
+                verify,
+                emulated=emulated and slot == "lowered",
+                workdir=self.place / part,
+            )
+            for part, slot in used
+        }
+
+    def _hold(self, here: list[Compared], lost: list[Loss], rows: list[Compared]) -> None:
+        for one in here:
+            if one.judged.fault is None:
+                continue
+            self.context.emit(
+                "note",
+                message=f"the form that fails: {one.form.name}",
+                rows=[row.facts() for row in rows],
+                losses=[loss.facts() for loss in lost],
+            )
+            one.judged.hold(advice(one), blame(one, lost))

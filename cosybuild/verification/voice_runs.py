@@ -1,0 +1,185 @@
+"""Computations of one utterance: the reference in PyTorch, and the built forms in the composition that serves.
+
+torch and ONNX Runtime are imported only when an utterance is computed, because planning imports this module too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cosybuild.models.subject import Subject
+from cosybuild.numerics.inputs import Array
+from cosybuild.runtime.voice.arrays import Part
+from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.noise import Noise
+from cosybuild.runtime.voice.voice import Flow, Voice
+from cosybuild.verification.voice_cases import PARTS, Utterance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from cosybuild.backends.session import Session
+    from cosybuild.models.cosyvoice.voice import VoiceModules
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One computed utterance.
+
+    Attributes:
+        mel: (1, mel, frames), without the prompt's frames.
+        waveform: (1, samples).
+        f0: (1, frames), in Hz: the one that the waveform has.
+    """
+
+    mel: Array
+    waveform: Array
+    f0: Array
+
+
+class Reference:
+    """The composition in PyTorch, computed in float32 and then, with the same weights, in float64.
+
+    Args:
+        modules: the networks in float32; they are changed to float64 on the first use of `widen`.
+    """
+
+    def __init__(self, modules: VoiceModules) -> None:
+        self._modules = modules
+        self._dtype = "float32"
+
+    def widen(self) -> None:
+        """Compute in float64 from here on; converting in place saves the memory of a copy."""
+        self._modules.double()
+        self._dtype = "float64"
+
+    def speak(self, given: Utterance) -> Spoken:
+        """Compute one utterance."""
+        from cosybuild.models.cosyvoice.voice import Prompt
+
+        token, prompt_token = self._tensor(given.token), self._tensor(given.prompt_token)
+        prompt = Prompt(prompt_token, self._tensor(given.prompt_mel), self._tensor(given.speaker))
+        ahead = token[:, :0] if self._modules.reads_lookahead else None
+        mel = self._modules.mel(token, prompt, self._tensor(given.flow), ahead)
+        return self._spoken(mel, given, None)
+
+    def with_f0(self, spoken: Spoken, given: Utterance, f0: Array) -> Spoken:
+        """Compute the waveform of an utterance again, with another f0 (1, frames)."""
+        return self._spoken(self._tensor(spoken.mel), given, self._tensor(f0))
+
+    def _spoken(self, mel: Tensor, given: Utterance, f0: Tensor | None) -> Spoken:
+        source, phase = self._tensor(given.source), self._tensor(given.phase)
+        waveform, own = self._modules.waveform(mel, source, phase, f0)
+        return Spoken(mel.numpy(), waveform.numpy(), own.numpy())
+
+    def _tensor(self, values: Array) -> Tensor:
+        import torch
+
+        wanted = self._dtype if values.dtype.kind == "f" else values.dtype
+        return torch.from_numpy(np.array(values, wanted))
+
+
+def load_reference(subjects: Mapping[str, Subject], weights: Mapping[str, Path | None]) -> Reference:
+    """Load the networks of a voice: part -> its subject and its weights file (None for random weights).
+
+    Raises:
+        CheckpointError: the weights cannot be read or do not fit.
+    """
+    from cosybuild.models.cosyvoice.vocoder.hift import Hift
+    from cosybuild.models.cosyvoice.voice import VoiceModules
+    from cosybuild.models.load import load_module
+
+    frontend, estimator, vocoder = (load_module(subjects[part], weights[part]) for part in PARTS)
+    solver = subjects[PARTS[1]].solver
+    assert isinstance(vocoder, Hift)
+    assert solver is not None
+    reads_lookahead = any(tensor.name == "lookahead_token" for tensor in subjects[PARTS[0]].spec.inputs)
+    return Reference(VoiceModules(frontend, estimator, vocoder, solver, reads_lookahead=reads_lookahead))
+
+
+def part_of(session: Session, dtypes: Mapping[str, str]) -> Part:
+    """Return a loaded artifact as a part of a voice: inputs are cast to its types, 16-bit outputs to float32."""
+    import ml_dtypes
+
+    types = {name: np.dtype(ml_dtypes.bfloat16) if one == "bfloat16" else np.dtype(one) for name, one in dtypes.items()}
+
+    def call(**inputs: Array) -> dict[str, Array]:
+        outputs = session.infer({name: np.asarray(values).astype(types[name]) for name, values in inputs.items()})
+        return {
+            name: values.astype(np.float32) if values.dtype.itemsize == 2 else values
+            for name, values in outputs.items()
+        }
+
+    return call
+
+
+Compose = Callable[[Mapping[str, Part], Facts, bool], Voice]
+"""Parts by name, facts, streaming attention -> the voice that a service computes."""
+
+
+def serving_voice(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> Voice:
+    """Return the composition that serves, around three parts of one attention."""
+    frontend, estimator, vocoder = (parts[name] for name in PARTS)
+    if streaming:
+        return Voice(None, None, vocoder, facts, streaming=Flow(frontend, estimator))
+    return Voice(frontend, estimator, vocoder, facts)
+
+
+def speak(
+    parts: Mapping[str, Part], facts: Facts, given: Utterance, *, streaming: bool, compose: Compose = serving_voice
+) -> Spoken:
+    """Compute one utterance with built parts, in the composition that serves.
+
+    Args:
+        parts: part -> callable.
+        facts: the facts of the voice.
+        given: the inputs.
+        streaming: True if the flow's parts have streaming attention.
+        compose: makes the voice; tests plant faults here.
+    """
+    heard: dict[str, Array] = {}
+
+    def vocoder(**inputs: Array) -> Mapping[str, Array]:
+        outputs = parts[PARTS[2]](**inputs)
+        heard["f0"] = outputs["f0"]
+        return outputs
+
+    voice = compose({**parts, PARTS[2]: vocoder}, facts, streaming)
+    noise = Noise(given.flow, given.source, given.phase)
+    mel = voice.mel(given.token, given.prompt_token, given.prompt_mel, given.speaker, noise=noise.flow,
+                    streaming=streaming)  # fmt: skip
+    waveform = voice.vocode(mel, noise=noise)
+    return Spoken(mel, waveform[np.newaxis], heard["f0"])
+
+
+def open_graph(path: Path, settings: Any, *, emulated: bool, workdir: Path) -> Part:
+    """Open one ONNX graph as a part.
+
+    Args:
+        path: the graph.
+        settings: the group `verify`, with provider and threads.
+        emulated: True to round every tensor to its storage type, for a type without kernels on the CPU (bfloat16).
+        workdir: directory for the emulated graph.
+    """
+    from cosybuild.backends.onnxruntime_backend import load
+
+    if emulated:
+        path = _emulated(path, workdir)
+    session = load(path, provider=settings.provider, threads=settings.threads)
+    return part_of(session, session.dtypes)
+
+
+def _emulated(path: Path, workdir: Path) -> Path:
+    import onnx_ir as ir
+
+    from cosybuild.onnxgraph.files import load_model, save_model
+    from cosybuild.precision.emulate import emulate
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    return save_model(ir.to_proto(emulate(ir.from_proto(load_model(path)))), workdir / path.name)[0]
