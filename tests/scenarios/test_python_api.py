@@ -20,9 +20,6 @@ from cosybuild.config.compose import config_directory
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.config.groups.store import StoreSettings
 from tests.scenarios.commands import QUICK, Place
-from tests.scenarios.conftest import built_place
-
-__all__ = ["built_place"]  # the fixture
 
 
 @pytest.fixture
