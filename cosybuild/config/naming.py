@@ -23,7 +23,12 @@ _NOT_OF_THE_BUILD = ("store", "benchmark", "deploy", "dry_run", "lock", "hold_to
 _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(VocoderSettings())}
 """Groups that records of earlier releases lack, each with the value that describes the builds of those releases."""
 
-_LATER: Mapping[str, Any] = {"model.weights_from": None, "export.static": {}, "verify.solver.steps": None}
+_LATER: Mapping[str, Any] = {
+    "model.weights_from": None,
+    "model.arguments": None,
+    "export.static": {},
+    "verify.solver.steps": None,
+}
 """Settings that records of earlier releases lack, each with the value that describes the builds of those releases."""
 
 _NAMED_GROUPS = ("export", "precision", "trt", "trt_profile")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import warnings
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.errors import ExportError
@@ -80,7 +81,7 @@ def export_graph(
 
     example = tuple(example_inputs(spec, sizes))
     write = _torchscript if settings.exporter is Exporter.torchscript else _dynamo
-    with _quiet() as chatter, torch.no_grad():
+    with _quiet() as chatter, torch.no_grad(), _plain_operators():
         try:
             model = write(module, example, spec, settings)
         except _refusals() as error:
@@ -140,7 +141,7 @@ def _dynamo(
         opset_version=settings.opset,
         input_names=[tensor.name for tensor in spec.inputs],
         output_names=[tensor.name for tensor in spec.outputs],
-        dynamic_shapes=tuple(tensor.dynamic_axes for tensor in spec.inputs),
+        dynamic_shapes=_dynamic_shapes(module, spec),
         optimize=settings.constant_folding,
         verbose=False,
     )
@@ -149,11 +150,37 @@ def _dynamo(
     return model
 
 
+def _dynamic_shapes(module: nn.Module, spec: ModelSpec) -> tuple[Any, ...]:
+    """Return the names of dynamic axes in the structure of the parameters of `forward`, as torch.export takes them."""
+    from torch.export import Dim
+
+    # A sum such as `past + 1` follows from other axes, which torch.export finds by itself.
+    shapes = tuple(
+        {axis: dim if dim.isidentifier() else Dim.AUTO for axis, dim in tensor.dynamic_axes.items()}
+        for tensor in spec.inputs
+    )
+    kinds = {parameter.kind for parameter in inspect.signature(module.forward).parameters.values()}
+    return (shapes,) if inspect.Parameter.VAR_POSITIONAL in kinds else shapes
+
+
 def example_inputs(spec: ModelSpec, sizes: Mapping[str, int]) -> Iterator[torch.Tensor]:
     from cosybuild.backends.torch_backend import tensor_from_array
 
     for array in draw_inputs(spec, Draw(sizes)).values():
         yield tensor_from_array(array)
+
+
+@contextmanager
+def _plain_operators() -> Iterator[None]:
+    """Make torch compute attention with separate operators, because ONNX has none for its fused encoder layer."""
+    import torch
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 @contextmanager

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ModelError
+from cosybuild.models.calling import make_flat
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.components.registry import COMPONENTS
 from cosybuild.models.filling import Note, fill, seeded
@@ -36,6 +37,7 @@ def load_module(subject: Subject, weights: Path | None, note: Note = _unheard) -
     """
     if subject.family is Family.module:
         module = _instantiated(subject)
+        _widen(module, subject, note)
         if weights is not None:
             fill(module, read_weights(weights, module.state_dict(), prefixes=("",), asked=subject.weights_from), note)
         return module.eval().requires_grad_(False)
@@ -68,7 +70,7 @@ def _instantiated(subject: Subject) -> nn.Module:
     target = subject.hyperparameters["target"]
     name = target["_target_"]
     try:
-        module: Any = seeded(subject.seed, lambda: instantiate(dict(target)))
+        module: Any = seeded(subject.seed, lambda: instantiate({"_convert_": "all", **target}))
     # Hydra raises bare errors for arguments of its own, such as `_recursive_`.
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, AttributeError, LookupError) as error:
         cause = error.__cause__ or error
@@ -82,16 +84,18 @@ def _instantiated(subject: Subject) -> nn.Module:
             hint="Next: name the module's class, or a function that returns a module.",
         )
     _hold_complete(module, name)
-    names = [tensor.name for tensor in subject.spec.inputs]
-    signature = inspect.signature(module.forward)
-    try:
-        signature.bind(*names)
-    except TypeError as error:
-        raise ModelError(
-            f"{name} takes {signature}, but model.inputs declares {len(names)} inputs ({', '.join(names)}): {error}.",
-            hint="Next: declare the inputs in the order of forward's arguments.",
-        ) from error
+    inputs, outputs = ([tensor.name for tensor in side] for side in (subject.spec.inputs, subject.spec.outputs))
+    make_flat(module, name, inputs, outputs, subject.hyperparameters.get("arguments"))
     return module
+
+
+def _widen(module: nn.Module, subject: Subject, note: Note) -> None:
+    """Convert 16-bit parameters to float32 in place, if no declared input has 16 bits: a build begins with float32."""
+    found = {tensor.dtype for tensor in module.state_dict().values()} & {torch.float16, torch.bfloat16}
+    if found and all(tensor.dtype not in ("float16", "bfloat16") for tensor in subject.spec.inputs):
+        module.float()
+        kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in found))
+        note(f"the module's {kinds} parameters were converted to float32; precision=fp16 or bf16 lowers the graph")
 
 
 def _hold_complete(module: nn.Module, name: str) -> None:

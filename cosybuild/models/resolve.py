@@ -276,7 +276,7 @@ def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
     return Subject(
         Family.module,
         spec,
-        {"target": model.target},
+        {"target": model.target, **({"arguments": dict(model.arguments)} if model.arguments else {})},
         **_weights(model, "", None),
         seed=model.seed,
         stem=_stem(model, str(model.target["_target_"]).rpartition(".")[2].lower()),

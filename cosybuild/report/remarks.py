@@ -12,7 +12,8 @@ EXECUTED, INSPECTED, UNCHECKED = "executed", "graph executed, engine only inspec
 def remarks(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for random weights, for each thing that was not verified, and for each pending step."""
     if report["model"]["random_weights"]:
-        yield f"The weights are {report['model']['weights']}: give model_dir=DIR to build a trained model."
+        given = "model.weights=FILE" if report["model"]["family"] == "module" else "model_dir=DIR"
+        yield f"The weights are {report['model']['weights']}: give {given} to build a trained model."
     if report["verified"] is None:
         yield "Nothing was verified (verify=off)."
     labels = {step["label"] for step in report["steps"]}

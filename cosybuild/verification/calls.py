@@ -27,5 +27,6 @@ def infer_case(session: Session, case: Case, inputs: Mapping[str, Array]) -> dic
         raise VerificationError(
             f"Case {case.name}: {session.device} cannot compute it: {error}",
             hint="Next: if the model does not accept this size, narrow trt_profile or state multiple_of in it. "
-            "Otherwise the graph has a fixed axis: find the line of the module that turns a size into a Python number.",
+            "Otherwise the graph has a fixed axis: try the other export.exporter, or find the line of the module that "
+            "turns a size into a Python number.",
         ) from error

@@ -75,8 +75,10 @@ def test_a_blocked_step_and_random_weights_are_remarks() -> None:
     run = report()
     run["model"] |= {"random_weights": True, "weights": "random(seed=0)"}
     run["steps"].append(step("verify engine sm_89", "verify_engine", "blocked"))
-    first, last = remarks(run)
-    assert first == "The weights are random(seed=0): give model_dir=DIR to build a trained model."
+    for family, given in (("module", "model.weights=FILE"), ("cosyvoice2", "model_dir=DIR")):
+        run["model"]["family"] = family
+        first, last = remarks(run)
+        assert first == f"The weights are random(seed=0): give {given} to build a trained model."
     assert last == "pending: verify engine sm_89 needs a GPU"
 
 

@@ -70,6 +70,9 @@ class ModelSettings:
         None, "{name: value} for hyper-parameters that differ from the family's; only without a model_dir."
     )
     target: Any = setting(None, "model=module: a Hydra node with _target_ that constructs the nn.Module.")
+    arguments: Any = setting(
+        None, "model=module: {name: value} for arguments of forward that are no tensors, e.g. {use_cache: false}."
+    )
     path: str | None = setting(None, "model=onnx: the path of the ONNX file.", local=True)
     name: str | None = setting(None, "The stem of the artifacts' names; null: the family's own name.")
     inputs: tuple[TensorSettings, ...] = setting(
