@@ -19,6 +19,7 @@ THOROUGH = (
     "tests/scenarios/test_bundle.py::test_a_bundle_with_digests_alone_can_be_replayed",
     "tests/scenarios/test_vocoder.py",
     "tests/scenarios/test_graph_files.py",
+    "tests/certifying/test_certify.py::test_a_right_file_of_the_other_exporter_with_the_streaming_mask_is_right",
     # Exporters, versions and precisions beyond the default ones.
     "tests/stages/test_planted_faults.py",
     "tests/stages/test_parts_lowered.py",

@@ -10,6 +10,7 @@ from cosybuild.errors import ConfigurationError
 
 VERBS: dict[str, str] = {
     "bundle": "write a finished run as one file for another team",
+    "certify": "prove or refute ONNX files of somebody else against the networks of a model directory",
     "check": "check an engine, or the files of a model directory in service",
     "diff": "list the differences between two runs, without names the two newest",
     "doctor": "list what this machine can build, what is missing, and the command that installs it",

@@ -8,7 +8,7 @@ from typing import Any
 from cosybuild.building.record import Outcome, StepRecord
 from cosybuild.dtypes import FROM_TENSORRT
 from cosybuild.manifest import SUFFIX, manifest_text, parse_manifest
-from cosybuild.onnxgraph.header import GraphPort, read_header
+from cosybuild.onnxgraph.header import GraphHeader, GraphPort, read_header
 from cosybuild.store.artifact import Artifact, StoredFile
 
 _DONE = ("hit", "pulled", "built")
@@ -43,8 +43,7 @@ def _fact(file: StoredFile) -> dict[str, str | int]:
 def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return names, types and shapes in binding order, with -1 or a symbol for a dynamic size; None if unknown."""
     if main.name.endswith(".onnx"):
-        header = read_header(main.path)
-        return {"inputs": [_port(p) for p in header.inputs], "outputs": [_port(p) for p in header.outputs]}
+        return interface_of(read_header(main.path))
     if own is None or "tensors" not in own:
         return (own or {}).get("interface")
     ports = [(t["mode"], {**t, "dtype": FROM_TENSORRT.get(t["dtype"], t["dtype"])}) for t in own["tensors"]]
@@ -53,6 +52,11 @@ def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any
         side: [{name: p[name] for name in ("name", "dtype", "shape")} for mode, p in ports if mode == one]
         for side, one in sides
     }
+
+
+def interface_of(header: GraphHeader) -> dict[str, Any]:
+    """Return the inputs and outputs of a graph, as manifests state them."""
+    return {"inputs": [_port(p) for p in header.inputs], "outputs": [_port(p) for p in header.outputs]}
 
 
 def _port(port: GraphPort) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Facts:
             "overrides": list(overrides),
             "config": to_json(request.settings),
             "config_digest": config_digest,
-            "model": _model(request, sources),
+            "model": model_facts(request, sources),
             "profiles": _profiles(request),
             "environment": {"machine": environment.machine, "versions": versions_of(environment)},
         }
@@ -129,11 +129,17 @@ def origin_of(facts: Mapping[str, Any], outcome: Outcome, part: str) -> dict[str
     }
 
 
-def _model(request: Request, sources: Mapping[str, Artifact], part: str = "") -> dict[str, Any]:
+def model_facts(request: Request, sources: Mapping[str, Artifact], part: str = "") -> dict[str, Any]:
+    """Return the facts of the model, as `report.json` and every manifest state them.
+
+    Args:
+        sources: result of `prepare.sources_of`.
+        part: the part of a joint build, else an empty text.
+    """
     subject = request.subject
     weights = sources.get(in_part(part, "weights")) or sources.get(in_part(part, "graph"))
     if request.parts:
-        return _joint({name: _model(one, sources, name) for name, one in request.parts.items()}, subject)
+        return _joint({name: model_facts(one, sources, name) for name, one in request.parts.items()}, subject)
     return {
         "family": subject.family.value,
         "name": subject.stem,

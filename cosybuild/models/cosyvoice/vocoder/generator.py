@@ -42,6 +42,7 @@ class Generator(nn.Module):
     def __init__(self, parameters: VocoderParameters) -> None:
         super().__init__()
         self.values = own = parameters
+        self.last_slope = LAST_SLOPE
         causal, base = own.causal, own.base_channels
         if causal:
             ahead = own.conv_pre_look_right
@@ -76,18 +77,17 @@ class Generator(nn.Module):
         for stage, up in enumerate(self.ups):
             x = up(F.leaky_relu(x, own.lrelu_slope))
             if stage == last:
-                x = mirrored(x)
+                x = self.longer(x)
             x = x + self.source_resblocks[stage](self.source_downs[stage](spectra))
             blocks = [self.resblocks[stage * each + index](x) for index in range(each)]
             x = sum(blocks[1:], blocks[0]) * (1 / each)
-        x = self.conv_post(F.leaky_relu(x, LAST_SLOPE))
+        x = self.conv_post(F.leaky_relu(x, self.last_slope))
         magnitude, phase = x[:, : own.bins], x[:, own.bins :]
         return torch.exp(magnitude).clamp(max=LARGEST_MAGNITUDE), torch.sin(phase)
 
-
-def mirrored(x: Tensor) -> Tensor:
-    """Repeat the second position in front of the first, because there is one more spectrum than frames of a stage."""
-    return torch.cat([x[:, :, 1:2], x], dim=2)
+    def longer(self, x: Tensor) -> Tensor:
+        """Repeat the second position in front of the first: there is one more spectrum than frames of a stage."""
+        return torch.cat([x[:, :, 1:2], x], dim=2)
 
 
 def _down(values: VocoderParameters, channels: int, rate: int) -> Convolution:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosybuild.models.cosyvoice.vocoder import generator, source
+from cosybuild.models.cosyvoice.vocoder import source
 from cosybuild.models.cosyvoice.vocoder.hift import Hift
 from cosybuild.models.cosyvoice.vocoder.parameters import Interpolation
 from cosybuild.numerics.inputs import Array
@@ -78,13 +78,13 @@ def no_envelope(module: Hift, inputs: Inputs, _: pytest.MonkeyPatch) -> Inputs:
     return inputs
 
 
-def steep(_: Hift, inputs: Inputs, patch: pytest.MonkeyPatch) -> Inputs:
-    patch.setattr(generator, "LAST_SLOPE", 0.1)
+def steep(module: Hift, inputs: Inputs, _: pytest.MonkeyPatch) -> Inputs:
+    module.last_slope = 0.1
     return inputs
 
 
 def mirrored_behind(_: Hift, inputs: Inputs, patch: pytest.MonkeyPatch) -> Inputs:
-    patch.setattr(generator, "mirrored", lambda x: torch.cat([x, x[:, :, -2:-1]], dim=2))
+    patch.setattr(Hift, "longer", lambda _, x: torch.cat([x, x[:, :, -2:-1]], dim=2))
     return inputs
 
 

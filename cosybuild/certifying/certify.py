@@ -1,0 +1,155 @@
+"""The certification of one file: what it is, whether it is right, and if not, which known mistake it has."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cosybuild.backends import onnxruntime_backend
+from cosybuild.backends.session import InferenceFailed
+from cosybuild.building.stage import Emit
+from cosybuild.certifying.diagnosis import Examination, known_mistakes, other_weights
+from cosybuild.certifying.match import NotCompared, Unmatched, match, requests_of
+from cosybuild.certifying.mistakes.estimator import other_variant
+from cosybuild.certifying.mistakes.mistake import EPSILON
+from cosybuild.certifying.mistakes.registry import mistakes_of
+from cosybuild.certifying.own_names import with_own_names
+from cosybuild.certifying.probes import agreement, outputs_of, probes_of, session_of
+from cosybuild.certifying.proof import Candidate, candidate, prove, reference_of
+from cosybuild.certifying.task import Task
+from cosybuild.certifying.verdict import Known, Outcome, Verdict
+from cosybuild.digest import digest_of
+from cosybuild.errors import ConfigurationError, CosybuildError, ExportError, ModelError, VerificationError
+from cosybuild.models.load import load_module
+from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.header import read_header
+from cosybuild.request import Request
+from cosybuild.run.prepare import open_store
+from cosybuild.verification.scope import verify_settings
+
+_UNEXPLAINED = (
+    "It matches no known mistake. Its weights are those of the directory, or they cannot be found in the file by name, "
+    "layer and shape."
+)
+
+
+def certify(task: Task, emit: Emit) -> Verdict:
+    """Return the verdict on one file. Errors in the file become verdicts; errors in the directory are raised.
+
+    Raises:
+        CosybuildError: the model directory or a setting cannot be used.
+    """
+    blank = Verdict(task.shown, Outcome.unreadable)
+    try:
+        hold_external_data(task.path)
+        header = read_header(task.path)
+        blank = replace(blank, sha256=digest_of(task.path))
+    except (ValueError, OSError, ModelError) as error:
+        return replace(blank, reason=_reason(error))
+    try:
+        found = match(task.path.name, header, task.settings)
+    except Unmatched as error:
+        return replace(blank, outcome=Outcome.unmatched, reason=str(error))
+    except NotCompared as error:
+        return replace(blank, outcome=Outcome.not_compared, reason=str(error))
+    blank = replace(blank, component=found.component.value, ports=found.ports.facts(), by_name=found.ports.by_name)
+    if found.ports.absent:
+        blank = replace(blank, notes=(f"It has no input {' and '.join(found.ports.absent)}.",))
+    try:
+        forms = requests_of(found)
+    except ConfigurationError as error:
+        return replace(blank, outcome=Outcome.unmatched, reason=_reason(error))
+    blank = replace(blank, family=next(iter(forms.values())).subject.family.value)
+    with tempfile.TemporaryDirectory(prefix="cosybuild-certify-") as scratch:
+        first = next(iter(forms.values()))
+        try:
+            one = candidate(with_own_names(task.path, found.ports, first.subject.spec, Path(scratch)), first)
+            blank = replace(blank, dtype=one.limits.target.value)
+            examined = _examined(one, forms)
+        except (ExportError, ModelError) as error:
+            return replace(blank, reason=_reason(error))
+        except InferenceFailed as error:
+            reason = f"ONNX Runtime cannot compute a short case with it: {error}"
+            return replace(blank, outcome=Outcome.wrong, reason=reason)
+        return _judged(task, blank, forms, examined, emit)
+
+
+def _examined(one: Candidate, forms: Mapping[bool, Request]) -> dict[bool, Examination]:
+    """Return variant -> the file's outputs on the probes of that variant."""
+    request = next(iter(forms.values()))
+    verify = verify_settings(request)
+    session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)
+    found = {}
+    for streaming, request in forms.items():
+        subject = request.subject
+        module = load_module(subject, subject.weights)
+        probes = probes_of(module, subject)
+        actual = outputs_of(session, probes.cases, subject.spec)
+        found[streaming] = Examination(subject, module, probes, actual, one)
+    return found
+
+
+def _judged(
+    task: Task, blank: Verdict, forms: Mapping[bool, Request], examined: Mapping[bool, Examination], emit: Emit
+) -> Verdict:
+    results = {s: agreement(e.actual, e.probes.right, e.probes, e.one.strict) for s, e in examined.items()}
+    expected = task.expected if len(forms) > 1 else next(iter(forms))
+    agreeing = [streaming for streaming, result in results.items() if result.fault is None]
+
+    def variant(streaming: bool) -> bool | None:
+        return streaming if len(forms) > 1 else None
+
+    right = [streaming for streaming in agreeing if expected in (None, streaming)]
+    if right:
+        return _proved(replace(blank, streaming=variant(right[0])), forms[right[0]], examined[right[0]], emit)
+    if agreeing:
+        mistake = other_variant(bool(expected))
+        known = Known(mistake.name, mistake.says, mistake.remedy, results[agreeing[0]].snr_db)
+        reason = results[bool(expected)].fault or ""
+        return replace(blank, outcome=Outcome.wrong, streaming=variant(agreeing[0]), reason=reason, mistakes=(known,))
+    tried = [streaming for streaming in examined if expected in (None, streaming)]
+    nearest = max(tried, key=lambda streaming: results[streaming].snr_db)
+    blank = replace(blank, outcome=Outcome.wrong, reason=results[nearest].fault or "")
+    ordered = [nearest, *(streaming for streaming in examined if streaming != nearest)]
+    for streaming in ordered:
+        mistakes = known_mistakes(examined[streaming], examined[streaming].module)
+        if mistakes:
+            return replace(blank, streaming=variant(streaming), mistakes=mistakes)
+    notes = []
+    for streaming in ordered:
+        for module, weights, names in other_weights(examined[streaming]):
+            found = examined[streaming]
+            outputs = outputs_of(session_of(module, found.subject.spec), found.probes.cases, found.subject.spec)
+            said = f"{len(names)} of {len(weights.tensors)} tensors differ from the directory's, such as {names[0]}"
+            same = agreement(found.actual, outputs, found.probes, found.one.strict)
+            if same.fault is None and expected in (None, streaming):
+                reason = f"It computes the network with other weights: {said}"
+                return replace(blank, outcome=Outcome.other_weights, streaming=variant(streaming), reason=reason,
+                               figures={"snr_db": same.snr_db})  # fmt: skip
+            mistakes = known_mistakes(found, module, [other_variant(streaming)] if len(forms) > 1 else [])
+            if mistakes:
+                note = f"It also has other weights: {said}."
+                return replace(blank, streaming=variant(streaming), mistakes=mistakes, notes=(*blank.notes, note))
+            notes = [f"Its weights are others ({said}), and with them the network computes something else."]
+    return replace(blank, notes=(*blank.notes, *(notes or [_UNEXPLAINED])))
+
+
+def _proved(blank: Verdict, request: Request, examined: Examination, emit: Emit) -> Verdict:
+    """Return the verdict on a file that agrees on the probes: the whole verification of a build decides."""
+    with open_store(request.settings.store, lambda message: emit("warning", message=message)) as store:
+        reference, stored = reference_of(request, store)
+        try:
+            figures = prove(examined.one, request, reference, emit)
+        except VerificationError as error:
+            # The norms are read from the graph: a wrong epsilon has no effect on the outputs of the probes.
+            named = [m for m in mistakes_of(request.subject) if m.name == EPSILON and "property norms" in error.message]
+            mistakes = tuple(Known(m.name, m.says, m.remedy) for m in named)
+            return replace(blank, outcome=Outcome.wrong, reason=error.message, mistakes=mistakes)
+    notes = (*blank.notes, "The reference is that of an earlier run.") if stored else blank.notes
+    return replace(blank, outcome=Outcome.right, figures=figures, notes=notes)
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, CosybuildError) else str(error)

@@ -1,0 +1,14 @@
+"""Copies of modules that share their tensors, so that a changed copy of a large network costs no memory."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+
+def sharing_copy(module: nn.Module) -> nn.Module:
+    """Return a copy with modules of its own and the same tensors. Tensors of the copy may be replaced, not changed."""
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, memo)

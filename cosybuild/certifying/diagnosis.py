@@ -1,0 +1,91 @@
+"""The search for what a refuted file computes instead: the network with other weights, or with a known mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from cosybuild.backends.session import InferenceFailed
+from cosybuild.certifying.copies import sharing_copy
+from cosybuild.certifying.mistakes.mistake import Mistake
+from cosybuild.certifying.mistakes.registry import mistakes_of
+from cosybuild.certifying.probes import Outputs, Probes, agreement, outputs_of, session_of
+from cosybuild.certifying.proof import Candidate
+from cosybuild.certifying.verdict import Known
+from cosybuild.certifying.weights import FoundWeights, differing, weights_of, with_weights
+from cosybuild.models.load import prepare_for_export
+from cosybuild.models.subject import Subject
+from cosybuild.onnxgraph.files import load_model
+
+_ALIKE_DB = 6.0
+"""Mistakes whose agreement differs by at most this are both named: the probes cannot tell them apart."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A form of the network, and the file's outputs on its probes.
+
+    Attributes:
+        subject: the form.
+        module: the exportable module with the directory's weights.
+        probes: the probes with the right outputs.
+        actual: the file's outputs on the probes.
+        one: the file.
+    """
+
+    subject: Subject
+    module: nn.Module
+    probes: Probes
+    actual: tuple[Outputs, ...]
+    one: Candidate
+
+
+def known_mistakes(found: Examination, module: nn.Module, more: Sequence[Mistake] = ()) -> tuple[Known, ...]:
+    """Return the known mistakes with which a module computes the file's outputs, the best match first.
+
+    Args:
+        found: the file and the form of the network.
+        module: the module in which the mistakes are planted: with the directory's weights, or the file's.
+        more: further mistakes to try.
+    """
+    spec, cases, limits = found.subject.spec, found.probes.cases, found.one.strict
+    right = outputs_of(session_of(module, spec), cases, spec)
+    matched = []
+    for mistake in (*more, *mistakes_of(found.subject)):
+        planted = mistake.plant(module, [t.name for t in spec.inputs], [t.name for t in spec.outputs])
+        try:
+            outputs = outputs_of(session_of(planted, spec), cases, spec)
+        except InferenceFailed:
+            continue
+        if agreement(outputs, right, found.probes, limits).fault is None:
+            continue  # the probes do not show it
+        compared = agreement(found.actual, outputs, found.probes, limits)
+        if compared.fault is None:
+            matched.append(Known(mistake.name, mistake.says, mistake.remedy, compared.snr_db))
+    matched.sort(key=lambda known: -_figure(known))
+    return tuple(known for known in matched if _figure(known) >= _figure(matched[0]) - _ALIKE_DB)
+
+
+def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights, list[str]]]:
+    """Yield modules with the weights of the file, with the names of the tensors that differ from the directory's.
+
+    The weights are found for the module as it is, and as it is fused for an export. Nothing is yielded where the file
+    lacks a tensor of the module.
+    """
+    model = load_model(found.one.path)
+    for fused in (False, True):
+        module = sharing_copy(found.module)
+        if fused:
+            prepare_for_export(module)
+        weights = weights_of(model, module)
+        if weights.lacking:
+            continue
+        names = differing(weights, module.state_dict(), found.one.narrow)
+        if names:
+            yield with_weights(module, weights), weights, names
+
+
+def _figure(known: Known) -> float:
+    return float("-inf") if known.snr_db is None else known.snr_db

@@ -1,0 +1,183 @@
+"""The network that a file is: every network of the directory whose inputs and outputs the file can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cosybuild.certifying.ports import Ports, assign, described
+from cosybuild.config.groups.component import ComponentName, ComponentSettings
+from cosybuild.config.groups.vocoder import Cut, VocoderSettings
+from cosybuild.config.settings import Settings
+from cosybuild.errors import ConfigurationError, ModelError
+from cosybuild.manifest import read_manifest
+from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
+from cosybuild.models.profile import BATCH, FRAMES, for_model
+from cosybuild.models.resolve import directory_and_family, resolve_subject
+from cosybuild.models.spec import ModelSpec
+from cosybuild.onnxgraph.header import GraphHeader
+from cosybuild.request import Request
+from cosybuild.run.prepare import request_from_settings
+
+
+@dataclass(frozen=True)
+class Match:
+    """A network of the directory whose interface a file has.
+
+    Attributes:
+        settings: the settings of a build of that network in the file's form.
+        ports: the meaning of the file's inputs and outputs.
+        variants: values of `model.streaming` that this network has.
+    """
+
+    settings: Settings
+    ports: Ports
+    variants: tuple[bool, ...]
+
+    @property
+    def component(self) -> ComponentName:
+        """The network."""
+        return self.settings.component.name
+
+
+class Unmatched(Exception):
+    """The file has the interface of no network; the message lists its own and those that were expected."""
+
+
+class NotCompared(Exception):
+    """The file is a network that a model directory publishes as ONNX only; there is nothing to compare it with."""
+
+
+def located(settings: Settings) -> Settings:
+    """Return the settings with the local path of the model directory.
+
+    Raises:
+        ConfigurationError: `model_dir` is not set, or the model is not CosyVoice.
+        ModelDirectoryError: the directory is missing or unreadable.
+    """
+    if settings.model_dir is None:
+        raise ConfigurationError(
+            "certify compares files with the networks of a model directory, but model_dir is not set.",
+            hint="Next: python -m cosybuild certify model_dir=DIR [FILE ...]",
+        )
+    files = [part.weights for part in COMPONENTS.values()]
+    directory, _ = directory_and_family(settings.model, settings.model_dir, ComponentName.token2wav, files)
+    return settings if directory is None else replace(settings, model_dir=str(directory))
+
+
+def match(name: str, header: GraphHeader, settings: Settings) -> Match:
+    """Return the network whose inputs and outputs the file has.
+
+    Args:
+        name: the file's name, which decides if the file is a published graph file.
+        header: the file's inputs and outputs.
+        settings: result of `located`.
+
+    Raises:
+        Unmatched: there is none, or several by position alone.
+        NotCompared: the file is a speaker model or a speech tokenizer.
+    """
+    for file in GRAPH_FILES.values():
+        if name in file.names and not isinstance(assign(header, file.spec), str):
+            raise NotCompared(
+                f"{name} is component={file.name.value}, which is published as ONNX only: no PyTorch module exists "
+                "to compare it with"
+            )
+    found: list[Match] = []
+    reasons: list[str] = []
+    for word, one, spec in _candidates(settings):
+        if isinstance(spec, str):
+            reasons.append(f"{word}: {spec}")
+            continue
+        ports = assign(header, spec)
+        if isinstance(ports, str):
+            reasons.append(f"{word}: {ports}; expected are inputs {described(spec.inputs)} and outputs "
+                           f"{described(spec.outputs)}")  # fmt: skip
+        else:
+            found.append(Match(_of_form(one, spec, ports), ports, _variants(one)))
+    exact = [one for one in found if one.ports.by_name] or found
+    if len(exact) == 1:
+        return exact[0]
+    own = f"It has inputs {described(header.inputs)} and outputs {described(header.outputs)}."
+    if exact:
+        raise Unmatched(f"{own} By position it could be {' or '.join(one.component.value for one in exact)}.")
+    raise Unmatched(f"{own} {'. '.join(reasons)}.")
+
+
+def _candidates(settings: Settings) -> Iterator[tuple[str, Settings, ModelSpec | str]]:
+    """Yield a word, the settings and the interface of each form of each network, or the reason why it is not there."""
+    for name, part in COMPONENTS.items():
+        for cut in Cut if name is ComponentName.vocoder else (Cut.none,):
+            word = f"{name.value}{'' if cut is Cut.none else f' ({cut.value})'}"
+            model = replace(settings.model, streaming=False)
+            vocoder = VocoderSettings(cut, settings.vocoder.f0)
+            one = replace(settings, component=ComponentSettings(name), model=model, vocoder=vocoder)
+            try:
+                subject = resolve_subject(model, settings.model_dir, part.dynamic_batch, name, vocoder)
+            except ModelError as error:
+                yield word, one, error.message
+                continue
+            yield word, one, subject.spec
+
+
+def _variants(settings: Settings) -> tuple[bool, ...]:
+    """Return the attention variants that compute different functions."""
+    component = settings.component.name
+    variants = []
+    for streaming in (False, True):
+        model = replace(settings.model, streaming=streaming)
+        try:
+            subject = resolve_subject(model, settings.model_dir, False, component, settings.vocoder)
+        except ConfigurationError:  # this version has no streaming form
+            continue
+        # A network without attention, such as version 3's front end, has one form only.
+        if streaming and component is ComponentName.frontend and "chunk_size" not in subject.hyperparameters:
+            continue
+        variants.append(streaming)
+    return tuple(variants)
+
+
+def _of_form(settings: Settings, spec: ModelSpec, ports: Ports) -> Settings:
+    """Return the settings of a build of that network whose graph has the file's fixed and dynamic axes."""
+    static = {axis: size for axis, size in ports.sizes.items() if (axis, size) != (BATCH, 2)}
+    dynamic = BATCH in spec.symbols and BATCH not in ports.sizes
+    export = replace(settings.export, dynamic_batch=dynamic, static=static)
+    verify = settings.verify
+    if verify is not None and FRAMES not in spec.symbols:
+        verify = replace(verify, lengths=None)
+    fixed = replace(spec, inputs=tuple(replace(t, shape=_without_batch(t.shape, dynamic)) for t in spec.inputs))
+    profile = for_model(settings.trt_profile, fixed)
+    return replace(settings, export=export, verify=verify, trt_profile=profile)
+
+
+def _without_batch(shape: tuple[int | str, ...], dynamic: bool) -> tuple[int | str, ...]:
+    return tuple(2 if size == BATCH and not dynamic else size for size in shape)
+
+
+def requests_of(found: Match) -> dict[bool, Request]:
+    """Return attention variant -> request of a build of the network in the file's form.
+
+    Raises:
+        ConfigurationError: the network cannot have the axes that the file fixes.
+    """
+    settings = found.settings
+    return {
+        streaming: request_from_settings(replace(settings, model=replace(settings.model, streaming=streaming)))
+        for streaming in found.variants
+    }
+
+
+def foreign_files(directory: Path) -> list[Path]:
+    """Return the ONNX files of a directory that have no manifest of a build, sorted by path."""
+    found = []
+    for path in sorted(directory.rglob("*.onnx")):
+        if not path.is_file():
+            continue
+        try:
+            manifest = read_manifest(path)
+        except ValueError:
+            manifest = None
+        if manifest is None or "certified" in manifest:
+            found.append(path)
+    return found

@@ -1,0 +1,156 @@
+"""A few short cases on which a file is compared with many forms of a network: variants, weights, known mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cosybuild.backends.session import Session
+from cosybuild.config.groups.component import ComponentName
+from cosybuild.config.groups.precision import Target
+from cosybuild.models.profile import BATCH, FRAMES
+from cosybuild.models.spec import ModelSpec
+from cosybuild.models.subject import Subject
+from cosybuild.numerics.inputs import Array, Draw
+from cosybuild.numerics.metrics import Kind, snr_db
+from cosybuild.verification.cases import Case
+from cosybuild.verification.judge import Comparison, Limits, compare_outputs, first_fault
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Outputs = Mapping[str, Array]
+
+ROUNDING_DB = 30.0
+"""A right file may lose this much against PyTorch's own float32 error, in dB: a factor of 32. Other kernels add in
+another order, which costs a few dB. Kinds of outputs with a wide gate, such as waveforms, need this bound: a mistake in
+a vocoder can be smaller than the gate of a long utterance."""
+
+_FRAMES = 37
+_SHORT = 12
+_PROMPT = 7
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The cases with the right outputs.
+
+    Attributes:
+        spec: the interface.
+        cases: the cases.
+        right: for each case, the network's outputs in float32.
+        floors: output -> least signal-to-noise ratio in dB, from PyTorch's own float32 error in these cases.
+    """
+
+    spec: ModelSpec
+    cases: tuple[Case, ...]
+    right: tuple[Outputs, ...]
+    floors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The comparison of two forms on all probes.
+
+    Attributes:
+        fault: one sentence on the first output that differs; None if all agree.
+        snr_db: smallest signal-to-noise ratio of all cases and outputs, in dB.
+    """
+
+    fault: str | None
+    snr_db: float
+
+
+def probe_cases(subject: Subject) -> tuple[Case, ...]:
+    """Return the cases: rows of different lengths, a padded guidance pair, and small variances."""
+    spec = subject.spec
+    sizes = {symbol: _size(symbol, subject) for symbol in spec.symbols}
+    draws = [
+        Draw(sizes, 1, padded=True),
+        Draw(sizes, 2, guidance=spec.guidance, padded=True),
+        Draw(sizes, 3, quiet=True),
+    ]
+    return tuple(Case("probe", replace(draw, coarse=True)) for draw in draws)
+
+
+def _size(symbol: str, subject: Subject) -> int:
+    """Return a size that covers more than two chunks and makes axes differ that could be exchanged."""
+    chunk = int(subject.hyperparameters.get("static_chunk_size", subject.hyperparameters.get("chunk_size", 0)))
+    if symbol == BATCH:
+        return 2
+    if subject.component is ComponentName.estimator:
+        return 2 * chunk + 3 if chunk else _FRAMES
+    if subject.component is ComponentName.vocoder:
+        return _SHORT if symbol == FRAMES else 1000
+    ahead = int(subject.hyperparameters.get("pre_lookahead_len", 0))
+    known = {"tokens": max(2 * chunk + 3, 11), "prompt_tokens": _PROMPT, "prompt_frames": 2 * _PROMPT - 1,
+             "lookahead": ahead}  # fmt: skip
+    return known.get(symbol, _SHORT)
+
+
+def probes_of(module: nn.Module, subject: Subject) -> Probes:
+    """Compute the probes with a module, which is converted to float64 and back; float32 values are exact in float64."""
+    cases = probe_cases(subject)
+    session = session_of(module, subject.spec)
+    right = outputs_of(session, cases, subject.spec)
+    module.double()
+    try:
+        exact = [session.infer(_widened(case.inputs(subject.spec))) for case in cases]
+    finally:
+        module.float()
+    floors = {
+        name: min(snr_db(one[name], wide[name]) for one, wide in zip(right, exact, strict=True)) - ROUNDING_DB
+        for name in right[0]
+    }
+    return Probes(subject.spec, cases, right, floors)
+
+
+def session_of(module: nn.Module, spec: ModelSpec) -> Session:
+    """Return a session on a module with the names of the interface."""
+    from cosybuild.backends import torch_backend
+
+    return torch_backend.load(module, [t.name for t in spec.inputs], [t.name for t in spec.outputs])
+
+
+def outputs_of(session: Session, cases: Sequence[Case], spec: ModelSpec) -> tuple[Outputs, ...]:
+    """Return the outputs of each case.
+
+    Raises:
+        InferenceFailed: a case cannot be computed.
+    """
+    return tuple(session.infer(case.inputs(spec)) for case in cases)
+
+
+def agreement(actual: Sequence[Outputs], expected: Sequence[Outputs], probes: Probes, limits: Limits) -> Agreement:
+    """Compare the outputs of all probes under the limits, and in float32 also under the probes' floors."""
+    worst, fault = math.inf, None
+    for case, mine, wanted in zip(probes.cases, actual, expected, strict=True):
+        # 16 bits represent a small variance less accurately; no gate was measured for them with such inputs.
+        if case.draw.quiet and limits.target is not Target.fp32:
+            continue
+        compared = compare_outputs(mine, wanted, limits)
+        worst = min([worst, *(one.figures["snr_db"] for one in compared.values())])
+        found = first_fault(compared)
+        text = None if found is None else found.text
+        if text is None and limits.target is Target.fp32:
+            text = _below_floor(compared, probes, limits)
+        if fault is None and text is not None:
+            fault = f"{case.name}: {text}"
+    return Agreement(fault, worst)
+
+
+def _below_floor(compared: Mapping[str, Comparison], probes: Probes, limits: Limits) -> str | None:
+    for name, one in compared.items():
+        value = one.figures["snr_db"]
+        if limits.kinds.get(name, Kind.any) is not Kind.any and value < probes.floors[name]:
+            return (
+                f"{name} has a signal-to-noise ratio of {value:.1f} dB, where rounding leaves at least "
+                f"{probes.floors[name]:.1f} dB"
+            )
+    return None
+
+
+def _widened(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: values.astype("float64") if values.dtype == "float32" else values for name, values in inputs.items()}
