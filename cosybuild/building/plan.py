@@ -151,7 +151,9 @@ def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
     if (damage := store.damage(key)) is not None:
         return Stale(note=f"{DAMAGED}: {damage}")
     nearest = store.nearest(key)
-    return Stale(note=NEVER_BUILT) if nearest is None else Stale(key.diff(nearest))
+    reasons = () if nearest is None else key.diff(nearest)
+    # A key with most parts different is that of another network; a list of its differences explains nothing.
+    return Stale(reasons) if reasons and len(reasons) <= len(key.parts) / 2 else Stale(note=NEVER_BUILT)
 
 
 def blocked_inputs(wires: Sequence[Wire], blocked: set[str]) -> tuple[str, ...]:

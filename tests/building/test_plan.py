@@ -39,6 +39,15 @@ def test_the_first_plan_has_no_results_and_every_step_is_reported(bench: Bench) 
     assert not plan.up_to_date
 
 
+def test_a_result_of_another_network_gives_no_reasons(bench: Bench) -> None:
+    export = FakeStage("export", makes=("graph",), reads=("opset", "width", "heads", "rates", "kernels"))
+    bench.build([export], {"opset": 18, "width": 80, "heads": 8})
+    assert verdicts(bench.plan([export], {"opset": 18, "rates": 3, "kernels": 7})) == {"export": "stale: never built"}
+    assert verdicts(bench.plan([export], {"opset": 17, "width": 80, "heads": 8})) == {
+        "export": "stale: settings.opset: 18 -> 17"
+    }
+
+
 def test_planning_runs_nothing_and_writes_nothing(bench: Bench, tmp_path: Path) -> None:
     stages = pipeline()
     assert everything_under(tmp_path) == {}
