@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosybuild import figure
-from cosybuild.certifying.call import run_task
+from cosybuild.certifying.call import is_recording, run_task
 from cosybuild.certifying.match import foreign_files, located
 from cosybuild.certifying.sign_off import sign_off, unsigned
 from cosybuild.certifying.task import Task
@@ -50,8 +50,9 @@ def main(arguments: Sequence[str]) -> int:
         "words",
         nargs="+",
         metavar="KEY=VALUE|FILE",
-        help="model_dir=DIR and other settings of a build, such as verify=upstream; and ONNX files (default: every "
-        ".onnx below DIR that no build has deployed)",
+        help="model_dir=DIR and other settings of a build, such as verify=upstream; ONNX files, and recordings of "
+        "whole pipelines (.npz; docs/howto/certify.md). Default: every "
+        ".onnx below DIR that no build has deployed",
     )
     parser.option("--junit", "FILE", "write the verdicts as JUnit XML")
     parser.option("--sarif", "FILE", "write the verdicts as SARIF 2.1.0")
@@ -148,6 +149,8 @@ def _note(kind: str, **facts: object) -> None:
 
 def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
     """Write the manifest of a right file, or remove the one of a refuted file."""
+    if is_recording(task.path):
+        return verdict
     if verdict.outcome is Outcome.right:
         if not sign:
             return verdict
