@@ -262,13 +262,19 @@ def _score_sources(softmax: ir.Node) -> Iterator[ir.Node]:
 
 
 def steep(view: View) -> Verdicts:
-    """Keep exponentials and powers that overflow for inputs slightly beyond the measured range."""
+    """Keep exponentials and powers that overflow for inputs slightly beyond the measured range.
+
+    An upper bound on an exponential is kept too, so that the result is stored only after it is bounded.
+    """
     for node in view.nodes:
         known = view.ranges.get(name_of(node.inputs[0])) if node.inputs and node.inputs[0] is not None else None
         if known is None:
             continue
         if node.op_type in _STEEP and (value := _STEEP[node.op_type](known.high)) > view.storage.max:
             yield node, f"the exponential of {known.high:.4g} comes too close to {view.storage.max:.4g} ({value:.3g})"
+            for user, _ in node.outputs[0].uses():
+                if user.op_type in ("Clip", "Min"):
+                    yield user, f"bounds {name_of(node)}, which may exceed {view.storage.max:.4g}"
         exponent = constant_of(node.inputs[1]) if node.op_type == "Pow" else None
         if exponent is not None and math.isfinite(known.max_abs):
             power = float(np.max(exponent.numpy()))

@@ -37,7 +37,7 @@ class PrecisionStage(Stage[Request]):
 
     name = "precision"
     does = "lowers the precision of the graph"
-    version = 4
+    version = 5
     needs = ("graph", "calibration?")
 
     def __init__(self, method: Method = Method.rules) -> None:

@@ -144,6 +144,14 @@ def test_exponentials_and_powers_need_a_margin_for_larger_inputs() -> None:
         assert "/y" in decided(graph(text, constants), {"x": np.float32([steep])}).kept, op
 
 
+def test_a_bound_on_a_kept_exponential_is_applied_before_the_result_is_stored() -> None:
+    """In fp16 the exponential would be infinite where the bound makes it 100."""
+    text = "g (float[1] x) => (float[1] z) { y = Exp(x)  z = Min(y, hundred) }"
+    for at, kept in ((6.0, {"/y", "/z"}), (2.0, set())):
+        found = decided(graph(text, {"hundred": np.float32(100)}), {"x": np.float32([at])}).kept
+        assert set(found) == kept
+
+
 def test_a_range_beyond_the_type_keeps_the_node_and_names_the_tensor() -> None:
     text = "g (float[1] x) => (float[1] y) { a = Mul(x, x)  b = Relu(a)  y = Tanh(b) }"
     kept = decided(graph(text), {"x": np.float32([200])}).kept
