@@ -12,7 +12,7 @@ from cosybuild.dtypes import FROM_ONNXRUNTIME
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.runtime.admission import CPU, GRAPH_SUFFIX, admit
 from cosybuild.runtime.directory import in_service
-from cosybuild.runtime.session import cpu_session
+from cosybuild.runtime.session import cpu_session, run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,6 +41,7 @@ class BuiltPart:
         Raises:
             ServingError: an input is missing or unknown, has another kind of values, or has an index out of its range;
                 a graph cannot report such an index, and would compute with another row of its table.
+                The same if ONNX Runtime ends the run with an error.
             ShapeRefused: an input has another number of axes or another fixed size.
         """
         if set(inputs) != set(self._ports):
@@ -49,7 +50,7 @@ class BuiltPart:
                 f"{', '.join(self._ports)}."
             )
         given = {name: self._checked(name, np.asarray(values)) for name, values in inputs.items()}
-        outputs = self._session.run(None, given)
+        outputs = run_session(self._session, self.name, given)
         return dict(zip([node.name for node in self._session.get_outputs()], outputs, strict=True))
 
     def _checked(self, name: str, values: Array) -> Array:

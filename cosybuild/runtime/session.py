@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosybuild.errors import ArtifactRefused
+from cosybuild.errors import ArtifactRefused, ServingError
 from cosybuild.lazy import require
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -54,12 +54,40 @@ def open_session(ort: Any, path: Path, options: Any, providers: Sequence[Any]) -
     Raises:
         ArtifactRefused: ONNX Runtime does not load the file.
     """
-    state = ort.capi.onnxruntime_pybind11_state
     try:
         return ort.InferenceSession(str(path), options, providers=list(providers))
-    except tuple(getattr(state, name) for name in _REFUSALS) as error:
-        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
+    except _errors(ort) as error:
         raise ArtifactRefused(
-            f"ONNX Runtime {ort.__version__} does not load {path}: {reason}",
+            f"ONNX Runtime {ort.__version__} does not load {path}: {_reason(error)}",
             hint=f"Next: python -m cosybuild check {path}",
         ) from error
+
+
+def run_session(session: Any, name: str, inputs: Mapping[str, Any]) -> list[Any]:
+    """Return the outputs of a run, in the order of the graph.
+
+    Args:
+        session: a session of `cpu_session`.
+        name: the graph's name, for the error.
+        inputs: input -> array.
+
+    Raises:
+        ServingError: ONNX Runtime ended the run; the message has the shapes of the inputs and its reason.
+    """
+    try:
+        outputs: list[Any] = session.run(None, dict(inputs))
+    except _errors(require("onnxruntime", "Serving an ONNX graph")) as error:
+        shapes = ", ".join(f"{key} {values.shape}" for key, values in inputs.items())
+        raise ServingError(f"ONNX Runtime ended the run of {name} with {shapes}: {_reason(error)}") from error
+    return outputs
+
+
+def _errors(ort: Any) -> tuple[type[Exception], ...]:
+    """Return the exceptions with which ONNX Runtime refuses a graph or ends a run."""
+    state = ort.capi.onnxruntime_pybind11_state
+    return tuple(getattr(state, name) for name in _REFUSALS)
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of ONNX Runtime's message, which states the reason."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")

@@ -33,7 +33,11 @@ FROM_NOTHING = (
 """Pages that show a first build or inspect a store get an empty store; the others share one."""
 
 
-WHOLE_MODELS = ("docs/howto/serving-a-voice.md",)
+WHOLE_MODELS = (
+    "docs/howto/serving-a-voice.md",
+    "docs/howto/replace-token2wav.md",
+    "examples/serve-voice/README.md",
+)
 """Pages that need a model directory with a front end and a vocoder."""
 
 

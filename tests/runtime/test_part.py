@@ -143,3 +143,14 @@ def test_a_begun_deployment_decides_which_file_is_loaded(path: Path, tmp_path: P
     (tmp_path / STATE / JOURNAL).write_text(json.dumps({**plan, "puts": {}, "removes": [path.name], "discards": False}))
     with pytest.raises(ArtifactRefused, match="a deployment has retired it"):
         load_part(path)
+
+
+def test_a_run_that_onnx_runtime_ends_is_a_serving_error(tmp_path: Path) -> None:
+    """Without a stated range, ONNX Runtime finds the index outside the table."""
+    path = made(tmp_path, VOCABULARY)
+    write_manifest(path, {"verified": True, "model": {"streaming": False}})
+    part = load_part(path, threads=1)
+    expected = r"ended the run of flow\.frontend\.fp32\.onnx with token \(1, 1\), embedding \(1, 2\): .*out of"
+    with pytest.raises(ServingError, match=expected):
+        call(part, VOCABULARY)
+    assert call(part, 0).tolist() == [[[0, 1]]]

@@ -34,7 +34,7 @@ def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
         ServingError: the ids are not whole numbers.
         ShapeRefused: they are not in one row.
     """
-    row = tokens if isinstance(tokens, np.ndarray) else np.asarray(list(tokens))
+    row = tokens if isinstance(tokens, np.ndarray) else _array(name, tokens)
     if row.size == 0:
         return np.zeros((1, 0), np.int64)
     if row.dtype.kind not in "iu":
@@ -44,6 +44,17 @@ def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
     if row.ndim != 2 or row.shape[0] != 1:
         raise ShapeRefused(f"{name} has the shape {row.shape}; (tokens,) or (1, tokens) is expected.")
     return row
+
+
+def _array(name: str, tokens: Iterable[int]) -> Array:
+    # The iterator of the caller may raise errors of its own, which are not those of its values.
+    if not isinstance(tokens, Iterable):
+        raise ServingError(f"{name} is {tokens!r}; whole numbers in one row are expected.")
+    values = list(tokens)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ShapeRefused(f"{name} has rows of several lengths; (tokens,) or (1, tokens) is expected.") from error
 
 
 def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: Facts) -> Prompt:
@@ -77,4 +88,7 @@ def _floats(name: str, values: Array, axes: int) -> Array:
         array = array[np.newaxis]
     if array.ndim != axes:
         raise ShapeRefused(f"{name} has the shape {np.shape(values)}; {axes - 1} or {axes} axes are expected.")
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ServingError(f"{name}{list(index)} is {array[index]}; finite numbers are expected.")
     return array

@@ -83,7 +83,10 @@ def flow_noise(draw: Draw, facts: Facts, frames: int) -> Array:
     """
     if isinstance(draw, np.ndarray):
         if draw.ndim != 3 or draw.shape[:2] != (1, facts.mel) or draw.shape[2] < frames:
-            raise ShapeRefused(f"the flow's noise has the shape {draw.shape}; (1, {facts.mel}, {frames}) is expected.")
+            raise ShapeRefused(
+                f"the flow's noise has the shape {draw.shape}; (1, {facts.mel}, {frames}) is expected.",
+                hint="Next: divide the tokens into shorter utterances, or pass noise of more frames.",
+            )
         return draw[:, :, :frames]
     seed = seed_of(draw)
     if not facts.has_fixed_noise:
@@ -93,11 +96,12 @@ def flow_noise(draw: Draw, facts: Facts, frames: int) -> Array:
             f"prompt and target have {frames} mel frames; the table of noise has {TABLE_FRAMES}.",
             hint="Next: divide the tokens into shorter utterances, or pass the noise as an array.",
         )
-    return _table(seed, facts.mel)[:, :, :frames]
+    return noise_table(seed, facts.mel)[:, :, :frames]
 
 
 @lru_cache(maxsize=2)
-def _table(seed: int, mel: int) -> Array:
+def noise_table(seed: int, mel: int) -> Array:
+    """Return the solver's table of versions 2 and 3, (1, mel, TABLE_FRAMES), read-only."""
     table = Generator(seed).normal(mel * TABLE_FRAMES).reshape(1, mel, TABLE_FRAMES)
     table.flags.writeable = False
     return table

@@ -43,7 +43,7 @@ def calls(tokens: Iterable[int | Array], prompt: int, facts: Facts, least: int) 
     arrived = np.zeros((1, 0), np.int64)
     end = _next_end(0, prompt, facts.chunk, least)
     for item in tokens:
-        more = token_row("tokens", np.atleast_1d(item))
+        more = token_row("tokens", item if isinstance(item, list | tuple) else np.atleast_1d(item))
         arrived = more if not arrived.size else np.concatenate((arrived, more), axis=1)
         while end + facts.lookahead <= arrived.shape[1]:
             yield Call(arrived[:, :end], arrived[:, end : end + facts.lookahead], last=False)

@@ -13,7 +13,7 @@ from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Array, Part
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.inputs import Prompt, prompt_of, token_row
-from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, seed_of
+from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, noise_table, seed_of
 from cosybuild.runtime.voice.solver import solve
 from cosybuild.runtime.voice.stream import Call, calls
 from cosybuild.runtime.voice.vocoding import VocoderStream, vocode
@@ -175,8 +175,8 @@ class Voice:
 
     def _streamed(self, flow: Flow, planned: Iterator[Call], prompt: Prompt, draws: Noise) -> Iterator[Array]:
         vocoder, done = VocoderStream(self.vocoder, self.facts, draws), 0
-        # A new seed must be the same in all calls.
-        drawn = draws.flow if isinstance(draws.flow, np.ndarray) else seed_of(draws.flow)
+        # Drawn once, because a new seed must be the same in all calls, and a table takes longer than a short call.
+        drawn = draws.flow if isinstance(draws.flow, np.ndarray) else noise_table(seed_of(draws.flow), self.facts.mel)
         for call in planned:
             mel = self._mel(flow, call.target, call.ahead, prompt, drawn)
             with self._slot():

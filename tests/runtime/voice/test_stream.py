@@ -128,6 +128,12 @@ def test_arrays_of_tokens_give_the_stream_of_single_tokens() -> None:
     assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("item", [None, "12", [[1], [2, 3]], 2.5, True, {1: 2}])
+def test_an_item_that_is_no_token_is_refused(item: Any) -> None:
+    with pytest.raises(ServingError, match="tokens has "):
+        list(module_voice(2).stream([1, item], *prompt(2)))
+
+
 def test_version_1_refuses_to_stream() -> None:
     with pytest.raises(VariantRefused, match="cosyvoice1 cannot stream: each of its frames depends on all tokens"):
         module_voice(1).stream([1, 2, 3], *prompt(1))
