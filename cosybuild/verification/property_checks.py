@@ -159,13 +159,19 @@ def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]
 
 def tried_sizes(subject: Subject, profiles: Sequence[Profile]) -> list[dict[str, int]]:
     """Return the sizes of all experiments as plain data for keys."""
-    chunked = [{FRAMES: _within(profiles, FRAMES, _chunked_length(subject))}] if _chunk(subject) else []
+    chunked = [{FRAMES: _frames(subject.spec, profiles, _chunked_length(subject))}] if _chunk(subject) else []
     return [*_sizes(subject.spec, profiles), *chunked]
 
 
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
     """Return the size in the first profile that is nearest to `size`."""
     return profiles[0][symbol].nearest(size) if profiles else size
+
+
+def _frames(spec: ModelSpec, profiles: Sequence[Profile], size: int) -> int:
+    """Return the fixed number of frames, or the one in the first profile that is nearest to `size`."""
+    frames = spec.inputs[0].shape[-1]
+    return frames if isinstance(frames, int) else _within(profiles, FRAMES, size)
 
 
 def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:
@@ -187,7 +193,7 @@ def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile])
     elif _chunk(subject) == 0:
         halved = "its lower resolutions look one frame ahead and have longer chunks"
         reasons.update(dict.fromkeys(("future_chunks", "attention_span"), halved))
-    elif _within(profiles, FRAMES, _chunked_length(subject)) <= _chunk(subject):
+    elif _frames(spec, profiles, _chunked_length(subject)) <= _chunk(subject):
         reasons.update(dict.fromkeys(("future_chunks", "attention_span"), "the profile ends within the first chunk"))
     return reasons
 
@@ -203,11 +209,13 @@ def _trial(
         infer=lambda inputs: examined.session.infer(inputs)[output],
         in_place=None if in_place is None else lambda inputs: in_place(inputs, "x"),
         computed_in=examined.computed_in,
-        length=_within(profiles, FRAMES, LENGTH),
+        length=_frames(examined.taken, profiles, LENGTH),
         batch=rows,
         larger_batch=_larger(examined.taken, profiles, rows),
         chunk=_chunk(subject),
-        chunked_length=0 if "future_chunks" in left_out else _within(profiles, FRAMES, _chunked_length(subject)),
+        chunked_length=0
+        if "future_chunks" in left_out
+        else _frames(examined.taken, profiles, _chunked_length(subject)),
         seed=seed,
     )
 

@@ -21,6 +21,12 @@ def test_a_graph_with_static_shapes_is_built_verified_and_named(place: Place) ->
         assert dims[0].dim_value == 1
 
 
+def test_a_fixed_length_alone_is_built_and_verified(place: Place) -> None:
+    make_small_model(place.directory / "model")
+    place.cosybuild(*QUICK, "simplify=none", "export.static={seq_len: 20}")
+    assert place.report()["verified"] is True
+
+
 def test_a_distilled_flow_is_verified_with_its_steps(place: Place) -> None:
     make_small_model(place.directory / "model")
     place.cosybuild("model_dir=model", "trt=none", "simplify=none", QUICK[-1], "verify.solver.steps=4")
