@@ -15,6 +15,7 @@ from cosybuild.certifying.match import NotCompared, Unmatched, match, requests_o
 from cosybuild.certifying.mistakes.estimator import other_variant
 from cosybuild.certifying.mistakes.mistake import EPSILON
 from cosybuild.certifying.mistakes.registry import mistakes_of
+from cosybuild.certifying.overflow import overflow
 from cosybuild.certifying.own_names import with_own_names
 from cosybuild.certifying.probes import agreement, outputs_of, probes_of, session_of
 from cosybuild.certifying.proof import Candidate, candidate, prove, reference_of
@@ -102,6 +103,9 @@ def _judged(
         return streaming if len(forms) > 1 else None
 
     right = [streaming for streaming in agreeing if expected in (None, streaming)]
+    flowing = overflow(examined[(right or list(examined))[0]])
+    if flowing is not None:
+        return replace(blank, outcome=Outcome.wrong, reason=flowing[0], mistakes=(flowing[1],))
     if right:
         return _proved(replace(blank, streaming=variant(right[0])), forms[right[0]], examined[right[0]], emit)
     if agreeing:
@@ -128,7 +132,10 @@ def _judged(
                 reason = f"It computes the network with other weights: {said}"
                 return replace(blank, outcome=Outcome.other_weights, streaming=variant(streaming), reason=reason,
                                figures={"snr_db": same.snr_db})  # fmt: skip
-            mistakes = known_mistakes(found, module, [other_variant(streaming)] if len(forms) > 1 else [])
+            mistakes = known_mistakes(found, module)
+            if same.fault is None:
+                wrong = other_variant(not streaming)
+                mistakes = (Known(wrong.name, wrong.says, wrong.remedy, same.snr_db),)
             if mistakes:
                 note = f"It also has other weights: {said}."
                 return replace(blank, streaming=variant(streaming), mistakes=mistakes, notes=(*blank.notes, note))

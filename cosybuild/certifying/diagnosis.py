@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
 from cosybuild.backends.session import InferenceFailed
 from cosybuild.certifying.copies import sharing_copy
-from cosybuild.certifying.mistakes.mistake import Mistake
 from cosybuild.certifying.mistakes.registry import mistakes_of
 from cosybuild.certifying.probes import Outputs, Probes, agreement, outputs_of, session_of
 from cosybuild.certifying.proof import Candidate
 from cosybuild.certifying.verdict import Known
-from cosybuild.certifying.weights import FoundWeights, differing, weights_of, with_weights
+from cosybuild.certifying.weights import FoundWeights, differing, exchanged, weights_of, with_weights
 from cosybuild.models.load import prepare_for_export
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.files import load_model
@@ -42,18 +41,17 @@ class Examination:
     one: Candidate
 
 
-def known_mistakes(found: Examination, module: nn.Module, more: Sequence[Mistake] = ()) -> tuple[Known, ...]:
+def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
     """Return the known mistakes with which a module computes the file's outputs, the best match first.
 
     Args:
         found: the file and the form of the network.
         module: the module in which the mistakes are planted: with the directory's weights, or the file's.
-        more: further mistakes to try.
     """
     spec, cases, limits = found.subject.spec, found.probes.cases, found.one.strict
     right = outputs_of(session_of(module, spec), cases, spec)
     matched = []
-    for mistake in (*more, *mistakes_of(found.subject)):
+    for mistake in mistakes_of(found.subject):
         planted = mistake.plant(module, [t.name for t in spec.inputs], [t.name for t in spec.outputs])
         try:
             outputs = outputs_of(session_of(planted, spec), cases, spec)
@@ -82,9 +80,12 @@ def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights,
         weights = weights_of(model, module)
         if weights.lacking:
             continue
-        names = differing(weights, module.state_dict(), found.one.narrow)
-        if names:
-            yield with_weights(module, weights), weights, names
+        forms = [form for form in (weights, exchanged(weights)) if form is not None]
+        state = module.state_dict()
+        differences = [differing(form, state, found.one.narrow) for form in forms]
+        if all(differences):
+            for form, names in zip(forms, differences, strict=True):
+                yield with_weights(module, form), form, names
 
 
 def _figure(known: Known) -> float:

@@ -69,14 +69,20 @@ def weights_of(model: ModelProto, module: nn.Module) -> FoundWeights:
         own = _own(f"{layer}.weight", short)
         if tensor in constants and tensor not in used and own is not None:
             take(own, tensor)
-    rest = [tensor for node in model.graph.node for tensor in node.input if tensor in constants]
-    for tensor in dict.fromkeys(rest):
-        if tensor not in used and len(constants[tensor].dims) > 1:
-            for name in wanted:
-                if name not in found:
-                    take(name, tensor)
-                    if tensor in used:
-                        break
+    owners = _owners(wanted)
+    modules = {owner: owner for owner in owners}
+    for scope, tensor in _read_in(model, constants):
+        for name in owners.get(_own(scope, modules) or "", ()):
+            if tensor not in used:
+                take(name, tensor)
+    # A weight on the right of a product comes first: one on its left may have been scaled.
+    rest = sorted(
+        dict.fromkeys(tensor for _, tensor in _read_in(model, constants)), key=lambda name: name not in turned
+    )
+    for tensor in rest:
+        for name in wanted:
+            if tensor not in used:
+                take(name, tensor)
     return FoundWeights(found, tuple(name for name, _ in module.named_parameters() if name not in found))
 
 
@@ -109,6 +115,22 @@ def differing(found: FoundWeights, state: Mapping[str, Tensor], narrow: bool) ->
     return names
 
 
+def exchanged(found: FoundWeights) -> FoundWeights | None:
+    """Return the weights with the two position biases of each attention exchanged; None if there are none.
+
+    They have one shape and one layer, and exporters write them in either order.
+    """
+    pairs = {"pos_bias_u": "pos_bias_v", "pos_bias_v": "pos_bias_u"}
+    ends = {name: name.rpartition(".")[2] for name in found.tensors}
+    if not any(end in pairs for end in ends.values()):
+        return None
+    tensors = {
+        name: found.tensors[name.removesuffix(ends[name]) + pairs[ends[name]] if ends[name] in pairs else name]
+        for name in found.tensors
+    }
+    return FoundWeights(tensors, found.lacking)
+
+
 def _own(name: str, short: Mapping[str, str]) -> str | None:
     """Return the name in the module of which a name in the file is a longer form: a wrapper's name may precede it."""
     parts = name.rpartition("/")[2].split(".")
@@ -137,6 +159,29 @@ def _transposed(model: ModelProto) -> set[str]:
             if not straight:
                 found.add(node.input[1])
     return found
+
+
+def _owners(wanted: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
+    """Return module, without the wrapper -> the names of its own tensors, in order."""
+    owners: dict[str, list[str]] = defaultdict(list)
+    for name in wanted:
+        owners[name.removeprefix(_WRAPPER).rpartition(".")[0]].append(name)
+    return owners
+
+
+def _read_in(model: ModelProto, constants: Mapping[str, TensorProto]) -> Iterator[tuple[str, str]]:
+    """Yield module -> constant of more than one axis that a node of that module reads, in the order of the nodes.
+
+    An exporter writes equal constants once, and reads the others through Identity.
+    """
+    alias = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Identity"}
+    for node in model.graph.node:
+        if node.op_type == "Identity":
+            continue
+        for name in node.input:
+            tensor = alias.get(name, name)
+            if tensor in constants and len(constants[tensor].dims) > 1:
+                yield module_path(name_from_metadata(node) or node.name), tensor
 
 
 def _layers(model: ModelProto) -> Iterator[tuple[str, str]]:

@@ -75,10 +75,10 @@ def copied(version: int, target: Path, kind: str = "cosyvoice") -> Path:
     return target
 
 
-def with_other_weights(version: int, target: Path, kind: str = "cosyvoice") -> Path:
-    """Copy a tiny model directory and change every weight of its flow model a little."""
+def with_other_weights(version: int, target: Path, kind: str = "cosyvoice", file: str = "flow.pt") -> Path:
+    """Copy a tiny model directory and change every weight of one file a little."""
     copied(version, target, kind)
-    path = target / "flow.pt"
+    path = target / file
     state = torch.load(path, weights_only=True)
     torch.save({n: v if n.endswith("inv_freq") else v * 1.01 for n, v in state.items()}, path)
     return target

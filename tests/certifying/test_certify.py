@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -16,6 +17,7 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.models.cosyvoice.estimator import mask
 from cosybuild.models.cosyvoice.estimator.layers import SelfAttention, rotate
 from tests.certifying.foreign import Wrapped, copied, subject_of, verdict_on, with_other_weights, write
+from tests.models.fixtures import INPUTS
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,23 @@ def test_other_names_and_float16_are_no_fault(half: bool, directories: dict[int,
     assert (verdict.outcome, verdict.by_name) == (Outcome.right, False), verdict.reason
     assert verdict.ports["inputs"] == dict(zip(("x", "mask", "mu", "t", "spks", "cond"), names, strict=True))
     assert verdict.dtype == ("fp16" if half else "fp32")
+
+
+def test_an_overflow_that_the_processor_hides_is_named(directories: dict[int, Path], tmp_path: Path) -> None:
+    path = write(tmp_path / "e.onnx", subject_of(directories[2]))
+    model = onnx.load(str(path))
+    node = next(n for n in model.graph.node if n.name.endswith("to_qkv/MatMul"))
+    name = node.output[0]
+    for reader in model.graph.node:
+        reader.input[:] = ["back" if read == name else read for read in reader.input]
+    place = list(model.graph.node).index(node) + 1
+    for step, (read, factor, written) in enumerate(((name, 6e4, "large"), ("large", 1 / 6e4, "back"))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), f"factor{step}"))
+        model.graph.node.insert(place + step, onnx.helper.make_node("Mul", [read, f"factor{step}"], [written]))
+    onnx.save(model, str(path))
+    verdict = verdict_on(retyped(path, list(INPUTS), half=True), directories[2])
+    assert (verdict.outcome, named(verdict)) == (Outcome.wrong, ["fp16 overflow"]), verdict.reason
+    assert "first in the tensor file/large" in verdict.mistakes[0].says
 
 
 class EveryHead(SelfAttention):

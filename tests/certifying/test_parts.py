@@ -12,7 +12,7 @@ from cosybuild.certifying.verdict import Outcome
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.models.cosyvoice.frontend import attention
 from cosybuild.models.cosyvoice.vocoder.hift import Hift
-from tests.certifying.foreign import Wrapped, copied, subject_of, verdict_on, write
+from tests.certifying.foreign import Wrapped, copied, subject_of, verdict_on, with_other_weights, write
 
 FRONT_END, VOCODER = ComponentName.frontend, ComponentName.vocoder
 SHORT = {
@@ -102,3 +102,13 @@ def test_a_planted_mistake_is_named(
     monkeypatch.undo()
     verdict = verdict_on(path, directories[version], SHORT[component])
     assert (verdict.outcome, [known.name for known in verdict.mistakes]) == (Outcome.wrong, [name]), verdict.reason
+
+
+@pytest.mark.parametrize(("version", "component", "file"), [(2, FRONT_END, "flow.pt"), (3, VOCODER, "hift.pt")])
+def test_other_weights_of_a_part_are_recognised(
+    version: int, component: ComponentName, file: str, directories: dict[int, Path], tmp_path: Path
+) -> None:
+    tuned = with_other_weights(version, tmp_path / "tuned", "token2wav", file)
+    path = write(tmp_path / "p.onnx", subject_of(directories[version], component))
+    verdict = verdict_on(path, tuned, SHORT[component])
+    assert (verdict.outcome, verdict.mistakes) == (Outcome.other_weights, ()), verdict.reason
