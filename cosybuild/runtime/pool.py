@@ -1,9 +1,10 @@
-"""A fixed number of execution contexts, lent to one caller at a time."""
+"""A fixed number of execution contexts, lent to one caller at a time in the order of arrival."""
 
 from __future__ import annotations
 
-import queue
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -13,8 +14,19 @@ from cosybuild.errors import PoolExhausted
 T = TypeVar("T")
 
 
+class _Waiting(Generic[T]):
+    """A caller that waits; `given` has the item once it is the caller's turn."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Event()
+        self.given: list[T] = []
+
+
 class Pool(Generic[T]):
     """A pool that lends each item to one caller; further callers wait up to `timeout` seconds.
+
+    A returned item goes to the caller that has waited longest. Otherwise a thread that returns an item and takes one
+    again would pass the waiting threads, which have to wake up first, and these would reach their timeout.
 
     Args:
         items: the items to lend, at least one.
@@ -27,10 +39,15 @@ class Pool(Generic[T]):
         self.size = len(items)
         self._what = what
         self._timeout = timeout
+        self._lock = threading.Lock()
         # Last in, first out: the memory of the context that ran last is still in the cache.
-        self._idle: queue.LifoQueue[T] = queue.LifoQueue()
-        for item in items:
-            self._idle.put(item)
+        self._idle = list(items)
+        self._queue: deque[_Waiting[T]] = deque()
+
+    @property
+    def idle(self) -> int:
+        """The number of items that are not lent."""
+        return len(self._idle)
 
     def take(self) -> T:
         """Lend an item to the caller, who must return it through `give`.
@@ -38,20 +55,39 @@ class Pool(Generic[T]):
         Raises:
             PoolExhausted: no item was returned before the timeout.
         """
+        with self._lock:
+            # Nobody waits while an item is idle, because `give` serves the queue first.
+            if self._idle:
+                return self._idle.pop()
+            waiting: _Waiting[T] = _Waiting()
+            self._queue.append(waiting)
         begun = time.monotonic()
         try:
-            return self._idle.get(timeout=self._timeout)
-        except queue.Empty:
-            waited = time.monotonic() - begun
-            raise PoolExhausted(
-                f"all {self.size} execution contexts of {self._what} were busy for {waited:.3g} s.",
-                hint=f"Next: raise concurrency={self.size} (each context takes memory) or timeout={self._timeout:g}, "
-                "or make fewer calls at a time.",
-            ) from None
+            waiting.turn.wait(self._timeout)
+        except BaseException:
+            self._leave(waiting)
+            for item in waiting.given:
+                self.give(item)
+            raise
+        self._leave(waiting)
+        if waiting.given:
+            return waiting.given[0]
+        waited = time.monotonic() - begun
+        raise PoolExhausted(
+            f"all {self.size} execution contexts of {self._what} were busy for {waited:.3g} s.",
+            hint=f"Next: raise concurrency={self.size} (each context takes memory) or timeout={self._timeout:g}, "
+            "or make fewer calls at a time.",
+        )
 
     def give(self, item: T) -> None:
         """Put an item that `take` lent back into the pool."""
-        self._idle.put(item)
+        with self._lock:
+            if not self._queue:
+                self._idle.append(item)
+                return
+            waiting = self._queue.popleft()
+            waiting.given.append(item)
+        waiting.turn.set()
 
     @contextmanager
     def lend(self) -> Iterator[T]:
@@ -65,3 +101,9 @@ class Pool(Generic[T]):
             yield item
         finally:
             self.give(item)
+
+    def _leave(self, waiting: _Waiting[T]) -> None:
+        """Remove a caller from the queue; afterwards `given` does not change."""
+        with self._lock:
+            if not waiting.given:
+                self._queue.remove(waiting)

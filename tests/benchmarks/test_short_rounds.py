@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.runtime.voice.services import new_service
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the benchmarks fork and kill")
@@ -51,3 +53,9 @@ def test_a_command_that_has_nothing_to_do_is_fast() -> None:
     facts = run("noop.py", "1", "--checkpoint", "1e6")
     assert facts["checkpoint_bytes"] > 1e6
     assert set(facts["wall_seconds"]) == {"no-op", "ordinary way", "import hydra"}
+
+
+def test_a_voice_is_right_or_refuses_while_calls_fail(tmp_path: Path) -> None:
+    facts = run("voice_soak.py", str(new_service(tmp_path, 2)), "--threads", "6", "--streams", "12")
+    assert sum(facts["outcomes"].values()) == 6 * 12
+    assert {"whole", "streamed", "stopped", "invalid token", "tokens raise", "run fails"} <= set(facts["outcomes"])

@@ -13,7 +13,7 @@ from cosybuild.manifest import read_manifest, write_manifest
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.request import Request
 from cosybuild.run.artifact_manifest import _interface
-from cosybuild.run.facts import _model
+from cosybuild.run.facts import model_facts
 from tests.models.fixtures import DATA
 from tests.stages.building import Bench, artifact, request
 
@@ -29,7 +29,7 @@ def add_part(service: Path, directory: Path, component: ComponentName, streaming
     name = ".".join([subject.stem, *(["streaming"] if streaming else []), "fp32.onnx"])
     path = Path(shutil.copy(exported, service / name))
     assert subject.weights is not None
-    facts = _model(asked, {"weights": artifact("weights", [subject.weights])})
+    facts = model_facts(asked, {"weights": artifact("weights", [subject.weights])})
     interface = _interface(artifact("graph", [path]).files[0], None)
     write_manifest(path, {"verified": True, "slot": "graph", "model": facts, "interface": interface})
     return path
