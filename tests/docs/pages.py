@@ -33,6 +33,7 @@ REASONS = (
     "takes too long",
     "CI runs it",
     "sets up the reader's machine",
+    "names a file that the reader has",
 )
 """The permitted reasons not to run a block."""
 

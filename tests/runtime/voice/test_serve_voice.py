@@ -175,7 +175,7 @@ def test_a_client_that_leaves_does_not_disturb_others(port: int, voice: Voice) -
 
 def test_a_busy_server_answers_503_and_ends_after_the_answers_that_have_begun(services: Services) -> None:
     with serving(services(2), "--concurrency", "1", "--timeout", "0") as (process, port):
-        long, found, refusal = json.dumps(request(tokens=[1] * 600)).encode(), [], threading.Event()
+        long, found, refusal = json.dumps(request(tokens=[1] * 400)).encode(), [], threading.Event()
 
         def ask() -> None:
             # A connection that the server has not accepted at its end is reset.
