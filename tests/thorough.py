@@ -20,6 +20,12 @@ THOROUGH = (
     "tests/scenarios/test_vocoder.py",
     "tests/scenarios/test_graph_files.py",
     "tests/certifying/test_certify.py::test_a_right_file_of_the_other_exporter_with_the_streaming_mask_is_right",
+    "tests/certifying/test_certify.py::test_a_right_file_of_another_version_is_right",
+    "tests/certifying/test_certify.py::test_a_further_mistake_is_named",
+    "tests/certifying/test_certify.py::test_other_weights_of_other_versions_are_recognised",
+    "tests/certifying/test_parts.py::test_a_further_right_part_is_right",
+    "tests/certifying/test_parts.py::test_a_further_mistake_is_named",
+    "tests/certifying/test_recording.py::test_a_further_mistake_of_the_loop_is_named",
     # Exporters, versions and precisions beyond the default ones.
     "tests/stages/test_planted_faults.py",
     "tests/stages/test_parts_lowered.py",

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from cosybuild.backends import onnxruntime_backend
-from cosybuild.backends.session import InferenceFailed
+from cosybuild.backends.session import InferenceFailed, Session
 from cosybuild.building.stage import Emit
 from cosybuild.certifying.diagnosis import Examination, known_mistakes, other_weights
-from cosybuild.certifying.match import NotCompared, Unmatched, match, requests_of
+from cosybuild.certifying.match import Match, requests_of
 from cosybuild.certifying.mistakes.estimator import other_variant
 from cosybuild.certifying.mistakes.mistake import EPSILON
 from cosybuild.certifying.mistakes.registry import mistakes_of
@@ -21,11 +21,8 @@ from cosybuild.certifying.probes import agreement, outputs_of, probes_of, sessio
 from cosybuild.certifying.proof import Candidate, candidate, prove, reference_of
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Known, Outcome, Verdict
-from cosybuild.digest import digest_of
 from cosybuild.errors import ConfigurationError, CosybuildError, ExportError, ModelError, VerificationError
 from cosybuild.models.load import load_module
-from cosybuild.onnxgraph.external import hold_external_data
-from cosybuild.onnxgraph.header import read_header
 from cosybuild.request import Request
 from cosybuild.run.prepare import open_store
 from cosybuild.verification.scope import verify_settings
@@ -36,26 +33,18 @@ _UNEXPLAINED = (
 )
 
 
-def certify(task: Task, emit: Emit) -> Verdict:
-    """Return the verdict on one file. Errors in the file become verdicts; errors in the directory are raised.
+def certify(task: Task, found: Match, blank: Verdict, emit: Emit) -> Verdict:
+    """Return the verdict on a file whose network is known.
+
+    Args:
+        task: the file.
+        found: its network.
+        blank: the verdict so far, with the outcome `unreadable`.
+        emit: receives warnings of the store.
 
     Raises:
         CosybuildError: the model directory or a setting cannot be used.
     """
-    blank = Verdict(task.shown, Outcome.unreadable)
-    try:
-        hold_external_data(task.path)
-        header = read_header(task.path)
-        blank = replace(blank, sha256=digest_of(task.path))
-    except (ValueError, OSError, ModelError) as error:
-        return replace(blank, reason=_reason(error))
-    try:
-        found = match(task.path.name, header, task.settings)
-    except Unmatched as error:
-        return replace(blank, outcome=Outcome.unmatched, reason=str(error))
-    except NotCompared as error:
-        return replace(blank, outcome=Outcome.not_compared, reason=str(error))
-    blank = replace(blank, component=found.component.value, ports=found.ports.facts(), by_name=found.ports.by_name)
     if found.ports.absent:
         blank = replace(blank, notes=(f"It has no input {' and '.join(found.ports.absent)}.",))
     try:
@@ -67,21 +56,26 @@ def certify(task: Task, emit: Emit) -> Verdict:
         first = next(iter(forms.values()))
         try:
             one = candidate(with_own_names(task.path, found.ports, first.subject.spec, Path(scratch)), first)
-            blank = replace(blank, dtype=one.limits.target.value)
-            examined = _examined(one, forms)
+            verify = verify_settings(first)
+            session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)
         except (ExportError, ModelError) as error:
             return replace(blank, reason=_reason(error))
+        blank = replace(blank, dtype=one.limits.target.value)
+        try:
+            examined = _examined(session, one, forms)
         except InferenceFailed as error:
             reason = f"ONNX Runtime cannot compute a short case with it: {error}"
             return replace(blank, outcome=Outcome.wrong, reason=reason)
         return _judged(task, blank, forms, examined, emit)
 
 
-def _examined(one: Candidate, forms: Mapping[bool, Request]) -> dict[bool, Examination]:
-    """Return variant -> the file's outputs on the probes of that variant."""
-    request = next(iter(forms.values()))
-    verify = verify_settings(request)
-    session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)
+def _examined(session: Session, one: Candidate, forms: Mapping[bool, Request]) -> dict[bool, Examination]:
+    """Return variant -> the file's outputs on the probes of that variant.
+
+    Raises:
+        InferenceFailed: the file cannot compute a probe.
+        CheckpointError: the weights of the directory cannot be used.
+    """
     found = {}
     for streaming, request in forms.items():
         subject = request.subject

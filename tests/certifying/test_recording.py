@@ -66,14 +66,30 @@ def another_draw(arrays: Arrays) -> Arrays:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (lambda arrays: solved(arrays, schedule="linear"), ["schedule"]),
-        (lambda arrays: solved(arrays, guidance=0.0), ["no guidance"]),
         (lambda arrays: solved(arrays, schedule="linear", guidance=0.0), ["schedule", "no guidance"]),
-        (lambda arrays: solved(arrays, steps=5), ["steps"]),
         (another_draw, ["noise draw"]),
     ],
 )
 def test_mistakes_of_the_loop_are_named(change: Callable[[Arrays], Arrays], names: list[str], tmp_path: Path) -> None:
+    hold_named(change, names, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda arrays: solved(arrays, schedule="linear"), ["schedule"]),
+        (lambda arrays: solved(arrays, guidance=0.0), ["no guidance"]),
+        (lambda arrays: solved(arrays, guidance=-0.3), ["guidance formula"]),
+        (lambda arrays: solved(arrays, steps=5), ["steps"]),
+    ],
+)
+def test_a_further_mistake_of_the_loop_is_named(
+    change: Callable[[Arrays], Arrays], names: list[str], tmp_path: Path
+) -> None:
+    hold_named(change, names, tmp_path)
+
+
+def hold_named(change: Callable[[Arrays], Arrays], names: list[str], tmp_path: Path) -> None:
     verdict = verdict_of(change(recorded(3)), 3, tmp_path / "r.npz", streaming=False)
     assert (verdict.outcome, [known.name for known in verdict.mistakes]) == (Outcome.wrong, names), verdict.reason
 
