@@ -98,7 +98,7 @@ def read_state(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path} is no regular file")
+            raise ValueError(f"{path} is not a regular file")
         content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise ValueError(f"{path} has more than {LARGEST:,} bytes")

@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
         """Add the option `--store`.
 
         Args:
-            inner: the parser of an inner command; the option of the outer command counts if this one is not given.
+            inner: the parser of an inner command; if it is not given `--store`, that of the outer command is used.
         """
         default = argparse.SUPPRESS if inner else default_store()
         self.option("--store", "DIR", f"the store (default: {STORE_VARIABLE}, else {STORE})", default=default)

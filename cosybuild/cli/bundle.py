@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         write_lock(run.directory, run.report)
     recorded = run.report["config"]["store"]
     if run.origin is not None:
-        recorded = {"path": str(default_store())}  # a path in another person's record is no path of this machine
+        recorded = {"path": str(default_store())}  # a path in another person's record is not a path on this machine
     store = options.store or (Path(recorded["path"]) if recorded else None)
     if store is None and not options.without_artifacts:
         raise ConfigurationError(

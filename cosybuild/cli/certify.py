@@ -115,12 +115,12 @@ def _settings(overrides: Sequence[str]) -> Settings:
             hint="Next: verify=strict or verify=upstream.",
         )
     if settings.model.weights is not None:
-        # It names the weights of one network, and the file decides the network.
+        # The setting names the weights of one network, but each file determines the network to compare it with.
         raise ConfigurationError(
-            f"model.weights={settings.model.weights} is about one network, but the files decide the network.",
+            f"model.weights={settings.model.weights} is about one network, but each file may be of another network.",
             hint="Next: make a model directory with these weights.",
         )
-    # The file decides these, and the comparison needs none of the others.
+    # These settings describe a build. A file already has its form, so the comparison does not use them.
     return replace(
         settings, export=ExportSettings(), precision=PrecisionSettings(), simplify=None, trt=None, benchmark=None,
         deploy=None, hold_to=None, lock=False,

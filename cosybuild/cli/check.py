@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 def _artifacts(word: str) -> Path:
     """Return the directory of the artifacts of the run with this name.
 
-    A part of a name is not enough: a check of a missing directory must not become the check of a run.
+    Only the full name is accepted, because a misspelt directory could be a part of the name of a run.
     """
     if word == LAST or (RUNS / word / REPORT).is_file():
         return find_run(word) / ARTIFACTS

@@ -15,10 +15,12 @@ _HINT = "Next: `python -m cosybuild --help` lists the groups, and `python -m cos
 
 
 def hydra_words(words: Sequence[str]) -> list[str]:
-    """Return the options, which may stand between overrides, then the overrides with the quotes and brackets they need.
+    """Return the options, then the overrides with the quotes and brackets that they need.
+
+    In `words`, options may stand between overrides.
 
     Raises:
-        ConfigurationError: an option is unknown, or its value is.
+        ConfigurationError: an option or the value of an option is unknown.
     """
     parser = get_args_parser()
 
@@ -30,7 +32,7 @@ def hydra_words(words: Sequence[str]) -> list[str]:
     options = list(words)
     for word in overrides:
         options.reverse()
-        options.remove(word)  # the last one: the value of an option precedes the overrides that equal it
+        options.remove(word)  # remove the last one, because an option before it can have a value equal to the override
         options.reverse()
     sweeping = is_sweep(words)
     return [*options, *(with_lists(with_quotes(word), sweeping=sweeping) for word in overrides)]

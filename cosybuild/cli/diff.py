@@ -17,7 +17,7 @@ from cosybuild.run.run_names import LAST, newest
 def main(arguments: Sequence[str]) -> int:
     """Print the differences between two runs; the exit code is 0 with and without differences."""
     parser = Parser.of_verb("diff", __doc__)
-    parser.add_argument("a", nargs="?", metavar="RUN_A", help="a run, as for `explain` (default: the newest but one)")
+    parser.add_argument("a", nargs="?", metavar="RUN_A", help="the first run (default: the second newest)")
     parser.add_argument(
         "b", nargs="?", default=LAST, metavar="RUN_B", help="the run to compare it with (default: the newest)"
     )

@@ -23,13 +23,13 @@ from cosybuild.run.plan_facts import plan_code, plan_facts
 
 @dataclass
 class DryRuns:
-    """The plans of one command, of which a sweep has several.
+    """The plans that one command shows: one for a build, one for each cell of a sweep.
 
     Attributes:
         as_json: print each plan as one JSON document, in a sweep on one line.
         cells: the number of plans.
         blocked: the number of plans with a blocked step.
-        running: identity -> step, for the steps that would run; cells share steps, which run once.
+        running: identity -> step, for the steps that would run. A step that several cells share is counted once.
     """
 
     as_json: bool = False
@@ -91,7 +91,7 @@ def _running(plan: Plan, request: Request) -> Iterator[tuple[str, Step]]:
     for step in plan.steps:
         if step.key is not None:
             identity = step.key.digest
-        else:  # the content of its inputs is not known, but the steps that make them are
+        else:  # The key needs the content of the inputs, which is unknown; use the steps that make the inputs.
             own = key_of(step.stage, request, request.environment, {}).digest
             identity = " ".join([own, *(identities.get(wire.producer, "") for wire in step.wires)])
         identities = {**identities, step.label: identity}

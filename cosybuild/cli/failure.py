@@ -29,7 +29,7 @@ def guarded(action: Callable[[], int]) -> int:
         return action()
     except BrokenPipeError:
         # The reader closed the output (`| head`). Print nothing, but do not report success: a build may be incomplete.
-        # Python flushes what is left at its end; if that failed again, its own exit code 120 would replace ours.
+        # Python flushes the remaining output when it exits; if that failed too, its exit code 120 would replace ours.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.stderr.close()

@@ -1,4 +1,4 @@
-"""The flags of a build that Hydra does not know: how much is printed, and in which form a plan is."""
+"""The flags of a build that Hydra does not know: the amount of output, and the format of a plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 JSON_PLAN = "dry_run=json"
-"""The word that asks for a plan as JSON; as a setting it is `dry_run=true`."""
+"""The word that requests a plan as JSON. Hydra is given `dry_run=true` instead."""
 
 
 class Volume(Enum):
@@ -35,13 +35,13 @@ class Flags:
 
 
 def split_flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
-    """Return the flags, and the words that remain for Hydra; of several volumes the last counts."""
+    """Return the flags, and the words that remain for Hydra. If several volumes are given, the last one is used."""
     volumes = [_VOLUMES[word] for word in words if word in _VOLUMES]
     rest = ["dry_run=true" if word == JSON_PLAN else word for word in words if word not in _VOLUMES]
     return Flags(volumes[-1] if volumes else Volume.usual, JSON_PLAN in words), rest
 
 
 def is_silent(words: Sequence[str]) -> bool:
-    """Return True if the words ask for output in which a line about the start would be wrong."""
+    """Return True if the words request output that must not contain the opening line."""
     flags, _ = split_flags(words)
     return flags.json_plan or flags.volume is Volume.quiet

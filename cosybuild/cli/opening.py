@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cosybuild.cli.flags import is_silent
 
 _BUILDING = ("-m", "--multirun", "-v", "--verbose")
-"""The options with which a command still builds."""
+"""The options of a command that builds; with any other option, Hydra prints a text and ends."""
 
 _EVERY = 0.5
 _ERASE = "\r\x1b[2K"
@@ -21,7 +21,7 @@ class Opening:
     """A line that counts seconds on a terminal until it is closed; elsewhere one plain line.
 
     A command that finds nothing to do prints one line only. So the plain line is printed only if there is no `outputs`
-    directory yet: then there is certainly work to do. For a command that asks
+    directory yet, because then there is certainly work to do. For a command that asks
     Hydra for a text, such as `--help`, nothing is shown.
 
     Close it before anything else is printed. An opening that was not begun shows nothing.

@@ -48,10 +48,10 @@ def main(arguments: Sequence[str]) -> int:
         nargs="?",
         default=LAST,
         metavar="RUN",
-        help="a run, as for `explain`, or a failure archive (default: the newest run)",
+        help="a run (named like RUN of `explain`) or a failure archive (default: the newest run)",
     )
     parser.add_argument(
-        "given", nargs="*", metavar="KEY=VALUE", help="settings in place of the record's, e.g. model_dir=DIR"
+        "given", nargs="*", metavar="KEY=VALUE", help="settings that replace those of the record, e.g. model_dir=DIR"
     )
     parser.repeated(
         "--trust",
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--into", "DIR", "the directory of the new run (default: RUN's name + .replay)")
     parser.switch("--json", "print the comparison as JSON")
     options = parser.parse_intermixed_args(arguments)
-    if "=" in options.run and not Path(options.run).exists():  # settings for the newest run
+    if "=" in options.run and not Path(options.run).exists():  # RUN was left out, and the word is a setting
         options.run, options.given = LAST, [options.run, *options.given]
     limits = ProcessLimits(options.max_seconds or ProcessLimits.seconds, options.max_memory or ProcessLimits.memory)
     if Path(options.run).is_file() and options.run.endswith(".tar.gz"):
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return show_failure(Path(options.run), options.files, limits, as_json=options.json)
     run = read_run(options.run)
-    options.run = str(run.directory)  # the replay is a run too, and then the newest
+    options.run = str(run.directory)  # `last` would name the replay itself after it
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
     # Enter `installed_only` before `chdir`, because the working directory is on the import path.

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 def unmet(
     cell: Mapping[str, Any], objective: str, limits: Mapping[str, float | None], least_snr_db: float | None
 ) -> str:
-    """Return why a cell cannot be chosen; empty if it can. A figure that is not a number counts as missing."""
+    """Return why a cell cannot be chosen; an empty text if it can. A figure that is not a number counts as missing."""
     figures = cell["figures"]
     if cell["status"] != "ok":
         return str(cell["status"])

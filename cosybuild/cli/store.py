@@ -28,8 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     push = verbs.add_parser(
         "push", help="copy the results that a remote lacks, for example those from before the remote was set"
     )
-    push.add_argument("remote", metavar="URL", help="the remote, as for store.remote: s3://..., gs://..., file://...")
-    push.repeated("--option", "NAME=VALUE", "an option for fsspec, as for store.remote_options")
+    push.add_argument(
+        "remote", metavar="URL", help="the remote, like the setting store.remote: s3://..., gs://..., file://..."
+    )
+    push.repeated("--option", "NAME=VALUE", "an option for fsspec, like one in the setting store.remote_options")
     for inner in (listing, verify, push):
         inner.store(inner=True)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Errors for wrong command lines: what was given, what is expected, and the next command; no text of argparse."""
+"""Errors for wrong command lines, without text of argparse: what was given, what is expected, the next command."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _sentence(parser: argparse.ArgumentParser, message: str) -> str:
         choices = [str(one) for one in action.choices]
         near = difflib.get_close_matches(choice["value"], choices, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        what = "a command of it" if name == _VERB else f"a value of {name}"
+        what = "one of its commands" if name == _VERB else f"a value of {name}"
         return f"'{choice['value']}' is not {what}; expected one of {', '.join(choices)}.{guess}"
     if kind := _TYPE.fullmatch(fault):
         return f"{name}: '{kind['value']}' is not {_KINDS.get(kind['kind'], f'a value of {name}')}."

@@ -40,7 +40,7 @@ def hold_names(root: Path, names: Iterable[str]) -> None:
     """Refuse names that do not lie in real directories below the root.
 
     Raises:
-        DeployError: a name is no plain path, lies in the deployment state, or a directory on the way to it is a link
+        DeployError: a name is not a plain path, lies in the deployment state, or a directory on the way to it is a link
             or a file.
     """
     for name in names:

@@ -116,7 +116,7 @@ def read_deliverables(directory: Path) -> list[Deliverable]:
 
 
 def _lack(manifest: Mapping[str, Any]) -> str | None:
-    """Return the fact that a deployment needs and the manifest lacks, as one phrase; None if it lacks none."""
+    """Return a phrase on the first fact that a deployment needs and the manifest does not have; else None."""
     model = manifest.get("model", {})
     return next((f"its manifest has no model.{name}" for name in ("family", "streaming") if name not in model), None)
 

@@ -1,13 +1,13 @@
 """The change of a directory in service as one step: files are staged, backed up, journalled, then put in place.
 
-Before the journal is written, nothing in the directory has changed. From then on the new state counts:
+Nothing in the directory changes before the journal is written. From then on the new state counts:
 readers look through the journal (`cosybuild.directory_in_service`), and the next process that changes the directory (a
-deployment, `check`, `rollback`) first finishes the change. A runtime that does not read the journal finds each single
-file whole, and graphs before plans: it loads the old plan or the new graph, never a plan that belongs to neither.
+deployment, `check`, `rollback`) first finishes the change. A runtime that does not read the journal finds
+complete files only. Graphs are put in place before plans, so it never loads a plan that belongs to neither state.
 
-The order of the steps ensures that a power cut at any time leaves the old or the new state: contents of the staged
-files and of the backup, their names, the journal, names in place, the record of the state, removal of the journal,
-removal of the staging directory.
+A power cut at any time leaves the old or the new state, because the steps are durable in this order: contents of the
+staged files and of the backup, their names, the journal, names in place, the record of the state, removal of the
+journal, removal of the staging directory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from cosybuild.filename import is_plain_path
 from cosybuild.system.files import sync_directory, sync_tree
 
 RECORD, FILES, PART = "record.json", "files", ".part"
-"""Names below STATE/NNNN: the backup's record and its files. PART is the suffix of anything unfinished."""
+"""Names below STATE/NNNN: the backup's record and its files. PART is the suffix of unfinished ones."""
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
         return False
     # Compare manifests first: they are small, and a difference in any other file also changes a manifest.
     for put in sorted(puts, key=lambda put: not isinstance(put.content, str)):
-        if put.name in removes:  # such a file exists only while the change is made
+        if put.name in removes:  # the change removes the file again, so it is absent afterwards
             continue
         path = root / put.name
         if put.digest is None or not path.is_file() or digest_of(path) != put.digest:

@@ -85,7 +85,7 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
         have = ", ".join(str(b.number) for b in kept) or "none"
         asked = f"backup {to}" if to is not None else "backup that can be restored"
         raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
-    # For each name, the earliest of the changes to undo has the file from before all of them.
+    # Several changes can be undone at once. Restore each file from the earliest of their backups that has it.
     sources: dict[str, Path | None] = {}
     links: dict[str, str] = {}
     for backup in kept:

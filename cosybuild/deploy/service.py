@@ -25,7 +25,7 @@ Profiles = Sequence[Mapping[str, Sequence[int]]]
 
 @dataclass(frozen=True)
 class Placement:
-    """One artifact under one name, below the directory."""
+    """An artifact and its name in the directory in service."""
 
     item: Deliverable
     name: str
@@ -143,7 +143,7 @@ def _triton(
     wanted, triton = settings.triton.backend, settings.triton
     plans = [item for item in items if item.kind == PLAN and item.library == "tensorrt"]
     plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    # The plain graph comes before a lowered one, because half precision is delivered as a plan or as the only graph.
+    # Prefer the plain graph if there is also a lowered one: then the half precision is served by a plan.
     graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
     order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
     if not order[wanted]:
@@ -221,7 +221,7 @@ def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object])
 
 def facts_text(facts: Mapping[str, Any]) -> str:
     """Return a deployment's facts as a few lines for people."""
-    # Reports of earlier versions lack the field; what they recorded was a change.
+    # Reports of earlier versions lack `changed`; they recorded only deployments that changed the directory.
     if not facts.get("changed", True):
         return f"{facts['dir']} already has this deployment ({facts['service']}); nothing was changed"
     lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]

@@ -60,7 +60,7 @@ def signed_list(root: Path, brought: Mapping[str, str], stays: Collection[str], 
     files = {name: digest for name, digest in signed.items() if name in stays} | dict(brought)
     text = figure.dumps({"schema": SCHEMA, "kind": _KIND, "files": dict(sorted(files.items()))}, indent=1) + "\n"
     if files == signed:
-        # Each signature of the same list is different; with a new one, the deployment would change the directory.
+        # Keep the signature of an unchanged list: a new one would have other bytes and so change the directory.
         return [Put(name, (root / name).read_text(encoding="utf-8")) for name in (LIST, LIST + SIGNATURE)]
     with tempfile.TemporaryDirectory(prefix="cosybuild-sign-") as temporary:
         file = Path(temporary) / LIST

@@ -15,7 +15,7 @@ REFUSED = [
     ("runs --limt 3", "the argument '--limt' is not expected. Did you mean --limit?"),
     ("explain a b", "the argument 'b' is not expected. Expected: RUN"),
     ("store", "the command needs verb (one of ls, verify, push)"),
-    ("store lss", "'lss' is not a command of it; expected one of ls, verify, push. Did you mean ls?"),
+    ("store lss", "'lss' is not one of its commands; expected one of ls, verify, push. Did you mean ls?"),
     ("store push", "store push: the command needs URL (the remote"),
     ("gc --older-than", "--older-than needs a value AGE (remove only results"),
     ("gc --older-than 3", "--older-than: '3' is not an age; expected a number and s, m, h, d or w"),

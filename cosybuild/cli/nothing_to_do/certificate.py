@@ -78,7 +78,7 @@ def write(
         directory: the directory of the certificates.
         argv: the command line's overrides, in order.
         message: the line that the command prints when it has nothing to do.
-        looks: each taken before the run read the files in it; the first one before the run read anything.
+        looks: observed states. Each was taken before the run read the files in it; the first, before it read any.
         results: files that the run itself has written, linked or checked (store, run directory).
 
     Returns:

@@ -171,7 +171,7 @@ def _read(request: Request) -> list[Path]:
 
 
 def _absolute(origin: str) -> str | None:
-    return origin if os.path.isabs(origin) else None  # noqa: PTH117  # an empty one is no path
+    return origin if os.path.isabs(origin) else None  # noqa: PTH117  # an empty text is not a path
 
 
 def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:

@@ -72,7 +72,7 @@ def is_lasting(variable: str) -> bool:
 
 
 def setting_now() -> dict[str, str | list[str]]:
-    """Return the working directory, the interpreter, and a digest of the environment variables that count."""
+    """Return the working directory, the interpreter, and a digest of the lasting environment variables."""
     lasting = sorted(f"{name}={value}" for name, value in os.environ.items() if is_lasting(name))
     return {
         "working directory": os.getcwd(),
