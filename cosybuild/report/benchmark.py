@@ -44,7 +44,7 @@ def rows(case: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def remarks(case: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one sentence for each verdict, each runner that refused the size, and a case that did not settle."""
+    """Yield one sentence for each verdict, each runner that refused the size, and for intervals that stayed wide."""
     for verdict in case["verdicts"]:
         ratio = verdict["ratio"]
         figures = f"{ratio['median']:.3f} of its time, {ratio['low']:.3f} to {ratio['high']:.3f}"

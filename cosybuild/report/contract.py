@@ -13,7 +13,7 @@ HEAD = ("property", "of", "tried", "change", "asked for")
 
 
 def rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Yield one row for each property and step; of several trials, the one nearest to its bound."""
+    """Yield one row for each property and step, with the trial that came nearest to the bound."""
     for step, contract in _contracts(steps):
         nearest: dict[str, tuple[Mapping[str, Any], int]] = {}
         for finding in contract["properties"]:

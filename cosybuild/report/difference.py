@@ -10,7 +10,7 @@ from cosybuild import figure
 Pair = tuple[Any, Any]
 
 ABSENT = "(absent)"
-"""The value of a name that one of the two runs does not have; null is a value of its own."""
+"""Stands for the value in a run that does not have the name; a recorded null is shown as null."""
 
 _LEFT_OUT = ("config.store", "config.dry_run", "config.lock", "config.hold_to")
 
@@ -51,7 +51,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[s
 
 
 def _is_told(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return True for an empty list or mapping whose counterpart has members, whose rows show the change."""
+    """Return True for an empty list or mapping if the other run has members in it: their rows show the change."""
     empty = any(isinstance(value, Mapping | list) for value in pair)
     return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
 

@@ -29,7 +29,7 @@ def junit_text(verdicts: Sequence[Mapping[str, Any]]) -> str:
     for verdict, kind in zip(verdicts, kinds, strict=True):
         _add(suite, verdict, kind)
     ElementTree.indent(root)
-    # With the encoding `unicode`, the declaration would name that of the locale.
+    # With encoding="unicode", the XML declaration would name the locale's encoding.
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text.decode("utf-8") + "\n"
 
@@ -61,5 +61,5 @@ def _kind(verdict: Mapping[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    """Return text that XML can hold: names come from others, and XML has no control characters."""
+    """Escape control characters, which XML cannot contain and which names from other people can."""
     return visible(str(value))

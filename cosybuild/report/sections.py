@@ -27,7 +27,7 @@ def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
         cost = found["cost"]
         yield (
             f"Found in {found['evaluations']} evaluations among {found['candidates']} nodes; "
-            f"{'without any one of them a gate is missed' if found['minimal'] else 'not narrowed down to the end'}. "
+            f"{'all of them are needed to pass the gates' if found['minimal'] else 'a smaller set may be enough'}. "
             f"Cost: {cost['flops_share']:.2%} of the matrix work, {cost['casts']:+} casts. "
             f"{code(_option(step))} has the result as an option of the group precision."
         )
@@ -58,11 +58,11 @@ def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def voice_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the comparison of the whole voice: each form, the loss of each lowered part, and what judged them."""
+    """Yield the comparison of the whole voice: each form, the loss of each lowered part, and the judging metrics."""
     for metrics in voice.metrics_of(report):
         yield "## Whole voice"
         yield ""
-        yield "From tokens to a waveform, each form against float64. The reference of a waveform has the form's own f0."
+        yield "Each form is compared with float64. The reference of a waveform is computed from the form's own f0."
         yield ""
         yield from table(voice.FORMS, voice.form_rows(metrics))
         if metrics["losses"]:
@@ -105,7 +105,7 @@ def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def warning_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every warning of the run, and of each step, also if an earlier run built it."""
+    """Yield every warning of the run and of its steps, including steps that an earlier run built."""
     yield from bullets("Warnings", report.get("warnings", ()))
     for step in report["steps"]:
         yield from bullets(f"Warnings of {step['label']}", warnings_of(step))

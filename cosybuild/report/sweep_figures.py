@@ -97,7 +97,7 @@ def error_by_length(run: Path) -> list[tuple[int, float]]:
 
 
 def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """Return (length, seconds) of the fastest timed artifact at each size; PyTorch does not count."""
+    """Return (length, seconds) of the fastest timed artifact at each size, without PyTorch."""
     found = []
     for step in report["steps"]:
         for case in (step["metrics"] or {}).get("cases", []) if step["stage"] == "benchmark" else []:

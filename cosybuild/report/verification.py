@@ -16,7 +16,7 @@ _DIGITS = {"snr_db": "{:.1f} dB", "lsd_db": "{:.2g} dB"}
 
 
 def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Yield one row for each hop, from exact arithmetic on; the hop that loses most is bold."""
+    """Yield one row for each hop, exact arithmetic first; the hop that loses most is bold."""
     hops = [hop for step in steps for hop in (step.get("metrics") or {}).get("hops") or []]
     ratios = [measured(hop["own"], "snr_db") for hop in hops]
     least = min((ratio for ratio in ratios if ratio is not None), default=math.inf)

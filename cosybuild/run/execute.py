@@ -104,7 +104,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             if until_the_end.enter_context(claim):
                 plan, unchanged = judge()
         if unchanged is not None:
-            # The record of an earlier run may state a deployment, and this run deploys nothing.
+            # Leave out the deployment of the earlier run, because this run deploys nothing.
             report = {name: value for name, value in unchanged.items() if name != "deployment"}
             store.flush()
         else:
@@ -199,7 +199,7 @@ def _finish(
 
 
 def _keep(directory: Path, facts: Facts, outcome: Outcome) -> None:
-    """Write the record so far; after a failure also as text, because an interrupted run writes no other record."""
+    """Write report.json so far; after a failure also report.md, which an interrupted run does not write later."""
     report = facts.report(outcome, finished=None, artifacts=[])
     if outcome.failure is None:
         _write_report(directory, report)

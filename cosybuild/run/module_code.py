@@ -31,13 +31,13 @@ from cosybuild.system.files import write_atomic
 TRACES = "traces"
 _KEPT = 500
 _SELF_CONTAINED = frozenset({"torch"})
-"""Distributions known to import no modules of the user; other installed ones may, as Django imports its settings."""
+"""Distributions known to import no modules of the user. Others may do so; Django, for example, imports its settings."""
 
 
 def with_code(request: Request, store: Store, tell: Callable[[str], None], *, remember: bool) -> Request:
     """Add the ingredients of the module to a request of `model=module`; return any other request unchanged.
 
-    A module of torch is identified by the versions of torch and its requirements. For any other module, also one of
+    A module of torch is identified by the versions of torch and its requirements. For any other module, even one of
     another installed package, a subprocess imports torch and makes it, unless everything in the remembered trace is
     unchanged.
 
@@ -57,7 +57,7 @@ def with_code(request: Request, store: Store, tell: Callable[[str], None], *, re
 
 
 def known_code(request: Request, store: Store) -> Trace | None:
-    """Return the module's ingredients if they are known without a subprocess; else, and for other models, None."""
+    """Return the module's ingredients if they are known without a subprocess; None if not, and for other models."""
     subject = request.subject
     if subject.family is not Family.module:
         return None
@@ -109,7 +109,9 @@ def _seen(request: Request, store: Store, tell: Callable[[str], None], *, rememb
     tell(f"tracing the files that {name} uses, in a separate process ({why})")
     trace = _made(subject, () if known is None else known.learned, sizes)
     for phrase in trace.hidden:
-        tell(f"{name} {phrase} during its construction; no key includes the result of that")
+        tell(
+            f"{name} {phrase} during its construction; keys do not contain the result, so another result causes no build"
+        )
     if remember:
         with suppress(OSError, CosybuildError):
             store.layout.prepare()
@@ -158,7 +160,7 @@ def _made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int]) 
         trace = call_apart(see_made, replace(subject, weights=None), learned, sizes).value
     except (Died, RuntimeError) as error:
         raise ModelError(f"model.target could not be constructed: {name}: {error}", hint=hint) from error
-    # A later call may import what the first one did not.
+    # Add the packages of the target, because a later call may import modules that the first call did not import.
     return replace(trace, packages=dict(sorted({**_packages(target), **trace.packages}.items())))
 
 

@@ -11,7 +11,7 @@ from cosybuild.errors import Pending
 
 
 def plan_code(plan: Plan) -> int:
-    """Return the exit code of a dry run: 0, or that of `Pending` if a step is blocked, as for the run itself."""
+    """Return the exit code of a dry run: that of `Pending` if a step is blocked (as the run itself would), else 0."""
     return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0
 
 

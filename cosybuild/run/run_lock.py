@@ -15,9 +15,9 @@ CLAIM = ".claim"
 
 @contextmanager
 def claimed(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
-    """Hold the exclusive lock on a run directory, which is made if need be.
+    """Make the run directory if it does not exist, and hold the exclusive lock on it.
 
-    On a file system without locks there is no waiting; the store does not depend on this lock.
+    On a file system without locks, return at once without a lock; the store does not depend on it.
 
     Args:
         on_wait: called with the name of the holder that is waited for.

@@ -23,14 +23,14 @@ _OPTIONS = {
 """The parts of keys that people choose, and the word for each."""
 
 _ENDING = re.compile(r"\.((fp32|tf32|fp16|bf16|mixed)\b.*|onnx)$")
-"""What follows the name of the network in the name of an artifact."""
+"""The pattern of the suffix that follows the name of the network in the name of an artifact."""
 
 _SILENT = ("null", "false", "")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a stored result was built from; both texts are empty if no key says it.
+    """What a stored result was built from; both texts are empty if no key states them.
 
     Attributes:
         model: the family of the model and the stem of the network's files.
@@ -44,8 +44,8 @@ class Description:
 def describe(entries: Iterable[Entry]) -> dict[str, Description]:
     """Return digest of the key -> description, for every entry.
 
-    A key has the settings of its own step only. The rest is found through the content of its inputs, as long as the
-    store has the result that made it.
+    A key has the settings of its own step only. The settings of earlier steps are in the keys of the results that the
+    inputs came from, which are found by digest if the store still has them.
     """
     known = list(entries)
     makers = {artifact.digest: entry for entry in known for artifact in entry.outputs.values()}
@@ -54,7 +54,7 @@ def describe(entries: Iterable[Entry]) -> dict[str, Description]:
 
 
 def made_at(entry: Entry) -> float | None:
-    """Return the time of the build of a result in seconds since the epoch; None if its entry does not say it."""
+    """Return the time of the build of a result in seconds since the epoch; None if its entry does not state it."""
     try:
         return datetime.fromisoformat(str(entry.made.get("at"))).timestamp()
     except ValueError:
@@ -62,10 +62,10 @@ def made_at(entry: Entry) -> float | None:
 
 
 def _facts(entry: Entry, makers: Mapping[str, Entry], known: dict[str, Mapping[str, str]]) -> Mapping[str, str]:
-    """Return the facts of an entry and of those before it; a step replaces the facts of earlier steps."""
+    """Return the facts of an entry and of the entries that its inputs came from; later steps replace earlier facts."""
     if entry.key.digest in known:
         return known[entry.key.digest]
-    known[entry.key.digest] = {}  # a damaged store can contain a circle
+    known[entry.key.digest] = {}  # in a damaged store, entries can depend on each other in a cycle
     found: dict[str, str] = {}
     for name, value in sorted(entry.key.parts.items()):
         maker = makers.get(value) if name.startswith("input.") else None

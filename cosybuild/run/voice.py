@@ -138,7 +138,7 @@ def _spec(settings: Settings) -> ModelSpec:
 def _taking(settings: Settings, spec: ModelSpec) -> Settings:
     """Return the settings of one part with the profiles and lengths from service that apply to it."""
     verify = settings.verify
-    # These lengths are those of mels.
+    # verify.lengths are lengths of mels; leave them out for a part with another axis.
     if verify is not None and (settings.component.name in GRAPH_FILES or FRAMES not in spec.symbols):
         verify = dataclasses.replace(verify, lengths=None)
     return dataclasses.replace(settings, verify=verify, trt_profile=for_model(settings.trt_profile, spec))

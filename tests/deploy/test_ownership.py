@@ -104,7 +104,7 @@ def test_a_fifo_in_place_of_a_record_does_not_block(tmp_path: Path, name: str) -
     record = target / ".cosybuild-backup" / name
     record.unlink(missing_ok=True)
     os.mkfifo(record)
-    with pytest.raises(ServingError, match="no regular file"):
+    with pytest.raises(ServingError, match="not a regular file"):
         answer_of(target)
     with pytest.raises(DeployError, match="regular file"):
         check.main([str(target)])

@@ -83,7 +83,7 @@ def test_a_trace_is_stored_until_one_of_its_files_changes(
     first = with_code(request, store, told.append, remember=True).subject.code
     assert first is not None
     assert [line.split(" ", 1)[1] for line in told[1:]] == [
-        "reads the clock during its construction; no key includes the result of that"
+        "reads the clock during its construction; keys do not contain the result, so another result causes no build"
     ]
     assert told[0].endswith("in a separate process (it is new)")
     assert with_code(request, store, pytest.fail, remember=True).subject.code == first

@@ -86,7 +86,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "overflow",
         "A tensor is larger than the lower type's largest number, and becomes infinite.",
-        "precision=auto finds the fewest nodes to keep in float32; precision=bf16 has room for it",
+        "precision=auto finds the fewest nodes to keep in float32; the range of precision=bf16 is large enough",
         _overflows,
     ),
     Cause(

@@ -34,7 +34,7 @@ from cosybuild.system.owner import Heartbeat
 _LONGEST_RUN = 200
 """The largest size of a run's name in bytes; the name of the temporary directory beside it is longer."""
 IMPORTED = ".imported"
-"""The end of the name of an imported run's directory, which no build of the user has."""
+"""The suffix of the directory of an imported run. No directory of a build has this suffix."""
 _ARRIVING = ".arriving"
 
 
