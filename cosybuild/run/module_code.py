@@ -110,7 +110,8 @@ def _seen(request: Request, store: Store, tell: Callable[[str], None], *, rememb
     trace = _made(subject, () if known is None else known.learned, sizes)
     for phrase in trace.hidden:
         tell(
-            f"{name} {phrase} during its construction; keys do not contain the result, so another result causes no build"
+            f"{name} {phrase} during its construction; "
+            "keys do not contain the result, so another result causes no build"
         )
     if remember:
         with suppress(OSError, CosybuildError):
