@@ -10,8 +10,9 @@ from cosybuild.certifying.ports import Ports, assign, described
 from cosybuild.config.groups.component import ComponentName, ComponentSettings
 from cosybuild.config.groups.vocoder import Cut, VocoderSettings
 from cosybuild.config.settings import Settings
+from cosybuild.directory_in_service import STATE
 from cosybuild.errors import ConfigurationError, ModelError
-from cosybuild.manifest import read_manifest
+from cosybuild.manifest import damage, fitting_manifest
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.profile import BATCH, FRAMES, for_model
 from cosybuild.models.resolve import directory_and_family, resolve_subject
@@ -169,15 +170,18 @@ def requests_of(found: Match) -> dict[bool, Request]:
 
 
 def foreign_files(directory: Path) -> list[Path]:
-    """Return the ONNX files of a directory that have no manifest of a build, sorted by path."""
-    found = []
-    for path in sorted(directory.rglob("*.onnx")):
-        if not path.is_file():
-            continue
-        try:
-            manifest = read_manifest(path)
-        except ValueError:
-            manifest = None
-        if manifest is None or "certified" in manifest:
-            found.append(path)
-    return found
+    """Return the ONNX files of a directory that are not those of a build, sorted by path.
+
+    A file is one of a build if it has the manifest of a build that describes its content. Files that `certify` signed
+    off are returned, and backups of deployments are not.
+    """
+    files = (path for path in sorted(directory.rglob("*.onnx")) if STATE not in path.relative_to(directory).parts)
+    return [path for path in files if path.is_file() and not _is_of_build(path)]
+
+
+def _is_of_build(path: Path) -> bool:
+    try:
+        manifest = fitting_manifest(path)
+    except ValueError:
+        return False
+    return manifest is not None and "certified" not in manifest and damage(path, manifest) is None
