@@ -152,7 +152,7 @@ def stale(stage: Stage[Any], key: CacheKey, store: Store) -> Stale:
         return Stale(note=f"{DAMAGED}: {damage}")
     nearest = store.nearest(key)
     reasons = () if nearest is None else key.diff(nearest)
-    # A key with most parts different is that of another network; a list of its differences explains nothing.
+    # If most parts of a key differ, it is the key of another network, and a list of differences explains nothing.
     return Stale(reasons) if reasons and len(reasons) <= len(key.parts) / 2 else Stale(note=NEVER_BUILT)
 
 

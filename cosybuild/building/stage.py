@@ -29,7 +29,7 @@ class RunContext:
         workdir: an empty directory of its own, on the store's file system. Outputs are written here.
         emit: reports events such as progress.
         sources: slot -> digest of every source of the stage's part, also of those that the stage does not read.
-        metrics: slot -> metrics of the step that made this input. No key contains them, so they may change no output.
+        metrics: slot -> metrics of the step that made this input. Keys lack them, so outputs must not depend on them.
     """
 
     request: Any

@@ -15,7 +15,7 @@ from cosybuild.system.typed_json import to_json
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _LEAVES: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
-_PACKAGE = "Where an option that starts with `# @package _global_` sits, its keys are those of the root."
+_PACKAGE = "An option that starts with `# @package _global_` has the keys of the root configuration."
 
 
 def json_schema(group: str | None = None) -> dict[str, Any]:

@@ -37,6 +37,6 @@ class RaySettings:
 def register_launchers() -> None:
     """Register cosybuild's `hydra/launcher=ray`, also where the plugin hydra-ray-launcher is installed.
 
-    Hydra's plugins must be loaded already: of two options with one name, the one that is stored last counts.
+    Hydra's plugins must be loaded already: of two options with one name, Hydra uses the one that is stored last.
     """
     ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RaySettings, provider="cosybuild")

@@ -53,7 +53,7 @@ def refused_value(error: BaseException, origin: BaseException) -> ConfigurationE
 def suggestion(full_key: str, known: Sequence[str], value: str | None = None) -> str:
     """Return ` Did you mean export.opset?` for an unknown setting; empty if no setting is near.
 
-    A setting of the same group precedes a setting of another group with that name, and that a similar name.
+    The first that exists is suggested: a near name in the same group, the same name elsewhere, a near name elsewhere.
 
     Args:
         full_key: the dotted name as it was given.

@@ -81,7 +81,7 @@ def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str
         the configuration, and the dotted names that were given.
 
     Raises:
-        ConfigurationError: a word is no `key=value` of a setting.
+        ConfigurationError: a word is not the `key=value` of a setting.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import OverrideType
@@ -107,7 +107,7 @@ def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str
 
 
 def _check_fields(given: Any, parsed: Any, where: str = "") -> None:
-    """Refuse a name that is no setting, and a mandatory setting without a value.
+    """Refuse a name that is not a setting, and a mandatory setting without a value.
 
     Args:
         given: the configuration, as plain data.

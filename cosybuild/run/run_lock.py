@@ -10,7 +10,7 @@ from cosybuild.system.files import TEMPORARY
 from cosybuild.system.local_lock import locked
 
 CLAIM = ".claim"
-"""The lock file. Its content names the holder for messages."""
+"""The lock file. Its content names the owner for messages."""
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def claimed(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
     On a file system without locks, return at once without a lock; the store does not depend on it.
 
     Args:
-        on_wait: called with the name of the holder that is waited for.
+        on_wait: called with the name of the owner that is waited for.
 
     Yields:
         True if another process was waited for; it may have changed the directory.

@@ -136,6 +136,6 @@ def _sweep(directory: Path) -> None:
     """Remove temporary files of a process that was killed while it placed files in this directory."""
     for path in directory.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            # Do not use the mtime, because a complete copy has that of the stored file.
+            # Do not use the mtime, because a complete copy has the mtime of the stored file.
             if time.time() - path.lstat().st_ctime > _LEFTOVER_SECONDS:
                 path.unlink()

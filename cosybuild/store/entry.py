@@ -24,7 +24,7 @@ SIZE_LIMIT = 64 * 2**20
 
 
 class DamagedEntry(ValueError):
-    """The bytes are no valid entry; the message says why. Callers handle it; users never see it as an error."""
+    """The bytes are not a valid entry; the message says why. Callers handle it; users never see it as an error."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def check_stage(stage: str) -> None:
     """Refuse a stage name that cannot be the name of a directory in the store.
 
     Raises:
-        ConfigurationError: it is no plain file name; only a foreign record can contain such a name.
+        ConfigurationError: it is not a plain file name; only a foreign record can contain such a name.
     """
     if (fault := fault_of(stage)) is not None:
         raise ConfigurationError(

@@ -45,7 +45,7 @@ class Layout:
         self._is_marked = self._read(warn)
 
     def prepare(self) -> None:
-        """Write VERSION, if need be, before anything else is written to the store.
+        """Write VERSION, if it is missing or damaged, before anything else is written to the store.
 
         Raises:
             StoreError: it cannot be written.

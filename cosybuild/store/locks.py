@@ -1,12 +1,12 @@
-"""A lock between processes and hosts that share a directory; the lock of a dead holder is broken.
+"""A lock between processes and hosts that share a directory; the lock of a dead owner is broken.
 
-A lock is a directory with one record in it, named by a token that no other holder ever has. To take the
+A lock is a directory with one record in it, named by a token that no other owner ever has. To take the
 lock, a process renames a prepared directory to the lock's name, which succeeds only if that name is free or
-an empty directory. The lock is released, or broken after its holder's death, by deleting the record *by its
-token*. So two processes that break a dead lock can only delete the dead record, never that of a new holder.
+an empty directory. The lock is released, or broken after its owner's death, by deleting the record *by its
+token*. So two processes that break a dead lock can only delete the dead record, never that of a new owner.
 
-filelock's SoftFileLock and SoftFileLease (4.2) are similar. They are not used because a holder killed
-between creating and writing its marker blocks for ever, a dead holder is never replaced on file systems that
+filelock's SoftFileLock and SoftFileLease (4.2) are similar. They are not used because an owner killed
+between creating and writing its marker blocks for ever, a dead owner is never replaced on file systems that
 cannot exchange two names (NFS), and the releases for Python 3.10 judge age by the local clock.
 """
 
@@ -45,9 +45,9 @@ class Lock:
         """Take the lock; wait while a living process holds it.
 
         Args:
-            what: the thing that the holder builds, for the error message.
+            what: the thing that the owner builds, for the error message.
             wait_seconds: the longest wait.
-            on_wait: called with the holder's name, once for each holder that is waited for.
+            on_wait: called with the owner's name, once for each owner that is waited for.
 
         Raises:
             StoreError: the lock is still held after `wait_seconds`, or the disk reports an error.
@@ -90,13 +90,13 @@ class Lock:
         self._record = None
 
     def _take(self) -> bool:
-        holder = Owner.of_this_process()
-        claim = self._scratch / f"lock-{holder.token}"
+        owner = Owner.of_this_process()
+        claim = self._scratch / f"lock-{owner.token}"
         make_directory(claim, durable=False)
-        record = self._path / holder.token
+        record = self._path / owner.token
         try:
-            (claim / holder.token).write_bytes(holder.encode())
-            share(claim / holder.token)
+            (claim / owner.token).write_bytes(owner.encode())
+            share(claim / owner.token)
             make_directory(self._path.parent, durable=False)
             try:
                 claim.rename(self._path)
@@ -111,7 +111,7 @@ class Lock:
                     raise
         finally:
             with suppress(OSError):
-                (claim / holder.token).unlink()
+                (claim / owner.token).unlink()
             with suppress(OSError):
                 claim.rmdir()
         self._record = record
@@ -119,7 +119,7 @@ class Lock:
         return True
 
     def _look(self, watches: dict[str, Watch], on_wait: Callable[[str], None]) -> str | None:
-        """Return the living holder's name; None if the lock is free, or was broken because its holder is dead."""
+        """Return the living owner's name; None if the lock is free, or was broken because its owner is dead."""
         try:
             records = list(self._path.iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -131,12 +131,12 @@ class Lock:
             is_new = record.name not in watches
             watch = watches.setdefault(record.name, Watch(record))
             try:
-                is_dead, holder = watch.verdict()
+                is_dead, owner = watch.verdict()
             except FileNotFoundError:
                 return None
             if not is_dead:
                 if is_new:
-                    on_wait(holder)
-                return holder
+                    on_wait(owner)
+                return owner
             record.unlink(missing_ok=True)
         return None

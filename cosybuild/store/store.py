@@ -83,7 +83,7 @@ class Store:
         """Return the path of the entry of a key; the file need not exist.
 
         Raises:
-            ConfigurationError: the stage, which may come from another machine, is no plain name.
+            ConfigurationError: the stage, which may come from another machine, is not a plain name.
         """
         check_stage(stage)
         return self.layout.entries / stage / f"{key_digest}.json"
@@ -127,7 +127,7 @@ class Store:
         return self._damage.get(key.digest)
 
     def nearest(self, key: CacheKey) -> CacheKey | None:
-        """Return the stored key of this stage that differs in the fewest parts; among equals the last used one."""
+        """Return the stored key of this stage that differs in the fewest parts; of several, the one used last."""
         best: tuple[int, CacheKey] | None = None
         for path in self._newest(key.stage):
             with suppress(OSError, DamagedEntry):
@@ -163,7 +163,7 @@ class Store:
             self.remote.give(entry, self.warn)
 
     @contextmanager
-    def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+    def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda owner: None) -> Iterator[None]:
         """Hold the exclusive lock to build `key`, among all hosts that share this directory.
 
         The caller must look for the key again in the `with` block: another process may have built it meanwhile.
@@ -206,7 +206,7 @@ class Store:
         """Add a result to the store: first its files, each atomically, and last the entry.
 
         Files in a working directory of this store are moved, others are copied. Publishing a key twice
-        is harmless: the holder of its lock replaces the entry; any other process keeps an existing one.
+        is harmless: the owner of its lock replaces the entry; any other process keeps an existing one.
 
         Raises:
             StoreError: a write failed; no entry was made.

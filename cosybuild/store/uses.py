@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USE_SECONDS = 600.0
-"""A use is noted only if the last note is older than this, so that a build of hits usually writes nothing."""
+"""A use is noted only if the last note is older than this, so that a build of hits usually writes no note."""
 
 
 class Uses:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cosybuild.errors import StoreError
 from cosybuild.system.files import FULL, clock_of, explained, make_directory, store_error
 from cosybuild.system.modes import share
-from cosybuild.system.owner import Heartbeat, Owner, read_holder
+from cosybuild.system.owner import Heartbeat, Owner, read_owner
 
 LEFTOVER_SECONDS = 3600.0
 """A directory whose process cannot be checked is removed if its record was not touched for this time."""
@@ -38,19 +38,19 @@ class Workdirs:
             StoreError: the directory cannot be made, or the block filled the disk.
         """
         self.sweep()
-        holder = Owner.of_this_process()
-        home = self.path / f"{name[:40]}-{holder.token}"
+        owner = Owner.of_this_process()
+        home = self.path / f"{name[:40]}-{owner.token}"
         work = home / "work"
         with explained("make a working directory in", self.path):
             try:
                 make_directory(home, durable=False)
-                (home / holder.token).write_bytes(holder.encode())
-                share(home / holder.token)
+                (home / owner.token).write_bytes(owner.encode())
+                share(home / owner.token)
                 make_directory(work, durable=False)
             except OSError:
                 shutil.rmtree(home, ignore_errors=True)
                 raise
-        self._heart.add(home / holder.token)
+        self._heart.add(home / owner.token)
         try:
             yield work
         except (OSError, RuntimeError) as error:
@@ -66,7 +66,7 @@ class Workdirs:
                 ) from error
             raise
         finally:
-            self._heart.remove(home / holder.token)
+            self._heart.remove(home / owner.token)
             shutil.rmtree(home, ignore_errors=True)
 
     def sweep(self, *, always: bool = False) -> None:
@@ -101,10 +101,10 @@ class Workdirs:
 def _is_left_over(entry: Path, now: float) -> bool:
     record = entry / entry.name.rpartition("-")[2]
     try:
-        holder, mtime = read_holder(record)
+        owner, mtime = read_owner(record)
     except OSError:
         return now - entry.lstat().st_mtime > LEFTOVER_SECONDS
-    alive = None if holder is None else holder.is_alive()
+    alive = None if owner is None else owner.is_alive()
     return now - mtime > LEFTOVER_SECONDS if alive is None else not alive
 
 

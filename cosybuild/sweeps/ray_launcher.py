@@ -22,7 +22,7 @@ from cosybuild.sweeps.ray_job import Ended, Errand, keep_file, run_errand
 from cosybuild.sweeps.write import write_sweep
 
 _PATIENCE = 10.0
-"""The time in seconds that the head of the cluster has to answer."""
+"""The longest wait for an answer of the cluster's head, in seconds."""
 
 
 def launch(

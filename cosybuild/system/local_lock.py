@@ -1,7 +1,7 @@
-"""An exclusive lock between the processes of one machine, on a file. A dead holder's lock is released by the system.
+"""An exclusive lock between the processes of one machine, on a file. A dead owner's lock is released by the system.
 
 The package filelock (4.3) does the same. It is not used because its import takes 45 ms, its file does not name the
-holder for messages, and it waits by polling. Locks between hosts that share a directory are in `store/locks.py`.
+owner for messages, and it waits by polling. Locks between hosts that share a directory are in `store/locks.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def locked(path: Path, on_wait: Callable[[str], None] | None = None, *, required
     """Hold the lock on the file `path`, which is created if it does not exist and is not removed.
 
     Args:
-        on_wait: called with the name of the holder before waiting for it; None: do not wait.
+        on_wait: called with the name of the owner before waiting for it; None: do not wait.
         required: if False, continue without a lock on a file system that does not support locks.
 
     Yields:

@@ -26,7 +26,7 @@ Therefore a jump of the file system's clock alone has no effect."""
 
 @dataclass(frozen=True)
 class Owner:
-    """One process, the holder of a lock or working directory.
+    """One process, the owner of a lock or working directory.
 
     `boot`, `namespace` and `start` distinguish it from a process with the same pid after a reboot, in another
     container, or after the pid was reused. They are empty if the system does not report them.
@@ -62,8 +62,8 @@ class Owner:
         return f"process {self.pid} on {self.host}"
 
 
-def read_holder(path: Path) -> tuple[Owner | None, float]:
-    """Return the holder (None if the record is damaged) and the record's mtime in seconds.
+def read_owner(path: Path) -> tuple[Owner | None, float]:
+    """Return the owner (None if the record is damaged) and the record's mtime in seconds.
 
     Raises:
         OSError: the record is missing or cannot be read.
@@ -78,7 +78,7 @@ def read_holder(path: Path) -> tuple[Owner | None, float]:
 
 
 class Watch:
-    """The observations of one record by a process that waits for its holder."""
+    """The observations of one record by a process that waits for its owner."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -86,14 +86,14 @@ class Watch:
         self._since = 0.0
 
     def verdict(self) -> tuple[bool, str]:
-        """Return two values: True if the holder is dead, else False; and the holder's name.
+        """Return two values: True if the owner is dead, else False; and the owner's name.
 
         Raises:
             OSError: the record is missing or cannot be read.
         """
-        holder, mtime = read_holder(self._path)
-        name = "a process whose record is damaged" if holder is None else str(holder)
-        alive = None if holder is None else holder.is_alive()
+        owner, mtime = read_owner(self._path)
+        name = "a process whose record is damaged" if owner is None else str(owner)
+        alive = None if owner is None else owner.is_alive()
         if alive is not None:
             return not alive, name
         if mtime != self._mtime:
@@ -136,7 +136,7 @@ class Heartbeat:
             with self._guard:
                 records = tuple(self._records)
             for record in records:
-                # The record is lost or unreachable for now; the lock's holder checks it before it publishes.
+                # The record is lost or unreachable for now; the lock's owner checks it before it publishes.
                 with suppress(OSError):
                     os.utime(record)
 

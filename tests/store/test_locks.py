@@ -19,7 +19,7 @@ import pytest
 from cosybuild.errors import StoreError
 from cosybuild.store.locks import Lock
 from cosybuild.system import owner as module
-from cosybuild.system.owner import Heartbeat, Owner, read_holder
+from cosybuild.system.owner import Heartbeat, Owner, read_owner
 
 HOLD = """
 import sys
@@ -28,7 +28,7 @@ from cosybuild.system.owner import Heartbeat
 from cosybuild.store.locks import Lock
 root = Path(sys.argv[1])
 lock = Lock(root / "locks" / "key", root / "tmp", Heartbeat())
-lock.acquire("'export'", 60, lambda holder: None)
+lock.acquire("'export'", 60, lambda owner: None)
 print("held", flush=True)
 sys.stdin.readline()
 lock.release()
@@ -43,7 +43,7 @@ root = Path(sys.argv[1])
 counter = root / "counter"
 for _ in range(int(sys.argv[2])):
     lock = Lock(root / "locks" / "key", root / "tmp", Heartbeat())
-    lock.acquire("'export'", 120, lambda holder: None)
+    lock.acquire("'export'", 120, lambda owner: None)
     assert not (root / "inside").exists()
     (root / "inside").touch()
     counter.write_text(str(int(counter.read_text()) + 1))
@@ -65,17 +65,17 @@ def hold(root: Path) -> subprocess.Popen[str]:
     return process
 
 
-def plant(root: Path, holder: Owner | None, *, age: float = 0.0, content: bytes | None = None) -> Path:
+def plant(root: Path, owner: Owner | None, *, age: float = 0.0, content: bytes | None = None) -> Path:
     """Write a lock as if another process had left it."""
-    record = root / "locks" / "key" / (holder.token if holder is not None else "0" * 32)
+    record = root / "locks" / "key" / (owner.token if owner is not None else "0" * 32)
     record.parent.mkdir(parents=True)
-    record.write_bytes(content if content is not None else holder.encode() if holder is not None else b"")
+    record.write_bytes(content if content is not None else owner.encode() if owner is not None else b"")
     os.utime(record, (time.time() - age, time.time() - age))
     return record
 
 
-def never(holder: str) -> None:
-    raise AssertionError(f"waited for {holder}")
+def never(owner: str) -> None:
+    raise AssertionError(f"waited for {owner}")
 
 
 def take(root: Path, wait_seconds: float = 0, on_wait: Callable[[str], None] = never) -> Lock:
@@ -133,7 +133,7 @@ def test_a_stopped_holder_counts_as_alive(tmp_path: Path) -> None:
     process = hold(tmp_path)
     process.send_signal(signal.SIGSTOP)
     with pytest.raises(StoreError, match="is still running"):
-        new_lock(tmp_path).acquire("'export'", 0.2, lambda holder: None)
+        new_lock(tmp_path).acquire("'export'", 0.2, lambda owner: None)
     process.send_signal(signal.SIGCONT)
     process.communicate("\n", timeout=60)
 
@@ -152,9 +152,9 @@ def test_a_holder_that_cannot_be_checked_is_judged_by_its_heartbeat(
     monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
     record = plant(tmp_path, replace(Owner.of_this_process(), **changed), age=module.STALE_SECONDS - 60)
     with pytest.raises(StoreError, match="is still running"):
-        new_lock(tmp_path).acquire("'export'", 0.6, lambda holder: None)
+        new_lock(tmp_path).acquire("'export'", 0.6, lambda owner: None)
     os.utime(record, (time.time() - 200, time.time() - 200))
-    take(tmp_path, 5, lambda holder: None)
+    take(tmp_path, 5, lambda owner: None)
 
 
 def test_a_holder_on_another_host_with_a_heartbeat_is_alive_for_any_clock(
@@ -173,7 +173,7 @@ def test_a_holder_on_another_host_with_a_heartbeat_is_alive_for_any_clock(
     thread = threading.Thread(target=beat)
     thread.start()
     with pytest.raises(StoreError, match="elsewhere"):
-        new_lock(tmp_path).acquire("'export'", 1, lambda holder: None)
+        new_lock(tmp_path).acquire("'export'", 1, lambda owner: None)
     stop.set()
     thread.join()
 
@@ -201,13 +201,13 @@ def test_a_damaged_record_blocks_for_a_while_only(
 
 
 def test_every_flipped_byte_of_a_record_is_detected(tmp_path: Path) -> None:
-    holder = Owner.of_this_process()
-    data = holder.encode()
-    record = plant(tmp_path, holder)
-    assert read_holder(record)[0] == holder
+    owner = Owner.of_this_process()
+    data = owner.encode()
+    record = plant(tmp_path, owner)
+    assert read_owner(record)[0] == owner
     for offset in range(len(data)):
         record.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
-        assert read_holder(record)[0] is None
+        assert read_owner(record)[0] is None
 
 
 def test_a_file_where_the_lock_should_be_does_not_block(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_processes_that_break_one_dead_lock_enter_one_at_a_time(tmp_path: Path) 
         def enter(barrier: threading.Barrier = barrier, inside: list[int] = inside, most: list[int] = most) -> None:
             lock = new_lock(tmp_path)
             barrier.wait()
-            lock.acquire("'export'", 60, lambda holder: None)
+            lock.acquire("'export'", 60, lambda owner: None)
             inside.append(1)
             most.append(len(inside))
             time.sleep(0.001)
@@ -284,8 +284,8 @@ def test_processes_that_break_one_dead_lock_enter_one_at_a_time(tmp_path: Path) 
 
 
 def test_a_record_holds_what_identifies_a_process() -> None:
-    holder = Owner.of_this_process()
-    assert holder.is_alive() is True
-    assert holder != Owner.of_this_process()
-    assert json.loads(holder.encode()) == asdict(holder)
-    assert str(holder) == f"process {os.getpid()} on {platform.node()}"
+    owner = Owner.of_this_process()
+    assert owner.is_alive() is True
+    assert owner != Owner.of_this_process()
+    assert json.loads(owner.encode()) == asdict(owner)
+    assert str(owner) == f"process {os.getpid()} on {platform.node()}"

@@ -45,7 +45,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 def test_waiting_polls_often_at_first_and_ends_at_the_limit(tmp_path: Path, waits: Waits) -> None:
     plant(tmp_path, Owner.of_this_process())
     with pytest.raises(StoreError, match=r"^Waited 20 s for process \d+ on .* building 'export'"):
-        new_lock(tmp_path).acquire("'export'", 20.0, lambda holder: None)
+        new_lock(tmp_path).acquire("'export'", 20.0, lambda owner: None)
     assert sum(waits.slept) == pytest.approx(20.0)
     assert waits.slept[:3] == pytest.approx([0.01, 0.015, 0.0225])
     assert max(waits.slept) == 0.5
@@ -55,7 +55,7 @@ def test_waiting_polls_often_at_first_and_ends_at_the_limit(tmp_path: Path, wait
 def test_waiting_ends_at_the_deadline(tmp_path: Path, waits: Waits) -> None:
     plant(tmp_path, Owner.of_this_process())
     with pytest.raises(StoreError, match="Waited 0 s"):
-        new_lock(tmp_path).acquire("'export'", 0, lambda holder: None)
+        new_lock(tmp_path).acquire("'export'", 0, lambda owner: None)
     assert waits.slept == []
 
 

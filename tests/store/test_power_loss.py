@@ -33,7 +33,7 @@ def hold(place: Path, body: Callable[[], object], monkeypatch: pytest.MonkeyPatc
     outcomes = []
     for number, disk in enumerate(found):
         root = restored(disk, place / f"disk{number}")
-        # After a power cut the holder of a lock has ended; in this test the holder is this process.
+        # After a power cut the owner of a lock has ended; in this test the owner is this process.
         shutil.rmtree(root / "locks", ignore_errors=True)
         store = Store(root, warn=lambda message: None)
         entry = store.find(key_of(opset="18"))

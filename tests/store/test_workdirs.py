@@ -34,12 +34,12 @@ def elsewhere() -> Owner:
     return replace(living(), host="elsewhere")
 
 
-def leave(workdirs: Workdirs, name: str, holder: Owner, *, age: float = 0.0, content: bytes | None = None) -> Path:
+def leave(workdirs: Workdirs, name: str, owner: Owner, *, age: float = 0.0, content: bytes | None = None) -> Path:
     """Make a working directory as another process would have left it."""
-    home = workdirs.path / f"{name}-{holder.token}"
+    home = workdirs.path / f"{name}-{owner.token}"
     (home / "work").mkdir(parents=True)
-    record = home / holder.token
-    record.write_bytes(holder.encode() if content is None else content)
+    record = home / owner.token
+    record.write_bytes(owner.encode() if content is None else content)
     for path in (record, home):
         os.utime(path, (time.time() - age, time.time() - age))
     return home

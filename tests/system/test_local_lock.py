@@ -1,4 +1,4 @@
-"""The lock of one machine: one process holds it, it names its holder, and it ends with the holder."""
+"""The lock of one machine: one process holds it, it names its owner, and it ends with the owner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+def owner(path: Path) -> Iterator[subprocess.Popen[str]]:
     """Start another process that holds the lock until its input ends."""
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -41,29 +41,29 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_held_lock_is_refused_at_once(path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_held_lock_is_refused_at_once(path: Path, owner: subprocess.Popen[str]) -> None:
     with pytest.raises(BlockingIOError), locked(path):
         pytest.fail("two processes hold the lock")
 
 
 def test_a_waiting_process_learns_the_holder_and_gets_the_lock_after_it(
-    path: Path, holder: subprocess.Popen[str]
+    path: Path, owner: subprocess.Popen[str]
 ) -> None:
     told: list[str] = []
 
     def end(name: str) -> None:
         told.append(name)
-        assert holder.stdin is not None
-        holder.stdin.close()
+        assert owner.stdin is not None
+        owner.stdin.close()
 
     with locked(path, end) as waited:
         assert waited
         assert path.read_text() == f"process {os.getpid()} on {os.uname().nodename}"
-    assert told == [f"process {holder.pid} on {os.uname().nodename}"]
+    assert told == [f"process {owner.pid} on {os.uname().nodename}"]
 
 
-def test_the_lock_of_a_killed_process_is_free(path: Path, holder: subprocess.Popen[str]) -> None:
-    with locked(path, lambda name: os.kill(holder.pid, signal.SIGKILL)) as waited:
+def test_the_lock_of_a_killed_process_is_free(path: Path, owner: subprocess.Popen[str]) -> None:
+    with locked(path, lambda name: os.kill(owner.pid, signal.SIGKILL)) as waited:
         assert waited
 
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from cosybuild.system import owner as module
-from cosybuild.system.owner import Heartbeat, Owner, Watch, read_holder
+from cosybuild.system.owner import Heartbeat, Owner, Watch, read_owner
 from tests.store.storing import in_child
 
 STAT = " ".join(["7 (a) b)", "S", *map(str, range(4, 53))])
@@ -102,14 +102,14 @@ def test_a_forked_process_touches_only_its_own_records(tmp_path: Path, monkeypat
 
 
 def test_a_record_identifies_one_process() -> None:
-    holder = Owner.of_this_process()
-    assert (holder.host, holder.pid) == (platform.node(), os.getpid())
-    assert holder.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert holder.namespace == str(Path("/proc/self/ns/pid").stat().st_ino)
-    assert holder.start == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    assert len(holder.nonce) == 16
-    assert json.loads(holder.encode()) == asdict(holder)
-    assert holder.token == hashlib.sha256(holder.encode()).hexdigest()[:32]
+    owner = Owner.of_this_process()
+    assert (owner.host, owner.pid) == (platform.node(), os.getpid())
+    assert owner.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert owner.namespace == str(Path("/proc/self/ns/pid").stat().st_ino)
+    assert owner.start == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    assert len(owner.nonce) == 16
+    assert json.loads(owner.encode()) == asdict(owner)
+    assert owner.token == hashlib.sha256(owner.encode()).hexdigest()[:32]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_record_identifies_one_process() -> None:
     ],
 )
 def test_only_a_process_of_this_system_can_be_checked(changed: dict[str, str], alive: bool | None) -> None:
-    holder: Owner = replace(Owner.of_this_process(), **changed)  # type: ignore[arg-type]  # parametrised
-    assert holder.is_alive() is alive
+    owner: Owner = replace(Owner.of_this_process(), **changed)  # type: ignore[arg-type]  # parametrised
+    assert owner.is_alive() is alive
 
 
 @pytest.mark.parametrize(
@@ -153,23 +153,23 @@ def test_a_system_without_these_facts_gives_a_record_that_cannot_be_checked(
     with monkeypatch.context() as patch:
         patch.setattr(module, "_read", lambda path: "")
         patch.setattr(Path, "stat", refuse)
-        holder = Owner.of_this_process()
-        assert (holder.boot, holder.namespace, holder.start) == ("", "", "")
-        assert holder.is_alive() is None
+        owner = Owner.of_this_process()
+        assert (owner.boot, owner.namespace, owner.start) == ("", "", "")
+        assert owner.is_alive() is None
     (tmp_path / "odd").write_bytes(b" odd \xff\n")
     assert module._read(str(tmp_path / "odd")) == "odd \ufffd"
     assert module._read(str(tmp_path / "absent")) == ""
 
 
 def test_a_record_is_read_with_its_time(tmp_path: Path) -> None:
-    holder = Owner.of_this_process()
-    record = tmp_path / holder.token
-    record.write_bytes(holder.encode())
+    owner = Owner.of_this_process()
+    record = tmp_path / owner.token
+    record.write_bytes(owner.encode())
     os.utime(record, (5, 7))
-    assert read_holder(record) == (holder, 7.0)
-    record.write_bytes(holder.encode() + b" ")
+    assert read_owner(record) == (owner, 7.0)
+    record.write_bytes(owner.encode() + b" ")
     os.utime(record, (5, 7))
-    assert read_holder(record) == (None, 7.0)
+    assert read_owner(record) == (None, 7.0)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -177,10 +177,10 @@ def test_a_holder_that_cannot_be_checked_is_dead_if_its_record_is_old_and_unchan
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
     """The age is measured by the file system's clock, the time without a change by ours."""
-    holder = replace(Owner.of_this_process(), host="elsewhere")
-    record = tmp_path / "locks" / "key" / holder.token
+    owner = replace(Owner.of_this_process(), host="elsewhere")
+    record = tmp_path / "locks" / "key" / owner.token
     record.parent.mkdir(parents=True)
-    record.write_bytes(b"{}" if damaged else holder.encode())
+    record.write_bytes(b"{}" if damaged else owner.encode())
     os.utime(record, (1000, 1000))
     name = "a process whose record is damaged" if damaged else f"process {os.getpid()} on elsewhere"
     now = {"ours": 0.0, "theirs": 0.0}
@@ -202,8 +202,8 @@ def test_a_holder_that_cannot_be_checked_is_dead_if_its_record_is_old_and_unchan
 
 
 def test_a_holder_that_can_be_checked_is_not_judged_by_age(tmp_path: Path) -> None:
-    for holder, dead in ((Owner.of_this_process(), False), (replace(Owner.of_this_process(), start="1"), True)):
-        record = tmp_path / holder.token
-        record.write_bytes(holder.encode())
+    for owner, dead in ((Owner.of_this_process(), False), (replace(Owner.of_this_process(), start="1"), True)):
+        record = tmp_path / owner.token
+        record.write_bytes(owner.encode())
         os.utime(record, (0, 0))
         assert Watch(record).verdict() == (dead, f"process {os.getpid()} on {platform.node()}")

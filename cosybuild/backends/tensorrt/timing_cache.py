@@ -31,7 +31,7 @@ class TimingCache:
         if cache is None:
             return
         make_directory(self.path.parent, durable=False)
-        with locked(self.path.with_name(f"{self.path.name}.lock"), lambda holder: None, required=False):
+        with locked(self.path.with_name(f"{self.path.name}.lock"), lambda owner: None, required=False):
             # If both have a time for one kernel, TensorRT keeps that of `cache`. It takes none from another version.
             cache.combine(self._known(config), False)
             write_atomic(self.path, bytes(memoryview(cache.serialize())), durable=False)

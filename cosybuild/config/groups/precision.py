@@ -49,7 +49,7 @@ class PrecisionSettings:
     )
     method: Method = setting(
         Method.rules,
-        "rules: cosybuild's own pass; search: the same, then the fewest further nodes in fp32 with which the graph "
+        "rules: cosybuild's own pass; search: the rules, then the fewest further nodes in fp32 with which the graph "
         "passes the gates of verification; autocast: NVIDIA ModelOpt (extra).",
     )
     io: InputOutput = setting(
