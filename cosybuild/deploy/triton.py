@@ -10,6 +10,10 @@ from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
 from cosybuild.deploy.deliverable import GRAPH, Deliverable
 from cosybuild.dtypes import DTYPES, FLOATS
 from cosybuild.filename import is_plain_name
+from cosybuild.models.dimension import size_of, symbols_of
+from cosybuild.models.profile import BATCH
+
+Port = Mapping[str, Any]
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
@@ -32,22 +36,24 @@ def model_file(item: Deliverable) -> str:
 def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[str, Sequence[int]]) -> str:
     """Return the text of the model's config.pbtxt.
 
-    Where the batch axis is dynamic, tritonserver adds it to every shape and may join requests of equal
-    length; an input that has no other axis (`t`) is then sent as (batch, 1). Where it is fixed, the
-    shapes are the artifact's own, and no requests are joined.
+    Where the axis `batch` is the first of every input and output, tritonserver adds it to every shape and
+    may join requests of equal length; an input that has no other axis (`t`) is then sent as (batch, 1). In
+    any other model the shapes are the artifact's own, and no requests are joined: the first axis can be a
+    length, and rows of different requests in one call would change each other's results.
 
     Args:
         profile: symbol -> min, opt, max: the sizes of the warm-up, and the largest batch.
     """
-    batched = item.dynamic_batch
-    largest = int(profile[_batch_symbol(item)][2]) if batched else 0
+    inputs, outputs = (_named(item, side, profile) for side in ("inputs", "outputs"))
+    batched = _is_batched(inputs, outputs, profile)
+    largest = int(profile[BATCH][2]) if batched else 0
     lines = [
         f"name: {_quoted(model_name(item, settings))}",
         f'backend: "{"onnxruntime" if item.kind == GRAPH else "tensorrt"}"',
         f'default_model_filename: "{model_file(item)}"',
         f"max_batch_size: {largest}",
-        *(line for port in item.inputs for line in _port("input", port, batched)),
-        *(line for port in item.outputs for line in _port("output", port, batched)),
+        *(line for port in inputs for line in _port("input", port, batched)),
+        *(line for port in outputs for line in _port("output", port, batched)),
         "instance_group [ { "
         f"count: {settings.instances} kind: {'KIND_CPU' if settings.kind is InstanceKind.cpu else 'KIND_GPU'} }} ]",
         f"version_policy {{ specific {{ versions: [ {settings.version} ] }} }}",
@@ -56,11 +62,41 @@ def config_text(item: Deliverable, settings: TritonSettings, profile: Mapping[st
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_delay_us} }}")
     for label, index in (("shortest", 0), ("usual", 1), ("longest", 2)):
         sizes = {symbol: int(triple[index]) for symbol, triple in profile.items()}
-        lines += _warmup(label, item.inputs, sizes, _batch_symbol(item) if batched else None)
+        lines += _warmup(label, inputs, sizes, batched)
     return "\n".join(lines) + "\n"
 
 
-def _port(side: str, port: Mapping[str, Any], batched: bool) -> list[str]:
+def _named(item: Deliverable, side: str, profile: Mapping[str, Sequence[int]]) -> list[Port]:
+    """Return the inputs or outputs, each dynamic axis with its name in the profile where the manifest states it.
+
+    An engine has -1 for a dynamic axis, and an ONNX file its own name for it, such as `batch-size`.
+    """
+    declared = {port["name"]: port["shape"] for port in item.model.get(side) or ()}
+    found: list[Port] = []
+    for port in item.inputs if side == "inputs" else item.outputs:
+        shape, stated = list(port["shape"]), declared.get(port["name"], ())
+        if len(stated) == len(shape):
+            shape = [_axis(own, name) for own, name in zip(shape, stated, strict=True)]
+        elif shape and shape[0] == -1 and BATCH in profile:
+            shape[0] = BATCH
+        found.append({**port, "shape": shape})
+    return found
+
+
+def _axis(own: int | str, stated: int | str) -> int | str:
+    return own if isinstance(own, int) and own >= 0 else stated
+
+
+def _is_batched(inputs: Sequence[Port], outputs: Sequence[Port], profile: Mapping[str, Sequence[int]]) -> bool:
+    """Return True if `batch` is the first axis of every input and output, and no other axis depends on it."""
+    ports = (*inputs, *outputs)
+    return BATCH in profile and all(
+        port["shape"][:1] == [BATCH] and not any(BATCH in symbols_of(axis) for axis in port["shape"][1:])
+        for port in ports
+    )
+
+
+def _port(side: str, port: Port, batched: bool) -> list[str]:
     dims = [axis if isinstance(axis, int) and axis >= 0 else -1 for axis in port["shape"]]
     body = f"name: {_quoted(port['name'])} data_type: {DTYPES[port['dtype']].triton}"
     if batched:
@@ -70,15 +106,11 @@ def _port(side: str, port: Mapping[str, Any], batched: bool) -> list[str]:
     return [f"{side} [ {{ {body} dims: [ {', '.join(map(str, dims or [1]))} ]{reshape} }} ]"]
 
 
-def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str, int], batch: str | None) -> list[str]:
+def _warmup(label: str, inputs: Sequence[Port], sizes: Mapping[str, int], batched: bool) -> list[str]:
     # A model whose batch axis tritonserver does not manage is warmed up by one request of the model's own shape.
-    lines = [f'model_warmup [ {{ name: "{label}" batch_size: {sizes[batch] if batch else 1}']
-    lengths = [size for symbol, size in sizes.items() if symbol != (batch or "batch")]
-    usual = lengths[0] if lengths else 1
+    lines = [f'model_warmup [ {{ name: "{label}" batch_size: {sizes[BATCH] if batched else 1}']
     for port in inputs:
-        # An engine has -1, not a symbol, for a dynamic axis. A dynamic axis other than the batch is the length.
-        axes = [axis if isinstance(axis, int) and axis >= 0 else sizes.get(axis, usual) for axis in port["shape"]]
-        dims = axes[1 if batch else 0 :] or [1]
+        dims = [_size(axis, sizes) for axis in port["shape"][1 if batched else 0 :]] or [1]
         # Random integers as indices would be outside the model's tables, and Triton could not load the model.
         values = "random_data" if port["dtype"] in FLOATS else "zero_data"
         data = f"data_type: {DTYPES[port['dtype']].triton} dims: [ {', '.join(map(str, dims))} ] {values}: true"
@@ -86,11 +118,13 @@ def _warmup(label: str, inputs: Sequence[Mapping[str, Any]], sizes: Mapping[str,
     return [*lines, "} ]"]
 
 
+def _size(axis: int | str, sizes: Mapping[str, int]) -> int:
+    """Return the size of an axis; for one that the manifest does not name, that of the profile's first length."""
+    if axis == -1 or not set(symbols_of(axis)) <= sizes.keys():
+        return next((size for symbol, size in sizes.items() if symbol != BATCH), 1)
+    return size_of(axis, sizes)
+
+
 def _quoted(text: str) -> str:
     """Return a string literal of the protobuf text format, because an imported ONNX file can contain any name."""
     return json.dumps(text)
-
-
-def _batch_symbol(item: Deliverable) -> str:
-    axis = item.inputs[0]["shape"][0]
-    return axis if isinstance(axis, str) and axis else "batch"

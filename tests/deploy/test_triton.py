@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend, TritonSettings
+from cosybuild.deploy.deliverable import Deliverable
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
+from cosybuild.deploy.triton import config_text
 from cosybuild.errors import ConfigurationError, DeployError
+from cosybuild.manifest import read_manifest
 from cosybuild.system.environment import Environment
-from tests.deploy.delivering import NAMES, campplus_shapes, estimator_shapes, put_graph, put_plan, tree
+from tests.deploy.delivering import NAMES, campplus_shapes, certify, estimator_shapes, put_graph, put_plan, tree
 
 E = "flow.decoder.estimator"
+Shapes = dict[str, list[int | str]]
 HERE = Environment(gpu_list=())
 PROFILES = [{"batch": (2, 4, 32), "seq_len": (4, 500, 3000)}]
 
@@ -109,3 +113,57 @@ def test_a_plan_that_is_missing_or_cannot_run_is_refused(tmp_path: Path) -> None
         deployed(fill(tmp_path / "a"), tmp_path / "r", backend=TritonBackend.tensorrt)
     with pytest.raises(ConfigurationError, match="cannot run a TensorRT plan"):
         deployed(fill(tmp_path / "b", plan=True), tmp_path / "r", kind=InstanceKind.cpu)
+
+
+def config_of(tmp_path: Path, inputs: Shapes, outputs: Shapes, declared: dict[str, Any] | None = None) -> Any:
+    """Return the parsed configuration of a graph with these inputs and outputs."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    path = tmp_path / "net.fp32.onnx"
+    path.write_bytes(b"graph")
+    certify(path, {**inputs, **outputs}, "float32", model={"name": "net", **(declared or {})})
+    manifest = read_manifest(path)
+    assert manifest is not None
+    profile = {"batch": (2, 4, 32), "seq_len": (4, 8, 12)}
+    text = config_text(Deliverable(path, manifest), TritonSettings(), profile)
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def ports(shapes: Shapes) -> list[dict[str, Any]]:
+    return [{"name": name, "shape": shape, "dtype": "float32"} for name, shape in shapes.items()]
+
+
+@pytest.mark.attack("deceive", "no requests are joined, and the shapes are those of the file")
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        pytest.param({"x": ["seq_len", 80]}, ["seq_len", 80], id="the first axis is a length"),
+        pytest.param({"x": ["batch", "seq_len"], "w": ["seq_len"]}, ["batch", "seq_len"], id="an input of all rows"),
+        pytest.param({"x": ["batch", "seq_len"]}, [1, "seq_len"], id="an output of all rows"),
+        pytest.param({"x": ["batch", "batch"]}, ["batch", "batch"], id="another axis is the batch too"),
+        pytest.param({"x": ["batch", "2*batch"]}, ["batch", 4], id="another axis follows from the batch"),
+    ],
+)
+def test_requests_of_a_model_without_a_batch_are_not_joined(tmp_path: Path, inputs: Shapes, output: Any) -> None:
+    """A server that joined them would give each request the rows, or a mixture with the rows, of another."""
+    config = config_of(tmp_path, inputs, {"y": output})
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    sizes = [[axis if isinstance(axis, int) else -1 for axis in shape] for shape in (*inputs.values(), output)]
+    assert [list(port.dims) for port in (*config.input, *config.output)] == sizes
+
+
+@pytest.mark.attack("malformed", "the axes are those of the profile")
+@pytest.mark.parametrize("own", [["../b\n#", "seq-len"], ["batch-size", ""], [-1, -1]])
+def test_axes_that_a_file_names_otherwise_are_those_of_the_manifest(tmp_path: Path, own: list[Any]) -> None:
+    declared = {side: ports({name: ["batch", "seq_len"]}) for side, name in (("inputs", "x"), ("outputs", "y"))}
+    config = config_of(tmp_path, {"x": own}, {"y": own}, declared)
+    assert config.max_batch_size == 32
+    warmed = [(one.batch_size, list(one.inputs["x"].dims)) for one in config.model_warmup]
+    assert warmed == [(2, [4]), (4, [8]), (32, [12])]
+
+
+def test_the_warm_up_computes_an_axis_that_follows_from_another(tmp_path: Path) -> None:
+    config = config_of(tmp_path, {"x": ["batch", "seq_len"], "m": ["batch", "2*seq_len + 1"]}, {"y": ["batch", 1]})
+    assert [list(one.inputs["m"].dims) for one in config.model_warmup] == [[9], [17], [25]]
