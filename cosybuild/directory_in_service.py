@@ -96,9 +96,10 @@ def read_state(path: Path) -> bytes:
         ValueError: the file is not a regular file, or has more than LARGEST bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{path} is not a regular file")
         content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise ValueError(f"{path} has more than {LARGEST:,} bytes")
@@ -152,7 +153,7 @@ def journal_from(content: bytes, path: Path) -> Journal:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a journal of a deployment: {type(error).__name__}: {error}") from error
-    for name in (journal.staging, *journal.puts, *journal.removes):
+    for name in (journal.staging, *journal.puts, *journal.removes, *journal.files):
         if not is_plain_path(name):
             raise ValueError(f"{path} names {name!a}, which is outside the directory")
     return journal

@@ -32,7 +32,7 @@ from cosybuild.deploy.state import (
     write_record,
 )
 from cosybuild.digest import digest_of
-from cosybuild.directory_in_service import CURRENT, JOURNAL, STATE, Journal
+from cosybuild.directory_in_service import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal
 from cosybuild.errors import DeployError
 from cosybuild.filename import is_plain_path
 from cosybuild.system.files import sync_directory, sync_tree
@@ -94,6 +94,11 @@ def publish(
             return None
     state = root / STATE
     number = 1 + max((*numbered(root), current.number))
+    if number > MOST_BACKUPS:
+        raise DeployError(
+            f"{root} is not changed: its last backup has the number {number - 1}, the largest that a backup can have.",
+            hint=f"Next: remove {state} if the directory came from elsewhere; its backups are lost.",
+        )
     try:
         digests = stage_all(puts, state / f"{STAGING}{number:04}")
         _back_up(root, [*digests, *removes], number, kind, current)

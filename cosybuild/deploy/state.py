@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from msgspec import Meta
 from cosybuild.deploy.confined import hold_state
 from cosybuild.directory_in_service import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal, journal_from, read_state
 from cosybuild.errors import ConfigurationError, DeployError
+from cosybuild.filename import is_plain_path
 from cosybuild.system import local_lock
 from cosybuild.system.files import make_directory, write_atomic
 from cosybuild.system.json_records import read_json
@@ -23,6 +24,8 @@ from cosybuild.system.typed_json import from_json, to_json
 T = TypeVar("T")
 
 _LOCK, _RESERVE, _OLD_POSITION = "lock", "reserve", "position.json"
+_Number = Annotated[int, Meta(ge=0, le=MOST_BACKUPS)]
+
 RESERVED = 1 << 17
 """The number of bytes reserved for the records of a rollback, so that it works on a full disk."""
 
@@ -73,9 +76,12 @@ class Current:
         files: name -> sha256 of all files of deployments.
     """
 
-    number: Annotated[int, Meta(ge=0, le=MOST_BACKUPS)] = 0
-    position: int = 0
+    number: _Number = 0
+    position: _Number = 0
     files: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _hold_plain(self.files)
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,12 @@ class BackupRecord:
 
     kind: str
     existed: Mapping[str, bool]
-    position: int = 0
+    position: _Number = 0
     files: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _hold_plain(self.files)
 
 
 def read_current(root: Path) -> Current:
@@ -160,6 +169,17 @@ def locked(root: Path) -> Iterator[None]:
                 f"another process is deploying to {root}.", hint="Next: wait for it, then run the same command again."
             ) from error
         yield
+
+
+def _hold_plain(names: Iterable[str]) -> None:
+    """Refuse names that `check` would look for outside the directory, or that no file can have.
+
+    Raises:
+        ValueError: a name is no plain path.
+    """
+    for name in names:
+        if not is_plain_path(name):
+            raise ValueError(f"names {name!a:.200}, which is no plain path of a file")
 
 
 def _damaged(path: Path, why: str) -> DeployError:

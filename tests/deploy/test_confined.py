@@ -144,3 +144,72 @@ def test_a_deployment_enters_no_link_but_replaces_one(ground: Path) -> None:
         publish(root, [Put("model.onnx", "new")], [])
     assert (root / "model.onnx").read_text() == "new"
     assert everything(ground / "outside") == {"victim": "precious"}
+
+
+@pytest.fixture
+def served(ground: Path) -> Path:
+    """Return a directory in service with two deployments."""
+    root = ground / "svc"
+    (ground / "new").write_text("new")
+    for name in ("one.txt", "two.txt"):
+        with changing(root):
+            publish(root, [Put(name, ground / "new")], [])
+    return root
+
+
+CURRENT_RECORD, BACKUP_RECORD = "current.json", "0001/record.json"
+
+
+@pytest.mark.attack("malformed", "the error names the record, and nothing is changed")
+@pytest.mark.parametrize(
+    ("record", "planted"),
+    [
+        (CURRENT_RECORD, {"files": {"a" * 5000: "0" * 64}}),
+        (CURRENT_RECORD, {"files": {"../../etc/passwd": "0" * 64}}),
+        (CURRENT_RECORD, {"files": {"": "0" * 64}}),
+        (CURRENT_RECORD, {"position": -1}),
+        (CURRENT_RECORD, {"position": 2**62}),
+        (BACKUP_RECORD, {"position": -5}),
+        (BACKUP_RECORD, {"files": {"../victim": "0" * 64}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_planted_record_is_refused_and_changes_nothing(
+    served: Path, record: str, planted: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = served / STATE / record
+    path.write_text(json.dumps(json.loads(path.read_text()) | planted))
+    before = everything(served)
+    assert main(["rollback", str(served), "--to", "1"]) == 10
+    assert f"{record} is damaged" in capsys.readouterr().err
+    assert everything(served).items() - before.items() <= {(f"{STATE}/reserve", "\0" * 2**17)}
+
+
+@pytest.mark.attack("read or write", "no name of the record is looked for outside the directory")
+@pytest.mark.parametrize("name", ["../outside/victim", "a" * 5000])
+def test_check_looks_for_no_file_outside(served: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (served / STATE / CURRENT_RECORD).write_text(json.dumps({"number": 2, "files": {name: "0" * 64}}))
+    assert main(["check", str(served)]) == 10
+    assert "is no plain path" in capsys.readouterr().err
+
+
+@pytest.mark.attack("malformed", "one sentence names the record")
+@pytest.mark.parametrize("record", ["current.json", "journal.json"])
+def test_a_directory_in_place_of_a_record_is_refused(
+    served: Path, record: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (served / STATE / record).unlink(missing_ok=True)
+    (served / STATE / record).mkdir()
+    assert main(["check", str(served)]) == 10
+    assert f"{record} is not a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.attack("malformed", "the change is refused before its first step")
+def test_the_largest_number_of_a_backup_ends_no_directory(served: Path) -> None:
+    """A change with a larger number would write a record that every later command refuses."""
+    record = served / STATE / CURRENT_RECORD
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"number": 10**9 - 1}))
+    before = everything(served)
+    with pytest.raises(DeployError, match="the largest that a backup can have"), changing(served):
+        publish(served, [], ["one.txt"])
+    assert everything(served) == before
