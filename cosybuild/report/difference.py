@@ -77,7 +77,7 @@ def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
     ops: dict[str, Any] = {}
     for step in report["steps"]:
         found = (step["metrics"] or {}).get("ops")
-        ops = ops if found is None else found
+        ops = ops if found is None else dict(found)
     return ops
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cosybuild.printable import one_line
-from cosybuild.report.difference import flat
+from cosybuild.report.difference import difference
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import plot, profile_of
 from cosybuild.report.sweep_figures import figures
@@ -24,6 +24,7 @@ _MODEL = {
     "weights_digest": None,
 }
 _REPORT = {
+    "config": {},
     "model": {**_MODEL, "inputs": [], "outputs": [], "notes": []},
     "environment": {"machine": {}, "versions": {}},
     "status": "ok",
@@ -51,7 +52,7 @@ def fault_of(stage: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
         if (profile := profile_of(report)) is not None:
             plot(profile)
         figures(report)
-        flat(stage, metrics)
+        difference(report, report)
         dict(metrics.get("traits", {}))
     except MISFIT as error:
         return f"has figures that cannot be shown ({one_line(f'{type(error).__name__}: {error}')[:200]})"

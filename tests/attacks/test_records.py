@@ -111,6 +111,8 @@ MADE = {"at": "2026-01-01T00:00:00", "seconds": 1.0, "peak_bytes": 5, "host": "t
         ("export", {**GOOD, "search": 7}),
         ("export", {**GOOD, "hops": [{"own": 1}]}),
         ("export", {**GOOD, "traits": 1}),
+        ("export", {**GOOD, "ops": 5}),
+        ("export", {**GOOD, "ops": ["Add"]}),
         ("reference", {"rollouts": 3, "cases": 1, "said": "x"}),
         ("verify", {"worst": [1], "cases": 1}),
         ("verify_lowered", {"cases": 1, "worst": {}}),
