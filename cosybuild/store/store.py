@@ -21,6 +21,7 @@ from cosybuild.store.hash_cache import HashCache
 from cosybuild.store.key import CacheKey
 from cosybuild.store.layout import Layout
 from cosybuild.store.locks import Lock
+from cosybuild.store.nearest import nearest_key
 from cosybuild.store.objects import Objects
 from cosybuild.store.remote import Remote
 from cosybuild.store.result import StageResult
@@ -29,7 +30,6 @@ from cosybuild.store.workdirs import Workdirs
 from cosybuild.system.files import explained, make_directory, write_atomic
 from cosybuild.system.owner import Heartbeat
 
-_COMPARED = 256
 _log = logging.getLogger("cosybuild").warning
 
 
@@ -127,15 +127,8 @@ class Store:
         return self._damage.get(key.digest)
 
     def nearest(self, key: CacheKey) -> CacheKey | None:
-        """Return the stored key of this stage that differs in the fewest parts; of several, the one used last."""
-        best: tuple[int, CacheKey] | None = None
-        for path in self._newest(key.stage):
-            with suppress(OSError, DamagedEntry):
-                other = decode(path.read_bytes(), path.stem, self.objects.locate).key
-                difference = len(key.diff(other))
-                if best is None or difference < best[0]:
-                    best = difference, other
-        return None if best is None else best[1]
+        """Return the stored key that is most similar to `key` (see `store.nearest`), or None."""
+        return nearest_key(key, self.layout, self.objects.locate)
 
     def pull(self, key: CacheKey) -> Entry | None:
         """Fetch the entry of this key and its files from the remote; return None if it cannot provide them.
@@ -311,13 +304,6 @@ class Store:
             if (fault := self.objects.fault(file.digest, file.size, thorough=thorough)) is not None:
                 return entry, f"{file.name} ({file.path}) {fault}"
         return entry, None
-
-    def _newest(self, stage: str) -> list[Path]:
-        aged = []
-        for path in (self.layout.entries / stage).glob("*.json"):
-            with suppress(OSError):
-                aged.append((path.stat().st_mtime_ns, path))
-        return [path for _, path in sorted(aged, reverse=True)[:_COMPARED]]
 
     def _set_damaged_aside(self, key: CacheKey) -> None:
         """Move the damaged entry or contents of this key to the quarantine, so that nothing uses them."""
