@@ -18,9 +18,9 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.npz import save_arrays
 from cosybuild.precision.flops import lowered_share
 from cosybuild.precision.graph import concerned, float_inputs, float_outputs, name_of
+from cosybuild.precision.patterns import matching
 from cosybuild.precision.ranges import Ranges
 from cosybuild.precision.report import grouped
-from cosybuild.precision.rules import matching
 from cosybuild.precision.storage import storage_of
 
 _REASON = "ModelOpt AutoCast keeps it"

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from cosybuild.config.groups.precision import PrecisionSettings, Target
 from cosybuild.models.spec import ModelSpec
-from cosybuild.precision import rules
+from cosybuild.precision import patterns, rules
 from cosybuild.precision.constants import ConstantFacts, examine
 from cosybuild.precision.graph import (
     CONTRACTIONS,
@@ -81,9 +81,9 @@ def decide(
     )
     kept: dict[ir.Node, str] = {}
     _collect(kept, rules.types(view))
-    _collect(kept, rules.patterns(view, settings.keep_fp32))
+    _collect(kept, patterns.patterns(view, settings.keep_fp32))
     if spec is not None:
-        _collect(kept, rules.modules(view, spec.float32_modules))
+        _collect(kept, patterns.modules(view, spec.float32_modules))
     for rule in (rules.integers, indices, rules.phases, running_sums, rules.statistics, rules.softmaxes):
         _collect(kept, rule(view))
     for rule in (rules.steep, rules.constants, rules.magnitudes, rules.sums_of_products):

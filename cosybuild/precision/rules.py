@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from cosybuild.errors import PrecisionError
-from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.constants import ConstantFacts
 from cosybuild.precision.graph import (
     CONTRACTIONS,
@@ -81,47 +77,6 @@ def types(view: View) -> Verdicts:
         slots = slots_of(node, view.storage, view.opset)
         if isinstance(slots, str):
             yield node, slots
-
-
-def patterns(view: View, globs: Sequence[str]) -> Verdicts:
-    """Keep the nodes that match the user's patterns (`precision.keep_fp32`)."""
-    for glob in globs:
-        for node in matching(view.nodes, glob):
-            yield node, f"precision.keep_fp32={glob}"
-
-
-def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
-    """Return the nodes whose name, module path or operator matches the pattern.
-
-    Raises:
-        PrecisionError: no node matches, so the pattern is a mistake.
-    """
-    matched = [node for node in nodes if any(fnmatch.fnmatchcase(text, glob) for text in _texts(node))]
-    if not matched:
-        kinds = ", ".join(sorted({node.op_type for node in nodes}))
-        raise PrecisionError(
-            f"precision.keep_fp32 has the pattern '{glob}', which matches no node's name, module path or operator "
-            f"(operators here: {kinds}).",
-            hint="Next: use node names and module paths from the report of a run, under precision.",
-        )
-    return matched
-
-
-def literal(name: str) -> str:
-    """Return a pattern that matches exactly this name."""
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _texts(node: ir.Node) -> tuple[str, str, str]:
-    return name_of(node), module_path(name_of(node)), node.op_type
-
-
-def modules(view: View, patterns: Mapping[str, str]) -> Verdicts:
-    """Keep the nodes of the modules that the model declares (`ModelSpec.float32_modules`: pattern -> reason)."""
-    for glob, reason in patterns.items():
-        for node in view.nodes:
-            if fnmatch.fnmatchcase(module_path(name_of(node)), glob):
-                yield node, reason
 
 
 def integers(view: View) -> Verdicts:

@@ -137,7 +137,7 @@ class _Samples:
 
 def option_text(request: Request, figures: Mapping[str, Any]) -> str:
     """Return the text of an option file of the group `precision` that reproduces the result without a search."""
-    from cosybuild.precision.rules import literal
+    from cosybuild.precision.patterns import literal
 
     precision = request.settings.precision
     nodes = figures["nodes"]
