@@ -51,6 +51,16 @@ def make_flat(module: nn.Module, name: str, inputs: Sequence[str], outputs: Sequ
     module.forward = forward
 
 
+def called(module: nn.Module, name: str, inputs: Sequence[str], tensors: Sequence[Tensor]) -> Any:
+    """Call a module with flat inputs as `make_flat` does, and return its answer as it is.
+
+    Raises:
+        ModelError: `forward` does not take these inputs.
+    """
+    positional, keywords = _arranged(module.forward, name, inputs, {})(tensors)
+    return module(*positional, **keywords)
+
+
 def tensors_in(answer: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield path and tensor for every tensor of an answer; a path is made of keys, fields and positions."""
     if isinstance(answer, Tensor):

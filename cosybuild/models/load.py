@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,14 +64,26 @@ def prepare_for_export(module: Module) -> Module:
 
 
 def _instantiated(subject: Subject) -> nn.Module:
+    target = subject.hyperparameters["target"]
+    module = constructed(target, subject.seed)
+    inputs, outputs = ([tensor.name for tensor in side] for side in (subject.spec.inputs, subject.spec.outputs))
+    make_flat(module, str(target["_target_"]), inputs, outputs, subject.hyperparameters.get("arguments"))
+    return module
+
+
+def constructed(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """Return the module that a `_target_` node constructs; random weights follow from the seed.
+
+    Raises:
+        ModelError: it cannot be constructed, or is no module that can be called as it is.
+    """
     from hydra.errors import HydraException
     from hydra.utils import instantiate
     from omegaconf.errors import OmegaConfBaseException
 
-    target = subject.hyperparameters["target"]
     name = target["_target_"]
     try:
-        module: Any = seeded(subject.seed, lambda: instantiate({"_convert_": "all", **target}))
+        module: Any = seeded(seed, lambda: instantiate({"_convert_": "all", **target}))
     # Hydra raises bare errors for arguments of its own, such as `_recursive_`.
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, AttributeError, LookupError) as error:
         cause = error.__cause__ or error
@@ -84,8 +97,6 @@ def _instantiated(subject: Subject) -> nn.Module:
             hint="Next: name the module's class, or a function that returns a module.",
         )
     _hold_complete(module, name)
-    inputs, outputs = ([tensor.name for tensor in side] for side in (subject.spec.inputs, subject.spec.outputs))
-    make_flat(module, name, inputs, outputs, subject.hyperparameters.get("arguments"))
     return module
 
 
