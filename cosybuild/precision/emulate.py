@@ -16,7 +16,7 @@ from cosybuild.errors import PrecisionError
 from cosybuild.precision.graph import EXACT, is_float, name_of
 
 _LOWER = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
-_RAW = "::unrounded"
+_RAW, _ROUNDED = "::unrounded", "::rounded"
 
 
 def emulate(lowered: ir.Model) -> ir.Model:
@@ -71,12 +71,15 @@ def _complete_types(model: ir.Model) -> None:
 
 
 def float_names(model: ir.Model) -> list[str]:
-    """Return the names of all float32 tensors that nodes make, in graph order; values not yet rounded are left out."""
+    """Return the names of all float32 tensors that nodes of the lowered graph make, in graph order.
+
+    Values that are not yet rounded, and rounded inputs, are tensors of the emulation only.
+    """
     return [
         name_of(value)
         for node in model.graph
         for value in node.outputs
-        if is_float(value) and not name_of(value).endswith(_RAW)
+        if is_float(value) and not name_of(value).endswith((_RAW, _ROUNDED))
     ]
 
 
@@ -113,7 +116,7 @@ def _round(graph: ir.Graph, value: ir.Value, kind: ir.DataType) -> None:
 
 def _round_input(graph: ir.Graph, value: ir.Value, kind: ir.DataType, first: ir.Node) -> None:
     down, up = _pair(value, kind, name_of(value))
-    up.outputs[0].name = f"{value.name}::rounded"
+    up.outputs[0].name = f"{value.name}{_ROUNDED}"
     for user, index in tuple(value.uses()):
         if user is not down:
             user.replace_input_with(index, up.outputs[0])

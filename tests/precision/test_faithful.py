@@ -88,6 +88,15 @@ def test_infinities_that_float32_has_too_are_not_faults() -> None:
     assert outputs["y"].tolist() == [[0.5, 0.5, 0, 0]]
 
 
+def test_infinite_inputs_are_not_faults() -> None:
+    """The rounded input is a tensor of the emulation only, and no node of the lowered graph makes it."""
+    lowered, reference = pair("g (float[3] x) => (float[3] y) { y = Relu(x) }")
+    values = np.array([np.inf, -np.inf, 7.0], np.float32)
+    outputs, guilty = FaithfulSession(lowered, reference).infer({"x": values})
+    assert guilty is None
+    assert outputs["y"].tolist() == [np.inf, 0.0, 7.0]
+
+
 def test_zero_times_an_infinite_constant_is_found() -> None:
     text = "g (float[2] x) => (float[2] y) { a = Sub(one, x)  b = Mul(a, low)  y = Tanh(b) }"
     lowered, reference = pair(text, one=np.float32(1), low=np.float32(-1e10))
