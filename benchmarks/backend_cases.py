@@ -4,8 +4,8 @@
     python benchmarks/backend_cases.py --only 'conv' # the cases whose name has this text, without writing
     python benchmarks/backend_cases.py --list        # also names each case that is not right
 
-Each case is one operator with inputs and expected outputs. A case counts if its tensors are numbers, and if ONNX Runtime
-computes the outputs that ONNX expects from the graph as it is.
+Each case is one operator with inputs and expected outputs. A case counts if its tensors are numbers, and
+if ONNX Runtime computes the outputs that ONNX expects from the graph as it is.
 
 right     the lowered graph passes the gates of its type, with emulated storage and on ONNX Runtime if it has kernels
 refused   an error for users says why the graph is not lowered, or a gate fails

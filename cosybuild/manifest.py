@@ -82,7 +82,8 @@ def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any
 
     Args:
         file, companions: results of `file_fact`; companions are files that the artifact refers to by name.
-        facts: plain JSON data: `model`, `interface`, `verified`, for engines `built_for` ... (docs/runtimes.md).
+        facts: plain JSON data such as `model`, `interface` and `verified`, for engines also `built_for`; see
+            docs/runtimes.md.
     """
     head = {"format": FORMAT, "version": VERSION, "file": dict(file), "companions": [dict(c) for c in companions]}
     rest = {name: value for name, value in facts.items() if name not in _HEAD}

@@ -64,7 +64,7 @@ class Agreement:
 
 
 def probe_cases(subject: Subject) -> tuple[Case, ...]:
-    """Return the cases: rows of different lengths, a padded guidance pair, and small variances."""
+    """Return the cases: rows of different lengths, a padded guidance pair, and quiet inputs, which show an epsilon."""
     spec = subject.spec
     sizes = {symbol: _size(symbol, subject) for symbol in spec.symbols}
     draws = [

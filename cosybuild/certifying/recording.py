@@ -182,7 +182,7 @@ class _Voice:
         return self.estimator_subject.solver
 
     def _mistaken(self, arrays: Mapping[str, Array]) -> Iterator[tuple[tuple[Known, ...], Array]]:
-        """Yield known mistakes with the mel that they give; mistakes of the loop also in combination."""
+        """Yield known mistakes with the mel that results; mistakes of the solver's loop are also combined."""
         for names, solver, noise in self._loops(arrays):
             if names:
                 yield names, self.mel(arrays, solver=solver, noise=noise)

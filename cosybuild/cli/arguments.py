@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
     @classmethod
     def of_verb(cls, verb: str, doc: str | None, epilog: str | None = None) -> Parser:
-        """Return the parser of `python -m cosybuild VERB`, without arguments."""
+        """Return a parser for `python -m cosybuild VERB` that has no arguments yet."""
         return cls(prog=f"{_PROGRAM}{verb}", description=doc, epilog=epilog)
 
     def error(self, message: str) -> NoReturn:

@@ -148,7 +148,7 @@ def _note(kind: str, **facts: object) -> None:
 
 
 def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
-    """Write the manifest of a right file, or remove the one of a refuted file."""
+    """Write the manifest of a file that was proved right, or remove that of a refuted file; return the verdict."""
     if is_recording(task.path):
         return verdict
     if verdict.outcome is Outcome.right:

@@ -1,4 +1,4 @@
-"""`profiles`: propose profiles with little padding for lengths from service, as an option of `trt_profile`."""
+"""`profiles`: propose profiles with little padding for lengths seen in service, as an option of `trt_profile`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FRAMES_PER_SECOND = 50.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the proposal as YAML; with --compare also the padding of each smaller number of profiles."""
+    """Print the proposal as YAML; with --compare, first print the padding with 1, 2, ... up to --count profiles."""
     parser = Parser.of_verb("profiles", __doc__)
     parser.add_argument(
         "lengths",

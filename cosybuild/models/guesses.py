@@ -15,7 +15,7 @@ _SAMPLE_RATE = 16000
 
 @dataclass(frozen=True)
 class Guess:
-    """Test values of one input; `is_index` as in `TensorSpec`."""
+    """The generator and the range of an input's test values; `TensorSpec` describes `is_index`."""
 
     generator: str = "normal"
     low: float = 0.0

@@ -90,7 +90,10 @@ def computed_inputs(node: ir.Node) -> list[ir.Value]:
 
 
 def concerned(model: ir.Model) -> list[ir.Node]:
-    """Return the nodes that need a decision, in graph order: all that read or write values of a float32 tensor."""
+    """Return the nodes whose precision must be decided, in graph order.
+
+    These have a float32 input or output, and do not read shapes only.
+    """
     return [
         node for node in model.graph if node.op_type not in INDIFFERENT and (float_inputs(node) or float_outputs(node))
     ]

@@ -14,7 +14,7 @@ from cosybuild.backends.tensorrt.library import RTX, TENSORRT, installed_version
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.trt import TrtSettings, Unmet
 from cosybuild.errors import EngineError
-from cosybuild.models.names import artifact_name
+from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.profile import Profile, listed_sizes
 from cosybuild.precision.interface import interface_dtype
 from cosybuild.request import Request

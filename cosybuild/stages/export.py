@@ -13,8 +13,8 @@ from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
 from cosybuild.exporting.torch_exporters import example_sizes, export_graph
+from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.module_state import METRIC, module_facts
-from cosybuild.models.names import artifact_name
 from cosybuild.models.subject import Subject
 from cosybuild.models.unplanned_reads import held_to_plan
 from cosybuild.request import Request

@@ -9,7 +9,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.precision import Method, PrecisionSettings, Target
 from cosybuild.errors import PrecisionError
 from cosybuild.lazy import is_installed
-from cosybuild.models.names import artifact_name
+from cosybuild.models.artifact_name import artifact_name
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment

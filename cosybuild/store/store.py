@@ -110,7 +110,7 @@ class Store:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Protect the entries that this process uses and makes from `gc`, on any host, until the block ends.
+        """Prevent `gc`, on any host, from removing entries that this process uses or makes, until the block ends.
 
         If the store cannot be written, nothing is protected.
         """

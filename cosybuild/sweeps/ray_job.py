@@ -33,7 +33,7 @@ class Errand:
     Attributes:
         context, config, task: arguments of Hydra's `run_job`.
         directory: the working directory; `~` and `$NAMES` are those of the node.
-        sweep: the sweep's directory, relative to it.
+        sweep: the sweep's directory, relative to `directory`.
         plan: the sweep's plan.json; None in a dry run.
     """
 

@@ -120,12 +120,14 @@ class Compared:
 
 
 def yardstick(float32: Spoken, exact: Spoken, handed: Spoken) -> dict[Kind, Gate]:
-    """Return the gates of a float32 form: `FACTOR` times the error of the float32 modules in this run.
+    """Return the gates of a voice in float32: `FACTOR` times the error that the float32 modules have in this run.
+
+    Metrics that are not measured here keep their fixed bounds.
 
     Args:
-        float32: the modules in float32.
-        exact: the same in float64.
-        handed: `exact` with the f0 of `float32`.
+        float32: results of the modules in float32.
+        exact: results of the modules in float64.
+        handed: results in float64 with the f0 of `float32`, the reference of the waveform.
     """
     pairs = {Kind.mel: (float32.mel, exact.mel), Kind.f0: (float32.f0, exact.f0)}
     pairs[Kind.waveform] = (float32.waveform, handed.waveform)

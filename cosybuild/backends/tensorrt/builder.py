@@ -112,9 +112,9 @@ def build_engine(
 
 
 def _housekeeping(library: TensorRtLibrary) -> Callable[[], None]:
-    """Return the function to call during the build: it returns freed heap, such as copies of the weights, to the OS.
+    """Return the function to call during the build, which gives freed heap, such as copies of the weights, to the OS.
 
-    If kernels are timed it does nothing, because trimming blocks the allocator and would disturb the timing.
+    It does nothing if kernels are timed: the allocator waits while the heap is trimmed, which would disturb the timing.
     """
     return trim_heap if library.ahead_of_time else lambda: None
 

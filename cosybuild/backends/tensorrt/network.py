@@ -65,9 +65,9 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
 
 @contextmanager
 def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
-    """Rewrite the graph into the form that this family handles best: q, k and v split before their heads.
+    """Rewrite the graph so that q, k and v are split before the reshape to heads (see `onnxgraph.heads`).
 
-    See `onnxgraph.heads`.
+    TensorRT and TensorRT-RTX handle this form best.
 
     Yields:
         `graph` itself if there is nothing to rewrite, else a copy that is deleted when the block ends.

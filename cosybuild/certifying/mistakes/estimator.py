@@ -36,7 +36,7 @@ class HalfSplit(RotaryFrequencies):
     """Angles for pairs that are half a head apart."""
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """As the right one's."""
+        """See the base class."""
         position = torch.arange(length, device=self.inv_freq.device).to(self.inv_freq.dtype)
         angle = position.unsqueeze(1) * self.inv_freq.repeat(2)
         return angle.cos(), angle.sin() * self.sign.sort().values
@@ -46,7 +46,7 @@ class CosineFirst(TimeEmbedding):
     """The sinusoid with its two halves exchanged."""
 
     def forward(self, t: Tensor) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         phase = self.phase(t)
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(nn.functional.silu(first(torch.cat((phase.cos(), phase.sin()), dim=-1))))

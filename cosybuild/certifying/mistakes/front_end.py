@@ -26,7 +26,7 @@ class _Shifted(RelativePositions):
     by = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         length = x.shape[1]
         distances = torch.arange(length - 1, -length - 1, -1, device=x.device) + self.by
         phase = (distances.to(torch.float32).unsqueeze(1) * self.frequencies.to(torch.float32)).to(x.dtype)
@@ -49,7 +49,7 @@ class CosineFirst(RelativePositions):
     """The sinusoids with sine and cosine exchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         right = super().forward(x)
         pairs = right.reshape(*right.shape[:2], -1, 2)
         return pairs.flip(3).flatten(2)
@@ -84,7 +84,7 @@ class SteepLookAhead(LookAhead):
     """The look-ahead layer with another slope."""
 
     def forward(self, x: Tensor, count: int) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         seen = nn.functional.pad(x.transpose(1, 2), (0, self.ahead))[:, :, : count + self.ahead]
         hidden = nn.functional.pad(nn.functional.leaky_relu(self.conv1(seen), 0.1), (2, 0))
         change: Tensor = self.conv2(hidden)

@@ -42,15 +42,15 @@ class WithoutEnvelope(Synthesis):
     """The synthesis without the division by the envelope of the windows."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         return F.conv_transpose1d(spectra, self.kernel, stride=self.hop, padding=self.n_fft // 2)
 
 
 class ZeroPadded(Analysis):
-    """The analysis with zeros at both ends."""
+    """The STFT of a signal that is padded with zeros instead of by reflection."""
 
     def forward(self, signal: Tensor) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         return F.conv1d(F.pad(signal, (self.n_fft // 2, self.n_fft // 2)), self.kernel, stride=self.hop)
 
 
@@ -58,7 +58,7 @@ class NarrowF0(F0Predictor):
     """The f0 predictor whose result is rounded to float16."""
 
     def forward(self, mel: Tensor) -> Tensor:
-        """As the right one's."""
+        """See the base class."""
         return super().forward(mel).to(torch.float16).to(mel.dtype)
 
 

@@ -48,7 +48,7 @@ class Unmet(str, Enum):
 
 @dataclass(frozen=True)
 class TrtSettings:
-    """Settings of the engine builder. The precision is the graph's own (group `precision`)."""
+    """Settings of the engine builder. The group `precision` decides the precision."""
 
     precision: str | None = setting(
         None, "The precision of the chosen option, which must agree with the group precision; null: that of the group."

@@ -13,7 +13,7 @@ from cosybuild.models.subject import Solver
 
 
 class Estimator(Protocol):
-    """A callable that returns the velocity of a guidance batch; inputs as in `families.estimator_spec`."""
+    """A callable that returns the velocity of a guidance pair; `families.estimator_spec` describes its inputs."""
 
     def __call__(self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, /) -> Tensor: ...
 

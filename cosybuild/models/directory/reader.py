@@ -38,8 +38,8 @@ class ModelDirectory:
 
     Attributes:
         path: the directory.
-        yaml: the file it was read from.
-        family: the version.
+        yaml: the file that the facts were read from.
+        family: the version of CosyVoice.
         hyperparameters: hyper-parameters of the component.
         solver: the solver around the estimator.
         frames_per_second: mel frames of one second of audio.

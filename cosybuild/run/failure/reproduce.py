@@ -38,10 +38,10 @@ class Reproduction:
     Attributes:
         recorded: the failure in the record.
         cause: the known cause that matched, or None.
-        part: the failure of the part on this machine; None if the archive has no part, or the part passes.
-        has_part: True if the archive has a part.
+        part: the failure of the smallest failing subgraph on this machine; None if the archive has none, or it passes.
+        has_part: True if the archive has such a subgraph.
         error: the failure of the step on this machine; None if the step passes or was not run.
-        lacking: files that the archive names by digest and that were not found; if any, the step was not run.
+        lacking: files that the archive names by digest, and that were not found. With any, the step was not run.
         versions: package -> (recorded version, version here) for each package whose versions differ.
     """
 

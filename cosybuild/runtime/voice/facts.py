@@ -161,7 +161,10 @@ def _mel_form(values: Mapping[str, Any] | None) -> MelForm | None:
 
 
 def _chunk(flow: Mapping[str, Any], decoder: Mapping[str, Any], ratio: int) -> int:
-    """Return the tokens after which both networks begin a new chunk; version 3's front end has no chunks."""
+    """Return the number of tokens after which both networks begin a new chunk.
+
+    In version 3, only the estimator has chunks.
+    """
     frames = int(_field(decoder, "static_chunk_size", "the estimator"))
     return math.lcm(frames, ratio * int(flow.get("chunk_size", 1))) // ratio
 

@@ -154,7 +154,7 @@ class SourceNoise:
         return self._kept[np.newaxis, : end - begin]
 
     def _drawn(self, rows: int) -> Array:
-        """Draw the next rows. The draws are made in whole blocks, so they do not depend on the ranges that are read."""
+        """Draw the next rows of noise, in whole blocks, so that the values are the same for any division into calls."""
         sines = self._facts.harmonics
         count = max(0, rows) * sines - len(self._spare)
         if count > 0:

@@ -1,4 +1,4 @@
-"""A voice: speech tokens to a waveform, around a front end, an estimator and a vocoder in any form."""
+"""A voice, which computes a waveform from speech tokens with a front end, an estimator and a vocoder."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
 from cosybuild.errors import CheckpointError, ConfigurationError
+from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.load import load_network
-from cosybuild.models.names import artifact_name
 from cosybuild.models.profile import Profile, SizeRange, expand_profiles
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.spec import ModelSpec

@@ -12,10 +12,10 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.vocoder import Cut, F0Type, VocoderSettings
 from cosybuild.errors import ConfigurationError
+from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import WideF0Predictor
 from cosybuild.models.cosyvoice.vocoder.hift import Hift
 from cosybuild.models.load import load_module
-from cosybuild.models.names import artifact_name
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
 from cosybuild.stages.export import subject_settings

@@ -74,8 +74,8 @@ class ConvBlock(nn.Module):
 class ResnetBlock(nn.Module):
     """Two convolution blocks with the time embedding between them, and a linear shortcut.
 
-    Masked frames are zeroed before each convolution and nowhere else: their values reach no valid frame,
-    attention hides them, and the estimator's output is masked.
+    Masked frames are zeroed only before each convolution. Elsewhere their values reach no valid frame: attention hides
+    them, and the estimator's output is masked.
     """
 
     def __init__(self, causal: bool, dim_in: int, dim_out: int, dim_time: int) -> None:

@@ -86,7 +86,7 @@ class Generator(nn.Module):
         return torch.exp(magnitude).clamp(max=LARGEST_MAGNITUDE), torch.sin(phase)
 
     def longer(self, x: Tensor) -> Tensor:
-        """Repeat the second position in front of the first: there is one more spectrum than frames of a stage."""
+        """Put a copy of the second frame in front of the first: the source has one spectrum more than frames."""
         return torch.cat([x[:, :, 1:2], x], dim=2)
 
 

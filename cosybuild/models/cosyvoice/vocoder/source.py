@@ -89,11 +89,12 @@ class Source(nn.Module):
         return torch.sin(fraction(cycles) * TURN)
 
     def _from_centre(self, advance: Tensor) -> Tensor:
-        """Return the cycles at each sample from the centre of its frame, (B, harmonics, T, samples of a frame).
+        """Return the phase of each sample relative to the centre of its frame, (B, harmonics, T, samples of a frame).
 
-        Linear interpolation takes the phase at the end of a frame as the value at the frame's centre. The first half of
-        a frame lies between the centre before and its own, the second half between its own and the next. Beyond the
-        first and the last centre the phase is constant.
+        The unit is cycles. The phase at the end of a frame is taken as that at its centre, and is interpolated linearly
+        between centres: the first half of a frame lies between the centre of the previous frame and its own centre, the
+        second half between its own centre and that of the next frame. Beyond the first and the last centre the phase is
+        constant.
         """
         nothing = torch.zeros_like(advance[:, :, :1])
         own = torch.cat([nothing, advance[:, :, 1:]], dim=2).unsqueeze(3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cosybuild.models.names import artifact_name
+from cosybuild.models.artifact_name import artifact_name
 from tests.models.fixtures import tiny_subject
 
 NAMES = [
