@@ -77,7 +77,9 @@ def _of_class(name: str, words: Sequence[str], inputs: Sequence[str]) -> str:
             "an example.",
         )
     declared = tuple(_input(word) for word in inputs)
-    model = ModelSettings(family=Family.module, target=target, inputs=declared, outputs=(TensorSettings("y", [1]),))
+    # The outputs are not known yet; the name of this one differs from those of all inputs.
+    unknown = TensorSettings("_".join([*(one.name for one in declared), "output"]), [1])
+    model = ModelSettings(family=Family.module, target=target, inputs=declared, outputs=(unknown,))
     spec = declared_spec(model)
     return _text(model, ModelSpec(spec.inputs, tried_outputs(target, spec.inputs)))
 

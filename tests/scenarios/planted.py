@@ -21,11 +21,12 @@ class Net(torch.nn.Module):
         self.layers = torch.nn.ModuleList(torch.nn.Linear(16, 16) for _ in range(4))
         self.factor = factor
         self.exported_off = exported_off
-        if restless:
-            with torch.no_grad():
-                self.layers[0].bias += int.from_bytes(os.urandom(4), "big") * 1e-15
+        # No parameter or buffer: a different one would end the build before its steps are repeated.
+        self.shift = int.from_bytes(os.urandom(4), "big") * 1e-15 if restless else None
 
     def forward(self, x):
+        if self.shift is not None:
+            x = x + self.shift
         for index, layer in enumerate(self.layers):
             y = layer(x)
             if index == 2:
