@@ -63,7 +63,7 @@ def compared(slot: str, first: Artifact, others: Sequence[Artifact], request: Re
 
 
 def _operators(paths: Sequence[Path]) -> dict[str, int]:
-    """Return operator -> number of nodes gained or lost against the first graph, for the graph that differs most."""
+    """Return operator -> largest change of its number of nodes from the first graph to another (positive: more)."""
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.summary import count_ops, op_difference
 

@@ -60,7 +60,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.causal = causal
         norm = nn.LayerNorm(dim_out) if causal else FrameGroupNorm(NORM_GROUPS, dim_out)
-        # Names are indices in upstream's sequence. A causal sequence has a transpose before the norm: the norm is 2.
+        # The keys are indices in upstream's nn.Sequential. If causal, a transpose has index 1, so the norm has index 2.
         self.block = nn.ModuleDict({"0": convolution(causal, dim_in, dim_out), "2" if causal else "1": norm})
 
     def forward(self, x: Tensor) -> Tensor:
