@@ -12,7 +12,7 @@ from cosybuild.errors import ModelError, VerificationError
 
 
 class Outcome(str, Enum):
-    """What the comparison of a file shows."""
+    """The result of the comparison of a file with the network."""
 
     right = "right"
     """It computes the network with the weights of the directory."""

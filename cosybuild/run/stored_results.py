@@ -30,7 +30,7 @@ _SILENT = ("null", "false", "")
 
 @dataclass(frozen=True)
 class Description:
-    """What a stored result was built from; both texts are empty if no key states them.
+    """The model and the options of a stored result; both texts are empty if no key states them.
 
     Attributes:
         model: the family of the model and the stem of the network's files.

@@ -61,15 +61,15 @@ class Pool(Generic[T]):
                 return self._idle.pop()
             waiting: _Waiting[T] = _Waiting()
             self._queue.append(waiting)
-        begun = time.monotonic()
+        begun, interrupted = time.monotonic(), True
         try:
             waiting.turn.wait(self._timeout)
-        except BaseException:
+            interrupted = False
+        finally:
             self._leave(waiting)
-            for item in waiting.given:
-                self.give(item)
-            raise
-        self._leave(waiting)
+            if interrupted:  # such as by Ctrl-C: the caller does not get the item that it was given meanwhile
+                for item in waiting.given:
+                    self.give(item)
         if waiting.given:
             return waiting.given[0]
         waited = time.monotonic() - begun
