@@ -18,6 +18,7 @@ from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
 from cosybuild.cli.opening import Opening
 from cosybuild.cli.requests import Requests
+from cosybuild.cli.single_run import run_single
 from cosybuild.cli.verbs import unknown_verb
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.sweep_naming import dry_directory
@@ -73,7 +74,8 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     token = in_progress.set(sweep)
     try:
-        hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
+        if not run_single(sys.argv[1:], job):
+            hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
     except _launcher_failures() as error:
         raise BuildError(
             f"A process of the launcher ended before its job did: {error}",

@@ -1,4 +1,4 @@
-"""A command parses its configuration, resolves its model, expands its profiles and asks for GPUs once."""
+"""A command composes and parses its configuration, resolves its model, expands its profiles and asks for GPUs once."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from collections import Counter
 import cosybuild.cli.build, cosybuild.config.parse, cosybuild.models.profile, cosybuild.request
 import cosybuild.run.prepare, cosybuild.system.environment
 from cosybuild.__main__ import main
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 counts = Counter()
 
@@ -34,6 +35,7 @@ def counted(module, name):
         return inner(*args, **more)
     setattr(module, name, call)
 
+counted(ConfigLoaderImpl, "load_configuration")
 counted(cosybuild.config.parse, "settings_from_plain")
 counted(cosybuild.run.prepare, "resolve_subject")
 counted(cosybuild.request, "expand_profiles")
@@ -56,7 +58,7 @@ def test_one_run_resolves_its_configuration_and_model_once(dry: bool, tmp_path: 
     counts = json.loads(ran.stdout.splitlines()[-1])
     assert counts.pop("code") == 0
     assert counts.pop("_read_gpus", 0) <= 1
-    assert counts == {"settings_from_plain": 1, "resolve_subject": 1, "expand_profiles": 1}
+    assert counts == {"load_configuration": 1, "settings_from_plain": 1, "resolve_subject": 1, "expand_profiles": 1}
 
 
 def test_another_configuration_gives_another_request() -> None:
