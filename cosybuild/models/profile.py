@@ -39,6 +39,10 @@ class SizeRange:
         """Return True if the size is one of the range."""
         return self.min <= size <= self.max and size % self.multiple_of == 0
 
+    def holds_all(self, lowest: int, highest: int) -> bool:
+        """Return True if every size from `lowest` to `highest`, both included, is one of the range."""
+        return self.min <= lowest and highest <= self.max and self.multiple_of == 1
+
     def nearest(self, size: int) -> int:
         """Round `size` down to a multiple of `multiple_of`, and limit it to the range."""
         return max(self.min, min(size - size % self.multiple_of, self.max))

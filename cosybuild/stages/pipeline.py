@@ -1,4 +1,7 @@
-"""The order of the pipeline: the functions that make the steps of a request, first to last."""
+"""The order of the pipeline: the functions that make the steps of a request, first to last.
+
+Stages that few builds have are imported only for those builds, because every command pays for the imports of a plan.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,16 @@ from collections.abc import Callable
 from cosybuild.building.part import PartStage
 from cosybuild.building.stage import Stage
 from cosybuild.request import Request
-from cosybuild.stages.benchmark import expand_benchmark_stages
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.import_onnx import ImportOnnxStage
 from cosybuild.stages.precision import PrecisionStage
 from cosybuild.stages.profile import ProfileStage
 from cosybuild.stages.reference import ReferenceStage
-from cosybuild.stages.repeat import RepeatStage
 from cosybuild.stages.simplify import SimplifyStage
-from cosybuild.stages.torchscript import expand_torchscript_stages
 from cosybuild.stages.verify import VerifyStage
 from cosybuild.stages.verify_engine import expand_verify_engine_stages
 from cosybuild.stages.verify_lowered import VerifyLoweredStage
-from cosybuild.stages.verify_voice import expand_verify_voice_stages
 from cosybuild.verification.scope import check_verify, is_lowered
 
 Steps = tuple[Stage[Request], ...]
@@ -58,11 +57,29 @@ def _verify_lowered(request: Request) -> Steps:
     return (VerifyLoweredStage(),) if is_lowered(request) and request.settings.verify is not None else ()
 
 
+def _torchscript(request: Request) -> Steps:
+    if request.settings.deploy is None:
+        return ()
+    from cosybuild.stages.torchscript import expand_torchscript_stages
+
+    return expand_torchscript_stages(request)
+
+
+def _benchmark(request: Request) -> Steps:
+    if request.settings.benchmark is None:
+        return ()
+    from cosybuild.stages.benchmark import expand_benchmark_stages
+
+    return expand_benchmark_stages(request)
+
+
 def _repeat(request: Request) -> Steps:
     """Return the step that repeats the build, without engines that cannot be built on this machine."""
     verify = request.settings.verify
     if verify is None or verify.repeat == 0:
         return ()
+    from cosybuild.stages.repeat import RepeatStage
+
     engines = [s for s in expand_engine_stages(request) if not s.missing(request, request.environment)]
     steps: Steps = (*_export(request), *_simplify(request), *_precision(request), *engines)
     return (RepeatStage(steps, tuple(dict.fromkeys(slot for step in steps for slot in step.makes))),)
@@ -78,14 +95,20 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
     _verify_lowered,
     expand_engine_stages,
     expand_verify_engine_stages,
-    expand_torchscript_stages,
-    expand_benchmark_stages,
+    _torchscript,
+    _benchmark,
     _repeat,
 )
 """Functions from a request to its steps: none where the stage is switched off, several where it fans out."""
 
 
-JOINT: tuple[Callable[[Request], Steps], ...] = (expand_verify_voice_stages,)
+def _verify_voice(request: Request) -> Steps:
+    from cosybuild.stages.verify_voice import expand_verify_voice_stages
+
+    return expand_verify_voice_stages(request)
+
+
+JOINT: tuple[Callable[[Request], Steps], ...] = (_verify_voice,)
 """Functions from the request of a joint build to the steps that come after all parts. They see a slot of a part as
 `part.slot`."""
 

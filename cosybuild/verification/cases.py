@@ -12,16 +12,10 @@ from cosybuild.models.profile import BATCH, Profile, SizeRange, admits, moved_in
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
 from cosybuild.system.typed_json import from_json, to_json
-
-# Lengths of CosyVoice's own export check: ten, from 16 to 512 inclusive.
-UPSTREAM_LENGTHS = (16, 512)
-UPSTREAM_COUNT = 10
+from cosybuild.verification.random_sizes import octave_sizes, upstream_sizes
 
 MOVED = "random size of the profile"
 """The reason for a random size that was moved inside a profile. Of equal cases, one with another reason is kept."""
-
-# The smallest length that any check tries, even if the profile admits smaller ones.
-LEAST = 4
 
 # Above this many frames one case takes longer than all shorter ones together. There, only the profile's own sizes are
 # compared; the sizes next to them are compared only if `exhaustive` is set.
@@ -87,28 +81,8 @@ def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> t
 
     Sizes that no profile holds are moved inside one.
     """
-    return _ordered([_inside(profiles, case) for case in _upstream(spec, seed)], spec)
-
-
-def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int, *, upstream: bool) -> bool:
-    """Return True if the random sizes, or in upstream mode any size that is tried, would be different without profiles.
-
-    With several profiles of several axes it is always True.
-    """
-    drawn = [case.draw.sizes for case in (_upstream(spec, seed) if upstream else _octaves(spec, (), seed))]
-    if upstream:
-        drawn += [{s: 2 if s == BATCH else size for s in spec.symbols} for size in (LEAST, UPSTREAM_LENGTHS[1])]
-    several = len(profiles) > 1 and len(spec.symbols) > 1
-    return several or not all(admits(profiles, sizes) for sizes in drawn)
-
-
-def _upstream(spec: ModelSpec, seed: int) -> Iterator[Case]:
-    rng = np.random.default_rng(seed)
-    low, high = UPSTREAM_LENGTHS
-    for index in range(UPSTREAM_COUNT):
-        drawn = {s: 2 if s == BATCH else int(rng.integers(low, high + 1)) for s in spec.symbols}
-        sizes = {s: _own_size(spec, s, size) for s, size in drawn.items()}
-        yield Case("random length", Draw(sizes, seed + index))
+    drawn = enumerate(upstream_sizes(spec, seed))
+    return _ordered([_random_case(profiles, Draw(sizes, seed + index)) for index, sizes in drawn], spec)
 
 
 def strict_cases(
@@ -139,7 +113,8 @@ def strict_cases(
     if not spec.symbols:  # only the values can differ
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]
         return tuple(_coarse(case) for case in cases)
-    cases = [*_octaves(spec, profiles, seed), *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
+    random = [_random_case(profiles, Draw(sizes)) for sizes in octave_sizes(spec, seed)]
+    cases = [*random, *_corner_cases(spec, profiles, boundaries or {}, exhaustive)]
     seen = (_least_with(spec, profiles, {symbol: size}) for symbol, size in _pairs(served or {}))
     cases += [Case("seen in service", Draw(sizes)) for sizes in seen if sizes is not None]
     cases += _quiet_cases(spec, profiles, quiet)
@@ -193,30 +168,10 @@ def sizes_left_out(cases: Sequence[Case], planned: Sequence[Case]) -> tuple[Case
     return tuple(case for case in cases if case in first.values() and case.draw.sizes not in run)
 
 
-def _octaves(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> Iterator[Case]:
-    """Yield a random size of each octave; together they take a third of the time of ten sizes drawn uniformly.
-
-    Sizes that no profile holds are moved inside one.
-    """
-    rng = np.random.default_rng(seed)
-    low, high = UPSTREAM_LENGTHS
-    while low < high:
-        sizes = {s: 2 if s == BATCH else int(rng.integers(low, 2 * low)) for s in spec.symbols}
-        sizes = {s: _own_size(spec, s, size) for s, size in sizes.items()}
-        yield _inside(profiles, Case("random length", Draw(sizes)))
-        low *= 2
-
-
-def _inside(profiles: Sequence[Profile], case: Case) -> Case:
-    """Return the case itself, or one with sizes of a profile if no profile holds the case's sizes."""
-    sizes = moved_inside(profiles, case.draw.sizes)
-    return case if sizes == case.draw.sizes else Case(MOVED, replace(case.draw, sizes=sizes))
-
-
-def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
-    """Return `size`, or for an axis with its own sizes a number between the smallest and the largest of them."""
-    own = spec.axis(symbol).sizes
-    return own[0] + size % (own[-1] - own[0] + 1) if own else size
+def _random_case(profiles: Sequence[Profile], draw: Draw) -> Case:
+    """Return the case of a random draw; if no profile holds its sizes, they are moved inside one."""
+    sizes = moved_inside(profiles, draw.sizes)
+    return Case("random length", draw) if sizes == draw.sizes else Case(MOVED, replace(draw, sizes=sizes))
 
 
 def _quiet_cases(spec: ModelSpec, profiles: Sequence[Profile], lengths: Sequence[int]) -> Iterator[Case]:

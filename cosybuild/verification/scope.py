@@ -20,13 +20,13 @@ from cosybuild.request import Request
 from cosybuild.verification.cases import (
     CHEAP_SIZE,
     Case,
-    depends_on_profiles,
     lowered_cases,
     strict_cases,
     upstream_cases,
 )
 from cosybuild.verification.judge import Limits
 from cosybuild.verification.property_checks import tried_sizes
+from cosybuild.verification.random_sizes import depends_on_profiles
 from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
 
 if TYPE_CHECKING:

@@ -8,7 +8,14 @@ import numpy as np
 from cosybuild.models.profile import SizeRange
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.numerics.inputs import Draw, Time
-from cosybuild.verification.cases import MOVED, Case, case_from_facts, lowered_cases, strict_cases, upstream_cases
+from cosybuild.verification.cases import (
+    MOVED,
+    Case,
+    case_from_facts,
+    lowered_cases,
+    strict_cases,
+    upstream_cases,
+)
 from tests.numerics.specs import DEFAULT, estimator_spec, text_spec
 
 

@@ -48,6 +48,9 @@ class Watch:
         import cosybuild
 
         self._words = list(words)
+        self._first: Look | None = None
+        if not _is_plain(words):  # it gets no certificate
+            return
         package = pathlib.Path(cosybuild.__file__).parent
         ours = [p for root in (conf, package) for p in sorted(root.rglob("*")) if "__pycache__" not in p.parts]
         self._conf = [path for path in ours if conf in path.parents and path.suffix == ".yaml"]
@@ -63,7 +66,7 @@ class Watch:
 
         A failure to write it does no harm: the next command runs in full.
         """
-        if not _is_plain(self._words) or _asks_for_more(request) or _reads_elsewhere(self._conf):
+        if self._first is None or _asks_for_more(request) or _reads_elsewhere(self._conf):
             return
         from cosybuild.run.recorded import EVENTS
         from cosybuild.run.run_lock import CLAIM
