@@ -37,7 +37,7 @@ from cosybuild.errors import CosybuildError
 from cosybuild.numerics.gates import LOWERED
 from cosybuild.onnxgraph.check import InvalidGraph, check_model
 from cosybuild.precision.decide import decide, examine_all
-from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.faithful import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.ranges import measure_ranges
@@ -122,7 +122,7 @@ def _lowered_outputs(case: Case, target: Target, place: Path) -> Mapping[str, An
     check_model(proto)
     typed = typed_inputs(case.inputs, lowered)
     inputs = {name: widened(values) for name, values in typed.items()}
-    stored, guilty = FaithfulSession(lowered, model).infer(inputs)
+    stored, guilty = EmulatedSession(lowered, model).infer(inputs)
     if guilty is not None:
         raise InferenceFailed(f"gate: not finite, {guilty.op}")
     answers = [stored]

@@ -81,7 +81,7 @@ def build_engine(request: Request, graph: Artifact, sm: int, workdir: Path) -> d
         result = run_stage(EngineStage(Target(RTX, sm)), request, {"lowered": graph}, workdir)
     except CosybuildError as error:
         return {"error": str(error)}
-    return {**result.metrics, "host_bytes": result.apart_bytes}
+    return {**result.metrics, "host_bytes": result.subprocess_bytes}
 
 
 def measured(arguments: argparse.Namespace, scratch: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

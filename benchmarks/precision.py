@@ -30,7 +30,7 @@ from cosybuild.onnxgraph.check import check_model
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.precision.autocast import autocast, autocast_report
 from cosybuild.precision.decide import decide, examine_all
-from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.faithful import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.probe import Probe
@@ -102,7 +102,7 @@ def run(
 def error_of(graph: Path, lowered: Path, inputs: Mapping[str, Array]) -> dict[str, float]:
     """Return the error of the first output, with every lowered tensor rounded to its type."""
     reference = ir.load(str(graph))
-    stored, guilty = FaithfulSession(ir.load(str(lowered)), reference).infer(inputs)
+    stored, guilty = EmulatedSession(ir.load(str(lowered)), reference).infer(inputs)
     expected = Probe(reference).run(inputs)
     name = next(iter(stored))
     figures = measure(stored[name], expected[name])

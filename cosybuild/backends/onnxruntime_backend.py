@@ -82,7 +82,7 @@ class OnnxRuntimeSession:
         binding.bind_output(output, device, number, element, shared.shape(), shared.data_ptr())
         try:
             self._session.run_with_iobinding(binding)
-        except (*_REFUSALS, RuntimeError) as error:  # as in `bound`
+        except (*_REFUSALS, RuntimeError) as error:  # a wrong size raises RuntimeError
             raise failed_inference(error, _one_line(error)) from error
         binding.synchronize_outputs()
         return _array(shared)

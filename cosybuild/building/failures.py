@@ -16,7 +16,7 @@ _DISK = FULL | {errno.EROFS}
 
 
 @contextmanager
-def blamed(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
+def convert_machine_errors(label: str, workdir: Path | None = None, memory: PeakMemory | None = None) -> Iterator[None]:
     """Convert errors that the machine caused in the `with` block to errors that name the step `label`.
 
     Raises:

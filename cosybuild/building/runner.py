@@ -13,7 +13,7 @@ from typing import Any
 
 from cosybuild.building.attempt import Attempt
 from cosybuild.building.events import EventBus
-from cosybuild.building.failures import blamed, failure_from_error
+from cosybuild.building.failures import convert_machine_errors, failure_from_error
 from cosybuild.building.outputs import check_result
 from cosybuild.building.plan import Plan, Step, blocked_inputs, key_of, stale
 from cosybuild.building.record import Failure, Outcome, StepRecord
@@ -213,9 +213,9 @@ class _Execution:
                 return self._cached(attempt, entry, "hit", BUILT_MEANWHILE)
             with self.store.workdir(stage.name) as workdir:
                 result, made = self._run(attempt, why, workdir)
-                with blamed(label):
+                with convert_machine_errors(label):
                     entry = self.store.publish(key, result, made)
-        with blamed(label):
+        with convert_machine_errors(label):
             self.store.push(entry)
         return self._built(attempt, why, entry.outputs, entry.metrics, entry.made)
 
@@ -261,16 +261,16 @@ class _Execution:
         at, begin = datetime.fromtimestamp(self.clock.now(), timezone.utc), self.clock.elapsed()
         with ExitStack() as inputs, Sources(label, self.store.digests) as sources, PeakMemory() as memory:
             try:
-                with blamed(label, workdir, memory):
-                    laid_out = {
-                        wire.slot: self._laid_out(attempt.inputs[wire.slot], wire.producer, sources, inputs)
+                with convert_machine_errors(label, workdir, memory):
+                    placed = {
+                        wire.slot: self._place_files(attempt.inputs[wire.slot], wire.producer, sources, inputs)
                         for wire in attempt.step.wires
                     }
-                    with sources.held():
+                    with sources.checked():
                         digests, metrics = self._digests_of(stage.part), self._metrics_of(attempt.step)
-                        context = RunContext(self.request, laid_out, workdir, emit, digests, metrics)
+                        context = RunContext(self.request, placed, workdir, emit, digests, metrics)
                         result = stage.run(context)
-                    memory.add(result.apart_bytes)
+                    memory.add(result.subprocess_bytes)
                     check_result(stage, result, workdir)
             finally:
                 attempt.peak_bytes = memory.so_far()
@@ -293,7 +293,7 @@ class _Execution:
         made = {record.label: record.metrics for record in self.records}
         return {wire.slot: made[wire.producer] for wire in step.wires if wire.producer in made}
 
-    def _laid_out(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
+    def _place_files(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
         """Place the files of a source, or of an artifact with several files, in one directory under their own names.
 
         In the store a file is named by its digest, but a graph finds its external data by name.

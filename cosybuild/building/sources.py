@@ -71,7 +71,7 @@ class Sources:
         return replace(artifact, files=tuple(placed))
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def checked(self) -> Iterator[None]:
         """Check after the `with` block, which runs the step, that the sources did not change.
 
         Raises:

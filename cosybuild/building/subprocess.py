@@ -52,7 +52,7 @@ class Answer(Generic[ResultT]):
     peak_bytes: int | None
 
 
-def call_apart(
+def call_in_subprocess(
     function: Callable[..., ResultT], *arguments: Any, emit: Emit = lambda kind, **facts: None
 ) -> Answer[ResultT]:
     """Run `function(*arguments, emit)` in a new interpreter that ends with the call or with this process.

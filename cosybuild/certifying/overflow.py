@@ -10,7 +10,7 @@ from cosybuild.certifying.verdict import Known
 from cosybuild.config.groups.precision import Target
 from cosybuild.errors import PrecisionError
 from cosybuild.onnxgraph.files import load_model
-from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.emulated import EmulatedSession
 
 _LARGEST = {Target.fp16: "65504", Target.bf16: "3.4e38"}
 
@@ -25,7 +25,7 @@ def overflow(found: Examination) -> tuple[str, Known] | None:
         return None
     model = ir.from_proto(load_model(found.one.path))
     try:
-        session = FaithfulSession(model, model)
+        session = EmulatedSession(model, model)
     except PrecisionError:
         return None
     for case, right in zip(found.probes.cases, found.probes.right, strict=True):

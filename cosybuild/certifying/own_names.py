@@ -11,7 +11,7 @@ from onnx import GraphProto, NodeProto, compose, helper
 from cosybuild.certifying.ports import Ports
 from cosybuild.dtypes import DTYPES
 from cosybuild.models.spec import ModelSpec
-from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 
@@ -34,7 +34,7 @@ def with_own_names(path: Path, ports: Ports, spec: ModelSpec, directory: Path) -
     model = load_structure(path)
     if not interface_faults(model, spec):
         return path
-    for name in hold_external_data(path):
+    for name in check_external_data(path):
         _place((path.parent / name).resolve(), directory / name)
     # In these versions, initializers need not be listed as inputs.
     model.ir_version = max(model.ir_version, 4)

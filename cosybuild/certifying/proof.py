@@ -24,12 +24,12 @@ from cosybuild.stages.reference import ReferenceStage
 from cosybuild.store.store import Store
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import lowered_cases
-from cosybuild.verification.hops import Stop, describe, error_budget
+from cosybuild.verification.hops import ModelForm, describe, error_budget
 from cosybuild.verification.judge import Advice, Limits, judge
-from cosybuild.verification.property_checks import Examined, hold_contract
+from cosybuild.verification.property_checks import Examined, check_contract
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import cases_of, graph_limits, rollouts_of, verify_settings
-from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -96,7 +96,7 @@ def prove(one: Candidate, request: Request, reference: Reference, emit: Emit) ->
     session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)
     spec = subject.spec
     examined = Examined(one.path, _declared(spec, one), session, spec, session.infer_in_place, _NAMES[target])
-    contract = hold_contract(examined, subject, request.profiles, verify.seed, emit)
+    contract = check_contract(examined, subject, request.profiles, verify.seed, emit)
     everything = cases_of(request)
     cases = lowered_cases(everything) if one.narrow else everything
     outputs, judged = {}, []
@@ -105,11 +105,13 @@ def prove(one: Candidate, request: Request, reference: Reference, emit: Emit) ->
         assert expected is not None, case.name
         outputs[case.name] = infer_case(session, case, case.inputs(spec))
         judged.append(judge(case, session.device, outputs[case.name], expected, one.limits))
-        judged[-1].hold(_ADVICE)
+        judged[-1].check(_ADVICE)
     if not one.narrow:
-        _hold_hop(outputs, reference, one.limits, request)
+        _check_hop(outputs, reference, one.limits, request)
     rollouts = tuple(r for r in rollouts_of(request) if not one.narrow or r.lengths[-1] <= _LONGEST_NARROW)
-    runs = solved(session.infer, session.device, rollouts, reference, bounds_of(request, target), request, emit)
+    runs = compare_solver_runs(
+        session.infer, session.device, rollouts, reference, bounds_of(request, target), request, emit
+    )
     warnings = [warning for record in judged for warning in record.warnings]
     ratios = [record.figures["snr_db"] for record in judged]
     return {"mode": verify.mode.value, "cases": len(cases), "snr_db": min(ratios, default=None),
@@ -123,14 +125,16 @@ def _declared(spec: ModelSpec, one: Candidate) -> ModelSpec:
     return spec if sum(found.values()) == sum(spec.norms.values()) else replace(spec, norms={})
 
 
-def _hold_hop(outputs: Mapping[str, Mapping[str, Any]], reference: Reference, limits: Limits, request: Request) -> None:
-    """Hold the difference to PyTorch to the gate of an export, over all cases.
+def _check_hop(
+    outputs: Mapping[str, Mapping[str, Any]], reference: Reference, limits: Limits, request: Request
+) -> None:
+    """Check that the difference to PyTorch, over all cases, meets the gate of an export.
 
     Raises:
         VerificationError: it misses the gate.
     """
     own = {case.name: found for case, found in zip(reference.cases, reference.outputs, strict=True)}
-    stops = [Stop("torch", own, {}), Stop("file", outputs, verify_settings(request).hops.export)]
-    for hop in error_budget(stops, limits):
+    forms = [ModelForm("torch", own, {}), ModelForm("file", outputs, verify_settings(request).hops.export)]
+    for hop in error_budget(forms, limits):
         if hop.missed:
             raise VerificationError(f"Case {hop.case}: {'; '.join(map(str, hop.missed))}: {describe([hop])}.")

@@ -11,7 +11,7 @@ from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Outcome, Verdict
 from cosybuild.errors import ConfigurationError
 from cosybuild.manifest import file_fact, manifest_path, manifest_text, read_manifest
-from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.onnxgraph.header import read_header
 from cosybuild.run.artifact_manifest import interface_of
 from cosybuild.run.facts import model_facts
@@ -31,7 +31,7 @@ def sign_off(task: Task, verdict: Verdict) -> Path:
     """
     assert verdict.outcome is Outcome.right, verdict.outcome
     path = task.path
-    _hold_replaceable(path)
+    _check_replaceable(path)
     header = read_header(path)
     found = match(path.name, header, task.settings)
     request = requests_of(found)[bool(verdict.streaming)]
@@ -54,13 +54,13 @@ def sign_off(task: Task, verdict: Verdict) -> Path:
             **{name: value for name, value in verdict.facts().items() if name not in ("file", "mistakes", "reason")},
         },
     }
-    companions = [file_fact(path.parent / name) for name in hold_external_data(path)]
+    companions = [file_fact(path.parent / name) for name in check_external_data(path)]
     text = manifest_text(main, companions, facts)
     write_atomic(manifest_path(path), text.encode("utf-8", "backslashreplace"))
     return manifest_path(path)
 
 
-def _hold_replaceable(path: Path) -> None:
+def _check_replaceable(path: Path) -> None:
     try:
         manifest = read_manifest(path)
     except ValueError as error:

@@ -28,7 +28,7 @@ from cosybuild.report.sarif import sarif_text
 from cosybuild.report.verdicts import lines
 from cosybuild.run.limits import ProcessLimits, call_limited
 from cosybuild.system.environment import Environment
-from cosybuild.system.files import explained, write_atomic
+from cosybuild.system.files import convert_disk_errors, write_atomic
 
 _ENDS = (
     f"exit code: 0 all files are right; {VerificationError.exit_code} a file is refuted; "
@@ -154,7 +154,7 @@ def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
     if verdict.outcome is Outcome.right:
         if not sign:
             return verdict
-        with explained("write the manifest of", task.path, of_the_store=False):
+        with convert_disk_errors("write the manifest of", task.path, of_the_store=False):
             path = sign_off(task, verdict)
         return replace(verdict, notes=(*verdict.notes, f"{path.name} was written."))
     return unsigned(task, verdict)
@@ -166,5 +166,5 @@ def _write(options: argparse.Namespace, verdicts: Sequence[Verdict]) -> None:
         print(figure.dumps(plain, indent=2))
     for path, form in ((options.junit, junit_text), (options.sarif, sarif_text)):
         if path is not None:
-            with explained("write", path, of_the_store=False):
+            with convert_disk_errors("write", path, of_the_store=False):
                 write_atomic(path, form(plain).encode("utf-8", "backslashreplace"), durable=False)

@@ -100,7 +100,7 @@ def _push(store: Store, url: str, given: Sequence[str]) -> int:
     for entry in store.entries():
         # Look the entry up by its key, which checks its files: a damaged one must not reach the remote.
         if (sound := store.find(entry.key)) is not None:
-            remote.give(sound, faults.append)
+            remote.upload(sound, faults.append)
             sent += 1
         if faults:
             raise StoreError(

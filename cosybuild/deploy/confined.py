@@ -20,7 +20,7 @@ STAGING = "staging-"
 """The beginning of the name of every staging directory below STATE."""
 
 
-def hold_state(root: Path) -> None:
+def check_state(root: Path) -> None:
     """Refuse deployment state that contains anything but directories and regular files.
 
     Raises:
@@ -36,7 +36,7 @@ def hold_state(root: Path) -> None:
                     raise _refused(root, Path(entry.path))
 
 
-def hold_names(root: Path, names: Iterable[str]) -> None:
+def check_names(root: Path, names: Iterable[str]) -> None:
     """Refuse names that do not lie in real directories below the root.
 
     Raises:
@@ -56,11 +56,11 @@ def hold_names(root: Path, names: Iterable[str]) -> None:
                 raise _refused(root, folder)
 
 
-def hold_journal(root: Path, journal: Journal) -> None:
+def check_journal(root: Path, journal: Journal) -> None:
     """Refuse the whole journal if any of its steps would leave the root or touch the state of another change.
 
     Raises:
-        DeployError: see `hold_names`; or the staging directory is not that of a deployment.
+        DeployError: see `check_names`; or the staging directory is not that of a deployment.
     """
     if not journal.staging.startswith(STAGING) or "/" in journal.staging:
         raise DeployError(
@@ -68,7 +68,7 @@ def hold_journal(root: Path, journal: Journal) -> None:
             f"a name that begins with {STAGING} is expected.",
             hint=_hint(root),
         )
-    hold_names(root, (*journal.puts, *journal.removes))
+    check_names(root, (*journal.puts, *journal.removes))
 
 
 def _is_directory(path: Path) -> bool:

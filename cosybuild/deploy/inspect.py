@@ -49,8 +49,8 @@ def inspect(path: Path, environment: Environment) -> list[Finding]:
         return [_finding(path, path.name, environment)]
     files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
     found = [_finding(file, file.relative_to(path).as_posix(), environment) for file in files if _is_inspected(file)]
-    found += _gone(path, [file for file in files if file.name.endswith(SUFFIX)])
-    return list(_against_others(path, found))
+    found += _missing_files(path, [file for file in files if file.name.endswith(SUFFIX)])
+    return list(_find_stale(path, found))
 
 
 def _is_inspected(file: Path) -> bool:
@@ -94,7 +94,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     return Finding(name, CURRENT, f"deployed by force: {'; '.join(forced)}" if forced else "", loads, loading)
 
 
-def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
+def _missing_files(root: Path, manifests: list[Path]) -> Iterator[Finding]:
     """Yield files that were deployed, or have a manifest, and do not exist."""
     names = {path.relative_to(root).as_posix().removesuffix(SUFFIX) for path in manifests}
     for home in states_below(root):
@@ -106,7 +106,7 @@ def _gone(root: Path, manifests: list[Path]) -> Iterator[Finding]:
             yield Finding(name, DAMAGED, "it was deployed and is now missing")
 
 
-def _against_others(root: Path, found: list[Finding]) -> Iterator[Finding]:
+def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
     """Yield the findings; a file is stale if its directory mixes files that do not belong together.
 
     The files of one part must come from one build, and the parts of a flow model from one flow model.

@@ -17,7 +17,7 @@ PLANS = (".plan", ".engine", ".trt")
 
 
 @dataclass(frozen=True)
-class Arrival:
+class NewDeployment:
     """The files of a deployment.
 
     Attributes:
@@ -34,13 +34,13 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _PresentArtifact:
     name: str
     manifest: Mapping[str, Any] | None
     is_ours: bool
 
 
-def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> list[str]:
+def retired_by(root: Path, new: NewDeployment, recorded: Mapping[str, str]) -> list[str]:
     """Return the graphs and engines in `root` that are not part of the deployment and must not stay.
 
     Only files that a deployment put there are returned, never a user's own. An artifact of the same part of a model is
@@ -59,11 +59,11 @@ def retired_by(root: Path, arrival: Arrival, recorded: Mapping[str, str]) -> lis
     Raises:
         DeployError: the directory has an artifact of another build that no deployment put there.
     """
-    folders = {name.rpartition("/")[0] for _, name in arrival.items}
+    folders = {name.rpartition("/")[0] for _, name in new.items}
     return [
-        standing.name
-        for standing in _standing(root, folders, recorded)
-        if standing.name not in arrival.puts and _must_go(root, standing, arrival)
+        present.name
+        for present in _standing(root, folders, recorded)
+        if present.name not in new.puts and _must_be_retired(root, present, new)
     ]
 
 
@@ -73,9 +73,9 @@ def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -
     folders = {name.rpartition("/")[0] for name in gone}
     kept = {
         companion
-        for standing in _standing(root, folders, {})
-        if standing.name not in gone
-        for companion in _companions(standing)
+        for present in _standing(root, folders, {})
+        if present.name not in gone
+        for companion in _companions(present)
     }
     found = []
     for name in gone:
@@ -85,7 +85,7 @@ def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -
     return [name for name in dict.fromkeys(found) if name not in puts and (root / name).exists()]
 
 
-def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -> list[_Standing]:
+def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -> list[_PresentArtifact]:
     found = []
     for folder in sorted(folders):
         for path in sorted((root / folder).glob("*")):
@@ -99,7 +99,7 @@ def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -
             except ValueError:
                 manifest, is_ours = None, is_ours or _was_deployed(path)
             if manifest is not None or is_ours:
-                found.append(_Standing(name, manifest, is_ours))
+                found.append(_PresentArtifact(name, manifest, is_ours))
     return found
 
 
@@ -111,35 +111,35 @@ def _was_deployed(path: Path) -> bool:
         return False
 
 
-def _must_go(root: Path, standing: _Standing, arrival: Arrival) -> bool:
-    part = part_of(standing.name, standing.manifest)
-    rivals = [item for item, _ in arrival.items if part_of(item.path.name, item.manifest) == part]
+def _must_be_retired(root: Path, present: _PresentArtifact, new: NewDeployment) -> bool:
+    part = part_of(present.name, present.manifest)
+    rivals = [item for item, _ in new.items if part_of(item.path.name, item.manifest) == part]
     if not rivals:
         return False
-    if standing.manifest is None:
+    if present.manifest is None:
         return True
-    mine, theirs = build_of(standing.manifest), build_of(rivals[0].manifest)
+    mine, theirs = build_of(present.manifest), build_of(rivals[0].manifest)
     if mine.key != theirs.key:
-        if standing.is_ours:
+        if present.is_ours:
             return True
         raise DeployError(
-            f"{root / standing.name} comes from another build than this deployment ({mine}; this one: {theirs}), and "
+            f"{root / present.name} comes from another build than this deployment ({mine}; this one: {theirs}), and "
             "no deployment wrote it, so it is not replaced.",
             hint="Next: move it and its manifest to another place, or deploy to another directory.",
         )
-    if not standing.is_ours:
+    if not present.is_ours:
         return False
-    if any(arrival.puts.get(name, digest) != digest for name, digest in _companions(standing).items()):
+    if any(new.puts.get(name, digest) != digest for name, digest in _companions(present).items()):
         return True
-    deployment = standing.manifest.get("deployment") or {}
-    old = Deliverable(root / standing.name, dict(standing.manifest))
+    deployment = present.manifest.get("deployment") or {}
+    old = Deliverable(root / present.name, dict(present.manifest))
     same = (old.streaming, old.dynamic_batch) in {(item.streaming, item.dynamic_batch) for item in rivals}
-    source = (standing.manifest.get("built_from") or {}).get("onnx_sha256")
-    elsewhere = source is not None and source in {item.manifest["file"]["sha256"] for item in arrival.delivered}
-    return same and deployment.get("service") == arrival.service and not elsewhere
+    source = (present.manifest.get("built_from") or {}).get("onnx_sha256")
+    elsewhere = source is not None and source in {item.manifest["file"]["sha256"] for item in new.delivered}
+    return same and deployment.get("service") == new.service and not elsewhere
 
 
-def _companions(standing: _Standing) -> dict[str, str]:
-    folder = standing.name.rpartition("/")[0]
+def _companions(present: _PresentArtifact) -> dict[str, str]:
+    folder = present.name.rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
-    return {prefix + fact["name"]: fact["sha256"] for fact in (standing.manifest or {}).get("companions", ())}
+    return {prefix + fact["name"]: fact["sha256"] for fact in (present.manifest or {}).get("companions", ())}

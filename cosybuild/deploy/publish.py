@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cosybuild.deploy.confined import STAGING, hold_journal, hold_names
+from cosybuild.deploy.confined import STAGING, check_journal, check_names
 from cosybuild.deploy.staging import Put, link_or_copy, stage_all
 from cosybuild.deploy.state import (
     BackupRecord,
     Current,
-    explained,
+    convert_disk_errors,
     locked,
     numbered,
     read_current,
@@ -48,7 +48,7 @@ def changing(root: Path) -> Iterator[None]:
     Raises:
         DeployError: another process deploys there, the disk reports an error, or an earlier change cannot be finished.
     """
-    with explained(root), locked(root):
+    with convert_disk_errors(root), locked(root):
         finish(root)
         yield
 
@@ -86,11 +86,11 @@ def publish(
             f"{unsafe!a} cannot be changed in {root}: every part of a path must be a plain file name.",
             hint="Next: rename the file, then deploy again.",
         )
-    hold_names(root, (*(put.name for put in puts), *removes))
+    check_names(root, (*(put.name for put in puts), *removes))
     current = read_current(root)
     if kind == "deploy":
         reserve(root)
-        if _stands(root, puts, removes):
+        if _is_up_to_date(root, puts, removes):
             return None
     state = root / STATE
     number = 1 + max((*numbered(root), current.number))
@@ -132,7 +132,7 @@ def recover(root: Path) -> bool:
     """
     if not (root / STATE / JOURNAL).exists():
         return False
-    with explained(root), locked(root):
+    with convert_disk_errors(root), locked(root):
         return finish(root)
 
 
@@ -145,7 +145,7 @@ def finish(root: Path) -> bool:
     """Finish the change of the journal or, without a journal, remove leftovers; the caller holds the lock."""
     journal = read_journal(root)
     if journal is not None:
-        hold_journal(root, journal)
+        check_journal(root, journal)
         lost = missing(root, journal)
         if lost:
             raise DeployError(
@@ -175,7 +175,7 @@ def discard_leftovers(root: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _stands(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
+def _is_up_to_date(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
     """Return True if the directory is already in the state after the change."""
     if any((root / name).exists() for name in removes):
         return False
@@ -215,12 +215,12 @@ def _apply(root: Path, journal: Journal) -> None:
     if part.exists() and not journal.discards:
         part.rename(backup)
     for name in journal.puts:
-        hold_names(root, [name])
+        check_names(root, [name])
         _put_in_place(state / journal.staging / name, root / name)
         if name in journal.links:
-            _link_again(root / name, journal.links[name], journal.puts[name], state / journal.staging)
+            _restore_link(root / name, journal.links[name], journal.puts[name], state / journal.staging)
     for name in journal.removes:
-        hold_names(root, [name])
+        check_names(root, [name])
         (root / name).unlink(missing_ok=True)
     for directory in _folders(root, (*journal.puts, *journal.removes)):
         sync_directory(directory)
@@ -250,7 +250,7 @@ def _put_in_place(staged: Path, target: Path) -> None:
     link.unlink(missing_ok=True)
 
 
-def _link_again(target: Path, text: str, digest: str, staging: Path) -> None:
+def _restore_link(target: Path, text: str, digest: str, staging: Path) -> None:
     """Replace a file by the symbolic link that it was, if the link still leads to the same content."""
     end = target.parent / text
     itself = end.resolve() == target.resolve()

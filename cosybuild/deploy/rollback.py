@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.deploy.confined import hold_journal, hold_names
+from cosybuild.deploy.confined import check_journal, check_names
 from cosybuild.deploy.publish import FILES, PART, RECORD, begin, finish, missing, publish
 from cosybuild.deploy.staging import Put, stage_one
 from cosybuild.deploy.state import (
     BackupRecord,
-    explained,
+    convert_disk_errors,
     free_reserve,
     locked,
     numbered,
@@ -61,11 +61,11 @@ def rollback(root: Path, to: int | None = None) -> tuple[int, list[str]]:
     Raises:
         DeployError: there is no such backup.
     """
-    with explained(root), locked(root):
+    with convert_disk_errors(root), locked(root):
         free_reserve(root)
         journal = read_journal(root)
         if journal is not None:
-            hold_journal(root, journal)
+            check_journal(root, journal)
         if journal is not None and missing(root, journal):
             changed = journal.number, _undo(root, journal)
         else:
@@ -115,7 +115,7 @@ def _undo(root: Path, journal: Journal) -> list[str]:
         )
     record = read_record(directory / RECORD, BackupRecord)
     assert record is not None
-    hold_names(root, record.existed)
+    check_names(root, record.existed)
     staging, digests = state / _UNDO, {}
     for name, existed in record.existed.items():
         if existed:

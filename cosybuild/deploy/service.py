@@ -10,7 +10,7 @@ from typing import Any
 from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend
 from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_deliverables
 from cosybuild.deploy.names import Row, bundle_name, rows_for
-from cosybuild.deploy.ownership import Arrival, files_of, retired_by
+from cosybuild.deploy.ownership import NewDeployment, files_of, retired_by
 from cosybuild.deploy.publish import changing, prune, publish
 from cosybuild.deploy.signed import signed_list
 from cosybuild.deploy.staging import Put
@@ -68,10 +68,10 @@ def deploy(
         )
     puts = [put for placement in placements for put in _puts(placement, settings, objections)] + extra
     brought = {put.name: put.sha256 for put in puts}
-    arrival = Arrival(settings.service.value, [(p.item, p.name) for p in placements], items, brought)
+    new = NewDeployment(settings.service.value, [(p.item, p.name) for p in placements], items, brought)
     leftovers = [name for name in brought if name.endswith(NEXT)]
     with changing(root):
-        retired = sorted({*_present(root, derived, brought), *retired_by(root, arrival, read_current(root).files)})
+        retired = sorted({*_present(root, derived, brought), *retired_by(root, new, read_current(root).files)})
         removes = [*files_of(root, retired, brought), *leftovers]
         if settings.sign is not None:
             stays = set(read_current(root).files) - set(removes)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta
 
-from cosybuild.deploy.confined import hold_state
+from cosybuild.deploy.confined import check_state
 from cosybuild.directory_in_service import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal, journal_from, read_state
 from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.filename import is_plain_path
@@ -81,7 +81,7 @@ class Current:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _hold_plain(self.files)
+        _check_plain_names(self.files)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class BackupRecord:
     links: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _hold_plain(self.files)
+        _check_plain_names(self.files)
 
 
 def read_current(root: Path) -> Current:
@@ -138,7 +138,7 @@ def free_reserve(root: Path) -> None:
 
 
 @contextmanager
-def explained(root: Path) -> Iterator[None]:
+def convert_disk_errors(root: Path) -> Iterator[None]:
     """Turn an OSError of the `with` block into a DeployError."""
     try:
         yield
@@ -158,7 +158,7 @@ def locked(root: Path) -> Iterator[None]:
         DeployError: another process holds the lock, or the state contains a link.
     """
     state = root / STATE
-    hold_state(root)
+    check_state(root)
     # The journal is durable only if the directories on its path are.
     make_directory(state)
     with ExitStack() as stack:
@@ -171,7 +171,7 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _hold_plain(names: Iterable[str]) -> None:
+def _check_plain_names(names: Iterable[str]) -> None:
     """Refuse names that `check` would look for outside the directory, or that no file can have.
 
     Raises:

@@ -34,7 +34,7 @@ def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tu
     """
     import torch
 
-    from cosybuild.models.calling import called, tensors_in
+    from cosybuild.models.calling import call_flat, tensors_in
     from cosybuild.models.load import constructed
 
     module = constructed(target)
@@ -46,7 +46,7 @@ def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tu
     def call(sizes: Mapping[str, int]) -> dict[str, Any]:
         try:
             with torch.inference_mode():
-                answer = called(
+                answer = call_flat(
                     module, str(target["_target_"]), [t.name for t in inputs], [*example_inputs(spec, sizes)]
                 )
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:

@@ -1,7 +1,7 @@
-"""The call of any module with a flat list of tensors, and its answer as a flat tuple of tensors.
+"""The call of any module with a flat list of tensors, and its return value as a flat tuple of tensors.
 
 Graphs have flat lists of inputs and outputs. The arguments of `forward` can be optional, keywords, tuples and mappings,
-and its answer can be nested and have parts that are None.
+and its return value can be nested and have parts that are None.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _Arrange = Callable[[Sequence[Any]], tuple[Sequence[Any], dict[str, Any]]]
 def make_flat(module: nn.Module, name: str, inputs: Sequence[str], outputs: Sequence[str], fixed: Any = None) -> None:
     """Replace `forward` of this module object by one that takes and returns flat tensors.
 
-    An input called as a parameter of `forward` is passed as that parameter. `hx.0` and `cache.key` are the first value
-    of a tuple `hx` and the value `key` of a mapping `cache`. If one name fits no parameter, all are passed by position.
-    If every name of an output is a path in the answer (`last_hidden_state`, `output_1.0`), the outputs are the tensors
-    at these paths. Else they are all tensors of the answer, in order.
+    An input with the name of a parameter of `forward` is passed as that parameter. `hx.0` and `cache.key` are the first
+    value of a tuple `hx` and the value `key` of a mapping `cache`. If one name fits no parameter, all are passed by
+    position. If the name of every output is a path in the return value (`last_hidden_state`, `output_1.0`), the outputs
+    are the tensors at these paths. Otherwise they are all tensors in the return value, in order.
 
     Args:
         module: the module.
@@ -51,7 +51,7 @@ def make_flat(module: nn.Module, name: str, inputs: Sequence[str], outputs: Sequ
     module.forward = forward
 
 
-def called(module: nn.Module, name: str, inputs: Sequence[str], tensors: Sequence[Tensor]) -> Any:
+def call_flat(module: nn.Module, name: str, inputs: Sequence[str], tensors: Sequence[Tensor]) -> Any:
     """Call a module with flat inputs as `make_flat` does, and return its answer as it is.
 
     Raises:

@@ -20,11 +20,11 @@ from cosybuild.models.subject import Subject
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def _unheard(note: str) -> None:
+def _ignore(note: str) -> None:
     """Ignore a note (the default of `note`)."""
 
 
-def load_module(subject: Subject, weights: Path | None, note: Note = _unheard) -> nn.Module:
+def load_module(subject: Subject, weights: Path | None, note: Note = _ignore) -> nn.Module:
     """Return a module in evaluation mode, without gradients, whose forward takes the declared inputs in order.
 
     Args:
@@ -46,7 +46,7 @@ def load_module(subject: Subject, weights: Path | None, note: Note = _unheard) -
     return component.exportable(load_network(subject, weights, note), subject.variant).eval()
 
 
-def load_network(subject: Subject, weights: Path | None, note: Note = _unheard) -> nn.Module:
+def load_network(subject: Subject, weights: Path | None, note: Note = _ignore) -> nn.Module:
     """Return the network of a CosyVoice component; its state dict has upstream's names."""
     return COMPONENTS[subject.component].load(subject.variant, weights, subject.seed, note, subject.weights_from)
 
@@ -96,7 +96,7 @@ def constructed(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
             f"model.target returned a {type(module).__name__}; {name} must return a torch.nn.Module.",
             hint="Next: name the module's class, or a function that returns a module.",
         )
-    _hold_complete(module, name)
+    _check_complete(module, name)
     return module
 
 
@@ -109,7 +109,7 @@ def _widen(module: nn.Module, subject: Subject, note: Note) -> None:
         note(f"the module's {kinds} parameters were converted to float32; precision=fp16 or bf16 lowers the graph")
 
 
-def _hold_complete(module: nn.Module, name: str) -> None:
+def _check_complete(module: nn.Module, name: str) -> None:
     """Refuse a module that cannot be called as it is.
 
     Raises:

@@ -42,7 +42,7 @@ def module_facts(module: nn.Module) -> dict[str, str]:
     return {"sha256": digest.hexdigest(), "processor": processor}
 
 
-def hold_equal(graph: Mapping[str, Any], reference: Mapping[str, Any], made_by: str) -> None:
+def check_same_state(graph: Mapping[str, Any], reference: Mapping[str, Any], made_by: str) -> None:
     """Refuse a graph and a reference whose modules had different states.
 
     Args:

@@ -16,7 +16,7 @@ from cosybuild.models.components.component import Component
 from cosybuild.models.components.graph_file import GraphFile
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.cosyvoice.families import FAMILIES
-from cosybuild.models.directory.locate import locate, with_permission
+from cosybuild.models.directory.locate import convert_permission_errors, locate
 from cosybuild.models.directory.prompt_mel import PUBLISHED as PROMPT_MELS
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
 from cosybuild.models.spec import ModelSpec
@@ -29,7 +29,7 @@ _LONGEST_STEM = 128
 """The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
 
 
-@with_permission()
+@convert_permission_errors()
 def resolve_subject(
     model: ModelSettings,
     model_dir: str | None,
@@ -51,7 +51,7 @@ def resolve_subject(
         CheckpointError: the weights file is missing.
         ConfigurationError: the settings do not fit the model.
     """
-    _hold_family(model, component)
+    _check_family(model, component)
     if model.family in (Family.module, Family.onnx):
         if model_dir is not None:
             raise ConfigurationError(
@@ -101,7 +101,7 @@ def resolve_subject(
     )
 
 
-def _hold_family(model: ModelSettings, component: ComponentName) -> None:
+def _check_family(model: ModelSettings, component: ComponentName) -> None:
     if model.family in (Family.module, Family.onnx) and component is not ComponentName.estimator:
         raise ConfigurationError(
             f"component={component.value} is a network of CosyVoice, but model={model.family.value} has one network "
@@ -110,7 +110,7 @@ def _hold_family(model: ModelSettings, component: ComponentName) -> None:
         )
 
 
-@with_permission()
+@convert_permission_errors()
 def directory_and_family(
     model: ModelSettings, model_dir: str | None, component: ComponentName, files: Sequence[str]
 ) -> tuple[Path | None, Family]:
@@ -123,7 +123,7 @@ def directory_and_family(
     Raises:
         ModelDirectoryError, ConfigurationError: see `resolve_subject`.
     """
-    _hold_family(model, component)
+    _check_family(model, component)
     directory = None if model_dir is None else read_model_directory(locate(model_dir, files), lambda *_: {})
     return None if directory is None else directory.path, _family(model, directory)
 

@@ -48,7 +48,7 @@ class Subject:
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
         code: the trace of a user's module; None for another family, and before planning has made it.
-        prompt_mel: of a front end, how the prompt's mel is computed, by the names of the yaml; else None.
+        prompt_mel: for a front end, the parameters of the prompt's mel, with the names in the yaml; else None.
         component: the network of a CosyVoice model; without meaning for another family.
         form: words for what differs from the component's default form; the artifacts' names contain them.
         origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.

@@ -12,12 +12,12 @@ from cosybuild.errors import BuildError, SourceChanged
 from cosybuild.models.subject import Subject
 from cosybuild.models.user_module.audit import watched
 from cosybuild.models.user_module.fresh import forget_changed, from_source
-from cosybuild.models.user_module.trace import Trace, is_local, loaded_files, unforeseen
+from cosybuild.models.user_module.trace import Trace, is_local, loaded_files, untraced_reads
 from cosybuild.system.files import write_atomic
 
 
 @contextmanager
-def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
+def check_reads(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
     """Check that a user's module, made and called in this block, reads only the sources that planning recorded.
 
     Do nothing for other models, and for modules of packages that read no file of the user.
@@ -47,7 +47,7 @@ def held_to_plan(subject: Subject, weights: Path | None, scratch: Path) -> Itera
         )
     ours = f"{scratch.absolute()}/"
     own = None if weights is None else str(weights.absolute())
-    more = tuple(path for path in unforeseen(reads, trace, before) if not path.startswith(ours) and path != own)
+    more = tuple(path for path in untraced_reads(reads, trace, before) if not path.startswith(ours) and path != own)
     if more and trace.memo is not None:
         _learn(trace, more, Path(trace.memo))
         raise BuildError(

@@ -32,7 +32,7 @@ class InvalidGraph(ValueError):
         self.node = node
 
     @property
-    def told(self) -> str:
+    def detail(self) -> str:
         """The end of a message: the node, if it is known, and the reason."""
         where = f" at node {self.node} (module {module_path(self.node) or 'outermost'})" if self.node else ""
         return f"{where}: {self.reason}"

@@ -134,7 +134,7 @@ def external_fault(path: Path, listed: Collection[str] | None = None) -> str | N
     return None
 
 
-def hold_external_data(path: Path, listed: Collection[str] | None = None) -> tuple[str, ...]:
+def check_external_data(path: Path, listed: Collection[str] | None = None) -> tuple[str, ...]:
     """Refuse an ONNX file whose external data must not be read.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, external_data_helper
 
-from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.external import check_external_data
 
 INLINE_LIMIT = 2**31 - 2**26
 """Bytes of weights that stay in the file: a protobuf message is limited to 2 GiB, and the graph needs room too."""
@@ -26,7 +26,7 @@ def load_model(path: Path) -> ModelProto:
     Raises:
         ModelError: the file is not an ONNX file, or its external data are refused.
     """
-    hold_external_data(path)
+    check_external_data(path)
     return onnx.load(str(path))
 
 

@@ -28,7 +28,7 @@ class Bisection(Generic[Unit]):
     minimal: bool
 
 
-def promised(units: int) -> float:
+def evaluation_bound(units: int) -> float:
     """Return an upper bound on the evaluations if one or two units are needed: 2 log2(units) + 10."""
     return 2 * math.log2(max(1, units)) + 10
 

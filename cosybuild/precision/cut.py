@@ -11,7 +11,7 @@ import onnx_ir as ir
 from cosybuild.backends.session import InferenceFailed
 from cosybuild.errors import ExportError
 from cosybuild.numerics.inputs import Array
-from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import is_float, made_names, name_of
 from cosybuild.precision.probe import Probe
 from cosybuild.precision.profile import Point
@@ -78,11 +78,11 @@ def smallest_cut(
     return None
 
 
-def judge(
+def part_fault(
     lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array], holds: Holds, threads: int = 1
 ) -> str | None:
-    """Return the description of the part's failure on these inputs; None if it passes."""
-    outputs, guilty = FaithfulSession(lowered, reference, threads).infer(inputs)
+    """Return a description of the failure of a part of the graph on these inputs; None if it passes."""
+    outputs, guilty = EmulatedSession(lowered, reference, threads).infer(inputs)
     return str(guilty) if guilty is not None else holds(outputs, Probe(reference, threads=threads).run(inputs))
 
 
@@ -116,7 +116,7 @@ def _failing(
     for part in parts:
         used = {name_of(value) for value in part.graph.inputs}
         part.graph.inputs.extend(_input(name, parts, rounded[name]) for name in sorted(needed - used))
-    missed = judge(parts[0], parts[1], rounded, holds, threads)
+    missed = part_fault(parts[0], parts[1], rounded, holds, threads)
     return None if missed is None else Cut(nodes, point, parts[0], parts[1], rounded, missed)
 
 

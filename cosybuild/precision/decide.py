@@ -95,7 +95,7 @@ def decide(
     return Decisions(storage, {name_of(n): kept[n] for n in view.nodes if n in kept}, match_io, masks.clipped)
 
 
-def kept_too(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
+def with_kept_nodes(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:
     """Return the decisions with further nodes in fp32, and with cheap nodes whose neighbours are then all in fp32.
 
     Args:

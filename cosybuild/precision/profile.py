@@ -78,7 +78,7 @@ def profile(lowered: ir.Model, reference: ir.Model, inputs: Mapping[str, Array],
     return tuple(points)
 
 
-def suspicion(points: Sequence[Point]) -> dict[str, float]:
+def noise_by_module(points: Sequence[Point]) -> dict[str, float]:
     """Return module -> largest fresh noise of its nodes."""
     found: dict[str, float] = {}
     for point in points:
@@ -104,7 +104,7 @@ def profile_facts(points: Sequence[Point], case: str) -> dict[str, Any]:
         name = ".".join(block) if len(block) > 1 and block[1].isdigit() else (block or [""])[0]
         if name and (not blocks or blocks[-1][1] != name):
             blocks.append((index, name))
-    fresh = [(module, value) for module, value in suspicion(points).items() if value > 0]
+    fresh = [(module, value) for module, value in noise_by_module(points).items() if value > 0]
     last = {point.module: point.noise for point in points}
     worst = sorted((p for p in points if p.fresh > 0), key=lambda p: -p.fresh)[:_LISTED]
     return {

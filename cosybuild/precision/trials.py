@@ -10,13 +10,13 @@ import onnx_ir as ir
 
 from cosybuild.numerics.inputs import Array
 from cosybuild.onnxgraph.clean import module_path
-from cosybuild.precision.decide import Decisions, kept_too
+from cosybuild.precision.decide import Decisions, with_kept_nodes
 from cosybuild.precision.emulate import float_names
-from cosybuild.precision.faithful import FaithfulSession
+from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import concerned, name_of
 from cosybuild.precision.lower import Lowered, lower
 from cosybuild.precision.probe import Probe, scalar_name
-from cosybuild.precision.profile import profile, suspicion
+from cosybuild.precision.profile import noise_by_module, profile
 
 REASON = "the gate fails without it"
 
@@ -59,12 +59,12 @@ class Trials:
     def suspects(self, sample: Sample) -> tuple[str, ...]:
         """Return the candidates by module: first the modules whose nodes add the most noise on this sample."""
         lowered = self.lowered(())[1].model
-        found = suspicion(profile(lowered, self._model, sample.inputs, self._threads))
+        found = noise_by_module(profile(lowered, self._model, sample.inputs, self._threads))
         return tuple(sorted(self.candidates, key=lambda name: -found.get(module_path(name), 0.0)))
 
     def lowered(self, names: Collection[str]) -> tuple[Decisions, Lowered]:
         """Return the decisions and the lowered graph with these nodes in fp32 as well."""
-        decisions = kept_too(self.decisions, self._model, names, REASON)
+        decisions = with_kept_nodes(self.decisions, self._model, names, REASON)
         return decisions, lower(self._model, decisions)
 
     def passes(self, names: Collection[str], samples: Iterable[Sample]) -> bool:
@@ -86,8 +86,8 @@ class Trials:
                 return sample, missed
         return None
 
-    def _session(self, names: Collection[str]) -> FaithfulSession:
-        return FaithfulSession(self.lowered(names)[1].model, self._model, self._threads)
+    def _session(self, names: Collection[str]) -> EmulatedSession:
+        return EmulatedSession(self.lowered(names)[1].model, self._model, self._threads)
 
     def _infinite(self, sample: Sample) -> set[str]:
         """Return the tensors whose sum is not finite in float32 either, e.g. masks."""

@@ -157,7 +157,7 @@ def deliver(
     return delivered
 
 
-def hold_own(run: Path) -> None:
+def check_own_directories(run: Path) -> None:
     """Refuse a run directory in which artifacts/ or evidence/ is a symbolic link, because a build removes files there.
 
     Raises:

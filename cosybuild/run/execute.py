@@ -20,16 +20,16 @@ from cosybuild.errors import ConfigurationError, CosybuildError
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.request import Request
-from cosybuild.run.deliver import deliver, hold_own
+from cosybuild.run.deliver import check_own_directories, deliver
 from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
-from cosybuild.run.failure.archive import FAILURE_ARCHIVE, Witness, is_gate, write_failure_archive
+from cosybuild.run.failure.archive import FAILURE_ARCHIVE, FailedCaseRecorder, is_gate, write_failure_archive
 from cosybuild.run.imported_run import origin_of_run
-from cosybuild.run.lock_file import Lock, hold_digests, read_lock, write_lock
+from cosybuild.run.lock_file import Lock, check_digests, read_lock, write_lock
 from cosybuild.run.module_code import with_code
 from cosybuild.run.prepare import open_store, planning_store, sources_of
 from cosybuild.run.recorded import EVENTS, PLAN, REPORT_TEXT
-from cosybuild.run.run_lock import claimed
+from cosybuild.run.run_lock import hold_run_lock
 from cosybuild.run.run_names import REPORT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.stages.pipeline import stages_for
@@ -42,7 +42,7 @@ from cosybuild.system.json_records import write_record
 
 @dataclass(frozen=True)
 class Invocation:
-    """The call of a run.
+    """The command that starts a run.
 
     Attributes:
         overrides: the words of the command line.
@@ -78,7 +78,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             f"{directory} has an imported run, and a build must not write there.",
             hint="Next: build into another directory, or remove this one.",
         )
-    witness, warnings = Witness(), list[str]()
+    witness, warnings = FailedCaseRecorder(), list[str]()
     events = EventBus([console, witness])
 
     def warn(message: str) -> None:
@@ -91,7 +91,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         facts = Facts(request, invocation.overrides, config_digest(settings), request.environment, sources)
         lock = None if settings.hold_to is None else read_lock(Path(settings.hold_to))
         if lock is not None:
-            lock.hold_ingredients(facts.base)
+            lock.check_ingredients(facts.base)
 
         def judge() -> tuple[Plan, Mapping[str, Any] | None]:
             plan = make_plan(stages_for(request), request, sources, request.environment, store)
@@ -100,7 +100,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
         plan, unchanged = judge()
         if unchanged is None:
-            claim = claimed(directory, lambda holder: events.emit("waiting", holder=holder))
+            claim = hold_run_lock(directory, lambda holder: events.emit("waiting", holder=holder))
             if until_the_end.enter_context(claim):
                 plan, unchanged = judge()
         if unchanged is not None:
@@ -133,20 +133,20 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 finally:
                     _write_reports(directory, report)
     if report["status"] == "ok":
-        _hold_and_lock(settings, lock, directory, report)
+        _check_and_lock(settings, lock, directory, report)
     return {**report, "nothing_to_do": unchanged is not None}
 
 
-def _hold_and_lock(settings: Settings, lock: Lock | None, directory: Path, report: Mapping[str, Any]) -> None:
+def _check_and_lock(settings: Settings, lock: Lock | None, directory: Path, report: Mapping[str, Any]) -> None:
     if lock is not None:
-        lock.hold_artifacts(report)
-    hold_digests(settings.must_produce, report)
+        lock.check_artifacts(report)
+    check_digests(settings.must_produce, report)
     if settings.lock:
         write_lock(directory, report)
 
 
 def _begin(directory: Path, facts: Facts, plan: Plan, events: EventBus) -> None:
-    hold_own(directory)
+    check_own_directories(directory)
     log = directory / EVENTS
     for stale in (log, directory / FAILURE_ARCHIVE, directory / PLOT):
         stale.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def _failure_archive(
     outcome: Outcome,
     sources: Mapping[str, Artifact],
     facts: Facts,
-    witness: Witness,
+    witness: FailedCaseRecorder,
     warn: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """Write the failure archive of a run that a failed gate ended; return its facts for the report, or None."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cosybuild.building.stage import Emit
-from cosybuild.building.subprocess import Died, call_apart
+from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.errors import ConfigurationError
 
 ResultT = TypeVar("ResultT")
@@ -34,7 +34,7 @@ class ProcessLimits:
 def call_limited(
     source: Path, limits: ProcessLimits, function: Callable[..., ResultT], *arguments: Any, emit: Emit
 ) -> ResultT:
-    """Run `function(*arguments, emit)` in a process with limits, as `call_apart` does.
+    """Run `function(*arguments, emit)` in a process with limits, as `call_in_subprocess` does.
 
     Args:
         source: the file that describes what is run, for the error.
@@ -45,7 +45,7 @@ def call_limited(
         RuntimeError: the function raised another exception, a defect.
     """
     try:
-        result: ResultT = call_apart(_run, limits, function, arguments, emit=emit).value
+        result: ResultT = call_in_subprocess(_run, limits, function, arguments, emit=emit).value
         return result
     except (Died, MemoryError) as error:
         raise ConfigurationError(

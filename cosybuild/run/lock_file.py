@@ -44,7 +44,7 @@ class Lock:
     ingredients: Mapping[str, str]
     artifacts: Mapping[str, str]
 
-    def hold_ingredients(self, facts: Mapping[str, Any]) -> None:
+    def check_ingredients(self, facts: Mapping[str, Any]) -> None:
         """Check before a build that the configuration, the weights and the versions are those of the lock.
 
         A package that the lock does not name is not checked: earlier versions of cosybuild recorded fewer packages.
@@ -56,7 +56,7 @@ class Lock:
         now = {name: v for name, v in ingredients(facts).items() if not name.startswith(_VERSION) or name in named}
         _refuse(self.path, list(_differences(named, now)), "has other ingredients")
 
-    def hold_artifacts(self, report: Mapping[str, Any]) -> None:
+    def check_artifacts(self, report: Mapping[str, Any]) -> None:
         """Check after a build that every deterministic artifact has the digest in the lock.
 
         Raises:
@@ -74,7 +74,7 @@ def read_lock(path: Path) -> Lock:
     return Lock(path, **vars(from_json(read_record(path, "lock"), _Content, str(path))))
 
 
-def hold_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
+def check_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
     """Check after a build that the artifacts have the digests that the recipe states.
 
     Args:

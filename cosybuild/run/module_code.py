@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.building.stage import Emit
-from cosybuild.building.subprocess import Died, call_apart
+from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import CosybuildError, ModelError
 from cosybuild.models.subject import Subject
@@ -158,14 +158,14 @@ def _made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int]) 
     name = target["_target_"]
     hint = "Next: call it in Python with the same arguments."
     try:
-        trace = call_apart(see_made, replace(subject, weights=None), learned, sizes).value
+        trace = call_in_subprocess(trace_construction, replace(subject, weights=None), learned, sizes).value
     except (Died, RuntimeError) as error:
         raise ModelError(f"model.target could not be constructed: {name}: {error}", hint=hint) from error
     # Add the packages of the target, because a later call may import modules that the first call did not import.
     return replace(trace, packages=dict(sorted({**_packages(target), **trace.packages}.items())))
 
 
-def see_made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
+def trace_construction(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
     """Make the module, call it once with these sizes and return the trace (runs in a subprocess).
 
     Raises:

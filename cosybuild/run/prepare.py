@@ -21,7 +21,7 @@ from cosybuild.models.profile import BATCH
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.static import with_static_shapes
-from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.onnxgraph.file_declaration import described, spec_of_graph
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
@@ -32,7 +32,7 @@ from cosybuild.stages.precision import LOWERED
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.remote import Remote
 from cosybuild.store.store import Store
-from cosybuild.system.files import explained
+from cosybuild.system.files import convert_disk_errors
 from cosybuild.system.modes import open_to_group
 
 
@@ -47,11 +47,11 @@ def request_from_settings(settings: Settings) -> Request:
     if settings.component.name is ComponentName.token2wav:
         return voice_request(settings, _single)
     request = _single(settings)
-    _hold_service(request)
+    _check_service(request)
     return request
 
 
-def _hold_service(request: Request) -> None:
+def _check_service(request: Request) -> None:
     """Refuse a deployment for a runtime that loads no file of the network.
 
     Raises:
@@ -79,7 +79,7 @@ def _single(settings: Settings) -> Request:
     )
     graph = subject.graph
     if graph is not None:
-        names = hold_external_data(graph)
+        names = check_external_data(graph)
         subject = replace(subject, graph_data=tuple(graph.parent / name for name in names))
         if subject.component in GRAPH_FILES:
             subject = replace(subject, spec=spec_of_file(graph, subject.spec))
@@ -92,7 +92,7 @@ def _single(settings: Settings) -> Request:
     if subject.solver is not None and check is not None and check.steps is not None:
         subject = replace(subject, solver=replace(subject.solver, steps=check.steps))
     if settings.trt is not None:
-        _hold_engine_types(subject.spec)
+        _check_engine_types(subject.spec)
     request = Request(settings, subject)
     profiles = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
     if request.has_default_ranges and any(profiles):
@@ -102,7 +102,7 @@ def _single(settings: Settings) -> Request:
     return request
 
 
-def _hold_engine_types(spec: ModelSpec) -> None:
+def _check_engine_types(spec: ModelSpec) -> None:
     """Refuse an engine whose inputs or outputs have a type that TensorRT does not have.
 
     Raises:
@@ -153,7 +153,7 @@ def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> I
             yield Store(Path(path), warn=warn)
         return
     if settings.shared:
-        with explained("share", settings.path):
+        with convert_disk_errors("share", settings.path):
             open_to_group(Path(settings.path))
     remote = Remote(settings.remote, settings.remote_options, push=settings.push) if settings.remote else None
     yield Store(

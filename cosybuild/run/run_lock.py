@@ -14,7 +14,7 @@ CLAIM = ".claim"
 
 
 @contextmanager
-def claimed(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
+def hold_run_lock(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
     """Make the run directory if it does not exist, and hold the exclusive lock on it.
 
     On a file system without locks, return at once without a lock; the store does not depend on it.

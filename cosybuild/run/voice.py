@@ -54,9 +54,9 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
         notes += [f"{name.value} is not deployed: the runtime of {family.value} computes it in PyTorch"
                   for name in settings_of if lacks_script(name, family)]  # fmt: skip
     specs = {name: _spec(one) for name, one in settings_of.items()}
-    _hold_axes(settings, specs.values())
+    _check_axes(settings, specs.values())
     requests = {name.value: single(_taking(one, specs[name])) for name, one in settings_of.items()}
-    _hold_deployable(settings, requests)
+    _check_deployable(settings, requests)
     if settings.verify is not None and settings.vocoder.cut is not Cut.none:
         notes.append("the whole voice is not verified: vocoder.cut=spectrum ends the vocoder before its waveform")
     origin = requests[ComponentName.estimator.value].subject.origin
@@ -93,7 +93,7 @@ def _check(settings: Settings) -> None:
             )
 
 
-def _hold_deployable(settings: Settings, requests: Mapping[str, Request]) -> None:
+def _check_deployable(settings: Settings, requests: Mapping[str, Request]) -> None:
     """Refuse a deployment that its own conditions would refuse after the whole build.
 
     Raises:
@@ -144,7 +144,7 @@ def _taking(settings: Settings, spec: ModelSpec) -> Settings:
     return dataclasses.replace(settings, verify=verify, trt_profile=for_model(settings.trt_profile, spec))
 
 
-def _hold_axes(settings: Settings, specs: Iterable[ModelSpec]) -> None:
+def _check_axes(settings: Settings, specs: Iterable[ModelSpec]) -> None:
     """Refuse a profile with an axis that no part has; otherwise a misspelt axis would be ignored.
 
     Raises:

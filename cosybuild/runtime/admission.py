@@ -105,14 +105,14 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
     library = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
     if manifest is None:
         if library is None:
-            _hold_external_data(path, None)
+            _check_external_data(path, None)
         # Without a manifest, only the file name of the contract tells the attention variant.
         return Admitted(path, library, ".streaming." in path.name)
     if library is None:
         harm = damage(path, manifest)
         if harm is not None:
             raise _refused(path, harm)
-        _hold_external_data(path, manifest)
+        _check_external_data(path, manifest)
     if manifest.get("verified") is not True and not trust:
         forced = manifest.get("deployment", {}).get("forced", [])
         state = "failed its verification" if manifest.get("verified") is False else "was not verified"
@@ -127,7 +127,7 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
     return Admitted(path, library, streaming, manifest)
 
 
-def _hold_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
+def _check_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
     """Refuse external data that must not be read, or, given a manifest, that the manifest does not list."""
     listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     try:

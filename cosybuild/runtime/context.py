@@ -65,7 +65,7 @@ class Context:
                 f"the shape of '{name}' is {shape!r}; whole numbers, one for each axis, are expected."
             ) from error
         if not any(span.holds(shape) for span in spans):
-            raise outside({name: shape}, self._what, self._interface)
+            raise shape_error({name: shape}, self._what, self._interface)
         self._shapes[name] = shape
         return True
 
@@ -99,7 +99,7 @@ class Context:
             raise ServingError(f"{self._what} was executed before the shape and address of {missing[0]} were set.")
         profile = self._interface.choose(self._shapes)
         if profile is None:
-            raise outside(self._shapes, self._what, self._interface)
+            raise shape_error(self._shapes, self._what, self._interface)
         shapes = {**self._shapes, OUTPUT: self._shapes["x"]}
         stream = self._stream(stream_handle)
         if stream is not None:
@@ -160,7 +160,7 @@ class EngineView:
         return self._names[index]
 
 
-def outside(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
+def shape_error(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
     """Return the error for a call that no profile covers."""
     asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
     return ShapeRefused(

@@ -17,7 +17,7 @@ _ATTEMPTS = 5
 T = TypeVar("T")
 
 
-def unchanged(root: Path, read: Callable[[View], T]) -> T:
+def read_consistently(root: Path, read: Callable[[View], T]) -> T:
     """Return the result of `read` on one state of `root`; call it again if a deployment changed the directory.
 
     Raises:
@@ -48,7 +48,7 @@ def directory_in_service(path: Path) -> Path | None:
     return next((parent for parent in path.absolute().parents if (parent / STATE).is_dir()), None)
 
 
-def in_service(path: Path, read: Callable[[Path], T]) -> T:
+def read_in_service(path: Path, read: Callable[[Path], T]) -> T:
     """Return the result of `read` on one file; in a directory in service, on its content in one state.
 
     If a deployment has written its journal, the file has the content that the deployment gives it.
@@ -60,7 +60,7 @@ def in_service(path: Path, read: Callable[[Path], T]) -> T:
     if root is None:
         return read(path)
     name = path.absolute().relative_to(root).as_posix()
-    return unchanged(root, lambda view: read(_present(view, name)))
+    return read_consistently(root, lambda view: read(_present(view, name)))
 
 
 def _present(view: View, name: str) -> Path:
@@ -80,11 +80,11 @@ def candidates(view: View, device: Device) -> list[Path]:
         ArtifactRefused: the directory holds estimators of two builds.
     """
     files = {name: path for name, path in view.files().items() if path.suffix in (GRAPH_SUFFIX, *ENGINE_SUFFIXES)}
-    hold_to_one_build(view.root, list(files.items()))
+    check_one_build(view.root, list(files.items()))
     return [path for path in files.values() if path.suffix == GRAPH_SUFFIX or device.type == "cuda"]
 
 
-def hold_to_one_build(root: Path, files: list[tuple[str, Path]]) -> None:
+def check_one_build(root: Path, files: list[tuple[str, Path]]) -> None:
     """Refuse estimators of several builds in one directory.
 
     Engines count on a CPU too, so that all machines give the same answer.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
-from cosybuild.runtime.context import Context, EngineView, outside
+from cosybuild.runtime.context import Context, EngineView, shape_error
 from cosybuild.runtime.inputs import check_kinds, check_shapes
 from cosybuild.runtime.interface import INPUTS, OUTPUT, Interface
 from cosybuild.runtime.pool import Pool
@@ -149,7 +149,7 @@ class BuiltEstimator(nn.Module):
         for served in candidates:
             if served.interface.choose(shapes) is not None:
                 return served
-        raise outside(shapes, " nor ".join(served.name for served in candidates), candidates[0].interface)
+        raise shape_error(shapes, " nor ".join(served.name for served in candidates), candidates[0].interface)
 
     def _of_variant(self, streaming: bool) -> list[Served]:
         candidates = [served for served in self.served if served.streaming == streaming]

@@ -17,7 +17,7 @@ from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
 from cosybuild.runtime.arguments import check_arguments
 from cosybuild.runtime.context import Context, Driver
-from cosybuild.runtime.directory import candidates, in_service, unchanged
+from cosybuild.runtime.directory import candidates, read_consistently, read_in_service
 from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
@@ -74,9 +74,9 @@ def load_estimator(
         raise ServingError(f"precision={precision!r}; {', '.join(FLOATS)} or None is expected.")
     options = _Options(concurrency, timeout, threads, trust)
     if not path.is_dir():
-        return BuiltEstimator([in_service(path, lambda file: _load(file, place, options))], place, fallback)
-    served = unchanged(path, lambda view: _load_all(view, place, options, precision))
-    return BuiltEstimator(unshadowed(sorted(served, key=_preference)), place, fallback)
+        return BuiltEstimator([read_in_service(path, lambda file: _load(file, place, options))], place, fallback)
+    served = read_consistently(path, lambda view: _load_all(view, place, options, precision))
+    return BuiltEstimator(reachable(sorted(served, key=_preference)), place, fallback)
 
 
 def _load_all(view: View, place: torch.device, options: _Options, precision: str | None) -> list[Served]:
@@ -102,7 +102,7 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
     return served
 
 
-def unshadowed(served: Sequence[Served]) -> list[Served]:
+def reachable(served: Sequence[Served]) -> list[Served]:
     """Return the artifacts that some call can reach: those not covered entirely by an earlier one."""
     kept: list[Served] = []
     for each in served:
@@ -126,7 +126,7 @@ def _load(path: Path, device: torch.device, options: _Options) -> Served:
         )
     admitted = admit(path, device, trust=options.trust)
     interface, drivers, streams = _open(admitted, device, options.concurrency, options.threads)
-    _hold_to_contract(path, interface)
+    _check_contract(path, interface)
     contexts = [Context(interface, driver, device, path.name) for driver in drivers]
     slots = [Slot(c, s) for c, s in zip(contexts, streams or [nullcontext()] * len(contexts), strict=True)]
     return Served(path.name, interface, admitted.streaming, Pool(slots, path.name, options.timeout))
@@ -140,7 +140,7 @@ def _open(
     return open_engine(admitted.path, admitted.library, device, concurrency)
 
 
-def _hold_to_contract(path: Path, interface: Interface) -> None:
+def _check_contract(path: Path, interface: Interface) -> None:
     if interface.names != (*INPUTS, OUTPUT):
         raise ArtifactRefused(
             f"{path} is not an estimator: it has {', '.join(interface.names)}; {', '.join((*INPUTS, OUTPUT))} are "

@@ -11,7 +11,7 @@ import numpy as np
 from cosybuild.dtypes import FROM_ONNXRUNTIME
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.runtime.admission import CPU, GRAPH_SUFFIX, admit
-from cosybuild.runtime.directory import in_service
+from cosybuild.runtime.directory import read_in_service
 from cosybuild.runtime.session import cpu_session, run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -95,7 +95,7 @@ def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bui
     path = Path(path)
     if path.suffix != GRAPH_SUFFIX:
         raise ServingError(f"{path} is not an ONNX graph; a file {GRAPH_SUFFIX} is expected.")
-    return in_service(path, lambda file: _load(file, threads, trust))
+    return read_in_service(path, lambda file: _load(file, threads, trust))
 
 
 def _load(path: Path, threads: int, trust: bool) -> BuiltPart:

@@ -67,7 +67,9 @@ class Pool(Generic[T]):
             interrupted = False
         finally:
             self._leave(waiting)
-            if interrupted:  # such as by Ctrl-C: the caller does not get the item that it was given meanwhile
+            if (
+                interrupted
+            ):  # such as Ctrl-C: `give` may have given the caller an item meanwhile, which goes back to the pool
                 for item in waiting.given:
                     self.give(item)
         if waiting.given:

@@ -8,8 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from cosybuild.backends.tensorrt.build_subprocess import EngineTask, build_apart
-from cosybuild.backends.tensorrt.choice import Target, choose_targets, what_is_missing
+from cosybuild.backends.tensorrt.build_subprocess import EngineTask, build_in_subprocess
+from cosybuild.backends.tensorrt.choice import Target, choose_targets, missing_requirements
 from cosybuild.backends.tensorrt.library import RTX, TENSORRT, installed_version
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.trt import TrtSettings, Unmet
@@ -78,7 +78,7 @@ class EngineStage(Stage[Request]):
         return {TENSORRT: version, "gpu": gpu, "driver": environment.driver or "absent"}
 
     def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        return what_is_missing(self.target, engine_settings(request), environment)
+        return missing_requirements(self.target, engine_settings(request), environment)
 
     def run(self, context: RunContext) -> StageResult:
         from cosybuild.backends.tensorrt.report import engine_manifest
@@ -101,7 +101,7 @@ class EngineStage(Stage[Request]):
             timing=_timing(request, self.target, request.environment),
             environment=request.environment,
         )
-        answer = build_apart(task, context.emit)
+        answer = build_in_subprocess(task, context.emit)
         report = answer.value
         report["profiles"] = [_described_profile(profile, spec.frames_per_second) for profile in profiles]
         # Facts that are equal in two builds of one key. Their bytes can differ: kernels are chosen by timing.
@@ -117,7 +117,7 @@ class EngineStage(Stage[Request]):
             "arithmetic",
         )
         report["traits"] = {name: report[name] for name in common}
-        _hold_to_request(report, trt, context)
+        _check_request(report, trt, context)
         manifest = engine_manifest(
             report,
             self.target,
@@ -198,7 +198,7 @@ def _timing(request: Request, target: Target, environment: Environment) -> Path 
     return timing_path(Path(store.path), who, gpu, environment)
 
 
-def _hold_to_request(report: Mapping[str, Any], trt: TrtSettings, context: RunContext) -> None:
+def _check_request(report: Mapping[str, Any], trt: TrtSettings, context: RunContext) -> None:
     for shortcoming, reaction, setting in (
         ("unmet", trt.on_unmet, "trt.on_unmet"),
         ("unfused", trt.on_unfused, "trt.on_unfused"),

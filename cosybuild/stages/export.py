@@ -16,7 +16,7 @@ from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.module_state import METRIC, module_facts
 from cosybuild.models.subject import Subject
-from cosybuild.models.unplanned_reads import held_to_plan
+from cosybuild.models.unplanned_reads import check_reads
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 
@@ -69,7 +69,7 @@ class ExportStage(Stage[Request]):
         model, chatter = made.model, made.warnings
         for line in chatter:
             context.emit("warning", message=f"message of the exporter: {line}")
-        _hold_to_declaration(model, request)
+        _check_declaration(model, request)
         from cosybuild.onnxgraph.clean import clean_model
         from cosybuild.onnxgraph.files import save_model
         from cosybuild.onnxgraph.interface import declare_interface
@@ -143,7 +143,7 @@ def _exported(context: RunContext, weights: Path | None) -> _Exported:
     request: Request = context.request
     export = request.settings.export
     notes: list[str] = []
-    with held_to_plan(request.subject, weights, context.workdir.parent):
+    with check_reads(request.subject, weights, context.workdir.parent):
         module = load_module(request.subject, weights, notes.append)
         for line in notes:
             context.emit("note", message=line)
@@ -154,7 +154,7 @@ def _exported(context: RunContext, weights: Path | None) -> _Exported:
     return _Exported(model, chatter.warnings, notes, facts)
 
 
-def _hold_to_declaration(model: ModelProto, request: Request) -> None:
+def _check_declaration(model: ModelProto, request: Request) -> None:
     from cosybuild.onnxgraph.interface import interface_faults
     from cosybuild.onnxgraph.summary import default_opset
 
@@ -182,6 +182,6 @@ def _check(model: ModelProto, exporter: Exporter) -> None:
         check_model(model)
     except InvalidGraph as error:
         raise ExportError(
-            f"ONNX's checker refuses the graph of the {exporter.value} exporter{error.told}",
+            f"ONNX's checker refuses the graph of the {exporter.value} exporter{error.detail}",
             hint="Next: try another opset or exporter, e.g. export.opset=18 export.exporter=torchscript.",
         ) from error

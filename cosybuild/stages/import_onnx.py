@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import RunContext, Stage
 from cosybuild.errors import ConfigurationError, ModelError
-from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.request import Request
 from cosybuild.stages.export import graph_name
 from cosybuild.store.artifact import Artifact
@@ -38,9 +38,9 @@ class ImportOnnxStage(Stage[Request]):
         from cosybuild.onnxgraph.summary import count_ops, default_opset
 
         graph = context.inputs["graph"]
-        hold_external_data(graph.path, {file.name for file in graph.files[1:]})
+        check_external_data(graph.path, {file.name for file in graph.files[1:]})
         model = _read(graph.path)
-        _hold(model, graph.path, request)
+        _check(model, graph.path, request)
         ops = count_ops(model)
         metrics = {
             "opset": default_opset(model),
@@ -71,7 +71,7 @@ def copied_graph(graph: Artifact, workdir: Path, name: str) -> list[Path]:
 
 
 def _read(path: Path) -> ModelProto:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no type stubs here
 
     from cosybuild.onnxgraph.files import load_structure
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> ModelProto:
     return model
 
 
-def _hold(model: ModelProto, path: Path, request: Request) -> None:
+def _check(model: ModelProto, path: Path, request: Request) -> None:
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
     from cosybuild.onnxgraph.interface import describe_interface, interface_faults
 
@@ -102,6 +102,6 @@ def _hold(model: ModelProto, path: Path, request: Request) -> None:
         check_model(model)
     except InvalidGraph as error:
         raise ModelError(
-            f"{path} is refused by ONNX's checker{error.told}",
+            f"{path} is refused by ONNX's checker{error.detail}",
             hint="Next: export it again with a current exporter.",
         ) from error

@@ -168,6 +168,6 @@ def _check(proto: ModelProto) -> None:
         check_model(proto)
     except InvalidGraph as error:
         raise PrecisionError(
-            f"ONNX's checker refuses the lowered graph{error.told}",
+            f"ONNX's checker refuses the lowered graph{error.detail}",
             hint=f"Next: precision.keep_fp32=['{error.node or '*'}'] keeps the node in float32.",
         ) from error

@@ -11,7 +11,7 @@ from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import ModelError
 from cosybuild.models.module_state import METRIC, module_facts
 from cosybuild.models.subject import Subject
-from cosybuild.models.unplanned_reads import held_to_plan
+from cosybuild.models.unplanned_reads import check_reads
 from cosybuild.numerics.inputs import Array
 from cosybuild.request import Request
 from cosybuild.stages.export import subject_settings
@@ -84,7 +84,7 @@ class ReferenceStage(Stage[Request]):
             weights = context.inputs.get("weights")
             exact = verify_settings(request).float64
             file = weights.path if weights else None
-            with held_to_plan(request.subject, file, context.workdir.parent):
+            with check_reads(request.subject, file, context.workdir.parent):
                 reference, made = _of_torch(work, file, exact)
         warnings = list(_not_finite(reference.cases, reference.outputs))
         for line in warnings:
@@ -114,7 +114,7 @@ class _Work:
             outputs = _case_outputs(session, case, self.subject, dtype)
             found.append(outputs)
             self.emit("progress", done=index + 1, total=len(self.cases), what=f"{dtype} reference of {case.name}")
-        _hold_comparable(self.cases, found, dtype)
+        _check_comparable(self.cases, found, dtype)
         return tuple(found)
 
     def courses(self, session: Session, dtype: str = "float32") -> tuple[Course, ...]:
@@ -154,7 +154,7 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> tuple[Reference
     return reference, facts
 
 
-def _hold_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:
+def _check_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:
     """Refuse a reference in which an output has no finite element in any case.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 from cosybuild import figure
 from cosybuild.building.repeated_build import DIFFERENT, Made, Rebuilt, rebuild, verdict_of
 from cosybuild.building.stage import RunContext, Stage
-from cosybuild.building.subprocess import Died, call_apart
+from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.errors import BuildError
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
@@ -88,7 +88,7 @@ def _in_a_process(
 ) -> Rebuilt:
     """Rebuild in a new interpreter, whose hash seed, addresses and import order differ and may affect bytes."""
     try:
-        return call_apart(rebuild, steps, request, sources, home).value
+        return call_in_subprocess(rebuild, steps, request, sources, home).value
     except Died as died:
         raise BuildError(
             f"The repeated build crashed: {died}.",

@@ -16,7 +16,7 @@ from cosybuild.errors import SimplifyError
 from cosybuild.lazy import require
 from cosybuild.models.spec import ModelSpec
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
-from cosybuild.onnxgraph.external import hold_external_data
+from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.request import Request
 from cosybuild.stages.export import graph_name, sizes_of_example
 from cosybuild.stages.import_onnx import copied_graph
@@ -82,12 +82,12 @@ class SimplifyStage(Stage[Request]):
 
 def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
     """Return the simplified graph and the number of calls of onnxsim; each call repeats until nothing changes."""
-    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # it has no types
+    from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # protobuf has no type stubs here
     from onnx.checker import ValidationError
 
     from cosybuild.onnxgraph.summary import count_ops
 
-    hold_external_data(graph.path, {file.name for file in graph.files[1:]})
+    check_external_data(graph.path, {file.name for file in graph.files[1:]})
     onnxsim = require("onnxsim", "simplify=onnxsim")
     # `certify` makes onnxsim 0.8 prove its rewrites. onnxsim 0.7, the last release for Python 3.10, lacks it.
     options = {"certify": False} if "certify" in signature(onnxsim.simplify).parameters else {}
@@ -122,7 +122,7 @@ def _finish(model: ModelProto, spec: ModelSpec) -> None:
     try:
         check_model(model)
     except InvalidGraph as error:
-        raise SimplifyError(f"onnxsim wrote an invalid graph{error.told}", hint=_HINT) from error
+        raise SimplifyError(f"onnxsim wrote an invalid graph{error.detail}", hint=_HINT) from error
 
 
 def _check_equal(before: Path, after: Path, inputs: Mapping[str, Array], seed: int, limits: Limits) -> None:

@@ -12,16 +12,16 @@ from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.precision import Target
 from cosybuild.config.groups.verify import HopGates, VerifyMode, VerifySettings
 from cosybuild.errors import VerificationError
-from cosybuild.models.module_state import hold_equal
+from cosybuild.models.module_state import check_same_state
 from cosybuild.models.subject import Subject
 from cosybuild.request import Request
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.result import StageResult
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case, lowered_cases
-from cosybuild.verification.hops import Hop, Stop, describe, error_budget
+from cosybuild.verification.hops import Hop, ModelForm, describe, error_budget
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
-from cosybuild.verification.property_checks import Examined, hold_contract
+from cosybuild.verification.property_checks import Examined, check_contract
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import (
     cases_of,
@@ -33,7 +33,7 @@ from cosybuild.verification.scope import (
     verified_profiles,
     verify_settings,
 )
-from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -90,10 +90,10 @@ class VerifyStage(Stage[Request]):
         request: Request = context.request
         verify, subject = verify_settings(request), request.subject
         graph_metrics, reference_metrics = (context.metrics.get(slot, {}) for slot in (EXPORTED, "reference"))
-        hold_equal(graph_metrics, reference_metrics, _name_of(subject))
+        check_same_state(graph_metrics, reference_metrics, _name_of(subject))
         reference, bounds = read_reference(context.inputs["reference"].path), bounds_of(request, Target.fp32)
         limits = graph_limits(load_structure(context.inputs["graph"].path), verify, subject.spec)
-        way = _Way(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED), limits)
+        way = _HopForms(request, reference, context.inputs["graph"], context.inputs.get(EXPORTED), limits)
         everything = cases_of(request)
         shared = _on_every_hop(everything, verify)
         exported = way.exported_outputs(shared)
@@ -101,16 +101,18 @@ class VerifyStage(Stage[Request]):
         # The contract comes first: it takes seconds and names the broken property; the cases only show that values
         # differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
-        contract = hold_contract(examined, subject, request.profiles, verify.seed, context.emit)
+        contract = check_contract(examined, subject, request.profiles, verify.seed, context.emit)
         judged, kept = [], {}
         for index, case in enumerate(everything):
             outputs = infer_case(session, case, case.inputs(subject.spec))
             kept.update({case.name: outputs} if case in shared else {})
-            judged.append(_held(way, case, outputs, session.device, context.emit))
+            judged.append(_judged_case(way, case, outputs, session.device, context.emit))
             context.emit("progress", done=index + 1, total=len(everything), what=case.name)
         hops = way.budget(exported, kept, shared)
-        _hold_hops(hops, context.emit)
-        solver = solved(session.infer, session.device, rollouts_of(request), reference, bounds, request, context.emit)
+        _check_hops(hops, context.emit)
+        solver = compare_solver_runs(
+            session.infer, session.device, rollouts_of(request), reference, bounds, request, context.emit
+        )
         metrics = {
             "mode": verify.mode.value,
             "reference": reference.said,
@@ -131,7 +133,7 @@ class VerifyStage(Stage[Request]):
 
 
 @dataclass(frozen=True)
-class _Way:
+class _HopForms:
     """The reference, the exported graph and the final graph, between which the hops are measured."""
 
     request: Request
@@ -172,19 +174,19 @@ class _Way:
         # If the model itself computes in 16 bits, the gate of its type applies to every hop.
         gates = hops if self.limits.tolerance is not None else HopGates(*[dict(self.limits.gate)] * 3)
         foreign, simplified = self.request.subject.graph is not None, self.request.settings.simplify is not None
-        stops = []
+        forms = []
         exact = {case.name: self.reference.find_exact(case.draw) for case in cases}
         if cases and None not in exact.values():
-            stops.append(Stop("float64", {name: found for name, found in exact.items() if found is not None}, {}))
+            forms.append(ModelForm("float64", {name: found for name, found in exact.items() if found is not None}, {}))
         own = {case.name: self.expected(case) for case in cases}
-        stops.append(Stop("original" if foreign else "torch", own, gates.torch))
+        forms.append(ModelForm("original" if foreign else "torch", own, gates.torch))
         if self.has_two:
-            stops.append(Stop("export", exported, gates.export))
+            forms.append(ModelForm("export", exported, gates.export))
         if self.has_two or (foreign and simplified):
-            stops.append(Stop("simplify", graph, gates.simplify))
+            forms.append(ModelForm("simplify", graph, gates.simplify))
         else:
-            stops.append(Stop(OPTIMISER if foreign else "export", graph, gates.export))
-        return error_budget(stops, self.limits)
+            forms.append(ModelForm(OPTIMISER if foreign else "export", graph, gates.export))
+        return error_budget(forms, self.limits)
 
 
 def _name_of(subject: Subject) -> str:
@@ -199,7 +201,7 @@ def _on_every_hop(cases: Sequence[Case], verify: VerifySettings) -> tuple[Case, 
     return tuple(cases) if verify.exhaustive else lowered_cases(cases, CHEAP)
 
 
-def _held(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> Judged:
+def _judged_case(way: _HopForms, case: Case, actual: Mapping[str, Array], device: str, emit: Emit) -> Judged:
     """Compare one case with the reference and return its figures.
 
     Raises:
@@ -211,7 +213,7 @@ def _held(way: _Way, case: Case, actual: Mapping[str, Array], device: str, emit:
         hops = way.budget(way.exported_outputs([case]), {case.name: actual}, [case])
         facts = {"case": case.facts(), "output": fault.output, "hops": [hop.facts() for hop in hops]}
         emit("note", message=f"the case that fails: {case.name}", **facts, **fault.facts)
-        judged.hold(_advice(way.request), describe(hops))
+        judged.check(_advice(way.request), describe(hops))
     return judged
 
 
@@ -234,7 +236,7 @@ def _tolerance(limits: Limits) -> dict[str, float | bool | None]:
     return {**bounds, "snr_db": limits.gate.get("snr_db")}
 
 
-def _hold_hops(hops: Sequence[Hop], emit: Emit) -> None:
+def _check_hops(hops: Sequence[Hop], emit: Emit) -> None:
     if not any(hop.missed for hop in hops):
         return
     guilty = next(hop for hop in hops if hop.missed)

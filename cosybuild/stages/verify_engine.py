@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cosybuild import figure
-from cosybuild.backends.tensorrt.choice import Target, what_is_missing
+from cosybuild.backends.tensorrt.choice import Target, missing_requirements
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.models.profile import BATCH, FRAMES, Profile, admits
@@ -23,7 +23,7 @@ from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import kinds_of, reference_cases_of, rollouts_of, verify_settings
-from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 
 if TYPE_CHECKING:
     from cosybuild.backends.session import Session
@@ -104,7 +104,7 @@ class VerifyEngineStage(Stage[Request]):
         }
 
     def missing(self, request: Request, environment: Environment) -> tuple[str, ...]:
-        lacks = what_is_missing(self.target, engine_settings(request), environment)
+        lacks = missing_requirements(self.target, engine_settings(request), environment)
         if self.target.library == RTX and not runs_here(self.target, environment):
             return (*lacks, f"a GPU (sm_{self.target.sm})")
         return lacks
@@ -190,7 +190,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
             assert expected is not None, case.name
             inputs = typed(case.inputs(subject.spec), dtypes)
             records.append(judge(case, how, session.infer(inputs), expected, limits))
-            records[-1].hold(_ADVICE)
+            records[-1].check(_ADVICE)
         emit("progress", done=done + 1, total=len(planned), what=how)
     session, dtypes = opened(0, in_place=False)
     return {
@@ -248,4 +248,4 @@ def _solved(
         if profile[FRAMES].min <= one.lengths[0] and one.lengths[-1] <= profile[FRAMES].max
     )
     bounds = bounds_of(request, request.settings.precision.target, engine=True)
-    return solved(infer, session.device, covered, reference, bounds, request, emit)
+    return compare_solver_runs(infer, session.device, covered, reference, bounds, request, emit)

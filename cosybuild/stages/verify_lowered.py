@@ -29,10 +29,10 @@ from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Judged, judge
 from cosybuild.verification.lowered import ADVICE, limits_of, typed_inputs, widened
 from cosybuild.verification.lowered import settings as lowered_settings
-from cosybuild.verification.property_checks import Examined, hold_contract, retyped
+from cosybuild.verification.property_checks import Examined, check_contract, retyped
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import cases_of, contract_sizes, lowered_cases_of, rollouts_of, verify_settings
-from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 from cosybuild.verification.solver_runs import Rollout
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from cosybuild.backends.onnxruntime_backend import OnnxRuntimeSession
     from cosybuild.numerics.inputs import Array
-    from cosybuild.precision.faithful import FaithfulSession
+    from cosybuild.precision.emulated import EmulatedSession
 
 LONGEST_ROLLOUT = 256
 """Largest number of frames of a solver run: each run makes as many emulated calls as the solver has steps."""
@@ -75,14 +75,14 @@ class VerifyLoweredStage(Stage[Request]):
 
         from cosybuild.backends.onnxruntime_backend import load
         from cosybuild.onnxgraph.files import load_model
-        from cosybuild.precision.faithful import FaithfulSession
+        from cosybuild.precision.emulated import EmulatedSession
 
         request: Request = context.request
         verify, target = request.settings.verify, request.settings.precision.target
         assert verify is not None
         paths = {slot: context.inputs[slot].path for slot in ("lowered", "graph")}
         lowered = ir.from_proto(load_model(paths["lowered"]))
-        faithful = FaithfulSession(lowered, ir.from_proto(load_model(paths["graph"])), verify.threads)
+        emulated = EmulatedSession(lowered, ir.from_proto(load_model(paths["graph"])), verify.threads)
         reference = read_reference(context.inputs["reference"].path) if "reference" in context.inputs else None
         answers = _Answers(reference, lambda: load(paths["graph"], provider=verify.provider, threads=verify.threads))
         # ONNX Runtime has almost no bfloat16 kernels for the CPU, so bfloat16 is checked by emulation only.
@@ -96,7 +96,7 @@ class VerifyLoweredStage(Stage[Request]):
             inputs = {name: widened(values) for name, values in typed.items()}
             expected = answers.of(case, inputs)
             with _noted(case, context.emit):
-                stored, guilty = faithful.infer(inputs)
+                stored, guilty = emulated.infer(inputs)
                 if guilty is not None:
                     raise VerificationError(
                         f"The {target.value} graph gives values that are not finite, case {case.name}: {guilty}.",
@@ -106,11 +106,11 @@ class VerifyLoweredStage(Stage[Request]):
                 outputs = {"as stored": stored, **({} if plain is None else {plain.device: plain.infer(typed)})}
                 for how, actual in outputs.items():
                     records.append(judge(case, how, actual, expected, limits))
-                    records[-1].hold(ADVICE)
+                    records[-1].check(ADVICE)
             context.emit("progress", done=index + 1, total=len(planned), what=case.name)
         # The cases come before the contract, because they name a node whose values are not finite.
-        contract = hold_contract(
-            _examined(paths["lowered"], request, plain, faithful),
+        contract = check_contract(
+            _examined(paths["lowered"], request, plain, emulated),
             request.subject,
             request.profiles,
             verify.seed,
@@ -125,7 +125,7 @@ class VerifyLoweredStage(Stage[Request]):
         metrics["contract"] = contract
         metrics["hops"] = [hop.facts()]
         metrics["left_out"] = [case.name for case in sizes_left_out(cases_of(request), planned)]
-        metrics["solver"] = _solved(faithful, lowered, reference, request, context.emit)
+        metrics["solver"] = _solved(emulated, lowered, reference, request, context.emit)
         if plain is None:
             metrics["note"] = "bfloat16: ONNX Runtime's CPU has no kernels; checked by emulated storage only"
         report = context.workdir / "lowered_verification.json"
@@ -152,14 +152,14 @@ class _Stored:
 
     device = "emulated storage"
 
-    def __init__(self, faithful: FaithfulSession) -> None:
-        self._faithful = faithful
+    def __init__(self, emulated: EmulatedSession) -> None:
+        self._session = emulated
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self._faithful.infer(inputs)[0]
+        return self._session.infer(inputs)[0]
 
 
-def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, faithful: FaithfulSession) -> Examined:
+def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, emulated: EmulatedSession) -> Examined:
     """Return the lowered graph, to check its contract, with its session: emulated if ONNX Runtime lacks kernels."""
     from cosybuild.precision.storage import storage_of
 
@@ -169,7 +169,7 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, fa
     lower = storage.name.lower()
     declared = retyped(spec, interface_dtype(precision, spec))
     if plain is None:
-        return Examined(path, declared, _Stored(faithful), spec, None, lower)
+        return Examined(path, declared, _Stored(emulated), spec, None, lower)
     return Examined(path, declared, plain, declared, plain.infer_in_place, lower)
 
 
@@ -209,14 +209,14 @@ def _rollouts(request: Request) -> tuple[Rollout, ...]:
 
 
 def _solved(
-    faithful: FaithfulSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
+    emulated: EmulatedSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
 ) -> list[dict[str, Any]]:
     """Run the solver with emulated storage in every call; the solver itself computes in float32, as in service."""
     if reference is None:
         return []
 
     def infer(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        return faithful.infer({n: widened(v) for n, v in typed_inputs(inputs, lowered).items()})[0]
+        return emulated.infer({n: widened(v) for n, v in typed_inputs(inputs, lowered).items()})[0]
 
     bounds = bounds_of(request, request.settings.precision.target)
-    return solved(infer, "as stored", _rollouts(request), reference, bounds, request, emit)
+    return compare_solver_runs(infer, "as stored", _rollouts(request), reference, bounds, request, emit)

@@ -19,14 +19,14 @@ from cosybuild.store.result import StageResult
 from cosybuild.system.typed_json import to_json
 from cosybuild.verification.lowered import of_kind
 from cosybuild.verification.scope import is_lowered, verify_settings
-from cosybuild.verification.voice_cases import PARTS, outside, utterance, voice_cases, voice_facts
+from cosybuild.verification.voice_cases import PARTS, parts_without_profile, utterance, voice_cases, voice_facts
 from cosybuild.verification.voice_comparison import (
     Compared,
     Form,
     Loss,
     advice,
-    blame,
     compare_form,
+    describe_loss,
     limits_of,
     losses,
     mel_gate,
@@ -116,7 +116,7 @@ def _notes(request: Request) -> Iterator[str]:
     """Yield one sentence for each utterance that no profile of a part admits."""
     facts = voice_facts(request)
     for case in voice_cases(request):
-        if parts := outside(request, case.draw.sizes, facts):
+        if parts := parts_without_profile(request, case.draw.sizes, facts):
             yield f"{case.name} is outside the profiles of {', '.join(parts)}; graphs take it, engines do not"
 
 
@@ -188,7 +188,7 @@ class _Proof:
             found = losses(here, here[0])
             rows += here
             lost += found
-            self._hold(here, found, rows)
+            self._check(here, found, rows)
         return rows, lost
 
     def _parts(self, asked: list[Form]) -> dict[tuple[str, str], Part]:
@@ -205,7 +205,7 @@ class _Proof:
             for part, slot in used
         }
 
-    def _hold(self, here: list[Compared], lost: list[Loss], rows: list[Compared]) -> None:
+    def _check(self, here: list[Compared], lost: list[Loss], rows: list[Compared]) -> None:
         for one in here:
             if one.judged.fault is None:
                 continue
@@ -215,4 +215,4 @@ class _Proof:
                 rows=[row.facts() for row in rows],
                 losses=[loss.facts() for loss in lost],
             )
-            one.judged.hold(advice(one), blame(one, lost))
+            one.judged.check(advice(one), describe_loss(one, lost))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cosybuild.store.entry import DamagedEntry, decode
 from cosybuild.store.store import Store
-from cosybuild.system.files import explained, make_directory
+from cosybuild.system.files import convert_disk_errors, make_directory
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def check(
     sizes: dict[str, int] = {}
     faults = []
     entries = 0
-    with explained("check the store", store.path):
+    with convert_disk_errors("check the store", store.path):
         for path in store.entry_paths():
             entries += 1
             try:

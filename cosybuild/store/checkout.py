@@ -15,7 +15,7 @@ from stat import S_ISREG
 from cosybuild.digest import digest_of
 from cosybuild.store.artifact import Artifact, StoredFile
 from cosybuild.store.hash_cache import HashCache
-from cosybuild.system.files import explained
+from cosybuild.system.files import convert_disk_errors
 
 FICLONE = 0x40049409
 """The Linux ioctl that makes a file share another file's blocks; the blocks are copied when either file is written."""
@@ -85,12 +85,12 @@ def checkout(
         StoreError: a file could not be placed; each file is either unchanged or complete.
     """
     placed = []
-    with explained("place artifacts in", directory, of_the_store=False):
+    with convert_disk_errors("place artifacts in", directory, of_the_store=False):
         directory.mkdir(parents=True, exist_ok=True)
         _sweep(directory)
     for file in artifact.files:
         target = directory / names.get(file.name, file.name)
-        with explained("place the artifact", target, of_the_store=False):
+        with convert_disk_errors("place the artifact", target, of_the_store=False):
             if not _is_there(file, target, digests, thorough=thorough):
                 temporary = directory / f"{_PREFIX}{secrets.token_hex(8)}"
                 try:

@@ -147,7 +147,7 @@ def decode(data: bytes, key_digest: str, locate: Callable[[str], Path]) -> Entry
     if key.digest != key_digest:
         raise DamagedEntry("has a key that does not match its name")
     outputs = {slot: _artifact(slot, files, locate) for slot, files in body.outputs.items()}
-    _hold_to_stage(key, outputs)
+    _check_stage_outputs(key, outputs)
     return Entry(key, outputs, body.metrics, body.made)
 
 
@@ -175,7 +175,7 @@ def _artifact(slot: str, files: tuple[_File, ...], locate: Callable[[str], Path]
     return Artifact(slot, tuple(StoredFile(file.name, locate(file.digest), file.digest, file.size) for file in files))
 
 
-def _hold_to_stage(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
+def _check_stage_outputs(key: CacheKey, outputs: Mapping[str, Artifact]) -> None:
     """Refuse outputs that the stage cannot have made: slots other than those in the key, or an empty file."""
     made = key.parts.get("stage.makes")
     if made is None:

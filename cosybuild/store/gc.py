@@ -13,7 +13,7 @@ from stat import S_ISDIR
 
 from cosybuild.store.entry import DamagedEntry, decode
 from cosybuild.store.store import Store
-from cosybuild.system.files import clock_of, explained
+from cosybuild.system.files import clock_of, convert_disk_errors
 
 GRACE_SECONDS = 3600.0
 """The grace period. It begins this long before the present or, if builds are running, before the oldest of them began.
@@ -83,12 +83,12 @@ def collect(
     Raises:
         StoreError: the store cannot be read or written.
     """
-    with explained("collect garbage in", store.path):
-        horizon, now = _horizon(store, grace, dry_run)
+    with convert_disk_errors("collect garbage in", store.path):
+        horizon, now = _grace_start(store, grace, dry_run)
         # List contents before entries, so that an entry that appears meanwhile counts as a user of its contents.
-        pile = _Pile(dict(store.objects), keep, horizon)
+        contents = _Contents(dict(store.objects), keep, horizon)
         candidates = _read(store)
-        pile.count(candidates)
+        contents.count(candidates)
         removed = []
         for candidate in candidates:
             is_kept = candidate.path.stem in keep or any(digest in keep for digest in candidate.contents)
@@ -99,23 +99,23 @@ def collect(
                 why = "no run refers to it"
             elif older_than is not None and age > older_than:
                 why = f"unused for {age / 86400:.1f} days"
-            elif max_bytes is not None and pile.size > max_bytes:
+            elif max_bytes is not None and contents.size > max_bytes:
                 why = f"the store holds more than {max_bytes:,} bytes"
             else:
                 continue
             if not dry_run and not _unlink(candidate.path, horizon):
                 continue
-            pile.drop(candidate)
+            contents.drop(candidate)
             size = sum(candidate.contents.values())
             removed.append(Removed(candidate.stage, candidate.path.stem, size, candidate.used, why))
-        freed = pile.freed + _empty_quarantine(store, horizon, dry_run)
+        freed = contents.freed + _empty_quarantine(store, horizon, dry_run)
         if not dry_run:
-            for digest in pile.loose:
+            for digest in contents.loose:
                 store.objects.remove(digest, horizon)
-        return Collected(tuple(removed), len(pile.loose), freed, pile.size)
+        return Collected(tuple(removed), len(contents.loose), freed, contents.size)
 
 
-class _Pile:
+class _Contents:
     """The contents of the store: `loose` ones are used by no entry and are removed; the others have `size` bytes."""
 
     def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
@@ -131,21 +131,21 @@ class _Pile:
             for digest in candidate.contents:
                 self._users[digest] = self._users.get(digest, 0) + 1
         for digest in self._removable - self._users.keys():
-            self._let_go(digest)
+            self._release(digest)
 
     def drop(self, candidate: _Candidate) -> None:
         for digest in candidate.contents:
             self._users[digest] -= 1
             if not self._users[digest] and digest in self._removable:
-                self._let_go(digest)
+                self._release(digest)
 
-    def _let_go(self, digest: str) -> None:
+    def _release(self, digest: str) -> None:
         self.loose.add(digest)
         self.freed += self._sizes[digest]
         self.size -= self._sizes[digest]
 
 
-def _horizon(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
+def _grace_start(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
     """Return the time after which a used result is kept, and the present time, in seconds."""
     if dry_run or not store.path.exists():
         now = time.time()

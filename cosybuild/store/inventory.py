@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cosybuild.store.entry import Entry
 from cosybuild.store.store import Store
-from cosybuild.system.files import explained
+from cosybuild.system.files import convert_disk_errors
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def take_inventory(store: Store) -> Inventory:
     Raises:
         StoreError: it cannot be read.
     """
-    with explained("list the store", store.path):
+    with convert_disk_errors("list the store", store.path):
         rows = []
         for entry in store.entries():
             with suppress(FileNotFoundError):

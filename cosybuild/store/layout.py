@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cosybuild.errors import StoreError
-from cosybuild.system.files import explained, write_atomic
+from cosybuild.system.files import convert_disk_errors, write_atomic
 
 VERSION = 1
 
@@ -52,12 +52,12 @@ class Layout:
         """
         if self._is_marked:
             return
-        with explained("write the store", self.path):
+        with convert_disk_errors("write the store", self.path):
             write_atomic(self.version, _version_line(VERSION), self.tmp)
         self._is_marked = True
 
     def _read(self, warn: Callable[[str], None]) -> bool:
-        with explained("read the store", self.path):
+        with convert_disk_errors("read the store", self.path):
             try:
                 line = self.version.read_bytes()
             except FileNotFoundError:

@@ -17,7 +17,7 @@ from cosybuild.store.artifact import StoredFile
 from cosybuild.store.entry import SIZE_LIMIT, DamagedEntry, Entry, check_stage, decode, encode
 from cosybuild.store.key import CacheKey
 from cosybuild.store.objects import Objects
-from cosybuild.system.files import explained
+from cosybuild.system.files import convert_disk_errors
 from cosybuild.system.timeout import within
 
 _BLOCK = 2**20
@@ -53,7 +53,7 @@ class Remote:
     Args:
         url: e.g. `s3://bucket/prefix`, `gs://bucket/prefix`, `file:///mnt/team/store`.
         options: passed to fsspec, e.g. `endpoint_url`; `true` and `false` become booleans.
-        push: if False, `give` uploads nothing.
+        push: if False, `upload` uploads nothing.
     """
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None, *, push: bool = True) -> None:
@@ -105,7 +105,7 @@ class Remote:
                 return None
         return entry
 
-    def give(self, entry: Entry, warn: Callable[[str], None]) -> None:
+    def upload(self, entry: Entry, warn: Callable[[str], None]) -> None:
         """Upload the missing files of an entry and, last, the entry itself.
 
         Raises:
@@ -170,7 +170,7 @@ class Remote:
                     while size <= file.size and (block := read(_BLOCK)):
                         digest.update(block)
                         size += len(block)
-                        with explained("write the fetched file", target):
+                        with convert_disk_errors("write the fetched file", target):
                             local.write(block)
                 if digest.hexdigest() == file.digest:
                     return True

@@ -16,9 +16,9 @@ class StageResult:
         outputs: slot -> the files written in the working directory, the main one first.
         metrics: plain JSON data for the report; stored with the artifacts, so that a cached step
             has its figures too.
-        apart_bytes: the largest peak memory of a subprocess that the stage ran.
+        subprocess_bytes: the largest peak memory of a subprocess that the stage ran.
     """
 
     outputs: Mapping[str, Sequence[Path]]
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    apart_bytes: int = 0
+    subprocess_bytes: int = 0

@@ -27,7 +27,7 @@ from cosybuild.store.remote import Remote
 from cosybuild.store.result import StageResult
 from cosybuild.store.uses import Uses
 from cosybuild.store.workdirs import Workdirs
-from cosybuild.system.files import explained, make_directory, write_atomic
+from cosybuild.system.files import convert_disk_errors, make_directory, write_atomic
 from cosybuild.system.owner import Heartbeat
 
 _log = logging.getLogger("cosybuild").warning
@@ -138,7 +138,7 @@ class Store:
         """
         if self.remote is None:
             return None
-        with explained("write the store", self.path):
+        with convert_disk_errors("write the store", self.path):
             self.layout.prepare()
             with self.workdirs.new("pull") as work:
                 entry = self.remote.fetch(key, work, self.objects, self.warn)
@@ -153,7 +153,7 @@ class Store:
     def push(self, entry: Entry) -> None:
         """Upload an entry to the remote; if it cannot be reached, warn."""
         if self.remote is not None:
-            self.remote.give(entry, self.warn)
+            self.remote.upload(entry, self.warn)
 
     @contextmanager
     def building(self, key: CacheKey, *, on_wait: Callable[[str], None] = lambda owner: None) -> Iterator[None]:
@@ -210,7 +210,7 @@ class Store:
                 self.warn(f"The lock for '{key.stage}' was lost during the build, because another process replaced it.")
             if (entry := self.find(key)) is not None:
                 return entry
-        with explained("write the store", self.path):
+        with convert_disk_errors("write the store", self.path):
             self.layout.prepare()
             outputs = {
                 slot: Artifact(slot, tuple(self._keep(Path(path)) for path in paths))
@@ -272,7 +272,7 @@ class Store:
             return None  # it was never published
         fault = self.objects.fault(file.digest, file.size, thorough=not known)
         if fault is not None:
-            with explained("move damaged results within", self.path):
+            with convert_disk_errors("move damaged results within", self.path):
                 self.objects.set_aside(file.digest, file.size, thorough=True)
         return fault
 
@@ -313,7 +313,7 @@ class Store:
         entry, fault = self._look(path, key.digest, thorough=self.verify)
         if fault is None:
             return
-        with explained("move damaged results within", self.path):
+        with convert_disk_errors("move damaged results within", self.path):
             if entry is None:
                 make_directory(self.layout.quarantine)
                 with suppress(FileNotFoundError):

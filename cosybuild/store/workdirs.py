@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cosybuild.errors import StoreError
-from cosybuild.system.files import FULL, clock_of, explained, make_directory, store_error
+from cosybuild.system.files import FULL, clock_of, convert_disk_errors, make_directory, store_error
 from cosybuild.system.modes import share
 from cosybuild.system.owner import Heartbeat, Owner, read_owner
 
@@ -41,7 +41,7 @@ class Workdirs:
         owner = Owner.of_this_process()
         home = self.path / f"{name[:40]}-{owner.token}"
         work = home / "work"
-        with explained("make a working directory in", self.path):
+        with convert_disk_errors("make a working directory in", self.path):
             try:
                 make_directory(home, durable=False)
                 (home / owner.token).write_bytes(owner.encode())

@@ -101,7 +101,7 @@ def _cause(error: OSError) -> tuple[str, str, str]:
 
 
 @contextmanager
-def explained(doing: str, path: Path | str, *, of_the_store: bool = True) -> Iterator[None]:
+def convert_disk_errors(doing: str, path: Path | str, *, of_the_store: bool = True) -> Iterator[None]:
     """Turn an OSError of the `with` block into a StoreError.
 
     Args:

@@ -18,7 +18,7 @@ _NO_LIMITS = Limits({})
 
 
 @dataclass(frozen=True)
-class Stop:
+class ModelForm:
     """One form of the model between exact arithmetic and the artifact.
 
     Attributes:
@@ -34,7 +34,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Hop:
-    """The difference between two consecutive forms of the model (`Stop`), e.g. torch and export.
+    """The difference between two consecutive forms of the model (`ModelForm`), e.g. torch and export.
 
     Attributes:
         name: the step's name.
@@ -66,42 +66,42 @@ class Hop:
                 "missed": [str(miss) for miss in self.missed]}  # fmt: skip
 
 
-def error_budget(stops: Sequence[Stop], limits: Limits = _NO_LIMITS) -> tuple[Hop, ...]:
+def error_budget(forms: Sequence[ModelForm], limits: Limits = _NO_LIMITS) -> tuple[Hop, ...]:
     """Return one hop for each form after the first, measured on the cases that every form has.
 
     Args:
-        stops: the forms of the model.
+        forms: the forms of the model.
         limits: gives the resolution of the type in which the model computes, and the kinds of the outputs.
     """
-    shared = [case for case in stops[0].outputs if all(case in stop.outputs for stop in stops)] if stops else []
+    shared = [case for case in forms[0].outputs if all(case in form.outputs for form in forms)] if forms else []
     hops = []
-    for before, stop in pairwise(stops):
+    for before, form in pairwise(forms):
         if not shared:
             break
-        own_limits = replace(limits, gate=stop.gate, tolerance=None)
-        compared = {case: compare_outputs(stop.outputs[case], before.outputs[case], own_limits) for case in shared}
+        own_limits = replace(limits, gate=form.gate, tolerance=None)
+        compared = {case: compare_outputs(form.outputs[case], before.outputs[case], own_limits) for case in shared}
         own = {case: worst(one.figures for one in outputs.values()) for case, outputs in compared.items()}
         free = replace(own_limits, gate={}, of_kind={})
-        total = [compare_outputs(stop.outputs[case], stops[0].outputs[case], free) for case in shared]
+        total = [compare_outputs(form.outputs[case], forms[0].outputs[case], free) for case in shared]
         case = min(shared, key=lambda name: own[name]["snr_db"])
-        missed = _missed(stop, list(compared.values()), own_limits)
+        missed = _missed(form, list(compared.values()), own_limits)
         everything = [one for outputs in total for one in outputs.values()]
-        hops.append(Hop(stop.name, before.name, worst(own.values()), _worst(everything), case, stop.gate, missed))
+        hops.append(Hop(form.name, before.name, worst(own.values()), _worst(everything), case, form.gate, missed))
     return tuple(hops)
 
 
-def _missed(stop: Stop, compared: Sequence[Mapping[str, Comparison]], limits: Limits) -> tuple[Miss, ...]:
+def _missed(form: ModelForm, compared: Sequence[Mapping[str, Comparison]], limits: Limits) -> tuple[Miss, ...]:
     """Return the bounds that faulty outputs miss: those of the form's gate, and those of the outputs' kinds."""
     faulty = [(name, one) for outputs in compared for name, one in outputs.items() if one.fault is not None]
     of_gates: dict[int, list[Comparison]] = {}
     gates = [limits.of(name).gate for name, _ in faulty]
     for gate, (_, one) in zip(gates, faulty, strict=True):
         of_gates.setdefault(id(gate), []).append(one)
-    known = {id(gate): gate for gate in (stop.gate, *gates)}
+    known = {id(gate): gate for gate in (form.gate, *gates)}
     return tuple(miss for key, several in of_gates.items() for miss in misses(_worst(several), known[key]))
 
 
-def to_blame(hops: Sequence[Hop]) -> Hop | None:
+def worst_hop(hops: Sequence[Hop]) -> Hop | None:
     """Return the hop with the largest loss among those that miss their gate, else among all; None if there is none."""
     guilty = [hop for hop in hops if hop.missed] or list(hops)
     return min(guilty, key=lambda hop: hop.loss_db, default=None)
@@ -109,7 +109,7 @@ def to_blame(hops: Sequence[Hop]) -> Hop | None:
 
 def describe(hops: Sequence[Hop]) -> str:
     """Return e.g. `the hop with the fault is simplify (48.2 dB by itself; export 131.0 dB)`; empty without hops."""
-    guilty = to_blame(hops)
+    guilty = worst_hop(hops)
     if guilty is None:
         return ""
     others = ", ".join(f"{hop.name} {hop.loss_db:.1f} dB" for hop in hops if hop is not guilty)

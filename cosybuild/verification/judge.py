@@ -133,7 +133,7 @@ class Judged:
         figures = {name: figure.plain(comparison.figures) for name, comparison in self.outputs.items()}
         return {"case": self.case.name, **self.case.facts(), "how": self.how, "outputs": figures}
 
-    def hold(self, advice: Advice, remark: str = "") -> None:
+    def check(self, advice: Advice, remark: str = "") -> None:
         """Check that no output has a fault.
 
         Args:

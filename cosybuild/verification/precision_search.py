@@ -52,7 +52,7 @@ def search(
         PrecisionError: even a graph entirely in fp32 fails, so the type of the interface is the cause.
     """
     from cosybuild.onnxgraph.clean import module_path
-    from cosybuild.precision.bisection import bisect, promised
+    from cosybuild.precision.bisection import bisect, evaluation_bound
     from cosybuild.precision.trials import Trials
 
     request: Request = context.request
@@ -61,7 +61,7 @@ def search(
     trials = Trials(model, decisions, verify.threads)
     candidates = trials.candidates
     samples = _Samples(request, trials, context.inputs["graph"].path)
-    limit = int(_PATIENCE * promised(len(candidates)))
+    limit = int(_PATIENCE * evaluation_bound(len(candidates)))
     found: tuple[str, ...] = ()
     failed: list[dict[str, str]] = []
     active: list[Sample] = []
@@ -86,7 +86,7 @@ def search(
     figures = {
         "evaluations": evaluations,
         "candidates": len(candidates),
-        "promised": round(promised(len(candidates)), 1),
+        "promised": round(evaluation_bound(len(candidates)), 1),
         "minimal": minimal,
         "failed": failed,
         "nodes": list(_described(model, found)),

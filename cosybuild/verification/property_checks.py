@@ -50,7 +50,7 @@ class Examined:
     computed_in: str
 
 
-def hold_contract(
+def check_contract(
     examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int, emit: Emit
 ) -> dict[str, Any]:
     """Try every property that applies and return the findings as plain data for the report.

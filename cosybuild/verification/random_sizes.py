@@ -1,4 +1,4 @@
-"""The random sizes of cases, drawn from the seed alone, and the question whether profiles change them."""
+"""The random sizes of cases, drawn from the seed alone, and the check whether profiles change them."""
 
 from __future__ import annotations
 

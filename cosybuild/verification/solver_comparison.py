@@ -51,7 +51,7 @@ def bounds_of(request: Request, target: Target, *, engine: bool = False) -> Boun
     return Bounds(solver.lowered or LOWERED_SOLVER[target], None, "verify.solver.lowered")
 
 
-def solved(
+def compare_solver_runs(
     infer: Infer,
     how: str,
     rollouts: tuple[Rollout, ...],

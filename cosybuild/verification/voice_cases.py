@@ -69,9 +69,9 @@ def voice_cases(request: Request) -> tuple[Case, ...]:
     verify = verify_settings(request)
     facts = voice_facts(request)
     limit = max(request.of(PARTS[1]).profiles[0][FRAMES].max, 8) if verify.exhaustive else LONG
-    sizes = [one for one in _sizes(facts, limit) if outside(request, one, facts) == ()]
+    sizes = [one for one in _sizes(facts, limit) if parts_without_profile(request, one, facts) == ()]
     if not sizes:  # no utterance fits every part: a graph takes it all the same, and the record names the part
-        sizes = [one for one in _sizes(facts, limit) if PARTS[1] not in outside(request, one, facts)] or [
+        sizes = [one for one in _sizes(facts, limit) if PARTS[1] not in parts_without_profile(request, one, facts)] or [
             next(_sizes(facts, limit))
         ]
     totals = [(one[_SHOWN] + facts.frames_of(one[_TOKENS]), one) for one in sizes]
@@ -84,7 +84,7 @@ def voice_cases(request: Request) -> tuple[Case, ...]:
     return tuple(sorted(found, key=lambda case: case.draw.sizes[_TOKENS]))
 
 
-def outside(request: Request, sizes: Mapping[str, int], facts: Facts) -> tuple[str, ...]:
+def parts_without_profile(request: Request, sizes: Mapping[str, int], facts: Facts) -> tuple[str, ...]:
     """Return the parts of which no profile admits an utterance of these sizes."""
     frames = facts.frames_of(sizes[_TOKENS])
     given = {

@@ -1,9 +1,9 @@
-"""The comparison of a whole voice with its float64 reference: mel, f0 and waveform under one set of limits a form.
+"""The comparison of a whole voice with its float64 reference: mel, f0 and waveform under the limits of each form.
 
 The rounding of f0 becomes a phase that grows with time, so the waveforms of two correct computations drift apart. The
 reference's waveform is therefore computed with the f0 that the form itself has (`Spoken.f0`). That removes the drift,
-and the signal-to-noise ratio then judges everything else; f0 has its own gate. A lowered estimator or front end changes
-the mel by right, so such a form's waveform is judged by spectral distances, and its mel by its own gate.
+and the signal-to-noise ratio then judges everything else; f0 has its own gate. A lowered estimator or front end
+changes the mel within its gate, so the waveform of such a form is judged by spectral distances.
 """
 
 from __future__ import annotations
@@ -259,8 +259,8 @@ def _power(snr_db: float) -> float:
     return 1.0 if snr_db == -math.inf else 10 ** (-snr_db / 10)
 
 
-def blame(compared: Compared, lost: Sequence[Loss]) -> str:
-    """Return a clause that names the part which loses most at the output that fails; empty if no part is lowered."""
+def describe_loss(compared: Compared, lost: Sequence[Loss]) -> str:
+    """Return a clause that names the lowered part with the largest loss at the failing output, or an empty text."""
     fault = compared.judged.fault
     if fault is None or not compared.form.lowered or not lost:
         return ""
@@ -275,8 +275,8 @@ def advice(compared: Compared) -> Advice:
     """Return the next step for a form that does not pass."""
     if compared.form.lowered:
         text = (
-            "Next: keep more of that part in float32: build it alone with precision=auto (component=PART), or state "
-            "precision.snr_db for weights that lose more by right. report.md has the loss of every part."
+            "Next: keep more of that part in float32: build it alone with precision=auto (component=PART), or set "
+            "precision.snr_db lower if a larger loss is acceptable. report.md has the loss of every part."
         )
         return Advice(text, text)
     text = (

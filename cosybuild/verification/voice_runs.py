@@ -44,7 +44,7 @@ class Spoken:
 
 
 class Reference:
-    """The composition in PyTorch, computed in float32 and then, with the same weights, in float64.
+    """The voice in PyTorch, computed in float32 and then, with the same weights, in float64.
 
     Args:
         modules: the networks in float32; they are changed to float64 on the first use of `widen`.

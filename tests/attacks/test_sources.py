@@ -11,7 +11,7 @@ import pytest
 
 from cosybuild.errors import StoreError
 from cosybuild.models.user_module.audit import watched
-from cosybuild.run.deliver import hold_own
+from cosybuild.run.deliver import check_own_directories
 
 _LIBC = ctypes.util.find_library("c")
 
@@ -41,7 +41,7 @@ def test_a_library_of_the_system_is_not_recorded(tmp_path: Path, monkeypatch: py
 def test_an_artifacts_directory_that_is_a_link_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "run").mkdir()
-    hold_own(tmp_path / "run")
+    check_own_directories(tmp_path / "run")
     (tmp_path / "run" / name).symlink_to(tmp_path / "thesis")
     with pytest.raises(StoreError, match=f"{name} is a symbolic link"):
-        hold_own(tmp_path / "run")
+        check_own_directories(tmp_path / "run")

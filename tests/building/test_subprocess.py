@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cosybuild.building.stage import Emit
-from cosybuild.building.subprocess import Died, call_apart
+from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.errors import EngineError
 from tests.importing import importing
 
@@ -67,7 +67,7 @@ def talk(emit: Emit) -> str:
 
 
 def double_apart(number: int) -> int:
-    return call_apart(double, number).value[0]
+    return call_in_subprocess(double, number).value[0]
 
 
 def linger(note: Path, emit: Emit) -> None:
@@ -93,7 +93,7 @@ def wait_until(condition: Any) -> None:
 
 def test_the_answer_comes_from_another_process_with_its_events() -> None:
     told: list[tuple[str, dict[str, Any]]] = []
-    answer = call_apart(double, 21, emit=lambda kind, **facts: told.append((kind, facts)))
+    answer = call_in_subprocess(double, 21, emit=lambda kind, **facts: told.append((kind, facts)))
     number, pid = answer.value
     assert number == 42
     assert pid != os.getpid()
@@ -107,7 +107,7 @@ def test_the_answer_comes_from_another_process_with_its_events() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells another figure")
 def test_the_peak_memory_is_that_of_the_subprocess() -> None:
     here = bytearray(b"x") * (256 << 20)
-    small, large = (call_apart(take, size).peak_bytes for size in (1, 128 << 20))
+    small, large = (call_in_subprocess(take, size).peak_bytes for size in (1, 128 << 20))
     assert small is not None
     assert large is not None
     assert small < len(here)
@@ -116,26 +116,26 @@ def test_the_peak_memory_is_that_of_the_subprocess() -> None:
 
 def test_an_error_for_users_keeps_its_message_and_hint() -> None:
     with pytest.raises(EngineError) as caught:
-        call_apart(refuse)
+        call_in_subprocess(refuse)
     assert (caught.value.message, caught.value.hint) == ("the builder refuses", "Next: another graph")
 
 
 def test_a_full_disk_is_still_recognised(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
-        call_apart(fill_the_disk, tmp_path / "engine")
+        call_in_subprocess(fill_the_disk, tmp_path / "engine")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "engine"))
 
 
 def test_a_defect_has_the_traceback_of_the_subprocess() -> None:
     with pytest.raises(RuntimeError, match="ZeroDivisionError: in the other process") as caught:
-        call_apart(stumble)
+        call_in_subprocess(stumble)
     assert "in stumble" in str(caught.value.__cause__)
 
 
 def test_a_crash_is_reported_with_its_signal_after_what_was_emitted() -> None:
     told: list[str] = []
     with pytest.raises(Died, match="its process was ended by SIGSEGV") as caught:
-        call_apart(crash, emit=lambda kind, **facts: told.append(facts["what"]))
+        call_in_subprocess(crash, emit=lambda kind, **facts: told.append(facts["what"]))
     assert caught.value.status == -signal.SIGSEGV
     assert told == ["reading address 0"]
 
@@ -143,13 +143,13 @@ def test_a_crash_is_reported_with_its_signal_after_what_was_emitted() -> None:
 @pytest.mark.parametrize("code", [0, 3])
 def test_an_end_without_an_answer_is_reported_with_its_exit_code(code: int) -> None:
     with pytest.raises(Died, match=f"its process ended with exit code {code}"):
-        call_apart(leave, code)
+        call_in_subprocess(leave, code)
 
 
 def test_a_signal_that_has_no_name_is_reported_by_its_number() -> None:
     nameless = signal.SIGRTMIN + 1
     with pytest.raises(Died, match=f"its process was ended by signal {nameless}"):
-        call_apart(end_by, nameless)
+        call_in_subprocess(end_by, nameless)
 
 
 def test_a_crash_can_be_reported_again_by_another_process() -> None:
@@ -162,7 +162,7 @@ def test_ctrl_c_ends_the_subprocess_at_once(tmp_path: Path) -> None:
 
     note = tmp_path / "pid"
     with pytest.raises(KeyboardInterrupt):
-        call_apart(linger, note, emit=interrupt)
+        call_in_subprocess(linger, note, emit=interrupt)
     assert not is_alive(int(note.read_text(encoding="ascii")))
 
 
@@ -174,7 +174,7 @@ def test_a_caller_that_can_receive_no_more_events_ends_the_subprocess(tmp_path: 
 
     note = tmp_path / "pid"
     with pytest.raises(BrokenPipeError):
-        call_apart(linger, note, emit=closed)
+        call_in_subprocess(linger, note, emit=closed)
     assert not is_alive(int(note.read_text(encoding="ascii")))
 
 
@@ -183,10 +183,10 @@ def test_the_subprocess_ends_with_a_killed_caller(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from cosybuild.building.subprocess import call_apart
+from cosybuild.building.subprocess import call_in_subprocess
 from tests.building.test_subprocess import linger
 if __name__ == "__main__":
-    call_apart(linger, Path({str(note)!r}))
+    call_in_subprocess(linger, Path({str(note)!r}))
 """
     script = tmp_path / "caller.py"
     script.write_text(code, encoding="utf-8")
@@ -207,11 +207,11 @@ def test_ctrl_c_for_the_process_group_prints_nothing_from_the_subprocess(tmp_pat
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from cosybuild.building.subprocess import call_apart\n"
+        "from cosybuild.building.subprocess import call_in_subprocess\n"
         "from tests.building.test_subprocess import linger\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
-        f"        call_apart(linger, Path({str(note)!r}))\n"
+        f"        call_in_subprocess(linger, Path({str(note)!r}))\n"
         "    except KeyboardInterrupt:\n"
         "        sys.exit(130)\n",
         encoding="utf-8",
@@ -227,7 +227,7 @@ def test_ctrl_c_for_the_process_group_prints_nothing_from_the_subprocess(tmp_pat
 
 
 def test_the_output_of_a_library_is_not_taken_for_the_answer(capfd: pytest.CaptureFixture[str]) -> None:
-    assert call_apart(talk).value == "done"
+    assert call_in_subprocess(talk).value == "done"
     assert capfd.readouterr() == ("", "from C\n")
 
 

@@ -43,8 +43,10 @@ def hold_right(version: int, component: ComponentName, directories: dict[int, Pa
 
 
 def off_by_one(_: Any, patch: pytest.MonkeyPatch) -> None:
-    right = attention.aligned
-    patch.setattr(attention, "aligned", lambda scores: right(torch.cat((scores[..., 1:], scores[..., :1]), dim=-1)))
+    right = attention.relative_shift
+    patch.setattr(
+        attention, "relative_shift", lambda scores: right(torch.cat((scores[..., 1:], scores[..., :1]), dim=-1))
+    )
 
 
 def without_look_ahead(module: Any, _: Any) -> Any:

@@ -53,7 +53,7 @@ def test_a_link_that_leads_to_other_content_becomes_the_file_of_the_backup(tmp_p
     assert linked.read_bytes() == b"of the hub"
 
 
-@pytest.mark.parametrize("where", ["_put_in_place", "_link_again", "_folders"])
+@pytest.mark.parametrize("where", ["_put_in_place", "_restore_link", "_folders"])
 def test_an_interrupted_rollback_is_finished_with_the_link(
     tmp_path: Path, linked: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

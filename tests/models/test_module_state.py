@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cosybuild.errors import ModelError
-from cosybuild.models.module_state import METRIC, hold_equal, module_facts
+from cosybuild.models.module_state import METRIC, check_same_state, module_facts
 
 
 class Net(nn.Module):
@@ -65,7 +65,7 @@ def of(digit: str, processor: str = "a CPU") -> dict[str, Any]:
 @pytest.mark.attack("stale", "the graph is refused")
 def test_two_states_on_one_processor_are_refused() -> None:
     with pytest.raises(ModelError, match=r"net\.Net had other parameters or buffers .*digest a{12}.*digest b{12}"):
-        hold_equal(of("a"), of("b"), "net.Net")
+        check_same_state(of("a"), of("b"), "net.Net")
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_two_states_on_one_processor_are_refused() -> None:
     ],
 )
 def test_equal_incomparable_and_unknown_states_pass(graph: dict[str, Any], reference: dict[str, Any]) -> None:
-    hold_equal(graph, reference, "net.Net")
+    check_same_state(graph, reference, "net.Net")

@@ -15,7 +15,7 @@ from cosybuild.building.stage import Emit
 from cosybuild.digest import digest_of
 from cosybuild.errors import BuildError, ModelError, SourceChanged
 from cosybuild.models.subject import Subject
-from cosybuild.models.unplanned_reads import held_to_plan
+from cosybuild.models.unplanned_reads import check_reads
 from cosybuild.models.user_module.audit import watched
 from cosybuild.models.user_module.fresh import forget_changed, from_source
 from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
@@ -66,24 +66,24 @@ def test_a_step_may_read_only_what_planning_recorded(net: Net, tmp_path: Path) -
     scratch.mkdir()
     for path in (weights, scratch / "x", net.place / "late.txt"):
         path.write_text("x")
-    with held_to_plan(subject, weights, scratch):
+    with check_reads(subject, weights, scratch):
         for path in (weights, scratch / "x", net.place / "data" / "table.txt"):
             path.read_text()
         (net.place / "written").write_text("x")
         (net.place / "written").read_text()
-    with pytest.raises(BuildError, match=r"late\.txt only during"), held_to_plan(subject, weights, scratch):
+    with pytest.raises(BuildError, match=r"late\.txt only during"), check_reads(subject, weights, scratch):
         (net.place / "late.txt").read_text()
     remembered = trace_from_json(next((net.place / "store/traces").iterdir()).read_text())
     assert remembered is not None
     assert remembered.learned == (str(net.place / "late.txt"),)
     assert net.known() is None
-    with pytest.raises(SourceChanged, match=r"lazily\.py, which net\.Net"), held_to_plan(subject, weights, scratch):
+    with pytest.raises(SourceChanged, match=r"lazily\.py, which net\.Net"), check_reads(subject, weights, scratch):
         net.write("lazily.py", "K = 9.0\n")
 
 
 def test_models_of_other_kinds_are_not_watched(tmp_path: Path) -> None:
     subject = replace(request_of(INSTALLED).subject, code=Trace(packages={"torch": "1"}))
-    with held_to_plan(subject, None, tmp_path):
+    with check_reads(subject, None, tmp_path):
         (tmp_path / "x").write_text("x")
         (tmp_path / "x").read_text()
 
@@ -103,7 +103,7 @@ def test_a_module_that_cannot_be_constructed_is_an_error_of_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: object, told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module_code, "see_made", how)
+    monkeypatch.setattr(module_code, "trace_construction", how)
     (tmp_path / "broken.py").write_text("")
     with pytest.raises(ModelError, match=f"could not be constructed: broken.Net: .*{told}"):
         code_of({"_target_": "broken.Net"}, Store(tmp_path / "store"))

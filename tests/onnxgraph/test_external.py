@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from cosybuild.backends import onnxruntime_backend
 from cosybuild.errors import ExportError, ModelError
-from cosybuild.onnxgraph.external import external_fault, external_tensors, hold_external_data
+from cosybuild.onnxgraph.external import check_external_data, external_fault, external_tensors
 from cosybuild.onnxgraph.files import load_model
 from tests.onnxgraph.graphs import linear
 
@@ -103,10 +103,10 @@ def test_an_external_tensor_is_found_and_checked_in_every_position(tmp_path: Pat
     PLACES[place](model)
     path = write(tmp_path / "a.onnx", model)
     assert {tensor.location for tensor in external_tensors(path)} == {"w.bin"}
-    assert hold_external_data(path) == ("w.bin",)
+    assert check_external_data(path) == ("w.bin",)
     path.write_bytes(path.read_bytes().replace(b"w.bin", b"../ws"))
     with pytest.raises(ModelError, match=r"keeps weights in '\.\./ws'; expected is a file in the directory"):
-        hold_external_data(path)
+        check_external_data(path)
 
 
 def test_a_tensor_with_inline_data_is_not_external(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The set that the search finds passes, is minimal, and takes at most the promised number of evaluations."""
+"""The set that the search finds passes, is minimal, and takes at most the evaluation_bound number of evaluations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosybuild.precision.bisection import Bisection, bisect, promised
+from cosybuild.precision.bisection import Bisection, bisect, evaluation_bound
 
 MANY = 10_000
 
@@ -32,7 +32,7 @@ def test_one_needed_unit_is_found_within_the_promised_evaluations(count: int, wi
     found = find(count, width, {guilty})
     assert found is not None
     assert found.units == (guilty,)
-    assert found.evaluations <= math.ceil(math.log2(count)) + 4 < promised(count)
+    assert found.evaluations <= math.ceil(math.log2(count)) + 4 < evaluation_bound(count)
 
 
 @given(st.integers(2, 5000), st.integers(1, 5000), st.data())
@@ -44,7 +44,7 @@ def test_two_needed_units_are_found_within_the_promised_evaluations(
     assert found is not None
     assert set(found.units) == guilty
     assert found.minimal
-    assert found.evaluations < promised(count)
+    assert found.evaluations < evaluation_bound(count)
 
 
 @given(st.integers(2, 5000), st.integers(1, 60), st.data())
@@ -53,7 +53,7 @@ def test_one_of_two_alternative_units_is_found(count: int, width: int, data: st.
     found = find(count, width, {first}, {second})
     assert found is not None
     assert found.units in ((first,), (second,))
-    assert found.evaluations < promised(count)
+    assert found.evaluations < evaluation_bound(count)
 
 
 @given(st.integers(1, 400), st.integers(1, 20), st.lists(st.sets(st.integers(0, 399), max_size=9), min_size=1))

@@ -14,7 +14,7 @@ from cosybuild.precision.cut import smallest_cut
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
-from cosybuild.precision.profile import Point, decibels, profile, profile_facts, suspicion
+from cosybuild.precision.profile import Point, decibels, noise_by_module, profile, profile_facts
 from cosybuild.precision.storage import FP16
 from tests.precision.graphs import graph
 
@@ -64,7 +64,7 @@ def test_a_value_that_is_not_finite_counts_only_for_the_node_that_makes_it() -> 
     found = {p.tensor: p for p in profile(lowered, model, {"x": np.array([[3, -3, 1, 2]] * 3, np.float32)})}
     assert (found["b"].noise, found["b"].fresh) == (math.inf, math.inf)
     assert (found["e"].noise, found["e"].fresh) == (math.inf, 0.0)
-    assert suspicion(tuple(found.values())) == {"block.0": math.inf, "block.1": 0.0}
+    assert noise_by_module(tuple(found.values())) == {"block.0": math.inf, "block.1": 0.0}
 
 
 def test_a_node_in_float32_adds_no_noise() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cosybuild.errors import ConfigurationError, DriftError
-from cosybuild.run.lock_file import hold_digests, ingredients, read_lock, write_lock
+from cosybuild.run.lock_file import check_digests, ingredients, read_lock, write_lock
 from tests.run.records import MODEL, report
 
 GRAPH = {"name": "a.onnx", "digest": "1" * 64, "deterministic": True}
@@ -21,8 +21,8 @@ def versions(**changes: str) -> dict[str, Any]:
 
 def test_the_same_build_passes(tmp_path: Path) -> None:
     lock = read_lock(write_lock(tmp_path, report(artifacts=[GRAPH, PLAN])))
-    lock.hold_ingredients(report())
-    lock.hold_artifacts(report(artifacts=[PLAN, GRAPH]))
+    lock.check_ingredients(report())
+    lock.check_artifacts(report(artifacts=[PLAN, GRAPH]))
 
 
 @pytest.mark.parametrize(("changes", "line"), [
@@ -36,7 +36,7 @@ def test_the_same_build_passes(tmp_path: Path) -> None:
 def test_the_error_names_a_changed_ingredient(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
     lock = read_lock(write_lock(tmp_path, report()))
     with pytest.raises(DriftError) as raised:
-        lock.hold_ingredients(report(**changes))
+        lock.check_ingredients(report(**changes))
     head, *lines = raised.value.message.splitlines()
     assert str(lock.path) in head
     assert lines == [f"  {line}"]
@@ -48,7 +48,7 @@ def test_the_error_names_a_changed_ingredient(tmp_path: Path, changes: dict[str,
     {"environment": versions(onnxsim="0.8.1")},
 ])  # fmt: skip
 def test_settings_that_change_no_artifact_are_not_compared(tmp_path: Path, changes: dict[str, Any]) -> None:
-    read_lock(write_lock(tmp_path, report())).hold_ingredients(report(**changes))
+    read_lock(write_lock(tmp_path, report())).check_ingredients(report(**changes))
 
 
 def test_weights_without_a_file_are_compared_by_their_label(tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_weights_without_a_file_are_compared_by_their_label(tmp_path: Path) -> N
 
 def test_the_error_names_changed_and_missing_artifacts_except_tuned_ones(tmp_path: Path) -> None:
     lock = read_lock(write_lock(tmp_path, report(artifacts=[GRAPH, PLAN])))
-    lock.hold_artifacts(report(artifacts=[GRAPH, {**PLAN, "digest": "3" * 64}]))
+    lock.check_artifacts(report(artifacts=[GRAPH, {**PLAN, "digest": "3" * 64}]))
     other = {"name": "b.onnx", "digest": "4" * 64, "deterministic": True}
     with pytest.raises(DriftError) as raised:
-        lock.hold_artifacts(report(artifacts=[other]))
+        lock.check_artifacts(report(artifacts=[other]))
     assert raised.value.message.splitlines()[1:] == [
         f"  a.onnx: {'1' * 64} -> (absent)",
         f"  b.onnx: (absent) -> {'4' * 64}",
@@ -72,7 +72,7 @@ def test_a_lock_is_read_once(tmp_path: Path) -> None:
     path = write_lock(tmp_path, report())
     lock = read_lock(path)
     path.unlink()
-    lock.hold_ingredients(report())
+    lock.check_ingredients(report())
     with pytest.raises(ConfigurationError, match="cannot be read as the lock of a run"):
         read_lock(path)
 
@@ -86,7 +86,7 @@ def test_a_damaged_lock_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("digest", ["1" * 64, "1" * 8])
 def test_a_recipe_states_a_digest_or_its_first_digits(digest: str) -> None:
-    hold_digests({"a.onnx": digest}, report(artifacts=[GRAPH]))
+    check_digests({"a.onnx": digest}, report(artifacts=[GRAPH]))
 
 
 @pytest.mark.parametrize(("name", "digest", "found"), [
@@ -94,7 +94,7 @@ def test_a_recipe_states_a_digest_or_its_first_digits(digest: str) -> None:
 ])  # fmt: skip
 def test_the_error_names_the_artifacts_that_differ_from_the_recipe(name: str, digest: str, found: str) -> None:
     with pytest.raises(DriftError) as raised:
-        hold_digests({name: digest}, report(artifacts=[GRAPH]))
+        check_digests({name: digest}, report(artifacts=[GRAPH]))
     head, *lines = raised.value.message.splitlines()
     assert "must_produce" in head
     assert lines == [f"  {name}: {digest} -> {found}"]

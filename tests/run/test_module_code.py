@@ -40,7 +40,7 @@ def test_models_of_other_families_have_no_code_of_the_user(store: Store) -> None
 def test_a_class_of_an_installed_package_is_identified_by_versions(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module_code, "call_apart", no_process)
+    monkeypatch.setattr(module_code, "call_in_subprocess", no_process)
     request = installed(in_features=4, out_features=4)
     code = with_code(request, store, pytest.fail, remember=True).subject.code
     assert code == known_code(request, store)
@@ -67,11 +67,11 @@ def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, .
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             self.value = Trace(files={"mine.py": (str(path), digest)}, hidden=("reads the clock",))
 
-    def call_apart(work: Any, subject: Any, learned: tuple[str, ...], *others: Any) -> Answer:
+    def call_in_subprocess(work: Any, subject: Any, learned: tuple[str, ...], *others: Any) -> Answer:
         calls.append(learned)
         return Answer()
 
-    monkeypatch.setattr(module_code, "call_apart", call_apart)
+    monkeypatch.setattr(module_code, "call_in_subprocess", call_in_subprocess)
     return calls
 
 

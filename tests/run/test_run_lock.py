@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.run.run_lock import CLAIM, claimed
+from cosybuild.run.run_lock import CLAIM, hold_run_lock
 from cosybuild.system.files import replacing
 from tests.building.fakes import in_thread
 
 
 def test_the_directory_is_made_and_the_lock_names_its_holder(tmp_path: Path) -> None:
     run = tmp_path / "outputs" / "runs" / "a"
-    with claimed(run, pytest.fail) as waited:
+    with hold_run_lock(run, pytest.fail) as waited:
         assert not waited
         assert (run / CLAIM).read_text().startswith("process ")
 
@@ -28,16 +28,16 @@ def test_only_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     for name in ("report.md", "mine.part", ".hydra"):
         (tmp_path / name).write_text("whole")
     assert len(list(tmp_path.iterdir())) == 4
-    with claimed(tmp_path, pytest.fail):
+    with hold_run_lock(tmp_path, pytest.fail):
         assert {path.name for path in tmp_path.iterdir()} == {CLAIM, "report.md", "mine.part", ".hydra"}
 
 
 def test_the_second_process_waits_and_is_reported(tmp_path: Path) -> None:
     told: list[str] = []
-    with claimed(tmp_path, pytest.fail):
+    with hold_run_lock(tmp_path, pytest.fail):
 
         def wait() -> None:
-            with claimed(tmp_path, told.append) as waited:
+            with hold_run_lock(tmp_path, told.append) as waited:
                 told.append(f"waited: {waited}")
 
         thread = in_thread(wait)

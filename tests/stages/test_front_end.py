@@ -93,8 +93,8 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def _shift(patch: pytest.MonkeyPatch) -> None:
     """Shift the scores, so that each stands beside its key."""
-    right = attention.aligned
-    patch.setattr(attention, "aligned", lambda scores: torch.roll(right(scores), 1, dims=3))
+    right = attention.relative_shift
+    patch.setattr(attention, "relative_shift", lambda scores: torch.roll(right(scores), 1, dims=3))
 
 
 def _no_look_ahead(patch: pytest.MonkeyPatch) -> None:

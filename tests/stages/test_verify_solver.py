@@ -25,7 +25,7 @@ from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.store.artifact import Artifact
 from cosybuild.verification.reference import read_reference
-from cosybuild.verification.solver_comparison import bounds_of, solved
+from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 from tests.models.fixtures import INPUTS
 from tests.runtime.tiny import golden_run
 from tests.stages.building import STREAMING, TINY, Bench, artifact, graph_of, tiny
@@ -100,7 +100,7 @@ def test_a_long_utterance_passes_the_same_bound(built: Built, tmp_path: Path) ->
     assert [rollout.lengths for rollout in kept.rollouts] == [(7,), (100,), (3000,)]
     session = onnxruntime_backend.load(built("cosyvoice2")[1].path)
     bounds = bounds_of(asked, Target.fp32)
-    runs = solved(session.infer, "", kept.rollouts, kept, bounds, asked, lambda kind, **facts: None)
+    runs = compare_solver_runs(session.infer, "", kept.rollouts, kept, bounds, asked, lambda kind, **facts: None)
     assert [entry["lengths"] for entry in runs] == [[7], [100], [3000]]
 
 

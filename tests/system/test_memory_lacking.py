@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cosybuild.backends.session import InferenceFailed, failed_inference
-from cosybuild.building.failures import blamed
+from cosybuild.building.failures import convert_machine_errors
 from cosybuild.building.stage import Emit
-from cosybuild.building.subprocess import call_apart
+from cosybuild.building.subprocess import call_in_subprocess
 from cosybuild.errors import ExportError, OutOfMemory, VerificationError
 from cosybuild.system.memory import ran_out_of_memory
 
@@ -39,7 +39,10 @@ def test_a_lack_of_memory_is_recognised_in_any_wrapping_error(error: Exception) 
     assert ran_out_of_memory(error)
     assert isinstance(failed_inference(error, "one line"), MemoryError)
     for wrapped in (ExportError("torch cannot export"), VerificationError("the artifact cannot compute it")):
-        with pytest.raises(OutOfMemory, match="The step 'verify' ran out of memory") as caught, blamed("verify"):
+        with (
+            pytest.raises(OutOfMemory, match="The step 'verify' ran out of memory") as caught,
+            convert_machine_errors("verify"),
+        ):
             raise wrapped from error
         assert caught.value.exit_code == 4
 
@@ -48,7 +51,7 @@ def test_a_lack_of_memory_is_recognised_in_any_wrapping_error(error: Exception) 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> None:
     assert not ran_out_of_memory(error)
     assert isinstance(failed_inference(error, "one line"), InferenceFailed)
-    with pytest.raises(type(error)), blamed("verify"):
+    with pytest.raises(type(error)), convert_machine_errors("verify"):
         raise error
 
 
@@ -74,4 +77,4 @@ def _take(_emit: Emit) -> None:
 
 def test_a_lack_of_memory_in_a_subprocess_is_reported() -> None:
     with pytest.raises(MemoryError, match="the exporter gave up"):
-        call_apart(_take)
+        call_in_subprocess(_take)

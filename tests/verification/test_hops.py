@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosybuild.numerics.inputs import Array
-from cosybuild.verification.hops import Stop, describe, error_budget, to_blame
+from cosybuild.verification.hops import ModelForm, describe, error_budget, worst_hop
 
 CASES = ("a", "b")
 GATE = {"snr_db": 94.0}
@@ -23,9 +23,9 @@ def outputs(*noise: float) -> dict[str, dict[str, Array]]:
     return made
 
 
-def budget(*noise: float) -> list[Stop]:
+def budget(*noise: float) -> list[ModelForm]:
     names = ("float64", "torch", "export", "simplify")
-    stops = [Stop(name, outputs(*noise[:index]), GATE if index else {}) for index, name in enumerate(names)]
+    stops = [ModelForm(name, outputs(*noise[:index]), GATE if index else {}) for index, name in enumerate(names)]
     return stops[: len(noise) + 1]
 
 
@@ -41,7 +41,7 @@ def test_each_hop_has_its_own_loss_and_the_total() -> None:
                                              ((1e-6, 1e-6, 1e-3), "simplify")])  # fmt: skip
 def test_the_hop_with_the_largest_loss_is_blamed(noise: tuple[float, ...], name: str) -> None:
     hops = error_budget(budget(*noise))
-    guilty = to_blame(hops)
+    guilty = worst_hop(hops)
     assert guilty is not None
     assert guilty.name == name
     assert [hop.name for hop in hops if hop.missed] == [name]
@@ -52,8 +52,8 @@ def test_the_hop_with_the_largest_loss_is_blamed(noise: tuple[float, ...], name:
 
 def test_a_missed_gate_is_blamed_before_a_larger_loss() -> None:
     first, second, third = budget(1e-2, 1e-3)
-    hops = error_budget([first, Stop(second.name, second.outputs, {"snr_db": 20.0}), third])
-    guilty = to_blame(hops)
+    hops = error_budget([first, ModelForm(second.name, second.outputs, {"snr_db": 20.0}), third])
+    guilty = worst_hop(hops)
     assert guilty is not None
     assert guilty.name == "export", "float64 to torch loses more, and is allowed to"
 
@@ -61,7 +61,7 @@ def test_a_missed_gate_is_blamed_before_a_larger_loss() -> None:
 @pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
 def test_values_that_are_not_finite_and_other_shapes_have_the_worst_figures(broken: Array) -> None:
     first, second = budget(1e-6)
-    (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, GATE)])
+    (hop,) = error_budget([first, ModelForm("torch", {**second.outputs, "b": {"y": broken}}, GATE)])
     assert hop.loss_db == float("-inf")
     assert hop.case == "b"
     assert hop.missed
@@ -71,7 +71,7 @@ def test_values_that_are_not_finite_and_other_shapes_have_the_worst_figures(brok
 def test_a_hop_as_data_has_its_loss_and_case_and_gate() -> None:
     first, second, third = budget(1e-6, 1e-2)
     quieter = {**third.outputs, "a": second.outputs["a"]}
-    _, hop = error_budget([first, second, Stop("export", quieter, GATE)])
+    _, hop = error_budget([first, second, ModelForm("export", quieter, GATE)])
     facts = hop.facts()
     assert {name: facts[name] for name in ("hop", "against", "case", "gate")} == {
         "hop": "export", "against": "torch", "case": "b", "gate": GATE}  # fmt: skip
@@ -94,21 +94,21 @@ def test_the_worst_hop_is_blamed_if_several_or_none_miss_a_gate() -> None:
     for noise in ((1e-3, 1e-2, 1e-4), (1e-6, 1e-5, 1e-7)):
         hops = error_budget(budget(*noise))
         assert len({bool(hop.missed) for hop in hops}) == 1
-        assert to_blame(hops) is hops[1]
+        assert worst_hop(hops) is hops[1]
 
 
 def test_the_worst_of_several_outputs_is_taken() -> None:
     signal = np.sin(np.arange(1000.0))
     exact = {"a": {"y": signal, "z": signal}}
     actual = {"a": {"y": signal * (1 + 1e-2), "z": signal * (1 + 1e-4)}}
-    (hop,) = error_budget([Stop("float64", exact, {}), Stop("torch", actual, {})])
+    (hop,) = error_budget([ModelForm("float64", exact, {}), ModelForm("torch", actual, {})])
     assert hop.loss_db == pytest.approx(40)
 
 
 @pytest.mark.parametrize("broken", [np.full(1000, np.nan), np.zeros(999)])
 def test_a_broken_output_has_the_worst_value_of_every_figure(broken: Array) -> None:
     first, second = budget(1e-6)
-    (hop,) = error_budget([first, Stop("torch", {**second.outputs, "b": {"y": broken}}, {})])
+    (hop,) = error_budget([first, ModelForm("torch", {**second.outputs, "b": {"y": broken}}, {})])
     assert {name: hop.own[name] for name in ("max_abs", "mean_abs", "max_rel")} == dict.fromkeys(
         ("max_abs", "mean_abs", "max_rel"), np.inf
     )
@@ -117,8 +117,8 @@ def test_a_broken_output_has_the_worst_value_of_every_figure(broken: Array) -> N
 
 def test_only_cases_that_every_stop_has_are_compared() -> None:
     first, second = budget(1e-6)
-    (hop,) = error_budget([first, Stop("torch", {"b": second.outputs["b"]}, GATE)])
+    (hop,) = error_budget([first, ModelForm("torch", {"b": second.outputs["b"]}, GATE)])
     assert hop.case == "b"
-    assert error_budget([first, Stop("torch", {}, GATE)]) == ()
+    assert error_budget([first, ModelForm("torch", {}, GATE)]) == ()
     assert error_budget([]) == ()
-    assert (to_blame(()), describe(())) == (None, "")
+    assert (worst_hop(()), describe(())) == (None, "")

@@ -205,7 +205,7 @@ def test_a_bound_in_the_units_of_the_output_is_always_applied() -> None:
 def test_the_record_of_a_case_has_one_form_for_every_runtime() -> None:
     y = np.arange(4, dtype=np.float32)
     judged = judge(CASE, "as stored", {"y": y, "z": y + 1}, {"y": y, "z": y}, Limits({"max_abs": 2.0}))
-    judged.hold(ADVICE)
+    judged.check(ADVICE)
     facts = json.loads(json.dumps(judged.facts(), allow_nan=False))
     assert facts["case"] == "seq_len=4 (profile min)"
     assert {name: facts[name] for name in CASE.facts()} == CASE.facts()
@@ -222,7 +222,7 @@ def test_a_fault_is_an_error_with_the_advice_for_its_kind(value: float, hint: st
     )
     assert judged.fault is not None
     with pytest.raises(VerificationError) as caught:
-        judged.hold(ADVICE, "and more")
+        judged.check(ADVICE, "and more")
     assert caught.value.message == f"Case seq_len=4 (profile min), GPU, profile 0: {judged.fault.text}; and more."
     assert caught.value.hint == hint
 

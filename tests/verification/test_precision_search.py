@@ -16,7 +16,7 @@ from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.errors import PrecisionError, VerificationError
 from cosybuild.models.spec import ModelSpec, TensorSpec
-from cosybuild.precision.bisection import promised
+from cosybuild.precision.bisection import evaluation_bound
 from cosybuild.stages.precision import PrecisionStage
 from cosybuild.store.result import StageResult
 from tests.precision.estimators import estimator, estimator_spec, export, exported
@@ -68,7 +68,7 @@ def check_minimal(result: StageResult, graph: Path, workdir: Path, **precision: 
     """Check that the set passes, and that no proper subset passes."""
     found = nodes(result)
     assert result.metrics["search"]["minimal"]
-    assert result.metrics["search"]["evaluations"] < promised(result.metrics["search"]["candidates"])
+    assert result.metrics["search"]["evaluations"] < evaluation_bound(result.metrics["search"]["candidates"])
     assert passes(graph, workdir / "all", keep_fp32=tuple(found), **precision)
     for node in found:
         assert not passes(graph, workdir / "less", keep_fp32=tuple(n for n in found if n != node), **precision)
@@ -116,7 +116,7 @@ def test_two_layers_that_must_both_return_are_found(clean: Path, tmp_path: Path)
         f"/{EARLY}",
         f"/{LATE}",
     }
-    assert result.metrics["search"]["evaluations"] < 2 * promised(result.metrics["search"]["candidates"])
+    assert result.metrics["search"]["evaluations"] < 2 * evaluation_bound(result.metrics["search"]["candidates"])
 
 
 def test_a_graph_that_passes_costs_one_evaluation(clean: Path, tmp_path: Path) -> None:
@@ -170,4 +170,4 @@ def test_an_overflow_in_a_full_size_model_is_found(tmp_path: Path) -> None:
     graph = overflowing(clean, tmp_path / "graph.onnx", "mid_blocks.7/1.2/attn1/to_qkv")
     result = searched(graph, tmp_path / "work")
     assert set(nodes(result)) == {f"/mid_blocks.7/1.2/attn1/to_qkv/planted/{part}" for part in ("up", "down")}
-    assert result.metrics["search"]["evaluations"] < promised(len(ir.load(str(graph)).graph))
+    assert result.metrics["search"]["evaluations"] < evaluation_bound(len(ir.load(str(graph)).graph))

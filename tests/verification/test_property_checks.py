@@ -24,7 +24,7 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.request import Request
 from cosybuild.verification.properties import LEAST_CHANGE, MOST_CHANGE, MOST_CHANGE_RESIZED, PROPERTIES
-from cosybuild.verification.property_checks import Examined, hold_contract, retyped
+from cosybuild.verification.property_checks import Examined, check_contract, retyped
 from tests.precision.estimators import estimator_spec, exported
 from tests.stages.building import STREAMING, TINY, Bench, graph_of, module, tiny
 from tests.stages.lowering import lower, verify
@@ -37,7 +37,7 @@ def held(asked: Request, path: Path, spec: ModelSpec | None = None) -> dict[str,
     spec, session = spec or asked.subject.spec, load(path)
     profiles = asked.profiles
     examined = Examined(path, spec, session, spec, session.infer_in_place, "float32")
-    return hold_contract(examined, asked.subject, profiles, seed=0, emit=lambda kind, **facts: None)
+    return check_contract(examined, asked.subject, profiles, seed=0, emit=lambda kind, **facts: None)
 
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])

@@ -16,8 +16,8 @@ from cosybuild.numerics.inputs import Array
 from cosybuild.runtime.voice.arrays import Part
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.voice import Voice
-from cosybuild.verification.voice_cases import PARTS, Utterance, outside, voice_cases, voice_facts
-from cosybuild.verification.voice_comparison import Form, advice, blame, losses
+from cosybuild.verification.voice_cases import PARTS, Utterance, parts_without_profile, voice_cases, voice_facts
+from cosybuild.verification.voice_comparison import Form, advice, describe_loss, losses
 from cosybuild.verification.voice_runs import Compose, serving_voice
 from tests.verification.voices import FP32, joint, parts, spoken, truth
 
@@ -114,7 +114,7 @@ def test_a_mistake_of_a_part_is_caught_by_a_gate(version: int, fault: str) -> No
     compared = own.compare(spoken(version, own.given, **plant(parts(version))))
     assert gate in compared.missed, compared.missed
     with pytest.raises(VerificationError, match=rf"^Case tokens=.*, fp32: {gate.partition('.')[0]} has|fp32: mel has"):
-        compared.judged.hold(advice(compared))
+        compared.judged.check(advice(compared))
 
 
 Composed: dict[str, tuple[Compose, Callable[[Utterance], Utterance]]] = {
@@ -139,7 +139,7 @@ def test_a_waveform_of_another_length_is_a_fault_of_its_shape() -> None:
     assert compared.missed == ["waveform.shape"]
     assert compared.drifted is None
     with pytest.raises(VerificationError, match=r"waveform has shape \(1, \d+\), the reference"):
-        compared.judged.hold(advice(compared))
+        compared.judged.check(advice(compared))
 
 
 def rounded(call: Part, noise: float) -> Part:
@@ -174,8 +174,8 @@ def test_the_part_that_loses_most_is_blamed_at_the_output_that_fails() -> None:
     assert sum(shares.values()) == pytest.approx(1)
     whole = compared[-1]
     assert MEL in whole.missed
-    assert "is of the estimator" in blame(whole, lost)
-    assert blame(compared[0], lost) == ""
+    assert "is of the estimator" in describe_loss(whole, lost)
+    assert describe_loss(compared[0], lost) == ""
     assert whole.judged.outputs["f0"].fault is None, "f0 follows from the mel"
 
 
@@ -196,7 +196,7 @@ def test_utterances_are_within_the_profiles_of_all_parts(version: int) -> None:
     short, long = voice_cases(asked)
     assert (short.why, long.why) == ("short", "long")
     for case in (short, long):
-        assert outside(asked, case.draw.sizes, facts) == ()
+        assert parts_without_profile(asked, case.draw.sizes, facts) == ()
     total = [c.draw.sizes["prompt_frames"] + facts.frames_of(c.draw.sizes["tokens"]) for c in (short, long)]
     assert abs(total[0] - 64) <= 4
     assert 146 <= total[1] <= 150
@@ -205,4 +205,4 @@ def test_utterances_are_within_the_profiles_of_all_parts(version: int) -> None:
 def test_profiles_that_no_utterance_fits_are_named() -> None:
     asked = joint(2, sizes=(100, 100, 110))
     (case,) = voice_cases(asked)
-    assert outside(asked, case.draw.sizes, voice_facts(asked)) == ("vocoder",)
+    assert parts_without_profile(asked, case.draw.sizes, voice_facts(asked)) == ("vocoder",)

@@ -9,7 +9,7 @@ from typing import Any
 from cosybuild.backends.tensorrt.choice import Target
 from cosybuild.backends.tensorrt.library import installed_version, library_title
 from cosybuild.building.stage import Emit
-from cosybuild.building.subprocess import Answer, Died, call_apart
+from cosybuild.building.subprocess import Answer, Died, call_in_subprocess
 from cosybuild.config.groups.trt import TrtSettings
 from cosybuild.errors import EngineError
 from cosybuild.models.profile import Profile
@@ -42,7 +42,7 @@ class EngineTask:
     environment: Environment
 
 
-def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
+def build_in_subprocess(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
     """Build the engine in a subprocess, inspect it, and return its report.
 
     Raises:
@@ -58,7 +58,7 @@ def build_apart(task: EngineTask, emit: Emit) -> Answer[dict[str, Any]]:
         emit(kind, **facts)
 
     try:
-        return call_apart(_build, task, emit=watched)
+        return call_in_subprocess(_build, task, emit=watched)
     except Died as died:
         library = task.target.library
         who = library_title(library, installed_version(library, task.environment))

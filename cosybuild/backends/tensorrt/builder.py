@@ -93,7 +93,7 @@ def build_engine(
         config = configure(library, builder, log, settings, precision=precision, sm=sm, profiles=profiles)
         facts = _facts(library, network, profiles)
         if timing is not None:
-            timing.give(config)
+            timing.read_into(config)
         progress = Progress()
         monitor = monitor_into(library.module, progress)
         if monitor is not None:
@@ -107,7 +107,7 @@ def build_engine(
         raise _failure(library, engine, "built nothing", log)
     engine.write_bytes(memoryview(serialized))
     if timing is not None:
-        timing.take(config)
+        timing.update_from(config)
     return BuiltEngine(engine, facts, log, parsed - begun, built - parsed)
 
 

@@ -18,7 +18,7 @@ It is that of the L4, the L40S and the RTX 40 series, which serve most often.
 
 @dataclass(frozen=True)
 class Target:
-    """One engine to build.
+    """The library and the GPU of one engine.
 
     Attributes:
         library: `tensorrt` or `tensorrt_rtx`.
@@ -59,7 +59,7 @@ def choose_library(settings: TrtSettings, environment: Environment) -> str:
     return RTX if installed_version(RTX, environment) is not None else TENSORRT
 
 
-def what_is_missing(target: Target, settings: TrtSettings, environment: Environment) -> tuple[str, ...]:
+def missing_requirements(target: Target, settings: TrtSettings, environment: Environment) -> tuple[str, ...]:
     """List the requirements of `target` that this machine lacks, one phrase each."""
     lacks = []
     if target.library == TENSORRT:
@@ -75,7 +75,7 @@ def what_is_missing(target: Target, settings: TrtSettings, environment: Environm
     return tuple(lacks)
 
 
-def what_would_bring_the_rest(library: str) -> str | None:
+def plan_advice(library: str) -> str | None:
     """Return a sentence on how to build a TensorRT plan too, for the summary; None if the engine is a TensorRT plan."""
     if library == TENSORRT:
         return None

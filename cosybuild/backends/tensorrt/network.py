@@ -72,7 +72,7 @@ def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
     Yields:
         `graph` itself if there is nothing to rewrite, else a copy that is deleted when the block ends.
     """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no type stubs here
 
     from cosybuild.onnxgraph.files import load_model, load_structure, save_model
     from cosybuild.onnxgraph.heads import has_split_heads, split_columns

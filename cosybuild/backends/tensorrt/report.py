@@ -6,7 +6,7 @@ import importlib.metadata
 from typing import Any
 
 from cosybuild.backends.tensorrt.builder import BuiltEngine
-from cosybuild.backends.tensorrt.choice import Target, what_would_bring_the_rest
+from cosybuild.backends.tensorrt.choice import Target, plan_advice
 from cosybuild.backends.tensorrt.engine_facts import OpenedFacts, inspect_engine
 from cosybuild.backends.tensorrt.library import RTX, TensorRtLibrary
 from cosybuild.backends.tensorrt.verdicts import is_low, judge_attention, unmet_fusion, unmet_precision
@@ -85,7 +85,7 @@ def engine_report(
         "warnings": list(log.warnings)[:_LISTED],
         "unmet": [] if unmet is None else [unmet],
         "unfused": [] if unfused is None else [unfused],
-        "rest": what_would_bring_the_rest(library.name),
+        "rest": plan_advice(library.name),
     }
 
 

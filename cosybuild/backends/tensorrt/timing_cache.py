@@ -21,11 +21,11 @@ class TimingCache:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def give(self, config: Any) -> None:
+    def read_into(self, config: Any) -> None:
         """Give the known times to the builder, which ignores a cache of another device or version."""
         config.set_timing_cache(self._known(config), False)
 
-    def take(self, config: Any) -> None:
+    def update_from(self, config: Any) -> None:
         """Combine the builder's times with those in the file, which parallel builds write too."""
         cache = config.get_timing_cache()
         if cache is None:

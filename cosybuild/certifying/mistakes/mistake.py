@@ -35,7 +35,7 @@ class Mistake:
     plant: Plant
 
 
-class Around(nn.Module):
+class Wrapped(nn.Module):
     """A module between a function of its inputs and one of its outputs, both by name."""
 
     def __init__(
@@ -61,12 +61,12 @@ class Around(nn.Module):
 
 def inputs(change: Callable[[Tensors], Mapping[str, Tensor]]) -> Plant:
     """Return a mistake of the inputs: the function returns the changed ones."""
-    return lambda module, given, made: Around(module, (given, made), change, lambda *_: {})
+    return lambda module, given, made: Wrapped(module, (given, made), change, lambda *_: {})
 
 
 def outputs(change: Callable[[nn.Module, Tensors, Tensors], Mapping[str, Tensor]]) -> Plant:
     """Return a mistake of the outputs: the function returns the changed ones."""
-    return lambda module, given, made: Around(module, (given, made), lambda _: {}, change)
+    return lambda module, given, made: Wrapped(module, (given, made), lambda _: {}, change)
 
 
 def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:

@@ -24,17 +24,17 @@ class Untrimmed(Synthesis):
     """The synthesis with the half windows at both ends."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """As the right one's, but (F - 1) hop + n_fft samples."""
+        """Return the signal of (F - 1) hop + n_fft samples, with the half windows that the right synthesis cuts off."""
         signal = F.conv_transpose1d(spectra, self.kernel, stride=self.hop)
         envelope = F.conv_transpose1d(torch.ones_like(spectra[:1, :1]), self.envelope, stride=self.hop)
         return signal / envelope.clamp(min=1e-11)
 
 
 class TrimmedBehind(Untrimmed):
-    """The synthesis with the first half window, cut to the right length behind."""
+    """The synthesis that keeps the first half window, and is cut to the right length at the end."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """As the right one's, later by half a window."""
+        """Return the right signal, delayed by half a window."""
         return super().forward(spectra)[:, :, : -self.n_fft]
 
 
@@ -66,7 +66,7 @@ class LongerBehind(Hift):
     """The generator with the reflection at the end."""
 
     def longer(self, x: Tensor) -> Tensor:
-        """Repeat the last position but one behind the last."""
+        """Append a copy of the position before the last one."""
         return torch.cat([x, x[:, :, -2:-1]], dim=2)
 
 

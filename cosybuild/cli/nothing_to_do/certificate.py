@@ -98,7 +98,7 @@ def write(
                 for part in ("directories", "places", "files"):
                     certificate[part] = {}
                 for look in looks:
-                    _hold_still(look, stamp, stamp.st_mtime_ns - (now - look.at))
+                    _check_unchanged(look, stamp, stamp.st_mtime_ns - (now - look.at))
                     certificate["directories"].update(look.listings)
                     certificate["places"].update(look.places)
                     certificate["files"].update({name: [identity, None] for name, identity in look.files.items()})
@@ -138,7 +138,7 @@ class _Doubtful(Exception):
     """The result cannot be certified; the message says why."""
 
 
-def _hold_still(look: Look, stamp: os.stat_result, moment: int) -> None:
+def _check_unchanged(look: Look, stamp: os.stat_result, moment: int) -> None:
     """Refuse a look if a path changed after the look, or a file changed within a tick before the look.
 
     Args:

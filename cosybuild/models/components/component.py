@@ -53,7 +53,8 @@ class Component:
         published: version -> hyper-parameters of the published model; the versions that have the component.
         streaming: versions with a streaming form.
         dynamic_batch: True if the batch axis may be dynamic.
-        forms: (settings of the vocoder's graph) -> words that name, for this component, the changes by these settings.
+        forms: (settings of the vocoder's graph) -> words in the artifacts' names for settings that change this
+            component.
         has_solver: True if the flow-matching solver calls the network.
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.

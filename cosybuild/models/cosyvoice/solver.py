@@ -27,7 +27,7 @@ def time_grid(solver: Solver, dtype: torch.dtype = torch.float32) -> Tensor:
     return 1 - torch.cos(grid * 0.5 * math.pi) if solver.schedule == "cosine" else grid
 
 
-def _unheard(step: int, state: Tensor) -> None:
+def _ignore(step: int, state: Tensor) -> None:
     """Ignore the state, for callers that need the result only."""
 
 
@@ -40,7 +40,7 @@ def solve(
     cond: Tensor,
     mask: Tensor,
     solver: Solver,
-    observe: Callable[[int, Tensor], object] = _unheard,
+    observe: Callable[[int, Tensor], object] = _ignore,
     points: Tensor | None = None,
 ) -> Tensor:
     """Integrate the velocity from noise to mel.

@@ -51,20 +51,20 @@ def front_end_hyperparameters(yaml: Path, family: Family, document: Mapping[str,
     stated = {name: flow[name] for name in PUBLISHED[family] if name in flow}
     if family in _ENCODERS:
         encoder = _node(yaml, flow, "encoder", _ENCODERS[family], "flow -> ")
-        _hold_fixed(yaml, encoder, {*_DROPOUTS, *_FIXED, "input_size", *(_RENAMED.get(n, n) for n in _OF_ENCODER)})
+        _check_fixed(yaml, encoder, {*_DROPOUTS, *_FIXED, "input_size", *(_RENAMED.get(n, n) for n in _OF_ENCODER)})
         stated.update({n: encoder[_RENAMED.get(n, n)] for n in _OF_ENCODER if _RENAMED.get(n, n) in encoder})
-        _hold_equal(yaml, "flow -> encoder -> input_size", encoder.get("input_size"), flow.get("input_size"))
+        _check_equal(yaml, "flow -> encoder -> input_size", encoder.get("input_size"), flow.get("input_size"))
     if family is Family.cosyvoice1:
         if stated.pop("chunk_size", 0):
             raise refused(yaml, "the encoder has static_chunk_size, which version 1 does not have")
         regulator = _node(yaml, flow, "length_regulator", "InterpolateRegulator", "flow -> ")
         stated["sampling_ratios"] = regulator.get("sampling_ratios")
-        _hold_equal(yaml, "flow -> length_regulator -> channels", regulator.get("channels"), flow.get("output_size"))
+        _check_equal(yaml, "flow -> length_regulator -> channels", regulator.get("channels"), flow.get("output_size"))
     if family is Family.cosyvoice3:
         layer = _node(yaml, flow, "pre_lookahead_layer", "PreLookaheadLayer", "flow -> ")
         stated["channels"] = layer.get("channels")
         for name, other in (("in_channels", "input_size"), ("pre_lookahead_len", "pre_lookahead_len")):
-            _hold_equal(yaml, f"flow -> pre_lookahead_layer -> {name}", layer.get(name), flow.get(other))
+            _check_equal(yaml, f"flow -> pre_lookahead_layer -> {name}", layer.get(name), flow.get(other))
     return _checked(yaml, family, stated)
 
 
@@ -90,7 +90,7 @@ def _node(yaml: Path, parent: Mapping[str, Any], name: str, expected: str, place
     return mapping(node)
 
 
-def _hold_fixed(yaml: Path, encoder: Mapping[str, Any], known: set[str]) -> None:
+def _check_fixed(yaml: Path, encoder: Mapping[str, Any], known: set[str]) -> None:
     unknown = sorted(set(encoder) - known)
     if unknown:
         raise refused(yaml, f"the encoder has arguments that are not known here: {', '.join(unknown)}")
@@ -100,6 +100,6 @@ def _hold_fixed(yaml: Path, encoder: Mapping[str, Any], known: set[str]) -> None
             raise refused(yaml, f"the encoder's {name} is {found!r}, where {expected!r} is expected")
 
 
-def _hold_equal(yaml: Path, place: str, found: Any, expected: Any) -> None:
+def _check_equal(yaml: Path, place: str, found: Any, expected: Any) -> None:
     if found != expected:
         raise refused(yaml, f"{place} is {found!r}, where the flow's own value, {expected!r}, is expected")

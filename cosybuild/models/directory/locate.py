@@ -12,7 +12,7 @@ from cosybuild.models.directory.hub import fetch_model, is_hub_id
 
 
 @contextmanager
-def with_permission() -> Iterator[None]:
+def convert_permission_errors() -> Iterator[None]:
     """Convert a PermissionError of the `with` block to an error that names the unreadable file or directory.
 
     Raises:

@@ -171,7 +171,7 @@ def trace_of(reads: Reads, targets: Sequence[str], learned: Sequence[str] = ()) 
     )
 
 
-def unforeseen(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str, ...]:
+def untraced_reads(reads: Reads, trace: Trace, loaded: Collection[str]) -> tuple[str, ...]:
     """Return local files that were read and are not in the trace.
 
     Args:

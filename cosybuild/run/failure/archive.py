@@ -43,7 +43,7 @@ CARRIED = 64 * 2**20
 LOWERED_INPUTS = ("lowered", "graph")
 
 
-class Witness:
+class FailedCaseRecorder:
     """A sink for events that keeps the facts that each step reports about a failed case."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def write_failure_archive(
     outcome: Outcome,
     sources: Mapping[str, Artifact],
     facts: Mapping[str, Any],
-    witness: Witness,
+    witness: FailedCaseRecorder,
 ) -> dict[str, Any]:
     """Write the archive of a run that a failed gate ended, and return its facts for the report.
 

@@ -79,7 +79,7 @@ def refuse_foreign_weights(graph: Path, beside: set[str], archive: Path) -> None
     """
     if not graph.name.endswith(".onnx"):
         return
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it has no types
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf has no type stubs here
 
     from cosybuild.onnxgraph.files import load_structure
 

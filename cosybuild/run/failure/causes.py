@@ -65,9 +65,9 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Cause(Diagnosis):
-    """One known cause; `looks` returns True for symptoms of it."""
+    """One known cause; `matches` returns True for symptoms of it."""
 
-    looks: Callable[[Signs], bool]
+    matches: Callable[[Signs], bool]
 
 
 def _not_finite(signs: Signs) -> bool:
@@ -170,5 +170,5 @@ CAUSES: tuple[Cause, ...] = (
 
 def match(signs: Signs) -> Diagnosis | None:
     """Return the first cause that matches the symptoms, or None."""
-    found = next((cause for cause in CAUSES if cause.looks(signs)), None)
+    found = next((cause for cause in CAUSES if cause.matches(signs)), None)
     return None if found is None else Diagnosis(found.name, found.says, found.remedy)

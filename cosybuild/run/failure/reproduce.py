@@ -159,7 +159,7 @@ def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None
 
     from cosybuild.backends.session import InferenceFailed
     from cosybuild.onnxgraph.files import load_model
-    from cosybuild.precision.cut import judge
+    from cosybuild.precision.cut import part_fault
     from cosybuild.verification.lowered import fault_of
 
     paths = [place / "cut" / name for name in ("lowered.onnx", "reference.onnx")]
@@ -170,7 +170,9 @@ def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None
     if set(cut.inputs.values()) != set(arrays):
         raise FORM.refused(archive, "the inputs of its part differ from those in its index")
     try:
-        return judge(lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, fault_of(request))
+        return part_fault(
+            lowered, reference, {name: arrays[key] for name, key in cut.inputs.items()}, fault_of(request)
+        )
     except InferenceFailed as error:
         raise FORM.refused(archive, f"its part cannot be run: {error}") from error
 

@@ -89,7 +89,7 @@ def _stage_results(store: Store, keys: list[CacheKey], place: Path) -> None:
                 f"The result of '{key.stage}' is no longer in {store.path}.",
                 hint="Next: build the run again, name its store with --store, or bundle --without-artifacts",
             )
-        remote.give(entry, store.warn)
+        remote.upload(entry, store.warn)
 
 
 def _files(root: Path, prefix: str, *, artifacts: bool) -> Iterator[tuple[str, Path]]:

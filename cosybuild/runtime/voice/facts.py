@@ -111,7 +111,7 @@ def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder:
     solver, context = _field(estimator, "solver", "the estimator"), _field(vocoder, "context_frames", "the vocoder")
     hop = math.prod(_field(sound, "upsample_rates", "the vocoder")) * _field(sound, "hop_len", "the vocoder")
     rate = _field(sound, "sampling_rate", "the vocoder")
-    _hold_equal("mel bins", flow, "output_size", sound, "in_channels")
+    _check_equal("mel bins", flow, "output_size", sound, "in_channels")
     ratio = 0 if family == FIRST else int(_field(flow, "token_mel_ratio", "the front end"))
     if min(hop, rate) < 1 or (not ratio and family != FIRST):
         raise ValueError(f"a frame of {hop} samples, {rate} samples a second and {ratio} frames a token make no voice")
@@ -180,7 +180,7 @@ def _field(values: Mapping[str, Any], name: str, part: str) -> Any:
     return values[name]
 
 
-def _hold_equal(what: str, one: Mapping[str, Any], first: str, other: Mapping[str, Any], second: str) -> None:
+def _check_equal(what: str, one: Mapping[str, Any], first: str, other: Mapping[str, Any], second: str) -> None:
     values = _field(one, first, "the front end"), _field(other, second, "the vocoder")
     if values[0] != values[1]:
         raise ValueError(f"the front end has {values[0]} {what} and the vocoder {values[1]}")

@@ -7,12 +7,12 @@ from pathlib import Path
 from cosybuild.directory_in_service import View
 from cosybuild.errors import ArtifactRefused
 from cosybuild.runtime.arguments import check_arguments
-from cosybuild.runtime.directory import unchanged
+from cosybuild.runtime.directory import read_consistently
 from cosybuild.runtime.part import BuiltPart, load_part
 from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Part
 from cosybuild.runtime.voice.facts import Facts
-from cosybuild.runtime.voice.parts import ESTIMATOR, FRONT_END, VOCODER, Graph, facts_in, graphs_in, hold_together
+from cosybuild.runtime.voice.parts import ESTIMATOR, FRONT_END, VOCODER, Graph, check_same_voice, facts_in, graphs_in
 from cosybuild.runtime.voice.voice import Flow, Voice
 
 
@@ -53,12 +53,12 @@ def load_voice(
             hint="Next: give the directory of deploy.dir, with the artifacts of component=token2wav.",
         )
     slots = Pool(range(concurrency), f"the voice in {root.name}", timeout)
-    return unchanged(root, lambda view: _load(view, threads, trust, slots))
+    return read_consistently(root, lambda view: _load(view, threads, trust, slots))
 
 
 def _load(view: View, threads: int, trust: bool, slots: Pool[int]) -> Voice:
     found, refusals = graphs_in(view)
-    hold_together(view.root, found)
+    check_same_voice(view.root, found)
     chosen: dict[tuple[str, bool], Graph] = {}
     for graph in found:
         chosen.setdefault(graph.key, graph)

@@ -121,7 +121,7 @@ def _part(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
     return part, ""
 
 
-def hold_together(root: Path, graphs: Sequence[Graph]) -> None:
+def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
     """Refuse graphs that do not belong to one voice: several builds of one part, or parts of different models.
 
     The weights of the vocoder are in another file than those of the flow, so of these two only the versions and rates

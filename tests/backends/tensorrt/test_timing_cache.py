@@ -51,11 +51,11 @@ def build(path: Path, number: int, barrier: Any) -> None:
     for kernel in range(KERNELS):
         config = Config()
         timing = TimingCache(path)
-        timing.give(config)
+        timing.read_into(config)
         assert config.cache is not None
         config.cache.times[f"{number} {kernel}"] = float(kernel)
         barrier.wait(60)
-        timing.take(config)
+        timing.update_from(config)
 
 
 def test_parallel_builds_lose_no_times(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_file_of_another_version_is_replaced(tmp_path: Path) -> None:
     config.set_timing_cache(Cache(b""), False)
     assert config.cache is not None
     config.cache.times["new"] = 2.0
-    TimingCache(path).take(config)
+    TimingCache(path).update_from(config)
     assert Cache(path.read_bytes()).times == {"new": 2.0}
 
 
@@ -87,5 +87,5 @@ def test_a_builder_without_a_cache_does_not_change_the_file(tmp_path: Path, know
     path = tmp_path / "a.cache"
     if known:
         path.write_bytes(b"times")
-    TimingCache(path).take(Config())
+    TimingCache(path).update_from(Config())
     assert [each.read_bytes() for each in tmp_path.iterdir()] == ([b"times"] if known else [])

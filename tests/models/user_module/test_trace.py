@@ -116,7 +116,7 @@ def test_the_same_content_elsewhere_has_the_same_key(net: Net, seen: tuple[Path,
 
 def test_a_target_of_installed_packages_needs_no_subprocess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module_code, "call_apart", None)  # anything that asks for a process fails
+    monkeypatch.setattr(module_code, "call_in_subprocess", None)  # anything that asks for a process fails
     trace = code_of(INSTALLED, Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
     assert not trace.is_local

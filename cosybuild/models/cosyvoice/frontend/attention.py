@@ -44,7 +44,7 @@ class RelativeAttention(nn.Module):
         key, value = self._heads(self.linear_k(x)), self._heads(self.linear_v(x))
         distance = self._heads(self.linear_pos(positions))
         by_distance = torch.matmul(query + self.pos_bias_v.unsqueeze(1), distance.transpose(2, 3))
-        scores = aligned(by_distance) * self.scale
+        scores = relative_shift(by_distance) * self.scale
         mixed = attend(
             query + self.pos_bias_u.unsqueeze(1), key, value, scores if bias is None else scores + bias, self.scale
         )
@@ -56,7 +56,7 @@ class RelativeAttention(nn.Module):
         return x.reshape(x.shape[0], -1, self.heads, self.dim_head).transpose(1, 2)
 
 
-def aligned(scores: Tensor) -> Tensor:
+def relative_shift(scores: Tensor) -> Tensor:
     """Move the score of every distance to the key at that distance: (B, heads, T, 2 T) -> (B, heads, T, T).
 
     The distance of query i and key j is i - j; its score is in column T - 1 - i + j. In the flattened matrix this is

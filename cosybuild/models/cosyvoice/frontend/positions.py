@@ -30,7 +30,7 @@ class RelativePositions(nn.Module):
         """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 T, dim).
 
         No two tokens have the last distance, -T. It makes the rows of the scores one longer, so that
-        `attention.aligned` needs no padding.
+        `attention.relative_shift` needs no padding.
 
         Args:
             x: (B, T, dim); gives the length, the dtype and the device.

@@ -122,12 +122,12 @@ def test_positions_equal_the_table_of_upstream_and_continue_beyond_it(length: in
 
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_every_score_moves_to_the_key_at_its_distance(length: int) -> None:
-    from cosybuild.models.cosyvoice.frontend.attention import aligned
+    from cosybuild.models.cosyvoice.frontend.attention import relative_shift
 
     distances = torch.arange(length - 1, -length - 1, -1).expand(1, 2, length, -1)
     steps = torch.arange(length)
     expected = (steps.unsqueeze(1) - steps.unsqueeze(0)).expand(1, 2, -1, -1)
-    assert torch.equal(aligned(distances), expected)
+    assert torch.equal(relative_shift(distances), expected)
 
 
 @pytest.mark.parametrize(("rate", "exception"), [(50, ()), (25, (4480,))])

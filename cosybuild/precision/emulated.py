@@ -44,7 +44,7 @@ class NonFinite:
         )
 
 
-class FaithfulSession:
+class EmulatedSession:
     """A session that runs a typed graph with every lowered tensor rounded to its storage type.
 
     Args:
