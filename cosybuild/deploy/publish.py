@@ -12,13 +12,12 @@ journal, removal of the staging directory.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cosybuild.deploy.confined import STAGING, check_journal, check_names
+from cosybuild.deploy.apply import PART, apply, begin, discard_backup, discard_leftovers, finish
+from cosybuild.deploy.confined import STAGING, check_names
 from cosybuild.deploy.staging import Put, link_or_copy, stage_all
 from cosybuild.deploy.state import (
     BackupRecord,
@@ -27,18 +26,17 @@ from cosybuild.deploy.state import (
     locked,
     numbered,
     read_current,
-    read_journal,
     reserve,
     write_record,
 )
 from cosybuild.digest import digest_of
-from cosybuild.directory_in_service import CURRENT, JOURNAL, MOST_BACKUPS, STATE, Journal
+from cosybuild.directory_in_service import JOURNAL, MOST_BACKUPS, STATE, Journal
 from cosybuild.errors import DeployError
 from cosybuild.filename import is_plain_path
 from cosybuild.system.files import sync_directory, sync_tree
 
-RECORD, FILES, PART = "record.json", "files", ".part"
-"""Names below STATE/NNNN: the backup's record and its files. PART is the suffix of unfinished ones."""
+RECORD, FILES = "record.json", "files"
+"""Names below STATE/NNNN: the backup's record and its files."""
 
 
 @contextmanager
@@ -109,7 +107,7 @@ def publish(
         files = {n: d for n, d in {**current.files, **digests}.items() if n not in removes}
     journal = Journal(number, f"{STAGING}{number:04}", digests, tuple(removes), position, files, links=links or {})
     begin(root, journal)
-    _apply(root, journal)
+    apply(root, journal)
     return number
 
 
@@ -120,7 +118,7 @@ def prune(root: Path, keep: int) -> None:
         keep: number of backups that stay, at least one.
     """
     for backup in [*numbered(root).values()][: -max(1, keep)]:
-        _discard(backup)
+        discard_backup(backup)
 
 
 def recover(root: Path) -> bool:
@@ -134,45 +132,6 @@ def recover(root: Path) -> bool:
         return False
     with convert_disk_errors(root), locked(root):
         return finish(root)
-
-
-def begin(root: Path, journal: Journal) -> None:
-    """Write the journal; from then on the change counts."""
-    write_record(root / STATE / JOURNAL, journal)
-
-
-def finish(root: Path) -> bool:
-    """Finish the change of the journal or, without a journal, remove leftovers; the caller holds the lock."""
-    journal = read_journal(root)
-    if journal is not None:
-        check_journal(root, journal)
-        lost = missing(root, journal)
-        if lost:
-            raise DeployError(
-                f"the deployment {journal.number:04} to {root} was interrupted and cannot be completed: its staged "
-                "file "
-                f"{lost[0]} is missing or damaged.",
-                hint=f"Next: `python -m cosybuild rollback {root}` restores the previous files; then deploy again.",
-            )
-        _apply(root, journal)
-    discard_leftovers(root)
-    return journal is not None
-
-
-def missing(root: Path, journal: Journal) -> list[str]:
-    """Return the names that the change cannot put in place, because their files are neither staged nor in place."""
-    staging = root / STATE / journal.staging
-    return [
-        name
-        for name, digest in journal.puts.items()
-        if not any(path.is_file() and digest_of(path) == digest for path in (staging / name, root / name))
-    ]
-
-
-def discard_leftovers(root: Path) -> None:
-    """Remove files of unfinished changes; the caller holds the lock, and there is no journal."""
-    for path in [*(root / STATE).glob(f"{STAGING}*"), *(root / STATE).glob(f"*{PART}")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_up_to_date(root: Path, puts: Sequence[Put], removes: Sequence[str]) -> bool:
@@ -205,78 +164,3 @@ def _back_up(root: Path, names: Sequence[str], number: int, kind: str, current: 
     write_record(part / RECORD, BackupRecord(kind, existed, current.position, current.files, links))
     sync_tree(part)
     sync_directory(root / STATE)
-
-
-def _apply(root: Path, journal: Journal) -> None:
-    """Make the change of the journal, or finish it. Every step may be repeated."""
-    state = root / STATE
-    backup = state / f"{journal.number:04}"
-    part = backup.with_name(backup.name + PART)
-    if part.exists() and not journal.discards:
-        part.rename(backup)
-    for name in journal.puts:
-        check_names(root, [name])
-        _put_in_place(state / journal.staging / name, root / name)
-        if name in journal.links:
-            _restore_link(root / name, journal.links[name], journal.puts[name], state / journal.staging)
-    for name in journal.removes:
-        check_names(root, [name])
-        (root / name).unlink(missing_ok=True)
-    for directory in _folders(root, (*journal.puts, *journal.removes)):
-        sync_directory(directory)
-    write_record(state / CURRENT, Current(journal.number, journal.position, journal.files))
-    (state / JOURNAL).unlink()
-    # Remove the staging directory only after the journal: a journal without staged files cannot be finished.
-    sync_directory(state)
-    shutil.rmtree(state / journal.staging, ignore_errors=True)
-    if journal.discards:
-        _discard(backup)
-
-
-def _put_in_place(staged: Path, target: Path) -> None:
-    if not staged.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link = staged.parent / f"{staged.name}{PART}"
-    link.unlink(missing_ok=True)
-    try:
-        # Keep the staged name: readers take the file from there until the journal is removed.
-        os.link(staged, link)
-    except OSError:
-        staged.replace(target)
-        return
-    link.replace(target)
-    # A rename between two names of the same file does nothing, so remove the link.
-    link.unlink(missing_ok=True)
-
-
-def _restore_link(target: Path, text: str, digest: str, staging: Path) -> None:
-    """Replace a file by the symbolic link that it was, if the link still leads to the same content."""
-    end = target.parent / text
-    itself = end.resolve() == target.resolve()
-    if not itself and staging.is_dir() and end.is_file() and digest_of(end) == digest:
-        link = staging / f"{target.name}{PART}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(text)
-        link.replace(target)
-
-
-def _folders(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return all directories in which names changed, the deepest first."""
-    found = {root}
-    for name in names:
-        folder = (root / name).parent
-        while folder != root:
-            found.add(folder)
-            folder = folder.parent
-    return sorted((path for path in found if path.is_dir()), key=lambda path: -len(path.parts))
-
-
-def _discard(backup: Path) -> None:
-    """Remove a backup. It is renamed first, because a partly removed one must not count as a backup."""
-    if not backup.exists():
-        return
-    gone = backup.with_name(f"{backup.name}.gone{PART}")
-    backup.rename(gone)
-    sync_directory(backup.parent)
-    shutil.rmtree(gone)

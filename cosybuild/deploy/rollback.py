@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.deploy.apply import PART, begin, finish, missing
 from cosybuild.deploy.confined import check_journal, check_names
-from cosybuild.deploy.publish import FILES, PART, RECORD, begin, finish, missing, publish
+from cosybuild.deploy.publish import FILES, RECORD, publish
 from cosybuild.deploy.staging import Put, stage_one
 from cosybuild.deploy.state import (
     BackupRecord,

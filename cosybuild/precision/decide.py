@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from cosybuild.config.groups.precision import PrecisionSettings, Target
 from cosybuild.models.spec import ModelSpec
-from cosybuild.precision import patterns, rules
+from cosybuild.precision import patterns, range_rules, rules
 from cosybuild.precision.constants import ConstantFacts, examine
 from cosybuild.precision.graph import (
     CONTRACTIONS,
@@ -86,7 +86,7 @@ def decide(
         _collect(kept, patterns.modules(view, spec.float32_modules))
     for rule in (rules.integers, indices, rules.phases, running_sums, rules.statistics, rules.softmaxes):
         _collect(kept, rule(view))
-    for rule in (rules.steep, rules.constants, rules.magnitudes, rules.sums_of_products):
+    for rule in (range_rules.exponentials, range_rules.constants, range_rules.magnitudes, range_rules.sums_of_products):
         _collect(kept, rule(view))
     if settings.target is Target.mixed:
         _collect(kept, rules.not_contractions(view))

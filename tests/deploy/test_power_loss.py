@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import publish, staging
+from cosybuild.deploy import apply, publish, staging
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.directory_in_service import view_of
@@ -116,7 +116,7 @@ def test_a_power_cut_during_recovery_leaves_the_old_or_the_new_state(
     put_in_service(tmp_path, 1)
     service = tmp_path / "service"
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_apply", lambda root, journal: None)
+        patch.setattr(publish, "apply", lambda root, journal: None)
         put_in_service(tmp_path, 2)
     old = answers(service)
     found, _ = recorded(service, lambda: publish.recover(service))
@@ -134,8 +134,8 @@ def test_without_any_one_of_the_syncs_a_power_cut_can_leave_neither_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     put_in_service(tmp_path, 1)
-    for module in (publish, staging):
-        monkeypatch.setattr(module, name, lambda path: None, raising=module is publish)
+    for module in (apply, publish, staging):
+        monkeypatch.setattr(module, name, lambda path: None, raising=False)
     service = tmp_path / "service"
     before = tree(service)
     found, _ = recorded(service, lambda: put_in_service(tmp_path, 2))

@@ -12,7 +12,7 @@ import pytest
 from cosybuild.__main__ import main
 from cosybuild.cli import check
 from cosybuild.config.groups.deploy import DeploySettings, Service
-from cosybuild.deploy import publish
+from cosybuild.deploy import apply, publish
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.directory_in_service import STATE, view_of
@@ -46,26 +46,28 @@ def put_in_service(tmp_path: Path, answer: float, **more: int) -> dict[str, obje
 
 
 def killed(monkeypatch: pytest.MonkeyPatch, where: str, body: Callable[[], object]) -> None:
-    """Run `body`, and end it when it calls the function `where` of `deploy.publish`."""
+    """Run `body`, and end it when it calls the function `where` of a change."""
 
     def end(*arguments: object, **named: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish, where, end)
+        for module in (apply, publish):
+            if hasattr(module, where):
+                patch.setattr(module, where, end)
         with pytest.raises(Killed):
             body()
 
 
 @pytest.mark.attack("interrupt", "the old or the new state")
-@pytest.mark.parametrize("where", ["_apply", "begin", "_back_up", "_put_in_place"])
+@pytest.mark.parametrize("where", ["apply", "begin", "_back_up", "_put_in_place"])
 def test_one_rollback_undoes_interrupted_and_repeated_deployments(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     before = tree(target)
     for _ in range(3):
         killed(monkeypatch, where, lambda: put_in_service(tmp_path, 2))
-        if where in ("_apply", "_put_in_place"):
+        if where in ("apply", "_put_in_place"):
             break  # the journal exists, so the deployment counts
     put_in_service(tmp_path, 2)
     assert answer_of(target) == 2
@@ -80,7 +82,7 @@ def test_the_directory_serves_the_new_deployment_once_its_journal_is_written(
 ) -> None:
     killed(monkeypatch, "begin", lambda: put_in_service(tmp_path, 2))
     assert answer_of(target) == 1
-    killed(monkeypatch, "_apply", lambda: put_in_service(tmp_path, 2))
+    killed(monkeypatch, "apply", lambda: put_in_service(tmp_path, 2))
     # No name has changed, and nothing was repaired.
     assert answer_of(target) == answer_of(target / FULL) == 2
     assert check.main([str(target)]) == 0
@@ -95,7 +97,7 @@ def test_a_retired_file_is_refused_once_the_journal_is_written(
     put_estimator(other, 1, streaming=True)
     put_in_service(tmp_path, 1)
     assert answer_of(target / other.name, streaming=True) == 1
-    killed(monkeypatch, "_apply", lambda: put_in_service(tmp_path, 2))
+    killed(monkeypatch, "apply", lambda: put_in_service(tmp_path, 2))
     assert (target / other.name).is_file()
     with pytest.raises(ArtifactRefused, match="a deployment has retired it"):
         answer_of(target / other.name, streaming=True)
@@ -114,7 +116,7 @@ def test_a_file_below_a_directory_in_service_is_read_through_its_journal(
     deploy_version(1)
     (served,) = (tmp_path / "models").glob("*/1/model.onnx")
     assert answer_of(served) == 1
-    killed(monkeypatch, "_apply", lambda: deploy_version(2))
+    killed(monkeypatch, "apply", lambda: deploy_version(2))
     assert answer_of(served) == 2
 
 
@@ -211,7 +213,7 @@ def test_check_finishes_interrupted_deployments_at_any_depth_and_for_a_file(
 ) -> None:
     for path in (tmp_path, target / FULL):
         put_in_service(tmp_path, 1)
-        killed(monkeypatch, "_apply", lambda: put_in_service(tmp_path, 2))
+        killed(monkeypatch, "apply", lambda: put_in_service(tmp_path, 2))
         capsys.readouterr()
         assert check.main([str(path)]) == 0
         assert f"an interrupted deployment to {target} was finished" in capsys.readouterr().out
