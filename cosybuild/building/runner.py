@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cosybuild.building.attempt import Attempt
 from cosybuild.building.events import EventBus
 from cosybuild.building.failures import convert_machine_errors, failure_from_error
-from cosybuild.building.outputs import check_result
 from cosybuild.building.plan import Plan, Step, blocked_inputs, key_of, stale
 from cosybuild.building.record import Failure, Outcome, StepRecord
-from cosybuild.building.sources import Sources
-from cosybuild.building.stage import RunContext
+from cosybuild.building.stage_run import StageRun
 from cosybuild.building.status import Stale, Unknown
 from cosybuild.building.wiring import SOURCE, in_part
 from cosybuild.errors import CosybuildError, StoreError
@@ -29,8 +24,6 @@ from cosybuild.store.result import StageResult
 from cosybuild.store.store import Store
 from cosybuild.system.clock import SYSTEM_CLOCK, Clock
 from cosybuild.system.environment import Environment
-from cosybuild.system.heap import trim_heap
-from cosybuild.system.memory import PeakMemory
 
 ALREADY_BUILT = "already built"
 NO_CHANGE = "already built: no change in {}"
@@ -212,7 +205,7 @@ class _Execution:
             if (entry := self.store.find(key)) is not None:
                 return self._cached(attempt, entry, "hit", BUILT_MEANWHILE)
             with self.store.workdir(stage.name) as workdir:
-                result, made = self._run(attempt, why, workdir)
+                result, made = self._run_stage(attempt, why, workdir)
                 with convert_machine_errors(label):
                     entry = self.store.publish(key, result, made)
         with convert_machine_errors(label):
@@ -222,7 +215,7 @@ class _Execution:
     def _build_each_time(self, attempt: Attempt, why: Stale) -> StepRecord:
         """Build a step without publishing it; its files are kept until the end of the run for later steps."""
         workdir = self.until_the_end.enter_context(self.store.workdir(attempt.step.stage.name))
-        result, made = self._run(attempt, why, workdir)
+        result, made = self._run_stage(attempt, why, workdir)
         outputs = {slot: self.store.source(slot, *files) for slot, files in result.outputs.items()}
         return self._built(attempt, why, outputs, result.metrics, made)
 
@@ -245,66 +238,14 @@ class _Execution:
         )
         return record
 
-    def _run(self, attempt: Attempt, why: Stale, workdir: Path) -> tuple[StageResult, dict[str, Any]]:
-        label, stage = attempt.step.label, attempt.step.stage
-        warnings: list[str] = []
-        attempt.warnings = warnings
-
-        def emit(kind: str, /, **facts: Any) -> None:
-            if kind == "warning":
-                warnings.append(str(facts["message"]))
-            self.events.emit(kind, label, **facts)
-
-        expected = attempt.step.expected
-        before = None if expected is None else expected.seconds
-        emit("started", reason=why.explain(), does=stage.does, expected=before)
-        at, begin = datetime.fromtimestamp(self.clock.now(), timezone.utc), self.clock.elapsed()
-        with ExitStack() as inputs, Sources(label, self.store.digests) as sources, PeakMemory() as memory:
-            try:
-                with convert_machine_errors(label, workdir, memory):
-                    placed = {
-                        wire.slot: self._place_files(attempt.inputs[wire.slot], wire.producer, sources, inputs)
-                        for wire in attempt.step.wires
-                    }
-                    with sources.checked():
-                        digests, metrics = self._digests_of(stage.part), self._metrics_of(attempt.step)
-                        context = RunContext(self.request, placed, workdir, emit, digests, metrics)
-                        result = stage.run(context)
-                    memory.add(result.subprocess_bytes)
-                    check_result(stage, result, workdir)
-            finally:
-                attempt.peak_bytes = memory.so_far()
-        # A model has many reference cycles. Free them now, so that they do not count in the next step's peak.
-        gc.collect()
-        trim_heap()
-        seconds = self.clock.elapsed() - begin
-        made = {"at": at.isoformat(), "seconds": seconds, "peak_bytes": attempt.peak_bytes, "host": platform.node()}
-        if warnings:
-            made["warnings"] = warnings
-        return result, made
-
-    def _digests_of(self, part: str) -> dict[str, str]:
-        """Return slot -> digest of the sources of a part, or of the whole build."""
-        prefix = in_part(part, "")
-        return {slot.removeprefix(prefix): digest for slot, digest in self.digests.items() if slot.startswith(prefix)}
-
-    def _metrics_of(self, step: Step) -> dict[str, Mapping[str, Any]]:
-        """Return slot -> metrics of the step that made this input; a source has none."""
-        made = {record.label: record.metrics for record in self.records}
-        return {wire.slot: made[wire.producer] for wire in step.wires if wire.producer in made}
-
-    def _place_files(self, artifact: Artifact, producer: str, sources: Sources, until_then: ExitStack) -> Artifact:
-        """Place the files of a source, or of an artifact with several files, in one directory under their own names.
-
-        In the store a file is named by its digest, but a graph finds its external data by name.
-        """
-        if len(artifact.files) == 1 and producer != SOURCE:
-            return artifact
-        directory = until_then.enter_context(self.store.workdir(f"{artifact.name}-input"))
-        if producer == SOURCE:
-            return sources.checkout(artifact, directory)
-        paths = self.store.checkout(artifact, directory)
-        return replace(artifact, files=tuple(replace(f, path=p) for f, p in zip(artifact.files, paths, strict=True)))
+    def _run_stage(self, attempt: Attempt, why: Stale, workdir: Path) -> tuple[StageResult, dict[str, Any]]:
+        prefix = in_part(attempt.step.stage.part, "")
+        # A stage sees the sources of its part only; a source has no metrics.
+        digests = {n.removeprefix(prefix): d for n, d in self.digests.items() if n.startswith(prefix)}
+        metrics = {record.label: record.metrics for record in self.records}
+        inputs = {w.slot: metrics[w.producer] for w in attempt.step.wires if w.producer in metrics}
+        run = StageRun(attempt, why, self.request, self.store, self.events, self.clock, digests, inputs)
+        return run.run(workdir)
 
 
 def _reason_of_hit(step: Step) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from cosybuild.config.groups.model import ModelSettings
+from cosybuild.errors import ConfigurationError
+from cosybuild.filename import fault_of
 from cosybuild.models.subject import Subject
+
+_LONGEST_STEM = 128
+"""The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
 
 
 def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onnx", dynamic_batch: bool = False) -> str:
@@ -22,3 +28,19 @@ def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onn
         "dynamic_batch" if dynamic_batch else "",
     ]
     return ".".join(part for part in parts if part) + suffix
+
+
+def artifact_stem(model: ModelSettings, otherwise: str) -> str:
+    """Return the stem of the artifacts' names.
+
+    Raises:
+        ConfigurationError: it cannot be part of a file name.
+    """
+    stem = otherwise if model.name is None else model.name
+    if (fault := fault_of(stem, _LONGEST_STEM)) is not None:
+        which = "The model's own name" if model.name is None else "model.name"
+        raise ConfigurationError(
+            f"{which}={stem!a} cannot be part of a file name: it {fault}.",
+            hint="Next: model.name=NAME with a plain name, such as `estimator`.",
+        )
+    return stem

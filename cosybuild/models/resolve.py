@@ -10,23 +10,19 @@ from typing import Any
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.config.groups.vocoder import VocoderSettings
-from cosybuild.errors import CheckpointError, ConfigurationError, ModelDirectoryError
-from cosybuild.filename import fault_of
+from cosybuild.errors import ConfigurationError, ModelDirectoryError
+from cosybuild.models.artifact_name import artifact_stem
 from cosybuild.models.components.component import Component
 from cosybuild.models.components.graph_file import GraphFile
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
 from cosybuild.models.cosyvoice.families import FAMILIES
+from cosybuild.models.declared_subject import declared_subject
 from cosybuild.models.directory.locate import convert_permission_errors, locate
 from cosybuild.models.directory.prompt_mel import PUBLISHED as PROMPT_MELS
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
-from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver, Subject
-from cosybuild.models.user_module.declared import declared_spec, file_of_target, is_declared
 from cosybuild.models.variant import Variant
-from cosybuild.models.weights.parts import INDEX_SUFFIX, weights_parts
-
-_LONGEST_STEM = 128
-"""The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
+from cosybuild.models.weights_of_build import weights_fields
 
 
 @convert_permission_errors()
@@ -59,7 +55,7 @@ def resolve_subject(
                 "one.",
                 hint="Next: remove model_dir, or remove model.",
             )
-        return _declared(model, dynamic_batch)
+        return declared_subject(model, dynamic_batch)
     if component in GRAPH_FILES:
         return _of_file(GRAPH_FILES[component], model, model_dir, dynamic_batch)
     part = COMPONENTS[component]
@@ -92,9 +88,9 @@ def resolve_subject(
         component=component,
         form=form,
         streaming=model.streaming,
-        **_weights(model, part.weights, directory),
+        **weights_fields(model, part.weights, directory),
         seed=model.seed,
-        stem=_stem(model, part.stem),
+        stem=artifact_stem(model, part.stem),
         solver=_solver(part, directory),
         prompt_mel=_prompt_mel(component, family, directory),
         origin="" if directory is None else str(directory.yaml.absolute()),
@@ -154,7 +150,7 @@ def _of_file(part: GraphFile, model: ModelSettings, model_dir: str | None, dynam
             )
     directory = read_model_directory(locate(model_dir, part.names), lambda *_: {})
     path = part.take(directory.path, _family(model, directory))
-    stem, origin = _stem(model, path.stem), str(directory.yaml.absolute())
+    stem, origin = artifact_stem(model, path.stem), str(directory.yaml.absolute())
     return Subject(Family.onnx, part.spec, {}, graph=path, stem=stem, origin=origin, component=part.name)
 
 
@@ -214,87 +210,3 @@ def _hyperparameters(
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _weights(model: ModelSettings, name: str, directory: ModelDirectory | None) -> dict[str, Any]:
-    """Return the weights file, the files beside it and the setting `model.weights_from`, as fields of the subject."""
-    path = _weights_file(model, name, directory)
-    if path is None:
-        if model.weights_from is not None:
-            raise ConfigurationError(
-                f"model.weights_from={model.weights_from} has no effect on random weights.",
-                hint="Next: add model.weights=FILE or model_dir, or remove model.weights_from.",
-            )
-        return {}
-    main, *others = weights_parts(path)
-    return {"weights": main, "weights_data": tuple(others), "weights_from": model.weights_from}
-
-
-def _weights_file(model: ModelSettings, name: str, directory: ModelDirectory | None) -> Path | None:
-    if model.weights is not None:
-        path = Path(model.weights).expanduser()
-        if not path.exists():
-            raise CheckpointError(
-                f"model.weights={model.weights} is not a file.", hint="Next: give a .pt or .safetensors file."
-            )
-        return path
-    if directory is None:
-        return None
-    weights = directory.path / name
-    tensors = weights.with_suffix(".safetensors")
-    for path in (weights, tensors, tensors.with_name(tensors.name + INDEX_SUFFIX)):
-        if path.is_file():
-            return path
-    raise CheckpointError(
-        f"{directory.path} has {directory.yaml.name} but neither {weights.name} nor {tensors.name}.",
-        hint="Next: download the weights, or give them with model.weights=FILE.",
-    )
-
-
-def _declared(model: ModelSettings, dynamic_batch: bool) -> Subject:
-    if dynamic_batch:
-        raise ConfigurationError(
-            f"export.dynamic_batch=true has no effect with model={model.family.value}, whose axes are declared.",
-            hint="Next: give the batch axis a name in model.inputs and model.outputs.",
-        )
-    if model.streaming:
-        raise ConfigurationError(f"model.streaming=true, but model={model.family.value} has no streaming variant.")
-    if model.family is Family.onnx:
-        if model.path is None:
-            raise ConfigurationError("model=onnx needs a graph.", hint="Next: model.path=FILE.onnx.")
-        path = Path(model.path).expanduser()
-        if not path.is_file():
-            raise ModelDirectoryError(
-                f"model.path={model.path} is not a file.", hint="Next: give an existing ONNX file."
-            )
-        complete = is_declared(model.inputs) and is_declared(model.outputs)
-        # The file completes the declarations later, because this package does not read graphs.
-        spec = declared_spec(model) if complete else ModelSpec((), ())
-        return Subject(Family.onnx, spec, {}, graph=path, stem=_stem(model, path.stem), origin=str(path.absolute()))
-    spec = declared_spec(model)
-    file = file_of_target(model.target)
-    return Subject(
-        Family.module,
-        spec,
-        {"target": model.target, **({"arguments": dict(model.arguments)} if model.arguments else {})},
-        **_weights(model, "", None),
-        seed=model.seed,
-        stem=_stem(model, str(model.target["_target_"]).rpartition(".")[2].lower()),
-        origin=str(file),
-    )
-
-
-def _stem(model: ModelSettings, otherwise: str) -> str:
-    """Return the stem of the artifacts' names.
-
-    Raises:
-        ConfigurationError: it cannot be part of a file name.
-    """
-    stem = otherwise if model.name is None else model.name
-    if (fault := fault_of(stem, _LONGEST_STEM)) is not None:
-        which = "The model's own name" if model.name is None else "model.name"
-        raise ConfigurationError(
-            f"{which}={stem!a} cannot be part of a file name: it {fault}.",
-            hint="Next: model.name=NAME with a plain name, such as `estimator`.",
-        )
-    return stem
