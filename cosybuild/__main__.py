@@ -48,7 +48,7 @@ def _command(words: list[str]) -> int:
         print(message)
         return 0
     from cosybuild.cli.opening import Opening
-    from cosybuild.system.heap import collect_rarely, collect_usually
+    from cosybuild.system.heap import collect_by_default, collect_rarely
 
     collect_rarely()
     opening = Opening().begin(words)
@@ -58,7 +58,7 @@ def _command(words: list[str]) -> int:
         return build_command(words, opening)
     finally:
         opening.close()
-        collect_usually()
+        collect_by_default()
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _is_port(port: Any) -> bool:
 
 
 def _is_declared(tensor: Any) -> bool:
-    """Return True for an input as a manifest declares it; runtimes hold indices to its `range`."""
+    """Return True for an input as a manifest declares it; runtimes refuse indices outside its `range`."""
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         return False
     bounds = tensor.get("range", [0, 1])

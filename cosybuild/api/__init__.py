@@ -1,1 +1,1 @@
-"""The Python API: `build`, `plan` and `sweep`, with the engine of the command line. `cosybuild` offers the names."""
+"""The Python API: `build`, `plan` and `sweep`, which do what the command line does. `cosybuild` exports the names."""

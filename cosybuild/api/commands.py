@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cosybuild import errors
-from cosybuild.api.composing import Overrides, composed, own_hydra, understood
+from cosybuild.api.composing import Overrides, composed, convert_hydra_errors, own_hydra
 from cosybuild.api.results import BuildReport, PlanReport, SweepReport, build_report, plan_report, sweep_report
 from cosybuild.building.events import Event
 from cosybuild.building.record import Failure
@@ -90,7 +90,7 @@ def sweep(overrides: Sequence[str]) -> SweepReport:
     requests, progress = Requests(), SweepInProgress(begun=lambda: None)
     job = Job(words, None, Opening(), requests)
     before = sys.argv
-    with own_hydra(), understood(), contextlib.redirect_stdout(io.StringIO()):
+    with own_hydra(), convert_hydra_errors(), contextlib.redirect_stdout(io.StringIO()):
         try:
             prepare(requests.settings)
             sys.argv = ["cosybuild", *hydra_words(words)]

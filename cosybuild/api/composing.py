@@ -26,7 +26,7 @@ from cosybuild.run.run_names import RUNS
 from cosybuild.system.typed_json import to_json
 
 Overrides = Sequence[str] | Settings
-"""The words of a command line, or settings; the second have no options of groups."""
+"""The words of a command line, or typed settings. Settings cannot choose options of groups."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def composed(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Co
             hint=f"Next: give {overrides.split()!r}.",
         )
     words = tuple(overrides)
-    with own_hydra(), understood():
+    with own_hydra(), convert_hydra_errors():
         prepare()
         with initialize_config_dir(str(config_directory()), version_base="1.3"):
             search = [f"file://{Path(directory).absolute()}" for directory in config_dirs]
@@ -84,7 +84,7 @@ def own_hydra() -> Iterator[None]:
 
 
 @contextmanager
-def understood() -> Iterator[None]:
+def convert_hydra_errors() -> Iterator[None]:
     """Raise the error for users in place of an error of Hydra."""
     try:
         yield

@@ -138,7 +138,7 @@ def _judged(
 
 
 def _proved(blank: Verdict, request: Request, examined: Examination, emit: Emit) -> Verdict:
-    """Return the verdict on a file that agrees on the probes: the whole verification of a build decides."""
+    """Return the verdict on a file that agrees on the probes, by the complete verification of a build."""
     with open_store(request.settings.store, lambda message: emit("warning", message=message)) as store:
         reference, stored = reference_of(request, store)
         try:

@@ -34,7 +34,7 @@ class Opening:
         self._thread: threading.Thread | None = None
 
     def begin(self, words: Sequence[str]) -> Opening:
-        """Show that the command of these words has begun."""
+        """Show the line, unless the words ask for quiet output or a text of Hydra; return the object itself."""
         if is_silent(words) or any(word.startswith("-") and word not in _BUILDING for word in words):
             return self
         self._what, self._begun = "reading the configuration", time.monotonic()

@@ -25,13 +25,12 @@ class Option:
     """One option of a group.
 
     Attributes:
-        group, name: the two words of `group=name`.
+        name: the name after `group=`.
         purpose: the first comment of the option's file.
         provider: the source of the option on the search path; empty for cosybuild's own.
         chosen: the option is the group's default.
     """
 
-    group: str
     name: str
     purpose: str
     provider: str
@@ -69,7 +68,7 @@ def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
     for name in _names(loader, group, ""):
         source = next(s for s in loader.get_sources() if s.is_config(f"{group}/{name}"))
         provider = "" if source.provider in OURS else source.provider
-        yield Option(group, name, purpose(_text(source, f"{group}/{name}.yaml")), provider, name == choice)
+        yield Option(name, purpose(_text(source, f"{group}/{name}.yaml")), provider, name == choice)
 
 
 def composed_piece(loader: ConfigLoaderImpl, group: str, name: str) -> str:

@@ -46,7 +46,7 @@ def register_sweep_resolvers(run_dir: Callable[[DictConfig], str]) -> None:
         except (CosybuildError, OmegaConfBaseException):
             # The job raises the same error again; there it fails this cell and not the whole sweep.
             failing = cell_id([str(word) for word in _root_.hydra.overrides.task])
-            return os.path.abspath(Path(_root_.hydra.sweep.dir) / "refused" / failing)  # noqa: PTH100  # as above
+            return os.path.abspath(Path(_root_.hydra.sweep.dir) / "refused" / failing)  # noqa: PTH100  # resolve() follows links
 
     OmegaConf.register_new_resolver("cosybuild.sweep_dir", sweep_dir, replace=True)
     OmegaConf.register_new_resolver("cosybuild.sweep_subdir", sweep_subdir, replace=True)

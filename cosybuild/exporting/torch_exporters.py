@@ -31,7 +31,7 @@ _EXAMPLE_SIZES = (23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
 
 
 @dataclass
-class Chatter:
+class ExporterWarnings:
     """The exporter's warnings about the model.
 
     Attributes:
@@ -65,7 +65,7 @@ def example_sizes(spec: ModelSpec, stated: Mapping[str, int], profiles: Sequence
 
 def export_graph(
     module: nn.Module, spec: ModelSpec, settings: ExportSettings, sizes: Mapping[str, int]
-) -> tuple[ModelProto, Chatter]:
+) -> tuple[ModelProto, ExporterWarnings]:
     """Export a module; return the graph as the exporter wrote it, with weights in memory, and the warnings.
 
     Args:
@@ -81,7 +81,7 @@ def export_graph(
 
     example = tuple(example_inputs(spec, sizes))
     write = _torchscript if settings.exporter is Exporter.torchscript else _dynamo
-    with _quiet() as chatter, torch.no_grad(), _plain_operators():
+    with _quiet() as found, torch.no_grad(), _plain_operators():
         try:
             model = write(module, example, spec, settings)
         except _refusals() as error:
@@ -90,7 +90,7 @@ def export_graph(
                 f"{settings.opset} (example sizes {sizes or 'fixed'}): {meaningful_line(error)}",
                 hint=_hint(settings),
             ) from error
-    return model, chatter
+    return model, found
 
 
 def meaningful_line(error: BaseException) -> str:
@@ -184,9 +184,9 @@ def _plain_operators() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[Chatter]:
+def _quiet() -> Iterator[ExporterWarnings]:
     """Suppress the exporters' output in the `with` block, and collect their warnings about the model."""
-    chatter = Chatter()
+    found = ExporterWarnings()
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -194,11 +194,11 @@ def _quiet() -> Iterator[Chatter]:
     try:
         with warnings.catch_warnings(record=True) as caught, redirect_stdout(io.StringIO()):
             warnings.simplefilter("always")
-            yield chatter
+            yield found
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-    chatter.warnings.extend(dict.fromkeys(_about_the_model(caught)))
+    found.warnings.extend(dict.fromkeys(_about_the_model(caught)))
 
 
 def _about_the_model(caught: Sequence[warnings.WarningMessage]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def parameters_of(target: Mapping[str, Any]) -> list[str]:
 
 
 def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """Return the outputs of a module; each dynamic axis is a sum of the inputs' symbols if it is one in the calls.
+    """Return the outputs of a module. An axis whose size equals one sum of input sizes in all calls is that sum.
 
     Raises:
         ModelError: the target cannot be constructed, or it does not take the inputs.

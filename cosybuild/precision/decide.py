@@ -68,7 +68,7 @@ def decide(
     storage = storage_of(settings.target)
     assert storage is not None, settings.target
     masks = find_masks(model, ranges.tensors, storage)
-    view = rules.View(
+    given = rules.RuleInputs(
         nodes=concerned(model),
         opset=opset_of(model),
         storage=storage,
@@ -80,19 +80,19 @@ def decide(
         init_min=storage.smallest_normal if settings.init_min is None else settings.init_min,
     )
     kept: dict[ir.Node, str] = {}
-    _collect(kept, rules.types(view))
-    _collect(kept, patterns.patterns(view, settings.keep_fp32))
+    _collect(kept, rules.types(given))
+    _collect(kept, patterns.patterns(given, settings.keep_fp32))
     if spec is not None:
-        _collect(kept, patterns.modules(view, spec.float32_modules))
+        _collect(kept, patterns.modules(given, spec.float32_modules))
     for rule in (rules.integers, indices, rules.phases, running_sums, rules.statistics, rules.softmaxes):
-        _collect(kept, rule(view))
+        _collect(kept, rule(given))
     for rule in (range_rules.exponentials, range_rules.constants, range_rules.magnitudes, range_rules.sums_of_products):
-        _collect(kept, rule(view))
+        _collect(kept, rule(given))
     if settings.target is Target.mixed:
-        _collect(kept, rules.not_contractions(view))
+        _collect(kept, rules.not_contractions(given))
     match_io = interface_dtype(settings, spec) != "float32"
-    _close(kept, view.nodes, match_io)
-    return Decisions(storage, {name_of(n): kept[n] for n in view.nodes if n in kept}, match_io, masks.clipped)
+    _close(kept, given.nodes, match_io)
+    return Decisions(storage, {name_of(n): kept[n] for n in given.nodes if n in kept}, match_io, masks.clipped)
 
 
 def with_kept_nodes(decisions: Decisions, model: ir.Model, names: Collection[str], reason: str) -> Decisions:

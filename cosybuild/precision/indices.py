@@ -9,18 +9,18 @@ import onnx_ir as ir
 
 from cosybuild.precision.graph import CONTRACTIONS, NORMALISATIONS, computed_inputs, is_float
 from cosybuild.precision.masks import SOFTMAXES
-from cosybuild.precision.rules import Verdicts, View
+from cosybuild.precision.rules import RuleInputs, Verdicts
 
 _SEARCHES = ("ArgMax", "ArgMin")
 
 
-def indices(view: View) -> Verdicts:
+def indices(given: RuleInputs) -> Verdicts:
     """Keep all nodes from the last matrix product before an index to that index, both included.
 
     A search for the nearest entry of a codebook compares distances that are differences of large numbers. A scalar
     quantiser adds powers of its number of levels, which are exact only up to 2^11 in fp16 and 2^8 in bf16.
     """
-    for node in view.nodes:
+    for node in given.nodes:
         source = node.inputs[0] if node.inputs else None
         made = node.outputs[0]
         is_cast = node.op_type == "Cast" and not is_float(made) and made.dtype is not ir.DataType.BOOL

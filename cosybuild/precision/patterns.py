@@ -11,13 +11,13 @@ import onnx_ir as ir
 from cosybuild.errors import PrecisionError
 from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.graph import name_of
-from cosybuild.precision.rules import Verdicts, View
+from cosybuild.precision.rules import RuleInputs, Verdicts
 
 
-def patterns(view: View, globs: Sequence[str]) -> Verdicts:
+def patterns(given: RuleInputs, globs: Sequence[str]) -> Verdicts:
     """Keep the nodes that match the user's patterns (`precision.keep_fp32`)."""
     for glob in globs:
-        for node in matching(view.nodes, glob):
+        for node in matching(given.nodes, glob):
             yield node, f"precision.keep_fp32={glob}"
 
 
@@ -47,9 +47,9 @@ def _texts(node: ir.Node) -> tuple[str, str, str]:
     return name_of(node), module_path(name_of(node)), node.op_type
 
 
-def modules(view: View, patterns: Mapping[str, str]) -> Verdicts:
+def modules(given: RuleInputs, patterns: Mapping[str, str]) -> Verdicts:
     """Keep the nodes of the modules that the model declares (`ModelSpec.float32_modules`: pattern -> reason)."""
     for glob, reason in patterns.items():
-        for node in view.nodes:
+        for node in given.nodes:
             if fnmatch.fnmatchcase(module_path(name_of(node)), glob):
                 yield node, reason

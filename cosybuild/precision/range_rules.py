@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from cosybuild.precision.graph import computed_inputs, constant_of, float_inputs, float_outputs, name_of
-from cosybuild.precision.rules import Verdicts, View
+from cosybuild.precision.rules import RuleInputs, Verdicts
 from cosybuild.precision.storage import FP16
 
 # Operator -> bound on its result. exp(x) and similar functions overflow for inputs that are only slightly larger than
@@ -21,63 +21,63 @@ _RESULT_BOUNDS: Mapping[str, Callable[[float], float]] = {
 }
 
 
-def exponentials(view: View) -> Verdicts:
+def exponentials(given: RuleInputs) -> Verdicts:
     """Keep exponentials and powers that overflow for inputs slightly beyond the measured range.
 
     An upper bound on an exponential is kept too, so that the result is stored only after it is bounded.
     """
-    for node in view.nodes:
-        known = view.ranges.get(name_of(node.inputs[0])) if node.inputs and node.inputs[0] is not None else None
+    for node in given.nodes:
+        known = given.ranges.get(name_of(node.inputs[0])) if node.inputs and node.inputs[0] is not None else None
         if known is None:
             continue
-        if node.op_type in _RESULT_BOUNDS and (value := _RESULT_BOUNDS[node.op_type](known.high)) > view.storage.max:
-            yield node, f"the exponential of {known.high:.4g} comes too close to {view.storage.max:.4g} ({value:.3g})"
+        if node.op_type in _RESULT_BOUNDS and (value := _RESULT_BOUNDS[node.op_type](known.high)) > given.storage.max:
+            yield node, f"the exponential of {known.high:.4g} comes too close to {given.storage.max:.4g} ({value:.3g})"
             for user, _ in node.outputs[0].uses():
                 if user.op_type in ("Clip", "Min"):
-                    yield user, f"bounds {name_of(node)}, which may exceed {view.storage.max:.4g}"
+                    yield user, f"bounds {name_of(node)}, which may exceed {given.storage.max:.4g}"
         exponent = constant_of(node.inputs[1]) if node.op_type == "Pow" else None
         if exponent is not None and math.isfinite(known.max_abs):
             power = float(np.max(exponent.numpy()))
-            if power > 1 and 2 * known.max_abs > view.storage.max ** (1 / power):
-                yield node, f"twice {known.max_abs:.4g} to the power of {power:g} exceeds {view.storage.max:.4g}"
+            if power > 1 and 2 * known.max_abs > given.storage.max ** (1 / power):
+                yield node, f"twice {known.max_abs:.4g} to the power of {power:g} exceeds {given.storage.max:.4g}"
 
 
-def magnitudes(view: View) -> Verdicts:
+def magnitudes(given: RuleInputs) -> Verdicts:
     """Keep nodes that read or make a tensor whose measured range is too large, too small or unknown."""
-    for node in view.nodes:
+    for node in given.nodes:
         for value in (*float_outputs(node), *computed_inputs(node)):
             verb = "makes" if value.producer() is node else "reads"
-            known = view.ranges.get(name_of(value))
+            known = given.ranges.get(name_of(value))
             # Masks are large on purpose; they must fit in the type, but need no margin.
-            limit = view.storage.max if name_of(value) in view.masks.ranges else view.data_max
+            limit = given.storage.max if name_of(value) in given.masks.ranges else given.data_max
             if known is None:
                 yield node, f"{verb} {value.name}, whose range was not measured"
             elif known.max_abs > limit:
                 yield node, f"{verb} {value.name}, up to {known.max_abs:.4g}, above data_max {limit:g}"
-            elif 0 < known.max_abs < view.storage.smallest_normal:
+            elif 0 < known.max_abs < given.storage.smallest_normal:
                 yield node, f"{verb} {value.name}, at most {known.max_abs:.3g}, below the normal numbers"
 
 
-def sums_of_products(view: View) -> Verdicts:
+def sums_of_products(given: RuleInputs) -> Verdicts:
     """Keep products with constant weights whose partial sums can exceed fp16, in which engines may accumulate.
 
     The bound is max|x| times the largest sum of magnitudes over one output's weights. Products of two computed tensors
     have no such bound; the margin of `data_max` covers them. bfloat16 is always accumulated in float32.
     """
-    if view.storage is not FP16:
+    if given.storage is not FP16:
         return
-    for node in view.nodes:
+    for node in given.nodes:
         if node.op_type not in ("MatMul", "Gemm", "Conv", "ConvTranspose"):
             continue
         data, weight = node.inputs[0], constant_of(node.inputs[1])
-        known = view.ranges.get(name_of(data)) if data is not None else None
+        known = given.ranges.get(name_of(data)) if data is not None else None
         if weight is None or known is None:
             continue
         bound = known.max_abs * _largest_weight_sum(node, weight)
-        if bound > view.storage.max:
+        if bound > given.storage.max:
             yield (
                 node,
-                f"partial sums of up to {bound:.4g} (max|x| {known.max_abs:.4g}) can exceed {view.storage.max:g}",
+                f"partial sums of up to {bound:.4g} (max|x| {known.max_abs:.4g}) can exceed {given.storage.max:g}",
             )
 
 
@@ -95,14 +95,14 @@ def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
     return float(np.max(magnitude.sum(axes), initial=0.0))
 
 
-def constants(view: View) -> Verdicts:
+def constants(given: RuleInputs) -> Verdicts:
     """Keep nodes with a constant that exceeds `init_max`, or whose elements are all below `init_min` (an epsilon)."""
-    for node in view.nodes:
+    for node in given.nodes:
         for value in float_inputs(node):
-            facts = view.constants.get(name_of(value))
-            if facts is None or name_of(value) in view.masks.clipped:
+            facts = given.constants.get(name_of(value))
+            if facts is None or name_of(value) in given.masks.clipped:
                 continue
-            if facts.max_abs > view.init_max:
-                yield node, f"constant {value.name} reaches {facts.max_abs:.4g}, above init_max {view.init_max:g}"
-            elif 0 < facts.max_abs < view.init_min:
-                yield node, f"constant {value.name} is at most {facts.max_abs:.3g}, below init_min {view.init_min:.3g}"
+            if facts.max_abs > given.init_max:
+                yield node, f"constant {value.name} reaches {facts.max_abs:.4g}, above init_max {given.init_max:g}"
+            elif 0 < facts.max_abs < given.init_min:
+                yield node, f"constant {value.name} is at most {facts.max_abs:.3g}, below init_min {given.init_min:.3g}"

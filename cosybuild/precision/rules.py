@@ -33,8 +33,8 @@ SCORE_STEP = 2.0**-3
 
 
 @dataclass(frozen=True)
-class View:
-    """The data that the rules read.
+class RuleInputs:
+    """The data that every rule reads.
 
     Attributes:
         nodes: the nodes to decide on, in graph order.
@@ -60,21 +60,21 @@ class View:
 Verdicts = Iterator[tuple[ir.Node, str]]
 
 
-def types(view: View) -> Verdicts:
+def types(given: RuleInputs) -> Verdicts:
     """Keep operators that have no variant in the lower type."""
-    for node in view.nodes:
-        slots = slots_of(node, view.storage, view.opset)
+    for node in given.nodes:
+        slots = slots_of(node, given.storage, given.opset)
         if isinstance(slots, str):
             yield node, slots
 
 
-def integers(view: View) -> Verdicts:
+def integers(given: RuleInputs) -> Verdicts:
     """Keep conversions between integers and floats, and the elementwise nodes before a conversion to integers.
 
     Positions and lengths grow with the input, and are exact only up to 2^11 (fp16) or 2^8 (bf16).
     """
-    reason = f"integers are exact up to {view.storage.exact_integers} only in {view.storage.name}"
-    for node in view.nodes:
+    reason = f"integers are exact up to {given.storage.exact_integers} only in {given.storage.name}"
+    for node in given.nodes:
         source = node.inputs[0] if node.op_type == "Cast" else None
         if source is None or source.dtype is ir.DataType.BOOL or node.outputs[0].dtype is ir.DataType.BOOL:
             continue
@@ -86,19 +86,19 @@ def integers(view: View) -> Verdicts:
                 yield origin, reason
 
 
-def phases(view: View) -> Verdicts:
+def phases(given: RuleInputs) -> Verdicts:
     """Keep sines and cosines of large arguments, and the elementwise nodes that compute these arguments.
 
     Examples are 1000 t of the time embedding, and positions.
     """
-    for node in view.nodes:
+    for node in given.nodes:
         if node.op_type not in ("Sin", "Cos"):
             continue
-        argument = view.ranges.get(name_of(node.inputs[0])) if node.inputs[0] is not None else None
+        argument = given.ranges.get(name_of(node.inputs[0])) if node.inputs[0] is not None else None
         largest = argument.max_abs if argument is not None else math.inf
-        step = view.storage.step(largest) if math.isfinite(largest) else math.inf
+        step = given.storage.step(largest) if math.isfinite(largest) else math.inf
         if step > PHASE_STEP:
-            reason = f"a phase of up to {largest:.4g} rad, where {view.storage.name} has steps of {step:.2g}"
+            reason = f"a phase of up to {largest:.4g} rad, where {given.storage.name} has steps of {step:.2g}"
             yield node, reason
             for source in _elementwise_sources(node):
                 yield source, reason
@@ -117,13 +117,13 @@ def _elementwise_sources(node: ir.Node) -> Iterator[ir.Node]:
                 yield source
 
 
-def statistics(view: View) -> Verdicts:
+def statistics(given: RuleInputs) -> Verdicts:
     """Keep sums over an axis, and the decomposed normalisations around them.
 
     `LayerNormalization` and similar operators are not kept: they compute their statistics in float32 for every type of
     their tensors (`stash_type`; TensorRT's normalisation layers do so by default).
     """
-    for node in view.nodes:
+    for node in given.nodes:
         if node.op_type in SUMS:
             yield node, f"{node.op_type} adds up an axis"
         if node.op_type == "Sqrt" or (node.op_type == "Pow" and _is_root(node)):
@@ -172,18 +172,18 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
                 stack.append(node)
 
 
-def softmaxes(view: View) -> Verdicts:
+def softmaxes(given: RuleInputs) -> Verdicts:
     """Keep softmaxes with scores of large rounding error, and all nodes from the matrix product to the softmax."""
-    for node in view.nodes:
+    for node in given.nodes:
         if node.op_type not in SOFTMAXES:
             continue
-        scores = scores_of(node, view.masks)
-        known = view.ranges.get(name_of(scores)) if scores is not None else None
+        scores = scores_of(node, given.masks)
+        known = given.ranges.get(name_of(scores)) if scores is not None else None
         if known is None or not math.isfinite(known.max_abs):
             continue
-        step = view.storage.step(known.max_abs)
+        step = given.storage.step(known.max_abs)
         if step > SCORE_STEP:
-            reason = f"scores of up to {known.max_abs:.4g}, where {view.storage.name} has steps of {step:.2g}"
+            reason = f"scores of up to {known.max_abs:.4g}, where {given.storage.name} has steps of {step:.2g}"
             yield node, reason
             for source in _score_sources(node):
                 yield source, reason
@@ -205,8 +205,8 @@ def _score_sources(softmax: ir.Node) -> Iterator[ir.Node]:
                 stack.append(source)
 
 
-def not_contractions(view: View) -> Verdicts:
+def not_contractions(given: RuleInputs) -> Verdicts:
     """Keep all nodes except contractions (matrix products, convolutions, attentions); for target `mixed`."""
-    for node in view.nodes:
+    for node in given.nodes:
         if node.op_type not in CONTRACTIONS:
             yield node, "mixed: matrix products and convolutions only"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from cosybuild.precision.graph import computed_inputs
-from cosybuild.precision.rules import Verdicts, View
+from cosybuild.precision.rules import RuleInputs, Verdicts
 
 
-def running_sums(view: View) -> Verdicts:
+def running_sums(given: RuleInputs) -> Verdicts:
     """Keep each CumSum and all nodes that it depends on, matrix products and convolutions included.
 
     A rounding error of a summand stays in all later sums. In a vocoder this keeps the predictor of f0 in float32: in
     fp16, f0 is wrong by 5 cents, which is a whole cycle of the ninth harmonic within a second.
     """
-    for node in view.nodes:
+    for node in given.nodes:
         if node.op_type != "CumSum":
             continue
         yield node, "a running sum keeps every rounding error"

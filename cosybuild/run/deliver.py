@@ -30,7 +30,7 @@ def is_evidence(slot: str) -> bool:
 
 @dataclass(frozen=True)
 class Final:
-    """The last content of a slot in a run.
+    """The artifact to deliver for one slot: the last content that the run gave this slot.
 
     Attributes:
         part, slot: the part of a joint build (else an empty text), and its slot.

@@ -36,7 +36,7 @@ from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.files import write_text
-from cosybuild.system.heap import collect_usually
+from cosybuild.system.heap import collect_by_default
 from cosybuild.system.json_records import write_record
 
 
@@ -109,7 +109,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             store.flush()
         else:
             _begin(directory, facts, plan, events)
-            collect_usually()
+            collect_by_default()
             outcome = execute(
                 plan,
                 request,

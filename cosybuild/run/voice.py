@@ -55,7 +55,7 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
                   for name in settings_of if lacks_script(name, family)]  # fmt: skip
     specs = {name: _spec(one) for name, one in settings_of.items()}
     _check_axes(settings, specs.values())
-    requests = {name.value: single(_taking(one, specs[name])) for name, one in settings_of.items()}
+    requests = {name.value: single(_applicable_settings(one, specs[name])) for name, one in settings_of.items()}
     _check_deployable(settings, requests)
     if settings.verify is not None and settings.vocoder.cut is not Cut.none:
         notes.append("the whole voice is not verified: vocoder.cut=spectrum ends the vocoder before its waveform")
@@ -135,7 +135,7 @@ def _spec(settings: Settings) -> ModelSpec:
     ).spec
 
 
-def _taking(settings: Settings, spec: ModelSpec) -> Settings:
+def _applicable_settings(settings: Settings, spec: ModelSpec) -> Settings:
     """Return the settings of one part with the profiles and lengths from service that apply to it."""
     verify = settings.verify
     # verify.lengths are lengths of mels; leave them out for a part with another axis.

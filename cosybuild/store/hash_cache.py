@@ -89,7 +89,7 @@ class HashCache:
 
     def learn(self, path: Path, digest: str) -> None:
         """Remember the digest of a file that was just read, if any later write is sure to change its stamp."""
-        name = os.path.abspath(path)  # noqa: PTH100 - as above
+        name = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         with suppress(OSError):
             stamp = stamp_of(path.stat())
             if _settle(stamp) and stamp_of(path.stat()) == stamp:
@@ -97,7 +97,7 @@ class HashCache:
 
     def forget(self, path: Path) -> None:
         """Invalidate the remembered digest of a file that turned out to be wrong."""
-        name = os.path.abspath(path)  # noqa: PTH100 - as above
+        name = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         self._learned[name] = (0, 0, 0, 0), "0" * 64
 
     def flush(self) -> None:

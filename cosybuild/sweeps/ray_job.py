@@ -27,8 +27,8 @@ ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True)
-class Errand:
-    """The data of one cell that is sent to a node.
+class CellTask:
+    """The data that a node needs to run one cell.
 
     Attributes:
         context, config, task: arguments of Hydra's `run_job`.
@@ -46,8 +46,8 @@ class Errand:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The data of a cell's result that a node sends back.
+class CellResult:
+    """The data that a node sends back when a cell has ended.
 
     Attributes:
         returned: Hydra's result of the job.
@@ -62,36 +62,36 @@ class Ended:
     files: dict[str, bytes]
 
 
-def run_errand(errand: Errand, singletons: Any) -> Ended:
+def run_cell_task(cell: CellTask, singletons: Any) -> CellResult:
     """Run a cell on this node; a failure of the cell is part of the result.
 
     Args:
-        errand: the cell.
+        cell: the cell.
         singletons: state of Hydra's singletons in the process that composed the cell.
 
     Raises:
         OSError: the directory cannot be created or entered.
     """
-    place = Path(os.path.expandvars(errand.directory)).expanduser()
+    place = Path(os.path.expandvars(cell.directory)).expanduser()
     place.mkdir(parents=True, exist_ok=True)
     os.chdir(place)
     setup_globals()
     Singleton.set_state(singletons)
-    HydraConfig.instance().set_config(errand.config)
-    sweep = Path(errand.sweep)
-    if errand.plan is not None:
-        keep_file(sweep / PLAN, errand.plan)
+    HydraConfig.instance().set_config(cell.config)
+    sweep = Path(cell.sweep)
+    if cell.plan is not None:
+        keep_file(sweep / PLAN, cell.plan)
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         returned = run_job(
-            hydra_context=errand.context,
-            task_function=errand.task,
-            config=errand.config,
+            hydra_context=cell.context,
+            task_function=cell.task,
+            config=cell.config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-    words = [str(word) for word in errand.config.hydra.overrides.task]
-    return Ended(returned, out.getvalue(), err.getvalue(), dict(_records(sweep, words)))
+    words = [str(word) for word in cell.config.hydra.overrides.task]
+    return CellResult(returned, out.getvalue(), err.getvalue(), dict(_records(sweep, words)))
 
 
 def keep_file(path: Path, content: bytes) -> None:

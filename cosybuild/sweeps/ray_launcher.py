@@ -18,7 +18,7 @@ from cosybuild.config.launchers import RaySettings
 from cosybuild.errors import BuildError, MissingRequirement
 from cosybuild.lazy import require
 from cosybuild.report.sweep import PLAN
-from cosybuild.sweeps.ray_job import Ended, Errand, keep_file, run_errand
+from cosybuild.sweeps.ray_job import CellResult, CellTask, keep_file, run_cell_task
 from cosybuild.sweeps.write import write_sweep
 
 _PATIENCE = 10.0
@@ -52,7 +52,7 @@ def launch(
     setup_globals()
     _connect(ray, settings)
     asked = {"num_cpus": settings.num_cpus, "num_gpus": settings.num_gpus, "resources": dict(settings.resources)}
-    remote = ray.remote(**asked, max_retries=settings.max_retries)(run_errand)
+    remote = ray.remote(**asked, max_retries=settings.max_retries)(run_cell_task)
     sweep = Path(config.hydra.sweep.dir)
     state = ray.put(Singleton.get_state())
     numbers = {}
@@ -62,8 +62,8 @@ def launch(
             job.hydra.job.num = first + index
             job.hydra.job.id = f"{job.hydra.job.name}_{first + index}"
         plan = (sweep / PLAN).read_bytes() if (sweep / PLAN).is_file() else None
-        errand = Errand(context, job, task, settings.directory or str(Path.cwd()), str(sweep), plan)
-        numbers[remote.remote(errand, state)] = index
+        task_of_cell = CellTask(context, job, task, settings.directory or str(Path.cwd()), str(sweep), plan)
+        numbers[remote.remote(task_of_cell, state)] = index
     returned, lost = _collect(ray, numbers, sweep)
     if lost:
         error = lost[min(lost)]
@@ -82,7 +82,7 @@ def _connect(ray: Any, settings: RaySettings) -> None:
     if ray.is_initialized():
         return
     if settings.address is not None:
-        _knock(settings.address)
+        _check_address(settings.address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
         ray.init(address=settings.address, **{**quiet, **settings.init})
@@ -90,7 +90,7 @@ def _connect(ray: Any, settings: RaySettings) -> None:
         raise _no_cluster(settings.address, str(error).strip().partition("\n")[0] or type(error).__name__) from error
 
 
-def _knock(address: str) -> None:
+def _check_address(address: str) -> None:
     """Raise at once if nothing listens at HOST:PORT; Ray itself tries for minutes."""
     found = re.fullmatch(r"\[?([^/\]]+)\]?:(\d+)", address)
     if found is None:  # auto, local, ray://HOST:PORT
@@ -120,7 +120,7 @@ def _collect(
     while waiting:
         (done,), waiting = ray.wait(waiting, num_returns=1)
         try:
-            ended: Ended = ray.get(done)
+            ended: CellResult = ray.get(done)
         except ray.exceptions.RayError as error:
             lost[numbers[done]] = error
             continue

@@ -1,4 +1,4 @@
-"""The heap: cycles collected rarely while a command is planned, and freed memory returned to the system."""
+"""Settings of Python's cyclic garbage collector, and the return of freed memory to the system."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _RARELY = 500_000
 
 
 def collect_rarely() -> None:
-    """Collect cycles rarely: imports and composition make many objects that live, and collecting costs a tenth."""
+    """Run the garbage collector rarely: it frees little while a command is planned, and takes a tenth of the time."""
     gc.set_threshold(_RARELY)
 
 
-def collect_usually() -> None:
-    """Collect cycles as Python does by itself, since cycles of a step may hold tensors."""
+def collect_by_default() -> None:
+    """Restore Python's default garbage collection, because reference cycles of a step may hold tensors."""
     gc.set_threshold(*_USUAL)
 
 

@@ -20,7 +20,7 @@ from cosybuild.models.resolve import resolve_subject
 from cosybuild.numerics.gates import OF_KIND_LOWERED
 from cosybuild.numerics.metrics import Kind
 from cosybuild.precision import decide, lower, rules
-from cosybuild.precision.rules import Verdicts, View
+from cosybuild.precision.rules import RuleInputs, Verdicts
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from tests.models.fixtures import DATA, VERSIONS
@@ -103,7 +103,7 @@ def forget_f0(patch: pytest.MonkeyPatch, asked: Request) -> Request:
 def forget_f0_predictor(patch: pytest.MonkeyPatch, asked: Request) -> Request:
     """The rules keep the source, but not the predictor."""
 
-    def sums(view: View) -> Iterator[tuple[Any, str]]:
+    def sums(view: RuleInputs) -> Iterator[tuple[Any, str]]:
         return ((node, "a sum") for node in view.nodes if "/m_source/" in node.name)
 
     patch.setattr(decide, "running_sums", sums)

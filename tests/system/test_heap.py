@@ -10,7 +10,7 @@ import pytest
 from cosybuild.building.stage import RunContext
 from cosybuild.store.result import StageResult
 from cosybuild.system import memory
-from cosybuild.system.heap import _malloc_trim, collect_rarely, collect_usually, trim_heap
+from cosybuild.system.heap import _malloc_trim, collect_by_default, collect_rarely, trim_heap
 from tests.building.fakes import Bench, FakeStage
 
 MIB = 1 << 20
@@ -80,7 +80,7 @@ def test_the_usual_collection_of_cycles_is_restored() -> None:
     try:
         assert gc.get_threshold() > usual
     finally:
-        collect_usually()
+        collect_by_default()
     assert gc.get_threshold() == usual
 
 

@@ -63,7 +63,7 @@ class NarrowF0(F0Predictor):
 
 
 class LongerBehind(Hift):
-    """The generator with the reflection at the end."""
+    """The generator whose last stage is padded at its end instead of at its beginning."""
 
     def longer(self, x: Tensor) -> Tensor:
         """Append a copy of the position before the last one."""
@@ -71,7 +71,7 @@ class LongerBehind(Hift):
 
 
 class LongerByZero(Hift):
-    """The generator with a zero instead of the reflection."""
+    """The generator whose last stage is padded with a zero instead of by reflection."""
 
     def longer(self, x: Tensor) -> Tensor:
         """Put a zero in front of the first position."""

@@ -132,11 +132,11 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
         return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node) or None  # type: ignore[arg-type]  # the third kind of node
+    return loader.construct_scalar(node) or None  # type: ignore[arg-type]  # yaml accepts any node
 
 
 def _reference(loader: yaml.SafeLoader, node: yaml.Node) -> _Reference:
-    return _Reference(str(loader.construct_scalar(node)), node.start_mark.line + 1)  # type: ignore[arg-type]  # as above
+    return _Reference(str(loader.construct_scalar(node)), node.start_mark.line + 1)  # type: ignore[arg-type]  # yaml accepts any node
 
 
 def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The types of arrays and parts that the rooms of a voice share."""
+"""The types of arrays and parts that the modules of this package share."""
 
 from __future__ import annotations
 

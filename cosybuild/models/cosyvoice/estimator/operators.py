@@ -93,7 +93,7 @@ def mish(x: Tensor) -> Tensor:
 def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor, groups: int = 1) -> Tensor:
     """Convolve over the past only: (B, C in, T), (C out, C in / groups, width), (C out,) -> (B, C out, T)."""
     if _traced():
-        result: Tensor = _CausalConvolution.apply(x, weight, bias, groups)  # type: ignore[no-untyped-call]  # as above
+        result: Tensor = _CausalConvolution.apply(x, weight, bias, groups)  # type: ignore[no-untyped-call]  # torch has no types here
         return result
     return F.conv1d(F.pad(x, (weight.shape[2] - 1, 0)), weight, bias, groups=groups)
 
@@ -101,5 +101,5 @@ def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor, groups: int = 1)
 def _traced() -> bool:
     if _PLAIN.get():
         return False
-    result: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]  # as above
+    result: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]  # torch has no types here
     return result

@@ -39,6 +39,6 @@ def convolution(
     if left == right:
         return F.conv1d(x, weight, bias, stride=stride, padding=left, dilation=dilation)
     if torch.jit.is_tracing():  # type: ignore[no-untyped-call,attr-defined]  # torch has no types here
-        result: Tensor = _Convolution.apply(x, weight, bias, stride, dilation, left, right)  # type: ignore[no-untyped-call]  # as above
+        result: Tensor = _Convolution.apply(x, weight, bias, stride, dilation, left, right)  # type: ignore[no-untyped-call]  # torch has no types here
         return result
     return F.conv1d(F.pad(x, (left, right)), weight, bias, stride=stride, dilation=dilation)
