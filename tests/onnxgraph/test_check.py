@@ -19,7 +19,7 @@ def test_the_error_names_the_node_with_shapes_that_do_not_fit() -> None:
     with pytest.raises(InvalidGraph, match="ncompatible dimensions") as caught:
         check_model(linear(weight=np.zeros((5, 3), np.float32)))
     assert caught.value.node == "/block/MatMul"
-    assert caught.value.told == f" at node /block/MatMul (module block): {caught.value.reason}"
+    assert caught.value.detail == f" at node /block/MatMul (module block): {caught.value.reason}"
 
 
 def test_the_shapes_of_large_weights_are_checked_too() -> None:
