@@ -117,7 +117,7 @@ def _listen(process: subprocess.Popen[bytes], emit: Emit) -> Answer[Any]:
 
 
 class _Elsewhere(Exception):
-    """The traceback in the other process."""
+    """The cause of an error that a subprocess raised: the text of its traceback."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"

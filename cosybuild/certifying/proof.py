@@ -59,7 +59,7 @@ class Candidate:
 
     @property
     def narrow(self) -> bool:
-        """True if it computes in 16 bits."""
+        """True if the graph computes in 16 bits."""
         return self.limits.target is not Target.fp32
 
 

@@ -76,7 +76,7 @@ def certify_recording(task: Task, _: Emit) -> Verdict:
         found = [(voice, voice.judged(arrays)) for voice in voices]
         voice, mel = max(found, key=lambda pair: pair[1].snr_db)
         if not mel.is_right:
-            mel = next((r for v, r in ((v, v.explained(arrays, r)) for v, r in found) if r.mistakes), mel)
+            mel = next((r for v, r in ((v, v.with_mistakes(arrays, r)) for v, r in found) if r.mistakes), mel)
         results = [mel]
         notes = list(voice.remarks(arrays))
         if "waveform" in arrays and "noise" in arrays:
@@ -131,8 +131,8 @@ class _Voice:
             module.double()
         return _Result("mel", _agreement(arrays["mel"], right), snr_db(own, right) - ROUNDING_DB)
 
-    def explained(self, arrays: Mapping[str, Array], result: _Result) -> _Result:
-        """Return the result with the known mistakes that explain it."""
+    def with_mistakes(self, arrays: Mapping[str, Array], result: _Result) -> _Result:
+        """Return the result with the known mistakes that give nearly the recorded mel."""
         least = min(result.floor, _NARROW_DB)
         for names, mel in self._mistaken(arrays):
             ratio = _agreement(arrays["mel"], mel)
@@ -141,7 +141,7 @@ class _Voice:
         return result
 
     def remarks(self, arrays: Mapping[str, Array]) -> Iterator[str]:
-        """Yield a sentence if the prompt's mel does not have the length of its tokens."""
+        """Yield a sentence if the number of the prompt's mel frames does not fit the number of its tokens."""
         ratio = self.subject.hyperparameters.get("token_mel_ratio")
         tokens, frames = arrays["prompt_token"].shape[1], arrays["prompt_feat"].shape[1]
         if ratio is not None and frames != ratio * tokens:

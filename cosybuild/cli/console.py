@@ -72,7 +72,7 @@ class BuildConsole:
 
     @property
     def _tells_ends(self) -> bool:
-        """True if the end of a step has a line of its own."""
+        """True if a line is printed when a step ends."""
         return self.console.is_terminal or self._volume is Volume.all
 
     def _planning(self, step: str, facts: Mapping[str, Any]) -> None:

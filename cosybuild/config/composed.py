@@ -1,4 +1,4 @@
-"""The settings of overrides for commands that do not build: the same composition as for a build, without a run."""
+"""The composition of overrides to settings, as for a build, for commands that do not build."""
 
 from __future__ import annotations
 

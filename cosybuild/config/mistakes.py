@@ -1,4 +1,4 @@
-"""Errors for names and values that the configuration does not have, with the nearest one that it has."""
+"""Errors for names and values that the configuration does not have; each suggests the most similar valid one."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def make_flat(module: nn.Module, name: str, inputs: Sequence[str], outputs: Sequ
 
 
 def call_flat(module: nn.Module, name: str, inputs: Sequence[str], tensors: Sequence[Tensor]) -> Any:
-    """Call a module with flat inputs as `make_flat` does, and return its answer as it is.
+    """Call a module with flat inputs as `make_flat` does, and return its value unchanged.
 
     Raises:
         ModelError: `forward` does not take these inputs.

@@ -1,4 +1,4 @@
-"""The digest of a module's parameters and buffers, by which two steps show that they made the same module."""
+"""The digest of a module's parameters and buffers, which shows that two steps made the same module."""
 
 from __future__ import annotations
 

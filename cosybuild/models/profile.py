@@ -75,7 +75,10 @@ def admits(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> bool:
 
 
 def moved_inside(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the sizes if a profile holds them, else sizes of the first profile; for a batch, its nearest size."""
+    """Return the sizes if one profile holds all of them, else sizes that the first profile holds.
+
+    A batch becomes the nearest size of that profile.
+    """
     if admits(profiles, sizes):
         return dict(sizes)
     first = profiles[0]
@@ -210,7 +213,7 @@ def _range(where: str, stated: RangeSettings, axis: Axis) -> SizeRange:
 def frames_from_text(
     where: str, text: str, frames_per_second: float | None, rounding: Callable[[float], int] = math.ceil
 ) -> int:
-    """Return a number of frames, or a duration with its unit, as frames; at least 1.
+    """Convert a number of frames, or a duration with its unit, to frames; the result is at least 1.
 
     Args:
         where: the name of the place in an error message.

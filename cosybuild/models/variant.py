@@ -1,4 +1,4 @@
-"""One form of a CosyVoice network, from which its module follows."""
+"""The description of one form of a CosyVoice network, which determines its PyTorch module."""
 
 from __future__ import annotations
 

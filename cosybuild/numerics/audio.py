@@ -79,7 +79,7 @@ def dc(actual: Array, reference: Array) -> float:
 
 @metric("blocks", of=Kind.waveform)
 def silence(actual: Array, reference: Array) -> float:
-    """Return the number of blocks of 20 ms that are silent in one signal and 6 dB above silence in the other."""
+    """Return the number of blocks of 20 ms that are silent in one signal, and 6 dB above the threshold in the other."""
     a, r = _levels(actual), _levels(reference)
     return float(np.count_nonzero((a < SILENT) & (r > 2 * SILENT)) + np.count_nonzero((r < SILENT) & (a > 2 * SILENT)))
 

@@ -94,7 +94,7 @@ def _skeleton(model: ModelProto) -> ModelProto:
 
 
 def _check_size(tensor: TensorProto) -> None:
-    """Check the number of a weight's bytes, because the skeleton does not contain them."""
+    """Check that a weight has as many bytes as its shape and type need; ONNX's checker does not see large weights."""
     if tensor.HasField("raw_data") and len(tensor.raw_data) != _byte_size(tensor):
         raise InvalidGraph(
             f"initializer {tensor.name} has {len(tensor.raw_data)} bytes; its shape and type need {_byte_size(tensor)}",

@@ -99,7 +99,7 @@ def _taken(port: GraphPort, tensor: TensorSpec, axes: dict[str, Axis]) -> Tensor
 
 
 def _output_shape(port: GraphPort, tensor: TensorSpec) -> tuple[int | str, ...]:
-    """Return the file's sizes; for an axis without a size in the file, the expected one."""
+    """Return the sizes of the file; an axis that has no size in the file gets the expected size."""
     sizes = port.shape or tensor.shape
     return tuple(size if isinstance(size, int) else wanted for size, wanted in zip(sizes, tensor.shape, strict=True))
 

@@ -29,7 +29,7 @@ class _Node:
 
 
 def table_sizes(path: Path, inputs: Collection[str]) -> dict[str, int]:
-    """Return input -> rows of the smallest table that it indexes, for the inputs that do.
+    """Return input -> rows of the smallest table that it indexes, for every input that indexes a table.
 
     Raises:
         ValueError: the file is not an ONNX model, or it is truncated.

@@ -52,7 +52,7 @@ def smallest_cut(
     holds: Holds,
     threads: int = 1,
 ) -> Cut | None:
-    """Return one node that fails alone, else one module that does; None if no part that was tried fails.
+    """Return a node that fails alone, else a module that fails alone; None if nothing that was tried fails.
 
     Args:
         lowered: the typed graph, made from `reference`.

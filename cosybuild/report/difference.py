@@ -46,12 +46,12 @@ def difference_lines(found: Mapping[str, Mapping[str, Pair]]) -> Iterator[str]:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Pair]]:
     for name in sorted(set(old) | set(new)):
         pair = (old.get(name, ABSENT), new.get(name, ABSENT))
-        if pair[0] != pair[1] and not name.startswith(_LEFT_OUT) and not _is_told(name, pair, old, new):
+        if pair[0] != pair[1] and not name.startswith(_LEFT_OUT) and not _is_shown_by_members(name, pair, old, new):
             yield name, pair
 
 
-def _is_told(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return True for an empty list or mapping if the other run has members in it: their rows show the change."""
+def _is_shown_by_members(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return True for an empty list or mapping whose members in the other run are shown in rows of their own."""
     empty = any(isinstance(value, Mapping | list) for value in pair)
     return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
 

@@ -108,7 +108,7 @@ def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
 
 
 def _worst(steps: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Return `max_rel` and `snr_db` of the last step that verified, as far as it measured them."""
+    """Return `max_abs`, `max_rel` and `snr_db` of the last verification, without those that it did not measure."""
     verified = [step["metrics"]["worst"] for step in steps if "worst" in (step["metrics"] or {})]
     if not verified or verified[-1].get("case") == "":  # older records have an empty case if there was none
         return {}

@@ -62,7 +62,7 @@ class Final:
         return replace(self.artifact, files=files)
 
     def facts(self, origin: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the facts of its manifest, with the origin of its part."""
+        """Return the facts for the manifest of the artifact, with the origin of the part."""
         return {**origin, "slot": self.slot, "made_by": self.label, **({"part": self.part} if self.part else {})}
 
 

@@ -76,12 +76,12 @@ def _installed(subject: Subject) -> Trace | None:
 
 
 def _owners(target: Any) -> list[str | None]:
-    """Return the distribution of each `_target_` in a node; None for one that no distribution has."""
+    """Return the distribution that contains each `_target_` in a node; None if no distribution contains it."""
     return [owner_of(file_of_target({"_target_": name})) if "." in name else None for name in targets_in(target)]
 
 
 def _packages(target: Any) -> dict[str, str]:
-    """Return the fingerprints of the installed distributions that a node names and of what they require."""
+    """Return the fingerprints of the installed distributions that a node names, and of all that they require."""
     found = {name for owner in _owners(target) if owner is not None for name in requirements_of(owner)}
     return {name: fingerprint(name) for name in sorted(found)}
 

@@ -144,7 +144,7 @@ class _HopForms:
 
     @property
     def has_two(self) -> bool:
-        """True if the graph differs from the exported one."""
+        """True if a step changed the exported graph, so that there are two graphs."""
         return self.exported is not None and self.exported.digest != self.graph.digest
 
     def exported_outputs(self, cases: Sequence[Case]) -> dict[str, dict[str, Array]]:

@@ -62,6 +62,6 @@ def _holds_all_sizes(profile: Profile, spec: ModelSpec, least: int) -> bool:
 
 
 def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
-    """Return `size`, or for an axis with its own sizes a number between the smallest and the largest of them."""
+    """Return `size`; for an axis with `Axis.sizes`, return a size between the smallest and the largest of these."""
     own = spec.axis(symbol).sizes
     return own[0] + size % (own[-1] - own[0] + 1) if own else size

@@ -110,7 +110,7 @@ def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
 
 
 def prefixes(chunk: int, chunks: int) -> tuple[int, ...]:
-    """Return the lengths of growing prefixes, one more chunk each.
+    """Return the lengths of the prefixes of an utterance that arrives in chunks; each has one more chunk.
 
     The last chunk is a quarter shorter, because utterances end within a chunk.
     """

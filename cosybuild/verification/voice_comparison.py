@@ -70,7 +70,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Compared:
-    """One form compared on one utterance.
+    """The comparison of one form on one utterance.
 
     Attributes:
         form: the form.
@@ -206,7 +206,7 @@ def compare_form(
 
 @dataclass(frozen=True)
 class Loss:
-    """The accuracy that one lowered part costs, the others being float32.
+    """The loss of accuracy by one lowered part while all other parts are float32.
 
     Attributes:
         part: the part.
@@ -232,7 +232,7 @@ class Loss:
 
 
 def losses(compared: Sequence[Compared], float32: Compared) -> list[Loss]:
-    """Return the loss of each part, from the forms of one utterance that have one lowered part.
+    """Return the loss of each part, computed from the forms with exactly one lowered part.
 
     Args:
         compared: all forms of the utterance.

@@ -1,4 +1,4 @@
-"""Computations of one utterance: the reference in PyTorch, and the built forms in the composition that serves.
+"""Computations of one utterance: the reference in PyTorch, and the built parts in the voice of `cosybuild.runtime`.
 
 torch and ONNX Runtime are imported only when an utterance is computed, because planning imports this module too.
 """
@@ -124,7 +124,7 @@ Compose = Callable[[Mapping[str, Part], Facts, bool], Voice]
 
 
 def serving_voice(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> Voice:
-    """Return the composition that serves, around three parts of one attention."""
+    """Return the voice of `cosybuild.runtime` around three parts with the same attention."""
     frontend, estimator, vocoder = (parts[name] for name in PARTS)
     if streaming:
         return Voice(None, None, vocoder, facts, streaming=Flow(frontend, estimator))
@@ -134,7 +134,7 @@ def serving_voice(parts: Mapping[str, Part], facts: Facts, streaming: bool) -> V
 def speak(
     parts: Mapping[str, Part], facts: Facts, given: Utterance, *, streaming: bool, compose: Compose = serving_voice
 ) -> Spoken:
-    """Compute one utterance with built parts, in the composition that serves.
+    """Compute one utterance with built parts, in the voice that `compose` makes.
 
     Args:
         parts: part -> callable.

@@ -35,13 +35,13 @@ class Feature:
 
     @property
     def where(self) -> str:
-        """The libraries and versions that have it, for messages."""
+        """The libraries and versions that have the feature, for messages."""
         if self.below is not None:
             return f"{library_title(self.libraries[0], str(self.below - 1))}.x"
         return " and ".join(library_title(name, None) for name in self.libraries)
 
     def offered_by(self, name: str, version: str | None) -> bool:
-        """Return True if that version has it, as far as is known without importing the library."""
+        """Return True if that version of the library has the feature, as far as is known without importing it."""
         return name in self.libraries and (self.below is None or version is None or major(version) < self.below)
 
 

@@ -36,7 +36,7 @@ class Mistake:
 
 
 class Wrapped(nn.Module):
-    """A module between a function of its inputs and one of its outputs, both by name."""
+    """A module with one function that changes its inputs, and one that changes its outputs; both get values by name."""
 
     def __init__(
         self,
@@ -60,17 +60,20 @@ class Wrapped(nn.Module):
 
 
 def inputs(change: Callable[[Tensors], Mapping[str, Tensor]]) -> Plant:
-    """Return a mistake of the inputs: the function returns the changed ones."""
+    """Return a `Plant` for a mistake in the inputs; `change` returns the wrong inputs by name."""
     return lambda module, given, made: Wrapped(module, (given, made), change, lambda *_: {})
 
 
 def outputs(change: Callable[[nn.Module, Tensors, Tensors], Mapping[str, Tensor]]) -> Plant:
-    """Return a mistake of the outputs: the function returns the changed ones."""
+    """Return a `Plant` for a mistake in the outputs; `change` returns the wrong outputs by name."""
     return lambda module, given, made: Wrapped(module, (given, made), lambda _: {}, change)
 
 
 def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:
-    """Return a mistake in all parts of one class; the function may replace attributes, not change tensors."""
+    """Return a `Plant` for a mistake in all submodules of one class.
+
+    `change` may replace attributes of the submodule, but not change tensors in place.
+    """
 
     def plant(module: nn.Module, _: Sequence[str], __: Sequence[str]) -> nn.Module:
         copy = sharing_copy(module)
@@ -83,7 +86,7 @@ def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:
 
 
 def replaced(kind: type[nn.Module], other: type[nn.Module]) -> Plant:
-    """Return a mistake in a method: all parts of one class become those of a subclass."""
+    """Return a `Plant` for a mistake in a method: all submodules of one class become instances of the subclass `other`."""
 
     def change(part: Any) -> None:
         part.__class__ = other

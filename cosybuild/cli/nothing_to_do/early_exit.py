@@ -40,7 +40,7 @@ def _is_plain(words: Sequence[str]) -> bool:
 
 
 class Watch:
-    """A record of the files that a command may read, made before it reads them; certifies runs with nothing to do."""
+    """The state of the files that a command may read, recorded before it reads them; `certify` uses it afterwards."""
 
     def __init__(self, words: Sequence[str], conf: Path) -> None:
         import pathlib

@@ -92,7 +92,7 @@ def requirements_of(name: str) -> tuple[str, ...]:
 
 
 def _name_of(distribution: Distribution) -> str | None:
-    """Return the distribution's name; None for a metadata directory without one, as an incomplete removal leaves."""
+    """Return the distribution's name; None if its metadata lack the name, as after an incomplete removal."""
     name: str | None = distribution.metadata["Name"] if distribution.metadata is not None else None
     return None if name is None else canonicalize_name(name)
 

@@ -237,7 +237,7 @@ def _source(path: str) -> str | None:
 
 
 def _is_metadata(path: str) -> bool:
-    """Return True for a file in the metadata directory of a distribution, not in one that only has such a name."""
+    """Return True for a file in the metadata directory of a distribution; the name of the directory is not enough."""
     if (found := _METADATA.search(path)) is None:
         return False
     directory = Path(path[: found.end()])

@@ -1,4 +1,4 @@
-"""The description of weights by the names of their tensors, for errors that say which model they are of."""
+"""The recognition of a model by the names of its tensors, for errors about weights of another model."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def _unreadable(path: Path, error: Exception, refused: str | None) -> Checkpoint
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Return True for a zip archive without compression; in others torch would read compressed bytes as values.
+    """Return True for a zip archive without compression; torch would read compressed bytes as values.
 
     Raises:
         CheckpointError: its compressed records unpack to far more than its own size.

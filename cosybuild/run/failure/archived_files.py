@@ -1,4 +1,4 @@
-"""The files that a failure archive gives to a step or to a part of a graph, found and checked before they are used."""
+"""The files of a failure archive that a step or a part of a graph reads; they are checked before they are used."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _networks(flow: Flow | None) -> tuple[Part | None, Part | None]:
 
 
 def _facts(root: Path, chosen: dict[tuple[str, bool], Graph], variants: list[bool]) -> Facts:
-    """Return the facts of a voice; both attention variants must have the same ones."""
+    """Return the facts of a voice; those of both attention variants must be equal."""
     several = [
         facts_in(root, chosen[FRONT_END, streaming], chosen[ESTIMATOR, streaming], chosen[VOCODER, False])
         for streaming in variants

@@ -60,7 +60,7 @@ class Noise:
 
 
 def seed_of(value: object) -> int:
-    """Return a seed; None gives a new one from the operating system.
+    """Return the seed that `value` is, or for None a new seed from the operating system.
 
     Raises:
         ServingError: it is no whole number of at least 0.

@@ -69,7 +69,7 @@ class Graph:
 
 
 def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
-    """Return the parts of a voice in a directory, the preferred graphs first, and reasons against others.
+    """Return the parts of a voice in a directory, preferred graphs first, and why other graphs cannot be used.
 
     A graph that was not lowered comes before a lowered one, and a vocoder that computes f0 in float64 before one in
     float32.

@@ -63,7 +63,7 @@ def one_attention_operator() -> Iterator[None]:
 
 @contextmanager
 def plain_operators() -> Iterator[None]:
-    """Trace only torch's own operators in this block, because TorchScript cannot save others."""
+    """Use only torch's own operators in traces in this block, because TorchScript cannot save other operators."""
     token = _PLAIN.set(True)
     try:
         yield

@@ -36,7 +36,7 @@ class Span:
         return Span(self.low - left, self.high + right)
 
     def joined(self, other: Span) -> Span:
-        """Return the smallest span that holds both."""
+        """Return the smallest span that contains this span and `other`."""
         return Span(min(self.low, other.low), max(self.high, other.high))
 
     def within(self, size: int) -> Span:

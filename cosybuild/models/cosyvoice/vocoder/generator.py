@@ -37,7 +37,10 @@ class RepeatedUpsampling(NormedConvolution):
 
 
 class Generator(nn.Module):
-    """The magnitude and phase of the waveform's spectra. Its layers are attributes of the vocoder, as in upstream."""
+    """The network that computes magnitude and phase of the waveform's spectra.
+
+    Its layers are attributes of the vocoder, as in upstream.
+    """
 
     def __init__(self, parameters: VocoderParameters) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ def load_vocoder(
 
 
 def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> Hift:
-    """Return the vocoder with another form of its graph; `vocoder` itself is changed.
+    """Change the vocoder in place to the form that is exported, and return it.
 
     Args:
         vocoder: the loaded vocoder.
