@@ -32,7 +32,7 @@ def dumps(value: Any, **options: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """Read a figure that `plain` wrote; None stays None.
+    """Return a figure that `plain` wrote as a float, and None for None.
 
     Raises:
         ValueError: the value is no figure.

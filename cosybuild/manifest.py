@@ -134,7 +134,7 @@ def parse_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def fitting_manifest(artifact: Path) -> dict[str, Any] | None:
-    """Return the manifest that describes the file's present content, else the one beside it, else None.
+    """Return the manifest that describes the file's present content, else any manifest beside it, else None.
 
     The two differ only while a deployment replaces the file.
 

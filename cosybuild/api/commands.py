@@ -105,7 +105,7 @@ def sweep(overrides: Sequence[str]) -> SweepReport:
 
 
 def error_of(failure: Failure) -> CosybuildError:
-    """Return the error of a recorded failure, of the class that has its kind."""
+    """Return a recorded failure as an exception of the class with its kind."""
     classes = (cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, CosybuildError))
     cls = next((cls for cls in classes if cls.kind == failure.kind), CosybuildError)
     return cls(failure.message, hint=failure.hint)

@@ -85,7 +85,7 @@ def own_hydra() -> Iterator[None]:
 
 @contextmanager
 def convert_hydra_errors() -> Iterator[None]:
-    """Raise the error for users in place of an error of Hydra."""
+    """Convert errors of Hydra in the `with` block to errors for users."""
     try:
         yield
     except Exception as error:

@@ -152,7 +152,7 @@ class SweepReport:
 
 
 def build_report(report: Mapping[str, Any], directory: Path) -> BuildReport:
-    """Return the result of `run_build` with types."""
+    """Convert the result of `run_build`, plain JSON data, to a `BuildReport`."""
     home = directory.absolute()
     return BuildReport(
         verdict=report["status"],
@@ -175,7 +175,7 @@ def build_report(report: Mapping[str, Any], directory: Path) -> BuildReport:
 
 
 def plan_report(plan: Plan, warnings: tuple[str, ...]) -> PlanReport:
-    """Return a plan as plain results."""
+    """Convert a plan to a `PlanReport`."""
     steps = (
         PlannedStep(
             step.label,
@@ -190,7 +190,7 @@ def plan_report(plan: Plan, warnings: tuple[str, ...]) -> PlanReport:
 
 
 def sweep_report(sweep: Mapping[str, Any], directory: Path) -> SweepReport:
-    """Return the content of sweep.json with types."""
+    """Convert the content of sweep.json to a `SweepReport`."""
     home = directory.absolute()
     cells = (
         CellReport(

@@ -67,7 +67,7 @@ class OnnxRuntimeSession:
         return dict(zip(self._outputs, answers, strict=True))
 
     def infer_in_place(self, inputs: Mapping[str, Array], over: str) -> Array:
-        """Compute the only output into the memory of the input `over`, which has its shape and type.
+        """Write the only output into the memory of the input `over`, which has the output's shape and type.
 
         Raises:
             InferenceFailed: see `infer`.
@@ -163,7 +163,7 @@ def _awaited(run: Future[list[Any]], options: onnxruntime.RunOptions) -> list[An
 
 @cache
 def cuda_loads() -> bool:
-    """Return True if the CUDA provider loads; wheels list it even on machines that cannot load it."""
+    """Return True if the CUDA provider loads. ONNX Runtime lists the provider on machines that cannot load it too."""
     if CUDA not in onnxruntime.get_available_providers():
         return False
     options = onnxruntime.SessionOptions()

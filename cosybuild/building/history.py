@@ -32,7 +32,7 @@ class Expectation:
 
 
 class History:
-    """Earlier builds in the store. Entries are read at the first estimate, so a plan of hits reads none.
+    """Earlier builds in the store. Entries are read at the first estimate; a plan without estimates reads none.
 
     Args:
         entries: returns every complete entry of the store.

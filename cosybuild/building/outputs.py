@@ -15,7 +15,7 @@ class StageDefect(AssertionError):
 
 
 def check_result(stage: Stage[Any], result: StageResult, workdir: Path) -> None:
-    """Check the outputs against `stage.makes`, and their files and the metrics.
+    """Check that the outputs are those of `stage.makes`, and check their files and the metrics.
 
     Raises:
         StageDefect: an output is missing or was not declared; a file does not exist, is empty, is

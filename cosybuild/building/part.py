@@ -1,4 +1,4 @@
-"""Steps of one part of a joint build: the same steps, with the same keys, as in a build of that part alone."""
+"""Steps of one part of a joint build; they are equal to those of a build of that part alone, and have equal keys."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Stage(ABC, Generic[RequestT_contra]):
     @property
     @abstractmethod
     def version(self) -> int:
-        """The version, increased by hand when a change of code alters the result for the same ingredients."""
+        """The version. A developer increases it with every change of code that alters the results."""
 
     @property
     @abstractmethod

@@ -124,7 +124,7 @@ class _Elsewhere(Exception):
 
 
 def answer() -> None:
-    """Run the call that the caller sent and send back events and the answer (the main function of the subprocess)."""
+    """Run the call that the caller sent, and send back its events and its result; the subprocess runs this function."""
     # Ctrl-C reaches both processes; only the caller handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries print to descriptor 1, which the caller reads; redirect their output to stderr.
@@ -155,7 +155,7 @@ def _end_with_the_caller() -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an exception unchanged if callers handle it, else a RuntimeError; other exceptions may not pickle."""
+    """Return an exception that callers handle unchanged, any other as a RuntimeError, because it may not pickle."""
     if ran_out_of_memory(error):  # pickling loses the causes
         return MemoryError(str(error))
     if isinstance(error, (CosybuildError, OSError)):
@@ -165,7 +165,7 @@ def _portable(error: BaseException) -> BaseException:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Block SIGINT in the `with` block, because a subprocess that does not yet ignore it prints a traceback."""
+    """Block SIGINT in the `with` block. A subprocess prints a traceback on SIGINT until it ignores the signal."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

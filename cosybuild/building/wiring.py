@@ -66,7 +66,7 @@ def in_part(part: str, slot: str) -> str:
 
 @dataclass(frozen=True)
 class _Maker:
-    """The step that fills a slot, and the step's own name of the slot."""
+    """The step that fills a slot, and the name of the slot within that step."""
 
     label: str
     slot: str

@@ -9,6 +9,6 @@ from torch import nn
 
 
 def sharing_copy(module: nn.Module) -> nn.Module:
-    """Return a copy with modules of its own and the same tensors. Tensors of the copy may be replaced, not changed."""
+    """Return a copy of a module that shares its tensors. Tensors of the copy may be replaced, not changed in place."""
     memo: dict[int, Any] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, memo)

@@ -67,7 +67,7 @@ def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
 
 
 def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights, list[str]]]:
-    """Yield modules with the weights of the file, with the names of the tensors that differ from the directory's.
+    """Yield modules with the weights of the file, and the names of the tensors that differ from the directory's.
 
     The weights are found for the module as it is, and as it is fused for an export. Nothing is yielded where the file
     lacks a tensor of the module.

@@ -107,7 +107,7 @@ def match(name: str, header: GraphHeader, settings: Settings) -> Match:
 
 
 def _candidates(settings: Settings) -> Iterator[tuple[str, Settings, ModelSpec | str]]:
-    """Yield a word, the settings and the interface of each form of each network, or the reason why it is not there."""
+    """Yield name, settings and interface of each form of each network, or why this form is missing."""
     for name, part in COMPONENTS.items():
         for cut in Cut if name is ComponentName.vocoder else (Cut.none,):
             word = f"{name.value}{'' if cut is Cut.none else f' ({cut.value})'}"

@@ -16,7 +16,7 @@ _LARGEST = {Target.fp16: "65504", Target.bf16: "3.4e38"}
 
 
 def overflow(found: Examination) -> tuple[str, Known] | None:
-    """Return a sentence on the first probe whose output overflows, and the mistake; None if none does.
+    """Return a sentence on the first probe whose output overflows, and the mistake; None if no output overflows.
 
     Where the types of the graph are not known well enough to emulate it, nothing is found.
     """

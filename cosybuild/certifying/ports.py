@@ -40,7 +40,7 @@ def assign(header: GraphHeader, spec: ModelSpec) -> Ports | str:
 
     Args:
         header: the file's inputs and outputs.
-        spec: the network's, with every axis dynamic that may be.
+        spec: the network's inputs and outputs; every axis that can be dynamic is dynamic.
     """
     sizes: dict[str, int] = {}
     found: list[dict[str, GraphPort]] = []

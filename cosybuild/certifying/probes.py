@@ -64,7 +64,7 @@ class Agreement:
 
 
 def probe_cases(subject: Subject) -> tuple[Case, ...]:
-    """Return the cases: rows of different lengths, a padded guidance pair, and quiet inputs, which show an epsilon."""
+    """Return the cases: rows of several lengths, a padded guidance pair, and quiet inputs, which reveal a wrong epsilon."""
     spec = subject.spec
     sizes = {symbol: _size(symbol, subject) for symbol in spec.symbols}
     draws = [
@@ -76,7 +76,7 @@ def probe_cases(subject: Subject) -> tuple[Case, ...]:
 
 
 def _size(symbol: str, subject: Subject) -> int:
-    """Return a size that covers more than two chunks and makes axes differ that could be exchanged."""
+    """Return a size of more than two chunks; axes that could be exchanged get different sizes."""
     chunk = int(subject.hyperparameters.get("static_chunk_size", subject.hyperparameters.get("chunk_size", 0)))
     if symbol == BATCH:
         return 2

@@ -120,7 +120,7 @@ def prove(one: Candidate, request: Request, reference: Reference, emit: Emit) ->
 
 
 def _declared(spec: ModelSpec, one: Candidate) -> ModelSpec:
-    """Return the interface with the number of norms only if the file's exporter wrote each norm as one node."""
+    """Return the interface; it has no number of norms if the file's exporter did not write each norm as one node."""
     found = layer_norms(one.structure)
     return spec if sum(found.values()) == sum(spec.norms.values()) else replace(spec, norms={})
 

@@ -53,7 +53,7 @@ class _Result:
 
     @property
     def is_right(self) -> bool:
-        """True if it is right in float32, or as a pipeline in 16 bits is and no mistake explains it better."""
+        """True if the result agrees as well as float32 does, or as 16 bits do and no known mistake matches it."""
         return self.snr_db >= self.floor or (not self.mistakes and self.snr_db >= _NARROW_DB)
 
 
@@ -122,7 +122,7 @@ class _Voice:
     estimator: nn.Module
 
     def judged(self, arrays: Mapping[str, Array]) -> _Result:
-        """Compare the mel with the right one; float32's own error gives the floor."""
+        """Compare the mel with the right mel; the floor follows from the error of the modules in float32."""
         right = self.mel(arrays)
         for module in (self.frontend, self.estimator):
             module.float()
@@ -182,7 +182,7 @@ class _Voice:
         return self.estimator_subject.solver
 
     def _mistaken(self, arrays: Mapping[str, Array]) -> Iterator[tuple[tuple[Known, ...], Array]]:
-        """Yield known mistakes with the mel that results; mistakes of the solver's loop are also combined."""
+        """Yield known mistakes, each with the mel that it gives; mistakes of the solver's loop are also combined."""
         for names, solver, noise in self._loops(arrays):
             if names:
                 yield names, self.mel(arrays, solver=solver, noise=noise)

@@ -76,7 +76,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def unsigned(task: Task, verdict: Verdict) -> Verdict:
-    """Remove the manifest that an earlier certify wrote, because the file is refuted; return the verdict with a note.
+    """Remove the manifest that an earlier `certify` wrote beside a refuted file; return the verdict with a note.
 
     A manifest of a build stays.
     """

@@ -132,13 +132,13 @@ def exchanged(found: FoundWeights) -> FoundWeights | None:
 
 
 def _own(name: str, short: Mapping[str, str]) -> str | None:
-    """Return the name in the module of which a name in the file is a longer form: a wrapper's name may precede it."""
+    """Return the module's name of a tensor from its name in the file, in which a wrapper's name may come first."""
     parts = name.rpartition("/")[2].split(".")
     return next((short[tail] for i in range(len(parts)) if (tail := ".".join(parts[i:])) in short), None)
 
 
 def _fitting(tensor: TensorProto, shape: tuple[int, ...], *, transposed: bool) -> Array | None:
-    """Return the values in a shape, without axes of size 1 if need be; None if they do not fit."""
+    """Return the values in a shape, removing axes of size 1 if necessary; None if they do not fit."""
     array: Array = numpy_helper.to_array(tensor)
     if array.dtype.kind != "f":
         return None
@@ -162,7 +162,7 @@ def _transposed(model: ModelProto) -> set[str]:
 
 
 def _owners(wanted: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
-    """Return module, without the wrapper -> the names of its own tensors, in order."""
+    """Return module path, without the wrapper -> names of the module's own tensors, in order."""
     owners: dict[str, list[str]] = defaultdict(list)
     for name in wanted:
         owners[name.removeprefix(_WRAPPER).rpartition(".")[0]].append(name)
@@ -170,7 +170,7 @@ def _owners(wanted: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
 
 
 def _read_in(model: ModelProto, constants: Mapping[str, TensorProto]) -> Iterator[tuple[str, str]]:
-    """Yield module -> constant of more than one axis that a node of that module reads, in the order of the nodes.
+    """Yield (module, constant) for each constant with several axes that a node reads, in the order of the nodes.
 
     An exporter writes equal constants once, and reads the others through Identity.
     """
@@ -185,7 +185,7 @@ def _read_in(model: ModelProto, constants: Mapping[str, TensorProto]) -> Iterato
 
 
 def _layers(model: ModelProto) -> Iterator[tuple[str, str]]:
-    """Yield layer -> name of the constant that a matrix product of that layer reads, as the file tells it."""
+    """Yield (layer, name of the constant that a matrix product of the layer reads), as far as the file names layers."""
     readers: dict[str, list[NodeProto]] = defaultdict(list)
     for node in model.graph.node:
         for name in node.input:

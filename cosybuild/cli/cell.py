@@ -105,7 +105,7 @@ def _ended(began: CellRecord, outcome: Failure | tuple[Mapping[str, Any], Mappin
 
 
 def _action(step: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """Return a step's action in this command; if nothing changed, the report is that of the earlier command."""
+    """Return a step's action in this command. The report is of an earlier command if nothing changed since."""
     return "cached" if report["nothing_to_do"] or step["action"] == "hit" else str(step["action"])
 
 

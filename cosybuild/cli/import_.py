@@ -12,7 +12,7 @@ from cosybuild.cli.printed import say
 from cosybuild.printable import shell
 from cosybuild.report.figures import counted
 from cosybuild.run.run_names import RUNS
-from cosybuild.run.sharing.import_bundle import Arrival, plain_facts, read_bundle
+from cosybuild.run.sharing.import_bundle import ImportedBundle, plain_facts, read_bundle
 from cosybuild.run.tar_archive import Bounds
 from cosybuild.store.store import Store
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.switch("--json", "print JSON")
     options = parser.parse_args(arguments)
     bounds = Bounds() if options.max_size is None else Bounds(always=options.max_size, most=options.max_size)
-    arrival = read_bundle(
+    imported = read_bundle(
         options.archive,
         Store(options.store),
         options.runs,
@@ -55,20 +55,20 @@ def main(arguments: Sequence[str]) -> int:
         key=options.verify_key,
     )
     if options.json:
-        print(json.dumps(plain_facts(arrival), indent=2))
+        print(json.dumps(plain_facts(imported), indent=2))
         return 0
-    say(f"{arrival.run}{' (already imported)' if arrival.was_there else ''}; {_results(arrival, options.store)}")
-    if arrival.signer is not None:
-        say(f"signed with the key {arrival.signer}")
-    named = shell([str(arrival.run)])
+    say(f"{imported.run}{' (already imported)' if imported.was_there else ''}; {_results(imported, options.store)}")
+    if imported.signer is not None:
+        say(f"signed with the key {imported.signer}")
+    named = shell([str(imported.run)])
     say(f"Next: python -m cosybuild explain {named}, or replay {named} to rebuild it and compare")
     return 0
 
 
-def _results(arrival: Arrival, store: Path) -> str:
+def _results(imported: ImportedBundle, store: Path) -> str:
     """Return a sentence on the results of the run: added to the store or not."""
-    if not arrival.carried:
+    if not imported.carried:
         return "it has no results, only digests"
-    if arrival.results:
-        return f"{counted(arrival.results, 'result')} in {store}"
-    return f"{counted(arrival.carried, 'result')} not added to {store}; add --trust-results if you trust the sender"
+    if imported.results:
+        return f"{counted(imported.results, 'result')} in {store}"
+    return f"{counted(imported.carried, 'result')} not added to {store}; add --trust-results if you trust the sender"

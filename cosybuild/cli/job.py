@@ -60,7 +60,7 @@ class Job:
         return _job_elsewhere, (self._words, self._flags)
 
     def __call__(self, config: DictConfig) -> float | tuple[float, ...] | None:
-        """Build; return the objective for a sweeper that searches, None for a single build.
+        """Build one configuration; return the objective for a sweeper that searches, None for a single build.
 
         A failure is reported here and not raised, because Hydra would print it again and end a sweep.
         """

@@ -55,6 +55,6 @@ def _table(found: Sequence[RunSummary]) -> Table:
 
 
 def _verdict(run: RunSummary) -> str:
-    """Return e.g. `ok, verified`; the verification of a run that did not end well says nothing."""
+    """Return status and verification, e.g. `ok, verified`; only the status of a run that did not end well."""
     seal = _SEAL[run.verified] if run.status in ("ok", "pending") else ""
     return one_line(f"{run.status}{seal}{', imported' if run.imported else ''}")

@@ -71,7 +71,7 @@ def _action(parser: argparse.ArgumentParser, name: str) -> argparse.Action | Non
 
 
 def _purpose(action: argparse.Action | None) -> str:
-    """Return the help of an argument as a parenthesis."""
+    """Return the help of an argument in parentheses."""
     if action is None:
         return ""
     choices = f"one of {', '.join(map(str, action.choices))}" if action.choices is not None else ""

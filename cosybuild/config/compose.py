@@ -85,7 +85,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _setting_of_absent_group(error: BaseException) -> str | None:
-    """Return `trt.sm` for `trt=none trt.sm=[89]`, where OmegaConf raises a bare AssertionError."""
+    """Return the setting, e.g. `trt.sm` for `trt=none trt.sm=[89]`, if OmegaConf raised a bare AssertionError for it."""
     frame = _origin(error)
     if (
         not isinstance(error, AssertionError)

@@ -29,7 +29,7 @@ def register() -> None:
 
 @cache
 def mutable(cls: type) -> type:
-    """Return the mutable twin of a frozen settings class, with the same name, fields and defaults."""
+    """Return a mutable class with the name, the fields and the defaults of a frozen settings class."""
     hints = typing.get_type_hints(cls)
     fields = [(f.name, _schema_type(hints[f.name]), _default(f)) for f in dataclasses.fields(cls)]
     twin = dataclasses.make_dataclass(cls.__name__.removesuffix("Settings") or cls.__name__, fields)
@@ -38,8 +38,8 @@ def mutable(cls: type) -> type:
     return twins.keep(twin)
 
 
-class _Twins:
-    """The namespace in which pickle finds a mutable twin by name, also in a process that has not made it yet."""
+class _MutableClasses:
+    """A namespace in which pickle finds the mutable class of a settings class by name; it makes a missing class."""
 
     def __init__(self) -> None:
         self._made: dict[str, type] = {}
@@ -56,7 +56,7 @@ class _Twins:
         return self._made[name]
 
 
-twins = _Twins()
+twins = _MutableClasses()
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -76,7 +76,7 @@ def _mapping() -> DictConfig:
 
 
 def _schema_type(hint: Any) -> Any:
-    """Return `hint` with settings classes replaced by their twins and tuples by lists."""
+    """Return `hint` with settings classes replaced by their mutable classes, and tuples by lists."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         return list[_schema_type(arguments[0])]  # type: ignore[misc]  # the element type is data here

@@ -58,7 +58,7 @@ def discard_leftovers(root: Path) -> None:
 
 
 def apply(root: Path, journal: Journal) -> None:
-    """Make the change of the journal, or finish it. Every step may be repeated."""
+    """Make or finish the change that the journal describes. Every step may be repeated."""
     state = root / STATE
     backup = state / f"{journal.number:04}"
     part = backup.with_name(backup.name + PART)
@@ -101,7 +101,7 @@ def _put_in_place(staged: Path, target: Path) -> None:
 
 
 def _restore_link(target: Path, text: str, digest: str, staging: Path) -> None:
-    """Replace a file by the symbolic link that it was, if the link still leads to the same content."""
+    """Replace a file by the symbolic link in its place before, if the link's target still has the same content."""
     end = target.parent / text
     itself = end.resolve() == target.resolve()
     if not itself and staging.is_dir() and end.is_file() and digest_of(end) == digest:

@@ -168,7 +168,7 @@ def _triton(
 
 
 def _widest(profiles: Profiles) -> dict[str, list[int]]:
-    """Return one range for each symbol: the smallest minimum, the first profile's optimum, the largest maximum."""
+    """Return one range for each symbol: the smallest min of all profiles, the first opt, and the largest max."""
     return {
         symbol: [min(p[symbol][0] for p in profiles), profiles[0][symbol][1], max(p[symbol][2] for p in profiles)]
         for symbol in profiles[0]

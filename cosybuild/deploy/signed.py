@@ -133,7 +133,7 @@ class SignatureCheck:
         return finding if reason is None else replace(finding, state=state, reason=reason)
 
     def _others(self) -> Iterator[Finding]:
-        """Yield a finding for every file below the path that differs from a signed list there, e.g. a manifest."""
+        """Yield a finding for every file in a signed list below the path that differs from this list."""
         for path in sorted(self._path.rglob(LIST)):
             if STATE in path.relative_to(self._path).parts:
                 continue

@@ -42,7 +42,7 @@ class ExporterWarnings:
 
 
 def example_sizes(spec: ModelSpec, stated: Mapping[str, int], profiles: Sequence[Profile]) -> dict[str, int]:
-    """Return a size for every symbol: the `stated` ones, and other distinct sizes that no fixed axis of the model has.
+    """Return a size for every symbol: the stated size, or a size that no other symbol and no fixed axis has.
 
     If two sizes were equal by chance, the exporter might treat them as always equal. Sizes that are not stated lie
     inside a profile; there, distinct sizes of at least 2 are taken as far as the profile has them.
@@ -151,7 +151,7 @@ def _dynamo(
 
 
 def _dynamic_shapes(module: nn.Module, spec: ModelSpec) -> tuple[Any, ...]:
-    """Return the names of dynamic axes in the structure of the parameters of `forward`, as torch.export takes them."""
+    """Return the names of dynamic axes for torch.export, in the structure of the parameters of `forward`."""
     from torch.export import Dim
 
     # A sum such as `past + 1` follows from other axes, which torch.export finds by itself.
@@ -172,7 +172,7 @@ def example_inputs(spec: ModelSpec, sizes: Mapping[str, int]) -> Iterator[torch.
 
 @contextmanager
 def _plain_operators() -> Iterator[None]:
-    """Make torch compute attention with separate operators, because ONNX has none for its fused encoder layer."""
+    """Make torch compute attention with separate operators, because ONNX lacks torch's fused encoder layer."""
     import torch
 
     fused = torch.backends.mha.get_fastpath_enabled()

@@ -99,7 +99,7 @@ def _foreign(
 
 
 def _of_other_model(names: Collection[str], wanted: Collection[str]) -> str:
-    """Return a sentence that names the model of these weights, if it is known and not the wanted one."""
+    """Return a sentence that names the model of these weights; empty if it is the wanted model or not known."""
     found = recognised(names)
     return "" if found is None or found == recognised(wanted) else f" These are weights of {found}."
 

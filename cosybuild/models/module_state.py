@@ -69,7 +69,7 @@ def check_same_state(graph: Mapping[str, Any], reference: Mapping[str, Any], mad
 
 
 def _recorded(metrics: Mapping[str, Any]) -> tuple[str | None, Any]:
-    """Return digest and processor; no digest where none is recorded, or a foreign store sent something else."""
+    """Return digest and processor; the digest is None if none is recorded or the record is not valid."""
     facts = metrics.get(METRIC)
     digest = facts.get("sha256") if isinstance(facts, Mapping) else None
     is_one = isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) is not None

@@ -170,7 +170,7 @@ _GROWING = ("log_mel_db", "multi_resolution")
 
 
 def for_length(kind: Kind, gate: Gate, samples: int) -> Gate:
-    """Return the gate on an output of `samples` values; above 10 s, a waveform's bounds widen with its length.
+    """Return the gate on an output of `samples` values. The bounds on waveforms above 10 s widen with the length.
 
     The phase of a vocoder's sines is a sum over all frames, so that the rounding errors of f0 add up. The short cases
     keep the narrow gate, and the gates on f0 and on the phase do not grow.

@@ -127,7 +127,7 @@ def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols
 
 
 def described(spec: ModelSpec) -> tuple[str, ...]:
-    """Return one sentence with the test values that are not normal, for the plan and the report; none if all are."""
+    """Return one sentence on test values that are not normally distributed, for plan and report; empty without any."""
     chosen = ", ".join(f"{tensor.name} {_values(tensor)}" for tensor in spec.inputs if tensor.generator != "normal")
     if not chosen:
         return ()

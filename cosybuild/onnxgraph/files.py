@@ -76,7 +76,7 @@ def _copy(message: GraphProto | ModelProto, name: str, value: object) -> None:
 
 
 def _serialised(model: ModelProto) -> Iterator[bytes]:
-    """Yield the serialised model in pieces; as a whole it would take its size in memory again."""
+    """Yield the serialised model in pieces, because the whole text would need as much memory as the model."""
     rest = without_weights(model)
     graph = rest.graph.SerializeToString(deterministic=True)
     rest.ClearField("graph")

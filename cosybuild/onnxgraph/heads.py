@@ -98,7 +98,7 @@ def _chains(graph: GraphProto) -> Iterator[_Chain]:
 
 
 def _measured(chain: _Chain, constants: Mapping[str, TensorProto], makers: Mapping[str, NodeProto]) -> _Chain | None:
-    """Return the chain with its sizes, or None if they are not all known."""
+    """Return the chain with its sizes; None if a size is not known."""
     if len(chain.split.input) < 2 or chain.split.input[1] not in constants:
         return None
     heads = tuple(int(n) for n in numpy_helper.to_array(constants[chain.split.input[1]]))

@@ -59,7 +59,7 @@ def generated_samples(
 
 
 def calibration_files(path: str) -> tuple[Path, ...]:
-    """Return the `.npz` file at `path`, or all in the directory, sorted.
+    """Return the `.npz` file at `path`, or all `.npz` files in the directory `path`, sorted.
 
     Raises:
         ConfigurationError: there is no such file.

@@ -128,7 +128,7 @@ def _collect(kept: dict[ir.Node, str], verdicts: Iterable[tuple[ir.Node, str]]) 
 
 
 def _close(kept: dict[ir.Node, str], nodes: Sequence[ir.Node], match_io: bool) -> None:
-    """Keep cheap nodes whose neighbours are all kept, in place: casts down and up again would only lose digits."""
+    """Add cheap nodes whose neighbours are all kept; lowering these nodes would only add casts, which lose digits."""
     costly = CONTRACTIONS | NORMALISATIONS | SOFTMAXES
     candidates = [node for node in nodes if node not in kept and node.op_type not in costly]
     changed = True

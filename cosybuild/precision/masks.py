@@ -39,7 +39,7 @@ class Masks:
 
 
 def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage) -> Masks:
-    """Find the constants that reach only softmax inputs through mask arithmetic, and are too large for scores.
+    """Find constants that are used only in masks of softmax inputs, and that are large enough to hide a score.
 
     Args:
         model: the float32 graph in normal form.
@@ -72,7 +72,7 @@ def find_masks(model: ir.Model, measured: Mapping[str, Range], storage: Storage)
 
 
 def scores_of(softmax: ir.Node, masks: Masks) -> ir.Value | None:
-    """Return the scores: the softmax's input before a mask is added, whose accuracy matters; None if there are none."""
+    """Return the input of a softmax before a mask is added, whose accuracy matters; None if there is none."""
     value = softmax.inputs[0]
     while value is not None and name_of(value) in masks.ranges:
         node = value.producer()

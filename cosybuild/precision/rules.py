@@ -137,7 +137,7 @@ def _is_root(node: ir.Node) -> bool:
 
 
 def _deviation_chain(root: ir.Node) -> Iterator[ir.Node]:
-    """Yield the nodes around the root of a mean of squares: the squares, the differences, the division by the root."""
+    """Yield the nodes of a normalisation around its square root: squares, differences, and the division by the root."""
     before = list(_walk_back(root))
     means = [node for node in before if node.op_type in ("ReduceMean", "ReduceSum")]
     if not means:

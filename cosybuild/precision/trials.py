@@ -57,7 +57,7 @@ class Trials:
         return tuple(name for node in concerned(self._model) if (name := name_of(node)) not in self.decisions.kept)
 
     def suspects(self, sample: Sample) -> tuple[str, ...]:
-        """Return the candidates by module: first the modules whose nodes add the most noise on this sample."""
+        """Return the candidates sorted by module; modules whose nodes add the most noise on this sample come first."""
         lowered = self.lowered(())[1].model
         found = noise_by_module(profile(lowered, self._model, sample.inputs, self._threads))
         return tuple(sorted(self.candidates, key=lambda name: -found.get(module_path(name), 0.0)))

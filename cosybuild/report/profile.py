@@ -95,7 +95,7 @@ def _blocks(blocks: Sequence[Sequence[Any]], x: Any, tall: float) -> Iterator[st
 
 
 def _line(curve: Sequence[float], x: Any, y: Any) -> Iterator[str]:
-    """Yield the curve, with a gap where no digits are lost, and a mark on every node that is not finite."""
+    """Yield the curve, with a gap at infinite ratios, and a mark on every node whose values are not finite."""
     run: list[str] = []
     for index, value in [*enumerate(curve), (len(curve), math.inf)]:
         if math.isfinite(value):

@@ -36,7 +36,7 @@ def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _option(step: Mapping[str, Any]) -> str:
-    """Return the path of the option file that a search wrote; in a joint build its name begins with the part's."""
+    """Return the path of the option file that a search wrote; in a joint build, its name begins with the part."""
     return f"artifacts/{step['part']}.precision.yaml" if step.get("part") else "artifacts/precision.yaml"
 
 

@@ -45,7 +45,7 @@ class Final:
 
     @property
     def home(self) -> str:
-        """The subdirectory of the run to which it is delivered."""
+        """The subdirectory of the run to which the artifact is delivered."""
         return EVIDENCE if is_evidence(self.slot) else ARTIFACTS
 
     @property

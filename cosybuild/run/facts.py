@@ -176,7 +176,7 @@ def _profile(profile: Profile, spec: ModelSpec) -> Mapping[str, Any]:
 
 
 def _joint(parts: Mapping[str, Mapping[str, Any]], subject: Subject) -> dict[str, Any]:
-    """Return the facts of several networks as those of one model, and each under `parts`."""
+    """Return the facts of several networks as those of one model; `parts` has the facts of each network."""
     weights = {name: model["weights_digest"] or model["weights"] for name, model in parts.items()}
     return {
         "family": subject.family.value,

@@ -68,7 +68,7 @@ def known_code(request: Request, store: Store) -> Trace | None:
 
 
 def _installed(subject: Subject) -> Trace | None:
-    """Return the trace of a target whose code is entirely in self-contained packages; None for any other target."""
+    """Return the trace of a target if all its code is in packages that import no modules of the user; else None."""
     target = subject.hyperparameters["target"]
     if not all(owner in _SELF_CONTAINED for owner in _owners(target)) or _leads_elsewhere(target):
         return None

@@ -62,7 +62,7 @@ def made_at(entry: Entry) -> float | None:
 
 
 def _facts(entry: Entry, makers: Mapping[str, Entry], known: dict[str, Mapping[str, str]]) -> Mapping[str, str]:
-    """Return the facts of an entry and of the entries that its inputs came from; later steps replace earlier facts."""
+    """Return the facts of an entry and of the entries that made its inputs; a later step replaces earlier facts."""
     if entry.key.digest in known:
         return known[entry.key.digest]
     known[entry.key.digest] = {}  # in a damaged store, entries can depend on each other in a cycle

@@ -258,7 +258,7 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
 
 @contextmanager
 def unpacked(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
-    """Yield a temporary directory with all files of the archive, checked, and the index, converted to a type.
+    """Yield a temporary directory with all files of the archive, which are checked, and the index as a typed value.
 
     Raises:
         ConfigurationError: see `opened`.

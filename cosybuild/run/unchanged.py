@@ -60,7 +60,7 @@ def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
 
 
 def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
-    """Read and check the stored files whose delivered copies have changed.
+    """Read and check the stored files of artifacts whose delivered copies have changed.
 
     The program that wrote to the copy may have written to the stored file too, with its times restored. Damaged
     contents are moved to the quarantine and built again.

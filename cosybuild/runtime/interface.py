@@ -80,7 +80,7 @@ class Interface:
         return self.inputs[0].dtype
 
     def choose(self, shapes: Shapes) -> int | None:
-        """Return the index of the profile with the smallest maximum that covers every input; None if none does."""
+        """Return the index of the smallest profile that covers every input; None if no profile covers them."""
         covering = [
             index
             for index, profile in enumerate(self.profiles)

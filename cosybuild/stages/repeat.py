@@ -86,7 +86,7 @@ def _sources(context: RunContext) -> dict[str, list[Path]]:
 def _in_a_process(
     steps: Sequence[Stage[Request]], request: Request, sources: Mapping[str, Sequence[Path]], home: Path
 ) -> Rebuilt:
-    """Rebuild in a new interpreter, whose hash seed, addresses and import order differ and may affect bytes."""
+    """Rebuild in a new interpreter; its hash seed, addresses and import order differ, which may change bytes."""
     try:
         return call_in_subprocess(rebuild, steps, request, sources, home).value
     except Died as died:

@@ -113,7 +113,7 @@ def _lowered_gates(request: Request) -> dict[str, Any] | None:
 
 
 def _notes(request: Request) -> Iterator[str]:
-    """Yield one sentence for each utterance that no profile of a part admits."""
+    """Yield one sentence for each utterance whose sizes no profile of some part admits."""
     facts = voice_facts(request)
     for case in voice_cases(request):
         if parts := parts_without_profile(request, case.draw.sizes, facts):

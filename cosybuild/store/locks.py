@@ -74,7 +74,7 @@ class Lock:
 
     @property
     def is_lost(self) -> bool:
-        """True if the lock is not held, e.g. because another process broke it, taking this process for dead."""
+        """True if this process no longer holds the lock, e.g. because another process assumed it dead and broke it."""
         return self._record is None or not self._record.exists()
 
     def release(self) -> None:

@@ -68,7 +68,7 @@ class Remote:
         self._damaged: set[str] = set()
 
     def fetch(self, key: CacheKey, into: Path, objects: Objects, warn: Callable[[str], None]) -> Entry | None:
-        """Download the entry of `key` and those of its files that `objects` lacks.
+        """Download the entry of `key`, and the files of the entry that `objects` lacks.
 
         Args:
             key: the key of the entry.

@@ -35,7 +35,7 @@ class Uses:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Note the uses so far now, and every further use immediately, until the `with` block ends."""
+        """Note all earlier uses at once, and until the `with` block ends every further use as it happens."""
         for entry in self._entries:
             _note(entry)
         self._at_once = True

@@ -78,7 +78,7 @@ def launch(
 
 
 def _connect(ray: Any, settings: RaySettings) -> None:
-    """Join the cluster, once for each process: a sweeper that searches launches more than once."""
+    """Join the cluster, unless this process has done so: a sweeper that searches launches several times."""
     if ray.is_initialized():
         return
     if settings.address is not None:
@@ -113,7 +113,7 @@ def _no_cluster(address: str | None, reason: str) -> MissingRequirement:
 def _collect(
     ray: Any, numbers: Mapping[Any, int], sweep: Path
 ) -> tuple[dict[int, JobReturn], dict[int, BaseException]]:
-    """Return number -> result and number -> error of lost jobs; write the records of each job as it ends."""
+    """Return number of a job -> its result, and number of a lost job -> its error; write records as jobs end."""
     returned: dict[int, JobReturn] = {}
     lost: dict[int, BaseException] = {}
     waiting = list(numbers)

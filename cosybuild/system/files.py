@@ -118,7 +118,7 @@ def convert_disk_errors(doing: str, path: Path | str, *, of_the_store: bool = Tr
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add `path` to an OSError that names no file: one from a write to an open file."""
+    """Add `path` to an OSError of the `with` block that names no file, such as one from a write to an open file."""
     try:
         yield
     except OSError as error:

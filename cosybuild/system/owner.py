@@ -78,7 +78,7 @@ def read_owner(path: Path) -> tuple[Owner | None, float]:
 
 
 class Watch:
-    """The observations of one record by a process that waits for its owner."""
+    """Repeated observation of one record, by which a process that waits decides if the record's owner is alive."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -52,7 +52,7 @@ def from_json(plain: Any, kind: type[T], where: str, hint: str = RECORD_HINT) ->
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        message = _told(plain, kind, str(error), where)
+        message = _sentence_of(plain, kind, str(error), where)
     raise ConfigurationError(message, hint=hint)
 
 
@@ -77,7 +77,7 @@ def to_json(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _told(plain: Any, kind: type, error: str, where: str) -> str:
+def _sentence_of(plain: Any, kind: type, error: str, where: str) -> str:
     """Return an error of msgspec as a sentence that begins with the path of the value."""
     message, _, place = error.rpartition(" - at `")
     way: Way = ()

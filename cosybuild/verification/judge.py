@@ -229,7 +229,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
 
 
 def _rounding(r: Array, finite: Array, resolution: float) -> Array:
-    """Return the difference that rounding explains: of each element, or of the rms of all where that is larger."""
+    """Return the largest difference by rounding: that of each element, or that of the rms of all if it is larger."""
     sizes = np.where(finite, np.abs(r), 0.0)
     rms = float(np.sqrt(np.mean(sizes[finite] ** 2))) if finite.any() else 0.0
     result: Array = UNITS * resolution * np.maximum(sizes, rms)

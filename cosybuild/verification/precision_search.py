@@ -96,7 +96,7 @@ def search(
 
 
 class _Oracle:
-    """A predicate: True if the gates pass with a set of nodes in fp32. It emits one progress event per evaluation."""
+    """The predicate of the bisection: True if the gates pass with a set of nodes in fp32. Each call emits an event."""
 
     def __init__(self, trials: Trials, samples: Sequence[Sample], emit: Emit, count: int, *, empty_fails: bool) -> None:
         self.count = count

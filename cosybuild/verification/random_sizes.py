@@ -18,7 +18,7 @@ LEAST = 4
 
 
 def upstream_sizes(spec: ModelSpec, seed: int) -> Iterator[dict[str, int]]:
-    """Yield ten times a random size in 16..512 for every symbol except the batch, which is 2."""
+    """Yield ten mappings symbol -> size: 2 for the batch, a random number in 16..512 for any other symbol."""
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     for _ in range(UPSTREAM_COUNT):
@@ -37,7 +37,7 @@ def octave_sizes(spec: ModelSpec, seed: int) -> Iterator[dict[str, int]]:
 
 
 def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int, *, upstream: bool) -> bool:
-    """Return True if the random sizes, or in upstream mode any size that is tried, would be different without profiles.
+    """Return True if profiles change the random sizes or, in upstream mode, any size that is tried.
 
     With several profiles of several axes it is always True.
     """

@@ -19,7 +19,7 @@ from cosybuild.system.environment import Environment
 
 @dataclass(frozen=True)
 class EngineTask:
-    """One engine to build.
+    """The task of the subprocess: one engine to build.
 
     Attributes:
         target: the library that builds, and the compute capability.

@@ -112,7 +112,7 @@ def build_engine(
 
 
 def _housekeeping(library: TensorRtLibrary) -> Callable[[], None]:
-    """Return the function to call during the build, which gives freed heap, such as copies of the weights, to the OS.
+    """Return the function to call during the build. It returns freed heap, such as copies of weights, to the system.
 
     It does nothing if kernels are timed: the allocator waits while the heap is trimmed, which would disturb the timing.
     """

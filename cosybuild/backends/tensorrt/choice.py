@@ -48,7 +48,7 @@ def choose_targets(settings: TrtSettings, precision: str, environment: Environme
 
 
 def choose_library(settings: TrtSettings, environment: Environment) -> str:
-    """Choose the library: that of `trt.backend`, or with `auto` TensorRT if it can build here, else TensorRT-RTX.
+    """Return the library of `trt.backend`. For `auto`, this is TensorRT if it can build here, else TensorRT-RTX.
 
     TensorRT comes first because only its plans are drop-in. It is also returned if neither library can be used.
     """
@@ -76,7 +76,7 @@ def missing_requirements(target: Target, settings: TrtSettings, environment: Env
 
 
 def plan_advice(library: str) -> str | None:
-    """Return a sentence on how to build a TensorRT plan too, for the summary; None if the engine is a TensorRT plan."""
+    """Return a sentence that says how to build a TensorRT plan, for the summary; None if the engine is such a plan."""
     if library == TENSORRT:
         return None
     return (

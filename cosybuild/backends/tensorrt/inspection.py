@@ -175,7 +175,7 @@ def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
 
 
 def _largest(layers: Sequence[Any], scores: set[tuple[int, ...]]) -> int:
-    """Return the bytes of the largest floating tensor, except those with the shape of a score matrix or its bias."""
+    """Return the bytes of the largest floating tensor that has neither the shape of scores nor that of their bias."""
     square = {shape[-2:] for shape in scores}
     largest = 0
     for layer in layers:

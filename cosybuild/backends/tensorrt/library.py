@@ -67,7 +67,7 @@ class TensorRtLibrary:
 
     @property
     def sms(self) -> tuple[int, ...]:
-        """The compute capabilities for which it builds ahead of time; empty if it builds for the GPU that it finds."""
+        """The compute capabilities for which the library builds ahead of time; empty if it builds for a GPU here only."""
         if not self.ahead_of_time:
             return ()
         names = self.module.ComputeCapability.__members__

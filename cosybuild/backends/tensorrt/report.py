@@ -117,7 +117,7 @@ def engine_manifest(
 
 
 def cuda_release(name: str) -> str | None:
-    """Return the CUDA release of the installed package, e.g. `13`; None if no distribution is named after one."""
+    """Return the CUDA release in the name of the installed distribution, e.g. `13`; None if no name contains one."""
     stem = name.replace("_", "-")
     for release in ("13", "12"):
         try:

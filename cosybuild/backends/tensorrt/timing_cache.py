@@ -22,11 +22,11 @@ class TimingCache:
         self.path = path
 
     def read_into(self, config: Any) -> None:
-        """Give the known times to the builder, which ignores a cache of another device or version."""
+        """Pass the times in the file to the builder, which ignores those of another device or version."""
         config.set_timing_cache(self._known(config), False)
 
     def update_from(self, config: Any) -> None:
-        """Combine the builder's times with those in the file, which parallel builds write too."""
+        """Add the builder's times to the file; times that parallel builds wrote meanwhile are kept."""
         cache = config.get_timing_cache()
         if cache is None:
             return
@@ -41,6 +41,6 @@ class TimingCache:
 
 
 def timing_path(root: Path, library_title: str, gpu: Gpu, environment: Environment) -> Path:
-    """Return the file for this version, device and driver; times measured with others are not valid."""
+    """Return the file of this version, device and driver; times of another version, device or driver are not valid."""
     words = [library_title, f"sm{gpu.sm}", gpu.name, f"driver {environment.driver or 'unknown'}"]
     return root / "timing" / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", word) for word in words) + ".cache")

@@ -19,7 +19,7 @@ FUSED, UNFUSED, UNDECIDED = "fused", "not fused", "too small to tell"
 
 @dataclass(frozen=True)
 class AttentionVerdict:
-    """The verdict that attention matrices of one size are, or are not, stored in the activation memory."""
+    """The verdict on attention matrices of one size: stored in the activation memory, or fused."""
 
     size: AttentionSize
     verdict: str

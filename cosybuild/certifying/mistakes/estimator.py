@@ -33,7 +33,7 @@ class WithoutRotary(SelfAttention):
 
 
 class HalfSplit(RotaryFrequencies):
-    """Angles for pairs that are half a head apart."""
+    """Rotary angles for pairs of channels that are half a head apart."""
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
         """See the base class."""
@@ -86,7 +86,7 @@ def estimator_mistakes(subject: Subject) -> Iterator[Mistake]:
 
 
 def other_variant(streaming: bool) -> Mistake:
-    """Return the mistake of the other attention variant; `streaming` is the variant that is expected."""
+    """Return the mistake that a file has the other attention variant than the expected one, `streaming`."""
     wrong, right = ("full attention", "the streaming mask") if streaming else ("the streaming mask", "full attention")
     name = "full attention" if streaming else "streaming mask"
     return Mistake(

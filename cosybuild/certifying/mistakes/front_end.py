@@ -81,7 +81,7 @@ def front_end_mistakes(subject: Subject) -> Iterator[Mistake]:
 
 
 class SteepLookAhead(LookAhead):
-    """The look-ahead layer with another slope."""
+    """The look-ahead layer with another slope of the leaky ReLU."""
 
     def forward(self, x: Tensor, count: int) -> Tensor:
         """See the base class."""
@@ -92,7 +92,7 @@ class SteepLookAhead(LookAhead):
 
 
 def chunk_of(tokens: int | None) -> Plant:
-    """Return the mistake of another chunk; None is full attention."""
+    """Return a `Plant` that gives the encoder chunks of `tokens` tokens; None gives full attention."""
 
     def change(part: UpsamplingEncoder) -> None:
         part.chunk = tokens

@@ -86,7 +86,7 @@ def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:
 
 
 def replaced(kind: type[nn.Module], other: type[nn.Module]) -> Plant:
-    """Return a `Plant` for a mistake in a method: all submodules of one class become instances of the subclass `other`."""
+    """Return a `Plant` for a mistake in a method: all submodules of one class become instances of `other`."""
 
     def change(part: Any) -> None:
         part.__class__ = other

@@ -139,7 +139,7 @@ class _Doubtful(Exception):
 
 
 def _check_unchanged(look: Look, stamp: os.stat_result, moment: int) -> None:
-    """Refuse a look if a path changed after the look, or a file changed within a tick before the look.
+    """Refuse observed states if a path changed after they were read, or a file changed within a tick before.
 
     Args:
         stamp: the stat of a new file.

@@ -28,7 +28,7 @@ _ONE_PIECE = 40
 
 
 def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> ModelSpec:
-    """Return inputs and outputs. The batch is one: upstream asserts it, and padded tokens would reach valid ones."""
+    """Return inputs and outputs. The batch is one: upstream asserts it, and padding would change valid tokens."""
     values = variant.hyperparameters
     mel, tokens = int(values["output_size"]), float(values["vocab_size"])
     inputs = [

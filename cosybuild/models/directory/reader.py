@@ -170,7 +170,7 @@ def child(yaml: Path, document: Mapping[str, Any], *names: str) -> Mapping[str, 
 
 
 def refused(yaml: Path, what: str) -> ModelDirectoryError:
-    """Return the error for a fault in a model directory's yaml; a long value in it is cut."""
+    """Return the error for a fault in a model directory's yaml; a long fault is cut."""
     shown = one_line(what if len(what) <= _LONGEST else f"{what[:_LONGEST]}...")
     return ModelDirectoryError(
         f"{yaml}: {shown}.", hint="Next: compare the file with the one of the published model of this version."

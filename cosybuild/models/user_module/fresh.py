@@ -13,7 +13,7 @@ from typing import Any
 
 
 class FromSource(SourceFileLoader):
-    """A loader that always compiles the source: Python accepts byte code if only the source's size and second match.
+    """A loader that always compiles the source. Python would use byte code of another source of equal size and time.
 
     Attributes:
         digest: sha256 of the source that was compiled; None before.

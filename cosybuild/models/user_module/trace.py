@@ -226,7 +226,7 @@ def _file(module: Any) -> str | None:
 
 
 def _source(path: str) -> str | None:
-    """Return the source of byte code, or the path itself; None for a package's metadata: its version is in the key."""
+    """Return the source of byte code, or the path itself; None for metadata of packages, whose versions are in the key."""
     if path.endswith(".pyc"):
         try:
             source = importlib.util.source_from_cache(path)
@@ -251,7 +251,7 @@ def _names_ours(paths: set[str]) -> bool:
 
 
 def _named(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (name, path). The name is relative to the import path or working directory, or else the file's own."""
+    """Yield (name, path). The name is relative to the import path or the working directory, else that of the file."""
     roots = sorted({os.path.abspath(entry) for entry in (*sys.path, os.curdir)}, key=len, reverse=True)  # noqa: PTH100
     count: dict[str, int] = {}
     for path in paths:

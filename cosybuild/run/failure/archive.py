@@ -128,7 +128,7 @@ def write_failure_archive(
 
 
 def _voice(note: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a whole voice that failed, as the step's metrics would have them."""
+    """Return the figures of a whole voice that failed, in the form of the metrics of a step that passed."""
     return {"cases": [], "notes": [], "rows": note["rows"], "losses": note["losses"]}
 
 

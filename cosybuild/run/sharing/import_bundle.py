@@ -20,7 +20,7 @@ from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.filename import fault_of
 from cosybuild.run.imported_run import Origin, origin_of_run, write_mark
 from cosybuild.run.sharing.bundle import BUNDLE, RUN, STORE, Index, may_contain
-from cosybuild.run.sharing.import_check import rehearse
+from cosybuild.run.sharing.import_check import check_records
 from cosybuild.run.sharing.members import is_record_or_data
 from cosybuild.run.tar_archive import Bounds, opened
 from cosybuild.signing import verify
@@ -39,8 +39,8 @@ _ARRIVING = ".arriving"
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """The content of an imported archive.
+class ImportedBundle:
+    """The outcome of an import.
 
     Attributes:
         run: the run directory.
@@ -65,7 +65,7 @@ def read_bundle(
     trust_results: bool = False,
     bounds: Bounds | None = None,
     key: Path | None = None,
-) -> Arrival:
+) -> ImportedBundle:
     """Check an archive and unpack it into a run directory with the mark of a foreign run.
 
     Args:
@@ -95,7 +95,7 @@ def read_bundle(
             fresh.mkdir()
             package.unpack(place, lambda name: _is_kept(name, was_there=was_there, trust_results=trust_results))
             if not was_there:
-                rehearse(fresh, source)
+                check_records(fresh, source)
             if trust_results:
                 _take_results(keys, source, place / STORE, store)
             origin = Origin(
@@ -114,7 +114,7 @@ def read_bundle(
                 sync_directory(runs)
             elif (origin.results, origin.signer) != (there.results, there.signer):
                 write_mark(target, origin)
-        return Arrival(target, len(keys), len(keys) if trust_results else 0, was_there, origin.signer)
+        return ImportedBundle(target, len(keys), len(keys) if trust_results else 0, was_there, origin.signer)
 
 
 def _is_kept(member: str, *, was_there: bool, trust_results: bool) -> bool:
@@ -166,6 +166,6 @@ def _take_results(keys: list[CacheKey], source: Path, place: Path, store: Store)
     beside.flush()
 
 
-def plain_facts(arrival: Arrival) -> dict[str, Any]:
-    """Return the arrival as plain data for `--json`."""
-    return dataclasses.asdict(arrival) | {"run": str(arrival.run)}
+def plain_facts(imported: ImportedBundle) -> dict[str, Any]:
+    """Return the outcome of an import as plain data for `--json`."""
+    return dataclasses.asdict(imported) | {"run": str(imported.run)}

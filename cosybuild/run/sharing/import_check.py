@@ -57,8 +57,8 @@ class _Report:
             raise ValueError(f"gives two artifacts the same name: {sorted(names)}")
 
 
-def rehearse(directory: Path, source: Path) -> None:
-    """Read the records of a run directory, and write the texts that are made from them.
+def check_records(directory: Path, source: Path) -> None:
+    """Check the records of a run directory: read them, and make all texts that later commands make from them.
 
     Args:
         directory: the directory with the imported files.

@@ -49,18 +49,18 @@ class Graph:
 
     @property
     def build(self) -> Build:
-        """The build that it comes from."""
+        """The build that the graph comes from."""
         return build_of(self.manifest)
 
     @property
     def model(self) -> Mapping[str, Any]:
-        """The facts of its network."""
+        """The facts of the network, from the manifest."""
         found: Mapping[str, Any] = self.manifest.get("model") or {}
         return found
 
     @property
     def flow(self) -> tuple[str, str] | None:
-        """Family and weights of its flow model, random weights included; None for a vocoder, or if not known."""
+        """Family and weights of the flow model, random weights included; None for a vocoder, or if not known."""
         if self.part not in _FLOW_NAMES:
             return None
         if self.model.get("random_weights"):

@@ -28,7 +28,7 @@ class Flow:
 
 
 class Voice:
-    """Speech tokens to a waveform; any number of threads may call it if they may call the parts.
+    """A function from speech tokens to a waveform; threads may call it in parallel if they may call its parts so.
 
     The parts are callables over arrays by name: loaded graphs, engines, or modules of any precision. The solver
     computes in the type of the front end's output, at least in float32.

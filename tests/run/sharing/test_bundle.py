@@ -13,7 +13,7 @@ from cosybuild.errors import ConfigurationError, StoreError
 from cosybuild.run.imported_run import MARK, origin_of_run
 from cosybuild.run.recorded import RecordedRun, read_run
 from cosybuild.run.sharing.bundle import BUNDLE, write_bundle
-from cosybuild.run.sharing.import_bundle import Arrival, plain_facts, read_bundle
+from cosybuild.run.sharing.import_bundle import ImportedBundle, plain_facts, read_bundle
 from cosybuild.run.tar_archive import pack
 from cosybuild.store.store import Store
 from tests.building.fakes import Bench
@@ -98,7 +98,7 @@ def test_an_import_marks_the_run_and_keeps_its_results_out_of_the_store(
     finished: RecordedRun, archive: Path, store: Store, runs: Path
 ) -> None:
     arrival = read_bundle(archive, store, runs)
-    assert arrival == Arrival(runs / "finished.imported", carried=2, results=0, was_there=False)
+    assert arrival == ImportedBundle(runs / "finished.imported", carried=2, results=0, was_there=False)
     run = read_run(str(arrival.run))
     assert run.outcome == finished.outcome
     assert run.origin is not None

@@ -72,7 +72,7 @@ def plain_operators() -> Iterator[None]:
 
 
 def attention_is_one() -> bool:
-    """Return True if the function `attention` must be used now; its bias needs a row for every query."""
+    """Return True in a block of `one_attention_operator` while torch traces; the bias then needs a row for every query."""
     return _ATTENTION_IS_ONE.get() and _traced()
 
 

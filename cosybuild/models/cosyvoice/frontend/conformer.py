@@ -108,7 +108,7 @@ class ConformerEncoder(nn.Module):
 
 
 def layers(count: int, dim: int, heads: int, hidden: int) -> nn.ModuleList:
-    """Return `count` layers of one shape."""
+    """Return `count` conformer layers with the same arguments."""
     return nn.ModuleList(ConformerLayer(dim, heads, hidden) for _ in range(count))
 
 

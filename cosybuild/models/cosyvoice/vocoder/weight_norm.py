@@ -17,7 +17,7 @@ _OLDER = {".weight_g": MAGNITUDE, ".weight_v": DIRECTION}
 
 
 def newer_name(name: str) -> str:
-    """Return a tensor's name in the newer spelling; `weight_g` and `weight_v` are the older one."""
+    """Return a tensor's name in the newer spelling; the older spelling has `weight_g` and `weight_v`."""
     return re.sub(r"\.weight_[gv]$", lambda match: _OLDER[match[0]], name)
 
 
