@@ -64,7 +64,7 @@ class Agreement:
 
 
 def probe_cases(subject: Subject) -> tuple[Case, ...]:
-    """Return the cases: rows of several lengths, a padded guidance pair, and quiet inputs, which reveal a wrong epsilon."""
+    """Return the cases: rows of several lengths, a padded guidance pair, quiet inputs (they reveal a wrong epsilon)."""
     spec = subject.spec
     sizes = {symbol: _size(symbol, subject) for symbol in spec.symbols}
     draws = [

@@ -67,7 +67,7 @@ class TensorRtLibrary:
 
     @property
     def sms(self) -> tuple[int, ...]:
-        """The compute capabilities for which the library builds ahead of time; empty if it builds for a GPU here only."""
+        """The compute capabilities for which the library builds ahead of time; empty if it needs a GPU here."""
         if not self.ahead_of_time:
             return ()
         names = self.module.ComputeCapability.__members__

@@ -226,7 +226,7 @@ def _file(module: Any) -> str | None:
 
 
 def _source(path: str) -> str | None:
-    """Return the source of byte code, or the path itself; None for metadata of packages, whose versions are in the key."""
+    """Return the source of byte code, or the path itself; None for package metadata: keys have the versions."""
     if path.endswith(".pyc"):
         try:
             source = importlib.util.source_from_cache(path)

@@ -72,7 +72,7 @@ def plain_operators() -> Iterator[None]:
 
 
 def attention_is_one() -> bool:
-    """Return True in a block of `one_attention_operator` while torch traces; the bias then needs a row for every query."""
+    """Return True for a trace in `one_attention_operator`; the bias must then have a row for every query."""
     return _ATTENTION_IS_ONE.get() and _traced()
 
 
