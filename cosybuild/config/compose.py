@@ -85,7 +85,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _setting_of_absent_group(error: BaseException) -> str | None:
-    """Return the setting, e.g. `trt.sm` for `trt=none trt.sm=[89]`, if it made OmegaConf raise a bare AssertionError."""
+    """Return the setting, e.g. `trt.sm` for `trt=none trt.sm=[89]`, that made OmegaConf raise an AssertionError."""
     frame = _origin(error)
     if (
         not isinstance(error, AssertionError)

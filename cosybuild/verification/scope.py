@@ -82,7 +82,7 @@ def ingredients(request: Request) -> dict[str, Any]:
 
 
 def verified_profiles(request: Request) -> list[NamedSizes]:
-    """Return the profiles as plain data for the key of a verification; empty if it does not depend on them."""
+    """Return the profiles as plain data for the key of a verification; empty if the cases do not depend on profiles."""
     strict = verify_settings(request).mode is VerifyMode.strict
     return _named(request) if strict or _depends_on_profiles(request) else []
 
@@ -121,7 +121,7 @@ def lowered_cases_of(request: Request) -> tuple[Case, ...]:
 
 
 def reference_cases_of(request: Request) -> tuple[Case, ...]:
-    """Return the cases of the float32 graph and of the lowered one if there is one, each once."""
+    """Return the cases of the float32 graph and, if there is a lowered graph, those of it; each case once."""
     cases = cases_of(request)
     return cases + tuple(case for case in lowered_cases_of(request) if is_lowered(request) and case not in cases)
 
@@ -171,7 +171,7 @@ def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
 
 
 def _stated_ratio(verify: VerifySettings) -> float | None:
-    """Return `verify.snr_db` for kinds with gates of their own, which replace its default; None for the default."""
+    """Return `verify.snr_db` if it is not the default, else None; kinds with gates of their own ignore the default."""
     return None if verify.snr_db == VerifySettings().snr_db else verify.snr_db
 
 
@@ -232,7 +232,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
 
 
 def _served(request: Request) -> tuple[int, ...]:
-    """Return quantiles of those lengths seen in service that a profile covers."""
+    """Return quantiles of the lengths seen in service, without lengths that no profile covers."""
     histogram = {size: calls for size, calls in request.served.items() if _is_served(size, request.profiles)}
     return quantile_lengths(histogram) if histogram else ()
 

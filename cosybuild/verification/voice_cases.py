@@ -102,7 +102,7 @@ def parts_without_profile(request: Request, sizes: Mapping[str, int], facts: Fac
 
 
 def _sizes(facts: Facts, limit: int) -> Iterator[dict[str, int]]:
-    """Yield sizes of utterances up to a number of frames, those with a balanced prompt first."""
+    """Yield sizes of utterances up to a number of frames; those with equally long prompt and target come first."""
     most = next(n for n in range(1, limit + 2) if facts.frames_of(n) > limit)
     for share in (1.0, 0.5, 2.0, 0.0):
         for tokens in range(1, most):

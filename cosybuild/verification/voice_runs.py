@@ -55,7 +55,7 @@ class Reference:
         self._dtype = "float32"
 
     def widen(self) -> None:
-        """Compute in float64 from here on; converting in place saves the memory of a copy."""
+        """Convert the modules to float64 in place, which needs less memory than a copy."""
         self._modules.double()
         self._dtype = "float64"
 
