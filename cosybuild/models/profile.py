@@ -111,7 +111,7 @@ def expand_profiles(settings: ProfileSettings, spec: ModelSpec) -> tuple[Profile
 
 
 def for_model(settings: ProfileSettings, spec: ModelSpec) -> ProfileSettings:
-    """Return the parts of profiles, which several models share, that apply to one of the models.
+    """Return profiles that several models share, limited to the axes and the largest sizes of one of the models.
 
     Ranges of axes that the model does not have are left out, and a range ends at the model's largest size.
     """

@@ -128,7 +128,7 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
 
 
 def _check_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
-    """Refuse external data that must not be read, or, given a manifest, that the manifest does not list."""
+    """Refuse external data that must not be read. If there is a manifest, it must list all files of the data."""
     listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     try:
         fault = external_fault(path, listed)

@@ -103,7 +103,7 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
 
 
 def reachable(served: Sequence[Served]) -> list[Served]:
-    """Return the artifacts that some call can reach: those not covered entirely by an earlier one."""
+    """Return the artifacts that some call can reach, without those whose profiles an earlier artifact covers."""
     kept: list[Served] = []
     for each in served:
         if not any(k.streaming == each.streaming and k.interface.covers(each.interface) for k in kept):

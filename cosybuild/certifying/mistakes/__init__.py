@@ -1,1 +1,1 @@
-"""Known mistakes of ports: forms of our own networks with one mistake, to name the one that a wrong file has."""
+"""Known mistakes of files made by others: our networks with one mistake each, which are compared with a wrong file."""

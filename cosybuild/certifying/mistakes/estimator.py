@@ -1,4 +1,4 @@
-"""Known mistakes of ports of the estimators. Sources: reviews of public ports, and the faults of the benchmark."""
+"""Known mistakes of estimators made by others, from reviews of public exports and from the faults of the benchmark."""
 
 from __future__ import annotations
 

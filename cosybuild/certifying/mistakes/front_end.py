@@ -1,4 +1,4 @@
-"""Known mistakes of ports of the front ends."""
+"""Known mistakes of front ends made by others."""
 
 from __future__ import annotations
 

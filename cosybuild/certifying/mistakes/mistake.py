@@ -20,7 +20,7 @@ EPSILON = "epsilon"
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake that a port can have.
+    """One mistake that a file made by others can have.
 
     Attributes:
         name: a short name, for reports and rules.

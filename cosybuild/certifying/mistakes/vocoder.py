@@ -1,4 +1,4 @@
-"""Known mistakes of ports of the vocoders."""
+"""Known mistakes of vocoders made by others."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class SubjectFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The smallest part that fails on its own: name of an input -> its array in `cut/inputs.npz`."""
+    """The smallest failing part of the graph; `inputs` is name of an input -> name of its array in `cut/inputs.npz`."""
 
     inputs: Mapping[str, str]
 

@@ -41,7 +41,7 @@ class Reproduction:
         part: the failure of the smallest failing subgraph on this machine; None if the archive has none, or it passes.
         has_part: True if the archive has such a subgraph.
         error: the failure of the step on this machine; None if the step passes or was not run.
-        lacking: files that the archive names by digest, and that were not found. With any, the step was not run.
+        lacking: files that the archive names by digest, and that were not found. The step was not run if there are any.
         versions: package -> (recorded version, version here) for each package whose versions differ.
     """
 
