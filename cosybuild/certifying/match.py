@@ -1,4 +1,4 @@
-"""The network that a file is: every network of the directory whose inputs and outputs the file can have."""
+"""The search for the network of a file: those of the directory whose inputs and outputs the file can have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The specification of any ONNX file, as the file states it, with the user's declarations by name."""
+"""The specification of an ONNX file: the file's own inputs and outputs, changed by what the user declares for a name."""
 
 from __future__ import annotations
 

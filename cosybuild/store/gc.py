@@ -68,9 +68,9 @@ def collect(
 ) -> Collected:
     """Remove entries, and the contents that no entry refers to any more.
 
-    Without `older_than` and `max_bytes`, all entries are removed that `keep` does not name. Otherwise entries
-    unused for longer than `older_than` are removed, and then the least recently used ones until the rest fits into
-    `max_bytes`.
+    Without `older_than` and `max_bytes`, all entries are removed except those that `keep` names. Otherwise the
+    entries that were not used for `older_than` are removed, and then the least recently used entries until the
+    others fit into `max_bytes`.
 
     Args:
         store: the store.
