@@ -1,4 +1,4 @@
-"""The specification of an ONNX file: the file's own inputs and outputs, changed by what the user declares for a name."""
+"""The specification of an ONNX file: the inputs and outputs of the file, changed by the declarations of the user."""
 
 from __future__ import annotations
 

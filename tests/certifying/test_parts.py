@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,62 +84,53 @@ def half_f0(module: Hift, _: Any) -> None:
     module.f0_predictor.forward = lambda mel: right(mel).half().float()  # type: ignore[method-assign]
 
 
+Planted = tuple[int, ComponentName, Any, str]
+"""Version, part, change of the module or of its code, and the name of the mistake."""
+
+
+@pytest.fixture
+def check_named(
+    directories: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Planted], None]:
+    """Return a check that `certify` names the planted mistake, and no other."""
+
+    def check(planted: Planted) -> None:
+        version, component, change, name = planted
+        subject = subject_of(directories[version], component)
+        path = write(tmp_path / "p.onnx", subject, lambda module: change(module, monkeypatch))
+        monkeypatch.undo()
+        verdict = verdict_on(path, directories[version], SHORT[component])
+        assert (verdict.outcome, [known.name for known in verdict.mistakes]) == (Outcome.wrong, [name]), verdict.reason
+
+    return check
+
+
 @pytest.mark.parametrize(
-    ("version", "component", "change", "name"),
+    "planted",
     [
         (2, FRONT_END, off_by_one, "relative shift"),
         (3, FRONT_END, without_look_ahead, "look-ahead dropped"),
         (1, FRONT_END, large_epsilon, "epsilon"),
         (3, VOCODER, half_f0, "f0 in float16"),
     ],
+    ids=lambda planted: planted[3],
 )
-def test_a_planted_mistake_is_named(
-    version: int,
-    component: ComponentName,
-    change: Any,
-    name: str,
-    directories: dict[int, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hold_named((version, component), change, name, directories, tmp_path, monkeypatch)
+def test_a_planted_mistake_is_named(planted: Planted, check_named: Callable[[Planted], None]) -> None:
+    check_named(planted)
 
 
 @pytest.mark.parametrize(
-    ("version", "component", "change", "name"),
+    "planted",
     [
         (1, FRONT_END, exchanged, "prompt and target exchanged"),
         (3, VOCODER, no_envelope, "envelope missing"),
         (3, VOCODER, steep, "last slope"),
         (3, VOCODER, behind, "reflection at the end"),
     ],
+    ids=lambda planted: planted[3],
 )
-def test_a_further_mistake_is_named(
-    version: int,
-    component: ComponentName,
-    change: Any,
-    name: str,
-    directories: dict[int, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hold_named((version, component), change, name, directories, tmp_path, monkeypatch)
-
-
-def hold_named(
-    which: tuple[int, ComponentName],
-    change: Any,
-    name: str,
-    directories: dict[int, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    version, component = which
-    subject = subject_of(directories[version], component)
-    path = write(tmp_path / "p.onnx", subject, lambda module: change(module, monkeypatch))
-    monkeypatch.undo()
-    verdict = verdict_on(path, directories[version], SHORT[component])
-    assert (verdict.outcome, [known.name for known in verdict.mistakes]) == (Outcome.wrong, [name]), verdict.reason
+def test_a_further_mistake_is_named(planted: Planted, check_named: Callable[[Planted], None]) -> None:
+    check_named(planted)
 
 
 @pytest.mark.parametrize(("version", "component", "file"), [(2, FRONT_END, "flow.pt"), (3, VOCODER, "hift.pt")])
