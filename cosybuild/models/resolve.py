@@ -78,15 +78,16 @@ def resolve_subject(
             f"export.dynamic_batch=true, but component={component.value} has a fixed batch of one.",
             hint="Next: remove export.dynamic_batch, and use a trt_profile without batch.",
         )
-    form = part.forms(vocoder or VocoderSettings())
-    variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming, form)
+    graph = vocoder if part.reads_vocoder and vocoder is not None else VocoderSettings()
+    variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming, graph)
     fps = FAMILIES[family].frames_per_second if directory is None else directory.frames_per_second
     return Subject(
         family=family,
         spec=part.spec(variant, fps, dynamic_batch),
         hyperparameters=variant.hyperparameters,
         component=component,
-        form=form,
+        form=graph.words,
+        vocoder=graph,
         streaming=model.streaming,
         **weights_fields(model, part.weights, directory),
         seed=model.seed,

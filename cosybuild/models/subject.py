@@ -9,6 +9,7 @@ from typing import Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.user_module.trace import Trace
 from cosybuild.models.variant import Variant
@@ -50,7 +51,8 @@ class Subject:
         code: the trace of a user's module; None for another family, and before planning has made it.
         prompt_mel: for a front end, the parameters of the prompt's mel, with the names in the yaml; else None.
         component: the network of a CosyVoice model; without meaning for another family.
-        form: words for what differs from the component's default form; the artifacts' names contain them.
+        form: words for what differs from the component's default form, for keys and the artifacts' names.
+        vocoder: the form of a vocoder's graph; other components do not read it.
         origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
     """
 
@@ -69,6 +71,7 @@ class Subject:
     notes: tuple[str, ...] = field(default=())
     component: ComponentName = ComponentName.estimator
     form: tuple[str, ...] = ()
+    vocoder: VocoderSettings = field(default_factory=VocoderSettings)
     weights_data: tuple[Path, ...] = ()
     weights_from: str | None = None
     prompt_mel: Mapping[str, Any] | None = None
@@ -76,7 +79,7 @@ class Subject:
     @property
     def variant(self) -> Variant:
         """The form of the component, from which its module is made."""
-        return Variant(self.family, self.hyperparameters, self.streaming, self.form)
+        return Variant(self.family, self.hyperparameters, self.streaming, self.vocoder)
 
     @property
     def weights_label(self) -> str:

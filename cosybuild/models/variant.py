@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.vocoder import VocoderSettings
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,10 @@ class Variant:
         family: the version of CosyVoice.
         hyperparameters: a value for every name that the component has in this version.
         streaming: True for the form that hides later chunks.
-        form: words for what differs from the component's default form, e.g. `spectrum`.
+        vocoder: the form of a vocoder's graph; other components do not read it.
     """
 
     family: Family
     hyperparameters: Mapping[str, Any]
     streaming: bool
-    form: tuple[str, ...] = ()
+    vocoder: VocoderSettings = field(default_factory=VocoderSettings)

@@ -21,6 +21,7 @@ from cosybuild.models.profile import BATCH
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.static import with_static_shapes
+from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import check_external_data
 from cosybuild.onnxgraph.file_declaration import described, spec_of_graph
 from cosybuild.onnxgraph.file_spec import spec_of_file
@@ -45,8 +46,8 @@ def request_from_settings(settings: Settings) -> Request:
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
     """
     if settings.component.name is ComponentName.token2wav:
-        return voice_request(settings, _single)
-    request = _single(settings)
+        return voice_request(settings, _subject, _request)
+    request = _request(settings, _subject(settings))
     _check_service(request)
     return request
 
@@ -66,18 +67,15 @@ def _check_service(request: Request) -> None:
         )
 
 
-def _single(settings: Settings) -> Request:
-    static = settings.export.static
-    batched = BATCH in static and settings.component.name is ComponentName.estimator
+def _subject(settings: Settings) -> Subject:
+    batched = BATCH in settings.export.static and settings.component.name is ComponentName.estimator
     batched = batched and settings.model.family not in (Family.module, Family.onnx)
-    subject = resolve_subject(
-        settings.model,
-        settings.model_dir,
-        settings.export.dynamic_batch or batched,
-        settings.component.name,
-        settings.vocoder,
-    )
-    graph = subject.graph
+    dynamic_batch = settings.export.dynamic_batch or batched
+    return resolve_subject(settings.model, settings.model_dir, dynamic_batch, settings.component.name, settings.vocoder)
+
+
+def _request(settings: Settings, subject: Subject) -> Request:
+    static, graph = settings.export.static, subject.graph
     if graph is not None:
         names = check_external_data(graph)
         subject = replace(subject, graph_data=tuple(graph.parent / name for name in names))

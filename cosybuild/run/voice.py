@@ -13,7 +13,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, DeployError
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES, lacks_script
 from cosybuild.models.profile import FRAMES, for_model
-from cosybuild.models.resolve import directory_and_family, resolve_subject
+from cosybuild.models.resolve import directory_and_family
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.request import Request
@@ -23,7 +23,9 @@ _PARTS = (ComponentName.frontend, ComponentName.estimator, ComponentName.vocoder
 """The parts of a voice, in the order of the plan."""
 
 
-def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> Request:
+def voice_request(
+    settings: Settings, resolve: Callable[[Settings], Subject], request_of: Callable[[Settings, Subject], Request]
+) -> Request:
     """Return the request of `component=token2wav`.
 
     Each part has the same request, and so the same keys, as a build of it alone. An ONNX file that the directory does
@@ -31,12 +33,13 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
 
     Args:
         settings: the configuration.
-        single: makes the request of one component.
+        resolve: returns the subject of one component; it is called once for each part.
+        request_of: returns the request of one component from its settings and its subject.
 
     Raises:
         ConfigurationError: a setting applies to one network only.
         DeployError: the conditions of the deployment cannot be met.
-        ModelError: raised by `single`.
+        ModelError: raised by `resolve` or `request_of`.
     """
     _check(settings)
     files = [*(part.weights for part in COMPONENTS.values()), *(n for file in GRAPH_FILES.values() for n in file.names)]
@@ -53,9 +56,12 @@ def voice_request(settings: Settings, single: Callable[[Settings], Request]) -> 
     if settings.deploy is not None and settings.deploy.service is Service.cosyvoice:
         notes += [f"{name.value} is not deployed: the runtime of {family.value} computes it in PyTorch"
                   for name in settings_of if lacks_script(name, family)]  # fmt: skip
-    specs = {name: _spec(one) for name, one in settings_of.items()}
-    _check_axes(settings, specs.values())
-    requests = {name.value: single(_applicable_settings(one, specs[name])) for name, one in settings_of.items()}
+    subjects = {name: resolve(one) for name, one in settings_of.items()}
+    _check_axes(settings, (subject.spec for subject in subjects.values()))
+    requests = {
+        name.value: request_of(_applicable_settings(one, subjects[name].spec), subjects[name])
+        for name, one in settings_of.items()
+    }
     _check_deployable(settings, requests)
     if settings.verify is not None and settings.vocoder.cut is not Cut.none:
         notes.append("the whole voice is not verified: vocoder.cut=spectrum ends the vocoder before its waveform")
@@ -123,16 +129,6 @@ def _of_part(settings: Settings, name: ComponentName, family: Family) -> Setting
         batches = network is not None and network.dynamic_batch
         export = dataclasses.replace(export, dynamic_batch=export.dynamic_batch and batches)
     return dataclasses.replace(settings, component=ComponentSettings(name), model=model, export=export)
-
-
-def _spec(settings: Settings) -> ModelSpec:
-    """Return the inputs and outputs of one part."""
-    name = settings.component.name
-    if name in GRAPH_FILES:
-        return GRAPH_FILES[name].spec
-    return resolve_subject(
-        settings.model, settings.model_dir, settings.export.dynamic_batch, name, settings.vocoder
-    ).spec
 
 
 def _applicable_settings(settings: Settings, spec: ModelSpec) -> Settings:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
-from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.models.filling import Note
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.variant import Variant
@@ -53,8 +52,7 @@ class Component:
         published: version -> hyper-parameters of the published model; the versions that have the component.
         streaming: versions with a streaming form.
         dynamic_batch: True if the batch axis may be dynamic.
-        forms: (settings of the vocoder's graph) -> words in the artifacts' names for settings that change this
-            component.
+        reads_vocoder: True if the settings of the group `vocoder` change the graph.
         has_solver: True if the flow-matching solver calls the network.
         read: (yaml file, version, its document) -> hyper-parameters; raises a ModelDirectoryError.
         fault: (version, hyper-parameters) -> the fault in them, or None.
@@ -78,6 +76,6 @@ class Component:
     spec: Callable[[Variant, float, bool], ModelSpec]
     load: Callable[[Variant, Path | None, int, Note, str | None], nn.Module]
     exportable: Callable[[nn.Module, Variant], nn.Module]
-    forms: Callable[[VocoderSettings], tuple[str, ...]] = lambda _: ()
+    reads_vocoder: bool = False
     script: Script | None = None
     serving: Callable[[Variant], Mapping[str, Any]] = lambda _: {}

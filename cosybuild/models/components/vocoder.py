@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
-from cosybuild.config.groups.vocoder import Cut, F0Type, VocoderSettings
+from cosybuild.config.groups.vocoder import F0Type
 from cosybuild.models.components.component import Component
 from cosybuild.models.cosyvoice.vocoder.context import context_frames
 from cosybuild.models.cosyvoice.vocoder.interface import STEM, WEIGHTS, vocoder_spec
@@ -38,11 +38,7 @@ def _fault(family: Family, values: Mapping[str, Any]) -> str | None:
 
 def _spec(variant: Variant, _: float, __: bool) -> ModelSpec:
     """Return inputs and outputs; the frame rate follows from the vocoder's own rates."""
-    return vocoder_spec(_parameters(variant), _cut(variant))
-
-
-def _cut(variant: Variant) -> Cut:
-    return Cut.spectrum if Cut.spectrum.value in variant.form else Cut.none
+    return vocoder_spec(_parameters(variant), variant.vocoder.cut)
 
 
 def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
@@ -50,8 +46,7 @@ def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
     from cosybuild.models.cosyvoice.vocoder.load import exportable
 
     assert isinstance(network, Hift)
-    wide = VocoderSettings(f0=F0Type.float64).words
-    return exportable(network, _cut(variant), wide_f0=set(wide) <= set(variant.form))
+    return exportable(network, variant.vocoder.cut, wide_f0=variant.vocoder.f0 is F0Type.float64)
 
 
 def _load(variant: Variant, weights: Path | None, seed: int, note: Note, asked: str | None) -> nn.Module:
@@ -73,6 +68,6 @@ VOCODER = Component(
     spec=_spec,
     load=_load,
     exportable=_exportable,
-    forms=lambda settings: settings.words,
+    reads_vocoder=True,
     serving=lambda variant: {"context_frames": list(context_frames(_parameters(variant)))},
 )
