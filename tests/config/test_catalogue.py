@@ -27,11 +27,11 @@ def test_every_file_begins_with_its_purpose(path: Path) -> None:
 
 def test_every_group_and_option_is_listed_and_composes() -> None:
     with searching() as loader:
-        listed = {(option.group, option.name) for group in groups(loader) for option in options(loader, group)}
+        listed = {(group, option.name) for group in groups(loader) for option in options(loader, group)}
         on_disk = {(path.parent.name, path.stem) for path in SETTINGS if path.parent != config_directory()}
         assert listed == on_disk
-        chosen = [option for group in groups(loader) for option in options(loader, group) if option.chosen]
-        assert [option.group for option in chosen] == groups(loader)
+        chosen = [group for group in groups(loader) for option in options(loader, group) if option.chosen]
+        assert chosen == groups(loader)
 
 
 MODULE = ("model.inputs=[{name: x, shape: [1, n]}]", "model.outputs=[{name: y, shape: [1, n]}]")
