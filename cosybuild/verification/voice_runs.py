@@ -69,6 +69,10 @@ class Reference:
         mel = self._modules.mel(token, prompt, self._tensor(given.flow), ahead)
         return self._spoken(mel, given, None)
 
+    def vocoded(self, mel: Array, given: Utterance) -> Spoken:
+        """Compute the waveform of a mel (1, mel, frames) with the draws of an utterance."""
+        return self._spoken(self._tensor(mel), given, None)
+
     def with_f0(self, spoken: Spoken, given: Utterance, f0: Array) -> Spoken:
         """Compute the waveform of an utterance again, with another f0 (1, frames)."""
         return self._spoken(self._tensor(spoken.mel), given, self._tensor(f0))
