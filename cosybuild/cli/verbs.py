@@ -12,6 +12,7 @@ VERBS: dict[str, str] = {
     "bundle": "write a finished run as one file for another team",
     "certify": "prove or refute ONNX files of somebody else against the networks of a model directory",
     "check": "check an engine, or the files of a model directory in service",
+    "completion": "print the shell script that completes the command in bash or zsh",
     "declare": "print the inputs and outputs of an ONNX file or a class as an option of the group model",
     "diff": "list the differences between two runs (default: the two newest)",
     "doctor": "list what this machine can build, what is missing, and the command that installs it",

@@ -65,7 +65,7 @@ def groups(loader: ConfigLoaderImpl) -> list[str]:
 def options(loader: ConfigLoaderImpl, group: str) -> Iterator[Option]:
     """Yield every option of a group, including those in sub-directories such as `acme/edge`."""
     choice = str(compose_root(loader, []).hydra.runtime.choices.get(group))
-    for name in _names(loader, group, ""):
+    for name in option_names(loader, group):
         source = next(s for s in loader.get_sources() if s.is_config(f"{group}/{name}"))
         provider = "" if source.provider in OURS else source.provider
         yield Option(name, purpose(_text(source, f"{group}/{name}.yaml")), provider, name == choice)
@@ -107,12 +107,17 @@ def _plain(loader: ConfigLoaderImpl, overrides: list[str]) -> dict[str, Any]:
     return {**kept, "hydra": {**mode, "sweeper": {"params": sweeper.get("params")}}} if sweeper.get("params") else kept
 
 
-def _names(loader: ConfigLoaderImpl, group: str, prefix: str) -> Iterator[str]:
+def option_names(loader: ConfigLoaderImpl, group: str, prefix: str = "") -> Iterator[str]:
+    """Yield the name of every option of a group, including those in sub-directories such as `acme/edge`.
+
+    Args:
+        prefix: only the options in this sub-directory, with `/` at its end.
+    """
     place = f"{group}/{prefix}".rstrip("/")
     for name in loader.get_group_options(place, results_filter=ObjectType.CONFIG):
         yield f"{prefix}{name}"
     for directory in loader.get_group_options(place, results_filter=ObjectType.GROUP):
-        yield from _names(loader, group, f"{prefix}{directory}/")
+        yield from option_names(loader, group, f"{prefix}{directory}/")
 
 
 def _text(source: ConfigSource, file: str) -> str:
