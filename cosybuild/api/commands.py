@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cosybuild import errors
-from cosybuild.api.composing import Overrides, composed, convert_hydra_errors, own_hydra
+from cosybuild.api.composing import Overrides, composed, convert_hydra_errors, own_hydra, words_of
 from cosybuild.api.results import BuildReport, PlanReport, SweepReport, build_report, plan_report, sweep_report
 from cosybuild.building.events import Event
 from cosybuild.building.record import Failure
@@ -86,7 +86,7 @@ def sweep(overrides: Sequence[str]) -> SweepReport:
     Raises:
         CosybuildError: the sweep itself cannot be composed or launched.
     """
-    words = ["-m", *overrides]
+    words = ["-m", *words_of(overrides)]
     requests, progress = Requests(), SweepInProgress(begun=lambda: None)
     job = Job(words, None, Opening(), requests)
     before = sys.argv

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -53,22 +54,55 @@ def composed(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Co
         check(overrides)
         text = OmegaConf.to_yaml(OmegaConf.create(to_json(overrides)))
         return Composed(request_from_settings(overrides), (), RUNS / run_name(overrides, {}), text)
-    if isinstance(overrides, str):
-        raise ConfigurationError(
-            f"overrides={overrides!r} is one text; a list with one text for each override is expected.",
-            hint=f"Next: give {overrides.split()!r}.",
-        )
-    words = tuple(overrides)
+    words, directories = words_of(overrides), _directories_of(config_dirs)
     with own_hydra(), convert_hydra_errors():
         prepare()
         with initialize_config_dir(str(config_directory()), version_base="1.3"):
-            search = [f"file://{Path(directory).absolute()}" for directory in config_dirs]
+            search = [f"file://{directory}" for directory in directories]
             given = [*([f"hydra.searchpath={search}"] if search else []), *map(with_lists, map(with_quotes, words))]
             root = compose("config", overrides=given, return_hydra_config=True)
             config = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
             settings = checked_settings(plain_from_config(config))
             directory = RUNS / run_name(settings, dict(root.hydra.runtime.choices))
     return Composed(request_from_settings(settings), words, directory, OmegaConf.to_yaml(config))
+
+
+def words_of(overrides: object) -> tuple[str, ...]:
+    """Return overrides as texts.
+
+    Raises:
+        ConfigurationError: they are one text, or no series of texts.
+    """
+    if isinstance(overrides, str):
+        raise ConfigurationError(
+            f"overrides={overrides!r} is one text; a list with one text for each override is expected.",
+            hint=f"Next: give {overrides.split()!r}.",
+        )
+    words = tuple(overrides) if isinstance(overrides, Iterable) else (overrides,)
+    wrong = next((word for word in words if not isinstance(word, str)), None)
+    if isinstance(overrides, Iterable) and wrong is None:
+        return words
+    raise ConfigurationError(
+        f"overrides={overrides!r} is not a list of texts, but has {wrong!r}.",
+        hint='Next: give one text for each override, e.g. ["model=estimator", "trt=none"], or a Settings.',
+    )
+
+
+def _directories_of(config_dirs: object) -> list[Path]:
+    """Return the absolute paths of directories of options.
+
+    Raises:
+        ConfigurationError: they are one path, or one of them is no directory.
+    """
+    single = isinstance(config_dirs, str | bytes | Path) or not isinstance(config_dirs, Iterable)
+    given: list[Any] = [config_dirs] if single else list(config_dirs)  # type: ignore[call-overload]  # it is iterable
+    found = [Path(one).absolute() for one in given if isinstance(one, str | Path) and Path(one).is_dir()]
+    if single or len(found) < len(given):
+        raise ConfigurationError(
+            f"config_dirs={config_dirs!r} is not a list of directories that exist.",
+            hint='Next: give a list of existing directories, e.g. ["conf"].',
+        )
+    return found
 
 
 @contextmanager

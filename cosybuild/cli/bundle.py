@@ -10,8 +10,8 @@ from cosybuild.cli.printed import say
 from cosybuild.errors import ConfigurationError
 from cosybuild.printable import shell
 from cosybuild.report.figures import size
+from cosybuild.run.checked_run import read_checked_run
 from cosybuild.run.lock_file import LOCK, write_lock
-from cosybuild.run.recorded import read_run
 from cosybuild.run.sharing.bundle import write_bundle
 from cosybuild.signing import key_fingerprint, sign, signature_path
 from cosybuild.store.store import Store
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         key_fingerprint(
             options.sign, private=True
         )  # a key that cannot be used is refused before the archive is written
-    run = read_run(options.run)
+    run = read_checked_run(options.run)
     if run.report["status"] not in ("ok", "pending"):
         raise ConfigurationError(
             f"{run.directory} is {run.report['status']}; only a finished run can be bundled.",

@@ -10,7 +10,7 @@ from cosybuild.cli.printed import say
 from cosybuild.printable import one_line
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.overview import overview
-from cosybuild.run.recorded import read_run
+from cosybuild.run.checked_run import read_checked_run
 from cosybuild.run.run_names import LAST, newest
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.switch("--json", "print all of it as JSON: section -> name -> [in A, in B]")
     options = parser.parse_args(arguments)
     first = str(newest(2)[1]) if options.a is None else options.a
-    old, new = read_run(first), read_run(options.b)
+    old, new = read_checked_run(first), read_checked_run(options.b)
     if options.json:
         say(figure.dumps(difference(old.report, new.report), indent=2))
         return 0

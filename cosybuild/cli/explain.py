@@ -9,7 +9,8 @@ from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
 from cosybuild.printable import one_line
 from cosybuild.report.figures import seconds
-from cosybuild.run.recorded import RecordedRun, read_run
+from cosybuild.run.checked_run import read_checked_run
+from cosybuild.run.recorded import RecordedRun
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.switch("--keys", "print every part of every key")
     options = parser.parse_args(arguments)
     # The record can be another person's; a line feed in a reason would look like a line of this command.
-    say("\n".join(map(one_line, _lines(read_run(options.run), keys=options.keys))))
+    say("\n".join(map(one_line, _lines(read_checked_run(options.run), keys=options.keys))))
     return 0
 
 

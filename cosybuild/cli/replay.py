@@ -24,8 +24,9 @@ from cosybuild.errors import DriftError
 from cosybuild.models.user_module.trusted import installed_only, targets_of
 from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.figures import counted
+from cosybuild.run.checked_run import read_checked_run
 from cosybuild.run.limits import ProcessLimits
-from cosybuild.run.recorded import RecordedRun, read_run
+from cosybuild.run.recorded import RecordedRun
 from cosybuild.run.replay import replay
 from cosybuild.run.requirements import version_changes
 from cosybuild.run.run_names import LAST
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         from cosybuild.cli.replay_failure import show_failure
 
         return show_failure(Path(options.run), options.files, limits, as_json=options.json)
-    run = read_run(options.run)
+    run = read_checked_run(options.run)
     options.run = str(run.directory)  # `last` would name the replay itself after it
     directory = options.into or run.directory.with_name(f"{run.directory.resolve().name}.replay")
     directory = directory.absolute()
@@ -135,7 +136,7 @@ def _without_memory_on_gpus(limits: ProcessLimits) -> ProcessLimits:
 def _shown(run: RecordedRun) -> str:
     """Return the notice that is printed before a foreign record is used: its origin, and the code that it calls."""
     assert run.origin is not None
-    calls = list(targets_of(run.report["config"]["model"].get("target")))
+    calls = list(targets_of(run.report["config"].get("model", {}).get("target")))
     source = run.report["config"].get("model_dir")
     told = [f"calls {', '.join(calls)}"] if calls else []
     told += [f"names the model {source}"] if source else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
-from cosybuild.run.recorded import read_run
+from cosybuild.run.checked_run import read_checked_run
 from cosybuild.run.requirements import requirements_text
 from cosybuild.system.files import write_text
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.recorded_run()
     parser.option("--output", "FILE", "write to this file instead of stdout")
     options = parser.parse_args(arguments)
-    text = requirements_text(read_run(options.run))
+    text = requirements_text(read_checked_run(options.run))
     if options.output is None:
         say(text, end="")
     else:

@@ -86,6 +86,9 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     if manifest is None:
         return Finding(name, FOREIGN, "it has no manifest, so cosybuild did not deploy it", loads, loading)
     harm = damage(path, manifest)
+    if harm is None and manifest["file"]["name"] != path.name:
+        # Services choose files by their names, so a renamed or exchanged file is used in place of another one.
+        harm = f"its manifest is that of {manifest['file']['name']}: it was renamed, or exchanged with another file"
     if harm is not None:
         return Finding(name, STALE, harm, loads, loading)
     if fault is not None:

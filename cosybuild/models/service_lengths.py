@@ -13,6 +13,7 @@ import numpy as np
 
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import SizeRange, frames_from_text
+from cosybuild.system.files import read_regular
 
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -56,13 +57,7 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
             of another form.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise ValueError("it is not a regular file")  # reading a pipe could wait for ever
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
-        text = data.decode("utf-8")
+        text = read_regular(path, MAX_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"The lengths in {path} cannot be read: {error}.",

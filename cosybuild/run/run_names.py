@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosybuild.errors import ConfigurationError
+from cosybuild.system.files import read_regular
+from cosybuild.system.json_records import LARGEST
 
 RUNS = Path("outputs/runs")
 REPORT = "report.json"
@@ -87,7 +89,7 @@ def _started(directory: Path) -> float:
     """Return the time in the run's report, or the time of the file if the report cannot be read."""
     path = directory / REPORT
     try:
-        return float(json.loads(path.read_bytes())["started"])
+        return float(json.loads(read_regular(path, LARGEST))["started"])
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return path.stat().st_mtime if path.is_file() else 0.0
 

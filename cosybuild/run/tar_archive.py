@@ -24,7 +24,7 @@ from cosybuild import figure
 from cosybuild.digest import digest_of, digest_of_open
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import is_plain_path
-from cosybuild.system.files import replacing
+from cosybuild.system.files import NotRegular, open_regular, replacing
 from cosybuild.system.json_records import SCHEMA, read_json
 from cosybuild.system.typed_json import from_json
 
@@ -238,7 +238,7 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
             members with paths outside the archive.
     """
     try:
-        with source.open("rb") as raw:
+        with open_regular(source) as raw:
             digest = digest_of_open(raw)
             if expected is not None and digest != expected:
                 raise form.refused(source, "it changed after its signature was verified")
@@ -252,6 +252,8 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
         raise ConfigurationError(
             f"{source} cannot be read: {error.strerror}.", hint="Next: correct the path."
         ) from error
+    except NotRegular as error:
+        raise form.refused(source, "it is not a regular file") from error
     except _UNREADABLE as error:
         raise form.refused(source, f"it cannot be read: {error}") from error
 

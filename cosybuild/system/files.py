@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedWriter
+from io import BufferedReader, BufferedWriter, FileIO
 from pathlib import Path
 
 from cosybuild.errors import StoreError
@@ -152,6 +153,42 @@ def make_directory(path: Path, *, durable: bool = True) -> None:
         share(each)
         if durable:
             sync_directory(each.parent)
+
+
+class NotRegular(ValueError):
+    """A FIFO, a device or a socket is in the place of a file; reading it could wait for ever."""
+
+
+def open_regular(path: Path) -> FileIO:
+    """Open a regular file for reading. A FIFO or a device in its place does not block.
+
+    Raises:
+        OSError: there is no such file, it is a directory, or it cannot be read.
+        NotRegular: there is no regular file at that path.
+    """
+    file = FileIO(str(path), "rb", opener=_open_without_waiting)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotRegular("it is not a regular file")
+    return file
+
+
+def read_regular(path: Path, largest: int) -> bytes:
+    """Return the content of a regular file of at most `largest` bytes.
+
+    Raises:
+        OSError, NotRegular: see `open_regular`.
+        ValueError: the file is larger.
+    """
+    with open_regular(path) as raw, BufferedReader(raw) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"it has more than {largest:,} bytes")
+    return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def sync_file(path: Path) -> None:

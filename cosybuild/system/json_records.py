@@ -12,7 +12,7 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.errors import ConfigurationError
-from cosybuild.system.files import write_text
+from cosybuild.system.files import read_regular, write_text
 from cosybuild.system.typed_json import RECORD_HINT, from_json
 
 SCHEMA = 1
@@ -92,11 +92,7 @@ def read_record(path: Path, kind: str) -> Mapping[str, Any]:
         ConfigurationError: there is no such file, it is not JSON or too large, or kind, schema or checksum is wrong.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes")
-        plain = read_json(content.decode("utf-8"))
+        plain = read_json(read_regular(path, LARGEST).decode("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"{path} cannot be read as the {kind} of a run: {error}.",

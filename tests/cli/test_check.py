@@ -121,3 +121,19 @@ def test_a_name_with_a_line_feed_adds_no_finding(tmp_path: Path, capsys: pytest.
     assert main(["check", str(tmp_path)]) != 0
     (line,) = capsys.readouterr().out.splitlines()
     assert r"a\n current  b.onnx" in line
+
+
+@pytest.mark.attack("stale", "both files are stale, because services choose files by their names")
+def test_files_that_were_exchanged_together_with_their_manifests_are_stale(
+    service: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = f"{E}.fp32.onnx", f"{E}.fp16.mygpu.plan"
+    renamed = {one: f"{E}.streaming.fp32.onnx", other: f"{E}.fp32.mygpu.plan"}
+    assert {state for state, _ in states(service, capsys)[1].values()} == {"current"}
+    for old, new in renamed.items():
+        for suffix in ("", ".manifest.json"):
+            (service / f"{old}{suffix}").rename(service / f"{new}{suffix}")
+    found = states(service, capsys)[1]
+    for old, new in renamed.items():
+        assert found[new][0] == "stale"
+        assert f"its manifest is that of {old}" in found[new][1]

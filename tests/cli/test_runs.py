@@ -11,7 +11,17 @@ from cosybuild.__main__ import main
 from cosybuild.run.run_names import RUNS
 from tests.run.records import write_run
 
-ARTIFACT = {"name": "net.onnx", "size": 3000, "digest": "d" * 64, "traits": {}, "deterministic": True}
+ARTIFACT = {
+    "slot": "graph",
+    "name": "net.onnx",
+    "path": "artifacts/net.onnx",
+    "size": 3000,
+    "digest": "d" * 64,
+    "made_by": "export",
+    "traits": {},
+    "deterministic": True,
+    "files": {"net.onnx": "d" * 64},
+}
 
 
 @pytest.fixture(autouse=True)

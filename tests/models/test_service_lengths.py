@@ -124,7 +124,7 @@ def test_a_duration_needs_a_frame_rate(tmp_path: Path) -> None:
 def test_a_pipe_or_a_file_without_end_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ConfigurationError, match="not a regular file"):
+        with pytest.raises(ConfigurationError, match=r"not a regular file|Is a directory"):
             read_lengths(place, None)
     (tmp_path / "lengths").write_text("8\n" * 100)
     monkeypatch.setattr(service_lengths, "MAX_BYTES", 150)

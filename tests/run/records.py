@@ -38,7 +38,10 @@ def report(outcome: Outcome = NOTHING, **changes: Any) -> dict[str, Any]:
         "config": {"export": {"opset": 18}, "model_dir": "/models/a", "dry_run": False},
         "config_digest": "c" * 64,
         "model": MODEL,
-        "environment": {"machine": {}, "versions": {"torch": "2.13.0", "onnx": "1.23.2"}},
+        "environment": {
+            "machine": {"python": "3.11.7", "system": "Linux"},
+            "versions": {"torch": "2.13.0", "onnx": "1.23.2"},
+        },
         **json_from_outcome(outcome),
         "status": "ok",
         "started": 0.0,

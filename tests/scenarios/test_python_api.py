@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -140,3 +141,18 @@ print(sorted({{"hydra", "torch", "typing", "dataclasses", "pathlib"}} & set(sys.
 def test_another_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = cosybuild.nothing
+
+
+@pytest.mark.attack("malformed", "the call is refused with a sentence, and no option is left out in silence")
+@pytest.mark.parametrize("wrong", [None, 5, [5], b"trt=none", [["trt=none"]]])
+def test_overrides_that_are_no_texts_are_refused(wrong: Any) -> None:
+    for call in (plan, sweep):
+        with pytest.raises(errors.ConfigurationError, match="is not a list of texts"):
+            call(wrong)
+
+
+@pytest.mark.attack("malformed", "the call is refused with a sentence, and no option is left out in silence")
+@pytest.mark.parametrize("wrong", [None, 5, "conf", Path("conf"), [5], ["missing"]])
+def test_directories_of_options_that_do_not_exist_are_refused(here: Path, wrong: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match="is not a list of directories"):
+        plan(QUICK, config_dirs=wrong)

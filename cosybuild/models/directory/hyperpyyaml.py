@@ -19,6 +19,7 @@ import yaml
 
 from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.directory.arithmetic import ArithmeticProblem, evaluate
+from cosybuild.system.files import read_regular
 
 MAX_BYTES = 2**20
 MAX_VALUES = 100_000
@@ -191,13 +192,13 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise _bad(path, f"has more than {MAX_BYTES:,} bytes; a model's yaml has a few thousand")
-        return data.decode("utf-8")
+        data = read_regular(path, MAX_BYTES)
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise _bad(path, f"cannot be read: {error}; a model's yaml has a few thousand bytes") from error
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _not_utf8(path, data, error.start) from error
 

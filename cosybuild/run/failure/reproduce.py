@@ -13,8 +13,9 @@ from pathlib import Path
 from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.parse import settings_from_plain
-from cosybuild.errors import ConfigurationError, CosybuildError, VerificationError
+from cosybuild.errors import BuildError, ConfigurationError, CosybuildError, OutOfMemory, VerificationError
 from cosybuild.models.subject import Subject
+from cosybuild.report.rehearsal import MISFIT
 from cosybuild.request import Request
 from cosybuild.run.failure.archive import FORM
 from cosybuild.run.failure.archived_files import find_artifacts, in_one_directory, read_arrays, refuse_foreign_weights
@@ -116,12 +117,17 @@ def _run(case: _Case, emit: Emit) -> tuple[str | None, VerificationError | None]
         if case.artifacts is not None:
             emit("note", line=f"running the step '{case.index.step}'")
             error = _step(case.archive, case.index, case.request, case.artifacts)
+    except BuildError as fault:
+        if isinstance(fault, OutOfMemory):
+            raise
+        raise FORM.refused(case.archive, f"its graphs cannot be run: {fault.message}") from fault
     except (CosybuildError, MemoryError):
         raise
     except Exception as fault:
-        if _is_ours(fault):
+        if _is_ours(fault) and not isinstance(fault, MISFIT):
             raise
-        # The error comes from a library that ran a graph of the archive, so the archive is at fault.
+        # The error comes from a library that ran a graph of the archive, or from a fact of the archive that the code
+        # of the step does not expect, so the archive is at fault.
         raise FORM.refused(case.archive, f"its graphs cannot be run: {type(fault).__name__}: {fault}") from fault
     return part, error
 

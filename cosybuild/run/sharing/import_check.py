@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cosybuild.errors import ConfigurationError
 from cosybuild.manifest import SUFFIX, parse_manifest
@@ -18,9 +18,10 @@ from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.report.rehearsal import MISFIT
-from cosybuild.run.deliver import ARTIFACTS, Delivered
+from cosybuild.run.checked_run import read_checked_run
+from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.lock_file import LOCK, ingredients, read_lock
-from cosybuild.run.recorded import PLAN, REPORT_TEXT, read_run
+from cosybuild.run.recorded import PLAN, REPORT_TEXT
 from cosybuild.run.requirements import requirements_text, version_changes
 from cosybuild.run.run_names import REPORT
 from cosybuild.system.environment import Environment
@@ -31,30 +32,9 @@ from cosybuild.system.typed_json import from_json
 
 @dataclass(frozen=True)
 class _Config:
+    """The settings that `replay` reads before it has parsed all of them."""
+
     model: Mapping[str, Any]
-    store: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class _Machine:
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Report:
-    """The fields of a report that later commands use without a check."""
-
-    status: Literal["ok", "pending", "failed", "interrupted", "unfinished"]
-    overrides: tuple[str, ...]
-    working_directory: str
-    config: _Config
-    environment: _Machine
-    artifacts: tuple[Delivered, ...]
-
-    def __post_init__(self) -> None:
-        names = [artifact.name for artifact in self.artifacts]
-        if len(set(names)) < len(names):
-            raise ValueError(f"gives two artifacts the same name: {sorted(names)}")
 
 
 def check_records(directory: Path, source: Path) -> None:
@@ -68,8 +48,8 @@ def check_records(directory: Path, source: Path) -> None:
         ConfigurationError: a record is missing, damaged or not understood.
     """
     with _understood(source):
-        run = read_run(str(directory))
-        from_json(run.report, _Report, str(run.directory / REPORT))
+        run = read_checked_run(str(directory))
+        from_json(run.report["config"], _Config, f"{run.directory / REPORT}.config")
         read_record(directory / PLAN, "plan")
         if (directory / LOCK).exists():
             read_lock(directory / LOCK)

@@ -81,22 +81,32 @@ def flow_noise(draw: Draw, facts: Facts, frames: int) -> Array:
         ShapeRefused: an array has another shape or too few frames, or the table has too few.
         ServingError: the seed is not valid.
     """
+    hold_frames(draw, facts, frames)
+    if isinstance(draw, np.ndarray):
+        return draw[:, :, :frames]
+    seed = seed_of(draw)
+    if not facts.has_fixed_noise:
+        return Generator(seed).normal(facts.mel * frames).reshape(1, facts.mel, frames)
+    return noise_table(seed, facts.mel)[:, :, :frames]
+
+
+def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
+    """Check that there is noise for this number of frames, before any network computes them.
+
+    Raises:
+        ShapeRefused: an array has another shape or too few frames, or the table has too few.
+    """
     if isinstance(draw, np.ndarray):
         if draw.ndim != 3 or draw.shape[:2] != (1, facts.mel) or draw.shape[2] < frames:
             raise ShapeRefused(
                 f"the flow's noise has the shape {draw.shape}; (1, {facts.mel}, {frames}) is expected.",
                 hint="Next: divide the tokens into shorter utterances, or pass noise of more frames.",
             )
-        return draw[:, :, :frames]
-    seed = seed_of(draw)
-    if not facts.has_fixed_noise:
-        return Generator(seed).normal(facts.mel * frames).reshape(1, facts.mel, frames)
-    if frames > TABLE_FRAMES:
+    elif facts.has_fixed_noise and frames > TABLE_FRAMES:
         raise ShapeRefused(
             f"prompt and target have {frames} mel frames; the table of noise has {TABLE_FRAMES}.",
             hint="Next: divide the tokens into shorter utterances, or pass the noise as an array.",
         )
-    return noise_table(seed, facts.mel)[:, :, :frames]
 
 
 @lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Array, Part
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.inputs import Prompt, prompt_of, token_row
-from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, noise_table, seed_of
+from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, hold_frames, noise_table, seed_of
 from cosybuild.runtime.voice.solver import solve
 from cosybuild.runtime.voice.stream import Call, calls
 from cosybuild.runtime.voice.vocoding import VocoderStream, vocode
@@ -194,6 +194,8 @@ class Voice:
             given["lookahead_token"] = ahead
         elif ahead.size:
             raise ShapeRefused(f"{facts.family} has no look-ahead, but lookahead has {ahead.size} tokens.")
+        # The attention takes memory by the square of the frames, so they are counted before any network computes.
+        hold_frames(noise, facts, prompt.frames + facts.frames_of(target.size))
         with self._slot():
             made = flow.frontend(**given)
             # Ten steps in half precision would lose digits; the estimator itself gets its own type.

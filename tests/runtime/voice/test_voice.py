@@ -12,7 +12,7 @@ import torch
 from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
 from cosybuild.models.cosyvoice.frontend.regulator import frames_of
 from cosybuild.numerics.metrics import snr_db
-from cosybuild.runtime.voice import Noise, Voice
+from cosybuild.runtime.voice import Flow, Noise, Voice
 from tests.exact import exact_beside
 from tests.runtime.voice.voices import VERSIONS, forms, golden, golden_mel, module_voice, prompt, tokens
 
@@ -132,3 +132,21 @@ def test_attention_that_the_voice_does_not_have_is_refused() -> None:
         alone([1, 2, 3], *prompt(2), streaming=True)
     with pytest.raises(VariantRefused, match="full attention is requested"):
         Voice(None, None, full.vocoder, full.facts, streaming=full._streaming)([1, 2, 3], *prompt(2))
+
+
+@pytest.mark.attack("fill or wait", "the request is refused before a network allocates memory for it")
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_million_tokens_are_refused_before_the_front_end_computes(version: int, streaming: bool) -> None:
+    """The attention of 2,000,000 frames takes terabytes, and a system may end the whole server for them."""
+    given = module_voice(version)
+
+    def never(**_: Any) -> dict[str, Any]:
+        raise AssertionError("a network was called")
+
+    voice = Voice(never, never, never, given.facts, streaming=Flow(never, never))
+    row = np.zeros(1_000_000, np.int64)
+    with pytest.raises(ShapeRefused, match=r"the table of noise has 15000"):
+        voice(row, *prompt(version), noise=0, streaming=streaming)
+    with pytest.raises(ShapeRefused, match=r"the flow's noise has the shape"):
+        voice.mel(row, *prompt(version), noise=np.zeros((1, given.facts.mel, 10), np.float32), streaming=streaming)
