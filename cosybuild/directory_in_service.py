@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
 
@@ -59,14 +59,26 @@ class View:
     Attributes:
         token: the contents of the journal and of the current state. Two views have equal tokens if no deployment
             happened between them.
+        folder: the directory below the root whose files are seen, with `/` as separator; an empty text for the root.
     """
 
     root: Path
     journal: Journal | None
     token: tuple[bytes | None, bytes | None] = field(default=(None, None))
+    folder: str = ""
+
+    @property
+    def place(self) -> Path:
+        """The directory whose files are seen."""
+        return self.root / self.folder
+
+    def below(self, folder: str) -> View:
+        """Return the view of a directory below the root, such as the version of a Triton model."""
+        return replace(self, folder=folder)
 
     def path_of(self, name: str) -> Path | None:
-        """Return the path of the file with this name below the directory; None if there is none."""
+        """Return the path of the file with this name in the directory; None if there is none."""
+        name = f"{self.folder}/{name}" if self.folder else name
         if self.journal is not None:
             if name in self.journal.removes:
                 return None
@@ -78,14 +90,14 @@ class View:
 
     def files(self) -> dict[str, Path]:
         """Return name -> path of every file of the directory itself, ordered by name."""
-        found = {path.name: path for path in self.root.iterdir() if path.is_file()}
+        folder = self.place
+        # A folder that is new with the change need not exist yet.
+        is_new = bool(self.folder) and not folder.is_dir()
+        names = set() if is_new else {path.name for path in folder.iterdir() if path.is_file()}
         if self.journal is not None:
-            staging = self.root / STATE / self.journal.staging
-            staged = {name: staging / name for name in self.journal.puts if "/" not in name}
-            # A file system without hard links moves files out of the staging directory.
-            found |= {name: path for name, path in staged.items() if path.is_file()}
-            found = {name: path for name, path in found.items() if name not in self.journal.removes}
-        return dict(sorted(found.items()))
+            # A file that is new with the change is staged only.
+            names |= {name.rpartition("/")[2] for name in self.journal.puts if name.rpartition("/")[0] == self.folder}
+        return {name: path for name in sorted(names) if (path := self.path_of(name)) is not None}
 
 
 def read_state(path: Path) -> bytes:

@@ -64,6 +64,12 @@ def build_of(manifest: Mapping[str, Any]) -> Build:
     )
 
 
+def voice_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return part -> weights of the voice with which an artifact was built; empty if it was built alone."""
+    found = manifest.get("voice")
+    return {str(part): str(weights) for part, weights in found.items()} if isinstance(found, dict) else {}
+
+
 def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
     """Return the part of the model that an artifact is, e.g. `campplus`, from its tensors or its original name."""
     facts = manifest or {}

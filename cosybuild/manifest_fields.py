@@ -19,6 +19,8 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
         "verified": (bool, type(None)),
         "pending": _LIST,
         "slot": _TEXT,
+        "part": _TEXT,
+        "voice": _OBJECT,
     },
     "model": {
         "streaming": _BOOL,
@@ -38,7 +40,7 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
         "version_compatible": _BOOL,
     },
     "built_from": {"onnx_sha256": _TEXT},
-    "deployment": {"service": _TEXT, "built_as": _TEXT, "forced": _LIST},
+    "deployment": {"service": _TEXT, "built_as": _TEXT, "forced": _LIST, "whole": _BOOL},
     "interface": {"inputs": _LIST, "outputs": _LIST},
 }
 """Object -> field -> permitted types. Fields may be missing, except those in `_NEEDED`."""

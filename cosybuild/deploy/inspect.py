@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.deploy.deliverable import SCRIPTS
 from cosybuild.deploy.ownership import GRAPHS, PLANS
 from cosybuild.deploy.state import read_current
+from cosybuild.deploy.whole import network_of
 from cosybuild.directory_in_service import STATE
 from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
 from cosybuild.system.environment import Environment
+from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
 CURRENT, STALE, FOREIGN, DAMAGED = "current", "stale", "foreign", "damaged"
 """current: the file is the one that its manifest describes; stale: it is of another build than a file beside it, or was
@@ -50,7 +53,7 @@ def inspect(path: Path, environment: Environment) -> list[Finding]:
     files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
     found = [_finding(file, file.relative_to(path).as_posix(), environment) for file in files if _is_inspected(file)]
     found += _missing_files(path, [file for file in files if file.name.endswith(SUFFIX)])
-    return list(_find_stale(path, found))
+    return list(_find_apart(path, list(_find_stale(path, found))))
 
 
 def _is_inspected(file: Path) -> bool:
@@ -137,3 +140,54 @@ def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
             yield replace(finding, state=STALE, reason=f"the directory holds files of {len(builds)} builds: {both}")
         else:
             yield finding
+
+
+def _find_apart(root: Path, found: list[Finding]) -> Iterator[Finding]:
+    """Yield the findings, and one for each description of a whole voice; an artifact that it does not list is stale."""
+    reasons: dict[str, str] = {}
+    descriptions = []
+    for place in sorted({(root / finding.name).parent for finding in found} | _described(root)):
+        prefix = "" if place == root else place.relative_to(root).as_posix() + "/"
+        here = {finding.name.removeprefix(prefix): finding for finding in found if _is_in(finding, prefix)}
+        current = {name: fitting_manifest(place / name) for name, f in here.items() if f.state == CURRENT}
+        try:
+            apart = _reasons(read_description(place / DESCRIPTION), current)
+        except ValueError as error:
+            descriptions.append(Finding(prefix + DESCRIPTION, DAMAGED, str(error)))
+            continue
+        # An artifact that is stale or damaged by itself has a reason of its own.
+        apart |= {name: f"it is {here[name].state}" for name in apart if name in here and name not in current}
+        if (place / DESCRIPTION).exists():
+            fault = next((f"{name}: {reason}" for name, reason in apart.items()), "")
+            descriptions.append(Finding(prefix + DESCRIPTION, STALE if fault else CURRENT, fault))
+        reasons |= {prefix + name: reason for name, reason in apart.items()}
+    for finding in found:
+        reason = reasons.get(finding.name)
+        is_apart = finding.state == CURRENT and reason is not None
+        yield replace(finding, state=STALE, reason=str(reason)) if is_apart else finding
+    yield from descriptions
+
+
+def _described(root: Path) -> set[Path]:
+    """Return the directories at `root` and below it that have the description of a voice."""
+    return {path.parent for path in root.rglob(DESCRIPTION) if STATE not in path.relative_to(root).parts}
+
+
+def _is_in(finding: Finding, prefix: str) -> bool:
+    return finding.name.startswith(prefix) and "/" not in finding.name.removeprefix(prefix)
+
+
+def _reasons(description: Description | None, manifests: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
+    """Return name -> reason for each artifact of a directory that does not belong to its voice."""
+    if description is not None:
+        unlisted = {
+            name: f"it is a part of a voice, and {DESCRIPTION} does not list it"
+            for name, manifest in manifests.items()
+            if name not in description.members and network_of(manifest) is not None
+        }
+        return {**faults(description, manifests), **unlisted}
+    return {
+        name: f"it was deployed as a part of a whole voice, and {DESCRIPTION} is missing"
+        for name, manifest in manifests.items()
+        if (manifest or {}).get("deployment", {}).get("whole")
+    }

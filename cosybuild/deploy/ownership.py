@@ -34,7 +34,15 @@ class NewDeployment:
 
 
 @dataclass(frozen=True)
-class _PresentArtifact:
+class PresentArtifact:
+    """A graph or an engine in a directory in service.
+
+    Attributes:
+        name: its name below the directory.
+        manifest: the manifest beside it; None if it cannot be read.
+        is_ours: True if a deployment put it there.
+    """
+
     name: str
     manifest: Mapping[str, Any] | None
     is_ours: bool
@@ -62,7 +70,7 @@ def retired_by(root: Path, new: NewDeployment, recorded: Mapping[str, str]) -> l
     folders = {name.rpartition("/")[0] for _, name in new.items}
     return [
         present.name
-        for present in _standing(root, folders, recorded)
+        for present in present_artifacts(root, folders, recorded)
         if present.name not in new.puts and _must_be_retired(root, present, new)
     ]
 
@@ -73,19 +81,20 @@ def files_of(root: Path, names: Iterable[str], puts: Mapping[str, str | None]) -
     folders = {name.rpartition("/")[0] for name in gone}
     kept = {
         companion
-        for present in _standing(root, folders, {})
+        for present in present_artifacts(root, folders, {})
         if present.name not in gone
         for companion in _companions(present)
     }
     found = []
     for name in gone:
-        mine = next((s for s in _standing(root, {name.rpartition("/")[0]}, {name: ""}) if s.name == name), None)
+        mine = next((s for s in present_artifacts(root, {name.rpartition("/")[0]}, {name: ""}) if s.name == name), None)
         companions = [] if mine is None else _companions(mine)
         found += [name, name + SUFFIX, name + SUFFIX + NEXT, *(c for c in companions if c not in kept)]
     return [name for name in dict.fromkeys(found) if name not in puts and (root / name).exists()]
 
 
-def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -> list[_PresentArtifact]:
+def present_artifacts(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -> list[PresentArtifact]:
+    """Return the artifacts of folders below `root` that have a manifest or that a deployment put there."""
     found = []
     for folder in sorted(folders):
         for path in sorted((root / folder).glob("*")):
@@ -99,7 +108,7 @@ def _standing(root: Path, folders: Iterable[str], recorded: Mapping[str, str]) -
             except ValueError:
                 manifest, is_ours = None, is_ours or _was_deployed(path)
             if manifest is not None or is_ours:
-                found.append(_PresentArtifact(name, manifest, is_ours))
+                found.append(PresentArtifact(name, manifest, is_ours))
     return found
 
 
@@ -111,7 +120,7 @@ def _was_deployed(path: Path) -> bool:
         return False
 
 
-def _must_be_retired(root: Path, present: _PresentArtifact, new: NewDeployment) -> bool:
+def _must_be_retired(root: Path, present: PresentArtifact, new: NewDeployment) -> bool:
     part = part_of(present.name, present.manifest)
     rivals = [item for item, _ in new.items if part_of(item.path.name, item.manifest) == part]
     if not rivals:
@@ -139,7 +148,7 @@ def _must_be_retired(root: Path, present: _PresentArtifact, new: NewDeployment) 
     return same and deployment.get("service") == new.service and not elsewhere
 
 
-def _companions(present: _PresentArtifact) -> dict[str, str]:
+def _companions(present: PresentArtifact) -> dict[str, str]:
     folder = present.name.rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
     return {prefix + fact["name"]: fact["sha256"] for fact in (present.manifest or {}).get("companions", ())}

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend
-from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable, read_deliverables
-from cosybuild.deploy.names import Row, bundle_name, rows_for
+from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.deliverable import PLAN, read_deliverables
 from cosybuild.deploy.ownership import NewDeployment, files_of, retired_by
+from cosybuild.deploy.placement import Placement, Profiles, choose
 from cosybuild.deploy.publish import changing, prune, publish
 from cosybuild.deploy.signed import signed_list
 from cosybuild.deploy.staging import Put
 from cosybuild.deploy.state import read_current
-from cosybuild.deploy.triton import config_text, model_file, model_name
-from cosybuild.errors import ConfigurationError, DeployError
+from cosybuild.deploy.whole import Standing, check_together, check_untouched, description_put, is_whole, retired_with
+from cosybuild.errors import DeployError
 from cosybuild.manifest import NEXT, SUFFIX, manifest_text
 from cosybuild.system.environment import Environment
+from cosybuild.voice_description import DESCRIPTION
 
-Profiles = Sequence[Mapping[str, Sequence[int]]]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """An artifact and its name in the directory in service."""
-
-    item: Deliverable
-    name: str
+_WHOLE = (Service.bundle, Service.triton)
+"""The services that take a whole voice; the others load the parts through code of their own."""
 
 
 def deploy(
@@ -50,7 +43,7 @@ def deploy(
     Returns:
         Plain facts for the report: service, dir, files, retired, backup (of this change, or of the last one if
         nothing changed), changed (False if the directory already has this deployment), forced (the objections that
-        `force` overrode).
+        `force` overrode), whole (True if the files are a whole voice, which the description lists).
 
     Raises:
         DeployError: there is an objection and `force` is not set; nothing has changed then.
@@ -59,20 +52,34 @@ def deploy(
     assert settings.dir is not None, "config.rules demands it"
     items = read_deliverables(artifacts)
     target_sm = _target_sm(settings, environment)
-    root, placements, extra, derived = _choose(items, settings, target_sm, profiles)
+    root, placements, extra, derived = choose(items, settings, target_sm, profiles)
     objections = [*(f"the run is pending: {p}" for p in pending), *_objections(placements, target_sm)]
     if objections and not settings.force:
         raise DeployError(
             f"deploy={settings.service.value} is refused: {'; '.join(objections)}.",
             hint="Next: build what is missing, or set deploy.force=true, which the manifests record.",
         )
-    puts = [put for placement in placements for put in _puts(placement, settings, objections)] + extra
+    placed = [placement.item for placement in placements]
+    whole = settings.service in _WHOLE and is_whole(placed)
+    if whole:
+        check_together(placed)
+    puts = [put for placement in placements for put in _puts(placement, settings, objections, whole)] + extra
     brought = {put.name: put.sha256 for put in puts}
     new = NewDeployment(settings.service.value, [(p.item, p.name) for p in placements], items, brought)
     leftovers = [name for name in brought if name.endswith(NEXT)]
     with changing(root):
-        retired = sorted({*_present(root, derived, brought), *retired_by(root, new, read_current(root).files)})
+        recorded = read_current(root).files
+        standing = Standing.of(root, _folder(placements), recorded)
+        retired = sorted({
+            *_present(root, derived, brought),
+            *retired_by(root, new, recorded),
+            *(retired_with(standing, placed, brought) if whole else ()),
+        })  # fmt: skip
         removes = [*files_of(root, retired, brought), *leftovers]
+        if whole:
+            puts.append(description_put(standing, puts, removes))
+        else:
+            check_untouched(standing, puts, removes)
         if settings.sign is not None:
             stays = set(read_current(root).files) - set(removes)
             lasting = {put.name: digest for put in puts if put.name not in removes and (digest := put.digest)}
@@ -88,6 +95,7 @@ def deploy(
         "backup": last,
         "changed": number is not None,
         "forced": objections,
+        "whole": whole,
     }
 
 
@@ -97,82 +105,9 @@ def _target_sm(settings: DeploySettings, environment: Environment) -> int | None
     return environment.gpus[0].sm if environment.gpus else None
 
 
-def _choose(
-    items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
-) -> tuple[Path, list[Placement], list[Put], list[str]]:
-    """Return the directory, artifacts with names, further files, and patterns of files derived from the graphs."""
-    root = Path(settings.dir or "")
-    if settings.service is Service.bundle:
-        if not items:
-            raise DeployError("the run has no artifact that can be deployed.")
-        return root, [Placement(item, bundle_name(item)) for item in items], [], []
-    if settings.service is Service.triton:
-        return _triton(items, settings, sm, profiles)
-    rows = rows_for(settings.service, items)
-    placements = [
-        Placement(item, row.name.format(id=settings.device_id)) for row in rows if (item := _fitting(row, items, sm))
-    ]
-    placed = {placement.name for placement in placements}
-    for row in rows:
-        if row.required and row.name not in placed:
-            raise DeployError(
-                f"deploy={settings.service.value} needs {row.name}: a {row.dtype} {row.kind} with "
-                f"{'dynamic' if row.dynamic_batch else 'fixed'} batch and "
-                f"{'streaming' if row.streaming else 'full'} attention. The run delivered: "
-                f"{'; '.join(item.describe() for item in items)}.",
-                hint="Next: use the command in docs/runtimes.md that builds it.",
-            )
-    # Graphs come first: see `deploy.publish`.
-    placements.sort(key=lambda placement: placement.item.kind == PLAN)
-    return root, placements, [], [pattern for row in rows for pattern in row.derived]
-
-
-def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Deliverable | None:
-    """Return the artifact for a row, preferring an engine for the target and the plain graph."""
-    candidates = [item for item in items if row.takes(item)]
-    if row.kind == PLAN:
-        candidates.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    else:
-        candidates.sort(key=lambda item: item.manifest.get("slot") != "graph")
-    return candidates[0] if candidates else None
-
-
-def _triton(
-    items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
-) -> tuple[Path, list[Placement], list[Put], list[str]]:
-    wanted, triton = settings.triton.backend, settings.triton
-    plans = [item for item in items if item.kind == PLAN and item.library == "tensorrt"]
-    plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
-    # Prefer the plain graph if there is also a lowered one: then the half precision is served by a plan.
-    graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
-    order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
-    if not order[wanted]:
-        raise DeployError(
-            f"deploy=triton deploy.triton.backend={wanted.value} has no artifact to serve. The run delivered: "
-            f"{'; '.join(item.describe() for item in items) or 'nothing'}.",
-            hint="Next: trt=fp16 on a machine with TensorRT and a GPU builds a plan; or use the other backend.",
-        )
-    item = order[wanted][0]
-    if item.kind == PLAN and triton.kind is InstanceKind.cpu:
-        raise ConfigurationError(
-            "deploy.triton.kind=cpu cannot run a TensorRT plan.",
-            hint="Next: deploy.triton.backend=onnxruntime, or deploy.triton.kind=gpu.",
-        )
-    if not profiles:
-        raise ConfigurationError("deploy=triton needs a trt_profile, which gives the warm-up and the largest batch.")
-    name = f"{triton.version}/{model_file(item)}"
-    config = Put("config.pbtxt", config_text(item, triton, _widest(profiles)))
-    # The top level of a repository may hold models only, so backups are stored in the model's directory.
-    root = Path(settings.dir or "") / model_name(item, triton)
-    return root, [Placement(item, name)], [config], [f"{triton.version}/model.*"]
-
-
-def _widest(profiles: Profiles) -> dict[str, list[int]]:
-    """Return one range for each symbol: the smallest min of all profiles, the first opt, and the largest max."""
-    return {
-        symbol: [min(p[symbol][0] for p in profiles), profiles[0][symbol][1], max(p[symbol][2] for p in profiles)]
-        for symbol in profiles[0]
-    }
+def _folder(placements: Sequence[Placement]) -> str:
+    """Return the directory of the artifacts below the root; an empty text for the root itself."""
+    return placements[0].name.rpartition("/")[0] if placements else ""
 
 
 def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
@@ -196,12 +131,14 @@ def _objections(placements: Sequence[Placement], sm: int | None) -> list[str]:
     return found
 
 
-def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str]) -> list[Put]:
+def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str], whole: bool) -> list[Put]:
     """Return the puts of one artifact: next manifest, companions, artifact, final manifest, in this order."""
     item, manifest = placement.item, placement.item.manifest
     folder, _, own = placement.name.rpartition("/")
     prefix = f"{folder}/" if folder else ""
-    deployment = {"service": settings.service.value, "built_as": item.path.name, "forced": list(forced)}
+    deployment: dict[str, Any] = {"service": settings.service.value, "built_as": item.path.name, "forced": list(forced)}
+    if whole:
+        deployment["whole"] = True
     file = {**manifest["file"], "name": own}
     text = manifest_text(file, manifest["companions"], {**manifest, "deployment": deployment})
     companions = zip(item.companions, manifest["companions"], strict=True)
@@ -226,6 +163,7 @@ def facts_text(facts: Mapping[str, Any]) -> str:
         return f"{facts['dir']} already has this deployment ({facts['service']}); nothing was changed"
     lines = [f"deployed to {facts['dir']} ({facts['service']}), backup {facts['backup']:04}"]
     lines += [f"  {name}" for name in facts["files"]]
+    lines += [f"  {DESCRIPTION} lists the parts of the voice"] if facts.get("whole") else []
     lines += [f"  retired {name}: this deployment replaces it, and the backup keeps it" for name in facts["retired"]]
     lines += [f"  forced: {reason}" for reason in facts["forced"]]
     return "\n".join(lines)

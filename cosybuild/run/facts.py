@@ -20,7 +20,7 @@ from cosybuild.building.record import Outcome
 from cosybuild.building.record_json import json_from_outcome, json_from_plan
 from cosybuild.building.wiring import in_part
 from cosybuild.errors import INTERRUPTED
-from cosybuild.models.components.registry import serving_facts
+from cosybuild.models.components.registry import COMPONENTS, serving_facts
 from cosybuild.models.profile import Profile, listed_sizes, timed_axis
 from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.models.subject import Subject
@@ -117,14 +117,19 @@ class Facts:
 def origin_of(facts: Mapping[str, Any], outcome: Outcome, part: str) -> dict[str, Any]:
     """Return the origin, which every manifest of a part states.
 
+    In a joint build, `voice` has the weights of all networks, so that their artifacts are known to belong together.
+
     Args:
         facts: the run's facts or its report.
         outcome: the records of the run's steps.
         part: the part of a joint build, else an empty text.
     """
+    parts, networks = facts["model"]["parts"] if part else {}, {name.value for name in COMPONENTS}
+    voice = {name: model["weights_digest"] or model["weights"] for name, model in parts.items() if name in networks}
     return {
         **{name: facts[name] for name in ("cosybuild", "config_digest")},
-        "model": facts["model"]["parts"][part] if part else facts["model"],
+        **({"voice": voice} if voice else {}),
+        "model": parts[part] if part else facts["model"],
         "built_with": {r.label: dict(r.environment) for r in outcome.records if r.outputs and r.part == part},
     }
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosybuild.directory_in_service import View
+from cosybuild.directory_in_service import STATE, View
 from cosybuild.errors import ArtifactRefused
 from cosybuild.runtime.arguments import check_arguments
-from cosybuild.runtime.directory import read_consistently
+from cosybuild.runtime.directory import directory_in_service, read_consistently
 from cosybuild.runtime.part import BuiltPart, load_part
 from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Part
 from cosybuild.runtime.voice.facts import Facts
-from cosybuild.runtime.voice.parts import ESTIMATOR, FRONT_END, VOCODER, Graph, check_same_voice, facts_in, graphs_in
+from cosybuild.runtime.voice.parts import (
+    ESTIMATOR,
+    FRONT_END,
+    VOCODER,
+    Graph,
+    check_description,
+    check_same_voice,
+    facts_in,
+    graphs_in,
+)
 from cosybuild.runtime.voice.voice import Flow, Voice
 
 
@@ -53,19 +62,23 @@ def load_voice(
             hint="Next: give the directory of deploy.dir, with the artifacts of component=token2wav.",
         )
     slots = Pool(range(concurrency), f"the voice in {root.name}", timeout)
-    return read_consistently(root, lambda view: _load(view, threads, trust, slots))
+    # The version directory of a Triton model is below the directory that deployments change.
+    home = root if (root / STATE).is_dir() else directory_in_service(root) or root
+    folder = "" if home == root else root.absolute().relative_to(home).as_posix()
+    return read_consistently(home, lambda view: _load(view.below(folder), threads, trust, slots))
 
 
 def _load(view: View, threads: int, trust: bool, slots: Pool[int]) -> Voice:
     found, refusals = graphs_in(view)
-    check_same_voice(view.root, found)
+    check_description(view, found)
+    check_same_voice(view.place, found)
     chosen: dict[tuple[str, bool], Graph] = {}
     for graph in found:
         chosen.setdefault(graph.key, graph)
     variants = [s for s in (False, True) if {(FRONT_END, s), (ESTIMATOR, s)} <= chosen.keys()]
     if not variants or (VOCODER, False) not in chosen:
-        raise _incomplete(view.root, chosen, refusals)
-    facts = _facts(view.root, chosen, variants)
+        raise _incomplete(view.place, chosen, refusals)
+    facts = _facts(view.place, chosen, variants)
 
     def load(part: str, streaming: bool) -> BuiltPart:
         return load_part(chosen[part, streaming].path, threads=threads, trust=trust)

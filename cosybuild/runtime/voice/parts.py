@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -11,13 +11,16 @@ from typing import Any
 from cosybuild.directory_in_service import View
 from cosybuild.errors import ArtifactRefused
 from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
-from cosybuild.identity import ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds
+from cosybuild.identity import ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
 from cosybuild.manifest import read_manifest
 from cosybuild.runtime.admission import GRAPH_SUFFIX
 from cosybuild.runtime.voice.facts import Facts, facts_of
+from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
 FRONT_END, ESTIMATOR, VOCODER = "front end", "estimator", "vocoder"
 """The parts, by the names in messages."""
+COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
+"""The parts by the names of the components that build them."""
 
 _FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME}
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
@@ -59,6 +62,11 @@ class Graph:
         return found
 
     @property
+    def voice(self) -> Mapping[str, str]:
+        """Component -> weights of the voice with which it was built; empty if it was built alone."""
+        return voice_of(self.manifest)
+
+    @property
     def flow(self) -> tuple[str, str] | None:
         """Family and weights of the flow model, random weights included; None for a vocoder, or if not known."""
         if self.part not in _FLOW_NAMES:
@@ -87,7 +95,7 @@ def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
         if manifest is None:
             reasons.append(f"{name} is refused: it has no manifest, which states the facts that a voice needs.")
             continue
-        part, reason = _part(manifest)
+        part, reason = part_in_voice(manifest)
         if part is not None:
             streaming = bool(manifest.get("model", {}).get("streaming")) and part != VOCODER
             found.append(Graph(name, path, part, streaming, manifest))
@@ -101,7 +109,7 @@ def _preference(graph: Graph) -> tuple[bool, bool, str]:
     return graph.manifest.get("slot") != _UNLOWERED, not is_wide, graph.name
 
 
-def _part(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
+def part_in_voice(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
     """Return the part that a graph is, by its inputs and outputs, and the reason if it cannot be used."""
     interface = manifest.get("interface") or {}
     ports = [*interface.get("inputs", ()), *interface.get("outputs", ())]
@@ -124,8 +132,8 @@ def _part(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
 def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
     """Refuse graphs that do not belong to one voice: several builds of one part, or parts of different models.
 
-    The weights of the vocoder are in another file than those of the flow, so of these two only the versions and rates
-    can be compared.
+    The weights of the vocoder are in another file than those of the flow. A joint build states the weights of all its
+    parts in each manifest; of parts that were built alone, only the versions and rates can be compared.
 
     Raises:
         ArtifactRefused: the message names two files and what each comes from.
@@ -143,6 +151,50 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
         else:
             continue
         raise _apart(root, f"{said}: {graph.name} comes from {graph.build}", beside.name, beside.build)
+    for graph in graphs:
+        for beside in graphs:
+            weights = graph.voice.get(COMPONENTS[beside.part])
+            if weights is not None and weights != beside.build.weights:
+                said = f"{graph.name} was built with the {beside.part} of weights {weights[:12]}"
+                raise _apart(root, said, beside.name, beside.build)
+
+
+def check_description(view: View, graphs: Sequence[Graph]) -> None:
+    """Refuse artifacts that are not those of the deployment of a whole voice.
+
+    A directory without a description is accepted if none of its artifacts was deployed as a part of a whole voice.
+
+    Raises:
+        ArtifactRefused: the description cannot be used, or an artifact is not the one that it lists.
+    """
+    path = view.path_of(DESCRIPTION)
+    try:
+        description = None if path is None else read_description(path)
+        reasons = list(_differences(view, graphs, description))
+    except ValueError as error:
+        reasons = [str(error)]
+    if reasons:
+        raise ArtifactRefused(
+            f"{view.place} is refused: its artifacts do not belong to one voice: {'; '.join(reasons)}.",
+            hint=f"Next: deploy component=token2wav to {view.root} again; or python -m cosybuild check {view.root}",
+        )
+
+
+def _differences(view: View, graphs: Sequence[Graph], description: Description | None) -> Iterator[str]:
+    if description is None:
+        for graph in graphs:
+            if graph.manifest.get("deployment", {}).get("whole"):
+                yield f"{graph.name} was deployed as a part of a whole voice, and {DESCRIPTION} is missing"
+        return
+    manifests: dict[str, Mapping[str, Any] | None] = {graph.name: graph.manifest for graph in graphs}
+    for name in description.members:
+        if name not in manifests and (path := view.path_of(name)) is not None:
+            manifests[name] = read_manifest(path)
+    for name, reason in faults(description, manifests).items():
+        yield f"{name}: {reason}"
+    for graph in graphs:
+        if graph.name not in description.members:
+            yield f"{graph.name} is a {graph.part} that {DESCRIPTION} does not list"
 
 
 def _apart(root: Path, said: str, other: str, build: Build) -> ArtifactRefused:

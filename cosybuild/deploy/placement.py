@@ -1,0 +1,102 @@
+"""The choice of the artifacts of a run that a service reads, each with its name there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.config.groups.deploy import DeploySettings, InstanceKind, Service, TritonBackend
+from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable
+from cosybuild.deploy.names import Row, bundle_name, rows_for
+from cosybuild.deploy.staging import Put
+from cosybuild.deploy.triton import config_text, model_file, model_name
+from cosybuild.errors import ConfigurationError, DeployError
+
+Profiles = Sequence[Mapping[str, Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An artifact and its name in the directory in service."""
+
+    item: Deliverable
+    name: str
+
+
+def choose(
+    items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
+) -> tuple[Path, list[Placement], list[Put], list[str]]:
+    """Return the directory, artifacts with names, further files, and patterns of files derived from the graphs."""
+    root = Path(settings.dir or "")
+    if settings.service is Service.bundle:
+        if not items:
+            raise DeployError("the run has no artifact that can be deployed.")
+        return root, [Placement(item, bundle_name(item)) for item in items], [], []
+    if settings.service is Service.triton:
+        return _triton(items, settings, sm, profiles)
+    rows = rows_for(settings.service, items)
+    placements = [
+        Placement(item, row.name.format(id=settings.device_id)) for row in rows if (item := _fitting(row, items, sm))
+    ]
+    placed = {placement.name for placement in placements}
+    for row in rows:
+        if row.required and row.name not in placed:
+            raise DeployError(
+                f"deploy={settings.service.value} needs {row.name}: a {row.dtype} {row.kind} with "
+                f"{'dynamic' if row.dynamic_batch else 'fixed'} batch and "
+                f"{'streaming' if row.streaming else 'full'} attention. The run delivered: "
+                f"{'; '.join(item.describe() for item in items)}.",
+                hint="Next: use the command in docs/runtimes.md that builds it.",
+            )
+    # Graphs come first: see `deploy.publish`.
+    placements.sort(key=lambda placement: placement.item.kind == PLAN)
+    return root, placements, [], [pattern for row in rows for pattern in row.derived]
+
+
+def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Deliverable | None:
+    """Return the artifact for a row, preferring an engine for the target and the plain graph."""
+    candidates = [item for item in items if row.takes(item)]
+    if row.kind == PLAN:
+        candidates.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
+    else:
+        candidates.sort(key=lambda item: item.manifest.get("slot") != "graph")
+    return candidates[0] if candidates else None
+
+
+def _triton(
+    items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
+) -> tuple[Path, list[Placement], list[Put], list[str]]:
+    wanted, triton = settings.triton.backend, settings.triton
+    plans = [item for item in items if item.kind == PLAN and item.library == "tensorrt"]
+    plans.sort(key=lambda item: not (sm is not None and item.runs_on(sm)))
+    # Prefer the plain graph if there is also a lowered one: then the half precision is served by a plan.
+    graphs = sorted((i for i in items if i.kind == GRAPH), key=lambda i: i.manifest.get("slot") != "graph")
+    order = {TritonBackend.auto: plans + graphs, TritonBackend.tensorrt: plans, TritonBackend.onnxruntime: graphs}
+    if not order[wanted]:
+        raise DeployError(
+            f"deploy=triton deploy.triton.backend={wanted.value} has no artifact to serve. The run delivered: "
+            f"{'; '.join(item.describe() for item in items) or 'nothing'}.",
+            hint="Next: trt=fp16 on a machine with TensorRT and a GPU builds a plan; or use the other backend.",
+        )
+    item = order[wanted][0]
+    if item.kind == PLAN and triton.kind is InstanceKind.cpu:
+        raise ConfigurationError(
+            "deploy.triton.kind=cpu cannot run a TensorRT plan.",
+            hint="Next: deploy.triton.backend=onnxruntime, or deploy.triton.kind=gpu.",
+        )
+    if not profiles:
+        raise ConfigurationError("deploy=triton needs a trt_profile, which gives the warm-up and the largest batch.")
+    name = f"{triton.version}/{model_file(item)}"
+    config = Put("config.pbtxt", config_text(item, triton, _widest(profiles)))
+    # The top level of a repository may hold models only, so backups are stored in the model's directory.
+    root = Path(settings.dir or "") / model_name(item, triton)
+    return root, [Placement(item, name)], [config], [f"{triton.version}/model.*"]
+
+
+def _widest(profiles: Profiles) -> dict[str, list[int]]:
+    """Return one range for each symbol: the smallest min of all profiles, the first opt, and the largest max."""
+    return {
+        symbol: [min(p[symbol][0] for p in profiles), profiles[0][symbol][1], max(p[symbol][2] for p in profiles)]
+        for symbol in profiles[0]
+    }
