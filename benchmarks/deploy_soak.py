@@ -1,10 +1,11 @@
 """Deploy, kill, roll back and retry on one directory at random; after each step, run its artifacts.
 
-    python benchmarks/deploy_soak.py [steps] [seed]
+    python benchmarks/deploy_soak.py [steps] [seed] [estimator | voice]
 
-Each build is an estimator whose output is its own number everywhere. After every step, before anything is repaired,
-`load_estimator` loads the directory and is called: all answers must come from one build, and must be those of the
-newest complete change. A killed change counts only if its journal was written; a
+Each build is an estimator whose output is its own number everywhere, or a whole voice, each sample of which has the
+numbers of the builds of its three parts (`numbered_voice.py`). After every step, before anything is repaired,
+`load_estimator` or `load_voice` loads the directory and is called: all answers must come from one build, and must be
+those of the newest complete change. A killed change counts only if its journal was written; a
 retry must then succeed.
 """
 
@@ -17,11 +18,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numbered_voice
 import onnx.parser
 import torch
 
@@ -86,11 +88,7 @@ def child(ready: Any, service: str, run: str | None) -> None:
 
 def answers(service: Path) -> State:
     """Load the directory as it is and call all variants; return variant -> the number in the output."""
-    try:
-        estimator = load_estimator(service, threads=1)
-    except ArtifactRefused:
-        assert not [name for name in view_of(service).files() if name.endswith(".onnx")], "nothing loads"
-        return {}
+    estimator = load_estimator(service, threads=1)
     found = {}
     for variant, batch, streaming in (("full", 2, False), ("dynamic", 3, False), ("streaming", 2, True)):
         mel = torch.ones(batch, 80, 5)
@@ -101,13 +99,43 @@ def answers(service: Path) -> State:
             continue
         assert values.numel() == 1, "the output mixes builds"
         found[variant] = int(values)
-    assert len(set(found.values())) <= 1, f"the directory answers with {found}"
     return found
 
 
-def expected(state: State) -> State:
-    """Return the expected answers to the three calls; a dynamic batch serves two rows too."""
-    return {**({"full": state["dynamic"]} if "dynamic" in state else {}), **state}
+@dataclass(frozen=True)
+class Subject:
+    """The artifacts that a soak deploys.
+
+    Attributes:
+        variants: the variants of a build that one directory can hold.
+        make_run: makes the artifacts of a run of one variant of a build.
+        answers: loads a directory and calls it; variant -> number of the build.
+    """
+
+    variants: tuple[str, ...]
+    make_run: Callable[[Path, str, int], Path]
+    answers: Callable[[Path], State]
+
+    def found(self, service: Path) -> State:
+        """Return the answers of the directory as it is; none if it has no artifacts."""
+        try:
+            found = self.answers(service)
+        except ArtifactRefused:
+            if any(name.endswith(".onnx") for name in view_of(service).files()):
+                raise
+            return {}
+        assert len(set(found.values())) <= 1, f"the directory answers with {found}"
+        return found
+
+    def expected(self, state: State) -> State:
+        """Return the expected answers; an estimator with a dynamic batch serves two rows too."""
+        return {**({"full": state["dynamic"]} if "dynamic" in state else {}), **state}
+
+
+SUBJECTS = {
+    "estimator": Subject(tuple(NAMES), make_run, answers),
+    "voice": Subject(numbered_voice.VARIANTS, numbered_voice.make_run, numbered_voice.answers),
+}
 
 
 @dataclass
@@ -118,6 +146,7 @@ class Soak:
         undo: the states before the changes that are not undone, each with the number of all earlier changes.
     """
 
+    subject: Subject
     base: Path
     chance: random.Random
     state: State = field(default_factory=dict)
@@ -142,7 +171,8 @@ class Soak:
         interrupted = view_of(self.service).journal is not None
         # Two states can give the same answers, so the records say whether a killed change counts.
         is_new = not is_killed or self._last_change() != before
-        found, wanted = answers(self.service), expected(after if is_new else self.state)
+        found = self.subject.found(self.service)
+        wanted = self.subject.expected(after if is_new else self.state)
         assert found == wanted, f"{number}: {found} instead of {wanted}"
         self.counts["killed"] += is_killed
         self.counts["killed between the journal and the end"] += is_killed and interrupted
@@ -156,7 +186,7 @@ class Soak:
             self._do(run)
             if not is_new:
                 self._note(run, after)
-        assert answers(self.service) == expected(self.state), f"{number}: after the repair"
+        assert self.subject.found(self.service) == self.subject.expected(self.state), f"{number}: after the repair"
 
     def _last_change(self) -> int:
         """Return the number of the last change that counts: that of the journal, or of the record of the directory."""
@@ -168,8 +198,8 @@ class Soak:
             return None, self.undo[-1][0]
         builds = set(self.state.values())
         build = builds.pop() if builds and self.chance.random() < 0.4 else number + 1
-        variant = self.chance.choice(list(NAMES))
-        run = make_run(self.base / f"run{number}", variant, build)
+        variant = self.chance.choice(self.subject.variants)
+        run = self.subject.make_run(self.base / f"run{number}", variant, build)
         return str(run), {**(self.state if build in self.state.values() else {}), variant: build}
 
     def _note(self, run: str | None, after: State) -> None:
@@ -200,7 +230,7 @@ class Soak:
         self.counts["finished before the kill"] += process.exitcode == 0
 
 
-def run(steps: int, seed: int) -> dict[str, Any]:
+def run(steps: int, seed: int, subject: Subject) -> dict[str, Any]:
     """Make `steps` steps and return how many there were of each kind.
 
     Raises:
@@ -208,14 +238,14 @@ def run(steps: int, seed: int) -> dict[str, Any]:
     """
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        soak = Soak(Path(temporary), random.Random(seed))
+        soak = Soak(subject, Path(temporary), random.Random(seed))
         soak.service.mkdir()
         for number in range(steps):
             soak.step(number)
         backups = [path for path in (soak.service / STATE).glob("[0-9]*") if path.is_dir()]
         if soak.undo and soak.changes - soak.undo[-1][1] < KEPT:
             rollback(soak.service)
-            assert answers(soak.service) == expected(soak.undo[-1][0])
+            assert subject.found(soak.service) == subject.expected(soak.undo[-1][0])
         counts = {"steps": steps, **sorted_counts(soak.counts), "backups at the end": len(backups)}
     return {**counts, "seconds": round(time.monotonic() - begun, 1)}
 
@@ -227,8 +257,9 @@ def sorted_counts(counts: Counter[str]) -> dict[str, int]:
 
 if __name__ == "__main__":
     multiprocessing.set_forkserver_preload(["__main__"])
-    words = [int(word) for word in sys.argv[1:]]
+    words = sys.argv[1:]
+    steps, seed, name = [*words, *("50", "0", "estimator")[len(words) :]]
     try:
-        print(json.dumps(run(*[*words, *(50, 0)[len(words) :]])))
+        print(json.dumps(run(int(steps), int(seed), SUBJECTS[name])))
     except DeployError as error:
         sys.exit(f"a change that was not killed failed: {error}")

@@ -10,6 +10,7 @@ THOROUGH = (
     # Whole commands; tests/scenarios runs the same commands.
     "tests/docs/test_pages.py::test_the_commands_of_the_page_run",
     "tests/benchmarks/test_short_rounds.py",
+    "tests/deploy/test_kills.py::test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_voice",
     "tests/scenarios/test_sweep_kills.py",
     "tests/scenarios/test_precision_auto.py",
     "tests/scenarios/test_into_service.py::test_a_deployed_estimator_gives_the_golden_solver_run",

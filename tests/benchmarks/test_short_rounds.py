@@ -35,8 +35,9 @@ def test_random_kills_leave_no_damage() -> None:
     assert sum(number for name, number in counts.items() if name.startswith("next run: ")) > 0
 
 
-def test_a_directory_serves_the_newest_complete_deployment() -> None:
-    counts = run("deploy_soak.py", "6", "1")
+@pytest.mark.parametrize("subject", ["estimator", "voice"])
+def test_a_directory_serves_the_newest_complete_deployment(subject: str) -> None:
+    counts = run("deploy_soak.py", "6", "1", subject)
     assert counts["deployments"] + counts["rollbacks"] == counts["steps"] == 6
     assert counts["backups at the end"] > 0
 
