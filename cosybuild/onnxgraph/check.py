@@ -44,6 +44,7 @@ def check_model(model: ModelProto) -> None:
     Raises:
         InvalidGraph: the graph is invalid, or a declared shape contradicts the inferred one.
     """
+    _check_opset(model)
     for tensor in model.graph.initializer:
         _check_size(tensor)
     skeleton = _skeleton(model)
@@ -59,6 +60,14 @@ def check_model(model: ModelProto) -> None:
         raise InvalidGraph(" ".join(text.split())[:_LONGEST], (match[1] or match[2]) if match else "") from error
     for declared, found in zip(model.graph.output, inferred.graph.output, strict=True):
         _check_output(declared, found)
+
+
+def _check_opset(model: ModelProto) -> None:
+    """Refuse an opset that does not exist yet, which ONNX's checker lets pass and no runtime loads."""
+    newest = onnx.defs.onnx_opset_version()
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version > newest:
+            raise InvalidGraph(f"it has opset {opset.version}, and the newest that onnx knows is {newest}", "")
 
 
 def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
@@ -95,6 +104,8 @@ def _skeleton(model: ModelProto) -> ModelProto:
 
 def _check_size(tensor: TensorProto) -> None:
     """Check that a weight has as many bytes as its shape and type need; ONNX's checker does not see large weights."""
+    if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
+        raise InvalidGraph(f"initializer {tensor.name} has the unknown element type {tensor.data_type}", "")
     if tensor.HasField("raw_data") and len(tensor.raw_data) != _byte_size(tensor):
         raise InvalidGraph(
             f"initializer {tensor.name} has {len(tensor.raw_data)} bytes; its shape and type need {_byte_size(tensor)}",
