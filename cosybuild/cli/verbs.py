@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from cosybuild.errors import ConfigurationError
 
 VERBS: dict[str, str] = {
+    "bom": "print the bill of materials of a run (CycloneDX): artifacts, weights and libraries with digests",
     "bundle": "write a finished run as one file for another team",
+    "card": "print the model card of a run: files, figures, limits, origin and licence",
     "certify": "prove or refute ONNX files of somebody else against the networks of a model directory",
     "check": "check an engine, or the files of a model directory in service",
     "completion": "print the shell script that completes the command in bash or zsh",
