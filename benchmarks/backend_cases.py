@@ -43,7 +43,7 @@ from cosybuild.precision.lower import lower
 from cosybuild.precision.ranges import measure_ranges
 from cosybuild.precision.storage import storage_of
 from cosybuild.verification.judge import Limits, compare_outputs, first_fault
-from cosybuild.verification.lowered import typed_inputs, widened
+from cosybuild.verification.lowered import to_float32, typed_inputs
 
 TARGETS = (Target.fp16, Target.bf16, Target.mixed)
 VERDICTS = ("right", "refused", "crashed", "wrong")
@@ -121,7 +121,7 @@ def _lowered_outputs(case: Case, target: Target, place: Path) -> Mapping[str, An
     proto = ir.to_proto(lowered)
     check_model(proto)
     typed = typed_inputs(case.inputs, lowered)
-    inputs = {name: widened(values) for name, values in typed.items()}
+    inputs = {name: to_float32(values) for name, values in typed.items()}
     stored, guilty = EmulatedSession(lowered, model).infer(inputs)
     if guilty is not None:
         raise InferenceFailed(f"gate: not finite, {guilty.op}")

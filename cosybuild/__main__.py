@@ -36,10 +36,10 @@ def _command(words: list[str]) -> int:
     if words and words[0] in VERBS:
         return run_verb(words[0], words[1:])
     if words == ["--version"]:
-        from cosybuild.cli.failure import guarded
+        from cosybuild.cli.failure import run_guarded
         from cosybuild.cli.version import print_versions
 
-        return guarded(print_versions)
+        return run_guarded(print_versions)
     # Imported late: a build with nothing to do must end before Hydra is loaded.
     from cosybuild.cli.nothing_to_do.early_exit import nothing_to_do
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from cosybuild.config.catalogue import compose_root, groups, options, searching
+from cosybuild.config.catalogue import compose_root, groups, open_loader, options
 from cosybuild.config.groups.field import settings_class
 from cosybuild.config.reference import SettingFacts, composed_defaults, group_settings, root_settings
 from cosybuild.config.settings import Settings
@@ -36,7 +36,7 @@ switches its group off.
 
 def page() -> str:
     """Return the whole page as Markdown."""
-    with searching() as loader:
+    with open_loader() as loader:
         defaults = composed_defaults(compose_root(loader, []))
         parts = [_HEAD, "## Settings of no group\n", *_table(root_settings(defaults))]
         for group in groups(loader):

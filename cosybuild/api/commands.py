@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cosybuild import errors
-from cosybuild.api.composing import Overrides, composed, convert_hydra_errors, own_hydra, words_of
+from cosybuild.api.composing import Overrides, compose_request, convert_hydra_errors, own_hydra, words_of
 from cosybuild.api.results import BuildReport, PlanReport, SweepReport, build_report, plan_report, sweep_report
 from cosybuild.building.events import Event
 from cosybuild.building.record import Failure
@@ -46,7 +46,7 @@ def build(
         CosybuildError: the configuration, the model or the store cannot be used; the artifacts drift or cannot be
             deployed; or, with `check`, a step failed.
     """
-    made = composed(overrides, config_dirs)
+    made = compose_request(overrides, config_dirs)
     if made.request.settings.dry_run:
         raise ConfigurationError(
             "dry_run=true asks for a plan, and `build` builds.", hint="Next: call cosybuild.plan, or remove dry_run."
@@ -71,7 +71,7 @@ def plan(overrides: Overrides = (), *, config_dirs: Sequence[Path | str] = ()) -
         CosybuildError: the configuration, the model or the store cannot be used.
     """
     warnings: list[str] = []
-    found = plan_build(composed(overrides, config_dirs).request, warn=warnings.append)
+    found = plan_build(compose_request(overrides, config_dirs).request, warn=warnings.append)
     return plan_report(found, tuple(warnings))
 
 

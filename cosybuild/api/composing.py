@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from cosybuild.config.compose import config_directory, explain, prepare
 from cosybuild.config.naming import run_name
 from cosybuild.config.parse import checked_settings, plain_from_config
-from cosybuild.config.quoting import with_quotes
+from cosybuild.config.quoting import add_quotes
 from cosybuild.config.rules import check
-from cosybuild.config.scalars import with_lists
+from cosybuild.config.scalars import add_brackets
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.request import Request
@@ -40,7 +40,7 @@ class Composed:
     config: str
 
 
-def composed(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Composed:
+def compose_request(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Composed:
     """Return the request of overrides or of settings.
 
     Args:
@@ -59,7 +59,7 @@ def composed(overrides: Overrides, config_dirs: Sequence[Path | str] = ()) -> Co
         prepare()
         with initialize_config_dir(str(config_directory()), version_base="1.3"):
             search = [f"file://{directory}" for directory in directories]
-            given = [*([f"hydra.searchpath={search}"] if search else []), *map(with_lists, map(with_quotes, words))]
+            given = [*([f"hydra.searchpath={search}"] if search else []), *map(add_brackets, map(add_quotes, words))]
             root = compose("config", overrides=given, return_hydra_config=True)
             config = OmegaConf.masked_copy(root, [str(key) for key in root if key != "hydra"])
             settings = checked_settings(plain_from_config(config))

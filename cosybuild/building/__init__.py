@@ -1,1 +1,1 @@
-"""The build without any model: stages, plans, the runner, events and records."""
+"""The build, independent of any model: stages, plans, the runner, events and records."""

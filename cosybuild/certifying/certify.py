@@ -16,7 +16,7 @@ from cosybuild.certifying.mistakes.estimator import other_variant
 from cosybuild.certifying.mistakes.mistake import EPSILON
 from cosybuild.certifying.mistakes.registry import mistakes_of
 from cosybuild.certifying.overflow import overflow
-from cosybuild.certifying.own_names import with_own_names
+from cosybuild.certifying.own_names import rename_interface
 from cosybuild.certifying.probes import agreement, outputs_of, probes_of, session_of
 from cosybuild.certifying.proof import Candidate, candidate, prove, reference_of
 from cosybuild.certifying.task import Task
@@ -55,7 +55,7 @@ def certify(task: Task, found: Match, blank: Verdict, emit: Emit) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="cosybuild-certify-") as scratch:
         first = next(iter(forms.values()))
         try:
-            one = candidate(with_own_names(task.path, found.ports, first.subject.spec, Path(scratch)), first)
+            one = candidate(rename_interface(task.path, found.ports, first.subject.spec, Path(scratch)), first)
             verify = verify_settings(first)
             session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)
         except (ExportError, ModelError) as error:

@@ -13,7 +13,13 @@ from cosybuild.certifying.mistakes.registry import mistakes_of
 from cosybuild.certifying.probes import Outputs, Probes, agreement, outputs_of, session_of
 from cosybuild.certifying.proof import Candidate
 from cosybuild.certifying.verdict import Known
-from cosybuild.certifying.weights import FoundWeights, differing, exchanged, weights_of, with_weights
+from cosybuild.certifying.weights import (
+    FoundWeights,
+    copy_with_weights,
+    differing_names,
+    exchange_position_biases,
+    weights_of,
+)
 from cosybuild.models.load import prepare_for_export
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.files import load_model
@@ -80,12 +86,12 @@ def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights,
         weights = weights_of(model, module)
         if weights.lacking:
             continue
-        forms = [form for form in (weights, exchanged(weights)) if form is not None]
+        forms = [form for form in (weights, exchange_position_biases(weights)) if form is not None]
         state = module.state_dict()
-        differences = [differing(form, state, found.one.narrow) for form in forms]
+        differences = [differing_names(form, state, found.one.narrow) for form in forms]
         if all(differences):
             for form, names in zip(forms, differences, strict=True):
-                yield with_weights(module, form), form, names
+                yield copy_with_weights(module, form), form, names
 
 
 def _figure(known: Known) -> float:

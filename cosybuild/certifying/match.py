@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cosybuild.certifying.ports import Ports, assign, described
+from cosybuild.certifying.ports import Ports, assign, describe_ports
 from cosybuild.config.groups.component import ComponentName, ComponentSettings
 from cosybuild.config.groups.vocoder import Cut, VocoderSettings
 from cosybuild.config.settings import Settings
@@ -50,7 +50,7 @@ class NotCompared(Exception):
     """The file is a network that a model directory publishes as ONNX only; there is nothing to compare it with."""
 
 
-def located(settings: Settings) -> Settings:
+def locate_model(settings: Settings) -> Settings:
     """Return the settings with the local path of the model directory.
 
     Raises:
@@ -73,7 +73,7 @@ def match(name: str, header: GraphHeader, settings: Settings) -> Match:
     Args:
         name: the file's name, which decides if the file is a published graph file.
         header: the file's inputs and outputs.
-        settings: result of `located`.
+        settings: result of `locate_model`.
 
     Raises:
         Unmatched: there is none, or several by position alone.
@@ -93,14 +93,14 @@ def match(name: str, header: GraphHeader, settings: Settings) -> Match:
             continue
         ports = assign(header, spec)
         if isinstance(ports, str):
-            reasons.append(f"{word}: {ports}; expected are inputs {described(spec.inputs)} and outputs "
-                           f"{described(spec.outputs)}")  # fmt: skip
+            reasons.append(f"{word}: {ports}; expected are inputs {describe_ports(spec.inputs)} and outputs "
+                           f"{describe_ports(spec.outputs)}")  # fmt: skip
         else:
             found.append(Match(_of_form(one, spec, ports), ports, _variants(one)))
     exact = [one for one in found if one.ports.by_name] or found
     if len(exact) == 1:
         return exact[0]
-    own = f"It has inputs {described(header.inputs)} and outputs {described(header.outputs)}."
+    own = f"It has inputs {describe_ports(header.inputs)} and outputs {describe_ports(header.outputs)}."
     if exact:
         raise Unmatched(f"{own} By position it could be {' or '.join(one.component.value for one in exact)}.")
     raise Unmatched(f"{own} {'. '.join(reasons)}.")

@@ -19,7 +19,7 @@ _PREFIX = "file/"
 """The beginning of all names of the file in its copy, so that none of them equals a name of the network."""
 
 
-def with_own_names(path: Path, ports: Ports, spec: ModelSpec, directory: Path) -> Path:
+def rename_interface(path: Path, ports: Ports, spec: ModelSpec, directory: Path) -> Path:
     """Return the file itself if its interface is the network's, else a copy with a cast or an identity at each end.
 
     Args:

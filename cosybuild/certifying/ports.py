@@ -87,7 +87,7 @@ def _fault(port: GraphPort, tensor: TensorSpec, sizes: dict[str, int], side: str
     return None
 
 
-def described(tensors: Sequence[GraphPort] | Sequence[TensorSpec]) -> str:
+def describe_ports(tensors: Sequence[GraphPort] | Sequence[TensorSpec]) -> str:
     """Return names, shapes and types for messages, e.g. `x (2, 80, seq_len) float32`."""
     shown = (f"{t.name} ({', '.join(str(size) if size != '' else '?' for size in t.shape)}) {t.dtype}" for t in tensors)
     return ", ".join(shown) or "none"

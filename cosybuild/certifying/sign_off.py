@@ -75,7 +75,7 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
-def unsigned(task: Task, verdict: Verdict) -> Verdict:
+def remove_manifest(task: Task, verdict: Verdict) -> Verdict:
     """Remove the manifest that an earlier `certify` wrote beside a refuted file; return the verdict with a note.
 
     A manifest of a build stays.

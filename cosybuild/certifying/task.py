@@ -18,7 +18,7 @@ class Task:
     Attributes:
         path: the file.
         shown: its name for people.
-        settings: the settings of a build from the directory; see `match.located`.
+        settings: the settings of a build from the directory; see `match.locate_model`.
         streaming: the attention variant that the user states; None if the file's name decides, or either is right.
     """
 

@@ -86,7 +86,7 @@ def weights_of(model: ModelProto, module: nn.Module) -> FoundWeights:
     return FoundWeights(found, tuple(name for name, _ in module.named_parameters() if name not in found))
 
 
-def with_weights(module: nn.Module, found: FoundWeights) -> nn.Module:
+def copy_with_weights(module: nn.Module, found: FoundWeights) -> nn.Module:
     """Return a copy of the module with these weights; tensors that are not in `found` stay."""
     import torch
 
@@ -104,7 +104,7 @@ def with_weights(module: nn.Module, found: FoundWeights) -> nn.Module:
     return copy
 
 
-def differing(found: FoundWeights, state: Mapping[str, Tensor], narrow: bool) -> list[str]:
+def differing_names(found: FoundWeights, state: Mapping[str, Tensor], narrow: bool) -> list[str]:
     """Return the names whose values differ from the directory's, beyond rounding to float16 if `narrow`."""
     names = []
     for name, values in found.tensors.items():
@@ -115,7 +115,7 @@ def differing(found: FoundWeights, state: Mapping[str, Tensor], narrow: bool) ->
     return names
 
 
-def exchanged(found: FoundWeights) -> FoundWeights | None:
+def exchange_position_biases(found: FoundWeights) -> FoundWeights | None:
     """Return the weights with the two position biases of each attention exchanged; None if there are none.
 
     They have one shape and one layer, and exporters write them in either order.

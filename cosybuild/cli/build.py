@@ -12,7 +12,7 @@ from concurrent.futures import BrokenExecutor
 import hydra
 
 from cosybuild.cli.command_line import hydra_words
-from cosybuild.cli.failure import guarded
+from cosybuild.cli.failure import run_guarded
 from cosybuild.cli.flags import Flags, Volume, split_flags
 from cosybuild.cli.job import Job
 from cosybuild.cli.nothing_to_do.early_exit import Watch
@@ -39,7 +39,7 @@ def build_command(words: Sequence[str], opening: Opening) -> int:
         finally:
             opening.close()
 
-    return guarded(build)
+    return run_guarded(build)
 
 
 def _with_hydra(given: list[str], opening: Opening) -> int:

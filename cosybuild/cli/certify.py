@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cosybuild import figure
 from cosybuild.certifying.call import is_recording, run_task
-from cosybuild.certifying.match import foreign_files, located
-from cosybuild.certifying.sign_off import sign_off, unsigned
+from cosybuild.certifying.match import foreign_files, locate_model
+from cosybuild.certifying.sign_off import remove_manifest, sign_off
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Outcome, Verdict
 from cosybuild.cli import units
@@ -84,7 +84,7 @@ def _severity(code: int) -> int:
 def _tasks(words: Sequence[str]) -> Iterator[Task]:
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     names = [Path(word) for word in words if word not in overrides]
-    settings = located(_settings(overrides))
+    settings = locate_model(_settings(overrides))
     stated = any(word.partition("=")[0] == _STATED for word in overrides)
     streaming = settings.model.streaming if stated else None
     if names:
@@ -157,7 +157,7 @@ def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
         with convert_disk_errors("write the manifest of", task.path, of_the_store=False):
             path = sign_off(task, verdict)
         return replace(verdict, notes=(*verdict.notes, f"{path.name} was written."))
-    return unsigned(task, verdict)
+    return remove_manifest(task, verdict)
 
 
 def _write(options: argparse.Namespace, verdicts: Sequence[Verdict]) -> None:

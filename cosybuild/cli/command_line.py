@@ -8,8 +8,8 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from cosybuild.cli.usage import usage_error
-from cosybuild.config.quoting import with_quotes
-from cosybuild.config.scalars import is_sweep, with_lists
+from cosybuild.config.quoting import add_quotes
+from cosybuild.config.scalars import add_brackets, is_sweep
 
 _HINT = "Next: `python -m cosybuild --help` lists the groups, and `python -m cosybuild help` the commands."
 
@@ -35,4 +35,4 @@ def hydra_words(words: Sequence[str]) -> list[str]:
         options.remove(word)  # remove the last one, because an option before it can have a value equal to the override
         options.reverse()
     sweeping = is_sweep(words)
-    return [*options, *(with_lists(with_quotes(word), sweeping=sweeping) for word in overrides)]
+    return [*options, *(add_brackets(add_quotes(word), sweeping=sweeping) for word in overrides)]

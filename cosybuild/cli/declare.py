@@ -61,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _of_class(name: str, words: Sequence[str], inputs: Sequence[str]) -> str:
-    from cosybuild.config.parse import overridden
+    from cosybuild.config.parse import apply_overrides
     from cosybuild.exporting.trial import tried_outputs
 
-    plain, _ = overridden({"target": {}}, [f"target.{word}" for word in words])
+    plain, _ = apply_overrides({"target": {}}, [f"target.{word}" for word in words])
     target = {"_target_": name, **plain["target"]}
     file_of_target(target)
     if not inputs:

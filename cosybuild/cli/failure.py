@@ -19,7 +19,7 @@ from cosybuild.system.memory import ran_out_of_memory
 T = TypeVar("T")
 
 
-def guarded(action: Callable[[], int]) -> int:
+def run_guarded(action: Callable[[], int]) -> int:
     """Run `action` and return its exit code; turn an exception into a message on stderr and an exit code.
 
     Raises:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.dry_run import DryRuns
-from cosybuild.cli.failure import guarded, present
+from cosybuild.cli.failure import present, run_guarded
 from cosybuild.cli.flags import Flags, Volume
 from cosybuild.cli.next_commands import next_commands
 from cosybuild.cli.nothing_to_do.early_exit import Watch
@@ -72,7 +72,7 @@ class Job:
 
                 quiet = self._flags.volume is Volume.quiet
                 return run_cell(config, self._requests, live=self._watch is not None, quiet=quiet)
-        self.codes.append(guarded(lambda: self._alone(config)))
+        self.codes.append(run_guarded(lambda: self._alone(config)))
         return None
 
     def _alone(self, config: DictConfig) -> int:

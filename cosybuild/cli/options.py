@@ -13,7 +13,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import say
-from cosybuild.config.catalogue import compose_root, composed_piece, groups, options, searching
+from cosybuild.config.catalogue import compose_root, composed_piece, groups, open_loader, options
 from cosybuild.config.compose import unknown_setting
 from cosybuild.config.json_schema import json_schema
 from cosybuild.config.reference import SettingFacts, composed_defaults, group_settings, root_settings
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     for directory in given.config_dir:
         if not directory.is_dir():
             raise ConfigurationError(f"--config-dir {directory} is not a directory.", hint="Next: correct the path.")
-    with searching(given.config_dir) as loader:
+    with open_loader(given.config_dir) as loader:
         known = groups(loader)
         defaults = composed_defaults(compose_root(loader, []))
         ungrouped = [one for one in root_settings(defaults) if one.name == group]

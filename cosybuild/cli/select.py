@@ -58,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     fitting = [cell for cell in sweep["cells"] if not unmet(cell, options.objective, limits, options.min_snr_db)]
     if not fitting:
         lines = "".join(
-            f"\n  {said(cell)}: {unmet(cell, options.objective, limits, options.min_snr_db)}" for cell in sweep["cells"]
+            f"\n  {describe_choices(cell)}: {unmet(cell, options.objective, limits, options.min_snr_db)}"
+            for cell in sweep["cells"]
         )
         raise BuildError(
             f"No cell of {sweep['name']} meets the limits:{lines}",
@@ -98,7 +99,7 @@ def unmet(
     return ""
 
 
-def said(cell: Mapping[str, Any]) -> str:
+def describe_choices(cell: Mapping[str, Any]) -> str:
     """Return the cell's choices as one line, or its id if it has none."""
     return " ".join(f"{key}={value}" for key, value in cell["choices"].items()) or str(cell["id"])
 

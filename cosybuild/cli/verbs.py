@@ -49,8 +49,8 @@ def unknown_verb(word: str) -> ConfigurationError:
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb with its arguments and return the exit code."""
-    from cosybuild.cli.failure import guarded
+    from cosybuild.cli.failure import run_guarded
 
     name = f"{verb}_" if keyword.iskeyword(verb) else verb
     module = importlib.import_module(f"cosybuild.cli.{name}")
-    return guarded(lambda: int(module.main(list(arguments))))
+    return run_guarded(lambda: int(module.main(list(arguments))))

@@ -38,7 +38,7 @@ class Option:
 
 
 @contextmanager
-def searching(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
+def open_loader(directories: Sequence[Path] = ()) -> Iterator[ConfigLoaderImpl]:
     """Yield Hydra's loader. It searches `directories`, then cosybuild's configurations and installed packages."""
     prepare()
     GlobalHydra.instance().clear()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from hydra import compose
 
-from cosybuild.config.catalogue import searching
+from cosybuild.config.catalogue import open_loader
 from cosybuild.config.parse import parse
-from cosybuild.config.quoting import with_quotes
-from cosybuild.config.scalars import with_lists
+from cosybuild.config.quoting import add_quotes
+from cosybuild.config.scalars import add_brackets
 from cosybuild.config.settings import Settings
 
 
@@ -20,5 +20,5 @@ def settings_from_words(words: Sequence[str]) -> Settings:
         ConfigurationError: the settings contradict each other.
         hydra.errors.HydraException, omegaconf.errors.OmegaConfBaseException: a word is no valid override.
     """
-    with searching():
-        return parse(compose("config", overrides=[with_lists(with_quotes(word)) for word in words]))
+    with open_loader():
+        return parse(compose("config", overrides=[add_brackets(add_quotes(word)) for word in words]))

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cosybuild.config.quoting import with_quotes
+from cosybuild.config.quoting import add_quotes
 from cosybuild.config.rules import check
-from cosybuild.config.scalars import with_lists
+from cosybuild.config.scalars import add_brackets
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.system.typed_json import from_json, to_json
@@ -74,7 +74,7 @@ def settings_from_plain(plain: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def apply_overrides(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a plain configuration with the settings that a person types as `key=value`.
 
     Returns:
@@ -88,7 +88,7 @@ def overridden(plain: Mapping[str, Any], words: Sequence[str]) -> tuple[dict[str
 
     result: dict[str, Any] = copy.deepcopy(dict(plain))
     names = []
-    for override in OverridesParser.create().parse_overrides([with_lists(with_quotes(word)) for word in words]):
+    for override in OverridesParser.create().parse_overrides([add_brackets(add_quotes(word)) for word in words]):
         name = override.key_or_group
         if override.type is not OverrideType.CHANGE or override.is_sweep_override() or "/" in name or "@" in name:
             raise ConfigurationError(

@@ -14,7 +14,7 @@ _SYNTAX = re.compile(r"""['"\\,\[\]{}()=$]""")
 """Characters with a meaning in Hydra's grammar: lists, sweeps, interpolations, quoted text."""
 
 
-def with_quotes(word: str) -> str:
+def add_quotes(word: str) -> str:
     """Put quotes around the value of `key=value` where Hydra would refuse it unquoted.
 
     Hydra reads only some ASCII characters without quotes, so that it refuses a path such as `/home/zoë/model#2`.

@@ -14,7 +14,7 @@ from cosybuild.config.reference import hint_of
 _KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.]*")
 
 
-def with_lists(word: str, *, sweeping: bool = False) -> str:
+def add_brackets(word: str, *, sweeping: bool = False) -> str:
     """Return the override of a list with brackets around a single value; any other word stays as it is.
 
     Args:

@@ -24,7 +24,7 @@ from cosybuild.deploy.state import (
     Current,
     convert_disk_errors,
     locked,
-    numbered,
+    numbered_backups,
     read_current,
     reserve,
     write_record,
@@ -91,7 +91,7 @@ def publish(
         if _is_up_to_date(root, puts, removes):
             return None
     state = root / STATE
-    number = 1 + max((*numbered(root), current.number))
+    number = 1 + max((*numbered_backups(root), current.number))
     if number > MOST_BACKUPS:
         raise DeployError(
             f"{root} is not changed: its last backup has the number {number - 1}, the largest that a backup can have.",
@@ -117,7 +117,7 @@ def prune(root: Path, keep: int) -> None:
     Args:
         keep: number of backups that stay, at least one.
     """
-    for backup in [*numbered(root).values()][: -max(1, keep)]:
+    for backup in [*numbered_backups(root).values()][: -max(1, keep)]:
         discard_backup(backup)
 
 

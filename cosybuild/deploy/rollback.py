@@ -14,7 +14,7 @@ from cosybuild.deploy.state import (
     convert_disk_errors,
     free_reserve,
     locked,
-    numbered,
+    numbered_backups,
     read_current,
     read_journal,
     read_record,
@@ -43,7 +43,7 @@ def backups(root: Path) -> list[Backup]:
         DeployError: the record of one is damaged.
     """
     found = []
-    for number, directory in numbered(root).items():
+    for number, directory in numbered_backups(root).items():
         record = read_record(directory / RECORD, BackupRecord)
         if record is not None:
             found.append(Backup(number, directory / FILES, record))

@@ -117,7 +117,7 @@ def read_current(root: Path) -> Current:
     return read_record(state / CURRENT, Current) or read_record(state / _OLD_POSITION, Current) or Current()
 
 
-def numbered(root: Path) -> dict[int, Path]:
+def numbered_backups(root: Path) -> dict[int, Path]:
     """Return number -> directory of each backup, the oldest first."""
     names = (path.name for path in (root / STATE).iterdir() if path.is_dir())
     numbers = sorted(int(name) for name in names if re.fullmatch(r"[0-9]{4,9}", name))

@@ -20,9 +20,9 @@ def parameters_of(target: Mapping[str, Any]) -> list[str]:
     Raises:
         ModelError: the target cannot be constructed.
     """
-    from cosybuild.models.load import constructed
+    from cosybuild.models.load import construct_module
 
-    parameters = inspect.signature(constructed(target).forward).parameters.values()
+    parameters = inspect.signature(construct_module(target).forward).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
@@ -35,9 +35,9 @@ def tried_outputs(target: Mapping[str, Any], inputs: Sequence[TensorSpec]) -> tu
     import torch
 
     from cosybuild.models.calling import call_flat, tensors_in
-    from cosybuild.models.load import constructed
+    from cosybuild.models.load import construct_module
 
-    module = constructed(target)
+    module = construct_module(target)
     spec = ModelSpec(tuple(inputs), ())
     base = example_sizes(spec, {}, ())
 

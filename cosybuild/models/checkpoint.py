@@ -12,8 +12,8 @@ from torch import Tensor
 
 from cosybuild.errors import CheckpointError
 from cosybuild.models.weights.choice import choose
-from cosybuild.models.weights.recognition import recognised
-from cosybuild.models.weights.source import Source, opened
+from cosybuild.models.weights.recognition import recognise_model
+from cosybuild.models.weights.source import Source, open_weights
 from cosybuild.printable import one_line
 
 _PARTS = {"flow.pt": "the flow model (flow.pt)", "hift.pt": "the vocoder (hift.pt)"}
@@ -60,7 +60,7 @@ def read_weights(
             f"There is no weights file at {path}." if not path.exists() else f"{path} is not a file.",
             hint="Next: check model_dir or model.weights.",
         )
-    with opened(path) as source:
+    with open_weights(path) as source:
         choice = choose(path, source.states, wanted, prefixes, spelled=spelled, asked=asked)
         if choice is None:
             raise _foreign(path, source, wanted, prefixes, file)
@@ -100,8 +100,8 @@ def _foreign(
 
 def _of_other_model(names: Collection[str], wanted: Collection[str]) -> str:
     """Return a sentence that names the model of these weights; empty if it is the wanted model or not known."""
-    found = recognised(names)
-    return "" if found is None or found == recognised(wanted) else f" These are weights of {found}."
+    found = recognise_model(names)
+    return "" if found is None or found == recognise_model(wanted) else f" These are weights of {found}."
 
 
 def _compare(
@@ -137,7 +137,7 @@ def _hint(
         return "Next: merge the adapter into the weights first (peft: merge_and_unload)."
     if shapes and all(shape == (0,) != wanted[name].shape for name, shape in shapes.items()):
         return "Next: join the parts that DeepSpeed ZeRO-3 wrote: python zero_to_fp32.py . weights.pt"
-    if recognised(unexpected) not in (None, recognised(wanted)):
+    if recognise_model(unexpected) not in (None, recognise_model(wanted)):
         return "Next: give the weights and the yaml of the same version."
     if not file:
         return "Next: compare the arguments of model.target with those of the training."

@@ -15,7 +15,7 @@ Note = Callable[[str], object]
 """Called with notes on the weights for the user, e.g. that they were float16."""
 
 
-def seeded(seed: int, make: Callable[[], Made]) -> Made:
+def call_seeded(seed: int, make: Callable[[], Made]) -> Made:
     """Call `make` with torch's CPU generator seeded, and restore the generator's state afterwards."""
     import torch
 

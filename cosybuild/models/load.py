@@ -14,7 +14,7 @@ from cosybuild.errors import ModelError
 from cosybuild.models.calling import make_flat
 from cosybuild.models.checkpoint import read_weights
 from cosybuild.models.components.registry import COMPONENTS
-from cosybuild.models.filling import Note, fill, seeded
+from cosybuild.models.filling import Note, call_seeded, fill
 from cosybuild.models.subject import Subject
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -65,13 +65,13 @@ def prepare_for_export(module: Module) -> Module:
 
 def _instantiated(subject: Subject) -> nn.Module:
     target = subject.hyperparameters["target"]
-    module = constructed(target, subject.seed)
+    module = construct_module(target, subject.seed)
     inputs, outputs = ([tensor.name for tensor in side] for side in (subject.spec.inputs, subject.spec.outputs))
     make_flat(module, str(target["_target_"]), inputs, outputs, subject.hyperparameters.get("arguments"))
     return module
 
 
-def constructed(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
+def construct_module(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
     """Return the module that a `_target_` node constructs; random weights follow from the seed.
 
     Raises:
@@ -83,7 +83,7 @@ def constructed(target: Mapping[str, Any], seed: int = 0) -> nn.Module:
 
     name = target["_target_"]
     try:
-        module: Any = seeded(seed, lambda: instantiate({"_convert_": "all", **target}))
+        module: Any = call_seeded(seed, lambda: instantiate({"_convert_": "all", **target}))
     # Hydra raises bare errors for arguments of its own, such as `_recursive_`.
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, AttributeError, LookupError) as error:
         cause = error.__cause__ or error

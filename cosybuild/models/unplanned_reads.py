@@ -10,8 +10,8 @@ from pathlib import Path
 from cosybuild.digest import digest_of
 from cosybuild.errors import BuildError, SourceChanged
 from cosybuild.models.subject import Subject
-from cosybuild.models.user_module.audit import watched
-from cosybuild.models.user_module.fresh import forget_changed, from_source
+from cosybuild.models.user_module.audit import record_reads
+from cosybuild.models.user_module.fresh import forget_changed, import_from_source
 from cosybuild.models.user_module.trace import Trace, is_local, loaded_files, untraced_reads
 from cosybuild.system.files import write_atomic
 
@@ -37,7 +37,7 @@ def check_reads(subject: Subject, weights: Path | None, scratch: Path) -> Iterat
         return
     forget_changed(trace.sources)
     before = loaded_files()
-    with watched() as reads, from_source(is_local):
+    with record_reads() as reads, import_from_source(is_local):
         yield
     name = subject.hyperparameters["target"]["_target_"]
     if (changed := trace.change(digest_of)) is not None:

@@ -16,7 +16,7 @@ from stat import S_ISREG
 
 from cosybuild.errors import ModelError
 from cosybuild.filename import is_plain_name
-from cosybuild.onnxgraph.wire import fields, mapped, text, varints
+from cosybuild.onnxgraph.wire import fields, map_file, text, varints
 
 # Message -> field number -> the message in that field, for all fields through which a tensor can be reached.
 _MESSAGES: dict[str, dict[int, str]] = {
@@ -80,7 +80,7 @@ def external_tensors(path: Path) -> tuple[ExternalTensor, ...]:
         ValueError: the file is not an ONNX model, or it is truncated.
         OSError: it cannot be read.
     """
-    with mapped(path) as data:
+    with map_file(path) as data:
         return tuple(_tensors(data, "model", 0, len(data), 0))
 
 

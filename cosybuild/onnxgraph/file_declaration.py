@@ -126,7 +126,7 @@ def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols
     )
 
 
-def described(spec: ModelSpec) -> tuple[str, ...]:
+def describe_test_values(spec: ModelSpec) -> tuple[str, ...]:
     """Return one sentence on test values that are not normally distributed, for plan and report; empty without any."""
     chosen = ", ".join(f"{tensor.name} {_values(tensor)}" for tensor in spec.inputs if tensor.generator != "normal")
     if not chosen:

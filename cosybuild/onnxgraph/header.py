@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosybuild.dtypes import FROM_ONNX
-from cosybuild.onnxgraph.wire import fields, mapped, text
+from cosybuild.onnxgraph.wire import fields, map_file, text
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_header(path: Path) -> GraphHeader:
         ValueError: the file is no ONNX model, or it was cut off.
         OSError: it cannot be read.
     """
-    with mapped(path) as data:
+    with map_file(path) as data:
         graph = next(((begin, end) for number, _, begin, end in fields(data, 0, len(data)) if number == 7), None)
         # Read to the end first: a file that was cut off within its weights must be refused.
         for _ in fields(data, 0, len(data)):

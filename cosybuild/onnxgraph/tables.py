@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosybuild.onnxgraph.wire import fields, mapped, text, varints
+from cosybuild.onnxgraph.wire import fields, map_file, text, varints
 
 _SAME_VALUES = {"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Flatten", "Slice", "Expand"}
 _SAME_TABLE = {"Cast", "Identity", "DequantizeLinear"}
@@ -35,7 +35,7 @@ def table_sizes(path: Path, inputs: Collection[str]) -> dict[str, int]:
         ValueError: the file is not an ONNX model, or it is truncated.
         OSError: it cannot be read.
     """
-    with mapped(path) as data:
+    with map_file(path) as data:
         graph = next(((begin, end) for number, _, begin, end in fields(data, 0, len(data)) if number == 7), None)
         if graph is None:
             return {}

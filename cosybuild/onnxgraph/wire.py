@@ -14,7 +14,7 @@ Field = tuple[int, int, int, int]
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap]:
+def map_file(path: Path) -> Iterator[mmap.mmap]:
     """Map a file into memory for reading.
 
     Raises:

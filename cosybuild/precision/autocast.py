@@ -17,10 +17,10 @@ from cosybuild.lazy import require
 from cosybuild.numerics.inputs import Array
 from cosybuild.numerics.npz import save_arrays
 from cosybuild.precision.flops import lowered_share
-from cosybuild.precision.graph import concerned, float_inputs, float_outputs, name_of
-from cosybuild.precision.patterns import matching
+from cosybuild.precision.graph import float_inputs, float_outputs, name_of, nodes_to_decide
+from cosybuild.precision.patterns import matching_nodes
 from cosybuild.precision.ranges import Ranges
-from cosybuild.precision.report import grouped
+from cosybuild.precision.report import group_by_reason
 from cosybuild.precision.storage import storage_of
 
 _REASON = "ModelOpt AutoCast keeps it"
@@ -53,7 +53,7 @@ def autocast(
     assert storage is not None
     inputs = scratch / "autocast_inputs.npz"
     save_arrays(inputs, sample)
-    excluded = {name_of(node) for glob in settings.keep_fp32 for node in matching(concerned(model), glob)}
+    excluded = {name_of(node) for glob in settings.keep_fp32 for node in matching_nodes(nodes_to_decide(model), glob)}
     limits = {"data_max": settings.data_max, "init_max": settings.init_max}
     # AutoCast logs every node that it skips; the build's report lists them already.
     logging.getLogger("modelopt").setLevel(logging.ERROR)
@@ -91,7 +91,7 @@ def autocast_report(
     storage = storage_of(settings.target)
     assert storage is not None
     typed = ir.from_proto(lowered)
-    nodes = concerned(model)
+    nodes = nodes_to_decide(model)
     still = {
         node.name for node in typed.graph if node.op_type != "Cast" and (float_outputs(node) or float_inputs(node))
     }
@@ -104,6 +104,6 @@ def autocast_report(
         "nodes": {"all": len(model.graph), "float": len(nodes), "kept_fp32": len(kept)},
         "casts": casts,
         "flops_lowered": round(lowered_share(nodes, kept, ranges.shapes), 6),
-        "kept_fp32": grouped(nodes, kept),
+        "kept_fp32": group_by_reason(nodes, kept),
         "not_found_again": [name_of(node) for node in nodes if node.name not in found],
     }

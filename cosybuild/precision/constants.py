@@ -49,7 +49,9 @@ def examine(tensor: ir.TensorProtocol, storage: Storage) -> ConstantFacts:
     )
 
 
-def converted(tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None) -> ir.TensorProtocol:
+def convert_constant(
+    tensor: ir.TensorProtocol, storage: Storage, name: str, limit: float | None = None
+) -> ir.TensorProtocol:
     """Convert the tensor to the lower type, rounded to nearest even.
 
     Args:

@@ -104,7 +104,7 @@ def _failing(
         if is_float(value) and (value.is_graph_output() or any(user not in inside for user, _ in value.uses()))
     ]
     own = {name_of(node) for node in reference.graph}
-    parts = [extracted(model, nodes, outputs, own) for model in (lowered, reference)]
+    parts = [extract_part(model, nodes, outputs, own) for model in (lowered, reference)]
     needed = {name_of(value) for part in parts for value in part.graph.inputs}
     known = {name_of(value) for value in reference.graph.inputs} | made_names(reference)
     if any(name not in known for name in needed):
@@ -120,7 +120,7 @@ def _failing(
     return None if missed is None else Cut(nodes, point, parts[0], parts[1], rounded, missed)
 
 
-def extracted(model: ir.Model, nodes: Collection[str], outputs: Sequence[str], own: Collection[str]) -> ir.Model:
+def extract_part(model: ir.Model, nodes: Collection[str], outputs: Sequence[str], own: Collection[str]) -> ir.Model:
     """Return the part of `model` that computes `outputs` with these nodes and with inserted casts.
 
     Args:

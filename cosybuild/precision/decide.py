@@ -15,10 +15,10 @@ from cosybuild.precision.graph import (
     CONTRACTIONS,
     NORMALISATIONS,
     computed_inputs,
-    concerned,
     float_outputs,
     is_float,
     name_of,
+    nodes_to_decide,
     opset_of,
 )
 from cosybuild.precision.indices import indices
@@ -69,7 +69,7 @@ def decide(
     assert storage is not None, settings.target
     masks = find_masks(model, ranges.tensors, storage)
     given = rules.RuleInputs(
-        nodes=concerned(model),
+        nodes=nodes_to_decide(model),
         opset=opset_of(model),
         storage=storage,
         ranges={**ranges.tensors, **masks.ranges},
@@ -104,7 +104,7 @@ def with_kept_nodes(decisions: Decisions, model: ir.Model, names: Collection[str
         names: names of the further nodes.
         reason: their reason.
     """
-    nodes = concerned(model)
+    nodes = nodes_to_decide(model)
     kept = {node: decisions.kept[name_of(node)] for node in nodes if node.name in decisions.kept}
     for node in nodes:
         if node.name in names:

@@ -89,7 +89,7 @@ def computed_inputs(node: ir.Node) -> list[ir.Value]:
     return [value for value in float_inputs(node) if not value.is_initializer()]
 
 
-def concerned(model: ir.Model) -> list[ir.Node]:
+def nodes_to_decide(model: ir.Model) -> list[ir.Node]:
     """Return the nodes whose precision must be decided, in graph order.
 
     These have a float32 input or output, and do not read shapes only.

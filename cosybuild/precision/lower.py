@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from cosybuild.errors import PrecisionError
-from cosybuild.precision.constants import converted
+from cosybuild.precision.constants import convert_constant
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import INDIFFERENT, constant_of, is_float, name_of, opset_of
 from cosybuild.precision.slots import slots_of
@@ -29,7 +29,7 @@ class Lowered:
         model: the new graph; it shares unchanged tensors with the old graph.
         casts: number of inserted casts.
         converted: initialisers that exist in the lower type.
-        duplicated: those of `converted` that exist in float32 too.
+        duplicated: those of `convert_constant` that exist in float32 too.
     """
 
     model: ir.Model
@@ -131,13 +131,13 @@ class _Lowering:
             elif node.op_type == "ConstantOfShape" and outputs[0]:
                 stated = node.attributes.get_tensor("value") if "value" in node.attributes else None
                 fill = ir.tensor([0.0], dtype=ir.DataType.FLOAT) if stated is None else stated
-                node.attributes["value"] = ir.AttrTensor("value", converted(fill, self._storage, "value"))
+                node.attributes["value"] = ir.AttrTensor("value", convert_constant(fill, self._storage, "value"))
 
     def _convert(self, value: ir.Value) -> None:
         tensor = constant_of(value)
         assert tensor is not None
         name = name_of(value)
-        value.const_value = converted(tensor, self._storage, name, self._decisions.clipped.get(name))
+        value.const_value = convert_constant(tensor, self._storage, name, self._decisions.clipped.get(name))
         value.type = ir.TensorType(self._lower)
 
     def _twin(self, value: ir.Value) -> ir.Value:
@@ -149,7 +149,7 @@ class _Lowering:
             name=name,
             shape=value.shape,
             type=ir.TensorType(self._lower),
-            const_value=converted(tensor, self._storage, name, self._decisions.clipped.get(name_of(value))),
+            const_value=convert_constant(tensor, self._storage, name, self._decisions.clipped.get(name_of(value))),
         )
         self._model.graph.register_initializer(twin)
         return twin

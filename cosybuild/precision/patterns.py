@@ -17,11 +17,11 @@ from cosybuild.precision.rules import RuleInputs, Verdicts
 def patterns(given: RuleInputs, globs: Sequence[str]) -> Verdicts:
     """Keep the nodes that match the user's patterns (`precision.keep_fp32`)."""
     for glob in globs:
-        for node in matching(given.nodes, glob):
+        for node in matching_nodes(given.nodes, glob):
             yield node, f"precision.keep_fp32={glob}"
 
 
-def matching(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
+def matching_nodes(nodes: Sequence[ir.Node], glob: str) -> list[ir.Node]:
     """Return the nodes whose name, module path or operator matches the pattern.
 
     Raises:

@@ -12,7 +12,7 @@ from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.constants import ConstantFacts
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.flops import lowered_share
-from cosybuild.precision.graph import concerned, name_of
+from cosybuild.precision.graph import name_of, nodes_to_decide
 from cosybuild.precision.lower import Lowered
 from cosybuild.precision.ranges import Ranges
 from cosybuild.precision.storage import Storage
@@ -26,19 +26,19 @@ def lowering_report(
     constants: Mapping[str, ConstantFacts],
 ) -> dict[str, Any]:
     """Return the report of one lowering; `model` is the float32 graph in normal form."""
-    nodes = concerned(model)
+    nodes = nodes_to_decide(model)
     return {
         "storage": decisions.storage.name,
         "io": "match" if decisions.match_io else "keep",
         "nodes": {"all": len(model.graph), "float": len(nodes), "kept_fp32": len(decisions.kept)},
         "casts": lowered.casts,
         "flops_lowered": round(lowered_share(nodes, decisions.kept, ranges.shapes), 6),
-        "kept_fp32": grouped(nodes, decisions.kept),
+        "kept_fp32": group_by_reason(nodes, decisions.kept),
         "constants": constants_report(constants, lowered, decisions),
     }
 
 
-def grouped(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[str, Any]]:
+def group_by_reason(nodes: list[ir.Node], kept: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return one entry per reason, the most frequent first: its nodes with operator and module path, in graph order."""
     counts = Counter(kept.values())
     groups: dict[str, list[dict[str, str]]] = {reason: [] for reason, _ in counts.most_common()}

@@ -13,7 +13,7 @@ from cosybuild.onnxgraph.clean import module_path
 from cosybuild.precision.decide import Decisions, with_kept_nodes
 from cosybuild.precision.emulate import float_names
 from cosybuild.precision.emulated import EmulatedSession
-from cosybuild.precision.graph import concerned, name_of
+from cosybuild.precision.graph import name_of, nodes_to_decide
 from cosybuild.precision.lower import Lowered, lower
 from cosybuild.precision.probe import Probe, scalar_name
 from cosybuild.precision.profile import noise_by_module, profile
@@ -54,7 +54,9 @@ class Trials:
     @property
     def candidates(self) -> tuple[str, ...]:
         """The nodes that are lowered and can be returned to fp32, in graph order."""
-        return tuple(name for node in concerned(self._model) if (name := name_of(node)) not in self.decisions.kept)
+        return tuple(
+            name for node in nodes_to_decide(self._model) if (name := name_of(node)) not in self.decisions.kept
+        )
 
     def suspects(self, sample: Sample) -> tuple[str, ...]:
         """Return the candidates sorted by module; modules whose nodes add the most noise on this sample come first."""

@@ -19,7 +19,7 @@ from cosybuild.store.check import check
 from cosybuild.store.inventory import take_inventory
 from cosybuild.store.store import Store
 from cosybuild.system.environment import Environment
-from cosybuild.system.modes import commands, is_shared, unshared
+from cosybuild.system.modes import is_shared, share_commands, unshared_paths
 
 _NEEDED = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "hydra")
 _LITTLE = 5 * 10**9
@@ -175,17 +175,17 @@ def _sharing(store: Path) -> Iterator[Finding]:
     stat = store.stat()
     if not is_shared(store):
         if stat.st_uid != os.geteuid() and not os.access(store, os.W_OK):
-            yield Finding("problem", f"store {store} belongs to another user and is not shared", commands(store))
+            yield Finding("problem", f"store {store} belongs to another user and is not shared", share_commands(store))
         return
     if os.geteuid() != 0 and stat.st_gid not in (os.getegid(), *os.getgroups()):
         what = f"store {store} is shared with the group {stat.st_gid}, but this user is not in the group"
         yield Finding("problem", what, "ask an administrator to add the user to the group, and log in again")
         return
-    lacking = list(unshared(store))
+    lacking = list(unshared_paths(store))
     if lacking:
         paths = counted(len(lacking), "path")
         what = f"store {store} is shared, but the group lacks rights on {paths} in it: {lacking[0]}"
-        yield Finding("problem", what, f"each owner of such paths runs: {commands(store)}")
+        yield Finding("problem", what, f"each owner of such paths runs: {share_commands(store)}")
     else:
         yield Finding("ok", f"store {store} is shared with the group {stat.st_gid}")
 

@@ -18,9 +18,9 @@ from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import CosybuildError, ModelError
 from cosybuild.models.subject import Subject
-from cosybuild.models.user_module.audit import watched
+from cosybuild.models.user_module.audit import record_reads
 from cosybuild.models.user_module.declared import file_of_target, source_file, targets_in
-from cosybuild.models.user_module.fresh import from_source
+from cosybuild.models.user_module.fresh import import_from_source
 from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json, trace_of
 from cosybuild.request import Request
@@ -171,7 +171,7 @@ def trace_construction(subject: Subject, learned: tuple[str, ...], sizes: Mappin
     Raises:
         ModelError: the module cannot be made.
     """
-    with watched() as reads, from_source(is_local):
+    with record_reads() as reads, import_from_source(is_local):
         import safetensors
         import torch
 

@@ -23,7 +23,7 @@ from cosybuild.models.spec import ModelSpec
 from cosybuild.models.static import with_static_shapes
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import check_external_data
-from cosybuild.onnxgraph.file_declaration import described, spec_of_graph
+from cosybuild.onnxgraph.file_declaration import describe_test_values, spec_of_graph
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.report.rehearsal import fault_of
@@ -83,7 +83,7 @@ def _request(settings: Settings, subject: Subject) -> Request:
             subject = replace(subject, spec=spec_of_file(graph, subject.spec))
         elif not subject.spec.inputs:
             spec = spec_of_graph(graph, settings.model)
-            subject = replace(subject, spec=spec, notes=(*subject.notes, *described(spec)))
+            subject = replace(subject, spec=spec, notes=(*subject.notes, *describe_test_values(spec)))
     if static:
         subject = with_static_shapes(subject, static)
     check = None if settings.verify is None else settings.verify.solver

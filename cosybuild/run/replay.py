@@ -12,7 +12,7 @@ from typing import Any
 from cosybuild.building.events import Sink
 from cosybuild.building.repeated_build import Made, verdict_of
 from cosybuild.building.stage import Emit
-from cosybuild.config.parse import overridden, settings_from_plain
+from cosybuild.config.parse import apply_overrides, settings_from_plain
 from cosybuild.config.rules import check
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
@@ -107,7 +107,7 @@ def _settings(run: RecordedRun, given: Sequence[str], trusted: Collection[str]) 
     taken: Mapping[str, str] = {}
     if run.origin is not None:
         recorded, taken = without_local(recorded)
-    plain, names = overridden(recorded, given)
+    plain, names = apply_overrides(recorded, given)
     if run.origin is not None:
         _refuse_unnamed(taken, names)
         target = plain["model"].get("target") if isinstance(plain.get("model"), dict) else None

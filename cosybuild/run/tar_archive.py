@@ -66,7 +66,7 @@ def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str,
         files: name in the archive -> file.
 
     Raises:
-        ConfigurationError: a name would be refused by `unpacked`.
+        ConfigurationError: a name would be refused by `unpack_archive`.
     """
     for name in files:
         if not _is_inside(form, name):
@@ -227,7 +227,9 @@ class Package:
 
 
 @contextmanager
-def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None) -> Iterator[tuple[Package, str]]:
+def open_archive(
+    form: Form, source: Path, bounds: Bounds, expected: str | None = None
+) -> Iterator[tuple[Package, str]]:
     """Yield an archive whose index is checked, and its sha256.
 
     Args:
@@ -259,14 +261,14 @@ def opened(form: Form, source: Path, bounds: Bounds, expected: str | None = None
 
 
 @contextmanager
-def unpacked(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
+def unpack_archive(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
     """Yield a temporary directory with all files of the archive, which are checked, and the index as a typed value.
 
     Raises:
-        ConfigurationError: see `opened`.
+        ConfigurationError: see `open_archive`.
     """
     with (
-        opened(form, source, bounds) as (package, _),
+        open_archive(form, source, bounds) as (package, _),
         tempfile.TemporaryDirectory(prefix="cosybuild-unpacked-") as temporary,
     ):
         package.unpack(Path(temporary))

@@ -14,7 +14,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case
-from cosybuild.verification.lowered import typed_inputs, widened
+from cosybuild.verification.lowered import to_float32, typed_inputs
 from cosybuild.verification.scope import lowered_cases_of
 
 LONGEST = 128
@@ -58,7 +58,7 @@ class ProfileStage(Stage[Request]):
         prepare(reference, storage)
         case = _case(request)
         inputs = typed_inputs(case.inputs(request.subject.spec), lowered)
-        taken = {name: widened(values) for name, values in inputs.items()}
+        taken = {name: to_float32(values) for name, values in inputs.items()}
         points = profile(lowered, reference, taken, request.settings.verify.threads)
         path = context.workdir / "profile.json"
         nodes = [{**asdict(point), "snr_db": decibels(point.noise)} for point in points]

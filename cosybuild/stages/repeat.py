@@ -15,7 +15,7 @@ from cosybuild.building.subprocess import Died, call_in_subprocess
 from cosybuild.errors import BuildError
 from cosybuild.request import Request
 from cosybuild.store.result import StageResult
-from cosybuild.verification.repetition import compared
+from cosybuild.verification.repetition import compare_builds
 
 SOURCES = ("weights", "calibration", "graph@source")
 
@@ -63,7 +63,7 @@ class RepeatStage(Stage[Request]):
                     )
             context.emit("progress", done=times, total=times, what="comparing")
             facts = [
-                compared(slot, context.inputs[slot], [one.artifacts[slot] for one in several], request)
+                compare_builds(slot, context.inputs[slot], [one.artifacts[slot] for one in several], request)
                 for slot in self.builds
             ]
         metrics = {

@@ -188,7 +188,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
         for case in _within(reference.cases, profiles[index]):
             expected = reference.find(case.draw)
             assert expected is not None, case.name
-            inputs = typed(case.inputs(subject.spec), dtypes)
+            inputs = cast_inputs(case.inputs(subject.spec), dtypes)
             records.append(judge(case, how, session.infer(inputs), expected, limits))
             records[-1].check(_ADVICE)
         emit("progress", done=done + 1, total=len(planned), what=how)
@@ -204,7 +204,7 @@ def examine_engine(opened: Opened, request: Request, reference: Reference, emit:
     }
 
 
-def typed(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
+def cast_inputs(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
     """Cast inputs to the artifact's types; the casts are exact, because every type represents the cases' numbers."""
     import ml_dtypes
     import numpy as np
@@ -237,7 +237,7 @@ def _solved(
     import numpy as np
 
     def infer(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        outputs = session.infer(typed(inputs, dtypes))
+        outputs = session.infer(cast_inputs(inputs, dtypes))
         return {name: np.asarray(values, np.float32) for name, values in outputs.items()}
 
     if BATCH in profile and profile[BATCH].min > 2:

@@ -27,9 +27,9 @@ from cosybuild.store.result import StageResult
 from cosybuild.verification.cases import Case, sizes_left_out
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Judged, judge
-from cosybuild.verification.lowered import ADVICE, limits_of, typed_inputs, widened
+from cosybuild.verification.lowered import ADVICE, limits_of, to_float32, typed_inputs
 from cosybuild.verification.lowered import settings as lowered_settings
-from cosybuild.verification.property_checks import Examined, check_contract, retyped
+from cosybuild.verification.property_checks import Examined, check_contract, with_dtype
 from cosybuild.verification.reference import Reference, read_reference
 from cosybuild.verification.scope import cases_of, contract_sizes, lowered_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
@@ -93,7 +93,7 @@ class VerifyLoweredStage(Stage[Request]):
         records: list[Judged] = []
         for index, case in enumerate(planned):
             typed = typed_inputs(case.inputs(request.subject.spec), lowered)
-            inputs = {name: widened(values) for name, values in typed.items()}
+            inputs = {name: to_float32(values) for name, values in typed.items()}
             expected = answers.of(case, inputs)
             with _noted(case, context.emit):
                 stored, guilty = emulated.infer(inputs)
@@ -167,7 +167,7 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, em
     storage = storage_of(precision.target)
     assert storage is not None, precision.target
     lower = storage.name.lower()
-    declared = retyped(spec, interface_dtype(precision, spec))
+    declared = with_dtype(spec, interface_dtype(precision, spec))
     if plain is None:
         return Examined(path, declared, _Stored(emulated), spec, None, lower)
     return Examined(path, declared, plain, declared, plain.infer_in_place, lower)
@@ -216,7 +216,7 @@ def _solved(
         return []
 
     def infer(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        return emulated.infer({n: widened(v) for n, v in typed_inputs(inputs, lowered).items()})[0]
+        return emulated.infer({n: to_float32(v) for n, v in typed_inputs(inputs, lowered).items()})[0]
 
     bounds = bounds_of(request, request.settings.precision.target)
     return compare_solver_runs(infer, "as stored", _rollouts(request), reference, bounds, request, emit)

@@ -46,7 +46,7 @@ def open_to_group(directory: Path) -> None:
             directory.chmod(modes.S_IMODE(directory.stat().st_mode) | _DIRECTORY)
 
 
-def unshared(directory: Path) -> Iterator[Path]:
+def unshared_paths(directory: Path) -> Iterator[Path]:
     """Yield paths below a shared directory that lack the group's rights; `tmp` and `locks` are left out."""
     for home, directories, files in os.walk(directory):
         directories[:] = [name for name in directories if name not in ("tmp", "locks")]
@@ -58,7 +58,7 @@ def unshared(directory: Path) -> Iterator[Path]:
                     yield path
 
 
-def commands(directory: Path) -> str:
+def share_commands(directory: Path) -> str:
     """Return the shell commands that open a directory and everything in it to a group."""
     place = shlex.quote(str(directory))
     return f"chgrp -R GROUP {place} && chmod -R g+rwX {place} && find {place} -type d -exec chmod g+s {{}} +"

@@ -77,7 +77,7 @@ def typed_inputs(inputs: Mapping[str, Array], lowered: Any) -> dict[str, Array]:
     return {value.name: inputs[value.name].astype(value.dtype.numpy()) for value in lowered.graph.inputs}
 
 
-def widened(values: Array) -> Array:
+def to_float32(values: Array) -> Array:
     """Cast float16 and bfloat16 values to float32; return other types unchanged."""
     return values.astype("float32") if values.dtype.name in ("float16", "bfloat16") else values
 

@@ -14,7 +14,7 @@ from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.errors import PrecisionError
 from cosybuild.request import Request
 from cosybuild.system.typed_json import to_json
-from cosybuild.verification.lowered import fault_of, typed_inputs, widened
+from cosybuild.verification.lowered import fault_of, to_float32, typed_inputs
 from cosybuild.verification.scope import lowered_cases_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class _Samples:
 
         for case in lowered_cases_of(self._request):
             typed = typed_inputs(case.inputs(self._request.subject.spec), self._interface)
-            inputs = {name: widened(values) for name, values in typed.items()}
+            inputs = {name: to_float32(values) for name, values in typed.items()}
             yield Sample(case.name, inputs, partial(self._fault, expected=self._reference.infer(inputs)))
 
 
@@ -176,9 +176,9 @@ def _cost(
     Nodes that are kept because their neighbours are kept count, too.
     """
     from cosybuild.precision.flops import lowered_share
-    from cosybuild.precision.graph import concerned
+    from cosybuild.precision.graph import nodes_to_decide
 
-    nodes = concerned(model)
+    nodes = nodes_to_decide(model)
     shares = [lowered_share(nodes, decisions.kept, ranges.shapes) for decisions, _ in (before, after)]
     return {
         "flops_share": round(shares[0] - shares[1], 6),

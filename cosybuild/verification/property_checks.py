@@ -241,7 +241,7 @@ def _chunked_length(subject: Subject) -> int:
     return _chunk(subject) + _chunk(subject) // 2 + 1
 
 
-def retyped(spec: ModelSpec, dtype: str) -> ModelSpec:
+def with_dtype(spec: ModelSpec, dtype: str) -> ModelSpec:
     """Return `spec` with every float32 tensor changed to `dtype`."""
 
     def side(tensors: Sequence[Any]) -> tuple[Any, ...]:

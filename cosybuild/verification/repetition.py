@@ -30,7 +30,7 @@ class _Runnable:
     dtypes: Mapping[str, str]
 
 
-def compared(slot: str, first: Artifact, others: Sequence[Artifact], request: Request) -> dict[str, Any]:
+def compare_builds(slot: str, first: Artifact, others: Sequence[Artifact], request: Request) -> dict[str, Any]:
     """Compare one artifact with its rebuilds and return the differences as plain data.
 
     Equal bytes compute the same, so artifacts are run only if their bytes differ.

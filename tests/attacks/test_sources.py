@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.errors import StoreError
-from cosybuild.models.user_module.audit import watched
+from cosybuild.models.user_module.audit import record_reads
 from cosybuild.run.deliver import check_own_directories
 
 _LIBC = ctypes.util.find_library("c")
@@ -22,7 +22,7 @@ def test_a_library_that_a_module_loads_is_recorded(tmp_path: Path) -> None:
 
     library = tmp_path / "own.so"
     shutil.copy(_ctypes.__file__, library)
-    with watched() as reads:
+    with record_reads() as reads:
         ctypes.CDLL(str(library))
     assert str(library) in reads.files
 
@@ -30,7 +30,7 @@ def test_a_library_that_a_module_loads_is_recorded(tmp_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux") or _LIBC is None, reason="there is no libc of this name")
 def test_a_library_of_the_system_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with watched() as reads:
+    with record_reads() as reads:
         ctypes.CDLL(_LIBC)
         ctypes.CDLL(None)
     assert not [name for name in reads.files if name.startswith(str(tmp_path))]

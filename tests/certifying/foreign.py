@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.certifying.call import run_task
-from cosybuild.certifying.match import located
+from cosybuild.certifying.match import locate_model
 from cosybuild.certifying.task import Task
 from cosybuild.certifying.verdict import Verdict
 from cosybuild.config.groups.component import ComponentName
@@ -63,7 +63,7 @@ def write(path: Path, subject: Subject, change: Change = lambda _: None, *, expo
 
 def verdict_on(path: Path, directory: Path, *words: str, streaming: bool | None = None) -> Verdict:
     """Return the verdict, without a process of its own."""
-    settings = located(
+    settings = locate_model(
         settings_of(f"model_dir={directory}", "trt=none", "store=off", "verify=upstream", PROFILE, *words)
     )
     return run_task(Task(path, path.name, settings, streaming), lambda kind, **facts: None)

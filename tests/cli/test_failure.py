@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosybuild.cli.failure import guarded
+from cosybuild.cli.failure import run_guarded
 from tests.modes import bound_by_modes
 
 
@@ -15,7 +15,7 @@ def test_a_file_without_permission_is_explained(tmp_path: Path, capsys: pytest.C
     path = tmp_path / "report.json"
     path.touch(mode=0)
     with bound_by_modes():
-        assert guarded(lambda: len(path.read_bytes())) == 7
+        assert run_guarded(lambda: len(path.read_bytes())) == 7
     told = capsys.readouterr().err
     assert f"store error: Cannot read or write {path}: permission denied." in told
     assert "Next: correct its mode or owner" in told
@@ -26,7 +26,7 @@ def test_an_error_of_the_run_directory_does_not_name_the_store(number: int, caps
     def write() -> int:
         raise OSError(number, "no", "outputs/runs/x/report.json")
 
-    assert guarded(write) == 7
+    assert run_guarded(write) == 7
     told = capsys.readouterr().err
     assert told.startswith("store error: Cannot read or write outputs/runs/x/report.json: ")
     assert "store.path" not in told

@@ -21,7 +21,7 @@ from cosybuild.cli.arguments import Parser
 from cosybuild.cli.command_line import hydra_words
 from cosybuild.cli.flags import split_flags
 from cosybuild.cli.verbs import VERBS
-from cosybuild.config.catalogue import groups, options, searching
+from cosybuild.config.catalogue import groups, open_loader, options
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.reference import group_settings, hint_of
 
@@ -123,7 +123,7 @@ def test_a_command_in_a_message_is_no_usage_error(place: str, words: tuple[str, 
 
 
 def test_settings_and_options_in_hints_exist() -> None:
-    with searching() as loader:
+    with open_loader() as loader:
         known = {group: {option.name for option in options(loader, group)} for group in groups(loader)}
     settings = {one.name for group in known for one in group_settings(group, {})}
     wrong = []

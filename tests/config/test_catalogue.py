@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from cosybuild.config.catalogue import compose_root, composed_piece, groups, options, purpose, searching
+from cosybuild.config.catalogue import compose_root, composed_piece, groups, open_loader, options, purpose
 from cosybuild.config.compose import config_directory
 from cosybuild.config.json_schema import json_schema
 from cosybuild.config.parse import parse
@@ -26,7 +26,7 @@ def test_every_file_begins_with_its_purpose(path: Path) -> None:
 
 
 def test_every_group_and_option_is_listed_and_composes() -> None:
-    with searching() as loader:
+    with open_loader() as loader:
         listed = {(group, option.name) for group in groups(loader) for option in options(loader, group)}
         on_disk = {(path.parent.name, path.stem) for path in SETTINGS if path.parent != config_directory()}
         assert listed == on_disk
@@ -57,7 +57,7 @@ def test_every_option_composes_to_settings(path: Path, monkeypatch: pytest.Monke
     option = path.relative_to(config_directory()).with_suffix("").as_posix()
     group, _, name = option.rpartition("/")
     chosen = [f"{group}={name}"] if group else []
-    with searching() as loader:
+    with open_loader() as loader:
         whole = compose_root(loader, [*chosen, *ALONE_TOO_LITTLE.get(option, ())])
     assert not group or whole.hydra.runtime.choices[group] == name
     # Merging the file again changes nothing, so the configuration has all of it.
@@ -87,14 +87,14 @@ def test_a_recipe_may_set_everything_that_the_root_has(tmp_path: Path) -> None:
     (tmp_path / "recipe" / "ours.yaml").write_text(f"# @package _global_\n# Ours.\n{text}", encoding="utf-8")
     stands = {key for key in OmegaConf.load(config_directory() / "config.yaml") if key not in ("defaults", "hydra")}
     assert stands == set(stated)
-    with searching([tmp_path]) as loader:
+    with open_loader([tmp_path]) as loader:
         whole = compose_root(loader, ["recipe=ours"])
     for key, value in stated.items():
         assert OmegaConf.to_yaml(OmegaConf.create({key: whole[key]})) == yaml.safe_dump({key: value}), key
 
 
 def test_the_shown_part_of_an_option_is_its_group_and_other_changed_keys() -> None:
-    with searching() as loader:
+    with open_loader() as loader:
         assert yaml.safe_load(composed_piece(loader, "trt_profile", "streaming"))["trt_profile"]["name"] == "streaming"
         both = yaml.safe_load(composed_piece(loader, "trt", "fp16"))
         assert (set(both), both["precision"]["target"]) == ({"trt", "precision"}, "fp16")
@@ -105,7 +105,7 @@ def test_the_shown_part_of_an_option_is_its_group_and_other_changed_keys() -> No
 def test_options_of_an_added_directory_are_listed_with_their_provider(tmp_path: Path) -> None:
     (tmp_path / "trt_profile" / "acme").mkdir(parents=True)
     (tmp_path / "trt_profile" / "acme" / "edge.yaml").write_text("# Small devices.\nname: edge\n")
-    with searching([tmp_path]) as loader:
+    with open_loader([tmp_path]) as loader:
         found = {option.name: option for option in options(loader, "trt_profile")}
         assert found["acme/edge"].purpose == "Small devices."
         assert found["acme/edge"].provider == "command-line"

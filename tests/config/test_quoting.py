@@ -7,14 +7,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosybuild.config.quoting import with_quotes
+from cosybuild.config.quoting import add_quotes
 
 
 @pytest.mark.parametrize(
     "value", ["/home/zoë/model", "模型", "a b/ü", "/data/model#2", "~/model", "a&b;c!d^e`<f>", "ß:1", "\xa0"]
 )
 def test_a_value_that_hydra_refuses_without_quotes_is_quoted(value: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([with_quotes(f"model_dir={value}")])
+    (override,) = OverridesParser.create().parse_overrides([add_quotes(f"model_dir={value}")])
     assert override.value() == value
 
 
@@ -35,10 +35,10 @@ def test_a_value_that_hydra_refuses_without_quotes_is_quoted(value: str) -> None
     ],
 )
 def test_other_words_stay_unchanged(word: str) -> None:
-    assert with_quotes(word) == word
+    assert add_quotes(word) == word
 
 
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="'\"\\,[]{}()=$"), min_size=1))
 def test_any_text_without_syntax_of_hydra_is_read_back_unchanged(value: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([with_quotes(f"model_dir={value}")])
-    assert str(override.value()) == value.strip(" \t") or with_quotes(f"model_dir={value}") == f"model_dir={value}"
+    (override,) = OverridesParser.create().parse_overrides([add_quotes(f"model_dir={value}")])
+    assert str(override.value()) == value.strip(" \t") or add_quotes(f"model_dir={value}") == f"model_dir={value}"

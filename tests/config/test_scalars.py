@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cosybuild.config.parse import overridden
-from cosybuild.config.scalars import with_lists
+from cosybuild.config.parse import apply_overrides
+from cosybuild.config.scalars import add_brackets
 from tests.config.composing import settings_of
 
 
@@ -27,16 +27,16 @@ from tests.config.composing import settings_of
     ("-m", "-m"),
 ])  # fmt: skip
 def test_only_a_single_value_of_a_list_gets_brackets(word: str, read: str) -> None:
-    assert with_lists(word) == read
+    assert add_brackets(word) == read
 
 
 def test_each_choice_of_a_sweep_gets_brackets() -> None:
-    assert with_lists("trt.sm=89,[90,75],null", sweeping=True) == "trt.sm=[89],[90,75],null"
-    assert with_lists("trt.sm=range(1,3)", sweeping=True) == "trt.sm=range(1,3)"
+    assert add_brackets("trt.sm=89,[90,75],null", sweeping=True) == "trt.sm=[89],[90,75],null"
+    assert add_brackets("trt.sm=range(1,3)", sweeping=True) == "trt.sm=range(1,3)"
 
 
 def test_settings_get_the_list() -> None:
-    settings = settings_of("trt=fp32", with_lists("trt.sm=89"))
+    settings = settings_of("trt=fp32", add_brackets("trt.sm=89"))
     assert settings.trt is not None
     assert settings.trt.sm == (89,)
-    assert overridden({"trt": {"sm": []}}, ["trt.sm=89"]) == ({"trt": {"sm": [89]}}, ("trt.sm",))
+    assert apply_overrides({"trt": {"sm": []}}, ["trt.sm=89"]) == ({"trt": {"sm": [89]}}, ("trt.sm",))

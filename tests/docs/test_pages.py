@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.cli.verbs import VERBS
-from cosybuild.config.catalogue import groups, searching
+from cosybuild.config.catalogue import groups, open_loader
 from cosybuild.config.settings import Settings
 from tests.docs import pages
 from tests.docs.models import make_model_directory
@@ -128,7 +128,7 @@ def test_every_command_block_is_run_or_states_why_not() -> None:
 
 def test_commands_within_sentences_exist() -> None:
     roots = {field.name for field in dataclasses.fields(Settings)} | {"hydra"}
-    with searching() as loader:
+    with open_loader() as loader:
         roots |= set(groups(loader))
     wrong = []
     for page in pages.pages():

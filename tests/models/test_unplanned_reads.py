@@ -16,8 +16,8 @@ from cosybuild.digest import digest_of
 from cosybuild.errors import BuildError, ModelError, SourceChanged
 from cosybuild.models.subject import Subject
 from cosybuild.models.unplanned_reads import check_reads
-from cosybuild.models.user_module.audit import watched
-from cosybuild.models.user_module.fresh import forget_changed, from_source
+from cosybuild.models.user_module.audit import record_reads
+from cosybuild.models.user_module.fresh import forget_changed, import_from_source
 from cosybuild.models.user_module.installed import fingerprint, owner_of, requirements_of
 from cosybuild.models.user_module.trace import Trace, is_local, trace_from_json
 from cosybuild.run import module_code
@@ -49,7 +49,7 @@ def test_byte_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     times = path.stat()
     path.write_text("VALUE = 2\n")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with from_source(is_local):
+    with import_from_source(is_local):
         import edited_twice  # type: ignore[import-not-found]  # written above
     assert edited_twice.VALUE == 2
     forget_changed({"edited_twice": digest_of(path)})
@@ -113,7 +113,7 @@ def test_a_module_that_cannot_be_constructed_is_an_error_of_the_model(
 def test_reads_are_distinguished_from_writes_and_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_text("x")
-    with watched() as reads:
+    with record_reads() as reads:
         Path("there").read_text()
         Path("new").write_text("x")
         Path("new").read_text()

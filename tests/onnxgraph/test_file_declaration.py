@@ -15,7 +15,7 @@ from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.dtypes import FROM_ONNX
 from cosybuild.errors import ModelError
 from cosybuild.models.spec import ModelSpec
-from cosybuild.onnxgraph.file_declaration import described, spec_of_graph
+from cosybuild.onnxgraph.file_declaration import describe_test_values, spec_of_graph
 
 Port = tuple[str, int, list[Any] | None]
 
@@ -87,7 +87,7 @@ def test_ids_are_bounded_by_the_smallest_table_that_they_index(tmp_path: Path) -
     assert values["other_ids"] == ("integer", 0, 2, False)
     assert values["attentionMask"][0] == "mask"
     assert values["x_lens"][0] == "length"
-    assert "ids 0 to 8" in described(found)[0]
+    assert "ids 0 to 8" in describe_test_values(found)[0]
 
 
 def test_a_declaration_changes_one_input_and_leaves_the_rest(tmp_path: Path) -> None:

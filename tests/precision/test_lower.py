@@ -11,7 +11,7 @@ from cosybuild.config.groups.precision import InputOutput, Target
 from cosybuild.errors import PrecisionError
 from cosybuild.onnxgraph.check import InvalidGraph, check_model
 from cosybuild.onnxgraph.clean import module_path
-from cosybuild.precision.constants import converted, examine
+from cosybuild.precision.constants import convert_constant, examine
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
@@ -175,7 +175,7 @@ def test_lost_elements_of_a_constant_are_counted() -> None:
     tensor = ir.tensor(np.float32([0, 1, 7e4, 65519, 1e-8, 2.9e-8, 3.1e-8, 1e-5, -1e5]))
     facts = examine(tensor, FP16)
     assert (facts.overflowing, facts.vanishing, facts.subnormal) == (3, 2, 2)
-    stored = converted(tensor, FP16, "c").numpy()
+    stored = convert_constant(tensor, FP16, "c").numpy()
     assert np.isinf(stored).sum() == 2  # 65519 rounds down to the largest number
     assert (stored == 0).sum() == 1 + facts.vanishing
     assert examine(tensor, BF16).overflowing == 0

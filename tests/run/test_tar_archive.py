@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.run.tar_archive import Bounds, Form, opened, pack, unpacked
+from cosybuild.run.tar_archive import Bounds, Form, open_archive, pack, unpack_archive
 from cosybuild.system.json_records import SCHEMA
 
 FORM = Form("parcel", "parcel.json", ("run", "store"), "send it again")
@@ -54,7 +54,7 @@ def forged(path: Path, members: list[tuple[str | tarfile.TarInfo, bytes]], index
 
 
 def refused(path: Path, bounds: Bounds = Bounds()) -> str:  # noqa: B008 - frozen
-    with pytest.raises(ConfigurationError) as raised, unpacked(FORM, path, bounds, Index):
+    with pytest.raises(ConfigurationError) as raised, unpack_archive(FORM, path, bounds, Index):
         pytest.fail("it was taken in")
     return raised.value.message
 
@@ -62,11 +62,11 @@ def refused(path: Path, bounds: Bounds = Bounds()) -> str:  # noqa: B008 - froze
 def test_packed_files_are_unpacked_unchanged(files: dict[str, Path], tmp_path: Path) -> None:
     target = tmp_path / "a.tar.gz"
     pack(FORM, target, {"run": "a"}, files)
-    with unpacked(FORM, target, Bounds(), Index) as (place, index):
+    with unpack_archive(FORM, target, Bounds(), Index) as (place, index):
         assert {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()} == CONTENT
         assert index == Index("a")
     assert not place.exists()
-    with opened(FORM, target, Bounds()) as (package, digest):
+    with open_archive(FORM, target, Bounds()) as (package, digest):
         assert digest == hashlib.sha256(target.read_bytes()).hexdigest()
         package.unpack(tmp_path / "some", lambda name: name == "run/empty")
     assert [p.name for p in (tmp_path / "some").rglob("*") if p.is_file()] == ["empty"]
@@ -119,7 +119,7 @@ def test_an_archive_beyond_the_bounds_is_refused_before_it_is_unpacked(tmp_path:
     path = forged(tmp_path / "a.tar.gz", [("run/a", b"\0" * 100_000)])
     assert "it unpacks to 100,000 bytes" in refused(path, Bounds(always=99_999, ratio=1))
     assert "it unpacks to 100,000 bytes" in refused(path, Bounds(always=200_000, most=99_999))
-    with unpacked(FORM, path, Bounds(always=100_000), Index) as (place, _):
+    with unpack_archive(FORM, path, Bounds(always=100_000), Index) as (place, _):
         assert (place / "run/a").stat().st_size == 100_000
 
 
@@ -148,10 +148,10 @@ def test_a_file_that_is_no_archive_or_is_truncated_is_refused(files: dict[str, P
 def test_another_archive_than_the_signed_one_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     pack(FORM, path, {}, files)
-    with opened(FORM, path, Bounds(), hashlib.sha256(path.read_bytes()).hexdigest()):
+    with open_archive(FORM, path, Bounds(), hashlib.sha256(path.read_bytes()).hexdigest()):
         pass
     with (
         pytest.raises(ConfigurationError, match="it changed after its signature"),
-        opened(FORM, path, Bounds(), "0" * 64),
+        open_archive(FORM, path, Bounds(), "0" * 64),
     ):
         pytest.fail("it was taken in")

@@ -120,8 +120,8 @@ def test_a_command_whose_output_is_closed_reports_no_success(unbuffered: str) ->
     """The output is closed as by `| head`; exit code 0 would be read as a finished build."""
     code = (
         "import sys\n"
-        "from cosybuild.cli.failure import guarded\n"
-        "sys.exit(guarded(lambda: print('built', flush=True) or 0))\n"
+        "from cosybuild.cli.failure import run_guarded\n"
+        "sys.exit(run_guarded(lambda: print('built', flush=True) or 0))\n"
     )
     reading, writing = os.pipe()
     os.close(reading)

@@ -113,7 +113,7 @@ def forget_f0_predictor(patch: pytest.MonkeyPatch, asked: Request) -> Request:
 
 def coarse_weights(patch: pytest.MonkeyPatch, asked: Request) -> Request:
     """The conversion of weights drops six further bits of fp16, and five of bf16."""
-    right = lower.converted
+    right = lower.convert_constant
 
     def converted(tensor: Any, storage: Any, name: str, limit: float | None = None) -> Any:
         found = right(tensor, storage, name, limit)
@@ -123,7 +123,7 @@ def coarse_weights(patch: pytest.MonkeyPatch, asked: Request) -> Request:
         mask = np.uint16(0xFFC0 if storage.name == "FLOAT16" else 0xFFE0)
         return type(found)((bits & mask).view(found.numpy().dtype), dtype=found.dtype, name=name)
 
-    patch.setattr(lower, "converted", converted)
+    patch.setattr(lower, "convert_constant", converted)
     return asked
 
 

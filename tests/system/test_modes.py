@@ -15,7 +15,7 @@ from cosybuild.run.checkup import _sharing
 from cosybuild.store.check import check
 from cosybuild.store.gc import collect
 from cosybuild.store.store import Store
-from cosybuild.system.modes import commands, is_shared, open_to_group, unshared
+from cosybuild.system.modes import is_shared, open_to_group, share_commands, unshared_paths
 from tests.store.storing import build, in_child, key_of, overwrite
 
 GROUP, ANNE, BERT = 64001, 64002, 64003
@@ -61,7 +61,7 @@ def test_everything_in_a_shared_store_is_readable_and_writable_for_the_group(tmp
         store.flush()
         collect(store)
     assert is_shared(tmp_path / "store")
-    assert list(unshared(tmp_path / "store")) == []
+    assert list(unshared_paths(tmp_path / "store")) == []
     assert {path.name for path in store.path.iterdir()} >= {"VERSION", "digests", "entries", "objects", "quarantine"}
     for directory in (p for p in store.path.rglob("*") if p.is_dir()):
         assert directory.stat().st_mode & 0o2070 == 0o2070
@@ -118,9 +118,9 @@ def test_doctor_names_what_the_group_cannot_use(tmp_path: Path) -> None:
     ((grade, what, fix),) = findings(path)
     assert grade == "problem"
     assert "the group lacks rights on" in what
-    assert fix == f"each owner of such paths runs: {commands(path)}"
+    assert fix == f"each owner of such paths runs: {share_commands(path)}"
     assert f"chmod -R g+rwX '{path}'" in fix
-    os.system(commands(path).replace("chgrp -R GROUP", f"chgrp -R {os.getegid()}"))
+    os.system(share_commands(path).replace("chgrp -R GROUP", f"chgrp -R {os.getegid()}"))
     assert [grade for grade, _, _ in findings(path)] == ["ok"]
 
 

@@ -24,7 +24,7 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.request import Request
 from cosybuild.verification.properties import LEAST_CHANGE, MOST_CHANGE, MOST_CHANGE_RESIZED, PROPERTIES
-from cosybuild.verification.property_checks import Examined, check_contract, retyped
+from cosybuild.verification.property_checks import Examined, check_contract, with_dtype
 from tests.precision.estimators import estimator_spec, exported
 from tests.stages.building import STREAMING, TINY, Bench, graph_of, module, tiny
 from tests.stages.lowering import lower, verify
@@ -237,7 +237,7 @@ def test_other_types_than_the_declared_ones_are_refused(tmp_path: Path) -> None:
     asked = tiny("cosyvoice2")
     path = Bench(asked, tmp_path).export().outputs["graph"][0]
     with pytest.raises(VerificationError, match=r"property interface \(.*input x is FLOAT; float16 is declared"):
-        held(asked, path, retyped(asked.subject.spec, "float16"))
+        held(asked, path, with_dtype(asked.subject.spec, "float16"))
 
 
 def test_other_models_have_only_the_properties_of_the_interface(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cosybuild.backends.tensorrt.features import check_module
 from cosybuild.backends.tensorrt.inspection import NetworkFacts, inspect_network
 from cosybuild.backends.tensorrt.library import TensorRtLibrary
 from cosybuild.backends.tensorrt.log import BuilderLog, logger_into
-from cosybuild.backends.tensorrt.network import create_network, parse_into, rearranged
+from cosybuild.backends.tensorrt.network import create_network, parse_into, rearrange_heads
 from cosybuild.backends.tensorrt.progress import Progress, monitor_into, run_watched
 from cosybuild.backends.tensorrt.timing_cache import TimingCache
 from cosybuild.building.stage import Emit
@@ -86,7 +86,7 @@ def build_engine(
     if builder is None:
         raise _failure(library, engine, "does not start", log)
     network = create_network(library, builder, settings.typing)
-    with rearranged(graph, engine.parent) as readable:
+    with rearrange_heads(graph, engine.parent) as readable:
         begun = time.perf_counter()
         parser = parse_into(library, network, readable, logger, log)
         parsed = time.perf_counter()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cosybuild.backends.tensorrt.library import TensorRtLibrary
-from cosybuild.backends.tensorrt.network import network_tensors, sized
+from cosybuild.backends.tensorrt.network import fix_input_shapes, network_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Input name -> shape."""
@@ -100,11 +100,11 @@ def inspect_network(library: TensorRtLibrary, network: Any, opt: Shapes, maxima:
         TensorFact(t.name, "input" if i < inputs else "output", t.dtype.name, tuple(t.shape))
         for i, t in enumerate(network_tensors(network))
     )
-    with sized(network, opt):
+    with fix_input_shapes(network, opt):
         work = tuple(found for layer in layers if (found := _work(library, layer)) is not None)
     attention, largest = [], []
     for shapes in maxima:
-        with sized(network, shapes):
+        with fix_input_shapes(network, shapes):
             sizes = _attention(layers)
             attention.append(sizes)
             largest.append(_largest(layers, {size.shape for size in sizes}))

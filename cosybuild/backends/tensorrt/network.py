@@ -64,7 +64,7 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
 
 
 @contextmanager
-def rearranged(graph: Path, scratch: Path) -> Iterator[Path]:
+def rearrange_heads(graph: Path, scratch: Path) -> Iterator[Path]:
     """Rewrite the graph so that q, k and v are split before the reshape to heads (see `onnxgraph.heads`).
 
     TensorRT and TensorRT-RTX handle this form best.
@@ -130,7 +130,7 @@ def network_tensors(network: Any) -> list[Any]:
 
 
 @contextmanager
-def sized(network: Any, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
+def fix_input_shapes(network: Any, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
     """Fix the inputs' shapes for the block, so that every tensor's shape can be read; restore them afterwards."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     before = [tuple(tensor.shape) for tensor in inputs]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.certifying.copies import sharing_copy
-from cosybuild.certifying.mistakes.mistake import EPSILON, Mistake, Plant, inputs, parts, replaced
+from cosybuild.certifying.mistakes.mistake import EPSILON, Mistake, Plant, inputs, parts, swap_class
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.estimator.blocks import FeedForward
 from cosybuild.models.cosyvoice.estimator.dit import RotaryFrequencies
@@ -58,7 +58,7 @@ def estimator_mistakes(subject: Subject) -> Iterator[Mistake]:
     yield from _OF_INPUTS
     yield Mistake(
         "sine and cosine exchanged", "the time embedding has cosines before sines",
-        "The embedding of t is sin, then cos, of 1000 t.", replaced(TimeEmbedding, CosineFirst),
+        "The embedding of t is sin, then cos, of 1000 t.", swap_class(TimeEmbedding, CosineFirst),
     )  # fmt: skip
     if subject.family is Family.cosyvoice3:
         yield from _OF_ROTARY
@@ -173,9 +173,9 @@ _OF_INPUTS = (
 
 _OF_ROTARY = (
     Mistake("rotary on every head", "the rotary embedding rotates every head",
-            "Version 3 rotates the first head of q and k only.", replaced(SelfAttention, RotaryOnEveryHead)),
+            "Version 3 rotates the first head of q and k only.", swap_class(SelfAttention, RotaryOnEveryHead)),
     Mistake("rotary left out", "there is no rotary embedding", "Version 3 rotates the first head of q and k.",
-            replaced(SelfAttention, WithoutRotary)),
+            swap_class(SelfAttention, WithoutRotary)),
     Mistake("rotary pairs", "the pairs of the rotary embedding are half a head apart",
             "The pairs are neighbouring channels.", _half_split),
 )  # fmt: skip

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.certifying.copies import sharing_copy
-from cosybuild.certifying.mistakes.mistake import EPSILON, Mistake, Plant, Tensors, inputs, outputs, parts, replaced
+from cosybuild.certifying.mistakes.mistake import (
+    EPSILON,
+    Mistake,
+    Plant,
+    Tensors,
+    inputs,
+    outputs,
+    parts,
+    swap_class,
+)
 from cosybuild.config.groups.model import Family
 from cosybuild.models.cosyvoice.frontend.conformer import InputLayer
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON as OTHER_EPSILON
@@ -68,7 +77,7 @@ def front_end_mistakes(subject: Subject) -> Iterator[Mistake]:
         )  # fmt: skip
         yield Mistake(
             "slope of the look-ahead", "the leaky ReLU of the look-ahead layer has the slope 0.1",
-            "Its slope is 0.01, torch's default.", replaced(LookAhead, SteepLookAhead),
+            "Its slope is 0.01, torch's default.", swap_class(LookAhead, SteepLookAhead),
         )  # fmt: skip
     if subject.family is Family.cosyvoice2 and subject.streaming:
         own = int(subject.hyperparameters["chunk_size"])
@@ -144,11 +153,11 @@ _OF_ALL = (
 
 _OF_CONFORMERS = (
     Mistake("relative shift", "relative positions are one too large", "The distance of query i and key j is i - j.",
-            replaced(RelativePositions, OneFarther)),
+            swap_class(RelativePositions, OneFarther)),
     Mistake("relative shift", "relative positions are one too small", "The distance of query i and key j is i - j.",
-            replaced(RelativePositions, OneNearer)),
+            swap_class(RelativePositions, OneNearer)),
     Mistake("sine and cosine exchanged", "even channels of the positions are cosines",
-            "Even channels are sines, odd channels cosines.", replaced(RelativePositions, CosineFirst)),
+            "Even channels are sines, odd channels cosines.", swap_class(RelativePositions, CosineFirst)),
     Mistake("positions left out", "attention has no relative positions",
             "The scores are the sum of a part from content and one from distance.", _without_positions),
     Mistake("embedding not scaled", "the input layer lacks the factor of the square root of its width",

@@ -85,7 +85,7 @@ def parts(kind: type[nn.Module], change: Callable[[Any], None]) -> Plant:
     return plant
 
 
-def replaced(kind: type[nn.Module], other: type[nn.Module]) -> Plant:
+def swap_class(kind: type[nn.Module], other: type[nn.Module]) -> Plant:
     """Return a `Plant` for a mistake in a method: all submodules of one class become instances of `other`."""
 
     def change(part: Any) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosybuild.certifying.copies import sharing_copy
-from cosybuild.certifying.mistakes.mistake import Mistake, Plant, inputs, parts, replaced
+from cosybuild.certifying.mistakes.mistake import Mistake, Plant, inputs, parts, swap_class
 from cosybuild.models.cosyvoice.vocoder.f0_predictor import F0Predictor
 from cosybuild.models.cosyvoice.vocoder.generator import Generator
 from cosybuild.models.cosyvoice.vocoder.hift import Hift
@@ -30,7 +30,7 @@ class Untrimmed(Synthesis):
         return signal / envelope.clamp(min=1e-11)
 
 
-class TrimmedBehind(Untrimmed):
+class TrimmedAtEnd(Untrimmed):
     """The synthesis that keeps the first half window, and is cut to the right length at the end."""
 
     def forward(self, spectra: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class NarrowF0(F0Predictor):
         return super().forward(mel).to(torch.float16).to(mel.dtype)
 
 
-class LongerBehind(Hift):
+class LongerAtEnd(Hift):
     """The generator whose last stage is padded at its end instead of at its beginning."""
 
     def longer(self, x: Tensor) -> Tensor:
@@ -118,21 +118,21 @@ _OF_ALL = (
     Mistake("noise left out", "the noise has no effect", "Every sample has noise, also in voiced frames.",
             inputs(lambda given: {"noise": torch.zeros_like(given["noise"])})),
     Mistake("synthesis not trimmed", "the waveform has half a window too much at both ends",
-            "Half a window (8 samples) is cut at both ends, as torch.istft does.", replaced(Synthesis, Untrimmed)),
+            "Half a window (8 samples) is cut at both ends, as torch.istft does.", swap_class(Synthesis, Untrimmed)),
     Mistake("synthesis trimmed at the end", "the waveform is late by half a window",
-            "Half a window (8 samples) is cut at both ends, as torch.istft does.", replaced(Synthesis, TrimmedBehind)),
+            "Half a window (8 samples) is cut at both ends, as torch.istft does.", swap_class(Synthesis, TrimmedAtEnd)),
     Mistake("envelope missing", "the sum of windows is not divided by the envelope of their squares",
-            "torch.istft divides by the envelope.", replaced(Synthesis, WithoutEnvelope)),
+            "torch.istft divides by the envelope.", swap_class(Synthesis, WithoutEnvelope)),
     Mistake("analysis padded with zeros", "the source is padded with zeros before its analysis",
-            "torch.stft reflects the signal at both ends.", replaced(Analysis, ZeroPadded)),
+            "torch.stft reflects the signal at both ends.", swap_class(Analysis, ZeroPadded)),
     Mistake("last slope", "the last leaky ReLU has the slope 0.1", "It has torch's default, 0.01.",
             parts(Generator, _slope)),
     Mistake("slopes", "the leaky ReLUs of the stages have the slope 0.01", "They have lrelu_slope of the yaml, 0.1.",
             parts(Generator, _all_slopes)),
     Mistake("reflection at the end", "the last stage is made longer at its end",
-            "ReflectionPad1d((1, 0)) puts the second position in front of the first.", replaced(Hift, LongerBehind)),
+            "ReflectionPad1d((1, 0)) puts the second position in front of the first.", swap_class(Hift, LongerAtEnd)),
     Mistake("zero for the reflection", "the last stage is made longer by a zero",
-            "ReflectionPad1d((1, 0)) puts the second position in front of the first.", replaced(Hift, LongerByZero)),
+            "ReflectionPad1d((1, 0)) puts the second position in front of the first.", swap_class(Hift, LongerByZero)),
     Mistake("f0 in float16", "f0 is rounded to float16", "The f0 predictor computes in float32 at least.",
-            replaced(F0Predictor, NarrowF0)),
+            swap_class(F0Predictor, NarrowF0)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosybuild.models.filling import Note, fill, seeded
+from cosybuild.models.filling import Note, call_seeded, fill
 from cosybuild.models.variant import Variant
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class StateDictLoader:
         from cosybuild.models.checkpoint import read_weights
 
         if weights is None:
-            return seeded(seed, lambda: self.network(variant)).eval().requires_grad_(False)
+            return call_seeded(seed, lambda: self.network(variant)).eval().requires_grad_(False)
         # On the meta device no memory is allocated; the file's tensors become the parameters.
         with torch.device("meta"):
             network = self.network(variant)

@@ -102,7 +102,7 @@ def _absolute(name: Any) -> str | None:
 
 
 @contextmanager
-def watched() -> Iterator[Reads]:
+def record_reads() -> Iterator[Reads]:
     """Record the files that Python code of this process opens until the block ends; native code is not seen."""
     reads, active = Reads(), _active()
     active.append(reads)

@@ -50,7 +50,7 @@ class _Finder(MetaPathFinder):
 
 
 @contextmanager
-def from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
+def import_from_source(is_local: Callable[[str], bool]) -> Iterator[None]:
     """Import modules whose file is local from their source while the block runs."""
     finder = _Finder(is_local)
     sys.meta_path.insert(0, finder)

@@ -16,7 +16,7 @@ _MARKS = (
 """Pattern of the end of a name -> the model that has it."""
 
 
-def recognised(names: Iterable[str]) -> str | None:
+def recognise_model(names: Iterable[str]) -> str | None:
     """Return the model whose weights have these names, e.g. `CosyVoice 2`, or None if it is not known."""
     known = list(names)
     for pattern, model in _MARKS:

@@ -51,7 +51,7 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def open_weights(path: Path) -> Iterator[Source]:
     """Open weights by their content, not by their suffix; an index (`*.index.json`) opens its shards.
 
     Raises:
@@ -83,7 +83,7 @@ def opened(path: Path) -> Iterator[Source]:
 def _sharded(path: Path) -> Iterator[Source]:
     index = read_index(path)
     with ExitStack() as stack:
-        shards = {file: stack.enter_context(opened(path.parent / file)) for file in sorted(set(index.values()))}
+        shards = {file: stack.enter_context(open_weights(path.parent / file)) for file in sorted(set(index.values()))}
         there = {file: set(shard.states.get("", ())) for file, shard in shards.items()}
         for name, file in index.items():
             if name not in there[file]:

@@ -172,7 +172,7 @@ def _lowering(
     from cosybuild.precision.graph import prepare
     from cosybuild.precision.profile import profile, profile_facts
     from cosybuild.precision.storage import storage_of
-    from cosybuild.verification.lowered import fault_of, typed_inputs, widened
+    from cosybuild.verification.lowered import fault_of, to_float32, typed_inputs
 
     storage = storage_of(request.settings.precision.target)
     assert storage is not None
@@ -180,7 +180,7 @@ def _lowering(
     lowered, reference = (ir.from_proto(load_model(given[slot].path)) for slot in LOWERED_INPUTS)
     try:
         prepare(reference, storage)
-        taken = {name: widened(values) for name, values in typed_inputs(inputs, lowered).items()}
+        taken = {name: to_float32(values) for name, values in typed_inputs(inputs, lowered).items()}
         points = profile(lowered, reference, taken, threads)
         cut = smallest_cut(lowered, reference, points, taken, fault_of(request), threads)
     except (CosybuildError, InferenceFailed):

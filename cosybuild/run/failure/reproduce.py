@@ -23,7 +23,7 @@ from cosybuild.run.failure.causes import Diagnosis
 from cosybuild.run.failure.index import FailureIndex, Part
 from cosybuild.run.imported_run import without_local
 from cosybuild.run.limits import ProcessLimits, call_limited
-from cosybuild.run.tar_archive import Bounds, unpacked
+from cosybuild.run.tar_archive import Bounds, unpack_archive
 from cosybuild.stages.pipeline import stages_for
 from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
@@ -78,7 +78,7 @@ def reproduce(
         ConfigurationError: the file is not a failure archive, is damaged, its graphs do not end within the limits, or
             none of them can be run without further files.
     """
-    with unpacked(FORM, archive, Bounds(), FailureIndex) as (place, index):
+    with unpack_archive(FORM, archive, Bounds(), FailureIndex) as (place, index):
         request = _request(archive, index)
         artifacts, lacking = find_artifacts(place, index, elsewhere)
         if lacking and index.cut is None:

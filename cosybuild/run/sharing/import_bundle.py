@@ -22,7 +22,7 @@ from cosybuild.run.imported_run import Origin, origin_of_run, write_mark
 from cosybuild.run.sharing.bundle import BUNDLE, RUN, STORE, Index, may_contain
 from cosybuild.run.sharing.import_check import check_records
 from cosybuild.run.sharing.members import is_record_or_data
-from cosybuild.run.tar_archive import Bounds, opened
+from cosybuild.run.tar_archive import Bounds, open_archive
 from cosybuild.signing import verify
 from cosybuild.store.key import CacheKey
 from cosybuild.store.remote import Remote
@@ -78,7 +78,10 @@ def read_bundle(
         StoreError: a result in it is damaged, or the store or the run directory cannot be written.
     """
     signed = None if key is None else verify(source, key)
-    with opened(BUNDLE, source, bounds or Bounds(), None if signed is None else signed.sha256) as (package, digest):
+    with open_archive(BUNDLE, source, bounds or Bounds(), None if signed is None else signed.sha256) as (
+        package,
+        digest,
+    ):
         index = package.index(Index)
         name = index.name
         if (fault := fault_of(name, _LONGEST_RUN)) is not None:

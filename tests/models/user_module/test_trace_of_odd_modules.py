@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from cosybuild.digest import digest_of
-from cosybuild.models.user_module.audit import watched
+from cosybuild.models.user_module.audit import record_reads
 from cosybuild.models.user_module.installed import owners
 from cosybuild.models.user_module.trace import Trace, trace_from_json
 
 MAKE = """
 import sys
-from cosybuild.models.user_module.audit import watched
-from cosybuild.models.user_module.fresh import from_source
+from cosybuild.models.user_module.audit import record_reads
+from cosybuild.models.user_module.fresh import import_from_source
 from cosybuild.models.user_module.trace import is_local, trace_of
-with watched() as reads, from_source(is_local):
+with record_reads() as reads, import_from_source(is_local):
     import gate
 print(trace_of(reads, ["gate.Gate"]).to_json())
 """
@@ -179,6 +179,6 @@ def test_an_action_that_cannot_be_followed_is_named(
     action: Callable[[Path], object], phrase: str, tmp_path: Path
 ) -> None:
     write(tmp_path, "data/t.txt", "2")
-    with watched() as reads:
+    with record_reads() as reads:
         action(tmp_path)
     assert reads.hidden == {phrase}
