@@ -165,8 +165,8 @@ def shape_error(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused
     asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
     return ShapeRefused(
         f"{what} does not serve {asked}; its profile is {interface.describe()}.",
-        hint="Next: build an artifact that does (trt_profile=..., export.dynamic_batch=true), give load_estimator the "
-        "directory that has it too, or a fallback=module.",
+        hint="Next: build an artifact that serves this shape (trt_profile=..., export.dynamic_batch=true) and deploy "
+        "it into the directory that is loaded; or pass fallback=module to load_estimator.",
     )
 
 

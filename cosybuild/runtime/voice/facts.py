@@ -114,7 +114,9 @@ def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder:
     _check_equal("mel bins", flow, "output_size", sound, "in_channels")
     ratio = 0 if family == FIRST else int(_field(flow, "token_mel_ratio", "the front end"))
     if min(hop, rate) < 1 or (not ratio and family != FIRST):
-        raise ValueError(f"a frame of {hop} samples, {rate} samples a second and {ratio} frames a token make no voice")
+        raise ValueError(
+            f"a frame of {hop} samples, {rate} samples a second, {ratio} frames a token: at least 1 each is expected"
+        )
     facts = Facts(
         family=family,
         sample_rate=int(rate),
