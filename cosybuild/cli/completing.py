@@ -18,7 +18,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 
 from cosybuild.cli.verbs import VERBS, run_verb
-from cosybuild.config.catalogue import option_names, searching
+from cosybuild.config.catalogue import open_loader, option_names
 from cosybuild.config.reference import group_settings, hint_of, root_settings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import SWEEPS
@@ -58,7 +58,7 @@ def _of_verb(verb: str, current: str) -> Iterator[str]:
     elif verb == "select" and SWEEPS.is_dir():
         yield from (path.name for path in SWEEPS.iterdir() if path.is_dir())
     elif verb == "options":
-        with searching() as loader:
+        with open_loader() as loader:
             yield from _groups(loader)
 
 
@@ -78,7 +78,7 @@ def _of_build(given: Sequence[str], current: str) -> Iterator[str]:
     key, equals, value = current.partition("=")
     prefix = re.match(r"\+{0,2}", key)
     plus = "" if prefix is None else prefix[0]
-    with searching(_directories(given)) as loader:
+    with open_loader(_directories(given)) as loader:
         if equals:
             # The last one of several values of a sweep, or of a list, is completed.
             kept = re.match(r".*[,\[]", value)
