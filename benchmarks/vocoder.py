@@ -40,13 +40,14 @@ def measured(parameters: VocoderParameters, weights: Path | None, options: argpa
     import onnxsim
 
     from cosybuild.config.groups.export import ExportSettings
-    from cosybuild.exporting.torch_exporters import export_graph
+    from cosybuild.exporting.torch_exporters import example_sizes, export_graph
     from cosybuild.models.cosyvoice.vocoder.load import exportable, load_vocoder
 
     begin = time.perf_counter()
     module = exportable(load_vocoder(parameters, weights), wide_f0=options.wide_f0)
     loaded = time.perf_counter()
-    model, _ = export_graph(module, vocoder_spec(parameters), ExportSettings(opset=OPSET))
+    spec = vocoder_spec(parameters)
+    model, _ = export_graph(module, spec, ExportSettings(opset=OPSET), example_sizes(spec, {}, ()))
     exported = time.perf_counter()
     simplified, _ = onnxsim.simplify(model)
     done = time.perf_counter()
