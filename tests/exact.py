@@ -102,7 +102,7 @@ def widened(module: nn.Module) -> nn.Module:
     """Return a copy of the module in float64, except for the phase of the time embedding.
 
     A phase of up to 1000 rad is rounded by up to 3e-5 rad in float32, which is by far the largest error of a call. It
-    is made of two products, so IEEE 754 fixes it, and it is the same in every float32 computation.
+    is made of two products, so IEEE 754 fixes it, and the frequencies are the same on every processor.
     """
     wide = copy.deepcopy(module).double()
     for own, part in zip(module.modules(), wide.modules(), strict=True):

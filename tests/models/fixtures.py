@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.config.groups.model import Family, ModelSettings
+from cosybuild.models.cosyvoice.estimator.layers import TimeEmbedding
 from cosybuild.models.load import load_network
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.subject import Subject
@@ -35,6 +36,26 @@ def tiny_subject(version: int, **settings: Any) -> Subject:
 def tiny_estimator(version: int) -> nn.Module:
     subject = tiny_subject(version)
     return load_network(subject, subject.weights)
+
+
+_RECORDED = {3: {4: -1, 53: -1, 61: 1, 67: 1}}
+"""Version -> place of a frequency -> units in the last place by which the processor of the recordings computed it off.
+
+Upstream computes exponentials in float32, whose rounding differs between processors. The frequencies of versions 1
+and 2 are few, and all of them were rounded correctly. With these four of version 3, float64 agrees with all eight
+recorded calls to the float32 error of one call; with the correct ones, the error is ten times as large.
+"""
+
+
+def recorded_estimator(version: int) -> nn.Module:
+    """Return the tiny estimator with the frequencies that the processor of the recordings computed."""
+    estimator = tiny_estimator(version)
+    for module in estimator.modules():
+        if isinstance(module, TimeEmbedding):
+            for place, units in _RECORDED.get(version, {}).items():
+                towards = torch.tensor(units * torch.inf)
+                module.frequencies[place] = torch.nextafter(module.frequencies[place], towards)
+    return estimator
 
 
 def full_size_subject(version: int, **settings: Any) -> Subject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.config.groups.model import Family
+from cosybuild.models.cosyvoice.estimator.layers import sinusoid_frequencies
 from cosybuild.models.cosyvoice.solver import solve
 from cosybuild.models.load import load_module, load_network, prepare_for_export
 from cosybuild.models.subject import Subject
@@ -22,6 +24,7 @@ from tests.models.fixtures import (
     golden_calls,
     golden_inputs,
     random_inputs,
+    recorded_estimator,
     tiny_estimator,
     tiny_subject,
 )
@@ -33,7 +36,7 @@ pytestmark = pytest.mark.arithmetic
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_recorded_call_is_reproduced(version: int) -> None:
-    estimator = tiny_estimator(version)
+    estimator = recorded_estimator(version)
     calls = list(golden_calls(version))
     assert {streaming for _, streaming, _ in calls} == ({False} if version == 1 else {False, True})
     for length, streaming, recorded in calls:
@@ -54,7 +57,7 @@ def test_the_recorded_solver_run_is_reproduced(version: int) -> None:
         noise, mu, spks, cond = (data[f"euler/{name}"].to(dtype) for name in ("z", "mu", "spks", "cond"))
         return solve(estimator, noise, mu, spks, cond, torch.ones_like(noise[:, :1]), solver)
 
-    estimator = tiny_estimator(version)
+    estimator = recorded_estimator(version)
     exact = run(widened(estimator), torch.float64)
     check_recorded(exact.numpy(), run(estimator, torch.float32), data["euler/mel"], "the mel")
 
@@ -191,3 +194,9 @@ def test_seeded_weights_are_reproducible_and_do_not_change_the_generator_of_torc
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = load_network(replace(subject, seed=1), None).state_dict()
     assert not torch.equal(first["final_proj.weight"], other["final_proj.weight"])
+
+
+def test_frequencies_are_rounded_correctly_on_every_processor() -> None:
+    exponents = (torch.arange(128, dtype=torch.float32) * -(math.log(10000) / 127)).tolist()
+    nearest = torch.tensor([math.exp(exponent) for exponent in exponents], dtype=torch.float64).float()
+    assert torch.equal(sinusoid_frequencies(128), nearest)

@@ -12,9 +12,15 @@ from cosybuild.models.cosyvoice.estimator.operators import attention, attention_
 
 
 def sinusoid_frequencies(half: int) -> Tensor:
-    """Return exp(-ln(10000) / (half - 1) * k) for k < half."""
+    """Return exp(-ln(10000) / (half - 1) * k) for k < half, rounded to float32.
+
+    The exponents are float32, as in upstream. Their exponentials are computed in float64, because those of float32
+    differ between processors in the last place, and a phase of 1000 rad makes 6e-5 rad of it: graphs of one model
+    would differ between machines.
+    """
     # The device is explicit: a module that is built on the meta device needs these values, too.
-    return torch.exp(torch.arange(half, device="cpu", dtype=torch.float32) * -(math.log(10000) / (half - 1)))
+    exponents = torch.arange(half, device="cpu", dtype=torch.float32) * -(math.log(10000) / (half - 1))
+    return torch.exp(exponents.double()).float()
 
 
 class TimeEmbedding(nn.Module):
