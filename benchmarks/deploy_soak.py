@@ -1,12 +1,12 @@
 """Deploy, kill, roll back and retry on one directory at random; after each step, run its artifacts.
 
-    python benchmarks/deploy_soak.py [steps] [seed] [estimator | voice]
+    python benchmarks/deploy_soak.py [steps] [seed] [estimator | voice | triton]
 
 Each build is an estimator whose output is its own number everywhere, or a whole voice, each sample of which has the
-numbers of the builds of its three parts (`numbered_voice.py`). After every step, before anything is repaired,
-`load_estimator` or `load_voice` loads the directory and is called: all answers must come from one build, and must be
-those of the newest complete change. A killed change counts only if its journal was written; a
-retry must then succeed.
+numbers of the builds of its three parts (`numbered_voice.py`), in a directory or as a model of a Triton repository.
+After every step, before anything is repaired, `load_estimator` or `load_voice` loads the directory and is called: all
+answers must come from one build, and must be those of the newest complete change. A killed change counts only if its
+journal was written; a retry must then succeed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from cosybuild.deploy.publish import recover
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.deploy.state import read_current, read_journal
+from cosybuild.deploy.triton_voice import NAME as VOICE_MODEL
 from cosybuild.directory_in_service import STATE, view_of
 from cosybuild.errors import ArtifactRefused, DeployError, ShapeRefused, VariantRefused
 from cosybuild.manifest import write_manifest
@@ -71,19 +72,21 @@ def make_run(directory: Path, variant: str, build: int) -> Path:
     return directory
 
 
-def change(service: str, run: str | None) -> None:
+def change(service: str, run: str | None, kind: Service) -> None:
     """Deploy a run, or roll back if it is None."""
     if run is None:
         rollback(Path(service))
         return
-    settings = DeploySettings(service=Service.bundle, dir=service, keep_backups=KEPT)
+    # A model's directory is in the repository.
+    place = str(Path(service).parent) if kind is Service.triton else service
+    settings = DeploySettings(service=kind, dir=place, keep_backups=KEPT)
     deploy(Path(run), settings, Environment(gpu_list=()))
 
 
-def child(ready: Any, service: str, run: str | None) -> None:
+def child(ready: Any, service: str, run: str | None, kind: Service) -> None:
     """Run one change in the process that may be killed."""
     ready.send(None)
-    change(service, run)
+    change(service, run, kind)
 
 
 def answers(service: Path) -> State:
@@ -110,18 +113,25 @@ class Subject:
         variants: the variants of a build that one directory can hold.
         make_run: makes the artifacts of a run of one variant of a build.
         answers: loads a directory and calls it; variant -> number of the build.
+        kind: `bundle`, or `triton` for a model of a repository, whose artifacts are in its first version.
     """
 
     variants: tuple[str, ...]
     make_run: Callable[[Path, str, int], Path]
     answers: Callable[[Path], State]
+    kind: Service = Service.bundle
+
+    @property
+    def folder(self) -> str:
+        """The directory of the artifacts below the one that deployments change."""
+        return "1" if self.kind is Service.triton else ""
 
     def found(self, service: Path) -> State:
         """Return the answers of the directory as it is; none if it has no artifacts."""
         try:
-            found = self.answers(service)
+            found = self.answers(service / self.folder)
         except ArtifactRefused:
-            if any(name.endswith(".onnx") for name in view_of(service).files()):
+            if any(name.endswith(".onnx") for name in view_of(service).below(self.folder).files()):
                 raise
             return {}
         assert len(set(found.values())) <= 1, f"the directory answers with {found}"
@@ -135,6 +145,7 @@ class Subject:
 SUBJECTS = {
     "estimator": Subject(tuple(NAMES), make_run, answers),
     "voice": Subject(numbered_voice.VARIANTS, numbered_voice.make_run, numbered_voice.answers),
+    "triton": Subject(numbered_voice.VARIANTS, numbered_voice.make_run, numbered_voice.answers, Service.triton),
 }
 
 
@@ -157,7 +168,8 @@ class Soak:
 
     @property
     def service(self) -> Path:
-        return self.base / "service"
+        place = self.base / "service"
+        return place / VOICE_MODEL if self.subject.kind is Service.triton else place
 
     def step(self, number: int) -> None:
         """Make one deployment or rollback, killed or not; after a kill, perhaps a retry."""
@@ -214,12 +226,12 @@ class Soak:
         self.state = after
 
     def _do(self, run: str | None) -> None:
-        change(str(self.service), run)
+        change(str(self.service), run, self.subject.kind)
 
     def _kill(self, run: str | None) -> None:
         context = multiprocessing.get_context("forkserver")
         here, there = context.Pipe()
-        process = context.Process(target=child, args=(there, str(self.service), run))
+        process = context.Process(target=child, args=(there, str(self.service), run, self.subject.kind))
         process.start()
         here.recv()
         time.sleep(self.chance.uniform(0, self.span))
@@ -239,7 +251,7 @@ def run(steps: int, seed: int, subject: Subject) -> dict[str, Any]:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         soak = Soak(subject, Path(temporary), random.Random(seed))
-        soak.service.mkdir()
+        soak.service.mkdir(parents=True)
         for number in range(steps):
             soak.step(number)
         backups = [path for path in (soak.service / STATE).glob("[0-9]*") if path.is_dir()]

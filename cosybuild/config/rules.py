@@ -181,6 +181,8 @@ def _deploy(settings: Settings) -> None:
         value = getattr(deploy.triton, name)
         if value < 1:
             raise ConfigurationError(f"deploy.triton.{name}={value}; expected at least 1.")
+    if deploy.triton.token_base < 0:
+        raise ConfigurationError(f"deploy.triton.token_base={deploy.triton.token_base}; expected at least 0.")
 
 
 def _benchmark(settings: Settings) -> None:

@@ -11,6 +11,8 @@ from cosybuild.deploy.deliverable import GRAPH, PLAN, Deliverable
 from cosybuild.deploy.names import Row, bundle_name, rows_for
 from cosybuild.deploy.staging import Put
 from cosybuild.deploy.triton import config_text, model_file, model_name
+from cosybuild.deploy.triton_voice import voice_config, voice_model, voice_model_name
+from cosybuild.deploy.whole import is_whole
 from cosybuild.errors import ConfigurationError, DeployError
 
 Profiles = Sequence[Mapping[str, Sequence[int]]]
@@ -34,7 +36,7 @@ def choose(
             raise DeployError("the run has no artifact that can be deployed.")
         return root, [Placement(item, bundle_name(item)) for item in items], [], []
     if settings.service is Service.triton:
-        return _triton(items, settings, sm, profiles)
+        return _voice(items, settings) if is_whole(items) else _triton(items, settings, sm, profiles)
     rows = rows_for(settings.service, items)
     placements = [
         Placement(item, row.name.format(id=settings.device_id)) for row in rows if (item := _fitting(row, items, sm))
@@ -62,6 +64,21 @@ def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Delivera
     else:
         candidates.sort(key=lambda item: item.manifest.get("slot") != "graph")
     return candidates[0] if candidates else None
+
+
+def _voice(items: list[Deliverable], settings: DeploySettings) -> tuple[Path, list[Placement], list[Put], list[str]]:
+    """Return the files of a Triton model that computes a whole voice: all artifacts beside its model.py."""
+    triton = settings.triton
+    if triton.backend is not TritonBackend.auto:
+        raise ConfigurationError(
+            f"deploy.triton.backend={triton.backend.value} is about one network; a whole voice is served by Triton's "
+            "Python backend.",
+            hint="Next: remove deploy.triton.backend, or build one network, for example with component=estimator.",
+        )
+    root = Path(settings.dir or "") / voice_model_name(triton)
+    placements = [Placement(item, f"{triton.version}/{bundle_name(item)}") for item in items]
+    extra = [Put("config.pbtxt", voice_config(triton, items)), Put(f"{triton.version}/model.py", voice_model())]
+    return root, placements, extra, []
 
 
 def _triton(

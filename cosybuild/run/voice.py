@@ -90,13 +90,17 @@ def _check(settings: Settings) -> None:
         ("export.static", dict(settings.export.static)),
         ("precision.keep_fp32", list(precision.keep_fp32)),
         ("precision.calibration", precision.calibration),
-        ("deploy", "triton" if deploy is not None and deploy.service is Service.triton else None),
     ):
         if value:
             raise ConfigurationError(
                 f"{name}={value} is about one network, but component=token2wav builds several.",
                 hint=f"Next: remove {name}, or build the network alone, for example with component=vocoder.",
             )
+    if deploy is not None and deploy.service is Service.triton and settings.vocoder.cut is not Cut.none:
+        raise ConfigurationError(
+            "deploy=triton needs a vocoder with a waveform, but vocoder.cut=spectrum ends the vocoder before it.",
+            hint="Next: remove vocoder.cut, or build the network alone with component=vocoder.",
+        )
 
 
 def _check_deployable(settings: Settings, requests: Mapping[str, Request]) -> None:

@@ -35,7 +35,7 @@ def test_random_kills_leave_no_damage() -> None:
     assert sum(number for name, number in counts.items() if name.startswith("next run: ")) > 0
 
 
-@pytest.mark.parametrize("subject", ["estimator", "voice"])
+@pytest.mark.parametrize("subject", ["estimator", "voice", "triton"])
 def test_a_directory_serves_the_newest_complete_deployment(subject: str) -> None:
     counts = run("deploy_soak.py", "6", "1", subject)
     assert counts["deployments"] + counts["rollbacks"] == counts["steps"] == 6

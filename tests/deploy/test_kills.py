@@ -107,9 +107,11 @@ def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_state(
 
 
 @pytest.mark.attack("interrupt", "the old or the new voice")
-@pytest.mark.parametrize("change", ["deploy", "rollback"])
+@pytest.mark.parametrize(
+    ("kind", "change"), [(Service.bundle, "deploy"), (Service.bundle, "rollback"), (Service.triton, "deploy")]
+)
 def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_voice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Service, change: str
 ) -> None:
     """The old voice has both kinds of attention, of which the new one replaces one and retires the other."""
     voices = script("numbered_voice")
@@ -117,26 +119,25 @@ def test_a_kill_before_any_change_of_a_name_leaves_the_old_or_the_new_voice(
     new = voices.make_run(tmp_path / "new", "full", 6)
     old_answers, new_answers = {"full": 3, "streaming": 3}, {"full": 6}
     outcomes = []
-    for step in range(100):
+    for step in range(200):
         service = tmp_path / f"service{step}"
         service.mkdir()
         for run in runs:
-            _deploy(run, service, Service.bundle)
+            _deploy(run, service, kind)
         before, after = old_answers, new_answers
         if change == "rollback":
-            _deploy(new, service, Service.bundle)
+            _deploy(new, service, kind)
             before, after = new_answers, old_answers
         killed = _is_killed(
             monkeypatch,
             step,
-            lambda service=service: (
-                rollback(service) if change == "rollback" else _deploy(new, service, Service.bundle)
-            ),
+            lambda service=service: rollback(service) if change == "rollback" else _deploy(new, service, kind),
         )
-        now = voices.answers(service)
+        root, place = (service / "token2wav", "1") if kind is Service.triton else (service, "")
+        now = voices.answers(root / place)
         assert now in (before, after)
-        publish.recover(service)
-        assert voices.answers(service) == now, "the repair does not change which voice answers"
+        publish.recover(root)
+        assert voices.answers(root / place) == now, "the repair does not change which voice answers"
         outcomes.append(now == after)
         if not killed:
             break

@@ -35,6 +35,7 @@ FROM_NOTHING = (
 
 WHOLE_MODELS = (
     "docs/howto/serving-a-voice.md",
+    "docs/howto/triton.md",
     "docs/howto/replace-token2wav.md",
     "examples/serve-voice/README.md",
 )

@@ -159,7 +159,13 @@ def test_lengths_in_service_are_those_of_mels(speaking: Path, tmp_path: Path) ->
         ({"export": ExportSettings(static={"seq_len": 500})}, "export.static=.* is about one network"),
         ({"model": ModelSettings(name="x")}, "model.name=x is about one network"),
         ({"precision": PrecisionSettings(keep_fp32=("Conv",))}, r"precision.keep_fp32=\['Conv'\] is about one network"),
-        ({"deploy": DeploySettings(service=Service.triton)}, "deploy=triton is about one network"),
+        (
+            {
+                "deploy": DeploySettings(service=Service.triton, force=True),
+                "vocoder": VocoderSettings(cut=Cut.spectrum),
+            },
+            "deploy=triton needs a vocoder with a waveform",
+        ),
         ({"model": ModelSettings(family=Family.onnx, path="x")}, "component=token2wav is a network of CosyVoice"),
         ({"trt_profile": ProfileSettings(profiles=({"seq_length": RangeSettings(1, 2, 3)},))}, "axis 'seq_length'"),
     ],

@@ -37,7 +37,9 @@ class TritonSettings:
     """Settings of a Triton model repository."""
 
     backend: TritonBackend = setting(TritonBackend.auto, "auto: tensorrt if the run built a plan, else onnxruntime.")
-    model: str | None = setting(None, "The name of the model; null: the artifact's stem with underscores.")
+    model: str | None = setting(
+        None, "The name of the model; null: the artifact's stem with underscores, or token2wav for a whole voice."
+    )
     version: int = setting(1, "The number of the version directory.")
     instances: int = setting(1, "The number of copies of the model on each device.")
     kind: InstanceKind = setting(
@@ -46,6 +48,10 @@ class TritonSettings:
     )
     queue_delay_us: int = setting(
         0, "The time in microseconds that a request may wait for others of the same length, if the batch is dynamic."
+    )
+    token_base: int = setting(
+        0,
+        "For component=token2wav: the id of speech token 0 in the requests; CosyVoice 2's Triton example sends 151663.",
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cosybuild.directory_in_service import STATE, View
 from cosybuild.errors import ArtifactRefused
 from cosybuild.runtime.arguments import check_arguments
 from cosybuild.runtime.directory import directory_in_service, read_consistently
-from cosybuild.runtime.part import BuiltPart, load_part
+from cosybuild.runtime.part import load_part
 from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Part
+from cosybuild.runtime.voice.engine_part import load_engine
 from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.forms import check_forms, choose
 from cosybuild.runtime.voice.parts import (
     ESTIMATOR,
     FRONT_END,
@@ -32,29 +37,34 @@ def load_voice(
     timeout: float | None = 30.0,
     threads: int = 0,
     trust: bool = False,
+    forms: Mapping[str, str] = MappingProxyType({}),
 ) -> Voice:
     """Load the front end, the estimator and the vocoder of a directory as one voice, on the CPU.
 
-    The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several graphs of a part: those with
-    full and those with streaming attention are both loaded. A graph that was not lowered is preferred to a lowered one,
-    and a vocoder with `vocoder.f0=float64` to one with float32. Engines are not loaded. As in `load_estimator`, a
-    deployment that has begun is loaded completely or not at all.
+    The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several artifacts of a part: those
+    with full and those with streaming attention are both loaded. Of several forms, a graph that was not lowered is
+    preferred to a lowered one, and a vocoder with `vocoder.f0=float64` to one with float32; `forms` chooses another
+    one. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
 
     Args:
-        path: a directory in service with the artifacts of `component=token2wav`, each with its manifest.
+        path: a directory in service with the artifacts of `component=token2wav`, each with its manifest; or the version
+            directory of a Triton model.
         concurrency: number of computations at a time; further callers wait. One computation is the flow of an
             utterance or of a prefix of it, or a call of the vocoder.
         timeout: seconds that a caller waits; None waits without limit.
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
         trust: also load artifacts that were not verified.
+        forms: component (`frontend`, `estimator`, `vocoder`) -> `graph` (not lowered), `lowered`, `engine`, or the name
+            of a file. An engine needs PyTorch and a GPU, and is possible for the estimator only.
 
     Raises:
-        ArtifactRefused: a part is missing or may not be loaded, or two parts do not belong together; the message gives
-            the reasons and names the files.
-        MissingRequirement: ONNX Runtime does not load here.
+        ArtifactRefused: a part is missing, has no such form or may not be loaded, or two parts do not belong together;
+            the message gives the reasons and names the files.
+        MissingRequirement: ONNX Runtime, or what an engine needs, does not load here.
         ServingError: an argument has an invalid value.
     """
     check_arguments(concurrency, timeout, threads)
+    check_forms(forms)
     root = Path(path)
     if not root.is_dir():
         raise ArtifactRefused(
@@ -65,23 +75,37 @@ def load_voice(
     # The version directory of a Triton model is below the directory that deployments change.
     home = root if (root / STATE).is_dir() else directory_in_service(root) or root
     folder = "" if home == root else root.absolute().relative_to(home).as_posix()
-    return read_consistently(home, lambda view: _load(view.below(folder), threads, trust, slots))
+    options = _Options(concurrency, timeout, threads, trust, forms)
+    return read_consistently(home, lambda view: _load(view.below(folder), options, slots))
 
 
-def _load(view: View, threads: int, trust: bool, slots: Pool[int]) -> Voice:
+@dataclass(frozen=True)
+class _Options:
+    concurrency: int
+    timeout: float | None
+    threads: int
+    trust: bool
+    forms: Mapping[str, str]
+
+    def load(self, graph: Graph) -> Part:
+        """Load one artifact."""
+        if graph.form == "engine":
+            return load_engine(graph, concurrency=self.concurrency, timeout=self.timeout, trust=self.trust)
+        return load_part(graph.path, threads=self.threads, trust=self.trust)
+
+
+def _load(view: View, options: _Options, slots: Pool[int]) -> Voice:
     found, refusals = graphs_in(view)
     check_description(view, found)
     check_same_voice(view.place, found)
-    chosen: dict[tuple[str, bool], Graph] = {}
-    for graph in found:
-        chosen.setdefault(graph.key, graph)
+    chosen = choose(view.place, found, options.forms)
     variants = [s for s in (False, True) if {(FRONT_END, s), (ESTIMATOR, s)} <= chosen.keys()]
     if not variants or (VOCODER, False) not in chosen:
         raise _incomplete(view.place, chosen, refusals)
     facts = _facts(view.place, chosen, variants)
 
-    def load(part: str, streaming: bool) -> BuiltPart:
-        return load_part(chosen[part, streaming].path, threads=threads, trust=trust)
+    def load(part: str, streaming: bool) -> Part:
+        return options.load(chosen[part, streaming])
 
     vocoder = load(VOCODER, False)
     flows = {streaming: Flow(load(FRONT_END, streaming), load(ESTIMATOR, streaming)) for streaming in variants}

@@ -13,7 +13,7 @@ from cosybuild.errors import ArtifactRefused
 from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
 from cosybuild.identity import ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
 from cosybuild.manifest import read_manifest
-from cosybuild.runtime.admission import GRAPH_SUFFIX
+from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
 from cosybuild.runtime.voice.facts import Facts, facts_of
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
@@ -22,6 +22,9 @@ FRONT_END, ESTIMATOR, VOCODER = "front end", "estimator", "vocoder"
 COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
 """The parts by the names of the components that build them."""
 
+FORM_NAMES = ("graph", "lowered", "engine")
+"""The forms of a part: a graph that was not lowered, a lowered graph, and an engine."""
+
 _FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME}
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
 _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
@@ -29,7 +32,7 @@ _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph of a voice.
+    """One graph of a voice, or one engine.
 
     Attributes:
         name: its file name in the directory.
@@ -49,6 +52,13 @@ class Graph:
     def key(self) -> tuple[str, bool]:
         """Graphs with equal keys can replace each other."""
         return self.part, self.streaming
+
+    @property
+    def form(self) -> str:
+        """One of `FORM_NAMES`."""
+        if self.path.suffix in ENGINE_SUFFIXES:
+            return "engine"
+        return "graph" if self.manifest.get("slot") == _UNLOWERED else "lowered"
 
     @property
     def build(self) -> Build:
@@ -85,7 +95,7 @@ def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
     found: list[Graph] = []
     reasons: list[str] = []
     for name, path in view.files().items():
-        if path.suffix != GRAPH_SUFFIX:
+        if path.suffix not in (GRAPH_SUFFIX, *ENGINE_SUFFIXES):
             continue
         try:
             manifest = read_manifest(path)

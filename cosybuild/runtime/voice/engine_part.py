@@ -1,0 +1,68 @@
+"""An engine of the estimator as a part of a voice. PyTorch is imported only if a caller asks for an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cosybuild import runtime
+from cosybuild.errors import ArtifactRefused
+from cosybuild.lazy import require
+from cosybuild.runtime.admission import CPU, admit
+from cosybuild.runtime.voice.arrays import Array
+from cosybuild.runtime.voice.parts import COMPONENTS, ESTIMATOR, Graph
+
+_CONDITIONS = ("x", "mask", "mu", "t", "spks", "cond")
+
+
+class EnginePart:
+    """An estimator of `load_estimator`, called with arrays on the CPU.
+
+    Args:
+        name: the name of the file.
+        estimator: a `BuiltEstimator` of one artifact.
+        streaming: the attention of the artifact.
+        torch: the module.
+    """
+
+    def __init__(self, name: str, estimator: Any, streaming: bool, torch: Any) -> None:
+        self.name = name
+        self._estimator = estimator
+        self._streaming = streaming
+        self._torch = torch
+
+    def __call__(self, **inputs: Array) -> Mapping[str, Array]:
+        """Return the velocity as `estimator_out`; inputs and errors: see `BuiltEstimator.forward`."""
+        device = self._estimator.device
+        given = [self._torch.from_numpy(inputs[name]).to(device) for name in _CONDITIONS]
+        velocity = self._estimator(*given, streaming=self._streaming)
+        result: Array = velocity.cpu().numpy()
+        return {"estimator_out": result}
+
+
+def load_engine(graph: Graph, *, concurrency: int, timeout: float | None, trust: bool) -> EnginePart:
+    """Load an engine of the estimator on the current CUDA device.
+
+    Args:
+        graph: the engine.
+        concurrency, timeout, trust: see `load_voice`.
+
+    Raises:
+        ArtifactRefused: it is an engine of another part, may not be loaded, or there is no GPU on which it runs.
+        MissingRequirement: PyTorch or the library that reads the engine is not installed.
+    """
+    hint = f"Next: load_voice(..., forms={{'{COMPONENTS[graph.part]}': 'graph'}}), which runs on the CPU."
+    if graph.part != ESTIMATOR:
+        raise ArtifactRefused(
+            f"{graph.path} is refused: a voice takes an engine of the estimator only, and it is a {graph.part}.",
+            hint=hint,
+        )
+    # An engine reads and writes memory of the GPU, which PyTorch allocates.
+    torch = require("torch", f"Serving {graph.name}")
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else CPU
+    try:
+        admit(graph.path, device, trust=trust)
+    except ArtifactRefused as error:
+        raise ArtifactRefused(error.message, hint=hint) from error
+    estimator = runtime.load_estimator(graph.path, "cuda", concurrency=concurrency, timeout=timeout, trust=trust)
+    return EnginePart(graph.name, estimator, graph.streaming, torch)

@@ -1,0 +1,64 @@
+"""The choice of the artifact of each part of a voice, by the forms that a caller asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cosybuild.errors import ArtifactRefused, ServingError
+from cosybuild.runtime.voice.parts import COMPONENTS, FORM_NAMES, Graph
+
+Chosen = dict[tuple[str, bool], Graph]
+"""Part and attention -> the artifact."""
+
+
+def check_forms(forms: Mapping[str, str]) -> None:
+    """Refuse names of parts that a voice does not have, and values that are no text.
+
+    Raises:
+        ServingError: there is one.
+    """
+    for component, form in forms.items():
+        if component not in COMPONENTS.values():
+            raise ServingError(f"forms has the part {component!r}; {', '.join(COMPONENTS.values())} are expected.")
+        if not isinstance(form, str):
+            raise ServingError(f"forms[{component!r}] is {form!r}; {', '.join(FORM_NAMES)} or a file name is expected.")
+
+
+def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chosen:
+    """Return one artifact for each part and attention.
+
+    Args:
+        root: the directory, for messages.
+        found: the artifacts, the preferred ones first.
+        forms: see `load_voice`.
+
+    Raises:
+        ArtifactRefused: a form that was asked for is missing.
+    """
+    chosen: Chosen = {}
+    for key in dict.fromkeys(graph.key for graph in found):
+        candidates = [graph for graph in found if graph.key == key]
+        part, form = key[0], forms.get(COMPONENTS[key[0]])
+        if form in FORM_NAMES:
+            fitting = [graph for graph in candidates if graph.form == form]
+        elif form is not None and any(graph.name == form for graph in found if graph.part == part):
+            # A file has one kind of attention; the other kind keeps its default.
+            fitting = [graph for graph in candidates if graph.name == form] or _default(candidates)
+        else:
+            fitting = _default(candidates) if form is None else []
+        if fitting:
+            chosen[key] = fitting[0]
+        elif form is not None:
+            attention = " with streaming attention" if key[1] else ""
+            there = ", ".join(f"{graph.name} ({graph.form})" for graph in candidates)
+            raise ArtifactRefused(
+                f"{root} has no {part}{attention} of the form {form!r}; it has {there}.",
+                hint=f"Next: choose one of these, {' or '.join(FORM_NAMES)}, or leave '{COMPONENTS[part]}' out.",
+            )
+    return chosen
+
+
+def _default(candidates: Sequence[Graph]) -> list[Graph]:
+    """Return the graphs; an engine is used only if it is asked for."""
+    return [graph for graph in candidates if graph.form != "engine"]
