@@ -31,14 +31,15 @@ class PushedStream:
 
     def __init__(self, start: Callable[[Iterator[Array]], Iterator[Array]]) -> None:
         self._tokens: queue.SimpleQueue[tuple[Array, bool] | None] = queue.SimpleQueue()
-        self._turns: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        # None: the iterator waits for tokens; True: the samples have ended; else the error that ended them.
+        self._turns: queue.SimpleQueue[BaseException | bool | None] = queue.SimpleQueue()
         self._pieces: list[Array] = []
         self._samples = start(self._source())
         self._is_over = False
         # A daemon, so that a stream that nobody ends does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="cosybuild stream", daemon=True)
         self._thread.start()
-        self._turns.get()
+        self._wait()
 
     def push(self, tokens: Array, *, last: bool = False) -> Array:
         """Return the samples that the tokens complete, (n,) float32; n may be 0 before the last call.
@@ -53,10 +54,7 @@ class PushedStream:
         if self._is_over:
             raise ServingError("the stream has ended; no tokens are expected.", hint="Next: begin another stream.")
         self._tokens.put((tokens, last))
-        error = self._turns.get()
-        self._is_over = last or error is not None
-        if error is not None:
-            raise error
+        self._wait()
         pieces, self._pieces = self._pieces, []
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
@@ -66,6 +64,13 @@ class PushedStream:
             self._is_over = True
             self._tokens.put(None)
         self._thread.join()
+
+    def _wait(self) -> None:
+        """Wait until the samples of all tokens so far are there."""
+        turn = self._turns.get()
+        self._is_over = turn is not None
+        if isinstance(turn, BaseException):
+            raise turn
 
     def _source(self) -> Iterator[Array]:
         last = False
@@ -78,12 +83,12 @@ class PushedStream:
             yield tokens
 
     def _run(self) -> None:
-        error: BaseException | None = None
+        end: BaseException | bool = True
         try:
             for piece in self._samples:
                 self._pieces.append(piece)
         except _Closed:
             return
         except BaseException as caught:  # not handled here: `push` raises it in the caller's thread
-            error = caught
-        self._turns.put(error)
+            end = caught
+        self._turns.put(end)

@@ -209,6 +209,13 @@ def test_a_model_whose_parts_do_not_belong_together_is_not_loaded(
     assert check([str(model)]) == 5
 
 
+def test_the_parameters_of_the_model_choose_forms_of_the_parts(model: Path) -> None:
+    with (model / "config.pbtxt").open("a") as config:
+        config.write(r'parameters { key: "forms" value: { string_value: "{\"vocoder\": \"lowered\"}" } }')
+    with pytest.raises(ArtifactRefused, match="has no vocoder of the form 'lowered'"):
+        Server(model)
+
+
 def test_the_model_is_rolled_back_as_one(model: Path, tmp_path: Path, services: Services) -> None:
     before = tree(model)
     put(run_of(services(2), tmp_path / "other", flow="3", vocoder="3"), model.parent, instances=2)
