@@ -12,6 +12,7 @@ from typing import Any
 
 from cosybuild import figure
 from cosybuild.printable import everywhere, one_line
+from cosybuild.report.assets import asset
 from cosybuild.report.difference import value_text
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_markdown import reason
@@ -20,11 +21,11 @@ from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 def sweep_html(sweep: Mapping[str, Any]) -> str:
     """Return the sweep as a page. Without the extra `report` (plotly) it has no plots, but a note names the extra."""
-    return Template(_asset("sweep.html")).substitute(
+    return Template(asset("sweep.html")).substitute(
         title=html.escape(one_line(sweep["name"])),
-        style=_asset("sweep.css"),
+        style=asset("page.css"),
         library=_plotly(),
-        script=_asset("sweep.js"),
+        script=asset("sweep.js"),
         data=_inline(_page_data(sweep)),
     )
 
@@ -63,11 +64,6 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 def _inline(data: Any) -> str:
     """Return JSON text for a script element; no text in the data can end that element."""
     return figure.dumps(everywhere(data), ensure_ascii=False).replace("<", "\\u003c")
-
-
-@cache
-def _asset(name: str) -> str:
-    return (resources.files("cosybuild.report") / "page" / name).read_text(encoding="utf-8")
 
 
 @cache

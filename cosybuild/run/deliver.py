@@ -20,7 +20,7 @@ ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
 _ALIKE = ("precision",)
 """Slots of artifacts whose file has the same name in every build."""
-_EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition")
+_EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition", "media")
 
 
 def is_evidence(slot: str) -> bool:

@@ -19,6 +19,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, CosybuildError
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
+from cosybuild.report.report_html import report_html
 from cosybuild.request import Request
 from cosybuild.run.deliver import check_own_directories, deliver
 from cosybuild.run.deployment import deploy_run
@@ -26,9 +27,10 @@ from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, FailedCaseRecorder, is_gate, write_failure_archive
 from cosybuild.run.imported_run import origin_of_run
 from cosybuild.run.lock_file import Lock, check_digests, read_lock, write_lock
+from cosybuild.run.media import media_in
 from cosybuild.run.module_code import with_code
 from cosybuild.run.prepare import open_store, planning_store, sources_of
-from cosybuild.run.recorded import EVENTS, PLAN, REPORT_TEXT
+from cosybuild.run.recorded import EVENTS, PLAN, REPORT_PAGE, REPORT_TEXT
 from cosybuild.run.run_lock import hold_run_lock
 from cosybuild.run.run_names import REPORT
 from cosybuild.run.unchanged import unchanged_report
@@ -210,6 +212,7 @@ def _keep(directory: Path, facts: Facts, outcome: Outcome) -> None:
 def _write_reports(directory: Path, report: Mapping[str, Any]) -> None:
     _write_report(directory, report)
     write_text(directory / REPORT_TEXT, markdown(report))
+    write_text(directory / REPORT_PAGE, report_html(report, media_in(directory)))
 
 
 def _write_report(directory: Path, report: Mapping[str, Any]) -> None:

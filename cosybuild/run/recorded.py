@@ -18,6 +18,7 @@ from cosybuild.system.json_records import read_record
 PLAN = "plan.json"
 EVENTS = "events.jsonl"
 REPORT_TEXT = "report.md"
+REPORT_PAGE = "report.html"
 
 
 @dataclass(frozen=True)

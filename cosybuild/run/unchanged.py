@@ -14,7 +14,7 @@ from cosybuild.report.markdown import markdown
 from cosybuild.run.artifact_manifest import sidecar_text
 from cosybuild.run.deliver import ARTIFACTS, delivered_slots
 from cosybuild.run.facts import origin_of
-from cosybuild.run.recorded import PLAN, REPORT_TEXT, RecordedRun, read_run
+from cosybuild.run.recorded import PLAN, REPORT_PAGE, REPORT_TEXT, RecordedRun, read_run
 from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.json_records import read_record
@@ -34,7 +34,7 @@ def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, 
         return None
     keys = {step.label: step.key and step.key.digest for step in plan.steps}
     recorded = {record.label: record.key and record.key.digest for record in run.outcome.records}
-    if run.report["status"] != "ok" or keys != recorded:
+    if run.report["status"] != "ok" or keys != recorded or not (directory / REPORT_PAGE).is_file():
         return None
     return run.report if _is_as_delivered(directory, run, store) else None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,23 +33,27 @@ from cosybuild.verification.voice_comparison import (
     mel_gate,
     yardstick,
 )
-from cosybuild.verification.voice_runs import load_reference, open_graph, speak
+from cosybuild.verification.voice_media import media_of
+from cosybuild.verification.voice_runs import Spoken, load_reference, open_graph, speak
 
 if TYPE_CHECKING:
     from cosybuild.runtime.voice.arrays import Part
 
 SCHEMA = 1
 
+MEDIA = "voice_media"
+"""The slot of the sounds and pictures that the report's page shows."""
+
 
 class VerifyVoiceStage(Stage[Request]):
-    """The stage that makes `voice_verification`: mel and waveform of every form against float64."""
+    """The stage that makes `voice_verification` and `voice_media`: mel and waveform of every form against float64."""
 
     name = "verify_voice"
     label = "verify voice"
     does = "compares the whole voice, from tokens to a waveform, with the model"
-    version = 1
+    version = 2  # 2 also makes sounds and pictures
     needs = tuple(in_part(part, slot) for part in PARTS for slot in ("graph", "weights?", "lowered?"))
-    makes = ("voice_verification",)
+    makes = ("voice_verification", MEDIA)
     packages = ("torch", "numpy", "onnxruntime", "onnxruntime-gpu")
     # Rounding errors differ between CPUs.
     deterministic = False
@@ -70,7 +75,8 @@ class VerifyVoiceStage(Stage[Request]):
     def run(self, context: RunContext) -> StageResult:
         request: Request = context.request
         with tempfile.TemporaryDirectory(dir=context.workdir) as place:
-            rows, lost = _Proof(context, Path(place)).run()
+            proof = _Proof(context, Path(place))
+            rows, lost = proof.run()
         metrics = {
             "cases": [case.name for case in voice_cases(request)],
             "rows": [row.facts() for row in rows],
@@ -80,7 +86,9 @@ class VerifyVoiceStage(Stage[Request]):
         }
         path = context.workdir / "voice_verification.json"
         path.write_text(figure.dumps({"schema": SCHEMA, **metrics}, indent=1) + "\n", encoding="utf-8")
-        return StageResult({"voice_verification": [path]}, metrics)
+        sounds = context.workdir / f"{MEDIA}.json"
+        sounds.write_text(json.dumps(proof.media) + "\n", encoding="utf-8")
+        return StageResult({"voice_verification": [path], MEDIA: [sounds]}, metrics)
 
 
 def expand_verify_voice_stages(request: Request) -> tuple[VerifyVoiceStage, ...]:
@@ -144,10 +152,12 @@ class _Proof:
     Attributes:
         context: the step's context.
         place: directory for emulated graphs.
+        media: sounds and pictures of the longest utterance; see `media_of`.
     """
 
     context: RunContext
     place: Path
+    media: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> tuple[list[Compared], list[Loss]]:
         """Compare every form.
@@ -180,15 +190,18 @@ class _Proof:
             float32 = narrow[case.name]
             gates = yardstick(float32, exact, reference.with_f0(exact, own, float32.f0))
             here = []
+            spoken_by: dict[str, Spoken] = {}
             for form in asked:
                 context.emit("progress", what=f"{form.name}, {case.name}")
                 chosen = {part: parts[part, slot] for part, slot in form.slots.items()}
                 spoken = speak(chosen, facts, own, streaming=streaming)
+                spoken_by[form.name] = spoken
                 here.append(compare_form(form, spoken, reference, exact, own, case, limits_of(form, gates, request)))
             found = losses(here, here[0])
             rows += here
             lost += found
             self._check(here, found, rows)
+            self.media = {"case": case.name, **media_of(exact, spoken_by, facts)}  # of the last, longest utterance
         return rows, lost
 
     def _parts(self, asked: list[Form]) -> dict[tuple[str, str], Part]:

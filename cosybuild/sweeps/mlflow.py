@@ -54,7 +54,7 @@ class LogToMlflow(Callback):
         for name, figure in figures(report).items():
             if figure is not None:
                 client.log_metric(logged, name, figure)
-        for artifact in ("report.json", "report.md"):
+        for artifact in ("report.json", "report.md", "report.html"):
             if (run / artifact).is_file():
                 client.log_artifact(logged, str(run / artifact))
         client.set_terminated(logged, "FINISHED" if report["status"] in ("ok", "pending") else "FAILED")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ from typing import Any
 import pytest
 
 from cosybuild.report.sweep_html import sweep_html
+from tests.report.browser import needs_browser, opened
 
 selenium = pytest.importorskip("selenium", reason="the extra test brings it")
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
-)
 
 
 def cell(name: str, index: int, status: str = "ok", **figures: float | None) -> dict[str, Any]:
@@ -64,20 +60,10 @@ SWEEP: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    # No name resolves, so every download of the page fails and is logged.
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
     page = tmp_path_factory.mktemp("page") / "sweep.html"
     page.write_text(sweep_html(SWEEP), encoding="utf-8")
-    driver.get(page.as_uri())
-    yield driver
-    driver.quit()
+    with opened(page) as driver:
+        yield driver
 
 
 @needs_browser

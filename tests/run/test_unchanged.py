@@ -9,9 +9,10 @@ import pytest
 
 from cosybuild.building.plan import Plan
 from cosybuild.report.markdown import markdown
+from cosybuild.report.report_html import report_html
 from cosybuild.run.deliver import deliver
 from cosybuild.run.facts import origin_of
-from cosybuild.run.recorded import REPORT_TEXT
+from cosybuild.run.recorded import REPORT_PAGE, REPORT_TEXT
 from cosybuild.run.unchanged import unchanged_report
 from cosybuild.system.typed_json import to_json
 from tests.building.fakes import Bench, pipeline
@@ -29,6 +30,7 @@ def plan(bench: Bench, tmp_path: Path) -> Plan:
     artifacts = to_json(deliver(bench.store, plan, outcome, run, lambda part: origin_of(facts, outcome, part)))
     write_run(run, outcome, artifacts=artifacts)
     (run / REPORT_TEXT).write_text(markdown(report(outcome, artifacts=artifacts)), encoding="utf-8")
+    (run / REPORT_PAGE).write_text(report_html(report(outcome, artifacts=artifacts)), encoding="utf-8")
     assert plan.up_to_date
     return plan
 
@@ -50,8 +52,8 @@ def rewrite(name: str) -> Callable[[Path], object]:
 
 @pytest.mark.parametrize("change", [
     *(pytest.param(lambda run, name=name: (run / name).unlink(), id=f"no {name}") for name in (
-        "report.json", "plan.json", "report.md", "artifacts/graph.txt", "artifacts/engine.txt.manifest.json",
-        "evidence/verification.txt",
+        "report.json", "plan.json", "report.md", "report.html", "artifacts/graph.txt",
+        "artifacts/engine.txt.manifest.json", "evidence/verification.txt",
     )),
     *(pytest.param(rewrite(name), id=f"other {name}") for name in (
         "report.md", "artifacts/graph.txt", "artifacts/engine.txt.manifest.json", "evidence/verification.txt",

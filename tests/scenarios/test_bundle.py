@@ -63,7 +63,7 @@ def test_the_next_import_removes_the_files_of_a_killed_one(sender: Place, place:
     killed = (
         "import os\nfrom pathlib import Path\n"
         "from cosybuild.store.store import Store\nfrom cosybuild.run.sharing import import_bundle\n"
-        "import_bundle.rehearse = lambda *arguments: os._exit(9)\n"
+        "import_bundle.check_records = lambda *arguments: os._exit(9)\n"
         f"import_bundle.read_bundle(Path({archive!r}), Store(Path('outputs/store')), Path('outputs/runs'))"
     )
     place.run(sys.executable, "-c", killed, code=9)

@@ -58,6 +58,10 @@ def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
     evidence = json.loads((run / "evidence/voice_verification.json").read_text())
     assert [row["form"] for row in evidence["rows"]] == ["fp32"]
     assert "verify voice" in manifest["verified_by"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 2, "the reference and one form"
+    assert page.count('src="data:') == 8
+    assert "http" not in page.replace("http-equiv", "")
     assert "passes" in ran.out
     text = (run / "report.md").read_text()
     assert "## Whole voice" in text

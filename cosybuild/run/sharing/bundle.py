@@ -20,7 +20,7 @@ from cosybuild.filename import is_plain_name
 from cosybuild.report.profile import PLOT
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE
-from cosybuild.run.recorded import REPORT_TEXT, RecordedRun
+from cosybuild.run.recorded import REPORT_PAGE, REPORT_TEXT, RecordedRun
 from cosybuild.run.sharing.members import is_record_or_data
 from cosybuild.run.tar_archive import Form, pack
 from cosybuild.store.key import CacheKey
@@ -32,7 +32,7 @@ RUN, STORE = "run", "store"
 BUNDLE = Form(
     "bundle", "bundle.json", (RUN, STORE), "ask the sender to write it again with `python -m cosybuild bundle RUN`"
 )
-DERIVED = (REPORT_TEXT, PLOT, FAILURE_ARCHIVE)
+DERIVED = (REPORT_TEXT, REPORT_PAGE, PLOT, FAILURE_ARCHIVE)
 """Files of a run that a bundle contains and an import ignores: they are made from the records, or sent separately."""
 _RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9a-f]{64}")
 

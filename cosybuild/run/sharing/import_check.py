@@ -18,10 +18,12 @@ from cosybuild.report.difference import difference, difference_lines
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.report.rehearsal import MISFIT
+from cosybuild.report.report_html import report_html
 from cosybuild.run.checked_run import read_checked_run
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.lock_file import LOCK, ingredients, read_lock
-from cosybuild.run.recorded import PLAN, REPORT_TEXT
+from cosybuild.run.media import media_in
+from cosybuild.run.recorded import PLAN, REPORT_PAGE, REPORT_TEXT
 from cosybuild.run.requirements import requirements_text, version_changes
 from cosybuild.run.run_names import REPORT
 from cosybuild.system.environment import Environment
@@ -62,6 +64,7 @@ def check_records(directory: Path, source: Path) -> None:
         ingredients(run.report)
         requirements_text(run)
         write_text(directory / REPORT_TEXT, markdown(run.report))
+        write_text(directory / REPORT_PAGE, report_html(run.report, media_in(directory)))
         profile = profile_of(run.report)
         if profile is not None:
             write_text(directory / PLOT, plot(profile))

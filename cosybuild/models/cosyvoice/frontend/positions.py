@@ -24,7 +24,9 @@ class RelativePositions(nn.Module):
         super().__init__()
         # The device is explicit: a module that is built on the meta device needs these values, too.
         steps = torch.arange(0, dim, 2, device="cpu", dtype=torch.float32)
-        self.register_buffer("frequencies", torch.exp(steps * -(math.log(10000.0) / dim)), persistent=False)
+        # Float32 exponentials differ between processors in the last place.
+        exponents = (steps * -(math.log(10000.0) / dim)).double()
+        self.register_buffer("frequencies", torch.exp(exponents).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 T, dim).

@@ -1,0 +1,12 @@
+"""The files of the pages: templates, the stylesheet that they share, and scripts."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the text of a file in `page/`."""
+    return (resources.files("cosybuild.report") / "page" / name).read_text(encoding="utf-8")
