@@ -26,6 +26,8 @@ _DEFAULTS = {"component": to_json(ComponentSettings()), "vocoder": to_json(Vocod
 _LATER: Mapping[str, Any] = {
     "model.weights_from": None,
     "model.arguments": None,
+    "model.cache": False,
+    "model.cache_frames": None,
     "export.static": {},
     "verify.solver.steps": None,
 }
@@ -108,7 +110,7 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
         choices: Hydra's chosen option of each group.
     """
     model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
-    streaming = ["streaming"] if settings.model.streaming else []
+    streaming = ["cached" if settings.model.cache else "streaming"] if settings.model.streaming else []
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
     built = settings.component
     component = [] if built == ComponentSettings() else [built.name.value, *settings.vocoder.words]

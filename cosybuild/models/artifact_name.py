@@ -6,6 +6,7 @@ from cosybuild.config.groups.model import ModelSettings
 from cosybuild.errors import ConfigurationError
 from cosybuild.filename import fault_of
 from cosybuild.models.subject import Subject
+from cosybuild.models.variant import CACHED
 
 _LONGEST_STEM = 128
 """The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
@@ -19,11 +20,13 @@ def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onn
         precision: `fp32`, or the name that a lowering gives its result, e.g. `autocast_fp16`.
         suffix: with its leading dot, e.g. `.onnx` or `.mygpu.plan`.
         dynamic_batch: True if the batch axis varies.
+
+    The cached form has no word `streaming`, because it has no other attention.
     """
     parts = [
         subject.stem,
         *subject.form,
-        "streaming" if subject.streaming else "",
+        "streaming" if subject.streaming and CACHED not in subject.form else "",
         precision,
         "dynamic_batch" if dynamic_batch else "",
     ]

@@ -26,8 +26,12 @@ def declared_subject(model: ModelSettings, dynamic_batch: bool) -> Subject:
             f"export.dynamic_batch=true has no effect with model={model.family.value}, whose axes are declared.",
             hint="Next: give the batch axis a name in model.inputs and model.outputs.",
         )
-    if model.streaming:
-        raise ConfigurationError(f"model.streaming=true, but model={model.family.value} has no streaming variant.")
+    for setting, value in (("streaming", model.streaming), ("cache", model.cache)):
+        if value:
+            raise ConfigurationError(
+                f"model.{setting}=true, but model={model.family.value} has no streaming variant.",
+                hint=f"Next: remove model.{setting}.",
+            )
     if model.family is Family.onnx:
         if model.path is None:
             raise ConfigurationError("model=onnx needs a graph.", hint="Next: model.path=FILE.onnx.")

@@ -15,13 +15,14 @@ from cosybuild.models.artifact_name import artifact_stem
 from cosybuild.models.components.component import Component
 from cosybuild.models.components.graph_file import GraphFile
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES
+from cosybuild.models.cosyvoice.caching import cache_fault
 from cosybuild.models.cosyvoice.families import FAMILIES
 from cosybuild.models.declared_subject import declared_subject
 from cosybuild.models.directory.locate import convert_permission_errors, locate
 from cosybuild.models.directory.prompt_mel import PUBLISHED as PROMPT_MELS
 from cosybuild.models.directory.reader import ModelDirectory, read_model_directory
 from cosybuild.models.subject import Solver, Subject
-from cosybuild.models.variant import Variant
+from cosybuild.models.variant import CACHED, Variant
 from cosybuild.models.weights_of_build import weights_fields
 
 
@@ -62,6 +63,8 @@ def resolve_subject(
     place = None if model_dir is None else locate(model_dir, [part.weights])
     directory = None if place is None else read_model_directory(place, part.read, model.family)
     family = _family(model, directory)
+    if model.cache or model.cache_frames is not None:
+        _check_cache(model, component, family)
     if model.streaming and family not in part.streaming:
         raise ConfigurationError(
             f"model.streaming=true, but {family.value} has no streaming variant.",
@@ -79,20 +82,27 @@ def resolve_subject(
             hint="Next: remove export.dynamic_batch, and use a trt_profile without batch.",
         )
     graph = vocoder if part.reads_vocoder and vocoder is not None else VocoderSettings()
-    variant = Variant(family, _hyperparameters(part, model, family, directory), model.streaming, graph)
+    values = _hyperparameters(part, model, family, directory)
+    variant = Variant(family, values, model.streaming, graph, model.cache, model.cache_frames)
+    if model.cache and (fault := cache_fault(family, values, model.cache_frames)) is not None:
+        raise ConfigurationError(
+            f"model.cache=true is not possible: {fault}.",
+            hint="Next: remove model.cache, or change what this message names.",
+        )
     fps = FAMILIES[family].frames_per_second if directory is None else directory.frames_per_second
     return Subject(
         family=family,
         spec=part.spec(variant, fps, dynamic_batch),
         hyperparameters=variant.hyperparameters,
         component=component,
-        form=graph.words,
+        form=(*([CACHED] if model.cache else []), *graph.words),
         vocoder=graph,
         streaming=model.streaming,
         **weights_fields(model, part.weights, directory),
         seed=model.seed,
         stem=artifact_stem(model, part.stem),
         solver=_solver(part, directory),
+        cache_frames=model.cache_frames,
         prompt_mel=_prompt_mel(component, family, directory),
         origin="" if directory is None else str(directory.yaml.absolute()),
     )
@@ -104,6 +114,36 @@ def _check_family(model: ModelSettings, component: ComponentName) -> None:
             f"component={component.value} is a network of CosyVoice, but model={model.family.value} has one network "
             "only.",
             hint="Next: remove component, or remove model.",
+        )
+
+
+def _check_cache(model: ModelSettings, component: ComponentName, family: Family) -> None:
+    """Refuse settings of the cache that have no effect.
+
+    Raises:
+        ConfigurationError: the component has no cache, its attention is full, the version cannot stream, or there is
+            a cap without a cache.
+    """
+    if component is not ComponentName.estimator:
+        raise ConfigurationError(
+            f"model.cache=true, but component={component.value} has no cache; only the estimator has one.",
+            hint="Next: build component=estimator with model.cache=true, and this component without it.",
+        )
+    if not model.cache:
+        raise ConfigurationError(
+            f"model.cache_frames={model.cache_frames} has no effect without model.cache=true.",
+            hint="Next: add model.cache=true, or remove model.cache_frames.",
+        )
+    if not FAMILIES[family].streaming:
+        raise ConfigurationError(
+            f"model.cache=true is not possible: {cache_fault(family, {}, None)}.",
+            hint="Next: remove model.cache, or build CosyVoice 2 or 3.",
+        )
+    if not model.streaming:
+        raise ConfigurationError(
+            "model.cache=true, but model.streaming=false: with full attention every frame changes when a frame is "
+            "added, so nothing can be kept.",
+            hint="Next: add model.streaming=true, or remove model.cache.",
         )
 
 
@@ -140,6 +180,7 @@ def _of_file(part: GraphFile, model: ModelSettings, model_dir: str | None, dynam
         )
     for setting, value in (
         ("model.streaming", model.streaming),
+        ("model.cache", model.cache),
         ("model.weights", model.weights),
         ("model.hyperparameters", model.hyperparameters),
         ("export.dynamic_batch", dynamic_batch),

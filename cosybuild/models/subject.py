@@ -12,7 +12,7 @@ from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.vocoder import VocoderSettings
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.user_module.trace import Trace
-from cosybuild.models.variant import Variant
+from cosybuild.models.variant import CACHED, Variant
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Subject:
         stem: the first part of the artifacts' names, e.g. `flow.decoder.estimator`.
         solver: None where the model is not a flow-matching estimator.
         code: the trace of a user's module; None for another family, and before planning has made it.
+        cache_frames: for a cached estimator, the most frames of history of a call; else None.
         prompt_mel: for a front end, the parameters of the prompt's mel, with the names in the yaml; else None.
         component: the network of a CosyVoice model; without meaning for another family.
         form: words for what differs from the component's default form, for keys and the artifacts' names.
@@ -75,11 +76,14 @@ class Subject:
     weights_data: tuple[Path, ...] = ()
     weights_from: str | None = None
     prompt_mel: Mapping[str, Any] | None = None
+    cache_frames: int | None = None
 
     @property
     def variant(self) -> Variant:
         """The form of the component, from which its module is made."""
-        return Variant(self.family, self.hyperparameters, self.streaming, self.vocoder)
+        return Variant(
+            self.family, self.hyperparameters, self.streaming, self.vocoder, CACHED in self.form, self.cache_frames
+        )
 
     @property
     def weights_label(self) -> str:

@@ -9,6 +9,9 @@ from typing import Any
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.vocoder import VocoderSettings
 
+CACHED = "cached"
+"""The word for the cached form in the names of artifacts and in manifests (`Subject.form`)."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -18,6 +21,8 @@ class Variant:
         family: the version of CosyVoice.
         hyperparameters: a value for every name that the component has in this version.
         streaming: True for the form that hides later chunks.
+        cached: True for the streaming form with caches as inputs and outputs.
+        cache_frames: the most frames of history that a call of the cached form gets; None for no limit.
         vocoder: the form of a vocoder's graph; other components do not read it.
     """
 
@@ -25,3 +30,5 @@ class Variant:
     hyperparameters: Mapping[str, Any]
     streaming: bool
     vocoder: VocoderSettings = field(default_factory=VocoderSettings)
+    cached: bool = False
+    cache_frames: int | None = None

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.errors import ModelError
+from cosybuild.models.cosyvoice.caching import is_cached, uncached_spec
 from cosybuild.models.module_state import METRIC, module_facts
+from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
 from cosybuild.models.unplanned_reads import check_reads
 from cosybuild.numerics.inputs import Array
@@ -24,6 +26,8 @@ from cosybuild.verification.scope import ingredients, reference_cases_of, rollou
 from cosybuild.verification.solver_runs import Course, Rollout, run
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from cosybuild.backends.session import Session
 
 UNOPTIMISED = "ONNX Runtime without graph optimisations; an ONNX file has no PyTorch reference"
@@ -118,11 +122,12 @@ class _Work:
         return tuple(found)
 
     def courses(self, session: Session, dtype: str = "float32") -> tuple[Course, ...]:
+        spec = uncached_spec(self.subject.spec) if is_cached(self.subject.spec) else self.subject.spec
         found = []
         for rollout in self.rollouts:
             assert self.subject.solver is not None
             self.emit("progress", what=f"{dtype} reference of {rollout.name}")
-            course = run(session.infer, rollout, self.subject.spec, self.subject.solver, dtype)
+            course = run(session.infer, rollout, spec, self.subject.solver, dtype)
             if not _finite(course.mel).all():
                 raise ModelError(
                     f"The model itself gives values that are not finite, in {dtype}: the mel of {rollout.name}.",
@@ -142,16 +147,34 @@ def _of_torch(work: _Work, weights: Path | None, exact: bool) -> tuple[Reference
     facts = module_facts(module)
     names = [[tensor.name for tensor in side] for side in (spec.inputs, spec.outputs)]
     session = torch_backend.load(module, *names)
-    outputs, courses = work.outputs(session), work.courses(session)
+    whole = _whole(module, spec) or session
+    outputs, courses = work.outputs(session), work.courses(whole)
     exact_outputs: tuple[dict[str, Array], ...] = ()
     exact_courses: tuple[Course, ...] = ()
     if exact:
         # Convert in place: float32 values are exact in float64, and a copy would need memory of three times the
         # weights.
         module.double()
-        exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(session, "float64")
+        exact_outputs, exact_courses = work.outputs(session, "float64"), work.courses(whole, "float64")
     reference = Reference(session.device, work.cases, outputs, work.rollouts, courses, exact_outputs, exact_courses)
     return reference, facts
+
+
+def _whole(module: nn.Module, spec: ModelSpec) -> Session | None:
+    """Return the estimator without caches, with the weights of a cached one; None for another module.
+
+    It computes the runs of the solver on the whole prefix, so that a cached artifact is compared with a computation
+    that has no caches.
+    """
+    from cosybuild.backends import torch_backend
+    from cosybuild.models.cosyvoice.estimator.cached import CachedEstimator
+    from cosybuild.models.cosyvoice.estimator.exportable import ExportableEstimator
+
+    if not isinstance(module, CachedEstimator):
+        return None
+    plain = uncached_spec(spec)
+    names = [[tensor.name for tensor in side] for side in (plain.inputs, plain.outputs)]
+    return torch_backend.load(ExportableEstimator(module.estimator, streaming=True), *names)
 
 
 def _check_comparable(cases: Sequence[Case], outputs: Sequence[Mapping[str, Array]], dtype: str) -> None:

@@ -144,7 +144,9 @@ def rollouts_of(request: Request) -> tuple[Rollout, ...]:
         lengths.setdefault(length, "as asked for")
     rollouts = [Rollout(why, (length,), verify.seed) for length, why in sorted(lengths.items())]
     chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
-    fed = prefixes(chunk, verify.solver.chunks) if chunk else ()
+    chunks, most = verify.solver.chunks, subject.cache_frames
+    # The reference keeps the whole history, so the runs of a capped cache end before it drops a frame.
+    fed = prefixes(chunk, chunks if most is None else min(chunks, most // chunk + 1)) if chunk else ()
     if fed and all(map(within.holds, fed)):
         rollouts.append(Rollout("in chunks", fed, verify.seed))
     return tuple(rollouts)

@@ -14,12 +14,14 @@ import numpy as np
 
 from cosybuild import figure
 from cosybuild.identity import ESTIMATOR_INPUTS
+from cosybuild.models.cosyvoice.caching import HISTORY, is_cached, uncached_spec
 from cosybuild.models.profile import BATCH, FRAMES
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Solver
 from cosybuild.numerics.gates import Gate, Miss, misses
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.numerics.metrics import Kind, measure, snr_db
+from cosybuild.runtime.voice.caches import CachedSteps, cache_form
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,9 +105,9 @@ def is_solvable(spec: ModelSpec, solver: Solver | None) -> bool:
     """Return True if the model is a flow-matching estimator with the interface that the solver calls."""
     return (
         solver is not None
-        and tuple(tensor.name for tensor in spec.inputs) == ESTIMATOR_INPUTS
+        and tuple(tensor.name for tensor in spec.inputs)[: len(ESTIMATOR_INPUTS)] == ESTIMATOR_INPUTS
         and FRAMES in spec.symbols
-        and spec.guidance
+        and (spec.guidance or is_cached(spec))
     )
 
 
@@ -122,12 +124,17 @@ def conditions(spec: ModelSpec, rollout: Rollout) -> dict[str, Array]:
 
     Each has one row, half of the guidance pair that an estimator's call takes.
     """
-    drawn = draw_inputs(spec, Draw({FRAMES: rollout.lengths[-1], BATCH: 2}, rollout.seed))
+    plain = uncached_spec(spec) if is_cached(spec) else spec
+    drawn = draw_inputs(plain, Draw({FRAMES: rollout.lengths[-1], BATCH: 2}, rollout.seed))
     return {name: values[: values.shape[0] // 2] for name, values in drawn.items() if name != "t"}
 
 
 def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: str = "float32") -> Course:
     """Run the solver for one utterance.
+
+    An estimator with caches computes the frames that each call adds, with the caches that its own earlier calls left;
+    the states of the earlier frames are those of the earlier calls. So its course equals that of the uncached
+    estimator, which computes the whole prefix in each call, where every cache is right.
 
     Args:
         infer: one call of the estimator. It receives inputs in `dtype`; the first output is the velocity.
@@ -142,19 +149,30 @@ def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: 
 
     given = {name: torch.from_numpy(values.astype(dtype)) for name, values in conditions(spec, rollout).items()}
     output = spec.outputs[0].name
+    caches = _caches(infer, spec, solver.steps, dtype) if is_cached(spec) else None
 
     def estimator(*tensors: Tensor) -> Tensor:
         inputs = {name: tensor.numpy() for name, tensor in zip(ESTIMATOR_INPUTS, tensors, strict=True)}
-        return torch.from_numpy(np.ascontiguousarray(infer(inputs)[output], dtype))
+        outputs = infer(inputs) if caches is None else caches(**inputs)
+        return torch.from_numpy(np.ascontiguousarray(outputs[output], dtype))
 
-    courses = []
+    courses: list[Array] = []
     for length in rollout.lengths:
-        now = {name: (value if name == "spks" else value[..., :length].contiguous()) for name, value in given.items()}
+        begin = 0 if caches is None or not courses else courses[-1].shape[-1]
+        now = {n: (value if n == "spks" else value[..., begin:length].contiguous()) for n, value in given.items()}
+        if caches is not None:
+            caches.last = length == rollout.lengths[-1]
         states: list[Array] = []
         keep: Callable[[int, Tensor], object] = partial(_keep, states)
         solve(estimator, now["x"], now["mu"], now["spks"], now["cond"], now["mask"], solver, keep)
-        courses.append(np.stack(states))
+        added = np.stack(states)
+        courses.append(np.concatenate((courses[-1], added), axis=-1) if begin else added)
     return Course(tuple(courses))
+
+
+def _caches(infer: Infer, spec: ModelSpec, steps: int, dtype: str) -> CachedSteps:
+    inputs = {tensor.name: (tensor.shape, dtype) for tensor in spec.inputs}
+    return CachedSteps(lambda **given: infer(given), cache_form(inputs, spec.axis(HISTORY).most), steps)
 
 
 def _keep(states: list[Array], _: int, state: Tensor) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.models.fixtures import DATA
 from tests.runtime.voice.services import new_service
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -60,3 +61,12 @@ def test_a_voice_is_right_or_refuses_while_calls_fail(tmp_path: Path) -> None:
     facts = run("voice_soak.py", str(new_service(tmp_path, 2)), "--threads", "6", "--streams", "12")
     assert sum(facts["outcomes"].values()) == 6 * 12
     assert {"whole", "streamed", "stopped", "invalid token", "tokens raise", "run fails"} <= set(facts["outcomes"])
+
+
+def test_a_chunk_with_caches_is_the_chunk_of_the_whole_prefix() -> None:
+    """The script refuses a chunk that differs by more than rounding; the times are not checked."""
+    directories = [str(DATA / f"cosyvoice{version}_tiny") for version in (2, 3)]
+    facts = run("cached_estimator.py", *directories, "--seconds", "0.4", "1", "--rounds", "1")
+    assert {name: [row["history"] for row in rows] for name, rows in facts.items()} == {
+        "cosyvoice2_tiny": [20, 50], "cosyvoice3_tiny": [20, 50]}  # fmt: skip
+    assert all(row["cached_s"] > 0 and row["ratio"] > 0 for rows in facts.values() for row in rows)

@@ -35,10 +35,12 @@ class WithoutRotary(SelfAttention):
 class HalfSplit(RotaryFrequencies):
     """Rotary angles for pairs of channels that are half a head apart."""
 
-    def forward(self, length: int) -> tuple[Tensor, Tensor]:
+    def forward(self, length: int, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See the base class."""
-        position = torch.arange(length, device=self.inv_freq.device).to(self.inv_freq.dtype)
-        angle = position.unsqueeze(1) * self.inv_freq.repeat(2)
+        position = torch.arange(length, device=self.inv_freq.device)
+        if offset is not None:
+            position = position + offset
+        angle = position.to(self.inv_freq.dtype).unsqueeze(1) * self.inv_freq.repeat(2)
         return angle.cos(), angle.sin() * self.sign.sort().values
 
 

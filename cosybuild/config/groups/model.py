@@ -54,6 +54,16 @@ class ModelSettings:
     streaming: bool = setting(
         False, "Put a chunk mask into the graph: a frame sees its own chunk and all earlier frames."
     )
+    cache: bool = setting(
+        False,
+        "Give a streaming estimator (version 2 or 3) the keys, values and convolution inputs of earlier chunks as "
+        "inputs and outputs, so that a call computes its own frames only.",
+    )
+    cache_frames: int | None = setting(
+        None,
+        "model.cache=true: the most earlier frames that a call gets, a multiple of the chunk; older ones are "
+        "dropped, which changes the result; null: all of them, which is exact.",
+    )
     seed: int = setting(0, "The seed of the random weights, which are used if no weights are given.")
     weights: str | None = setting(
         None,

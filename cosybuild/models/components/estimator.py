@@ -8,6 +8,7 @@ from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import Family
 from cosybuild.models.components.component import Component
 from cosybuild.models.components.state_dict import StateDictLoader
+from cosybuild.models.cosyvoice.caching import cached_spec, frame_elements
 from cosybuild.models.cosyvoice.families import FAMILIES, PREFIXES, STEM, estimator_spec, hyperparameter_fault
 from cosybuild.models.directory.reader import WEIGHTS, estimator_hyperparameters
 from cosybuild.models.spec import ModelSpec
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def _spec(variant: Variant, frames_per_second: float, dynamic_batch: bool) -> ModelSpec:
-    return estimator_spec(variant.family, variant.hyperparameters, frames_per_second, dynamic_batch)
+    spec = estimator_spec(variant.family, variant.hyperparameters, frames_per_second, dynamic_batch)
+    if not variant.cached:
+        return spec
+    return cached_spec(spec, variant.family, variant.hyperparameters, variant.cache_frames)
 
 
 def _network(variant: Variant) -> nn.Module:
@@ -32,9 +36,20 @@ def _network(variant: Variant) -> nn.Module:
 
 
 def _exportable(network: nn.Module, variant: Variant) -> nn.Module:
+    from cosybuild.models.cosyvoice.estimator.cached import CachedEstimator
     from cosybuild.models.cosyvoice.estimator.exportable import ExportableEstimator
 
+    if variant.cached:
+        return CachedEstimator(network)
     return ExportableEstimator(network, variant.streaming)
+
+
+def _serving(variant: Variant) -> dict[str, int | None]:
+    """Return the cap of the history, and the bytes of a frame of it in float32 for one step of the solver."""
+    if not variant.cached:
+        return {}
+    each = frame_elements(variant.family, variant.hyperparameters) * 4
+    return {"cache_frames": variant.cache_frames, "cache_bytes_per_frame": each}
 
 
 ESTIMATOR = Component(
@@ -50,4 +65,5 @@ ESTIMATOR = Component(
     spec=_spec,
     load=StateDictLoader(_network, WEIGHTS, PREFIXES),
     exportable=_exportable,
+    serving=_serving,
 )

@@ -20,6 +20,12 @@ NORM_GROUPS = 8
 POSITION_GROUPS = 16
 """The number of groups of version 3's positional convolution."""
 
+POSITION_KERNEL = 31
+"""The frames that version 3's positional convolutions read."""
+
+UNET_KERNEL = 3
+"""The frames that the convolutions of the U-Nets read."""
+
 ACTIVATIONS = ("gelu", "gelu-approximate")
 """The activations of the U-Nets: exact GELU, and its tanh form."""
 

@@ -39,7 +39,7 @@ def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chos
     chosen: Chosen = {}
     for key in dict.fromkeys(graph.key for graph in found):
         candidates = [graph for graph in found if graph.key == key]
-        part, form = key[0], forms.get(COMPONENTS[key[0]])
+        part, form = key[0], forms.get(COMPONENTS.get(key[0], ""))
         if form in FORM_NAMES:
             fitting = [graph for graph in candidates if graph.form == form]
         elif form is not None and any(graph.name == form for graph in found if graph.part == part):

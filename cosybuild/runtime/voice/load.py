@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,16 +18,18 @@ from cosybuild.runtime.voice.engine_part import load_engine
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.forms import check_forms, choose
 from cosybuild.runtime.voice.parts import (
+    CACHED,
     ESTIMATOR,
     FRONT_END,
     VOCODER,
     Graph,
+    cache_form_in,
     check_description,
     check_same_voice,
     facts_in,
     graphs_in,
 )
-from cosybuild.runtime.voice.voice import Flow, Voice
+from cosybuild.runtime.voice.voice import CachedPart, Flow, Voice
 
 
 def load_voice(
@@ -44,7 +46,8 @@ def load_voice(
     The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several artifacts of a part: those
     with full and those with streaming attention are both loaded. Of several forms, a graph that was not lowered is
     preferred to a lowered one, and a vocoder with `vocoder.f0=float64` to one with float32; `forms` chooses another
-    one. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
+    one. A cached estimator beside the streaming one computes the streams (`Voice.stream`),
+    unless `forms` chooses the estimator. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
 
     Args:
         path: a directory in service with the artifacts of `component=token2wav`, each with its manifest; or the version
@@ -109,6 +112,9 @@ def _load(view: View, options: _Options, slots: Pool[int]) -> Voice:
 
     vocoder = load(VOCODER, False)
     flows = {streaming: Flow(load(FRONT_END, streaming), load(ESTIMATOR, streaming)) for streaming in variants}
+    if (CACHED, True) in chosen and True in flows and "estimator" not in options.forms:
+        form = cache_form_in(view.place, chosen[CACHED, True])
+        flows[True] = replace(flows[True], cached=CachedPart(load(CACHED, True), form))
     return Voice(*_networks(flows.get(False)), vocoder, facts, streaming=flows.get(True), slots=slots)
 
 

@@ -14,18 +14,19 @@ from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
 from cosybuild.identity import ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
 from cosybuild.manifest import read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
+from cosybuild.runtime.voice.caches import NEW_ATT_CACHE, NEW_CONV_CACHE, CacheForm, cache_form
 from cosybuild.runtime.voice.facts import Facts, facts_of
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
-FRONT_END, ESTIMATOR, VOCODER = "front end", "estimator", "vocoder"
+FRONT_END, ESTIMATOR, CACHED, VOCODER = "front end", "estimator", "cached estimator", "vocoder"
 """The parts, by the names in messages."""
 COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
-"""The parts by the names of the components that build them."""
+"""The parts by the names of the components that build them. A cached estimator is no part of a joint build."""
 
 FORM_NAMES = ("graph", "lowered", "engine")
 """The forms of a part: a graph that was not lowered, a lowered graph, and an engine."""
 
-_FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME}
+_FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME, CACHED: ESTIMATOR_NAME}
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
 _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
 
@@ -37,7 +38,7 @@ class Graph:
     Attributes:
         name: its file name in the directory.
         path: its file, which is elsewhere while a deployment is running.
-        part: `FRONT_END`, `ESTIMATOR` or `VOCODER`.
+        part: `FRONT_END`, `ESTIMATOR`, `CACHED` or `VOCODER`.
         streaming: True for the attention with the chunk mask; False for a vocoder.
         manifest: the manifest beside it.
     """
@@ -126,6 +127,8 @@ def part_in_voice(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
     outputs = tuple(port["name"] for port in interface.get("outputs", ()))
     if tuple(port["name"] for port in ports) == ESTIMATOR_PORTS:
         part = ESTIMATOR
+    elif outputs == (ESTIMATOR_PORTS[-1], NEW_CONV_CACHE, NEW_ATT_CACHE):
+        part = CACHED
     elif outputs == _CONDITIONS:
         part = FRONT_END
     elif outputs == ("waveform", *_STATE):
@@ -148,7 +151,7 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
     Raises:
         ArtifactRefused: the message names two files and what each comes from.
     """
-    for part in (FRONT_END, ESTIMATOR, VOCODER):
+    for part in (FRONT_END, ESTIMATOR, CACHED, VOCODER):
         builds = other_builds((graph.name, graph.build) for graph in graphs if graph.part == part)
         if len(builds) > 1:
             (one, first), (other, second), *_ = builds
@@ -163,7 +166,7 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
         raise _apart(root, f"{said}: {graph.name} comes from {graph.build}", beside.name, beside.build)
     for graph in graphs:
         for beside in graphs:
-            weights = graph.voice.get(COMPONENTS[beside.part])
+            weights = graph.voice.get(COMPONENTS.get(beside.part, COMPONENTS[ESTIMATOR]))
             if weights is not None and weights != beside.build.weights:
                 said = f"{graph.name} was built with the {beside.part} of weights {weights[:12]}"
                 raise _apart(root, said, beside.name, beside.build)
@@ -203,7 +206,8 @@ def _differences(view: View, graphs: Sequence[Graph], description: Description |
     for name, reason in faults(description, manifests).items():
         yield f"{name}: {reason}"
     for graph in graphs:
-        if graph.name not in description.members:
+        # A cached estimator is built and deployed alone; `check_same_voice` compares its weights.
+        if graph.name not in description.members and graph.part != CACHED:
             yield f"{graph.name} is a {graph.part} that {DESCRIPTION} does not list"
 
 
@@ -212,6 +216,23 @@ def _apart(root: Path, said: str, other: str, build: Build) -> ArtifactRefused:
         f"{root} is refused: {said}, and {other} from {build}.",
         hint=f"Next: deploy component=token2wav of one model to {root} again; or python -m cosybuild check {root}",
     )
+
+
+def cache_form_in(root: Path, graph: Graph) -> CacheForm:
+    """Return the caches that a cached estimator takes, from its manifest.
+
+    Raises:
+        ArtifactRefused: the manifest does not state them.
+    """
+    try:
+        ports = graph.manifest["interface"]["inputs"]
+        inputs = {port["name"]: (tuple(port["shape"]), str(port["dtype"])) for port in ports}
+        return cache_form(inputs, graph.model["cache_frames"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactRefused(
+            f"{root} is refused: the manifest of {graph.name} does not describe its caches ({error!r}).",
+            hint="Next: run the build with model.cache=true again and deploy it again.",
+        ) from error
 
 
 def facts_in(root: Path, frontend: Graph, estimator: Graph, vocoder: Graph) -> Facts:

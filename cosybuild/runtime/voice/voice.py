@@ -11,6 +11,7 @@ import numpy as np
 from cosybuild.errors import ServingError, ShapeRefused, VariantRefused
 from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Array, Part
+from cosybuild.runtime.voice.caches import CachedSteps, CacheForm
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.inputs import Prompt, prompt_of, token_row
 from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, hold_frames, noise_table, seed_of
@@ -20,11 +21,25 @@ from cosybuild.runtime.voice.vocoding import VocoderStream, vocode
 
 
 @dataclass(frozen=True)
+class CachedPart:
+    """A cached estimator and the caches that it takes."""
+
+    part: Part
+    form: CacheForm
+
+
+@dataclass(frozen=True)
 class Flow:
-    """The two networks between tokens and mel, both with full attention or both streaming."""
+    """The two networks between tokens and mel, both with full attention or both streaming.
+
+    Attributes:
+        frontend, estimator: the networks.
+        cached: the cached form of a streaming estimator, which computes streams if it is there.
+    """
 
     frontend: Part
     estimator: Part
+    cached: CachedPart | None = None
 
 
 class Voice:
@@ -144,6 +159,8 @@ class Voice:
         - The flow computes the whole prefix in each call, as upstream does, with the streaming attention. A call ends
           at the end of a chunk of that attention, and reads the look-ahead tokens behind it. So its frames are
           those of the whole utterance.
+        - With a cached estimator, the estimator computes the new frames only, with caches that the stream owns. The
+          frames are the same, unless the graph was built with `model.cache_frames` and the stream is longer.
         - Upstream computes the frames of its last call with full attention, those of all earlier calls with
           the streaming attention. Here the last call streams too, so the result does not depend on where the last
           call begins. The frames of the earlier calls are upstream's.
@@ -177,16 +194,29 @@ class Voice:
         vocoder, done = VocoderStream(self.vocoder, self.facts, draws), 0
         # Drawn once, because a new seed must be the same in all calls, and a table takes longer than a short call.
         drawn = draws.flow if isinstance(draws.flow, np.ndarray) else noise_table(seed_of(draws.flow), self.facts.mel)
+        cached = flow.cached
+        steps = None if cached is None else CachedSteps(cached.part, cached.form, self.facts.steps)
         for call in planned:
-            mel = self._mel(flow, call.target, call.ahead, prompt, drawn)
+            if steps is not None:
+                steps.last = call.last
+            mel = self._mel(flow, call.target, call.ahead, prompt, drawn, steps)
             with self._slot():
-                samples = vocoder.push(mel[:, :, done:], last=call.last)
+                samples = vocoder.push(mel if steps is not None else mel[:, :, done:], last=call.last)
             done = mel.shape[2]
             if samples.size:
                 yield samples
 
-    def _mel(self, flow: Flow, target: Array, ahead: Array, prompt: Prompt, noise: Draw) -> Array:
-        facts = self.facts
+    def _mel(
+        self,
+        flow: Flow,
+        target: Array,
+        ahead: Array,
+        prompt: Prompt,
+        noise: Draw,
+        steps: CachedSteps | None = None,
+    ) -> Array:
+        """Return the mel of the target, or only the frames after those that `steps` has computed."""
+        facts, begin = self.facts, 0 if steps is None else steps.frames
         if not target.size:
             raise ServingError("there are no tokens; at least one is expected.")
         given = {"token": target, **prompt.arrays}
@@ -202,8 +232,12 @@ class Voice:
             wide = np.promote_types(made["mu"].dtype, np.float32)
             mu, spks, cond = (made[name].astype(wide, copy=False) for name in ("mu", "spks", "cond"))
             drawn = flow_noise(noise, facts, mu.shape[2])
-            mel = solve(flow.estimator, mu, spks, cond, drawn, facts.steps, facts.guidance, facts.schedule)
-        return mel[:, :, prompt.frames :]
+            mu, cond, drawn = (values[:, :, begin:] for values in (mu, cond, drawn))
+            if not mu.shape[2]:  # without look-ahead the last call may have no frames of its own
+                return mu
+            estimator = flow.estimator if steps is None else steps
+            mel = solve(estimator, mu, spks, cond, drawn, facts.steps, facts.guidance, facts.schedule)
+        return mel[:, :, max(0, prompt.frames - begin) :]
 
     def _flow(self, streaming: bool) -> Flow:
         flow = self._streaming if streaming else self._full

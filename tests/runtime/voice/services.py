@@ -10,6 +10,7 @@ from typing import Any
 from cosybuild.config.groups.component import ComponentName
 from cosybuild.config.groups.model import ModelSettings
 from cosybuild.manifest import read_manifest, write_manifest
+from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.request import Request
 from cosybuild.run.artifact_manifest import _interface
@@ -20,13 +21,22 @@ from tests.stages.building import Bench, artifact, request
 FLOW = (ComponentName.frontend, ComponentName.estimator)
 
 
-def add_part(service: Path, directory: Path, component: ComponentName, streaming: bool, work: Path) -> Path:
+def add_part(
+    service: Path,
+    directory: Path,
+    component: ComponentName,
+    streaming: bool,
+    work: Path,
+    cache_frames: int | None = None,
+    *,
+    cached: bool = False,
+) -> Path:
     """Export one network of a model directory into a directory in service; return the graph."""
-    model = ModelSettings(streaming=streaming)
+    model = ModelSettings(streaming=streaming, cache=cached, cache_frames=cache_frames)
     subject = resolve_subject(model, str(directory), False, component)
     asked = Request(request(ModelSettings(), directory).settings, subject)
     (exported,) = Bench(asked, work).export().outputs["graph"]
-    name = ".".join([subject.stem, *(["streaming"] if streaming else []), "fp32.onnx"])
+    name = artifact_name(subject)
     path = Path(shutil.copy(exported, service / name))
     assert subject.weights is not None
     facts = model_facts(asked, {"weights": artifact("weights", [subject.weights])})

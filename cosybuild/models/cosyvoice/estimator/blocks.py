@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.layers import SelfAttention
 from cosybuild.models.cosyvoice.estimator.operators import causal_convolution, mish
-from cosybuild.models.cosyvoice.families import NORM_GROUPS
+from cosybuild.models.cosyvoice.estimator.past import Past
+from cosybuild.models.cosyvoice.families import NORM_GROUPS, UNET_KERNEL
 
 # Frames have the shape (B, T, C), inside the transformer blocks (B * T, C): there a linear layer with bias is one ONNX
 # node, and no block needs shape arithmetic. Only convolutions take (B, C, T).
@@ -23,27 +24,32 @@ class Level(NamedTuple):
     Attributes:
         frames: (B, T, 1), 1 where valid.
         bias: for attention, computed once for all blocks of the resolution.
+        past: the caches of earlier calls, or none.
     """
 
     frames: Tensor
     bias: Tensor
+    past: tuple[Past, ...] = ()
 
 
 class CausalConv1d(nn.Conv1d):
-    """A convolution over the past only."""
+    """A convolution over the past only: zeros precede the first frame, or the context of an earlier call."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
         assert self.bias is not None
+        if past is not None:
+            joined = past.with_context(x, self.kernel_size[0])
+            return F.conv1d(joined, self.weight, self.bias, groups=self.groups)
         return causal_convolution(x, self.weight, self.bias, self.groups)
 
 
 def convolution(causal: bool, dim_in: int, dim_out: int) -> nn.Conv1d:
-    return CausalConv1d(dim_in, dim_out, 3) if causal else nn.Conv1d(dim_in, dim_out, 3, padding=1)
+    return CausalConv1d(dim_in, dim_out, UNET_KERNEL) if causal else nn.Conv1d(dim_in, dim_out, 3, padding=1)
 
 
-def over_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def over_time(layer: Callable[..., Tensor], x: Tensor, *past: Past) -> Tensor:
     """Apply a (B, C, T) layer to (B, T, C)."""
-    return layer(x.transpose(1, 2)).transpose(1, 2)
+    return layer(x.transpose(1, 2), *past).transpose(1, 2)
 
 
 class FrameGroupNorm(nn.GroupNorm):
@@ -63,11 +69,11 @@ class ConvBlock(nn.Module):
         # The keys are indices in upstream's nn.Sequential. If causal, a transpose has index 1, so the norm has index 2.
         self.block = nn.ModuleDict({"0": convolution(causal, dim_in, dim_out), "2" if causal else "1": norm})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *past: Past) -> Tensor:
         """Map (B, T, dim_in), zero at masked frames, to (B, T, dim_out)."""
         conv, norm = self.block.values()
         if self.causal:
-            return mish(norm(over_time(conv, x)))
+            return mish(norm(over_time(conv, x, *past)))
         return over_time(lambda channels: mish(norm(conv(channels))), x)
 
 
@@ -85,10 +91,10 @@ class ResnetBlock(nn.Module):
         self.block2 = ConvBlock(causal, dim_out, dim_out)
         self.res_conv = nn.Conv1d(dim_in, dim_out, 1)
 
-    def forward(self, x: Tensor, time: Tensor, frames: Tensor) -> Tensor:
-        """Map (B, T, dim_in), (B, 1, dim_out), (B, T, 1) to (B * T, dim_out)."""
-        hidden = self.block1(x * frames) + time
-        hidden = self.block2(hidden * frames)
+    def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:
+        """Map (B, T, dim_in), (B, 1, dim_out) to (B * T, dim_out)."""
+        hidden = self.block1(x * level.frames, *level.past) + time
+        hidden = self.block2(hidden * level.frames, *level.past)
         dim_out, dim_in, _ = self.res_conv.weight.shape
         # A convolution with a kernel of one frame is a linear layer.
         shortcut = F.linear(x.reshape(-1, dim_in), self.res_conv.weight.squeeze(2), self.res_conv.bias)
@@ -122,9 +128,9 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim, approximate)
 
-    def forward(self, x: Tensor, batch: int, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, batch: int, level: Level) -> Tensor:
         """Map (B * T, dim) to (B * T, dim)."""
-        x = x + self.attn1(self.norm1(x), batch, bias)
+        x = x + self.attn1(self.norm1(x), batch, level.bias, None, *level.past)
         result: Tensor = x + self.ff(self.norm3(x))
         return result
 
@@ -155,11 +161,11 @@ class Stage(nn.ModuleList):
     def forward(self, x: Tensor, time: Tensor, level: Level) -> Tensor:
         """Map (B, T, C in), (B, 1, C out) to (B, T, C out), at the same resolution."""
         batch = x.shape[0]
-        hidden: Tensor = self.resnet(x, time, level.frames)
+        hidden: Tensor = self.resnet(x, time, level)
         for block in cast(nn.ModuleList, self[1]):
-            hidden = block(hidden, batch, level.bias)
+            hidden = block(hidden, batch, level)
         return hidden.reshape(batch, -1, hidden.shape[1])
 
     def resampled(self, x: Tensor, level: Level) -> Tensor:
         """Apply the layer after the blocks: (B, T, C) to (B, T', C)."""
-        return over_time(self[2], x * level.frames)
+        return over_time(self[2], x * level.frames, *level.past)

@@ -10,10 +10,10 @@ from cosybuild.models.cosyvoice.estimator.blocks import CausalConv1d
 from cosybuild.models.cosyvoice.estimator.layers import SelfAttention, TimeEmbedding
 from cosybuild.models.cosyvoice.estimator.mask import attention_bias, kept_frames
 from cosybuild.models.cosyvoice.estimator.operators import mish
-from cosybuild.models.cosyvoice.families import POSITION_GROUPS
+from cosybuild.models.cosyvoice.estimator.past import Past
+from cosybuild.models.cosyvoice.families import POSITION_GROUPS, POSITION_KERNEL
 
 _SINUSOID = 256
-_KERNEL = 31
 _EPSILON = 1e-6
 
 
@@ -25,16 +25,16 @@ class InputEmbedding(nn.Module):
         self.proj = nn.Linear(dim_in, dim)
         position = nn.Module()
         for name in ("conv1", "conv2"):
-            position.add_module(name, nn.ModuleList([CausalConv1d(dim, dim, _KERNEL, groups=POSITION_GROUPS)]))
+            position.add_module(name, nn.ModuleList([CausalConv1d(dim, dim, POSITION_KERNEL, groups=POSITION_GROUPS)]))
         self.conv_pos_embed = position
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
         """Map (B, T, dim_in) to (B, T, dim)."""
         x = self.proj(x)
         hidden = x.transpose(1, 2)
         for convolution in self.conv_pos_embed.children():
             assert isinstance(convolution, nn.ModuleList)
-            hidden = mish(convolution[0](hidden))
+            hidden = mish(convolution[0](hidden, past))
         return hidden.transpose(1, 2) + x
 
 
@@ -89,11 +89,18 @@ class Block(nn.Module):
         self.ff = FeedForward(dim, mult)
 
     def forward(
-        self, x: Tensor, time: Tensor, batch: int, bias: Tensor, kept: Tensor, angles: tuple[Tensor, Tensor]
+        self,
+        x: Tensor,
+        time: Tensor,
+        batch: int,
+        bias: Tensor,
+        kept: Tensor,
+        angles: tuple[Tensor, Tensor],
+        past: Past | None = None,
     ) -> Tensor:
         """Map (B, T, dim) to (B, T, dim)."""
         shift, scale, gate, ff_shift, ff_scale, ff_gate = self.attn_norm(time)
-        attended = self.attn(self.norm.modulate(x, scale, shift), batch, bias, angles) * kept
+        attended = self.attn(self.norm.modulate(x, scale, shift), batch, bias, angles, past) * kept
         x = x + gate * attended
         result: Tensor = x + ff_gate * self.ff(self.norm.modulate(x, ff_scale, ff_shift))
         return result
@@ -111,10 +118,18 @@ class RotaryFrequencies(nn.Module):
         self.register_buffer("sign", torch.tensor([-1.0, 1.0], device="cpu").repeat(dim // 2), persistent=False)
         self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, dim, 2).float() / dim))
 
-    def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Return cosine and signed sine of position times frequency, for interleaved pairs, each (T, dim_head)."""
-        position = torch.arange(length, device=self.inv_freq.device).to(self.inv_freq.dtype)
-        angle = position.unsqueeze(1) * self.inv_freq.repeat_interleave(2)
+    def forward(self, length: int, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return cosine and signed sine of position times frequency, for interleaved pairs, each (T, dim_head).
+
+        Args:
+            length: frames T.
+            offset: (1,), integer: the position of the first frame; None for 0.
+        """
+        position = torch.arange(length, device=self.inv_freq.device)
+        if offset is not None:
+            # Add integers: their sum is exact in every type that the graph is lowered to.
+            position = position + offset
+        angle = position.to(self.inv_freq.dtype).unsqueeze(1) * self.inv_freq.repeat_interleave(2)
         return angle.cos(), angle.sin() * self.sign
 
 
@@ -152,7 +167,15 @@ class DiT(nn.Module):
         self.proj_out = nn.Linear(dim, mel_dim)
 
     def forward(
-        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, streaming: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor,
+        mu: Tensor,
+        t: Tensor,
+        spks: Tensor,
+        cond: Tensor,
+        streaming: bool = False,
+        past: Past | None = None,
     ) -> Tensor:
         """Return the velocity at time t.
 
@@ -163,6 +186,7 @@ class DiT(nn.Module):
             t: (B,) in 0..1.
             spks: (B, speaker).
             streaming: True if the attention of a frame covers its own chunk and all earlier ones.
+            past: the caches of earlier calls (only if streaming).
 
         Returns:
             (B, mel, T), not masked.
@@ -170,12 +194,13 @@ class DiT(nn.Module):
         batch, _, length = x.shape
         time = F.silu(self.time_embed["time_mlp"](t))
         spread = spks.unsqueeze(2).expand(-1, -1, length)
-        hidden = self.input_embed(torch.cat((x, cond, mu, spread), dim=1).transpose(1, 2))
-        bias = attention_bias(mask, self.chunk if streaming else None)
+        hidden = self.input_embed(torch.cat((x, cond, mu, spread), dim=1).transpose(1, 2), past)
+        chunk = self.chunk if streaming else None
+        bias = attention_bias(mask, chunk, None if past is None else past.visible)
         kept = kept_frames(mask)
-        angles = self.rotary_embed(length)
+        angles = self.rotary_embed(length, None if past is None else past.offset)
         for block in self.transformer_blocks:
-            hidden = block(hidden, time, batch, bias, kept, angles)
+            hidden = block(hidden, time, batch, bias, kept, angles, past)
         scale, shift = self.norm_out(time)
         result: Tensor = self.proj_out(self.norm.modulate(hidden, scale, shift))
         return result.transpose(1, 2)

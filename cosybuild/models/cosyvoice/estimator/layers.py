@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosybuild.models.cosyvoice.estimator.operators import attention, attention_is_one
+from cosybuild.models.cosyvoice.estimator.past import Past
 
 
 def sinusoid_frequencies(half: int) -> Tensor:
@@ -66,8 +67,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
     (T, T) matrix for long inputs.
 
     Args:
-        query, key, value: (B, heads, T, dim_head).
-        bias: broadcasts to (B, heads, T, T).
+        query: (B, heads, T, dim_head).
+        key, value: (B, heads, S + T, dim_head), where S is 0 without a history.
+        bias: broadcasts to (B, heads, T, S + T).
         scale: None where the query is scaled already.
     """
     if attention_is_one():
@@ -108,7 +110,14 @@ class SelfAttention(nn.Module):
             # Neighbours are exchanged: 1, 0, 3, 2, ...
             self.register_buffer("swap", torch.arange(dim_head, device="cpu") ^ 1, persistent=False)
 
-    def forward(self, x: Tensor, batch: int, bias: Tensor, angles: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        batch: int,
+        bias: Tensor,
+        angles: tuple[Tensor, Tensor] | None = None,
+        past: Past | None = None,
+    ) -> Tensor:
         """Return the attention output of every frame, in the shape of `x`.
 
         Args:
@@ -116,6 +125,7 @@ class SelfAttention(nn.Module):
             batch: B.
             bias: see `attend`.
             angles: for rotary attention, see `rotate`.
+            past: the caches, for a call that continues earlier ones.
         """
         # One reshape and one transpose serve q, k and v; `onnxgraph.heads` rearranges them for TensorRT.
         heads = self._project(x).reshape(batch, -1, 3 * self.heads, self.dim_head).transpose(1, 2)
@@ -123,6 +133,8 @@ class SelfAttention(nn.Module):
             query, key, value = torch.split(heads, self.heads, dim=1)
         else:
             query, key, value = self._rotated(heads, angles)
+        if past is not None:
+            key, value = past.with_history(key, value)
         scale = self.scale if self.to_qkv is None else None
         mixed = attend(query, key, value, bias, scale).transpose(1, 2)
         shape = (-1,) if x.dim() == 2 else (batch, -1)

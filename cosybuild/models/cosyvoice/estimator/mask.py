@@ -27,7 +27,7 @@ def chunk_visibility(length: int, chunk: int, like: Tensor) -> Tensor:
     return (index.unsqueeze(0) <= index.unsqueeze(1)).to(like.dtype)
 
 
-def attention_bias(mask: Tensor, chunk: int | None = None) -> Tensor:
+def attention_bias(mask: Tensor, chunk: int | None = None, earlier: Tensor | None = None) -> Tensor:
     """Return the bias that is added to attention scores: 0 for a visible key, -30000 for a hidden one.
 
     A query without a visible key sees all keys, so that its softmax is defined; only masked frames can be
@@ -36,9 +36,10 @@ def attention_bias(mask: Tensor, chunk: int | None = None) -> Tensor:
     Args:
         mask: (B, 1, T), exactly 1 where a frame is valid, else 0.
         chunk: frames of a chunk for streaming, None for full attention.
+        earlier: (B, 1, 1, S), 1 for each frame of earlier calls, whose keys come before those of this call.
 
     Returns:
-        (B, 1, 1, T), or (B, 1, T, T) with chunks or for the operator `Attention`; finite in float16.
+        (B, 1, 1, T), or (B, 1, T, S + T) with chunks or for the operator `Attention`; finite in float16.
     """
     visible = mask.unsqueeze(1)
     if chunk is not None:
@@ -46,6 +47,8 @@ def attention_bias(mask: Tensor, chunk: int | None = None) -> Tensor:
     elif attention_is_one():
         # ONNX Runtime's CPU kernel refuses a bias that broadcasts over queries.
         visible = visible.expand(-1, -1, mask.shape[2], -1)
+    if earlier is not None:
+        visible = torch.cat((earlier.expand(-1, -1, mask.shape[2], -1), visible), dim=3)
     # The subtraction of the row's maximum leaves 0 everywhere in a row without a visible key.
     return (visible - visible.amax(dim=-1, keepdim=True)) * HIDDEN
 

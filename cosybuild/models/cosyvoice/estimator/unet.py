@@ -21,6 +21,7 @@ from cosybuild.models.cosyvoice.estimator.blocks import (
 from cosybuild.models.cosyvoice.estimator.layers import TimeEmbedding
 from cosybuild.models.cosyvoice.estimator.mask import attention_bias
 from cosybuild.models.cosyvoice.estimator.operators import mish
+from cosybuild.models.cosyvoice.estimator.past import Past
 
 
 class UNet(nn.Module):
@@ -79,7 +80,15 @@ class UNet(nn.Module):
         self.time_projection: nn.Linear | None = None
 
     def forward(
-        self, x: Tensor, mask: Tensor, mu: Tensor, t: Tensor, spks: Tensor, cond: Tensor, streaming: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor,
+        mu: Tensor,
+        t: Tensor,
+        spks: Tensor,
+        cond: Tensor,
+        streaming: bool = False,
+        past: Past | None = None,
     ) -> Tensor:
         """Return the velocity at time t.
 
@@ -89,20 +98,24 @@ class UNet(nn.Module):
             t: (B,) in 0..1.
             spks: (B, speaker).
             streaming: True if the attention of a frame covers its own chunk and all earlier ones (only if causal).
+            past: the caches of earlier calls (only if streaming, with one resolution): a change of the resolution
+                reads a frame of the next chunk.
 
         Returns:
             (B, mel, T), zero at masked frames.
         """
         assert self.causal or not streaming
+        assert past is None or (streaming and len(self.down_blocks) == 1)
+        kept = () if past is None else (past,)
         times = iter(self._times(t))
-        levels = [self._level(mask, streaming)]
+        levels = [self._level(mask, streaming, kept)]
         # The product with the mask repeats the speaker for each frame; masked frames are hidden anyway.
         hidden = torch.cat((x, mu, spks.unsqueeze(2) * mask, cond), dim=1).transpose(1, 2)
         skips: list[Tensor] = []
         for stage in _stages(self.down_blocks):
             if skips:
                 mask = mask[:, :, ::2]
-                levels.append(self._level(mask, streaming))
+                levels.append(self._level(mask, streaming, kept))
             hidden = stage(hidden, next(times), levels[-1])
             skips.append(hidden)
             hidden = stage.resampled(hidden, levels[-1])
@@ -117,7 +130,7 @@ class UNet(nn.Module):
             level = levels.pop()
             hidden = stage(torch.cat((hidden, skip), dim=2), next(times), level)
             hidden = stage.resampled(hidden, level)
-        hidden = self.final_block(hidden * level.frames).transpose(1, 2)
+        hidden = self.final_block(hidden * level.frames, *level.past).transpose(1, 2)
         result: Tensor = self.final_proj(hidden) * level.frames.transpose(1, 2)
         return result
 
@@ -147,8 +160,9 @@ class UNet(nn.Module):
         sizes = [resnet.res_conv.out_channels for resnet in self._resnets()]
         return torch.split(self.time_projection(embedded).unsqueeze(1), sizes, dim=2)
 
-    def _level(self, mask: Tensor, streaming: bool) -> Level:
-        return Level(mask.transpose(1, 2), attention_bias(mask, self.chunk if streaming else None))
+    def _level(self, mask: Tensor, streaming: bool, past: tuple[Past, ...]) -> Level:
+        chunk = self.chunk if streaming else None
+        return Level(mask.transpose(1, 2), attention_bias(mask, chunk, *(one.visible for one in past)), past)
 
 
 def _stages(group: nn.ModuleList) -> Iterable[Stage]:

@@ -1,0 +1,114 @@
+"""The inputs and outputs of a cached estimator: those of the estimator, and the caches of the chunks before a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cosybuild.config.groups.model import Family
+from cosybuild.models.cosyvoice.families import POSITION_KERNEL, UNET_KERNEL
+from cosybuild.models.profile import FRAMES
+from cosybuild.models.spec import Axis, ModelSpec, TensorSpec
+
+HISTORY = "history"
+"""The axis of the frames before a call."""
+
+CONV_CACHE, ATT_CACHE, OFFSET = "conv_cache", "att_cache", "x_offset"
+NEW_CONV_CACHE, NEW_ATT_CACHE = "new_conv_cache", "new_att_cache"
+"""The tensors of the caches; `runtime.voice.caches` has the same names."""
+
+# The largest position that verification draws: ten minutes of 50 frames a second.
+_LAST_POSITION = 30_000
+# Sizes of the history where neither a profile nor `model.cache_frames` states one: one minute at most.
+_OPT, _MOST = 500, 3000
+
+
+def cache_fault(family: Family, hyperparameters: Mapping[str, Any], frames: int | None) -> str | None:
+    """Return the reason why an estimator with these hyper-parameters cannot have caches, or None.
+
+    Args:
+        frames: the setting `model.cache_frames`.
+    """
+    if family is Family.cosyvoice1:
+        return "cosyvoice1 cannot compute chunks: its attention, norms and convolutions read all frames"
+    if len(hyperparameters.get("channels", (0,))) > 1:
+        return "the U-Net has more than one resolution, and the convolution between two reads a frame of the next chunk"
+    chunk = int(hyperparameters["static_chunk_size"])
+    if frames is not None and (frames < chunk or frames % chunk):
+        return f"model.cache_frames={frames}, where a positive multiple of the chunk of {chunk} frames is expected"
+    return None
+
+
+def cached_spec(
+    spec: ModelSpec, family: Family, hyperparameters: Mapping[str, Any], frames: int | None = None
+) -> ModelSpec:
+    """Return the interface of the cached form.
+
+    Args:
+        spec: the interface of the streaming estimator.
+        family: version 2 or 3.
+        hyperparameters: those of the estimator.
+        frames: the most frames of history that a call gets; None for no limit other than the profile's.
+    """
+    batch = spec.inputs[0].shape[0]
+    layers, heads, dim_head = _attention(family, hyperparameters)
+    channels, context = _convolutions(family, hyperparameters)
+    kept = (2 * layers, batch, heads, dim_head)
+    inputs = [
+        *spec.inputs,
+        TensorSpec(CONV_CACHE, (batch, channels, context)),
+        TensorSpec(ATT_CACHE, (HISTORY, *kept)),
+    ]
+    if family is Family.cosyvoice3:
+        inputs.append(TensorSpec(OFFSET, (1,), "int64", "integer", high=_LAST_POSITION, is_index=False))
+    most = _MOST if frames is None else frames
+    chunk = int(hyperparameters["static_chunk_size"])
+    axis = Axis(spec.frames_per_second, least=0, most=frames, sizes=(0, min(_OPT, most), most), boundaries=(chunk,))
+    return replace(
+        spec,
+        inputs=tuple(inputs),
+        outputs=(
+            *spec.outputs,
+            TensorSpec(NEW_CONV_CACHE, (batch, channels, context)),
+            TensorSpec(NEW_ATT_CACHE, (FRAMES, *kept)),
+        ),
+        # The rows of a cache have another axis than the other inputs, and belong to the case's own random history.
+        guidance=False,
+        axes={HISTORY: axis},
+    )
+
+
+def frame_elements(family: Family, hyperparameters: Mapping[str, Any], rows: int = 2) -> int:
+    """Return the numbers of one frame in `att_cache`, for a batch of `rows`."""
+    layers, heads, dim_head = _attention(family, hyperparameters)
+    return 2 * layers * rows * heads * dim_head
+
+
+def is_cached(spec: ModelSpec) -> bool:
+    """Return True if the model is the cached form of an estimator."""
+    return {CONV_CACHE, ATT_CACHE} <= {tensor.name for tensor in spec.inputs}
+
+
+def uncached_spec(spec: ModelSpec) -> ModelSpec:
+    """Return the interface of the streaming estimator from that of its cached form."""
+    caches = {CONV_CACHE, ATT_CACHE, OFFSET}
+    inputs = tuple(tensor for tensor in spec.inputs if tensor.name not in caches)
+    return replace(spec, inputs=inputs, outputs=spec.outputs[:1], guidance=True, axes={})
+
+
+def _attention(family: Family, values: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return attention layers, heads and channels of a head."""
+    if family is Family.cosyvoice3:
+        return int(values["depth"]), int(values["heads"]), int(values["dim_head"])
+    stages = 1 + int(values["num_mid_blocks"]) + 1
+    return stages * int(values["n_blocks"]), int(values["num_heads"]), int(values["attention_head_dim"])
+
+
+def _convolutions(family: Family, values: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the input channels of all causal convolutions together, and the frames of context of each."""
+    if family is Family.cosyvoice3:
+        return 2 * int(values["dim"]), POSITION_KERNEL - 1
+    (width,) = map(int, values["channels"])
+    down, middle, up = int(values["in_channels"]) + 2 * width, 2 * width, 2 * width + 2 * width
+    return down + int(values["num_mid_blocks"]) * middle + up + width, UNET_KERNEL - 1

@@ -1,0 +1,129 @@
+"""Streams of a directory with a cached estimator: the samples of the uncached stream, at the cost of a chunk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cosybuild.config.groups.component import ComponentName
+from cosybuild.errors import ArtifactRefused
+from cosybuild.numerics.metrics import snr_db
+from cosybuild.runtime import load_voice
+from cosybuild.runtime.voice import Voice
+from cosybuild.runtime.voice.arrays import Array
+from tests.models.fixtures import DATA
+from tests.runtime.voice.services import add_part, edit
+from tests.runtime.voice.voices import prompt, tokens
+
+COUNT = 70
+CACHED = "flow.decoder.estimator.cached.fp32.onnx"
+Services = Callable[[int], Path]
+
+
+def with_cache(services: Services, version: int, root: Path, cache_frames: int | None = None) -> Path:
+    """Return a copy of a directory in service, with the cached estimator added."""
+    service = Path(shutil.copytree(services(version), root / "service"))
+    directory = DATA / f"token2wav{version}_tiny"
+    add_part(service, directory, ComponentName.estimator, True, root / "work", cache_frames, cached=True)
+    return service
+
+
+def lengths_seen(voice: Voice) -> tuple[Voice, list[tuple[int, int]]]:
+    """Return the voice, and a list that gets new frames and history of each call of its cached estimator."""
+    assert voice._streaming is not None
+    assert voice._streaming.cached is not None
+    cached, seen = voice._streaming.cached, []
+
+    def part(**inputs: Array) -> dict[str, Array]:
+        seen.append((inputs["x"].shape[2], inputs["att_cache"].shape[0]))
+        return dict(cached.part(**inputs))
+
+    voice._streaming = replace(voice._streaming, cached=replace(cached, part=part))
+    return voice, seen
+
+
+def joined(voice: Voice, version: int, chunk: int = 5) -> Array:
+    row = tokens(version, COUNT)
+    return np.concatenate(list(voice.stream(iter(row.tolist()), *prompt(version), noise=3, chunk=chunk)))
+
+
+def streamed_mel(voice: Voice, version: int, monkeypatch: pytest.MonkeyPatch) -> Array:
+    """Return the mel of a stream, whose calls give the new frames only."""
+    pieces: list[Array] = []
+    original = voice._mel
+
+    def kept(*given: Any) -> Array:
+        pieces.append(original(*given))
+        return pieces[-1]
+
+    monkeypatch.setattr(voice, "_mel", kept)
+    joined(voice, version)
+    monkeypatch.undo()
+    return np.concatenate(pieces, axis=2)
+
+
+def whole_mel(voice: Voice, version: int) -> Array:
+    return voice.mel(tokens(version, COUNT), *prompt(version), noise=3, streaming=True)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_stream_is_the_uncached_one_and_each_call_computes_its_own_frames(
+    version: int, services: Services, tmp_path: Path
+) -> None:
+    plain = load_voice(services(version), threads=1)
+    voice, seen = lengths_seen(load_voice(with_cache(services, version, tmp_path), threads=1))
+    expected, found = joined(plain, version), joined(voice, version)
+    assert expected.shape == found.shape
+    # A rounding of the mel changes f0, and f0 becomes phase, so the waveforms agree less well than the mels below.
+    assert snr_db(found, expected) > 60
+    steps = voice.facts.steps
+    frames = [new for new, _ in seen[::steps]]
+    assert len(frames) > 3
+    assert [history for _, history in seen[::steps]] == [sum(frames[:index]) for index in range(len(frames))]
+    assert len(seen) == steps * len(frames)
+    ratio, chunk = voice.facts.frames_per_token, voice.facts.chunk
+    assert all(new == ratio * chunk for new in frames[1:-1])
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_streams_in_threads_own_their_caches(version: int, services: Services, tmp_path: Path) -> None:
+    voice = load_voice(with_cache(services, version, tmp_path), threads=1, concurrency=3)
+    alone = joined(voice, version)
+    with ThreadPoolExecutor(3) as pool:
+        several = list(pool.map(lambda _: joined(voice, version), range(3)))
+    assert all((one == alone).all() for one in several)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_cap_bounds_the_history_and_the_mel_stays_near(
+    version: int, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice, seen = lengths_seen(load_voice(with_cache(services, version, tmp_path / "capped", 20), threads=1))
+    exact = load_voice(with_cache(services, version, tmp_path / "exact"), threads=1)
+    expected = whole_mel(exact, version)
+    assert snr_db(streamed_mel(exact, version, monkeypatch), expected) > 100
+    found = streamed_mel(voice, version, monkeypatch)
+    assert max(history for _, history in seen) == 20
+    assert found.shape == expected.shape
+    assert 5 < snr_db(found, expected) < 80
+
+
+def test_a_cached_estimator_of_other_weights_is_refused(services: Services, tmp_path: Path) -> None:
+    service = with_cache(services, 2, tmp_path)
+    edit(service / CACHED, lambda facts: facts["model"].update(weights_digest="0" * 64))
+    with pytest.raises(ArtifactRefused, match="two flow models"):
+        load_voice(service)
+
+
+def test_a_manifest_without_the_caches_is_refused(services: Services, tmp_path: Path) -> None:
+    service = with_cache(services, 2, tmp_path)
+    edit(service / CACHED, lambda facts: facts["model"].pop("cache_frames"))
+    with pytest.raises(ArtifactRefused, match="does not describe its caches"):
+        load_voice(service)
