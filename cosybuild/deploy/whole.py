@@ -24,7 +24,7 @@ _AGAIN = "Next: run component=token2wav of one model again, and deploy the run a
 def network_of(manifest: Mapping[str, Any] | None) -> str | None:
     """Return the component that an artifact is, `frontend`, `estimator` or `vocoder`; None for any other artifact."""
     part = None if manifest is None else part_in_voice(manifest)[0]
-    return None if part is None else COMPONENTS[part]
+    return None if part is None else COMPONENTS.get(part)
 
 
 def is_whole(items: Iterable[Deliverable]) -> bool:

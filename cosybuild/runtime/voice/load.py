@@ -46,8 +46,8 @@ def load_voice(
     The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several artifacts of a part: those
     with full and those with streaming attention are both loaded. Of several forms, a graph that was not lowered is
     preferred to a lowered one, and a vocoder with `vocoder.f0=float64` to one with float32; `forms` chooses another
-    one. A cached estimator beside the streaming one computes the streams (`Voice.stream`),
-    unless `forms` chooses the estimator. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
+    one. A cached estimator beside the streaming one computes the streams (`Voice.stream`), unless `forms` chooses the
+    estimator. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
 
     Args:
         path: a directory in service with the artifacts of `component=token2wav`, each with its manifest; or the version
