@@ -38,6 +38,8 @@ THOROUGH = (
     "tests/stages/test_verify_solver.py::test_a_long_utterance_passes_the_same_bound",
     "tests/models/test_exporters.py",
     "tests/models/cosyvoice/vocoder/test_export.py",
+    "tests/runtime/voice/test_cached_stream.py::test_a_cap_bounds_the_history_and_the_mel_stays_near",
+    "tests/runtime/voice/test_cached_stream.py::test_streams_in_threads_own_their_caches",
     "tests/runtime/voice/test_distribution.py::test_the_wheel_alone_gives_upstreams_mels",
     "tests/runtime/voice/test_load.py::test_graphs_of_other_versions_give_upstreams_mel_and_the_waveform",
     "tests/verification/test_precision_search.py",
