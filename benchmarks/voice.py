@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +87,9 @@ np.savez(made, mel=mel, waveform=voice.vocode(mel, noise=noise), f0=heard["f0"])
 
 def modules(family: Family, model_dir: str | None, streaming: bool = False) -> Reference:
     """Load front end, estimator and vocoder in PyTorch, in float32."""
-    settings = ModelSettings(streaming=streaming) if model_dir else ModelSettings(family=family, streaming=streaming)
-    subjects = {part: resolve_subject(settings, model_dir, False, ComponentName(part)) for part in PARTS}
+    plain = ModelSettings() if model_dir else ModelSettings(family=family)
+    settings = {part: replace(plain, streaming=streaming and part != ComponentName.vocoder.value) for part in PARTS}
+    subjects = {part: resolve_subject(settings[part], model_dir, False, ComponentName(part)) for part in PARTS}
     return load_reference(subjects, {part: subject.weights for part, subject in subjects.items()})
 
 

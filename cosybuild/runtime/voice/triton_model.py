@@ -169,5 +169,5 @@ def _vector(values: Array) -> Array:
 
 
 def _failure(error: ServingError, code: int) -> Any:
-    hint = f" {error.hint}" if error.hint else ""
-    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(f"{error}{hint}", code))
+    # The text of the error has its hint.
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error), code))
