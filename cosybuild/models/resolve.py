@@ -67,8 +67,9 @@ def resolve_subject(
         _check_cache(model, component, family)
     if model.streaming and family not in part.streaming:
         raise ConfigurationError(
-            f"model.streaming=true, but {family.value} has no streaming variant.",
-            hint="Next: remove model.streaming, or build CosyVoice 2 or 3.",
+            f"model.streaming=true, but the {component.value} of {family.value} has no streaming variant.",
+            hint="Next: remove model.streaming"
+            + (", or build CosyVoice 2 or 3." if part.streaming else f"; the {component.value} also serves streams."),
         )
     if model.streaming and directory is not None and not directory.chunked:
         raise ConfigurationError(

@@ -141,7 +141,7 @@ def test_a_streaming_build_has_the_streaming_form_of_the_parts_that_have_one(spe
     assert {name: part.subject.streaming for name, part in request.parts.items()} == {
         "frontend": True, "estimator": True, "vocoder": False, "speaker": False, "tokenizer": False
     }  # fmt: skip
-    with pytest.raises(ConfigurationError, match="cosyvoice1 has no streaming variant"):
+    with pytest.raises(ConfigurationError, match="of cosyvoice1 has no streaming variant"):
         request_from_settings(settings(tiny(1), model=ModelSettings(streaming=True)))
 
 

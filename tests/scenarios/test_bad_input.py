@@ -137,7 +137,7 @@ def test_a_path_that_is_no_model_directory_is_refused(command: Callable[..., Ans
     command(f"model_dir={model / 'flow.pt'}").says(MODEL, "is a file")
     command("model=cosyvoice3", f"model_dir={model}").says(MODEL, "model=cosyvoice3 is set", "cosyvoice2.yaml")
     streaming = command(f"model_dir={DATA / 'cosyvoice1_tiny'}", "model.streaming=true")
-    streaming.says(CONFIGURATION, "cosyvoice1 has no streaming variant")
+    streaming.says(CONFIGURATION, "of cosyvoice1 has no streaming variant")
     assert not list(answer.here.iterdir())
 
 

@@ -156,7 +156,7 @@ def test_random_weights_follow_the_seed() -> None:
 def test_settings_that_the_component_does_not_support_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="component=frontend has a fixed batch of one"):
         resolve_subject(ModelSettings(), None, True, ComponentName.frontend)
-    with pytest.raises(ConfigurationError, match="cosyvoice1 has no streaming variant"):
+    with pytest.raises(ConfigurationError, match="of cosyvoice1 has no streaming variant"):
         full_size_front_end(1, streaming=True)
     with pytest.raises(ConfigurationError, match="component=frontend is a network of CosyVoice"):
         resolve_subject(ModelSettings(family=Family.onnx, path="x.onnx"), None, False, ComponentName.frontend)
