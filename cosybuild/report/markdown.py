@@ -85,6 +85,10 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for part, one in (model.get("parts") or {"": model}).items():
         for side in ("inputs", "outputs"):
             yield f"{part} {side}".lstrip(), ", ".join(f"{t['name']} {tuple(t['shape'])}" for t in one[side])
+    if each := model.get("cache_bytes_per_frame"):
+        steps = (model.get("solver") or {}).get("steps", 1)
+        cap = f", at most {model['cache_frames']} frames" if model.get("cache_frames") else ""
+        yield "caches", f"{size(each)} for a frame of history and a step, {size(each * steps)} for {steps} steps{cap}"
     yield "verified", verdict(report)
     yield "started", moment(report["started"])
     yield "time", seconds(report["seconds"])

@@ -56,6 +56,14 @@ def test_a_hostile_report_has_the_form_of_an_ordinary_one() -> None:
     assert [kind for kind in kinds(hostile) if kind in FORBIDDEN] == ours
 
 
+def test_the_memory_of_caches_is_stated() -> None:
+    made = report("plain")
+    assert "| caches |" not in markdown(made)
+    made["model"] |= {"cache_bytes_per_frame": 458_752, "cache_frames": 500, "solver": {"steps": 10}}
+    row = "| caches | 459 kB for a frame of history and a step, 5 MB for 10 steps, at most 500 frames |"
+    assert row in markdown(made)
+
+
 def test_a_hostile_sweep_has_the_form_of_an_ordinary_one() -> None:
     def sweep(word: str) -> dict[str, Any]:
         failure = {"kind": word, "message": word, "hint": word}
