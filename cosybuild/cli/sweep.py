@@ -16,7 +16,8 @@ from rich.text import Text
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.printed import say
 from cosybuild.printable import one_line
-from cosybuild.report.figures import counted, seconds
+from cosybuild.report.figures import counted, moment, seconds
+from cosybuild.report.sweep_history import sentence
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
 from cosybuild.sweeps.records import exit_code
 from cosybuild.sweeps.write import write_sweep
@@ -73,6 +74,11 @@ def _parts(sweep: Mapping[str, Any], directory: Path) -> Iterator[RenderableType
     yield table
     yield Text("")
     yield from _troubles(sweep)
+    if since := sweep["since"]:
+        yield Text(
+            f"Since the sweep of {moment(since['started'])}: {'nothing changed.' if not since['changes'] else ''}"
+        )
+        yield from (Text(f"  {sentence(change)}") for change in since["changes"])
     yield Text(f"{directory}/sweep.html", style="dim")
 
 

@@ -42,6 +42,7 @@ def gather(directory: Path) -> dict[str, Any]:
         "sweeper": plan["sweeper"],
         "words": plan["words"],
         "status": _status(cells),
+        "started": min((record["started"] for record in records.values()), default=None),
         "varied": keys,
         "cells": cells,
         "differences": _differences({cell["id"]: reports[cell["id"]] for cell in planned}),

@@ -14,6 +14,7 @@ from cosybuild import figure
 from cosybuild.printable import everywhere, one_line
 from cosybuild.report.assets import asset
 from cosybuild.report.difference import value_text
+from cosybuild.report.figures import moment
 from cosybuild.report.sweep_figures import FIGURES
 from cosybuild.report.sweep_markdown import reason
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
@@ -35,6 +36,8 @@ def _page_data(sweep: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": sweep["name"],
         "status": sweep["status"],
+        "started": moment(sweep.get("started")),
+        "since": _since(sweep.get("since")),
         "words": sweep["words"],
         "models": sweep["models"],
         "versions": sweep["versions"],
@@ -49,6 +52,10 @@ def _page_data(sweep: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _since(since: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if since is None else {"started": moment(since["started"]), "changes": since["changes"]}
+
+
 def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     kept = ("id", "choices", "status", "overrides", "figures", "error_by_length", "latency_by_length", "verified")
     return {
@@ -57,7 +64,7 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
         "work": work(cell),
         "cached": bool(cell["actions"]) and set(cell["actions"].values()) == {"cached"},
         "reason": "" if cell["status"] == "ok" else reason(cell),
-        "report": f"{cell['run']}/report.md" if cell["figures"] else "",
+        "report": f"{cell['run']}/report.html" if cell["figures"] else "",
     }
 
 

@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from cosybuild.printable import Markdown, code, paragraph, text
 from cosybuild.report.difference import value_text
+from cosybuild.report.figures import moment
 from cosybuild.report.markdown_parts import table
 from cosybuild.report.sweep_figures import FIGURES
+from cosybuild.report.sweep_history import sentence
 from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 _VERDICTS = {
@@ -34,6 +36,7 @@ def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
     titles = [FIGURES[name].title for name in names]
     yield from table(("", *sweep["varied"], *titles, "work", "run"), _rows(sweep, names))
     yield from _troubles(sweep)
+    yield from _since(sweep.get("since"))
     yield "## Differences between the cells"
     yield ""
     for key, values in sweep["differences"].items():
@@ -41,12 +44,13 @@ def _lines(sweep: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {code(key)}: {text(said)}"
     yield ""
     models, hosts = "; ".join(sweep["models"]), ", ".join(sweep["hosts"])
-    yield f"Built from {text(models or 'nothing yet')}, on {text(hosts or 'no host yet')}."
+    yield f"Built from {text(models or 'nothing yet')}, on {text(hosts or 'no host yet')}, started "
+    yield f"{moment(sweep.get('started'))}."
 
 
 def _rows(sweep: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, ...]]:
     for cell in sweep["cells"]:
-        run = Markdown(f"[report](<{_link(cell['run'])}/report.md>)") if cell["figures"] else ""
+        run = Markdown(f"[report](<{_link(cell['run'])}/report.html>)") if cell["figures"] else ""
         numbers = (figure_text(name, cell["figures"].get(name)) for name in names)
         yield cell["status"], *cell["choices"].values(), *numbers, work(cell), run
 
@@ -59,6 +63,17 @@ def _troubles(sweep: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for cell in troubled:
         yield f"- {code(' '.join(cell['overrides']))}: {paragraph(reason(cell))}"
+    yield ""
+
+
+def _since(since: Mapping[str, Any] | None) -> Iterator[str]:
+    if since is None:
+        return
+    yield f"## Since the sweep of {moment(since['started'])}"
+    yield ""
+    yield from (f"- {paragraph(sentence(change))}" for change in since["changes"])
+    if not since["changes"]:
+        yield "Nothing changed."
     yield ""
 
 

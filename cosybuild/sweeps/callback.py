@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from cosybuild.sweeps.history import keep_report
 from cosybuild.sweeps.records import write_plan
 
 
@@ -52,6 +53,7 @@ class BeginSweep(Callback):
         if not config.dry_run:
             sweeper = str(config.hydra.runtime.choices.get("hydra/sweeper"))
             words = [str(word) for word in config.hydra.overrides.task]
+            keep_report(directory)
             write_plan(directory, sweeper=sweeper, words=words, cells=planned_cells(config))
 
 

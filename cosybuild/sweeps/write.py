@@ -9,8 +9,10 @@ from typing import Any
 
 from cosybuild.errors import ConfigurationError
 from cosybuild.report.sweep import gather
+from cosybuild.report.sweep_history import since
 from cosybuild.report.sweep_html import sweep_html
 from cosybuild.report.sweep_markdown import sweep_markdown
+from cosybuild.sweeps.history import REPORT, last_report
 from cosybuild.system.files import write_text
 from cosybuild.system.json_records import write_json
 
@@ -33,8 +35,10 @@ def write_sweep(directory: Path) -> dict[str, Any]:
     """
     with _understood(directory):
         sweep = gather(directory)
+        earlier = last_report(directory)
+        sweep["since"] = None if earlier is None else since(sweep, earlier)
         text, page = sweep_markdown(sweep), sweep_html(sweep)
-    write_json(directory / "sweep.json", sweep)
+    write_json(directory / REPORT, sweep)
     write_text(directory / "sweep.md", text)
     write_text(directory / "sweep.html", page)
     return sweep

@@ -55,6 +55,11 @@ SWEEP: dict[str, Any] = {
     "models": ["cosyvoice2, weights flow.pt"],
     "versions": {"torch": "2.13"},
     "hosts": ["a"],
+    "started": 1_795_800_000.0,
+    "since": {
+        "started": 1_795_700_000.0,
+        "changes": [{"cell": "trt=fp16", "what": "size", "before": "<b>150 MB</b>", "after": "157 MB"}],
+    },
 }
 
 
@@ -129,6 +134,33 @@ def test_a_failure_is_reported_as_text(browser: Any) -> None:
     assert "engine error: </script><b>no</b> Next: less" in told
 
 
+@needs_browser
+def test_the_changes_since_the_last_sweep_are_listed(browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+
+    panel = browser.find_element(By.ID, "since").text
+    assert "Since the sweep of 2026-11-26 13:33:20 UTC" in panel
+    assert "trt=fp16 size <b>150 MB</b> 157 MB" in panel
+    assert "Nothing changed" not in panel
+    assert "started 2026-11-27 17:20:00 UTC" in browser.find_element(By.TAG_NAME, "header").text
+
+
+@needs_browser
+def test_equal_values_are_not_the_best(browser: Any) -> None:
+    best = browser.execute_script("return [...document.querySelectorAll('td.best')].map(c => c.textContent)")
+    assert best == ["1.0e-05", "111 dB", "95.0 s", "157 MB", "42 MB"], "all cells have 2,198 nodes"
+
+
+@needs_browser
+def test_titles_of_axes_do_not_lie_over_labels(browser: Any) -> None:
+    overlapping = browser.execute_script("""
+        const boxes = (selector) => [...document.querySelectorAll(selector)].map(e => e.getBoundingClientRect());
+        const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+        return ["#pareto", "#lengths"].flatMap(plot => boxes(`${plot} .ytitle`).flatMap(
+            title => boxes(`${plot} .ytick text`).filter(label => meet(title, label)))).length""")
+    assert overlapping == 0
+
+
 def test_the_page_contains_its_data_and_its_library() -> None:
     page = sweep_html(SWEEP)
     data = page.split('id="data">')[1].split("</script>")[0]
@@ -146,4 +178,4 @@ def test_without_the_extra_the_page_names_the_command_for_plots(monkeypatch: pyt
 
 
 def test_each_cell_links_its_run_directory(tmp_path: Path) -> None:
-    assert "../../runs/fp32/report.md" in sweep_html(SWEEP)
+    assert "../../runs/fp32/report.html" in sweep_html(SWEEP)

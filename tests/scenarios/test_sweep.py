@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import torch
+from torch import nn
+
 from tests.scenarios.commands import Place
 from tests.scenarios.sweeping import EXACT, TINY, built, column, digests, read_sweep, sweep_directory
 
@@ -116,3 +119,18 @@ def test_an_error_of_zero_is_the_best(place: Place) -> None:
     limits = ("--max-error", "0", "--min-snr-db", "300")
     assert "# error 0, SNR exact" in place.cosybuild("select", directory.name, "--objective", "error", *limits).out
     assert place.cosybuild(*EXACT, "export=opset17").out.startswith("Nothing to do")
+
+
+def test_a_sweep_says_what_changed_since_the_last_one(place: Place) -> None:
+    words = ("-m", *TINY, "model.weights=w.pt", OPSETS, "verify=off", "simplify=none")
+    state = nn.Conv1d(4, 4, 3, padding=1).state_dict()
+    torch.save(state, place.directory / "w.pt")
+    assert "Since the sweep of" not in place.cosybuild(*words).out
+    assert "nothing changed." in place.cosybuild(*words).out
+    torch.save({name: tensor * 1.5 for name, tensor in state.items()}, place.directory / "w.pt")
+    assert place.cosybuild(*words).out.count("sha256 of ") == 2
+    report = (sweep_directory(place) / "sweep.md").read_text(encoding="utf-8")
+    assert "## Since the sweep of" in report
+    history = sorted((sweep_directory(place) / "history").iterdir())
+    assert len(history) == 2
+    assert json.loads(history[0].read_text(encoding="utf-8"))["status"] == "ok"

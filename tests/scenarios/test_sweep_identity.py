@@ -8,8 +8,8 @@ from typing import Any
 from tests.scenarios.commands import DATA, Place
 from tests.scenarios.sweeping import read_sweep
 
-OF_THE_HOST = {"seconds", "build_time", "host", "hosts"}
-"""Fields that may differ: durations and facts of the host."""
+OF_THE_HOST = {"seconds", "build_time", "started", "host", "hosts"}
+"""Fields that may differ: times, durations and facts of the host."""
 
 
 def without_the_host(value: Any) -> Any:

@@ -31,15 +31,20 @@ function head() {
   byId("status").textContent = sweep.status;
   byId("status").classList.add(sweep.status);
   byId("model").textContent = sweep.models.join("; ");
+  byId("started").textContent = `· started ${sweep.started}`;
   byId("command").textContent = "python -m cosybuild -m " + sweep.words.join(" ");
   const versions = Object.entries(sweep.versions).map(([name, version]) => `${name} ${version}`);
   byId("made").textContent = [...versions, `built on ${sweep.hosts.join(", ") || "no host yet"}`].join(" · ");
 }
 
+// The cells with the best value; none if all cells with the figure have the same one.
 function best(name) {
   const sign = sweep.figures[name].unit === "dB" ? -1 : 1;
   const having = sweep.cells.filter((cell) => cell.figures[name] != null);
-  return having.sort((a, b) => sign * compare(a.figures[name], b.figures[name]))[0];
+  if (!having.length) return [];
+  const top = [...having].sort((a, b) => sign * compare(a.figures[name], b.figures[name]))[0].figures[name];
+  const equal = having.filter((cell) => cell.figures[name] === top);
+  return equal.length === having.length && having.length > 1 ? [] : equal;
 }
 
 function cards() {
@@ -52,8 +57,9 @@ function cards() {
   if (cached) parts.push(`${cached} up to date before`);
   const made = [["cells finished", `${done} of ${sweep.cells.length}`, parts.join(", ") || "all of them built"]];
   for (const name of ["error", "memory", "latency", "size"]) {
-    const cell = name in sweep.figures ? best(name) : null;
-    if (cell) made.push([`smallest ${sweep.figures[name].title}`, cell.texts[name], named(cell)]);
+    const [cell, ...equal] = name in sweep.figures ? best(name) : [];
+    const more = equal.length ? ` and ${equal.length} more` : "";
+    if (cell) made.push([`smallest ${sweep.figures[name].title}`, cell.texts[name], named(cell) + more]);
   }
   for (const [what, number, where] of made) {
     byId("cards").append(element("div", { className: "card" }, element("span", { className: "what", textContent: what }),
@@ -84,7 +90,7 @@ function cellTable() {
     for (const key of sweep.varied) row.insertCell().textContent = cell.choices[key];
     for (const name of Object.keys(sweep.figures)) {
       const made = row.insertCell();
-      made.className = "number" + (cell.figures[name] == null ? " empty" : best(name) === cell ? " best" : "");
+      made.className = "number" + (cell.figures[name] == null ? " empty" : best(name).includes(cell) ? " best" : "");
       made.textContent = cell.texts[name];
     }
     row.insertCell().textContent = cell.work;
@@ -116,6 +122,18 @@ function troubles() {
   }
 }
 
+function since() {
+  byId("since").hidden = !sweep.since;
+  if (!sweep.since) return;
+  byId("since").querySelector("h2").textContent = `Since the sweep of ${sweep.since.started}`;
+  byId("since").querySelector(".scroll").hidden = !sweep.since.changes.length;
+  byId("since").querySelector(".quiet").hidden = sweep.since.changes.length > 0;
+  for (const change of sweep.since.changes) {
+    const row = byId("since").querySelector("tbody").insertRow();
+    for (const key of ["cell", "what", "before", "after"]) row.insertCell().textContent = change[key];
+  }
+}
+
 function differences() {
   const keys = Object.keys(sweep.differences);
   const cells = sweep.cells.filter((cell) => keys.some((key) => cell.id in sweep.differences[key]));
@@ -142,9 +160,9 @@ function scale(name) {
 function layout(x, y, more = {}) {
   const axis = { gridcolor: variable("--line"), zeroline: false, linecolor: variable("--line"), automargin: true };
   return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
-    font: { color: variable("--text"), size: 12, family: getComputedStyle(document.body).fontFamily }, margin: { l: 60, r: 16, t: 12, b: 48 },
+    font: { color: variable("--text"), size: 12, family: getComputedStyle(document.body).fontFamily }, margin: { l: 76, r: 16, t: 12, b: 48 },
     legend: { orientation: "h", y: -0.24, font: { size: 12 } },
-    xaxis: { ...axis, title: { text: x } }, yaxis: { ...axis, title: { text: y }, ...more } };
+    xaxis: { ...axis, title: { text: x } }, yaxis: { ...axis, title: { text: y, standoff: 18 }, ...more } };
 }
 
 const CONFIG = { displayModeBar: false, responsive: true };
@@ -240,5 +258,6 @@ head();
 cards();
 cellTable();
 troubles();
+since();
 differences();
 plots();
