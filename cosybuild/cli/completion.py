@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cosybuild.cli.arguments import Parser
+from cosybuild.cli.printed import say
 
 _BASH = r"""_cosybuild() {
     local line=${COMP_LINE:0:COMP_POINT} IFS=$'\n' word before command=cosybuild
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     if given.line is not None:
         from cosybuild.cli.completing import completions
 
-        print("".join(f"{one}\n" for one in completions(given.line)), end="")
+        say("".join(f"{one}\n" for one in completions(given.line)), end="")
         return 0
     script, more = (_BASH, _BASH_PYTHON) if given.shell == "bash" else (_ZSH, _ZSH_PYTHON)
-    print(script + (more if given.python else ""), end="")
+    say(script + (more if given.python else ""), end="")
     return 0

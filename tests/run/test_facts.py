@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from cosybuild.run.facts import DISTRIBUTIONS, versions_of
 from cosybuild.system.environment import Environment
 
-SHAPES_NOTHING = {"rich", "packaging", "fsspec", "msgspec"}
+SHAPES_NOTHING = {"markdown-it-py", "rich", "packaging", "fsspec", "msgspec"}
 """Packages that change no result: they print, read versions, transfer files checked by digest, or check types."""
 
 
