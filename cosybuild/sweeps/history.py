@@ -4,22 +4,53 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cosybuild.errors import ConfigurationError
 from cosybuild.report.sweep import UNFINISHED
 from cosybuild.system.files import write_text
+from cosybuild.system.typed_json import from_json
 
 REPORT, HISTORY = "sweep.json", "history"
 _KEPT = 50
 """Reports that are kept; a nightly sweep has seven weeks of them."""
 
 
+@dataclass(frozen=True)
+class _Artifact:
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Cell:
+    id: str
+    overrides: tuple[str, ...]
+    status: str
+    verified: bool | None
+    figures: Mapping[str, float | str | None]
+    artifacts: Mapping[str, _Artifact]
+
+    def __post_init__(self) -> None:
+        for value in self.figures.values():
+            float(value or 0)  # a figure that JSON lacks is a text, such as Infinity
+
+
+@dataclass(frozen=True)
+class _Report:
+    """The fields of a report that `report.sweep_history` compares."""
+
+    status: str
+    started: float
+    cells: tuple[_Cell, ...]
+
+
 def keep_report(directory: Path) -> None:
     """Copy the report of the last sweep to the history, unless that sweep did not finish; called before a new one."""
     last = _read(directory / REPORT)
-    if last is None or last["status"] == UNFINISHED or not isinstance(last.get("started"), int | float):
+    if last is None or last["status"] == UNFINISHED:
         return
     name = f"{datetime.fromtimestamp(last['started'], timezone.utc):%Y%m%dT%H%M%SZ}.json"
     (directory / HISTORY).mkdir(exist_ok=True)
@@ -39,8 +70,12 @@ def _reports(directory: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
+    """Return a report; None if there is none, or it is damaged or of another version."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        from_json(report, _Report, str(path))
+        datetime.fromtimestamp(report["started"], timezone.utc)
+    except (OSError, ValueError, OverflowError, RecursionError, ConfigurationError):
         return None
-    return report if isinstance(report, dict) and {"status", "cells"} <= report.keys() else None
+    found: Mapping[str, Any] = report
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosybuild.errors import ConfigurationError
-from cosybuild.report.sweep import gather
+from cosybuild.report.sweep import UNFINISHED, gather
 from cosybuild.report.sweep_history import since
 from cosybuild.report.sweep_html import sweep_html
 from cosybuild.report.sweep_markdown import sweep_markdown
@@ -35,7 +35,8 @@ def write_sweep(directory: Path) -> dict[str, Any]:
     """
     with _understood(directory):
         sweep = gather(directory)
-        earlier = last_report(directory)
+        # Until every cell has ended, cells that did not run yet would look like changes.
+        earlier = None if sweep["status"] == UNFINISHED else last_report(directory)
         sweep["since"] = None if earlier is None else since(sweep, earlier)
         text, page = sweep_markdown(sweep), sweep_html(sweep)
     write_json(directory / REPORT, sweep)

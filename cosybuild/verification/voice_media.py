@@ -88,8 +88,9 @@ def decibels(error: Array, reference: Array) -> Array:
 
 def by_frame(error: Array, reference: Array) -> list[float]:
     """Return the root mean square of each column of an error relative to that of the reference, in dB."""
-    columns = np.sqrt(np.mean(np.square(error, dtype=float), axis=0))
-    return [round(float(value), 1) for value in decibels(columns, reference)]
+    # An error that is no number is the largest one.
+    columns = np.nan_to_num(np.sqrt(np.mean(np.square(error, dtype=float), axis=0)), nan=np.inf)
+    return [round(float(np.clip(value, *DECIBELS)), 1) for value in decibels(columns, reference)]
 
 
 def wav(samples: Array, rate: int) -> str:

@@ -87,6 +87,12 @@ def test_errors_by_frame_are_relative_to_the_reference(error: float) -> None:
     assert {level for frame, level in enumerate(levels) if frame != 5} == {-140.0}
 
 
+def test_an_error_that_is_no_number_is_the_largest() -> None:
+    error = np.zeros((4, 3))
+    error[1, 1] = np.nan
+    assert by_frame(error, np.ones((4, 3))) == [-140.0, 0.0, -140.0]
+
+
 def test_long_utterances_are_cut_and_forms_of_another_length_have_a_sound_only() -> None:
     frames = int(SECONDS * FACTS.sample_rate / FACTS.hop) + 40
     exact = spoken(frames)
