@@ -33,7 +33,7 @@ def test_every_cell_is_a_run_with_its_configuration_figures_and_report(
     for run, cell in zip(runs, sweep["cells"], strict=True):
         assert run.info.status == "FINISHED"
         assert run.data.tags["cosybuild.sweep"] == sweep["name"]
-        assert run.data.metrics == {name: v for name, v in cell["figures"].items() if v is not None}
+        assert run.data.metrics == {name: float(v) for name, v in cell["figures"].items() if v is not None}
         assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"report.json", "report.md"}
 
 
