@@ -71,9 +71,10 @@ class Wrapped(nn.Module):
 class HalfSplitRotary(RotaryFrequencies):
     """A rotary embedding whose pairs are half a head apart, as in most language models."""
 
-    def forward(self, length: int) -> tuple[Tensor, Tensor]:
+    def forward(self, length: int, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As the right one's."""
-        angle = torch.arange(length).unsqueeze(1) * self.inv_freq.repeat(2)
+        position = torch.arange(length) if offset is None else torch.arange(length) + offset
+        angle = position.unsqueeze(1) * self.inv_freq.repeat(2)
         return angle.cos(), angle.sin() * self.sign.sort().values
 
 

@@ -34,7 +34,11 @@ def test_every_cell_is_a_run_with_its_configuration_figures_and_report(
         assert run.info.status == "FINISHED"
         assert run.data.tags["cosybuild.sweep"] == sweep["name"]
         assert run.data.metrics == {name: float(v) for name, v in cell["figures"].items() if v is not None}
-        assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {"report.json", "report.md"}
+        assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} == {
+            "report.json",
+            "report.md",
+            "report.html",
+        }
 
 
 def test_an_unreachable_tracker_does_not_fail_the_build(place: Place) -> None:
