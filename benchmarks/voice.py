@@ -8,7 +8,7 @@ SERVICE is a directory with a voice, with full and, for versions 2 and 3, with s
 the model directory DIR, or from random weights if DIR is not given:
 
     python -m cosybuild component=token2wav model=cosyvoice2 verify=off trt=none deploy=bundle deploy.dir=SERVICE \
-        deploy.force=true
+        deploy.create=true deploy.force=true
 
 `exact` computes utterances in a process of PYTHON (this interpreter by default) in which PyTorch, Hydra, ONNX and SciPy
 cannot be imported, and compares them with the modules in float64. The waveform is compared with two references: one
@@ -46,11 +46,14 @@ from cosybuild.numerics.speech import speech_mel
 from cosybuild.runtime import load_voice
 from cosybuild.runtime.voice import Noise, Voice
 from cosybuild.runtime.voice.vocoding import VocoderStream
-from cosybuild.verification.voice_cases import PARTS, Utterance
+from cosybuild.verification.voice_cases import PARTS, Utterance, drawn_utterance
 from cosybuild.verification.voice_runs import Reference, load_reference
 
 CHUNK = 25
 """Tokens of a prompt and of a streamed piece: one second in versions 2 and 3."""
+
+SPEAKER = 192
+"""Width of the speaker vector in all versions."""
 
 SPEAK = """
 import sys
@@ -93,25 +96,12 @@ def modules(family: Family, model_dir: str | None, streaming: bool = False) -> R
     return load_reference(subjects, {part: subject.weights for part, subject in subjects.items()})
 
 
-def utterance(voice: Voice, seconds: float, seed: int = 0) -> Utterance:
+def utterance(voice: Voice, seconds: float) -> Utterance:
     """Draw an utterance with a prompt of `CHUNK` tokens."""
-    facts, rng = voice.facts, np.random.default_rng(seed)
-    rate = facts.sample_rate / facts.hop
-    count = next(n for n in range(1, 100_000) if facts.frames_of(n) >= seconds * rate)
-    shown, frames = facts.frames_of(CHUNK), facts.frames_of(count)
-    shape = (1, frames * facts.hop, facts.harmonics)
-    phase = np.zeros((1, facts.harmonics), np.float32)
-    if facts.has_random_phase:
-        phase[0, 1:] = rng.uniform(-0.5, 0.5, facts.harmonics - 1)
-    return Utterance(
-        token=rng.integers(facts.vocabulary, size=(1, count)),
-        prompt_token=rng.integers(facts.vocabulary, size=(1, CHUNK)),
-        prompt_mel=speech_mel(rng, shown, facts.mel)[np.newaxis],
-        speaker=rng.standard_normal((1, 192), np.float32),
-        flow=rng.standard_normal((1, facts.mel, shown + frames), np.float32),
-        source=rng.random(shape, np.float32) if facts.has_uniform_source else rng.standard_normal(shape, np.float32),
-        phase=phase,
-    )
+    facts = voice.facts
+    wanted = seconds * facts.sample_rate / facts.hop
+    count = next(n for n in range(1, 100_000) if facts.frames_of(n) >= wanted)
+    return drawn_utterance(facts, count, CHUNK, facts.frames_of(CHUNK), speaker=SPEAKER, seed=0)
 
 
 def exact(service: Path, model_dir: str | None, seconds: Sequence[float], long: Sequence[float], python: str) -> None:

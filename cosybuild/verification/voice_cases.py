@@ -113,21 +113,37 @@ def _sizes(facts: Facts, limit: int) -> Iterator[dict[str, int]]:
 
 
 def utterance(case: Case, request: Request) -> Utterance:
-    """Draw the inputs of a case: the prompt's mel has the envelope of speech, and noise has upstream's distribution."""
-    facts, sizes = voice_facts(request), case.draw.sizes
-    rng = np.random.default_rng(case.draw.seed)
+    """Draw the inputs of a case."""
     speaker = int(request.of(PARTS[0]).subject.hyperparameters["spk_embed_dim"])
-    frames = facts.frames_of(sizes[_TOKENS])
+    sizes = case.draw.sizes
+    return drawn_utterance(
+        voice_facts(request), sizes[_TOKENS], sizes[_PROMPT], sizes[_SHOWN], speaker=speaker, seed=case.draw.seed
+    )
+
+
+def drawn_utterance(
+    facts: Facts, tokens: int, prompt_tokens: int, prompt_frames: int, *, speaker: int, seed: int
+) -> Utterance:
+    """Draw an utterance: the prompt's mel has the envelope of speech, and noise has upstream's distribution.
+
+    Args:
+        facts: the facts of the voice.
+        tokens, prompt_tokens, prompt_frames: sizes.
+        speaker: width of the speaker vector.
+        seed: seed of all draws.
+    """
+    rng = np.random.default_rng(seed)
+    frames = facts.frames_of(tokens)
     shape = (1, frames * facts.hop, facts.harmonics)
     phase = np.zeros((1, facts.harmonics), np.float32)
     if facts.has_random_phase:
         phase[0, 1:] = rng.uniform(-0.5, 0.5, facts.harmonics - 1)
     return Utterance(
-        token=rng.integers(facts.vocabulary, size=(1, sizes[_TOKENS])),
-        prompt_token=rng.integers(facts.vocabulary, size=(1, sizes[_PROMPT])),
-        prompt_mel=speech_mel(rng, sizes[_SHOWN], facts.mel)[np.newaxis],
+        token=rng.integers(facts.vocabulary, size=(1, tokens)),
+        prompt_token=rng.integers(facts.vocabulary, size=(1, prompt_tokens)),
+        prompt_mel=speech_mel(rng, prompt_frames, facts.mel)[np.newaxis],
         speaker=rng.standard_normal((1, speaker), np.float32),
-        flow=rng.standard_normal((1, facts.mel, sizes[_SHOWN] + frames), np.float32),
+        flow=rng.standard_normal((1, facts.mel, prompt_frames + frames), np.float32),
         source=rng.random(shape, np.float32) if facts.has_uniform_source else rng.standard_normal(shape, np.float32),
         phase=phase,
     )
