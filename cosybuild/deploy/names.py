@@ -23,8 +23,8 @@ class Row:
         stem: the first part of the artifact's own name.
         families: model families that the runtime serves; empty for any.
         name: the file's name; `{id}` is the device's number.
-        derived: patterns of the names of files, such as engines, that a runtime or a user made from this file. They are
-            retired when it is replaced, because a runtime uses them without a check.
+        retires: patterns of the names of files that the runtime would use without a check in place of this file:
+            engines that somebody made from an earlier one, and graphs that it opens first.
         required: a deployment without this file is refused.
         dynamic_batch: None if both a dynamic and a fixed batch are accepted.
     """
@@ -38,7 +38,7 @@ class Row:
     dynamic_batch: bool | None = False
     streaming: bool = False
     required: bool = False
-    derived: tuple[str, ...] = ()
+    retires: tuple[str, ...] = ()
 
     def takes(self, item: Deliverable) -> bool:
         """Return True if `item` is what the runtime expects under this name."""
@@ -69,10 +69,11 @@ _ANY = ("cosyvoice1", "cosyvoice2", "cosyvoice3")
 _WITH_ENCODER = ("cosyvoice1", "cosyvoice2")
 _TWO, _THREE = ("cosyvoice2",), ("cosyvoice3",)
 _COSYVOICE, _TOKEN2WAV = Service.cosyvoice, Service.token2wav
+_AUTOCAST = "autocast_fp16.onnx"
 
 ROWS: tuple[Row, ...] = (
     _estimator(
-        _COSYVOICE, _ANY, GRAPH, "fp32.onnx", "float32", required=True, derived=(f"{ESTIMATOR}.fp??.mygpu.plan",)
+        _COSYVOICE, _ANY, GRAPH, "fp32.onnx", "float32", required=True, retires=(f"{ESTIMATOR}.fp??.mygpu.plan",)
     ),
     _estimator(_COSYVOICE, _ANY, PLAN, "fp32.mygpu.plan", "float32"),
     _estimator(_COSYVOICE, _ANY, PLAN, "fp16.mygpu.plan", "float16"),
@@ -84,9 +85,21 @@ ROWS: tuple[Row, ...] = (
         "float32",
         dynamic_batch=True,
         required=True,
-        derived=(f"{ESTIMATOR}.fp16.dynamic_batch.*.plan",),
+        retires=(f"{ESTIMATOR}.fp16.dynamic_batch.*.plan",),
     ),
     _estimator(_TOKEN2WAV, _TWO, PLAN, "fp16.dynamic_batch.l20.plan", "float16", dynamic_batch=True),
+    # Both runtimes build an engine of their own. From a graph whose name has no "fp16" they build it with TensorRT's
+    # weak FP16, whose results nobody verified; so each must find the lowered graph, and find it first.
+    _estimator(Service.vllm_omni, _THREE, GRAPH, _AUTOCAST, "float16", required=True),
+    _estimator(
+        Service.sglang_omni,
+        _THREE,
+        GRAPH,
+        _AUTOCAST,
+        "float16",
+        required=True,
+        retires=(f"{ESTIMATOR}.fp32.onnx", f"{ESTIMATOR}.onnx"),
+    ),
     *(
         row
         for streaming, infix in ((False, ""), (True, "streaming."))
@@ -95,11 +108,11 @@ ROWS: tuple[Row, ...] = (
                 _TOKEN2WAV,
                 _THREE,
                 GRAPH,
-                f"{infix}autocast_fp16.onnx",
+                f"{infix}{_AUTOCAST}",
                 "float16",
                 streaming=streaming,
                 required=True,
-                derived=(f"{ESTIMATOR}.{infix}autocast_fp16.*.plan",),
+                retires=(f"{ESTIMATOR}.{infix}autocast_fp16.*.plan",),
             ),
             _estimator(_TOKEN2WAV, _THREE, PLAN, f"{infix}autocast_fp16.{{id}}.plan", "float16", streaming=streaming),
         )
@@ -114,7 +127,7 @@ ROWS: tuple[Row, ...] = (
             "float32",
             dynamic_batch=None,
             required=True,
-            derived=(f"{CAMPPLUS}.*.fp32.plan", f"{CAMPPLUS}.*.fp32.trt"),
+            retires=(f"{CAMPPLUS}.*.fp32.plan", f"{CAMPPLUS}.*.fp32.trt"),
         )
         for service in (_COSYVOICE, _TOKEN2WAV)
     ),

@@ -29,7 +29,7 @@ class Placement:
 def choose(
     items: list[Deliverable], settings: DeploySettings, sm: int | None, profiles: Profiles
 ) -> tuple[Path, list[Placement], list[Put], list[str]]:
-    """Return the directory, artifacts with names, further files, and patterns of files derived from the graphs."""
+    """Return the directory, artifacts with names, further files, and patterns of files to retire."""
     root = Path(settings.dir or "")
     if settings.service is Service.bundle:
         if not items:
@@ -53,7 +53,7 @@ def choose(
             )
     # Graphs come first: see `deploy.publish`.
     placements.sort(key=lambda placement: placement.item.kind == PLAN)
-    return root, placements, [], [pattern for row in rows for pattern in row.derived]
+    return root, placements, [], [pattern for row in rows for pattern in row.retires]
 
 
 def _fitting(row: Row, items: Sequence[Deliverable], sm: int | None) -> Deliverable | None:

@@ -52,7 +52,7 @@ def deploy(
     assert settings.dir is not None, "config.rules demands it"
     items = read_deliverables(artifacts)
     target_sm = _target_sm(settings, environment)
-    root, placements, extra, derived = choose(items, settings, target_sm, profiles)
+    root, placements, extra, patterns = choose(items, settings, target_sm, profiles)
     objections = [*(f"the run is pending: {p}" for p in pending), *_objections(placements, target_sm)]
     if objections and not settings.force:
         raise DeployError(
@@ -71,7 +71,7 @@ def deploy(
         recorded = read_current(root).files
         standing = Standing.of(root, _folder(placements), recorded)
         retired = sorted({
-            *_present(root, derived, brought),
+            *_present(root, patterns, brought),
             *retired_by(root, new, recorded),
             *(retired_with(standing, placed, brought) if whole else ()),
         })  # fmt: skip
@@ -151,7 +151,7 @@ def _puts(placement: Placement, settings: DeploySettings, forced: Sequence[str],
 
 
 def _present(root: Path, patterns: Sequence[str], brought: Mapping[str, object]) -> list[str]:
-    """Return existing files that were made from a replaced file, and that a runtime uses without a check."""
+    """Return existing files that a runtime would use in place of deployed ones without a check (`Row.retires`)."""
     found = {path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     return [name for name in found if name not in brought and not name.endswith((SUFFIX, NEXT))]
 

@@ -28,6 +28,7 @@ from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.report.rehearsal import fault_of
 from cosybuild.request import Request
+from cosybuild.run.deployment import check_deployment
 from cosybuild.run.voice import voice_request
 from cosybuild.stages.precision import LOWERED
 from cosybuild.store.artifact import Artifact
@@ -44,11 +45,14 @@ def request_from_settings(settings: Settings) -> Request:
         ModelError: the model directory or a file it names is missing or unusable, external data are refused, or an ONNX
             file of the directory has other inputs or outputs than its component.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
+        DeployError: a condition of the deployment does not hold.
     """
     if settings.component.name is ComponentName.token2wav:
-        return voice_request(settings, _subject, _request)
-    request = _request(settings, _subject(settings))
-    _check_service(request)
+        request = voice_request(settings, _subject, _request)
+    else:
+        request = _request(settings, _subject(settings))
+        _check_service(request)
+    check_deployment(request)
     return request
 
 

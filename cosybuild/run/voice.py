@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from cosybuild.config.groups.component import ComponentName, ComponentSettings
 from cosybuild.config.groups.deploy import Service
 from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.vocoder import Cut
 from cosybuild.config.settings import Settings
-from cosybuild.errors import ConfigurationError, DeployError
+from cosybuild.errors import ConfigurationError
 from cosybuild.models.components.registry import COMPONENTS, GRAPH_FILES, lacks_script
 from cosybuild.models.profile import FRAMES, for_model
 from cosybuild.models.resolve import directory_and_family
@@ -38,7 +38,6 @@ def voice_request(
 
     Raises:
         ConfigurationError: a setting applies to one network only.
-        DeployError: the conditions of the deployment cannot be met.
         ModelError: raised by `resolve` or `request_of`.
     """
     _check(settings)
@@ -62,7 +61,6 @@ def voice_request(
         name.value: request_of(_applicable_settings(one, subjects[name].spec), subjects[name])
         for name, one in settings_of.items()
     }
-    _check_deployable(settings, requests)
     if settings.verify is not None and settings.vocoder.cut is not Cut.none:
         notes.append("the whole voice is not verified: vocoder.cut=spectrum ends the vocoder before its waveform")
     origin = requests[ComponentName.estimator.value].subject.origin
@@ -100,26 +98,6 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError(
             "deploy=triton needs a vocoder with a waveform, but vocoder.cut=spectrum ends the vocoder before it.",
             hint="Next: remove vocoder.cut, or build the network alone with component=vocoder.",
-        )
-
-
-def _check_deployable(settings: Settings, requests: Mapping[str, Request]) -> None:
-    """Refuse a deployment that its own conditions would refuse after the whole build.
-
-    Raises:
-        DeployError: a part has random weights, or nothing is verified, and `deploy.force` is not set.
-    """
-    deploy = settings.deploy
-    if deploy is None or deploy.force:
-        return
-    random = [name for name, one in requests.items() if one.subject.weights is None and one.subject.graph is None]
-    reasons = [f"{name} has random weights" for name in random]
-    if settings.verify is None:
-        reasons.append("nothing is verified (verify=off)")
-    if reasons:
-        raise DeployError(
-            f"deploy={deploy.service.value} is refused: {'; '.join(reasons)}.",
-            hint="Next: give model_dir, and remove verify=off; or set deploy.force=true, which the manifests record.",
         )
 
 

@@ -40,7 +40,10 @@ ALONE_TOO_LITTLE = {
     "model/onnx": ("model.path=a.onnx", *MODULE),
     "model/campplus": ("model.path=campplus.onnx",),
     "sweep/search": ("hydra/sweeper=optuna",),
-    **{f"deploy/{name}": ("deploy.dir=service",) for name in ("bundle", "cosyvoice", "token2wav", "triton")},
+    **{
+        f"deploy/{name}": ("deploy.dir=service",)
+        for name in ("bundle", "cosyvoice", "sglang_omni", "token2wav", "triton", "vllm_omni")
+    },
 }
 """Options that need further settings, with these settings."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
+from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy
 from cosybuild.errors import DeployError
 from cosybuild.onnxgraph.header import read_header
@@ -63,6 +64,8 @@ TABLE: list[tuple[str, str, int | str, bool, dict[str, str]]] = [
         f"{E}.streaming.autocast_fp16.onnx": "float16",
         f"{E}.streaming.autocast_fp16.0.plan": "float16",
     }),
+    *((service, "cosyvoice3", 2, False, {f"{E}.autocast_fp16.onnx": "float16"})
+      for service in ("vllm_omni", "sglang_omni")),
 ]  # fmt: skip
 
 
@@ -155,3 +158,25 @@ def test_a_streaming_artifact_is_not_deployed_for_full_attention(tmp_path: Path)
     delivered(tmp_path / "artifacts", "cosyvoice2", streaming=True)
     with pytest.raises(DeployError, match="does not read any"):
         put_in_service(tmp_path / "artifacts", "cosyvoice", tmp_path / "service")
+
+
+@pytest.mark.parametrize("service", ["vllm_omni", "sglang_omni"])
+def test_a_runtime_that_would_build_weak_fp16_gets_no_fp32_graph(tmp_path: Path, service: str) -> None:
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    put_graph(artifacts / f"{E}.fp32.onnx", estimator_shapes(2), model={"family": "cosyvoice3"})
+    with pytest.raises(DeployError, match=r"needs flow\.decoder\.estimator\.autocast_fp16\.onnx"):
+        put_in_service(artifacts, service, tmp_path / "service")
+
+
+def test_graphs_that_sglang_omni_opens_first_are_retired_and_come_back(tmp_path: Path) -> None:
+    delivered(tmp_path / "artifacts", "cosyvoice3")
+    service = tmp_path / "service"
+    service.mkdir()
+    for name in ("fp32.onnx", "onnx"):
+        (service / f"{E}.{name}").write_bytes(b"published")
+    facts = put_in_service(tmp_path / "artifacts", "sglang_omni", service)
+    assert facts["retired"] == [f"{E}.fp32.onnx", f"{E}.onnx"]
+    assert sorted(path.name for path in service.glob("*.onnx")) == [f"{E}.autocast_fp16.onnx"]
+    rollback(service)
+    assert sorted(path.name for path in service.glob("*.onnx")) == [f"{E}.fp32.onnx", f"{E}.onnx"]

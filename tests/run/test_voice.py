@@ -86,9 +86,9 @@ def test_files_that_the_directory_ships_are_parts_and_missing_ones_are_noted(spe
     ],
 )
 def test_a_deployment_that_cannot_succeed_is_refused_before_the_build(
-    model_dir: Path | None, verify: VerifySettings | None, reasons: str
+    tmp_path: Path, model_dir: Path | None, verify: VerifySettings | None, reasons: str
 ) -> None:
-    deploy = DeploySettings(Service.bundle, dir="service")
+    deploy = DeploySettings(Service.bundle, dir=str(tmp_path))
     given = settings(model_dir, verify=verify, deploy=deploy)
     with pytest.raises(DeployError, match=rf"^deploy=bundle is refused: {reasons}\."):
         request_from_settings(given)

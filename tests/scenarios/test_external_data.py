@@ -13,6 +13,7 @@ import pytest
 from tests.onnxgraph.graphs import linear
 from tests.scenarios.commands import Answer
 
+SERVICE = ("deploy.dir=service", "deploy.create=true")
 WORDS = (
     *("model=onnx", "model.path=mine.onnx", "trt=none"),
     *("model.inputs=[{name: x, shape: [n, 4]}]", "model.outputs=[{name: y, shape: [n, 300]}]"),
@@ -36,7 +37,7 @@ def mine(command: Callable[..., Answer]) -> Callable[..., Answer]:
 
 @pytest.mark.parametrize("simplify", ["none", "onnxsim"])
 def test_the_weights_of_a_graph_follow_it_to_every_place(mine: Callable[..., Answer], simplify: str) -> None:
-    words = (*WORDS, f"simplify={simplify}", "deploy=bundle", "deploy.dir=service")
+    words = (*WORDS, f"simplify={simplify}", "deploy=bundle", *SERVICE)
     answer = mine(*words)
     assert answer.code == 0, answer.err
     (run,) = Path("outputs/runs").iterdir()
@@ -83,7 +84,14 @@ def test_data_files_that_do_not_fit_are_refused_before_anything_runs(mine: Calla
 
 
 def test_two_names_of_one_file_become_two_models_in_a_triton_repository(mine: Callable[..., Answer]) -> None:
-    quick = (*WORDS, "verify=off", "simplify=none", "deploy=triton", "deploy.dir=service", "deploy.force=true")
+    quick = (
+        *WORDS,
+        "verify=off",
+        "simplify=none",
+        "deploy=triton",
+        *SERVICE,
+        "deploy.force=true",
+    )
     for name in ("one", "net.fp4"):
         answer = mine(*quick, f"model.name={name}")
         assert answer.code == 0, answer.err

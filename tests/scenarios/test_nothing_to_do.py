@@ -20,6 +20,7 @@ from tests.scenarios.commands import QUICK, Place
 from tests.scenarios.rebuilding import flip
 
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "onnx_ir", "tensorrt", "tensorrt_rtx")
+SERVICE = ("deploy.dir=service", "deploy.create=true")
 GRAPH = "flow.decoder.estimator.fp32.onnx"
 
 
@@ -43,7 +44,7 @@ def test_a_command_with_nothing_to_do_prints_one_line_and_imports_nothing_heavy(
 
 
 def test_a_run_without_deployment_does_not_report_that_of_an_earlier_run(used_place: Place) -> None:
-    deployed = used_place.cosybuild(*QUICK, "deploy=bundle", "deploy.dir=service", "deploy.force=true")
+    deployed = used_place.cosybuild(*QUICK, "deploy=bundle", *SERVICE, "deploy.force=true")
     assert "deployed to service" in deployed.out
     again = used_place.cosybuild(*QUICK)
     assert again.out.startswith("Nothing to do: 4 steps up to date. ")

@@ -196,7 +196,7 @@ def test_replay_accepts_another_engine_with_equal_traits(used_place: Place) -> N
 def test_replay_does_not_deploy(used_place: Place) -> None:
     service = used_place.directory / "service"
     old = set(used_place.runs())
-    used_place.cosybuild(*QUICK, "deploy=cosyvoice", f"deploy.dir={service}", "verify.seed=4")
+    used_place.cosybuild(*QUICK, "deploy=cosyvoice", f"deploy.dir={service}", "deploy.create=true", "verify.seed=4")
     (run,) = set(used_place.runs()) - old
     deployed = {path: path.stat().st_mtime_ns for path in service.rglob("*")}
     assert deployed

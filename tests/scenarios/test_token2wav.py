@@ -90,7 +90,7 @@ def test_one_plan_builds_every_part_and_nothing_twice(place: Place) -> None:
 
 def test_a_front_end_is_deployed_as_torchscript_where_upstream_loads_it(place: Place) -> None:
     shutil.copytree(DATA / "token2wav1_tiny", place.directory / "model")
-    deploy = ("component=frontend", "deploy=cosyvoice", "deploy.dir=service")
+    deploy = ("component=frontend", "deploy=cosyvoice", "deploy.dir=service", "deploy.create=true")
     ran = place.cosybuild(*deploy, *QUICK)
     service = place.directory / "service"
     names = {"flow.encoder.fp32.zip", "flow.encoder.fp16.zip"}

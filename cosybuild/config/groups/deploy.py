@@ -13,6 +13,8 @@ class Service(str, Enum):
 
     cosyvoice = "cosyvoice"
     token2wav = "token2wav"
+    vllm_omni = "vllm_omni"
+    sglang_omni = "sglang_omni"
     triton = "triton"
     bundle = "bundle"
 
@@ -61,11 +63,13 @@ class DeploySettings:
 
     service: Service = setting(
         Service.bundle,
-        "The service that reads the files; cosyvoice, token2wav and triton have fixed names, bundle "
-        "gets all artifacts.",
+        "The service that reads the files; bundle gets all artifacts, and the others have fixed names.",
     )
     dir: str | None = setting(
         None, "The model directory in service (triton: the model repository; bundle: any directory)."
+    )
+    create: bool = setting(
+        False, "Create `dir` if it does not exist, and accept one that does not look like what the service reads."
     )
     target_sm: int | None = setting(
         None, "Compute capability times ten of the GPU that will load the engines; null: the GPU of this machine."

@@ -47,12 +47,17 @@ def locate(model_dir: str, files: Sequence[str]) -> Path:
         )
     if is_hub_id(model_dir):
         return fetch_model(model_dir, files)
-    parent = path.parent
-    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=3)
+    near = similar_directories(path)
     raise ModelDirectoryError(
         f"model_dir={model_dir} does not exist.",
-        hint=f"Next: did you mean {' or '.join(str(parent / name) for name in near)}?"
+        hint=f"Next: did you mean {' or '.join(str(one) for one in near)}?"
         if near
         else "Next: give the directory that has the model's yaml and flow.pt.",
     )
+
+
+def similar_directories(path: Path) -> list[Path]:
+    """Return up to three directories beside an absent path with names like its own."""
+    parent = path.parent
+    names = sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+    return [parent / name for name in difflib.get_close_matches(path.name, names, n=3)]
