@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor
 
 import hydra
 
+from cosybuild.cli.ci_results import CiResults
 from cosybuild.cli.command_line import hydra_words
 from cosybuild.cli.failure import run_guarded
 from cosybuild.cli.flags import Flags, Volume, split_flags
@@ -44,16 +45,27 @@ def build_command(words: Sequence[str], opening: Opening) -> int:
 
 def _with_hydra(given: list[str], opening: Opening) -> int:
     flags, words = split_flags(given)
+    results = CiResults(flags.junit)
+    try:
+        return _built(words, opening, flags, results)
+    except Exception as error:
+        results.failed(error)
+        raise
+    finally:
+        results.write()
+
+
+def _built(words: list[str], opening: Opening, flags: Flags, results: CiResults) -> int:
     _refuse_unknown_verb(words)
     requests = Requests()
-    job = Job(words, Watch(words, config_directory()), opening, requests, flags)
+    job = Job(words, Watch(words, config_directory()), opening, requests, flags, results)
     prepare(requests.settings)
     sys.argv = ["cosybuild", *hydra_words(words)]
     sweep = SweepInProgress(begun=opening.close)
     try:
         run_job(job, sweep)
     finally:
-        code = _end_sweep(sweep, flags)
+        code = _end_sweep(sweep, flags, results)
     if sweep.dry and job.dry_runs.cells:
         job.dry_runs.show_total()
     return max(job.codes, default=0) if code is None else code
@@ -112,13 +124,13 @@ def _raised_in(package: str, error: BaseException) -> bool:
     return module.partition(".")[0] == package
 
 
-def _end_sweep(sweep: SweepInProgress, flags: Flags) -> int | None:
+def _end_sweep(sweep: SweepInProgress, flags: Flags, results: CiResults) -> int | None:
     """Report a sweep, also one that failed, and return its exit code; None if there is no sweep to report."""
     if sweep.directory is None or sweep.dry:
         return None
     from cosybuild.cli.sweep import finish_sweep
 
-    return finish_sweep(sweep.directory, quiet=flags.volume is Volume.quiet)
+    return finish_sweep(sweep.directory, results, quiet=flags.volume is Volume.quiet)
 
 
 def _refuse_unknown_verb(words: Sequence[str]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cosybuild import figure
 from cosybuild.certifying.call import is_recording, run_task
@@ -24,6 +25,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, ModelError, VerificationError
 from cosybuild.printable import one_line
 from cosybuild.report.junit import junit_text
+from cosybuild.report.junit_cases import verdict_case
 from cosybuild.report.sarif import sarif_text
 from cosybuild.report.verdicts import lines
 from cosybuild.run.limits import ProcessLimits, call_limited
@@ -164,7 +166,11 @@ def _write(options: argparse.Namespace, verdicts: Sequence[Verdict]) -> None:
     plain = [verdict.facts() for verdict in verdicts]
     if options.json:
         print(figure.dumps(plain, indent=2))
-    for path, form in ((options.junit, junit_text), (options.sarif, sarif_text)):
+    for path, form in ((options.junit, _junit), (options.sarif, sarif_text)):
         if path is not None:
             with convert_disk_errors("write", path, of_the_store=False):
                 write_atomic(path, form(plain).encode("utf-8", "backslashreplace"), durable=False)
+
+
+def _junit(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    return junit_text("cosybuild certify", [verdict_case(verdict) for verdict in verdicts])

@@ -25,7 +25,19 @@ from cosybuild.config.sweep_naming import SWEEPS
 from cosybuild.errors import CosybuildError
 from cosybuild.run.run_names import LAST, newest_first
 
-_FLAGS = ("-m", "--multirun", "-q", "--quiet", "-v", "--verbose", "--config-dir", "--cfg", "--help", "--version")
+_FLAGS = (
+    "-m",
+    "--multirun",
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "--junit",
+    "--config-dir",
+    "--cfg",
+    "--help",
+    "--version",
+)
 _OF_RUNS = frozenset({"bundle", "diff", "explain", "replay", "requirements"})
 _WORDS = {"help": tuple(VERBS), "store": ("ls", "push", "verify"), "completion": ("bash", "zsh")}
 

@@ -47,11 +47,18 @@ def failure_of(action: Callable[[], T]) -> T | Failure:
     try:
         return action()
     except (Exception, SystemExit) as error:
-        known = user_error(error)
-        if known is not None:
-            return Failure("", known.kind, known.message, known.hint, known.exit_code)
-        traceback.print_exception(error, file=sys.stderr)
-        return Failure("", "defect", f"{type(error).__name__}: {error}", None, DEFECT)
+        failure = recorded_failure(error)
+        if failure.exit_code == DEFECT:
+            traceback.print_exception(error, file=sys.stderr)
+        return failure
+
+
+def recorded_failure(error: BaseException) -> Failure:
+    """Return an error outside of steps as records state it."""
+    known = user_error(error)
+    if known is not None:
+        return Failure("", known.kind, known.message, known.hint, known.exit_code)
+    return Failure("", "defect", f"{type(error).__name__}: {error}", None, DEFECT)
 
 
 def _report(error: BaseException) -> int:

@@ -1,13 +1,18 @@
-"""The flags of a build that Hydra does not know: the amount of output, and the format of a plan."""
+"""The flags of a build that Hydra does not know: the amount of output, the format of a plan, and a file for CI."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
+
+from cosybuild.errors import ConfigurationError
 
 JSON_PLAN = "dry_run=json"
 """The word that requests a plan as JSON. Hydra is given `dry_run=true` instead."""
+
+_JUNIT = "--junit"
 
 
 class Volume(Enum):
@@ -28,20 +33,47 @@ class Flags:
     Attributes:
         volume: the amount of output.
         json_plan: a dry run prints JSON.
+        junit: the file that gets the results as JUnit XML; None for no file.
     """
 
     volume: Volume = Volume.usual
     json_plan: bool = False
+    junit: Path | None = None
 
 
 def split_flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
-    """Return the flags, and the words that remain for Hydra. If several volumes are given, the last one is used."""
+    """Return the flags, and the words that remain for Hydra. If a flag is given several times, the last one is used.
+
+    Raises:
+        ConfigurationError: `--junit` has no file.
+    """
+    junit, words = _split_junit(words)
     volumes = [_VOLUMES[word] for word in words if word in _VOLUMES]
     rest = ["dry_run=true" if word == JSON_PLAN else word for word in words if word not in _VOLUMES]
-    return Flags(volumes[-1] if volumes else Volume.usual, JSON_PLAN in words), rest
+    return Flags(volumes[-1] if volumes else Volume.usual, JSON_PLAN in words, junit), rest
+
+
+def _split_junit(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    name, rest = None, []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        if flag != _JUNIT:
+            rest.append(word)
+            continue
+        name = value if equals else next(remaining, "")
+        if not name or name.startswith("-") or (not equals and "=" in name):
+            raise ConfigurationError(
+                f"{_JUNIT} needs the name of a file{f', not {name}' if name else ''}.",
+                hint=f"Next: {_JUNIT} results.xml",
+            )
+    return None if name is None else Path(name), rest
 
 
 def is_silent(words: Sequence[str]) -> bool:
     """Return True if the words request output that must not contain the opening line."""
-    flags, _ = split_flags(words)
+    try:
+        flags, _ = split_flags(words)
+    except ConfigurationError:  # the command itself reports it
+        return False
     return flags.json_plan or flags.volume is Volume.quiet

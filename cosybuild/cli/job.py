@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
+from cosybuild.cli.ci_results import CiResults
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.dry_run import DryRuns
 from cosybuild.cli.failure import present, run_guarded
@@ -22,7 +23,7 @@ from cosybuild.cli.opening import Opening
 from cosybuild.cli.printed import say
 from cosybuild.cli.requests import Requests
 from cosybuild.config.compose import prepare
-from cosybuild.errors import Pending
+from cosybuild.errors import ConfigurationError, Pending
 from cosybuild.printable import one_line as printable_line
 from cosybuild.report.summary import one_line, summary
 from cosybuild.request import Request
@@ -44,13 +45,20 @@ class Job:
     __name__ = "job"  # Hydra wraps it like a function
 
     def __init__(
-        self, words: Sequence[str], watch: Watch | None, opening: Opening, requests: Requests, flags: Flags = _NO_FLAGS
+        self,
+        words: Sequence[str],
+        watch: Watch | None,
+        opening: Opening,
+        requests: Requests,
+        flags: Flags = _NO_FLAGS,
+        results: CiResults | None = None,
     ) -> None:
         self._words = tuple(words)
         self._watch = watch
         self._opening = opening
         self._requests = requests
         self._flags = flags
+        self._results = results or CiResults(None)
         self.codes: list[int] = []
         self.dry_runs = DryRuns(flags.json_plan)
 
@@ -79,17 +87,26 @@ class Job:
         self._opening.say("reading the model and planning the steps")
         try:
             return self._built_or_planned(config)
+        except Exception as error:
+            self._results.failed(error)
+            raise
         finally:
             self._opening.close()
 
     def _built_or_planned(self, config: DictConfig) -> int:
         request = self._requests.of(config)
         if request.settings.dry_run:
+            if self._flags.junit is not None:
+                raise ConfigurationError(
+                    "--junit writes the results of a build, and dry_run=true builds nothing.",
+                    hint="Next: remove one of them; dry_run=json prints the plan for programs.",
+                )
             hydra = HydraConfig.get()
             cell = None if OmegaConf.is_missing(hydra.job, "num") else [str(word) for word in hydra.overrides.task]
             return self.dry_runs.show(request, self._opening, cell)
         directory = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
-        return _build(request, Invocation(self._words, directory), self._watch, self._opening, self._flags.volume)
+        invocation = Invocation(self._words, directory)
+        return _build(request, invocation, self._watch, self._opening, self._results, self._flags.volume)
 
 
 def _job_elsewhere(words: tuple[str, ...], flags: Flags) -> Job:
@@ -99,7 +116,12 @@ def _job_elsewhere(words: tuple[str, ...], flags: Flags) -> Job:
 
 
 def _build(
-    request: Request, invocation: Invocation, watch: Watch | None, opening: Opening, volume: Volume = Volume.usual
+    request: Request,
+    invocation: Invocation,
+    watch: Watch | None,
+    opening: Opening,
+    results: CiResults,
+    volume: Volume = Volume.usual,
 ) -> int:
     console = BuildConsole(sys.stdout, opening.close, volume)
     is_first = not any(invocation.directory.parent.glob(f"*/{REPORT}"))
@@ -108,6 +130,7 @@ def _build(
     finally:
         console.close()
     directory = str(invocation.directory)
+    results.finished(report, directory)
     message = one_line(report, directory)
     if volume is Volume.quiet:
         _print_artifacts(report, directory)

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cosybuild.cli.ci_results import CiResults
 from cosybuild.cli.console import BuildConsole
 from cosybuild.cli.printed import say
 from cosybuild.printable import one_line
@@ -25,14 +26,16 @@ from cosybuild.sweeps.write import write_sweep
 _STYLES = {"ok": "green", "cached": "cyan", "pending": "yellow", "failed": "red"}
 
 
-def finish_sweep(directory: Path, *, quiet: bool = False) -> int:
+def finish_sweep(directory: Path, results: CiResults, *, quiet: bool = False) -> int:
     """Write the sweep's report once more, print its table, and return the exit code.
 
     Args:
         directory: the directory of the sweep.
+        results: gets the report.
         quiet: print the paths of the artifacts, and on stderr the failures, in place of the table.
     """
     sweep = write_sweep(directory)
+    results.swept(sweep)
     if quiet:
         for cell in sweep["cells"]:
             for artifact in cell["artifacts"].values():

@@ -1,65 +1,69 @@
-"""Verdicts in the XML form of JUnit, which CI systems show as tests (testmoapp/junitxml describes it)."""
+"""Results in the XML form of JUnit, which CI systems show as tests (testmoapp/junitxml describes it)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 from xml.etree import ElementTree
 
 from cosybuild.printable import visible
-from cosybuild.report.verdicts import message
 
-_FAILED = ("wrong", "right for other weights")
-_SKIPPED = "not compared"
-_RIGHT = "right"
-NAME = "cosybuild certify"
+Kind = Literal["passed", "failure", "error", "skipped"]
 
 
-def junit_text(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """Return one test suite with one test for each file.
+@dataclass(frozen=True)
+class Case:
+    """One test of a suite.
 
-    A refuted file is a failure, an unreadable or unmatched one an error; a file without a PyTorch module is skipped.
+    Attributes:
+        group: the classname, by which CI systems group tests.
+        kind: a failure is a result that is wrong; an error is a result that does not exist.
+        message: the reason for the kind, or for a passed test its output.
+        type: a word for the kind of failure.
+        seconds: the duration; None if it is not known.
+        properties: pairs of a name and a value.
     """
-    kinds = [_kind(verdict) for verdict in verdicts]
+
+    group: str
+    name: str
+    kind: Kind
+    message: str = ""
+    type: str = ""
+    seconds: float | None = None
+    properties: tuple[tuple[str, object], ...] = ()
+
+
+def junit_text(name: str, cases: Sequence[Case]) -> str:
+    """Return a document with one test suite."""
+    kinds = [case.kind for case in cases]
     counts = {"tests": len(kinds), "failures": kinds.count("failure"), "errors": kinds.count("error"),
               "skipped": kinds.count("skipped")}  # fmt: skip
-    numbers = {name: str(count) for name, count in counts.items()}
-    root = ElementTree.Element("testsuites", {"name": NAME, **numbers})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": NAME, **numbers})
-    for verdict, kind in zip(verdicts, kinds, strict=True):
-        _add(suite, verdict, kind)
+    attributes = {"name": visible(name), **{key: str(count) for key, count in counts.items()}}
+    root = ElementTree.Element("testsuites", attributes)
+    suite = ElementTree.SubElement(root, "testsuite", attributes)
+    for case in cases:
+        _add(suite, case)
     ElementTree.indent(root)
     # With encoding="unicode", the XML declaration would name the locale's encoding.
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text.decode("utf-8") + "\n"
 
 
-def _add(suite: ElementTree.Element, verdict: Mapping[str, Any], kind: str) -> None:
-    name = {"classname": str(verdict["component"] or "unknown"), "name": _text(verdict["file"])}
-    case = ElementTree.SubElement(suite, "testcase", name)
-    told = _text(message(verdict))
-    properties = ElementTree.SubElement(case, "properties")
-    for field in ("outcome", "sha256", "family", "dtype"):
-        ElementTree.SubElement(properties, "property", {"name": field, "value": _text(verdict[field])})
-    for known in verdict["mistakes"]:
-        ElementTree.SubElement(properties, "property", {"name": "mistake", "value": _text(known["name"])})
-    if kind == "passed":
-        ElementTree.SubElement(case, "system-out").text = told
-    elif kind == "skipped":
-        ElementTree.SubElement(case, kind, {"message": told})
+def _add(suite: ElementTree.Element, case: Case) -> None:
+    # `visible` escapes control characters, which XML cannot contain and which names from other people can.
+    attributes = {"classname": visible(case.group), "name": visible(case.name)}
+    if case.seconds is not None:
+        attributes["time"] = f"{case.seconds:.3f}"
+    element = ElementTree.SubElement(suite, "testcase", attributes)
+    told = visible(case.message)
+    if case.properties:
+        properties = ElementTree.SubElement(element, "properties")
+        for name, value in case.properties:
+            ElementTree.SubElement(properties, "property", {"name": name, "value": visible(str(value))})
+    if case.kind == "passed":
+        ElementTree.SubElement(element, "system-out").text = told
+    elif case.kind == "skipped":
+        ElementTree.SubElement(element, case.kind, {"message": told})
     else:
-        ElementTree.SubElement(case, kind, {"message": told, "type": str(verdict["outcome"])}).text = told
-
-
-def _kind(verdict: Mapping[str, Any]) -> str:
-    outcome = verdict["outcome"]
-    if outcome == _RIGHT:
-        return "passed"
-    if outcome == _SKIPPED:
-        return "skipped"
-    return "failure" if outcome in _FAILED else "error"
-
-
-def _text(value: object) -> str:
-    """Escape control characters, which XML cannot contain and which names from other people can."""
-    return visible(str(value))
+        ElementTree.SubElement(element, case.kind, {"message": told, "type": visible(case.type)}).text = told

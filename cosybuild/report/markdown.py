@@ -26,7 +26,18 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+def brief(report: Mapping[str, Any]) -> str:
+    """Return the beginning of the report as Markdown: verdict, model, changes, warnings, steps and artifacts."""
+    return "\n".join(_first_lines(report)) + "\n"
+
+
+def failure_text(failure: Mapping[str, Any]) -> str:
+    """Return a failure outside of steps as Markdown."""
+    hint = f"\n\n{paragraph(failure['hint'])}" if failure["hint"] else ""
+    return f"**Failed** ({text(failure['kind'])}): {paragraph(failure['message'])}{hint}\n"
+
+
+def _first_lines(report: Mapping[str, Any]) -> Iterator[str]:
     model = report["model"]
     yield f"# {text(model['family'])}: {report['status']}"
     yield ""
@@ -42,6 +53,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from table(("", ""), _model_rows(report))
     yield from bullets("Remarks", remarks(report))
+    yield from sections.since_lines(report)
     yield from sections.warning_lines(report)
     yield "## Steps"
     yield ""
@@ -55,6 +67,10 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
             for a in report["artifacts"]
         ]
         yield from table(("file", "size", "made by", "verified", "sha256"), files)
+
+
+def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+    yield from _first_lines(report)
     yield from sections.deployment_lines(report)
     yield from sections.size_lines(report)
     yield from _verification_lines(report)

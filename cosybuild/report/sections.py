@@ -7,7 +7,7 @@ from typing import Any
 
 from cosybuild.printable import Markdown, code, paragraph, text
 from cosybuild.report import benchmark, profile, repetition, voice
-from cosybuild.report.figures import frames
+from cosybuild.report.figures import frames, moment
 from cosybuild.report.markdown_parts import bullets, table
 from cosybuild.report.remarks import warnings_of
 
@@ -33,6 +33,17 @@ def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
         )
         yield ""
         yield from table(("node", "", "module"), [(code(n["node"]), n["op"], n["module"]) for n in found["nodes"]])
+
+
+def since_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the changes since the last run of the same directory; nothing if there was none."""
+    found = report.get("since")
+    if found is None:
+        return
+    yield f"## Changes since the run of {moment(found['started'])}"
+    yield ""
+    rows = [(text(c["what"]), text(c["before"]), text(c["after"])) for c in found["changes"]]
+    yield from table(("", "before", "after"), rows) if rows else ["Nothing changed.", ""]
 
 
 def _option(step: Mapping[str, Any]) -> str:

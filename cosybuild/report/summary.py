@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cosybuild.report import voice
+from cosybuild.report.changes import since_lines
 from cosybuild.report.figures import action, counted, seconds, size
 from cosybuild.report.highlights import highlight
 from cosybuild.report.remarks import remarks
@@ -48,6 +49,8 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
         yield Text(f"{directory}/{artifact['path']}  {size(artifact['size'])}")
     notes = [f"{note}." for note in report["model"]["notes"]]
     yield from (Text(line, style="yellow") for line in (*notes, *remarks(report)))
+    if since := report.get("since"):
+        yield from map(Text, since_lines(since) if since["changes"] else ())
     if archive := report.get("capsule"):
         cause = f" (probable cause: {archive['cause']['name']})" if archive["cause"] else ""
         yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}, reproduces the failure{cause}")

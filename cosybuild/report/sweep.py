@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosybuild.report.changes import run_state
 from cosybuild.report.difference import flat
-from cosybuild.report.sweep_figures import error_by_length, figures, latency_by_length
+from cosybuild.report.sweep_figures import error_by_length, latency_by_length
 
 SCHEMA = 1
 PLAN, CELLS = "plan.json", "cells"
@@ -71,8 +72,10 @@ def _cell(
 ) -> dict[str, Any]:
     said = _pairs(planned["overrides"])
     finished = record is not None and record["exit_code"] is not None
+    nothing: dict[str, Any] = {"verified": None, "figures": {}, "artifacts": {}}
     sound = finished and report is not None and record is not None and record["status"] in ("ok", "pending")
     run = None if record is None else directory / record["run"]
+    state = run_state(report) if report is not None and sound else nothing
     return {
         "id": planned["id"],
         "overrides": planned["overrides"],
@@ -81,22 +84,15 @@ def _cell(
         "exit_code": None if record is None else record["exit_code"],
         "failure": None if record is None else record["failure"],
         "run": None if record is None else record["run"],
-        "verified": report["verified"] if report is not None and sound else None,
+        "verified": state["verified"],
         "actions": {} if record is None else record["actions"],
-        "figures": figures(report) if report is not None and sound else {},
+        "figures": state["figures"],
         "error_by_length": error_by_length(run) if run is not None and sound else [],
         "latency_by_length": latency_by_length(report) if report is not None and sound else [],
-        "artifacts": _artifacts(report) if report is not None and sound else {},
+        "artifacts": state["artifacts"],
         "pending": list(_waiting(report)) if report is not None and sound else [],
         "seconds": None if record is None else record["seconds"],
         "host": None if record is None else record["host"],
-    }
-
-
-def _artifacts(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        a["name"]: {"path": a["path"], "size": a["size"], "digest": a["digest"], "deterministic": a["deterministic"]}
-        for a in report["artifacts"]
     }
 
 

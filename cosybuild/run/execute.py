@@ -17,6 +17,7 @@ from cosybuild.building.runner import execute
 from cosybuild.config.naming import config_digest
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, CosybuildError
+from cosybuild.report.changes import since_run
 from cosybuild.report.markdown import markdown
 from cosybuild.report.profile import PLOT, plot, profile_of
 from cosybuild.report.report_html import report_html
@@ -26,6 +27,7 @@ from cosybuild.run.deployment import deploy_run
 from cosybuild.run.facts import Facts, origin_of
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE, FailedCaseRecorder, is_gate, write_failure_archive
 from cosybuild.run.imported_run import origin_of_run
+from cosybuild.run.last_report import last_report
 from cosybuild.run.lock_file import Lock, check_digests, read_lock, write_lock
 from cosybuild.run.media import media_in
 from cosybuild.run.module_code import with_code
@@ -110,6 +112,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             report = {name: value for name, value in unchanged.items() if name != "deployment"}
             store.flush()
         else:
+            earlier = last_report(directory)
             _begin(directory, facts, plan, events)
             collect_by_default()
             outcome = execute(
@@ -123,7 +126,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 uncached=until_the_end,
             )
             archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
-            report = _finish(directory, facts, plan, outcome, store, archive, warnings)
+            report = _finish(directory, facts, plan, outcome, store, archive, warnings, earlier)
             if settings.deploy is not None and outcome.failure is None:
                 # Deploy after the report is written, so that a refused deployment does not lose the record of the
                 # build.
@@ -184,6 +187,7 @@ def _finish(
     store: Store,
     archive: Mapping[str, Any] | None,
     warnings: Sequence[str],
+    earlier: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     artifacts = deliver(store, plan, outcome, directory, lambda part: origin_of(facts.base, outcome, part))
     # Return what a reader of report.json gets: lists for tuples, text for figures that JSON lacks.
@@ -193,6 +197,7 @@ def _finish(
             "capsule": archive,
         }
     )
+    report["since"] = None if earlier is None else since_run(report, earlier)
     _write_reports(directory, report)
     profile = profile_of(report)
     if profile is not None:

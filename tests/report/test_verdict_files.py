@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cosybuild.certifying.verdict import Known, Outcome, Verdict
 from cosybuild.report.junit import junit_text
+from cosybuild.report.junit_cases import verdict_case
 from cosybuild.report.sarif import sarif_text
 
 NAMES = st.one_of(st.text(max_size=20), st.just("a\x00b]]>&\ud800.onnx"))
@@ -23,7 +24,7 @@ VERDICTS = st.builds(
 @given(st.lists(VERDICTS, max_size=3))
 def test_any_verdict_makes_files_that_parsers_read(verdicts: list[Verdict]) -> None:
     plain = [verdict.facts() for verdict in verdicts]
-    root = ElementTree.fromstring(junit_text(plain).encode())  # noqa: S314  # made here
+    root = ElementTree.fromstring(junit_text("certify", [verdict_case(one) for one in plain]).encode())  # noqa: S314  # made here
     cases = root.findall("testsuite/testcase")
     assert len(cases) == len(verdicts)
     assert sum(int(root.get(kind, "")) for kind in ("failures", "errors", "skipped")) == sum(

@@ -30,7 +30,12 @@ _INTERPOLATION = "${"
 
 
 def nothing_to_do(words: Sequence[str]) -> str | None:
-    """Return the line to print if the command provably has nothing to do; None if a full run must find out."""
+    """Return the line to print if the command provably has nothing to do; None if a full run must find out.
+
+    In a step of GitHub Actions a full run writes the summary of the step.
+    """
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        return None
     return certificate.check(DIRECTORY, words) if _is_plain(words) else None
 
 

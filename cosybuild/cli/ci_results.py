@@ -1,0 +1,87 @@
+"""The results of a build for CI systems: a JUnit file (`--junit FILE`), and the summary of a job of GitHub Actions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cosybuild.building.record import Failure
+from cosybuild.cli.failure import recorded_failure
+from cosybuild.errors import ConfigurationError
+from cosybuild.system.files import convert_disk_errors, write_atomic
+from cosybuild.system.typed_json import to_json
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable that names the file to which a step of GitHub Actions appends Markdown."""
+
+_NAME = "cosybuild"
+
+
+class CiResults:
+    """Collects the result of one command and writes it for CI systems; without a target it does nothing.
+
+    Args:
+        junit: the file to write; None for no file.
+
+    Raises:
+        ConfigurationError: the directory of the file does not exist.
+    """
+
+    def __init__(self, junit: Path | None) -> None:
+        if junit is not None and not junit.parent.is_dir():
+            raise ConfigurationError(
+                f"--junit {junit}: the directory {junit.parent} does not exist.", hint=f"Next: mkdir -p {junit.parent}"
+            )
+        self._junit = junit
+        self._summary = os.environ.get(STEP_SUMMARY) or None
+        self._run: tuple[Mapping[str, Any], str] | None = None
+        self._sweep: Mapping[str, Any] | None = None
+        self._failure: Failure | None = None
+
+    def finished(self, report: Mapping[str, Any], directory: str) -> None:
+        """Record the report of a run that ended, also one in which a step failed."""
+        self._run = (report, directory)
+
+    def swept(self, sweep: Mapping[str, Any]) -> None:
+        """Record the content of sweep.json."""
+        self._sweep = sweep
+
+    def failed(self, error: BaseException) -> None:
+        """Record an error that ended the command and is in no report."""
+        self._failure = recorded_failure(error)
+
+    def write(self) -> None:
+        """Write the JUnit file and append the summary.
+
+        Raises:
+            StoreError: the disk reports an error.
+        """
+        if self._junit is not None:
+            with convert_disk_errors("write", self._junit, of_the_store=False):
+                write_atomic(self._junit, self._junit_text().encode("utf-8", "backslashreplace"), durable=False)
+        if self._summary is not None and (text := self._summary_text()):
+            with convert_disk_errors("write", self._summary, of_the_store=False), Path(self._summary).open(
+                "a", encoding="utf-8", errors="backslashreplace"
+            ) as file:  # fmt: skip
+                file.write(f"{text}\n")
+
+    def _junit_text(self) -> str:
+        from cosybuild.report.junit import junit_text
+        from cosybuild.report.junit_cases import failure_case, run_cases, sweep_cases
+
+        cases = [] if self._run is None else list(run_cases(*self._run))
+        cases += [] if self._sweep is None else list(sweep_cases(self._sweep))
+        if self._failure is not None:
+            cases.append(failure_case(to_json(self._failure), _NAME if self._run is None else self._run[1]))
+        return junit_text(_NAME, cases)
+
+    def _summary_text(self) -> str:
+        from cosybuild.report.markdown import brief, failure_text
+        from cosybuild.report.sweep_markdown import sweep_markdown
+
+        texts = [] if self._run is None else [brief(self._run[0])]
+        texts += [] if self._sweep is None else [sweep_markdown(self._sweep)]
+        texts += [] if self._failure is None else [failure_text(to_json(self._failure))]
+        return "\n".join(texts)

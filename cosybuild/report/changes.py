@@ -1,0 +1,89 @@
+"""The changes between two runs of one configuration: verdicts, artifacts, and figures beyond noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cosybuild.report.figures import moment
+from cosybuild.report.sweep_figures import FIGURES, figures
+from cosybuild.report.sweep_table import figure_text
+
+_NOISE = {"error": 1.5, "latency": 1.1, "size": 1.01, "memory": 1.01, "nodes": 1.0}
+"""Figure -> the largest factor between two runs that is not a change. Build times depend on the store, so they are
+left out, and `snr_db` has a difference instead of a factor."""
+
+_NOISE_DB = 3.0
+
+
+def run_state(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of report.json that is compared: status, verified, figures, artifacts."""
+    return {
+        "status": report["status"],
+        "verified": report["verified"],
+        "figures": figures(report),
+        "artifacts": {
+            a["name"]: {name: a[name] for name in ("path", "size", "digest", "deterministic")}
+            for a in report["artifacts"]
+        },
+    }
+
+
+def since_run(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the start of the earlier run of the same directory and the changes since then, as JSON data."""
+    return {"started": earlier["started"], "changes": list(changes(run_state(earlier), run_state(report)))}
+
+
+def since_lines(since: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the result of `since_run` as lines of text."""
+    yield f"Since the run of {moment(since['started'])}: {'nothing changed.' if not since['changes'] else ''}".rstrip()
+    yield from (f"  {change['what']} {change['before']} -> {change['after']}" for change in since["changes"])
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield the changes between two states; each has `what` changed, and the texts `before` and `after`.
+
+    Args:
+        old, new: results of `run_state`; cells of sweep.json have the same fields.
+    """
+    if old["status"] != new["status"]:
+        yield change("status", old["status"], new["status"])
+    if not old["figures"] or not new["figures"]:
+        return
+    if old["verified"] != new["verified"]:
+        yield change("verified", str(old["verified"]).lower(), str(new["verified"]).lower())
+    for name in FIGURES:
+        pair = [_value(state["figures"].get(name)) for state in (old, new)]
+        if _differs(name, *pair):
+            yield change(FIGURES[name].title, *(figure_text(name, value) for value in pair))
+    for name, artifact in new["artifacts"].items():
+        was = old["artifacts"].get(name)
+        # A builder of engines measures the machine, so its bytes differ each time.
+        if was is not None and artifact["deterministic"] and was["digest"] != artifact["digest"]:
+            yield change(f"sha256 of {name}", was["digest"][:16], artifact["digest"][:16])
+    for name in sorted(old["artifacts"].keys() ^ new["artifacts"].keys()):
+        words = ("present", "absent") if name in old["artifacts"] else ("absent", "present")
+        yield change(name, *words)
+
+
+def change(what: str, before: str, after: str) -> dict[str, str]:
+    """Return one change as JSON data."""
+    return {"what": what, "before": before, "after": after}
+
+
+def _differs(name: str, old: float | None, new: float | None) -> bool:
+    if name == "snr_db" and old is not None and new is not None:
+        return old != new and abs(new - old) > _NOISE_DB
+    if name not in _NOISE and name != "snr_db":
+        return False
+    if old is None or new is None:
+        return (old is None) != (new is None)
+    if old == new:
+        return False
+    least, most = sorted((abs(old), abs(new)))
+    return least == 0 or math.isinf(most) or most / least > _NOISE[name]
+
+
+def _value(value: Any) -> float | None:
+    return None if value is None else float(value)
