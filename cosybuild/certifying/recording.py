@@ -35,6 +35,10 @@ from cosybuild.runtime.voice.noise import TABLE_FRAMES
 _NARROW_DB = LOWERED_SOLVER[Target.fp16]["snr_db"]
 
 
+class _Incomparable(Exception):
+    """The inputs of a recording are such that float32 itself does not compute its result."""
+
+
 @dataclass(frozen=True)
 class _Result:
     """The comparison of a mel or a waveform.
@@ -54,7 +58,7 @@ class _Result:
     @property
     def is_right(self) -> bool:
         """True if the result agrees as well as float32 does, or as 16 bits do and no known mistake matches it."""
-        return self.snr_db >= self.floor or (not self.mistakes and self.snr_db >= _NARROW_DB)
+        return self.snr_db >= max(self.floor, _NARROW_DB) or (not self.mistakes and self.snr_db >= _NARROW_DB)
 
 
 def certify_recording(task: Task, _: Emit) -> Verdict:
@@ -83,6 +87,8 @@ def certify_recording(task: Task, _: Emit) -> Verdict:
             results.append(_waveform(task, arrays))
         elif "waveform" in arrays:
             notes.append("The waveform is not compared, because the recording has no noise.")
+    except _Incomparable as error:
+        return replace(blank, reason=str(error))
     except (RuntimeError, IndexError) as error:
         return replace(blank, reason=f"its arrays do not fit each other: {' '.join(str(error).split())[:200]}")
     figures = {f"{one.name}_snr_db": one.snr_db for one in results}
@@ -129,7 +135,7 @@ class _Voice:
         own = self.mel(arrays, torch.float32)
         for module in (self.frontend, self.estimator):
             module.double()
-        return _Result("mel", _agreement(arrays["mel"], right), snr_db(own, right) - ROUNDING_DB)
+        return _Result("mel", _agreement(arrays["mel"], right), _floor("mel", own, right))
 
     def with_mistakes(self, arrays: Mapping[str, Array], result: _Result) -> _Result:
         """Return the result with the known mistakes that give nearly the recorded mel."""
@@ -250,7 +256,7 @@ def _waveform(task: Task, arrays: Mapping[str, Array]) -> _Result:
     module = load_module(subject, subject.weights)
     own = _spoken(module, arrays, torch.float32)
     right = _spoken(module.double(), arrays, torch.float64)
-    floor = snr_db(own, right) - ROUNDING_DB
+    floor = _floor("waveform", own, right)
     result = _Result("waveform", _agreement(arrays["waveform"], right), floor)
     if result.is_right:
         return result
@@ -276,6 +282,22 @@ def _spoken(module: nn.Module, arrays: Mapping[str, Array], dtype: torch.dtype) 
 def _tensor(values: Array, dtype: torch.dtype) -> Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _floor(name: str, own: Array, right: Array) -> float:
+    """Return the agreement that rounding leaves at least, in dB, from the result in float32 and the right one.
+
+    Raises:
+        _Incomparable: float32 does not compute the result, for example because the inputs are huge; with such a floor,
+            every result would be right.
+    """
+    own_db = snr_db(own, right) if np.isfinite(own).all() and np.isfinite(right).all() else float("-inf")
+    if own_db < _NARROW_DB:
+        raise _Incomparable(
+            f"the {name} of its inputs cannot be compared: with them, PyTorch in float32 agrees with float64 with "
+            f"{own_db:.1f} dB only, and at least {_NARROW_DB:g} dB are expected; are its inputs in the model's range?"
+        )
+    return own_db - ROUNDING_DB
 
 
 def _agreement(actual: Array, expected: Array) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_the_waveform_is_compared_and_its_mistake_named(tmp_path: Path) -> None:
         (lambda arrays: arrays.pop("mel"), "it has no array mel"),
         (lambda arrays: arrays.update(token=arrays["token"][0]), "token has shape (17,)"),
         (lambda arrays: arrays.update(token=np.array([[{}]])), "Object arrays cannot be loaded"),
+        (lambda arrays: arrays.update(token=arrays["token"][:, :0]), "there is nothing to compare"),
     ],
 )
 def test_a_recording_that_cannot_be_read_is_unreadable(
@@ -134,3 +136,61 @@ def test_a_recording_that_cannot_be_read_is_unreadable(
     verdict = verdict_of(arrays, 3, tmp_path / "r.npz")
     assert verdict.outcome is Outcome.unreadable
     assert words in verdict.reason
+
+
+@pytest.mark.attack("forge", "the recording is unreadable: nothing can be compared with such a result")
+@pytest.mark.parametrize("name", ["prompt_feat", "z", "embedding"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, 1e300])
+def test_a_recording_whose_inputs_no_network_can_compute_is_not_right(name: str, value: float, tmp_path: Path) -> None:
+    arrays = recorded(2)
+    arrays |= {name: np.full(arrays[name].shape, value), "mel": np.zeros_like(arrays["mel"])}
+    verdict = verdict_of(arrays, 2, tmp_path / "r.npz", streaming=False)
+    assert (verdict.outcome, verdict.outcome.exit_code) == (Outcome.unreadable, 3)
+    assert "finite" in verdict.reason or "cannot be compared" in verdict.reason
+
+
+@pytest.mark.attack("forge", "the recording is unreadable: nothing can be compared with such a result")
+def test_a_waveform_that_no_vocoder_can_compute_is_not_right(tmp_path: Path) -> None:
+    arrays = recorded(3)
+    samples = arrays["mel"].shape[2] * 480
+    noise = np.full((1, 2000, 9), 3e38, np.float32)
+    given = {**arrays, "noise": noise, "waveform": np.full((1, samples), np.nan, np.float32)}
+    verdict = verdict_of(given, 3, tmp_path / "r.npz")
+    assert verdict.outcome in (Outcome.unreadable, Outcome.wrong)
+
+
+def _changed(content: bytes, offset: int, value: int) -> bytes:
+    """Change one byte of the first member's header in both places; offsets are those of the local header."""
+    changed = bytearray(content)
+    changed[offset] = value
+    changed[content.index(b"PK\x01\x02") + offset + 2] = value
+    return bytes(changed)
+
+
+@pytest.mark.attack("malformed", "the recording is unreadable, with a reason")
+@pytest.mark.parametrize(
+    ("member", "change"),
+    [
+        (("token", b"no array"), None),
+        (("token.npy", b"no array"), None),
+        (("token.npy", b"\x93NUMPY\x01\x00\x28\x00" + b"(" * 39 + b"\n"), None),
+        (None, lambda content: _changed(content, 6, 1)),
+        (None, lambda content: _changed(content, 8, 99)),
+    ],
+    ids=["no suffix", "no array", "a header that does not end", "encrypted", "a method of compression"],
+)
+def test_a_damaged_member_of_a_recording_is_unreadable(
+    member: tuple[str, bytes] | None, change: Callable[[bytes], bytes] | None, tmp_path: Path
+) -> None:
+    arrays, path = recorded(3), tmp_path / "r.npz"
+    if member is not None:
+        arrays.pop("token")
+    np.savez(path, **arrays)
+    if member is not None:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(*member)
+    if change is not None:
+        path.write_bytes(change(path.read_bytes()))
+    verdict = verdict_on(path, DATA / "token2wav3_tiny")
+    assert verdict.outcome is Outcome.unreadable
+    assert verdict.reason
