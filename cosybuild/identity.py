@@ -18,6 +18,9 @@ ESTIMATOR = "flow.decoder.estimator"
 ESTIMATOR_INPUTS = ("x", "mask", "mu", "t", "spks", "cond")
 ESTIMATOR_PORTS = (*ESTIMATOR_INPUTS, "estimator_out")
 """The estimator's tensors in binding order (docs/contract.md)."""
+CACHED_ESTIMATOR = f"{ESTIMATOR}.cached"
+CACHED_OUTPUTS = ("estimator_out", "new_conv_cache", "new_att_cache")
+"""The outputs of an estimator with caches, which is a part of its own: nobody can call it in place of the other."""
 
 _NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batch|mygpu|sm\d+|onnx|plan|engine|trt")
 
@@ -77,10 +80,17 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
     ports = (*interface.get("inputs", ()), *interface.get("outputs", ()))
     if tuple(port["name"] for port in ports) == ESTIMATOR_PORTS:
         return ESTIMATOR
+    if tuple(port["name"] for port in interface.get("outputs", ())) == CACHED_OUTPUTS:
+        return CACHED_ESTIMATOR
     built_as = str((facts.get("deployment") or {}).get("built_as") or name.rpartition("/")[2])
     words = built_as.split(".")
     end = next((index for index, word in enumerate(words) if index and _NOT_STEM.fullmatch(word)), len(words))
     return ".".join(words[:end])
+
+
+def weights_part(part: str) -> str:
+    """Return the part whose weights a part has: a cached estimator is a form of the estimator."""
+    return ESTIMATOR if part == CACHED_ESTIMATOR else part
 
 
 def flow_of(part: str, build: Build) -> tuple[str, str] | None:

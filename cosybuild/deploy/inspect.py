@@ -13,7 +13,7 @@ from cosybuild.deploy.ownership import GRAPHS, PLANS
 from cosybuild.deploy.state import read_current
 from cosybuild.deploy.whole import network_of
 from cosybuild.directory_in_service import STATE
-from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of
+from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of, weights_part
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
@@ -124,7 +124,7 @@ def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
         if finding.state == CURRENT:
             manifest = fitting_manifest(root / finding.name)
             assert manifest is not None
-            places[finding.name] = finding.name.rpartition("/")[0], part_of(finding.name, manifest)
+            places[finding.name] = finding.name.rpartition("/")[0], weights_part(part_of(finding.name, manifest))
             named = finding.name, build_of(manifest)
             groups.setdefault(places[finding.name], []).append(named)
             folder, part = places[finding.name]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cosybuild.config.groups.deploy import Service
 from cosybuild.deploy.deliverable import GRAPH, PLAN, SCRIPT, Deliverable
 from cosybuild.errors import DeployError
-from cosybuild.identity import ESTIMATOR
+from cosybuild.identity import CACHED_ESTIMATOR, ESTIMATOR, part_of
 
 CAMPPLUS = "campplus"
 ENCODER = "flow.encoder"
@@ -171,6 +171,8 @@ def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
 def bundle_name(item: Deliverable) -> str:
     """Return an artifact's name in a bundle: the contract's name for the estimator's graphs, else its own."""
     if item.kind == PLAN or not item.path.name.startswith(f"{ESTIMATOR}."):
+        return item.path.name
+    if part_of(item.path.name, item.manifest) == CACHED_ESTIMATOR:  # it has a name of its own, and its own contract
         return item.path.name
     precision = {"float32": "fp32", "float16": "autocast_fp16"}.get(item.dtype or "")
     if precision is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cosybuild.deploy.deliverable import Deliverable
 from cosybuild.errors import DeployError
-from cosybuild.identity import build_of, part_of
+from cosybuild.identity import build_of, part_of, weights_part
 from cosybuild.manifest import NEXT, SUFFIX, manifest_path, parse_manifest, read_manifest
 
 GRAPHS = (".onnx",)
@@ -59,7 +59,8 @@ def retired_by(root: Path, new: NewDeployment, recorded: Mapping[str, str]) -> l
       fleet has built from a graph of this run;
     - has a manifest that cannot be read, or refers to a file of weights that is replaced.
 
-    Other variants of the same build stay: streaming beside full attention, dynamic batch beside fixed.
+    Other variants of the same build stay: streaming beside full attention, dynamic batch beside fixed, an estimator
+    with caches beside one without.
 
     Args:
         recorded: name -> sha256 of what deployments have put into the directory.
@@ -122,7 +123,8 @@ def _was_deployed(path: Path) -> bool:
 
 def _must_be_retired(root: Path, present: PresentArtifact, new: NewDeployment) -> bool:
     part = part_of(present.name, present.manifest)
-    rivals = [item for item, _ in new.items if part_of(item.path.name, item.manifest) == part]
+    parts = [(item, part_of(item.path.name, item.manifest)) for item, _ in new.items]
+    rivals = [item for item, other in parts if weights_part(other) == weights_part(part)]
     if not rivals:
         return False
     if present.manifest is None:
@@ -142,7 +144,9 @@ def _must_be_retired(root: Path, present: PresentArtifact, new: NewDeployment) -
         return True
     deployment = present.manifest.get("deployment") or {}
     old = Deliverable(root / present.name, dict(present.manifest))
-    same = (old.streaming, old.dynamic_batch) in {(item.streaming, item.dynamic_batch) for item in rivals}
+    same = (part, old.streaming, old.dynamic_batch) in {
+        (other, item.streaming, item.dynamic_batch) for item, other in parts
+    }
     source = (present.manifest.get("built_from") or {}).get("onnx_sha256")
     elsewhere = source is not None and source in {item.manifest["file"]["sha256"] for item in new.delivered}
     return same and deployment.get("service") == new.service and not elsewhere

@@ -10,6 +10,7 @@ from cosybuild.config.groups.deploy import InstanceKind, TritonSettings
 from cosybuild.deploy.deliverable import GRAPH, Deliverable
 from cosybuild.dtypes import DTYPES, FLOATS
 from cosybuild.filename import is_plain_name
+from cosybuild.identity import CACHED_ESTIMATOR, part_of
 from cosybuild.models.dimension import size_of, symbols_of
 from cosybuild.models.profile import BATCH
 
@@ -17,12 +18,14 @@ Port = Mapping[str, Any]
 
 
 def model_name(item: Deliverable, settings: TritonSettings) -> str:
-    """Return the name of the model's directory: `settings.model`, or the model's name and attention, joined by `_`."""
+    """Return the name of the model's directory: `settings.model`, or the model's name and variant, joined by `_`."""
     if settings.model is not None:
         return settings.model
     name = item.model.get("name", "")
     if is_plain_name(name):
-        return (f"{name}.streaming" if item.streaming else name).replace(".", "_")
+        is_cached = part_of(item.path.name, item.manifest) == CACHED_ESTIMATOR
+        variant = ".cached" if is_cached else ".streaming" if item.streaming else ""
+        return f"{name}{variant}".replace(".", "_")
     # Older manifests do not have the name.
     stem = str(item.path.name).split(".fp", 1)[0].split(".bf", 1)[0].split(".autocast", 1)[0].split(".mixed", 1)[0]
     return stem.removesuffix(".onnx").replace(".", "_")

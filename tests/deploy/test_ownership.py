@@ -15,13 +15,14 @@ from cosybuild.config.groups.deploy import DeploySettings, Service, TritonSettin
 from cosybuild.deploy.rollback import rollback
 from cosybuild.deploy.service import deploy, facts_text
 from cosybuild.errors import ArtifactRefused, DeployError, ServingError, VariantRefused
-from cosybuild.manifest import manifest_path, write_manifest
+from cosybuild.manifest import manifest_path, read_manifest, write_manifest
 from cosybuild.runtime import load_estimator
 from cosybuild.system.environment import Environment
 from tests.deploy.delivering import answer_of, estimator_shapes, put_estimator, put_graph, put_plan, tree
 
 E = "flow.decoder.estimator"
 FULL, STREAMING, DYNAMIC = f"{E}.fp32.onnx", f"{E}.streaming.fp32.onnx", f"{E}.fp32.dynamic_batch.onnx"
+CACHED = f"{E}.cached.fp32.onnx"
 ENGINE = f"{E}.fp16.sm89.rtx.engine"
 
 
@@ -252,3 +253,45 @@ def test_a_repository_of_triton_keeps_its_versions(tmp_path: Path) -> None:
     model = target / "flow_decoder_estimator"
     assert (answer_of(model / "1"), answer_of(model / "2")) == (1, 2)
     assert check.main([str(target)]) == 0
+
+
+def cached_run(root: Path, digest: float) -> Path:
+    """Write the artifacts of a run with model.cache=true, whose tensors all have one type, as in version 2."""
+    folder = root / f"cached-{digest:g}"
+    folder.mkdir()
+    shapes = estimator_shapes()
+    output = shapes.pop("estimator_out")
+    shapes |= {"conv_cache": [2, 80, 2], "att_cache": ["history", 2, 2, 8, 64], "estimator_out": output}
+    put_graph(
+        folder / CACHED, {**shapes, "new_conv_cache": [2, 80, 2], "new_att_cache": ["seq_len", 2, 2, 8, 64]},
+        model={"streaming": True, "weights_digest": f"{digest:064.0f}", "name": E},
+    )  # fmt: skip
+    manifest = read_manifest(folder / CACHED)
+    assert manifest is not None
+    ports = [*manifest["interface"]["inputs"], *manifest["interface"]["outputs"]]
+    manifest["interface"] = {"inputs": ports[:-3], "outputs": ports[-3:]}
+    write_manifest(folder / CACHED, manifest)
+    return folder
+
+
+@pytest.mark.attack("stale", "the streaming estimator stays, and a cached one of other weights is retired")
+def test_a_cached_estimator_stands_beside_the_streaming_one_of_its_build(tmp_path: Path) -> None:
+    target = tmp_path / "service"
+    put_in_service(run_of(tmp_path, 1, "streaming"), target)
+    assert put_in_service(cached_run(tmp_path, 1), target)["retired"] == []
+    assert graphs(target) == {STREAMING, CACHED}
+    assert answer_of(target, streaming=True) == 1
+    put_in_service(run_of(tmp_path, 2, "streaming"), target)
+    assert graphs(target) == {STREAMING}
+    put_in_service(cached_run(tmp_path, 3), target)
+    assert graphs(target) == {CACHED}
+
+
+def test_a_cached_estimator_is_a_model_of_its_own_in_triton(tmp_path: Path) -> None:
+    target = tmp_path / "repository"
+    put_in_service(run_of(tmp_path, 1, "streaming", model={"name": E}), target, "triton")
+    put_in_service(cached_run(tmp_path, 1), target, "triton")
+    assert {name.partition("/")[0] for name in graphs(target)} == {
+        "flow_decoder_estimator_streaming",
+        "flow_decoder_estimator_cached",
+    }

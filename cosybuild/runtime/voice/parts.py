@@ -10,11 +10,11 @@ from typing import Any
 
 from cosybuild.directory_in_service import View
 from cosybuild.errors import ArtifactRefused
+from cosybuild.identity import CACHED_OUTPUTS, ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
 from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
-from cosybuild.identity import ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
 from cosybuild.manifest import read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
-from cosybuild.runtime.voice.caches import NEW_ATT_CACHE, NEW_CONV_CACHE, CacheForm, cache_form
+from cosybuild.runtime.voice.caches import CacheForm, cache_form
 from cosybuild.runtime.voice.facts import Facts, facts_of
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
@@ -26,6 +26,8 @@ COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
 FORM_NAMES = ("graph", "lowered", "engine")
 """The forms of a part: a graph that was not lowered, a lowered graph, and an engine."""
 
+_BUILT_TOGETHER = {FRONT_END: (FRONT_END,), ESTIMATOR: (ESTIMATOR, CACHED), VOCODER: (VOCODER,)}
+"""Part -> the parts that have its weights."""
 _FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME, CACHED: ESTIMATOR_NAME}
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
 _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
@@ -127,7 +129,7 @@ def part_in_voice(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
     outputs = tuple(port["name"] for port in interface.get("outputs", ()))
     if tuple(port["name"] for port in ports) == ESTIMATOR_PORTS:
         part = ESTIMATOR
-    elif outputs == (ESTIMATOR_PORTS[-1], NEW_CONV_CACHE, NEW_ATT_CACHE):
+    elif outputs == CACHED_OUTPUTS:
         part = CACHED
     elif outputs == _CONDITIONS:
         part = FRONT_END
@@ -151,8 +153,8 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
     Raises:
         ArtifactRefused: the message names two files and what each comes from.
     """
-    for part in (FRONT_END, ESTIMATOR, CACHED, VOCODER):
-        builds = other_builds((graph.name, graph.build) for graph in graphs if graph.part == part)
+    for part, forms in _BUILT_TOGETHER.items():
+        builds = other_builds((graph.name, graph.build) for graph in graphs if graph.part in forms)
         if len(builds) > 1:
             (one, first), (other, second), *_ = builds
             raise _apart(root, f"it holds the {part} of {len(builds)} builds: {one} comes from {first}", other, second)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from cosybuild.config.groups.component import ComponentName
+from cosybuild.deploy.inspect import STALE, inspect
 from cosybuild.errors import ArtifactRefused
 from cosybuild.numerics.metrics import snr_db
 from cosybuild.runtime import load_voice
 from cosybuild.runtime.voice import Voice
 from cosybuild.runtime.voice.arrays import Array
+from cosybuild.system.environment import Environment
 from tests.models.fixtures import DATA
 from tests.runtime.voice.services import add_part, edit
 from tests.runtime.voice.voices import prompt, tokens
@@ -118,8 +120,21 @@ def test_a_cap_bounds_the_history_and_the_mel_stays_near(
 def test_a_cached_estimator_of_other_weights_is_refused(services: Services, tmp_path: Path) -> None:
     service = with_cache(services, 2, tmp_path)
     edit(service / CACHED, lambda facts: facts["model"].update(weights_digest="0" * 64))
-    with pytest.raises(ArtifactRefused, match="two flow models"):
+    with pytest.raises(ArtifactRefused, match="the estimator of 2 builds"):
         load_voice(service)
+
+
+@pytest.mark.attack("stale", "the directory is refused, and check reports both files")
+def test_a_cached_estimator_is_compared_if_the_weights_have_a_file_of_their_own(
+    services: Services, tmp_path: Path
+) -> None:
+    """Nothing else shows the difference: no flow model is known, and the parts were built alone."""
+    service = with_cache(services, 2, tmp_path)
+    edit(service / CACHED, lambda facts: facts["model"].update(weights="tuned.pt", weights_digest="0" * 64))
+    with pytest.raises(ArtifactRefused, match="the estimator of 2 builds"):
+        load_voice(service)
+    states = {finding.name: finding.state for finding in inspect(service, Environment(gpu_list=()))}
+    assert states[CACHED] == states["flow.decoder.estimator.streaming.fp32.onnx"] == STALE
 
 
 def test_a_manifest_without_the_caches_is_refused(services: Services, tmp_path: Path) -> None:
