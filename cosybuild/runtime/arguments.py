@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from cosybuild.errors import ServingError
+
+MOST_CALLERS, MOST_THREADS = 10_000, 4096
+"""The largest numbers of execution contexts and of CPU threads of a run: more of them use up the machine's memory."""
 
 
 def check_arguments(concurrency: Any, timeout: Any, threads: Any) -> None:
@@ -15,9 +19,11 @@ def check_arguments(concurrency: Any, timeout: Any, threads: Any) -> None:
     """
     if not _is_whole(concurrency) or concurrency < 1:
         raise ServingError(f"concurrency={concurrency!r} gives no execution context; at least 1 is expected.")
-    if not _is_whole(threads) or threads < 0:
-        raise ServingError(f"threads={threads!r}; a whole number is expected, 0 for ONNX Runtime's own choice.")
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+    if concurrency > MOST_CALLERS:
+        raise ServingError(f"concurrency={concurrency}; at most {MOST_CALLERS} is expected.")
+    if not _is_whole(threads) or not 0 <= threads <= MOST_THREADS:
+        raise ServingError(f"threads={threads!r}; 0 to {MOST_THREADS} is expected, 0 for ONNX Runtime's own choice.")
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 <= timeout <= threading.TIMEOUT_MAX):
         raise ServingError(f"timeout={timeout!r}; seconds are expected, or None to wait without a limit.")
 
 

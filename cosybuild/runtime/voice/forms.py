@@ -18,6 +18,8 @@ def check_forms(forms: Mapping[str, str]) -> None:
     Raises:
         ServingError: there is one.
     """
+    if not isinstance(forms, Mapping):
+        raise ServingError(f"forms={forms!r}; a mapping such as {{'estimator': 'lowered'}} is expected.")
     for component, form in forms.items():
         if component not in COMPONENTS.values():
             raise ServingError(f"forms has the part {component!r}; {', '.join(COMPONENTS.values())} are expected.")

@@ -11,6 +11,10 @@ from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.runtime.voice.arrays import Array
 from cosybuild.runtime.voice.facts import Facts
 
+LARGEST = 1e18
+"""Largest magnitude of an input. The networks compute sums of squares, which overflow in float32 beyond it."""
+_LARGEST_ID = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -31,7 +35,7 @@ def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
     """Return token ids as (1, N) int64.
 
     Raises:
-        ServingError: the ids are not whole numbers.
+        ServingError: the ids are not whole numbers of 64 bits.
         ShapeRefused: they are not in one row.
     """
     row = tokens if isinstance(tokens, np.ndarray) else _array(name, tokens)
@@ -43,7 +47,9 @@ def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
         row = row[np.newaxis]
     if row.ndim != 2 or row.shape[0] != 1:
         raise ShapeRefused(f"{name} has the shape {row.shape}; (tokens,) or (1, tokens) is expected.")
-    return row
+    if row.max() > _LARGEST_ID:
+        raise ServingError(f"{name} has the id {int(row.max())}, which no vocabulary has.")
+    return row.astype(np.int64, copy=False)
 
 
 def _array(name: str, tokens: Iterable[int]) -> Array:
@@ -57,6 +63,22 @@ def _array(name: str, tokens: Iterable[int]) -> Array:
         raise ShapeRefused(f"{name} has rows of several lengths; (tokens,) or (1, tokens) is expected.") from error
 
 
+def check_ids(name: str, row: Array, facts: Facts) -> None:
+    """Check that all ids are in the vocabulary; a table may take another one without an error.
+
+    Raises:
+        ServingError: an id is outside.
+    """
+    outside = (row < 0) | (row >= facts.vocabulary)
+    if outside.any():
+        index = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise ServingError(
+            f"{name}{list(index)} is {int(row[index])}; whole numbers from 0 to {facts.vocabulary - 1} are expected "
+            f"({int(outside.sum())} of {row.size} values are outside).",
+            hint="Next: check that the tokens come from the tokenizer of this version of the model.",
+        )
+
+
 def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: Facts) -> Prompt:
     """Return a prompt in the shapes of the front end.
 
@@ -64,6 +86,7 @@ def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: 
         ServingError, ShapeRefused: an input has another type or shape, or tokens and mel do not have one length.
     """
     row = token_row("prompt_tokens", tokens)
+    check_ids("prompt_tokens", row, facts)
     frames = _floats("prompt_mel", mel, 3)
     vector = _floats("speaker", speaker, 2)
     if frames.shape[0] != 1 or frames.shape[2] != facts.mel:
@@ -82,13 +105,43 @@ def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: 
 def _floats(name: str, values: Array, axes: int) -> Array:
     """Return an array of `axes` axes, of which the first may be missing."""
     array = np.asarray(values)
-    if array.dtype.kind != "f":
-        raise ServingError(f"{name} has values of the type {array.dtype}; floating-point numbers are expected.")
     if array.ndim == axes - 1:
         array = array[np.newaxis]
     if array.ndim != axes:
         raise ShapeRefused(f"{name} has the shape {np.shape(values)}; {axes - 1} or {axes} axes are expected.")
-    if not np.isfinite(array).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ServingError(f"{name}{list(index)} is {array[index]}; finite numbers are expected.")
+    check_floats(name, array)
     return array
+
+
+def check_floats(name: str, values: object) -> None:
+    """Check that an array has finite floating-point numbers of at most LARGEST.
+
+    Raises:
+        ServingError: it is no array, or has other values.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        kind = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise ServingError(f"{name} has values of the type {kind}; an array of floating-point numbers is expected.")
+    wrong = ~np.isfinite(values)
+    if float(np.finfo(values.dtype).max) > LARGEST:
+        wrong |= np.abs(values) > LARGEST
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ServingError(
+            f"{name}{list(index)} is {values[index]}; finite numbers of at most {LARGEST:g} are expected."
+        )
+
+
+def finite(name: str, values: Array) -> Array:
+    """Return a result of a network, and refuse one that is not finite.
+
+    Raises:
+        ServingError: a value is not finite.
+    """
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        raise ServingError(
+            f"{int(wrong.sum())} of {values.size} values of {name} are not finite, because the computation overflowed.",
+            hint="Next: check the scale of the inputs, or choose a part that computes in float32.",
+        )
+    return values

@@ -22,6 +22,7 @@ import numpy as np
 from cosybuild.errors import ServingError, ShapeRefused
 from cosybuild.runtime.voice.arrays import Array
 from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.inputs import check_floats
 from cosybuild.runtime.voice.random import BLOCK, Generator
 
 TABLE_FRAMES = 15000
@@ -95,6 +96,7 @@ def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
 
     Raises:
         ShapeRefused: an array has another shape or too few frames, or the table has too few.
+        ServingError: an array has values that are not finite, or of another type.
     """
     if isinstance(draw, np.ndarray):
         if draw.ndim != 3 or draw.shape[:2] != (1, facts.mel) or draw.shape[2] < frames:
@@ -102,9 +104,12 @@ def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
                 f"the flow's noise has the shape {draw.shape}; (1, {facts.mel}, {frames}) is expected.",
                 hint="Next: divide the tokens into shorter utterances, or pass noise of more frames.",
             )
-    elif facts.has_fixed_noise and frames > TABLE_FRAMES:
+        check_floats("the flow's noise", draw[:, :, :frames])
+    elif frames > TABLE_FRAMES:
+        # Version 1 has no table, but the memory of its attention also grows with the square of the frames.
         raise ShapeRefused(
-            f"prompt and target have {frames} mel frames; the table of noise has {TABLE_FRAMES}.",
+            f"prompt and target have {frames} mel frames; "
+            f"{'the table of noise has' if facts.has_fixed_noise else 'an utterance has at most'} {TABLE_FRAMES}.",
             hint="Next: divide the tokens into shorter utterances, or pass the noise as an array.",
         )
 
@@ -129,6 +134,7 @@ class SourceNoise:
 
     Raises:
         ShapeRefused: an array has another shape.
+        ServingError: an array has values that are not finite, or of another type.
     """
 
     def __init__(self, noise: Noise, facts: Facts) -> None:
@@ -145,10 +151,12 @@ class SourceNoise:
                 self.phase[0] = self._generator.uniform(sines) - np.float32(0.5)
                 self.phase[0, 0] = 0
         else:
+            check_floats("the source's noise", self._table)
             shape = self._table.shape
             if len(shape) != 3 or shape[0] != 1 or not shape[1] or shape[2] != sines:
                 raise ShapeRefused(f"the source's noise has the shape {shape}; (1, rows, {sines}) is expected.")
         if noise.phase is not None:
+            check_floats("the phases", noise.phase)
             if noise.phase.shape != (1, sines):
                 raise ShapeRefused(f"the phases have the shape {noise.phase.shape}; (1, {sines}) is expected.")
             self.phase = noise.phase

@@ -6,6 +6,7 @@ import numpy as np
 
 from cosybuild.runtime.voice.arrays import Array, Part
 from cosybuild.runtime.voice.facts import Facts
+from cosybuild.runtime.voice.inputs import finite
 from cosybuild.runtime.voice.noise import Noise, SourceNoise
 
 
@@ -42,6 +43,9 @@ class VocoderStream:
         Args:
             mel: the next frames; T may be 0.
             last: True if no frames follow.
+
+        Raises:
+            ServingError: the samples are not finite.
         """
         kept = mel if self._kept is None else np.concatenate((self._kept, mel), axis=2)
         before, behind = self._facts.context
@@ -60,7 +64,7 @@ class VocoderStream:
             first=np.array([first], np.int64),
             end=np.array([end - self._start], np.int64),
         )
-        samples = results["waveform"][0, first * hop : (end - self._start) * hop]
+        samples = finite("the waveform", results["waveform"][0, first * hop : (end - self._start) * hop])
         self._phase, self._done = results["next_phase"], end
         start = max(self._start, end - before)
         self._kept, self._start = kept[:, :, start - self._start :], start

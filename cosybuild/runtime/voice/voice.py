@@ -13,7 +13,7 @@ from cosybuild.runtime.pool import Pool
 from cosybuild.runtime.voice.arrays import Array, Part
 from cosybuild.runtime.voice.caches import CachedSteps, CacheForm
 from cosybuild.runtime.voice.facts import Facts
-from cosybuild.runtime.voice.inputs import Prompt, prompt_of, token_row
+from cosybuild.runtime.voice.inputs import Prompt, check_floats, check_ids, finite, prompt_of, token_row
 from cosybuild.runtime.voice.noise import Draw, Noise, flow_noise, hold_frames, noise_table, seed_of
 from cosybuild.runtime.voice.solver import solve
 from cosybuild.runtime.voice.stream import Call, calls
@@ -116,7 +116,8 @@ class Voice:
         Raises:
             VariantRefused: the voice has no parts with that attention.
             ShapeRefused: an array has another shape.
-            ServingError: an id is outside the vocabulary, or a value has another type.
+            ServingError: an id is outside the vocabulary; a value has another type or is not finite; or the computation
+                overflows.
             PoolExhausted: all slots were busy until the timeout.
         """
         flow = self._flow(streaming)
@@ -135,6 +136,7 @@ class Voice:
         Raises:
             ShapeRefused, ServingError, PoolExhausted: see `mel`.
         """
+        check_floats("mel", mel)
         if mel.ndim != 3 or mel.shape[:2] != (1, self.facts.mel) or not mel.shape[2]:
             raise ShapeRefused(f"the mel has the shape {mel.shape}; (1, {self.facts.mel}, frames) is expected.")
         draws = noise if isinstance(noise, Noise) else Noise(source=noise, phase=phase)
@@ -186,6 +188,8 @@ class Voice:
             )
         if not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1:
             raise ServingError(f"chunk={chunk!r}; a positive whole number of tokens is expected.")
+        if not isinstance(tokens, Iterable):
+            raise ServingError(f"tokens is {tokens!r}; an iterable of whole numbers is expected.")
         flow, draws = self._flow(True), Noise.of(noise)
         prompt = prompt_of(prompt_tokens, prompt_mel, speaker, self.facts)
         return self._streamed(flow, calls(tokens, prompt.tokens, self.facts, chunk), prompt, draws)
@@ -219,6 +223,8 @@ class Voice:
         facts, begin = self.facts, 0 if steps is None else steps.frames
         if not target.size:
             raise ServingError("there are no tokens; at least one is expected.")
+        check_ids("tokens", target, facts)
+        check_ids("lookahead", ahead, facts)
         given = {"token": target, **prompt.arrays}
         if facts.lookahead:
             given["lookahead_token"] = ahead
@@ -236,7 +242,7 @@ class Voice:
             if not mu.shape[2]:  # without look-ahead the last call may have no frames of its own
                 return mu
             estimator = flow.estimator if steps is None else steps
-            mel = solve(estimator, mu, spks, cond, drawn, facts.steps, facts.guidance, facts.schedule)
+            mel = finite("mel", solve(estimator, mu, spks, cond, drawn, facts.steps, facts.guidance, facts.schedule))
         return mel[:, :, max(0, prompt.frames - begin) :]
 
     def _flow(self, streaming: bool) -> Flow:

@@ -117,13 +117,24 @@ def test_a_stream_that_waits_for_tokens_holds_no_slot(services: Services) -> Non
 
 def test_an_id_outside_the_vocabulary_is_refused(services: Services) -> None:
     voice = load_voice(services(2), threads=1)
-    with pytest.raises(ServingError, match=r"token\[0, 1\] is 40; whole numbers from 0 to 39 are expected"):
+    with pytest.raises(ServingError, match=r"tokens\[0, 1\] is 40; whole numbers from 0 to 39 are expected"):
         voice([1, 40], *prompt(2))
-    with pytest.raises(ServingError, match=r"lookahead_token\[0, 0\] is -1"):
+    with pytest.raises(ServingError, match=r"lookahead\[0, 0\] is -1"):
         list(voice.stream([1, 2, 3, 4, 5, -1, 1, 1], *prompt(2), chunk=1))
 
 
-@pytest.mark.parametrize("change", [{"concurrency": 0}, {"threads": -1}, {"timeout": "soon"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"concurrency": 0},
+        {"concurrency": 10**9},
+        {"threads": -1},
+        {"threads": 10**9},
+        {"timeout": "soon"},
+        {"timeout": float("inf")},
+        {"forms": [1]},
+    ],
+)
 def test_invalid_arguments_are_refused(change: dict[str, Any], services: Services) -> None:
     with pytest.raises(ServingError, match=f"{next(iter(change))}="):
         load_voice(services(2), **change)

@@ -88,6 +88,22 @@ BAD: dict[str, tuple[dict[str, Any], type[ServingError], str]] = {
     "not a number": ({"prompt_mel": np.full((20, 80), np.nan)}, ServingError, r"prompt_mel\[0, 0, 0\] is nan"),
     "speaker": ({"speaker": np.zeros((1, 1, 192))}, ShapeRefused, r"speaker has the shape \(1, 1, 192\)"),
     "whole numbers": ({"speaker": np.zeros(192, np.int64)}, ServingError, "speaker has values of the type int64"),
+    "a huge speaker": ({"speaker": np.full(192, 1e300)}, ServingError, r"speaker\[0, 0\] is 1e\+300; finite numbers"),
+    "an id that is too large": ({"tokens": [1, 40]}, ServingError, r"tokens\[0, 1\] is 40; .* from 0 to 39"),
+    "an id of 64 bits": ({"tokens": np.array([2**63], np.uint64)}, ServingError, "the id 9223372036854775808"),
+    "a negative id": ({"prompt_tokens": [-1] * 10}, ServingError, r"prompt_tokens\[0, 0\] is -1; .* from 0 to 39"),
+    "noise that is not finite": (
+        {"noise": Noise(np.full((1, 80, 40), np.nan))},
+        ServingError,
+        r"the flow's noise\[0, 0, 0\] is nan",
+    ),
+    "source that is not finite": (
+        {"noise": Noise(0, np.full((1, 5, 9), np.inf))},
+        ServingError,
+        r"the source's noise\[0, 0, 0\] is inf",
+    ),
+    "noise of whole numbers": ({"noise": Noise(np.zeros((1, 80, 40), int))}, ServingError, "the type int64"),
+    "a list of phases": ({"noise": Noise(0, 0, [[0.0] * 9])}, ServingError, "the phases has values of the type list"),
     "bins": ({"prompt_mel": np.zeros((20, 81))}, ShapeRefused, r"\(20, 81\); \(frames, 80\) is expected"),
     "frames": ({"prompt_mel": np.zeros((19, 80))}, ShapeRefused, "19 frames; 20 are expected for 10 prompt tokens"),
     "seed": ({"noise": -1}, ServingError, "noise=-1 is not a seed"),
@@ -111,6 +127,41 @@ def test_a_mel_of_another_shape_is_refused() -> None:
     for shape in ((1, 81, 4), (80, 4), (1, 80, 0)):
         with pytest.raises(ShapeRefused, match=r"\(1, 80, frames\) is expected"):
             module_voice(2).vocode(np.zeros(shape, np.float32))
+
+
+@pytest.mark.attack("forge", "an error says that the result is not finite")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_samples_and_mels_that_are_not_finite_are_an_error() -> None:
+    voice = module_voice(2, torch.float32)
+    with pytest.raises(ServingError, match=r"mel\[0, 0, 0\] is 9.99.*e\+37; finite numbers of at most 1e\+18"):
+        voice.vocode(np.full((1, 80, 4), 1e38, np.float32))
+    assert voice._full is not None
+
+    def overflowing(**inputs: Any) -> dict[str, Any]:
+        return {"estimator_out": np.full_like(inputs["x"], np.inf)}
+
+    broken = Voice(voice._full.frontend, overflowing, voice.vocoder, voice.facts)
+    with pytest.raises(ServingError, match="values of mel are not finite"):
+        broken([1, 2, 3], *prompt(2))
+
+    def silent(**inputs: Any) -> dict[str, Any]:
+        made = dict(voice.vocoder(**inputs))
+        return {**made, "waveform": made["waveform"] * np.nan}
+
+    mute = Voice(voice._full.frontend, voice._full.estimator, silent, voice.facts)
+    with pytest.raises(ServingError, match="values of the waveform are not finite"):
+        mute([1, 2, 3], *prompt(2))
+
+
+def test_a_stream_of_no_iterable_is_refused() -> None:
+    with pytest.raises(ServingError, match="tokens is 5; an iterable of whole numbers is expected"):
+        module_voice(2).stream(5, *prompt(2))  # type: ignore[arg-type]  # as a caller without types may
+
+
+@pytest.mark.attack("fill or wait", "the utterance is refused before any network computes")
+def test_version_1_has_a_longest_utterance() -> None:
+    with pytest.raises(ShapeRefused, match="an utterance has at most 15000"):
+        module_voice(1).mel(np.zeros(10**6, np.int64), *prompt(1))
 
 
 def test_more_frames_than_the_table_of_noise_are_refused() -> None:
