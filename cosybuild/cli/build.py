@@ -24,7 +24,7 @@ from cosybuild.cli.verbs import unknown_verb
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.sweep_naming import dry_directory
 from cosybuild.errors import BuildError, MissingRequirement
-from cosybuild.sweeps.callback import SweepInProgress, in_progress
+from cosybuild.sweeps.callback import SweepInProgress, SweepRefused, in_progress
 
 
 def build_command(words: Sequence[str], opening: Opening) -> int:
@@ -79,6 +79,7 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
         sweep: the state of the sweep, which Hydra's callback fills in.
 
     Raises:
+        CosybuildError: the sweep cannot begin.
         BuildError: a process of the launcher died.
         MissingRequirement: the launcher does not work on this machine.
     """
@@ -88,6 +89,8 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
     try:
         if not run_single(sys.argv[1:], job):
             hydra.main(version_base="1.3", config_path=str(config_directory()), config_name="config")(job)()
+    except SweepRefused as refused:
+        raise refused.error from refused
     except _launcher_failures() as error:
         raise BuildError(
             f"A process of the launcher ended before its job did: {error}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,26 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from cosybuild.errors import ConfigurationError, CosybuildError, StoreError
 from cosybuild.sweeps.history import keep_report
 from cosybuild.sweeps.records import write_plan
+from cosybuild.system.files import cause_of
+
+MOST_CELLS = 10_000
+"""The most cells of a sweep. Hydra would list more of them for minutes before it runs the first one."""
+
+
+class SweepRefused(BaseException):
+    """The sweep cannot begin; the cause is `error`. Hydra turns any `Exception` of a callback into a warning."""
+
+    def __init__(self, error: CosybuildError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass
@@ -42,23 +57,50 @@ class BeginSweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Plan the sweep; Hydra calls this once, with the configuration that every job is composed from."""
-        directory = Path(config.hydra.sweep.dir)
-        with read_write(config):
-            # Each job is composed again from the overrides; without this, each would give the sweep another name.
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
-        progress = in_progress.get()
-        if progress is not None:
-            progress.directory, progress.dry = directory, bool(config.dry_run)
-            progress.begun()
-        if not config.dry_run:
-            sweeper = str(config.hydra.runtime.choices.get("hydra/sweeper"))
-            words = [str(word) for word in config.hydra.overrides.task]
-            keep_report(directory)
-            write_plan(directory, sweeper=sweeper, words=words, cells=planned_cells(config))
+        try:
+            _begin(config)
+        except CosybuildError as error:
+            raise SweepRefused(error) from error
+        except OSError as error:
+            where = error.filename or config.hydra.sweep.dir
+            refused = StoreError(
+                f"The directory of the sweep cannot be made: {where}: {cause_of(error)}.",
+                hint="Next: give hydra.sweep.dir a directory in which you can write, or leave it out.",
+            )
+            raise SweepRefused(refused) from error
+
+
+def _begin(config: DictConfig) -> None:
+    """Plan the sweep.
+
+    Raises:
+        ConfigurationError: it has too many cells.
+        OSError: its directory cannot be made.
+    """
+    cells = planned_cells(config)
+    directory = Path(config.hydra.sweep.dir)
+    with read_write(config):
+        # Each job is composed again from the overrides; without this, each would give the sweep another name.
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{directory}'")
+    progress = in_progress.get()
+    if progress is not None:
+        progress.begun()
+    if not config.dry_run:
+        sweeper = str(config.hydra.runtime.choices.get("hydra/sweeper"))
+        words = [str(word) for word in config.hydra.overrides.task]
+        keep_report(directory)
+        write_plan(directory, sweeper=sweeper, words=words, cells=cells)
+    if progress is not None:
+        # At the end, because the command reports a sweep with a directory.
+        progress.directory, progress.dry = directory, bool(config.dry_run)
 
 
 def planned_cells(config: DictConfig) -> list[list[str]] | None:
-    """Return the overrides of every cell that Hydra's basic sweeper runs; None for any other sweeper."""
+    """Return the overrides of every cell that Hydra's basic sweeper runs; None for any other sweeper.
+
+    Raises:
+        ConfigurationError: there are more than MOST_CELLS.
+    """
     target = str(config.hydra.sweeper.get("_target_"))
     if not target.endswith(".BasicSweeper"):
         return None
@@ -69,9 +111,36 @@ def planned_cells(config: DictConfig) -> list[list[str]] | None:
     words = [f"{key!s}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
     loader = GlobalHydra.instance().config_loader()
     try:
-        batches: Sequence[Sequence[Sequence[str]]] = BasicSweeper.split_arguments(
-            OverridesParser.create(config_loader=loader).parse_overrides(words), max_batch_size=None
-        )
-    except HydraException:
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
+        _check_number(parsed)
+        batches: Sequence[Sequence[Sequence[str]]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except (HydraException, ValueError):
         return None  # the sweeper raises the same error next, and its error is reported
     return [list(cell) for batch in batches for cell in batch]
+
+
+def _check_number(overrides: Iterable[Override]) -> None:
+    sizes = {override.input_line: _values(override) for override in overrides if override.is_discrete_sweep()}
+    cells = math.prod(sizes.values())
+    if cells > MOST_CELLS:
+        named = ", ".join(f"{word} has {size:,}" for word, size in sizes.items() if size > 1)
+        raise ConfigurationError(
+            f"The sweep has {cells:,} cells, and at most {MOST_CELLS:,} are run: {named}.",
+            hint="Next: give fewer values, or divide the sweep.",
+        )
+    if not cells:
+        word = next(word for word, size in sizes.items() if not size)
+        raise ConfigurationError(
+            f"The sweep has no cells, because {word} has no values.", hint="Next: give values, e.g. range(1,4)."
+        )
+
+
+def _values(override: Override) -> int | float:
+    """Return the number of values of a sweep over one setting, without listing a range."""
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return sum(1 for _ in override.sweep_string_iterator())
+    if not value.step or value.start is None or value.stop is None:
+        return 1  # Hydra refuses it
+    steps = (value.stop - value.start) / value.step
+    return max(0, math.ceil(steps)) if math.isfinite(steps) else math.inf
