@@ -79,11 +79,11 @@ def words_of(overrides: object) -> tuple[str, ...]:
             hint=f"Next: give {overrides.split()!r}.",
         )
     words = tuple(overrides) if isinstance(overrides, Iterable) else (overrides,)
-    wrong = next((word for word in words if not isinstance(word, str)), None)
-    if isinstance(overrides, Iterable) and wrong is None:
+    wrong = [word for word in words if not isinstance(word, str)]
+    if isinstance(overrides, Iterable) and not wrong:
         return words
     raise ConfigurationError(
-        f"overrides={overrides!r} is not a list of texts, but has {wrong!r}.",
+        f"overrides={overrides!r} is not a list of texts, but has {wrong[0]!r}.",
         hint='Next: give one text for each override, e.g. ["model=estimator", "trt=none"], or a Settings.',
     )
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from cosybuild.building.record import Failure
 from cosybuild.cli.printed import say
-from cosybuild.errors import DEFECT, UNREAD, CosybuildError, OutOfMemory
-from cosybuild.system.files import is_of_the_disk, place_error
+from cosybuild.errors import DEFECT, UNREAD, CosybuildError, OutOfMemory, StoreError
+from cosybuild.system.files import TEMPORARY, is_of_the_disk, place_error
 from cosybuild.system.memory import ran_out_of_memory
 
 T = TypeVar("T")
@@ -94,9 +94,24 @@ def user_error(error: BaseException) -> CosybuildError | None:
     if isinstance(error, OSError) and is_of_the_disk(error):
         # Hydra's own writes to the run directory name no file.
         return place_error(error, "read or write", error.filename or f"a file; the working directory is {Path.cwd()}")
+    if isinstance(error, FileNotFoundError) and _was_creating(error):  # e.g. hydra.run.dir=/proc/x
+        place = Path(str(error.filename)).parent
+        return StoreError(
+            f"Cannot create a file or directory in {place}: {error.strerror}.",
+            hint="Next: give a directory that exists and in which you can write.",
+        )
     # An error of Hydra exists only if Hydra is loaded; do not import it for other errors.
     if "hydra" in sys.modules or "omegaconf" in sys.modules:
         from cosybuild.config.compose import explain
 
         return explain(error)
     return None
+
+
+def _was_creating(error: OSError) -> bool:
+    """Return True if an error occurred while a directory or the new content of a file was created."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    made_directory = trace is not None and trace.tb_frame.f_code.co_name in ("mkdir", "makedirs")
+    return made_directory or str(error.filename).endswith(TEMPORARY)

@@ -51,6 +51,10 @@ def explain(error: BaseException) -> CosybuildError | None:
     absent = _setting_of_absent_group(error)
     if absent is not None:
         return group_is_off(absent)
+    if isinstance(error, RecursionError) and _was_parsing(error):
+        return ConfigurationError(
+            "An override is nested too deeply.", hint="Next: give it as an option file, or with fewer brackets."
+        )
     if not isinstance(error, HydraException | OmegaConfBaseException) and not _raised_by_hydra(error):
         return None
     cause: BaseException | None = error
@@ -82,6 +86,17 @@ def _raised_by_hydra(error: BaseException) -> bool:
     frame = _origin(error)
     module = "" if frame is None else str(frame.f_globals.get("__name__", ""))
     return isinstance(error, ValueError) and module.partition(".")[0] == "hydra"
+
+
+def _was_parsing(error: BaseException) -> bool:
+    """Return True if the innermost frame of Hydra, its parsers or cosybuild is one of Hydra or its parsers."""
+    packages = []
+    trace = error.__traceback__
+    while trace is not None:
+        packages.append(str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0])
+        trace = trace.tb_next
+    known = [package for package in packages if package in ("cosybuild", "hydra", "omegaconf", "antlr4")]
+    return bool(known) and known[-1] != "cosybuild"
 
 
 def _setting_of_absent_group(error: BaseException) -> str | None:

@@ -79,6 +79,9 @@ def test_a_failed_step_raises_its_class_or_is_reported(here: Path) -> None:
         (["export.opset=18,20"], errors.ConfigurationError, "several values"),
         ("trt=none verify=off", errors.ConfigurationError, "a list with one text for each override"),
         (["model_dir=nowhere"], errors.ModelDirectoryError, "nowhere does not exist"),
+        (["model_dir=" + "x" * 5000], errors.ModelDirectoryError, "cannot be a path: File name too long"),
+        (["model_dir=~nobody-here/x"], errors.ModelDirectoryError, "cannot be a path"),
+        (["model.target=" + "[" * 500 + "]" * 500], errors.ConfigurationError, "nested too deeply"),
         (["dry_run=true"], errors.ConfigurationError, "asks for a plan"),
     ],
 )
@@ -144,7 +147,7 @@ def test_another_name_is_no_attribute() -> None:
 
 
 @pytest.mark.attack("malformed", "the call is refused with a sentence, and no option is left out in silence")
-@pytest.mark.parametrize("wrong", [None, 5, [5], b"trt=none", [["trt=none"]]])
+@pytest.mark.parametrize("wrong", [None, [None], 5, [5], b"trt=none", [["trt=none"]]])
 def test_overrides_that_are_no_texts_are_refused(wrong: Any) -> None:
     for call in (plan, sweep):
         with pytest.raises(errors.ConfigurationError, match="is not a list of texts"):

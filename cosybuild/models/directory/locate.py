@@ -37,9 +37,15 @@ def locate(model_dir: str, files: Sequence[str]) -> Path:
     Raises:
         ModelDirectoryError: there is no such directory, or the hub does not have it.
     """
-    path = Path(model_dir).expanduser()
-    if path.is_dir():
-        return path
+    try:
+        path = Path(model_dir).expanduser()
+        if path.is_dir():
+            return path
+    except (OSError, RuntimeError) as error:  # a name that is too long, or an unknown user behind ~
+        raise ModelDirectoryError(
+            f"model_dir={model_dir[:100]} cannot be a path: {getattr(error, 'strerror', None) or error}.",
+            hint="Next: give the directory that has the model's yaml and flow.pt.",
+        ) from error
     if path.exists():
         raise ModelDirectoryError(
             f"model_dir={model_dir} is a file; the directory that has the model's yaml and flow.pt is expected.",
