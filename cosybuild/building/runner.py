@@ -116,7 +116,8 @@ class _Execution:
         return outcome
 
     def _end(self, attempt: Attempt, failure: Failure) -> Outcome:
-        self.records.append(attempt.record("failed", failure.message))
+        why = "" if attempt.why is None else f"{attempt.why.explain()}; "
+        self.records.append(attempt.record("failed", f"{why}{failure.message}"))
         self.events.emit("failed", failure.step, failure=failure.kind, message=failure.message, hint=failure.hint)
         for step in self.plan.steps[len(self.records) :]:
             reason = f"the build ended at '{failure.step}'"

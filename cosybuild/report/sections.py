@@ -132,6 +132,9 @@ def deployment_lines(report: Mapping[str, Any]) -> Iterator[str]:
     if "failure" in done:
         yield f"**The deployment failed**: {paragraph(done['failure'])}"
         yield ""
+        if done.get("hint"):
+            yield paragraph(done["hint"])
+            yield ""
         return
     if not done.get("changed", True):
         yield f"{code(done['dir'])} already had this deployment ({text(done['service'])}); nothing was changed."

@@ -52,8 +52,8 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
     if since := report.get("since"):
         yield from map(Text, since_lines(since) if since["changes"] else ())
     if archive := report.get("capsule"):
-        cause = f" (probable cause: {archive['cause']['name']})" if archive["cause"] else ""
-        yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}, reproduces the failure{cause}")
+        cause = f"  probable cause: {archive['cause']['name']}" if archive["cause"] else ""
+        yield Text(f"{directory}/{archive['path']}  {size(archive['size'])}  reproduces the failure{cause}")
     yield Text(f"{directory}/report.md", style="dim")
 
 

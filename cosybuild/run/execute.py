@@ -133,7 +133,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
                 try:
                     report["deployment"] = deploy_run(request, outcome, directory)
                 except CosybuildError as error:
-                    report["deployment"] = {"failure": error.message}
+                    report["deployment"] = {"failure": error.message, "hint": error.hint}
                     raise
                 finally:
                     _write_reports(directory, report)

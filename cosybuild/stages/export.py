@@ -39,7 +39,7 @@ class ExportStage(Stage[Request]):
 
     name = "export"
     does = "writes the model as an ONNX graph"
-    version = 1
+    version = 2
     needs = ("weights?",)
     makes = ("graph",)
 
@@ -72,11 +72,13 @@ class ExportStage(Stage[Request]):
         _check_declaration(model, request)
         from cosybuild.onnxgraph.clean import clean_model
         from cosybuild.onnxgraph.files import save_model
+        from cosybuild.onnxgraph.graph_identity import write_identity
         from cosybuild.onnxgraph.interface import declare_interface
         from cosybuild.onnxgraph.summary import count_ops
 
         declare_interface(model, spec)
         clean_model(model, prefix="" if request.subject.family is Family.module else _WRAPPER)
+        write_identity(model, _identity(request.subject, made.module))
         _check(model, export.exporter)
         ops = count_ops(model)
         metrics = {
@@ -116,6 +118,17 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
         **({} if subject.weights_from is None else {"weights_from": subject.weights_from}),
         **({} if subject.code is None else {"code": subject.code.parts}),
     }
+
+
+def _identity(subject: Subject, module: Mapping[str, str]) -> dict[str, str]:
+    """Return the identity for the graph's metadata.
+
+    The digest is that of the module's state, not of the weights' file: a checkpoint that was only written again gives
+    the same graph.
+    """
+    state = {"state_sha256": module["sha256"]} if module else {}
+    attention = {"attention": "streaming"} if subject.streaming else {}
+    return {"family": subject.family.value, "part": subject.stem, **attention, **state}
 
 
 def graph_name(request: Request) -> str:

@@ -53,9 +53,11 @@ class SimplifyStage(Stage[Request]):
         assert simplify is not None
         graph = context.inputs["graph"]
         from cosybuild.onnxgraph.files import load_structure, save_model
+        from cosybuild.onnxgraph.graph_identity import read_identity, write_identity
         from cosybuild.onnxgraph.summary import count_ops, op_difference
 
         structure = load_structure(graph.path)
+        identity = read_identity(structure)
         before, limits = count_ops(structure), graph_limits(structure, VerifySettings(), spec)
         model, rounds = _simplified(graph, simplify.rounds)
         after = count_ops(model)
@@ -71,6 +73,7 @@ class SimplifyStage(Stage[Request]):
             kept = copied_graph(graph, context.workdir, graph_name(request))
             return StageResult({"graph": kept}, {**metrics, "kept": "as it was"})
         _finish(model, spec)
+        write_identity(model, identity)
         files = save_model(model, context.workdir / graph_name(request))
         del model
         for seed in range(simplify.check_runs):

@@ -97,7 +97,7 @@ def test_a_failure_is_reported_with_its_hint_and_recorded_for_every_step(bench: 
         "message": "no opset 99",
         "hint": "Next: opset=18",
     }
-    assert outcome.record("simplify").reason == "no opset 99"
+    assert outcome.record("simplify").reason == "never built; no opset 99"
     engine = outcome.record("engine")
     assert (engine.stage, engine.planned.verdict) == ("engine", "unknown")
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cosybuild.config.groups.model import Family, ModelSettings, TensorSettings
 from cosybuild.errors import SimplifyError
 from cosybuild.onnxgraph.files import load_model, load_structure
+from cosybuild.onnxgraph.graph_identity import read_identity
 from cosybuild.onnxgraph.interface import interface_faults
 from cosybuild.onnxgraph.summary import count_ops
 from cosybuild.stages.simplify import SimplifyStage
@@ -53,7 +54,13 @@ def test_the_simplified_graph_has_fewer_nodes_and_the_same_interface(
     assert sum(metrics["op_difference"].values()) == metrics["nodes_after"] - metrics["nodes_before"]
     assert interface_faults(model, bench.asked.subject.spec) == ()
     assert path.name == exported.outputs["graph"][0].name
-    assert not model.metadata_props
+    assert read_identity(model) == {
+        "family": family,
+        "part": "flow.decoder.estimator",
+        "state_sha256": exported.metrics["module"]["sha256"],
+        **({"attention": "streaming"} if streaming else {}),
+    }
+    assert len(model.metadata_props) == len(read_identity(model))  # onnxsim's own metadata is removed
     assert {kind for kind, _ in bench.events} == {"progress"}
 
 
