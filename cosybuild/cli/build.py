@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from cosybuild.cli.single_run import run_single
 from cosybuild.cli.verbs import unknown_verb
 from cosybuild.config.compose import config_directory, prepare
 from cosybuild.config.sweep_naming import dry_directory
-from cosybuild.errors import BuildError, MissingRequirement
+from cosybuild.errors import BuildError, ConfigurationError, MissingRequirement
 from cosybuild.sweeps.callback import SweepInProgress, SweepRefused, in_progress
 
 
@@ -80,7 +81,7 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
 
     Raises:
         CosybuildError: the sweep cannot begin.
-        BuildError: a process of the launcher died.
+        BuildError: a process of the launcher died, or its time was over.
         MissingRequirement: the launcher does not work on this machine.
     """
     # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
@@ -96,6 +97,17 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
             f"A process of the launcher ended before its job did: {error}",
             hint="Next: run the same command again with fewer jobs at a time; finished steps are kept.",
         ) from error
+    except multiprocessing.TimeoutError as error:
+        raise BuildError(
+            "A job of the launcher did not end within its time limit (hydra.launcher.timeout).",
+            hint="Next: run the same command again with a larger limit; finished steps are kept.",
+        ) from error
+    except ValueError as error:
+        if _raised_in("joblib", error):  # e.g. hydra.launcher.n_jobs=0
+            raise ConfigurationError(
+                f"The launcher refuses a setting: {error}.", hint="Next: correct the settings of hydra.launcher."
+            ) from error
+        raise
     except RuntimeError as error:
         if _raised_in("submitit", error):  # e.g. where there is no Slurm
             raise MissingRequirement(

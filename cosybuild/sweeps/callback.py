@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from cosybuild.errors import ConfigurationError, CosybuildError, StoreError
 from cosybuild.sweeps.history import keep_report
-from cosybuild.sweeps.records import write_plan
+from cosybuild.sweeps.records import remove_cells, write_plan
 from cosybuild.system.files import cause_of
 
 MOST_CELLS = 10_000
@@ -89,6 +89,8 @@ def _begin(config: DictConfig) -> None:
         sweeper = str(config.hydra.runtime.choices.get("hydra/sweeper"))
         words = [str(word) for word in config.hydra.overrides.task]
         keep_report(directory)
+        # A cell that this sweep does not reach must not show the result of an earlier one.
+        remove_cells(directory)
         write_plan(directory, sweeper=sweeper, words=words, cells=cells)
     if progress is not None:
         # At the end, because the command reports a sweep with a directory.

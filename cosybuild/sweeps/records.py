@@ -96,6 +96,12 @@ def read_plan(directory: Path) -> SweepPlan:
     return from_json(read_json(path.read_bytes()), SweepPlan, str(path))
 
 
+def remove_cells(directory: Path) -> None:
+    """Remove the records of all cells, before a sweep in the same directory runs each of them again."""
+    for path in (directory / CELLS).glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
 def write_cell(directory: Path, record: CellRecord) -> None:
     """Write a cell's record atomically; a reader sees the old record or this one."""
     cells = directory / CELLS
