@@ -139,7 +139,10 @@ def _own(name: str, short: Mapping[str, str]) -> str | None:
 
 def _fitting(tensor: TensorProto, shape: tuple[int, ...], *, transposed: bool) -> Array | None:
     """Return the values in a shape, removing axes of size 1 if necessary; None if they do not fit."""
-    array: Array = numpy_helper.to_array(tensor)
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError):  # a tensor that no node reads may be damaged
+        return None
     if array.dtype.kind != "f":
         return None
     array = array.astype(np.float32)

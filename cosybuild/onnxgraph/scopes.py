@@ -17,15 +17,30 @@ _NOTED = "pkg.torch.onnx.name_scopes"
 # The entry that torch records for nodes outside the caller's modules, e.g. sizes of axes.
 _NOWHERE = "_empty_nn_module_stack_from_metadata_hook"
 
+_LONGEST = 10_000
+"""The most characters of such an entry; real ones have a few hundred."""
+
 
 def name_from_metadata(node: NodeProto) -> str | None:
-    """Return the name from the dynamo exporter's metadata, or None if there is no such metadata."""
+    """Return the name from the dynamo exporter's metadata, or None if there is none that can be read."""
     noted = next((entry.value for entry in node.metadata_props if entry.key == _NOTED), None)
     if noted is None:
         return None
     # ['', 'mid_blocks.7', 'mid_blocks.7.1.2', 'mid_blocks.7.1.2.attn1', 'linear_4']
-    scopes = [scope for scope in ast.literal_eval(noted)[:-1] if scope and scope != _NOWHERE]
-    return _name(scopes, node.op_type)
+    texts = _texts(noted)
+    scopes = [scope for scope in texts[:-1] if scope and scope != _NOWHERE]
+    return _name(scopes, node.op_type) if texts else None
+
+
+def _texts(noted: str) -> list[str]:
+    """Return a list of texts from its form in Python; an empty list for anything else, which a file may also have."""
+    if len(noted) > _LONGEST:
+        return []
+    try:
+        found = ast.literal_eval(noted)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return []
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []
 
 
 def qualify_names(model: ModelProto, modules: Iterable[str]) -> None:

@@ -249,3 +249,35 @@ def test_external_data_outside_the_directory_is_refused(directories: dict[int, P
     verdict = verdict_on(hostile, directories[1])
     assert verdict.outcome is Outcome.unreadable
     assert "'../secret'" in verdict.reason
+
+
+def _noted(text: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            entry = node.metadata_props.add()
+            entry.key, entry.value = "pkg.torch.onnx.name_scopes", text
+
+    return change
+
+
+def _unread_weight(model: onnx.ModelProto) -> None:
+    """Add a weight that no node reads, and whose size is not that of its data."""
+    known = next(tensor.name for tensor in model.graph.initializer if tensor.name.endswith(".weight"))
+    model.graph.initializer.add(name=f"unread.{known}", data_type=onnx.TensorProto.FLOAT, raw_data=bytes(384))
+
+
+@pytest.mark.attack("malformed", "the verdict is that of the file without these entries")
+@pytest.mark.parametrize(
+    "change",
+    [*map(_noted, ["[", "5", "[5, 6]", "{}", "(" * 300, "-" * 9000 + "1", "-" * 100_000 + "1", "\0"]), _unread_weight],
+    ids=["open", "a number", "numbers", "a mapping", "nested", "deep", "long", "NUL", "an unread weight"],
+)
+def test_damaged_entries_of_a_file_with_other_weights_cause_no_internal_error(
+    change: Callable[[onnx.ModelProto], None], directories: dict[int, Path], tmp_path: Path
+) -> None:
+    other = with_other_weights(1, tmp_path / "other")
+    model = onnx.load(str(write(tmp_path / "e.onnx", subject_of(other))))
+    change(model)
+    onnx.save(model, str(tmp_path / "e.onnx"))
+    verdict = verdict_on(tmp_path / "e.onnx", directories[1])
+    assert verdict.outcome in (Outcome.other_weights, Outcome.unreadable), verdict.reason
