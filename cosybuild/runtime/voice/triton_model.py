@@ -8,6 +8,7 @@ sent yet. `token_offset` is 0 in the first request of a stream and larger in the
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ TOKENS, PROMPT_TOKENS, PROMPT_MEL = "target_speech_tokens", "prompt_speech_token
 SPEAKER, OFFSET, FINALIZE = "prompt_spk_embedding", "token_offset", "finalize"
 WAVEFORM = "waveform"
 """The names of the tensors."""
+STREAMS = 256
+"""The most streams of one instance; each has a thread, and its caches if there is a cached estimator."""
 
 
 @dataclass
@@ -81,6 +84,10 @@ class VoiceModel:
             return _failure(error, pb_utils.TritonError.UNAVAILABLE)
         except ServingError as error:
             return _failure(error, pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:
+            # Raised from `execute`, an error would be that of all requests that Triton gave with this one.
+            logging.getLogger(__name__).exception("a request failed")
+            return _failure(error, pb_utils.TritonError.INTERNAL)
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(WAVEFORM, samples[np.newaxis])])
 
     def _samples(self, request: Any) -> Array:
@@ -105,6 +112,11 @@ class VoiceModel:
 
     def _begin(self, name: str, request: Any) -> None:
         self._end(name)
+        if len(self._streams) >= STREAMS:
+            raise PoolExhausted(
+                f"{len(self._streams)} streams have begun and not ended, the most of one instance.",
+                hint=f"Next: end streams with {FINALIZE}; those without a request are dropped after {self._idle:g} s.",
+            )
         prompt = self._prompt(request)
 
         def start(tokens: Iterator[Array]) -> Iterator[Array]:
@@ -121,7 +133,7 @@ class VoiceModel:
                     f"first {done} must be those of the request before."
                 )
             samples = stream.samples.push(tokens[done:], last=last)
-        except ServingError:
+        except BaseException:
             self._end(name)
             raise
         stream.tokens = tokens
@@ -168,6 +180,6 @@ def _vector(values: Array) -> Array:
     return values.reshape(-1).astype(np.float32)
 
 
-def _failure(error: ServingError, code: int) -> Any:
+def _failure(error: Exception, code: int) -> Any:
     # The text of the error has its hint.
     return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error), code))

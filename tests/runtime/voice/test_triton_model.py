@@ -198,6 +198,37 @@ def test_streams_without_requests_are_dropped_and_their_threads_end(model: Path)
     assert threading.active_count() == before
 
 
+@pytest.mark.attack("fill or wait", "a further stream is refused until one ends")
+def test_an_instance_has_a_largest_number_of_streams(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, target = Server(model), tokens(2, 26).reshape(-1)
+    monkeypatch.setattr(sys.modules["cosybuild.runtime.voice.triton_model"], "STREAMS", 2)
+    for name in "ab":
+        server.infer(part(target[:10], 0, False, request_id=name))
+    (refused,) = server.infer(part(target[:10], 0, False, request_id="c"))
+    assert isinstance(refused, TritonError)
+    assert (refused.code(), "2 streams have begun" in refused.message()) == (TritonError.UNAVAILABLE, True)
+    server.infer(part(target, 10, True, request_id="a"))
+    assert not isinstance(server.infer(part(target[:10], 0, False, request_id="c"))[0], TritonError)
+    server.model.finalize()
+
+
+@pytest.mark.attack("malformed", "the request gets an error, and the others of the same call get their samples")
+def test_an_unexpected_error_is_that_of_its_request_only(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, target = Server(model), tokens(2, 26).reshape(-1)
+    vocoder, calls = server.model._voice.vocoder, []
+
+    def failing(**inputs: Any) -> Any:
+        calls.append(len(calls))
+        return 1 / 0 if calls == [0] else vocoder(**inputs)
+
+    monkeypatch.setattr(server.model._voice, "vocoder", failing)
+    first, second = server.infer(request(target), request(target))
+    assert isinstance(first, TritonError)
+    assert (first.code(), first.message()) == (TritonError.INTERNAL, "division by zero")
+    assert not isinstance(second, TritonError)
+    assert second.size
+
+
 def test_a_model_whose_parts_do_not_belong_together_is_not_loaded(
     model: Path, tmp_path: Path, services: Services
 ) -> None:
