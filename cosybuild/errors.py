@@ -10,6 +10,7 @@
     │   ├── SimplifyError                    onnxsim failed, or its graph gives other results
     │   ├── PrecisionError                   lowering to fp16 / bf16
     │   ├── EngineError                      the TensorRT family's parser, builder, inspection
+    │   ├── OpenVinoError                    OpenVINO's reader and compiler, and the types that it computes in
     │   ├── OutOfMemory                      a step needs more memory than it can have
     │   └── SourceChanged                    a file that the build starts from changed while a step read it
     ├── VerificationError                5   the artifact computes other results than the reference
@@ -94,6 +95,10 @@ class PrecisionError(BuildError):
 
 class EngineError(BuildError):
     kind = "engine"
+
+
+class OpenVinoError(BuildError):
+    kind = "openvino"
 
 
 class OutOfMemory(BuildError):

@@ -13,6 +13,7 @@ _INSTALL = {
     "torch": "pip install torch",
     "tensorrt": "pip install 'cosybuild[tensorrt]'",
     "tensorrt_rtx": "pip install tensorrt-rtx",
+    "openvino": "pip install 'cosybuild[openvino]'",
     "modelopt": "pip install 'cosybuild[autocast]'",
     "huggingface_hub": "pip install 'cosybuild[hub]'",
     "modelscope": "pip install 'cosybuild[modelscope]'",

@@ -15,6 +15,8 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
         "interface": (dict, type(None)),
         "built_for": _OBJECT,
         "built_from": _OBJECT,
+        "openvino": _OBJECT,
+        "profiles": _LIST,
         "deployment": _OBJECT,
         "verified": (bool, type(None)),
         "pending": _LIST,
@@ -40,11 +42,15 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
         "version_compatible": _BOOL,
     },
     "built_from": {"onnx_sha256": _TEXT},
+    "openvino": {"version": _TEXT, "precision": _TEXT},
     "deployment": {"service": _TEXT, "built_as": _TEXT, "forced": _LIST, "whole": _BOOL},
     "interface": {"inputs": _LIST, "outputs": _LIST},
 }
 """Object -> field -> permitted types. Fields may be missing, except those in `_NEEDED`."""
-_NEEDED = {"built_for": ("flavour", "version", "sm", "hardware_compatibility", "version_compatible")}
+_NEEDED = {
+    "built_for": ("flavour", "version", "sm", "hardware_compatibility", "version_compatible"),
+    "openvino": ("version", "precision"),
+}
 
 
 def fault_of_fields(manifest: Mapping[str, Any]) -> str | None:

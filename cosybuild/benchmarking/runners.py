@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ENGINE = "engine"
 """Prefix of engine slots."""
+OPENVINO = "openvino"
+"""Slot of an OpenVINO IR."""
 
 Inputs = Mapping[str, "Array"]
 
@@ -72,6 +74,10 @@ def gather(request: Request, inputs: Mapping[str, Artifact]) -> list[TimedCall |
         if slot in ("graph", "lowered"):
             name = f"onnxruntime {'fp32' if slot == 'graph' else request.settings.precision.target.value}"
             found.append(_attempt(name, partial(_onnxruntime, name, path, request)))
+        elif slot == OPENVINO and request.settings.ov is not None:
+            precision = request.settings.ov.precision.value
+            name = f"openvino {precision}"
+            found.append(_attempt(name, partial(_openvino, name, path, precision, benchmark.threads)))
         elif slot.startswith(ENGINE):
             name = slot.replace("_", " ")
             found.append(_attempt(name, partial(_engine, name, path, request.environment)))
@@ -147,24 +153,31 @@ def _torch_call(module: Any, inputs: Inputs, device: str) -> Call:
 
 def _onnxruntime(name: str, graph: Path, request: Request) -> TimedCall:
     from cosybuild.backends import onnxruntime_backend
-    from cosybuild.backends.session import InferenceFailed
 
     benchmark = request.settings.benchmark
     assert benchmark is not None
     session = onnxruntime_backend.load(graph, provider=benchmark.provider, threads=benchmark.threads)
+    return TimedCall(name, session.device, session.dtypes, lambda inputs: _refusing(session.bound(inputs)))
 
-    def prepare(inputs: Inputs) -> Call:
-        run = session.bound(inputs)
 
-        def call() -> None:
-            try:
-                run()
-            except InferenceFailed as error:
-                raise CannotRun(str(error)) from error
+def _openvino(name: str, ir: Path, precision: str, threads: int) -> TimedCall:
+    from cosybuild.backends.openvino import session as openvino_session
 
-        return call
+    session = openvino_session.load(ir, precision, threads=threads)
+    return TimedCall(name, session.device, session.dtypes, lambda inputs: _refusing(session.bound(inputs)))
 
-    return TimedCall(name, session.device, session.dtypes, prepare)
+
+def _refusing(run: Call) -> Call:
+    """Return a call that raises CannotRun where the runtime refuses the inputs."""
+    from cosybuild.backends.session import InferenceFailed
+
+    def call() -> None:
+        try:
+            run()
+        except InferenceFailed as error:
+            raise CannotRun(str(error)) from error
+
+    return call
 
 
 def _engine(name: str, path: Path, environment: Environment) -> TimedCall:

@@ -30,6 +30,7 @@ _LATER: Mapping[str, Any] = {
     "model.cache_frames": None,
     "export.static": {},
     "verify.solver.steps": None,
+    "ov": None,
 }
 """Settings that records of earlier releases lack, each with the value that describes the builds of those releases."""
 
@@ -112,6 +113,7 @@ def run_name(settings: Settings, choices: Mapping[str, Any]) -> str:
     model = settings.model_dir.rstrip("/") if settings.model_dir else str(choices.get("model", "model"))
     streaming = ["cached" if settings.model.cache else "streaming"] if settings.model.streaming else []
     chosen = [str(choices[group]) for group in _NAMED_GROUPS if group in choices]
+    chosen += [f"ov_{choices.get('ov', settings.ov.precision.value)}"] if settings.ov is not None else []
     built = settings.component
     component = [] if built == ComponentSettings() else [built.name.value, *settings.vocoder.words]
     words = [PurePath(model).name or "model", *component, *streaming, *chosen, config_digest(settings)[:8]]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
+from cosybuild.config.groups.openvino import OvPrecision
 from cosybuild.config.groups.precision import Method, Target
 from cosybuild.config.groups.vocoder import F0Type
 from cosybuild.config.settings import Settings
@@ -25,7 +26,18 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigurationError: names the setting, or both sides of the contradiction, and how to resolve it.
     """
-    for rule in (_opset, _static, _open_families, _weights, _verify, _precision, _vocoder, _benchmark, _deploy):
+    for rule in (
+        _opset,
+        _static,
+        _open_families,
+        _weights,
+        _verify,
+        _precision,
+        _openvino,
+        _vocoder,
+        _benchmark,
+        _deploy,
+    ):
         rule(settings)
 
 
@@ -148,7 +160,26 @@ def _precision(settings: Settings) -> None:
             )
 
 
+def _openvino(settings: Settings) -> None:
+    ov = settings.ov
+    if ov is None:
+        return
+    if ov.keep_fp32 and ov.precision is OvPrecision.fp32:
+        raise ConfigurationError(
+            f"ov.keep_fp32={list(ov.keep_fp32)} has no effect with ov.precision=fp32, because every operator computes "
+            "in float32.",
+            hint="Next: ov=bf16, or remove ov.keep_fp32.",
+        )
+    if not 0 <= ov.max_fp32_share <= 1:
+        raise ConfigurationError(f"ov.max_fp32_share={ov.max_fp32_share}; expected 0 to 1.")
+
+
 def _vocoder(settings: Settings) -> None:
+    if settings.vocoder.f0 is F0Type.float64 and settings.ov is not None:
+        raise ConfigurationError(
+            "vocoder.f0=float64 with an OpenVINO IR: OpenVINO would compute float64 in float32 without an error.",
+            hint="Next: ov=none, for ONNX Runtime; or remove vocoder.f0 for an IR.",
+        )
     if settings.vocoder.f0 is F0Type.float64 and settings.trt is not None:
         raise ConfigurationError(
             "vocoder.f0=float64 with an engine: TensorRT would compute float64 in float32 without an error.",

@@ -11,6 +11,7 @@ from cosybuild.config.groups.export import ExportSettings
 from cosybuild.config.groups.field import setting
 from cosybuild.config.groups.model import ModelSettings
 from cosybuild.config.groups.objective import Objective
+from cosybuild.config.groups.openvino import OvSettings
 from cosybuild.config.groups.precision import PrecisionSettings
 from cosybuild.config.groups.profile import ProfileSettings
 from cosybuild.config.groups.simplify import SimplifySettings
@@ -36,6 +37,7 @@ class Settings:
     precision: PrecisionSettings = setting(PrecisionSettings, "The number types in which the graph computes.")
     trt_profile: ProfileSettings = setting(ProfileSettings, "The sizes that an engine serves and verification covers.")
     trt: TrtSettings | None = setting(None, "The build of engines from the graph.")
+    ov: OvSettings | None = setting(None, "The build of an OpenVINO IR from the graph.")
     benchmark: BenchmarkSettings | None = setting(None, "The timing of the artifacts on this machine.")
     deploy: DeploySettings | None = setting(None, "The deployment of artifacts into a service's directory.", local=True)
     store: StoreSettings | None = setting(None, "The store of finished results.", local=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cosybuild.backends.openvino.requirements import FIELD
 from cosybuild.errors import DeployError
 from cosybuild.manifest import SUFFIX, damage, read_manifest
 
@@ -14,6 +15,7 @@ _AGAIN = "Next: run the same build again; it repairs the file."
 GRAPH = "graph"
 PLAN = "plan"
 SCRIPT = "TorchScript file"
+IR = "OpenVINO IR"
 SCRIPTS = ".zip"
 
 
@@ -26,9 +28,11 @@ class Deliverable:
 
     @property
     def kind(self) -> str:
-        """`graph` (ONNX), `plan` (an engine) or `TorchScript file`."""
+        """`graph` (ONNX), `plan` (an engine), `OpenVINO IR` or `TorchScript file`."""
         if self.path.suffix == SCRIPTS:
             return SCRIPT
+        if FIELD in self.manifest:
+            return IR
         return PLAN if "built_for" in self.manifest else GRAPH
 
     @property
@@ -89,12 +93,12 @@ class Deliverable:
         """Return the artifact's description as one line."""
         batch = "dynamic batch" if self.dynamic_batch else "fixed batch"
         attention = "streaming" if self.streaming else "full attention"
-        target = f", {self.library} sm_{self.sm}" if self.kind == PLAN else ""
+        target = f", {self.library} sm_{self.sm}" if self.kind == PLAN else ", OpenVINO" if self.kind == IR else ""
         return f"{self.path.name} ({self.dtype or 'mixed types'}, {batch}, {attention}{target})"
 
 
 def read_deliverables(directory: Path) -> list[Deliverable]:
-    """Return all graphs, engines and TorchScript files of a run's artifacts/, sorted by name.
+    """Return all graphs, engines, IRs and TorchScript files of a run's artifacts/, sorted by name.
 
     Raises:
         DeployError: a manifest cannot be read, or a file is not the one that its manifest describes.

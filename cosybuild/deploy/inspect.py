@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cosybuild.backends.openvino.requirements import check_ir, fault_of_weights
 from cosybuild.backends.tensorrt.loadability import check_plan
 from cosybuild.deploy.deliverable import SCRIPTS
-from cosybuild.deploy.ownership import GRAPHS, PLANS
+from cosybuild.deploy.ownership import GRAPHS, IRS, PLANS
 from cosybuild.deploy.state import read_current
 from cosybuild.deploy.whole import network_of
 from cosybuild.directory_in_service import STATE
@@ -36,7 +37,7 @@ class Finding:
         state: one of the four states.
         reason: the reason for the state; for a current file, the objections that its deployment overrode.
         loads: True if this machine can load it; None for graphs and where it is not known.
-        loading: for engines, what it needs and what this machine has.
+        loading: for engines and IRs, what it needs and what this machine has.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Finding:
 
 
 def inspect(path: Path, environment: Environment) -> list[Finding]:
-    """Inspect one file, or every graph, engine and TorchScript file below a directory, without executing any."""
+    """Inspect one file, or every graph, engine, IR and TorchScript file below a directory, without executing any."""
     if path.is_file():
         return [_finding(path, path.name, environment)]
     files = [file for file in sorted(path.rglob("*")) if STATE not in file.relative_to(path).parts]
@@ -57,8 +58,11 @@ def inspect(path: Path, environment: Environment) -> list[Finding]:
 
 
 def _is_inspected(file: Path) -> bool:
-    """Return True for graphs, engines, and those TorchScript files that cosybuild made; upstream makes some itself."""
-    if file.suffix == SCRIPTS:
+    """Return True for graphs and engines, and for IRs and TorchScript files that cosybuild made.
+
+    Upstream makes some TorchScript files itself.
+    """
+    if file.suffix in (SCRIPTS, *IRS):
         return file.is_file() and manifest_path(file).exists()
     return file.suffix in GRAPHS + PLANS and file.is_file()
 
@@ -76,6 +80,9 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     if path.suffix in PLANS:
         verdict = check_plan(path, environment)
         loads, loading = verdict.loads, verdict.explain()
+    elif path.suffix in IRS:
+        ir = check_ir(path, environment)
+        loads, loading = ir.loads, ir.explain()
     if path.stat().st_size == 0:
         return Finding(name, DAMAGED, "it is empty; a build or copy was probably interrupted", loads, loading)
     fault = None
@@ -84,6 +91,8 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
         if path.suffix in GRAPHS:
             read_header(path)
             fault = external_fault(path, {fact["name"] for fact in (manifest or {}).get("companions", ())})
+        elif path.suffix in IRS and manifest is not None:
+            fault = fault_of_weights(path, manifest)
     except ValueError as error:
         return Finding(name, DAMAGED, str(error), loads, loading)
     if manifest is None:
@@ -95,7 +104,7 @@ def _finding(path: Path, name: str, environment: Environment) -> Finding:
     if harm is not None:
         return Finding(name, STALE, harm, loads, loading)
     if fault is not None:
-        return Finding(name, STALE, f"it {fault}")
+        return Finding(name, STALE, fault if path.suffix in IRS else f"it {fault}", loads, loading)
     forced = manifest.get("deployment", {}).get("forced", [])
     return Finding(name, CURRENT, f"deployed by force: {'; '.join(forced)}" if forced else "", loads, loading)
 

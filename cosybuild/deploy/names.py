@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosybuild.config.groups.deploy import Service
-from cosybuild.deploy.deliverable import GRAPH, PLAN, SCRIPT, Deliverable
+from cosybuild.deploy.deliverable import GRAPH, IR, PLAN, SCRIPT, Deliverable
 from cosybuild.errors import DeployError
 from cosybuild.identity import CACHED_ESTIMATOR, ESTIMATOR, part_of
 
@@ -170,7 +170,8 @@ def rows_for(service: Service, items: Sequence[Deliverable]) -> list[Row]:
 
 def bundle_name(item: Deliverable) -> str:
     """Return an artifact's name in a bundle: the contract's name for the estimator's graphs, else its own."""
-    if item.kind == PLAN or not item.path.name.startswith(f"{ESTIMATOR}."):
+    # OpenVINO finds the weights of an IR by its name.
+    if item.kind in (PLAN, IR) or not item.path.name.startswith(f"{ESTIMATOR}."):
         return item.path.name
     if part_of(item.path.name, item.manifest) == CACHED_ESTIMATOR:  # it has a name of its own, and its own contract
         return item.path.name

@@ -14,6 +14,7 @@ from cosybuild.manifest import NEXT, SUFFIX, manifest_path, parse_manifest, read
 
 GRAPHS = (".onnx",)
 PLANS = (".plan", ".engine", ".trt")
+IRS = (".xml",)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def present_artifacts(root: Path, folders: Iterable[str], recorded: Mapping[str,
     for folder in sorted(folders):
         for path in sorted((root / folder).glob("*")):
             name = path.relative_to(root).as_posix()
-            if path.suffix not in (*GRAPHS, *PLANS) or not path.is_file():
+            if path.suffix not in (*GRAPHS, *PLANS, *IRS) or not path.is_file():
                 continue
             is_ours = name in recorded
             try:

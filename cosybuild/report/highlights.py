@@ -85,6 +85,13 @@ def _engine(metrics: Mapping[str, Any]) -> str:
     return f"{size(metrics['size_bytes']['value'])}, {size(activations)} of activations, {metrics['builder']}"
 
 
+def _openvino(metrics: Mapping[str, Any]) -> str:
+    kept = metrics["kept_operators"]
+    rest = f", {kept:,} of {metrics['operators']:,} operators kept in fp32" if kept else ""
+    products = " and ".join(f"{number:,} in {dtype}" for dtype, number in metrics["executed"]["products"].items())
+    return f"{size(metrics['size_bytes'])}, products: {products or 'none'}{rest}, {metrics['builder']}"
+
+
 _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "export": _export,
     "reference": _reference,
@@ -95,6 +102,8 @@ _PHRASES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "verify_lowered": _verify_lowered,
     "engine": _engine,
     "verify_engine": _verify_lowered,
+    "openvino": _openvino,
+    "verify_openvino": _verify_lowered,
     "verify_voice": voice.headline,
     "benchmark": headline,
     "repeat": repetition.headline,

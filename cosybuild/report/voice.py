@@ -63,8 +63,9 @@ def judged_by(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def engines_left_out(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence on the engines of the parts, none of which computes a whole voice."""
-    engines = [step["label"] for step in report["steps"] if step["stage"] == "engine" and step.get("part")]
+    """Yield a sentence on the engines and IRs of the parts, none of which computes a whole voice."""
+    stages = ("engine", "openvino")
+    engines = [step["label"] for step in report["steps"] if step["stage"] in stages and step.get("part")]
     if engines:
         yield f"Only graphs compute the whole voice; verified or inspected alone: {', '.join(engines)}."
 

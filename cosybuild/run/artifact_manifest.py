@@ -12,7 +12,12 @@ from cosybuild.onnxgraph.header import GraphHeader, GraphPort, read_header
 from cosybuild.store.artifact import Artifact, StoredFile
 
 _DONE = ("hit", "pulled", "built")
-_JUDGED = {"verify": "graph", "verify_lowered": "lowered", "verify_torchscript": "torchscript"}
+_JUDGED = {
+    "verify": "graph",
+    "verify_lowered": "lowered",
+    "verify_torchscript": "torchscript",
+    "verify_openvino": "openvino",
+}
 """Stage of a verification -> the slot that it judges; `verify_engine` judges the slot of an engine."""
 _WHOLE = "verify_voice"
 """The stage that judges the graphs of all parts together; its inputs are named `part.slot`."""

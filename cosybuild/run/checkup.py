@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosybuild.backends.openvino.compiling import HINTS
+from cosybuild.backends.openvino.requirements import OPENVINO, instruction_sets, lacking_instructions
 from cosybuild.backends.tensorrt.library import RTX, RTX_SMS, TENSORRT, import_library
 from cosybuild.errors import MissingRequirement, StoreError
 from cosybuild.lazy import is_installed, require
@@ -51,6 +53,7 @@ def examine(store: Path) -> Iterator[Finding]:
     yield from _providers(environment)
     yield from _gpus(environment)
     yield from _tensorrt(environment)
+    yield from _openvino(environment)
     yield from _disk(store)
     yield from _store(store)
     yield from _sharing(store)
@@ -131,6 +134,25 @@ def _tensorrt(environment: Environment) -> Iterator[Finding]:
                 f"{library.title} is installed and needs a GPU to build",
                 "run the command on a machine with a GPU",
             )
+
+
+def _openvino(environment: Environment) -> Iterator[Finding]:
+    if not is_installed(OPENVINO):
+        yield Finding(
+            "note", "openvino is not installed: ov=fp32 builds an IR for CPUs", "pip install 'cosybuild[openvino]'"
+        )
+        return
+    try:
+        version = str(require(OPENVINO, "An OpenVINO IR").__version__).partition("-")[0]
+    except MissingRequirement as error:
+        yield Finding("note", error.message, error.hint or "")
+        return
+    lacking = {name: why for name in HINTS if (why := lacking_instructions(name, environment)) is not None}
+    runs = ", ".join(f"ov={name}" for name in HINTS if name not in lacking)
+    yield Finding("ok", f"OpenVINO {version} computes {runs} ({instruction_sets(environment)})")
+    yield from (
+        Finding("note", f"ov={name} needs {why}", "build it on such a machine") for name, why in lacking.items()
+    )
 
 
 def _disk(store: Path) -> Iterator[Finding]:

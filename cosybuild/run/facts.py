@@ -44,6 +44,7 @@ DISTRIBUTIONS = (
     "onnxsim",
     "tensorrt",
     "tensorrt-rtx",
+    "openvino",
     "nvidia-modelopt",
     "onnx-graphsurgeon",
     "onnxconverter-common",

@@ -9,12 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from cosybuild.backends.openvino import requirements
+from cosybuild.backends.openvino.requirements import FIELD, OPENVINO, check_facts, fault_of_weights
 from cosybuild.backends.tensorrt.loadability import check_plan, engine_library
 from cosybuild.errors import ArtifactRefused
 from cosybuild.manifest import damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
+from cosybuild.processor import read_cpu_features
 
 GRAPH_SUFFIX = ".onnx"
+IR_SUFFIX = requirements.SUFFIX
 ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
 
 
@@ -40,7 +44,7 @@ class Admitted:
 
     Attributes:
         path: the file.
-        library: the module that reads the engine, `tensorrt` or `tensorrt_rtx`; None for a graph.
+        library: the module that reads it, `tensorrt`, `tensorrt_rtx` or `openvino`; None for a graph.
         streaming: True if the artifact computes attention with the chunk mask.
         manifest: the manifest that describes this content; empty if there is none.
     """
@@ -69,6 +73,10 @@ class _ThisProcess:
             return None
 
     @cached_property
+    def cpu_features(self) -> frozenset[str]:
+        return read_cpu_features()
+
+    @cached_property
     def gpus(self) -> tuple[_Gpu, ...]:
         if self._device.type != "cuda":
             return ()
@@ -82,7 +90,7 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
     """Check an artifact against its manifest.
 
     Args:
-        path: an ONNX graph or an engine.
+        path: an ONNX graph, an OpenVINO IR or an engine.
         device: the device to serve on.
         trust: also accept an artifact that has no manifest or was not verified. A damaged artifact, or one built for
             another GPU or version, is refused all the same, because it cannot compute correct results.
@@ -102,16 +110,17 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
             "target are not known.",
             hint="Next: deploy it with its manifest (deploy=...), or load it with trust=True if you know its origin.",
         )
-    library = None if path.suffix == GRAPH_SUFFIX else _engine(path, device, manifest)
+    library = _library(path, device, manifest)
     if manifest is None:
         if library is None:
             _check_external_data(path, None)
         # Without a manifest, only the file name of the contract tells the attention variant.
         return Admitted(path, library, ".streaming." in path.name)
-    if library is None:
+    if library in (None, OPENVINO):
         harm = damage(path, manifest)
         if harm is not None:
             raise _refused(path, harm)
+    if library is None:
         _check_external_data(path, manifest)
     if manifest.get("verified") is not True and not trust:
         forced = manifest.get("deployment", {}).get("forced", [])
@@ -136,6 +145,25 @@ def _check_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None
         raise _refused(path, str(error)) from error
     if fault is not None:
         raise _refused(path, f"it {fault}")
+
+
+def _library(path: Path, device: Device, manifest: Mapping[str, Any] | None) -> str | None:
+    if path.suffix == GRAPH_SUFFIX:
+        return None
+    return _ir(path, device, manifest) if path.suffix == IR_SUFFIX else _engine(path, device, manifest)
+
+
+def _ir(path: Path, device: Device, manifest: Mapping[str, Any] | None) -> str:
+    if device.type != "cpu":
+        raise _refused(path, f"an OpenVINO IR runs on the CPU, but device={device.type} is requested")
+    facts = (manifest or {}).get(FIELD)
+    if facts is None:
+        raise _refused(path, "no manifest of cosybuild states the precision for which it was verified")
+    verdict = check_facts(facts, _ThisProcess(device))
+    fault = verdict.explain() if verdict.loads is False else fault_of_weights(path, manifest or {})
+    if fault is not None:
+        raise _refused(path, fault)
+    return OPENVINO
 
 
 def _engine(path: Path, device: Device, manifest: Mapping[str, Any] | None) -> str:

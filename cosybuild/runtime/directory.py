@@ -9,8 +9,8 @@ from typing import TypeVar
 from cosybuild.directory_in_service import STATE, View, view_of
 from cosybuild.errors import ArtifactRefused, CosybuildError
 from cosybuild.identity import ESTIMATOR, Build, build_of, other_builds, part_of
-from cosybuild.manifest import read_manifest
-from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Device
+from cosybuild.manifest import manifest_path, read_manifest
+from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, IR_SUFFIX, Device
 
 _ATTEMPTS = 5
 
@@ -74,14 +74,19 @@ def _present(view: View, name: str) -> Path:
 
 
 def candidates(view: View, device: Device) -> list[Path]:
-    """Return the graphs, and on a GPU also the engines, in the order of their names.
+    """Return the graphs in the order of their names, with the OpenVINO IRs on the CPU and the engines on a GPU.
+
+    A file .xml without a manifest is not cosybuild's.
 
     Raises:
         ArtifactRefused: the directory holds estimators of two builds.
     """
-    files = {name: path for name, path in view.files().items() if path.suffix in (GRAPH_SUFFIX, *ENGINE_SUFFIXES)}
+    known = (GRAPH_SUFFIX, IR_SUFFIX, *ENGINE_SUFFIXES)
+    found = {name: path for name, path in view.files().items() if path.suffix in known}
+    files = {name: path for name, path in found.items() if path.suffix != IR_SUFFIX or manifest_path(path).exists()}
     check_one_build(view.root, list(files.items()))
-    return [path for path in files.values() if path.suffix == GRAPH_SUFFIX or device.type == "cuda"]
+    fitting = (GRAPH_SUFFIX, *(ENGINE_SUFFIXES if device.type == "cuda" else (IR_SUFFIX,)))
+    return [path for path in files.values() if path.suffix in fitting]
 
 
 def check_one_build(root: Path, files: list[tuple[str, Path]]) -> None:

@@ -34,12 +34,14 @@ class Served:
         interface: its ports and profiles.
         streaming: True if the artifact computes attention with the chunk mask.
         slots: the pool of contexts.
+        computed_in: the type of its tensors, or that in which an OpenVINO IR computes matrix products.
     """
 
     name: str
     interface: Interface
     streaming: bool
     slots: Pool[Slot]
+    computed_in: str
 
 
 class BuiltEstimator(nn.Module):

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from cosybuild.backends.openvino.requirements import FIELD, OPENVINO
 from cosybuild.directory_in_service import View
 from cosybuild.dtypes import FLOATS
 from cosybuild.errors import ArtifactRefused, MissingRequirement, ServingError
-from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, Admitted, admit
+from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, IR_SUFFIX, Admitted, admit
 from cosybuild.runtime.arguments import check_arguments
 from cosybuild.runtime.context import Context, Driver
 from cosybuild.runtime.directory import candidates, read_consistently, read_in_service
@@ -22,6 +23,7 @@ from cosybuild.runtime.engine import open_engine
 from cosybuild.runtime.estimator import BuiltEstimator, Served, Slot
 from cosybuild.runtime.graph import open_graph
 from cosybuild.runtime.interface import INPUTS, OUTPUT, RANKS, Interface
+from cosybuild.runtime.ir import COMPUTED_IN, open_ir
 from cosybuild.runtime.pool import Pool
 
 
@@ -47,20 +49,22 @@ def load_estimator(
     """Load built estimators as one module for upstream's solver.
 
     From a directory, every artifact that loads on `device` is loaded: both attention variants, several profiles. The
-    first artifact that covers a call runs it: engines come before graphs, float32 before smaller types, smaller
-    profiles before larger ones. An artifact that an earlier one covers entirely is dropped. A directory with
-    estimators of two builds is refused. Once a running or interrupted deployment has
-    written its journal, its new files are loaded, also if `path` is one file of the directory; artifacts of two states
-    of the directory are never loaded together.
+    first artifact that covers a call runs it: engines and OpenVINO IRs come before graphs, float32 before smaller
+    types, smaller profiles before larger ones. An artifact that an earlier one covers entirely is dropped. A directory
+    with estimators of two builds is refused. Once a running or interrupted deployment has written its journal, its new
+    files are loaded, also if `path` is one file of the directory; artifacts of two states of the directory are never
+    loaded together.
 
     Args:
-        path: an .onnx file, an engine (.plan, .engine, .trt), or a directory of them, each with its manifest.
-        device: `cpu` (graphs only), `cuda` or `cuda:N`.
+        path: an .onnx file, an OpenVINO IR (.xml), an engine (.plan, .engine, .trt), or a directory of them, each
+            with its manifest.
+        device: `cpu` (graphs and IRs only), `cuda` or `cuda:N`.
         concurrency: number of execution contexts of each artifact; further callers wait.
         fallback: module for calls that no artifact covers.
         timeout: seconds that a caller waits for a context; None waits without limit.
-        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
-        precision: load only artifacts whose tensors have this type: `float32`, `float16` or `bfloat16`.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime or OpenVINO.
+        precision: load only artifacts of this type: `float32`, `float16` or `bfloat16`. It is the type of the tensors
+            of a graph or engine, and the type in which an IR computes matrix products.
         trust: also load artifacts that have no manifest or were not verified.
 
     Raises:
@@ -89,12 +93,13 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
         except (ArtifactRefused, MissingRequirement) as error:
             refusals.append(f"- {error.message}")
             continue
-        if precision is None or loaded.interface.dtype == precision:
+        if precision is None or loaded.computed_in == precision:
             served.append(loaded)
         else:
-            refusals.append(f"- {candidate} is {loaded.interface.dtype}")
+            refusals.append(f"- {candidate} is {loaded.computed_in}")
     if not served:
-        reasons = "\n".join(refusals) or "- there is none (.onnx" + "".join(f", {s}" for s in ENGINE_SUFFIXES) + ")"
+        known = ", ".join((GRAPH_SUFFIX, IR_SUFFIX, *ENGINE_SUFFIXES))
+        reasons = "\n".join(refusals) or f"- there is none ({known})"
         raise ArtifactRefused(
             f"{view.root} has no estimator that loads on {place}:\n{reasons}",
             hint=f"Next: python -m cosybuild check {view.root}",
@@ -115,7 +120,7 @@ def _preference(served: Served) -> tuple[bool, bool, float, str]:
     interface = served.interface
     is_graph = served.name.endswith(GRAPH_SUFFIX)
     largest = max(interface.volume(index) for index in range(len(interface.profiles)))
-    return is_graph, interface.dtype != "float32", largest, served.name
+    return is_graph, served.computed_in != "float32", largest, served.name
 
 
 def _load(path: Path, device: torch.device, options: _Options) -> Served:
@@ -129,7 +134,9 @@ def _load(path: Path, device: torch.device, options: _Options) -> Served:
     _check_contract(path, interface)
     contexts = [Context(interface, driver, device, path.name) for driver in drivers]
     slots = [Slot(c, s) for c, s in zip(contexts, streams or [nullcontext()] * len(contexts), strict=True)]
-    return Served(path.name, interface, admitted.streaming, Pool(slots, path.name, options.timeout))
+    precision = admitted.manifest[FIELD]["precision"] if admitted.library == OPENVINO else None
+    computed_in = interface.dtype if precision is None else COMPUTED_IN[precision]
+    return Served(path.name, interface, admitted.streaming, Pool(slots, path.name, options.timeout), computed_in)
 
 
 def _open(
@@ -137,6 +144,8 @@ def _open(
 ) -> tuple[Interface, Sequence[Driver], list[Any]]:
     if admitted.library is None:
         return open_graph(admitted.path, device, concurrency, threads)
+    if admitted.library == OPENVINO:
+        return (*open_ir(admitted.path, admitted.manifest, concurrency, threads), [])
     return open_engine(admitted.path, admitted.library, device, concurrency)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cosybuild.dtypes import FROM_ONNXRUNTIME
 from cosybuild.errors import ServingError, ShapeRefused
-from cosybuild.runtime.admission import CPU, GRAPH_SUFFIX, admit
+from cosybuild.runtime.admission import CPU, GRAPH_SUFFIX, IR_SUFFIX, admit
 from cosybuild.runtime.directory import read_in_service
 from cosybuild.runtime.session import cpu_session, run_session
 
@@ -18,11 +18,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class BuiltPart:
-    """A built graph on the CPU; any number of threads may call it.
+    """A built graph or OpenVINO IR on the CPU; any number of threads may call it.
 
     Args:
         name: the file's name, for errors.
-        session: an ONNX Runtime session.
+        session: an ONNX Runtime session, or an `IrSession`.
         ranges: input -> (smallest index, largest index + 1), for the inputs that are indices.
     """
 
@@ -41,7 +41,7 @@ class BuiltPart:
         Raises:
             ServingError: an input is missing or unknown, has another kind of values, or has an index out of its range;
                 a graph cannot report such an index, and would compute with another row of its table.
-                The same if ONNX Runtime ends the run with an error.
+                The same if the runtime ends the run with an error.
             ShapeRefused: an input has another number of axes or another fixed size.
         """
         if set(inputs) != set(self._ports):
@@ -84,17 +84,19 @@ def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bui
     directory in service, once a running or interrupted deployment has written its journal, its new file is loaded.
 
     Args:
-        path: an .onnx file with its manifest.
-        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
+        path: an .onnx file, or an OpenVINO IR (.xml), with its manifest.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime or OpenVINO.
         trust: also load a file that has no manifest or was not verified; without a manifest, indices are not checked.
 
     Raises:
         ArtifactRefused: the file may not be loaded; the message gives the reason.
-        ServingError: the file is no ONNX graph.
+        ServingError: the file is no ONNX graph and no IR.
     """
     path = Path(path)
-    if path.suffix != GRAPH_SUFFIX:
-        raise ServingError(f"{path} is not an ONNX graph; a file {GRAPH_SUFFIX} is expected.")
+    if path.suffix not in (GRAPH_SUFFIX, IR_SUFFIX):
+        raise ServingError(
+            f"{path} is not an ONNX graph; a file {GRAPH_SUFFIX} is expected, or {IR_SUFFIX} of OpenVINO."
+        )
     return read_in_service(path, lambda file: _load(file, threads, trust))
 
 
@@ -102,4 +104,8 @@ def _load(path: Path, threads: int, trust: bool) -> BuiltPart:
     admitted = admit(path, CPU, trust=trust)
     inputs = admitted.manifest.get("model", {}).get("inputs", ())
     ranges = {one["name"]: (one["range"][0], one["range"][1]) for one in inputs if "range" in one}
+    if path.suffix == IR_SUFFIX:
+        from cosybuild.runtime.ir import ir_session
+
+        return BuiltPart(path.name, ir_session(admitted.path, admitted.manifest, threads), ranges)
     return BuiltPart(path.name, cpu_session(admitted.path, threads), ranges)

@@ -34,8 +34,8 @@ class BenchmarkStage(Stage[Request]):
     """The stage that makes `benchmark`: all samples, with the figures and verdicts computed from them.
 
     Attributes:
-        engines: slots of the engines that this build makes on this machine.
-        unbuilt: label and reason of each engine that cannot be built on this machine, for the record.
+        engines: slots of the engines and the IR that this build makes on this machine.
+        unbuilt: label and reason of each of them that cannot be built on this machine, for the record.
     """
 
     engines: tuple[str, ...] = ()
@@ -93,6 +93,14 @@ def expand_benchmark_stages(request: Request) -> tuple[BenchmarkStage, ...]:
             unbuilt.append((stage.label, f"not built on this machine: it needs {', '.join(missing)}"))
         else:
             built += stage.makes
+    if request.settings.ov is not None:
+        from cosybuild.stages.openvino import OpenVinoStage
+
+        ir = OpenVinoStage()
+        if missing := ir.missing(request, request.environment):
+            unbuilt.append((ir.label, f"not built on this machine: it needs {', '.join(missing)}"))
+        else:
+            built += ir.makes
     return (BenchmarkStage(tuple(built), tuple(unbuilt)),)
 
 

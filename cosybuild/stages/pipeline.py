@@ -57,6 +57,15 @@ def _verify_lowered(request: Request) -> Steps:
     return (VerifyLoweredStage(),) if is_lowered(request) and request.settings.verify is not None else ()
 
 
+def _openvino(request: Request) -> Steps:
+    if request.settings.ov is None:
+        return ()
+    from cosybuild.stages.openvino import expand_openvino_stages
+    from cosybuild.stages.verify_openvino import expand_verify_openvino_stages
+
+    return (*expand_openvino_stages(request), *expand_verify_openvino_stages(request))
+
+
 def _torchscript(request: Request) -> Steps:
     if request.settings.deploy is None:
         return ()
@@ -81,8 +90,17 @@ def _repeat(request: Request) -> Steps:
     from cosybuild.stages.repeat import RepeatStage
 
     engines = [s for s in expand_engine_stages(request) if not s.missing(request, request.environment)]
-    steps: Steps = (*_export(request), *_simplify(request), *_precision(request), *engines)
+    steps: Steps = (*_export(request), *_simplify(request), *_precision(request), *engines, *_built_ir(request))
     return (RepeatStage(steps, tuple(dict.fromkeys(slot for step in steps for slot in step.makes))),)
+
+
+def _built_ir(request: Request) -> Steps:
+    """Return the step that makes the IR, if this machine can make it."""
+    if request.settings.ov is None:
+        return ()
+    from cosybuild.stages.openvino import expand_openvino_stages
+
+    return tuple(s for s in expand_openvino_stages(request) if not s.missing(request, request.environment))
 
 
 STAGES: tuple[Callable[[Request], Steps], ...] = (
@@ -95,6 +113,7 @@ STAGES: tuple[Callable[[Request], Steps], ...] = (
     _verify_lowered,
     expand_engine_stages,
     expand_verify_engine_stages,
+    _openvino,
     _torchscript,
     _benchmark,
     _repeat,

@@ -5,30 +5,27 @@ It imports the engine's library only when it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cosybuild import figure
 from cosybuild.backends.tensorrt.choice import Target, missing_requirements
 from cosybuild.backends.tensorrt.library import RTX, installed_version
 from cosybuild.building.stage import Emit, RunContext, Stage
-from cosybuild.models.profile import BATCH, FRAMES, Profile, admits
-from cosybuild.numerics.gates import ENGINE, Gate, gates_of_kinds, plain_gate, with_ratio, worst
+from cosybuild.numerics.gates import ENGINE, Gate, plain_gate, with_ratio
 from cosybuild.request import Request
 from cosybuild.stages.engine import EngineStage, engine_settings, expand_engine_stages
 from cosybuild.store.result import StageResult
 from cosybuild.system.environment import Environment
-from cosybuild.verification.hops import Hop
-from cosybuild.verification.judge import Advice, Judged, Limits, judge
+from cosybuild.verification.engine_runs import Conditions, Opened, examine
+from cosybuild.verification.judge import Advice
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import kinds_of, reference_cases_of, rollouts_of, verify_settings
-from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
+from cosybuild.verification.scope import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.solver_comparison import bounds_of
 
 if TYPE_CHECKING:
     from cosybuild.backends.session import Session
-    from cosybuild.numerics.inputs import Array
-    from cosybuild.verification.cases import Case
 
 
 _ADVICE = Advice(
@@ -37,18 +34,6 @@ _ADVICE = Advice(
     not_finite="Next: the graph passes as its type stores it, so the engine's own kernels overflow: precision=bf16, or "
     "precision.keep_fp32=[...] for the layers with the largest values.",
 )
-
-
-class Opened(Protocol):
-    """A function that opens sessions on one engine."""
-
-    def __call__(self, profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
-        """Return a session on one optimisation profile, and the dtype of each input.
-
-        Args:
-            profile: index of the optimisation profile.
-            in_place: True if the session writes the output over the input that has the output's shape.
-        """
 
 
 @dataclass(frozen=True)
@@ -166,86 +151,15 @@ def in_place_of(request: Request) -> dict[str, str]:
 
 
 def examine_engine(opened: Opened, request: Request, reference: Reference, emit: Emit) -> dict[str, Any]:
-    """Compare every case within each optimisation profile with the reference, then run the solver.
-
-    Each case runs with an output buffer of its own and, if the contract allows it, with the output in the memory of
-    an input.
-
-    Raises:
-        VerificationError: an output or the mel misses its gate; the message names the case.
-    """
-    subject, gate = request.subject, engine_gate(request)
-    target, kinds = request.settings.precision.target, kinds_of(subject.spec)
-    of_kind = gates_of_kinds(target, request.settings.precision.snr_db)
-    limits = Limits(gate, target=target, kinds=kinds, of_kind=of_kind)
-    profiles = request.profiles
-    records: list[Judged] = []
-    ways = (False, True) if in_place_of(request) else (False,)
-    planned = [(index, way) for index in range(len(profiles)) for way in ways]
-    for done, (index, way) in enumerate(planned):
-        session, dtypes = opened(index, in_place=way)
-        how = f"{session.device}, profile {index}" + (", in place" if way else "")
-        for case in _within(reference.cases, profiles[index]):
-            expected = reference.find(case.draw)
-            assert expected is not None, case.name
-            inputs = cast_inputs(case.inputs(subject.spec), dtypes)
-            records.append(judge(case, how, session.infer(inputs), expected, limits))
-            records[-1].check(_ADVICE)
-        emit("progress", done=done + 1, total=len(planned), what=how)
-    session, dtypes = opened(0, in_place=False)
-    return {
-        "device": session.device,
-        "gate": plain_gate(gate),
-        "cases": [record.facts() for record in records],
-        "worst": figure.plain(worst(record.figures for record in records)),
-        "warnings": [line for record in records for line in record.warnings],
-        "hops": [_hop(records, gate, reference).facts()],
-        "solver": _solved(session, dtypes, reference, request, profiles[0], emit),
-    }
-
-
-def cast_inputs(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
-    """Cast inputs to the artifact's types; the casts are exact, because every type represents the cases' numbers."""
-    import ml_dtypes
-    import numpy as np
-
-    known = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
-    return {name: values.astype(known.get(dtypes[name], dtypes[name])) for name, values in inputs.items()}
-
-
-def _within(cases: Sequence[Case], profile: Profile) -> Iterator[Case]:
-    for case in cases:
-        if admits([profile], case.draw.sizes):
-            yield case
-
-
-def _hop(records: Sequence[Judged], gate: Gate, reference: Reference) -> Hop:
-    """Return the engine's error against the reference, lowering included."""
-    own = worst(record.figures for record in records)
-    least = min(records, key=lambda record: record.figures["snr_db"])
-    return Hop("engine", reference.said, own, own, least.case.name, gate, ())
-
-
-def _solved(
-    session: Session,
-    dtypes: Mapping[str, str],
-    reference: Reference,
-    request: Request,
-    profile: Profile,
-    emit: Emit,
-) -> list[dict[str, Any]]:
-    import numpy as np
-
-    def infer(inputs: Mapping[str, Array]) -> dict[str, Array]:
-        outputs = session.infer(cast_inputs(inputs, dtypes))
-        return {name: np.asarray(values, np.float32) for name, values in outputs.items()}
-
-    if BATCH in profile and profile[BATCH].min > 2:
-        return []  # a solver run is one utterance, which has two rows
-    covered = tuple(
-        one
-        for one in rollouts_of(request)
-        if profile[FRAMES].min <= one.lengths[0] and one.lengths[-1] <= profile[FRAMES].max
+    """Run an engine on every case of its profiles, and then the solver; see `engine_runs.examine`."""
+    target = request.settings.precision.target
+    conditions = Conditions(
+        "engine",
+        target,
+        engine_gate(request),
+        request.settings.precision.snr_db,
+        bounds_of(request, target, engine=True),
+        _ADVICE,
+        in_place_of(request),
     )
-    bounds = bounds_of(request, request.settings.precision.target, engine=True)
-    return compare_solver_runs(infer, session.device, covered, reference, bounds, request, emit)
+    return examine(opened, request, reference, conditions, emit)

@@ -12,6 +12,8 @@ from functools import cached_property
 
 from packaging.utils import canonicalize_name
 
+from cosybuild.processor import read_cpu_features
+
 _ANSWER_SECONDS = 30.0
 
 
@@ -37,10 +39,12 @@ class Environment:
     Attributes:
         versions: distribution name -> version; takes precedence over the installed packages.
         gpu_list: the devices; None reads them from the driver when they are first needed.
+        features: the instruction sets of the processor, as Linux names them; None reads them when first needed.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
     gpu_list: tuple[Gpu, ...] | None = None
+    features: frozenset[str] | None = None
 
     def version(self, distribution: str) -> str | None:
         """Return the installed version of a distribution, or None."""
@@ -65,6 +69,11 @@ class Environment:
     @cached_property
     def _devices(self) -> tuple[tuple[Gpu, ...], str | None]:
         return _read_gpus() if self.gpu_list is None else (self.gpu_list, None)
+
+    @cached_property
+    def cpu_features(self) -> frozenset[str]:
+        """The processor's instruction sets, such as `avx512_bf16`; empty where the system does not list them."""
+        return read_cpu_features() if self.features is None else self.features
 
     @property
     def machine(self) -> dict[str, str | int]:

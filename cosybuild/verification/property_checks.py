@@ -33,7 +33,7 @@ class Examined:
     """An artifact that is checked against the contract, with the session that runs it.
 
     Attributes:
-        path: the ONNX file.
+        path: the ONNX file; None for an artifact of another format, whose interface its own stage has compared.
         declared: inputs and outputs in the types that the file must have.
         session: the session that runs the artifact.
         taken: inputs in the types that `session` takes: `declared`, or float32 if storage is emulated.
@@ -42,7 +42,7 @@ class Examined:
         computed_in: `float32`, `float16` or `bfloat16`.
     """
 
-    path: Path
+    path: Path | None
     declared: ModelSpec
     session: Session
     taken: ModelSpec
@@ -65,9 +65,9 @@ def check_contract(
     Raises:
         VerificationError: at least one property does not hold; the message names each of them.
     """
-    findings = [_interface(examined)]
-    if examined.declared.norms and examined.computed_in == "float32":
-        findings.append(_norms(examined))
+    findings = [] if examined.path is None else [_interface(examined, examined.path)]
+    if examined.path is not None and examined.declared.norms and examined.computed_in == "float32":
+        findings.append(_norms(examined, examined.path))
     if all(finding.holds for finding in findings):
         findings.append(_axes(examined, _sizes(examined.taken, profiles)))
     left_out: dict[str, str] = {}
@@ -94,21 +94,21 @@ def _names(findings: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(finding.name for finding in findings))
 
 
-def _interface(examined: Examined) -> Finding:
+def _interface(examined: Examined, path: Path) -> Finding:
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.interface import interface_faults
 
     declared = examined.declared
-    faults = interface_faults(load_structure(examined.path), declared)
+    faults = interface_faults(load_structure(path), declared)
     return counted("interface", f"{len(declared.inputs) + len(declared.outputs)} tensors read from the file", faults)
 
 
-def _norms(examined: Examined) -> Finding:
+def _norms(examined: Examined, path: Path) -> Finding:
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.summary import layer_norms
 
     declared = examined.declared.norms
-    found = layer_norms(load_structure(examined.path))
+    found = layer_norms(load_structure(path))
     faults = [
         f"{found.get(epsilon, 0)} have epsilon {epsilon}, {declared.get(epsilon, 0)} are expected"
         for epsilon in sorted({*declared, *found})

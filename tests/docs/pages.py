@@ -22,6 +22,7 @@ from cosybuild.lazy import is_installed
 ROOT = Path(__file__).parents[2]
 REASONS = (
     "needs a GPU",
+    "needs a processor with AVX512-BF16",
     "needs a Slurm cluster",
     "needs a Ray cluster",
     "needs tritonserver",

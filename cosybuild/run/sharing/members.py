@@ -14,11 +14,11 @@ RECORDS = (REPORT, PLAN, LOCK)
 HYDRA = ".hydra"
 _COMPOSED = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
-# Graphs, files with a graph's weights, engines, manifests, arrays, options. A graph's weights may be in one file for
-# each tensor, named like the tensor.
+# Graphs, files with a graph's weights, engines, OpenVINO IRs, manifests, arrays, options. A graph's weights may be in
+# one file for each tensor, named like the tensor.
 _DATA = frozenset(
     {"", ".onnx", ".data", ".onnx_data", ".bin", ".pb", ".weight", ".weights", ".bias"}
-    | {".plan", ".engine", ".json", ".npz", ".yaml"}
+    | {".plan", ".engine", ".xml", ".json", ".npz", ".yaml"}
 )
 
 

@@ -62,5 +62,5 @@ def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chos
 
 
 def _default(candidates: Sequence[Graph]) -> list[Graph]:
-    """Return the graphs; an engine is used only if it is asked for."""
-    return [graph for graph in candidates if graph.form != "engine"]
+    """Return the graphs; an IR or an engine is used only if it is asked for."""
+    return [graph for graph in candidates if graph.form not in ("openvino", "engine")]

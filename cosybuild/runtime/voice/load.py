@@ -57,8 +57,8 @@ def load_voice(
         timeout: seconds that a caller waits; None waits without limit.
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
         trust: also load artifacts that were not verified.
-        forms: component (`frontend`, `estimator`, `vocoder`) -> `graph` (not lowered), `lowered`, `engine`, or the name
-            of a file. An engine needs PyTorch and a GPU, and is possible for the estimator only.
+        forms: component (`frontend`, `estimator`, `vocoder`) -> `graph` (not lowered), `lowered`, `openvino`, `engine`,
+            or the name of a file. An engine needs PyTorch and a GPU, and is possible for the estimator only.
 
     Raises:
         ArtifactRefused: a part is missing, has no such form or may not be loaded, or two parts do not belong together;

@@ -12,8 +12,8 @@ from cosybuild.directory_in_service import View
 from cosybuild.errors import ArtifactRefused
 from cosybuild.identity import CACHED_OUTPUTS, ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
 from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
-from cosybuild.manifest import read_manifest
-from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX
+from cosybuild.manifest import manifest_path, read_manifest
+from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, IR_SUFFIX
 from cosybuild.runtime.voice.caches import CacheForm, cache_form
 from cosybuild.runtime.voice.facts import Facts, facts_of
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
@@ -23,8 +23,8 @@ FRONT_END, ESTIMATOR, CACHED, VOCODER = "front end", "estimator", "cached estima
 COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
 """The parts by the names of the components that build them. A cached estimator is no part of a joint build."""
 
-FORM_NAMES = ("graph", "lowered", "engine")
-"""The forms of a part: a graph that was not lowered, a lowered graph, and an engine."""
+FORM_NAMES = ("graph", "lowered", "openvino", "engine")
+"""The forms of a part: a graph that was not lowered, a lowered graph, an OpenVINO IR, and an engine."""
 
 _BUILT_TOGETHER = {FRONT_END: (FRONT_END,), ESTIMATOR: (ESTIMATOR, CACHED), VOCODER: (VOCODER,)}
 """Part -> the parts that have its weights."""
@@ -35,7 +35,7 @@ _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph of a voice, or one engine.
+    """One graph of a voice, one OpenVINO IR, or one engine.
 
     Attributes:
         name: its file name in the directory.
@@ -61,6 +61,8 @@ class Graph:
         """One of `FORM_NAMES`."""
         if self.path.suffix in ENGINE_SUFFIXES:
             return "engine"
+        if self.path.suffix == IR_SUFFIX:
+            return "openvino"
         return "graph" if self.manifest.get("slot") == _UNLOWERED else "lowered"
 
     @property
@@ -98,8 +100,10 @@ def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
     found: list[Graph] = []
     reasons: list[str] = []
     for name, path in view.files().items():
-        if path.suffix not in (GRAPH_SUFFIX, *ENGINE_SUFFIXES):
+        if path.suffix not in (GRAPH_SUFFIX, IR_SUFFIX, *ENGINE_SUFFIXES):
             continue
+        if path.suffix == IR_SUFFIX and not manifest_path(path).exists():
+            continue  # another program's
         try:
             manifest = read_manifest(path)
         except ValueError as error:

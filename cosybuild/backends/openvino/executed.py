@@ -1,0 +1,143 @@
+"""The types in which a compiled model computes, layer by layer, and the check against the settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cosybuild.backends.openvino.kept import PRODUCTS, Kept
+
+_LOW = {"bf16": "bf16", "fp16": "f16"}
+"""Precision -> OpenVINO's name of the type."""
+_FLOATS = ("f32", "bf16", "f16")
+_NO_WORK = frozenset(["Const", "Input", "Output", "Reorder", "Convert", "ShapeOf"])
+"""Layers that hold or convert values only."""
+_MOVES = frozenset(["Reshape", "Transpose", "Concatenation", "Split", "Gather", "Broadcast", "StridedSlice", "Tile"])
+_PRODUCT_LAYERS = frozenset(
+    [
+        "FullyConnected", "MatMul", "Convolution", "Deconvolution", "ScaledDotProductAttention", "MHA", "QKVProjection",
+        "LLMMLP", "RNNSeq", "RNNCell",
+    ]
+)  # fmt: skip
+_LISTED = 5
+_MOST_DROPPED = 0.1
+"""The largest share of kept layers that may compute in a smaller type."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a compiled model.
+
+    Attributes:
+        kind: its type, e.g. `FullyConnected`.
+        dtype: the type that it computes in: `f32`, `bf16`, `f16` or another.
+        operators: name -> type of the operators of the IR that OpenVINO joined in it.
+    """
+
+    kind: str
+    dtype: str
+    operators: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The name of its first operator."""
+        return next(iter(self.operators), self.kind)
+
+    @property
+    def has_products(self) -> bool:
+        """True if it computes a matrix product or a convolution."""
+        # A layer that OpenVINO joined of a product and an addition may have the name of the addition only.
+        return self.kind in _PRODUCT_LAYERS or any(kind in PRODUCTS for kind in self.operators.values())
+
+    def is_named(self, kept: Kept) -> bool:
+        """Return True if a pattern, and not only a word such as `arithmetic`, matches one of its operators."""
+        return any(kept.names(name, kind) for name, kind in self.operators.items())
+
+    def is_kept(self, kept: Kept) -> bool:
+        """Return True if all of its operators must compute in float32."""
+        return bool(self.operators) and all(kept.holds(name, kind) for name, kind in self.operators.items())
+
+
+def layers_of(compiled: Any, kinds: Mapping[str, str]) -> tuple[Layer, ...]:
+    """Return the layers that compute floating-point values.
+
+    Args:
+        compiled: a compiled model.
+        kinds: name -> type of the operators of the IR.
+    """
+    return tuple(_layers(compiled, kinds))
+
+
+def _layers(compiled: Any, kinds: Mapping[str, str]) -> Iterator[Layer]:
+    for operator in compiled.get_runtime_model().get_ordered_ops():
+        facts = operator.get_rt_info()
+        kind, dtype = facts["layerType"].astype(str), facts["runtimePrecision"].astype(str)
+        if kind in _NO_WORK or dtype not in _FLOATS:
+            continue
+        names = facts["originalLayersNames"].astype(str).split(",")
+        yield Layer(kind, dtype, {name: kinds[name] for name in names if name in kinds})
+
+
+def facts_of(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the number of layers by type and computed type, and of those with matrix products, as plain data."""
+    counted: dict[str, dict[str, int]] = {}
+    for (kind, dtype), number in sorted(Counter((layer.kind, layer.dtype) for layer in layers).items()):
+        counted.setdefault(kind, {})[dtype] = number
+    products = Counter(layer.dtype for layer in layers if layer.has_products)
+    return {"layers": counted, "products": dict(sorted(products.items()))}
+
+
+def unmet(layers: Sequence[Layer], precision: str, kept: Kept, max_fp32_share: float) -> list[str]:
+    """Return a sentence for each way in which a compiled model does not compute as the settings ask.
+
+    Args:
+        layers: its layers.
+        precision: `fp32`, `bf16` or `fp16`.
+        kept: the operators that must compute in float32.
+        max_fp32_share: the largest share of layers with matrix products in another type.
+    """
+    low = _LOW.get(precision)
+    if low is None:
+        smaller = [layer for layer in layers if layer.dtype != "f32"]
+        return [f"{_some(smaller)} compute in {_types(smaller)}, and ov.precision=fp32 is set"] if smaller else []
+    found = []
+    products = [layer for layer in layers if layer.has_products and not layer.is_named(kept)]
+    other = [layer for layer in products if layer.dtype != low]
+    if products and len(other) > max_fp32_share * len(products):
+        found.append(
+            f"ov.precision={precision} is set, but {len(other)} of {len(products)} layers with matrix products "
+            f"compute in {_types(other)} (allowed: {max_fp32_share:.0%}), such as {_some(other)}"
+        )
+    found += [f"{reason}: {_some(wrong)} in {_types(wrong)}" for reason, wrong in _wrongly_small(layers, kept) if wrong]
+    return found
+
+
+def _wrongly_small(layers: Sequence[Layer], kept: Kept) -> Iterator[tuple[str, list[Layer]]]:
+    """Yield the layers that compute in a smaller type although ov.keep_fp32 matches their operators."""
+    yield (
+        "ov.keep_fp32 has a pattern for products that OpenVINO computes in a smaller type all the same (where weights "
+        "are stored in float16, it does so; ov.weights=fp32 may help)",
+        [layer for layer in layers if layer.dtype != "f32" and layer.has_products and layer.is_named(kept)],
+    )
+    yield (
+        "arguments of sines are computed in a smaller type",
+        [layer for layer in layers if layer.dtype != "f32" and any(map(kept.is_phase, layer.operators))],
+    )
+    # OpenVINO replaces a few operators, and drops their attribute: CosyVoice 2 has one of 160.
+    several = [layer for layer in layers if layer.kind not in _MOVES and not layer.has_products and layer.is_kept(kept)]
+    smaller = [layer for layer in several if layer.dtype != "f32"]
+    yield (
+        f"ov.keep_fp32 matches {len(several)} layers, of which {len(smaller)} compute in a smaller type",
+        smaller if len(smaller) > _MOST_DROPPED * len(several) else [],
+    )
+
+
+def _some(layers: Sequence[Layer]) -> str:
+    more = f" and {len(layers) - _LISTED} more" if len(layers) > _LISTED else ""
+    return f"{', '.join(f'{layer.name} ({layer.kind})' for layer in layers[:_LISTED])}{more}"
+
+
+def _types(layers: Sequence[Layer]) -> str:
+    return " and ".join(sorted({layer.dtype for layer in layers}))

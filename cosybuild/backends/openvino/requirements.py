@@ -1,0 +1,141 @@
+"""Requirements of an IR on the machine: the package, its release, and the processor. Standard library only.
+
+Without an instruction for the type, OpenVINO computes in another type or emulates it, in both cases without a message.
+An emulated bfloat16 call of CosyVoice 2 took 80 times as long as one with AMX.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cosybuild.backends.openvino.compiling import HINTS
+from cosybuild.manifest import read_manifest
+
+OPENVINO = "openvino"
+SUFFIX = ".xml"
+FIELD = "openvino"
+"""The field of a manifest that describes an IR."""
+
+X86, ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
+
+_BY_PRECISION: Mapping[str, Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    "bf16": {X86: ("avx512_bf16", "amx_bf16"), ARM: ()},
+    "fp16": {X86: ("avx512_fp16", "amx_fp16"), ARM: ("asimdhp",)},
+}
+"""Precision -> architecture -> instruction sets, any of which is enough; OpenVINO has no bfloat16 on Arm."""
+
+NAMED = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "amx_fp16",
+    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+"""The instruction sets by which OpenVINO chooses its kernels, under the names of Linux."""
+
+
+class Machine(Protocol):
+    """Facts of a machine, such as an `Environment`."""
+
+    def version(self, distribution: str) -> str | None:
+        """Return the installed version of a distribution, or None."""
+
+    @property
+    def cpu_features(self) -> Collection[str]:
+        """The processor's instruction sets; empty where they are not known."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to the question if a machine can load an IR as it was verified.
+
+    Attributes:
+        loads: False if it cannot; None if nothing is known about the IR.
+        reasons: what the machine lacks, one phrase each; a sentence on the IR if it lacks nothing.
+    """
+
+    loads: bool | None
+    reasons: tuple[str, ...]
+
+    def explain(self) -> str:
+        """Return the reasons as one line."""
+        return "; ".join(self.reasons)
+
+
+def instruction_sets(machine: Machine) -> str:
+    """Return the processor's instruction sets that matter here, as one text; the architecture if they are not known."""
+    found = [name for name in NAMED if name in machine.cpu_features]
+    return " ".join(found) or platform.machine() or "unknown"
+
+
+def lacking_instructions(precision: str, machine: Machine, architecture: str | None = None) -> str | None:
+    """Return a phrase on what a processor lacks to compute in a precision; None if it lacks nothing, or is not known.
+
+    Args:
+        precision: `fp32`, `bf16` or `fp16`.
+        machine: the machine.
+        architecture: as `platform.machine` names it; None for that of this process.
+    """
+    architecture = (platform.machine() if architecture is None else architecture).lower()
+    wanted = next((sets for names, sets in _BY_PRECISION.get(precision, {}).items() if architecture in names), None)
+    if wanted is None or (wanted and (not machine.cpu_features or any(one in machine.cpu_features for one in wanted))):
+        return None
+    if not wanted:
+        return f"a processor on which OpenVINO computes in {precision}; on {architecture} it has no such kernels"
+    return f"a processor with {' or '.join(wanted)} for {precision}"
+
+
+def missing_requirements(precision: str, machine: Machine) -> tuple[str, ...]:
+    """List what a machine lacks to build and run an IR in a precision, one phrase each."""
+    lacks = [] if machine.version(OPENVINO) is not None else ["openvino (pip install 'cosybuild[openvino]')"]
+    instructions = lacking_instructions(precision, machine)
+    if instructions is not None:
+        lacks.append(f"{instructions} (without it, OpenVINO would compute in float32 or emulate; ov=fp32 runs here)")
+    return tuple(lacks)
+
+
+def release_of(version: str) -> str:
+    """Return year and release of a version, e.g. `2026.4` of `2026.4.1-22982-e213a147257`."""
+    return ".".join(version.partition("-")[0].split(".")[:2])
+
+
+def weights_path(path: Path) -> Path:
+    """Return the path of the weights of the IR at `path`, which OpenVINO finds by the name."""
+    return path.with_suffix(".bin")
+
+
+def fault_of_weights(path: Path, manifest: Mapping[str, Any]) -> str | None:
+    """Return a phrase if the manifest of an IR does not hold the digest of its weights; else None."""
+    listed = [fact["name"] for fact in manifest["companions"]]
+    wanted = weights_path(path).name
+    return None if listed == [wanted] else f"its manifest lists the weights {listed}, and OpenVINO reads {wanted}"
+
+
+def check_ir(path: Path, machine: Machine) -> Verdict:
+    """Return the verdict on the IR at `path`, from its manifest and the machine; OpenVINO is not imported."""
+    try:
+        manifest = read_manifest(path) or {}
+    except ValueError as error:
+        return Verdict(False, (str(error),))
+    facts = manifest.get(FIELD)
+    if facts is None:
+        return Verdict(None, ("it has no manifest of cosybuild, so its requirements are not known",))
+    return check_facts(facts, machine)
+
+
+def check_facts(facts: Mapping[str, Any], machine: Machine) -> Verdict:
+    """Return the verdict on an IR with these facts in its manifest."""
+    built, precision = str(facts["version"]), str(facts["precision"])
+    if precision not in HINTS:
+        return Verdict(False, (f"its manifest states the precision {precision!a}; {', '.join(HINTS)} are known",))
+    installed = machine.version(OPENVINO)
+    lacks = []
+    if installed is None:
+        lacks.append(f"it needs openvino {release_of(built)}, which is not installed")
+    elif release_of(installed) != release_of(built):
+        # Another release can choose other types and other kernels than those that were verified.
+        lacks.append(f"it was verified with openvino {release_of(built)}, and {installed} is installed")
+    if (instructions := lacking_instructions(precision, machine)) is not None:
+        lacks.append(f"it needs {instructions}")
+    return Verdict(not lacks, tuple(lacks) or (f"openvino {installed}, {precision}",))
