@@ -30,7 +30,7 @@ def test_a_build_is_planned_run_repeated_deployed_and_checked(place: Place) -> N
     planned = place.cosybuild(*BUILD, "dry_run=true").out
     assert "openvino" in planned
     assert "verify openvino" in planned
-    ran = place.cosybuild(*BUILD, "benchmark=quick", "deploy=bundle", "deploy.dir=service")
+    ran = place.cosybuild(*BUILD, "benchmark=quick", "deploy=bundle", "deploy.dir=service", "deploy.create=true")
     assert "products: " in ran.out
     assert {steps(place)[label]["action"] for label in ("openvino", "verify openvino")} == {"built"}
     timed = json.dumps(steps(place)["benchmark"]["metrics"])
