@@ -14,7 +14,7 @@ import pytest
 import cosybuild.cli.job as job
 import cosybuild.models.directory.locate as locate
 from cosybuild.__main__ import main
-from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY, _is_lasting, nothing_to_do
+from cosybuild.cli.nothing_to_do.early_exit import DIRECTORY, _is_constant, nothing_to_do
 from tests.scenarios.commands import QUICK, Place
 from tests.scenarios.rebuilding import flip
 
@@ -203,7 +203,7 @@ def test_dots_behind_a_link_are_followed_as_the_kernel_does(models: Models) -> N
     ],
 )
 def test_only_interpolations_with_lasting_values_are_certified(call: str, lasts: bool) -> None:
-    assert _is_lasting(call) is lasts
+    assert _is_constant(call) is lasts
 
 
 @pytest.mark.attack("stale", "what changed is built again")

@@ -11,7 +11,7 @@ import os
 import sys
 
 from cosybuild.cli.nothing_to_do import certificate
-from cosybuild.cli.nothing_to_do.observed_state import Look, is_lasting
+from cosybuild.cli.nothing_to_do.observed_state import Look, is_covered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing and pathlib would take longer to import than the check
@@ -115,19 +115,19 @@ def _reads_elsewhere(conf: Iterable[Path]) -> bool:
         source.provider not in OURS for source in hydra.runtime.config_sources
     ):
         return True
-    return not all(_is_lasting(call) for path in conf for call in path.read_text(encoding="utf-8").split("${")[1:])
+    return not all(_is_constant(call) for path in conf for call in path.read_text(encoding="utf-8").split("${")[1:])
 
 
-def _is_lasting(call: str) -> bool:
+def _is_constant(call: str) -> bool:
     """Return True if an interpolation, given without its opening brace, always has the same value.
 
-    This holds for a reference to another setting, cosybuild's own resolvers, and a variable that certificates watch.
+    This holds for a reference to another setting, cosybuild's own resolvers, and a variable that certificates cover.
     """
     name, colon, arguments = call.partition("}")[0].partition(":")
     if "$" in name or name != name.strip():
         return False
     variable = arguments.partition(",")[0].strip()
-    known = name == "oc.env" and variable.isidentifier() and is_lasting(variable)
+    known = name == "oc.env" and variable.isidentifier() and is_covered(variable)
     return not colon or name.startswith("cosybuild.") or known
 
 

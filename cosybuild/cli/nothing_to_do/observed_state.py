@@ -66,18 +66,18 @@ class Look:
         return None
 
 
-def is_lasting(variable: str) -> bool:
-    """Return True if certificates depend on this environment variable."""
+def is_covered(variable: str) -> bool:
+    """Return True if a certificate covers this environment variable, which is false for those in `VOLATILE`."""
     return variable not in VOLATILE and not variable.startswith(VOLATILE_PREFIXES)
 
 
 def setting_now() -> dict[str, str | list[str]]:
-    """Return the working directory, the interpreter, and a digest of the lasting environment variables."""
-    lasting = sorted(f"{name}={value}" for name, value in os.environ.items() if is_lasting(name))
+    """Return the working directory, the interpreter, and a digest of the covered environment variables."""
+    covered = sorted(f"{name}={value}" for name, value in os.environ.items() if is_covered(name))
     return {
         "working directory": os.getcwd(),
         "interpreter": [sys.executable, sys.version, sys.prefix, *map(str, sys.flags), *map(str, sys.path)],
-        "environment": hashlib.sha256("\0".join(lasting).encode(errors="surrogateescape")).hexdigest(),
+        "environment": hashlib.sha256("\0".join(covered).encode(errors="surrogateescape")).hexdigest(),
     }
 
 
