@@ -89,7 +89,7 @@ def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
 
 
 def weights_part(part: str) -> str:
-    """Return the part whose weights a part has: a cached estimator is a form of the estimator."""
+    """Return the part whose weights `part` uses: a cached estimator uses those of the estimator."""
     return ESTIMATOR if part == CACHED_ESTIMATOR else part
 
 
@@ -103,8 +103,11 @@ def flow_of(part: str, build: Build) -> tuple[str, str] | None:
     return (build.family, build.weights) if is_whole else None
 
 
-def other_builds(named: Iterable[tuple[str, Build]]) -> list[tuple[str, Build]]:
-    """Return one name for each build among `named`; artifacts of more than one build may not be deployed together."""
+def distinct_builds(named: Iterable[tuple[str, Build]]) -> list[tuple[str, Build]]:
+    """Return every different build among `named`, each with the first name that has it.
+
+    Artifacts of more than one build must not be deployed together.
+    """
     found: dict[tuple[str, str, str], tuple[str, Build]] = {}
     for name, build in named:
         found.setdefault(build.key, (name, build))

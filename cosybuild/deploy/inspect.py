@@ -14,7 +14,7 @@ from cosybuild.deploy.ownership import GRAPHS, IRS, PLANS
 from cosybuild.deploy.state import read_current
 from cosybuild.deploy.whole import network_of
 from cosybuild.directory_in_service import STATE
-from cosybuild.identity import Build, build_of, flow_of, other_builds, part_of, weights_part
+from cosybuild.identity import Build, build_of, distinct_builds, flow_of, part_of, weights_part
 from cosybuild.manifest import SUFFIX, damage, fitting_manifest, manifest_path
 from cosybuild.onnxgraph.external import external_fault
 from cosybuild.onnxgraph.header import read_header
@@ -141,7 +141,7 @@ def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
                 flows.setdefault(folder, {}).setdefault(flow, named)
     for finding in found:
         folder, part = places.get(finding.name, ("", ""))
-        builds = other_builds(groups.get((folder, part), ()))
+        builds = distinct_builds(groups.get((folder, part), ()))
         if len(builds) < 2 and part.startswith("flow."):
             builds = [*flows.get(folder, {}).values()]
         if len(builds) > 1:
@@ -152,7 +152,10 @@ def _find_stale(root: Path, found: list[Finding]) -> Iterator[Finding]:
 
 
 def _find_apart(root: Path, found: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings, and one for each description of a whole voice; an artifact that it does not list is stale."""
+    """Yield the findings, and one finding for each voice description.
+
+    An artifact is stale if the description in its directory does not list it.
+    """
     reasons: dict[str, str] = {}
     descriptions = []
     for place in sorted({(root / finding.name).parent for finding in found} | _described(root)):

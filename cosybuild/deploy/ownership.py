@@ -1,4 +1,4 @@
-"""The retirement of files of earlier deployments that may not stay beside a new one."""
+"""The retirement of files of earlier deployments that must not stay beside a new one."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def present_artifacts(root: Path, folders: Iterable[str], recorded: Mapping[str,
 
 
 def _was_deployed(path: Path) -> bool:
-    """Return True if a manifest that may not be used, such as one without a seal, still names a deployment."""
+    """Return True if a manifest that must not be used, such as one without a seal, still names a deployment."""
     try:
         return "deployment" in (parse_manifest(manifest_path(path)) or {})
     except ValueError:

@@ -94,7 +94,7 @@ class Standing:
 
 
 def retired_with(standing: Standing, items: Sequence[Deliverable], puts: Iterable[str]) -> list[str]:
-    """Return the networks in the directory that were built for a voice of other weights, and so may not stay.
+    """Return the networks in the directory that were built for a voice of other weights and must be retired.
 
     Raises:
         DeployError: such an artifact was not put there by a deployment.

@@ -96,7 +96,7 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
             another GPU or version, is refused all the same, because it cannot compute correct results.
 
     Raises:
-        ArtifactRefused: the artifact may not be loaded; the message gives the reason.
+        ArtifactRefused: the artifact must not be loaded; the message gives the reason.
     """
     if not path.is_file() or path.stat().st_size == 0:
         raise _refused(path, "it is empty" if path.is_file() else "there is no such file")

@@ -171,7 +171,7 @@ def shape_error(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused
 
 
 class _RawMemory:
-    """Device memory at an address, in the form from which torch makes a view."""
+    """Device memory at an address, with the interface from which torch makes a view."""
 
     def __init__(self, address: int, size: int) -> None:
         self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3}

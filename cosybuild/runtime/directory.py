@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cosybuild.directory_in_service import STATE, View, view_of
 from cosybuild.errors import ArtifactRefused, CosybuildError
-from cosybuild.identity import ESTIMATOR, Build, build_of, other_builds, part_of
+from cosybuild.identity import ESTIMATOR, Build, build_of, distinct_builds, part_of
 from cosybuild.manifest import manifest_path, read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, IR_SUFFIX, Device
 
@@ -92,12 +92,12 @@ def candidates(view: View, device: Device) -> list[Path]:
 def check_one_build(root: Path, files: list[tuple[str, Path]]) -> None:
     """Refuse estimators of several builds in one directory.
 
-    Engines count on a CPU too, so that all machines give the same answer.
+    Engines are counted even if estimators are loaded for a CPU, so that all machines give the same answer.
 
     Raises:
         ArtifactRefused: the estimators come from several builds; the message names two files with their builds.
     """
-    builds = other_builds((name, build) for name, path in files if (build := _build(name, path)) is not None)
+    builds = distinct_builds((name, build) for name, path in files if (build := _build(name, path)) is not None)
     if len(builds) > 1:
         (one, first), (other, second), *_ = builds
         raise ArtifactRefused(

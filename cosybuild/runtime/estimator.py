@@ -103,7 +103,7 @@ class BuiltEstimator(nn.Module):
         return self._run(served, tensors).to(x.dtype)
 
     def acquire_estimator(self, streaming: bool = False) -> tuple[tuple[Context, Any], EngineView]:
-        """Lend a context of the preferred artifact, in the form of upstream's pool: ((context, stream), engine).
+        """Lend a context of the preferred artifact as upstream's pool does; return ((context, stream), engine).
 
         The caller sets shapes and addresses by name and calls `execute_async_v3`. The stream is a torch CUDA stream;
         on the CPU it is a context manager that does nothing.
@@ -117,10 +117,10 @@ class BuiltEstimator(nn.Module):
         return (slot.context, slot.stream), EngineView(served.interface)
 
     def release_estimator(self, context: Context, stream: Any) -> None:
-        """Give a context that `acquire_estimator` lent back to the pool.
+        """Return a context, received from `acquire_estimator`, to the pool.
 
         Raises:
-            ServingError: the context is not lent, for example because it was returned before.
+            ServingError: the context is not in use, for example because it was returned before.
         """
         lent = self._lent.pop(id(context), None)
         if lent is None:

@@ -50,10 +50,12 @@ def load_estimator(
 
     From a directory, every artifact that loads on `device` is loaded: both attention variants, several profiles. The
     first artifact that covers a call runs it: engines and OpenVINO IRs come before graphs, float32 before smaller
-    types, smaller profiles before larger ones. An artifact that an earlier one covers entirely is dropped. A directory
-    with estimators of two builds is refused. Once a running or interrupted deployment has written its journal, its new
-    files are loaded, also if `path` is one file of the directory; artifacts of two states of the directory are never
-    loaded together.
+    types, smaller profiles before larger ones. An artifact is dropped if an earlier one covers all its calls. A
+    directory with estimators of two builds is refused.
+
+    If a deployment of the directory is running or was interrupted, the files from before it are loaded until it has
+    written its journal, and its new files from then on, also if `path` is one file of the directory. Artifacts from
+    before and after a deployment are never loaded together.
 
     Args:
         path: an .onnx file, an OpenVINO IR (.xml), an engine (.plan, .engine, .trt), or a directory of them, each

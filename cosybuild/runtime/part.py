@@ -89,7 +89,7 @@ def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> Bui
         trust: also load a file that has no manifest or was not verified; without a manifest, indices are not checked.
 
     Raises:
-        ArtifactRefused: the file may not be loaded; the message gives the reason.
+        ArtifactRefused: the file must not be loaded; the message gives the reason.
         ServingError: the file is no ONNX graph and no IR.
     """
     path = Path(path)

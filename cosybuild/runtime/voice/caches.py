@@ -43,7 +43,7 @@ class CachedSteps:
     """A cached estimator for one stream, called like an uncached one, with the frames of a call only.
 
     The solver calls it once for each step. Each step has caches of its own, because keys and values depend on the
-    state and the time of the step. The object belongs to one stream and may not be called in parallel.
+    state and the time of the step. The object belongs to one stream and must not be called in parallel.
 
     Args:
         part: the cached estimator.

@@ -48,7 +48,7 @@ def load_engine(graph: Graph, *, concurrency: int, timeout: float | None, trust:
         concurrency, timeout, trust: see `load_voice`.
 
     Raises:
-        ArtifactRefused: it is an engine of another part, may not be loaded, or there is no GPU on which it runs.
+        ArtifactRefused: it is an engine of another part, must not be loaded, or there is no GPU on which it runs.
         MissingRequirement: PyTorch or the library that reads the engine is not installed.
     """
     hint = f"Next: load_voice(..., forms={{'{COMPONENTS[graph.part]}': 'graph'}}), which runs on the CPU."

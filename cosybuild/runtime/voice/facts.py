@@ -14,7 +14,7 @@ FIRST = "cosyvoice1"
 
 
 INTERPOLATIONS = ("exact", "linear", "nearest")
-"""Forms of the vocoder's source: those of versions 1, 2 and 3."""
+"""Interpolations of the phases in the vocoder's source signal: those of versions 1, 2 and 3."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class MelForm:
     """The transform from samples to the mel of a prompt.
 
     Attributes:
-        sample_rate: samples a second.
-        n_fft: samples of the window.
-        hop: samples between two frames.
+        sample_rate: samples per second.
+        n_fft: samples per window.
+        hop: samples between the starts of two windows.
         bins: number of filters.
         lowest, highest: limits of the filters in Hz.
     """
@@ -43,19 +43,21 @@ class Facts:
 
     Attributes:
         family: `cosyvoice1`, `cosyvoice2` or `cosyvoice3`.
-        sample_rate: samples a second.
-        hop: samples of one mel frame.
-        mel: bins of the mel.
+        sample_rate: samples per second.
+        hop: samples per mel frame.
+        mel: number of mel bins.
         vocabulary: number of speech tokens.
-        token_rate: tokens a second.
-        frames_per_token: mel frames of one token; 0 in version 1, which interpolates.
-        lookahead: tokens after the target's that a call before the last one reads; 0 in version 1.
-        chunk: tokens of a chunk of the streaming attention, counted from the prompt's first; 0 in version 1.
-        context: mel frames before and behind a frame on which its samples depend.
-        harmonics: sines of the vocoder's source.
-        interpolation: `exact`, `linear` or `nearest`: the form of the vocoder's source (versions 1, 2 and 3).
+        token_rate: tokens per second.
+        frames_per_token: mel frames per token; 0 in version 1, which interpolates from tokens to frames.
+        lookahead: number of further tokens, after those that a call turns into mel frames, that the call reads as
+            right context. The last call of a stream reads none. 0 in version 1.
+        chunk: tokens per chunk of the streaming attention, counted from the first token of the prompt; 0 in version 1.
+        context: numbers of mel frames before and after a frame on which the frame's samples depend.
+        harmonics: number of sines in the vocoder's source signal.
+        interpolation: `exact` (version 1), `linear` (2) or `nearest` (3): the interpolation of the phases of these
+            sines; see `Interpolation`.
         steps, schedule, guidance: see `solver.solve`.
-        prompt_mel: the form of the prompt's mel; None if it is not known.
+        prompt_mel: the transform that computes the prompt's mel; None if it is not known.
     """
 
     family: str

@@ -1,4 +1,4 @@
-"""The choice of the artifact of each part of a voice, by the forms that a caller asks for."""
+"""The choice of the artifact of each part of a voice, by the forms that a caller asks for (see `load_voice`)."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def load_voice(
             or the name of a file. An engine needs PyTorch and a GPU, and is possible for the estimator only.
 
     Raises:
-        ArtifactRefused: a part is missing, has no such form or may not be loaded, or two parts do not belong together;
+        ArtifactRefused: a part is missing, has no such form or must not be loaded, or two parts do not belong together;
             the message gives the reasons and names the files.
         MissingRequirement: ONNX Runtime, or what an engine needs, does not load here.
         ServingError: an argument has an invalid value.

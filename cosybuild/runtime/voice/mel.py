@@ -30,7 +30,7 @@ def prompt_mel(samples: Array, facts: Facts) -> Array:
         facts: the voice's facts.
 
     Raises:
-        ServingError: the form of the mel is not known, or the samples are not finite floating-point numbers.
+        ServingError: the transform of the mel is not known, or the samples are not finite floating-point numbers.
         ShapeRefused: there are several channels, or too few samples.
     """
     form, wave = facts.prompt_mel, np.asarray(samples)

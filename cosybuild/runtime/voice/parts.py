@@ -10,7 +10,7 @@ from typing import Any
 
 from cosybuild.directory_in_service import View
 from cosybuild.errors import ArtifactRefused
-from cosybuild.identity import CACHED_OUTPUTS, ESTIMATOR_PORTS, Build, build_of, flow_of, other_builds, voice_of
+from cosybuild.identity import CACHED_OUTPUTS, ESTIMATOR_PORTS, Build, build_of, distinct_builds, flow_of, voice_of
 from cosybuild.identity import ESTIMATOR as ESTIMATOR_NAME
 from cosybuild.manifest import manifest_path, read_manifest
 from cosybuild.runtime.admission import ENGINE_SUFFIXES, GRAPH_SUFFIX, IR_SUFFIX
@@ -158,7 +158,7 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
         ArtifactRefused: the message names two files and what each comes from.
     """
     for part, forms in _BUILT_TOGETHER.items():
-        builds = other_builds((graph.name, graph.build) for graph in graphs if graph.part in forms)
+        builds = distinct_builds((graph.name, graph.build) for graph in graphs if graph.part in forms)
         if len(builds) > 1:
             (one, first), (other, second), *_ = builds
             raise _apart(root, f"it holds the {part} of {len(builds)} builds: {one} comes from {first}", other, second)

@@ -66,7 +66,7 @@ class PushedStream:
         self._thread.join()
 
     def _wait(self) -> None:
-        """Wait until the samples of all tokens so far are there."""
+        """Wait until all samples that depend only on the tokens pushed so far have been computed."""
         turn = self._turns.get()
         self._is_over = turn is not None
         if isinstance(turn, BaseException):

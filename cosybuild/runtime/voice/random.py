@@ -53,7 +53,8 @@ class Generator:
     def normal(self, count: int) -> Array:
         """Return `count` float32 values, as `torch.randn(count)` does.
 
-        The draws of a multiple of 16 values are the beginning of the draws of any larger multiple.
+        With equal seeds, a first draw of m values and a first draw of n > m values have the same first m values, if m
+        and n are multiples of 16.
         """
         if count < BLOCK:
             return self._few(count)

@@ -1,4 +1,4 @@
-"""The flow-matching solver in numpy: Euler steps with classifier-free guidance around any form of an estimator."""
+"""The flow-matching solver in numpy: Euler steps with classifier-free guidance around any artifact of an estimator."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class VoiceModel:
         """Load the voice; an error keeps Triton from serving the model.
 
         Raises:
-            ArtifactRefused: the parts may not be loaded, or do not belong together.
+            ArtifactRefused: the parts must not be loaded, or do not belong together.
         """
         given = json.loads(args["model_config"]).get("parameters", {})
         settings = {name: value["string_value"] for name, value in given.items()}

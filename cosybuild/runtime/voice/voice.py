@@ -34,7 +34,7 @@ class Flow:
 
     Attributes:
         frontend, estimator: the networks.
-        cached: the cached form of a streaming estimator, which computes streams if it is there.
+        cached: the cached variant of a streaming estimator, which computes streams if it is given.
     """
 
     frontend: Part
