@@ -109,7 +109,12 @@ def hint_of(name: str) -> Any:
 
 
 def _inner(hint: Any, step: str) -> Any:
-    """Return the type of a field, an element or a named value."""
+    """Return the type that is one level inside another type; None if it is not known.
+
+    Args:
+        hint: a dataclass, list or mapping, or one of them or None.
+        step: the name of the field if `hint` is a dataclass; not used for the elements of a list or mapping.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _inner(arguments[0], step)
@@ -142,7 +147,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _settings_class(hint: Any) -> Any:
-    """Return the dataclass of a group, which may be optional; None for any other type."""
+    """Return the dataclass that a type names, as `X` or as `X | None`; None for a type without a dataclass."""
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     candidates = (hint, *(typing.get_args(hint) if union else ()))
     return next((c for c in candidates if dataclasses.is_dataclass(c)), None)

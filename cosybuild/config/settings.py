@@ -30,7 +30,7 @@ class Settings:
     )
     model: ModelSettings = setting(ModelSettings, "The model to build.")
     component: ComponentSettings = setting(ComponentSettings, "The network of the model to build.")
-    vocoder: VocoderSettings = setting(VocoderSettings, "The form of the vocoder's graph.")
+    vocoder: VocoderSettings = setting(VocoderSettings, "The variant of the vocoder's graph.")
     export: ExportSettings = setting(ExportSettings, "The export from PyTorch to ONNX.")
     simplify: SimplifySettings | None = setting(None, "The simplification of the graph.")
     verify: VerifySettings | None = setting(None, "The comparison of artifacts with PyTorch.")

@@ -16,12 +16,12 @@ def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onn
     """Return stem, words of `subject.form`, `streaming`, precision, `dynamic_batch` and suffix, joined by dots.
 
     Args:
-        subject: gives the stem, the form, and whether the model is the streaming variant.
+        subject: gives the stem, the words `form`, and the attention variant.
         precision: `fp32`, or the name that a lowering gives its result, e.g. `autocast_fp16`.
         suffix: with its leading dot, e.g. `.onnx` or `.mygpu.plan`.
         dynamic_batch: True if the batch axis varies.
 
-    The cached form has no word `streaming`, because it has no other attention.
+    The cached variant has no word `streaming`, because it has no other attention.
     """
     parts = [
         subject.stem,
@@ -34,10 +34,14 @@ def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onn
 
 
 def artifact_stem(model: ModelSettings, otherwise: str) -> str:
-    """Return the stem of the artifacts' names.
+    """Return the word with which the file name of every artifact of the model begins, e.g. `encoder` of `encoder.onnx`.
+
+    Args:
+        model: the settings; `model.name` is the stem if it is set.
+        otherwise: the stem if `model.name` is not set.
 
     Raises:
-        ConfigurationError: it cannot be part of a file name.
+        ConfigurationError: the stem cannot be part of a file name.
     """
     stem = otherwise if model.name is None else model.name
     if (fault := fault_of(stem, _LONGEST_STEM)) is not None:

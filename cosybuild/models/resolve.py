@@ -41,7 +41,7 @@ def resolve_subject(
         model_dir: a directory, a hub id, or None.
         dynamic_batch: True for a dynamic batch axis.
         component: the network of a CosyVoice model; a model of another family is its own only component.
-        vocoder: the form of the vocoder's graph; None for the default.
+        vocoder: the variant of the vocoder's graph; None for the default.
 
     Raises:
         ModelDirectoryError: the directory is missing, unreadable, no model directory, or of another model version.

@@ -51,11 +51,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Axis:
-    """The facts of one dynamic axis; the defaults hold for axes that have no entry.
+    """The facts of one dynamic axis; an axis without an entry in `ModelSpec.axes` has the default values.
 
     Attributes:
-        per_second: steps in one second, for sizes that are stated as durations; None if the axis is not a time axis.
-        per_frame: steps for each frame of a profile that states only `seq_len`; None if the sizes do not depend on it.
+        per_second: positions along the axis per second, for sizes that are stated as durations; None if the axis is
+            not a time axis.
+        per_frame: positions along the axis per frame of a profile that states only `seq_len`; None if the size does
+            not depend on `seq_len`.
         least: the smallest size, 0 or 1.
         most: the largest size; None if there is no limit.
         sizes: min, opt and max where a profile states none; empty if the axis has none of its own.

@@ -52,9 +52,9 @@ class Subject:
         cache_frames: for a cached estimator, the most frames of history of a call; else None.
         prompt_mel: for a front end, the parameters of the prompt's mel, with the names in the yaml; else None.
         component: the network of a CosyVoice model; without meaning for another family.
-        form: words for what differs from the component's default form, for keys and the artifacts' names.
-        vocoder: the form of a vocoder's graph; other components do not read it.
-        origin: the file or place it was read from, for people, e.g. `/models/CosyVoice2-0.5B/cosyvoice2.yaml`.
+        form: one word for each difference from the component's default variant, for keys and the names of artifacts.
+        vocoder: the variant of a vocoder's graph; other components do not read it.
+        origin: the file or hub that the model was read from, for messages, e.g. `CosyVoice2-0.5B/cosyvoice2.yaml`.
     """
 
     family: Family
@@ -80,7 +80,7 @@ class Subject:
 
     @property
     def variant(self) -> Variant:
-        """The form of the component, from which its module is made."""
+        """The variant of the component, from which its module is made."""
         return Variant(
             self.family, self.hyperparameters, self.streaming, self.vocoder, CACHED in self.form, self.cache_frames
         )

@@ -1,4 +1,4 @@
-"""The description of one form of a CosyVoice network, which determines its PyTorch module."""
+"""The description of one variant of a CosyVoice network, which determines its PyTorch module."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from cosybuild.config.groups.model import Family
 from cosybuild.config.groups.vocoder import VocoderSettings
 
 CACHED = "cached"
-"""The word for the cached form in the names of artifacts and in manifests (`Subject.form`)."""
+"""The word for the cached variant in the names of artifacts and in manifests (`Subject.form`)."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One form of a component.
+    """One variant of a component, which determines its module and its graph.
 
     Attributes:
         family: the version of CosyVoice.
         hyperparameters: a value for every name that the component has in this version.
-        streaming: True for the form that hides later chunks.
-        cached: True for the streaming form with caches as inputs and outputs.
-        cache_frames: the most frames of history that a call of the cached form gets; None for no limit.
-        vocoder: the form of a vocoder's graph; other components do not read it.
+        streaming: True for the variant in which a frame does not see later chunks.
+        cached: True for the streaming variant with caches as inputs and outputs.
+        cache_frames: the most frames of history that a call of the cached variant reads; None for no limit.
+        vocoder: the variant of a vocoder's graph; other components do not read it.
     """
 
     family: Family

@@ -16,7 +16,7 @@ class Exporter(str, Enum):
 
 
 class Attention(str, Enum):
-    """The form in which attention is written."""
+    """The operators by which an exported graph computes attention."""
 
     spelled = "spelled"
     operator = "operator"

@@ -1,4 +1,4 @@
-"""`vocoder`: the form of the vocoder's graph."""
+"""`vocoder`: the variant of the vocoder's graph."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class F0Type(str, Enum):
 
 @dataclass(frozen=True)
 class VocoderSettings:
-    """The form of the vocoder's graph. Other components do not read it."""
+    """The variant of the vocoder's graph. Other components do not read it."""
 
     cut: Cut = setting(
         Cut.none,
@@ -41,6 +41,6 @@ class VocoderSettings:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """One word for each difference from the default form, for names and keys, e.g. `("spectrum", "f0_float64")`."""
+        """One word for each difference from the default variant, for names and keys: `spectrum`, `f0_float64`."""
         cut = () if self.cut is Cut.none else (self.cut.value,)
         return cut if self.f0 is F0Type.float32 else (*cut, f"f0_{self.f0.value}")

@@ -144,7 +144,7 @@ FRONT_END = Component(
     stem="flow.frontend",
     weights=WEIGHTS,
     published=PUBLISHED,
-    # Version 3's front end has no attention: its streaming form is the same function.
+    # Version 3's front end has no attention: its streaming variant is the same function.
     streaming=frozenset({Family.cosyvoice2, Family.cosyvoice3}),
     dynamic_batch=False,
     has_solver=False,

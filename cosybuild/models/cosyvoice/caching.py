@@ -80,18 +80,18 @@ def cached_spec(
 
 
 def frame_elements(family: Family, hyperparameters: Mapping[str, Any], rows: int = 2) -> int:
-    """Return the numbers of one frame in `att_cache`, for a batch of `rows`."""
+    """Return the number of elements that one frame has in `att_cache`, for a batch of `rows`."""
     layers, heads, dim_head = _attention(family, hyperparameters)
     return 2 * layers * rows * heads * dim_head
 
 
 def is_cached(spec: ModelSpec) -> bool:
-    """Return True if the model is the cached form of an estimator."""
+    """Return True if the model is the cached variant of an estimator."""
     return {CONV_CACHE, ATT_CACHE} <= {tensor.name for tensor in spec.inputs}
 
 
 def uncached_spec(spec: ModelSpec) -> ModelSpec:
-    """Return the interface of the streaming estimator from that of its cached form."""
+    """Return the interface of the streaming estimator from that of its cached variant."""
     caches = {CONV_CACHE, ATT_CACHE, OFFSET}
     inputs = tuple(tensor for tensor in spec.inputs if tensor.name not in caches)
     return replace(spec, inputs=inputs, outputs=spec.outputs[:1], guidance=True, axes={})

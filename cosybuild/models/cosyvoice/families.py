@@ -27,7 +27,7 @@ UNET_KERNEL = 3
 """The frames that the convolutions of the U-Nets read."""
 
 ACTIVATIONS = ("gelu", "gelu-approximate")
-"""The activations of the U-Nets: exact GELU, and its tanh form."""
+"""The activations of the U-Nets: exact GELU, and its approximation by tanh."""
 
 
 MOST_LAYERS = 1000

@@ -45,11 +45,11 @@ def solve(
 ) -> Tensor:
     """Integrate the velocity from noise to mel.
 
-    Each step calls the estimator once, with pairs: the first half of the batch is conditional, the second half
-    has mu, spks and cond zero. The step is the difference of the next grid point and the running time.
+    Each step calls the estimator once, with guidance pairs: the first half of the batch is conditional, in the second
+    half mu, spks and cond are zero. The length of a step is the next grid point minus the sum of the earlier steps.
 
     Args:
-        estimator: called with a batch of 2 B.
+        estimator: called with a batch of 2 * B rows.
         noise, mu, cond: (B, mel, T).
         spks: (B, speaker).
         mask: (B, 1, T).

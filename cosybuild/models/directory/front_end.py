@@ -32,7 +32,7 @@ _DEFAULTS = {**_FIXED, "use_cnn_module": True, "macaron_style": True, "pos_enc_l
 _DROPOUTS = {"dropout_rate", "positional_dropout_rate", "attention_dropout_rate"}
 _RENAMED = {"encoder_size": "output_size", "chunk_size": "static_chunk_size"}
 _OF_ENCODER = ("encoder_size", "attention_heads", "linear_units", "num_blocks", "chunk_size")
-# Only the streaming form needs the chunk; upstream has no argument for the layers after the up-sampling.
+# Only the streaming variant needs the chunk; upstream has no argument for the layers after the up-sampling.
 _OPTIONAL = {"chunk_size", "up_blocks"}
 
 

@@ -62,7 +62,7 @@ class _Loader(yaml.SafeLoader):
         """Return the value of a node.
 
         Raises:
-            ConstructorError: a scalar does not have the form of its tag, e.g. `!!bool x`, or is a number of too many
+            ConstructorError: a scalar does not match its tag, e.g. `!!bool x`, or is a number of too many
                 digits.
         """
         try:
@@ -78,7 +78,8 @@ class _Loader(yaml.SafeLoader):
         """Replace each `<<` by the pairs of the mappings it refers to.
 
         A key of the mapping itself overrides a merged one, and an earlier merged mapping overrides a later one.
-        PyYAML's method is not used: its patch releases differ in which mapping wins and in how the pairs multiply.
+        PyYAML's method is not used: its patch releases differ in which mapping overrides the other, and in the number
+        of pairs that nested merges make.
 
         Raises:
             ConstructorError: a key is no name or occurs twice, `<<` refers to something else, or the merges exceed

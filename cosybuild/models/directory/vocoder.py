@@ -25,7 +25,7 @@ F0_CLASSES = {PLAIN_CLASS: "ConvRNNF0Predictor", CAUSAL_CLASS: "CausalConvRNNF0P
 """Class of a vocoder -> class of its f0 predictor."""
 
 EXACT_RATE = 22050
-"""At this sampling rate upstream takes the first form of the sine generator, at any other the second."""
+"""At this sampling rate upstream uses the class `SineGen`, at any other rate the class `SineGen2`."""
 
 _OPTIONAL = {"conv_pre_look_right"}
 _NESTED = {"istft_params", "f0_predictor"}
@@ -76,7 +76,7 @@ def vocoder_hyperparameters(yaml: Path, _: Family, document: Mapping[str, Any]) 
 
 
 def _parameters(yaml: Path, document: Mapping[str, Any]) -> VocoderParameters:
-    """Read the vocoder. Its class and sampling rate decide which of the three forms it has; the version is not used."""
+    """Read the vocoder. Its class and sampling rate select one of three variants; the model's version is not used."""
     node = document.get("hift")
     if not isinstance(node, Node):
         raise refused(yaml, "hift is not a `!new:` node")
@@ -101,7 +101,7 @@ def _form(yaml: Path, kind: str, stated: Mapping[str, Any]) -> VocoderParameters
 
 
 def _values(yaml: Path, kind: str, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stated values by the names of `VocoderParameters`."""
+    """Return the arguments that the yaml states for the vocoder: parameter (see `VocoderParameters`) -> value."""
     optional = _OPTIONAL if kind == CAUSAL_CLASS else set()
     if unknown := sorted(set(stated) - set(_NAMES) - _NESTED - optional):
         raise refused(yaml, f"the vocoder has arguments that are not known here: {', '.join(unknown)}")

@@ -1,1 +1,1 @@
-"""Files of weights in every form that trainers write: their parts, their content, and the choice of a state dict."""
+"""Files of weights in every layout that trainers write: their shards, their content, and the choice of a state dict."""

@@ -34,7 +34,7 @@ class Candidate:
     Attributes:
         place: the keys that lead to the state dict in the file, joined by dots.
         prefix: the prefix without names of wrappers; it is empty or ends with a dot.
-        outer: shorter forms of `prefix`, shortest first; each lacks an ending that is a prefix of whole models.
+        outer: shorter prefixes, shortest first; each is `prefix` without an ending that is a prefix of whole models.
         names: name in the model -> name in the state dict.
         double: two names in the state dict for the same name in the model, if there are any.
     """
@@ -87,16 +87,16 @@ def choose(
 ) -> Choice | None:
     """Return the tensors of a file that a model needs; None if the file has none of them.
 
-    The candidate with the largest number of wanted names is chosen. Among equals, weights precede their moving average,
-    and an earlier one precedes a later one; a note names the others.
+    The candidate with the largest number of wanted names is chosen. If several candidates have this number, weights are
+    preferred to a moving average of them, and then the first candidate in the file is chosen; a note names the others.
 
     Args:
         path: the file, for messages.
-        states: place -> names of the tensors.
+        states: keys around a state dict, joined by dots (see `Source.states`) -> names of its tensors.
         wanted: the model's names.
         prefixes: possible prefixes of these names in a file of the whole model.
         spelled: maps a name in the file to the spelling of `wanted`.
-        asked: the setting `model.weights_from`, the place or prefix to take the weights from.
+        asked: the setting `model.weights_from`: the keys of the state dict or the prefix of the weights to choose.
 
     Raises:
         CheckpointError: `asked` fits no candidate, or two tensors have the same name.

@@ -102,8 +102,9 @@ def _sharded(path: Path) -> Iterator[Source]:
 def _is_safetensors(path: Path) -> bool:
     """Return True if a file begins as the safetensors format does: a length of eight bytes, then a JSON object.
 
-    The content alone decides, not the suffix, because keys hold the content alone. At this place a zip archive has the
-    method of compression, and a pickle of torch has a byte of its magic number; neither can be a brace.
+    The suffix is not read, because a cache key depends on the content of a file and not on its name. The ninth byte
+    tells the formats apart: it is the opening brace of the JSON object here, the compression method in a zip archive,
+    and part of the magic number in a pickle of torch; the last two are never a brace.
     """
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
@@ -126,7 +127,7 @@ def _of_torch(path: Path) -> Source:
 
 
 def _state_dicts(path: Path, content: dict[Any, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield place and tensors of every mapping that has tensors; counters and options beside them are ignored.
+    """Yield keys (joined by dots) and tensors of every mapping with tensors; counters and options are ignored.
 
     Raises:
         CheckpointError: there are more mappings than any trainer writes. A small file can contain one mapping in very

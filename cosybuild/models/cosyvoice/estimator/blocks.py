@@ -143,7 +143,7 @@ class Resample(nn.Module):
         self.conv = nn.ConvTranspose1d(dim, dim, 4, 2, 1) if up else nn.Conv1d(dim, dim, 3, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, T) to (B, C, 2 T) or (B, C, ceil(T / 2))."""
+        """Map (B, C, T) to (B, C, 2 * T) or (B, C, ceil(T / 2))."""
         result: Tensor = self.conv(x)
         return result
 

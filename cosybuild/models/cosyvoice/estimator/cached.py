@@ -1,4 +1,4 @@
-"""The form of a streaming estimator that computes a chunk from the chunk and the caches of the chunks before it."""
+"""The variant of a streaming estimator that computes a chunk from the chunk and the caches of the chunks before it."""
 
 from __future__ import annotations
 

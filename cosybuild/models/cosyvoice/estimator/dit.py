@@ -64,7 +64,7 @@ class ModulatedNorm(nn.LayerNorm):
 
 
 class FeedForward(nn.Module):
-    """A linear layer, GELU in its tanh form, and a linear layer."""
+    """A linear layer, GELU approximated by tanh, and a linear layer."""
 
     def __init__(self, dim: int, mult: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The form of an estimator that is exported: its forward takes exactly the declared inputs."""
+"""The wrapper of an estimator for the export: its `forward` takes exactly the declared inputs."""
 
 from __future__ import annotations
 

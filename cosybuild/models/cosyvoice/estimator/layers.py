@@ -15,9 +15,9 @@ from cosybuild.models.cosyvoice.estimator.past import Past
 def sinusoid_frequencies(half: int) -> Tensor:
     """Return exp(-ln(10000) / (half - 1) * k) for k < half, rounded to float32.
 
-    The exponents are float32, as in upstream. Their exponentials are computed in float64, because those of float32
-    differ between processors in the last place, and a phase of 1000 rad makes 6e-5 rad of it: graphs of one model
-    would differ between machines.
+    The exponents are float32, as in upstream. Their exponentials are computed in float64, because float32 exponentials
+    differ between processors in the last place. Such a difference changes a phase of 1000 rad by 6e-5 rad, so graphs
+    of one model would differ between machines.
     """
     # The device is explicit: a module that is built on the meta device needs these values, too.
     exponents = torch.arange(half, device="cpu", dtype=torch.float32) * -(math.log(10000) / (half - 1))
@@ -54,15 +54,15 @@ class TimeEmbedding(nn.Module):
         return (t * 1000.0).unsqueeze(1) * self.frequencies
 
 
-# Up to this many frames, the plain form of attention is also used on a CPU outside exports: it rounds as the exported
-# graph does, and its score matrix is small.
+# Up to this many frames, plain attention (products and a softmax) is also used on a CPU outside exports: it rounds as
+# the exported graph does, and its score matrix is small.
 _PLAIN_FRAMES = 512
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float | None = None) -> Tensor:
     """Return softmax(scale * query key^T + bias) value.
 
-    An export writes the plain form, except within `operators.one_attention_operator`: runtimes fuse it themselves,
+    An export writes plain attention, except within `operators.one_attention_operator`: runtimes fuse it themselves,
     and TensorRT-RTX has no float32 kernel for the ONNX operator. Otherwise torch's function is used, which avoids a
     (T, T) matrix for long inputs.
 

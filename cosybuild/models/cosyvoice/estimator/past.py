@@ -29,7 +29,10 @@ class Past:
         return self._kept.new_ones((self._kept.shape[2], 1, 1, self._kept.shape[0]))
 
     def with_context(self, x: Tensor, width: int) -> Tensor:
-        """Put the next convolution's context before its input, (B, C, T) to (B, C, width - 1 + T), and keep the end."""
+        """Return an input (B, C, T) with the next convolution's stored context in front, (B, C, width - 1 + T).
+
+        The last width - 1 positions of the result are stored as the context for the next chunk.
+        """
         channels = x.shape[1]
         context = self._contexts[:, self._channels : self._channels + channels]
         self._channels += channels

@@ -153,7 +153,7 @@ class UNet(nn.Module):
         return [stage.resnet for group in groups for stage in _stages(group)]
 
     def _times(self, t: Tensor) -> Sequence[Tensor]:
-        """Map (B,) to one (B, 1, C) for each stage."""
+        """Map times (B,) to one time embedding (B, 1, C) for each residual block of the U-Net."""
         embedded = mish(self.time_mlp(t))
         if self.time_projection is None:
             return [resnet.mlp["1"](embedded).unsqueeze(1) for resnet in self._resnets()]

@@ -36,7 +36,7 @@ class RelativeAttention(nn.Module):
 
         Args:
             x: (B, T, dim).
-            positions: (1, 2 T, dim), see `positions.RelativePositions`.
+            positions: (1, 2 * T, dim), see `positions.RelativePositions`.
             bias: (1, 1, T, T), added to the scores; None for full attention.
         """
         batch, length = x.shape[0], x.shape[1]
@@ -57,7 +57,7 @@ class RelativeAttention(nn.Module):
 
 
 def relative_shift(scores: Tensor) -> Tensor:
-    """Move the score of every distance to the key at that distance: (B, heads, T, 2 T) -> (B, heads, T, T).
+    """Move the score of every distance to the key at that distance: (B, heads, T, 2 * T) -> (B, heads, T, T).
 
     The distance of query i and key j is i - j; its score is in column T - 1 - i + j. In the flattened matrix this is
     element i (2 T - 1) + j + T - 1. Without the first T - 1 elements, and in rows of 2 T - 1 elements, it is in column

@@ -29,10 +29,10 @@ class RelativePositions(nn.Module):
         self.register_buffer("frequencies", torch.exp(exponents).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 T, dim).
+        """Return the sinusoids of the distances T - 1, T - 2, ..., -T as (1, 2 * T, dim).
 
-        No two tokens have the last distance, -T. It makes the rows of the scores one longer, so that
-        `attention.relative_shift` needs no padding.
+        The last distance, -T, occurs between no two tokens. It is included because `attention.relative_shift` would
+        otherwise have to pad each row of the scores by one element.
 
         Args:
             x: (B, T, dim); gives the length, the dtype and the device.

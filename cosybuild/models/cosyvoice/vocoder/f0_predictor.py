@@ -13,7 +13,7 @@ from cosybuild.models.cosyvoice.vocoder.parameters import F0_LAYERS, F0_LOOKAHEA
 class F0Predictor(nn.Module):
     """The fundamental frequencies |linear(ELU(conv(...)))| of a mel, in Hz.
 
-    The causal form (version 3) is computed in float64 upstream; `WideF0Predictor` does so in a graph.
+    The causal variant (version 3) is computed in float64 upstream; `WideF0Predictor` does so in a graph.
     """
 
     def __init__(self, parameters: VocoderParameters) -> None:
@@ -47,7 +47,7 @@ class WideF0Predictor(nn.Module):
         self.narrow = narrow.double()
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Return f0 (B, 1, T) in the mel's type, computed in float64."""
+        """Return f0 in Hz, (B, 1, T), computed in float64 and returned in the mel's type."""
         hidden = mel.double()
         for layer in self.narrow.condnet:
             hidden = _as_product(layer, hidden) if isinstance(layer, Convolution) else _elu(hidden)
@@ -66,5 +66,5 @@ def _as_product(layer: Convolution, x: Tensor) -> Tensor:
 
 
 def _elu(x: Tensor) -> Tensor:
-    """Return x where it is positive, else exp(x) - 1. ONNX Runtime's Elu has no float64 form."""
+    """Return x where it is positive, else exp(x) - 1. ONNX Runtime has no float64 Elu."""
     return torch.clamp(x, min=0) + (torch.exp(torch.clamp(x, max=0)) - 1)

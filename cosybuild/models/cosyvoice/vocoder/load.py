@@ -75,7 +75,7 @@ def load_vocoder(
 
 
 def exportable(vocoder: Hift, cut: Cut = Cut.none, *, wide_f0: bool = False) -> Hift:
-    """Change the vocoder in place to the form that is exported, and return it.
+    """Change the vocoder in place to the variant that is exported, and return it.
 
     Args:
         vocoder: the loaded vocoder.

@@ -35,7 +35,7 @@ class VocoderParameters:
         in_channels: bins of the mel.
         base_channels: width after the first convolution; every up-sampling halves it.
         nb_harmonics: overtones of the source besides the fundamental.
-        sampling_rate: samples a second.
+        sampling_rate: samples per second.
         nsf_alpha: amplitude of each sine.
         nsf_sigma: amplitude of the noise in voiced frames; in unvoiced ones it is a third of `nsf_alpha`.
         nsf_voiced_threshold: f0 in Hz above which a frame is voiced.
@@ -45,7 +45,7 @@ class VocoderParameters:
         source_resblock_kernel_sizes, source_resblock_dilation_sizes: values of each stage's block for the source.
         lrelu_slope: slope of the activations in front of the up-samplings.
         audio_limit: largest absolute value of a sample.
-        conv_pre_look_right: mel frames that the first convolution looks ahead (causal form only).
+        conv_pre_look_right: mel frames that the first convolution looks ahead (causal variant only).
         f0_channels: width of the f0 predictor.
     """
 
@@ -73,27 +73,27 @@ class VocoderParameters:
 
     @property
     def harmonics(self) -> int:
-        """The sines of the source: the fundamental and its overtones."""
+        """The number of sines in the source signal: the fundamental and its overtones."""
         return self.nb_harmonics + 1
 
     @property
     def bins(self) -> int:
-        """Bins of a spectrum."""
+        """The number of frequency bins in a spectrum."""
         return self.n_fft // 2 + 1
 
     @property
     def spectra_per_frame(self) -> int:
-        """Spectra of one mel frame."""
+        """The number of spectra per mel frame."""
         return math.prod(self.upsample_rates)
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples of one mel frame."""
+        """The number of samples per mel frame."""
         return self.spectra_per_frame * self.hop_len
 
     @property
     def frames_per_second(self) -> float:
-        """Mel frames of one second."""
+        """The number of mel frames per second."""
         return self.sampling_rate / self.samples_per_frame
 
 
@@ -113,7 +113,7 @@ PUBLISHED: Mapping[Family, VocoderParameters] = {
 """The values of the published models."""
 
 FIRST_WIDTH = LAST_WIDTH = 7
-"""Kernels of the generator's first convolution (except in the causal form) and of its last one."""
+"""Kernel sizes of the generator's first convolution (except in the causal variant) and of its last one."""
 
 F0_LAYERS, F0_WIDTH = 5, 3
 """Convolutions of the f0 predictor, and their kernels."""

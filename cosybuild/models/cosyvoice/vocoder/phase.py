@@ -1,8 +1,9 @@
 """The phases of the harmonics at the frames' borders: a sum over all frames that does not lose precision.
 
-The argument of the highest sine grows to a million radians in a minute, and a float32 sum of it is wrong by up to a
-radian then. Only its fraction of a cycle matters, so each summand is split into parts that float32 adds without
-rounding, in any order. The graph needs no float64, which TensorRT would read as float32.
+The argument of the highest sine grows to a million radians in a minute. If float32 summed it, the sum would then have
+an error of up to one radian. A sine depends only on the fraction of a cycle in its argument, so each summand is split
+into parts that float32 adds without rounding, in any order. The graph needs no float64, which TensorRT would read as
+float32.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Analysis(nn.Module):
         self.register_buffer("kernel", kernel.unsqueeze(1).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Return real and imaginary parts (B, 2 bins, N / hop + 1) of a signal (B, 1, N)."""
+        """Return the spectra of a signal (B, 1, N): real and imaginary parts, (B, 2 * bins, N / hop + 1)."""
         half = self.n_fft // 2
         return F.conv1d(F.pad(signal, (half, half), mode="reflect"), self.kernel, stride=self.hop)
 
@@ -50,7 +50,7 @@ class Synthesis(nn.Module):
         self.register_buffer("envelope", (window**2).reshape(1, 1, -1).to(dtype), persistent=False)
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Return the signal (B, 1, (F - 1) hop) of real and imaginary parts (B, 2 bins, F)."""
+        """Return the signal (B, 1, (F - 1) * hop) of spectra: real and imaginary parts, (B, 2 * bins, F)."""
         half = self.n_fft // 2
         # A transposed convolution leaves out as many samples at each end as its padding states.
         signal = F.conv_transpose1d(spectra, self.kernel, stride=self.hop, padding=half)
