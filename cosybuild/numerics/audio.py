@@ -96,7 +96,8 @@ def f0_cents(actual: Array, reference: Array) -> float:
 def voicing_flips(actual: Array, reference: Array) -> float:
     """Return the number of frames that are voiced in only one signal.
 
-    Frames with an f0 near the threshold are not counted: there, the two f0 differ by less than a cent.
+    A frame is not counted if its two f0 differ by less than one cent (1/1200 octave) at the threshold, because so
+    small a difference cannot be heard.
     """
     a, r = np.asarray(actual, np.float64), np.asarray(reference, np.float64)
     near = np.abs(a - r) < VOICED * (2 ** (1 / 1200) - 1)

@@ -38,15 +38,15 @@ def bisect(
 ) -> Bisection[Unit] | None:
     """Find a minimal set of units that passes.
 
-    The units are ordered group by group. A binary search finds the shortest prefix that passes; its last unit is
-    necessary, given those before it. That unit is held, and the search repeats in the prefix before it, until the held
-    units pass alone. So k needed units take about k log2(n) evaluations, while delta debugging takes up to k^2. Needed
-    units of one group are adjacent and take two or three evaluations each, because the start of the group is tried
-    first.
+    The units are ordered group by group. A binary search finds the shortest prefix that passes. The last unit of this
+    prefix is necessary and joins the result. The search repeats in the shorter prefix before that unit, and each trial
+    also includes the units of the result, until the result alone passes. So k necessary units take about k log2(n)
+    evaluations, while delta debugging takes up to k^2. Necessary units of one group are adjacent and take two or three
+    evaluations each, because the start of the group is tried first.
 
-    The result is exact if a larger set never makes a passing set fail. That is not always so in lowering, where an
-    additional cast is an additional rounding. So at the end each unit is removed once, and stays removed if the set
-    passes without it.
+    The result is minimal if every superset of a passing set passes. That is not always so in lowering, where a further
+    unit in float32 adds casts, which round. So at the end each unit is removed from the result once, and stays removed
+    if the set passes without it.
 
     Args:
         units: all units that can return to fp32, in graph order.

@@ -97,7 +97,7 @@ def _values(model: ir.Model) -> list[ir.Value]:
 
 
 def _round(graph: ir.Graph, value: ir.Value, kind: ir.DataType) -> None:
-    """Insert a cast down and a cast up after `value`; the rounded tensor takes its name and its users."""
+    """Insert a cast down and a cast up after `value`; the rounded tensor takes over the name and users of `value`."""
     node = value.producer()
     assert node is not None
     name = name_of(value)

@@ -1,4 +1,4 @@
-"""The rule for computed indices, such as speech tokens: the arithmetic that makes an index may not be lowered."""
+"""The rule for computed indices, such as speech tokens: the arithmetic that makes an index must stay in float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SEARCHES = ("ArgMax", "ArgMin")
 
 
 def indices(given: RuleInputs) -> Verdicts:
-    """Keep all nodes from the last matrix product before an index to that index, both included.
+    """Keep in float32 all nodes from the last matrix product before an index to that index, both included.
 
     A search for the nearest entry of a codebook compares distances that are differences of large numbers. A scalar
     quantiser adds powers of its number of levels, which are exact only up to 2^11 in fp16 and 2^8 in bf16.

@@ -15,7 +15,7 @@ from cosybuild.precision.rules import RuleInputs, Verdicts
 
 
 def patterns(given: RuleInputs, globs: Sequence[str]) -> Verdicts:
-    """Keep the nodes that match the user's patterns (`precision.keep_fp32`)."""
+    """Keep in float32 the nodes that match the user's patterns (`precision.keep_fp32`)."""
     for glob in globs:
         for node in matching_nodes(given.nodes, glob):
             yield node, f"precision.keep_fp32={glob}"
@@ -48,7 +48,7 @@ def _texts(node: ir.Node) -> tuple[str, str, str]:
 
 
 def modules(given: RuleInputs, patterns: Mapping[str, str]) -> Verdicts:
-    """Keep the nodes of the modules that the model declares (`ModelSpec.float32_modules`: pattern -> reason)."""
+    """Keep in float32 the nodes of the modules in `ModelSpec.float32_modules` (pattern -> reason)."""
     for glob, reason in patterns.items():
         for node in given.nodes:
             if fnmatch.fnmatchcase(module_path(name_of(node)), glob):

@@ -22,7 +22,7 @@ _RESULT_BOUNDS: Mapping[str, Callable[[float], float]] = {
 
 
 def exponentials(given: RuleInputs) -> Verdicts:
-    """Keep exponentials and powers that overflow for inputs slightly beyond the measured range.
+    """Keep in float32 the exponentials and powers that overflow for inputs slightly beyond the measured range.
 
     An upper bound on an exponential is kept too, so that the result is stored only after it is bounded.
     """
@@ -43,7 +43,7 @@ def exponentials(given: RuleInputs) -> Verdicts:
 
 
 def magnitudes(given: RuleInputs) -> Verdicts:
-    """Keep nodes that read or make a tensor whose measured range is too large, too small or unknown."""
+    """Keep in float32 the nodes that read or make a tensor whose measured range is too large, too small or unknown."""
     for node in given.nodes:
         for value in (*float_outputs(node), *computed_inputs(node)):
             verb = "makes" if value.producer() is node else "reads"
@@ -59,7 +59,7 @@ def magnitudes(given: RuleInputs) -> Verdicts:
 
 
 def sums_of_products(given: RuleInputs) -> Verdicts:
-    """Keep products with constant weights whose partial sums can exceed fp16, in which engines may accumulate.
+    """Keep in float32 the products with constant weights whose partial sums can overflow if an engine sums in fp16.
 
     The bound is max|x| times the largest sum of magnitudes over one output's weights. Products of two computed tensors
     have no such bound; the margin of `data_max` covers them. bfloat16 is always accumulated in float32.
@@ -96,7 +96,7 @@ def _largest_weight_sum(node: ir.Node, weight: ir.TensorProtocol) -> float:
 
 
 def constants(given: RuleInputs) -> Verdicts:
-    """Keep nodes with a constant that exceeds `init_max`, or whose elements are all below `init_min` (an epsilon)."""
+    """Keep in float32 the nodes with a constant that exceeds `init_max` or has only elements below `init_min`."""
     for node in given.nodes:
         for value in float_inputs(node):
             facts = given.constants.get(name_of(value))

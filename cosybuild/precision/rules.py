@@ -61,7 +61,7 @@ Verdicts = Iterator[tuple[ir.Node, str]]
 
 
 def types(given: RuleInputs) -> Verdicts:
-    """Keep operators that have no variant in the lower type."""
+    """Keep in float32 the operators that have no variant in the lower type."""
     for node in given.nodes:
         slots = slots_of(node, given.storage, given.opset)
         if isinstance(slots, str):
@@ -69,7 +69,7 @@ def types(given: RuleInputs) -> Verdicts:
 
 
 def integers(given: RuleInputs) -> Verdicts:
-    """Keep conversions between integers and floats, and the elementwise nodes before a conversion to integers.
+    """Keep in float32 conversions between integers and floats, and the elementwise nodes before one to integers.
 
     Positions and lengths grow with the input, and are exact only up to 2^11 (fp16) or 2^8 (bf16).
     """
@@ -87,7 +87,7 @@ def integers(given: RuleInputs) -> Verdicts:
 
 
 def phases(given: RuleInputs) -> Verdicts:
-    """Keep sines and cosines of large arguments, and the elementwise nodes that compute these arguments.
+    """Keep in float32 the sines and cosines of large arguments, and the elementwise nodes that compute the arguments.
 
     Examples are 1000 t of the time embedding, and positions.
     """
@@ -118,7 +118,7 @@ def _elementwise_sources(node: ir.Node) -> Iterator[ir.Node]:
 
 
 def statistics(given: RuleInputs) -> Verdicts:
-    """Keep sums over an axis, and the decomposed normalisations around them.
+    """Keep in float32 sums over an axis, and the decomposed normalisations around them.
 
     `LayerNormalization` and similar operators are not kept: they compute their statistics in float32 for every type of
     their tensors (`stash_type`; TensorRT's normalisation layers do so by default).
@@ -173,7 +173,7 @@ def _walk_back(root: ir.Node) -> Iterator[ir.Node]:
 
 
 def softmaxes(given: RuleInputs) -> Verdicts:
-    """Keep softmaxes with scores of large rounding error, and all nodes from the matrix product to the softmax."""
+    """Keep in float32 each softmax with scores of large rounding error, from the matrix product to the softmax."""
     for node in given.nodes:
         if node.op_type not in SOFTMAXES:
             continue
@@ -206,7 +206,7 @@ def _score_sources(softmax: ir.Node) -> Iterator[ir.Node]:
 
 
 def not_contractions(given: RuleInputs) -> Verdicts:
-    """Keep all nodes except contractions (matrix products, convolutions, attentions); for target `mixed`."""
+    """Keep in float32 all nodes but contractions (matrix products, convolutions, attentions), for target `mixed`."""
     for node in given.nodes:
         if node.op_type not in CONTRACTIONS:
             yield node, "mixed: matrix products and convolutions only"

@@ -9,7 +9,7 @@ from cosybuild.precision.rules import RuleInputs, Verdicts
 
 
 def running_sums(given: RuleInputs) -> Verdicts:
-    """Keep each CumSum and all nodes that it depends on, matrix products and convolutions included.
+    """Keep in float32 each CumSum and all nodes that it depends on, matrix products and convolutions included.
 
     A rounding error of a summand stays in all later sums. In a vocoder this keeps the predictor of f0 in float32: in
     fp16, f0 is wrong by 5 cents, which is a whole cycle of the ninth harmonic within a second.

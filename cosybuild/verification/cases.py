@@ -95,7 +95,9 @@ def strict_cases(
     quiet: Sequence[int] = (),
     exhaustive: bool = False,
 ) -> tuple[Case, ...]:
-    """Return one random length per octave of 16..512 and all corner cases; see docs/verification.md.
+    """Return the cases of a build: one of random size for each octave of 16..512 positions, and all corner cases.
+
+    docs/verification.md describes them.
 
     All inputs are numbers that float16 and bfloat16 represent exactly, so that later steps of the build can be compared
     with the same reference.
@@ -106,9 +108,9 @@ def strict_cases(
             admits them.
         seed: seed of the first case; each further case adds 1.
         boundaries: symbol -> further sizes at which the computation changes, e.g. the ends of chunks.
-        served: symbol -> further sizes that are seen in service.
+        served: symbol -> further sizes, which were recorded in production.
         quiet: lengths of cases whose inputs have a small variance.
-        exhaustive: also compare the sizes next to profile edges above 1024.
+        exhaustive: also compare the sizes next to profile edges above 1024, which are left out by default.
     """
     if not spec.symbols:  # only the values can differ
         cases = [Case("fixed sizes", Draw({}, seed + index, **_kind(spec, index))) for index in range(len(_KINDS))]

@@ -19,12 +19,12 @@ _NO_LIMITS = Limits({})
 
 @dataclass(frozen=True)
 class ModelForm:
-    """One form of the model between exact arithmetic and the artifact.
+    """One representation of the model between exact arithmetic and the artifact, e.g. the module or the final graph.
 
     Attributes:
-        name: the step that made this form, e.g. `simplify`; for the first form its number type, e.g. `float64`.
+        name: the step that made it, e.g. `simplify`; for the first representation its number type, e.g. `float64`.
         outputs: case -> outputs by name.
-        gate: the gate on the hop from the form before; empty if that hop has no bound.
+        gate: the gate on the conversion to it from the representation before; empty if there is no bound.
     """
 
     name: str
@@ -34,13 +34,13 @@ class ModelForm:
 
 @dataclass(frozen=True)
 class Hop:
-    """The difference between two consecutive forms of the model (`ModelForm`), e.g. torch and export.
+    """One conversion between two consecutive representations of the model (`ModelForm`), and the error that it adds.
 
     Attributes:
-        name: the step's name.
-        against: the name of the form before.
-        own: worst figures against the form before, over all cases and outputs.
-        total: worst figures against the first form.
+        name: the name of the step that converts, e.g. `export`.
+        against: the name of the representation before.
+        own: worst figures against the representation before, over all cases and outputs.
+        total: worst figures against the first representation.
         case: the case with the smallest signal-to-noise ratio in `own`.
         gate: the gate on `own`.
         missed: the bounds of the gate that `own` does not meet.
@@ -56,7 +56,7 @@ class Hop:
 
     @property
     def loss_db(self) -> float:
-        """The signal-to-noise ratio of this hop alone, in dB."""
+        """The signal-to-noise ratio of this conversion alone, in dB; a larger ratio is better."""
         return self.own["snr_db"]
 
     def facts(self) -> dict[str, Any]:
@@ -67,10 +67,10 @@ class Hop:
 
 
 def error_budget(forms: Sequence[ModelForm], limits: Limits = _NO_LIMITS) -> tuple[Hop, ...]:
-    """Return one hop for each form after the first, measured on the cases that every form has.
+    """Return the error of each conversion (hop), measured on the cases that all representations have.
 
     Args:
-        forms: the forms of the model.
+        forms: the representations of the model in the order of the build; a hop leads from each to the next.
         limits: gives the resolution of the type in which the model computes, and the kinds of the outputs.
     """
     shared = [case for case in forms[0].outputs if all(case in form.outputs for form in forms)] if forms else []
@@ -91,7 +91,7 @@ def error_budget(forms: Sequence[ModelForm], limits: Limits = _NO_LIMITS) -> tup
 
 
 def _missed(form: ModelForm, compared: Sequence[Mapping[str, Comparison]], limits: Limits) -> tuple[Miss, ...]:
-    """Return the bounds that faulty outputs miss: those of the form's gate, and those of the outputs' kinds."""
+    """Return the bounds that faulty outputs miss: those of the hop's gate, and those of the outputs' kinds."""
     faulty = [(name, one) for outputs in compared for name, one in outputs.items() if one.fault is not None]
     of_gates: dict[int, list[Comparison]] = {}
     gates = [limits.of(name).gate for name, _ in faulty]
@@ -102,7 +102,7 @@ def _missed(form: ModelForm, compared: Sequence[Mapping[str, Comparison]], limit
 
 
 def worst_hop(hops: Sequence[Hop]) -> Hop | None:
-    """Return the hop with the largest loss among those that miss their gate, else among all; None if there is none."""
+    """Return the hop with the smallest ratio among those that miss their gate, else among all; None without hops."""
     guilty = [hop for hop in hops if hop.missed] or list(hops)
     return min(guilty, key=lambda hop: hop.loss_db, default=None)
 

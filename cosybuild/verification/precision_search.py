@@ -31,7 +31,7 @@ OPTION = "precision.yaml"
 _PATIENCE = 8
 """Limit on evaluations, as a multiple of the number for a set of one or two nodes.
 
-At the limit the search returns a set that passes but may not be minimal.
+At the limit the search returns a set that passes and is not always minimal.
 """
 
 

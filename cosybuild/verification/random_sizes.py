@@ -1,4 +1,4 @@
-"""The random sizes of cases, drawn from the seed alone, and the check whether profiles change them."""
+"""The random sizes of cases, drawn from a seed and the interface, and a check if profiles change the drawn sizes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int,
 
 
 def _holds_all_sizes(profile: Profile, spec: ModelSpec, least: int) -> bool:
-    """Return True if the profile holds every size that could be drawn, from `least` on."""
+    """Return True if the profile includes every size that could be drawn, from `least` upwards."""
     for symbol in spec.symbols:
         own = spec.axis(symbol).sizes
         lowest, highest = (2, 2) if symbol == BATCH else (least, UPSTREAM_LENGTHS[1])
@@ -62,6 +62,6 @@ def _holds_all_sizes(profile: Profile, spec: ModelSpec, least: int) -> bool:
 
 
 def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
-    """Return `size`; for an axis with `Axis.sizes`, return a size between the smallest and the largest of these."""
+    """Return `size`; for an axis with `Axis.sizes`, wrap it (modulo) into the range from their smallest to largest."""
     own = spec.axis(symbol).sizes
     return own[0] + size % (own[-1] - own[0] + 1) if own else size

@@ -32,7 +32,7 @@ class Reference:
         cases: the cases.
         outputs: for each case its outputs by name.
         rollouts: the runs of the solver.
-        courses: for each run its states.
+        courses: for each rollout, the states of the solver.
         exact_outputs: like `outputs`, in float64; empty if not requested.
         exact_courses: like `courses`, in float64; empty if not requested.
     """

@@ -63,7 +63,10 @@ def compare_builds(slot: str, first: Artifact, others: Sequence[Artifact], reque
 
 
 def _operators(paths: Sequence[Path]) -> dict[str, int]:
-    """Return operator -> largest change of its number of nodes from the first graph to another (positive: more)."""
+    """Return operator -> change of its number of nodes from the first graph to another one; positive for an increase.
+
+    Of the changes to all other graphs, the largest by absolute value is returned.
+    """
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.summary import count_ops, op_difference
 

@@ -54,7 +54,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Course:
-    """All states of the solver in one run.
+    """The trajectory of one run: the state of the solver after every step.
 
     Attributes:
         states: for each call the states after each step, (steps, B, mel, T).
@@ -73,7 +73,7 @@ class Course:
 
 @dataclass(frozen=True)
 class RolloutResult:
-    """The comparison of a course with the reference's course.
+    """The comparison of the states of a run with those of the reference's run.
 
     Attributes:
         steps: signal-to-noise ratio of the state after each step in dB, the worst of all calls.
@@ -132,9 +132,9 @@ def conditions(spec: ModelSpec, rollout: Rollout) -> dict[str, Array]:
 def run(infer: Infer, rollout: Rollout, spec: ModelSpec, solver: Solver, dtype: str = "float32") -> Course:
     """Run the solver for one utterance.
 
-    An estimator with caches computes the frames that each call adds, with the caches that its own earlier calls left;
-    the states of the earlier frames are those of the earlier calls. So its course equals that of the uncached
-    estimator, which computes the whole prefix in each call, where every cache is right.
+    A cached estimator computes only the frames that each call adds, from the caches that its own earlier calls
+    returned; the states of the other frames are copied from the earlier calls. The uncached estimator computes all
+    frames in each call. If every cache is right, both give the same states.
 
     Args:
         infer: one call of the estimator. It receives inputs in `dtype`; the first output is the velocity.

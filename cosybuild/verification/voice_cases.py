@@ -22,7 +22,8 @@ PARTS = (ComponentName.frontend.value, ComponentName.estimator.value, ComponentN
 """The parts between speech tokens and a waveform, in the order of the computation."""
 
 LONG = 256
-"""Frames of prompt and target of the long utterance, five seconds: about ten forms compute it, with ten calls each."""
+"""Frames of prompt and target of the long utterance, five seconds. About ten forms of the voice compute it, each with
+ten calls."""
 
 _TOKENS, _PROMPT, _SHOWN, _AHEAD = "tokens", "prompt_tokens", "prompt_frames", "lookahead"
 

@@ -48,7 +48,7 @@ _SAMPLES = "the reference has the form's own f0, so the signal-to-noise ratio ju
 
 @dataclass(frozen=True)
 class Form:
-    """One form of a voice.
+    """One form of a voice: the artifacts that compute its parts, e.g. all in float32, or one of them lowered.
 
     Attributes:
         name: the name for people, e.g. `fp16 estimator`.
