@@ -30,13 +30,13 @@ _ALIKE_DB = 6.0
 
 @dataclass(frozen=True)
 class Examination:
-    """A form of the network, and the file's outputs on its probes.
+    """A variant of the network, and the outputs of a file for the probes of this variant.
 
     Attributes:
-        subject: the form.
+        subject: the variant.
         module: the exportable module with the directory's weights.
-        probes: the probes with the right outputs.
-        actual: the file's outputs on the probes.
+        probes: the cases, with the outputs of `module`.
+        actual: the file's outputs for the same cases.
         one: the file.
     """
 
@@ -51,7 +51,7 @@ def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
     """Return the known mistakes with which a module computes the file's outputs, the best match first.
 
     Args:
-        found: the file and the form of the network.
+        found: the file and the variant of the network.
         module: the module in which the mistakes are planted: with the directory's weights, or the file's.
     """
     spec, cases, limits = found.subject.spec, found.probes.cases, found.one.strict

@@ -107,7 +107,10 @@ def match(name: str, header: GraphHeader, settings: Settings) -> Match:
 
 
 def _candidates(settings: Settings) -> Iterator[tuple[str, Settings, ModelSpec | str]]:
-    """Yield name, settings and interface of each form of each network, or why this form is missing."""
+    """Yield each network, the vocoder once for each `Cut`: its name, its settings, and its interface.
+
+    If the model directory lacks the network, the reason takes the place of the interface.
+    """
     for name, part in COMPONENTS.items():
         for cut in Cut if name is ComponentName.vocoder else (Cut.none,):
             word = f"{name.value}{'' if cut is Cut.none else f' ({cut.value})'}"
@@ -130,9 +133,9 @@ def _variants(settings: Settings) -> tuple[bool, ...]:
         model = replace(settings.model, streaming=streaming)
         try:
             subject = resolve_subject(model, settings.model_dir, False, component, settings.vocoder)
-        except ConfigurationError:  # this version has no streaming form
+        except ConfigurationError:  # this version has no streaming variant
             continue
-        # A network without attention, such as version 3's front end, has one form only.
+        # A network without attention, such as version 3's front end, has one variant only.
         if streaming and component is ComponentName.frontend and "chunk_size" not in subject.hyperparameters:
             continue
         variants.append(streaming)

@@ -1,4 +1,4 @@
-"""A few short cases on which a file is compared with many forms of a network: variants, weights, known mistakes."""
+"""A few short cases on which a file is compared with many versions of a network: variants, weights, known mistakes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Probes:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The comparison of two forms on all probes.
+    """The comparison of two computations on all probes.
 
     Attributes:
         fault: one sentence on the first output that differs; None if all agree.
@@ -76,7 +76,7 @@ def probe_cases(subject: Subject) -> tuple[Case, ...]:
 
 
 def _size(symbol: str, subject: Subject) -> int:
-    """Return a size of more than two chunks; axes that could be exchanged get different sizes."""
+    """Return a size of more than two chunks; axes that a file could mix up get different sizes."""
     chunk = int(subject.hyperparameters.get("static_chunk_size", subject.hyperparameters.get("chunk_size", 0)))
     if symbol == BATCH:
         return 2

@@ -64,7 +64,7 @@ class Candidate:
 
 
 def candidate(path: Path, request: Request) -> Candidate:
-    """Return the candidate for a graph with the network's names."""
+    """Return the graph at `path`, which has the network's input and output names, with the limits that it must meet."""
     structure = load_structure(path)
     spec = request.subject.spec
     limits, strict = (graph_limits(structure, verify, spec) for verify in (verify_settings(request), VerifySettings()))

@@ -1,4 +1,4 @@
-"""The verdict on one file, as data for the console, JUnit, SARIF and manifests."""
+"""The result for one file, as data for the console, JUnit, SARIF and manifests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Verdict:
         sha256: the digest of the file; empty if it was not read.
         component: the network, e.g. `estimator`; empty if it is not known.
         family: the version of CosyVoice.
-        streaming: the attention variant; None if the network has one form or it is not known.
+        streaming: the attention variant; None if the network has only one variant or the variant is not known.
         dtype: the type in which the file computes.
         reason: why the verdict is not `right`; empty for `right`.
         mistakes: known mistakes that the file matches, the best match first.

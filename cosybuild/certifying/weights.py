@@ -45,7 +45,7 @@ def weights_of(model: ModelProto, module: nn.Module) -> FoundWeights:
 
     Args:
         model: the file with its weights in memory.
-        module: a network or an exportable form of one.
+        module: a network, or its wrapper for the export.
     """
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     short = {name.removeprefix(_WRAPPER): name for name in wanted}

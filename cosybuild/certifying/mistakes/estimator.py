@@ -1,4 +1,4 @@
-"""Known mistakes of estimators made by others, from reviews of public exports and from the faults of the benchmark."""
+"""Known mistakes in estimators that other people implemented or exported, from public exports and from a benchmark."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HalfSplit(RotaryFrequencies):
     """Rotary angles for pairs of channels that are half a head apart."""
 
     def forward(self, length: int, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See the base class."""
+        """Return the cosines and sines of the angles, with the first half of the channels paired with the second."""
         position = torch.arange(length, device=self.inv_freq.device)
         if offset is not None:
             position = position + offset
@@ -48,7 +48,7 @@ class CosineFirst(TimeEmbedding):
     """The sinusoid with its two halves exchanged."""
 
     def forward(self, t: Tensor) -> Tensor:
-        """See the base class."""
+        """Return the embedding of times (B,), computed from the cosines followed by the sines."""
         phase = self.phase(t)
         first, second = (self.get_submodule(name) for name in self._names)
         result: Tensor = second(nn.functional.silu(first(torch.cat((phase.cos(), phase.sin()), dim=-1))))

@@ -1,4 +1,4 @@
-"""Known mistakes of front ends made by others."""
+"""Known mistakes in front ends that other people implemented or exported."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ from cosybuild.models.subject import Subject
 
 
 class _Shifted(RelativePositions):
-    """The sinusoids of distances that are wrong by a constant."""
+    """The sinusoids of relative positions, computed with the same constant error in every distance.
+
+    Attributes:
+        by: the error that is added to every distance.
+    """
 
     by = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the base class."""
+        """Return the sinusoids of the distances plus `by`; shapes as in the base class."""
         length = x.shape[1]
         distances = torch.arange(length - 1, -length - 1, -1, device=x.device) + self.by
         phase = (distances.to(torch.float32).unsqueeze(1) * self.frequencies.to(torch.float32)).to(x.dtype)
@@ -43,13 +47,13 @@ class _Shifted(RelativePositions):
 
 
 class OneNearer(_Shifted):
-    """Distances that are one too small."""
+    """The sinusoids of relative positions, with every distance too small by one."""
 
     by = -1
 
 
 class OneFarther(_Shifted):
-    """Distances that are one too large."""
+    """The sinusoids of relative positions, with every distance too large by one."""
 
     by = 1
 
@@ -58,7 +62,7 @@ class CosineFirst(RelativePositions):
     """The sinusoids with sine and cosine exchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the base class."""
+        """Return the sinusoids with each pair (sine, cosine) exchanged; shapes as in the base class."""
         right = super().forward(x)
         pairs = right.reshape(*right.shape[:2], -1, 2)
         return pairs.flip(3).flatten(2)
@@ -93,7 +97,7 @@ class SteepLookAhead(LookAhead):
     """The look-ahead layer with another slope of the leaky ReLU."""
 
     def forward(self, x: Tensor, count: int) -> Tensor:
-        """See the base class."""
+        """Return the layer's output with 0.1 as the slope of the leaky ReLU; shapes as in the base class."""
         seen = nn.functional.pad(x.transpose(1, 2), (0, self.ahead))[:, :, : count + self.ahead]
         hidden = nn.functional.pad(nn.functional.leaky_relu(self.conv1(seen), 0.1), (2, 0))
         change: Tensor = self.conv2(hidden)

@@ -1,4 +1,4 @@
-"""Known mistakes of vocoders made by others."""
+"""Known mistakes in vocoders that other people implemented or exported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Untrimmed(Synthesis):
     """The synthesis with the half windows at both ends."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Return the signal of (F - 1) hop + n_fft samples, with the half windows that the right synthesis cuts off."""
+        """Return (F - 1) * hop + n_fft samples, with the half windows that the right synthesis cuts off."""
         signal = F.conv_transpose1d(spectra, self.kernel, stride=self.hop)
         envelope = F.conv_transpose1d(torch.ones_like(spectra[:1, :1]), self.envelope, stride=self.hop)
         return signal / envelope.clamp(min=1e-11)
@@ -42,7 +42,7 @@ class WithoutEnvelope(Synthesis):
     """The synthesis without the division by the envelope of the windows."""
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """See the base class."""
+        """Return the sum of the windowed frames, not divided by the envelope."""
         return F.conv_transpose1d(spectra, self.kernel, stride=self.hop, padding=self.n_fft // 2)
 
 
@@ -50,7 +50,7 @@ class ZeroPadded(Analysis):
     """The STFT of a signal that is padded with zeros instead of by reflection."""
 
     def forward(self, signal: Tensor) -> Tensor:
-        """See the base class."""
+        """Return the spectra of the signal padded with zeros; shapes as in the base class."""
         return F.conv1d(F.pad(signal, (self.n_fft // 2, self.n_fft // 2)), self.kernel, stride=self.hop)
 
 
@@ -58,7 +58,7 @@ class NarrowF0(F0Predictor):
     """The f0 predictor whose result is rounded to float16."""
 
     def forward(self, mel: Tensor) -> Tensor:
-        """See the base class."""
+        """Return f0 in Hz, rounded to float16, in the mel's type."""
         return super().forward(mel).to(torch.float16).to(mel.dtype)
 
 
