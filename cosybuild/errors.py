@@ -18,7 +18,7 @@
     ├── StoreError                       7   the store: unwritable, full, damaged beyond repair
     ├── DriftError                       8   the results differ from a lock file or a record
     ├── Pending                          9   finished except for steps that need another machine (a GPU)
-    ├── DeployError                     10   an artifact may not, or could not, be put into service
+    ├── DeployError                     10   an artifact must not, or could not, be put into service
     └── ServingError                    11   raised in the process that serves (cosybuild.runtime)
         ├── ArtifactRefused                  the manifest is missing or forbids loading here
         ├── ShapeRefused                     no profile covers the call

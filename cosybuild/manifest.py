@@ -42,7 +42,7 @@ def file_fact(path: Path) -> dict[str, str | int]:
 
 
 def manifest_text(file: Mapping[str, Any], companions: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """Return the text of a sealed manifest.
+    """Return the text of a manifest, including its seal (the digest of all other fields, see `seal_of`).
 
     Args:
         file, companions: results of `file_fact`; companions are files that the artifact refers to by name.

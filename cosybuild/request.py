@@ -44,7 +44,7 @@ class Request:
 
     @property
     def has_default_ranges(self) -> bool:
-        """True if no profile was chosen for a model that is not CosyVoice's; its ranges follow from its inputs."""
+        """True for a user's module or ONNX file without a chosen profile; the ranges then follow from its inputs."""
         of_cosyvoice = self.subject.family not in (Family.module, Family.onnx)
         built_in = self.settings.model.family is not self.subject.family
         return not (of_cosyvoice or built_in or self.parts) and is_default(self.settings.trt_profile)

@@ -125,7 +125,8 @@ class CellReport:
     Attributes:
         choices: setting -> value, for the settings that the sweep varies.
         overrides: all overrides of the cell.
-        verdict: `ok`, `pending`, `failed`, `unfinished` or `missing`.
+        verdict: `ok`; `pending` (a step needs another machine); `failed`; `unfinished` (the cell is running or was
+            interrupted); or `missing` (the cell was planned and did not start).
         directory: the absolute path of the run directory; None for a missing cell.
         seconds: the duration of the cell's last build.
         figures: see `BuildReport`.

@@ -48,7 +48,15 @@ class Attempt:
         metrics: Mapping[str, Any] | None = None,
         made: Mapping[str, Any] | None = None,
     ) -> StepRecord:
-        """Return the step's record with this action and these results."""
+        """Return the step's record; the arguments are explained at `StepRecord`.
+
+        Args:
+            action: the end of the step, e.g. `built`.
+            reason: the reason for the action.
+            outputs: slot -> artifact.
+            metrics: the figures of the stage.
+            made: time, host and duration of the build of the outputs, which an earlier run may have made.
+        """
         parts = {} if self.key is None else self.key.parts
         return StepRecord(
             label=self.step.label,

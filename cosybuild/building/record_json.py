@@ -1,7 +1,7 @@
 """Plans and outcomes as JSON: `steps` of `plan.json`, and `steps` and `failure` of `report.json`.
 
-The classes below state the form of the JSON. They have the fields of the build's data, and also the digests of keys and
-artifacts, which the build computes. A verdict also has the field `text`, a sentence. Times are seconds since the
+The classes below declare the fields of the JSON. They have the fields of the build's data, and also the digests of keys
+and artifacts, which the build computes. A verdict also has the field `text`, a sentence. Times are seconds since the
 epoch, durations seconds, sizes bytes, digests sha256 in hex.
 """
 

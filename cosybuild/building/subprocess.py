@@ -113,11 +113,11 @@ def _listen(process: subprocess.Popen[bytes], emit: Emit) -> Answer[Any]:
             return Answer(*content)
         else:
             error, told = content
-            raise error from _Elsewhere(told)
+            raise error from _RemoteTraceback(told)
 
 
-class _Elsewhere(Exception):
-    """The cause of an error that a subprocess raised: the text of its traceback."""
+class _RemoteTraceback(Exception):
+    """The traceback that an error had in the subprocess, as text. It is the `__cause__` of the error in the caller."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -155,7 +155,10 @@ def _end_with_the_caller() -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an exception that callers handle unchanged, any other as a RuntimeError, because it may not pickle."""
+    """Return an exception that can be pickled: errors that a caller handles as they are, any other as a RuntimeError.
+
+    An exception of another class, such as one of a library, cannot always be pickled.
+    """
     if ran_out_of_memory(error):  # pickling loses the causes
         return MemoryError(str(error))
     if isinstance(error, (CosybuildError, OSError)):

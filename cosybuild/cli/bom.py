@@ -1,4 +1,4 @@
-"""`bom [RUN]`: print the bill of materials of a run, in the JSON form of CycloneDX 1.6."""
+"""`bom [RUN]`: print the bill of materials of a run, in the JSON format of CycloneDX 1.6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`card [RUN]`: print the model card of a run, in the Markdown form that model hubs show."""
+"""`card [RUN]`: print the model card of a run, in the Markdown format that model hubs show."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _settings(overrides: Sequence[str]) -> Settings:
             f"model.weights={settings.model.weights} is about one network, but each file may be of another network.",
             hint="Next: make a model directory with these weights.",
         )
-    # These settings describe a build. A file already has its form, so the comparison does not use them.
+    # These settings describe a build. They cannot change a finished file, so the comparison does not use them.
     return replace(
         settings, export=ExportSettings(), precision=PrecisionSettings(), simplify=None, trt=None, benchmark=None,
         deploy=None, hold_to=None, lock=False,

@@ -28,7 +28,7 @@ def run_single(words: Sequence[str], job: Callable[[DictConfig], Any]) -> bool:
     """Compose the configuration of a single run and run its job, as `hydra.main` does.
 
     Args:
-        words: the command line in the form that Hydra reads.
+        words: the command line in the syntax that Hydra reads.
         job: the task; it gets the configuration without the node `hydra`.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Node names that contain the module that a node comes from, with the same form for both exporters of torch.
+"""Node names that contain the module that a node comes from, in the same syntax for both exporters of torch.
 
-The form is `/mid_blocks.7/1.2/attn1/MatMul`: one part for each called module, relative to the module around it, and
+The syntax is `/mid_blocks.7/1.2/attn1/MatMul`: one part for each called module, relative to the module around it, and
 the operator.
 """
 
@@ -33,7 +33,7 @@ def name_from_metadata(node: NodeProto) -> str | None:
 
 
 def _texts(noted: str) -> list[str]:
-    """Return a list of texts from its form in Python; an empty list for anything else, which a file may also have."""
+    """Return a list of texts from its Python literal; an empty list for any other text, which a file may also have."""
     if len(noted) > _LONGEST:
         return []
     try:

@@ -13,7 +13,7 @@ HEAD = ("", "median", "interval", "frames per second", "real-time factor", "memo
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """Return the fastest runner, e.g. `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`."""
+    """Return one line on the fastest runner, e.g. `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`."""
     timed = [case for case in metrics["cases"] if case["results"]]
     if not timed:
         return "nothing could be timed"

@@ -1,4 +1,4 @@
-"""The bill of materials of a run in the JSON form of CycloneDX 1.6, which supply-chain tools read.
+"""The bill of materials of a run in the JSON format of CycloneDX 1.6, which supply-chain tools read.
 
 Field names and permitted values are those of https://cyclonedx.org/docs/1.6/json/.
 """

@@ -1,4 +1,4 @@
-"""Results in the XML form of JUnit, which CI systems show as tests (testmoapp/junitxml describes it)."""
+"""Results in the XML format of JUnit, which CI systems show as tests (testmoapp/junitxml describes it)."""
 
 from __future__ import annotations
 

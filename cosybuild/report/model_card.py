@@ -1,4 +1,4 @@
-"""The model card of a run, in the Markdown form that model hubs show: files, figures, limits, licence."""
+"""The model card of a run, in the Markdown format that model hubs show: files, figures, limits, licence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts in the form SARIF 2.1.0 (OASIS), which code hosts show as findings on files."""
+"""Verdicts in the format SARIF 2.1.0 (OASIS), which code hosts show as findings on files."""
 
 from __future__ import annotations
 

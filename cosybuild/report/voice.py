@@ -63,7 +63,7 @@ def judged_by(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def engines_left_out(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence on the engines and IRs of the parts, none of which computes a whole voice."""
+    """Yield a sentence that lists the engines and IRs of the parts; only graphs are compared as a whole voice."""
     stages = ("engine", "openvino")
     engines = [step["label"] for step in report["steps"] if step["stage"] in stages and step.get("part")]
     if engines:

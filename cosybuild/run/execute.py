@@ -73,7 +73,7 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
         KeyboardInterrupt, MemoryError, AssertionError: raised again after it was recorded.
         StoreError: the store or the run directory cannot be written.
         ConfigurationError: the run directory holds an imported run.
-        DeployError: the artifacts may not, or could not, be put into service.
+        DeployError: the artifacts must not, or could not, be put into service.
         DriftError: the ingredients or artifacts differ from the lock file `hold_to` or from `must_produce`.
     """
     settings, directory = request.settings, invocation.directory
@@ -206,7 +206,10 @@ def _finish(
 
 
 def _keep(directory: Path, facts: Facts, outcome: Outcome) -> None:
-    """Write report.json so far; after a failure also report.md, which an interrupted run does not write later."""
+    """Write report.json with the steps so far. After a failed step also write report.md and the page.
+
+    They are written at once, because the run may be interrupted before it reaches its end, where it writes them again.
+    """
     report = facts.report(outcome, finished=None, artifacts=[])
     if outcome.failure is None:
         _write_report(directory, report)

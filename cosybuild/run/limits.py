@@ -20,8 +20,8 @@ class ProcessLimits:
     """The limits of one process.
 
     Attributes:
-        seconds: the running time.
-        memory: the size of its address space in bytes; None for no limit.
+        seconds: the wall time from the start of the call to its end.
+        memory: the size of the process's address space in bytes; None for no limit.
     """
 
     seconds: int = 900

@@ -1,4 +1,4 @@
-"""The verdict on a whole plan, its exit code, and its form as JSON."""
+"""The verdict on a whole plan, its exit code, and the plan as JSON."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class RecordedRun:
 
 
 def read_run(word: str) -> RecordedRun:
-    """Return the run that a word names; `find_run` lists the forms of a name.
+    """Return the run that a word names; `find_run` lists the ways to name a run.
 
     Raises:
         ConfigurationError: no run or several runs match, or the record is damaged.

@@ -114,7 +114,7 @@ def _of_part(settings: Settings, name: ComponentName, family: Family) -> Setting
 
 
 def _applicable_settings(settings: Settings, spec: ModelSpec) -> Settings:
-    """Return the settings of one part with the profiles and lengths from service that apply to it."""
+    """Return the settings of one part, with those profiles and lengths recorded in production that apply to it."""
     verify = settings.verify
     # verify.lengths are lengths of mels; leave them out for a part with another axis.
     if verify is not None and (settings.component.name in GRAPH_FILES or FRAMES not in spec.symbols):

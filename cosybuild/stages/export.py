@@ -121,10 +121,9 @@ def subject_settings(subject: Subject) -> dict[str, Any]:
 
 
 def _identity(subject: Subject, module: Mapping[str, str]) -> dict[str, str]:
-    """Return the identity for the graph's metadata.
+    """Return the model's family, part and attention variant, and the digest of the module's state, for the metadata.
 
-    The digest is that of the module's state, not of the weights' file: a checkpoint that was only written again gives
-    the same graph.
+    The digest of the weights file is not used, because a checkpoint that was only saved again must give the same graph.
     """
     state = {"state_sha256": module["sha256"]} if module else {}
     attention = {"attention": "streaming"} if subject.streaming else {}

@@ -146,7 +146,7 @@ class _Contents:
 
 
 def _grace_start(store: Store, grace: float, dry_run: bool) -> tuple[float, float]:
-    """Return the time after which a used result is kept, and the present time, in seconds."""
+    """Return the cutoff after which a used result is kept, and the present time, both in seconds since the epoch."""
     if dry_run or not store.path.exists():
         now = time.time()
     else:

@@ -244,7 +244,7 @@ class Store:
         """Place the files of an artifact in a directory (see `store.checkout`).
 
         Raises:
-            StoreError: a file could not be placed, or a content is damaged; it was moved to the quarantine.
+            StoreError: a file could not be placed, or a stored file was damaged and has been moved to the quarantine.
         """
         try:
             return checkout(artifact, directory, names or {}, self.digests, thorough=self.verify)

@@ -26,7 +26,10 @@ MOST_CELLS = 10_000
 
 
 class SweepRefused(BaseException):
-    """The sweep cannot begin; the cause is `error`. Hydra turns any `Exception` of a callback into a warning."""
+    """The sweep cannot begin; the cause is `error`.
+
+    Hydra turns any `Exception` of a callback into a warning; therefore this class derives from BaseException.
+    """
 
     def __init__(self, error: CosybuildError) -> None:
         super().__init__(str(error))

@@ -16,7 +16,7 @@ from cosybuild.system.files import read_regular, write_text
 from cosybuild.system.typed_json import RECORD_HINT, from_json
 
 SCHEMA = 1
-"""The version of the records' form, increased when it changes; other versions of cosybuild then refuse a record."""
+"""The version of the records' format. A version of cosybuild refuses a record in another version of the format."""
 
 LARGEST = 32 * 2**20
 """Largest size of a record in bytes. Most records are far smaller; parsed JSON can take thirty times its size."""

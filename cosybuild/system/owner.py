@@ -49,7 +49,7 @@ class Owner:
 
     @property
     def token(self) -> str:
-        """The name of the record's file: the digest of its content, which reveals a damaged record."""
+        """The name of the record's file: the digest of the record. A record that does not match its name is damaged."""
         return _token_of(self.encode())
 
     def is_alive(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""Calls with a time limit, for file systems that may never answer."""
+"""Calls with a time limit, for file systems that possibly never answer."""
 
 from __future__ import annotations
 

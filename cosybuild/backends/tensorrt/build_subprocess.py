@@ -1,4 +1,4 @@
-"""The part of the engine step that runs in a subprocess: all calls of the TensorRT family, which may crash."""
+"""The part of the engine step that runs in a subprocess: all calls to TensorRT or TensorRT-RTX, which can crash."""
 
 from __future__ import annotations
 

@@ -175,7 +175,10 @@ def _attention(layers: Sequence[Any]) -> tuple[AttentionSize, ...]:
 
 
 def _largest(layers: Sequence[Any], scores: set[tuple[int, ...]]) -> int:
-    """Return the bytes of the largest floating tensor that has neither the shape of scores nor that of their bias."""
+    """Return the size in bytes of the largest floating-point tensor, without attention scores and attention biases.
+
+    A tensor counts as one of these if it has the last two sizes of attention scores.
+    """
     square = {shape[-2:] for shape in scores}
     largest = 0
     for layer in layers:

@@ -67,7 +67,7 @@ def parse_into(library: TensorRtLibrary, network: Any, graph: Path, logger: Any,
 def rearrange_heads(graph: Path, scratch: Path) -> Iterator[Path]:
     """Rewrite the graph so that q, k and v are split before the reshape to heads (see `onnxgraph.heads`).
 
-    TensorRT and TensorRT-RTX handle this form best.
+    TensorRT and TensorRT-RTX handle a graph of this kind best.
 
     Yields:
         `graph` itself if there is nothing to rewrite, else a copy that is deleted when the block ends.

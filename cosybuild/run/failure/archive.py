@@ -128,7 +128,7 @@ def write_failure_archive(
 
 
 def _voice(note: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a whole voice that failed, in the form of the metrics of a step that passed."""
+    """Return the figures of a whole voice that failed, with the same fields as the metrics of a step that passed."""
     return {"cases": [], "notes": [], "rows": note["rows"], "losses": note["losses"]}
 
 
@@ -197,7 +197,7 @@ def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:
 
     for name, model in (("lowered.onnx", cut.lowered), ("reference.onnx", cut.reference)):
         files[f"cut/{name}"] = save_model(ir.to_proto(model), place / name)[0]
-    # The name of a tensor may not be valid as the name of a file, so the arrays are numbered.
+    # The name of a tensor is not always valid as the name of a file, so the arrays are numbered.
     files["cut/inputs.npz"] = _save(place / "inputs.npz", dict(zip(_keys(cut), cut.inputs.values(), strict=True)))
     ratio = decibels(cut.point.noise)
     return {

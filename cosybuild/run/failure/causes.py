@@ -50,7 +50,7 @@ class Signs:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A known cause in the form in which records store it.
+    """A known cause as records store it.
 
     Attributes:
         name: a short name.
