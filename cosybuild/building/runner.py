@@ -75,7 +75,7 @@ def execute(
 
 @dataclass
 class _Execution:
-    """The state of one run: the known contents, the blocked steps and the records so far."""
+    """The state of one run: the known artifacts, the blocked steps and the records so far."""
 
     plan: Plan
     request: Any
@@ -160,7 +160,7 @@ class _Execution:
     def _restore(self, attempt: Attempt) -> bool:
         """Build missing or damaged stored inputs of a step again; return True if there were any.
 
-        Each content is read and checked once in a run before a step reads it, even if its seal is intact.
+        Each stored file is read and checked once in a run before a step reads it, even if its seal is intact.
 
         Raises:
             StoreError: inputs were lost more than `_RESTORED` times.

@@ -1,4 +1,4 @@
-"""`gc`: remove from the store what no run refers to, or what was not used for a long time."""
+"""`gc`: remove results from the store that no run refers to, or that were not used for a long time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Remove from the store what no run directory refers to."""
+    """Remove the results to which no run directory refers from the store."""
     parser = Parser.of_verb("gc", __doc__)
     parser.store()
     parser.repeated("--runs", "DIR", f"a directory of runs whose results are kept (default: {RUNS})", Path)
@@ -63,5 +63,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def referred_to(runs: Iterable[RecordedRun]) -> set[str]:
-    """Return the digests of the keys that runs refer to; `gc` keeps their entries and contents."""
+    """Return the digests of the keys that runs refer to; `gc` keeps their entries and stored files."""
     return {record.key.digest for run in runs for record in run.outcome.records if record.key is not None}

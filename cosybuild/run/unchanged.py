@@ -63,7 +63,7 @@ def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
     """Read and check the stored files of artifacts whose delivered copies have changed.
 
     The program that wrote to the copy may have written to the stored file too, with its times restored. Damaged
-    contents are moved to the quarantine and built again.
+    files are moved to the quarantine and built again.
     """
     for final in delivered_slots(run.outcome):
         for file in _located(final.artifact, store).files:
@@ -72,5 +72,5 @@ def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
 
 
 def _located(artifact: Artifact, store: Store) -> Artifact:
-    """Return the artifact with paths in this store, which may have had another path when the run was recorded."""
+    """Return the artifact with paths in this store; the store may have had another path when the run was recorded."""
     return replace(artifact, files=tuple(replace(f, path=store.objects.locate(f.digest)) for f in artifact.files))

@@ -32,7 +32,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checkup:
-    """The outcome of `check`: numbers of entries and contents, their size in bytes, and the faults."""
+    """The outcome of `check`: numbers of entries and stored files, their size in bytes, and the faults."""
 
     entries: int
     objects: int
@@ -47,15 +47,15 @@ def check(
     thorough: bool = True,
     on_object: Callable[[Path], None] = lambda path: None,
 ) -> Checkup:
-    """Read every entry and every content of a store.
+    """Read every entry and every stored file of a store.
 
     Args:
         store: the store.
         repair: move damaged files to the quarantine, so that they are built again when they are needed.
             If False, they stay, and builds do not notice damage that left a file's times unchanged.
         thorough: read every content, even if its digest is remembered. If False, check sizes and seals, as builds do,
-            and read only contents without a seal.
-        on_object: called before each content is read.
+            and read only stored files without a seal.
+        on_object: called before each stored file is read.
 
     Raises:
         StoreError: the store cannot be read, or a damaged file could not be moved.

@@ -38,9 +38,9 @@ class Collected:
 
     Attributes:
         entries: the removed entries, least recently used first.
-        objects: the number of removed contents; several entries may share one.
-        freed: bytes of these contents and of the quarantine.
-        kept: bytes of the remaining contents.
+        objects: the number of removed files; several entries may share one.
+        freed: bytes of these files and of the quarantine.
+        kept: bytes of the remaining files.
     """
 
     entries: tuple[Removed, ...]
@@ -66,7 +66,7 @@ def collect(
     dry_run: bool = False,
     grace: float = GRACE_SECONDS,
 ) -> Collected:
-    """Remove entries, and the contents that no entry refers to any more.
+    """Remove entries, and the stored files that no entry refers to any more.
 
     Without `older_than` and `max_bytes`, all entries are removed except those that `keep` names. Otherwise the
     entries that were not used for `older_than` are removed, and then the least recently used entries until the
@@ -74,9 +74,9 @@ def collect(
 
     Args:
         store: the store.
-        keep: digests of keys and of contents that runs refer to; they are never removed.
+        keep: digests of keys and of stored files that runs refer to; they are never removed.
         older_than: seconds since the last use.
-        max_bytes: limit on all contents together. Contents in `keep` or in their grace period may exceed it.
+        max_bytes: limit on all stored files together. Files in `keep` or in their grace period may exceed it.
         dry_run: change nothing.
         grace: seconds; see GRACE_SECONDS.
 
@@ -116,7 +116,7 @@ def collect(
 
 
 class _Contents:
-    """The contents of the store: `loose` ones are used by no entry and are removed; the others have `size` bytes."""
+    """The stored files: `loose` ones are used by no entry and are removed; the others have `size` bytes."""
 
     def __init__(self, contents: dict[str, os.stat_result], keep: Collection[str], horizon: float) -> None:
         self._sizes = {digest: stat.st_size for digest, stat in contents.items()}
@@ -168,7 +168,7 @@ def _unlink(path: Path, horizon: float) -> bool:
 
 
 def _read(store: Store) -> list[_Candidate]:
-    """Return all entries, least recently used first; a damaged one refers to no contents."""
+    """Return all entries, least recently used first; a damaged one refers to no stored files."""
     found = []
     for path in store.entry_paths():
         with suppress(FileNotFoundError):

@@ -25,9 +25,9 @@ class Inventory:
 
     Attributes:
         rows: the complete results, most recently used first.
-        contents: the number of contents; equal results share them.
-        size: bytes of the contents.
-        quarantined: bytes of damaged contents in the quarantine.
+        contents: the number of stored files; equal results share them.
+        size: bytes of the stored files.
+        quarantined: bytes of damaged files in the quarantine.
         working: bytes in working directories, of running builds and of builds that died.
     """
 
@@ -39,7 +39,7 @@ class Inventory:
 
 
 def take_inventory(store: Store) -> Inventory:
-    """List a store; read only its entries, not its contents.
+    """List a store; read only its entries, not its files.
 
     Raises:
         StoreError: it cannot be read.

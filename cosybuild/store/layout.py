@@ -1,11 +1,11 @@
 """The layout of a store's directory, and its version.
 
 VERSION                        the version of the layout
-objects/ab/<sha256>            contents, read-only, each under its digest
+objects/ab/<sha256>            stored files, read-only, each under its digest
 entries/<stage>/<key>.json     entries of finished steps; written last, so an entry that exists is complete
 tmp/<name>-<token>/            working directories and unfinished files
 locks/<key>/<token>            the record of the process that builds this key
-quarantine/                    damaged entries and contents
+quarantine/                    damaged entries and stored files
 traces/<target>.json           the ingredients of a user's module when last traced; may be deleted at any time
 digests                        the digest cache; may be deleted at any time
 """

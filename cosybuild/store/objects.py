@@ -1,4 +1,4 @@
-"""The contents of the store, each named by its digest and sealed, so that a write is detected without reading it."""
+"""The stored files, named by their digests. The mtime of each carries a mark, the seal, which a later write removes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def is_sealed(stat: os.stat_result, digest: str) -> bool:
 
 
 class Objects:
-    """The directory of contents, each in a file such as `ab/abcdef...`, named by its digest.
+    """The directory of stored files, each named by the digest of its content, e.g. `ab/abcdef...`.
 
     Args:
         path: the directory.
-        quarantine: the directory for damaged contents; a build never deletes them.
-        digests: the digest cache, for contents without a seal, such as copies that did not keep the times.
+        quarantine: the directory for damaged files; a build never deletes them.
+        digests: the digest cache, for files without a seal, such as copies that did not keep the times.
     """
 
     def __init__(self, path: Path, quarantine: Path, digests: HashCache) -> None:
@@ -46,11 +46,11 @@ class Objects:
         self._digests = digests
 
     def locate(self, digest: str) -> Path:
-        """Return the path of the content with this digest; the file need not exist."""
+        """Return the path of the stored file with this digest; the file need not exist."""
         return self.path / digest[:2] / digest
 
     def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield digest and stat of every content."""
+        """Yield digest and stat of every stored file."""
         with suppress(FileNotFoundError):
             for shelf in sorted(os.scandir(self.path), key=lambda entry: entry.name):
                 if not shelf.is_dir(follow_symlinks=False):
@@ -61,12 +61,12 @@ class Objects:
                             yield entry.name, entry.stat(follow_symlinks=False)
 
     def fault(self, digest: str, size: int | None = None, *, thorough: bool = False) -> str | None:
-        """Describe the fault of a content in a phrase; return None if it has none.
+        """Describe the fault of a stored file in a phrase; return None if it has none.
 
         Args:
-            digest: the digest of the content.
-            size: its expected size in bytes; None if unknown.
-            thorough: read it even if its seal is intact, which detects damage that left the times unchanged.
+            digest: the digest of the file.
+            size: the expected size in bytes; None if unknown.
+            thorough: read the file even if its seal is intact, which detects damage that left the times unchanged.
         """
         path = self.locate(digest)
         try:
@@ -116,10 +116,10 @@ class Objects:
         return target
 
     def remove(self, digest: str, horizon: float) -> None:
-        """Delete a content unless it was put in (again) at or after `horizon`, in seconds of the file system's clock.
+        """Delete a file unless it was stored (again) at or after `horizon`, in seconds of the file system's clock.
 
         Raises:
-            OSError: it could not be deleted.
+            OSError: the file could not be deleted.
         """
         path = self.locate(digest)
         with suppress(FileNotFoundError):
@@ -128,10 +128,10 @@ class Objects:
                 path.unlink()
 
     def set_aside(self, digest: str, size: int | None, *, thorough: bool) -> Path | None:
-        """Move a content to the quarantine if it is damaged; return its new path, or None if it was not moved.
+        """Move a stored file to the quarantine if it is damaged; return the new path, or None if it was not moved.
 
         Raises:
-            OSError: it could not be moved.
+            OSError: the file could not be moved.
         """
         if self.fault(digest, size, thorough=thorough) is None:
             return None

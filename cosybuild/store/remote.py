@@ -1,4 +1,4 @@
-"""The remote store, reached through fsspec. Entries and contents from it are untrusted and checked on arrival."""
+"""The remote store, reached through fsspec. Entries and files from it are untrusted and checked on arrival."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Remote:
         Args:
             key: the key of the entry.
             into: an empty directory; each file is written there under its digest.
-            objects: the contents of the local store.
+            objects: the files of the local store.
             warn: called with the reason if the remote fails or its data are damaged.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The content-addressed store of finished steps. An entry appears only when all its files are complete."""
+"""The content-addressed store of results of steps. An entry appears only when all its files are complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _log = logging.getLogger("cosybuild").warning
 
 
 class Store:
-    """A directory of finished steps, optionally with a remote store as a second level.
+    """A directory with the results of finished steps, optionally with a remote store as a second level.
 
     Finding and planning write nothing; `flush` writes new digests and uses, if the disk permits it.
 
@@ -259,7 +259,7 @@ class Store:
     def fault(self, file: StoredFile, *, known: bool = False) -> str | None:
         """Describe the fault of a stored file in a phrase; return None if it has none.
 
-        The content is read even if its seal is intact. Damaged contents are moved to the quarantine, so that
+        The file is read even if its seal is intact. Damaged files are moved to the quarantine, so that
         `find` no longer returns entries that refer to them.
 
         Args:
@@ -306,7 +306,7 @@ class Store:
         return entry, None
 
     def _set_damaged_aside(self, key: CacheKey) -> None:
-        """Move the damaged entry or contents of this key to the quarantine, so that nothing uses them."""
+        """Move the damaged entry or stored files of this key to the quarantine, so that nothing uses them."""
         if key.digest not in self._damage:
             return
         path = self.entry_path(key.stage, key.digest)

@@ -202,7 +202,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_tree(directory: Path) -> None:
-    """Make all contents and names below a directory survive a power cut; for its own name, sync its parent.
+    """Sync all files and names below a directory, so that they survive a power cut; sync the parent for its own name.
 
     Raises:
         OSError: a file cannot be read or synced.

@@ -24,7 +24,7 @@ def collect_by_default() -> None:
 
 
 def trim_heap() -> None:
-    """Return freed memory that the C library still holds to the system; do nothing if it has no `malloc_trim`.
+    """Give memory that was freed, but that the C library keeps, back to the system, if there is a `malloc_trim`.
 
     glibc keeps freed blocks below a block in use: about 400 MB after an export, and as much after an engine build. Any
     thread may call this while others allocate.
