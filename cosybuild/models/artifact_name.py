@@ -9,7 +9,7 @@ from cosybuild.models.subject import Subject
 from cosybuild.models.variant import CACHED
 
 _LONGEST_STEM = 128
-"""The most bytes in the stem of the artifacts' names; their precision, kind and suffixes follow it."""
+"""The largest number of bytes in the stem of an artifact's name; precision, kind and suffixes follow the stem."""
 
 
 def artifact_name(subject: Subject, precision: str = "fp32", suffix: str = ".onnx", dynamic_batch: bool = False) -> str:

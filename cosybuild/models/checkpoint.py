@@ -43,7 +43,7 @@ def read_weights(
     """Read the tensors that `wanted` names, and no others; a zip file is mapped, not copied.
 
     Args:
-        path: a safetensors file, a file written by `torch.save` with a state dict at any usual place, or the index of
+        path: a safetensors file, a file written by `torch.save` with a state dict under any usual keys, or the index of
             sharded weights; the content decides, not the suffix.
         wanted: a module's state dict; its values may be on the meta device.
         prefixes: possible prefixes of the names in a file of the whole model.

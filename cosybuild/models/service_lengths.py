@@ -1,4 +1,4 @@
-"""Lengths seen in service: reading them from a file, sampling them, and proposing profiles with little padding."""
+"""Lengths recorded in production: a reader, a sampler, and a proposal of profiles with little padding."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def cache_fault(family: Family, hyperparameters: Mapping[str, Any], frames: int 
 def cached_spec(
     spec: ModelSpec, family: Family, hyperparameters: Mapping[str, Any], frames: int | None = None
 ) -> ModelSpec:
-    """Return the interface of the cached form.
+    """Return the interface of the cached variant.
 
     Args:
         spec: the interface of the streaming estimator.

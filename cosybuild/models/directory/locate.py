@@ -1,4 +1,4 @@
-"""The place of a model directory: a path on this machine, or the id of a model on a hub."""
+"""The location of a model directory: a path on this machine, or the id of a model on a hub."""
 
 from __future__ import annotations
 

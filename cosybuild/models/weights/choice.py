@@ -1,4 +1,4 @@
-"""The choice of a state dict in a checkpoint, and the names of its tensors without what trainers added to them."""
+"""The choice of a state dict in a checkpoint, and the names of its tensors without the prefixes of trainers."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def choose(
 
     Args:
         path: the file, for messages.
-        states: keys around a state dict, joined by dots (see `Source.states`) -> names of its tensors.
+        states: path of a state dict in the file, see `Source.states` -> names of its tensors.
         wanted: the model's names.
         prefixes: possible prefixes of these names in a file of the whole model.
         spelled: maps a name in the file to the spelling of `wanted`.
-        asked: the setting `model.weights_from`: the keys of the state dict or the prefix of the weights to choose.
+        asked: the setting `model.weights_from`: the path of the state dict, or the prefix, to choose.
 
     Raises:
         CheckpointError: `asked` fits no candidate, or two tensors have the same name.

@@ -37,10 +37,10 @@ class Source:
     """The state dicts of an open file; each tensor is read only when it is requested.
 
     Attributes:
-        states: place, i.e. the keys of the mappings around a state dict joined by dots -> names of its tensors. A state
-            dict that is the file's whole content has the place "".
-        shape: (place, name) -> shape.
-        tensor: (place, name) -> tensor.
+        states: path of a state dict -> names of its tensors. The path consists of the keys of the mappings around the
+            state dict, joined by dots; it is empty for a state dict that is the file's whole content.
+        shape: (path, name) -> shape.
+        tensor: (path, name) -> tensor.
         skipped: classes of objects that were not read.
     """
 

@@ -8,7 +8,7 @@ from cosybuild.models.cosyvoice.estimator.past import Past
 
 
 class NewCaches(nn.Module):
-    """The caches that a call leaves. As a module it gives its nodes a scope, so that their names are unique."""
+    """The caches that a call returns. They are a module, so that the nodes get a scope and have unique names."""
 
     def forward(self, past: Past) -> tuple[Tensor, Tensor]:
         """Return the new conv_cache, and the frames to append to att_cache."""
@@ -44,7 +44,7 @@ class CachedEstimator(nn.Module):
         att_cache: Tensor,
         x_offset: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the velocity of the frames of this call, and the caches that they leave.
+        """Return the velocity of the frames of this call, and the caches for the next call.
 
         Args:
             x, mask, mu, t, spks, cond: of the frames of this call, see the estimator.

@@ -25,7 +25,7 @@ def sinusoid_frequencies(half: int) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """The sine and cosine of 1000 t, then a linear layer, SiLU and a linear layer.
+    """The sine and cosine of 1000 * t, then a linear layer, SiLU and a linear layer.
 
     Args:
         dim: width of the sinusoid, even.

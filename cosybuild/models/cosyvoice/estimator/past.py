@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class Past:
-    """The caches of one call. Layers take their parts in the order of the computation and leave the new ones.
+    """The caches of one call. Each layer, in the order of the computation, reads its part and stores the new part.
 
     Args:
         conv_cache: (B, C, width - 1): the last input frames of every causal convolution, joined along the channels.
         att_cache: (S, 2 * layers, B, heads, dim_head): for each earlier frame the keys and values of every attention;
-            index 2 i has the keys of attention i, after the rotation by position, and 2 i + 1 its values.
+            index 2 * i has the keys of attention i, after the rotation by position, and 2 * i + 1 has the values.
         offset: (1,), integer: the number of frames before this call; None for a network without positions.
     """
 

@@ -14,7 +14,7 @@ from cosybuild.models.cosyvoice.frontend.regulator import LengthRegulator
 from cosybuild.models.cosyvoice.frontend.upsampling import UpsamplingEncoder, repeated
 
 Conditions = tuple[Tensor, Tensor, Tensor]
-"""mu (1, mel, T), spks (1, mel) and cond (1, mel, T): what the estimator is conditioned on."""
+"""mu (1, mel, T), spks (1, mel) and cond (1, mel, T): the conditions of the estimator."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class UpsamplingFrontEnd(FrontEnd):
     def forward(
         self, token: Tensor, prompt_token: Tensor, prompt_feat: Tensor, embedding: Tensor, lookahead_token: Tensor
     ) -> Conditions:
-        """Return mu, spks and cond with T = ratio (P + N) frames.
+        """Return mu, spks and cond with T = ratio * (P + N) frames.
 
         Args:
             token: ids of the target's N tokens, (1, N), without the look-ahead tokens.

@@ -23,7 +23,7 @@ HOP = 256
 
 @dataclass(frozen=True)
 class _Places:
-    """The place of every frame among the tokens, as int64 tensors of shape (T,).
+    """The position of every frame among the tokens, as int64 tensors of shape (T,).
 
     Attributes:
         frame: number of the frame in its piece.
@@ -92,7 +92,7 @@ class LengthRegulator(nn.Module):
         return result
 
     def _places(self, x: Tensor, prompt_tokens: int, prompt_frames: int, frames: int) -> _Places:
-        """Return the place of every frame. Every size is a tensor, so that one graph serves all lengths."""
+        """Return the position of every frame. Every size is a tensor, so that one graph serves all lengths."""
         frame = torch.arange(prompt_frames + frames, device=x.device)
         prompt, shown = _counted(prompt_tokens, x), _counted(prompt_frames, x)
         tokens, length = _counted(x.shape[1] - prompt_tokens, x), _counted(frames, x)

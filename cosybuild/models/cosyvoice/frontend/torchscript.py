@@ -183,7 +183,7 @@ class _StreamingEncoder(nn.Module):
         num_decoding_left_chunks: int = -1,
         streaming: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Return the encoded frames (1, ratio T, width) and the mask (1, 1, ratio T) of the valid ones.
+        """Return the encoded frames (1, ratio * T, width) and the mask (1, 1, ratio * T) of the valid ones.
 
         Args:
             xs: (1, T, width), without look-ahead tokens.

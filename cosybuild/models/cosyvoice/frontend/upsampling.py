@@ -12,7 +12,7 @@ from cosybuild.models.cosyvoice.frontend.positions import RelativePositions
 
 
 class Upsampling(nn.Module):
-    """Repetition of every token, then a convolution over the past with a kernel of 2 `ratio` + 1.
+    """Repetition of every token, then a convolution over the past with a kernel of 2 * `ratio` + 1.
 
     Args:
         dim: channels of input and output.
@@ -25,7 +25,7 @@ class Upsampling(nn.Module):
         self.conv = nn.Conv1d(dim, dim, kernel_size=2 * ratio + 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, dim) to (B, ratio T, dim)."""
+        """Map (B, T, dim) to (B, ratio * T, dim)."""
         assert self.conv.bias is not None
         frames = causal_convolution(repeated(x, self.ratio).transpose(1, 2), self.conv.weight, self.conv.bias)
         return frames.transpose(1, 2)
@@ -71,7 +71,7 @@ class UpsamplingEncoder(nn.Module):
         self.after_norm = nn.LayerNorm(output_size, eps=EPSILON)
 
     def forward(self, x: Tensor, count: int) -> Tensor:
-        """Map (B, count + A, input_size) to (B, ratio count, output_size); see `LookAhead.forward`."""
+        """Map (B, count + A, input_size) to (B, ratio * count, output_size); see `LookAhead.forward`."""
         x = self.pre_lookahead_layer(self.embed(x), count)
         x = self._attended(self.encoders, x, self.chunk)
         x = self.up_embed(self.up_layer(x))
@@ -87,5 +87,5 @@ class UpsamplingEncoder(nn.Module):
 
 
 def repeated(x: Tensor, times: int) -> Tensor:
-    """Repeat every token: (B, T, dim) -> (B, times T, dim)."""
+    """Repeat every token: (B, T, dim) -> (B, times * T, dim)."""
     return x.unsqueeze(2).expand(-1, -1, times, -1).flatten(1, 2)

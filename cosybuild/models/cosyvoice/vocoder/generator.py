@@ -31,7 +31,7 @@ class RepeatedUpsampling(NormedConvolution):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, T) to (B, outputs, rate T)."""
+        """Map (B, inputs, T) to (B, outputs, rate * T)."""
         repeated = x.unsqueeze(3).expand(-1, -1, -1, self.rate).flatten(2)
         return super().forward(repeated)
 

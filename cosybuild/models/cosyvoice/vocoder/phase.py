@@ -15,9 +15,9 @@ COARSE = 2.0**-10
 """The unit of the first part, which is below one cycle. Sums of 2^14 frames are exact in float32."""
 
 FINE = 2.0**-20
-"""The unit of the second part, which is below 2 `COARSE`. Sums of 2^13 frames (164 s at 50 frames per second) are exact
-in float32. Longer sums are nearly always exact, because the mean of the part is half of the largest. The third part
-is below `FINE`."""
+"""The unit of the second part, which is below 2 * `COARSE`. Sums of 2^13 frames (164 s at 50 frames per second) are
+exact in float32. Longer sums are nearly always exact, because the mean of the part is half of the largest value. The
+third part is below `FINE`."""
 
 Parts = tuple[Tensor, Tensor, Tensor]
 
