@@ -1,4 +1,4 @@
-"""`profiles`: propose profiles with little padding for lengths seen in service, as an option of `trt_profile`."""
+"""`profiles`: propose profiles with little padding for lengths recorded in production; print a `trt_profile` option."""
 
 from __future__ import annotations
 

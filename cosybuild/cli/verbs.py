@@ -24,7 +24,7 @@ VERBS: dict[str, str] = {
     "import": "check and unpack a run that another team has bundled",
     "init": "write a package of configurations for a team to share",
     "options": "list groups, options and settings, or print the content of an option",
-    "profiles": "propose profiles with little padding for a list of lengths from service",
+    "profiles": "propose profiles with little padding for lengths recorded in production",
     "replay": "build a run again from its record and compare the artifacts, or reproduce a failure",
     "requirements": "print the packages of a run with their versions, in pip's format",
     "rollback": "restore the files that a deployment replaced",

@@ -1,4 +1,4 @@
-"""Seeded random inputs that resemble a model's inputs in service, generated from its specification alone."""
+"""Seeded random inputs that resemble the inputs of a model in production, generated from its specification alone."""
 
 from __future__ import annotations
 

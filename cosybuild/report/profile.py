@@ -25,7 +25,7 @@ def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return one row for each noisy node: node, operator, its own noise, the signal-to-noise ratio after it."""
+    """Return one row for each noisy node: name, operator, added noise, and the signal-to-noise ratio of the output."""
     return [
         (code(n["node"]), n["op"], level(ratio(n["fresh_db"])), level(ratio(n["snr_db"]))) for n in profile["nodes"]
     ]

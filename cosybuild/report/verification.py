@@ -1,4 +1,4 @@
-"""The verification section of a report: the loss of each hop, the solver's runs, and the lengths served."""
+"""The verification section of a report: the loss of each conversion, the solver's runs, and the lengths served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = {"snr_db": "{:.1f} dB", "lsd_db": "{:.2g} dB"}
 
 
 def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Yield one row for each hop, exact arithmetic first; the hop that loses most is bold."""
+    """Yield one row for each conversion (hop) from exact arithmetic on; the one that loses most is bold."""
     hops = [hop for step in steps for hop in (step.get("metrics") or {}).get("hops") or []]
     ratios = [measured(hop["own"], "snr_db") for hop in hops]
     least = min((ratio for ratio in ratios if ratio is not None), default=math.inf)
@@ -50,7 +50,7 @@ def run_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
 
 
 def coverage_line(steps: Iterable[Mapping[str, Any]]) -> str:
-    """Return the share of lengths seen in service that the profiles serve; empty if no lengths were given."""
+    """Return the share of lengths recorded in production that the profiles serve; empty if no lengths were given."""
     for step in steps:
         found = (step.get("metrics") or {}).get("coverage")
         if found:

@@ -40,16 +40,17 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 OPTIMISER = "onnxruntime"
-"""Hop of an existing graph that no step changed: the reference runs it without ONNX Runtime's optimisations."""
+"""Name of the conversion of an existing graph that no step changed: ONNX Runtime's optimisations, which the reference
+runs without."""
 EXPORTED = "graph@export"
 """Slot of the graph as exported, before any later step changed it."""
 
 CHEAP = 128
-"""Largest number of frames of a case that is run on every hop; a hop's error does not depend on the length."""
+"""Largest number of frames of a case for the error budget; the error of a conversion does not depend on the length."""
 
 
 class VerifyStage(Stage[Request]):
-    """The stage that makes `verification`: the record of all cases, of the solver, and of each hop's error."""
+    """The stage that makes `verification`: the record of all cases, of the solver, and of each conversion's error."""
 
     name = "verify"
     does = "compares the graph with the model"
@@ -134,7 +135,7 @@ class VerifyStage(Stage[Request]):
 
 @dataclass(frozen=True)
 class _HopForms:
-    """The reference, the exported graph and the final graph, between which the hops are measured."""
+    """The reference, the exported graph and the final graph; the error of each conversion between them is measured."""
 
     request: Request
     reference: Reference
@@ -169,7 +170,7 @@ class _HopForms:
         graph: Mapping[str, Mapping[str, Array]],
         cases: Sequence[Case],
     ) -> tuple[Hop, ...]:
-        """Return the hops, measured on the cases whose outputs are given."""
+        """Return the error of each conversion (hop), measured on the cases whose outputs are given."""
         hops = verify_settings(self.request).hops
         # If the model itself computes in 16 bits, the gate of its type applies to every hop.
         gates = hops if self.limits.tolerance is not None else HopGates(*[dict(self.limits.gate)] * 3)
@@ -190,7 +191,7 @@ class _HopForms:
 
 
 def _name_of(subject: Subject) -> str:
-    """Return a name of the model for an error."""
+    """Return the model's name for an error message."""
     target = subject.hyperparameters.get("target")
     return str(target["_target_"]) if isinstance(target, Mapping) else f"The {subject.component.value} of the model"
 

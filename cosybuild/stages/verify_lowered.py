@@ -174,7 +174,7 @@ def _examined(path: Path, request: Request, plain: OnnxRuntimeSession | None, em
 
 
 class _Answers:
-    """The expected outputs: the reference's, or those of the float32 graph for cases that the reference lacks.
+    """The expected outputs: those of the reference, or of the float32 graph for cases without a reference.
 
     Attributes:
         said: the source of the outputs: `torch`, or `graph` after the float32 graph has been run.
@@ -197,7 +197,7 @@ class _Answers:
 
 
 def _hop(records: Sequence[Judged], gate: Gate, against: str) -> Hop:
-    """Return the error of lowering, including the float32 hops before it, which add less than a thousandth."""
+    """Return the error of lowering, with the float32 conversions before it, which add less than a thousandth."""
     own = worst(record.figures for record in records)
     least = min(records, key=lambda record: record.figures["snr_db"], default=None)
     return Hop("lowered", against, own, own, "" if least is None else least.case.name, gate, ())
@@ -211,7 +211,7 @@ def _rollouts(request: Request) -> tuple[Rollout, ...]:
 def _solved(
     emulated: EmulatedSession, lowered: Any, reference: Reference | None, request: Request, emit: Emit
 ) -> list[dict[str, Any]]:
-    """Run the solver with emulated storage in every call; the solver itself computes in float32, as in service."""
+    """Run the solver with emulated storage in every call; the solver itself computes in float32, as in production."""
     if reference is None:
         return []
 

@@ -151,7 +151,7 @@ class _Proof:
 
     Attributes:
         context: the step's context.
-        place: directory for emulated graphs.
+        place: directory in which emulated graphs are written.
         media: sounds and pictures of the longest utterance; see `media_of`.
     """
 

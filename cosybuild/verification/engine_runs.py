@@ -42,7 +42,7 @@ class Conditions:
     """The conditions that a compiled artifact must meet.
 
     Attributes:
-        hop: the name of its hop in the error budget.
+        hop: the name of the artifact's row in the error budget.
         target: the number type in which it computes.
         gate: the bounds on each output.
         snr_db: the signal-to-noise ratio that the user states, in dB; None for that of the target.

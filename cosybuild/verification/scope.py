@@ -234,7 +234,7 @@ def _strict(request: Request) -> tuple[Case, ...]:
 
 
 def _served(request: Request) -> tuple[int, ...]:
-    """Return quantiles of the lengths seen in service, without lengths that no profile covers."""
+    """Return quantiles of the lengths recorded in production, without lengths that no profile covers."""
     histogram = {size: calls for size, calls in request.served.items() if _is_served(size, request.profiles)}
     return quantile_lengths(histogram) if histogram else ()
 
@@ -244,7 +244,7 @@ def _is_served(size: int, profiles: tuple[Profile, ...]) -> bool:
 
 
 def coverage(request: Request) -> dict[str, Any] | None:
-    """Count the calls seen in service whose lengths the profiles cover; None if no lengths are given."""
+    """Count the calls recorded in production whose lengths the profiles cover; None if no lengths are given."""
     histogram = request.served
     if not histogram:
         return None

@@ -100,7 +100,7 @@ def _asks_for_more(request: Request) -> bool:
 
 
 def _reads_elsewhere(conf: Iterable[Path]) -> bool:
-    """Return True if the configuration may come from other places, or from values that no certificate can watch.
+    """Return True if the configuration may come from directories or values that no certificate can watch.
 
     Args:
         conf: the files of cosybuild's own configuration.

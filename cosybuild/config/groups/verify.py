@@ -67,7 +67,7 @@ class SolverCheck:
 
 @dataclass(frozen=True)
 class HopGates:
-    """Gates of each hop from exact arithmetic to the artifact: metric -> bound."""
+    """Gates of each conversion (hop) from exact arithmetic to the artifact: metric -> bound."""
 
     torch: dict[str, float] = setting(
         lambda: {"snr_db": 94.0}, "Bounds for PyTorch in float32 against float64: metric -> bound."
@@ -117,8 +117,8 @@ class VerifySettings:
     )
     lengths: str | None = setting(
         None,
-        "A file of lengths in service, with `length` or `length,count` on each line, in frames or with a unit; some "
-        "are compared.",
+        "A file of lengths recorded in production, with `length` or `length,count` on each line, in frames or with a "
+        "unit; some are compared.",
         local=True,
     )
     solver: SolverCheck | None = setting(SolverCheck, "Solver runs; null: single calls only.")
