@@ -20,7 +20,7 @@ ESTIMATOR_PORTS = (*ESTIMATOR_INPUTS, "estimator_out")
 """The estimator's tensors in binding order (docs/contract.md)."""
 CACHED_ESTIMATOR = f"{ESTIMATOR}.cached"
 CACHED_OUTPUTS = ("estimator_out", "new_conv_cache", "new_att_cache")
-"""The outputs of an estimator with caches, which is a part of its own: nobody can call it in place of the other."""
+"""The outputs of a cached estimator. It is a part of its own, because a caller of the uncached one cannot call it."""
 
 _NOT_STEM = re.compile(r"streaming|fp\d+|bf\d+|autocast\w*|mixed\w*|dynamic_batch|mygpu|sm\d+|onnx|plan|engine|trt")
 
@@ -74,7 +74,7 @@ def voice_of(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def part_of(name: str, manifest: Mapping[str, Any] | None) -> str:
-    """Return the part of the model that an artifact is, e.g. `campplus`, from its tensors or its original name."""
+    """Return the part of the model that an artifact computes, e.g. `campplus`; tensors or the original name tell it."""
     facts = manifest or {}
     interface = facts.get("interface") or {}
     ports = (*interface.get("inputs", ()), *interface.get("outputs", ()))

@@ -1,4 +1,4 @@
-"""The search for the network of a file: those of the directory whose inputs and outputs the file can have."""
+"""The search for the network in a file, among the networks of a model directory, by inputs and outputs."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _without_batch(shape: tuple[int | str, ...], dynamic: bool) -> tuple[int | s
 
 
 def requests_of(found: Match) -> dict[bool, Request]:
-    """Return attention variant -> request of a build of the network in the file's form.
+    """Return attention variant -> request of a build of the network with the file's fixed and dynamic axes.
 
     Raises:
         ConfigurationError: the network cannot have the axes that the file fixes.

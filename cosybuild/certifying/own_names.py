@@ -16,7 +16,7 @@ from cosybuild.onnxgraph.files import load_structure
 from cosybuild.onnxgraph.interface import interface_faults
 
 _PREFIX = "file/"
-"""The beginning of all names of the file in its copy, so that none of them equals a name of the network."""
+"""The prefix of the file's names in the copy, so that none of them equals a name of the network."""
 
 
 def rename_interface(path: Path, ports: Ports, spec: ModelSpec, directory: Path) -> Path:

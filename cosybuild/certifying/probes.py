@@ -1,4 +1,4 @@
-"""A few short cases on which a file is compared with many versions of a network: variants, weights, known mistakes."""
+"""Probes: short cases on which a file is compared with many versions of a network (variants, weights, mistakes)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PROMPT = 7
 
 @dataclass(frozen=True)
 class Probes:
-    """The cases with the right outputs.
+    """The short cases on which a file is compared first, with the right outputs.
 
     Attributes:
         spec: the interface.

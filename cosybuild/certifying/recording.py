@@ -36,7 +36,7 @@ _NARROW_DB = LOWERED_SOLVER[Target.fp16]["snr_db"]
 
 
 class _Incomparable(Exception):
-    """The inputs of a recording are such that float32 itself does not compute its result."""
+    """The inputs of a recording are so unusual that even a right float32 computation does not give its result."""
 
 
 @dataclass(frozen=True)

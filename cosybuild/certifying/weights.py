@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WRAPPER = "estimator."
-"""The beginning of names in an exportable estimator."""
+"""The prefix of the names of tensors in an exportable estimator."""
 
 _PRODUCTS = ("MatMul", "Gemm")
 
@@ -132,7 +132,7 @@ def exchange_position_biases(found: FoundWeights) -> FoundWeights | None:
 
 
 def _own(name: str, short: Mapping[str, str]) -> str | None:
-    """Return the module's name of a tensor from its name in the file, in which a wrapper's name may come first."""
+    """Convert a tensor's name in the file, which may begin with the name of a wrapper, to its name in the module."""
     parts = name.rpartition("/")[2].split(".")
     return next((short[tail] for i in range(len(parts)) if (tail := ".".join(parts[i:])) in short), None)
 

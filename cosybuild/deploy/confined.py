@@ -17,7 +17,7 @@ from cosybuild.filename import is_plain_path
 from cosybuild.printable import one_line
 
 STAGING = "staging-"
-"""The beginning of the name of every staging directory below STATE."""
+"""The prefix of the name of every staging directory below STATE."""
 
 
 def check_state(root: Path) -> None:

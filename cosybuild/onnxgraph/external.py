@@ -172,7 +172,7 @@ def check_external_data(path: Path, listed: Collection[str] | None = None) -> tu
 def _size_beside(graph: Path, name: str) -> int | None:
     """Return the size of a data file in bytes; None unless it is another regular file in the graph's directory.
 
-    In the cache of a hub, where every file is a link to a content of the same repository, such a link is accepted too.
+    In the cache of a hub, where every file is a link to a blob of the same repository, such a link is accepted too.
     """
     if not is_plain_name(name) or name == graph.name:
         return None

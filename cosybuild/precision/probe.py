@@ -66,7 +66,7 @@ class Probe:
 
 
 def scalar_name(tensor: str, operator: str) -> str:
-    """Return the probe's name for the result of `operator` on `tensor`."""
+    """Return the name that a `Probe` gives to the result of `operator` on `tensor`."""
     return f"{tensor}::{operator}"
 
 

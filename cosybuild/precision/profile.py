@@ -1,4 +1,4 @@
-"""The noise profile of a lowered graph: the error of every tensor, and the part of it that its own node adds."""
+"""The noise profile of a lowered graph: the error of every tensor, and the share of it that its node adds."""
 
 from __future__ import annotations
 

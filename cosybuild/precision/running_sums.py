@@ -1,4 +1,4 @@
-"""The rule for running sums, such as the phase of a vocoder's source: no node that a sum depends on may be lowered."""
+"""The rule for running sums, such as the phase of a vocoder's source: all nodes before a sum stay in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of time and memory for processes that run what another person's file describes."""
+"""Limits of time and memory for processes that compute what a file of another person describes."""
 
 from __future__ import annotations
 

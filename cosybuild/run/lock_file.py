@@ -32,7 +32,7 @@ class _Content:
 
 @dataclass(frozen=True)
 class Lock:
-    """The content of a lock file, read once, so that a build is held to one lock even if the file changes meanwhile.
+    """The content of a lock file, read once, so that a build is compared with one lock even if the file changes.
 
     Attributes:
         path: the file.

@@ -1,4 +1,4 @@
-"""The model and the options of each stored result, from its key and the keys of the results that it was made from."""
+"""The model and the options of each stored result, from its key and the keys of the results used as its inputs."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from cosybuild.runtime.pool import Pool
 
 @dataclass(frozen=True)
 class Slot:
-    """One place in the pool: a context, and a stream for callers of `acquire_estimator`."""
+    """One member of the pool: a context, and a stream for callers of `acquire_estimator`."""
 
     context: Context
     stream: Any

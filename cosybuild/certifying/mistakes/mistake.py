@@ -36,7 +36,7 @@ class Mistake:
 
 
 class Wrapped(nn.Module):
-    """A module with one function that changes its inputs, and one that changes its outputs; both get values by name."""
+    """A module between two functions, one for the inputs and one for the outputs, which change values by name."""
 
     def __init__(
         self,

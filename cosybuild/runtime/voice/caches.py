@@ -1,4 +1,4 @@
-"""The caches of one stream: what a cached estimator needs of the frames before a call, for each step of the solver."""
+"""The caches of one stream: the data of earlier frames that a cached estimator reads, for each step of the solver."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def check_floats(name: str, values: object) -> None:
 
 
 def finite(name: str, values: Array) -> Array:
-    """Return a result of a network, and refuse one that is not finite.
+    """Return a result of a network unchanged; refuse a result that is not finite.
 
     Raises:
         ServingError: a value is not finite.

@@ -139,7 +139,7 @@ def _facts(root: Path, chosen: dict[tuple[str, bool], Graph], variants: list[boo
 
 
 def _incomplete(root: Path, chosen: dict[tuple[str, bool], Graph], refusals: list[str]) -> ArtifactRefused:
-    """Return the error for a directory in which a part of every voice is missing."""
+    """Return the error for a directory that lacks a part without which no voice can be computed."""
     present = [f"{graph.name} ({graph.part}{', streaming' if graph.streaming else ''})" for graph in chosen.values()]
     reasons = "".join(f"\n- {reason}" for reason in refusals)
     return ArtifactRefused(

@@ -61,7 +61,7 @@ class Noise:
 
 
 def seed_of(value: object) -> int:
-    """Return the seed that `value` is, or for None a new seed from the operating system.
+    """Return `value` as a seed; for None, return a new seed from the operating system.
 
     Raises:
         ServingError: it is no whole number of at least 0.

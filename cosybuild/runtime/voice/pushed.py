@@ -13,7 +13,7 @@ from cosybuild.runtime.voice.arrays import Array
 
 
 class _Closed(Exception):
-    """Ends the source of a stream that nobody continues."""
+    """The signal that ends the source of a stream that was closed before its last token."""
 
 
 class PushedStream:

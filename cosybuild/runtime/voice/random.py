@@ -70,7 +70,7 @@ class Generator:
         return made
 
     def _few(self, count: int) -> Array:
-        """Return fewer values than a block has. PyTorch draws them as pairs in float64; a second value left is kept."""
+        """Return fewer values than a block has. PyTorch draws pairs in float64, and keeps an unused second value."""
         pairs = (count - len(self._kept) + 1) // 2
         words = np.asarray(self._words.random_raw(4 * pairs)).astype(np.uint64).reshape(pairs, 2, 2)
         whole = (words[:, :, 0] << np.uint64(32)) | words[:, :, 1]

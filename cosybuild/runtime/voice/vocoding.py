@@ -20,7 +20,7 @@ class VocoderStream:
 
     Each call of the graph gets a window: the new frames, and the frames before and behind them on which their samples
     depend (`Facts.context`). The window's length, and so the time of a call, depends on the new frames only. The phases
-    of the sines and the place in the noise are carried from call to call.
+    of the sines and the position in the noise are carried from call to call.
 
     Args:
         vocoder: the graph.

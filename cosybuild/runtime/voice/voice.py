@@ -43,7 +43,7 @@ class Flow:
 
 
 class Voice:
-    """A function from speech tokens to a waveform; threads may call it in parallel if they may call its parts so.
+    """A function from speech tokens to a waveform; threads may call it in parallel if its parts permit that.
 
     The parts are callables over arrays by name: loaded graphs, engines, or modules of any precision. The solver
     computes in the type of the front end's output, at least in float32.
