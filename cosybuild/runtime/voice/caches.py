@@ -124,8 +124,14 @@ def cache_form(inputs: Mapping[str, tuple[tuple[int | str, ...], str]], most: in
     Args:
         inputs: name -> shape, with symbols for dynamic axes, and type.
         most: the most frames of history.
+
+    Raises:
+        ValueError: `most` or the size of an axis is no whole number of at least 1.
     """
     contexts, kept = inputs[CONV_CACHE], inputs[ATT_CACHE]
     sizes = [2 if isinstance(size, str) else size for size in contexts[0]]
     frame = [2 if isinstance(size, str) else size for size in kept[0][1:]]
+    for value in (*sizes, *frame, 1 if most is None else most):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{value!r} is given, and a whole number of at least 1 is expected")
     return CacheForm(tuple(sizes), tuple(frame), np.dtype(kept[1]), OFFSET in inputs, most)

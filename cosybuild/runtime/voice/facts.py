@@ -13,6 +13,8 @@ FIRST = "cosyvoice1"
 """The version whose length regulator interpolates; the others have a whole number of frames for each token."""
 
 
+MOST_STEPS = 1000
+"""The most steps of a solver; models take 10. A call computes all of them, so more would only keep a server busy."""
 INTERPOLATIONS = ("exact", "linear", "nearest")
 """Interpolations of the phases in the vocoder's source signal: those of versions 1, 2 and 3."""
 
@@ -146,6 +148,8 @@ def _check(facts: Facts) -> None:
     for name in ("mel", "vocabulary", "harmonics", "steps"):
         if getattr(facts, name) < 1:
             raise ValueError(f"{name} is {getattr(facts, name)}, and at least 1 is expected")
+    if facts.steps > MOST_STEPS:
+        raise ValueError(f"steps is {facts.steps}, and at most {MOST_STEPS} is expected")
     for name in ("lookahead", "chunk"):
         if getattr(facts, name) < 0:
             raise ValueError(f"{name} is {getattr(facts, name)}, and at least 0 is expected")

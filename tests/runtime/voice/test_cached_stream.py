@@ -137,6 +137,17 @@ def test_a_cached_estimator_is_compared_if_the_weights_have_a_file_of_their_own(
     assert states[CACHED] == states["flow.decoder.estimator.streaming.fp32.onnx"] == STALE
 
 
+@pytest.mark.attack("malformed", "the directory is refused, and no call fails later")
+@pytest.mark.parametrize("value", [0, -5, 1.5, "20", True])
+def test_a_manifest_with_a_wrong_length_of_the_history_is_refused(
+    value: object, services: Services, tmp_path: Path
+) -> None:
+    service = with_cache(services, 2, tmp_path)
+    edit(service / CACHED, lambda facts: facts["model"].update(cache_frames=value))
+    with pytest.raises(ArtifactRefused, match=r"does not describe its caches.*a whole number of at least 1"):
+        load_voice(service)
+
+
 def test_a_manifest_without_the_caches_is_refused(services: Services, tmp_path: Path) -> None:
     service = with_cache(services, 2, tmp_path)
     edit(service / CACHED, lambda facts: facts["model"].pop("cache_frames"))

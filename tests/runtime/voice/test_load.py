@@ -185,6 +185,11 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
         lambda m: m["model"]["hyperparameters"].update(vocab_size=0),
         "vocabulary is 0, and at least 1 is expected",
     ),
+    "endless steps": (
+        ESTIMATOR,
+        lambda m: m["model"]["solver"].update(steps=10**9),
+        "steps is 1000000000, and at most 1000 is expected",
+    ),
     "another rate": (
         VOCODER,
         lambda m: m["model"]["hyperparameters"].update(hop_len=5),
