@@ -79,7 +79,11 @@ def _harmless(match: re.Match[str]) -> str:
 
 
 def _is_unprintable(char: str) -> bool:
-    return char not in _SPOKEN and unicodedata.category(char) in _UNPRINTABLE
+    if char in _SPOKEN:
+        return False
+    # XML cannot contain U+FFFE and U+FFFF, and no text uses the other noncharacters.
+    is_noncharacter = ord(char) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(char) <= 0xFDEF
+    return is_noncharacter or unicodedata.category(char) in _UNPRINTABLE
 
 
 def _escape(char: str) -> str:

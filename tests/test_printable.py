@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import unicodedata
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,7 @@ def test_shown_text_cannot_control_the_terminal(value: str) -> None:
         ("a\u2066b", r"a\u2066b"),
         ("a\ufeffb", r"a\ufeffb"),
         ("a\ud800b", r"a\ud800b"),
+        ("a\uffffb\ufdd0", r"a\uffffb\ufdd0"),
         ("zoë 店 नमस्ते 👩\u200d🔬", "zoë 店 नमस्ते 👩\u200d🔬"),
     ],
 )
@@ -102,3 +104,9 @@ def test_data_for_a_page_is_escaped_at_every_depth() -> None:
     assert everywhere({"a\x1b": ["b\u202e", {"c": ("d\r", 1, None)}]}) == {
         r"a\x1b": [r"b\u202e", {"c": [r"d\r", 1, None]}]
     }
+
+
+@pytest.mark.parametrize("code", [*range(0x20), 0x7F, 0x9B, 0x2028, 0xD800, 0xFDD0, 0xFFFE, 0xFFFF, 0x1FFFF])
+def test_shown_text_is_allowed_in_xml(code: int) -> None:
+    element = ElementTree.Element("testcase", {"name": visible(f"a{chr(code)}b")})
+    assert ElementTree.fromstring(ElementTree.tostring(element)).get("name", "").startswith("a")  # noqa: S314  # made here
