@@ -13,8 +13,8 @@ from cosybuild.errors import ExportError
 from cosybuild.numerics.inputs import Array
 from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import is_float, made_names, name_of
+from cosybuild.precision.noise_profile import Point
 from cosybuild.precision.probe import Probe
-from cosybuild.precision.profile import Point
 
 _TRIED = 8
 """The number of nodes that are extracted and tried, those with the most fresh noise first."""

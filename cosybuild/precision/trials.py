@@ -15,8 +15,8 @@ from cosybuild.precision.emulate import float_names
 from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import name_of, nodes_to_decide
 from cosybuild.precision.lower import Lowered, lower
+from cosybuild.precision.noise_profile import noise_by_module, profile
 from cosybuild.precision.probe import Probe, scalar_name
-from cosybuild.precision.profile import noise_by_module, profile
 
 REASON = "the gate fails without it"
 

@@ -8,7 +8,7 @@ from typing import Any
 from cosybuild.printable import one_line
 from cosybuild.report.difference import difference
 from cosybuild.report.markdown import markdown
-from cosybuild.report.profile import plot, profile_of
+from cosybuild.report.noise_profile import plot, profile_of
 from cosybuild.report.sweep_figures import figures
 
 MISFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cosybuild.printable import Markdown, code, paragraph, text
-from cosybuild.report import benchmark, profile, repetition, voice
+from cosybuild.report import benchmark, noise_profile, repetition, voice
 from cosybuild.report.figures import frames, moment
 from cosybuild.report.markdown_parts import bullets, table
 from cosybuild.report.remarks import warnings_of
@@ -58,14 +58,14 @@ def _metrics_of(report: Mapping[str, Any], stage: str) -> Iterator[Mapping[str, 
 
 def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield the noise profile: its picture and its table."""
-    found = profile.profile_of(report)
+    found = noise_profile.profile_of(report)
     if found is None:
         return
     yield "## Noise profile"
     yield ""
-    yield f"![Signal-to-noise ratio after each node]({profile.PLOT})"
+    yield f"![Signal-to-noise ratio after each node]({noise_profile.PLOT})"
     yield ""
-    yield from table(profile.HEAD, profile.rows(found))
+    yield from table(noise_profile.HEAD, noise_profile.rows(found))
 
 
 def voice_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError, CosybuildError
 from cosybuild.report.changes import since_run
 from cosybuild.report.markdown import markdown
-from cosybuild.report.profile import PLOT, plot, profile_of
+from cosybuild.report.noise_profile import PLOT, plot, profile_of
 from cosybuild.report.report_html import report_html
 from cosybuild.request import Request
 from cosybuild.run.deliver import check_own_directories, deliver

@@ -13,8 +13,8 @@ from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.stages.export import ExportStage
 from cosybuild.stages.import_onnx import ImportOnnxStage
+from cosybuild.stages.noise_profile import ProfileStage
 from cosybuild.stages.precision import PrecisionStage
-from cosybuild.stages.profile import ProfileStage
 from cosybuild.stages.reference import ReferenceStage
 from cosybuild.stages.simplify import SimplifyStage
 from cosybuild.stages.verify import VerifyStage

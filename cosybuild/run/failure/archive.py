@@ -170,7 +170,7 @@ def _lowering(
     from cosybuild.onnxgraph.files import load_model
     from cosybuild.precision.cut import smallest_cut
     from cosybuild.precision.graph import prepare
-    from cosybuild.precision.profile import profile, profile_facts
+    from cosybuild.precision.noise_profile import profile, profile_facts
     from cosybuild.precision.storage import storage_of
     from cosybuild.verification.lowered import fault_of, to_float32, typed_inputs
 
@@ -193,7 +193,7 @@ def _write_cut(place: Path, cut: Cut, files: dict[str, Path]) -> dict[str, Any]:
     import onnx_ir as ir
 
     from cosybuild.onnxgraph.files import save_model
-    from cosybuild.precision.profile import decibels
+    from cosybuild.precision.noise_profile import decibels
 
     for name, model in (("lowered.onnx", cut.lowered), ("reference.onnx", cut.reference)):
         files[f"cut/{name}"] = save_model(ir.to_proto(model), place / name)[0]

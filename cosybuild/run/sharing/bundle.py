@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cosybuild.errors import StoreError
 from cosybuild.filename import is_plain_name
-from cosybuild.report.profile import PLOT
+from cosybuild.report.noise_profile import PLOT
 from cosybuild.run.deliver import ARTIFACTS
 from cosybuild.run.failure.archive import FAILURE_ARCHIVE
 from cosybuild.run.recorded import REPORT_PAGE, REPORT_TEXT, RecordedRun

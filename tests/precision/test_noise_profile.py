@@ -14,7 +14,7 @@ from cosybuild.precision.cut import smallest_cut
 from cosybuild.precision.decide import Decisions
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
-from cosybuild.precision.profile import Point, decibels, noise_by_module, profile, profile_facts
+from cosybuild.precision.noise_profile import Point, decibels, noise_by_module, profile, profile_facts
 from cosybuild.precision.storage import FP16
 from tests.precision.graphs import graph
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cosybuild.report import repetition
-from cosybuild.report.profile import level, plot, profile_of, rows
+from cosybuild.report.noise_profile import level, plot, profile_of, rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 

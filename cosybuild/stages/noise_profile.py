@@ -47,7 +47,7 @@ class ProfileStage(Stage[Request]):
 
         from cosybuild.onnxgraph.files import load_model
         from cosybuild.precision.graph import prepare
-        from cosybuild.precision.profile import decibels, profile, profile_facts
+        from cosybuild.precision.noise_profile import decibels, profile, profile_facts
         from cosybuild.precision.storage import storage_of
 
         request: Request = context.request
