@@ -8,7 +8,7 @@ from typing import Any
 from cosybuild.config.groups.model import ModelSettings
 from cosybuild.errors import CheckpointError, ConfigurationError
 from cosybuild.models.directory.reader import ModelDirectory
-from cosybuild.models.weights.parts import INDEX_SUFFIX, weights_parts
+from cosybuild.models.weights.shards import INDEX_SUFFIX, weights_parts
 
 
 def weights_fields(model: ModelSettings, name: str, directory: ModelDirectory | None) -> dict[str, Any]:

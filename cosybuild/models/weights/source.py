@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cosybuild.errors import CheckpointError
 from cosybuild.models.weights.inert import skipped, stand_in
-from cosybuild.models.weights.parts import INDEX_SUFFIX, read_index
+from cosybuild.models.weights.shards import INDEX_SUFFIX, read_index
 from cosybuild.printable import one_line
 
 AGAIN = "Next: download it again, or compare its size with the original's."

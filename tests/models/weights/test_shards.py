@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosybuild.errors import CheckpointError
-from cosybuild.models.weights.parts import weights_parts
+from cosybuild.models.weights.shards import weights_parts
 
 
 def write(directory: Path, *names: str) -> None:
