@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from cosybuild.config.catalogue import compose_root, groups, open_loader, options
 from cosybuild.config.groups.field import settings_class
-from cosybuild.config.reference import SettingFacts, composed_defaults, group_settings, root_settings
+from cosybuild.config.setting_facts import SettingFacts, composed_defaults, group_settings, root_settings
 from cosybuild.config.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"

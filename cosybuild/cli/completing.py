@@ -19,7 +19,7 @@ from hydra.core.object_type import ObjectType
 
 from cosybuild.cli.verbs import VERBS, run_verb
 from cosybuild.config.catalogue import open_loader, option_names
-from cosybuild.config.reference import group_settings, hint_of, root_settings
+from cosybuild.config.setting_facts import group_settings, hint_of, root_settings
 from cosybuild.config.settings import Settings
 from cosybuild.config.sweep_naming import SWEEPS
 from cosybuild.errors import CosybuildError

@@ -16,7 +16,7 @@ from cosybuild.cli.printed import say
 from cosybuild.config.catalogue import compose_root, composed_piece, groups, open_loader, options
 from cosybuild.config.compose import unknown_setting
 from cosybuild.config.json_schema import json_schema
-from cosybuild.config.reference import SettingFacts, composed_defaults, group_settings, root_settings
+from cosybuild.config.setting_facts import SettingFacts, composed_defaults, group_settings, root_settings
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 

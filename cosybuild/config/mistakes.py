@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import ValidationError
 
 from cosybuild.config.groups.field import settings_class
-from cosybuild.config.reference import hint_of, values_text
+from cosybuild.config.setting_facts import hint_of, values_text
 from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 

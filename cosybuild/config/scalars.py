@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from cosybuild.config.reference import hint_of
+from cosybuild.config.setting_facts import hint_of
 
 _KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.]*")
 

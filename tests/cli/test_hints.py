@@ -23,7 +23,7 @@ from cosybuild.cli.flags import split_flags
 from cosybuild.cli.verbs import VERBS
 from cosybuild.config.catalogue import groups, open_loader, options
 from cosybuild.config.compose import config_directory, prepare
-from cosybuild.config.reference import group_settings, hint_of
+from cosybuild.config.setting_facts import group_settings, hint_of
 
 PACKAGE = Path(cosybuild.__file__).parent
 HOLE = "HOLE"
