@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cosybuild.cli.arguments import Parser
 from cosybuild.cli.printed import Terminal
-from cosybuild.run.checkup import Finding, examine
+from cosybuild.run.machine_check import Finding, examine
 
 _STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
 

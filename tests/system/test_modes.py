@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cosybuild.run.checkup import _sharing
+from cosybuild.run.machine_check import _sharing
 from cosybuild.store.check import check
 from cosybuild.store.gc import collect
 from cosybuild.store.store import Store
