@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from cosybuild.config.groups.field import settings_class
 from cosybuild.config.launchers import register_launchers
-from cosybuild.config.mistakes import refused_value, suggestion
+from cosybuild.config.misspelled import refused_value, suggestion
 from cosybuild.config.naming import register_resolvers
 from cosybuild.config.parse import parse
 from cosybuild.config.schema import register
