@@ -32,7 +32,7 @@ THOROUGH = (
     "tests/stages/test_parts_lowered.py",
     "tests/stages/test_other_hyperparameters.py",
     "tests/stages/test_component_engines.py",
-    "tests/stages/test_front_end.py::test_both_exporters_write_one_graph_for_all_lengths",
+    "tests/stages/test_frontend.py::test_both_exporters_write_one_graph_for_all_lengths",
     "tests/stages/test_export.py::test_dynamo_gives_the_golden_outputs_too",
     "tests/stages/test_export.py::test_another_process_and_directory_give_the_same_bytes",
     "tests/stages/test_verify_solver.py::test_a_long_utterance_passes_the_same_bound",

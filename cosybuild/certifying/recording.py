@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cosybuild.building.stage import Emit
-from cosybuild.certifying.mistakes.front_end import front_end_mistakes
+from cosybuild.certifying.mistakes.frontend import front_end_mistakes
 from cosybuild.certifying.mistakes.vocoder import vocoder_mistakes
 from cosybuild.certifying.probes import ROUNDING_DB
 from cosybuild.certifying.recording_file import read_recording

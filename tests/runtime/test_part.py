@@ -17,7 +17,7 @@ from cosybuild.models.cosyvoice.vocoder.interface import vocoder_spec
 from cosybuild.run.facts import _tensor
 from cosybuild.runtime import BuiltPart, load_part
 from tests.models.cosyvoice.vocoder.vocoders import published
-from tests.models.front_ends import front_end_subject
+from tests.models.frontends import front_end_subject
 
 GRAPH = """
 <ir_version: 9, opset_import: ["" : 18]>

@@ -23,7 +23,7 @@ from cosybuild.store.store import Store
 from tests.models.fixtures import VERSIONS
 from tests.stages.building import Bench, graph_of, request
 from tests.stages.test_engine import run
-from tests.stages.test_front_end import OTHERS
+from tests.stages.test_frontend import OTHERS
 
 NARROW = {"base_channels": 16, "f0_channels": 8, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3]]}
 

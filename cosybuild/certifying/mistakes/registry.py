@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cosybuild.certifying.mistakes.estimator import estimator_mistakes
-from cosybuild.certifying.mistakes.front_end import front_end_mistakes
+from cosybuild.certifying.mistakes.frontend import front_end_mistakes
 from cosybuild.certifying.mistakes.mistake import Mistake
 from cosybuild.certifying.mistakes.vocoder import vocoder_mistakes
 from cosybuild.config.groups.component import ComponentName

@@ -10,7 +10,7 @@ from cosybuild.config.groups.model import Family
 from cosybuild.models.components.component import Component, Script
 from cosybuild.models.components.state_dict import StateDictLoader
 from cosybuild.models.cosyvoice.frontend.hyperparameters import EPSILON, LAYER_EPSILON, PUBLISHED, front_end_fault
-from cosybuild.models.directory.front_end import front_end_hyperparameters
+from cosybuild.models.directory.frontend import front_end_hyperparameters
 from cosybuild.models.directory.reader import WEIGHTS
 from cosybuild.models.spec import Axis, ModelSpec, TensorSpec, epsilon_text
 from cosybuild.models.variant import Variant
@@ -85,18 +85,18 @@ def _boundaries(variant: Variant) -> tuple[int, ...]:
 
 
 def _network(variant: Variant) -> nn.Module:
-    from cosybuild.models.cosyvoice.frontend import front_end
+    from cosybuild.models.cosyvoice.frontend import frontend
 
     values = variant.hyperparameters
-    sizes = front_end.Sizes(*(values[name] for name in ("vocab_size", "input_size", "output_size", "spk_embed_dim")))
+    sizes = frontend.Sizes(*(values[name] for name in ("vocab_size", "input_size", "output_size", "spk_embed_dim")))
     if variant.family is Family.cosyvoice3:
-        return front_end.RepeatingFrontEnd(
+        return frontend.RepeatingFrontEnd(
             sizes, channels=values["channels"], ratio=values["token_mel_ratio"], ahead=values["pre_lookahead_len"]
         )
     encoder = {name: values[name] for name in ("input_size", "attention_heads", "linear_units", "num_blocks")}
     encoder["output_size"] = values["encoder_size"]
     if variant.family is Family.cosyvoice1:
-        return front_end.InterpolatingFrontEnd(
+        return frontend.InterpolatingFrontEnd(
             sizes,
             encoder=encoder,
             sampling_ratios=values["sampling_ratios"],
@@ -108,7 +108,7 @@ def _network(variant: Variant) -> nn.Module:
         "ahead": values["pre_lookahead_len"],
         "chunk": values["chunk_size"] if variant.streaming else None,
     }
-    return front_end.UpsamplingFrontEnd(sizes, encoder={**encoder, **up})
+    return frontend.UpsamplingFrontEnd(sizes, encoder={**encoder, **up})
 
 
 def _script_interface(dtype: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.system.typed_json import from_json
 from cosybuild.verification.cases import strict_cases, upstream_cases
 from tests.models.fixtures import VERSIONS, tiny_subject
-from tests.models.front_ends import front_end_subject, full_size_front_end
+from tests.models.frontends import front_end_subject, full_size_front_end
 
 
 def expanded(spec: ModelSpec, **ranges: tuple[Any, Any, Any]) -> Profile:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cosybuild.models.cosyvoice.estimator.mask import HIDDEN
 from cosybuild.models.cosyvoice.estimator.operators import plain_operators
 from cosybuild.models.cosyvoice.frontend.conformer import ConformerEncoder
-from cosybuild.models.cosyvoice.frontend.front_end import InterpolatingFrontEnd, UpsamplingFrontEnd
+from cosybuild.models.cosyvoice.frontend.frontend import InterpolatingFrontEnd, UpsamplingFrontEnd
 from cosybuild.models.cosyvoice.frontend.upsampling import UpsamplingEncoder
 
 LENGTHS = (5, 26, 103)

@@ -12,7 +12,7 @@ import torch
 from cosybuild.models.components.registry import script_of
 from cosybuild.models.cosyvoice.frontend.torchscript import Call
 from cosybuild.models.load import load_network
-from tests.models.front_ends import front_end_subject
+from tests.models.frontends import front_end_subject
 
 
 @cache

@@ -13,7 +13,7 @@ from cosybuild.models.cosyvoice.frontend.regulator import frames_of
 from cosybuild.models.load import load_network
 from tests.exact import check_same, exact_beside
 from tests.models.fixtures import VERSIONS
-from tests.models.front_ends import (
+from tests.models.frontends import (
     AHEAD,
     GOLDEN_DB,
     agreement,

@@ -9,7 +9,7 @@ import pytest
 
 from cosybuild.errors import ModelDirectoryError
 from cosybuild.models.cosyvoice.frontend.hyperparameters import PUBLISHED
-from cosybuild.models.directory.front_end import front_end_hyperparameters
+from cosybuild.models.directory.frontend import front_end_hyperparameters
 from cosybuild.models.directory.reader import read_model_directory
 from tests.models.fixtures import DATA, VERSIONS, tiny_directory
 
