@@ -16,7 +16,7 @@ from cosybuild.config.groups.component import ComponentName, ComponentSettings
 from cosybuild.config.groups.export import Exporter
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.errors import VerificationError
-from cosybuild.models.cosyvoice.frontend import attention, conformer, front_end, lookahead
+from cosybuild.models.cosyvoice.frontend import attention, conformer, frontend, lookahead
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.request import Request
 from tests.stages.building import Bench, artifact, graph_of, request
@@ -114,15 +114,15 @@ def _epsilon(patch: pytest.MonkeyPatch) -> None:
 
 def _stretched(patch: pytest.MonkeyPatch) -> None:
     """Stretch the prompt's mel to the number of frames, as if it had another hop."""
-    right = front_end.FrontEnd.conditions
+    right = frontend.FrontEnd.conditions
 
-    def conditions(self: front_end.FrontEnd, hidden: Tensor, feat: Tensor, embedding: Tensor) -> front_end.Conditions:
+    def conditions(self: frontend.FrontEnd, hidden: Tensor, feat: Tensor, embedding: Tensor) -> frontend.Conditions:
         feat = torch.cat((feat, feat[:, :1], feat[:, :1]), dim=1)
         coarse = feat[:, ::2].transpose(1, 2)
         stretched = interpolate(coarse, scale_factor=2.0, mode="linear").transpose(1, 2)
         return right(self, hidden, stretched[:, : feat.shape[1] - 2], embedding)
 
-    patch.setattr(front_end.FrontEnd, "conditions", conditions)
+    patch.setattr(frontend.FrontEnd, "conditions", conditions)
 
 
 FAULTS: dict[str, tuple[Plant, int, str]] = {
