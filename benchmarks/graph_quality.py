@@ -37,7 +37,7 @@ from cosybuild.benchmarking.timing import judge, median
 from cosybuild.config.groups.export import Exporter, ExportSettings
 from cosybuild.config.groups.model import Family, ModelSettings
 from cosybuild.digest import digest_of
-from cosybuild.exporting.torch_exporters import export_graph
+from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
 from cosybuild.models.load import load_module, prepare_for_export
 from cosybuild.models.resolve import resolve_subject
@@ -71,7 +71,7 @@ def exported(name: str, subject: Subject, opset: int, exporter: str = "torchscri
     make, holding = STEPS[name] if name in STEPS else TRIED[name][:2]
     with holding():
         settings = ExportSettings(opset=opset, exporter=Exporter(exporter))
-        return export_graph(make(subject), subject.spec, settings)[0]
+        return export_graph(make(subject), subject.spec, settings, example_sizes(subject.spec, {}, ()))[0]
 
 
 def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -119,7 +119,7 @@ def models(options: argparse.Namespace) -> Iterator[Sequence[object]]:
                 ways["operator"] = one_attention_operator
             for attention, holding in ways.items():
                 with holding():
-                    model, _ = export_graph(module, subject.spec, settings)
+                    model, _ = export_graph(module, subject.spec, settings, example_sizes(subject.spec, {}, ()))
                 before = sum(count_ops(model).values())
                 ops = count_ops(simplified(model))
                 most = ", ".join(f"{count} {op}" for op, count in Counter(ops).most_common(6))
