@@ -1,6 +1,6 @@
 """OpenVINO IRs of the estimators against ONNX Runtime on the CPU: size, time of a call, signal-to-noise ratio.
 
-    python benchmarks/openvino_irs.py [--family cosyvoice2] [--lengths 256 1000] [--rounds 6] [--threads 1]
+    python benchmarks/openvino_irs.py [--family cosyvoice2] [--lengths 256 1000] [--rounds 6] [--threads 1] [--only NAME ...]
 
 Full-size models with random weights. The first row of version 2 is a graph like upstream's in ONNX Runtime; the others
 are made of the product's graph. `plain` is OpenVINO's hint without `ov.keep_fp32`. Times are processor time of this
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,14 @@ def graphs(subject: Subject, directory: Path) -> Iterator[tuple[str, Path]]:
     yield "onnxruntime fp32", path
 
 
-def sessions(subject: Subject, directory: Path, threads: int) -> Iterator[tuple[str, int, Any]]:
+def sessions(subject: Subject, directory: Path, threads: int, only: Sequence[str]) -> Iterator[tuple[str, int, Any]]:
     """Yield name, size in bytes and session of each contestant."""
     path = directory
     for name, path in graphs(subject, directory):
         yield name, path.stat().st_size, onnxruntime_backend.load(path, threads=threads)
     profile = {"seq_len": SizeRange(4, 500, 3000)}
     for index, (name, (precision, keep)) in enumerate(OPTIONS.items()):
-        if lacking_instructions(precision, Environment()) is not None:
+        if lacking_instructions(precision, Environment()) is not None or (only and name not in only):
             continue
         ir = directory / f"{index}.xml"
         settings = OvSettings(precision=OvPrecision(precision), keep_fp32=keep, on_unmet=Unmet.warn)
@@ -88,7 +88,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[object, ...]]:
         max_rounds=options.rounds,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as directory:
-        found = list(sessions(subject, Path(directory), options.threads))
+        found = list(sessions(subject, Path(directory), options.threads, options.only))
         given = draw_inputs(subject.spec, Draw({"seq_len": options.lengths[0]}, guidance=True))
         exact = next(one for name, _, one in found if name == "onnxruntime fp32").infer(given)["estimator_out"]
         ratios = {name: _snr(one.infer(given)["estimator_out"], exact) for name, _, one in found}
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 1000])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", default=[], choices=OPTIONS, help="IRs to time; the default is all")
     table(("frames", "artifact", "size", "processor time", "ratio to the first", "one call"), rows(parser.parse_args()))
 
 
