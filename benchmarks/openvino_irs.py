@@ -1,6 +1,7 @@
 """OpenVINO IRs of the estimators against ONNX Runtime on the CPU: size, time of a call, signal-to-noise ratio.
 
-    python benchmarks/openvino_irs.py [--family cosyvoice2] [--lengths 256 1000] [--rounds 6] [--threads 1] [--only NAME ...]
+    python benchmarks/openvino_irs.py [--family cosyvoice2] [--lengths 256 1000] [--rounds 6] [--threads 1]
+                                      [--only NAME ...]
 
 Full-size models with random weights. The first row of version 2 is a graph like upstream's in ONNX Runtime; the others
 are made of the product's graph. `plain` is OpenVINO's hint without `ov.keep_fp32`. Times are processor time of this

@@ -38,7 +38,7 @@ LOWERED_SOLVER: dict[Target, Gate] = {
 }
 """Gates on the mel after all steps of the solver, computed with a lowered graph or an engine."""
 
-OPENVINO_MIXED: Gate = {"snr_db": 24.0, "max_rel": 0.5}
+OPENVINO_MIXED: Gate = {"snr_db": 22.0, "max_rel": 0.6}
 OPENVINO_MIXED_SOLVER: Gate = {"snr_db": 32.0, "cosine": 0.999}
 """Gates where matrix products and softmax compute in bf16 and other arithmetic in float32 (ov.keep_fp32), on one call
 and on the mel."""

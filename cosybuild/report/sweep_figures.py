@@ -32,7 +32,7 @@ FIGURES: dict[str, Figure] = {
     "error": Figure("error", "ratio", "The largest difference from the reference, relative to the output's magnitude."),
     "snr_db": Figure("SNR", "dB", "The smallest signal-to-noise ratio of all verified cases."),
     "latency": Figure("latency", "seconds", "The median time of a call at the first timed size."),
-    "size": Figure("size", "bytes", "The size of the engine, or of the last graph if there is no engine."),
+    "size": Figure("size", "bytes", "The size of the engine, else of the OpenVINO IR, else of the last graph."),
     "memory": Figure("activations", "bytes", "The activation memory of the engine's largest profile."),
     "nodes": Figure("nodes", "count", "The number of nodes of the last graph."),
     "build_time": Figure("build time", "seconds", "The build time of all steps together."),
@@ -67,7 +67,8 @@ def _of_part(report: Mapping[str, Any], part: str) -> dict[str, float | None]:
     engines = [step["metrics"] for step in steps if step["stage"] == "engine" and step["metrics"]]
     known = [engine["activation_bytes"]["value"] for engine in engines]
     activations = [value for values in known if values is not None for value in values]
-    sizes = [engine["size_bytes"]["value"] for engine in engines]
+    irs = [step["metrics"]["size_bytes"] for step in steps if step["stage"] == "openvino" and step["metrics"]]
+    sizes = [engine["size_bytes"]["value"] for engine in engines] or irs
     graphs = [a["size"] for a in artifacts if a["name"].endswith(".onnx")]
     spent = [step["made"]["seconds"] for step in steps if step["made"]]
     counts = [nodes for step in steps if (nodes := _nodes(step)) is not None]

@@ -38,6 +38,12 @@ def test_figures_of_an_engine_and_a_lowered_graph_replace_those_of_the_graph() -
     assert (found["error"], found["size"], found["memory"]) == (2e-2, 7, 8)
 
 
+def test_the_size_of_an_ir_is_that_of_a_run_without_an_engine() -> None:
+    ir = step("openvino", {"size_bytes": 4})
+    assert figures(report(step("export", {"nodes": 30}), VERIFIED, ir))["size"] == 4
+    assert figures(report(step("export", {"nodes": 30}), VERIFIED, ENGINE, ir))["size"] == 7
+
+
 def test_a_run_without_verification_has_no_error_figure() -> None:
     assert figures(report(step("export", {"nodes": 30})))["error"] is None
 
