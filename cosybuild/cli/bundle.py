@@ -59,4 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         say(f"{signature_path(target)}  signed with the key {sign(target, options.sign)}")
     verified = " --verify-key PUBKEY" if options.sign is not None else ""
     say(f"On the other machine: python -m cosybuild import {shell([target.name])}{verified}")
+    say(
+        f"The weights are not in it. With them, `python -m cosybuild replay {shell([run.directory.resolve().name])} "
+        "model_dir=DIR` builds the run again there and compares the artifacts."
+    )
     return 0

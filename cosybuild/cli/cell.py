@@ -71,7 +71,12 @@ def run_cell(
     shown = [word for word in overrides if searching or word.partition("=")[0] in varied(cells)]
     place = f"{hydra.job.num + 1}" if searching else f"{hydra.job.num + 1}/{len(cells)}"
     if not quiet:
-        BuildConsole(sys.stdout).console.print(cell_line(to_json(record), place, shown))
+        printed = BuildConsole(sys.stdout).console
+        printed.print(cell_line(to_json(record), place, shown))
+        if not isinstance(outcome, Failure) and "deployment" in outcome[0]:
+            from cosybuild.deploy.service import facts_text
+
+            printed.print(facts_text(outcome[0]["deployment"]))
     return _told(record) if searching else None
 
 

@@ -66,6 +66,8 @@ class DryRuns:
                 say(f"\n{' '.join(overrides)}")
             console = BuildConsole(sys.stdout).console
             console.print(plan_table(plan))
+            if (deploy := request.settings.deploy) is not None:
+                console.print(Text(f"The build would then deploy to {deploy.dir} ({deploy.service.value})."))
             for note in request.subject.notes:
                 console.print(Text(f"{note}.", style="yellow"))
         return code

@@ -9,7 +9,8 @@ from cosybuild.cli.printed import say
 from cosybuild.deploy.rollback import backups, rollback
 from cosybuild.directory_in_service import STATE
 from cosybuild.errors import DeployError
-from cosybuild.manifest import NEXT
+from cosybuild.manifest import NEXT, SUFFIX
+from cosybuild.report.figures import moment
 
 
 def main(arguments: list[str]) -> int:
@@ -36,9 +37,13 @@ def main(arguments: list[str]) -> int:
         )
     if options.list:
         for backup in backups(root):
-            say(f"{backup.number:04}  before a {backup.record.kind} of {', '.join(backup.record.existed)}")
+            files = ", ".join(name for name in backup.record.existed if not name.endswith((SUFFIX, NEXT)))
+            made = moment(backup.directory.parent.stat().st_mtime)
+            say(f"{backup.number:04}  {made}  before a {backup.record.kind} of {files}")
         return 0
     number, names = rollback(root, options.to)
     say(f"{root} is restored to its state before deployment {number:04}:")
-    say("\n".join(f"  {name}" for name in names if not name.endswith(NEXT)))
+    for name in names:
+        if not name.endswith(NEXT):
+            say(f"  {name} {'is back' if (root / name).exists() else 'is removed; it was not there before'}")
     return 0

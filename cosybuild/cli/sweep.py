@@ -96,4 +96,8 @@ def _troubles(sweep: Mapping[str, Any]) -> Iterator[Text]:
             yield Text(f"{said}: pending: {waiting}", style="yellow")
     lost = [cell for cell in sweep["cells"] if cell["exit_code"] is None]
     if lost:
-        yield Text(f"{counted(len(lost), 'cell')} did not finish; the same command continues the sweep.", style="red")
+        yield Text(
+            f"{counted(len(lost), 'cell')} did not finish. The same command continues the sweep; if there is an error "
+            "above, mend it first.",
+            style="red",
+        )

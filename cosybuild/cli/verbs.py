@@ -39,6 +39,12 @@ def unknown_verb(word: str) -> ConfigurationError:
     """Return the error for a word that is no command."""
     import difflib
 
+    if word == "deploy":
+        return ConfigurationError(
+            "'deploy' is a setting of a build, not a command.",
+            hint="Next: repeat the command of the build, and add deploy=SERVICE deploy.dir=DIR; finished steps are not "
+            "built again. `python -m cosybuild options deploy` lists the services.",
+        )
     near = difflib.get_close_matches(word, VERBS, n=1)
     return ConfigurationError(
         f"'{word}' is neither a command nor an override (key=value).{f' Did you mean {near[0]}?' if near else ''} "

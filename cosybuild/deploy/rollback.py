@@ -84,8 +84,16 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
     chosen = next((b for b in kept if b.number == number), None)
     if number is None or chosen is None:
         have = ", ".join(str(b.number) for b in kept) or "none"
+        if to is None and kept:
+            raise DeployError(
+                f"All deployments of {root} are undone.",
+                hint=f"Next: python -m cosybuild rollback {root} --to N restores the state before deployment N; "
+                f"it has {have}.",
+            )
         asked = f"backup {to}" if to is not None else "backup that can be restored"
-        raise DeployError(f"{root} has no {asked}; it has {have}.", hint=f"Next: ls {root / STATE}")
+        raise DeployError(
+            f"{root} has no {asked}; it has {have}.", hint=f"Next: python -m cosybuild rollback {root} --list"
+        )
     # Several changes can be undone at once. Restore each file from the earliest of their backups that has it.
     sources: dict[str, Path | None] = {}
     links: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from cosybuild.deploy.signed import signed_list
 from cosybuild.deploy.staging import Put
 from cosybuild.deploy.state import read_current
 from cosybuild.deploy.whole import Standing, check_together, check_untouched, description_put, is_whole, retired_with
+from cosybuild.digest import digest_of
 from cosybuild.errors import DeployError
+from cosybuild.filename import is_plain_path
 from cosybuild.manifest import NEXT, SUFFIX, manifest_text
 from cosybuild.system.environment import Environment
 from cosybuild.voice_description import DESCRIPTION
 
 _WHOLE = (Service.bundle, Service.triton)
-"""The services that take a whole voice; the others load the parts through code of their own."""
+"""The services that take a whole voice; the others load the weights of the directory too, for other networks."""
 
 
 def deploy(
@@ -43,7 +45,8 @@ def deploy(
     Returns:
         Plain facts for the report: service, dir, files, retired, backup (of this change, or of the last one if
         nothing changed), changed (False if the directory already has this deployment), forced (the objections that
-        `force` overrode), whole (True if the files are a whole voice, which the description lists).
+        `force` overrode), whole (True if the files are a whole voice, which the description lists), left (artifacts
+        that the service does not read).
 
     Raises:
         DeployError: there is an objection and `force` is not set; nothing has changed then.
@@ -53,7 +56,11 @@ def deploy(
     items = read_deliverables(artifacts)
     target_sm = _target_sm(settings, environment)
     root, placements, extra, patterns = choose(items, settings, target_sm, profiles)
-    objections = [*(f"the run is pending: {p}" for p in pending), *_objections(placements, target_sm)]
+    objections = [
+        *(f"the run is pending: {p}" for p in pending),
+        *_objections(placements, target_sm),
+        *(() if settings.service in _WHOLE else _other_weights(root, placements)),
+    ]
     if objections and not settings.force:
         raise DeployError(
             f"deploy={settings.service.value} is refused: {'; '.join(objections)}.",
@@ -96,7 +103,27 @@ def deploy(
         "changed": number is not None,
         "forced": objections,
         "whole": whole,
+        "left": [item.path.name for item in items if all(item is not placed_item for placed_item in placed)],
     }
+
+
+def _other_weights(root: Path, placements: Sequence[Placement]) -> Iterator[str]:
+    """Yield an objection for weights in the directory that are not those of the artifacts made from them.
+
+    A runtime computes the other networks from this file, so its artifact would belong to another model.
+    """
+    expected = {}
+    for placement in placements:
+        model = placement.item.model
+        if model.get("weights_digest") and "/" not in placement.name:
+            expected[str(model["weights"])] = str(model["weights_digest"])
+    for name, digest in expected.items():
+        path = root / name
+        if is_plain_path(name) and path.is_file() and digest_of(path) != digest:
+            yield (
+                f"{path} has other weights (sha256 {digest_of(path)[:12]}) than the artifacts were made from "
+                f"({digest[:12]})"
+            )
 
 
 def _target_sm(settings: DeploySettings, environment: Environment) -> int | None:
@@ -165,5 +192,11 @@ def facts_text(facts: Mapping[str, Any]) -> str:
     lines += [f"  {name}" for name in facts["files"]]
     lines += [f"  {DESCRIPTION} lists the parts of the voice"] if facts.get("whole") else []
     lines += [f"  retired {name}: this deployment replaces it, and the backup keeps it" for name in facts["retired"]]
+    lines += [f"  not deployed: {name}, because deploy={facts['service']} has no place for it" for name in _left(facts)]
     lines += [f"  forced: {reason}" for reason in facts["forced"]]
     return "\n".join(lines)
+
+
+def _left(facts: Mapping[str, Any]) -> Sequence[str]:
+    names: Sequence[str] = facts.get("left", ())  # reports of earlier versions lack it
+    return names

@@ -18,10 +18,11 @@ _NOISE_DB = 3.0
 
 
 def run_state(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of report.json that is compared: status, verified, figures, artifacts."""
+    """Return the part of report.json that is compared: status, verified, weights, figures, artifacts."""
     return {
         "status": report["status"],
         "verified": report["verified"],
+        "weights": report["model"]["weights_digest"],
         "figures": figures(report),
         "artifacts": {
             a["name"]: {name: a[name] for name in ("path", "size", "digest", "deterministic")}
@@ -49,6 +50,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str
     """
     if old["status"] != new["status"]:
         yield change("status", old["status"], new["status"])
+    weights = [state.get("weights") for state in (old, new)]
+    if all(weights) and weights[0] != weights[1]:
+        yield change("weights", *(str(digest)[:12] for digest in weights))
     if not old["figures"] or not new["figures"]:
         return
     if old["verified"] != new["verified"]:

@@ -145,6 +145,10 @@ def deployment_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (
         f"- {code(name)} was retired: this deployment replaces it, and the backup keeps it" for name in done["retired"]
     )
+    yield from (
+        f"- {code(name)} is not deployed, because deploy={text(done['service'])} has no place for it"
+        for name in done.get("left", ())
+    )
     yield from (f"- forced: {paragraph(reason)}" for reason in done["forced"])
     yield ""
 

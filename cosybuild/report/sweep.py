@@ -72,7 +72,7 @@ def _cell(
 ) -> dict[str, Any]:
     said = _pairs(planned["overrides"])
     finished = record is not None and record["exit_code"] is not None
-    nothing: dict[str, Any] = {"verified": None, "figures": {}, "artifacts": {}}
+    nothing: dict[str, Any] = {"verified": None, "weights": None, "figures": {}, "artifacts": {}}
     sound = finished and report is not None and record is not None and record["status"] in ("ok", "pending")
     run = None if record is None else directory / record["run"]
     state = run_state(report) if report is not None and sound else nothing
@@ -85,6 +85,7 @@ def _cell(
         "failure": None if record is None else record["failure"],
         "run": None if record is None else record["run"],
         "verified": state["verified"],
+        "weights": state["weights"],
         "actions": {} if record is None else record["actions"],
         "figures": state["figures"],
         "error_by_length": error_by_length(run) if run is not None and sound else [],

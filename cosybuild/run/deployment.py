@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cosybuild.building.record import Outcome
 from cosybuild.errors import DeployError
 from cosybuild.models.profile import listed_sizes
 from cosybuild.request import Request
@@ -26,18 +26,22 @@ def check_deployment(request: Request) -> None:
 
     check_target(deploy, request.subject.family)
     parts = {name: part.subject for name, part in request.parts.items()} or {request.subject.stem: request.subject}
+    remedies = []
     random = [name for name, subject in parts.items() if subject.weights is None and subject.graph is None]
     reasons = [f"{name} has random weights" for name in random]
+    if random:
+        remedies.append("give model_dir")
     if request.settings.verify is None:
         reasons.append("nothing is verified (verify=off)")
+        remedies.append("remove verify=off")
     if reasons and not deploy.force:
         raise DeployError(
             f"deploy={deploy.service.value} is refused: {'; '.join(reasons)}.",
-            hint="Next: give model_dir, and remove verify=off; or set deploy.force=true, which the manifests record.",
+            hint=f"Next: {' and '.join(remedies)}; or set deploy.force=true, which the manifests record.",
         )
 
 
-def deploy_run(request: Request, outcome: Outcome, directory: Path) -> dict[str, Any]:
+def deploy_run(request: Request, directory: Path, pending: Sequence[str]) -> dict[str, Any]:
     """Deploy the artifacts of a run directory and return the facts for its report.
 
     Raises:
@@ -48,7 +52,6 @@ def deploy_run(request: Request, outcome: Outcome, directory: Path) -> dict[str,
     check_deployment(request)  # again, because the directory can have changed during the build
     assert request.settings.deploy is not None
     profiles = [listed_sizes(profile) for profile in request.profiles]
-    pending = [f"{record.label}: {record.reason}" for record in outcome.doing("blocked")]
     return deploy(
         directory / ARTIFACTS, request.settings.deploy, request.environment, profiles=profiles, pending=pending
     )

@@ -41,7 +41,7 @@ from cosybuild.store.artifact import Artifact
 from cosybuild.store.store import Store
 from cosybuild.system.files import write_text
 from cosybuild.system.heap import collect_by_default
-from cosybuild.system.json_records import write_record
+from cosybuild.system.json_records import CHECKSUM, write_record
 
 
 @dataclass(frozen=True)
@@ -99,18 +99,19 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
         def judge() -> tuple[Plan, Mapping[str, Any] | None]:
             plan = make_plan(stages_for(request), request, sources, request.environment, store)
-            # A deployment is checked in every run, so such a run is never skipped.
-            return plan, None if settings.deploy is not None else unchanged_report(directory, plan, store)
+            return plan, unchanged_report(directory, plan, store)
 
         plan, unchanged = judge()
-        if unchanged is None:
+        if unchanged is None or settings.deploy is not None:  # the report gets the deployment
             claim = hold_run_lock(directory, lambda holder: events.emit("waiting", holder=holder))
             if until_the_end.enter_context(claim):
                 plan, unchanged = judge()
         if unchanged is not None:
             # Leave out the deployment of the earlier run, because this run deploys nothing.
-            report = {name: value for name, value in unchanged.items() if name != "deployment"}
+            report = {name: value for name, value in unchanged.items() if name not in ("deployment", CHECKSUM)}
             store.flush()
+            if settings.deploy is not None:
+                _deploy(request, directory, report, pending=())
         else:
             earlier = last_report(directory)
             _begin(directory, facts, plan, events)
@@ -128,18 +129,26 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
             archive = _failure_archive(directory, request, plan, outcome, sources, facts, witness, warn)
             report = _finish(directory, facts, plan, outcome, store, archive, warnings, earlier)
             if settings.deploy is not None and outcome.failure is None:
-                # Deploy after the report is written, so that a refused deployment does not lose the record of the
-                # build.
-                try:
-                    report["deployment"] = deploy_run(request, outcome, directory)
-                except CosybuildError as error:
-                    report["deployment"] = {"failure": error.message, "hint": error.hint}
-                    raise
-                finally:
-                    _write_reports(directory, report)
+                pending = [f"{record.label}: {record.reason}" for record in outcome.doing("blocked")]
+                _deploy(request, directory, report, pending)
     if report["status"] == "ok":
         _check_and_lock(settings, lock, directory, report)
     return {**report, "nothing_to_do": unchanged is not None}
+
+
+def _deploy(request: Request, directory: Path, report: dict[str, Any], pending: Sequence[str]) -> None:
+    """Deploy a run whose report is written already, so that a refused deployment does not lose the record of the build.
+
+    Args:
+        pending: the steps that wait for another machine, with what they lack.
+    """
+    try:
+        report["deployment"] = deploy_run(request, directory, pending)
+    except CosybuildError as error:
+        report["deployment"] = {"failure": error.message, "hint": error.hint}
+        raise
+    finally:
+        _write_reports(directory, report)
 
 
 def _check_and_lock(settings: Settings, lock: Lock | None, directory: Path, report: Mapping[str, Any]) -> None:

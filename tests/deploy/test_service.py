@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy.rollback import backups, rollback
-from cosybuild.deploy.service import deploy
+from cosybuild.deploy.service import deploy, facts_text
 from cosybuild.errors import DeployError
 from cosybuild.system.environment import Environment, Gpu
 from tests.deploy.delivering import estimator_shapes, put_graph, put_plan, tree
@@ -104,7 +105,7 @@ def test_rollback_goes_back_one_deployment_at_a_time_and_to_any(tmp_path: Path) 
     for expected in reversed(states):
         rollback(target)
         assert tree(target) == expected
-    with pytest.raises(DeployError, match="has no backup that can be restored"):
+    with pytest.raises(DeployError, match=r"All deployments of .* are undone"):
         rollback(target)
     rollback(target, 5)  # before the first rollback
     assert tree(target) == latest
@@ -128,3 +129,25 @@ def test_deployed_files_share_no_blocks_with_the_run(tmp_path: Path) -> None:
     content = (made / f"{E}.fp32.onnx").read_bytes()
     (tmp_path / "s" / f"{E}.fp32.onnx").write_bytes(b"the service overwrites it")
     assert (made / f"{E}.fp32.onnx").read_bytes() == content
+
+
+def test_weights_of_another_model_in_the_directory_are_an_objection(tmp_path: Path) -> None:
+    target = tmp_path / "service"
+    target.mkdir()
+    weights = target / "flow.pt"
+    weights.write_bytes(b"these weights")
+    facts = {"weights": "flow.pt", "weights_digest": hashlib.sha256(b"these weights").hexdigest()}
+    made = artifacts(tmp_path / "a", plan=False, model=facts)
+    deploy(made, settings(target), HERE)
+    weights.write_bytes(b"other weights")
+    with pytest.raises(DeployError, match=r"flow\.pt has other weights"):
+        deploy(made, settings(target), HERE)
+    assert len(deploy(made, settings(target, force=True), HERE)["forced"]) == 1
+
+
+def test_artifacts_that_the_service_does_not_read_are_named(tmp_path: Path) -> None:
+    made = artifacts(tmp_path / "a", plan=False)
+    put_graph(made / f"{E}.fp16.onnx", estimator_shapes(), dtype="float16")
+    facts = deploy(made, settings(tmp_path / "s"), HERE)
+    assert facts["left"] == [f"{E}.fp16.onnx"]
+    assert f"not deployed: {E}.fp16.onnx, because deploy=cosyvoice has no place for it" in facts_text(facts)

@@ -100,3 +100,25 @@ def test_a_deployment_needs_a_directory(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert "deploy=triton needs deploy.dir" in answer.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deployment_of_a_finished_build_keeps_its_record(tmp_path: Path) -> None:
+    words = (f"model_dir={DATA}/cosyvoice2_tiny", "trt=none", "verify=upstream")
+    assert cosybuild(tmp_path, *words).returncode == 0
+    (path,) = tmp_path.glob("outputs/runs/*/report.json")
+    before = json.loads(path.read_text())
+    deployed = cosybuild(tmp_path, *words, "deploy=cosyvoice", *SERVICE)
+    assert deployed.returncode == 0, deployed.stderr
+    assert "Nothing to do: " in deployed.stdout
+    assert "deployed to service" in deployed.stdout
+    after = json.loads(path.read_text())
+    assert after["deployment"]["changed"] is True
+    assert (after["started"], after["steps"]) == (before["started"], before["steps"])
+    assert "Deployed to `service`" in path.with_name("report.md").read_text()
+    assert cosybuild(tmp_path, *words).stdout.startswith("Nothing to do: ")
+    planned = cosybuild(tmp_path, *words, "deploy=cosyvoice", *SERVICE, "dry_run=true")
+    assert "The build would then deploy to service (cosyvoice)." in planned.stdout
+    (shown,) = cosybuild(tmp_path, "rollback", "service", "--list").stdout.splitlines()
+    assert shown.endswith(f"UTC  before a deploy of {E}.fp32.onnx")
+    assert f"  {E}.fp32.onnx is removed; it was not there before" in cosybuild(tmp_path, "rollback", "service").stdout
+    assert "All deployments of service are undone" in cosybuild(tmp_path, "rollback", "service").stderr
