@@ -27,7 +27,7 @@ class Match:
     """A network of the directory whose interface a file has.
 
     Attributes:
-        settings: the settings of a build of that network in the file's form.
+        settings: the settings of a build of that network with the file's fixed and dynamic axes.
         ports: the meaning of the file's inputs and outputs.
         variants: values of `model.streaming` that this network has.
     """

@@ -90,7 +90,7 @@ def prove(one: Candidate, request: Request, reference: Reference, emit: Emit) ->
     """Return the figures of a graph that passes every check of a build's verification.
 
     Raises:
-        VerificationError: a property of the contract, a case, a hop or a solver run fails.
+        VerificationError: a property of the contract, a case, a conversion or a solver run fails.
     """
     verify, subject, target = verify_settings(request), request.subject, one.limits.target
     session = onnxruntime_backend.load(one.path, provider=verify.provider, threads=verify.threads)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def deferred_weights() -> Iterator[dict[str, Tensor]]:
     """Let exports in this block write empty tensors in place of weights; yield the dict that receives the weights.
 
-    The exporter would build the message, its serialised form and the file's content one after the other, three
+    The exporter would build the message, the serialised message and the file's content one after the other, three
     copies of all weights besides the module, and refuses graphs above 2 GiB unless it may write a file for every
     tensor. The argument that leaves the weights out of the message (`defer_weight_export`) does not raise this limit,
     because the size is computed with the weights. So the C++ function under the exporter is given empty tensors of the

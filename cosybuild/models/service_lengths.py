@@ -54,7 +54,7 @@ def read_lengths(path: Path, frames_per_second: float | None) -> dict[int, int]:
 
     Raises:
         ConfigurationError: the file cannot be read, is too large or not a regular file, has no length, or has a line
-            of another form.
+            in another format.
     """
     try:
         text = read_regular(path, MAX_BYTES).decode("utf-8")

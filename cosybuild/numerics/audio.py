@@ -21,7 +21,7 @@ FLOOR = 1e-5
 """Smallest magnitude in a logarithm, as in the mel front ends."""
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
-"""Window and hop of each spectral distance, in samples."""
+"""Length of a window, and distance of two windows (the hop), of each spectral distance, in samples."""
 
 LIMIT = 0.99
 """Amplitude at which vocoders clip."""

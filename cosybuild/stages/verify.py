@@ -206,7 +206,7 @@ def _judged_case(way: _HopForms, case: Case, actual: Mapping[str, Array], device
     """Compare one case with the reference and return its figures.
 
     Raises:
-        VerificationError: an output does not pass; the message names the hop with the fault.
+        VerificationError: an output does not pass; the message names the conversion (hop) with the fault.
     """
     judged = judge(case, device, actual, way.expected(case), way.limits)
     fault = judged.fault

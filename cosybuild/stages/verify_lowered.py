@@ -1,7 +1,7 @@
 """The stage that compares the lowered graph with the reference: in ONNX Runtime, and with emulated storage types.
 
 Both runs get exactly the reference's inputs, because every storage type can represent the numbers of the cases. The
-solver's runs include the error that an fp16 interface causes in service (t = 0.7 in fp16 has a phase error of up to
+solver's runs include the error that an fp16 interface causes in production (t = 0.7 in fp16 has a phase error of up to
 0.24 rad).
 
 docs/verification.md describes the measurement of the gates. Lengths above 1024 (128 of a vocoder) are not run: an

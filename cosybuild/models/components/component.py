@@ -50,7 +50,7 @@ class Component:
         stem: the first part of its artifacts' names.
         weights: the file of a model directory that holds its tensors; a `.safetensors` file of that stem serves too.
         published: version -> hyper-parameters of the published model; the versions that have the component.
-        streaming: versions with a streaming form.
+        streaming: versions with a streaming variant.
         dynamic_batch: True if the batch axis may be dynamic.
         reads_vocoder: True if the settings of the group `vocoder` change the graph.
         has_solver: True if the flow-matching solver calls the network.

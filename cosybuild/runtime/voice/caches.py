@@ -47,7 +47,7 @@ class CachedSteps:
 
     Args:
         part: the cached estimator.
-        form: its caches.
+        form: the inputs for its caches, see `CacheForm`.
         steps: steps of the solver.
     """
 

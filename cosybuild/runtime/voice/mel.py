@@ -20,7 +20,7 @@ _STEP = np.log(6.4) / 27.0
 
 
 def prompt_mel(samples: Array, facts: Facts) -> Array:
-    """Return the log-mel spectrogram (1, M, bins) float32 of a prompt; M is the number of whole hops.
+    """Return the log-mel spectrogram (1, M, bins) float32 of a prompt; M is the number of whole frames.
 
     Periodic Hann window, reflection of (n_fft - hop) / 2 samples at both ends, no centring, sqrt(power + 1e-9), filters
     with Slaney's scale and area, natural logarithm of at least 1e-5.

@@ -39,7 +39,7 @@ class F0Predictor(nn.Module):
 class WideF0Predictor(nn.Module):
     """The function of `F0Predictor` in float64, with operators that ONNX Runtime has in float64.
 
-    Each convolution is one matrix product, because Conv has no float64 form. TensorRT reads float64 as float32.
+    Each convolution is one matrix product, because ONNX Runtime has no float64 Conv. TensorRT reads float64 as float32.
     """
 
     def __init__(self, narrow: F0Predictor) -> None:

@@ -40,7 +40,7 @@ class VocoderParameters:
         nsf_sigma: amplitude of the noise in voiced frames; in unvoiced ones it is a third of `nsf_alpha`.
         nsf_voiced_threshold: f0 in Hz above which a frame is voiced.
         upsample_rates, upsample_kernel_sizes: values of each stage's up-sampling.
-        n_fft, hop_len: window and hop of the spectra of the source and of the result, in samples.
+        n_fft, hop_len: samples of a window, and from a window to the next one, for the spectra of source and result.
         resblock_kernel_sizes, resblock_dilation_sizes: values of each stage's residual blocks.
         source_resblock_kernel_sizes, source_resblock_dilation_sizes: values of each stage's block for the source.
         lrelu_slope: slope of the activations in front of the up-samplings.

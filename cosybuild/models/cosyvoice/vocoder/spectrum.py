@@ -12,7 +12,7 @@ class Analysis(nn.Module):
 
     Args:
         n_fft: length of the window, even.
-        hop: samples between two spectra.
+        hop: samples from the start of a window to the start of the next one.
     """
 
     kernel: Tensor
