@@ -89,7 +89,7 @@ def _examined(session: Session, one: Candidate, forms: Mapping[bool, Request]) -
 def _judged(
     task: Task, blank: Verdict, forms: Mapping[bool, Request], examined: Mapping[bool, Examination], emit: Emit
 ) -> Verdict:
-    results = {s: agreement(e.actual, e.probes.right, e.probes, e.one.strict) for s, e in examined.items()}
+    results = {s: agreement(e.actual, e.probes.right, e.probes, e.candidate.strict) for s, e in examined.items()}
     expected = task.expected if len(forms) > 1 else next(iter(forms))
     agreeing = [streaming for streaming, result in results.items() if result.fault is None]
 
@@ -121,7 +121,7 @@ def _judged(
             found = examined[streaming]
             outputs = outputs_of(session_of(module, found.subject.spec), found.probes.cases, found.subject.spec)
             said = f"{len(names)} of {len(weights.tensors)} tensors differ from the directory's, such as {names[0]}"
-            same = agreement(found.actual, outputs, found.probes, found.one.strict)
+            same = agreement(found.actual, outputs, found.probes, found.candidate.strict)
             if same.fault is None and expected in (None, streaming):
                 reason = f"It computes the network with other weights: {said}"
                 return replace(blank, outcome=Outcome.other_weights, streaming=variant(streaming), reason=reason,
@@ -142,7 +142,7 @@ def _proved(blank: Verdict, request: Request, examined: Examination, emit: Emit)
     with open_store(request.settings.store, lambda message: emit("warning", message=message)) as store:
         reference, stored = reference_of(request, store)
         try:
-            figures = prove(examined.one, request, reference, emit)
+            figures = prove(examined.candidate, request, reference, emit)
         except VerificationError as error:
             # The norms are read from the graph: a wrong epsilon has no effect on the outputs of the probes.
             named = [m for m in mistakes_of(request.subject) if m.name == EPSILON and "property norms" in error.message]

@@ -37,14 +37,14 @@ class Examination:
         module: the exportable module with the directory's weights.
         probes: the cases, with the outputs of `module`.
         actual: the file's outputs for the same cases.
-        one: the file.
+        candidate: the file, as a graph with the network's names.
     """
 
     subject: Subject
     module: nn.Module
     probes: Probes
     actual: tuple[Outputs, ...]
-    one: Candidate
+    candidate: Candidate
 
 
 def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
@@ -54,7 +54,7 @@ def known_mistakes(found: Examination, module: nn.Module) -> tuple[Known, ...]:
         found: the file and the variant of the network.
         module: the module in which the mistakes are planted: with the directory's weights, or the file's.
     """
-    spec, cases, limits = found.subject.spec, found.probes.cases, found.one.strict
+    spec, cases, limits = found.subject.spec, found.probes.cases, found.candidate.strict
     right = outputs_of(session_of(module, spec), cases, spec)
     matched = []
     for mistake in mistakes_of(found.subject):
@@ -78,7 +78,7 @@ def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights,
     The weights are found for the module as it is, and as it is fused for an export. Nothing is yielded where the file
     lacks a tensor of the module.
     """
-    model = load_model(found.one.path)
+    model = load_model(found.candidate.path)
     for fused in (False, True):
         module = sharing_copy(found.module)
         if fused:
@@ -88,7 +88,7 @@ def other_weights(found: Examination) -> Iterator[tuple[nn.Module, FoundWeights,
             continue
         forms = [form for form in (weights, exchange_position_biases(weights)) if form is not None]
         state = module.state_dict()
-        differences = [differing_names(form, state, found.one.narrow) for form in forms]
+        differences = [differing_names(form, state, found.candidate.narrow) for form in forms]
         if all(differences):
             for form, names in zip(forms, differences, strict=True):
                 yield copy_with_weights(module, form), form, names

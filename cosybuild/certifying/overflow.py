@@ -20,10 +20,10 @@ def overflow(found: Examination) -> tuple[str, Known] | None:
 
     Where the types of the graph are not known well enough to emulate it, nothing is found.
     """
-    target = found.one.limits.target
-    if not found.one.narrow:
+    target = found.candidate.limits.target
+    if not found.candidate.narrow:
         return None
-    model = ir.from_proto(load_model(found.one.path))
+    model = ir.from_proto(load_model(found.candidate.path))
     try:
         session = EmulatedSession(model, model)
     except PrecisionError:
