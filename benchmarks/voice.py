@@ -1,7 +1,7 @@
 """A whole voice without PyTorch against the modules in PyTorch: exactness, speed, first audio, cost of a piece.
 
     python benchmarks/voice.py exact SERVICE [--model-dir DIR] [--seconds 1 10] [--long 60] [--python PYTHON]
-    python benchmarks/voice.py speed SERVICE [--model-dir DIR] [--seconds 5] [--rounds 5] [--threads 2]
+    python benchmarks/voice.py speed SERVICE [--model-dir DIR] [--estimator graph] [--seconds 5] [--rounds 5]
     python benchmarks/voice.py vocoder SERVICE [--history 10 30 60] [--rounds 5] [--threads 2]
 
 SERVICE is a directory with a voice, with full and, for versions 2 and 3, with streaming attention. It comes from
@@ -171,10 +171,13 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
-def speed(service: Path, model_dir: str | None, seconds: float, rounds: int, threads: int) -> None:
+def speed(
+    service: Path, model_dir: str | None, seconds: float, rounds: int, threads: int, estimator: str | None
+) -> None:
     """Print real-time factors and the time to the first samples."""
     torch.set_num_threads(threads)
-    voice = load_voice(service, threads=threads, trust=True)
+    forms = {} if estimator is None else {"estimator": estimator}
+    voice = load_voice(service, threads=threads, trust=True, forms=forms)
     facts, one = voice.facts, utterance(voice, seconds)
     eager = modules(Family(facts.family), model_dir)
     prompt = one.prompt_token, one.prompt_mel, one.speaker
@@ -194,7 +197,7 @@ def speed(service: Path, model_dir: str | None, seconds: float, rounds: int, thr
             lambda: streaming.speak(first),
         )
         rows.append(("seconds to the first samples", *taken))
-    print("| figure | ONNX Runtime | PyTorch | PyTorch / ONNX Runtime |\n| --- | ---: | ---: | ---: |")
+    print("| figure | voice | PyTorch | PyTorch / voice |\n| --- | ---: | ---: | ---: |")
     for name, own, other in rows:
         print(f"| {name} | {statistics.median(own):.3f} | {statistics.median(other):.3f} | {ratios(own, other)} |")
 
@@ -231,6 +234,7 @@ def main() -> None:
     parser.add_argument("what", choices=("exact", "speed", "vocoder"))
     parser.add_argument("service", type=Path)
     parser.add_argument("--model-dir")
+    parser.add_argument("--estimator", help="the form of the estimator, such as graph, lowered or openvino")
     parser.add_argument("--seconds", type=float, nargs="+", default=[5.0])
     parser.add_argument("--long", type=float, nargs="+", default=[])
     parser.add_argument("--history", type=float, nargs="+", default=[10.0, 30.0, 60.0])
@@ -241,7 +245,7 @@ def main() -> None:
     if given.what == "exact":
         exact(given.service, given.model_dir, given.seconds, given.long, given.python)
     elif given.what == "speed":
-        speed(given.service, given.model_dir, given.seconds[0], given.rounds, given.threads)
+        speed(given.service, given.model_dir, given.seconds[0], given.rounds, given.threads, given.estimator)
     else:
         vocoder(given.service, given.history, given.rounds, given.threads)
 
