@@ -44,6 +44,18 @@ COMMANDS: dict[type[errors.CosybuildError], tuple[Words, str]] = {
         (MODEL, *SMALL, "trt=fp32", "trt.backend=tensorrt_rtx", "trt.workspace_gib=1e-6"),
         "flow.decoder.estimator.fp32",
     ),
+    errors.OpenVinoError: (
+        (
+            "model=onnx",
+            "model.path=det.onnx",
+            "model.inputs=[{name: x, shape: [1, 4, 4]}]",
+            "model.outputs=[{name: y, shape: [1]}]",
+            *FIXED[2:],
+            "simplify=none",
+            "ov=fp32",
+        ),
+        "No conversion rule found for operations: Det-18",
+    ),
     errors.OutOfMemory: (
         (
             "model=module",
@@ -110,6 +122,11 @@ def here(built_place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = helper.make_graph(nodes, "random", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.save(model, directory / "random.onnx")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"])], "det", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, directory / "det.onnx")
     torch.save(torch.nn.Linear(4, 4).state_dict(), directory / "net.pt")
     (directory / "touching.py").write_text(TOUCHING, encoding="utf-8")
     return directory
@@ -127,6 +144,8 @@ def test_some_command_raises_each_error_class(
     monkeypatch.syspath_prepend(here)
     if cls is errors.EngineError and not is_installed("tensorrt_rtx"):
         pytest.skip("TensorRT-RTX is not here")
+    if cls is errors.OpenVinoError and not is_installed("openvino"):
+        pytest.skip("OpenVINO is not here")
     if cls is errors.MissingRequirement:
         # Its import fails as if it were not installed.
         monkeypatch.setitem(sys.modules, "fsspec", None)
