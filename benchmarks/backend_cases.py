@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from cosybuild.precision.faithful import EmulatedSession
 from onnx.backend.test.case.node import collect_testcases
 
 from cosybuild.backends import onnxruntime_backend
@@ -38,6 +37,7 @@ from cosybuild.errors import CosybuildError
 from cosybuild.numerics.gates import LOWERED
 from cosybuild.onnxgraph.check import InvalidGraph, check_model
 from cosybuild.precision.decide import decide, examine_all
+from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.ranges import measure_ranges

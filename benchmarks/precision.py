@@ -20,7 +20,6 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
-from cosybuild.precision.faithful import EmulatedSession
 
 from cosybuild.config.groups.precision import Method, PrecisionSettings, Target
 from cosybuild.lazy import is_installed
@@ -31,6 +30,7 @@ from cosybuild.onnxgraph.check import check_model
 from cosybuild.onnxgraph.files import load_model, save_model
 from cosybuild.precision.autocast import autocast, autocast_report
 from cosybuild.precision.decide import decide, examine_all
+from cosybuild.precision.emulated import EmulatedSession
 from cosybuild.precision.graph import prepare
 from cosybuild.precision.lower import lower
 from cosybuild.precision.probe import Probe
