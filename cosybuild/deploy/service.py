@@ -8,6 +8,7 @@ from typing import Any
 
 from cosybuild.config.groups.deploy import DeploySettings, Service
 from cosybuild.deploy.deliverable import PLAN, read_deliverables
+from cosybuild.deploy.namesake import check_namesake
 from cosybuild.deploy.ownership import NewDeployment, files_of, retired_by
 from cosybuild.deploy.placement import Placement, Profiles, choose
 from cosybuild.deploy.publish import changing, prune, publish
@@ -75,6 +76,8 @@ def deploy(
     new = NewDeployment(settings.service.value, [(p.item, p.name) for p in placements], items, brought)
     leftovers = [name for name in brought if name.endswith(NEXT)]
     with changing(root):
+        if settings.service is Service.triton and not whole:
+            check_namesake(root, placed[0], _folder(placements), settings.triton.model)
         recorded = read_current(root).files
         standing = Standing.of(root, _folder(placements), recorded)
         retired = sorted({

@@ -167,3 +167,32 @@ def test_axes_that_a_file_names_otherwise_are_those_of_the_manifest(tmp_path: Pa
 def test_the_warm_up_computes_an_axis_that_follows_from_another(tmp_path: Path) -> None:
     config = config_of(tmp_path, {"x": ["batch", "seq_len"], "m": ["batch", "2*seq_len + 1"]}, {"y": ["batch", 1]})
     assert [list(one.inputs["m"].dims) for one in config.model_warmup] == [[9], [17], [25]]
+
+
+def _of_file(artifacts: Path, origin: str, digest: str, name: str = "model") -> Path:
+    """Write the artifact of an ONNX file that the user named by its path alone."""
+    artifacts.mkdir()
+    model = {"family": "onnx", "name": name, "origin": origin, "weights_digest": digest, "weights": "in model.onnx"}
+    put_graph(artifacts / f"{name}.onnx", {"x": ["batch", 4], "y": ["batch", 4]}, model=model)
+    return artifacts
+
+
+def test_two_files_of_one_name_do_not_replace_one_another(tmp_path: Path) -> None:
+    repository, profiles = tmp_path / "repository", [{"batch": (1, 2, 4)}]
+    first = _of_file(tmp_path / "a", "/models/bert/model.onnx", "1" * 64)
+    second = _of_file(tmp_path / "b", "/models/whisper/model.onnx", "2" * 64)
+
+    def put(artifacts: Path, **triton: Any) -> None:
+        settings = DeploySettings(service=Service.triton, dir=str(repository), triton=TritonSettings(**triton))
+        deploy(artifacts, settings, HERE, profiles=profiles)
+
+    put(first)
+    before = tree(repository)
+    with pytest.raises(DeployError, match=r"serves the model of /models/bert/model.onnx, and this build is of") as said:
+        put(second)
+    assert "model.name=NAME" in said.value.hint
+    assert tree(repository) == before
+    put(_of_file(tmp_path / "c", "/models/bert/model.onnx", "3" * 64))  # a later version at the same place
+    put(_of_file(tmp_path / "d", "/models/whisper/model.onnx", "2" * 64, name="whisper"))
+    assert {path.partition("/")[0] for path in tree(repository)} == {"model", "whisper"}
+    put(second, model="model")  # the user says that it replaces the other one
