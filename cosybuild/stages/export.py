@@ -12,6 +12,7 @@ from cosybuild.building.stage import RunContext, Stage
 from cosybuild.config.groups.export import Attention, Exporter
 from cosybuild.config.groups.model import Family
 from cosybuild.errors import ExportError
+from cosybuild.exporting.either import OLDEST_OF_DYNAMO, export_by_either
 from cosybuild.exporting.torch_exporters import example_sizes, export_graph
 from cosybuild.models.artifact_name import artifact_name
 from cosybuild.models.module_state import METRIC, module_facts
@@ -33,9 +34,11 @@ class ExportStage(Stage[Request]):
 
     Attributes:
         exporter: the exporter in the request's settings.
+        falls_back: True if the dynamo exporter writes a graph that the torchscript exporter cannot write.
     """
 
     exporter: Exporter = Exporter.torchscript
+    falls_back: bool = False
 
     name = "export"
     does = "writes the model as an ONNX graph"
@@ -46,7 +49,7 @@ class ExportStage(Stage[Request]):
     @property
     def packages(self) -> tuple[str, ...]:
         # The dynamo exporter computes sizes with sympy, and makes and folds the graph with onnx-ir and numpy.
-        own = ("onnx-ir", "sympy", "numpy", "protobuf") if self.exporter is Exporter.dynamo else ()
+        own = ("onnx-ir", "sympy", "numpy", "protobuf") if self.exporter is Exporter.dynamo or self.falls_back else ()
         return ("torch", "onnx", "onnxscript", *own)
 
     def settings(self, request: Request) -> Mapping[str, Any]:
@@ -65,7 +68,7 @@ class ExportStage(Stage[Request]):
         request: Request = context.request
         export, spec = request.settings.export, request.subject.spec
         weights = context.inputs.get("weights")
-        made = _exported(context, weights.path if weights else None)
+        made = _exported(context, weights.path if weights else None, self.falls_back)
         model, chatter = made.model, made.warnings
         for line in chatter:
             context.emit("warning", message=f"message of the exporter: {line}")
@@ -79,11 +82,11 @@ class ExportStage(Stage[Request]):
         declare_interface(model, spec)
         clean_model(model, prefix="" if request.subject.family is Family.module else _WRAPPER)
         write_identity(model, _identity(request.subject, made.module))
-        _check(model, export.exporter)
+        _check(model, made.exporter)
         ops = count_ops(model)
         metrics = {
             "opset": export.opset,
-            "exporter": export.exporter.value,
+            "exporter": made.exporter.value,
             "ir_version": model.ir_version,
             "nodes": sum(ops.values()),
             "ops": ops,
@@ -139,15 +142,23 @@ def graph_name(request: Request) -> str:
 
 @dataclass(frozen=True)
 class _Exported:
-    """The exporter's graph and warnings, the notes on the weights, and the facts of the module's state."""
+    """The exporter's graph and warnings, notes, the facts of the module's state, and the exporter."""
 
     model: ModelProto
     warnings: list[str]
     notes: list[str]
     module: dict[str, str]
+    exporter: Exporter
 
 
-def _exported(context: RunContext, weights: Path | None) -> _Exported:
+def falls_back(request: Request) -> bool:
+    """Return True if another exporter is tried where the torchscript exporter fails: for modules of users."""
+    export = request.settings.export
+    of_user = request.subject.family is Family.module
+    return of_user and export.exporter is Exporter.torchscript and export.opset >= OLDEST_OF_DYNAMO
+
+
+def _exported(context: RunContext, weights: Path | None, fall_back: bool) -> _Exported:
     """Make the module and export it; the module, as large as its graph, is freed on return."""
     from cosybuild.models.cosyvoice.estimator.operators import one_attention_operator
     from cosybuild.models.load import load_module, prepare_for_export
@@ -161,9 +172,15 @@ def _exported(context: RunContext, weights: Path | None) -> _Exported:
             context.emit("note", message=line)
         facts = module_facts(module)
         prepare_for_export(module)
+        spec, sizes = request.subject.spec, sizes_of_example(request)
         with one_attention_operator() if export.attention is Attention.operator else nullcontext():
-            model, chatter = export_graph(module, request.subject.spec, export, sizes_of_example(request))
-    return _Exported(model, chatter.warnings, notes, facts)
+            if fall_back:
+                made = export_by_either(module, spec, export, sizes, request.profiles)
+                for line in made.remarks:
+                    context.emit("note", message=line)
+                return _Exported(made.model, made.warnings, [*notes, *made.remarks], facts, made.exporter)
+            model, chatter = export_graph(module, spec, export, sizes)
+    return _Exported(model, chatter.warnings, notes, facts, export.exporter)
 
 
 def _check_declaration(model: ModelProto, request: Request) -> None:

@@ -11,7 +11,7 @@ from cosybuild.building.part import PartStage
 from cosybuild.building.stage import Stage
 from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
-from cosybuild.stages.export import ExportStage
+from cosybuild.stages.export import ExportStage, falls_back
 from cosybuild.stages.import_onnx import ImportOnnxStage
 from cosybuild.stages.noise_profile import ProfileStage
 from cosybuild.stages.precision import PrecisionStage
@@ -26,7 +26,9 @@ Steps = tuple[Stage[Request], ...]
 
 
 def _export(request: Request) -> Steps:
-    return (ExportStage(request.settings.export.exporter),) if request.subject.graph is None else (ImportOnnxStage(),)
+    if request.subject.graph is not None:
+        return (ImportOnnxStage(),)
+    return (ExportStage(request.settings.export.exporter, falls_back(request)),)
 
 
 def _reference(request: Request) -> Steps:

@@ -1,0 +1,118 @@
+"""The export of a user's module by the torchscript exporter, or by the dynamo exporter where the first one fails.
+
+The torchscript exporter is fast, but it lacks operators, and it writes sizes that Python code computes as constants.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cosybuild.config.groups.export import Exporter, ExportSettings
+from cosybuild.errors import ExportError
+from cosybuild.exporting.torch_exporters import export_graph
+from cosybuild.models.profile import Profile
+from cosybuild.models.spec import ModelSpec
+from cosybuild.numerics.inputs import Draw, draw_inputs
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import nn
+
+OLDEST_OF_DYNAMO = 18
+"""The oldest opset that the dynamo exporter writes."""
+
+_LARGEST = 1 << 30
+"""Bytes of weights above which a graph is not run at another size."""
+
+_FAR = 0.01
+"""Largest difference, as a share of the largest magnitude, of a graph that computes the module."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A graph, the warnings of its exporter, the exporter, and one sentence if it is not the one that was asked for."""
+
+    model: ModelProto
+    warnings: list[str]
+    exporter: Exporter
+    remarks: tuple[str, ...] = ()
+
+
+def export_by_either(
+    module: nn.Module,
+    spec: ModelSpec,
+    settings: ExportSettings,
+    sizes: Mapping[str, int],
+    profiles: Sequence[Profile],
+) -> Export:
+    """Export a module with the torchscript exporter; use the dynamo exporter if it fails, or if its graph is wrong.
+
+    The graph is run at the smallest sizes of the first profile, which differ from those of the example.
+
+    Raises:
+        ExportError: both exporters fail; the message is that of the first one.
+    """
+    refused: ExportError | None = None
+    try:
+        model, chatter = export_graph(module, spec, settings, sizes)
+        fault = _fault_of(model, module, spec, profiles)
+    except ExportError as error:
+        refused, fault = error, error.message
+    else:
+        if fault is None:
+            return Export(model, chatter.warnings, settings.exporter)
+    other = replace(settings, exporter=Exporter.dynamo)
+    try:
+        model, chatter = export_graph(module, spec, other, sizes)
+    except ExportError:
+        if refused is not None:
+            raise refused from None
+        return Export(model, chatter.warnings, settings.exporter)  # the verification refuses it with its own words
+    remark = f"{fault.removesuffix('.')}; the dynamo exporter wrote the graph"
+    return Export(model, chatter.warnings, Exporter.dynamo, (remark,))
+
+
+def _fault_of(model: ModelProto, module: nn.Module, spec: ModelSpec, profiles: Sequence[Profile]) -> str | None:
+    """Return a sentence on a graph that does not compute the module at other sizes; None if it does."""
+    import torch
+
+    from cosybuild.backends import onnxruntime_backend, torch_backend
+    from cosybuild.backends.session import InferenceFailed
+    from cosybuild.onnxgraph.files import save_model
+
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if not spec.symbols or not profiles or weights > _LARGEST:
+        return None
+    sizes = {symbol: within.min for symbol, within in profiles[0].items()}
+    inputs = draw_inputs(spec, Draw(sizes))
+    names = [[tensor.name for tensor in side] for side in (spec.inputs, spec.outputs)]
+    said = ", ".join(f"{symbol} {size}" for symbol, size in sizes.items())
+    try:
+        with torch.no_grad():
+            expected = torch_backend.load(module, *names).infer(inputs)
+    except InferenceFailed:
+        return None  # the module does not take this size, which the verification reports
+    with tempfile.TemporaryDirectory(prefix="cosybuild-export-") as place:
+        path = save_model(model, Path(place) / "graph.onnx")[0]
+        try:
+            found = onnxruntime_backend.load(path, optimised=False).infer(inputs)
+        except (InferenceFailed, RuntimeError) as error:
+            line = " ".join(str(error).split())[:160]
+            return f"the graph of the torchscript exporter cannot be run with {said} ({line})"
+    wrong = [name for name, values in expected.items() if not _near(found[name], values)]
+    return f"the graph of the torchscript exporter computes {wrong[0]} wrongly with {said}" if wrong else None
+
+
+def _near(actual: np.ndarray, expected: np.ndarray) -> bool:
+    if actual.shape != expected.shape:
+        return False
+    a, b = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    largest = float(np.max(np.abs(b), initial=0.0, where=finite))
+    return bool(np.all(np.abs(a - b)[finite] <= _FAR * max(largest, 1e-3)))
