@@ -28,6 +28,14 @@ from cosybuild.precision.ranges import Ranges
 from cosybuild.precision.running_sums import running_sums
 from cosybuild.precision.storage import Storage, storage_of
 
+_RANGE_RULES = (
+    range_rules.exponentials,
+    range_rules.logarithms,
+    range_rules.constants,
+    range_rules.magnitudes,
+    range_rules.sums_of_products,
+)
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -86,7 +94,7 @@ def decide(
         _collect(kept, patterns.modules(given, spec.float32_modules))
     for rule in (rules.integers, indices, rules.phases, running_sums, rules.statistics, rules.softmaxes):
         _collect(kept, rule(given))
-    for rule in (range_rules.exponentials, range_rules.constants, range_rules.magnitudes, range_rules.sums_of_products):
+    for rule in _RANGE_RULES:
         _collect(kept, rule(given))
     if settings.target is Target.mixed:
         _collect(kept, rules.not_contractions(given))

@@ -86,14 +86,24 @@ class EmulatedSession:
         tensors = [n for n in self._tensors if not np.isfinite(found[scalar_name(n, "ReduceSum")])]
         return {name: found[name] for name in self._outputs}, tensors
 
+    def _origin(self, tensor: str) -> str | None:
+        """Return the tensor of the reference that corresponds, also for a cast of it; None if there is none."""
+        known = made_names(self._reference)
+        while tensor not in known:
+            node = maker_of(self._emulated, tensor)
+            if node.op_type != "Cast" or node.inputs[0] is None or node.inputs[0].producer() is None:
+                return None
+            tensor = name_of(node.inputs[0])
+        return tensor
+
     def _confirm(self, tensor: str, inputs: Mapping[str, Array]) -> NonFinite | None:
         """Examine all elements; return None if the same elements are infinite or NaN in float32 too (masks)."""
         values = Probe(self._emulated, extra=[tensor], threads=self._threads).run(inputs)[tensor]
         wrong = ~np.isfinite(values)
-        known = made_names(self._reference)
+        origin = self._origin(tensor)
         largest = float("nan")
-        if tensor in known:
-            expected = Probe(self._reference, extra=[tensor], threads=self._threads).run(inputs)[tensor]
+        if origin is not None:
+            expected = Probe(self._reference, extra=[origin], threads=self._threads).run(inputs)[origin]
             wrong &= np.isfinite(expected)
             largest = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
         if not wrong.any():

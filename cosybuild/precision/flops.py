@@ -34,10 +34,15 @@ def flops_of(node: ir.Node, shapes: Shapes) -> int:
 
 
 def lowered_share(nodes: list[ir.Node], kept: Mapping[str, str], shapes: Shapes) -> float:
-    """Return the share of the operations of `nodes` that is lowered, 0 to 1; 1 if there are no operations."""
+    """Return the share of the operations of `nodes` that is lowered, 0 to 1.
+
+    Without any operations it is 0 if all nodes are kept, else 1.
+    """
     work = {name_of(node): flops_of(node, shapes) for node in nodes}
     total = sum(work.values())
-    return 1.0 if total == 0 else sum(w for name, w in work.items() if name not in kept) / total
+    if total == 0:
+        return float(any(name not in kept for name in work))
+    return sum(w for name, w in work.items() if name not in kept) / total
 
 
 def _shape(value: ir.Value | None, shapes: Shapes) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx
+import onnx.version_converter
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnxscript import version_converter
@@ -12,6 +14,8 @@ from cosybuild.precision.storage import BF16, Storage
 # The first opset in which Conv, InstanceNormalization, Softplus, Sin, ... have a bfloat16 variant.
 _BFLOAT16_OPSET = 22
 _CONVERTIBLE_OPSET = 18
+# The first opset in which Cast has a bfloat16 variant, without which no tensor can be lowered.
+_BFLOAT16_CASTS = 13
 
 CONTRACTIONS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention"})
 NORMALISATIONS = frozenset(
@@ -40,12 +44,15 @@ def prepare(model: ir.Model, storage: Storage) -> None:
     """Convert a graph to normal form, in place; the conversion is idempotent.
 
     In normal form functions are inlined, constants are initialisers, nodes and values have unique names, and every
-    value has a type. For bfloat16, a graph of opset 18 to 21 is converted to opset 22, the first in which convolutions
-    have that type.
+    value has a type. For bfloat16, a graph below opset 13 or of opset 18 to 21 is converted to opset 22, the first in
+    which convolutions have that type.
 
     Raises:
-        PrecisionError: types cannot be inferred.
+        PrecisionError: types cannot be inferred, the graph has an opset without bfloat16 and cannot be converted, or it
+            computes in another 16-bit type or has no float32 tensor.
     """
+    if storage is BF16 and opset_of(model) < _BFLOAT16_CASTS:
+        _raise_opset(model)
     if model.functions:
         passes.InlinePass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -63,6 +70,54 @@ def prepare(model: ir.Model, storage: Storage) -> None:
                     "cannot be typed.",
                     hint="Next: precision=fp32, or an operator of the standard ONNX domain in its place.",
                 )
+    _check_types(model, storage)
+
+
+def _raise_opset(model: ir.Model) -> None:
+    """Convert a graph of an old opset to opset 18, in place.
+
+    Raises:
+        PrecisionError: ONNX has no conversion for one of its operators.
+    """
+    opset = opset_of(model)
+    try:
+        raised = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), _CONVERTIBLE_OPSET))
+    # The converter raises RuntimeError of several kinds, and ValueError for a graph above 2 GB.
+    except (RuntimeError, ValueError) as error:
+        raise PrecisionError(
+            f"The graph has opset {opset}, in which Cast has no bfloat16, and ONNX's converter cannot raise it: "
+            f"{' '.join(str(error).split())[:200]}",
+            hint=f"Next: precision=fp16; or export the model again with opset {_BFLOAT16_CASTS} or later.",
+        ) from error
+    model.graph = raised.graph
+    model.ir_version = raised.ir_version
+
+
+def _check_types(model: ir.Model, storage: Storage) -> None:
+    """Refuse a graph whose own types contradict the lower type: its name would state a precision that it lacks.
+
+    Raises:
+        PrecisionError: it computes in another 16-bit type, or it has floats and none of them is float32.
+    """
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    values += [value for node in model.graph for value in node.outputs]
+    kinds = {value.type.dtype for value in values if isinstance(value.type, ir.TensorType)}
+    own = ir.DataType[storage.name]
+    other = ({ir.DataType.FLOAT16, ir.DataType.BFLOAT16} - {own}) & kinds
+    if other:
+        kind, same = next(iter(other)).name.lower(), "bf16" if storage.name == "FLOAT16" else "fp16"
+        first = next(v for v in values if isinstance(v.type, ir.TensorType) and v.type.dtype in other)
+        raise PrecisionError(
+            f"The graph computes in {kind} already: {first.name} has this type. Its values cannot be lowered to "
+            f"{storage.name.lower()}.",
+            hint=f"Next: precision=fp32, which keeps the graph's own types, or precision={same}.",
+        )
+    if ir.DataType.DOUBLE in kinds and not kinds & {ir.DataType.FLOAT, own}:
+        raise PrecisionError(
+            f"The graph computes in float64 and has no float32 tensor, so that nothing can be lowered to "
+            f"{storage.name.lower()}.",
+            hint="Next: precision=fp32, which keeps the graph's own types; or export the model in float32.",
+        )
 
 
 def opset_of(model: ir.Model) -> int:

@@ -42,6 +42,17 @@ def exponentials(given: RuleInputs) -> Verdicts:
                 yield node, f"twice {known.max_abs:.4g} to the power of {power:g} exceeds {given.storage.max:.4g}"
 
 
+def logarithms(given: RuleInputs) -> Verdicts:
+    """Keep logarithms of numbers below the normal numbers.
+
+    A lower bound such as 1e-10 is zero in fp16, and its logarithm is infinite.
+    """
+    for node in given.nodes:
+        known = given.ranges.get(name_of(node.inputs[0])) if node.op_type == "Log" and node.inputs[0] else None
+        if known is not None and 0 <= known.low < given.storage.smallest_normal:
+            yield node, f"the logarithm of {known.low:.3g}, below the normal numbers"
+
+
 def magnitudes(given: RuleInputs) -> Verdicts:
     """Keep in float32 the nodes that read or make a tensor whose measured range is too large, too small or unknown."""
     for node in given.nodes:
