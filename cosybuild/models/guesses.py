@@ -11,6 +11,10 @@ from cosybuild.models.spec import ModelSpec, TensorSpec
 
 _WORD = re.compile(r"[a-z]+")
 _SAMPLE_RATE = 16000
+_RATES = {"sr", "rate"}
+_AUDIO = {"audio", "pcm", "samples", "signal", "speech", "wav", "wave", "waveform", "waveforms", "wavs"}
+_AUDIO_SAMPLES = RangeSettings(4000, 8000, 16000)
+"""A quarter of a second to one second: shorter than a window of a spectrum, a waveform is refused by its padding."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ def guessed_values(name: str, dtype: str, table: int | None = None) -> Guess:
     Args:
         table: rows of the smallest table whose indices the tensor contains; None if it indexes no table.
     """
-    words = set(_WORD.findall(re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
+    words = _words(name)
     if table is not None:
         return Guess("integer", 0, table, is_index=True)
     if dtype == "bool" or "mask" in words:
@@ -38,11 +42,15 @@ def guessed_values(name: str, dtype: str, table: int | None = None) -> Guess:
         return Guess()
     if words & {"len", "lens", "length", "lengths"}:
         return Guess("length")
-    if words & {"sr", "rate"}:
+    if words & _RATES:
         return Guess("integer", _SAMPLE_RATE, _SAMPLE_RATE + 1)
     if dtype == "uint8":
         return Guess("integer", 0, 256)
     return Guess("integer", -128, 128) if dtype == "int8" else Guess("integer", 0, 2)
+
+
+def _words(name: str) -> set[str]:
+    return set(_WORD.findall(re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
 
 
 def default_ranges(settings: ProfileSettings, spec: ModelSpec, declared: bool) -> ProfileSettings:
@@ -69,9 +77,19 @@ def _range(symbol: str, spec: ModelSpec) -> RangeSettings:
         return RangeSettings(0, 8, 16)
     if any(symbol in tensor.shape and _is_image(tensor) for tensor in spec.inputs):
         return RangeSettings(64, 128, 192, 32)
+    if any(symbol == tensor.shape[-1] and _is_audio(tensor, spec) for tensor in spec.inputs if tensor.shape):
+        return _AUDIO_SAMPLES
     return RangeSettings(16, 32, 64)
 
 
 def _is_image(tensor: TensorSpec) -> bool:
     """Return True for (batch, channels, height, width) with dynamic height and width."""
     return len(tensor.shape) == len("NCHW") and all(isinstance(size, str) for size in tensor.shape[2:])
+
+
+def _is_audio(tensor: TensorSpec, spec: ModelSpec) -> bool:
+    """Return True for samples along the last axis: by the name, or by a sampling rate among the inputs."""
+    if "float" not in tensor.dtype or any(isinstance(size, int) and size > 2 for size in tensor.shape):
+        return False
+    rated = any(_words(other.name) & _RATES for other in spec.inputs)
+    return bool(_words(tensor.name) & (_AUDIO | {"input", "x"} if rated else _AUDIO))

@@ -14,6 +14,7 @@ from cosybuild.onnxgraph.files import without_weights
 # Largest size in bytes of constants that stay in the checked graph: shape inference needs the values of small ones
 # (targets of Reshape, axes of Slice).
 _STEERING = 4096
+_INITIALIZERS_ALONE = 4
 _LONGEST = 400  # characters of the checker's message
 _NODE = re.compile(r"node name: ([^)\s]+)|name: (\S+)\s+OpType", re.IGNORECASE)
 
@@ -53,13 +54,28 @@ def check_model(model: ModelProto) -> None:
         # Inference would merge declared shapes into its result, which would hide a frozen size.
         for output in skeleton.graph.output:
             output.type.tensor_type.ClearField("shape")
-        inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
+        inferred = _inferred(skeleton)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         text = str(error)
         match = _NODE.search(text)
         raise InvalidGraph(" ".join(text.split())[:_LONGEST], (match[1] or match[2]) if match else "") from error
     for declared, found in zip(model.graph.output, inferred.graph.output, strict=True):
         _check_output(declared, found)
+
+
+def _inferred(model: ModelProto) -> ModelProto:
+    """Return the model with the shapes of all values.
+
+    ONNX propagates the values of small integer tensors too. It adds such values of different lengths by position, which
+    contradicts valid graphs, so its objection counts only if the graph also fails without the values.
+
+    Raises:
+        InferenceError: the shapes or types contradict each other.
+    """
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
 def _check_opset(model: ModelProto) -> None:
@@ -91,8 +107,13 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
 
 
 def _skeleton(model: ModelProto) -> ModelProto:
-    """Return the graph with its large weights as further inputs, so that the checker copies no weights."""
+    """Return the graph with its large weights as further inputs, so that the checker copies no weights.
+
+    Before version 4 of the format, initializers must be inputs too. Runtimes do not ask for that, so the copy has at
+    least this version.
+    """
     small = without_weights(model)
+    small.ir_version = max(small.ir_version, _INITIALIZERS_ALONE)
     listed = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
         if _byte_size(tensor) <= _STEERING and tensor.data_location != TensorProto.EXTERNAL:

@@ -16,6 +16,9 @@ from cosybuild.models.user_module.declared import declared_spec, is_declared
 from cosybuild.onnxgraph.header import GraphPort, read_header
 from cosybuild.onnxgraph.tables import table_sizes
 
+TEST_VALUES = "test values follow"
+"""The beginning of the sentence on test values, which real inputs make untrue."""
+
 _AN = {
     "sequence": "a sequence",
     "map": "a map",
@@ -31,7 +34,8 @@ def spec_of_graph(path: Path, model: ModelSettings) -> ModelSpec:
     """Return the inputs and outputs of an ONNX file; declarations of `model` replace what the file states.
 
     Names, types and fixed sizes are the file's. A symbol of the file becomes the name of a dynamic axis. An axis
-    without size and symbol is `batch` if it is the first, else it is dynamic, with one name for all inputs.
+    without size and symbol is `batch` if it is the first or the second of a recurrent layer's state, else it is
+    dynamic, with one name for all inputs.
 
     Raises:
         ModelError: the file is incomplete, a declared name is not in it, or a value is no tensor of a known type.
@@ -119,6 +123,8 @@ def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols
             hint=f"Next: model.inputs=[{{name: {port.name}, shape: [1, n]}}], with one entry for each axis.",
         )
     shape = [symbols.name(side, axis, size) for axis, size in enumerate(port.shape)]
+    if side == "input" and _is_state(port):
+        shape[1] = BATCH
     return replace(
         own,
         shape=shape if own.shape is None else own.shape,
@@ -126,12 +132,17 @@ def _stated(path: Path, side: str, port: GraphPort, own: TensorSettings, symbols
     )
 
 
+def _is_state(port: GraphPort) -> bool:
+    """Return True for the state of a recurrent layer: (layers, batch, width) with a batch that has no name."""
+    return len(port.shape) == len("LBW") and port.shape[1] == "" and all(isinstance(port.shape[i], int) for i in (0, 2))
+
+
 def describe_test_values(spec: ModelSpec) -> tuple[str, ...]:
     """Return one sentence on test values that are not normally distributed, for plan and report; empty without any."""
     chosen = ", ".join(f"{tensor.name} {_values(tensor)}" for tensor in spec.inputs if tensor.generator != "normal")
     if not chosen:
         return ()
-    return (f"test values follow from names, types and use: {chosen}; model.inputs states others",)
+    return (f"{TEST_VALUES} from names, types and use: {chosen}; model.inputs states others",)
 
 
 def _values(tensor: TensorSpec) -> str:

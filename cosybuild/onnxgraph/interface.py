@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from cosybuild.dtypes import DTYPES
+from cosybuild.models.dimension import symbols_of
 from cosybuild.models.spec import ModelSpec, TensorSpec
 
 
@@ -16,15 +17,21 @@ def graph_inputs(graph: GraphProto) -> list[ValueInfoProto]:
     return [value for value in graph.input if value.name not in initialised]
 
 
-def interface_faults(model: ModelProto, spec: ModelSpec) -> tuple[str, ...]:
+def interface_faults(model: ModelProto, spec: ModelSpec, *, output_shapes: bool = True) -> tuple[str, ...]:
     """Return one phrase per difference from the specification; empty if there is none.
 
     A symbol in the file matches every symbol in the specification, and an output's axis of unknown size matches every
-    declared size or symbol, because the file need not contain them.
+    declared size or symbol, because the file need not contain them. A size in the file matches a symbol of an output
+    that no input has: the file then states more than its declaration.
+
+    Args:
+        model: the graph.
+        spec: the specification.
+        output_shapes: False to leave out the shapes of outputs, which many files state wrongly.
     """
     return (
-        *_side_faults("input", graph_inputs(model.graph), spec.inputs),
-        *_side_faults("output", list(model.graph.output), spec.outputs),
+        *_side_faults("input", graph_inputs(model.graph), spec.inputs, spec.symbols),
+        *_side_faults("output", list(model.graph.output), spec.outputs, spec.symbols, output_shapes),
     )
 
 
@@ -45,16 +52,27 @@ def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
     for values, tensors in ((graph_inputs(model.graph), spec.inputs), (list(model.graph.output), spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
             shape = value.type.tensor_type.shape
+            known = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
+            # A size that the file knows of an axis that no input has says more than its declared name.
+            known = known if len(known) == len(tensor.shape) and tensor in spec.outputs else [None] * len(tensor.shape)
             shape.ClearField("dim")
-            for size in tensor.shape:
+            for size, own in zip(tensor.shape, known, strict=True):
                 dim = shape.dim.add()
-                if isinstance(size, str):
+                if isinstance(size, str) and own is not None and not set(symbols_of(size)) & set(spec.symbols):
+                    dim.dim_value = own
+                elif isinstance(size, str):
                     dim.dim_param = size
                 else:
                     dim.dim_value = size
 
 
-def _side_faults(side: str, values: Sequence[ValueInfoProto], tensors: Sequence[TensorSpec]) -> list[str]:
+def _side_faults(
+    side: str,
+    values: Sequence[ValueInfoProto],
+    tensors: Sequence[TensorSpec],
+    symbols: Sequence[str],
+    shapes: bool = True,
+) -> list[str]:
     names, declared = [value.name for value in values], [tensor.name for tensor in tensors]
     if names != declared:
         return [f"{side}s are {', '.join(names) or 'none'}; {', '.join(declared) or 'none'} are declared"]
@@ -63,11 +81,11 @@ def _side_faults(side: str, values: Sequence[ValueInfoProto], tensors: Sequence[
         kind = value.type.tensor_type.elem_type
         if kind != DTYPES[tensor.dtype].onnx:
             faults.append(f"{side} {tensor.name} is {TensorProto.DataType.Name(kind)}; {tensor.dtype} is declared")
-        faults += _shape_faults(f"{side} {tensor.name}", value, tensor)
+        faults += _shape_faults(f"{side} {tensor.name}", value, tensor, symbols) if shapes else []
     return faults
 
 
-def _shape_faults(where: str, value: ValueInfoProto, tensor: TensorSpec) -> list[str]:
+def _shape_faults(where: str, value: ValueInfoProto, tensor: TensorSpec, symbols: Sequence[str]) -> list[str]:
     if not value.type.tensor_type.HasField("shape"):
         return []
     dims = value.type.tensor_type.shape.dim
@@ -76,7 +94,7 @@ def _shape_faults(where: str, value: ValueInfoProto, tensor: TensorSpec) -> list
     faults = []
     for axis, (dim, size) in enumerate(zip(dims, tensor.shape, strict=True)):
         fixed = dim.dim_value if dim.HasField("dim_value") else None
-        if isinstance(size, str) and fixed is not None:
+        if isinstance(size, str) and fixed is not None and set(symbols_of(size)) & set(symbols):
             faults.append(f"{where} has axis {axis} frozen at {fixed}; the dynamic axis {size} is declared")
         elif isinstance(size, int) and fixed is not None and fixed != size:
             faults.append(f"{where} has {fixed} on axis {axis}; {size} is declared")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ from cosybuild.models.spec import epsilon_text
 
 # The epsilon of ONNX's operator LayerNormalization.
 _DEFAULT_EPSILON = 1e-5
+
+# Operators that round, of ONNX and of ONNX Runtime's own domain. DequantizeLinear alone reads stored integers only.
+_QUANTISING = re.compile(r"^(Dynamic)?Quantize|^QLinear|^QAttention|^QEmbed|^QGemm|Integer(ToFloat)?$")
 
 
 def graphs_of(node: NodeProto) -> Iterator[GraphProto]:
@@ -68,6 +72,11 @@ def narrowest_float(model: ModelProto) -> str:
     if TensorProto.BFLOAT16 in found:
         return "bfloat16"
     return "float16" if TensorProto.FLOAT16 in found else "float32"
+
+
+def is_quantised(model: ModelProto) -> bool:
+    """Return True if the graph rounds values to integers: QuantizeLinear, MatMulInteger, QLinearConv and similar."""
+    return any(_QUANTISING.search(node.op_type) for node in nodes_of(model.graph))
 
 
 def default_opset(model: ModelProto) -> int:
