@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cosybuild.config.groups.model import Family
 from cosybuild.config.settings import Settings
+from cosybuild.models.given import GivenBatch, default_profile
 from cosybuild.models.guesses import default_ranges, is_default
 from cosybuild.models.profile import FRAMES, Profile, expand_profiles
 from cosybuild.models.service_lengths import Histogram, read_lengths
@@ -26,12 +27,16 @@ class Request:
         environment: facts of this machine, read once for the whole build. The comparison of requests ignores it.
         parts: name -> request of a build of that part alone, in the order of the plan; empty unless several networks
             are built jointly. The joint request then has neither inputs nor profiles of its own.
+        given: the batches of `verify.inputs`, which replace generated inputs; empty without this setting.
+        given_directory: the owner of their temporary files, if there are any.
     """
 
     settings: Settings
     subject: Subject
     environment: Environment = field(default_factory=Environment, compare=False)
     parts: Mapping[str, Request] = field(default_factory=dict, hash=False)
+    given: tuple[GivenBatch, ...] = field(default=(), hash=False)
+    given_directory: object = field(default=None, compare=False, repr=False)
 
     @property
     def each(self) -> tuple[Request, ...]:
@@ -63,7 +68,9 @@ class Request:
             left = [{axis: sizes for axis, sizes in one.items() if axis not in static} for one in stated.profiles]
             unique = tuple(one for index, one in enumerate(left) if one not in left[:index])
             stated = replace(stated, profiles=unique)
-        if self.has_default_ranges:
+        if self.has_default_ranges and self.given:
+            stated = default_profile(self.settings.trt_profile, self.given, self.subject.spec)
+        elif self.has_default_ranges:
             declared = any(FRAMES in (tensor.shape or ()) for tensor in self.settings.model.inputs)
             stated = default_ranges(self.settings.trt_profile, self.subject.spec, declared)
         return expand_profiles(stated, self.subject.spec)

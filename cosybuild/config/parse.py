@@ -16,7 +16,7 @@ from cosybuild.config.settings import Settings
 from cosybuild.errors import ConfigurationError
 from cosybuild.system.typed_json import from_json, to_json
 
-_PATHS = ("store.path", "deploy.dir", "deploy.sign", "hold_to", "precision.calibration")
+_PATHS = ("store.path", "deploy.dir", "deploy.sign", "hold_to", "precision.calibration", "verify.inputs")
 """Settings with paths in which `~` is expanded here. Paths of the model are recorded as they were given."""
 
 _HINT = "Next: `python -m cosybuild --cfg job` prints every setting with its value."

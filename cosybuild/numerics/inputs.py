@@ -58,6 +58,7 @@ class Draw:
         quiet: all inputs except `mask`, `time` and integers are scaled by `QUIET`. Their variances are then small
             too. Only then does a wrong normalisation epsilon change the outputs visibly.
         alike: every row of the batch equals the first, so that one row of a reference serves all.
+        given: the sha256 of the file with real inputs, which are not drawn; empty for drawn inputs.
     """
 
     sizes: Mapping[str, int]
@@ -68,10 +69,12 @@ class Draw:
     coarse: bool = False
     quiet: bool = False
     alike: bool = False
+    given: str = ""
 
 
 def draw_inputs(spec: ModelSpec, draw: Draw) -> dict[str, Array]:
     """Return one array for each input by name, with the specification's order, shapes and dtypes."""
+    assert not draw.given, "real inputs are read and not drawn"
     arrays = {}
     for tensor in spec.inputs:
         rng = np.random.default_rng([draw.seed, zlib.crc32(tensor.name.encode())])

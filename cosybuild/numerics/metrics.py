@@ -40,6 +40,8 @@ class Kind(str, Enum):
     """Vectors that are compared only by their directions, (..., size)."""
     tokens = "tokens"
     """Indices of entries of a codebook, (..., tokens)."""
+    classes = "classes"
+    """Probabilities of classes, (..., classes), which a softmax gives. Values show this kind (`is_distribution`)."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,37 @@ def further_differences(actual: Array, reference: Array) -> float:
     """
     different = int(np.count_nonzero(actual != reference))
     return max(0, different - 1) / actual.size if actual.size else 0.0
+
+
+@metric(of=Kind.classes)
+def top1_loss(actual: Array, reference: Array) -> float:
+    """Return the largest probability that the reference gives up by the artifact's first class; 0 if all agree.
+
+    Two classes of almost equal probability may change places, which costs almost nothing. An agreement in percent would
+    count such a change like the loss of a certain class.
+    """
+    return _top_loss(actual, reference, 1)
+
+
+@metric(of=Kind.classes)
+def top5_loss(actual: Array, reference: Array) -> float:
+    """Return the largest probability that the reference gives up by the artifact's first five classes."""
+    return _top_loss(actual, reference, 5)
+
+
+def _top_loss(actual: Array, reference: Array, count: int) -> float:
+    a, r = (_wide(array).reshape(-1, array.shape[-1]) for array in (actual, reference))
+    chosen = np.argsort(-a, axis=-1, kind="stable")[:, :count]
+    best = -np.sort(-r, axis=-1)[:, :count]
+    return float(np.max(best.sum(-1) - np.take_along_axis(r, chosen, -1).sum(-1), initial=0.0))
+
+
+def is_distribution(reference: Array) -> bool:
+    """Return True for probabilities of classes along the last axis: none is negative, and each row has the sum 1."""
+    if reference.ndim == 0 or reference.shape[-1] < 2 or not reference.size or reference.dtype.kind not in "fV":
+        return False
+    wide = _wide(reference)
+    return bool((wide >= 0).all() and np.allclose(wide.sum(-1), 1.0, atol=1e-3))
 
 
 def measure(actual: Array, reference: Array, kind: Kind = Kind.any) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""A writer of .npz files for arrays of any name; `numpy.savez` cannot store arrays named `file` or `allow_pickle`."""
+"""Arrays of any name and type in .npz files, which `numpy.savez` and `numpy.load` do not support.
+
+`numpy.savez` cannot store arrays named `file` or `allow_pickle`, and numpy's format has no name for bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosybuild.numerics.inputs import Array
+from cosybuild.numerics.inputs import Array, numpy_dtype
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
@@ -18,3 +21,8 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> Path:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
     return path
+
+
+def with_bfloat16(array: Array) -> Array:
+    """Return an array as it was saved: numpy reads bfloat16 as elements of two bytes without a type."""
+    return array.view(numpy_dtype("bfloat16")) if array.dtype == np.dtype("V2") else array

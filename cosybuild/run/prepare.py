@@ -17,18 +17,20 @@ from cosybuild.config.settings import Settings
 from cosybuild.dtypes import DTYPES
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.components.registry import GRAPH_FILES, lacks_script
+from cosybuild.models.given import check_inside
 from cosybuild.models.profile import BATCH
 from cosybuild.models.resolve import resolve_subject
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.static import with_static_shapes
 from cosybuild.models.subject import Subject
 from cosybuild.onnxgraph.external import check_external_data
-from cosybuild.onnxgraph.file_declaration import describe_test_values, spec_of_graph
+from cosybuild.onnxgraph.file_declaration import TEST_VALUES, describe_test_values, spec_of_graph
 from cosybuild.onnxgraph.file_spec import spec_of_file
 from cosybuild.precision.calibration import calibration_files
 from cosybuild.report.rehearsal import fault_of
 from cosybuild.request import Request
 from cosybuild.run.deployment import check_deployment
+from cosybuild.run.given_inputs import read_given
 from cosybuild.run.voice import voice_request
 from cosybuild.stages.precision import LOWERED
 from cosybuild.store.artifact import Artifact
@@ -95,13 +97,33 @@ def _request(settings: Settings, subject: Subject) -> Request:
         subject = replace(subject, solver=replace(subject.solver, steps=check.steps))
     if settings.trt is not None:
         _check_engine_types(subject.spec)
-    request = Request(settings, subject)
+    request = _with_given(Request(settings, subject))
+    subject = request.subject
     profiles = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
+    check_inside(request.given, profiles, subject.spec)
     if request.has_default_ranges and any(profiles):
         sizes = ", ".join(f"{axis} {size.min} to {size.max}" for axis, size in profiles[0].items())
-        note = f"no trt_profile was chosen, so the axes have small ranges: {sizes}; trt_profile.profiles states others"
+        why = "the axes have the sizes of verify.inputs" if request.given else "so the axes have small ranges"
+        note = f"no trt_profile was chosen, {why}: {sizes}; trt_profile.profiles states others"
         request = replace(request, subject=replace(subject, notes=(*subject.notes, note)))
     return request
+
+
+def _with_given(request: Request) -> Request:
+    """Return the request with the batches of `verify.inputs`.
+
+    Raises:
+        ConfigurationError, ModelError: see `read_given`.
+    """
+    verify = request.settings.verify
+    if verify is None or verify.inputs is None:
+        return request
+    given, place = read_given(verify.inputs, request.subject.spec)
+    total = ", ".join(batch.name for batch in given[:3]) + (" and others" if len(given) > 3 else "")
+    note = f"verify.inputs gives {len(given)} batch{'es' if len(given) > 1 else ''} of real inputs: {total}"
+    notes = tuple(line for line in request.subject.notes if not line.startswith(TEST_VALUES))
+    subject = replace(request.subject, notes=(*notes, note))
+    return replace(request, subject=subject, given=given, given_directory=place)
 
 
 def _check_engine_types(spec: ModelSpec) -> None:

@@ -88,6 +88,7 @@ def _check(settings: Settings) -> None:
         ("export.static", dict(settings.export.static)),
         ("precision.keep_fp32", list(precision.keep_fp32)),
         ("precision.calibration", precision.calibration),
+        ("verify.inputs", None if settings.verify is None else settings.verify.inputs),
     ):
         if value:
             raise ConfigurationError(

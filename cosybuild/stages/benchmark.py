@@ -15,14 +15,15 @@ from cosybuild.building.stage import Emit, RunContext, Stage
 from cosybuild.config.groups.benchmark import BenchmarkSettings, Point
 from cosybuild.errors import ConfigurationError
 from cosybuild.models.profile import BATCH, FRAMES
-from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
+from cosybuild.numerics.given import read_batch
 from cosybuild.numerics.inputs import Array, Draw, draw_inputs
 from cosybuild.request import Request
 from cosybuild.stages.engine import expand_engine_stages
 from cosybuild.store.result import StageResult
 from cosybuild.system.clock import SYSTEM_CLOCK
 from cosybuild.system.memory import PeakMemory
+from cosybuild.verification.scope import given_digests
 
 SCHEMA = 1
 
@@ -55,6 +56,7 @@ class BenchmarkStage(Stage[Request]):
     def settings(self, request: Request) -> Mapping[str, Any]:
         benchmark = benchmark_settings(request)
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(benchmark).items()}
+        plain.update(given_digests(request))
         return {**plain, "points": [point.value for point in benchmark.points], "provider": benchmark.provider.value}
 
     def run(self, context: RunContext) -> StageResult:
@@ -64,7 +66,7 @@ class BenchmarkStage(Stage[Request]):
             found = gather(request, context.inputs)
             runners = [one for one in found if isinstance(one, TimedCall)]
             absent = [Absent(*pair) for pair in self.unbuilt] + [one for one in found if isinstance(one, Absent)]
-            cases = [_timed(runners, subject, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)]
+            cases = [_timed(runners, request, sizes, benchmark, context.emit) for sizes in sizes_of(request, benchmark)]
         summary = {
             "contestants": [{"name": one.name, "device": one.device} for one in runners],
             "absent": [asdict(one) for one in absent],
@@ -127,8 +129,11 @@ def benchmark_settings(request: Request) -> BenchmarkSettings:
 def sizes_of(request: Request, benchmark: BenchmarkSettings) -> tuple[dict[str, int], ...]:
     """Return the sizes to time: every length at the first batch size, then the other batch sizes at the opt length.
 
-    The first batch size is the profile's minimum unless `benchmark.batches` is set.
+    The first batch size is the profile's minimum unless `benchmark.batches` is set. With real inputs, their sizes are
+    timed.
     """
+    if request.given:
+        return _unique([dict(batch.sizes) for batch in request.given])
     spec = request.subject.spec
     profiles = request.profiles
     if not spec.symbols or not profiles:
@@ -151,9 +156,10 @@ def _unique(shapes: Sequence[dict[str, int]]) -> tuple[dict[str, int], ...]:
 
 
 def _timed(
-    runners: Sequence[TimedCall], subject: Subject, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
+    runners: Sequence[TimedCall], request: Request, sizes: Sizes, benchmark: BenchmarkSettings, emit: Emit
 ) -> dict[str, Any]:
     """Time all runners at one size and return results, refusals and verdicts on each pair."""
+    subject = request.subject
     where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
     calls: dict[str, Call] = {}
     alone: dict[str, dict[str, float | None]] = {}
@@ -161,7 +167,7 @@ def _timed(
     for one in runners:
         emit("progress", what=f"{one.name}, {where}")
         try:
-            call = one.prepare(_inputs(subject.spec, sizes, one.dtypes))
+            call = one.prepare(_inputs(request, sizes, one.dtypes))
             begun = SYSTEM_CLOCK.elapsed()
             call()  # the first call also allocates what later calls reuse, so the peak is measured on the second
             first = SYSTEM_CLOCK.elapsed() - begun
@@ -193,8 +199,12 @@ def _budget(benchmark: BenchmarkSettings, runners: int) -> Budget:
 _OF_THE_BUDGET = ("confidence", "half_width", "max_seconds", "warmup_seconds", "max_rounds")
 
 
-def _inputs(spec: ModelSpec, sizes: Sizes, dtypes: Mapping[str, str]) -> dict[str, Array]:
+def _inputs(request: Request, sizes: Sizes, dtypes: Mapping[str, str]) -> dict[str, Array]:
+    spec = request.subject.spec
     inputs = tuple(replace(tensor, dtype=dtypes.get(tensor.name, tensor.dtype)) for tensor in spec.inputs)
+    batch = next((one for one in request.given if dict(one.sizes) == dict(sizes)), None)
+    if batch is not None:
+        return read_batch(batch, replace(spec, inputs=inputs))
     return draw_inputs(replace(spec, inputs=inputs), Draw(sizes, guidance=spec.guidance))
 
 

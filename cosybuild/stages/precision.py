@@ -37,7 +37,7 @@ class PrecisionStage(Stage[Request]):
 
     name = "precision"
     does = "lowers the precision of the graph"
-    version = 5
+    version = 6
     needs = ("graph", "calibration?")
 
     def __init__(self, method: Method = Method.rules) -> None:
@@ -65,7 +65,11 @@ class PrecisionStage(Stage[Request]):
             "file": lowered_name(request),
             "spec": request.subject.spec.facts(),
         }
-        if precision.calibration is None:
+        if precision.calibration is None and request.given:
+            from cosybuild.verification.scope import given_digests
+
+            chosen["calibration"] = given_digests(request)
+        elif precision.calibration is None:
             from cosybuild.precision.calibration import calibration_sizes
 
             sizes = calibration_sizes(precision, request.subject.spec, request.profiles)
@@ -111,7 +115,7 @@ class PrecisionStage(Stage[Request]):
         _check(proto)
         files = save_model(proto, context.workdir / lowered_name(request))
         metrics = {"target": settings.target.value, "method": self._method.value, **metrics}
-        metrics["calibration"] = {"inputs": len(samples), "from": "files" if settings.calibration else "generated"}
+        metrics["calibration"] = {"inputs": len(samples), "from": _calibrated_from(request)}
         outputs: dict[str, Sequence[Path]] = {"lowered": files}
         if self._method is Method.search:
             from cosybuild.verification.precision_search import OPTION, option_text
@@ -127,14 +131,22 @@ def lowered_name(request: Request) -> str:
     return artifact_name(request.subject, precision, ".onnx", request.settings.export.dynamic_batch)
 
 
+def _calibrated_from(request: Request) -> str:
+    return "files" if request.settings.precision.calibration or request.given else "generated"
+
+
 def calibration_samples(context: RunContext) -> list[Mapping[str, Array]]:
-    """Return the inputs on which ranges are measured: the calibration files, or generated inputs if there are none."""
+    """Return the inputs on which ranges are measured: the calibration files, real inputs, or generated inputs."""
     from cosybuild.precision.calibration import file_samples, generated_samples
 
     request: Request = context.request
     given = context.inputs.get("calibration")
     if given is not None:
         return list(file_samples([file.path for file in given.files], request.subject.spec))
+    if request.given:
+        from cosybuild.numerics.given import read_batch
+
+        return [read_batch(batch, request.subject.spec) for batch in request.given]
     return list(generated_samples(request.settings.precision, request.subject.spec, request.profiles))
 
 
@@ -158,7 +170,14 @@ def _ruled(model: Any, ranges: Any, context: RunContext) -> tuple[ModelProto, di
         decisions, lowered, found["search"] = search(context, model, ranges, decisions)
     else:
         lowered = lower(model, decisions)
-    return ir.to_proto(lowered.model), lowering_report(model, ranges, decisions, lowered, constants) | found
+    report = lowering_report(model, ranges, decisions, lowered, constants)
+    if report["nodes"]["float"] and report["nodes"]["kept_fp32"] == report["nodes"]["float"]:
+        reason = report["kept_fp32"][0]["reason"]
+        found["warnings"] = [
+            f"no node was lowered, so the graph computes in float32; the most frequent reason: {reason}"
+        ]
+        context.emit("warning", message=found["warnings"][0])
+    return ir.to_proto(lowered.model), report | found
 
 
 def _check(proto: ModelProto) -> None:

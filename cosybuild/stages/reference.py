@@ -21,6 +21,7 @@ from cosybuild.store.result import StageResult
 from cosybuild.system.typed_json import to_json
 from cosybuild.verification.calls import infer_case
 from cosybuild.verification.cases import Case
+from cosybuild.verification.output_shapes import misstated_outputs
 from cosybuild.verification.reference import Reference, write_reference
 from cosybuild.verification.scope import ingredients, reference_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_runs import Course, Rollout, run
@@ -91,6 +92,8 @@ class ReferenceStage(Stage[Request]):
             with check_reads(request.subject, file, context.workdir.parent):
                 reference, made = _of_torch(work, file, exact)
         warnings = list(_not_finite(reference.cases, reference.outputs))
+        if self.foreign:
+            warnings += misstated_outputs(request.subject.spec, reference)
         for line in warnings:
             context.emit("warning", message=line)
         path = write_reference(context.workdir / "reference.npz", reference)

@@ -72,7 +72,7 @@ class SimplifyStage(Stage[Request]):
             context.emit("note", message=f"onnxsim removed none of the {sum(before.values())} nodes")
             kept = copied_graph(graph, context.workdir, graph_name(request))
             return StageResult({"graph": kept}, {**metrics, "kept": "as it was"})
-        _finish(model, spec)
+        _finish(model, spec, foreign=request.subject.graph is not None)
         write_identity(model, identity)
         files = save_model(model, context.workdir / graph_name(request))
         del model
@@ -111,13 +111,13 @@ def _simplified(graph: Artifact, most: int) -> tuple[ModelProto, int]:
     return model, done
 
 
-def _finish(model: ModelProto, spec: ModelSpec) -> None:
+def _finish(model: ModelProto, spec: ModelSpec, *, foreign: bool) -> None:
     """Check the result against the declared interface and ONNX's rules, and remove metadata that onnxsim added."""
     from cosybuild.onnxgraph.check import InvalidGraph, check_model
     from cosybuild.onnxgraph.clean import clean_model
     from cosybuild.onnxgraph.interface import declare_interface, interface_faults
 
-    faults = interface_faults(model, spec)
+    faults = interface_faults(model, spec, output_shapes=not foreign)
     if faults:
         raise SimplifyError(f"onnxsim changed the inputs or outputs of the graph: {'; '.join(faults)}.", hint=_HINT)
     declare_interface(model, spec)

@@ -27,7 +27,9 @@ from cosybuild.verification.scope import (
     cases_of,
     contract_sizes,
     coverage,
+    given_digests,
     graph_limits,
+    output_settings,
     rollouts_of,
     stated_gates,
     verified_profiles,
@@ -82,6 +84,8 @@ class VerifyStage(Stage[Request]):
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
             "seed": verify.seed,
+            **given_digests(request),
+            **output_settings(request),
         }
 
     def run(self, context: RunContext) -> StageResult:
@@ -102,7 +106,7 @@ class VerifyStage(Stage[Request]):
         # The contract comes first: it takes seconds and names the broken property; the cases only show that values
         # differ.
         examined = Examined(way.graph.path, subject.spec, session, subject.spec, session.infer_in_place, "float32")
-        contract = check_contract(examined, subject, request.profiles, verify.seed, context.emit)
+        contract = check_contract(examined, subject, request.profiles, verify.seed, context.emit, request.given)
         judged, kept = [], {}
         for index, case in enumerate(everything):
             outputs = infer_case(session, case, case.inputs(subject.spec))

@@ -21,7 +21,7 @@ from cosybuild.system.environment import Environment
 from cosybuild.verification.engine_runs import Conditions, Opened, examine
 from cosybuild.verification.judge import Advice
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import reference_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.scope import output_settings, reference_cases_of, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import bounds_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class VerifyEngineStage(Stage[Request]):
 
     name = "verify_engine"
     does = "runs the engine and compares it with the model"
-    version = 1
+    version = 2
     # Another GPU of the same model may choose other kernels.
     deterministic = False
 
@@ -78,6 +78,7 @@ class VerifyEngineStage(Stage[Request]):
             "solver": bounds.facts() if bounds is not None and rollouts_of(request) else None,
             "in_place": in_place_of(request),
             "seed": verify.seed,
+            **output_settings(request),
         }
 
     def environment(self, environment: Environment) -> Mapping[str, str]:

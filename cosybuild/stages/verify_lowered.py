@@ -31,7 +31,14 @@ from cosybuild.verification.lowered import ADVICE, limits_of, to_float32, typed_
 from cosybuild.verification.lowered import settings as lowered_settings
 from cosybuild.verification.property_checks import Examined, check_contract, with_dtype
 from cosybuild.verification.reference import Reference, read_reference
-from cosybuild.verification.scope import cases_of, contract_sizes, lowered_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.scope import (
+    cases_of,
+    contract_sizes,
+    given_digests,
+    lowered_cases_of,
+    rollouts_of,
+    verify_settings,
+)
 from cosybuild.verification.solver_comparison import bounds_of, compare_solver_runs
 from cosybuild.verification.solver_runs import Rollout
 
@@ -52,7 +59,7 @@ class VerifyLoweredStage(Stage[Request]):
     name = "verify_lowered"
     label = "verify lowered"
     does = "compares the lowered graph with the model"
-    version = 4
+    version = 5
     needs = ("lowered", "graph", "reference?")
     makes = ("lowered_verification",)
     packages = ("onnx-ir", "onnxruntime", "onnxruntime-gpu")
@@ -68,6 +75,7 @@ class VerifyLoweredStage(Stage[Request]):
             "io": request.settings.precision.io.value,
             "streaming": request.subject.streaming,
             "hyperparameters": dict(request.subject.hyperparameters),
+            **given_digests(request),
         }
 
     def run(self, context: RunContext) -> StageResult:
@@ -115,6 +123,7 @@ class VerifyLoweredStage(Stage[Request]):
             request.profiles,
             verify.seed,
             context.emit,
+            request.given,
         )
         hop = _hop(records, limits.gate, answers.said)
         metrics: dict[str, Any] = {"target": target.value, "gate": plain_gate(limits.gate)}

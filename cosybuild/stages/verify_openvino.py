@@ -27,7 +27,13 @@ from cosybuild.verification.engine_runs import Conditions, examine
 from cosybuild.verification.judge import Advice
 from cosybuild.verification.property_checks import Examined, check_contract
 from cosybuild.verification.reference import read_reference
-from cosybuild.verification.scope import contract_sizes, reference_cases_of, rollouts_of, verify_settings
+from cosybuild.verification.scope import (
+    contract_sizes,
+    output_settings,
+    reference_cases_of,
+    rollouts_of,
+    verify_settings,
+)
 from cosybuild.verification.solver_comparison import Bounds, bounds_of
 
 if TYPE_CHECKING:
@@ -67,6 +73,7 @@ class VerifyOpenVinoStage(Stage[Request]):
             "hyperparameters": dict(request.subject.hyperparameters),
             "threads": verify.threads,
             "seed": verify.seed,
+            **output_settings(request),
         }
 
     def environment(self, environment: Environment) -> Mapping[str, str]:
@@ -88,7 +95,7 @@ class VerifyOpenVinoStage(Stage[Request]):
 
         # The stage that made the IR has compared its inputs and outputs with the specification.
         examined = Examined(None, spec, session, spec, None, _COMPUTED_IN[target])
-        contract = check_contract(examined, request.subject, request.profiles, verify.seed, context.emit)
+        contract = check_contract(examined, request.subject, request.profiles, verify.seed, context.emit, request.given)
         reference = read_reference(context.inputs["reference"].path)
         gate, snr_db = openvino_gate(request), ov_settings(request).snr_db
         conditions = Conditions("openvino", target, gate, snr_db, solver_bounds(request), _ADVICE)

@@ -24,9 +24,11 @@ def infer_case(session: Session, case: Case, inputs: Mapping[str, Array]) -> dic
     try:
         return session.infer(inputs)
     except InferenceFailed as error:
+        sizes = ", ".join(f"{axis}: {{min: {n}, opt: {n}, max: {n}}}" for axis, n in case.draw.sizes.items())
         raise VerificationError(
             f"Case {case.name}: {session.device} cannot compute it: {error}",
-            hint="Next: if the model does not accept this size, narrow trt_profile or state multiple_of in it. "
-            "Otherwise the graph has a fixed axis: try the other export.exporter, or find the line of the module that "
-            "turns a size into a Python number.",
+            hint="Next: if the model does not accept these sizes or values, state others: "
+            f"trt_profile.profiles=[{{{sizes}}}] with your sizes (and multiple_of), or verify.inputs=FILE.npz with "
+            "real inputs. Otherwise the graph has a fixed axis: try the other export.exporter, or find the line of the "
+            "module that turns a size into a Python number.",
         ) from error

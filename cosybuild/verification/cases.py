@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 import numpy as np
 
+from cosybuild.models.given import GivenBatch
 from cosybuild.models.profile import BATCH, Profile, SizeRange, admits, moved_inside
 from cosybuild.models.spec import ModelSpec
+from cosybuild.numerics.given import read_batch
 from cosybuild.numerics.inputs import Array, Draw, Time, draw_inputs
 from cosybuild.system.typed_json import from_json, to_json
 from cosybuild.verification.random_sizes import octave_sizes, upstream_sizes
@@ -20,6 +22,10 @@ MOVED = "random size of the profile"
 # Above this many frames one case takes longer than all shorter ones together. There, only the profile's own sizes are
 # compared; the sizes next to them are compared only if `exhaustive` is set.
 CHEAP_SIZE = 1024
+
+
+_FEWEST = 3
+"""Cases of a lowered graph whose sizes are all above the limit."""
 
 
 class _Kind(TypedDict, total=False):
@@ -48,10 +54,12 @@ class Case:
     Attributes:
         why: the reason for the sizes, e.g. `profile max`.
         draw: the recipe for the inputs.
+        batch: the real inputs that the recipe names; None for drawn inputs.
     """
 
     why: str
     draw: Draw
+    batch: GivenBatch | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -64,16 +72,33 @@ class Case:
         return f"{' '.join(words) or 'fixed sizes'} ({self.why})"
 
     def inputs(self, spec: ModelSpec) -> dict[str, Array]:
-        return draw_inputs(spec, self.draw)
+        """Return the inputs by name.
+
+        Raises:
+            ConfigurationError: real inputs changed since planning.
+        """
+        return draw_inputs(spec, self.draw) if self.batch is None else read_batch(self.batch, spec)
 
     def facts(self) -> dict[str, Any]:
         """Return the case as JSON data, for keys and records; `case_from_facts` is the inverse."""
-        return {"why": self.why, **to_json(self.draw)}
+        draw = to_json(self.draw)
+        # Without real inputs the field is left out, so that keys of earlier releases stay valid.
+        return {"why": self.why, **{name: value for name, value in draw.items() if (name, value) != ("given", "")}}
 
 
 def case_from_facts(facts: Mapping[str, Any]) -> Case:
     """Return the case that `Case.facts` described."""
     return Case(str(facts["why"]), from_json(facts, Draw, "the case"))
+
+
+def given_cases(batches: Sequence[GivenBatch]) -> tuple[Case, ...]:
+    """Return one case for each batch of real inputs."""
+    return tuple(Case(f"given by {one.name}", Draw(one.sizes, given=one.digest), one) for one in batches)
+
+
+def with_batch(case: Case, batches: Sequence[GivenBatch]) -> Case:
+    """Return a case that was read from a record, with the real inputs that its recipe names."""
+    return replace(case, batch=next((one for one in batches if one.digest == case.draw.given), None))
 
 
 def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> tuple[Case, ...]:
@@ -138,7 +163,8 @@ def lowered_cases(
     """Select the cases on which a lowered graph is verified: the profiles' sizes, and each kind of input once.
 
     Cases with more than `longest` frames are left out: an emulated run keeps every tensor, which takes minutes and
-    gigabytes at such sizes. If that leaves out the profiles' opt, the longest other case is taken.
+    gigabytes at such sizes. If that leaves out the profiles' opt, the longest other case is taken; if it leaves out
+    everything, the cheapest cases are taken.
 
     Args:
         cases: cheap ones first.
@@ -160,6 +186,8 @@ def lowered_cases(
         fitting = case
     if fitting is not None and not any(case.why == "profile opt" for case in chosen.values()):
         chosen["longest"] = fitting
+    if not chosen:  # every size is above `longest`, as those of waveforms are; the cheapest cases are still run
+        return tuple(case for case in cases if not case.draw.quiet)[:_FEWEST]
     return tuple(case for case in cases if case in chosen.values())
 
 

@@ -13,10 +13,11 @@ from cosybuild.models.profile import BATCH, FRAMES, Profile, admits
 from cosybuild.numerics.gates import Gate, gates_of_kinds, plain_gate, worst
 from cosybuild.request import Request
 from cosybuild.verification.calls import infer_case
+from cosybuild.verification.cases import with_batch
 from cosybuild.verification.hops import Hop
 from cosybuild.verification.judge import Advice, Judged, Limits, judge
 from cosybuild.verification.reference import Reference
-from cosybuild.verification.scope import kinds_of, rollouts_of
+from cosybuild.verification.scope import kinds_of, own_limits, rollouts_of, verify_settings
 from cosybuild.verification.solver_comparison import Bounds, compare_solver_runs
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def examine(
     """
     spec = request.subject.spec
     of_kind = gates_of_kinds(conditions.target, conditions.snr_db)
-    limits = Limits(conditions.gate, target=conditions.target, kinds=kinds_of(spec), of_kind=of_kind)
+    own = own_limits(verify_settings(request), lowered=True)
+    limits = Limits(conditions.gate, target=conditions.target, kinds=kinds_of(spec), of_kind=of_kind, own=own)
     profiles = request.profiles
     records: list[Judged] = []
     ways = (False, True) if conditions.in_place else (False,)
@@ -85,7 +87,7 @@ def examine(
         for case in _within(reference.cases, profiles[index]):
             expected = reference.find(case.draw)
             assert expected is not None, case.name
-            outputs = infer_case(session, case, cast_inputs(case.inputs(spec), dtypes))
+            outputs = infer_case(session, case, cast_inputs(with_batch(case, request.given).inputs(spec), dtypes))
             records.append(judge(case, how, outputs, expected, limits))
             records[-1].check(conditions.advice)
         emit("progress", done=done + 1, total=len(planned), what=how)

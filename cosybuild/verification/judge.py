@@ -16,7 +16,7 @@ from cosybuild.config.groups.precision import Target
 from cosybuild.errors import VerificationError
 from cosybuild.numerics.gates import RESOLUTION, Gate, Miss, for_length, gates_of_kinds, misses, worst
 from cosybuild.numerics.inputs import Array
-from cosybuild.numerics.metrics import METRICS, Kind, lost, measure
+from cosybuild.numerics.metrics import METRICS, Kind, is_distribution, lost, measure
 from cosybuild.numerics.tolerance import Tolerance
 from cosybuild.verification.cases import Case
 
@@ -34,6 +34,21 @@ its absolute error is that of the values."""
 
 
 @dataclass(frozen=True)
+class OwnLimits:
+    """The limits that a user states for one output.
+
+    Attributes:
+        gate: bounds on metrics; None for those of the model.
+        tolerance: the bound on each element; None for that of the model.
+        floor: a difference that is accepted in every element, in the output's units.
+    """
+
+    gate: Gate | None = None
+    tolerance: Tolerance | None = None
+    floor: float = 0.0
+
+
+@dataclass(frozen=True)
 class Limits:
     """The condition that every output must meet.
 
@@ -43,6 +58,8 @@ class Limits:
         target: the number type in which the artifact computes.
         kinds: output -> kind of its values. Each kind has its own metrics, and may have its own gate.
         of_kind: kind -> gate that replaces `gate` and `tolerance`; None for the gates of the number type.
+        own: output -> the limits that the user states for it.
+        floor: a difference that is accepted in every element, in the output's units.
     """
 
     gate: Gate
@@ -50,10 +67,25 @@ class Limits:
     target: Target = Target.fp32
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     of_kind: Mapping[Kind, Gate] | None = None
+    own: Mapping[str, OwnLimits] = field(default_factory=dict)
+    floor: float = 0.0
 
-    def of(self, output: str) -> Limits:
-        """Return the limits of one output."""
-        kind = self.kinds.get(output, Kind.any)
+    def of(self, output: str, kind: Kind | None = None) -> Limits:
+        """Return the limits of one output.
+
+        Args:
+            output: the output's name.
+            kind: the kind of its values, if they show it; None for the declared kind.
+        """
+        found = self._of_kind(self.kinds.get(output, Kind.any) if kind is None else kind)
+        own = self.own.get(output)
+        if own is None:
+            return found
+        gate = found.gate if own.gate is None else own.gate
+        tolerance = found.tolerance if own.tolerance is None or self.tolerance is None else own.tolerance
+        return replace(found, gate=gate, tolerance=tolerance, floor=own.floor)
+
+    def _of_kind(self, kind: Kind) -> Limits:
         of_kind = gates_of_kinds(self.target) if self.of_kind is None else self.of_kind
         if kind not in of_kind:
             return self
@@ -180,7 +212,9 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     Where the reference is NaN there is nothing to compare with, and any value passes. Where it is infinite, the output
     must have the same infinity. Elsewhere the output must be finite and meet the limits. Bounds on ratios (metrics
     whose unit is not the output's) are not applied if no element differs by more than `UNITS` units in the last place
-    of itself or of the output's root mean square, or by more than `UNIT_SCALE`.
+    of itself or of the output's root mean square, or by more than `UNIT_SCALE`. No bound is applied if no element
+    differs by more than the user's `floor`. An output that is a distribution over classes, such as a softmax, has the
+    metrics and the gate of its kind.
 
     Args:
         output: the output's name, for the description.
@@ -189,7 +223,9 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         limits: the condition to meet.
     """
     kind = limits.kinds.get(output, Kind.any)
-    limits = limits.of(output)
+    if kind is Kind.any and is_distribution(reference):
+        kind = Kind.classes
+    limits = limits.of(output, kind)
     limits = replace(limits, gate=for_length(kind, limits.gate, reference.shape[-1] if reference.ndim else 1))
     if actual.shape != reference.shape:
         text = f"{output} has shape {actual.shape}, the reference {reference.shape}"
@@ -214,6 +250,8 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
     if missed and (error <= np.maximum(UNIT_SCALE, rounding := _rounding(r, finite, resolution))).all():
         missed = tuple(miss for miss in missed if METRICS[miss.metric].unit == "output")
         warning = "" if (error <= rounding).all() else _unit_scale(output, r[finite], error, figures["snr_db"])
+    if limits.floor and (error <= limits.floor).all():
+        missed, failing = (), 0
     if not missed and not failing:
         return Comparison(figures, warning=warning)
     index = _largest(error if allowed is None else error - allowed)

@@ -10,7 +10,7 @@ from cosybuild.numerics.metrics import Kind
 from cosybuild.request import Request
 from cosybuild.verification.cases import Case
 from cosybuild.verification.judge import Advice, Limits, compare_outputs, first_fault
-from cosybuild.verification.scope import kinds_of, lowered_cases_of, verify_settings
+from cosybuild.verification.scope import kinds_of, lowered_cases_of, output_settings, own_limits, verify_settings
 
 if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
@@ -27,6 +27,7 @@ def settings(request: Request) -> dict[str, Any]:
     return {
         "gate": plain_gate(gate_of(request)),
         **_kinds(request),
+        **output_settings(request),
         "cases": [_facts(case) for case in lowered_cases_of(request)],
         "provider": verify_settings(request).provider.value,
     }
@@ -58,6 +59,7 @@ def limits_of(request: Request) -> Limits:
         target=request.settings.precision.target,
         kinds=kinds_of(request.subject.spec),
         of_kind=of_kind(request),
+        own=own_limits(verify_settings(request), lowered=True),
     )
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.building.stage import Emit
 from cosybuild.errors import VerificationError
 from cosybuild.identity import ESTIMATOR_INPUTS
+from cosybuild.models.dimension import size_of, symbols_of
+from cosybuild.models.given import GivenBatch
 from cosybuild.models.profile import BATCH, FRAMES, Profile
 from cosybuild.models.spec import ModelSpec
 from cosybuild.models.subject import Subject
+from cosybuild.numerics.given import read_batch
 from cosybuild.numerics.inputs import Draw, draw_inputs
 from cosybuild.verification.experiments import Trial, try_properties
 from cosybuild.verification.properties import PROPERTIES, Finding, counted
@@ -51,7 +55,12 @@ class Examined:
 
 
 def check_contract(
-    examined: Examined, subject: Subject, profiles: Sequence[Profile], seed: int, emit: Emit
+    examined: Examined,
+    subject: Subject,
+    profiles: Sequence[Profile],
+    seed: int,
+    emit: Emit,
+    given: Sequence[GivenBatch] = (),
 ) -> dict[str, Any]:
     """Try every property that applies and return the findings as plain data for the report.
 
@@ -61,17 +70,23 @@ def check_contract(
         profiles: sizes that the artifact takes; empty if it takes any size.
         seed: seed of the drawn inputs.
         emit: function that reports events.
+        given: batches of real inputs; a model may not take others, so the experiments, which draw inputs, are left out.
 
     Raises:
         VerificationError: at least one property does not hold; the message names each of them.
     """
-    findings = [] if examined.path is None else [_interface(examined, examined.path)]
+    # The shapes that a file states of its outputs may be wrong; the step `reference` compares them.
+    foreign = subject.graph is not None
+    findings = [] if examined.path is None else [_interface(examined, examined.path, foreign=foreign)]
     if examined.path is not None and examined.declared.norms and examined.computed_in == "float32":
         findings.append(_norms(examined, examined.path))
     if all(finding.holds for finding in findings):
-        findings.append(_axes(examined, _sizes(examined.taken, profiles)))
+        trials = _given_trials(examined, given) if given else _drawn_trials(examined, profiles)
+        findings.append(counted("axes", f"run at {len(trials)} sizes", list(_axis_faults(examined, trials, foreign))))
     left_out: dict[str, str] = {}
-    if all(finding.holds for finding in findings):
+    if given:
+        left_out = dict.fromkeys(_EXPERIMENTS, "its inputs are drawn, and verify.inputs replaces drawn inputs")
+    elif all(finding.holds for finding in findings):
         left_out = _left_out(examined, subject, profiles)
         if "independent_rows" not in left_out:
             trial = _trial(examined, subject, profiles, seed, left_out)
@@ -94,12 +109,12 @@ def _names(findings: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(finding.name for finding in findings))
 
 
-def _interface(examined: Examined, path: Path) -> Finding:
+def _interface(examined: Examined, path: Path, *, foreign: bool) -> Finding:
     from cosybuild.onnxgraph.files import load_structure
     from cosybuild.onnxgraph.interface import interface_faults
 
     declared = examined.declared
-    faults = interface_faults(load_structure(path), declared)
+    faults = interface_faults(load_structure(path), declared, output_shapes=not foreign)
     return counted("interface", f"{len(declared.inputs) + len(declared.outputs)} tensors read from the file", faults)
 
 
@@ -117,23 +132,33 @@ def _norms(examined: Examined, path: Path) -> Finding:
     return counted("norms", f"{sum(declared.values())} nodes read from the file", faults)
 
 
-def _axes(examined: Examined, several: Sequence[Mapping[str, int]]) -> Finding:
-    return counted("axes", f"run at {len(several)} sizes", list(_axis_faults(examined, several)))
+_EXPERIMENTS = tuple(name for name in PROPERTIES if name not in ("interface", "norms", "axes"))
+_Trial = tuple[Mapping[str, int], Callable[[], Mapping[str, "Array"]]]
+"""Sizes, and a function that returns inputs of these sizes."""
 
 
-def _axis_faults(examined: Examined, several: Sequence[Mapping[str, int]]) -> Iterator[str]:
+def _drawn_trials(examined: Examined, profiles: Sequence[Profile]) -> list[_Trial]:
+    return [(sizes, partial(draw_inputs, examined.taken, Draw(sizes))) for sizes in _sizes(examined.taken, profiles)]
+
+
+def _given_trials(examined: Examined, given: Sequence[GivenBatch]) -> list[_Trial]:
+    """Return one trial for each combination of sizes among the batches."""
+    first = {tuple(batch.sizes.items()): batch for batch in reversed(given)}
+    return [(batch.sizes, partial(read_batch, batch, examined.taken)) for batch in first.values()]
+
+
+def _axis_faults(examined: Examined, trials: Sequence[_Trial], foreign: bool) -> Iterator[str]:
     from cosybuild.backends.session import InferenceFailed
 
-    for sizes in several:
+    for sizes, inputs in trials:
         where = " ".join(f"{symbol}={size}" for symbol, size in sizes.items()) or "fixed sizes"
         try:
-            outputs = examined.session.infer(draw_inputs(examined.taken, Draw(sizes)))
+            outputs = examined.session.infer(inputs())
         except InferenceFailed as error:
             yield f"{where} cannot be computed: {error}"
             continue
-        for tensor in examined.declared.outputs:
-            # An output may have axes that no input has; their sizes are not known here.
-            wanted = [sizes.get(axis) if isinstance(axis, str) else axis for axis in tensor.shape]
+        for tensor in () if foreign else examined.declared.outputs:
+            wanted = [_size(axis, sizes) for axis in tensor.shape]
             found = outputs[tensor.name].shape
             if len(found) != len(wanted) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
                 yield f"at {where} {tensor.name} has shape {found}, {tuple(wanted)} is expected"
@@ -174,15 +199,19 @@ def _frames(spec: ModelSpec, profiles: Sequence[Profile], size: int) -> int:
     return frames if isinstance(frames, int) else _within(profiles, FRAMES, size)
 
 
+def _size(axis: int | str, sizes: Mapping[str, int]) -> int | None:
+    """Return the size of an output's axis; None for one that no input has, whose size is not known."""
+    return None if set(symbols_of(axis)) - set(sizes) else size_of(axis, sizes)
+
+
 def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:
     """Return property -> the reason why it is not tried."""
     spec = examined.taken
-    values = [name for name in PROPERTIES if name not in ("interface", "norms", "axes")]
     if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR_INPUTS:
-        return dict.fromkeys(values, "only CosyVoice's estimators have this property")
+        return dict.fromkeys(_EXPERIMENTS, "only CosyVoice's estimators have this property")
     rows = _rows(spec, profiles)
     if rows < 2:
-        return dict.fromkeys(values, "the profile has no batch of two rows")
+        return dict.fromkeys(_EXPERIMENTS, "the profile has no batch of two rows")
     reasons = {}
     if _larger(spec, profiles, rows) is None:
         reasons["batch_size"] = "the batch is fixed"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cosybuild.numerics.inputs import Array, Draw
+from cosybuild.numerics.npz import with_bfloat16
 from cosybuild.verification.cases import Case, case_from_facts
 from cosybuild.verification.solver_runs import Course, Rollout
 
@@ -84,7 +85,7 @@ def read_reference(path: Path) -> Reference:
     with np.load(path) as stored:
         index = json.loads(stored["index"].tobytes())
         assert index["schema"] == SCHEMA, index["schema"]
-        arrays = {name: stored[name] for name in stored.files}
+        arrays = {name: with_bfloat16(stored[name]) for name in stored.files}
     cases = tuple(case_from_facts(facts) for facts in index["cases"])
     rollouts = tuple(Rollout(r["why"], tuple(r["lengths"]), r["seed"]) for r in index["rollouts"])
     exact = index["exact"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cosybuild.config.groups.model import Family
@@ -20,11 +21,12 @@ from cosybuild.request import Request
 from cosybuild.verification.cases import (
     CHEAP_SIZE,
     Case,
+    given_cases,
     lowered_cases,
     strict_cases,
     upstream_cases,
 )
-from cosybuild.verification.judge import Limits
+from cosybuild.verification.judge import Limits, OwnLimits
 from cosybuild.verification.property_checks import tried_sizes
 from cosybuild.verification.random_sizes import depends_on_profiles
 from cosybuild.verification.solver_runs import Rollout, is_solvable, prefixes
@@ -58,6 +60,8 @@ def is_lowered(request: Request) -> bool:
 def cases_of(request: Request) -> tuple[Case, ...]:
     """Return the cases of the float32 graph; with streaming attention they include lengths around a chunk's end."""
     verify = verify_settings(request)
+    if request.given:
+        return given_cases(request.given)
     if verify.mode is VerifyMode.upstream:
         return upstream_cases(request.subject.spec, request.profiles, verify.seed)
     return _strict(request)
@@ -78,7 +82,13 @@ def ingredients(request: Request) -> dict[str, Any]:
         **({"beyond_float16": True} if _beyond_float16(request) else {}),
         # Earlier releases drew sizes outside the profiles, and gave the cases after them other seeds.
         **({"inside_profiles": True} if moved else {}),
+        **given_digests(request),
     }
+
+
+def given_digests(request: Request) -> dict[str, list[str]]:
+    """Return the digests of real inputs for keys; empty without real inputs, so that earlier keys stay valid."""
+    return {"given": [batch.digest for batch in request.given]} if request.given else {}
 
 
 def verified_profiles(request: Request) -> list[NamedSizes]:
@@ -115,6 +125,8 @@ def _beyond_float16(request: Request) -> bool:
 
 def lowered_cases_of(request: Request) -> tuple[Case, ...]:
     """Return the cases of a lowered graph, in every mode: small types fail at the profile's corners first."""
+    if request.given:
+        return given_cases(request.given)
     axes = request.subject.spec.axes
     finer = {s: axis.per_frame for s, axis in axes.items() if axis.per_frame is not None and axis.per_frame > 1}
     return lowered_cases(_strict(request), LONGEST_OF_SAMPLES if finer else CHEAP_SIZE, finer)
@@ -159,7 +171,32 @@ def float32_limits(verify: VerifySettings, kinds: Mapping[str, Kind]) -> Limits:
     """
     tolerance = Tolerance(verify.rtol, verify.atol, scaled=verify.mode is VerifyMode.strict)
     gate = {} if verify.snr_db is None else {"snr_db": verify.snr_db}
-    return Limits(gate, tolerance, kinds=kinds, of_kind=gates_of_kinds(Target.fp32, _stated_ratio(verify)))
+    of_kind = gates_of_kinds(Target.fp32, _stated_ratio(verify))
+    return Limits(gate, tolerance, kinds=kinds, of_kind=of_kind, own=own_limits(verify))
+
+
+def own_limits(verify: VerifySettings, *, lowered: bool = False) -> dict[str, OwnLimits]:
+    """Return output -> the limits that `verify.outputs` states for it.
+
+    Args:
+        verify: the group `verify`.
+        lowered: True for a lowered graph or an engine, which have no tolerance of single elements.
+    """
+    found = {}
+    for name, own in verify.outputs.items():
+        gate = dict(own.lowered if lowered else own.gates) or None
+        tolerance = None
+        if not lowered and (own.rtol is not None or own.atol is not None):
+            rtol = verify.rtol if own.rtol is None else own.rtol
+            tolerance = Tolerance(rtol, verify.atol if own.atol is None else own.atol)
+        found[name] = OwnLimits(gate, tolerance, own.floor)
+    return found
+
+
+def output_settings(request: Request) -> dict[str, Any]:
+    """Return `verify.outputs` for keys; empty if it is not set, so that earlier keys stay valid."""
+    stated = verify_settings(request).outputs
+    return {"outputs": {name: asdict(own) for name, own in sorted(stated.items())}} if stated else {}
 
 
 def stated_gates(verify: VerifySettings, spec: ModelSpec) -> dict[str, Any]:
@@ -185,15 +222,18 @@ def kinds_of(spec: ModelSpec) -> dict[str, Kind]:
 def graph_limits(graph: ModelProto, verify: VerifySettings, spec: ModelSpec) -> Limits:
     """Return the limits of a graph before it is lowered.
 
-    They are those of float32, or of the narrower type in which the given model itself computes.
+    They are those of float32, or of the narrower type in which the given model itself computes. A graph that rounds to
+    integers has those of fp16: a rounding error before such a step can move a value by a whole step of it.
     """
-    from cosybuild.onnxgraph.summary import narrowest_float
+    from cosybuild.onnxgraph.summary import is_quantised, narrowest_float
 
     target = {"float16": Target.fp16, "bfloat16": Target.bf16}.get(narrowest_float(graph))
+    if target is None and is_quantised(graph):
+        target = Target.fp16
     kinds = kinds_of(spec)
     if target is None:
         return float32_limits(verify, kinds)
-    return Limits(LOWERED[target], target=target, kinds=kinds)
+    return Limits(LOWERED[target], target=target, kinds=kinds, own=own_limits(verify))
 
 
 def check_verify(request: Request) -> None:
@@ -208,6 +248,7 @@ def check_verify(request: Request) -> None:
     if verify.solver is not None:
         check_gate("verify.solver.gates", verify.solver.gates, Kind.mel)
         check_gate("verify.solver.lowered", verify.solver.lowered, Kind.mel)
+    _check_outputs(request, verify)
     if verify.lengths is not None and FRAMES not in request.subject.spec.symbols:
         raise ConfigurationError(
             f"verify.lengths={verify.lengths} gives lengths of the axis {FRAMES}, which this model does not have "
@@ -215,6 +256,30 @@ def check_verify(request: Request) -> None:
             hint="Next: remove verify.lengths.",
         )
     _ = request.served  # read the file now, so that an error in it is found before any step runs
+
+
+def _check_outputs(request: Request, verify: VerifySettings) -> None:
+    """Refuse tolerances of an output that the model does not have.
+
+    Raises:
+        ConfigurationError: a name is no output, a gate names no metric, or a number is negative.
+    """
+    names = [tensor.name for tensor in request.subject.spec.outputs]
+    for name, own in verify.outputs.items():
+        if name not in names:
+            raise ConfigurationError(
+                f"verify.outputs has the output {name!r}; the model has {', '.join(names)}.",
+                hint="Next: name an output of the model.",
+            )
+        kind = kinds_of(request.subject.spec).get(name, Kind.classes)
+        check_gate(f"verify.outputs.{name}.gates", own.gates, kind)
+        check_gate(f"verify.outputs.{name}.lowered", own.lowered, kind)
+        for word, value in (("rtol", own.rtol), ("atol", own.atol), ("floor", own.floor)):
+            if value is not None and not value >= 0:
+                raise ConfigurationError(
+                    f"verify.outputs.{name}.{word}={value}; a number of at least 0 is expected.",
+                    hint="Next: give the largest difference that is accepted.",
+                )
 
 
 def _strict(request: Request) -> tuple[Case, ...]:

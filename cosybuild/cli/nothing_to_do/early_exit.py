@@ -96,7 +96,8 @@ def _asks_for_more(request: Request) -> bool:
         return True
     # A hub is queried each time. A directory of calibration inputs would have to be watched file by file.
     fetched = name is not None and not Path(name).expanduser().is_dir()
-    return settings.deploy is not None or fetched or settings.precision.calibration is not None
+    given = settings.verify is not None and settings.verify.inputs is not None
+    return settings.deploy is not None or fetched or given or settings.precision.calibration is not None
 
 
 def _reads_elsewhere(conf: Iterable[Path]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from cosybuild.config.groups.field import setting
 
@@ -84,6 +85,19 @@ class HopGates:
 
 
 @dataclass(frozen=True)
+class OutputLimits:
+    """The tolerances of one output, in place of those of the whole model; null and empty: those of the model."""
+
+    rtol: float | None = setting(None, "The relative tolerance of each element of the float32 graph.")
+    atol: float | None = setting(None, "The absolute tolerance of each element, in the output's units.")
+    floor: float = setting(
+        0.0, "A difference of at most this, in the output's units, is accepted in every element and precision."
+    )
+    gates: dict[str, float] = setting(dict, "Bounds for the float32 graph: metric -> bound.")
+    lowered: dict[str, float] = setting(dict, "Bounds for a lowered graph and an engine: metric -> bound.")
+
+
+@dataclass(frozen=True)
 class VerifySettings:
     """The cases that are compared, the runtime, and the tolerances.
 
@@ -120,6 +134,15 @@ class VerifySettings:
         "A file of lengths recorded in production, with `length` or `length,count` on each line, in frames or with a "
         "unit; some are compared.",
         local=True,
+    )
+    inputs: Any = setting(
+        None,
+        "Real inputs in place of generated ones, for verification, calibration and benchmark: an .npz file with one "
+        "array for each input, a directory of them, or a Hydra node with _target_ that yields batches.",
+        local=True,
+    )
+    outputs: dict[str, OutputLimits] = setting(
+        dict, "Tolerances of single outputs by name: {probabilities: {floor: 1e-6, lowered: {top5_loss: 0.01}}}."
     )
     solver: SolverCheck | None = setting(SolverCheck, "Solver runs; null: single calls only.")
     hops: HopGates = setting(HopGates, "The error that each hop from exact arithmetic to the artifact may add.")

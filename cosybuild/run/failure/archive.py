@@ -22,6 +22,7 @@ from cosybuild.building.plan import Plan
 from cosybuild.building.record import Outcome
 from cosybuild.building.wiring import SOURCE
 from cosybuild.errors import CosybuildError, VerificationError
+from cosybuild.models.given import GivenBatch
 from cosybuild.request import Request
 from cosybuild.run.failure.causes import Signs, match
 from cosybuild.run.failure.index import Given, SubjectFacts
@@ -84,7 +85,9 @@ def write_failure_archive(
         files: dict[str, Path] = {}
         inputs = _case_inputs(request, note)
         if inputs is not None:
-            files["inputs/case.npz"] = _save(place / "case.npz", inputs)
+            real = _batch_of(request, note)
+            # The recipe of real inputs names the digest of their file, so the file is kept as it is.
+            files["inputs/case.npz"] = _save(place / "case.npz", inputs) if real is None else real.path
         cut: dict[str, Any] | None = None
         profile: dict[str, Any] | None = None
         if inputs is not None and set(LOWERED_INPUTS) <= set(given):
@@ -155,9 +158,14 @@ def _given(wires: Any, outcome: Outcome, sources: Mapping[str, Artifact]) -> Ite
 def _case_inputs(request: Request, note: Mapping[str, Any]) -> dict[str, Array] | None:
     if not isinstance(note.get("case"), Mapping):
         return None
-    from cosybuild.verification.cases import case_from_facts
+    from cosybuild.verification.cases import case_from_facts, with_batch
 
-    return case_from_facts(note["case"]).inputs(request.subject.spec)
+    return with_batch(case_from_facts(note["case"]), request.given).inputs(request.subject.spec)
+
+
+def _batch_of(request: Request, note: Mapping[str, Any]) -> GivenBatch | None:
+    """Return the batch of real inputs that failed; None for drawn inputs."""
+    return next((batch for batch in request.given if batch.digest == note["case"].get("given")), None)
 
 
 def _lowering(

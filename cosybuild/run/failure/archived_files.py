@@ -101,8 +101,10 @@ def read_arrays(path: Path, archive: Path) -> dict[str, Array]:
 
     import numpy as np
 
+    from cosybuild.numerics.npz import with_bfloat16
+
     try:
         with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
+            return {name: with_bfloat16(loaded[name]) for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FORM.refused(archive, f"{path.name} is not an .npz file of arrays: {error}") from error

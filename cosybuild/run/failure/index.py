@@ -65,6 +65,7 @@ class FailureIndex:
     subject: SubjectFacts
     cut: Part | None
     artifacts: Mapping[str, tuple[Given, ...]]
+    case: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.failure.exit_code < DEFECT:

@@ -14,6 +14,7 @@ from cosybuild.building.record import Failure
 from cosybuild.building.stage import Emit, RunContext
 from cosybuild.config.parse import settings_from_plain
 from cosybuild.errors import BuildError, ConfigurationError, CosybuildError, OutOfMemory, VerificationError
+from cosybuild.models.given import given_batches
 from cosybuild.models.subject import Subject
 from cosybuild.report.rehearsal import MISFIT
 from cosybuild.request import Request
@@ -79,7 +80,7 @@ def reproduce(
             none of them can be run without further files.
     """
     with unpack_archive(FORM, archive, Bounds(), FailureIndex) as (place, index):
-        request = _request(archive, index)
+        request = _request(archive, place, index)
         artifacts, lacking = find_artifacts(place, index, elsewhere)
         if lacking and index.cut is None:
             raise ConfigurationError(
@@ -141,7 +142,7 @@ def _is_ours(error: BaseException) -> bool:
     return module.partition(".")[0] == __name__.partition(".")[0]
 
 
-def _request(archive: Path, index: FailureIndex) -> Request:
+def _request(archive: Path, place: Path, index: FailureIndex) -> Request:
     """Return the request of the step, without fields that could name code or files of this machine."""
     try:
         settings = settings_from_plain(without_local(index.config)[0])
@@ -157,7 +158,13 @@ def _request(archive: Path, index: FailureIndex) -> Request:
         stem=facts.stem,
         solver=facts.solver,
     )
-    return Request(settings, subject)
+    if not (index.case or {}).get("given"):
+        return Request(settings, subject)
+    # Of several batches of real inputs, the archive has the one that failed.
+    try:
+        return Request(settings, subject, given=given_batches([place / "inputs" / "case.npz"], subject.spec))
+    except ConfigurationError as error:
+        raise FORM.refused(archive, f"its inputs are not those of its description: {error.message}") from error
 
 
 def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None:

@@ -1,0 +1,181 @@
+"""Batches of real inputs that a user gives: their files, digests and sizes, read without numpy."""
+
+from __future__ import annotations
+
+import ast
+import math
+import statistics
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosybuild.config.groups.profile import ProfileSettings, RangeSettings
+from cosybuild.digest import digest_of
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.dimension import size_of, symbols_of, terms_of
+from cosybuild.models.profile import Profile, admits
+from cosybuild.models.spec import ModelSpec
+
+Shape = tuple[int, ...]
+
+_MAGIC = b"\x93NUMPY"
+_SAVE = "Next: save one array for each input with numpy.savez, under the name of the input."
+
+
+@dataclass(frozen=True)
+class GivenBatch:
+    """One set of inputs in a file.
+
+    Attributes:
+        name: the file's name, for reports.
+        path: an .npz file with one array for each input.
+        digest: the sha256 of the file.
+        sizes: axis -> size in this batch.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    sizes: Mapping[str, int]
+
+
+def given_files(text: str) -> tuple[Path, ...]:
+    """Return the .npz file, or all .npz files in the directory, sorted.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+    place = Path(text).expanduser()
+    files = tuple(sorted(place.glob("*.npz"))) if place.is_dir() else (place,) if place.is_file() else ()
+    if not files:
+        raise ConfigurationError(
+            f"verify.inputs={text} is neither an .npz file nor a directory with .npz files.",
+            hint=f"{_SAVE} Or name code that yields batches: verify.inputs={{_target_: package.function}}.",
+        )
+    return files
+
+
+def given_batches(files: Sequence[Path], spec: ModelSpec, *, yielded: bool = False) -> tuple[GivenBatch, ...]:
+    """Return the batches of these files.
+
+    Args:
+        files: the .npz files.
+        spec: the inputs of the model.
+        yielded: True if code yielded the batches; messages then do not name the temporary directory.
+
+    Raises:
+        ConfigurationError: a file cannot be read, lacks an input, has another array, or has a shape that an input
+            cannot have.
+    """
+    return tuple(_batch(path, path.stem if yielded else str(path), spec) for path in files)
+
+
+def _batch(path: Path, shown: str, spec: ModelSpec) -> GivenBatch:
+    try:
+        digest, shapes = digest_of(path), _shapes(path)
+    except (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"{shown} in verify.inputs cannot be read as .npz: {error}.", hint=_SAVE) from error
+    names = [tensor.name for tensor in spec.inputs]
+    if set(shapes) != set(names):
+        raise ConfigurationError(
+            f"{shown} in verify.inputs has the arrays {', '.join(sorted(shapes)) or 'none'}; the model takes "
+            f"{', '.join(names)}.",
+            hint=_SAVE,
+        )
+    return GivenBatch(path.name, path, digest, _sizes(shown, shapes, spec))
+
+
+def _sizes(shown: str, shapes: Mapping[str, Shape], spec: ModelSpec) -> dict[str, int]:
+    """Return axis -> size.
+
+    Raises:
+        ConfigurationError: an array has a shape that its input cannot have.
+    """
+    found: dict[str, int] = {}
+    for tensor in spec.inputs:
+        if len(shapes[tensor.name]) == len(tensor.shape):
+            for size, dim in zip(shapes[tensor.name], tensor.shape, strict=True):
+                if isinstance(dim, str) and symbols_of(dim) == (dim,):
+                    found.setdefault(dim, size)
+    for symbol in spec.symbols:  # axes that occur in sums only, such as `past + 1`
+        if symbol not in found:
+            found[symbol] = _solved(symbol, shapes, spec, found)
+    sizes = ", ".join(f"{axis} {size}" for axis, size in found.items())
+    for tensor in spec.inputs:
+        shape = shapes[tensor.name]
+        expected = tuple(size_of(dim, found) for dim in tensor.shape)
+        if shape != expected:
+            raise ConfigurationError(
+                f"{tensor.name} in {shown} (verify.inputs) has the shape {shape}; the model takes "
+                f"({', '.join(map(str, tensor.shape))}){f' with {sizes}' if found else ''}.",
+                hint="Next: give every input the shape that the model takes; or, if different axes have one name, name "
+                f"them: model.inputs=[{{name: {tensor.name}, shape: [...]}}].",
+            )
+    return {symbol: found[symbol] for symbol in spec.symbols}
+
+
+def _solved(symbol: str, shapes: Mapping[str, Shape], spec: ModelSpec, known: Mapping[str, int]) -> int:
+    """Return the size of a symbol that occurs in sums only; 0 if no sum determines it."""
+    for tensor in spec.inputs:
+        for size, dim in zip(shapes[tensor.name], tensor.shape, strict=False):
+            terms = terms_of(dim) if isinstance(dim, str) else None
+            others = {name for name in terms or {} if name and name != symbol}
+            if terms and symbol in terms and others <= set(known):
+                rest = size_of(str(dim), {**known, symbol: 0})
+                return (size - rest) // terms[symbol]
+    return 0
+
+
+def ranges_of(batches: Sequence[GivenBatch], spec: ModelSpec) -> dict[str, RangeSettings]:
+    """Return axis -> the smallest, the middle and the largest size of the batches, all multiples of one step."""
+    found = {}
+    for symbol in spec.symbols:
+        sizes = sorted(batch.sizes[symbol] for batch in batches)
+        step = max(1, math.gcd(*sizes))
+        found[symbol] = RangeSettings(sizes[0], statistics.median_low(sizes), sizes[-1], step)
+    return found
+
+
+def default_profile(settings: ProfileSettings, batches: Sequence[GivenBatch], spec: ModelSpec) -> ProfileSettings:
+    """Return the profile of a model for which no profile was stated, and whose real inputs are given."""
+    return ProfileSettings(settings.name, (ranges_of(batches, spec),))
+
+
+def check_inside(batches: Sequence[GivenBatch], profiles: Sequence[Profile], spec: ModelSpec) -> None:
+    """Refuse a batch with sizes that no profile has: nothing outside the profiles is run.
+
+    Raises:
+        ConfigurationError: names the batch, its sizes, and a profile that holds all batches.
+    """
+    for batch in batches:
+        if not admits(profiles, batch.sizes):
+            sizes = ", ".join(f"{axis} {size}" for axis, size in batch.sizes.items())
+            wide = ", ".join(
+                f"{axis}: {{min: {one.min}, opt: {one.opt}, max: {one.max}}}"
+                for axis, one in ranges_of(batches, spec).items()
+            )
+            raise ConfigurationError(
+                f"verify.inputs has the batch {batch.name} with {sizes}, which no trt_profile holds.",
+                hint=f"Next: trt_profile.profiles=[{{{wide}}}] holds all its batches; or leave the batch out.",
+            )
+
+
+def _shapes(path: Path) -> dict[str, Shape]:
+    """Return name -> shape of each array of an .npz file, from the headers alone."""
+    with zipfile.ZipFile(path) as archive:
+        return {entry.filename.removesuffix(".npy"): _shape(archive, entry) for entry in archive.infolist()}
+
+
+def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Shape:
+    with archive.open(entry) as file:
+        start = file.read(8)
+        if start[:6] != _MAGIC:
+            raise ValueError(f"{entry.filename} is not an array of numpy")
+        length = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
+        if length > 1 << 20:
+            raise ValueError(f"{entry.filename} has a header of {length} bytes")
+        header = ast.literal_eval(file.read(length).decode("latin-1"))
+    if not isinstance(header, dict) or not isinstance(header.get("shape"), tuple):
+        raise ValueError(f"{entry.filename} has no shape")
+    return tuple(int(size) for size in header["shape"])

@@ -1,0 +1,94 @@
+"""The arrays of batches that a user gives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosybuild.errors import ConfigurationError
+from cosybuild.models.given import GivenBatch
+from cosybuild.models.spec import ModelSpec, TensorSpec
+from cosybuild.numerics.inputs import Array, numpy_dtype
+from cosybuild.numerics.npz import save_arrays, with_bfloat16
+
+MOST = 64
+"""Batches that are taken of code that yields batches, which may never end."""
+
+
+def read_batch(batch: GivenBatch, spec: ModelSpec) -> dict[str, Array]:
+    """Return one array for each input by name, with the order and the types of the specification.
+
+    Raises:
+        ConfigurationError: the file changed after planning, or a type cannot be converted without loss.
+    """
+    try:
+        content = batch.path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{batch.path} of verify.inputs cannot be read any more: {error}", hint="Next: run the same command again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != batch.digest:
+        raise ConfigurationError(
+            f"{batch.path} of verify.inputs changed while the build ran.", hint="Next: run the same command again."
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return {tensor.name: _typed(batch, tensor, with_bfloat16(stored[tensor.name])) for tensor in spec.inputs}
+
+
+def _typed(batch: GivenBatch, tensor: TensorSpec, values: Array) -> Array:
+    wanted = numpy_dtype(tensor.dtype)
+    floats = ("float16", "bfloat16", "float32", "float64")
+    if values.dtype != wanted and not (values.dtype.name in floats and wanted.name in floats):
+        with np.errstate(invalid="ignore"):
+            converted = values.astype(wanted)
+        if values.dtype.name in floats or wanted.name in floats or not np.array_equal(converted, values):
+            raise ConfigurationError(
+                f"{tensor.name} in {batch.path} (verify.inputs) has the type {values.dtype.name}; the model takes "
+                f"{tensor.dtype}.",
+                hint=f"Next: convert it with .astype('{tensor.dtype}') before it is saved.",
+            )
+    # Not ascontiguousarray, which gives a scalar an axis.
+    return np.asarray(values, wanted, order="C")
+
+
+def write_batches(batches: Iterable[Any], names: Sequence[str], place: Path) -> int:
+    """Write each batch as an .npz file, and return their number; at most `MOST` are taken.
+
+    Args:
+        batches: mappings from the names of inputs to arrays or tensors, or sequences of arrays in binding order.
+        names: the inputs in binding order.
+        place: the directory.
+
+    Raises:
+        ConfigurationError: a batch is neither, or there is none.
+    """
+    count = 0
+    for index, batch in enumerate(itertools.islice(iter(batches), MOST)):
+        if not isinstance(batch, Mapping):
+            parts = list(batch) if isinstance(batch, (tuple, list)) else [batch]
+            if len(parts) != len(names):
+                raise ConfigurationError(
+                    f"verify.inputs yields {len(parts)} arrays in batch {index}; the model takes {', '.join(names)}.",
+                    hint="Next: yield a mapping from the names of the inputs to arrays.",
+                )
+            batch = dict(zip(names, parts, strict=True))
+        save_arrays(place / f"batch{index:04}.npz", {str(name): _array(value) for name, value in batch.items()})
+        count = index + 1
+    if not count:
+        raise ConfigurationError("verify.inputs yields no batch.", hint="Next: yield at least one.")
+    return count
+
+
+def _array(value: Any) -> Array:
+    if hasattr(value, "detach"):  # a tensor of torch, which this package does not import
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+        value = value.numpy()
+    return np.asarray(value)
