@@ -2,10 +2,12 @@
 
     python benchmarks/foreign_models.py --environment DIR --prepare   # downloads and installs; about 2 GB
     python benchmarks/foreign_models.py --environment DIR             # builds all; writes docs/foreign-models.md
-    python benchmarks/foreign_models.py --environment DIR --only bert # some, without writing
+    python benchmarks/foreign_models.py --environment DIR --only bert # those whose name has this text
+    python benchmarks/foreign_models.py --environment DIR --open      # those that are not built yet
 
 Each file is built with `model.path` alone. Each module is declared with `declare`, from the shapes of its inputs, and
-then built. Both are built in float32 and in fp16. The versions of packages are in foreign_models.yaml.
+then built, in float32 and in fp16. The outcomes are kept in DIR/outcomes.jsonl, and the table has the last one of each
+model. The versions of packages are in foreign_models.yaml.
 
 built     the build ended with 0: every comparison passed its gate
 refused   the build ended with an error for users, whose sentence is in the table
@@ -25,7 +27,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,27 +98,27 @@ def _unpack(wheel: Path, place: Path) -> None:
                 (place / Path(entry.filename).name).write_bytes(archive.read(entry))
 
 
-def outcomes(place: Path, only: str, kinds: Sequence[str]) -> Iterator[Outcome]:
-    """Build everything whose name or package contains `only`."""
+def outcomes(place: Path, only: str, kinds: Sequence[str], done: Collection[str]) -> Iterator[Outcome]:
+    """Build everything whose name or package contains `only`, without what is done: texts `package name`."""
     work = place / ".".join(["work", *kinds])
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     if "graphs" in kinds:
         for package, names in LISTS["graphs"].items():
             for name in names:
-                if only in f"{package} {name}":
+                if only in f"{package} {name}" and f"{package} {name}" not in done:
                     path = place / "graphs" / package / f"{name}.onnx"
                     yield from _built(work, package, name, ["model=onnx", f"model.path={_quoted(path)}"])
     for number, words in enumerate(map(str.split, LISTS["modules"] if "modules" in kinds else ())):
         package, name = words[0].split(".")[0], _title(words)
-        if only not in f"{package} {name}":
+        if only not in f"{package} {name}" or f"{package} {name}" in done:
             continue
         option = f"tried{number}"
         folder = work / "conf" / "model"
         folder.mkdir(parents=True, exist_ok=True)
-        done, seconds = _run(work, ["declare", *words, "--write", str(folder / f"{option}.yaml")])
-        if done.returncode:
-            yield _outcome(package, name, "declare", done, seconds)
+        declared, seconds = _run(work, ["declare", *words, "--write", str(folder / f"{option}.yaml")])
+        if declared.returncode:
+            yield _outcome(package, name, "fp32", declared, seconds)
             continue
         yield from _built(work, package, name, ["--config-dir", str(work / "conf"), f"model={option}"])
 
@@ -167,28 +169,82 @@ def _outcome(
     return Outcome(package, name, precision, "crashed" if crashed else "gate" if missed else "refused", seconds, text)
 
 
+def page(found: Mapping[tuple[str, str, str], Outcome]) -> str:
+    """Return the tables: one row for each file or module that was tried, and the sentences of those not built."""
+    graphs = [(package, name) for package, names in LISTS["graphs"].items() for name in names]
+    modules = [(words[0].split(".")[0], _title(words)) for words in map(str.split, LISTS["modules"])]
+    lines = []
+    for title, items in (("ONNX files", graphs), ("Modules", modules)):
+        tried = [item for item in items if (*item, "fp32") in found]
+        built = sum(found[(*item, "fp32")].word == "built" for item in tried)
+        lowered = sum((*item, "fp16") in found and found[(*item, "fp16")].word == "built" for item in tried)
+        lines += [
+            f"## {title}",
+            "",
+            f"{len(tried)} tried: {built} built in float32, {lowered} of them in fp16 too.",
+            "",
+        ]
+        lines += ["| package | name | float32 | fp16 | reason |", "| --- | --- | --- | --- | --- |"]
+        for item in tried:
+            both = [found.get((*item, precision)) for precision in ("fp32", "fp16")]
+            words = ["" if one is None else one.word for one in both]
+            why = " ".join(_short(one.why) for one in both if one is not None and one.why)
+            lines.append(f"| {item[0]} | {item[1]} | {words[0]} | {words[1]} | {why} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _short(why: str) -> str:
+    """Return the sentence of an error without its next step, without paths, and as one cell of a table."""
+    text = " ".join(why.split("\nNext:")[0].split())
+    text = re.sub(r"(/[\w.+-]+)+/", "", text)
+    text = re.sub(r"[|<>*_\[\]`]", lambda found: "\\" + found[0], text[:260])
+    return text + ("..." if len(why) > 260 else "")
+
+
+def _recorded(record: Path) -> dict[tuple[str, str, str], Outcome]:
+    """Return the last outcome of each file and module in each precision."""
+    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    found: dict[tuple[str, str, str], Outcome] = {}
+    for one in (Outcome(**json.loads(line)) for line in lines):
+        if one.precision == "fp32":  # its fp16 outcome follows, if there is one
+            found.pop((one.package, one.name, "fp16"), None)
+        found[one.package, one.name, one.precision] = one
+    return found
+
+
 def main() -> int:
-    """Run the trial, print its outcomes, and write the page if everything was tried."""
+    """Run the trial, print its outcomes, and write the page from the last outcome of each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environment", type=Path, required=True)
     parser.add_argument("--prepare", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--kind", choices=("graphs", "modules"))
+    parser.add_argument("--open", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write the page without a build")
     options = parser.parse_args()
     place = options.environment.absolute()
     if options.prepare:
         prepare(place)
         return 0
     kinds = [options.kind] if options.kind else ["graphs", "modules"]
-    found = []
-    with (place / f"outcomes.{'.'.join(kinds)}.jsonl").open("w") as record:
-        for one in outcomes(place, options.only, kinds):
+    found: list[Outcome] = []
+    known = _recorded(place / "outcomes.jsonl")
+    failed = {f"{p} {n}" for (p, n, _), one in known.items() if one.word != "built"}
+    done = {f"{p} {n}" for p, n, _ in known} - failed if options.open else set()
+    with (place / "outcomes.jsonl").open("a") as record:
+        for one in () if options.write else outcomes(place, options.only, kinds, done):
             found.append(one)
             record.write(json.dumps(asdict(one)) + "\n")
             record.flush()
             print(f"{one.word:8} {one.precision:8} {one.seconds:5.1f} s  {one.package} {one.name}", flush=True)
             if one.why:
                 print("         " + one.why.replace("\n", "\n         "), flush=True)
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(
+        f"{text.split(BEGIN)[0]}{BEGIN}\n\n{page(_recorded(place / 'outcomes.jsonl'))}\n{END}{text.split(END)[1]}",
+        encoding="utf-8",
+    )
     print(dict(collections.Counter(one.word for one in found)))
     return int(any(one.word == "crashed" for one in found))
 

@@ -39,6 +39,17 @@ def test_every_axis_has_a_small_range_of_its_role() -> None:
     assert ranges(("samples",)) == {"samples": (16, 64, 1)}
 
 
+def test_a_waveform_is_longer_than_a_window_of_a_spectrum() -> None:
+    def range_of(*inputs: TensorSpec) -> tuple[int, int]:
+        (found,) = default_ranges(DEFAULT, ModelSpec(inputs, ()), declared=False).profiles
+        return found["n"].min, found["n"].max
+
+    assert range_of(TensorSpec("waveforms", ("batch", "n"))) == (4000, 16000)
+    assert range_of(TensorSpec("input", ("batch", "n")), TensorSpec("sr", (), "int64")) == (4000, 16000)
+    assert range_of(TensorSpec("audio_features", ("batch", 80, "n"))) == (16, 64)
+    assert range_of(TensorSpec("input", ("batch", "n"))) == (16, 64)
+
+
 def test_the_default_of_seq_len_serves_only_a_model_that_declares_this_axis() -> None:
     assert ranges((1, "seq_len"), declared=True) == {"seq_len": (4, 3000, 1)}
     assert ranges((1, "seq_len")) == {"seq_len": (16, 64, 1)}

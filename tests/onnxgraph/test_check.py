@@ -76,3 +76,28 @@ def test_shape_inference_uses_small_constants() -> None:
     model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.array([-1, 3], np.int64), "target"))
     check_model(model)
     assert model.graph.initializer[-1].data_type == TensorProto.INT64
+
+
+def test_a_format_that_lists_weights_as_inputs_needs_no_list() -> None:
+    """Runtimes load graphs of version 3 whose initializers are not among the inputs."""
+    model = linear()
+    model.ir_version = 3
+    check_model(model)
+
+
+def test_a_sum_of_lengths_is_no_contradiction() -> None:
+    """ONNX adds propagated values by position, which refuses vectors of different lengths."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["column", "last"], ["upright"]),
+        helper.make_node("Add", ["upright", "row"], ["grid"]),
+        helper.make_node("Gather", ["x", "grid"], ["y"]),
+    ]
+    constants = {"column": np.arange(3), "last": np.array([-1]), "row": np.arange(5)}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 5])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    check_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
