@@ -59,8 +59,9 @@ def check_model(model: ModelProto) -> None:
         text = str(error)
         match = _NODE.search(text)
         raise InvalidGraph(" ".join(text.split())[:_LONGEST], (match[1] or match[2]) if match else "") from error
+    symbols = {dim.dim_param for value in model.graph.input for dim in value.type.tensor_type.shape.dim}
     for declared, found in zip(model.graph.output, inferred.graph.output, strict=True):
-        _check_output(declared, found)
+        _check_output(declared, found, symbols)
 
 
 def _inferred(model: ModelProto) -> ModelProto:
@@ -86,7 +87,8 @@ def _check_opset(model: ModelProto) -> None:
             raise InvalidGraph(f"it has opset {opset.version}, and the newest that onnx knows is {newest}", "")
 
 
-def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
+def _check_output(declared: ValueInfoProto, found: ValueInfoProto, symbols: set[str]) -> None:
+    """Compare an output with the inferred one. A symbol that no input has names no size, so any size agrees with it."""
     if not found.type.tensor_type.HasField("shape") or not declared.type.tensor_type.HasField("shape"):
         return
     pairs = list(zip(declared.type.tensor_type.shape.dim, found.type.tensor_type.shape.dim, strict=False))
@@ -94,13 +96,13 @@ def _check_output(declared: ValueInfoProto, found: ValueInfoProto) -> None:
     if ranks[0] != ranks[1]:
         raise InvalidGraph(f"output {declared.name} has {ranks[1]} axes; {ranks[0]} are declared", "")
     for axis, (said, is_) in enumerate(pairs):
-        if is_.HasField("dim_value") and said.HasField("dim_param"):
+        if is_.HasField("dim_value") and said.HasField("dim_param") and said.dim_param in symbols:
             raise InvalidGraph(
                 f"output {declared.name} has axis {axis} frozen at {is_.dim_value}; the dynamic axis {said.dim_param} "
                 "is declared",
                 "",
             )
-        if is_.HasField("dim_value") and said.HasField("dim_value") and is_.dim_value != said.dim_value:
+        if is_.HasField("dim_value") and said.HasField("dim_value") and 0 <= said.dim_value != is_.dim_value:
             raise InvalidGraph(
                 f"output {declared.name} has {is_.dim_value} on axis {axis}; {said.dim_value} is declared", ""
             )

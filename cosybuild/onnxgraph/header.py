@@ -68,6 +68,8 @@ def read_header(path: Path) -> GraphHeader:
     return GraphHeader(tuple(port for port in sides[11] if port.name not in initialised), tuple(sides[12]))
 
 
+_NEGATIVE = 1 << 63
+
 _KINDS = {1: "tensor", 4: "sequence", 5: "map", 8: "sparse tensor", 9: "optional"}
 """Field of TypeProto -> kind of the value."""
 
@@ -92,7 +94,8 @@ def _port(data: mmap.mmap, begin: int, end: int) -> GraphPort:
 def _dim(data: mmap.mmap, begin: int, end: int) -> int | str:
     for number, value, b, e in fields(data, begin, end):
         if number == 1:
-            return value
+            # Some converters write -1, whose two's complement is stored, for an axis of any size.
+            return value if value < _NEGATIVE else ""
         if number == 2:
             return text(data, b, e)
     return ""

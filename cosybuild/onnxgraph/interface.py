@@ -52,7 +52,7 @@ def declare_interface(model: ModelProto, spec: ModelSpec) -> None:
     for values, tensors in ((graph_inputs(model.graph), spec.inputs), (list(model.graph.output), spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
             shape = value.type.tensor_type.shape
-            known = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
+            known = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in shape.dim]
             # A size that the file knows of an axis that no input has says more than its declared name.
             known = known if len(known) == len(tensor.shape) and tensor in spec.outputs else [None] * len(tensor.shape)
             shape.ClearField("dim")
@@ -93,7 +93,8 @@ def _shape_faults(where: str, value: ValueInfoProto, tensor: TensorSpec, symbols
         return [f"{where} has {len(dims)} axes; {len(tensor.shape)} are declared"]
     faults = []
     for axis, (dim, size) in enumerate(zip(dims, tensor.shape, strict=True)):
-        fixed = dim.dim_value if dim.HasField("dim_value") else None
+        # Some converters write -1 for an axis of any size.
+        fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
         if isinstance(size, str) and fixed is not None and set(symbols_of(size)) & set(symbols):
             faults.append(f"{where} has axis {axis} frozen at {fixed}; the dynamic axis {size} is declared")
         elif isinstance(size, int) and fixed is not None and fixed != size:

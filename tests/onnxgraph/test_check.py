@@ -101,3 +101,10 @@ def test_a_sum_of_lengths_is_no_contradiction() -> None:
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     check_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
+def test_an_output_axis_with_a_name_of_its_own_may_have_one_size() -> None:
+    """Converters name every axis of an output, also one whose size is known."""
+    model = linear()
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "channels_of_the_output"
+    check_model(model)

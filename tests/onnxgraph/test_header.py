@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from cosybuild.onnxgraph.header import GraphPort, read_header
+from tests.onnxgraph.graphs import linear
 
 _TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
 _ports = st.builds(
@@ -56,3 +57,12 @@ def test_a_file_of_another_kind_is_reported(tmp_path: Path, content: bytes) -> N
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ValueError, match=r"not an ONNX file|incomplete|no graph"):
         read_header(tmp_path / "m.onnx")
+
+
+def test_minus_one_is_an_axis_of_any_size(tmp_path: Path) -> None:
+    """Some converters write it in place of a name; it is stored as 2^64 - 1."""
+    model = linear()
+    dim = model.graph.input[0].type.tensor_type.shape.dim[0]
+    dim.dim_value = -1
+    (tmp_path / "g.onnx").write_bytes(model.SerializeToString())
+    assert read_header(tmp_path / "g.onnx").inputs[0].shape[0] == ""
