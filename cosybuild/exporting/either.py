@@ -50,10 +50,16 @@ def export_by_either(
     settings: ExportSettings,
     sizes: Mapping[str, int],
     profiles: Sequence[Profile],
+    scratch: Path,
 ) -> Export:
     """Export a module with the torchscript exporter; use the dynamo exporter if it fails, or if its graph is wrong.
 
     The graph is run at the smallest sizes of the first profile, which differ from those of the example.
+
+    Args:
+        module, spec, settings, sizes: see `export_graph`.
+        profiles: the sizes that are served.
+        scratch: a directory for a temporary file.
 
     Raises:
         ExportError: both exporters fail; the message is that of the first one.
@@ -61,7 +67,7 @@ def export_by_either(
     refused: ExportError | None = None
     try:
         model, chatter = export_graph(module, spec, settings, sizes)
-        fault = _fault_of(model, module, spec, profiles)
+        fault = _fault_of(model, module, spec, profiles, scratch)
     except ExportError as error:
         refused, fault = error, error.message
     else:
@@ -78,7 +84,9 @@ def export_by_either(
     return Export(model, chatter.warnings, Exporter.dynamo, (remark,))
 
 
-def _fault_of(model: ModelProto, module: nn.Module, spec: ModelSpec, profiles: Sequence[Profile]) -> str | None:
+def _fault_of(
+    model: ModelProto, module: nn.Module, spec: ModelSpec, profiles: Sequence[Profile], scratch: Path
+) -> str | None:
     """Return a sentence on a graph that does not compute the module at other sizes; None if it does."""
     import torch
 
@@ -98,7 +106,7 @@ def _fault_of(model: ModelProto, module: nn.Module, spec: ModelSpec, profiles: S
             expected = torch_backend.load(module, *names).infer(inputs)
     except InferenceFailed:
         return None  # the module does not take this size, which the verification reports
-    with tempfile.TemporaryDirectory(prefix="cosybuild-export-") as place:
+    with tempfile.TemporaryDirectory(dir=scratch) as place:
         path = save_model(model, Path(place) / "graph.onnx")[0]
         try:
             found = onnxruntime_backend.load(path, optimised=False).infer(inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from cosybuild.system.files import write_atomic
 
 
 @contextmanager
-def check_reads(subject: Subject, weights: Path | None, scratch: Path) -> Iterator[None]:
+def check_reads(subject: Subject, weights: Path | None, scratch: Path, others: Sequence[Path] = ()) -> Iterator[None]:
     """Check that a user's module, made and called in this block, reads only the sources that planning recorded.
 
     Do nothing for other models, and for modules of packages that read no file of the user.
@@ -26,6 +26,7 @@ def check_reads(subject: Subject, weights: Path | None, scratch: Path) -> Iterat
         subject: the model to make.
         weights: a file that is part of the key by itself.
         scratch: a directory of cosybuild's own, whose files do not count.
+        others: further files that are parts of the key by themselves.
 
     Raises:
         SourceChanged: an ingredient changed since planning.
@@ -46,8 +47,8 @@ def check_reads(subject: Subject, weights: Path | None, scratch: Path) -> Iterat
             hint="Next: run the same command again.",
         )
     ours = f"{scratch.absolute()}/"
-    own = None if weights is None else str(weights.absolute())
-    more = tuple(path for path in untraced_reads(reads, trace, before) if not path.startswith(ours) and path != own)
+    own = {str(path.absolute()) for path in (weights, *others) if path is not None}
+    more = tuple(path for path in untraced_reads(reads, trace, before) if not path.startswith(ours) and path not in own)
     if more and trace.memo is not None:
         _learn(trace, more, Path(trace.memo))
         raise BuildError(

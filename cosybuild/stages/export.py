@@ -166,6 +166,8 @@ def _exported(context: RunContext, weights: Path | None, fall_back: bool) -> _Ex
     request: Request = context.request
     export = request.settings.export
     notes: list[str] = []
+    if fall_back:
+        import onnxruntime  # noqa: F401  # it reads files of the system, which are no ingredients of the module
     with check_reads(request.subject, weights, context.workdir.parent):
         module = load_module(request.subject, weights, notes.append)
         for line in notes:
@@ -175,7 +177,7 @@ def _exported(context: RunContext, weights: Path | None, fall_back: bool) -> _Ex
         spec, sizes = request.subject.spec, sizes_of_example(request)
         with one_attention_operator() if export.attention is Attention.operator else nullcontext():
             if fall_back:
-                made = export_by_either(module, spec, export, sizes, request.profiles)
+                made = export_by_either(module, spec, export, sizes, request.profiles, context.workdir)
                 for line in made.remarks:
                     context.emit("note", message=line)
                 return _Exported(made.model, made.warnings, [*notes, *made.remarks], facts, made.exporter)

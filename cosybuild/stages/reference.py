@@ -89,7 +89,8 @@ class ReferenceStage(Stage[Request]):
             weights = context.inputs.get("weights")
             exact = verify_settings(request).float64
             file = weights.path if weights else None
-            with check_reads(request.subject, file, context.workdir.parent):
+            real = [batch.path for batch in request.given]
+            with check_reads(request.subject, file, context.workdir.parent, real):
                 reference, made = _of_torch(work, file, exact)
         warnings = list(_not_finite(reference.cases, reference.outputs))
         if self.foreign:
