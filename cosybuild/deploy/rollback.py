@@ -87,7 +87,7 @@ def _restore(root: Path, to: int | None) -> tuple[int, list[str]]:
         if to is None and kept:
             raise DeployError(
                 f"All deployments of {root} are undone.",
-                hint=f"Next: python -m cosybuild rollback {root} --to N restores the state before deployment N; "
+                hint=f"Next: `python -m cosybuild rollback {root} --to N` restores the state before deployment N; "
                 f"it has {have}.",
             )
         asked = f"backup {to}" if to is not None else "backup that can be restored"

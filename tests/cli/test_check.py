@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -105,10 +106,12 @@ def test_rollback_lists_and_restores_backups_and_refuses_unknown_ones(
     service: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rollback", str(service), "--list"]) == 0
-    assert capsys.readouterr().out.startswith("0001  before a deploy of ")
+    listed = capsys.readouterr().out
+    assert re.fullmatch(rf"0001  [-\d]+ [:\d]+ UTC  before a deploy of {E}\.fp32\.onnx, .*\n", listed)
+    assert ".manifest.json" not in listed
     assert main(["rollback", str(service), "--to", "1"]) == 0
     printed = capsys.readouterr().out
-    assert f"{E}.fp32.onnx.manifest.json\n" in printed
+    assert f"{E}.fp32.onnx.manifest.json is removed; it was not there before\n" in printed
     assert ".next" not in printed, "this file exists only during a deployment"
     assert not (service / f"{E}.fp32.onnx").exists()
     assert main(["rollback", str(service), "--to", "9"]) == 10
