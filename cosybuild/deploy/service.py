@@ -118,7 +118,7 @@ def _other_weights(root: Path, placements: Sequence[Placement]) -> Iterator[str]
     expected = {}
     for placement in placements:
         model = placement.item.model
-        if model.get("weights_digest") and "/" not in placement.name:
+        if model.get("weights_digest") and model.get("weights") and "/" not in placement.name:
             expected[str(model["weights"])] = str(model["weights_digest"])
     for name, digest in expected.items():
         path = root / name
