@@ -31,7 +31,10 @@ REFUSED = {
     "typo in a value": (("precision.target=fp61",), "expected one of fp32", "Did you mean precision.target=fp16?"),
     "a setting without its group": (("opset=20",), "no setting 'opset'", "Did you mean export.opset=20?"),
     "a setting of another group": (("trt.opset=20",), "no setting 'opset'", "Did you mean export.opset=20?"),
-    "a setting that two groups have": (("snr_db=3",), "Did you mean verify.snr_db=3 or precision.snr_db=3?"),
+    "a setting of several groups": (
+        ("snr_db=3",),
+        "Did you mean verify.snr_db=3 or precision.snr_db=3 or ov.snr_db=3?",
+    ),
     "not a number": (("export.opset=many",), "export.opset=many is not a permitted value; expected a whole number."),
     "an element that is no number": (("trt.sm=x",), "trt.sm[0]=x", "expected a whole number"),
     "null for a mandatory value": (("export.opset=null",), "export.opset=null", "expected a whole number"),
