@@ -1,4 +1,4 @@
-"""The parser of a verb's command line, with the arguments that several verbs take."""
+"""The argument parser of a verb (a command such as `gc`), and the arguments that several verbs take."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from cosybuild.cli.usage import usage_error
 from cosybuild.run.run_names import LAST
 
 STORE = Path("outputs/store")
-"""The store of a build in this directory if `store.path` is not set."""
+"""The default store, relative to the working directory. A build uses it if `store.path` is not set."""
 
 STORE_VARIABLE = "COSYBUILD_STORE"
-"""The variable that names the store of `store=shared`, and of the commands that take a store."""
+"""The environment variable with the path of a shared store. `store=shared` and the verbs with `--store` read it."""
 
 _PROGRAM = "python -m cosybuild "
 _RUN = f"a run directory, a part of a name under outputs/runs, or `{LAST}` for the newest run"
 
 
 def default_store() -> Path:
-    """Return the store of a command without `--store`."""
+    """Return the path of the store for a verb without `--store`: that of COSYBUILD_STORE, else `outputs/store`."""
     return Path(os.environ.get(STORE_VARIABLE) or STORE).expanduser()
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose arguments are declared in one line each."""
+    """An argument parser with a short method for each kind of argument that the verbs take."""
 
     @classmethod
     def of_verb(cls, verb: str, doc: str | None, epilog: str | None = None) -> Parser:
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
         return cls(prog=f"{_PROGRAM}{verb}", description=doc, epilog=epilog)
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the command line.
+        """Raise an error for an invalid command line, in place of argparse's exit.
 
         Raises:
             ConfigurationError: always.
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     def option(
         self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = Path, default: Any = None
     ) -> None:
-        """Add an option with a value."""
+        """Add an option with a value; `parse` converts its text, and `purpose` is its help."""
         self.add_argument(flag, type=parse, metavar=metavar, default=default, help=purpose)
 
     def repeated(self, flag: str, metavar: str, purpose: str, parse: Callable[[str], Any] = str) -> None:
@@ -60,17 +60,18 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(flag, action="store_true", help=purpose)
 
     def recorded_run(self, *, optional: bool = False) -> None:
-        """Add the argument RUN, which `run.recorded.read_run` takes; an optional one is the newest run by default."""
+        """Add the argument RUN, a text for `run.recorded.read_run`. If `optional`, its default is the newest run."""
         if optional:
             self.add_argument("run", nargs="?", default=LAST, metavar="RUN", help=f"{_RUN} (default: the newest run)")
         else:
             self.add_argument("run", metavar="RUN", help=_RUN)
 
     def store(self, *, inner: bool = False) -> None:
-        """Add the option `--store`.
+        """Add the option `--store DIR`.
 
         Args:
-            inner: the parser of an inner command; if it is not given `--store`, that of the outer command is used.
+            inner: this is the parser of an inner command, such as `ls` of `store ls`. Without a `--store` of its own,
+                the inner command keeps the value of the outer one.
         """
         default = argparse.SUPPRESS if inner else default_store()
         self.option("--store", "DIR", f"the store (default: {STORE_VARIABLE}, else {STORE})", default=default)

@@ -12,7 +12,11 @@ from cosybuild.run.recorded import read_run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the artifacts with digests, figures and limits, the weights, and the libraries that made them."""
+    """Print the bill of materials of a recorded run and return exit code 0.
+
+    It lists the artifacts with their digests, figures and limits, the weights, and the libraries that made the
+    artifacts.
+    """
     parser = Parser.of_verb("bom", __doc__)
     parser.recorded_run(optional=True)
     options = parser.parse_args(arguments)

@@ -32,7 +32,8 @@ def build_command(words: Sequence[str], opening: Opening) -> int:
     """Compose the configuration of `words`, build it or each cell of a sweep, and return the exit code.
 
     Args:
-        opening: the opening line on the terminal; closed before anything else is printed.
+        words: the command line after `python -m cosybuild`.
+        opening: the line that the terminal shows at the start; it is closed before anything else is printed.
     """
 
     def build() -> int:
@@ -76,12 +77,12 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
     """Let Hydra compose the configuration of `sys.argv` and run the job, once or for each cell of a sweep.
 
     Args:
-        job: the task.
+        job: the task function that Hydra calls with each composed configuration.
         sweep: the state of the sweep, which Hydra's callback fills in.
 
     Raises:
         CosybuildError: the sweep cannot begin.
-        BuildError: a process of the launcher died, or its time was over.
+        BuildError: a process of the launcher died or exceeded its time limit.
         MissingRequirement: the launcher does not work on this machine.
     """
     # Without this, Hydra prints its own error and exits with 1 for every kind of error; with it, Hydra raises.
@@ -122,7 +123,10 @@ def run_job(job: Job, sweep: SweepInProgress) -> None:
 
 
 def _launcher_failures() -> tuple[type[BaseException], ...]:
-    """Return the exceptions that launchers raise for a dead job process; call this after Hydra has loaded launchers."""
+    """Return the exception types that launchers raise for a dead job process.
+
+    submitit's exceptions are included only after Hydra has loaded submitit, so call this function after a failure.
+    """
     if "submitit" not in sys.modules:
         return (BrokenExecutor,)
     from submitit.core.utils import FailedJobError, UncompletedJobError
@@ -140,7 +144,10 @@ def _raised_in(package: str, error: BaseException) -> bool:
 
 
 def _end_sweep(sweep: SweepInProgress, flags: Flags, results: CiResults) -> int | None:
-    """Report a sweep, also one that failed, and return its exit code; None if there is no sweep to report."""
+    """Write and print the report of a sweep, also of one that failed, and return its exit code.
+
+    Return None for a command without a sweep and for a dry run, which have no such report.
+    """
     if sweep.directory is None or sweep.dry:
         return None
     from cosybuild.cli.sweep import finish_sweep

@@ -18,7 +18,7 @@ from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the archive.
+    """Write a finished run as one archive, with `--sign` also its signature, and return exit code 0.
 
     Raises:
         ConfigurationError: there is no such run, the run did not finish, or the key cannot be used.

@@ -11,7 +11,10 @@ from cosybuild.run.recorded import read_run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print files, figures, limits, origin and licence."""
+    """Print the model card of a recorded run and return exit code 0.
+
+    It states the files, figures, limits and origin of the run, and the licence of the weights.
+    """
     parser = Parser.of_verb("card", __doc__)
     parser.recorded_run(optional=True)
     parser.option("--licence", "ID", "the SPDX identifier of the weights' licence, e.g. Apache-2.0", str)

@@ -41,15 +41,16 @@ def run_cell(
 
     Args:
         config: the composed configuration.
-        requests: the requests of this process.
-        live: this process owns the terminal and may show its progress.
-        quiet: print nothing; the end of the sweep prints artifacts and errors.
+        requests: the cache of requests in this process.
+        live: show the running step; only the process that owns the terminal does this.
+        quiet: print nothing for this cell. `finish_sweep` then prints the artifacts and errors of all cells.
 
     Returns:
-        The objective for a sweeper that searches; None for a sweeper that tries every cell.
+        The value of the objective for a sweeper that searches, or a tuple of values for several objectives; None for a
+            sweeper that tries every cell.
 
     Raises:
-        CosybuildError: only under a sweeper that searches, which must learn that a trial failed.
+        CosybuildError: the cell failed, and the sweeper searches. Such a sweeper must know that a trial failed.
     """
     hydra = HydraConfig.get()
     sweep = Path(hydra.sweep.dir)
@@ -83,7 +84,7 @@ def run_cell(
 def _build(
     request: Request, run: Path, overrides: tuple[str, ...], console: _CellConsole
 ) -> tuple[Mapping[str, Any], Mapping[str, float | None]]:
-    """Return the report, and the figures that the configuration names as objectives."""
+    """Build one cell and return its report and its objectives: name -> value, None for a value that is missing."""
     alone = tuple(word for word in overrides if not word.startswith("sweep="))
     report = run_build(request, Invocation(alone, run), console)
     wanted = [objective.value for objective in request.settings.objective] or ["error"]
@@ -110,7 +111,10 @@ def _ended(began: CellRecord, outcome: Failure | tuple[Mapping[str, Any], Mappin
 
 
 def _action(step: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """Return a step's action in this command. The report is of an earlier command if nothing changed since."""
+    """Return the action of a step in this command.
+
+    If a run had nothing to do, its report is that of an earlier run. Its steps then count as cached.
+    """
     return "cached" if report["nothing_to_do"] or step["action"] == "hit" else str(step["action"])
 
 
@@ -125,7 +129,7 @@ def _told(record: CellRecord) -> float | tuple[float, ...]:
 
 
 class _CellConsole:
-    """An event sink that shows the running step on a terminal, and nothing elsewhere."""
+    """Event sink that shows the running step on a terminal. Without a terminal, it prints nothing."""
 
     def __init__(self, live: bool) -> None:
         self._status: Status | None = None

@@ -40,7 +40,7 @@ _STATED = "model.streaming"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the verdict on each file and return the exit code of the worst.
+    """Compare each file with the model's networks, print the verdicts, and return the exit code of the worst verdict.
 
     Raises:
         ConfigurationError: a setting cannot be used, or there is no file to certify.
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _severity(code: int) -> int:
-    """Return the rank of an exit code: a refuted file is worse than an unreadable one."""
+    """Return the rank of an exit code: 0 for a right file, 1 for an unreadable file, 2 for a refuted file."""
     return (0, ModelError.exit_code, VerificationError.exit_code).index(code)
 
 
@@ -135,7 +135,7 @@ def _limits(options: argparse.Namespace) -> ProcessLimits:
 
 
 def _certified(task: Task, limits: ProcessLimits) -> Verdict:
-    """Compare one file in a process of its own, which ends at the limits."""
+    """Compare one file in a separate process, which is stopped at the limits of time and memory."""
     try:
         return call_limited(task.path, limits, run_task, task, emit=_note)
     except ConfigurationError as error:
@@ -150,7 +150,7 @@ def _note(kind: str, **facts: object) -> None:
 
 
 def _settled(task: Task, verdict: Verdict, *, sign: bool) -> Verdict:
-    """Write the manifest of a file that was proved right, or remove that of a refuted file; return the verdict."""
+    """Write the manifest of a right file if `sign`, or remove the manifest of a refuted file; return the verdict."""
     if is_recording(task.path):
         return verdict
     if verdict.outcome is Outcome.right:

@@ -65,9 +65,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _artifacts(word: str) -> Path:
-    """Return the directory of the artifacts of the run with this name.
+    """Return the directory with the artifacts of the run named `word`; `last` is the newest run.
 
-    Only the full name is accepted, because a misspelt directory could be a part of the name of a run.
+    Only a full name is accepted. Otherwise, a misspelt path could match a part of a run's name.
     """
     if word == LAST or (RUNS / word / REPORT).is_file():
         return find_run(word) / ARTIFACTS
@@ -80,7 +80,7 @@ def _line(finding: Finding) -> str:
     loading = f" [{'loads' if finding.loads else 'does not load' if finding.loads is False else 'may load'} here:"
     details = [finding.reason] if finding.reason else []
     tail = f"{loading} {finding.loading}]" if finding.loading else ""
-    # Names and reasons can come from others; a line feed in one would look like another finding.
+    # Names and reasons can come from other people's files. A line feed in one would look like a second finding.
     return one_line(f"{finding.state:>8}  {finding.name}{'  ' + '; '.join(details) if details else ''}{tail}")
 
 

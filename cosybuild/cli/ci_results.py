@@ -14,16 +14,18 @@ from cosybuild.system.files import convert_disk_errors, write_atomic
 from cosybuild.system.typed_json import to_json
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable that names the file to which a step of GitHub Actions appends Markdown."""
+"""The environment variable with the path of the file to which a step of GitHub Actions appends its Markdown summary."""
 
 _NAME = "cosybuild"
 
 
 class CiResults:
-    """Collects the result of one command and writes it for CI systems; without a target it does nothing.
+    """Collects the result of one command and writes it to a JUnit file and to GitHub's job summary.
+
+    Each of the two is written only if it is requested: by `junit`, and by the environment variable of STEP_SUMMARY.
 
     Args:
-        junit: the file to write; None for no file.
+        junit: the JUnit file to write; None for no file.
 
     Raises:
         ConfigurationError: the directory of the file does not exist.
@@ -41,19 +43,24 @@ class CiResults:
         self._failure: Failure | None = None
 
     def finished(self, report: Mapping[str, Any], directory: str) -> None:
-        """Record the report of a run that ended, also one in which a step failed."""
+        """Record the report of a run that ended, also of one in which a step failed.
+
+        Args:
+            report: the content of `report.json`.
+            directory: the path of the run directory, which names the JUnit cases.
+        """
         self._run = (report, directory)
 
     def swept(self, sweep: Mapping[str, Any]) -> None:
-        """Record the content of sweep.json."""
+        """Record the content of `sweep.json`, the report of a whole sweep."""
         self._sweep = sweep
 
     def failed(self, error: BaseException) -> None:
-        """Record an error that ended the command and is in no report."""
+        """Record an error that ended the command and that no report contains."""
         self._failure = recorded_failure(error)
 
     def write(self) -> None:
-        """Write the JUnit file and append the summary.
+        """Write the JUnit file, and append the Markdown summary for GitHub Actions.
 
         Raises:
             StoreError: the disk reports an error.

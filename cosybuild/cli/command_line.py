@@ -15,9 +15,10 @@ _HINT = "Next: `python -m cosybuild --help` lists the groups, and `python -m cos
 
 
 def hydra_words(words: Sequence[str]) -> list[str]:
-    """Return the options, then the overrides with the quotes and brackets that they need.
+    """Return the words of a command line in the order and syntax that Hydra needs.
 
-    In `words`, options may stand between overrides.
+    The result has all options first, then all overrides, with the quotes and brackets that Hydra's grammar requires. In
+    `words`, options may stand between overrides.
 
     Raises:
         ConfigurationError: an option or the value of an option is unknown.

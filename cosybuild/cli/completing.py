@@ -43,14 +43,16 @@ _WORDS = {"help": tuple(VERBS), "store": ("ls", "push", "verify"), "completion":
 
 
 def completions(line: str) -> list[str]:
-    """Return the words that complete the last word of a command line; none where a file is expected.
+    """Return the words that can complete the last word of a command line, sorted.
+
+    The list is empty if no such word is known, or if the configuration is broken. The shell then completes file names.
 
     Args:
-        line: the line up to the cursor, from the name of the command on.
+        line: the command line from the name of the command up to the cursor.
     """
     words = line.split()
     current = "" if not line or line[-1].isspace() else words.pop()
-    # The words of the command itself: `cosybuild`, or `python -m cosybuild`.
+    # Skip the words that start the command: `cosybuild`, or `python -m cosybuild`.
     begin = 3 if words[1:3] == ["-m", "cosybuild"] else 1
     given = words[begin:]
     with contextlib.suppress(CosybuildError):  # a broken configuration has no completions; a build reports it
@@ -60,7 +62,7 @@ def completions(line: str) -> list[str]:
 
 
 def _of_verb(verb: str, current: str) -> Iterator[str]:
-    """Yield the options of a verb, or the names that its argument can be."""
+    """Yield the options of a verb if `current` starts with a hyphen, else the possible values of its argument."""
     if current.startswith("-"):
         yield from _options_of(verb)
         return
@@ -83,7 +85,7 @@ def _options_of(verb: str) -> list[str]:
 
 
 def _of_build(given: Sequence[str], current: str) -> Iterator[str]:
-    """Yield the flags, groups, settings and values of a build's command line."""
+    """Yield the flags, groups, settings and values that can complete the word `current` of a build command."""
     if current.startswith("-"):
         yield from _FLAGS
         return
@@ -92,7 +94,7 @@ def _of_build(given: Sequence[str], current: str) -> Iterator[str]:
     plus = "" if prefix is None else prefix[0]
     with open_loader(_directories(given)) as loader:
         if equals:
-            # The last one of several values of a sweep, or of a list, is completed.
+            # A sweep (a,b) or a list ([a,b]) has several values. Complete the last one.
             kept = re.match(r".*[,\[]", value)
             done = f"{key}={'' if kept is None else kept[0]}"
             yield from (done + one for one in _values(loader, key.removeprefix(plus)))
@@ -112,7 +114,7 @@ def _of_build(given: Sequence[str], current: str) -> Iterator[str]:
 
 
 def _directories(given: Sequence[str]) -> list[Path]:
-    """Return the directories of `--config-dir DIR` and `--config-dir=DIR`."""
+    """Return the existing directories that the words `--config-dir DIR` and `--config-dir=DIR` name."""
     stated = [word.partition("=")[2] for word in given if word.startswith("--config-dir=")]
     stated += [after for word, after in pairwise(given) if word in ("--config-dir", "-cd")]
     return [path for path in map(Path, stated) if path.is_dir()]
@@ -130,7 +132,7 @@ def _groups(loader: ConfigLoaderImpl) -> list[str]:
 
 
 def _values(loader: ConfigLoaderImpl, key: str) -> Iterator[str]:
-    """Yield the options of a group, or the values of a setting that has few."""
+    """Yield the options of a group, or the values of a setting that permits only a few, such as true and false."""
     if key in _groups(loader):
         yield from option_names(loader, key)
     else:

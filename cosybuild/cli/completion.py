@@ -54,7 +54,7 @@ _ZSH_PYTHON = "compdef _cosybuild python python3\n"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the script of a shell, or with `--line` the completions of a command line, one in each line."""
+    """Print the completion script of a shell, or with `--line` the completions of a command line, one on each line."""
     parser = Parser.of_verb("completion", __doc__, 'Use it so: eval "$(cosybuild completion bash)"')
     parser.add_argument("shell", nargs="?", choices=("bash", "zsh"), default="bash", help="default: bash")
     parser.switch("--python", "complete `python -m cosybuild` too; other arguments of python are completed as files")

@@ -19,7 +19,7 @@ _LONG = 10.0
 
 
 class BuildConsole:
-    """An event sink that prints a build's progress; call `close` before printing anything else."""
+    """Event sink that prints the progress of a build. Call `close` before printing anything else."""
 
     def __init__(
         self, stream: TextIO, before: Callable[[], None] = lambda: None, volume: Volume = Volume.usual
@@ -29,8 +29,9 @@ class BuildConsole:
         Args:
             stream: the output; a terminal gets live progress.
             before: called before anything is printed.
-            volume: the amount of output. By default, only a terminal gets a line when a step ends: a log has one line
-                when the step begins, which names it if the process is killed, and its result in the table at the end.
+            volume: the amount of output. With `usual`, a terminal gets a line when a step ends, but a log does not: the
+                table at the end gives the results, and the line at a step's start names the step if the process is
+                killed.
         """
         self._before, self._volume = before, volume
         # Do not cut lines outside a terminal, so that a log can be searched.
@@ -130,7 +131,10 @@ class BuildConsole:
 
 
 def _expected(before: float | None) -> str:
-    """Return a phrase with the duration of the most similar earlier build; empty if that is short."""
+    """Return a phrase with the duration of the most similar earlier build, in seconds or minutes.
+
+    The phrase is empty if that build took less than `_LONG` seconds. None means that there is no such build.
+    """
     if before is None:
         return " (first time here)"
     return f" (the most similar build took {seconds(before)})" if before >= _LONG else ""

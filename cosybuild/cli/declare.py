@@ -77,7 +77,7 @@ def _of_class(name: str, words: Sequence[str], inputs: Sequence[str]) -> str:
             "an example.",
         )
     declared = tuple(_input(word) for word in inputs)
-    # The outputs are not known yet; the name of this one differs from those of all inputs.
+    # The outputs are not known yet. This placeholder needs a name that no input has.
     unknown = TensorSettings("_".join([*(one.name for one in declared), "output"]), [1])
     model = ModelSettings(family=Family.module, target=target, inputs=declared, outputs=(unknown,))
     spec = declared_spec(model)
@@ -96,7 +96,7 @@ def _input(word: str) -> TensorSettings:
 
 
 def _text(model: ModelSettings, spec: ModelSpec) -> str:
-    """Return the YAML of an option of the group `model`."""
+    """Return the YAML of an option of the group `model`: the source of the model, its inputs and its outputs."""
     source: dict[str, Any] = {"path": model.path} if model.path is not None else {"target": model.target}
     lines = [f"family: {model.family.value}", *(f"{key}: {_flow(value)}" for key, value in source.items())]
     for side, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
@@ -118,7 +118,7 @@ def _entry(tensor: TensorSpec) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
     if tensor.generator != "normal":
         entry["generator"] = tensor.generator
-    # A range of indices is part of the interface; any other range is only chosen for the tests.
+    # The range of an index input is part of the interface. Any other range only limits the generated test inputs.
     return {**entry, "high": int(tensor.high)} if tensor.generator == "integer" and tensor.is_index else entry
 
 

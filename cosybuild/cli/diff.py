@@ -15,7 +15,7 @@ from cosybuild.run.run_names import LAST, newest
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the differences between two runs; the exit code is 0 with and without differences."""
+    """Print the differences between two runs and return exit code 0, also if the runs differ."""
     parser = Parser.of_verb("diff", __doc__)
     parser.add_argument("a", nargs="?", metavar="RUN_A", help="the first run (default: the second newest)")
     parser.add_argument(

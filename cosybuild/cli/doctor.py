@@ -14,7 +14,7 @@ _STYLES = {"ok": "green", "note": "cyan", "problem": "red"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Examine the machine and print the findings; the exit code is 6 if a plain build lacks something."""
+    """Examine the machine and print the findings; return exit code 6 if one of them is a problem, else 0."""
     parser = Parser.of_verb("doctor", __doc__)
     parser.store()
     options = parser.parse_args(arguments)

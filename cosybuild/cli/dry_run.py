@@ -26,10 +26,11 @@ class DryRuns:
     """The plans that one command shows: one for a build, one for each cell of a sweep.
 
     Attributes:
-        as_json: print each plan as one JSON document, in a sweep on one line.
-        cells: the number of plans.
+        as_json: print each plan as a JSON document; in a sweep, each document is one line.
+        cells: the number of plans shown so far.
         blocked: the number of plans with a blocked step.
-        running: identity -> step, for the steps that would run. A step that several cells share is counted once.
+        running: the steps that would run, by an identity that equal steps of several cells share. Such a step therefore
+            counts once.
     """
 
     as_json: bool = False
@@ -38,11 +39,11 @@ class DryRuns:
     running: dict[str, Step] = field(default_factory=dict)
 
     def show(self, request: Request, opening: Opening, overrides: Sequence[str] | None) -> int:
-        """Plan and print which steps would run and why; nothing is written.
+        """Plan the build and print which steps would run and why. Write nothing.
 
         Args:
             request: the request of the build.
-            opening: closed before the first output.
+            opening: the opening line on the terminal; closed before the first output.
             overrides: the overrides of the cell of a sweep; None for a single build.
 
         Returns:
@@ -73,7 +74,10 @@ class DryRuns:
         return code
 
     def show_total(self) -> None:
-        """Print the total of a sweep; a step that several cells share counts once."""
+        """Print the number of cells, of steps to run and of blocked cells of a sweep, and the expected time.
+
+        A step that several cells share counts once.
+        """
         known = [step.expected.seconds for step in self.running.values() if step.expected is not None]
         lacking = len(self.running) - len(known)
         if self.as_json:
@@ -88,12 +92,12 @@ class DryRuns:
 
 
 def _running(plan: Plan, request: Request) -> Iterator[tuple[str, Step]]:
-    """Yield each step that would run, with an identity that it shares with the same step of another cell."""
+    """Yield an identity and the step for each step that would run. Equal steps of two cells have equal identities."""
     identities: Mapping[str, str] = {}
     for step in plan.steps:
         if step.key is not None:
             identity = step.key.digest
-        else:  # The key needs the content of the inputs, which is unknown; use the steps that make the inputs.
+        else:  # The key depends on the content of inputs that no step has made yet; use the identities of their steps.
             own = key_of(step.stage, request, request.environment, {}).digest
             identity = " ".join([own, *(identities.get(wire.producer, "") for wire in step.wires)])
         identities = {**identities, step.label: identity}

@@ -14,12 +14,12 @@ from cosybuild.run.recorded import RecordedRun
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print each step's action and the named parts of its key that caused it."""
+    """Print the action of each step of a run and the parts of its key that caused the action; return exit code 0."""
     parser = Parser.of_verb("explain", __doc__)
     parser.recorded_run(optional=True)
     parser.switch("--keys", "print every part of every key")
     options = parser.parse_args(arguments)
-    # The record can be another person's; a line feed in a reason would look like a line of this command.
+    # The record can come from another person. A line feed in a reason would look like a line of this command.
     say("\n".join(map(one_line, _lines(read_checked_run(options.run), keys=options.keys))))
     return 0
 

@@ -1,4 +1,4 @@
-"""The report of a failed command: one paragraph, the next step, and an exit code for the kind of error."""
+"""The report of a failed command: a message, the next command, and an exit code for the kind of error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_guarded(action: Callable[[], int]) -> int:
     """Run `action` and return its exit code; turn an exception into a message on stderr and an exit code.
 
     Raises:
-        KeyboardInterrupt: it ends the whole command, see `cosybuild.__main__`.
+        KeyboardInterrupt: the user pressed Ctrl-C. `cosybuild.__main__` handles this.
     """
     try:
         return action()
@@ -39,10 +39,12 @@ def run_guarded(action: Callable[[], int]) -> int:
 
 
 def failure_of(action: Callable[[], T]) -> T | Failure:
-    """Run an action whose failure must not stop others; return its result, or its failure.
+    """Run an action, such as the build of one cell, and return its result or its failure.
+
+    The caller can then go on with other actions.
 
     Raises:
-        KeyboardInterrupt: it stops all of them.
+        KeyboardInterrupt: the user pressed Ctrl-C, which must end all actions.
     """
     try:
         return action()
@@ -54,7 +56,7 @@ def failure_of(action: Callable[[], T]) -> T | Failure:
 
 
 def recorded_failure(error: BaseException) -> Failure:
-    """Return an error outside of steps as records state it."""
+    """Convert an error that was raised outside of a step into the `Failure` that records and reports hold."""
     known = user_error(error)
     if known is not None:
         return Failure("", known.kind, known.message, known.hint, known.exit_code)
@@ -75,14 +77,14 @@ def _report(error: BaseException) -> int:
 
 
 def present(kind: str, message: str, hint: str | None) -> None:
-    """Print one failure for a person."""
+    """Print the kind and the message of a failure, and its hint if there is one, to stderr."""
     say(f"{kind} error: {message}", file=sys.stderr)
     if hint:
         say(hint, file=sys.stderr)
 
 
 def user_error(error: BaseException) -> CosybuildError | None:
-    """Return the error to show a user, or None if the error is a defect of cosybuild."""
+    """Convert an exception into the error that a user is shown; return None if it is a defect of cosybuild."""
     if isinstance(error, CosybuildError):
         return error
     if ran_out_of_memory(error):
@@ -109,7 +111,7 @@ def user_error(error: BaseException) -> CosybuildError | None:
 
 
 def _was_creating(error: OSError) -> bool:
-    """Return True if an error occurred while a directory or the new content of a file was created."""
+    """Return True if an error occurred while a directory, or the temporary file for new content, was created."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""The flags of a build that Hydra does not know: the amount of output, the format of a plan, and a file for CI."""
+"""The flags of a build that Hydra does not know: the amount of output, a plan as JSON, and a JUnit file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pathlib import Path
 from cosybuild.errors import ConfigurationError
 
 JSON_PLAN = "dry_run=json"
-"""The word that requests a plan as JSON. Hydra is given `dry_run=true` instead."""
+"""The word of a command line that requests a plan as JSON. Hydra gets `dry_run=true` in its place."""
 
 _JUNIT = "--junit"
 
 
 class Volume(Enum):
-    """The amount of output: the artifacts and errors only, the usual lines, or a line for every event."""
+    """The amount of output.
+
+    `quiet` prints the artifacts and errors only, `usual` the usual lines, and `all` a line for every event.
+    """
 
     quiet = "-q"
     usual = ""
@@ -28,11 +31,11 @@ _VOLUMES = {"-q": Volume.quiet, "--quiet": Volume.quiet, "-v": Volume.all, "--ve
 
 @dataclass(frozen=True)
 class Flags:
-    """The flags of one command.
+    """The flags of one build command.
 
     Attributes:
         volume: the amount of output.
-        json_plan: a dry run prints JSON.
+        json_plan: print the plan of a dry run as JSON.
         junit: the file that gets the results as JUnit XML; None for no file.
     """
 
@@ -42,7 +45,7 @@ class Flags:
 
 
 def split_flags(words: Sequence[str]) -> tuple[Flags, list[str]]:
-    """Return the flags, and the words that remain for Hydra. If a flag is given several times, the last one is used.
+    """Split a command line into the flags and the words for Hydra. Of several flags of one kind, the last one counts.
 
     Raises:
         ConfigurationError: `--junit` has no file.
@@ -71,7 +74,7 @@ def _split_junit(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def is_silent(words: Sequence[str]) -> bool:
-    """Return True if the words request output that must not contain the opening line."""
+    """Return True if the words request output that must not contain the opening line: `-q` or a plan as JSON."""
     try:
         flags, _ = split_flags(words)
     except ConfigurationError:  # the command itself reports it

@@ -1,4 +1,4 @@
-"""`gc`: remove results from the store that no run refers to, or that were not used for a long time."""
+"""`gc`: remove from the store the results that no run refers to, or that were not used for a long time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Remove the results to which no run directory refers from the store."""
+    """Remove the results that the arguments select from the store, print them, and return exit code 0.
+
+    Raises:
+        ConfigurationError: the arguments would remove all results, or results of other people in a shared store.
+    """
     parser = Parser.of_verb("gc", __doc__)
     parser.store()
     parser.repeated("--runs", "DIR", f"a directory of runs whose results are kept (default: {RUNS})", Path)
@@ -63,5 +67,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def referred_to(runs: Iterable[RecordedRun]) -> set[str]:
-    """Return the digests of the keys that runs refer to; `gc` keeps their entries and stored files."""
+    """Return the digests of the step keys in the records of `runs`; `gc` keeps the store entries of these keys."""
     return {record.key.digest for run in runs for record in run.outcome.records if record.key is not None}

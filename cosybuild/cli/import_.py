@@ -18,12 +18,12 @@ from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check the archive and unpack it.
+    """Check a bundle, unpack the run in it, and return exit code 0.
 
     Raises:
-        ConfigurationError: the file is not a bundle, is damaged or too large, has refused members or records, or its
-            signature does not verify.
-        StoreError: a result in it is damaged, or the store cannot be written.
+        ConfigurationError: the file is not a bundle, is damaged or too large, contains files or records that are not
+            allowed, or its signature is not valid.
+        StoreError: a result in the bundle is damaged, or the store cannot be written.
     """
     parser = Parser.of_verb("import", __doc__)
     parser.add_argument("archive", type=Path, metavar="FILE", help="a file from `bundle`")
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _results(imported: ImportedBundle, store: Path) -> str:
-    """Return a sentence on the results of the run: added to the store or not."""
+    """Return a phrase with the number of results in the bundle, which says if they were added to the store."""
     if not imported.carried:
         return "it has no results, only digests"
     if imported.results:

@@ -13,7 +13,7 @@ from cosybuild.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the package into a new directory.
+    """Write the package into a new directory and return exit code 0.
 
     Raises:
         ConfigurationError: the name cannot be used, or the directory is not empty.
@@ -50,7 +50,8 @@ def package_files(names: dict[str, str]) -> dict[str, str]:
     """Return the files of the package: path -> text.
 
     Args:
-        names: team, distribution and package.
+        names: the names of the team, the distribution and the Python package, under these keys (`team`, `distribution`,
+            `package`).
     """
     conf = f"{names['package']}/conf"
     places = {

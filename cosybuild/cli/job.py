@@ -35,14 +35,15 @@ _NO_FLAGS = Flags()
 
 
 class Job:
-    """The task function given to Hydra; launchers pickle it into other processes.
+    """The task function that Hydra calls; launchers pickle it into other processes.
 
     Attributes:
-        codes: exit codes of the single runs of this process; the exit code of a sweep comes from its records.
+        codes: the exit codes of the builds that are not cells of a sweep. The exit code of a sweep comes from the
+            records of its cells.
         dry_runs: the plans that this process has shown.
     """
 
-    __name__ = "job"  # Hydra wraps it like a function
+    __name__ = "job"  # Hydra reads the name of a task function
 
     def __init__(
         self,
@@ -63,14 +64,14 @@ class Job:
         self.dry_runs = DryRuns(flags.json_plan)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Another process composes the job's configuration after it has unpickled this, so unpickling must register
-        # schema and resolvers there.
+        # The other process unpickles this object and then composes the configuration. So unpickling must register the
+        # schema and the resolvers there.
         return _job_elsewhere, (self._words, self._flags)
 
     def __call__(self, config: DictConfig) -> float | tuple[float, ...] | None:
         """Build one configuration; return the objective for a sweeper that searches, None for a single build.
 
-        A failure is reported here and not raised, because Hydra would print it again and end a sweep.
+        A failure is printed here and not raised. Hydra would print a raised error a second time, and would end a sweep.
         """
         hydra = HydraConfig.get()
         if not OmegaConf.is_missing(hydra.job, "num"):
@@ -150,7 +151,7 @@ def _build(
 
 
 def _print_artifacts(report: Mapping[str, Any], directory: str) -> None:
-    """Print the path of each artifact, and on stderr each step that needs another machine."""
+    """Print the path of each artifact to stdout, and each step that needs another machine to stderr."""
     for artifact in report["artifacts"]:
         say(printable_line(f"{directory}/{artifact['path']}"))
     for step in report["steps"]:
@@ -159,7 +160,7 @@ def _print_artifacts(report: Mapping[str, Any], directory: str) -> None:
 
 
 def exit_code(report: Mapping[str, Any]) -> int:
-    """Return the exit code for a run's report, and print its failure if there is one."""
+    """Return the exit code for the report of a run. If the run failed, print its failure too."""
     failure = report["failure"]
     if failure is not None:
         present(failure["kind"], failure["message"], failure["hint"])

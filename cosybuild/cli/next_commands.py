@@ -1,4 +1,4 @@
-"""The suggestion of two commands after a first build."""
+"""The two commands that a first build suggests at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosybuild.run.run_names import RUNS
 
 
 def next_commands(report: Mapping[str, Any], directory: Path) -> list[str]:
-    """Return lines with two commands and their purposes, for a run that succeeded.
+    """Return the lines that suggest two commands after a run that succeeded, each with its purpose.
 
     Args:
         report: the report of the run.

@@ -18,13 +18,13 @@ _ERASE = "\r\x1b[2K"
 
 
 class Opening:
-    """A line that counts seconds on a terminal until it is closed; elsewhere one plain line.
+    """The line that a command shows at its start, until it prints anything else.
 
-    A command that finds nothing to do prints one line only. So the plain line is printed only if there is no `outputs`
-    directory yet, because then there is certainly work to do. For a command that asks
-    Hydra for a text, such as `--help`, nothing is shown.
+    On a terminal, the line counts the seconds until `close` is called. Elsewhere, it is one plain line. A command that
+    finds nothing to do prints one line only, so the plain line is printed only if there is no `outputs` directory yet:
+    then there is certainly work to do. A command that asks Hydra for a text, such as `--help`, shows no opening line.
 
-    Close it before anything else is printed. An opening that was not begun shows nothing.
+    Call `close` before printing anything else. If `begin` was not called, nothing is shown.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Opening:
         self._thread: threading.Thread | None = None
 
     def begin(self, words: Sequence[str]) -> Opening:
-        """Show the line, unless the words ask for quiet output or a text of Hydra; return the object itself."""
+        """Show the line and return this object; show nothing if the words ask for quiet output or a text of Hydra."""
         if is_silent(words) or any(word.startswith("-") and word not in _BUILDING for word in words):
             return self
         self._what, self._begun = "reading the configuration", time.monotonic()
@@ -47,11 +47,11 @@ class Opening:
         return self
 
     def say(self, what: str) -> None:
-        """Change the text of the line."""
+        """Change the text of the line, which says what the command is doing."""
         self._what = what
 
     def close(self) -> None:
-        """Remove the line."""
+        """Remove the line from the terminal and stop counting."""
         if self._thread is not None:
             self._over.set()
             self._thread.join()

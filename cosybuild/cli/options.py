@@ -69,17 +69,17 @@ def _group(loader: ConfigLoaderImpl, group: str) -> Iterator[str]:
 
 
 def _settings(settings: Iterable[SettingFacts]) -> Iterator[str]:
-    """Yield two lines for each setting: its name, permitted values and default, then its sentence."""
+    """Yield two lines for each setting: first its name, permitted values and default, then its documentation."""
     for one in settings:
         default = "mandatory" if one.default_text is None else f"default: {one.default_text}"
         yield f"\n  {one.name}  {one.values()} ({default})\n      {one.help}"
 
 
 def _named(name: str, defaults: Mapping[str, Any]) -> list[SettingFacts]:
-    """Return the setting with a dotted name, or all settings under it.
+    """Return the setting with a dotted name, or all settings whose names begin with it.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such setting.
     """
     found = [one for one in group_settings(name.partition(".")[0], defaults) if f"{one.name}.".startswith(f"{name}.")]
     if not found:

@@ -1,4 +1,4 @@
-"""The table of a plan for the console: each step's verdict, reason, expected time and size, and device."""
+"""The table of a plan for the console: the verdict, reason, expected time and size, and device of each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = {"hit": "cached", "stale": "run", "unknown": "may run", "blocked": "blo
 
 
 def plan_table(plan: Plan) -> RenderableType:
-    """Return a table of the steps with verdict, expected time and size, device and reason."""
+    """Return a table with one row for each step, and below it the number of steps to run and of blocked steps."""
     return Group(*_parts(plan))
 
 

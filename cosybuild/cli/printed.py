@@ -1,4 +1,4 @@
-"""The output to the terminal: all text of commands is printed here, and none of it can control the terminal."""
+"""Safe output to the terminal: text that commands print, with control characters replaced by escapes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,26 @@ from cosybuild.printable import visible
 
 
 def say(text: str = "", *, file: TextIO | None = None, end: str = "\n") -> None:
-    """Print text that may hold names and reasons from other people; control characters in it become escapes."""
+    """Print text that may contain names from other people's files; replace its control characters by escapes.
+
+    Args:
+        text: the text.
+        file: the stream; None for stdout.
+        end: printed after the text.
+    """
     print(visible(text), file=sys.stdout if file is None else file, end=end)
 
 
 class Terminal(Console):
-    """A rich console for text from other people: it interprets no markup, and control characters become escapes."""
+    """A rich console for text that may come from other people.
+
+    It does not interpret markup in the text, and it replaces control characters by escapes.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments of a renderable; rich's own control codes stay."""
+        """Yield the segments of a renderable with control characters in texts escaped; keep those of rich itself."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)

@@ -16,7 +16,10 @@ _FRAMES_PER_SECOND = 50.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the proposal as YAML; with --compare, first print the padding with 1, 2, ... up to --count profiles."""
+    """Print the proposed profiles as YAML and return exit code 0.
+
+    With --compare, first print the padding with 1, 2, ... up to --count profiles to stderr.
+    """
     parser = Parser.of_verb("profiles", __doc__)
     parser.add_argument(
         "lengths",

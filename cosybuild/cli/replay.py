@@ -134,7 +134,7 @@ def _without_memory_on_gpus(limits: ProcessLimits) -> ProcessLimits:
 
 
 def _shown(run: RecordedRun) -> str:
-    """Return the notice that is printed before a foreign record is used: its origin, and the code that it calls."""
+    """Return the notice printed before another person's record is used: its origin and the code that it calls."""
     assert run.origin is not None
     calls = list(targets_of(run.report["config"].get("model", {}).get("target")))
     source = run.report["config"].get("model_dir")
@@ -148,6 +148,6 @@ def _shown(run: RecordedRun) -> str:
 
 
 def _changed(versions: Mapping[str, tuple[str, str]]) -> str:
-    """Return the differences of versions between the record and this environment as one sentence."""
+    """Return one sentence with the package versions that differ between the record and this environment."""
     each = ", ".join(f"{name} {was} -> {now}" for name, (was, now) in versions.items())
     return f"Versions differ from the record: {each}"

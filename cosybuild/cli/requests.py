@@ -1,4 +1,4 @@
-"""The requests of a command: each configuration that Hydra composes is parsed, and its model resolved, once."""
+"""The request of a command: a configuration that Hydra composes is parsed, and its model is resolved, only once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from cosybuild.run.prepare import request_from_settings
 
 
 class Requests:
-    """A cache of one request, because Hydra asks for a run's directory several times before it runs the job."""
+    """A cache of the last request, because Hydra asks for the run directory several times before it runs the job."""
 
     def __init__(self) -> None:
         self._last: tuple[Mapping[str, Any], Request] | None = None
 
     def of(self, config: DictConfig) -> Request:
-        """Return the request of a composed configuration without the `hydra` node.
+        """Return the request of a composed configuration, which must not contain the `hydra` node.
 
         Raises:
             CosybuildError: the configuration cannot be built, or its model cannot be read.
@@ -32,5 +32,5 @@ class Requests:
         return self._last[1]
 
     def settings(self, config: DictConfig) -> Settings:
-        """Return the settings of the request; raises like `of`."""
+        """Return the settings of the request for a composed configuration; raise the same errors as `of`."""
         return self.of(config).settings

@@ -22,7 +22,7 @@ _SEAL = {True: ", verified", False: ", verification failed", None: ", not verifi
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print one line for each run: name, start, artifacts, verdict and size; nothing but records is read."""
+    """Print one line for each run: name, start, artifacts, verdict and size. Read nothing but records."""
     parser = Parser.of_verb("runs", __doc__)
     parser.option("--limit", "N", "print only the N newest runs", units.positive)
     parser.switch("--json", "print a JSON list")
@@ -55,6 +55,9 @@ def _table(found: Sequence[RunSummary]) -> Table:
 
 
 def _verdict(run: RunSummary) -> str:
-    """Return status and verification, e.g. `ok, verified`; only the status of a run that did not end well."""
+    """Return the status of a run and its verification, e.g. `ok, verified`.
+
+    A run that did not end well has only a status. `imported` is added for a run from a bundle.
+    """
     seal = _SEAL[run.verified] if run.status in ("ok", "pending") else ""
     return one_line(f"{run.status}{seal}{', imported' if run.imported else ''}")

@@ -32,7 +32,7 @@ _UNITS = {"error": "relative, e.g. 1e-2", "memory": "e.g. 200MB", "size": "e.g. 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the command of the cell whose objective is smallest among those that meet every limit.
+    """Print the command of the cell with the smallest objective among the cells that meet every limit.
 
     Raises:
         ConfigurationError: there is no such sweep, or a record of it is damaged.
@@ -78,7 +78,14 @@ def main(arguments: Sequence[str]) -> int:
 def unmet(
     cell: Mapping[str, Any], objective: str, limits: Mapping[str, float | None], least_snr_db: float | None
 ) -> str:
-    """Return why a cell cannot be chosen; an empty text if it can. A figure that is not a number counts as missing."""
+    """Return the reason why a cell cannot be chosen; an empty text if it can be chosen.
+
+    Args:
+        cell: the cell's record in `sweep.json`. A figure that is NaN counts as missing.
+        objective: the name of the figure to minimise, which the cell must have.
+        limits: the largest allowed value of each figure; None for no limit.
+        least_snr_db: the smallest allowed signal-to-noise ratio, in dB; None for no limit.
+    """
     figures = cell["figures"]
     if cell["status"] != "ok":
         return str(cell["status"])
@@ -100,7 +107,7 @@ def unmet(
 
 
 def describe_choices(cell: Mapping[str, Any]) -> str:
-    """Return the cell's choices as one line, or its id if it has none."""
+    """Return the choices of a cell as one line of `key=value`, or the id of the cell if it has no choices."""
     return " ".join(f"{key}={value}" for key, value in cell["choices"].items()) or str(cell["id"])
 
 

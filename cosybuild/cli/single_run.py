@@ -1,7 +1,7 @@
-"""A single run without options, composed once.
+"""The run of a command line without options, for which the configuration is composed only once.
 
 `hydra.main` composes the configuration twice: first to read `hydra.mode`, then for the job. Each composition takes
-about a sixth of the time of a command that only plans. A command line without options needs no more than one.
+about a sixth of the time of a command that only plans. A command line without options needs only one composition.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cosybuild.config.compose import config_directory
 
 _MODE = "hydra.mode=RUN"
-"""The override that `hydra.main` adds where nothing states the mode; records of runs name it."""
+"""The override that `hydra.main` adds if the command line does not state the mode. The records of runs contain it."""
 
 
 def run_single(words: Sequence[str], job: Callable[[DictConfig], Any]) -> bool:
@@ -29,11 +29,12 @@ def run_single(words: Sequence[str], job: Callable[[DictConfig], Any]) -> bool:
 
     Args:
         words: the command line in the syntax that Hydra reads.
-        job: the task; it gets the configuration without the node `hydra`.
+        job: the task function; it gets the configuration without the node `hydra`.
 
     Returns:
-        False, and nothing was run, if the words have options, the configuration asks for a sweep, or it cannot be
-        composed. `hydra.main` then runs the command or raises the error.
+        True if the job was run. False if nothing was run, because the words have options, or the configuration asks for
+            a sweep or cannot be composed. The caller must then call `hydra.main`, which runs the command or raises the
+            error.
     """
     if any(word.startswith("-") for word in words):
         return False

@@ -18,7 +18,7 @@ from cosybuild.store.store import Store
 
 
 def main(arguments: Sequence[str]) -> int:
-    """List the store, verify it and quarantine damaged files, or push it to a remote."""
+    """List the store, verify its files and quarantine damaged ones, or push its results to a remote."""
     parser = Parser.of_verb("store", __doc__)
     parser.store()
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -98,7 +98,7 @@ def _push(store: Store, url: str, given: Sequence[str]) -> int:
     faults: list[str] = []
     sent = 0
     for entry in store.entries():
-        # Look the entry up by its key, which checks its files: a damaged one must not reach the remote.
+        # Unlike `entries`, `find` also checks the files of an entry. A damaged file must not reach the remote.
         if (sound := store.find(entry.key)) is not None:
             remote.upload(sound, faults.append)
             sent += 1

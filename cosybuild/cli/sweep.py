@@ -27,12 +27,12 @@ _STYLES = {"ok": "green", "cached": "cyan", "pending": "yellow", "failed": "red"
 
 
 def finish_sweep(directory: Path, results: CiResults, *, quiet: bool = False) -> int:
-    """Write the sweep's report once more, print its table, and return the exit code.
+    """Write the final report of a sweep, print its table, and return the exit code.
 
     Args:
         directory: the directory of the sweep.
-        results: gets the report.
-        quiet: print the paths of the artifacts, and on stderr the failures, in place of the table.
+        results: the results for CI systems; the report is added to them.
+        quiet: print only the paths of the artifacts, and the failures to stderr.
     """
     sweep = write_sweep(directory)
     results.swept(sweep)
@@ -48,7 +48,13 @@ def finish_sweep(directory: Path, results: CiResults, *, quiet: bool = False) ->
 
 
 def cell_line(cell: Mapping[str, Any], place: str, shown: Sequence[str]) -> Text:
-    """Return a cell's line, e.g. `      ok  3/8  export=opset18 trt=fp16  41.2 s, 2 built, 4 cached`."""
+    """Return the line for a finished cell, e.g. `      ok  3/8  export=opset18 trt=fp16  41.2 s, 2 built, 4 cached`.
+
+    Args:
+        cell: the cell's record.
+        place: the number of the cell in the sweep, such as `3/8`.
+        shown: the overrides to print.
+    """
     word = verdict(cell)
     # The whole message is printed below the table.
     rest = shorten(cell["failure"]["message"], 120, placeholder=" ...") if cell["failure"] else work(cell)
@@ -57,7 +63,7 @@ def cell_line(cell: Mapping[str, Any], place: str, shown: Sequence[str]) -> Text
 
 
 def verdict(cell: Mapping[str, Any]) -> str:
-    """Return the cell's status; `cached` for a successful cell in which no step had to run."""
+    """Return the status of a cell; `cached` for a successful cell in which no step had to run."""
     actions = set(cell["actions"].values())
     return "cached" if cell["status"] == "ok" and actions == {"cached"} else str(cell["status"])
 
@@ -86,7 +92,7 @@ def _parts(sweep: Mapping[str, Any], directory: Path) -> Iterator[RenderableType
 
 
 def _troubles(sweep: Mapping[str, Any]) -> Iterator[Text]:
-    """Yield the failures, and the steps that wait for another machine."""
+    """Yield a line for each failure and each step that waits for another machine, and one for unfinished cells."""
     for cell in sweep["cells"]:
         said = " ".join(f"{key}={value}" for key, value in cell["choices"].items())
         if cell["failure"]:

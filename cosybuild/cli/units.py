@@ -1,4 +1,4 @@
-"""The parsers of ages and sizes on a command line."""
+"""Parsers of ages, sizes and positive numbers on a command line, for the `type=` of argparse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def age(text: str) -> float:
-    """Return the seconds of `30d`, `12h`, `90m`; for argparse's `type=`."""
+    """Return an age such as `30d`, `12h` or `90m` in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not an age.
+    """
     match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?)([smhdw])", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not an age; expected a number and s, m, h, d or w, e.g. 30d")
@@ -18,7 +22,11 @@ def age(text: str) -> float:
 
 
 def size(text: str) -> int:
-    """Return the bytes of `20GB`, `500M`, `1048576`, in decimal units; for argparse's `type=`."""
+    """Return a size such as `20GB`, `500M` or `1048576` in bytes. The units are decimal: `k` is 1000.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not a size.
+    """
     match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?)\s*([kmgt]?)b?", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not a size; expected e.g. 20GB, 500MB or a number of bytes")
@@ -26,7 +34,11 @@ def size(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Return a whole number of at least 1; for argparse's `type=`."""
+    """Return a whole number of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not such a number.
+    """
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return int(text)

@@ -1,4 +1,7 @@
-"""Errors for wrong command lines, without text of argparse: what was given, what is expected, the next command."""
+"""Errors for wrong command lines: they say what was given, what is expected, and the next command.
+
+They replace the messages of argparse.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ _KINDS = {"int": "a whole number", "float": "a number"}
 
 
 def usage_error(parser: argparse.ArgumentParser, command: str, hint: str, message: str) -> ConfigurationError:
-    """Return the error for a command line that argparse refuses.
+    """Return the error for a command line that argparse does not accept.
 
     Args:
-        parser: the parser that refuses it.
+        parser: the parser that does not accept it.
         command: the command as the user types it, e.g. `store ls`.
-        hint: the next command.
+        hint: the sentence with the next command.
         message: the message of argparse.
     """
     return ConfigurationError(f"{command}: {_sentence(parser, message)}", hint=hint)
@@ -65,13 +68,13 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _action(parser: argparse.ArgumentParser, name: str) -> argparse.Action | None:
-    """Return the argument that a message calls `--limit`, `--cfg/-c`, `RUN` or `verb`."""
+    """Return the declared argument to which a message refers by `--limit`, `--cfg/-c`, `RUN` or `verb`."""
     words = set(name.split("/"))
     return next((a for a in _actions(parser) if words & {*a.option_strings, str(a.metavar), a.dest}), None)
 
 
 def _purpose(action: argparse.Action | None) -> str:
-    """Return the help of an argument in parentheses."""
+    """Return the help of an argument, or its choices, in parentheses."""
     if action is None:
         return ""
     choices = f"one of {', '.join(map(str, action.choices))}" if action.choices is not None else ""

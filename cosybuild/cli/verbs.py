@@ -1,4 +1,4 @@
-"""The verbs of the command line; each is a module with `main(arguments) -> exit code`."""
+"""The verbs of the command line; each verb is a module with a function `main` that returns an exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERBS: dict[str, str] = {
     "diff": "list the differences between two runs (default: the two newest)",
     "doctor": "list what this machine can build, what is missing, and the command that installs it",
     "explain": "print why each step of a run (default: the newest) ran or was skipped",
-    "gc": "remove results from the store that no run refers to, or that were not used for long",
+    "gc": "remove from the store the results that no run refers to, or that were not used for long",
     "help": "print this list, or the help of a command",
     "import": "check and unpack a run that another team has bundled",
     "init": "write a package of configurations for a team to share",
@@ -32,11 +32,14 @@ VERBS: dict[str, str] = {
     "select": "print the command that builds the best cell of a sweep",
     "store": "list the store (ls), check the digest of every file (verify), or push results to a remote (push)",
 }
-"""Verb -> its purpose in one line. The module is `cosybuild.cli.<verb>`, with `_` appended to a Python keyword."""
+"""The purpose of each verb, in one line.
+
+The module of a verb is `cosybuild.cli.<verb>`, with `_` appended if the verb is a keyword of Python.
+"""
 
 
 def unknown_verb(word: str) -> ConfigurationError:
-    """Return the error for a word that is no command."""
+    """Return the error for the first word of a command line that is neither a verb nor an override."""
     import difflib
 
     if word == "deploy":
@@ -54,7 +57,7 @@ def unknown_verb(word: str) -> ConfigurationError:
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
-    """Run one verb with its arguments and return the exit code."""
+    """Run a verb with its arguments and return the exit code. Print an error as a message to stderr."""
     from cosybuild.cli.failure import run_guarded
 
     name = f"{verb}_" if keyword.iskeyword(verb) else verb

@@ -12,7 +12,7 @@ _SHOWN = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxsim", "tensorr
 
 
 def print_versions() -> int:
-    """Print one line for each installed package; none is imported."""
+    """Print the version of each installed package without importing the package; return exit code 0."""
     say(f"cosybuild {cosybuild.__version__}")
     say(f"python {platform.python_version()}")
     for name in _SHOWN:

@@ -16,12 +16,12 @@ A certificate depends on:
     the kernel's boot id and the driver's version (a GPU that was swapped).
 
 The identity of a file is read twice: before the file is read, and when the certificate is written. Both
-must be equal. This needs no clock, with one exception: a file that is written twice within one tick of the
-file system's clock has the same times at both reads. So no certificate is written if a file changed within a
-tick before the first look. The moment of that look is computed from the time that the file system gives to
-a new file and from the time that has passed since, because the host's clock may differ from the file
-system's. For small results, which the run has just written, the certificate has the sha256. For large ones it is
-written only after the tick has passed.
+must be equal. One kind of change escapes this comparison: a file that is written twice within one tick of the
+file system's clock has the same times at both reads. So no certificate is written if a file changed less than a
+tick before its identity was first read. This moment is needed as a time of the file system's clock, from which
+the host's clock may differ. It is the mtime of a new file, minus the time that has passed since the first read.
+The run itself has just written its results. For a small result, the certificate therefore holds the sha256. If
+there is a large one, the certificate is written only after the tick has passed.
 
 Besides `observed_state`, only json, os, time and hashlib are imported here.
 """
@@ -72,17 +72,19 @@ def write(
     *,
     results: Iterable[PathLike] = (),
 ) -> str | None:
-    """Certify that `argv` has nothing to do as long as nothing changes.
+    """Write a certificate that `argv` has nothing to do as long as nothing changes.
 
     Args:
         directory: the directory of the certificates.
         argv: the command line's overrides, in order.
         message: the line that the command prints when it has nothing to do.
-        looks: observed states. Each was taken before the run read the files in it; the first, before it read any.
-        results: files that the run itself has written, linked or checked (store, run directory).
+        looks: the observed states of the files that the run has read. Each state was taken before the run read the
+            files in it, and the first one before the run read any file.
+        results: files that the run itself has written, linked or checked, in the store and in the run directory.
 
     Returns:
-        None, or the reason why there is no certificate: a file may have changed, or a disk error.
+        None if the certificate was written, else the reason why not: a file may have changed, or the disk reported an
+            error.
     """
     try:
         os.makedirs(directory, exist_ok=True)
@@ -115,12 +117,15 @@ def write(
 
 
 def check(directory: PathLike, argv: Sequence[str]) -> str | None:
-    """Return the message of a certificate that is still valid, else None."""
+    """Return the message of the certificate for this command line if it is still valid, else None."""
     return examine(directory, argv)[0]
 
 
 def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
-    """Return the message of a certificate that is still valid, or None and the change that invalidates it."""
+    """Return the message of a certificate that is still valid, and an empty text.
+
+    If there is no valid certificate, return None and the reason, such as the name of a file that changed.
+    """
     try:
         with open(_path(directory, argv), encoding="ascii") as file:
             certificate = json.load(file)
@@ -135,15 +140,16 @@ def examine(directory: PathLike, argv: Sequence[str]) -> tuple[str | None, str]:
 
 
 class _Doubtful(Exception):
-    """The result cannot be certified; the message says why."""
+    """Raised if a run cannot be certified. The message gives the reason."""
 
 
 def _check_unchanged(look: Look, stamp: os.stat_result, moment: int) -> None:
-    """Refuse observed states if a path changed after they were read, or a file changed within a tick before.
+    """Raise an error if a path changed after its state was observed, or a file changed less than a tick before.
 
     Args:
-        stamp: the stat of a new file.
-        moment: the time of the look by the file system's clock, in ns.
+        look: the observed state.
+        stamp: the stat of a file made just now, on the file system of the certificates.
+        moment: the time at which `look` was taken, by the file system's clock, in ns.
 
     Raises:
         _Doubtful: a path changed.
@@ -157,7 +163,7 @@ def _check_unchanged(look: Look, stamp: os.stat_result, moment: int) -> None:
 
 
 def _certify_results(results: Iterable[PathLike], stamp: os.stat_result) -> dict[str, list[Any]]:
-    """Return path -> [identity, digest]; the digest is None except for small files that were written just now."""
+    """Return path -> [identity, digest] of the results. Only a small file that was written just now has a digest."""
     certified: dict[str, list[Any]] = {}
     restless = []
     for name in map(absolute, results):
@@ -207,7 +213,10 @@ def _path(directory: PathLike, argv: Sequence[str]) -> str:
 def _fresh(found: os.stat_result | None, moment: int, device: int) -> bool:
     """Return True if the file may have changed after `moment`, within the resolution of its file system's times.
 
-    A fine resolution is assumed only for files on `device`.
+    Args:
+        found: the stat of the file; None for a missing file.
+        moment: a time of the file system's clock, in ns.
+        device: the only device whose times may be assumed to have a fine resolution.
     """
     if found is None:
         return False

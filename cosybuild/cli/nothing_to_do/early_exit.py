@@ -23,16 +23,16 @@ if TYPE_CHECKING:  # typing and pathlib would take longer to import than the che
 
 DIRECTORY = os.path.join("outputs", ".certificates")  # noqa: PTH118  # pathlib is not imported here
 
-# Beginnings of words that read other configuration, print something else, or ask for more than a build.
+# A word that begins like one of these reads other configuration, prints something else, or asks for more than a build.
 _DOUBTFUL = ("-", "hydra", "+hydra", "++hydra", "~", "dry_run", "lock", "hold_to", "store.verify", "sweep", "deploy")
 
 _INTERPOLATION = "${"
 
 
 def nothing_to_do(words: Sequence[str]) -> str | None:
-    """Return the line to print if the command provably has nothing to do; None if a full run must find out.
+    """Return the line to print if a valid certificate shows that the command has nothing to do, else None.
 
-    In a step of GitHub Actions a full run writes the summary of the step.
+    None is also returned in a step of GitHub Actions, because only a full run writes the summary of the step.
     """
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         return None
@@ -40,12 +40,20 @@ def nothing_to_do(words: Sequence[str]) -> str | None:
 
 
 def _is_plain(words: Sequence[str]) -> bool:
-    """Return True if no word has an interpolation, which could read the clock or any variable."""
+    """Return True if a certificate can cover the words: only overrides, and none with an interpolation.
+
+    An interpolation could read the clock or any environment variable.
+    """
     return not any(word.startswith(_DOUBTFUL) or _INTERPOLATION in word for word in words)
 
 
 class Watch:
-    """The state of the files that a command may read, recorded before it reads them; `certify` uses it afterwards."""
+    """Records the state of all files that a command may read, before it reads them, for a certificate after the run.
+
+    Args:
+        words: the command line's overrides.
+        conf: the directory of cosybuild's own configuration files.
+    """
 
     def __init__(self, words: Sequence[str], conf: Path) -> None:
         import pathlib
@@ -67,9 +75,15 @@ class Watch:
         self._first = Look(files, directories)
 
     def certify(self, message: str, request: Request, report: Mapping[str, Any], directory: Path) -> None:
-        """Write the certificate of a finished run: an identical command has nothing to do until a watched file changes.
+        """Write the certificate of a finished run, with which the same command ends early until a watched file changes.
 
-        A failure to write it does no harm: the next command runs in full.
+        If the certificate cannot be written, the next command runs in full.
+
+        Args:
+            message: the line that the command prints when it has nothing to do.
+            request: the request of the run.
+            report: the report of the run.
+            directory: the run directory.
         """
         if self._first is None or _asks_for_more(request) or _reads_elsewhere(self._conf):
             return
@@ -133,9 +147,10 @@ def _is_constant(call: str) -> bool:
 
 
 def _look_again(request: Request, report: Mapping[str, Any]) -> Look | None:
-    """Look at the model's files, then plan again; return None if the plan differs from what the run has made.
+    """Observe the model's files, then plan again; return None if the new plan differs from the steps of the run.
 
-    The run read the files some time ago, perhaps through a link that has changed since. Their digests decide.
+    The run read these files some time ago, perhaps through a link that has changed since. If the plan from the observed
+    files has the same keys, which contain the digests of the files, then the run has read the same content.
     """
     from pathlib import Path
 
@@ -149,7 +164,7 @@ def _look_again(request: Request, report: Mapping[str, Any]) -> Look | None:
         """Drop a warning that the run has printed already."""
 
     sources = [path for one in request.each for path in _read(one)]
-    # A second yaml, or another kind of weights, beside the files that were read would change the choice of the model.
+    # A new yaml or a new weights file in the same directory could change which files of the model are chosen.
     folders = {path.parent for path in sources}
     if request.subject.family is Family.module:
         code = known_code(request, planning_store(request.settings.store, ignore))
@@ -184,9 +199,9 @@ def _absolute(origin: str) -> str | None:
 
 
 def _stored(report: Mapping[str, Any], path: str) -> list[Path] | None:
-    """Return all files of the store that the run used; None if one is missing, as for a step that always runs.
+    """Return all files of the store that the run used; None if one is missing, as for a step that is never stored.
 
-    The run may have been recorded when the store was elsewhere, so files are located by digest.
+    The store may have been moved since the run was recorded, so the files are located by their digests.
     """
     from pathlib import Path
 

@@ -30,8 +30,11 @@ VOLATILE = frozenset(
 VOLATILE_PREFIXES = ("TERM", "SSH_", "TMUX", "DBUS_", "PYTEST_")
 
 UNLISTED = frozenset(["__pycache__", "outputs"])
-"""Names left out of listings: byte code, which any import may add, and the directory that the first run makes
-(`python -m` puts the working directory on the import path, so it is listed)."""
+"""Names that are left out of directory listings.
+
+`__pycache__` is left out because any import may add byte code. `outputs` is left out because the first run makes it in
+the working directory, which `python -m` puts on the import path.
+"""
 
 _LINKS = 40
 """The number of symbolic links on one path at which the kernel refuses the path."""
@@ -41,8 +44,8 @@ class Look:
     """The state, at one moment, of the files and directories that a run is about to read.
 
     Args:
-        files: files to be read. For a missing file the certificate depends on its absence.
-        directories: directories to be listed.
+        files: the files whose identity is recorded. For a missing file, its absence is recorded.
+        directories: the directories whose listing is recorded.
     """
 
     def __init__(self, files: Iterable[PathLike] = (), directories: Iterable[PathLike] = ()) -> None:
@@ -55,7 +58,7 @@ class Look:
             _walk(path, self.places)
 
     def changed(self) -> str | None:
-        """Return the first path that has changed, or None."""
+        """Return the first path whose state now differs from the recorded one; None if there is no such path."""
         for name, now in (
             *((name, identity_of(stat_of(name)) == was) for name, was in self.files.items()),
             *((name, place_of(name) == was) for name, was in self.places.items()),
@@ -67,7 +70,7 @@ class Look:
 
 
 def is_covered(variable: str) -> bool:
-    """Return True if a certificate covers this environment variable, which is false for those in `VOLATILE`."""
+    """Return True if a change of this environment variable invalidates a certificate, False for the volatile ones."""
     return variable not in VOLATILE and not variable.startswith(VOLATILE_PREFIXES)
 
 
@@ -82,7 +85,7 @@ def setting_now() -> dict[str, str | list[str]]:
 
 
 def absolute(path: PathLike) -> str:
-    """Return the absolute path. `a/..` is kept, because `a` may be a symbolic link."""
+    """Return the absolute path. Do not shorten `a/..`, because `a` may be a symbolic link."""
     return os.path.join(os.getcwd(), os.fspath(path))
 
 
@@ -95,7 +98,10 @@ def stat_of(path: str) -> os.stat_result | None:
 
 
 def place_of(path: str) -> list[Any] | None:
-    """Return the identity of a directory or symbolic link; None for anything else and for a missing path."""
+    """Return the identity of a directory ([device, inode]) or symbolic link ([device, inode, ctime in ns, target]).
+
+    Return None for anything else and for a missing path.
+    """
     try:
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode):
@@ -138,7 +144,7 @@ def identity_of(found: os.stat_result | None) -> list[int] | None:
 
 
 def content_digest(path: str) -> str | None:
-    """Return the sha256 of the content; None if there is no such file."""
+    """Return the sha256 of the content of a file as hexadecimal digits; None if there is no such file."""
     try:
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
@@ -147,7 +153,7 @@ def content_digest(path: str) -> str | None:
 
 
 def listing_of(path: str) -> str | None:
-    """Return a digest of names and inodes, without UNLISTED; None if the directory is missing or unreachable."""
+    """Return a digest of the names and inodes in a directory, except those of UNLISTED; None if it cannot be listed."""
     try:
         with os.scandir(path) as entries:
             lines = sorted(f"{entry.inode()} {entry.name}" for entry in entries if entry.name not in UNLISTED)
