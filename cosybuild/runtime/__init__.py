@@ -1,6 +1,7 @@
-"""The loaders of built artifacts that a serving process imports. They do not depend on the packages of the build.
+"""The loaders with which a serving process loads built artifacts. They import no package of the build system.
 
-`load_estimator` imports PyTorch when it is first used. `load_part` and `load_voice` need numpy and ONNX Runtime only.
+`load_estimator` imports PyTorch when it is first used. `load_part` and `load_voice` need numpy and the library that
+runs the file: ONNX Runtime for a graph, OpenVINO for an IR.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _HOMES = {
     "Voice": "voice.voice",
     "load_voice": "voice.load",
 }
-"""Name -> the module of this package that defines it."""
+"""Public name -> the module of this package that defines it."""
 
 _WITH_TORCH = ("BuiltEstimator", "load_estimator")
 

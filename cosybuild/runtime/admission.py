@@ -23,7 +23,7 @@ ENGINE_SUFFIXES = (".plan", ".engine", ".trt")
 
 
 class Device(Protocol):
-    """A device to serve on, such as a `torch.device`; `type` is `cpu` or `cuda`."""
+    """The device on which an artifact is served, such as a `torch.device`; its `type` is `cpu` or `cuda`."""
 
     @property
     def type(self) -> str: ...
@@ -40,13 +40,14 @@ CPU: Device = _Cpu()
 
 @dataclass(frozen=True)
 class Admitted:
-    """An artifact that may be loaded.
+    """An artifact that passed the checks and may be loaded.
 
     Attributes:
-        path: the file.
-        library: the module that reads it, `tensorrt`, `tensorrt_rtx` or `openvino`; None for a graph.
-        streaming: True if the artifact computes attention with the chunk mask.
-        manifest: the manifest that describes this content; empty if there is none.
+        path: the artifact's file.
+        library: the Python module that loads the file, `tensorrt`, `tensorrt_rtx` or `openvino`; None for an ONNX
+            graph.
+        streaming: True if the artifact was built with streaming attention (chunk mask), False for full attention.
+        manifest: the content of the artifact's manifest; empty if the artifact has no manifest.
     """
 
     path: Path
@@ -61,7 +62,7 @@ class _Gpu:
 
 
 class _ThisProcess:
-    """The facts of this process and of the one device on which it serves, for the loadability check."""
+    """The versions, processor features and GPU of this process, in the form that the loadability check reads."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -87,13 +88,14 @@ class _ThisProcess:
 
 
 def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
-    """Check an artifact against its manifest.
+    """Check an artifact against its manifest, and return what a loader has to know of it.
 
     Args:
         path: an ONNX graph, an OpenVINO IR or an engine.
-        device: the device to serve on.
-        trust: also accept an artifact that has no manifest or was not verified. A damaged artifact, or one built for
-            another GPU or version, is refused all the same, because it cannot compute correct results.
+        device: the device on which the artifact will be served.
+        trust: also accept an artifact that has no manifest or was not verified. An artifact that is damaged, or that
+            was built for another GPU or library version, is refused with any `trust`, because its results would be
+            wrong.
 
     Raises:
         ArtifactRefused: the artifact must not be loaded; the message gives the reason.
@@ -114,7 +116,8 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
     if manifest is None:
         if library is None:
             _check_external_data(path, None)
-        # Without a manifest, only the file name of the contract tells the attention variant.
+        # Without a manifest, only the file name tells the attention variant: the naming convention puts `.streaming.`
+        # into the name of a streaming artifact.
         return Admitted(path, library, ".streaming." in path.name)
     if library in (None, OPENVINO):
         harm = damage(path, manifest)
@@ -137,7 +140,7 @@ def admit(path: Path, device: Device, *, trust: bool) -> Admitted:
 
 
 def _check_external_data(path: Path, manifest: Mapping[str, Any] | None) -> None:
-    """Refuse external data that must not be read. If there is a manifest, it must list all files of the data."""
+    """Refuse a graph whose files of external data must not be read. A manifest must list every such file."""
     listed = None if manifest is None else {fact["name"] for fact in manifest["companions"]}
     try:
         fault = external_fault(path, listed)

@@ -1,4 +1,4 @@
-"""Checks of the arguments of loaders: invalid ones would otherwise fail, or be ignored, at the first call."""
+"""Checks of the arguments of the loaders, so that an invalid value fails at loading and not at the first call."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import Any
 from cosybuild.errors import ServingError
 
 MOST_CALLERS, MOST_THREADS = 10_000, 4096
-"""The largest numbers of execution contexts and of CPU threads of a run: more of them use up the machine's memory."""
+"""Upper limits of `concurrency` (execution contexts) and of `threads` (CPU threads of one run).
+
+Larger numbers would exhaust the machine's memory.
+"""
 
 
 def check_arguments(concurrency: Any, timeout: Any, threads: Any) -> None:
-    """Check the arguments that all loaders have.
+    """Check the three arguments that all loaders share.
+
+    Args:
+        concurrency: number of execution contexts, 1 to `MOST_CALLERS`.
+        timeout: seconds that a caller waits for a context, or None for no limit.
+        threads: CPU threads of one run, 0 to `MOST_THREADS`; 0 leaves the number to the runtime.
 
     Raises:
         ServingError: an argument has an invalid value.

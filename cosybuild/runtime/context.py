@@ -1,4 +1,4 @@
-"""An execution context with the methods of TensorRT's that upstream calls: set shapes, set addresses, execute."""
+"""An execution context with the methods of TensorRT's class that upstream calls: set shapes and addresses, execute."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from cosybuild.runtime.interface import OUTPUT, Interface, Shape, Shapes
 
 
 class Driver(Protocol):
-    """The interface of a graph session or of an engine's execution context."""
+    """The common interface of `GraphDriver`, `EngineDriver` and `IrDriver`: run one artifact on given memory."""
 
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
-        """Read the inputs at their addresses and write the output at its own.
+        """Run the artifact: read the inputs at their addresses, and write the output at its address.
 
         Args:
             profile: index of the profile that covers `shapes`.
-            shapes: shape of every port, the output included.
-            addresses: memory address of every port; output and inputs do not overlap.
-            stream: handle of the CUDA stream on which the work is ordered; 0 on the CPU and for the default stream.
+            shapes: tensor name -> shape, for all inputs and the output.
+            addresses: tensor name -> memory address, for all inputs and the output. The output overlaps no input.
+            stream: handle of the CUDA stream on which the work is enqueued; 0 on the CPU and for the default stream.
         """
 
 
 class Context:
-    """An execution context for one thread at a time; the pool lends it to one caller only.
+    """An execution context for one thread at a time. The pool lends each context to one caller only.
 
-    It differs from TensorRT's in two ways, because upstream checks neither: a shape outside every profile raises an
-    error (TensorRT returns False), and an output that overlaps an input gives the correct result.
+    Two methods differ from TensorRT's, because upstream does not check these cases. A shape outside every profile
+    raises an error, where TensorRT returns False. If the output overlaps an input in memory, the result is still
+    correct.
     """
 
     def __init__(self, interface: Interface, driver: Driver, device: torch.device, what: str) -> None:
@@ -43,15 +44,16 @@ class Context:
         self._what = what
         self._shapes: dict[str, Shape] = {}
         self._addresses: dict[str, int] = {}
-        # Successive callers may use different streams; the later one waits for the earlier one's work.
+        # Successive callers may use different streams. The event makes the later caller's stream wait for the earlier
+        # one's work.
         self._done: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        """Set the shape of one input and return True.
+        """Set the shape of one input and return True, as TensorRT does.
 
         Raises:
             ShapeRefused: no profile allows the shape.
-            ServingError: there is no such input, or the shape is not made of whole numbers.
+            ServingError: the artifact has no such input, or the shape is not made of whole numbers.
         """
         if name not in [port.name for port in self._interface.inputs]:
             raise ServingError(
@@ -70,10 +72,12 @@ class Context:
         return True
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        """Set the address of a tensor, which is contiguous and of the artifact's type, and return True.
+        """Set the memory address of an input or output and return True, as TensorRT does.
+
+        The memory must be contiguous and hold values of the artifact's type.
 
         Raises:
-            ServingError: there is no such tensor, or the address is not a positive whole number.
+            ServingError: the artifact has no such tensor, or the address is not a positive whole number.
         """
         if name not in self._interface.names:
             raise ServingError(f"{self._what} has no tensor '{name}'; it has {', '.join(self._interface.names)}.")
@@ -85,7 +89,7 @@ class Context:
         return True
 
     def execute_async_v3(self, stream_handle: int = 0) -> bool:
-        """Run with the shapes and addresses that were set, and return True.
+        """Run the artifact with the shapes and addresses that were set, and return True, as TensorRT does.
 
         On CUDA the work is enqueued on the stream, and the call returns before the work is done.
 
@@ -107,13 +111,13 @@ class Context:
         try:
             self._run(profile, shapes, stream_handle, stream)
         finally:
-            # Record it after a failure too, because part of the work may have been enqueued.
+            # Record the event after a failure too, because part of the work may have been enqueued.
             if stream is not None:
                 self._done.record(stream)
         return True
 
     def clear(self) -> None:
-        """Clear shapes and addresses, so that the next caller cannot run on this caller's memory."""
+        """Forget all shapes and addresses, so that the next caller cannot read or write this caller's memory."""
         self._shapes.clear()
         self._addresses.clear()
 
@@ -122,7 +126,8 @@ class Context:
         if not self._overlaps(shapes):
             self._driver.run(profile, shapes, dict(self._addresses), handle)
             return
-        # An input may be read after output values have been written, so write to a scratch buffer and copy it.
+        # The driver may read an input after it has written output values, so it writes to a scratch buffer, which is
+        # then copied.
         size = self._bytes(OUTPUT, shapes)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             scratch = torch.empty(size, dtype=torch.uint8, device=self._device)
@@ -145,7 +150,7 @@ class Context:
 
 
 class EngineView:
-    """The part of TensorRT's engine interface that upstream uses: tensor names by index."""
+    """Those members of TensorRT's engine class that upstream uses: the number of tensors, and their names by index."""
 
     def __init__(self, interface: Interface) -> None:
         self._names = interface.names
@@ -156,12 +161,18 @@ class EngineView:
         return len(self._names)
 
     def get_tensor_name(self, index: int) -> str:
-        """Return the name of the tensor at a binding position."""
+        """Return the name of the tensor at an index; inputs come before the output."""
         return self._names[index]
 
 
 def shape_error(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused:
-    """Return the error for a call that no profile covers."""
+    """Return the error for a call with shapes that no profile covers.
+
+    Args:
+        shapes: input name -> shape, as the caller asked for them.
+        what: the artifact's name, for the message.
+        interface: the artifact's interface, whose profiles the message lists.
+    """
     asked = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
     return ShapeRefused(
         f"{what} does not serve {asked}; its profile is {interface.describe()}.",
@@ -171,14 +182,14 @@ def shape_error(shapes: Shapes, what: str, interface: Interface) -> ShapeRefused
 
 
 class _RawMemory:
-    """Device memory at an address, with the interface from which torch makes a view."""
+    """GPU memory at an address, with the attribute `__cuda_array_interface__` from which torch makes a tensor."""
 
     def __init__(self, address: int, size: int) -> None:
         self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3}
 
 
 def _memory(address: int, size: int, device: torch.device) -> torch.Tensor:
-    """Return a uint8 tensor that shares `size` bytes at `address`."""
+    """Return a uint8 tensor of `size` elements on the memory at `address`, without a copy."""
     if device.type == "cuda":
         return torch.as_tensor(_RawMemory(address, size), device=device)
     return torch.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype=torch.uint8)

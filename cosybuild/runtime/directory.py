@@ -1,4 +1,4 @@
-"""Reads of a directory in service that are consistent even if a deployment changes it during the read."""
+"""Consistent reads of a directory in service, also while a deployment changes the directory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ T = TypeVar("T")
 
 
 def read_consistently(root: Path, read: Callable[[View], T]) -> T:
-    """Return the result of `read` on one state of `root`; call it again if a deployment changed the directory.
+    """Call `read` on a view of `root`, again if a deployment changed `root` meanwhile, and return the result.
+
+    Args:
+        root: the directory in service.
+        read: the function to call. It gets the view that shows one state of the directory.
 
     Raises:
-        ArtifactRefused: the directory cannot be read, or changed during every attempt.
+        ArtifactRefused: the directory cannot be read, or a deployment changed it during each of the attempts.
     """
     for _ in range(_ATTEMPTS):
         before = _view(root)
@@ -44,17 +48,19 @@ def read_consistently(root: Path, read: Callable[[View], T]) -> T:
 
 
 def directory_in_service(path: Path) -> Path | None:
-    """Return the directory in which deployments have put files and that contains `path`; None if there is none."""
+    """Return the nearest parent directory of `path` that holds the records of deployments; None if there is none."""
     return next((parent for parent in path.absolute().parents if (parent / STATE).is_dir()), None)
 
 
 def read_in_service(path: Path, read: Callable[[Path], T]) -> T:
-    """Return the result of `read` on one file; in a directory in service, on its content in one state.
+    """Call `read` on one file and return the result.
 
-    If a deployment has written its journal, the file has the content that the deployment gives it.
+    If the file is in a directory in service, `read` gets the path that holds the file's content in one consistent state
+    of the directory. Once a running deployment has written its journal, this is the content that the deployment
+    installs.
 
     Raises:
-        ArtifactRefused: a deployment has retired the file, or changed the directory during every attempt.
+        ArtifactRefused: a deployment has retired the file, or changed the directory during each of the attempts.
     """
     root = directory_in_service(path)
     if root is None:
@@ -74,9 +80,10 @@ def _present(view: View, name: str) -> Path:
 
 
 def candidates(view: View, device: Device) -> list[Path]:
-    """Return the graphs in the order of their names, with the OpenVINO IRs on the CPU and the engines on a GPU.
+    """Return the files of a directory that can be loaded on `device`, in the order of their names.
 
-    A file .xml without a manifest is not cosybuild's.
+    They are the ONNX graphs, plus the OpenVINO IRs on the CPU, or plus the engines on a GPU. An .xml file without a
+    manifest is ignored, because cosybuild did not build it.
 
     Raises:
         ArtifactRefused: the directory holds estimators of two builds.
@@ -90,9 +97,10 @@ def candidates(view: View, device: Device) -> list[Path]:
 
 
 def check_one_build(root: Path, files: list[tuple[str, Path]]) -> None:
-    """Refuse estimators of several builds in one directory.
+    """Check that all estimators in a directory come from one build.
 
-    Engines are counted even if estimators are loaded for a CPU, so that all machines give the same answer.
+    `files` holds names in the directory and the paths of their contents. A CPU loads no engine, but engines are checked
+    there too, so that a directory is accepted or refused on all machines alike.
 
     Raises:
         ArtifactRefused: the estimators come from several builds; the message names two files with their builds.

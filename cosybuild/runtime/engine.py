@@ -1,4 +1,4 @@
-"""Driver of a TensorRT or TensorRT-RTX engine."""
+"""Loading of a TensorRT or TensorRT-RTX engine, and the driver that runs it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cosybuild.runtime.interface import Interface, Port, Shapes, Span
 
 
 class EngineDriver:
-    """One execution context of an engine, with activation memory of its own."""
+    """One execution context of an engine. Each context has its own activation memory."""
 
     def __init__(self, context: Any, interface: Interface, what: str) -> None:
         self._context = context
         self._interface = interface
         self._what = what
-        # A new context uses the first profile.
+        # A new context has profile 0 selected.
         self._profile = 0
 
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
-        """See `context.Driver`."""
+        """Run the engine; see `context.Driver.run`."""
         if profile != self._profile:
             self._must(self._context.set_optimization_profile_async(profile, stream), f"accept profile {profile}")
             self._profile = profile
@@ -46,20 +46,21 @@ class EngineDriver:
 def open_engine(
     path: Path, library: str, device: torch.device, count: int
 ) -> tuple[Interface, list[EngineDriver], list[Any]]:
-    """Load an engine for `count` callers at a time, each with a context and a stream of its own.
+    """Load an engine so that `count` callers can run it at the same time.
 
     Args:
         path: the engine file.
-        library: the module that reads it, `tensorrt` or `tensorrt_rtx`.
+        library: the Python module that loads the engine, `tensorrt` or `tensorrt_rtx`.
         device: the CUDA device.
-        count: number of contexts.
+        count: number of execution contexts.
 
     Returns:
-        The interface, a driver per context, and a CUDA stream per context.
+        The interface, one driver for each context, and one CUDA stream for each context.
 
     Raises:
-        MissingRequirement: the module is not installed.
-        ArtifactRefused: the file is not an engine of this version and GPU, or there is no memory for a context.
+        MissingRequirement: the Python module is not installed.
+        ArtifactRefused: the library cannot load the file with its version on this GPU, or there is not enough GPU
+            memory for a context.
     """
     trt = require(library, f"Serving {path.name}")
     with torch.cuda.device(device):
@@ -78,10 +79,15 @@ def open_engine(
 
 
 def interface_of(trt: Any, engine: Any, path: Path) -> Interface:
-    """Return the ports and profiles that the engine reports.
+    """Return the inputs, outputs and profiles of a deserialised engine.
+
+    Args:
+        trt: the Python module `tensorrt` or `tensorrt_rtx`.
+        engine: the engine object of that module.
+        path: the engine file, for the error.
 
     Raises:
-        ArtifactRefused: a tensor has a type that the contract does not allow.
+        ArtifactRefused: a tensor has a type other than float32, float16 and bfloat16.
     """
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]

@@ -1,4 +1,4 @@
-"""The drop-in estimator, which upstream's solver calls in the same way as the module that it replaces."""
+"""The drop-in estimator: a PyTorch module that upstream's solver calls in place of the original network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cosybuild.runtime.pool import Pool
 
 @dataclass(frozen=True)
 class Slot:
-    """One member of the pool: a context, and a stream for callers of `acquire_estimator`."""
+    """One item of the pool: an execution context, and the stream that `acquire_estimator` gives to its caller."""
 
     context: Context
     stream: Any
@@ -31,10 +31,11 @@ class Served:
 
     Attributes:
         name: the file name, for errors.
-        interface: its ports and profiles.
-        streaming: True if the artifact computes attention with the chunk mask.
-        slots: the pool of contexts.
-        computed_in: the type of its tensors, or that in which an OpenVINO IR computes matrix products.
+        interface: the artifact's inputs, outputs and profiles.
+        streaming: True if the artifact was built with streaming attention (chunk mask), False for full attention.
+        slots: the pool of execution contexts.
+        computed_in: `float32`, `float16` or `bfloat16`. It is the type of the tensors of a graph or engine, and the
+            type in which an OpenVINO IR computes matrix products.
     """
 
     name: str
@@ -45,12 +46,12 @@ class Served:
 
 
 class BuiltEstimator(nn.Module):
-    """A module that runs built artifacts; any number of threads may call it.
+    """A PyTorch module that runs built artifacts. Any number of threads may call it.
 
     Args:
-        served: the artifacts in order of preference.
+        served: the loaded artifacts. The first one that covers a call runs the call.
         device: the device of all artifacts.
-        fallback: module for calls that no artifact covers; if None, such calls raise an error.
+        fallback: the module that runs a call that no artifact covers; if None, such a call raises an error.
     """
 
     def __init__(self, served: Sequence[Served], device: torch.device, fallback: nn.Module | None = None) -> None:
@@ -67,7 +68,7 @@ class BuiltEstimator(nn.Module):
         """Return the velocity at time t.
 
         Inputs are cast to the artifact's type, and the result is cast back to the type of x. On CUDA the work is
-        enqueued on the caller's current stream.
+        enqueued on the caller's current stream. B is the batch size and T the number of frames.
 
         Args:
             x: (B, mel, T).
@@ -76,17 +77,19 @@ class BuiltEstimator(nn.Module):
             t: (B,) in 0..1, or of shape () for all rows.
             spks: (B, speaker).
             cond: (B, mel, T).
-            streaming: True for attention with the chunk mask, False for full attention; an artifact computes one.
+            streaming: True for streaming attention (chunk mask), False for full attention. Each artifact computes only
+                one of them.
 
         Returns:
             (B, mel, T), in newly allocated memory.
 
         Raises:
-            VariantRefused: no artifact has that attention, and there is no fallback.
-            ShapeRefused: the inputs do not fit together, or no profile covers them and there is no fallback.
-            PoolExhausted: all contexts were busy until the timeout.
-            ServingError: an input is not a dense floating-point tensor on the estimator's device, `streaming` is
-                not a bool, or the run failed.
+            VariantRefused: no artifact computes the attention that `streaming` asks for, and there is no fallback.
+            ShapeRefused: the shapes of the inputs contradict each other, or no profile covers them and there is no
+                fallback.
+            PoolExhausted: all execution contexts were busy until the timeout.
+            ServingError: an input is not a dense floating-point tensor on the estimator's device, `streaming` is not a
+                bool, or the run failed.
         """
         tensors = dict(zip(INPUTS, (x, mask, mu, t, spks, cond), strict=True))
         check_kinds(tensors, streaming, self.device)
@@ -103,13 +106,15 @@ class BuiltEstimator(nn.Module):
         return self._run(served, tensors).to(x.dtype)
 
     def acquire_estimator(self, streaming: bool = False) -> tuple[tuple[Context, Any], EngineView]:
-        """Lend a context of the preferred artifact as upstream's pool does; return ((context, stream), engine).
+        """Lend an execution context, as upstream's pool does, and return ((context, stream), engine).
 
-        The caller sets shapes and addresses by name and calls `execute_async_v3`. The stream is a torch CUDA stream;
-        on the CPU it is a context manager that does nothing.
+        The context belongs to the first artifact with the requested attention. The caller sets shapes and addresses by
+        name and calls `execute_async_v3`. The stream is a torch CUDA stream; on the CPU it is a context manager that
+        does nothing.
 
         Raises:
-            VariantRefused, PoolExhausted: see `forward`.
+            VariantRefused: no artifact computes the attention that `streaming` asks for.
+            PoolExhausted: all execution contexts were busy until the timeout.
         """
         served = self._of_variant(streaming)[0]
         slot = served.slots.take()
@@ -117,10 +122,10 @@ class BuiltEstimator(nn.Module):
         return (slot.context, slot.stream), EngineView(served.interface)
 
     def release_estimator(self, context: Context, stream: Any) -> None:
-        """Return a context, received from `acquire_estimator`, to the pool.
+        """Return a context that `acquire_estimator` lent to the pool. The stream is not used.
 
         Raises:
-            ServingError: the context is not in use, for example because it was returned before.
+            ServingError: the context is not lent at present, for example because it was already returned.
         """
         lent = self._lent.pop(id(context), None)
         if lent is None:
@@ -131,7 +136,8 @@ class BuiltEstimator(nn.Module):
 
     def _run(self, served: Served, tensors: dict[str, Tensor]) -> Tensor:
         dtype = getattr(torch, served.interface.dtype)
-        # Kept until the work is enqueued; after that, the allocator reuses their memory in stream order.
+        # The cast tensors live until the work is enqueued. After that, the CUDA allocator reuses their memory in stream
+        # order.
         given = {name: tensor.detach().to(dtype).contiguous() for name, tensor in tensors.items()}
         output = torch.empty_like(given["x"])
         with served.slots.lend() as slot, torch.cuda.device(self.device) if self._on_cuda else nullcontext():

@@ -1,4 +1,4 @@
-"""Driver of an ONNX Runtime session: binds inputs and outputs in place, on the CPU or on a CUDA device."""
+"""Loading of an ONNX graph into ONNX Runtime, and the driver that runs it on the caller's memory, on CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 class GraphDriver:
-    """An ONNX Runtime session for one caller at a time."""
+    """An ONNX Runtime session that one caller at a time runs."""
 
     def __init__(self, session: Any, interface: Interface, device: torch.device, stream: Any, options: Any) -> None:
         self._session = session
@@ -27,7 +27,7 @@ class GraphDriver:
         self._options = options
 
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
-        """See `context.Driver`."""
+        """Run the graph; see `context.Driver.run`."""
         binding = self._session.io_binding()
         place = (self._device.type, self._device.index or 0)
         for port in self._interface.inputs:
@@ -41,7 +41,8 @@ class GraphDriver:
         if self._stream is None:
             self._session.run_with_iobinding(binding)
             return
-        # The session computes on the stream with which it was made, so events keep the order of the caller's stream.
+        # The session computes on the stream that it got when it was created. Events order this work with the caller's
+        # stream.
         caller = torch.cuda.ExternalStream(stream, device=self._device)  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
         self._stream.wait_stream(caller)
         self._session.run_with_iobinding(binding, self._options)
@@ -51,10 +52,10 @@ class GraphDriver:
 def open_graph(
     path: Path, device: torch.device, count: int, threads: int
 ) -> tuple[Interface, list[GraphDriver], list[Any]]:
-    """Load a graph for `count` callers at a time.
+    """Load a graph so that `count` callers can run it at the same time.
 
-    On the CPU all callers share one session. On CUDA each caller has a session with a stream of its own, and the
-    weights are loaded `count` times, because ONNX Runtime ties a session to one stream.
+    On the CPU all callers share one session. On CUDA each caller has a session with a stream of its own, because ONNX
+    Runtime ties a session to one stream. The weights are therefore loaded `count` times.
 
     Args:
         path: the ONNX file.
@@ -63,11 +64,12 @@ def open_graph(
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
 
     Returns:
-        The interface, a driver per caller, and a CUDA stream per caller (none on the CPU).
+        The interface, one driver for each caller, and one CUDA stream for each caller (an empty list on the CPU).
 
     Raises:
-        MissingRequirement: the CUDA provider does not load here.
-        ArtifactRefused: ONNX Runtime does not load the file, or a tensor has a type that the contract does not allow.
+        MissingRequirement: ONNX Runtime or its CUDA provider does not load on this machine.
+        ArtifactRefused: ONNX Runtime does not load the file, or a tensor has a type other than float32, float16 and
+            bfloat16.
     """
     if device.type != "cuda":
         session = cpu_session(path, threads)
@@ -76,7 +78,7 @@ def open_graph(
     ort = require("onnxruntime", "Serving an ONNX graph")
     streams = [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]  # torch.cuda's classes have no types
     run_options = ort.RunOptions()
-    # The device keeps the order; a wait on the host would keep the caller from enqueueing more work.
+    # CUDA streams keep the order of the work. If the host waited for each run, the caller could not enqueue more work.
     run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
     drivers = []
     for stream in streams:

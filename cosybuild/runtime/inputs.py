@@ -1,4 +1,4 @@
-"""Checks of one call's inputs: type, device, rank and shape. Each error names the value and the expectation."""
+"""Checks of the tensors of one call: type, device, rank and shape. Each error gives the value and what was expected."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ _EXPECTED = "float32, float16, bfloat16 or float64"
 
 
 def check_kinds(tensors: Mapping[str, Any], streaming: Any, device: torch.device) -> None:
-    """Check that every input is a dense floating-point tensor on `device`; the mask may also be bool.
+    """Check that every input is a dense floating-point tensor on `device`. The mask may also be bool.
+
+    Args:
+        tensors: input name -> the value that the caller gave.
+        streaming: the caller's argument of that name.
+        device: the device on which the estimator was loaded.
 
     Raises:
-        ServingError: an input is of another kind, or `streaming` is not a bool.
+        ServingError: an input is not such a tensor, or `streaming` is not a bool.
     """
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):

@@ -1,4 +1,4 @@
-"""The interface of a loaded artifact: its inputs, outputs and profiles. Pure data."""
+"""The inputs, outputs and profiles of a loaded artifact, as plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cosybuild.identity import ESTIMATOR_PORTS
 *INPUTS, OUTPUT = ESTIMATOR_PORTS
 
 RANKS = (3, 3, 3, 1, 2, 3, 3)
-"""Number of axes of each input and of the output, in the order of `ESTIMATOR_PORTS`."""
+"""Number of axes of each tensor of an estimator, in the order of `ESTIMATOR_PORTS`: six inputs, then the output."""
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -18,7 +18,7 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output.
+    """One input or output of an artifact.
 
     Attributes:
         name: the name of the tensor.
@@ -33,7 +33,12 @@ class Port:
 
 @dataclass(frozen=True)
 class Span:
-    """The shapes of one input that a profile allows; `largest` is None on axes without a limit."""
+    """The range of shapes of one input in one profile.
+
+    Attributes:
+        smallest: the minimum size of each axis.
+        largest: the maximum size of each axis; None for an axis without a limit.
+    """
 
     smallest: Shape
     largest: tuple[int | None, ...]
@@ -58,12 +63,16 @@ class Span:
 
 
 Profile = Mapping[str, Span]
-"""Input name -> the shapes that it may have."""
+"""Input name -> the range of shapes that the profile allows for this input."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """All ports in binding order, and the profiles. A graph has one profile: its fixed and free axes."""
+    """The inputs and outputs of an artifact in binding order, and its profiles.
+
+    An engine has one or more profiles. An ONNX graph has one, which `free_profile` makes from its fixed and dynamic
+    axes.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -71,16 +80,16 @@ class Interface:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all ports, in binding order."""
+        """The names of all inputs and outputs, in binding order."""
         return tuple(port.name for port in (*self.inputs, *self.outputs))
 
     @property
     def dtype(self) -> str:
-        """The dtype of the first input; by the contract it is the dtype of all ports."""
+        """The type of the first input. The contract demands the same type for all inputs and outputs."""
         return self.inputs[0].dtype
 
     def choose(self, shapes: Shapes) -> int | None:
-        """Return the index of the smallest profile that covers every input; None if no profile covers them."""
+        """Return the index of the smallest profile that covers the shapes of all inputs; None if there is none."""
         covering = [
             index
             for index, profile in enumerate(self.profiles)
@@ -89,7 +98,10 @@ class Interface:
         return min(covering, key=self.volume, default=None)
 
     def volume(self, index: int) -> float:
-        """Return the number of elements of all inputs at a profile's maximum; infinite if an axis has no limit."""
+        """Return the number of elements of all inputs together at the maximum of profile `index`.
+
+        The number is infinite if an axis has no limit.
+        """
         total = 0.0
         for span in self.profiles[index].values():
             size = 1.0
@@ -99,7 +111,7 @@ class Interface:
         return total
 
     def covers(self, other: Interface) -> bool:
-        """Return True if each profile of `other` is within a profile of this interface."""
+        """Return True if each profile of `other` lies within one profile of this interface."""
         return all(
             any(
                 all(name in mine and mine[name].contains(span) for name, span in theirs.items())
@@ -114,7 +126,7 @@ class Interface:
 
 
 def free_profile(inputs: Sequence[Port]) -> Profile:
-    """Return the profile of a graph: fixed axes keep their size, dynamic axes take any size from 1."""
+    """Return the profile of an ONNX graph: fixed axes keep their size, dynamic axes have a size of at least 1."""
     return {
         port.name: Span(tuple(1 if size is None else size for size in port.shape), tuple(port.shape)) for port in inputs
     }

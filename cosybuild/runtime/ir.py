@@ -1,4 +1,4 @@
-"""OpenVINO IRs for serving on the CPU, with the properties under which they were verified."""
+"""OpenVINO IRs for serving on the CPU, compiled for the precision in which each IR was verified."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cosybuild.runtime.interface import Interface, Port, Profile, Shapes, Span
 Array = np.ndarray[Any, np.dtype[Any]]
 
 COMPUTED_IN = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""Precision of an IR -> the type in which it computes matrix products."""
+"""Precision of an IR, as its manifest names it -> the type in which OpenVINO then computes matrix products."""
 _SHARED = ("float32", "float16")
-"""The types of tensors whose memory numpy can share."""
+"""The types of tensors that OpenVINO can read and write in the caller's memory through a numpy array."""
 
 
 class IrDriver:
-    """One request of a compiled IR, for one caller at a time."""
+    """One inference request of a compiled IR. One caller at a time may run it."""
 
     def __init__(self, openvino: Any, request: Any, interface: Interface, what: str) -> None:
         self._openvino = openvino
@@ -36,7 +36,7 @@ class IrDriver:
         self._what = what
 
     def run(self, profile: int, shapes: Shapes, addresses: dict[str, int], stream: int) -> None:
-        """See `context.Driver`."""
+        """Run the IR; see `context.Driver.run`."""
         try:
             for port in (*self._interface.inputs, *self._interface.outputs):
                 memory = _view(addresses[port.name], shapes[port.name], port.dtype)
@@ -47,17 +47,18 @@ class IrDriver:
 
 
 def compiled_ir(path: Path, manifest: Mapping[str, Any], threads: int, streams: int) -> tuple[Any, CompiledIr]:
-    """Return the module openvino and the compiled IR.
+    """Compile an IR for the CPU, and return the Python module `openvino` and the compiled model.
 
     Args:
-        path: the .xml file.
-        manifest: its manifest, which states the precision.
+        path: the .xml file of the IR.
+        manifest: the IR's manifest, which states its precision.
         threads: CPU threads of one run; 0 leaves the number to OpenVINO.
-        streams: runs at the same time.
+        streams: number of runs that OpenVINO can execute at the same time.
 
     Raises:
-        MissingRequirement: OpenVINO does not load here.
-        ArtifactRefused: it does not compile the IR, or would compute in another type than the IR was verified in.
+        MissingRequirement: OpenVINO is not installed or does not load.
+        ArtifactRefused: OpenVINO does not compile the IR, or would compute in another type than that of the
+            verification.
     """
     openvino = require("openvino", f"Serving {path.name}")
     precision = manifest[FIELD]["precision"]
@@ -78,20 +79,20 @@ def compiled_ir(path: Path, manifest: Mapping[str, Any], threads: int, streams: 
 
 
 def open_ir(path: Path, manifest: Mapping[str, Any], count: int, threads: int) -> tuple[Interface, list[IrDriver]]:
-    """Load an IR for `count` callers at a time.
+    """Load an IR so that `count` callers can run it at the same time.
 
     Args:
-        path: the .xml file.
-        manifest: its manifest.
+        path: the .xml file of the IR.
+        manifest: the IR's manifest.
         count: number of callers at a time.
         threads: CPU threads of one run; 0 leaves the number to OpenVINO.
 
     Returns:
-        The interface with the profiles of the manifest, and a driver per caller.
+        The interface, with the profiles that the manifest states, and one driver for each caller.
 
     Raises:
-        MissingRequirement: OpenVINO does not load here.
-        ArtifactRefused: see `compiled_ir`; or the manifest does not describe the IR.
+        MissingRequirement: OpenVINO is not installed or does not load.
+        ArtifactRefused: see `compiled_ir`; or the manifest does not state the profiles.
     """
     openvino, compiled = compiled_ir(path, manifest, threads, count)
     sides = (compiled.inputs, compiled.model.inputs), (compiled.outputs, compiled.model.outputs)
@@ -115,7 +116,7 @@ def _profiles(manifest: Mapping[str, Any]) -> tuple[Profile, ...]:
 
 
 def _span(shape: Sequence[int | str], sizes: Mapping[str, Sequence[int]]) -> Span:
-    """Return the shapes of an input in a profile, which has min, opt and max of each symbol."""
+    """Return the range of shapes of an input in a profile. `sizes` gives (min, opt, max) for each symbol of `shape`."""
     ranges = [(axis, axis) if isinstance(axis, int) else (sizes[axis][0], sizes[axis][2]) for axis in shape]
     return Span(tuple(low for low, _ in ranges), tuple(high for _, high in ranges))
 
@@ -129,7 +130,7 @@ def _port(name: str, port: Any, path: Path) -> Port:
 
 
 def _view(address: int, shape: Sequence[int], dtype: str) -> Array:
-    """Return an array that shares the memory at an address."""
+    """Return a numpy array on the memory at `address`, without a copy."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
     result: Array = memory.view(dtype).reshape(shape)
@@ -138,7 +139,7 @@ def _view(address: int, shape: Sequence[int], dtype: str) -> Array:
 
 @dataclass(frozen=True)
 class IrPort:
-    """One input or output, described as ONNX Runtime describes those of a session."""
+    """One input or output, with the attributes of ONNX Runtime's `NodeArg`: `type` is such as `tensor(float)`."""
 
     name: str
     type: str
@@ -146,7 +147,10 @@ class IrPort:
 
 
 class IrSession:
-    """A compiled IR with the methods of an ONNX Runtime session; any number of threads may call it."""
+    """A compiled IR with those methods of an ONNX Runtime session that `BuiltPart` calls.
+
+    Any number of threads may call it.
+    """
 
     def __init__(self, path: Path, openvino: Any, compiled: CompiledIr) -> None:
         self._name = path.name
@@ -163,10 +167,14 @@ class IrSession:
         return _described(self._compiled.outputs, self._compiled.model.outputs)
 
     def run(self, outputs: None, inputs: Mapping[str, Array]) -> list[Array]:
-        """Return all outputs, in binding order.
+        """Run the IR and return all outputs, in binding order.
+
+        Args:
+            outputs: always None, which asks for all outputs, as in ONNX Runtime.
+            inputs: input name -> array.
 
         Raises:
-            ServingError: OpenVINO ended the run; the message has the shapes of the inputs and its reason.
+            ServingError: the run failed; the message has the shapes of the inputs and OpenVINO's reason.
         """
         try:
             request = self._idle.pop()
@@ -185,11 +193,11 @@ class IrSession:
 
 
 def ir_session(path: Path, manifest: Mapping[str, Any], threads: int) -> IrSession:
-    """Load an IR for calls with arrays.
+    """Load an IR as a session that is called with numpy arrays.
 
     Args:
-        path: the .xml file.
-        manifest: its manifest.
+        path: the .xml file of the IR.
+        manifest: the IR's manifest.
         threads: CPU threads of one run; 0 leaves the number to OpenVINO.
 
     Raises:

@@ -46,32 +46,34 @@ def load_estimator(
     precision: str | None = None,
     trust: bool = False,
 ) -> BuiltEstimator:
-    """Load built estimators as one module for upstream's solver.
+    """Load built estimators as one PyTorch module that upstream's solver can call.
 
-    From a directory, every artifact that loads on `device` is loaded: both attention variants, several profiles. The
-    first artifact that covers a call runs it: engines and OpenVINO IRs come before graphs, float32 before smaller
-    types, smaller profiles before larger ones. An artifact is dropped if an earlier one covers all its calls. A
-    directory with estimators of two builds is refused.
+    From a directory, every artifact that `device` can run is loaded, such as those of both attention variants and of
+    several profiles. A call is run by the first artifact that covers it. Engines and OpenVINO IRs come before graphs,
+    float32 comes before smaller types, and smaller profiles come before larger ones. An artifact is dropped if earlier
+    ones cover all its calls. A directory with estimators of two builds is refused.
 
-    If a deployment of the directory is running or was interrupted, the files from before it are loaded until it has
-    written its journal, and its new files from then on, also if `path` is one file of the directory. Artifacts from
-    before and after a deployment are never loaded together.
+    A deployment may be running or have been interrupted. Until it has written its journal, the files from before it are
+    loaded; from then on, its new files. This also holds if `path` is one file of the directory. Artifacts from before
+    and after a deployment are never loaded together.
 
     Args:
-        path: an .onnx file, an OpenVINO IR (.xml), an engine (.plan, .engine, .trt), or a directory of them, each
-            with its manifest.
-        device: `cpu` (graphs and IRs only), `cuda` or `cuda:N`.
+        path: an .onnx file, an OpenVINO IR (.xml), an engine (.plan, .engine, .trt), or a directory of such files. Each
+            file needs its manifest beside it.
+        device: `cpu` (graphs and IRs only), `cuda` or `cuda:N` (graphs and engines).
         concurrency: number of execution contexts of each artifact; further callers wait.
-        fallback: module for calls that no artifact covers.
+        fallback: module that runs the calls that no artifact covers; None to raise an error for such calls.
         timeout: seconds that a caller waits for a context; None waits without limit.
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime or OpenVINO.
-        precision: load only artifacts of this type: `float32`, `float16` or `bfloat16`. It is the type of the tensors
-            of a graph or engine, and the type in which an IR computes matrix products.
+        precision: load only artifacts of this type: `float32`, `float16` or `bfloat16`; None for all. It is the type of
+            the tensors of a graph or engine, and the type in which an IR computes matrix products. It applies to a
+            directory only.
         trust: also load artifacts that have no manifest or were not verified.
 
     Raises:
         ArtifactRefused: no artifact may be loaded; the message gives the reason for each candidate.
-        MissingRequirement: the library that runs the artifact does not load here.
+        MissingRequirement: `device` does not exist, or the library that runs the artifact does not load on this
+            machine.
         ServingError: an argument has an invalid value.
     """
     path, place = Path(path), _device(device)
@@ -86,7 +88,7 @@ def load_estimator(
 
 
 def _load_all(view: View, place: torch.device, options: _Options, precision: str | None) -> list[Served]:
-    """Load all artifacts of a directory that may be loaded, in the order of their names."""
+    """Load all artifacts of a directory that may be loaded, in the order of their file names."""
     served: list[Served] = []
     refusals: list[str] = []
     for candidate in candidates(view, place):
@@ -110,7 +112,10 @@ def _load_all(view: View, place: torch.device, options: _Options, precision: str
 
 
 def reachable(served: Sequence[Served]) -> list[Served]:
-    """Return the artifacts that some call can reach, without those whose profiles an earlier artifact covers."""
+    """Return the artifacts without those that no call can reach.
+
+    An artifact is unreachable if an earlier one with the same attention covers all its profiles.
+    """
     kept: list[Served] = []
     for each in served:
         if not any(k.streaming == each.streaming and k.interface.covers(each.interface) for k in kept):

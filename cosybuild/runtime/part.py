@@ -1,4 +1,4 @@
-"""Built parts of a voice, such as the front end, called with arrays by name; indices out of range are refused."""
+"""Built parts of a voice, such as the front end, that are called with numpy arrays by name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class BuiltPart:
-    """A built graph or OpenVINO IR on the CPU; any number of threads may call it.
+    """An ONNX graph or OpenVINO IR, loaded on the CPU. Any number of threads may call it.
 
     Args:
         name: the file's name, for errors.
         session: an ONNX Runtime session, or an `IrSession`.
-        ranges: input -> (smallest index, largest index + 1), for the inputs that are indices.
+        ranges: input name -> (smallest index, largest index + 1), for each input that holds indices of a table.
     """
 
     def __init__(self, name: str, session: Any, ranges: Mapping[str, tuple[int, int]]) -> None:
@@ -33,15 +33,15 @@ class BuiltPart:
         self._ports = {node.name: node for node in session.get_inputs()}
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
-        """Return the outputs by name.
+        """Run the part and return its outputs by name.
 
         Args:
-            inputs: one array for each input of the graph. Floats and whole numbers are cast to the graph's types.
+            inputs: one array for each input. Floats and whole numbers are cast to the input's type.
 
         Raises:
-            ServingError: an input is missing or unknown, has another kind of values, or has an index out of its range;
-                a graph cannot report such an index, and would compute with another row of its table.
-                The same if the runtime ends the run with an error.
+            ServingError: an input is missing or unknown, has values of another kind, or has an index out of its range;
+                or the runtime ended the run with an error. Indices are checked here because the graph cannot report a
+                wrong one: it would read another row of its table.
             ShapeRefused: an input has another number of axes or another fixed size.
         """
         if set(inputs) != set(self._ports):
@@ -78,19 +78,20 @@ class BuiltPart:
 
 
 def load_part(path: str | Path, *, threads: int = 0, trust: bool = False) -> BuiltPart:
-    """Load the graph of one part, such as `flow.frontend.fp32.onnx`, on the CPU.
+    """Load one part of a voice on the CPU, such as `flow.frontend.fp32.onnx`.
 
-    The ranges of indices, such as the size of the vocabulary, are those of the manifest that describes the file. In a
-    directory in service, once a running or interrupted deployment has written its journal, its new file is loaded.
+    The manifest states the ranges of indices, such as the size of the vocabulary. In a directory in service, once a
+    deployment has written its journal, the file that this deployment installs is loaded.
 
     Args:
-        path: an .onnx file, or an OpenVINO IR (.xml), with its manifest.
+        path: an .onnx file, or an OpenVINO IR (.xml), with its manifest beside it.
         threads: CPU threads of one run; 0 leaves the number to ONNX Runtime or OpenVINO.
         trust: also load a file that has no manifest or was not verified; without a manifest, indices are not checked.
 
     Raises:
         ArtifactRefused: the file must not be loaded; the message gives the reason.
-        ServingError: the file is no ONNX graph and no IR.
+        MissingRequirement: the library that runs the file does not load on this machine.
+        ServingError: the file is neither an ONNX graph nor an OpenVINO IR.
     """
     path = Path(path)
     if path.suffix not in (GRAPH_SUFFIX, IR_SUFFIX):

@@ -1,4 +1,4 @@
-"""A fixed number of execution contexts, lent to one caller at a time in the order of arrival."""
+"""A pool of a fixed number of execution contexts, each lent to one caller at a time, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ T = TypeVar("T")
 
 
 class _Waiting(Generic[T]):
-    """A caller that waits; `given` has the item once it is the caller's turn."""
+    """One waiting caller.
+
+    Attributes:
+        turn: set when the caller has got an item.
+        given: the item that the caller has got; empty before.
+    """
 
     def __init__(self) -> None:
         self.turn = threading.Event()
@@ -23,14 +28,15 @@ class _Waiting(Generic[T]):
 
 
 class Pool(Generic[T]):
-    """A pool that lends each item to one caller; further callers wait up to `timeout` seconds.
+    """A pool that lends each item to one caller at a time; further callers wait up to `timeout` seconds.
 
-    A returned item goes to the caller that has waited longest. Otherwise a thread that returns an item and takes one
-    again would pass the waiting threads, which have to wake up first, and these would reach their timeout.
+    A returned item goes directly to the caller that has waited longest. If it went back to the pool, a thread that
+    returns an item and at once takes one again would overtake the waiting threads, which have to wake up first and
+    could reach their timeout.
 
     Args:
         items: the items to lend, at least one.
-        what: name of the items' owner, for the error.
+        what: name of the artifact or voice that the items belong to, for the error.
         timeout: seconds; None waits without limit.
     """
 
@@ -40,7 +46,7 @@ class Pool(Generic[T]):
         self._what = what
         self._timeout = timeout
         self._lock = threading.Lock()
-        # Last in, first out: the memory of the context that ran last is still in the cache.
+        # The item that was returned last is lent first, because the memory of its context is still in the cache.
         self._idle = list(items)
         self._queue: deque[_Waiting[T]] = deque()
 
@@ -82,7 +88,7 @@ class Pool(Generic[T]):
         )
 
     def give(self, item: T) -> None:
-        """Put an item that `take` lent back into the pool."""
+        """Return an item that `take` lent: to the caller that has waited longest, or else to the pool."""
         with self._lock:
             if not self._queue:
                 self._idle.append(item)

@@ -38,7 +38,7 @@ def cpu_session(path: Path, threads: int) -> Any:
 
 
 def session_options(ort: Any, threads: int) -> Any:
-    """Return options for calls of changing lengths on `threads` CPU threads."""
+    """Return session options for runs on `threads` CPU threads whose input lengths differ from call to call."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -49,7 +49,13 @@ def session_options(ort: Any, threads: int) -> Any:
 
 
 def open_session(ort: Any, path: Path, options: Any, providers: Sequence[Any]) -> Any:
-    """Return a session of a graph; `providers` are in order of preference.
+    """Create a session for an ONNX file.
+
+    Args:
+        ort: the Python module `onnxruntime`.
+        path: the ONNX file.
+        options: the session options.
+        providers: execution providers in order of preference.
 
     Raises:
         ArtifactRefused: ONNX Runtime does not load the file.
@@ -64,15 +70,15 @@ def open_session(ort: Any, path: Path, options: Any, providers: Sequence[Any]) -
 
 
 def run_session(session: Any, name: str, inputs: Mapping[str, Any]) -> list[Any]:
-    """Return the outputs of a run, in the order of the graph.
+    """Run a session and return its outputs in the order of the graph.
 
     Args:
-        session: a session of `cpu_session`.
+        session: a session of `cpu_session`, or an `IrSession`.
         name: the graph's name, for the error.
-        inputs: input -> array.
+        inputs: input name -> array.
 
     Raises:
-        ServingError: ONNX Runtime ended the run; the message has the shapes of the inputs and its reason.
+        ServingError: ONNX Runtime ended the run; the message has the shapes of the inputs and ONNX Runtime's reason.
     """
     try:
         outputs: list[Any] = session.run(None, dict(inputs))

@@ -1,1 +1,1 @@
-"""The comparison with the reference: cases, properties, solver runs and the error budget."""
+"""The comparison of artifacts with the reference: cases, properties, solver runs, the error budget, and their gates."""

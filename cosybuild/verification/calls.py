@@ -1,4 +1,4 @@
-"""A call of an artifact on one case, with the error for a call that fails."""
+"""The run of an artifact on one case, and the error if the artifact cannot compute the case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def infer_case(session: Session, case: Case, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Run one case and return all outputs by name.
+    """Run an artifact on one case and return all outputs by name.
+
+    Args:
+        session: the session that runs the artifact.
+        case: the case, for the error.
+        inputs: the case's inputs by name, in the types that the session takes.
 
     Raises:
         VerificationError: the artifact cannot compute the case.

@@ -1,4 +1,4 @@
-"""The cases (sets of inputs) on which an artifact is compared with the reference, cheap ones first."""
+"""The cases (sets of inputs) on which an artifact is compared with the reference, ordered from few to many elements."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from cosybuild.system.typed_json import from_json, to_json
 from cosybuild.verification.random_sizes import octave_sizes, upstream_sizes
 
 MOVED = "random size of the profile"
-"""The reason for a random size that was moved inside a profile. Of equal cases, one with another reason is kept."""
+"""The reason (`Case.why`) of a random size that no profile holds and that was therefore moved inside one. Of two equal
+cases, the one with another reason is kept.
+"""
 
-# Above this many frames one case takes longer than all shorter ones together. There, only the profile's own sizes are
-# compared; the sizes next to them are compared only if `exhaustive` is set.
+# Above this number of frames, one case takes longer than all shorter ones together. There, only the sizes of the
+# profiles are compared; the sizes next to them are added only if `exhaustive` is set.
 CHEAP_SIZE = 1024
 
 
 _FEWEST = 3
-"""Cases of a lowered graph whose sizes are all above the limit."""
+"""Number of cases of a lowered graph if the sizes of all cases are above `longest` (see `lowered_cases`)."""
 
 
 class _Kind(TypedDict, total=False):
@@ -35,8 +37,8 @@ class _Kind(TypedDict, total=False):
     time: Time
 
 
-# The kinds of inputs. The cases take them in turn, one kind each, so that every kind and every length is compared
-# without every combination of the two.
+# The kinds of inputs. Case after case takes the next kind, so that each kind and each length occurs, without all
+# combinations of kind and length.
 _KINDS: tuple[_Kind, ...] = (
     {},
     {"padded": True},
@@ -53,8 +55,8 @@ class Case:
 
     Attributes:
         why: the reason for the sizes, e.g. `profile max`.
-        draw: the recipe for the inputs.
-        batch: the real inputs that the recipe names; None for drawn inputs.
+        draw: sizes, seed and kind, from which the inputs are drawn.
+        batch: the real inputs, if `draw.given` names some; None for drawn inputs.
     """
 
     why: str
@@ -63,7 +65,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The name in messages and reports, e.g. `seq_len=500 padded t=end (profile opt)`."""
+        """The name of the case in messages and reports, e.g. `seq_len=500 padded t=end (profile opt)`."""
         words = [f"{symbol}={size}" for symbol, size in self.draw.sizes.items()]
         words += ["padded"] if self.draw.padded else []
         words += ["guidance"] if self.draw.guidance else []
@@ -72,22 +74,22 @@ class Case:
         return f"{' '.join(words) or 'fixed sizes'} ({self.why})"
 
     def inputs(self, spec: ModelSpec) -> dict[str, Array]:
-        """Return the inputs by name.
+        """Return the inputs by name, for a model with the inputs of `spec`.
 
         Raises:
-            ConfigurationError: real inputs changed since planning.
+            ConfigurationError: the file of real inputs changed since planning.
         """
         return draw_inputs(spec, self.draw) if self.batch is None else read_batch(self.batch, spec)
 
     def facts(self) -> dict[str, Any]:
-        """Return the case as JSON data, for keys and records; `case_from_facts` is the inverse."""
+        """Return the case as JSON data, for keys and records. `case_from_facts` reads it."""
         draw = to_json(self.draw)
-        # Without real inputs the field is left out, so that keys of earlier releases stay valid.
+        # Without real inputs the field `given` is left out, so that keys of earlier releases stay valid.
         return {"why": self.why, **{name: value for name, value in draw.items() if (name, value) != ("given", "")}}
 
 
 def case_from_facts(facts: Mapping[str, Any]) -> Case:
-    """Return the case that `Case.facts` described."""
+    """Return the case that `Case.facts` wrote, without its real inputs; `with_batch` adds them."""
     return Case(str(facts["why"]), from_json(facts, Draw, "the case"))
 
 
@@ -97,14 +99,14 @@ def given_cases(batches: Sequence[GivenBatch]) -> tuple[Case, ...]:
 
 
 def with_batch(case: Case, batches: Sequence[GivenBatch]) -> Case:
-    """Return a case that was read from a record, with the real inputs that its recipe names."""
+    """Return a case that was read from a record, with its real inputs, if it has any, taken from `batches`."""
     return replace(case, batch=next((one for one in batches if one.digest == case.draw.given), None))
 
 
 def upstream_cases(spec: ModelSpec, profiles: Sequence[Profile], seed: int) -> tuple[Case, ...]:
-    """Return ten cases with random sizes in 16..512 for every symbol except the batch, which is 2.
+    """Return ten cases like those of upstream's export check.
 
-    Sizes that no profile holds are moved inside one.
+    The batch is 2; every other symbol has a random size in 16..512. Sizes that no profile holds are moved inside one.
     """
     drawn = enumerate(upstream_sizes(spec, seed))
     return _ordered([_random_case(profiles, Draw(sizes, seed + index)) for index, sizes in drawn], spec)
@@ -120,21 +122,19 @@ def strict_cases(
     quiet: Sequence[int] = (),
     exhaustive: bool = False,
 ) -> tuple[Case, ...]:
-    """Return the cases of a build: one of random size for each octave of 16..512 positions, and all corner cases.
+    """Return the cases of `verify=strict`: one of random size for each octave of 16..512 frames, and all corner cases.
 
-    docs/verification.md describes them.
-
-    All inputs are numbers that float16 and bfloat16 represent exactly, so that later steps of the build can be compared
-    with the same reference.
+    docs/verification.md describes them. All inputs are numbers that float16 and bfloat16 represent exactly. So lowered
+    graphs and engines, too, can be compared with the same reference.
 
     Args:
         spec: the model's interface.
-        profiles: each adds its min, opt and max, and the sizes one below and one above its min and max where a profile
-            admits them.
+        profiles: each profile adds its min, opt and max, and the sizes one below and one above its min and max if any
+            profile admits them.
         seed: seed of the first case; each further case adds 1.
         boundaries: symbol -> further sizes at which the computation changes, e.g. the ends of chunks.
         served: symbol -> further sizes, which were recorded in production.
-        quiet: lengths of cases whose inputs have a small variance.
+        quiet: lengths of additional cases whose inputs have a small variance.
         exhaustive: also compare the sizes next to profile edges above 1024, which are left out by default.
     """
     if not spec.symbols:  # only the values can differ
@@ -151,7 +151,8 @@ def strict_cases(
             turned.append(_coarse(replace(case, draw=replace(case.draw, seed=seed + index))))
             continue
         long = not exhaustive and case.why == "profile max" and max(case.draw.sizes.values()) > CHEAP_SIZE
-        # At the largest size every frame is valid, as in service. Equal rows let one row of the reference serve both.
+        # In service, every frame is valid at the largest size. With equal rows, one computed row of the reference
+        # serves for both.
         kind = {"alike": spec.guidance} if long else _kind(spec, index)
         turned.append(_coarse(replace(case, draw=replace(case.draw, seed=seed + index, **kind))))
     return _ordered(turned, spec)
@@ -160,16 +161,16 @@ def strict_cases(
 def lowered_cases(
     cases: Sequence[Case], longest: int = CHEAP_SIZE, per_frame: Mapping[str, float] | None = None
 ) -> tuple[Case, ...]:
-    """Select the cases on which a lowered graph is verified: the profiles' sizes, and each kind of input once.
+    """Select the cases on which a lowered graph is verified: one for each size of the profiles and each kind of input.
 
-    Cases with more than `longest` frames are left out: an emulated run keeps every tensor, which takes minutes and
-    gigabytes at such sizes. If that leaves out the profiles' opt, the longest other case is taken; if it leaves out
-    everything, the cheapest cases are taken.
+    Cases with more than `longest` frames are left out. An emulated run keeps every tensor, which takes minutes and
+    gigabytes at such sizes. If that leaves out the profiles' opt, the largest remaining case is added. If it leaves out
+    everything, the first few cases are taken.
 
     Args:
-        cases: cheap ones first.
+        cases: the cases of the reference, in ascending number of elements.
         longest: largest number of frames.
-        per_frame: symbol -> steps of one frame, for axes that are finer than frames.
+        per_frame: symbol -> positions per frame, for axes that are finer than frames.
     """
     steps = per_frame or {}
     chosen: dict[Any, Case] = {}
@@ -192,14 +193,19 @@ def lowered_cases(
 
 
 def sizes_left_out(cases: Sequence[Case], planned: Sequence[Case]) -> tuple[Case, ...]:
-    """Return, for each size of the profiles that no planned case has, the first case with that size."""
+    """Return one case for each size of the profiles that no planned case has.
+
+    Args:
+        cases: all cases of the reference.
+        planned: those on which the artifact is verified.
+    """
     run = [case.draw.sizes for case in planned]
     first = {tuple(case.draw.sizes.items()): case for case in reversed(cases) if case.why.startswith("profile ")}
     return tuple(case for case in cases if case in first.values() and case.draw.sizes not in run)
 
 
 def _random_case(profiles: Sequence[Profile], draw: Draw) -> Case:
-    """Return the case of a random draw; if no profile holds its sizes, they are moved inside one."""
+    """Return the case of a random draw. If no profile holds its sizes, they are moved inside one."""
     sizes = moved_inside(profiles, draw.sizes)
     return Case("random length", draw) if sizes == draw.sizes else Case(MOVED, replace(draw, sizes=sizes))
 
@@ -234,7 +240,8 @@ def _corner_cases(
         smallest = {symbol: profile[symbol].min for symbol in spec.symbols}
         lengths = [symbol for symbol in spec.symbols if symbol != BATCH]
         for point in ("min", "opt", "max"):
-            # The largest batch at the largest length is left to the engine's verification: it needs tens of GiB here.
+            # The largest batch at the largest length is left to the engine's verification, because it needs tens of GiB
+            # in PyTorch.
             sizes = {s: getattr(profile[s], "min" if s == BATCH else point) for s in spec.symbols}
             yield Case(f"profile {point}", Draw(sizes))
             for symbol in lengths if point != "opt" else ():
@@ -273,7 +280,7 @@ def _pairs(sizes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
 
 
 def _ordered(cases: Sequence[Case], spec: ModelSpec) -> tuple[Case, ...]:
-    """Remove duplicates and sort by the number of input elements."""
+    """Remove duplicate cases and sort the others by the number of input elements."""
     seen: dict[tuple[Any, ...], Case] = {}
     for case in sorted(cases, key=lambda case: case.why == MOVED):
         draw = case.draw

@@ -1,4 +1,4 @@
-"""Runs of a compiled artifact, such as an engine, on every case of its profiles, compared with the reference."""
+"""Runs of a compiled artifact (engine or IR) on the cases that its profiles cover, compared with the reference."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Opened(Protocol):
-    """A function that opens sessions on one artifact."""
+    """A function that opens a session on one compiled artifact."""
 
     def __call__(self, profile: int, *, in_place: bool) -> tuple[Session, Mapping[str, str]]:
-        """Return a session on one optimisation profile, and the dtype of each input.
+        """Return a session on one optimisation profile, and the type of each input by name.
 
         Args:
             profile: index of the optimisation profile.
-            in_place: True if the session writes the output over the input that has the output's shape.
+            in_place: True if the session writes the output into the memory of the input that has the output's shape.
         """
 
 
@@ -43,13 +43,13 @@ class Conditions:
     """The conditions that a compiled artifact must meet.
 
     Attributes:
-        hop: the name of the artifact's row in the error budget.
-        target: the number type in which it computes.
-        gate: the bounds on each output.
-        snr_db: the signal-to-noise ratio that the user states, in dB; None for that of the target.
+        hop: the name of the artifact's conversion in the error budget, e.g. `engine`.
+        target: the number type in which the artifact computes.
+        gate: the bounds on the metrics of each output.
+        snr_db: the signal-to-noise ratio that the user requires, in dB; None for the bound of `target`.
         bounds: the bounds of the solver runs; None to run none.
-        advice: the hints of the error.
-        in_place: output -> the input in whose memory it is written in further runs; empty for no such runs.
+        advice: the hints of a verification error.
+        in_place: output -> the input in whose memory the output is written in additional runs; empty for no such runs.
     """
 
     hop: str
@@ -64,10 +64,20 @@ class Conditions:
 def examine(
     opened: Opened, request: Request, reference: Reference, conditions: Conditions, emit: Emit
 ) -> dict[str, Any]:
-    """Compare every case within each optimisation profile with the reference, then run the solver.
+    """Compare an artifact with the reference on every case of each profile, then in solver runs.
 
-    Each case runs with an output buffer of its own and, if the conditions say so, with the output in the memory of
-    an input.
+    If `conditions.in_place` is set, each case is run twice: with an output buffer of its own, and with the output in
+    the memory of an input.
+
+    Args:
+        opened: function that opens a session on the artifact.
+        request: the request of the build.
+        reference: the expected outputs.
+        conditions: the conditions to meet.
+        emit: function that reports progress.
+
+    Returns:
+        The findings as JSON data, for the report.
 
     Raises:
         VerificationError: an output or the mel misses its gate, or a case cannot be computed; the message names the
@@ -104,7 +114,10 @@ def examine(
 
 
 def cast_inputs(inputs: Mapping[str, Array], dtypes: Mapping[str, str]) -> dict[str, Array]:
-    """Cast inputs to the artifact's types; the casts are exact, because every type represents the cases' numbers."""
+    """Cast inputs to the artifact's types.
+
+    No value changes, because the numbers of the cases are exact in every type.
+    """
     import ml_dtypes
     import numpy as np
 
@@ -119,7 +132,7 @@ def _within(cases: Sequence[Case], profile: Profile) -> Iterator[Case]:
 
 
 def _hop(records: Sequence[Judged], conditions: Conditions, reference: Reference) -> Hop:
-    """Return the artifact's error against the reference, lowering included."""
+    """Return the error of the artifact against the reference. It includes the error of the lowering."""
     own = worst(record.figures for record in records)
     least = min(records, key=lambda record: record.figures["snr_db"])
     return Hop(conditions.hop, reference.said, own, own, least.case.name, conditions.gate, ())

@@ -1,8 +1,8 @@
-"""Experiments on an estimator's artifact, each of which tests a property of its contract.
+"""Experiments on an estimator's artifact, each of which tests one property of its contract.
 
-Each experiment exchanges a part of the inputs. It then checks that an output part that must not depend on the exchange
-stays the same, or that a part that must depend on it changes. Nothing is compared with PyTorch, so a
-property also finds faults of the module.
+Each experiment exchanges some of the inputs for other values. It then checks one part of the output: a part that must
+not depend on the exchanged values must stay the same, and a part that must depend on them must change. Nothing is
+compared with PyTorch. Therefore an experiment also finds faults that the PyTorch module itself has.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from cosybuild.verification.properties import (
 
 Inputs = Mapping[str, Array]
 Infer = Callable[[Inputs], Array]
-"""One call: all inputs by name -> the estimator's output, (B, mel, T)."""
+"""A run of the artifact: takes all inputs by name, returns the estimator's output, (B, mel, T)."""
 
 FRAMES = ("x", "mu", "cond")
-"""The inputs that have a value for each frame, except the mask."""
+"""The inputs that have values for each frame, without the mask."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An artifact under test and the sizes of its experiments.
+    """An artifact under test, and the sizes of the experiments on it.
 
     Attributes:
         spec: the estimator's interface, in the types that the artifact takes.
-        infer: one call of the artifact.
-        in_place: one call with the output written to x's memory; None if the backend cannot do that.
-        computed_in: `float32`, `float16` or `bfloat16`; selects the bound.
-        length: frames of all experiments except those on chunks.
-        batch: rows, at least 2.
-        larger_batch: a second number of rows that the artifact takes, or None.
-        chunk: frames per streaming chunk; 0 for full attention.
-        chunked_length: frames of the experiments on chunks, more than one chunk; 0 if there are none.
-        seed: seed of all inputs.
+        infer: function that runs the artifact.
+        in_place: function that runs the artifact with the output in x's memory; None if the backend cannot do that.
+        computed_in: `float32`, `float16` or `bfloat16`; selects the bound on a change.
+        length: number of frames of all experiments except those on chunks.
+        batch: number of rows, at least 2.
+        larger_batch: a larger number of rows that the artifact takes; None if there is none.
+        chunk: frames per chunk of the streaming attention; 0 for full attention.
+        chunked_length: number of frames of the experiments on chunks, more than one chunk; 0 to leave them out.
+        seed: first seed of the inputs.
     """
 
     spec: ModelSpec
@@ -69,9 +69,10 @@ class Trial:
 
     @cached_property
     def valid(self) -> int:
-        """The number of valid frames; the masked ones follow.
+        """The number of valid frames in a row with masked frames; the masked ones follow them.
 
-        It is half a chunk at most, so that attention within the chunk could reach masked frames.
+        It is at most half a chunk, so that masked frames lie in the chunk of the valid ones, where attention could
+        reach them.
         """
         return max(1, min(self.chunk or self.length, self.length) // 2)
 
@@ -84,9 +85,9 @@ class Trial:
 
 
 def try_properties(trial: Trial) -> Iterator[Finding]:
-    """Yield one finding per experiment that the trial allows, cheap ones first.
+    """Yield one finding for each experiment that the trial allows.
 
-    If the output is not finite, only the finding of `finite` is yielded: nothing else can be compared then.
+    If an output is not finite, only the finding of `finite` is yielded, because nothing else can be compared then.
     """
     assert tuple(tensor.name for tensor in trial.spec.inputs) == ESTIMATOR_INPUTS
     assert trial.batch >= 2
@@ -135,7 +136,7 @@ def _rows(trial: Trial) -> Iterator[Finding]:
         yield trial.stays("batch_size", tried, trial.infer(more)[:shared], two[:shared])
 
     frames = slice(trial.valid, None)
-    # Row 1 comes from `other` already, so its masked frames are exchanged for those of `other`'s row 0.
+    # Row 1 of `mixed` comes from row 1 of `other`. So row 0 of `other` supplies the new values of its masked frames.
     spare = {name: _swapped(values) for name, values in other.items()}
     hidden = {name: _with_frames(v, 1, frames, spare[name]) if name in FRAMES else v for name, v in mixed.items()}
     tried = f"x, mu and cond of masked frames {trial.valid}..{trial.length - 1} exchanged, the valid ones compared"

@@ -1,4 +1,4 @@
-"""The error budget: the accuracy that each step from exact arithmetic to the artifact loses alone and in total."""
+"""The error budget: the error that each conversion from exact arithmetic to the artifact adds, and the total error."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NO_LIMITS = Limits({})
 
 @dataclass(frozen=True)
 class ModelForm:
-    """One representation of the model between exact arithmetic and the artifact, e.g. the module or the final graph.
+    """One representation of the model between exact arithmetic and the artifact, e.g. the final graph.
 
     Attributes:
-        name: the step that made it, e.g. `simplify`; for the first representation its number type, e.g. `float64`.
-        outputs: case -> outputs by name.
-        gate: the gate on the conversion to it from the representation before; empty if there is no bound.
+        name: the step that made the representation, e.g. `simplify`; for the first one its number type, e.g. `float64`.
+        outputs: case name -> outputs by name.
+        gate: the gate on the conversion from the previous representation to this one; empty if there is no bound.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Hop:
 
     Attributes:
         name: the name of the step that converts, e.g. `export`.
-        against: the name of the representation before.
-        own: worst figures against the representation before, over all cases and outputs.
-        total: worst figures against the first representation.
+        against: the name of the previous representation.
+        own: metric -> worst value against the previous representation, over all cases and outputs.
+        total: metric -> worst value against the first representation.
         case: the case with the smallest signal-to-noise ratio in `own`.
         gate: the gate on `own`.
         missed: the bounds of the gate that `own` does not meet.
@@ -56,7 +56,7 @@ class Hop:
 
     @property
     def loss_db(self) -> float:
-        """The signal-to-noise ratio of this conversion alone, in dB; a larger ratio is better."""
+        """The worst signal-to-noise ratio of this conversion alone, in dB; a larger ratio is better."""
         return self.own["snr_db"]
 
     def facts(self) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def error_budget(forms: Sequence[ModelForm], limits: Limits = _NO_LIMITS) -> tup
     """Return the error of each conversion (hop), measured on the cases that all representations have.
 
     Args:
-        forms: the representations of the model in the order of the build; a hop leads from each to the next.
-        limits: gives the resolution of the type in which the model computes, and the kinds of the outputs.
+        forms: the representations of the model in the order of the build. Each pair of neighbours is a hop.
+        limits: gives the number type in which the model computes, and the kinds of the outputs.
     """
     shared = [case for case in forms[0].outputs if all(case in form.outputs for form in forms)] if forms else []
     hops = []
@@ -91,7 +91,10 @@ def error_budget(forms: Sequence[ModelForm], limits: Limits = _NO_LIMITS) -> tup
 
 
 def _missed(form: ModelForm, compared: Sequence[Mapping[str, Comparison]], limits: Limits) -> tuple[Miss, ...]:
-    """Return the bounds that faulty outputs miss: those of the hop's gate, and those of the outputs' kinds."""
+    """Return the bounds that outputs with a fault miss.
+
+    They come from the hop's gate and from the gates of output kinds.
+    """
     faulty = [(name, one) for outputs in compared for name, one in outputs.items() if one.fault is not None]
     of_gates: dict[int, list[Comparison]] = {}
     gates = [limits.of(name).gate for name, _ in faulty]
@@ -102,13 +105,19 @@ def _missed(form: ModelForm, compared: Sequence[Mapping[str, Comparison]], limit
 
 
 def worst_hop(hops: Sequence[Hop]) -> Hop | None:
-    """Return the hop with the smallest ratio among those that miss their gate, else among all; None without hops."""
+    """Return the hop with the smallest signal-to-noise ratio; None without hops.
+
+    If any hops miss their gate, only those are considered.
+    """
     guilty = [hop for hop in hops if hop.missed] or list(hops)
     return min(guilty, key=lambda hop: hop.loss_db, default=None)
 
 
 def describe(hops: Sequence[Hop]) -> str:
-    """Return e.g. `the hop with the fault is simplify (48.2 dB by itself; export 131.0 dB)`; empty without hops."""
+    """Return the worst hop in words, e.g. `the hop with the fault is simplify (48.2 dB by itself; export 131.0 dB)`.
+
+    The text is empty without hops.
+    """
     guilty = worst_hop(hops)
     if guilty is None:
         return ""

@@ -1,6 +1,6 @@
 """The comparison of a case's outputs with the reference, under a gate and a tolerance.
 
-The float32 graph, the lowered graph, the engine, the error budget and the reproduction of a failure all use it.
+It serves for the float32 graph, the lowered graph, the engine, the error budget and the reproduction of a failure.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ Outputs = Mapping[str, Array]
 PERCENTILES = (50, 90, 99, 100)
 
 UNITS = 2
-"""Units in the last place by which an element may always differ. Two correct computations of one value may round it to
-neighbouring numbers, and may already have rounded the operands of the last operation differently."""
+"""Number of units in the last place by which an element may always differ. Two correct computations of one value may
+round the result to neighbouring numbers, and may have rounded the operands of the last operation differently.
+"""
 
 UNIT_SCALE = UNITS * RESOLUTION[Target.fp32]
-"""The same tolerance as an absolute difference, for values near 1. If an output is a small difference of such values,
-its absolute error is that of the values."""
+"""The difference that `UNITS` allows for a value of size 1 in float32. If an output is a small difference of values
+near 1, its absolute error is as large as the error of those values.
+"""
 
 
 @dataclass(frozen=True)
 class OwnLimits:
-    """The limits that a user states for one output.
+    """The limits that the user sets for one output.
 
     Attributes:
         gate: bounds on metrics; None for those of the model.
         tolerance: the bound on each element; None for that of the model.
-        floor: a difference that is accepted in every element, in the output's units.
+        floor: an absolute difference, in the output's units. If no element differs by more, the output passes.
     """
 
     gate: Gate | None = None
@@ -50,16 +52,16 @@ class OwnLimits:
 
 @dataclass(frozen=True)
 class Limits:
-    """The condition that every output must meet.
+    """The conditions that every output must meet.
 
     Attributes:
         gate: bounds on the metrics of the whole output.
-        tolerance: bound on each element, or None.
+        tolerance: bound on each element; None for no bound.
         target: the number type in which the artifact computes.
         kinds: output -> kind of its values. Each kind has its own metrics, and may have its own gate.
-        of_kind: kind -> gate that replaces `gate` and `tolerance`; None for the gates of the number type.
-        own: output -> the limits that the user states for it.
-        floor: a difference that is accepted in every element, in the output's units.
+        of_kind: kind -> the gate that replaces `gate` and `tolerance`; None for the gates of `target`.
+        own: output -> the limits that the user sets for it.
+        floor: an absolute difference, in the output's units. If no element differs by more, the output passes.
     """
 
     gate: Gate
@@ -71,11 +73,11 @@ class Limits:
     floor: float = 0.0
 
     def of(self, output: str, kind: Kind | None = None) -> Limits:
-        """Return the limits of one output.
+        """Return the limits of one output: those of its kind, replaced by the user's where the user set some.
 
         Args:
             output: the output's name.
-            kind: the kind of its values, if they show it; None for the declared kind.
+            kind: the kind of its values, if the values showed it; None for the declared kind.
         """
         found = self._of_kind(self.kinds.get(output, Kind.any) if kind is None else kind)
         own = self.own.get(output)
@@ -96,14 +98,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Fault:
-    """The description of an output that does not meet its limits.
+    """The reason why an output does not meet its limits.
 
     Attributes:
         output: the output's name.
         text: one sentence without its full stop: what is wrong, and the worst element.
-        finite: False if values are not finite where the reference's are.
-        facts: details as JSON data: `index` (of the worst element), `actual`, `reference`, `failing` (elements outside
-            the tolerance), `total`, `percentiles` (of the error), `snr_db` in dB; or `shapes` alone if they differ.
+        finite: False if values are not finite where those of the reference are.
+        facts: details as JSON data: `index` (of the worst element), `actual`, `reference`, `failing` (number of
+            elements outside the tolerance), `total` (number of elements), `percentiles` (of the absolute error),
+            `snr_db` in dB; or only `shapes` if the shapes differ.
     """
 
     output: str
@@ -114,14 +117,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The comparison of one output with its reference.
+    """The result of comparing one output with its reference.
 
     Attributes:
-        figures: every metric of the elements at which the reference is a number; the worst value of each metric if the
-            shapes differ or the output is not finite where the reference is.
+        figures: metric -> value, over the elements at which the reference is finite. If the shapes differ, or the
+            output is not finite where the reference is, each metric has its worst possible value.
         missed: the bounds of the gate that the figures do not meet.
-        fault: the description of what is wrong; None if the output meets its limits.
-        warning: a sentence on an output that passes without being verified to its gate; empty if there is none.
+        fault: the reason of a failure; None if the output meets its limits.
+        warning: a sentence on an output that passes although it misses a bound of its gate; empty if there is none.
     """
 
     figures: Mapping[str, float]
@@ -132,12 +135,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Judged:
-    """The comparisons of all outputs of one case.
+    """The results of comparing all outputs of one case.
 
     Attributes:
-        outputs: output -> its comparison.
+        outputs: output -> the result of its comparison.
         case: the case.
-        how: the runtime that computed the outputs.
+        how: the runtime that computed the outputs, for messages.
     """
 
     outputs: Mapping[str, Comparison]
@@ -146,7 +149,7 @@ class Judged:
 
     @property
     def fault(self) -> Fault | None:
-        """The first fault of an output; None if all meet their limits."""
+        """The fault of the first output that has one; None if all outputs meet their limits."""
         return first_fault(self.outputs)
 
     @property
@@ -156,20 +159,20 @@ class Judged:
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each output that passes without being verified to its gate."""
+        """One sentence for each output that passes although it misses a bound of its gate."""
         found = (comparison.warning for comparison in self.outputs.values())
         return [f"Case {self.case.name}, {self.how}: {warning}" for warning in found if warning]
 
     def facts(self) -> dict[str, Any]:
-        """Return the record of the case as JSON data."""
+        """Return the case and its figures as JSON data."""
         figures = {name: figure.plain(comparison.figures) for name, comparison in self.outputs.items()}
         return {"case": self.case.name, **self.case.facts(), "how": self.how, "outputs": figures}
 
     def check(self, advice: Advice, remark: str = "") -> None:
-        """Check that no output has a fault.
+        """Raise an error if an output has a fault.
 
         Args:
-            advice: the next step for the user.
+            advice: the hints of the error.
             remark: a further clause of the message; empty for none.
 
         Raises:
@@ -192,35 +195,36 @@ class Advice:
 
 
 def judge(case: Case, how: str, actual: Outputs, expected: Outputs, limits: Limits) -> Judged:
-    """Compare every output of `expected` with the artifact's."""
+    """Compare all outputs of one case with the expected ones. `how` names the runtime that computed `actual`."""
     return Judged(compare_outputs(actual, expected, limits), case, how)
 
 
 def compare_outputs(actual: Outputs, expected: Outputs, limits: Limits) -> dict[str, Comparison]:
-    """Return output -> comparison, for every output of `expected`."""
+    """Compare each output of `expected` with the one of the same name in `actual`, and return output -> result."""
     return {name: compare(name, actual[name], values, limits) for name, values in expected.items()}
 
 
 def first_fault(outputs: Mapping[str, Comparison]) -> Fault | None:
-    """Return the first fault in the order of the outputs, or None."""
+    """Return the first fault in the order of the outputs; None if there is none."""
     return next((one.fault for one in outputs.values() if one.fault is not None), None)
 
 
 def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Comparison:
     """Compare one output with its reference.
 
-    Where the reference is NaN there is nothing to compare with, and any value passes. Where it is infinite, the output
-    must have the same infinity. Elsewhere the output must be finite and meet the limits. Bounds on ratios (metrics
-    whose unit is not the output's) are not applied if no element differs by more than `UNITS` units in the last place
-    of itself or of the output's root mean square, or by more than `UNIT_SCALE`. No bound is applied if no element
-    differs by more than the user's `floor`. An output that is a distribution over classes, such as a softmax, has the
-    metrics and the gate of its kind.
+    - Where the reference is NaN, any value passes, because there is nothing to compare with. Where the reference is
+      infinite, the output must have the same infinity. Elsewhere the output must be finite and meet the limits.
+    - Differences that rounding explains are accepted: if no element differs by more than `UNITS` units in the last
+      place of itself or of the output's root mean square, or by more than `UNIT_SCALE`, bounds on ratios (metrics whose
+      unit is not the output's) are not applied.
+    - No bound is applied if no element differs by more than the user's `floor`.
+    - An output that is a distribution over classes, such as a softmax, gets the metrics and the gate of `Kind.classes`.
 
     Args:
-        output: the output's name, for the description.
+        output: the output's name, for the message.
         actual: the artifact's values, of any floating-point or integer type.
         reference: the expected values.
-        limits: the condition to meet.
+        limits: the conditions to meet.
     """
     kind = limits.kinds.get(output, Kind.any)
     if kind is Kind.any and is_distribution(reference):
@@ -238,7 +242,7 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
         return _lost(limits, _not_finite(output, a, r, wrong))
     pair = (a, r) if finite.all() else (a[finite], r[finite])
     figures = measure(*pair, kind)
-    # A reference of zeros has no ratio to anything; the tolerance bounds each of its elements in the output's units.
+    # No ratio to a reference of zeros exists. The tolerance bounds each element in the output's units.
     silent = limits.tolerance is not None and not pair[1].any()
     missed = () if silent else tuple(misses(figures, limits.gate))
     error = _error(a, r, finite)
@@ -267,7 +271,10 @@ def compare(output: str, actual: Array, reference: Array, limits: Limits) -> Com
 
 
 def _rounding(r: Array, finite: Array, resolution: float) -> Array:
-    """Return the largest difference by rounding: that of each element, or that of the rms of all if it is larger."""
+    """Return the difference that rounding may cause in each element.
+
+    It is `UNITS` units in the last place of the element or of the rms of all elements, whichever is larger.
+    """
     sizes = np.where(finite, np.abs(r), 0.0)
     rms = float(np.sqrt(np.mean(sizes[finite] ** 2))) if finite.any() else 0.0
     result: Array = UNITS * resolution * np.maximum(sizes, rms)
@@ -305,7 +312,7 @@ def _facts(index: tuple[int, ...], a: Array, r: Array, failing: int, error: Arra
 
 
 def _error(a: Array, r: Array, where: Array) -> Array:
-    """Return |a - r| where the condition holds, and zero elsewhere."""
+    """Return |a - r| where `where` is True, and zero elsewhere."""
     difference = np.zeros(r.shape)
     np.subtract(a, r, out=difference, where=where)
     return np.abs(difference)

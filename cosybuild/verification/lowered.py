@@ -1,4 +1,4 @@
-"""The verification of a lowered graph: its gate, the settings of its keys, and the types of its inputs."""
+"""The verification of a lowered graph: its limits, the settings in the key of its step, and the types of its inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADVICE = Advice(
 
 
 def settings(request: Request) -> dict[str, Any]:
-    """Return the gate, the cases and ONNX Runtime's provider as plain data for keys."""
+    """Return the gates, the cases and ONNX Runtime's provider as plain data, for the key of the step."""
     return {
         "gate": plain_gate(gate_of(request)),
         **_kinds(request),
@@ -34,26 +34,29 @@ def settings(request: Request) -> dict[str, Any]:
 
 
 def _kinds(request: Request) -> dict[str, Any]:
-    """Return kind -> gate for the kinds of the outputs; empty if there is none, so that earlier keys stay valid."""
+    """Return kind -> gate for the kinds that the outputs have.
+
+    If there are none, the mapping is empty, so that keys of earlier releases stay valid.
+    """
     gates, kinds = of_kind(request), set(kinds_of(request.subject.spec).values())
     held = {kind.value: plain_gate(gates[kind]) for kind in sorted(kinds & set(gates))}
     return {"of_kind": held} if held else {}
 
 
 def gate_of(request: Request) -> Gate:
-    """Return the gate of the target, with the ratio of `precision.snr_db` if that is set."""
+    """Return the gate of the target type; `precision.snr_db`, if set, replaces its signal-to-noise ratio."""
     precision = request.settings.precision
     return with_ratio(LOWERED[precision.target], precision.snr_db)
 
 
 def of_kind(request: Request) -> Mapping[Kind, Gate]:
-    """Return kind -> gate of the target, with the ratio of `precision.snr_db` if that is set."""
+    """Return kind -> gate of the target type; `precision.snr_db`, if set, replaces the signal-to-noise ratios."""
     precision = request.settings.precision
     return gates_of_kinds(precision.target, precision.snr_db)
 
 
 def limits_of(request: Request) -> Limits:
-    """Return the limits of a lowered graph's outputs."""
+    """Return the limits that the outputs of a lowered graph must meet."""
     return Limits(
         gate_of(request),
         target=request.settings.precision.target,
@@ -64,7 +67,7 @@ def limits_of(request: Request) -> Limits:
 
 
 def fault_of(request: Request) -> Callable[..., str | None]:
-    """Return a function (actual outputs, expected outputs) -> description of the first fault, or None."""
+    """Return a function that compares outputs with expected ones and returns its first fault as text, or None."""
     limits = limits_of(request)
 
     def faulty(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> str | None:
@@ -75,7 +78,7 @@ def fault_of(request: Request) -> Callable[..., str | None]:
 
 
 def typed_inputs(inputs: Mapping[str, Array], lowered: Any) -> dict[str, Array]:
-    """Cast inputs to the types that the lowered graph declares."""
+    """Cast inputs to the types that the lowered graph's inputs have."""
     return {value.name: inputs[value.name].astype(value.dtype.numpy()) for value in lowered.graph.inputs}
 
 

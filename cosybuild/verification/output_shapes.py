@@ -1,4 +1,4 @@
-"""The shapes that an ONNX file states of its outputs, compared with those that it computes."""
+"""A check that the output shapes that an ONNX file states agree with the shapes that it computes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from cosybuild.verification.reference import Reference
 
 
 def misstated_outputs(spec: ModelSpec, reference: Reference) -> Iterator[str]:
-    """Yield one sentence for each output whose stated shape contradicts the computed one; it names the right shape."""
+    """Yield one sentence for each output whose stated shape contradicts a computed one.
+
+    The sentence gives the correct shape.
+    """
     for tensor in spec.outputs:
         shapes = [tuple(map(int, outputs[tensor.name].shape)) for outputs in reference.outputs]
         sizes = [case.draw.sizes for case in reference.cases]
@@ -33,7 +36,10 @@ def _agrees(tensor: TensorSpec, shape: tuple[int, ...], sizes: Mapping[str, int]
 
 
 def _axis(axis: int, shapes: Sequence[tuple[int, ...]], sizes: Sequence[Mapping[str, int]]) -> int | str:
-    """Return a size that is equal in all cases, an axis of the inputs with equal sizes, or a new name."""
+    """Describe one axis of an output over all cases: by its symbol, its size or a new name.
+
+    It is the input symbol that has the same size in every case, else the size if that is constant, else a new name.
+    """
     found = [shape[axis] for shape in shapes]
     if same := [symbol for symbol in sizes[0] if [one[symbol] for one in sizes] == found]:
         return same[0]

@@ -1,4 +1,7 @@
-"""`precision=auto`: search for the smallest set of nodes that must stay in fp32. Imports onnx only when it runs."""
+"""The search of `precision=auto` for the smallest set of nodes that must stay in fp32.
+
+Imports onnx only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -26,30 +29,36 @@ if TYPE_CHECKING:
     from cosybuild.precision.trials import Sample, Trials
 
 OPTION = "precision.yaml"
-"""Name of the file that holds the result as an option of the group `precision`, ready to be committed."""
+"""Name of the file that holds the result of the search as an option of the configuration group `precision`."""
 
 _PATIENCE = 8
-"""Limit on evaluations, as a multiple of the number for a set of one or two nodes.
+"""Limit on evaluations, as a multiple of the number that finding a set of one or two nodes takes.
 
-At the limit the search returns a set that passes and is not always minimal.
+At the limit the search returns a set that passes but may not be minimal.
 """
 
 
 def search(
     context: RunContext, model: ir.Model, ranges: Ranges, decisions: Decisions
 ) -> tuple[Decisions, Lowered, dict[str, Any]]:
-    """Add to the rules' decisions the nodes that must stay in fp32 for the gates to pass.
+    """Find the nodes that must stay in fp32 for the gates to pass, in addition to those that the rules keep.
 
-    An evaluation lowers the whole graph once and runs it with emulated storage types. The first evaluation runs the
-    graph of the rules on all inputs of `verify lowered`, cheap ones first. The search uses the first input that fails;
-    its result is checked on all inputs. If another input fails, the search is repeated with all failed inputs.
-    Modules are searched in the order of the noise that their nodes add, so that few evaluations are enough.
+    One evaluation lowers the whole graph and runs it with emulated storage types. The first evaluation runs the graph
+    that the rules alone give, on all inputs of `verify lowered`. The search then uses only the first input that fails,
+    and its result is checked on all inputs. If another input fails, the search is repeated with all inputs that failed
+    so far. Modules are searched in the order of the noise that their nodes add, so that few evaluations are enough.
+
+    Args:
+        context: the run's context, with the float32 graph as input `graph`.
+        model: the float32 graph.
+        ranges: the measured ranges and shapes of the graph's tensors.
+        decisions: the decisions of the rules.
 
     Returns:
         The final decisions, the lowered graph, and the figures of the search.
 
     Raises:
-        PrecisionError: even a graph entirely in fp32 fails, so the type of the interface is the cause.
+        PrecisionError: the gates fail even with every node in fp32, so the type of inputs and outputs is the cause.
     """
     from cosybuild.onnxgraph.clean import module_path
     from cosybuild.precision.bisection import bisect, evaluation_bound
@@ -72,7 +81,7 @@ def search(
             raise AssertionError(f"{found} passes {missed[0].name} in the search and not after it")
         failed.append({"case": missed[0].name, "missed": missed[1]})
         active.append(missed[0])
-        # With no node in fp32, only the first failing input is known to fail.
+        # Only the first failing input is known to fail if no node is kept in fp32.
         oracle = _Oracle(trials, active, context.emit, evaluations, empty_fails=len(active) == 1)
         suspects = trials.suspects(missed[0])
         answer = bisect(suspects, [module_path(name) for name in suspects], oracle, limit)
@@ -96,7 +105,10 @@ def search(
 
 
 class _Oracle:
-    """The predicate of the bisection: True if the gates pass with a set of nodes in fp32. Each call emits an event."""
+    """The predicate of the bisection: True if all gates pass with a given set of nodes in fp32.
+
+    Each call emits an event.
+    """
 
     def __init__(self, trials: Trials, samples: Sequence[Sample], emit: Emit, count: int, *, empty_fails: bool) -> None:
         self.count = count
@@ -114,7 +126,7 @@ class _Oracle:
 
 
 class _Samples:
-    """The inputs of `verify lowered`, drawn on demand, with the outputs of the float32 graph."""
+    """The inputs of `verify lowered`, drawn on demand, each with a check against the outputs of the float32 graph."""
 
     def __init__(self, request: Request, trials: Trials, graph: Path) -> None:
         from cosybuild.backends.onnxruntime_backend import load
@@ -136,7 +148,7 @@ class _Samples:
 
 
 def option_text(request: Request, figures: Mapping[str, Any]) -> str:
-    """Return the text of an option file of the group `precision` that reproduces the result without a search."""
+    """Return a configuration file, an option of the group `precision`, that gives the same graph without a search."""
     from cosybuild.precision.patterns import literal
 
     precision = request.settings.precision
@@ -171,9 +183,9 @@ def _described(model: ir.Model, names: Sequence[str]) -> Iterator[dict[str, str]
 def _cost(
     model: ir.Model, ranges: Ranges, before: tuple[Decisions, int], after: tuple[Decisions, int]
 ) -> dict[str, float]:
-    """Return the cost of the nodes kept in fp32: share of matrix arithmetic, casts, and number of kept nodes.
+    """Return the cost of the nodes kept in fp32: their share of the matrix arithmetic, added casts, number of nodes.
 
-    Nodes that are kept because their neighbours are kept count, too.
+    The number includes nodes that are kept because their neighbours are kept.
     """
     from cosybuild.precision.flops import lowered_share
     from cosybuild.precision.graph import nodes_to_decide

@@ -1,6 +1,6 @@
-"""The contract of an estimator: properties that its artifact has for all weights, and their bounds.
+"""The properties that an estimator's artifact must have for all weights, with the bounds of their tests.
 
-`experiments` tests the properties.
+`experiments.py` and `property_checks.py` test them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,32 @@ from cosybuild.numerics.gates import LOWERED
 from cosybuild.numerics.inputs import Array
 
 LEAST_CHANGE = 1e-7
-"""The smallest relative change that proves a dependence. A part that does not depend on the input changes by 0."""
+"""The smallest relative change that proves that an output depends on an input. Without a dependence, the change is
+0.
+"""
 
 MOST_CHANGE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}
-"""Computation type -> largest relative change of a part that must stay the same, if both calls have the same sizes.
+"""Computation type -> largest allowed relative change of an output part that must stay the same, if both runs have the
+same sizes.
 
-Then the same operations run on the same values in the same order: every measured change was exactly 0, with 1, 3 and 4
-threads. The bounds (80 roundings of one element in float32, 5 in the lower types) allow for kernels that are not
-deterministic."""
+With the same sizes, the same operations run on the same values in the same order. Every measured change was exactly 0,
+with 1, 3 and 4 threads. The bounds (80 roundings of one element in float32, 5 in the lower types) allow for kernels
+that are not deterministic.
+"""
 
 MOST_CHANGE_RESIZED = {
     "float32": 1e-3,
     "float16": LOWERED[Target.fp16]["max_rel"],
     "bfloat16": LOWERED[Target.bf16]["max_rel"],
 }
-"""The same bound for a row that is computed in a batch of another size.
+"""The same bound, if the two runs have different batch sizes.
 
-Kernels divide their work by sizes and threads, so the row's sums are added in another order, and the row may change by
-the whole rounding error of the type. Measured: 1.7e-6 with 3 threads, and 6.1e-6 in PyTorch. The largest float32 error
-of an element was 8.8e-5 of the rms (the tiny models in PyTorch, against float64). Two computations may err in opposite
-directions, which doubles it; a further factor of 5 allows for other weights. In the lower types the bound is the gate
-on one call of a lowered graph. A wrong row differs by more than 1."""
+Kernels divide their work by sizes and threads. So a row's sums are added in another order, and the row may change by
+the whole rounding error of the type. Measured: 1.7e-6 with 3 threads, and 6.1e-6 in PyTorch. The largest measured
+float32 error of an element was 8.8e-5 of the rms (the tiny models in PyTorch, against float64). Two computations may
+err in opposite directions, which doubles the change; a further factor of 5 allows for other weights. In the lower types
+the bound is the gate on one call of a lowered graph. A wrong row differs by more than 1.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,11 @@ class Property:
     """One property of the contract.
 
     Attributes:
-        name: its name in reports and messages.
+        name: the name in reports and messages.
         says: the property in words.
-        must_change: True if the change must exceed LEAST_CHANGE; else the change must not exceed MOST_CHANGE.
-        resized: True if the compared calls have different sizes: then MOST_CHANGE_RESIZED is the bound.
+        must_change: True if the change must exceed LEAST_CHANGE; False if the change must stay within a bound.
+        resized: True if the compared runs have different sizes, so that the bound is MOST_CHANGE_RESIZED; else it is
+            MOST_CHANGE.
     """
 
     name: str
@@ -82,15 +88,15 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one experiment.
+    """The result of testing one property.
 
     Attributes:
         name: the property's name.
         tried: the exchanged inputs and the compared part of the output, in words.
-        value: largest change of one element over the output's root mean square, without unit; for `interface`,
-            `norms`, `axes` and `finite` the number of faults.
-        bound: largest allowed value, or the value that must be exceeded if `must_change`.
-        faults: one phrase per fault if `value` is the number of faults.
+        value: largest change of one element divided by the output's root mean square; for `interface`, `norms`, `axes`
+            and `finite` the number of faults.
+        bound: the largest allowed value; if `must_change`, the value that must be exceeded.
+        faults: one phrase for each fault; empty if `value` is a change.
     """
 
     name: str
@@ -124,12 +130,12 @@ class Finding:
 
 
 def counted(name: str, tried: str, faults: Sequence[str]) -> Finding:
-    """Return a finding whose value is its number of faults; the property holds if there is none."""
+    """Return the finding of a test that counts faults. The property holds if there are none."""
     return Finding(name, tried, float(len(faults)), 0.0, tuple(faults))
 
 
 def change(actual: Array, expected: Array) -> float:
-    """Return max |a - e| / rms(e), without unit; infinity if any value is not finite."""
+    """Return max |actual - expected| / rms(expected), without unit; infinity if any value is not finite."""
     a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     if not (np.isfinite(a).all() and np.isfinite(e).all()):
         return float("inf")

@@ -1,4 +1,4 @@
-"""Checks of an artifact against its contract: the properties that apply, the sizes to try, and the errors."""
+"""The check of an artifact against its contract: selects the properties and sizes to test, and raises the error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from cosybuild.numerics.inputs import Array
 
 LENGTH = 24
-"""Frames of every experiment without chunks: each property shows at any length, and short runs are cheap."""
+"""Frames of every experiment without chunks. A violated property shows at any length, and short runs are cheap."""
 
 MANY = 67
-"""Size of one dynamic axis while the other axes are small."""
+"""The size to which one dynamic axis at a time is set while all other axes are small."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class Examined:
     """An artifact that is checked against the contract, with the session that runs it.
 
     Attributes:
-        path: the ONNX file; None for an artifact of another format, whose interface its own stage has compared.
-        declared: inputs and outputs in the types that the file must have.
+        path: the ONNX file; None for an artifact of another format, whose interface an earlier check has compared.
+        declared: inputs and outputs, in the types that the file must have.
         session: the session that runs the artifact.
-        taken: inputs in the types that `session` takes: `declared`, or float32 if storage is emulated.
-        in_place: function that runs the artifact with its output bound to the memory of the named input; None if
-            the session cannot bind memory.
+        taken: inputs and outputs, in the types that `session` takes: those of `declared`, or float32 if the session
+            emulates storage types.
+        in_place: function (inputs, name of an input) that runs the artifact with its output in the memory of that
+            input; None if the session cannot bind memory.
         computed_in: `float32`, `float16` or `bfloat16`.
     """
 
@@ -62,7 +63,7 @@ def check_contract(
     emit: Emit,
     given: Sequence[GivenBatch] = (),
 ) -> dict[str, Any]:
-    """Try every property that applies and return the findings as plain data for the report.
+    """Test every property that applies to the artifact, and return the findings as plain data for the report.
 
     Args:
         examined: the artifact.
@@ -70,12 +71,14 @@ def check_contract(
         profiles: sizes that the artifact takes; empty if it takes any size.
         seed: seed of the drawn inputs.
         emit: function that reports events.
-        given: batches of real inputs; a model may not take others, so the experiments, which draw inputs, are left out.
+        given: batches of real inputs. If there are any, the experiments are left out: they draw inputs, and the model
+            may not accept drawn ones.
 
     Raises:
         VerificationError: at least one property does not hold; the message names each of them.
     """
-    # The shapes that a file states of its outputs may be wrong; the step `reference` compares them.
+    # The file of a user may state wrong output shapes. The step `reference` compares them, so they are not compared
+    # here.
     foreign = subject.graph is not None
     findings = [] if examined.path is None else [_interface(examined, examined.path, foreign=foreign)]
     if examined.path is not None and examined.declared.norms and examined.computed_in == "float32":
@@ -105,7 +108,7 @@ def check_contract(
 
 
 def _names(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Return the name of each property once, in order."""
+    """Return the names of the properties of the findings, each once, in order."""
     return tuple(dict.fromkeys(finding.name for finding in findings))
 
 
@@ -134,7 +137,7 @@ def _norms(examined: Examined, path: Path) -> Finding:
 
 _EXPERIMENTS = tuple(name for name in PROPERTIES if name not in ("interface", "norms", "axes"))
 _Trial = tuple[Mapping[str, int], Callable[[], Mapping[str, "Array"]]]
-"""Sizes, and a function that returns inputs of these sizes."""
+"""Sizes by symbol, and a function that returns inputs of these sizes."""
 
 
 def _drawn_trials(examined: Examined, profiles: Sequence[Profile]) -> list[_Trial]:
@@ -142,7 +145,7 @@ def _drawn_trials(examined: Examined, profiles: Sequence[Profile]) -> list[_Tria
 
 
 def _given_trials(examined: Examined, given: Sequence[GivenBatch]) -> list[_Trial]:
-    """Return one trial for each combination of sizes among the batches."""
+    """Return one trial for each different combination of sizes among the batches of real inputs."""
     first = {tuple(batch.sizes.items()): batch for batch in reversed(given)}
     return [(batch.sizes, partial(read_batch, batch, examined.taken)) for batch in first.values()]
 
@@ -165,11 +168,12 @@ def _axis_faults(examined: Examined, trials: Sequence[_Trial], foreign: bool) ->
 
 
 def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]:
-    """Return the sizes to run: a base, and two variations of each symbol.
+    """Return the combinations of sizes to run: a base, and two variations for each symbol.
 
-    One variation changes the symbol by one (down if up is out of range). The other sets it to `MANY` and the other
-    symbols to their least size. `MANY` exceeds the size of an exporter's example input: an axis that the exporter
-    froze at that size fails only above it.
+    The first variation changes the symbol by one step: up, or down if the profile does not hold the size above. The
+    second sets the symbol to `MANY` and all other symbols to their smallest size. `MANY` exceeds the size of an
+    exporter's example input. If an exporter froze an axis at the size of its example input, the graph fails only above
+    that size.
     """
     base = {symbol: _within(profiles, symbol, 2 if symbol == BATCH else LENGTH) for symbol in spec.symbols}
     least = {symbol: min(size, _within(profiles, symbol, 2)) for symbol, size in base.items()}
@@ -183,29 +187,29 @@ def _sizes(spec: ModelSpec, profiles: Sequence[Profile]) -> list[dict[str, int]]
 
 
 def tried_sizes(subject: Subject, profiles: Sequence[Profile]) -> list[dict[str, int]]:
-    """Return the sizes of all experiments as plain data for keys."""
+    """Return the sizes of all runs of `check_contract` as plain data, for keys."""
     chunked = [{FRAMES: _frames(subject.spec, profiles, _chunked_length(subject))}] if _chunk(subject) else []
     return [*_sizes(subject.spec, profiles), *chunked]
 
 
 def _within(profiles: Sequence[Profile], symbol: str, size: int) -> int:
-    """Return the size in the first profile that is nearest to `size`."""
+    """Return the size that is nearest to `size` and in the first profile; `size` itself without profiles."""
     return profiles[0][symbol].nearest(size) if profiles else size
 
 
 def _frames(spec: ModelSpec, profiles: Sequence[Profile], size: int) -> int:
-    """Return the fixed number of frames, or the one in the first profile that is nearest to `size`."""
+    """Return the fixed number of frames; if frames are dynamic, the number nearest to `size` in the first profile."""
     frames = spec.inputs[0].shape[-1]
     return frames if isinstance(frames, int) else _within(profiles, FRAMES, size)
 
 
 def _size(axis: int | str, sizes: Mapping[str, int]) -> int | None:
-    """Return the size of an output's axis; None for one that no input has, whose size is not known."""
+    """Return the size of an output's axis; None if it has a symbol that no input has, so that the size is not known."""
     return None if set(symbols_of(axis)) - set(sizes) else size_of(axis, sizes)
 
 
 def _left_out(examined: Examined, subject: Subject, profiles: Sequence[Profile]) -> dict[str, str]:
-    """Return property -> the reason why it is not tried."""
+    """Return property -> reason, for the properties that are not tested on this artifact."""
     spec = examined.taken
     if not spec.guidance or tuple(tensor.name for tensor in spec.inputs) != ESTIMATOR_INPUTS:
         return dict.fromkeys(_EXPERIMENTS, "only CosyVoice's estimators have this property")
@@ -261,7 +265,7 @@ def _larger(spec: ModelSpec, profiles: Sequence[Profile], rows: int) -> int | No
 
 
 def _chunk(subject: Subject) -> int:
-    """Return the frames of a chunk; 0 if attention is full or if lower resolutions have chunks of their own."""
+    """Return the frames of a chunk; 0 if attention is full or if the network's lower resolutions have other chunks."""
     chunk = int(subject.hyperparameters.get("static_chunk_size", 0)) if subject.streaming else 0
     return chunk if chunk and len(subject.hyperparameters.get("channels", (0,))) == 1 else 0
 
@@ -271,7 +275,7 @@ def _chunked_length(subject: Subject) -> int:
 
 
 def with_dtype(spec: ModelSpec, dtype: str) -> ModelSpec:
-    """Return `spec` with every float32 tensor changed to `dtype`."""
+    """Return `spec` with the type `dtype` in place of float32 for every input and output."""
 
     def side(tensors: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(replace(t, dtype=dtype) if t.dtype == "float32" else t for t in tensors)

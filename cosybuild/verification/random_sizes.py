@@ -1,4 +1,4 @@
-"""The random sizes of cases, drawn from a seed and the interface, and a check if profiles change the drawn sizes."""
+"""The random sizes of cases, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEAST = 4
 
 
 def upstream_sizes(spec: ModelSpec, seed: int) -> Iterator[dict[str, int]]:
-    """Yield ten mappings symbol -> size: 2 for the batch, a random number in 16..512 for any other symbol."""
+    """Yield ten mappings symbol -> size: 2 for the batch, a random number in 16..512 for every other symbol."""
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     for _ in range(UPSTREAM_COUNT):
@@ -27,7 +27,10 @@ def upstream_sizes(spec: ModelSpec, seed: int) -> Iterator[dict[str, int]]:
 
 
 def octave_sizes(spec: ModelSpec, seed: int) -> Iterator[dict[str, int]]:
-    """Yield random sizes of each octave of 16..512; together they take a third of the time of ten uniform sizes."""
+    """Yield one mapping symbol -> size for each octave of 16..512, with random sizes inside the octave.
+
+    The cases of these sizes take a third of the time of ten cases with uniform sizes.
+    """
     rng = np.random.default_rng(seed)
     low, high = UPSTREAM_LENGTHS
     while low < high:
@@ -37,9 +40,15 @@ def octave_sizes(spec: ModelSpec, seed: int) -> Iterator[dict[str, int]]:
 
 
 def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int, *, upstream: bool) -> bool:
-    """Return True if profiles change the random sizes or, in upstream mode, any size that is tried.
+    """Return True if the random sizes, or in upstream mode any tried size, would be moved to fit the profiles.
 
-    With several profiles of several axes it is always True.
+    The result is always True for several profiles with several symbols.
+
+    Args:
+        spec: the model's interface.
+        profiles: the profiles of the build.
+        seed: the seed of the sizes.
+        upstream: True for the sizes of `upstream_cases`, False for those of `strict_cases`.
     """
     if len(profiles) > 1 and len(spec.symbols) > 1:
         return True
@@ -52,7 +61,7 @@ def depends_on_profiles(spec: ModelSpec, profiles: Sequence[Profile], seed: int,
 
 
 def _holds_all_sizes(profile: Profile, spec: ModelSpec, least: int) -> bool:
-    """Return True if the profile includes every size that could be drawn, from `least` upwards."""
+    """Return True if the profile holds every size that could be drawn, from `least` upwards."""
     for symbol in spec.symbols:
         own = spec.axis(symbol).sizes
         lowest, highest = (2, 2) if symbol == BATCH else (least, UPSTREAM_LENGTHS[1])
@@ -62,6 +71,6 @@ def _holds_all_sizes(profile: Profile, spec: ModelSpec, least: int) -> bool:
 
 
 def _own_size(spec: ModelSpec, symbol: str, size: int) -> int:
-    """Return `size`; for an axis with `Axis.sizes`, wrap it (modulo) into the range from their smallest to largest."""
+    """Return `size`. For an axis that takes listed sizes only (`Axis.sizes`), wrap it into their range instead."""
     own = spec.axis(symbol).sizes
     return own[0] + size % (own[-1] - own[0] + 1) if own else size

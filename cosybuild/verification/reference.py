@@ -1,7 +1,7 @@
-"""The reference of a model: the expected outputs of every case and every run of the solver, stored in one file.
+"""The reference of a model: the expected outputs of every case and every solver run, stored in one file.
 
-PyTorch computes it; for an existing ONNX file, ONNX Runtime without graph optimisations does. It is computed once, and
-read by every step that compares with it.
+PyTorch computes the reference; for an ONNX file of the user, ONNX Runtime does, without graph optimisations. The
+reference is computed once, and read by every step that compares with it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Outputs = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Reference:
-    """The outputs of a model on all cases and all runs of the solver.
+    """The outputs of a model on all cases and all solver runs.
 
     Attributes:
         said: the name of the computation that made the outputs, for reports.
         cases: the cases.
         outputs: for each case its outputs by name.
-        rollouts: the runs of the solver.
-        courses: for each rollout, the states of the solver.
-        exact_outputs: like `outputs`, in float64; empty if not requested.
-        exact_courses: like `courses`, in float64; empty if not requested.
+        rollouts: the solver runs.
+        courses: for each solver run, the states of the solver.
+        exact_outputs: like `outputs`, computed in float64; empty if not requested.
+        exact_courses: like `courses`, computed in float64; empty if not requested.
     """
 
     said: str

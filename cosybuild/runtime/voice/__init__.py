@@ -1,4 +1,4 @@
-"""A voice from speech tokens to samples, computed with numpy around three built parts. Imports no PyTorch."""
+"""The computation of a waveform from speech tokens, in numpy, with three built networks. Imports no PyTorch."""
 
 from cosybuild.runtime.voice.facts import Facts
 from cosybuild.runtime.voice.mel import prompt_mel

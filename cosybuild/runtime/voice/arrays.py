@@ -1,4 +1,4 @@
-"""The types of arrays and parts that the modules of this package share."""
+"""The types `Array` and `Part`, which the modules of this package share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Part(Protocol):
-    """One network: arrays by the names of its inputs -> arrays by the names of its outputs."""
+    """One network as a callable. It takes and returns arrays by the names of its inputs and outputs."""
 
     def __call__(self, **inputs: Array) -> Mapping[str, Array]: ...

@@ -1,4 +1,7 @@
-"""The caches of one stream: the data of earlier frames that a cached estimator reads, for each step of the solver."""
+"""The caches of a cached estimator for one stream.
+
+They hold, for each step of the solver, the data of earlier frames that the estimator reads.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ _FIRST_CAPACITY = 256
 
 @dataclass(frozen=True)
 class CacheForm:
-    """The caches that one call of an estimator takes.
+    """Shapes and type of the caches that one call of a cached estimator takes.
 
     Attributes:
         contexts: shape of `conv_cache`, (2, C, width - 1).
         frame: shape of `att_cache` without its first axis, which counts frames: (2 * layers, 2, heads, dim_head).
-        dtype: their type.
+        dtype: type of both caches.
         has_offset: True if the estimator takes `x_offset`, the number of frames before the call (version 3).
-        most: the most frames of history that a call gets, older ones are dropped; None for all.
+        most: the largest number of earlier frames that a call gets; older ones are dropped. None for no limit.
     """
 
     contexts: tuple[int, ...]
@@ -34,21 +37,22 @@ class CacheForm:
     most: int | None = None
 
     def bytes_of(self, history: int, steps: int) -> int:
-        """Return the bytes of the caches of one stream after `history` frames."""
+        """Return the bytes of all caches of one stream after `history` frames, for a solver of `steps` steps."""
         kept = history if self.most is None else min(history, self.most)
         return steps * self.dtype.itemsize * int(np.prod(self.contexts) + kept * np.prod(self.frame))
 
 
 class CachedSteps:
-    """A cached estimator for one stream, called like an uncached one, with the frames of a call only.
+    """A cached estimator with the caches of one stream.
 
-    The solver calls it once for each step. Each step has caches of its own, because keys and values depend on the
-    state and the time of the step. The object belongs to one stream and must not be called in parallel.
+    The solver calls it like an estimator without caches, once for each of its steps, but with the new frames only. Each
+    step has caches of its own, because keys and values depend on the state and the time of the step. The object belongs
+    to one stream and must not be called in parallel.
 
     Args:
         part: the cached estimator.
-        form: the inputs for its caches, see `CacheForm`.
-        steps: steps of the solver.
+        form: shapes and type of the caches.
+        steps: number of steps of the solver.
     """
 
     def __init__(self, part: Part, form: CacheForm, steps: int) -> None:
@@ -61,11 +65,14 @@ class CachedSteps:
 
     @property
     def frames(self) -> int:
-        """The frames before the next call, those that were dropped included."""
+        """The number of frames of all finished calls of the solver, including frames that the caches no longer hold."""
         return self._frames
 
     def __call__(self, **inputs: Array) -> Mapping[str, Array]:
-        """Compute the next step; see `solver.solve` for the inputs. The outputs include the new caches."""
+        """Compute the velocity for the next step of the solver, and keep the new caches.
+
+        See `solver.solve` for the inputs. The outputs include the new caches.
+        """
         step, history = self._step, self._histories[self._step]
         offset = {OFFSET: np.array([self._frames], np.int64)} if self._form.has_offset else {}
         caches = {CONV_CACHE: self._contexts[step], ATT_CACHE: history.kept}
@@ -80,10 +87,10 @@ class CachedSteps:
 
 
 class _History:
-    """The keys and values of one step, in one array without copies for a call.
+    """The attention cache of one solver step: keys and values of earlier frames, in one preallocated array.
 
-    Attention does not depend on the order of its keys, because positions are in the keys themselves. So with a cap the
-    newest frames take the places of the oldest.
+    Attention does not depend on the order of its keys, because the keys themselves contain the positions. Therefore,
+    with a limit (`CacheForm.most`), the newest frames simply overwrite the oldest.
     """
 
     def __init__(self, form: CacheForm) -> None:
@@ -93,7 +100,7 @@ class _History:
 
     @property
     def kept(self) -> Array:
-        """The frames so far, (S, ...)."""
+        """The keys and values of the frames so far, (frames, 2 * layers, 2, heads, dim_head), without a copy."""
         return self._buffer[: self._size]
 
     def append(self, new: Array) -> None:
@@ -119,14 +126,14 @@ class _History:
 
 
 def cache_form(inputs: Mapping[str, tuple[tuple[int | str, ...], str]], most: int | None) -> CacheForm:
-    """Return the caches of a guidance pair from a graph's inputs.
+    """Read the shapes and type of the caches from the inputs of a cached estimator. A dynamic batch axis counts as 2.
 
     Args:
-        inputs: name -> shape, with symbols for dynamic axes, and type.
-        most: the most frames of history.
+        inputs: input name -> (shape, with symbols for dynamic axes; type).
+        most: the largest number of earlier frames that a call gets; None for no limit.
 
     Raises:
-        ValueError: `most` or the size of an axis is no whole number of at least 1.
+        ValueError: `most` or the size of an axis is not a whole number of at least 1.
     """
     contexts, kept = inputs[CONV_CACHE], inputs[ATT_CACHE]
     sizes = [2 if isinstance(size, str) else size for size in contexts[0]]

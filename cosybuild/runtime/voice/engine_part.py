@@ -1,4 +1,4 @@
-"""An engine of the estimator as a part of a voice. PyTorch is imported only if a caller asks for an engine."""
+"""A TensorRT engine of the estimator, used as a part of a voice. PyTorch is imported only if an engine is loaded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CONDITIONS = ("x", "mask", "mu", "t", "spks", "cond")
 
 
 class EnginePart:
-    """An estimator of `load_estimator`, called with arrays on the CPU.
+    """An engine of the estimator, called with numpy arrays in CPU memory.
 
     Args:
         name: the name of the file.
-        estimator: a `BuiltEstimator` of one artifact.
-        streaming: the attention of the artifact.
-        torch: the module.
+        estimator: a `BuiltEstimator` with this one engine.
+        streaming: True if the engine computes streaming attention, False for full attention.
+        torch: the Python module.
     """
 
     def __init__(self, name: str, estimator: Any, streaming: bool, torch: Any) -> None:
@@ -32,7 +32,7 @@ class EnginePart:
         self._torch = torch
 
     def __call__(self, **inputs: Array) -> Mapping[str, Array]:
-        """Return the velocity as `estimator_out`; inputs and errors: see `BuiltEstimator.forward`."""
+        """Return {`estimator_out`: the velocity}. For the inputs and errors, see `BuiltEstimator.forward`."""
         device = self._estimator.device
         given = [self._torch.from_numpy(inputs[name]).to(device) for name in _CONDITIONS]
         velocity = self._estimator(*given, streaming=self._streaming)
@@ -44,12 +44,13 @@ def load_engine(graph: Graph, *, concurrency: int, timeout: float | None, trust:
     """Load an engine of the estimator on the current CUDA device.
 
     Args:
-        graph: the engine.
+        graph: the engine's file and manifest.
         concurrency, timeout, trust: see `load_voice`.
 
     Raises:
-        ArtifactRefused: it is an engine of another part, must not be loaded, or there is no GPU on which it runs.
-        MissingRequirement: PyTorch or the library that reads the engine is not installed.
+        ArtifactRefused: the file is an engine of another part, or must not be loaded, or this machine has no GPU that
+            can run it.
+        MissingRequirement: PyTorch or the library that loads the engine is not installed.
     """
     hint = f"Next: load_voice(..., forms={{'{COMPONENTS[graph.part]}': 'graph'}}), which runs on the CPU."
     if graph.part != ESTIMATOR:

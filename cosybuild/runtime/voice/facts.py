@@ -1,4 +1,4 @@
-"""The facts of a voice that its computation needs, read from the manifests of its three parts."""
+"""The numbers and choices by which a voice is computed, read from the manifests of its three parts."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ from typing import Any
 from cosybuild.runtime.voice.solver import SCHEDULES
 
 FIRST = "cosyvoice1"
-"""The version whose length regulator interpolates; the others have a whole number of frames for each token."""
+"""The CosyVoice version that interpolates from tokens to frames. In later versions each token has a fixed whole number
+of frames.
+"""
 
 
 MOST_STEPS = 1000
-"""The most steps of a solver; models take 10. A call computes all of them, so more would only keep a server busy."""
+"""Upper limit for the number of solver steps; models use 10. A call runs all steps, so a larger number in a manifest
+would block a server.
+"""
 INTERPOLATIONS = ("exact", "linear", "nearest")
-"""Interpolations of the phases in the vocoder's source signal: those of versions 1, 2 and 3."""
+"""How the vocoder interpolates the phases of its source signal; in the order of versions 1, 2 and 3."""
 
 
 @dataclass(frozen=True)
 class MelForm:
-    """The transform from samples to the mel of a prompt.
+    """The parameters of the transform from a prompt's samples to its mel spectrogram.
 
     Attributes:
         sample_rate: samples per second.
         n_fft: samples per window.
         hop: samples between the starts of two windows.
-        bins: number of filters.
+        bins: number of mel filters.
         lowest, highest: limits of the filters in Hz.
     """
 
@@ -41,7 +45,7 @@ class MelForm:
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of one voice.
+    """The numbers and choices by which one voice is computed.
 
     Attributes:
         family: `cosyvoice1`, `cosyvoice2` or `cosyvoice3`.
@@ -51,15 +55,16 @@ class Facts:
         vocabulary: number of speech tokens.
         token_rate: tokens per second.
         frames_per_token: mel frames per token; 0 in version 1, which interpolates from tokens to frames.
-        lookahead: number of further tokens, after those that a call turns into mel frames, that the call reads as
-            right context. The last call of a stream reads none. 0 in version 1.
+        lookahead: number of further tokens that a call reads as right context, after the tokens that it turns into mel
+            frames. The last call of a stream reads none. 0 in version 1.
         chunk: tokens per chunk of the streaming attention, counted from the first token of the prompt; 0 in version 1.
-        context: numbers of mel frames before and after a frame on which the frame's samples depend.
+        context: (before, after): numbers of mel frames on each side of a frame on which the frame's samples depend.
         harmonics: number of sines in the vocoder's source signal.
-        interpolation: `exact` (version 1), `linear` (2) or `nearest` (3): the interpolation of the phases of these
-            sines; see `Interpolation`.
+        interpolation: interpolation of the phases of these sines: `exact` (version 1), `linear` (2) or `nearest` (3);
+            see `Interpolation`.
         steps, schedule, guidance: see `solver.solve`.
-        prompt_mel: the transform that computes the prompt's mel; None if it is not known.
+        prompt_mel: parameters of the transform that computes the prompt's mel; None if the manifest does not state
+            them.
     """
 
     family: str
@@ -87,28 +92,28 @@ class Facts:
 
     @property
     def has_fixed_noise(self) -> bool:
-        """True if the solver begins every utterance with one table of noise (versions 2 and 3)."""
+        """True if the solver starts every utterance from the same table of noise (versions 2 and 3)."""
         return self.family != FIRST
 
     @property
     def has_uniform_source(self) -> bool:
-        """True if the source's noise is uniform from [0, 1) (version 3), False if it is Gaussian."""
+        """True if the noise of the vocoder's source is uniform in [0, 1) (version 3), False if it is Gaussian."""
         return self.interpolation == "nearest"
 
     @property
     def has_random_phase(self) -> bool:
-        """True if the overtones begin with random phases (version 1)."""
+        """True if the overtones of the vocoder's source start with random phases (version 1)."""
         return self.interpolation == "exact"
 
 
 def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder: Mapping[str, Any]) -> Facts:
-    """Return the facts of a voice.
+    """Read the facts of a voice from the manifests of its parts.
 
     Args:
         frontend, estimator, vocoder: the field `model` of each part's manifest.
 
     Raises:
-        ValueError: a field is missing, or the parts contradict each other; the message names both values.
+        ValueError: a field is missing or invalid, or two parts contradict each other; the message names the values.
     """
     flow, sound = _values(frontend, "the front end"), _values(vocoder, "the vocoder")
     decoder, family = _values(estimator, "the estimator"), str(frontend.get("family"))
@@ -144,7 +149,7 @@ def facts_of(frontend: Mapping[str, Any], estimator: Mapping[str, Any], vocoder:
 
 
 def _check(facts: Facts) -> None:
-    """Refuse values with which a call would fail later, or compute something else without an error."""
+    """Refuse values with which a later call would fail or would silently compute something else."""
     for name in ("mel", "vocabulary", "harmonics", "steps"):
         if getattr(facts, name) < 1:
             raise ValueError(f"{name} is {getattr(facts, name)}, and at least 1 is expected")
@@ -169,7 +174,7 @@ def _mel_form(values: Mapping[str, Any] | None) -> MelForm | None:
 
 
 def _chunk(flow: Mapping[str, Any], decoder: Mapping[str, Any], ratio: int) -> int:
-    """Return the number of tokens after which both networks begin a new chunk.
+    """Return the number of tokens per chunk: the smallest at which front end and estimator both begin a new chunk.
 
     In version 3, only the estimator has chunks.
     """

@@ -1,4 +1,4 @@
-"""The choice of the artifact of each part of a voice, by the forms that a caller asks for (see `load_voice`)."""
+"""The choice of one artifact for each part of a voice, from `forms`, the argument of `load_voice`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cosybuild.errors import ArtifactRefused, ServingError
 from cosybuild.runtime.voice.parts import COMPONENTS, FORM_NAMES, Graph
 
 Chosen = dict[tuple[str, bool], Graph]
-"""Part and attention -> the artifact."""
+"""(part, True for streaming attention) -> the chosen artifact."""
 
 
 def check_forms(forms: Mapping[str, str]) -> None:
-    """Refuse names of parts that a voice does not have, and values that are no text.
+    """Check the argument `forms` of `load_voice`: a mapping from the names of parts to text.
 
     Raises:
-        ServingError: there is one.
+        ServingError: `forms` is not a mapping, a key is not the name of a part, or a value is not text.
     """
     if not isinstance(forms, Mapping):
         raise ServingError(f"forms={forms!r}; a mapping such as {{'estimator': 'lowered'}} is expected.")
@@ -28,15 +28,15 @@ def check_forms(forms: Mapping[str, str]) -> None:
 
 
 def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chosen:
-    """Return one artifact for each part and attention.
+    """Choose one artifact for each pair of a part and an attention variant.
 
     Args:
         root: the directory, for messages.
         found: the artifacts, the preferred ones first.
-        forms: see `load_voice`.
+        forms: the forms or file names that the caller asks for; see `load_voice`.
 
     Raises:
-        ArtifactRefused: a form that was asked for is missing.
+        ArtifactRefused: the directory has no artifact of a form that was asked for.
     """
     chosen: Chosen = {}
     for key in dict.fromkeys(graph.key for graph in found):
@@ -62,5 +62,5 @@ def choose(root: Path, found: Sequence[Graph], forms: Mapping[str, str]) -> Chos
 
 
 def _default(candidates: Sequence[Graph]) -> list[Graph]:
-    """Return the graphs; an IR or an engine is used only if it is asked for."""
+    """Return the candidates without IRs and engines, which are used only if the caller asks for them."""
     return [graph for graph in candidates if graph.form not in ("openvino", "engine")]

@@ -1,4 +1,4 @@
-"""The inputs of an utterance in the shapes of the graphs; each error names the value and the expectation."""
+"""Checks and conversions of the inputs of an utterance. Each error gives the value and what was expected."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from cosybuild.runtime.voice.arrays import Array
 from cosybuild.runtime.voice.facts import Facts
 
 LARGEST = 1e18
-"""Largest magnitude of an input. The networks compute sums of squares, which overflow in float32 beyond it."""
+"""Largest magnitude of an input value. With larger values, the sums of squares that the networks compute overflow in
+float32.
+"""
 _LARGEST_ID = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The prompt of an utterance.
+    """The prompt of an utterance, in the shapes of the front end.
 
     Attributes:
-        arrays: inputs of the front end by name.
+        arrays: input name of the front end -> array.
         tokens: number of the prompt's tokens.
-        frames: number of its mel frames.
+        frames: number of the prompt's mel frames.
     """
 
     arrays: Mapping[str, Array]
@@ -32,11 +34,11 @@ class Prompt:
 
 
 def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
-    """Return token ids as (1, N) int64.
+    """Return token ids as (1, N) int64; `name` is the argument's name, for the errors.
 
     Raises:
-        ServingError: the ids are not whole numbers of 64 bits.
-        ShapeRefused: they are not in one row.
+        ServingError: the ids are not whole numbers, or do not fit into 64 bits.
+        ShapeRefused: the ids are not in one row.
     """
     row = tokens if isinstance(tokens, np.ndarray) else _array(name, tokens)
     if row.size == 0:
@@ -53,7 +55,7 @@ def token_row(name: str, tokens: Array | Iterable[int]) -> Array:
 
 
 def _array(name: str, tokens: Iterable[int]) -> Array:
-    # The iterator of the caller may raise errors of its own, which are not those of its values.
+    # The caller's iterator may raise errors of its own, so it runs outside the `try` that judges its values.
     if not isinstance(tokens, Iterable):
         raise ServingError(f"{name} is {tokens!r}; whole numbers in one row are expected.")
     values = list(tokens)
@@ -64,10 +66,15 @@ def _array(name: str, tokens: Iterable[int]) -> Array:
 
 
 def check_ids(name: str, row: Array, facts: Facts) -> None:
-    """Check that all ids are in the vocabulary; a table may take another one without an error.
+    """Check that all ids are in the vocabulary. The network itself would read another row of its table for a wrong id.
+
+    Args:
+        name: the argument's name, for the error.
+        row: (1, N), the ids.
+        facts: the voice's facts.
 
     Raises:
-        ServingError: an id is outside.
+        ServingError: an id is outside the vocabulary.
     """
     outside = (row < 0) | (row >= facts.vocabulary)
     if outside.any():
@@ -80,10 +87,11 @@ def check_ids(name: str, row: Array, facts: Facts) -> None:
 
 
 def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: Facts) -> Prompt:
-    """Return a prompt in the shapes of the front end.
+    """Check a prompt and return it in the shapes of the front end; see `Voice.mel` for the shapes of the arguments.
 
     Raises:
-        ServingError, ShapeRefused: an input has another type or shape, or tokens and mel do not have one length.
+        ServingError: an input has values of another type, values that are not finite, or an id outside the vocabulary.
+        ShapeRefused: an input has another shape, or the numbers of tokens and mel frames do not match.
     """
     row = token_row("prompt_tokens", tokens)
     check_ids("prompt_tokens", row, facts)
@@ -103,7 +111,7 @@ def prompt_of(tokens: Array | Iterable[int], mel: Array, speaker: Array, facts: 
 
 
 def _floats(name: str, values: Array, axes: int) -> Array:
-    """Return an array of `axes` axes, of which the first may be missing."""
+    """Return `values` as an array of `axes` axes. A missing first axis is added."""
     array = np.asarray(values)
     if array.ndim == axes - 1:
         array = array[np.newaxis]
@@ -114,10 +122,10 @@ def _floats(name: str, values: Array, axes: int) -> Array:
 
 
 def check_floats(name: str, values: object) -> None:
-    """Check that an array has finite floating-point numbers of at most LARGEST.
+    """Check that `values` is an array of finite floating-point numbers, none larger in magnitude than LARGEST.
 
     Raises:
-        ServingError: it is no array, or has other values.
+        ServingError: `values` is not such an array; the message begins with `name`.
     """
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         kind = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
@@ -133,7 +141,7 @@ def check_floats(name: str, values: object) -> None:
 
 
 def finite(name: str, values: Array) -> Array:
-    """Return a result of a network unchanged; refuse a result that is not finite.
+    """Check that all values are finite, and return them unchanged. `name` says what was computed, for the error.
 
     Raises:
         ServingError: a value is not finite.

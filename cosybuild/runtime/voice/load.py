@@ -43,27 +43,29 @@ def load_voice(
 ) -> Voice:
     """Load the front end, the estimator and the vocoder of a directory as one voice, on the CPU.
 
-    The process needs numpy and ONNX Runtime, and no PyTorch. A directory may hold several artifacts of a part: those
-    with full and those with streaming attention are both loaded. Of several forms, a graph that was not lowered is
-    preferred to a lowered one, and a vocoder with `vocoder.f0=float64` to one with float32; `forms` chooses another
-    one. A cached estimator beside the streaming one computes the streams (`Voice.stream`), unless `forms` chooses the
-    estimator. As in `load_estimator`, a deployment that has begun is loaded completely or not at all.
+    The process needs numpy and ONNX Runtime, and no PyTorch unless `forms` asks for an engine.
+
+    A directory may hold several artifacts of a part. Those with full and those with streaming attention are both
+    loaded. Among several forms, a graph that was not lowered is preferred to a lowered one, and a vocoder with
+    `vocoder.f0=float64` to one with float32; `forms` chooses another one. If the directory holds a cached estimator
+    beside the streaming one, `Voice.stream` uses the cached one, unless `forms` names a form for the estimator. As in
+    `load_estimator`, a deployment that has begun is loaded completely or not at all.
 
     Args:
         path: a directory in service with the artifacts of `component=token2wav`, each with its manifest; or the version
             directory of a Triton model.
-        concurrency: number of computations at a time; further callers wait. One computation is the flow of an
-            utterance or of a prefix of it, or a call of the vocoder.
+        concurrency: number of computations at a time; further callers wait. One computation is the flow of an utterance
+            or of a prefix of an utterance, or a call of the vocoder.
         timeout: seconds that a caller waits; None waits without limit.
-        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime.
+        threads: CPU threads of one run; 0 leaves the number to ONNX Runtime or OpenVINO.
         trust: also load artifacts that were not verified.
         forms: component (`frontend`, `estimator`, `vocoder`) -> `graph` (not lowered), `lowered`, `openvino`, `engine`,
             or the name of a file. An engine needs PyTorch and a GPU, and is possible for the estimator only.
 
     Raises:
-        ArtifactRefused: a part is missing, has no such form or must not be loaded, or two parts do not belong together;
-            the message gives the reasons and names the files.
-        MissingRequirement: ONNX Runtime, or what an engine needs, does not load here.
+        ArtifactRefused: a part is missing, does not exist in the requested form or must not be loaded, or two parts do
+            not belong together; the message gives the reasons and names the files.
+        MissingRequirement: ONNX Runtime, or a library that an IR or engine needs, does not load on this machine.
         ServingError: an argument has an invalid value.
     """
     check_arguments(concurrency, timeout, threads)
@@ -91,7 +93,7 @@ class _Options:
     forms: Mapping[str, str]
 
     def load(self, graph: Graph) -> Part:
-        """Load one artifact."""
+        """Load one artifact as a callable part."""
         if graph.form == "engine":
             return load_engine(graph, concurrency=self.concurrency, timeout=self.timeout, trust=self.trust)
         return load_part(graph.path, threads=self.threads, trust=self.trust)
@@ -123,7 +125,7 @@ def _networks(flow: Flow | None) -> tuple[Part | None, Part | None]:
 
 
 def _facts(root: Path, chosen: dict[tuple[str, bool], Graph], variants: list[bool]) -> Facts:
-    """Return the facts of a voice; those of both attention variants must be equal."""
+    """Return the facts of the voice. Both attention variants must state the same facts."""
     several = [
         facts_in(root, chosen[FRONT_END, streaming], chosen[ESTIMATOR, streaming], chosen[VOCODER, False])
         for streaming in variants
@@ -139,7 +141,7 @@ def _facts(root: Path, chosen: dict[tuple[str, bool], Graph], variants: list[boo
 
 
 def _incomplete(root: Path, chosen: dict[tuple[str, bool], Graph], refusals: list[str]) -> ArtifactRefused:
-    """Return the error for a directory that lacks a part without which no voice can be computed."""
+    """Return the error for a directory that lacks a part that every voice needs."""
     present = [f"{graph.name} ({graph.part}{', streaming' if graph.streaming else ''})" for graph in chosen.values()]
     reasons = "".join(f"\n- {reason}" for reason in refusals)
     return ArtifactRefused(

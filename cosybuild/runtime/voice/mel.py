@@ -1,4 +1,4 @@
-"""The log-mel spectrogram of a prompt, as the flow was trained with it."""
+"""The log-mel spectrogram of a prompt, computed as in the training of the flow model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cosybuild.runtime.voice.arrays import Array
 from cosybuild.runtime.voice.facts import Facts, MelForm
 
 FLOOR = 1e-5
-"""Smallest magnitude; its logarithm is that of silence."""
+"""Smallest magnitude before the logarithm. Silence has this value."""
 
 _POWER_FLOOR = 1e-9
 # Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz with 200/3 Hz a mel, 27 mels to 6.4 kHz above it.
@@ -20,17 +20,17 @@ _STEP = np.log(6.4) / 27.0
 
 
 def prompt_mel(samples: Array, facts: Facts) -> Array:
-    """Return the log-mel spectrogram (1, M, bins) float32 of a prompt; M is the number of whole frames.
+    """Return the log-mel spectrogram of a prompt, (1, M, bins) float32. M is the number of whole frames.
 
-    Periodic Hann window, reflection of (n_fft - hop) / 2 samples at both ends, no centring, sqrt(power + 1e-9), filters
-    with Slaney's scale and area, natural logarithm of at least 1e-5.
+    The transform: reflection padding of (n_fft - hop) / 2 samples at both ends, periodic Hann window, no centring,
+    sqrt(power + 1e-9), filters on Slaney's mel scale with an area of 1, natural logarithm of max(value, 1e-5).
 
     Args:
         samples: (n,) in [-1, 1], at `facts.prompt_mel.sample_rate`, at least one window long.
         facts: the voice's facts.
 
     Raises:
-        ServingError: the transform of the mel is not known, or the samples are not finite floating-point numbers.
+        ServingError: the manifest does not state the transform, or the samples are not finite floating-point numbers.
         ShapeRefused: there are several channels, or too few samples.
     """
     form, wave = facts.prompt_mel, np.asarray(samples)
@@ -55,7 +55,7 @@ def prompt_mel(samples: Array, facts: Facts) -> Array:
 
 @lru_cache(maxsize=4)
 def mel_filters(form: MelForm) -> Array:
-    """Return triangular filters (bins, n_fft / 2 + 1), each with an area of one in Hz."""
+    """Return the triangular mel filters, (bins, n_fft / 2 + 1), read-only. The area of each filter over Hz is 1."""
     corners = _hertz(np.linspace(_mels(form.lowest), _mels(form.highest), form.bins + 2))
     bins = np.linspace(0.0, form.sample_rate / 2, form.n_fft // 2 + 1)
     low, centre, high = corners[:-2, np.newaxis], corners[1:-1, np.newaxis], corners[2:, np.newaxis]

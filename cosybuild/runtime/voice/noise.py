@@ -29,18 +29,20 @@ TABLE_FRAMES = 15000
 """Frames of the solver's table in versions 2 and 3: 300 s at 50 frames a second. Upstream fixes it."""
 
 Draw = int | np.ndarray | None
-"""A seed, the values themselves, or None for a seed from the operating system."""
+"""Random numbers, given as a seed or as an array; None takes a new seed from the operating system."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The draws of one utterance; each is a seed, an array, or None for a new seed.
+    """The random numbers of one utterance.
 
     Attributes:
-        flow: (1, mel, T or more): the solver's initial state, of the prompt's frames and then the target's.
-        source: (1, N, harmonics): noise of the source; sample n takes row n modulo N.
-        phase: (1, harmonics) in cycles: the phases of the sines before the first sample. None: from the seed of
-            `source`, and 0 if `source` is an array.
+        flow: the solver's initial state, (1, mel, T or more), for the prompt's frames and then the target's; or a seed,
+            or None for a new seed.
+        source: noise of the vocoder's source, (1, N, harmonics), where sample n takes row n modulo N; or a seed, or
+            None for a new seed.
+        phase: (1, harmonics) in cycles: the phases of the sines before the first sample. If None, they are drawn from
+            the seed of `source`, or are 0 if `source` is an array.
     """
 
     flow: Draw = 0
@@ -49,7 +51,7 @@ class Noise:
 
     @classmethod
     def of(cls, noise: Noise | int | None) -> Noise:
-        """Return `noise` itself, or the draws of one seed.
+        """Return `noise` itself if it is a `Noise`; else use it as the seed of both draws (None: one new seed).
 
         Raises:
             ServingError: `noise` is neither a seed nor a `Noise`.
@@ -61,10 +63,10 @@ class Noise:
 
 
 def seed_of(value: object) -> int:
-    """Return `value` as a seed; for None, return a new seed from the operating system.
+    """Check a seed and return it as an int; for None, return a new seed from the operating system.
 
     Raises:
-        ServingError: it is no whole number of at least 0.
+        ServingError: `value` is not a whole number of at least 0.
     """
     if value is None:
         return secrets.randbits(32)
@@ -79,8 +81,8 @@ def flow_noise(draw: Draw, facts: Facts, frames: int) -> Array:
     """Return the solver's initial state, (1, mel, frames).
 
     Raises:
-        ShapeRefused: an array has another shape or too few frames, or the table has too few.
-        ServingError: the seed is not valid.
+        ShapeRefused: the array has another shape or too few frames, or the table has too few frames.
+        ServingError: the seed is not valid, or the array has values that are not finite or of another type.
     """
     hold_frames(draw, facts, frames)
     if isinstance(draw, np.ndarray):
@@ -92,11 +94,11 @@ def flow_noise(draw: Draw, facts: Facts, frames: int) -> Array:
 
 
 def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
-    """Check that there is noise for this number of frames, before any network computes them.
+    """Check, before any network runs, that there is noise for this number of frames.
 
     Raises:
-        ShapeRefused: an array has another shape or too few frames, or the table has too few.
-        ServingError: an array has values that are not finite, or of another type.
+        ShapeRefused: the array has another shape or too few frames, or `frames` exceeds `TABLE_FRAMES`.
+        ServingError: the array has values that are not finite or of another type.
     """
     if isinstance(draw, np.ndarray):
         if draw.ndim != 3 or draw.shape[:2] != (1, facts.mel) or draw.shape[2] < frames:
@@ -116,25 +118,25 @@ def hold_frames(draw: Draw, facts: Facts, frames: int) -> None:
 
 @lru_cache(maxsize=2)
 def noise_table(seed: int, mel: int) -> Array:
-    """Return the solver's table of versions 2 and 3, (1, mel, TABLE_FRAMES), read-only."""
+    """Return the table from which the solver of versions 2 and 3 starts, (1, mel, TABLE_FRAMES), read-only."""
     table = Generator(seed).normal(mel * TABLE_FRAMES).reshape(1, mel, TABLE_FRAMES)
     table.flags.writeable = False
     return table
 
 
 class SourceNoise:
-    """The noise of the source as an endless sequence of rows, from which increasing ranges are read.
+    """The noise of the vocoder's source: an endless sequence of rows, one for each sample, read in ascending ranges.
 
     Args:
-        noise: the draws of the utterance.
+        noise: the random numbers of the utterance.
         facts: the voice's facts.
 
     Attributes:
-        phase: (1, harmonics) in cycles, the phases before the first sample.
+        phase: (1, harmonics) in cycles, the phases of the sines before the first sample.
 
     Raises:
         ShapeRefused: an array has another shape.
-        ServingError: an array has values that are not finite, or of another type.
+        ServingError: an array has values that are not finite or of another type.
     """
 
     def __init__(self, noise: Noise, facts: Facts) -> None:
@@ -162,17 +164,23 @@ class SourceNoise:
             self.phase = noise.phase
 
     def rows(self, begin: int, end: int) -> Array:
-        """Return the rows from `begin` to before `end`, (1, end - begin, harmonics); `begin` never decreases."""
+        """Return rows `begin` to `end` - 1 as (1, end - begin, harmonics).
+
+        `begin` must not decrease from call to call.
+        """
         if self._table is not None:
             return self._table[:, np.arange(begin, end) % self._table.shape[1]]
-        # Rows in front of the range are not read again.
+        # Rows before `begin` will not be read again, so they are dropped.
         missing = end - self._begin - len(self._kept)
         self._kept = np.concatenate((self._kept[begin - self._begin :], self._drawn(missing)))
         self._begin = begin
         return self._kept[np.newaxis, : end - begin]
 
     def _drawn(self, rows: int) -> Array:
-        """Draw the next rows of noise, in whole blocks, so that the values are the same for any division into calls."""
+        """Draw the next rows of noise.
+
+        Whole blocks are drawn, so that the values do not depend on the sizes of the calls.
+        """
         sines = self._facts.harmonics
         count = max(0, rows) * sines - len(self._spare)
         if count > 0:

@@ -1,4 +1,4 @@
-"""The graphs of a directory that are parts of a voice, and the check that they belong together."""
+"""The artifacts of a directory that are parts of a voice, and the checks that they belong together."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from cosybuild.runtime.voice.facts import Facts, facts_of
 from cosybuild.voice_description import DESCRIPTION, Description, faults, read_description
 
 FRONT_END, ESTIMATOR, CACHED, VOCODER = "front end", "estimator", "cached estimator", "vocoder"
-"""The parts, by the names in messages."""
+"""The names of the parts, as messages show them."""
 COMPONENTS = {FRONT_END: "frontend", ESTIMATOR: "estimator", VOCODER: "vocoder"}
-"""The parts by the names of the components that build them. A cached estimator is no part of a joint build."""
+"""Part -> the name of the component that builds it. A cached estimator has none, because no joint build contains it."""
 
 FORM_NAMES = ("graph", "lowered", "openvino", "engine")
-"""The forms of a part: a graph that was not lowered, a lowered graph, an OpenVINO IR, and an engine."""
+"""The forms of a part: a graph that was not lowered, a lowered graph, an OpenVINO IR, an engine."""
 
 _BUILT_TOGETHER = {FRONT_END: (FRONT_END,), ESTIMATOR: (ESTIMATOR, CACHED), VOCODER: (VOCODER,)}
-"""Part -> the parts that have its weights."""
+"""Part -> the parts that have the same weights and therefore must come from one build."""
 _FLOW_NAMES = {FRONT_END: "flow.frontend", ESTIMATOR: ESTIMATOR_NAME, CACHED: ESTIMATOR_NAME}
 _CONDITIONS, _STATE = ("mu", "spks", "cond"), ("f0", "next_phase", "next_noise_offset")
 _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
@@ -35,14 +35,14 @@ _UNLOWERED, _WIDE_F0 = "graph", "f0_float64"
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph of a voice, one OpenVINO IR, or one engine.
+    """One artifact of a voice: an ONNX graph, an OpenVINO IR or an engine.
 
     Attributes:
-        name: its file name in the directory.
-        path: its file, which is elsewhere while a deployment is running.
+        name: the artifact's file name in the directory.
+        path: the file that holds its content. While a deployment is running, this file is elsewhere.
         part: `FRONT_END`, `ESTIMATOR`, `CACHED` or `VOCODER`.
-        streaming: True for the attention with the chunk mask; False for a vocoder.
-        manifest: the manifest beside it.
+        streaming: True for streaming attention (chunk mask), False for full attention and for a vocoder.
+        manifest: the content of the artifact's manifest.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Graph:
 
     @property
     def key(self) -> tuple[str, bool]:
-        """Graphs with equal keys can replace each other."""
+        """Part and attention. Artifacts with equal keys can replace each other."""
         return self.part, self.streaming
 
     @property
     def form(self) -> str:
-        """One of `FORM_NAMES`."""
+        """The form of the artifact, one of `FORM_NAMES`."""
         if self.path.suffix in ENGINE_SUFFIXES:
             return "engine"
         if self.path.suffix == IR_SUFFIX:
@@ -67,23 +67,23 @@ class Graph:
 
     @property
     def build(self) -> Build:
-        """The build that the graph comes from."""
+        """The identity of the build that made the artifact."""
         return build_of(self.manifest)
 
     @property
     def model(self) -> Mapping[str, Any]:
-        """The facts of the network, from the manifest."""
+        """The manifest's field `model`, the facts of the network; empty if there is none."""
         found: Mapping[str, Any] = self.manifest.get("model") or {}
         return found
 
     @property
     def voice(self) -> Mapping[str, str]:
-        """Component -> weights of the voice with which it was built; empty if it was built alone."""
+        """Component -> sha256 of its weights in the joint build of the artifact; empty if it was built alone."""
         return voice_of(self.manifest)
 
     @property
     def flow(self) -> tuple[str, str] | None:
-        """Family and weights of the flow model, random weights included; None for a vocoder, or if not known."""
+        """The flow model that the artifact comes from: (family, weights); None for a vocoder, or if it is not known."""
         if self.part not in _FLOW_NAMES:
             return None
         if self.model.get("random_weights"):
@@ -92,10 +92,12 @@ class Graph:
 
 
 def graphs_in(view: View) -> tuple[list[Graph], list[str]]:
-    """Return the parts of a voice in a directory, preferred graphs first, and why other graphs cannot be used.
+    """Find the parts of a voice in a directory.
 
-    A graph that was not lowered comes before a lowered one, and a vocoder that computes f0 in float64 before one in
-    float32.
+    Returns:
+        The parts, preferred ones first, and the reasons why other artifacts cannot be used. A graph that was not
+            lowered comes before a lowered one, and a vocoder that computes f0 in float64 before one that computes it in
+            float32.
     """
     found: list[Graph] = []
     reasons: list[str] = []
@@ -127,7 +129,11 @@ def _preference(graph: Graph) -> tuple[bool, bool, str]:
 
 
 def part_in_voice(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Return the part that a graph is, by its inputs and outputs, and the reason if it cannot be used."""
+    """Return the part of a voice that an artifact is, judged by its inputs and outputs, and a reason.
+
+    The part is None if the artifact cannot be used. The reason says why; it is empty if the artifact is no part of a
+    voice.
+    """
     interface = manifest.get("interface") or {}
     ports = [*interface.get("inputs", ()), *interface.get("outputs", ())]
     outputs = tuple(port["name"] for port in interface.get("outputs", ()))
@@ -149,13 +155,14 @@ def part_in_voice(manifest: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
-    """Refuse graphs that do not belong to one voice: several builds of one part, or parts of different models.
+    """Check that all artifacts belong to one voice.
 
-    The weights of the vocoder are in another file than those of the flow. A joint build states the weights of all its
-    parts in each manifest; of parts that were built alone, only the versions and rates can be compared.
+    They do not if one part comes from several builds, or if two parts come from different models. The weights of the
+    vocoder are in another file than those of the flow. A joint build states the weights of all its parts in each
+    manifest. If parts were built alone, only their versions can be compared here.
 
     Raises:
-        ArtifactRefused: the message names two files and what each comes from.
+        ArtifactRefused: two artifacts do not belong together; the message names both and the build of each.
     """
     for part, forms in _BUILT_TOGETHER.items():
         builds = distinct_builds((graph.name, graph.build) for graph in graphs if graph.part in forms)
@@ -179,12 +186,12 @@ def check_same_voice(root: Path, graphs: Sequence[Graph]) -> None:
 
 
 def check_description(view: View, graphs: Sequence[Graph]) -> None:
-    """Refuse artifacts that are not those of the deployment of a whole voice.
+    """Check that the artifacts are those that the deployment of a whole voice has listed in its description.
 
     A directory without a description is accepted if none of its artifacts was deployed as a part of a whole voice.
 
     Raises:
-        ArtifactRefused: the description cannot be used, or an artifact is not the one that it lists.
+        ArtifactRefused: the description cannot be read, or an artifact is not the one that it lists.
     """
     path = view.path_of(DESCRIPTION)
     try:
@@ -225,10 +232,10 @@ def _apart(root: Path, said: str, other: str, build: Build) -> ArtifactRefused:
 
 
 def cache_form_in(root: Path, graph: Graph) -> CacheForm:
-    """Return the caches that a cached estimator takes, from its manifest.
+    """Return the shapes and type of the caches of a cached estimator, from its manifest.
 
     Raises:
-        ArtifactRefused: the manifest does not state them.
+        ArtifactRefused: the manifest does not state them; the message names `root`, the directory.
     """
     try:
         ports = graph.manifest["interface"]["inputs"]
@@ -242,10 +249,10 @@ def cache_form_in(root: Path, graph: Graph) -> CacheForm:
 
 
 def facts_in(root: Path, frontend: Graph, estimator: Graph, vocoder: Graph) -> Facts:
-    """Return the facts that three manifests state.
+    """Return the facts of a voice, from the manifests of its three parts.
 
     Raises:
-        ArtifactRefused: a manifest lacks a fact, or two contradict each other.
+        ArtifactRefused: a manifest lacks a fact, or two manifests contradict each other.
     """
     try:
         facts = facts_of(frontend.model, estimator.model, vocoder.model)

@@ -1,4 +1,4 @@
-"""A stream whose tokens are pushed, for services that get them in separate requests."""
+"""A stream whose tokens are pushed in groups, for services that get the tokens in separate requests."""
 
 from __future__ import annotations
 
@@ -13,43 +13,48 @@ from cosybuild.runtime.voice.arrays import Array
 
 
 class _Closed(Exception):
-    """The signal that ends the source of a stream that was closed before its last token."""
+    """Raised inside the token iterator when the stream is closed before its last token."""
 
 
 class PushedStream:
-    """The samples of a stream, taken after each group of tokens; for one caller at a time.
+    """A stream that takes each group of tokens by a call of `push`, which returns samples. For one caller at a time.
 
-    `Voice.stream` takes tokens from an iterator. Here, that iterator waits in a thread of its own until the next group
-    arrives. A call of `push` returns when the iterator waits again, so the samples are those of all tokens so far.
+    `Voice.stream` pulls tokens from an iterator. Here it runs in a thread of its own, and its iterator waits there for
+    the next group of tokens. `push` returns when the iterator waits again. Then all samples that depend only on the
+    tokens so far have been computed.
 
     Args:
-        start: tokens as they arrive -> the samples, such as `lambda tokens: voice.stream(tokens, *prompt)`.
+        start: a function that takes an iterator of tokens and returns the iterator of samples, such as `lambda tokens:
+            voice.stream(tokens, *prompt)`.
 
     Raises:
-        ServingError: see `Voice.stream`; raised by the constructor for a prompt, and by `push` for tokens.
+        ServingError: see `Voice.stream`. The constructor raises the errors of the prompt, `push` those of the tokens.
     """
 
     def __init__(self, start: Callable[[Iterator[Array]], Iterator[Array]]) -> None:
         self._tokens: queue.SimpleQueue[tuple[Array, bool] | None] = queue.SimpleQueue()
-        # None: the iterator waits for tokens; True: the samples have ended; else the error that ended them.
+        # The thread reports after each group: None if the iterator waits for tokens, True if the samples have ended, or
+        # the error that ended them.
         self._turns: queue.SimpleQueue[BaseException | bool | None] = queue.SimpleQueue()
         self._pieces: list[Array] = []
         self._samples = start(self._source())
         self._is_over = False
-        # A daemon, so that a stream that nobody ends does not keep the process alive.
+        # A daemon thread, so that a stream that is never closed does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="cosybuild stream", daemon=True)
         self._thread.start()
         self._wait()
 
     def push(self, tokens: Array, *, last: bool = False) -> Array:
-        """Return the samples that the tokens complete, (n,) float32; n may be 0 before the last call.
+        """Give the stream its next tokens, and return the samples that they complete, (n,) float32.
+
+        n may be 0 before the last call.
 
         Args:
             tokens: ids of the next tokens, (N,); N may be 0.
             last: True if no tokens follow.
 
         Raises:
-            ServingError: the stream has ended, or see `Voice.stream`; an error ends the stream.
+            ServingError: the stream has ended, or an error of `Voice.stream`, which ends this stream.
         """
         if self._is_over:
             raise ServingError("the stream has ended; no tokens are expected.", hint="Next: begin another stream.")
@@ -59,7 +64,7 @@ class PushedStream:
         return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
     def close(self) -> None:
-        """End the stream; its thread ends too."""
+        """End the stream and wait until its thread has ended."""
         if not self._is_over:
             self._is_over = True
             self._tokens.put(None)

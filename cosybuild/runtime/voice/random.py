@@ -1,10 +1,11 @@
-"""PyTorch's random draws on the CPU, without PyTorch.
+"""PyTorch's random numbers on the CPU, computed without PyTorch.
 
 The generator is MT19937 with the seeding of its authors (Matsumoto and Nishimura, 1998; `init_genrand`). Uniform
-draws are equal to `torch.rand` bit for bit. Normal draws follow `torch.randn`: Box and Muller's transform on blocks of
-16 values, with the angle rounded as PyTorch's AVX2 kernel does. PyTorch's own results differ between processors by up
-to 3e-6, because its logarithm, sine and cosine are approximations and other kernels round the angle in another way. The
-draws here differ by a few units in the last place from those with AVX2, and by up to 3e-6 from the others.
+numbers are equal to those of `torch.rand` bit for bit. Normal numbers follow `torch.randn`: the Box-Muller transform on
+blocks of 16 values, with the angle rounded as in PyTorch's AVX2 kernel. PyTorch's own results differ between processors
+by up to 3e-6, because it approximates logarithm, sine and cosine, and its other kernels round the angle differently.
+The numbers of this module differ by a few units in the last place from PyTorch's with AVX2, and by up to 3e-6 from
+PyTorch's with other kernels.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import numpy as np
 from cosybuild.runtime.voice.arrays import Array
 
 BLOCK = 16
-"""Values of one block of the transform."""
+"""Number of values that the Box-Muller transform takes at a time."""
 
 _STATE = 624
 _MULTIPLIER = 1812433253
 _WORD = 0xFFFFFFFF
 _TURN = np.float32(2 * np.pi)
-# Values that are transformed at a time; the temporary arrays are then a few megabytes.
+# Number of values that are transformed in one numpy call, so that the temporary arrays take only a few megabytes.
 _PIECE = 1 << 16
 
 
 class Generator:
-    """The draws that follow `torch.manual_seed(seed)` on the CPU.
+    """A generator of the numbers that PyTorch draws on the CPU after `torch.manual_seed(seed)`.
 
     Args:
         seed: 0 or more; PyTorch uses its last 32 bits.
@@ -44,17 +45,17 @@ class Generator:
         }
 
     def uniform(self, count: int) -> Array:
-        """Return `count` float32 values of [0, 1), as `torch.rand(count)` does."""
-        # A float32 holds 24 bits.
+        """Return `count` float32 values in [0, 1), as `torch.rand(count)` does."""
+        # The mantissa of a float32 holds 24 bits.
         bits = np.asarray(self._words.random_raw(count)) & 0xFFFFFF
         made: Array = bits.astype(np.float32) * np.float32(2.0**-24)
         return made
 
     def normal(self, count: int) -> Array:
-        """Return `count` float32 values, as `torch.randn(count)` does.
+        """Return `count` float32 values of the standard normal distribution, as `torch.randn(count)` does.
 
-        With equal seeds, a first draw of m values and a first draw of n > m values have the same first m values, if m
-        and n are multiples of 16.
+        Take two generators with equal seeds, whose first calls ask for m and for n > m values, both multiples of 16.
+        The first m values of both are equal.
         """
         if count < BLOCK:
             return self._few(count)
@@ -63,14 +64,18 @@ class Generator:
         for begin in range(0, whole, _PIECE):
             end = min(begin + _PIECE, whole)
             made[begin:end] = _transformed(self.uniform(end - begin))
-        # The values after the last block were drawn too, and then the last 16 values are drawn again.
+        # As in PyTorch, the values after the last whole block are drawn too, and then the last 16 values are drawn
+        # again.
         if whole < count:
             self.uniform(count - whole)
             made[-BLOCK:] = _transformed(self.uniform(BLOCK))
         return made
 
     def _few(self, count: int) -> Array:
-        """Return fewer values than a block has. PyTorch draws pairs in float64, and keeps an unused second value."""
+        """Return fewer values than a block has.
+
+        PyTorch then draws pairs in float64 and keeps an unused second value.
+        """
         pairs = (count - len(self._kept) + 1) // 2
         words = np.asarray(self._words.random_raw(4 * pairs)).astype(np.uint64).reshape(pairs, 2, 2)
         whole = (words[:, :, 0] << np.uint64(32)) | words[:, :, 1]
@@ -82,9 +87,12 @@ class Generator:
 
 
 def _transformed(uniform: Array) -> Array:
-    """Transform blocks of uniform values: eight radii and eight angles become eight cosines and eight sines."""
+    """Apply the Box-Muller transform to blocks of uniform values.
+
+    Eight values of a block give radii and eight give angles; the results are eight cosines and eight sines.
+    """
     blocks = uniform.reshape(-1, 2, BLOCK // 2)
-    # Each result is rounded to float32 where PyTorch rounds; the angle's rounding decides all digits of the sine.
+    # Round to float32 at the same places as PyTorch. The rounding of the angle affects all digits of the sine.
     logarithm = np.log((np.float32(1) - blocks[:, 0]).astype(np.float64)).astype(np.float32)
     radius = np.sqrt(np.float32(-2) * logarithm)
     angle = (_TURN * blocks[:, 1]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The flow-matching solver in numpy: Euler steps with classifier-free guidance around any artifact of an estimator."""
+"""The flow-matching solver in numpy: Euler steps with classifier-free guidance, for any callable estimator."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ SCHEDULES = ("cosine", "linear")
 
 
 def time_grid(steps: int, schedule: str) -> Array:
-    """Return the solver's points in time from 0 to 1, (steps + 1,) float64.
+    """Return the points in time of the solver, from 0 to 1, (steps + 1,) float64.
 
-    Cosine: t = 1 - cos(pi/2 u), u linear.
+    The schedule `linear` has equal distances u; `cosine` has t = 1 - cos(pi/2 u).
 
     Raises:
         ValueError: there is no such schedule.
@@ -35,8 +35,8 @@ def solve(
 ) -> Array:
     """Integrate the velocity from noise to mel, in the type of `mu`.
 
-    Each step calls the estimator once with two rows: row 0 is conditioned, row 1 has mu, spks and cond zero. The
-    velocity is (1 + g) v0 - g v1 with the guidance g.
+    Each step calls the estimator once with two rows: row 0 is conditional, row 1 has mu, spks and cond set to zero.
+    With the outputs v0 and v1 of the two rows and the guidance rate g, the velocity is (1 + g) v0 - g v1.
 
     Args:
         estimator: called with x, mask, mu, t, spks and cond by name; its output `estimator_out` is the velocity.
@@ -44,11 +44,11 @@ def solve(
         spks: (1, speaker).
         noise: (1, mel, T), the state at time 0.
         steps: number of Euler steps.
-        guidance: rate of classifier-free guidance.
+        guidance: rate g of classifier-free guidance.
         schedule: `cosine` or `linear`.
 
     Returns:
-        (1, mel, T).
+        The mel, (1, mel, T).
     """
     kind = mu.dtype
     grid = time_grid(steps, schedule).astype(kind)
@@ -60,7 +60,7 @@ def solve(
         velocity = estimator(**given)["estimator_out"].astype(kind, copy=False)
         step = following - time
         x = x + step * (conditioned * velocity[:1] - free * velocity[1:])
-        # Upstream adds the steps up, which differs from the grid by its rounding.
+        # Upstream adds up the steps. The sum is not exactly the grid's time, because of rounding.
         time = time + step
     return x
 

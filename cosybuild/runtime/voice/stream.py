@@ -1,4 +1,4 @@
-"""The calls of a streamed flow: which tokens each call reads, so that no frame that was given out changes later."""
+"""The division of a stream into calls of the flow, such that no frame changes after it was returned."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cosybuild.runtime.voice.inputs import token_row
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the flow on all tokens so far.
+    """One call of the flow, which computes all target tokens so far.
 
     Attributes:
-        target: the target's tokens from the first on, (1, N).
-        ahead: the look-ahead tokens, (1, A); none in the last call.
+        target: all tokens of the target up to the end of this call, (1, N).
+        ahead: the look-ahead tokens after them, (1, A); A is 0 in the last call.
         last: True if no tokens follow.
     """
 
@@ -28,17 +28,17 @@ class Call:
 
 
 def calls(tokens: Iterable[int | Array], prompt: int, facts: Facts, least: int) -> Iterator[Call]:
-    """Return the calls for tokens that arrive one by one or in arrays, each as soon as its tokens are there.
+    """Yield the calls of a stream, each as soon as enough tokens have arrived.
 
-    A frame sees its whole chunk, so only frames of complete chunks keep their values. Chunks are counted from the
-    prompt's first token. A call therefore ends at the end of a chunk, like upstream's calls, and the last call
-    at the last token.
+    A frame sees all frames of its chunk, so a frame is final only when its chunk is complete. Chunks are counted from
+    the first token of the prompt. Therefore every call ends at the end of a chunk, like upstream's calls; only the last
+    call ends at the last token.
 
     Args:
-        tokens: token ids, or arrays of them.
+        tokens: token ids, or arrays of them, as they arrive.
         prompt: number of the prompt's tokens.
         facts: the voice's facts.
-        least: smallest number of new tokens in a call before the last.
+        least: smallest number of new tokens in every call but the last.
     """
     arrived = np.zeros((1, 0), np.int64)
     end = _next_end(0, prompt, facts.chunk, least)
@@ -52,5 +52,5 @@ def calls(tokens: Iterable[int | Array], prompt: int, facts: Facts, least: int) 
 
 
 def _next_end(done: int, prompt: int, chunk: int, least: int) -> int:
-    """Return the smallest end of a chunk with at least `least` tokens after `done`, as a number of target tokens."""
+    """Return the first end of a chunk that is at least `least` tokens after `done`, counted in target tokens."""
     return -(-(prompt + done + least) // chunk) * chunk - prompt

@@ -1,8 +1,9 @@
-"""A voice as a model of Triton's Python backend, with the tensors of token2wav in CosyVoice's Triton example.
+"""A voice as a model of Triton's Python backend, with the tensor names of token2wav in CosyVoice's Triton example.
 
-A request without `token_offset` has all tokens, and gets the whole waveform. A stream is several requests with one id,
-the sequence's correlation id or else the request's id. Each has all tokens so far, and gets the samples that were not
-sent yet. `token_offset` is 0 in the first request of a stream and larger in the others; `finalize` is true in the last.
+A request without `token_offset` has all tokens, and gets the whole waveform. A stream consists of several requests with
+one id, which is the sequence's correlation id or else the request's id. Each request has all tokens so far, and gets
+the samples that were not sent yet. `token_offset` is 0 in the first request of a stream and larger in the others;
+`finalize` is true in the last.
 """
 
 from __future__ import annotations
@@ -28,12 +29,20 @@ SPEAKER, OFFSET, FINALIZE = "prompt_spk_embedding", "token_offset", "finalize"
 WAVEFORM = "waveform"
 """The names of the tensors."""
 STREAMS = 256
-"""The most streams of one instance; each has a thread, and its caches if there is a cached estimator."""
+"""Largest number of open streams in one instance. Each stream has a thread, and caches if there is a cached
+estimator.
+"""
 
 
 @dataclass
 class _Stream:
-    """A stream that has begun: its tokens so far, and the time in seconds of its last request."""
+    """An open stream.
+
+    Attributes:
+        samples: the stream, which takes tokens and returns samples.
+        tokens: all tokens so far, (N,).
+        used: the clock's time of the last request, in seconds.
+    """
 
     samples: PushedStream
     tokens: Array
@@ -41,11 +50,11 @@ class _Stream:
 
 
 class VoiceModel:
-    """The model of one instance; Triton calls `execute` in one thread.
+    """The model of one Triton instance. Triton calls its methods in one thread.
 
     Args:
-        directory: the version directory, which holds the parts.
-        clock: seconds from any moment on; streams without a request for `idle_seconds` are dropped.
+        directory: the version directory of the model, which holds the parts of the voice.
+        clock: returns a time in seconds. A stream without a request for `idle_seconds` is dropped.
     """
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,10 +63,14 @@ class VoiceModel:
         self._streams: dict[str, _Stream] = {}
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the voice; an error keeps Triton from serving the model.
+        """Load the voice. If this raises an error, Triton does not serve the model.
+
+        Args:
+            args: Triton's arguments; `model_config` holds the parameters `token_base`, `idle_seconds`, `chunk`,
+                `threads` and `forms`.
 
         Raises:
-            ArtifactRefused: the parts must not be loaded, or do not belong together.
+            ArtifactRefused: a part must not be loaded, or two parts do not belong together.
         """
         given = json.loads(args["model_config"]).get("parameters", {})
         settings = {name: value["string_value"] for name, value in given.items()}
@@ -68,7 +81,7 @@ class VoiceModel:
         self._voice = load_voice(self._directory, threads=int(settings.get("threads", "0")), forms=forms)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Return one response for each request; a request that fails gets an error, and the others their samples."""
+        """Return one response for each request, in order: the samples, or an error if this request failed."""
         self._drop_idle()
         return [self._response(request) for request in requests]
 
@@ -85,7 +98,7 @@ class VoiceModel:
         except ServingError as error:
             return _failure(error, pb_utils.TritonError.INVALID_ARG)
         except Exception as error:
-            # Raised from `execute`, an error would be that of all requests that Triton gave with this one.
+            # If `execute` raised it, all requests of this call would fail with it.
             logging.getLogger(__name__).exception("a request failed")
             return _failure(error, pb_utils.TritonError.INTERNAL)
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(WAVEFORM, samples[np.newaxis])])
@@ -148,7 +161,7 @@ class VoiceModel:
     def _prompt(self, request: Any) -> tuple[Array, Array, Array]:
         mel, speaker = _tensor(request, PROMPT_MEL), _tensor(request, SPEAKER)
         bins = self._voice.facts.mel
-        # Triton's batch axis has the size 1.
+        # Triton's batch axis has the size 1 and is dropped.
         return self._tokens(request, PROMPT_TOKENS), mel.reshape(-1, bins).astype(np.float32), _vector(speaker)
 
     def _drop_idle(self) -> None:
@@ -166,7 +179,7 @@ def _tensor(request: Any, name: str) -> Array:
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     if tensor is None:
         raise ServingError(f"the request has no {name}, which every request needs.")
-    # Triton reuses the memory of a request after the response.
+    # Triton reuses the memory of a request after the response, so copy it.
     return np.array(tensor.as_numpy())
 
 
@@ -181,5 +194,5 @@ def _vector(values: Array) -> Array:
 
 
 def _failure(error: Exception, code: int) -> Any:
-    # The text of the error has its hint.
+    # `str(error)` includes the hint.
     return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error), code))

@@ -1,4 +1,4 @@
-"""Calls of a vocoder's graph: a whole utterance in one call, or a stream in windows with carried state."""
+"""Calls of the vocoder: for a whole utterance in one call, or for a stream in windows with carried state."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from cosybuild.runtime.voice.noise import Noise, SourceNoise
 
 
 def vocode(vocoder: Part, facts: Facts, mel: Array, noise: Noise) -> Array:
-    """Return the waveform (samples,) of a whole mel (1, bins, T)."""
+    """Return the waveform (samples,) of a whole mel (1, bins, T), computed in one call of the vocoder."""
     return VocoderStream(vocoder, facts, noise).push(mel, last=True)
 
 
 class VocoderStream:
-    """The waveform of a mel that arrives in pieces, equal to that of the whole mel except for rounding.
+    """A vocoder for a mel that arrives in pieces.
 
-    Each call of the graph gets a window: the new frames, and the frames before and behind them on which their samples
-    depend (`Facts.context`). The window's length, and so the time of a call, depends on the new frames only. The phases
-    of the sines and the position in the noise are carried from call to call.
+    The joined samples equal the waveform of the whole mel, except for rounding. Each call of the vocoder gets a window
+    of frames: the new frames, and the frames before and after them on which the samples of the new frames depend
+    (`Facts.context`). So the time of a call depends on the number of new frames, not on the length of the stream. The
+    phases of the sines and the position in the noise are carried from call to call.
 
     Args:
-        vocoder: the graph.
+        vocoder: the vocoder.
         facts: the voice's facts.
-        noise: the draws of the utterance.
+        noise: the random numbers of the utterance.
     """
 
     def __init__(self, vocoder: Part, facts: Facts, noise: Noise) -> None:
@@ -33,15 +34,16 @@ class VocoderStream:
         self._facts = facts
         self._noise = SourceNoise(noise, facts)
         self._phase = self._noise.phase
-        # The kept frames begin with frame `_start` of the utterance; the frames before `_done` are vocoded.
+        # `_kept` holds the frames from frame `_start` of the utterance on. The samples of the frames before `_done`
+        # were returned.
         self._kept: Array | None = None
         self._start = self._done = 0
 
     def push(self, mel: Array, *, last: bool = False) -> Array:
-        """Take the next frames (1, bins, T) and return all samples that they determine, (samples,).
+        """Take the next mel frames and return all samples that can now be computed, (samples,) float32.
 
         Args:
-            mel: the next frames; T may be 0.
+            mel: the next frames, (1, bins, T); T may be 0.
             last: True if no frames follow.
 
         Raises:
@@ -58,7 +60,7 @@ class VocoderStream:
         results = self._vocoder(
             mel=kept,
             noise=self._noise.rows(self._start * hop, frames * hop),
-            # The given rows are those of the window: its first sample takes row 0.
+            # The rows of `noise` begin at the window's first sample, so the offset counts from there.
             noise_offset=np.array([first * hop], np.int64),
             phase=self._phase,
             first=np.array([first], np.int64),

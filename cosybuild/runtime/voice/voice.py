@@ -22,7 +22,7 @@ from cosybuild.runtime.voice.vocoding import VocoderStream, vocode
 
 @dataclass(frozen=True)
 class CachedPart:
-    """A cached estimator and the caches that it takes."""
+    """A cached estimator, and the shapes and type of its caches."""
 
     part: Part
     form: CacheForm
@@ -30,11 +30,11 @@ class CachedPart:
 
 @dataclass(frozen=True)
 class Flow:
-    """The two networks between tokens and mel, both with full attention or both streaming.
+    """The two networks that turn tokens into mel, both with full attention or both with streaming attention.
 
     Attributes:
         frontend, estimator: the networks.
-        cached: the cached variant of a streaming estimator, which computes streams if it is given.
+        cached: the cached variant of a streaming estimator, which `Voice.stream` then uses; None if there is none.
     """
 
     frontend: Part
@@ -43,16 +43,17 @@ class Flow:
 
 
 class Voice:
-    """A function from speech tokens to a waveform; threads may call it in parallel if its parts permit that.
+    """The computation of a waveform from speech tokens. Threads may call it in parallel if they may call its parts so.
 
-    The parts are callables over arrays by name: loaded graphs, engines, or modules of any precision. The solver
-    computes in the type of the front end's output, at least in float32.
+    The parts are callables on arrays by name: loaded graphs, engines, or PyTorch modules of any precision. The solver
+    computes in the type of the front end's output, or in float32 if that type is smaller.
 
     Args:
-        frontend, estimator, vocoder: the parts, with the inputs and outputs of the built graphs.
+        frontend, estimator: the two networks with full attention; None if the voice has only the streaming ones.
+        vocoder: the vocoder.
         facts: the facts of the voice.
         streaming: front end and estimator with streaming attention, for `stream` and `mel(..., streaming=True)`.
-        slots: the pool that limits the computations at a time; None for no limit.
+        slots: the pool that limits the number of computations at a time; None for no limit.
     """
 
     def __init__(
@@ -81,10 +82,14 @@ class Voice:
         noise: Noise | int | None = 0,
         streaming: bool = False,
     ) -> Array:
-        """Return the waveform of an utterance, (samples,) float32, within [-1, 1]; arguments: see `mel`.
+        """Return the waveform of an utterance, (samples,) float32 in [-1, 1].
+
+        Args:
+            tokens, prompt_tokens, prompt_mel, speaker, streaming: see `mel`.
+            noise: the random numbers of solver and source: a `Noise`, one seed for both, or None for a new seed.
 
         Raises:
-            ServingError: see `mel`.
+            VariantRefused, ShapeRefused, ServingError, PoolExhausted: see `mel`.
         """
         draws = Noise.of(noise)
         mel = self.mel(tokens, prompt_tokens, prompt_mel, speaker, noise=draws.flow, streaming=streaming)
@@ -106,17 +111,18 @@ class Voice:
         Args:
             tokens: ids of the target's tokens, (N,) or (1, N), at least one.
             prompt_tokens: ids of the prompt's tokens, (P,) or (1, P); may be empty.
-            prompt_mel: log-mel of the prompt, (M, mel) or (1, M, mel). In versions 2 and 3, M is
-                `frames_per_token` P.
+            prompt_mel: log-mel of the prompt, (M, mel) or (1, M, mel). In versions 2 and 3, M is `frames_per_token`
+                times P.
             speaker: the speaker vector, (192,) or (1, 192).
             noise: the solver's initial state: a seed, an array (1, mel, T or more), or None for a new seed.
-            streaming: True for the attention with the chunk mask.
-            lookahead: the ids after the target's, in a call before the last one (versions 2 and 3).
+            streaming: True for streaming attention (chunk mask), False for full attention.
+            lookahead: the ids that follow the target's tokens, for a call that is not the last of a stream (versions 2
+                and 3).
 
         Raises:
             VariantRefused: the voice has no parts with that attention.
             ShapeRefused: an array has another shape.
-            ServingError: an id is outside the vocabulary; a value has another type or is not finite; or the computation
+            ServingError: an id is outside the vocabulary, a value has another type or is not finite, or the computation
                 overflows.
             PoolExhausted: all slots were busy until the timeout.
         """
@@ -126,12 +132,12 @@ class Voice:
         return self._mel(flow, target, ahead, prompt, noise)
 
     def vocode(self, mel: Array, *, noise: Noise | Draw = 0, phase: Array | None = None) -> Array:
-        """Return the waveform (samples,) of a mel (1, mel, T) with T of at least 1.
+        """Return the waveform of a mel, (samples,).
 
         Args:
-            mel: natural logarithms of magnitudes.
+            mel: (1, mel, T), natural logarithms of magnitudes; T is at least 1.
             noise: the source's noise: a seed, an array (1, rows, harmonics), None for a new seed, or a `Noise`.
-            phase: (1, harmonics) in cycles; see `Noise`.
+            phase: (1, harmonics) in cycles; see `Noise`. It is not used if `noise` is a `Noise`.
 
         Raises:
             ShapeRefused, ServingError, PoolExhausted: see `mel`.
@@ -155,29 +161,32 @@ class Voice:
     ) -> Iterator[Array]:
         """Yield the samples of an utterance, (n,) float32, while its tokens arrive (versions 2 and 3).
 
-        The joined samples equal `voice(tokens, ..., streaming=True)` with the same noise, except for rounding, for any
-        `chunk` and any division of the tokens:
+        The joined samples equal `voice(tokens, ..., streaming=True)` with the same noise, except for rounding. This
+        holds for any `chunk` and any division of the tokens, for the following reasons:
 
-        - The flow computes the whole prefix in each call, as upstream does, with the streaming attention. A call ends
-          at the end of a chunk of that attention, and reads the look-ahead tokens behind it. So its frames are
-          those of the whole utterance.
-        - With a cached estimator, the estimator computes the new frames only, with caches that the stream owns. The
-          frames are the same, unless the graph was built with `model.cache_frames` and the stream is longer.
-        - Upstream computes the frames of its last call with full attention, those of all earlier calls with
-          the streaming attention. Here the last call streams too, so the result does not depend on where the last
-          call begins. The frames of the earlier calls are upstream's.
-        - The vocoder computes windows with carried phases and noise (`VocoderStream`) in both versions. Its samples are
-          those of the whole mel, without a cross-fade. Upstream's version 2 vocodes 8 frames of context and fades.
+        - The flow computes all tokens so far in each call, as upstream does, with streaming attention. A call ends at
+          the end of a chunk of this attention, and also reads the look-ahead tokens after it. So its frames equal those
+          of the whole utterance.
+        - With a cached estimator, the estimator computes only the new frames, with caches that belong to the stream.
+          The frames are the same, unless the graph was built with `model.cache_frames` and the stream is longer than
+          that.
+        - Upstream computes its last call with full attention, and all earlier calls with streaming attention. Here the
+          last call has streaming attention too, so the result does not depend on the beginning of the last call. The
+          frames of the earlier calls equal upstream's.
+        - The vocoder computes windows with carried phases and noise (`VocoderStream`) in both versions. Its samples
+          equal those of the whole mel, without a cross-fade. Upstream's version 2 computes 8 frames of context and
+          cross-fades.
 
         Args:
-            tokens: token ids as they come, one by one or in arrays.
+            tokens: token ids as they arrive, one by one or in arrays.
             prompt_tokens, prompt_mel, speaker: see `mel`.
             noise: see `__call__`.
-            chunk: smallest number of new tokens of a call before the last; raised to the next end of a chunk.
+            chunk: smallest number of new tokens of every call but the last. A call is extended to the next end of a
+                chunk.
 
         Raises:
-            VariantRefused: version 1, whose frames depend on all tokens; or the voice has no parts with streaming
-                attention.
+            VariantRefused: the model is of version 1, whose frames depend on all tokens; or the voice has no parts with
+                streaming attention.
             ServingError, ShapeRefused, PoolExhausted: see `mel`. A slot is taken for each computation, not while the
                 stream waits for tokens.
         """
@@ -196,7 +205,8 @@ class Voice:
 
     def _streamed(self, flow: Flow, planned: Iterator[Call], prompt: Prompt, draws: Noise) -> Iterator[Array]:
         vocoder, done = VocoderStream(self.vocoder, self.facts, draws), 0
-        # Drawn once, because a new seed must be the same in all calls, and a table takes longer than a short call.
+        # Draw the noise once: a new seed must stay the same in all calls, and drawing a table takes longer than a short
+        # call.
         drawn = draws.flow if isinstance(draws.flow, np.ndarray) else noise_table(seed_of(draws.flow), self.facts.mel)
         cached = flow.cached
         steps = None if cached is None else CachedSteps(cached.part, cached.form, self.facts.steps)
@@ -219,7 +229,7 @@ class Voice:
         noise: Draw,
         steps: CachedSteps | None = None,
     ) -> Array:
-        """Return the mel of the target, or only the frames after those that `steps` has computed."""
+        """Return the mel of the target. With `steps`, return only the frames that `steps` has not computed yet."""
         facts, begin = self.facts, 0 if steps is None else steps.frames
         if not target.size:
             raise ServingError("there are no tokens; at least one is expected.")
@@ -230,11 +240,12 @@ class Voice:
             given["lookahead_token"] = ahead
         elif ahead.size:
             raise ShapeRefused(f"{facts.family} has no look-ahead, but lookahead has {ahead.size} tokens.")
-        # The attention takes memory by the square of the frames, so they are counted before any network computes.
+        # The memory of the attention grows with the square of the number of frames, so the frames are counted before
+        # any network computes.
         hold_frames(noise, facts, prompt.frames + facts.frames_of(target.size))
         with self._slot():
             made = flow.frontend(**given)
-            # Ten steps in half precision would lose digits; the estimator itself gets its own type.
+            # The solver's steps in half precision would lose digits. The estimator casts its inputs to its own type.
             wide = np.promote_types(made["mu"].dtype, np.float32)
             mu, spks, cond = (made[name].astype(wide, copy=False) for name in ("mu", "spks", "cond"))
             drawn = flow_noise(noise, facts, mu.shape[2])
