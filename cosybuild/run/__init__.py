@@ -1,1 +1,1 @@
-"""One run: its preparation, plan, execution and delivery, and its records, archives and lock files."""
+"""One run: its preparation, plan, execution and delivery; its records and lock files; bundles and failure archives."""

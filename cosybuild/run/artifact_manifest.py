@@ -18,17 +18,18 @@ _JUDGED = {
     "verify_torchscript": "torchscript",
     "verify_openvino": "openvino",
 }
-"""Stage of a verification -> the slot that it judges; `verify_engine` judges the slot of an engine."""
+"""Stage of a verification -> the slot whose artifact it verifies. `verify_engine` verifies the slot of an engine."""
 _WHOLE = "verify_voice"
-"""The stage that judges the graphs of all parts together; its inputs are named `part.slot`."""
+"""The stage that verifies the graphs of all parts of a voice together. Its inputs are named `part.slot`."""
 
 
 def sidecar_text(artifact: Artifact, outcome: Outcome, facts: Mapping[str, Any]) -> str:
     """Return the text of the manifest beside an artifact.
 
     Args:
-        artifact: the artifact in the store; facts of a manifest that its stage wrote are included.
-        facts: facts of the run (see `facts.origin_of`) and of the step.
+        artifact: the artifact in the store. If its stage has written a manifest, the facts in it are included.
+        outcome: the records of the run's steps, from which the verification is taken.
+        facts: facts of the run (see `facts.origin_of`) and of the step that made the artifact.
     """
     main = artifact.files[0]
     written = next((file.path for file in artifact.files[1:] if file.name == main.name + SUFFIX), None)
@@ -46,7 +47,10 @@ def _fact(file: StoredFile) -> dict[str, str | int]:
 
 
 def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return names, types and shapes in binding order, with -1 or a symbol for a dynamic size; None if unknown."""
+    """Return the inputs and outputs with name, type and shape, in binding order; None if they are unknown.
+
+    A dynamic size is -1 or the name of an axis.
+    """
     if main.name.endswith(".onnx"):
         return interface_of(read_header(main.path))
     if own is None or "tensors" not in own:
@@ -60,7 +64,7 @@ def _interface(main: StoredFile, own: Mapping[str, Any] | None) -> dict[str, Any
 
 
 def interface_of(header: GraphHeader) -> dict[str, Any]:
-    """Return the inputs and outputs of a graph, as manifests state them."""
+    """Return the inputs and outputs of a graph as plain data, in the form in which manifests state them."""
     return {"inputs": [_port(p) for p in header.inputs], "outputs": [_port(p) for p in header.outputs]}
 
 
@@ -69,10 +73,16 @@ def _port(port: GraphPort) -> dict[str, Any]:
 
 
 def verification_of(outcome: Outcome, artifact: Artifact, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return `verified`, `verified_by` (labels of the steps that passed this content) and `pending`.
+    """Return the fields `verified`, `verified_by` and `pending` of an artifact's manifest.
 
-    `verified` is False if a verification of this content failed, True if all passed, and None if there was none or
-    one is pending.
+    `verified` is False if a verification of this content failed, True if all verifications passed, and None if there
+    was none or one is pending. `verified_by` has the labels of the steps that passed. `pending` has the label of each
+    step that was not run, with the reason.
+
+    Args:
+        outcome: the records of the run's steps.
+        artifact: the artifact; verifications of the same content count.
+        own: the facts of the manifest that the artifact's stage has written; None if there is none.
     """
     judges = [record for record in outcome.records if record.stage.startswith("verify") and _judges(record, artifact)]
     passed = [record.label for record in judges if record.action in _DONE]

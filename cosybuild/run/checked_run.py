@@ -1,4 +1,4 @@
-"""The reader of recorded runs for commands that make texts and comparisons of a report's fields."""
+"""The reader of recorded runs for commands that print or compare the fields of a report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTHING: Mapping[str, Any] = {
     "steps": [],
     "artifacts": [],
 }
-"""A report in which nothing is recorded; every value of another report differs from it."""
+"""A report without recorded values, so that a comparison with it visits every field of the other report."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Report:
-    """The fields of a report that commands use."""
+    """The fields of a report that commands use, with the types that they must have."""
 
     status: Literal["ok", "pending", "failed", "interrupted", "unfinished"]
     verified: bool | None
@@ -81,9 +81,10 @@ class _Report:
 
 
 def read_checked_run(word: str) -> RecordedRun:
-    """Return the run that a word names, and check the fields of its report that texts and comparisons are made from.
+    """Return the run that `word` names, after a check of the report fields that commands print or compare.
 
-    A report can have a correct checksum and wrong fields, because anybody can edit it and compute the checksum again.
+    A report with a correct checksum can still have wrong fields, because anybody can edit it and compute the checksum
+    again.
 
     Raises:
         ConfigurationError: see `read_run`; or a field is missing or has another type, and the message names it.

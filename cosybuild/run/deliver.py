@@ -1,4 +1,4 @@
-"""The artifacts of a run directory, under the names that runtimes expect, each with a manifest beside it."""
+"""The delivery of artifacts into a run directory, under the names that runtimes expect, each with a manifest."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cosybuild.system.files import write_text
 ARTIFACTS = "artifacts"
 EVIDENCE = "evidence"
 _ALIKE = ("precision",)
-"""Slots of artifacts whose file has the same name in every build."""
+"""Slots whose file has the same name in every build, so that two parts would deliver it under one name."""
 _EVIDENT = ("verification", "benchmark", "reference", "profile", "repetition", "media")
 
 
 def is_evidence(slot: str) -> bool:
-    """Return True if a slot holds figures about an artifact, not an artifact to deliver."""
+    """Return True if a slot holds measurements of an artifact, not an artifact to deliver."""
     return slot.endswith(_EVIDENT)
 
 
@@ -33,9 +33,10 @@ class Final:
     """The artifact to deliver for one slot: the last content that the run gave this slot.
 
     Attributes:
-        part, slot: the part of a joint build (else an empty text), and its slot.
-        label: the label of the step that made it.
-        artifact: the content, with the paths of the store or of the record.
+        part: the part of a joint build, else an empty text.
+        slot: the slot of the part.
+        label: the label of the step that made the artifact.
+        artifact: the content, with the file paths in the store or in the record.
     """
 
     part: str
@@ -45,31 +46,35 @@ class Final:
 
     @property
     def home(self) -> str:
-        """The subdirectory of the run to which the artifact is delivered."""
+        """The subdirectory of the run directory into which the artifact is delivered."""
         return EVIDENCE if is_evidence(self.slot) else ARTIFACTS
 
     @property
     def names(self) -> dict[str, str]:
-        """The name in the store -> the delivered name, for files whose name several parts use."""
+        """Name in the store -> delivered name. Only files whose name several parts use are in it."""
         if not self.part or not (is_evidence(self.slot) or self.slot in _ALIKE):
             return {}
         return {file.name: f"{self.part}.{file.name}" for file in self.artifact.files}
 
     @property
     def renamed(self) -> Artifact:
-        """The artifact with the delivered names."""
+        """The artifact, with the delivered names of its files."""
         files = tuple(replace(file, name=self.names.get(file.name, file.name)) for file in self.artifact.files)
         return replace(self.artifact, files=files)
 
     def facts(self, origin: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the facts for the manifest of the artifact, with the origin of the part."""
+        """Return the facts for the manifest of the artifact: the origin, the slot, the step and the part.
+
+        Args:
+            origin: the origin of the part, from `facts.origin_of`.
+        """
         return {**origin, "slot": self.slot, "made_by": self.label, **({"part": self.part} if self.part else {})}
 
 
 def delivered_slots(outcome: Outcome) -> list[Final]:
     """Return the last content of every slot of every part.
 
-    A failed run delivers its evidence, and of its artifacts those that passed all of their verifications.
+    For a failed run, return the evidence, and only those artifacts that passed all of their verifications.
     """
     last: dict[tuple[str, str], Final] = {}
     for record in outcome.records:
@@ -86,14 +91,16 @@ class Delivered:
     """An artifact that a run delivered, as its report lists it.
 
     Attributes:
-        slot, name: the slot that it fills, and the name of its main file.
-        path: its main file, relative to the run directory.
-        digest, size: digest and size in bytes of all its files.
+        slot: the slot that the artifact fills.
+        name: the name of its main file.
+        path: the path of its main file, relative to the run directory.
+        digest: the digest of all its files.
+        size: the size of all its files, in bytes.
         made_by: the label of the step that made it.
         deterministic: True if another build gives the same bytes.
         traits: facts that all builds of one key share, even if their bytes differ.
         verified_by: the labels of the steps that verified it.
-        files: name -> digest.
+        files: file name -> digest.
         part: the part of a joint build, else an empty text.
     """
 
@@ -113,12 +120,20 @@ class Delivered:
 def deliver(
     store: Store, plan: Plan, outcome: Outcome, run: Path, origin: Callable[[str], Mapping[str, Any]]
 ) -> list[Delivered]:
-    """Copy the outputs of a run to its directory, with manifests, and remove files of an earlier run.
+    """Copy the outputs of a run to its directory, with manifests, and remove files of an earlier run there.
 
-    Artifacts go to artifacts/, figures of verifications and benchmarks to evidence/.
+    Artifacts go to artifacts/, and the results of verifications and benchmarks to evidence/.
 
     Args:
-        origin: part -> the origin for its manifests, from `facts.origin_of`: model, weights, configuration, versions.
+        store: the store that has the outputs.
+        plan: the plan of the run.
+        outcome: the records of the run's steps.
+        run: the run directory.
+        origin: a function from a part to the origin for its manifests (see `facts.origin_of`): the model, the weights,
+            the configuration and the versions.
+
+    Returns:
+        The delivered artifacts, without the evidence.
     """
     delivered: list[Delivered] = []
     for name in (ARTIFACTS, EVIDENCE):
@@ -158,7 +173,9 @@ def deliver(
 
 
 def check_own_directories(run: Path) -> None:
-    """Refuse a run directory in which artifacts/ or evidence/ is a symbolic link, because a build removes files there.
+    """Raise an error if artifacts/ or evidence/ of a run directory is a symbolic link.
+
+    A build removes the files in these two directories that it did not write.
 
     Raises:
         StoreError: one of the two directories is a link.

@@ -1,4 +1,4 @@
-"""The deployment of a run's artifacts, its last action."""
+"""The deployment of a run's artifacts, which is the last action of the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cosybuild.run.deliver import ARTIFACTS
 
 
 def check_deployment(request: Request) -> None:
-    """Refuse a deployment whose conditions can be seen not to hold before the build; most requests have none.
+    """Raise an error before the build if a condition of the requested deployment does not hold.
 
     Raises:
-        DeployError: the service does not read the directory; or a network has random weights, or nothing is verified,
-            and `deploy.force` is not set.
+        DeployError: the service does not read the directory. Or `deploy.force` is not set, and a network has random
+            weights or nothing is verified.
     """
     deploy = request.settings.deploy
     if deploy is None:
@@ -43,6 +43,11 @@ def check_deployment(request: Request) -> None:
 
 def deploy_run(request: Request, directory: Path, pending: Sequence[str]) -> dict[str, Any]:
     """Deploy the artifacts of a run directory and return the facts for its report.
+
+    Args:
+        request: the request of the run, whose setting `deploy` must not be None.
+        directory: the run directory.
+        pending: the steps that wait for another machine, one text each.
 
     Raises:
         DeployError, ConfigurationError: see `deploy.service.deploy`.

@@ -1,4 +1,4 @@
-"""One run: prepare, plan, execute, and write the run directory."""
+"""One run from its request to its record: plan, execute the steps, write the run directory, and deploy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Invocation:
     """The command that starts a run.
 
     Attributes:
-        overrides: the words of the command line.
+        overrides: the overrides of the command line.
         directory: the run directory.
     """
 
@@ -58,22 +58,32 @@ class Invocation:
 
 
 def plan_build(request: Request, warn: Callable[[str], None]) -> Plan:
-    """Return the plan of a request; nothing is written."""
+    """Return the plan of a request without writing anything.
+
+    Args:
+        request: the request of the build.
+        warn: called with each warning for the user.
+    """
     store = planning_store(request.settings.store, warn)
     request = with_code(request, store, warn, remember=False)
     return make_plan(stages_for(request), request, sources_of(request, store), request.environment, store)
 
 
 def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[str, Any]:
-    """Build what is requested and return the content of report.json, with `nothing_to_do` added.
+    """Build the request and return the content of report.json, with the field `nothing_to_do` added.
 
-    A failed step does not raise: the report states the failure and its exit code.
+    If a step fails, nothing is raised: the report states the failure and its exit code.
+
+    Args:
+        request: the request of the build.
+        invocation: the command and its run directory.
+        console: the event sink that shows the progress.
 
     Raises:
         KeyboardInterrupt, MemoryError, AssertionError: raised again after it was recorded.
         StoreError: the store or the run directory cannot be written.
         ConfigurationError: the run directory holds an imported run.
-        DeployError: the artifacts must not, or could not, be put into service.
+        DeployError: the deployment is refused or fails.
         DriftError: the ingredients or artifacts differ from the lock file `hold_to` or from `must_produce`.
     """
     settings, directory = request.settings, invocation.directory
@@ -137,9 +147,14 @@ def run_build(request: Request, invocation: Invocation, console: Sink) -> dict[s
 
 
 def _deploy(request: Request, directory: Path, report: dict[str, Any], pending: Sequence[str]) -> None:
-    """Deploy a run whose report is written already, so that a refused deployment does not lose the record of the build.
+    """Deploy a run whose report is already written, and add the deployment to the report.
+
+    If the deployment is refused, the report of the build is therefore kept.
 
     Args:
+        request: the request of the run.
+        directory: the run directory.
+        report: the content of report.json, to which `deployment` is added.
         pending: the steps that wait for another machine, with what they lack.
     """
     try:
@@ -178,7 +193,10 @@ def _failure_archive(
     witness: FailedCaseRecorder,
     warn: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Write the failure archive of a run that a failed gate ended; return its facts for the report, or None."""
+    """Write the failure archive of a run that a failed gate ended, and return its facts for the report.
+
+    Return None if the run ended in another way, or if the archive cannot be written.
+    """
     if not is_gate(outcome):
         return None
     try:
@@ -199,7 +217,7 @@ def _finish(
     earlier: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     artifacts = deliver(store, plan, outcome, directory, lambda part: origin_of(facts.base, outcome, part))
-    # Return what a reader of report.json gets: lists for tuples, text for figures that JSON lacks.
+    # Convert to what a reader of report.json gets: lists for tuples, text for numbers that JSON cannot represent.
     report: dict[str, Any] = figure.plain(
         {
             **facts.report(outcome, finished=time.time(), artifacts=artifacts, warnings=warnings),
@@ -215,9 +233,9 @@ def _finish(
 
 
 def _keep(directory: Path, facts: Facts, outcome: Outcome) -> None:
-    """Write report.json with the steps so far. After a failed step also write report.md and the page.
+    """Write report.json with the steps so far. After a failed step, also write report.md and report.html.
 
-    They are written at once, because the run may be interrupted before it reaches its end, where it writes them again.
+    They are written at once because the process may be killed before the run ends and writes them again.
     """
     report = facts.report(outcome, finished=None, artifacts=[])
     if outcome.failure is None:

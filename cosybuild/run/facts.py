@@ -1,7 +1,6 @@
-"""The facts of a run as plain JSON: plan.json, report.json and the origin in every manifest.
+"""The facts of a run as plain JSON, for plan.json, report.json and the origin in every manifest.
 
-The schema is documented in docs/report.md; `json_records.SCHEMA` increases if the meaning of a field changes or a field
-is removed.
+docs/report.md documents the schema. `json_records.SCHEMA` increases if a field changes its meaning or is removed.
 """
 
 from __future__ import annotations
@@ -56,11 +55,19 @@ DISTRIBUTIONS = (
     "omegaconf",
     "pyyaml",
 )
-"""The packages that can change a result. The report has the version of each installed one."""
+"""The packages that can change a result. The report has the version of each of them that is installed."""
 
 
 class Facts:
-    """The facts of one run that are known before it begins; `plan` and `report` add the rest."""
+    """The facts of one run that are known before it begins; `plan` and `report` add the rest.
+
+    Args:
+        request: the request of the run.
+        overrides: the overrides of the command line.
+        config_digest: the digest of the configuration.
+        environment: the facts of the machine.
+        sources: the files that the run starts from, see `prepare.sources_of`.
+    """
 
     def __init__(
         self,
@@ -84,7 +91,7 @@ class Facts:
         }
 
     def plan(self, plan: Plan) -> dict[str, Any]:
-        """Return the content of plan.json: every step with its verdict and reasons, before anything ran."""
+        """Return the content of plan.json: every step with its verdict and reasons, before any step runs."""
         return {**self.base, "steps": json_from_plan(plan)}
 
     def report(
@@ -98,10 +105,11 @@ class Facts:
         """Return the content of report.json.
 
         Args:
-            outcome: the records so far.
-            finished: seconds since the epoch; None during the run, so that a killed run has the status `unfinished`.
-            artifacts: result of `deliver`.
-            warnings: the warnings for the user that no step gave.
+            outcome: the records of the steps so far.
+            finished: the end of the run in seconds since the epoch. It is None during the run, which gives the status
+                `unfinished`, so that a killed run keeps this status.
+            artifacts: the result of `deliver`.
+            warnings: the warnings for the user that came from no step.
         """
         return {
             **self.base,
@@ -116,9 +124,10 @@ class Facts:
 
 
 def origin_of(facts: Mapping[str, Any], outcome: Outcome, part: str) -> dict[str, Any]:
-    """Return the origin, which every manifest of a part states.
+    """Return the origin of a part's artifacts, as every manifest states it: model, configuration and versions.
 
-    In a joint build, `voice` has the weights of all networks, so that their artifacts are known to belong together.
+    In a joint build, the field `voice` has the weights of all networks, which shows that their artifacts belong
+    together.
 
     Args:
         facts: the run's facts or its report.
@@ -139,7 +148,8 @@ def model_facts(request: Request, sources: Mapping[str, Artifact], part: str = "
     """Return the facts of the model, as `report.json` and every manifest state them.
 
     Args:
-        sources: result of `prepare.sources_of`.
+        request: the request of the model or, in a joint build, of all parts.
+        sources: the result of `prepare.sources_of`.
         part: the part of a joint build, else an empty text.
     """
     subject = request.subject
@@ -168,7 +178,7 @@ def model_facts(request: Request, sources: Mapping[str, Artifact], part: str = "
 
 
 def _profiles(request: Request) -> list[Mapping[str, Any]]:
-    """Return every profile; in a joint build, the part's name precedes the name of each axis."""
+    """Return every profile. In a joint build, the name of each axis begins with the name of the part."""
     return [
         {f"{part} {symbol}".lstrip(): sizes for symbol, sizes in _profile(profile, one.subject.spec).items()}
         for part, one in (request.parts or {"": request}).items()
@@ -182,7 +192,12 @@ def _profile(profile: Profile, spec: ModelSpec) -> Mapping[str, Any]:
 
 
 def _joint(parts: Mapping[str, Mapping[str, Any]], subject: Subject) -> dict[str, Any]:
-    """Return the facts of several networks as those of one model; `parts` has the facts of each network."""
+    """Combine the facts of several networks into those of one model.
+
+    Args:
+        parts: the name of each part -> the facts of its network.
+        subject: the subject of the joint build.
+    """
     weights = {name: model["weights_digest"] or model["weights"] for name, model in parts.items()}
     return {
         "family": subject.family.value,
@@ -211,7 +226,7 @@ def _tensor(tensor: TensorSpec) -> Mapping[str, Any]:
 
 
 def versions_of(environment: Environment) -> dict[str, str]:
-    """Return distribution -> version for those in DISTRIBUTIONS that are installed."""
+    """Return distribution -> version for the installed distributions of DISTRIBUTIONS."""
     found = ((name, environment.version(name)) for name in DISTRIBUTIONS)
     return {name: version for name, version in found if version is not None}
 
@@ -225,6 +240,6 @@ def _status(outcome: Outcome, finished: float | None) -> str:
 
 
 def _verified(outcome: Outcome) -> bool | None:
-    """Return True if every verification passed, False if one did not, None if there was none."""
+    """Return True if every verification passed, False if one failed or was not run, None if there was none."""
     verdicts = [r.action in ("hit", "pulled", "built") for r in outcome.records if r.stage.startswith("verify")]
     return all(verdicts) if verdicts else None

@@ -1,4 +1,4 @@
-"""The batches of `verify.inputs`: files of the user, or files that a subprocess writes from code of the user."""
+"""The batches of `verify.inputs`: files of the user, or files that a subprocess writes with code of the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from cosybuild.models.user_module.declared import source_file
 
 
 class GivenDirectory:
-    """A temporary directory with the batches that code of the user yields. It exists as long as this object."""
+    """A temporary directory with the batches that code of the user yields. It is removed with this object.
+
+    Attributes:
+        path: the directory.
+    """
 
     def __init__(self) -> None:
         self._place = tempfile.TemporaryDirectory(prefix="cosybuild-inputs-")
@@ -24,7 +28,11 @@ class GivenDirectory:
 
 
 def read_given(inputs: Any, spec: ModelSpec) -> tuple[tuple[GivenBatch, ...], GivenDirectory | None]:
-    """Return the batches of the setting, and the directory that holds them if code made them.
+    """Return the batches of the setting `verify.inputs`, and the directory that holds them if code made them.
+
+    Args:
+        inputs: a path, or a mapping with `_target_` and the arguments of a function that yields batches.
+        spec: the inputs and outputs of the model.
 
     Raises:
         ConfigurationError: the setting names no file and no code, or a batch does not fit the model.
@@ -55,7 +63,13 @@ def read_given(inputs: Any, spec: ModelSpec) -> tuple[tuple[GivenBatch, ...], Gi
 
 
 def write_yielded(target: Mapping[str, Any], names: list[str], place: Path, emit: Emit) -> int:
-    """Call the code and write the batches that it yields (runs in a subprocess).
+    """Call the user's code, write the batches that it yields, and return their number (runs in a subprocess).
+
+    Args:
+        target: the mapping with `_target_` and arguments.
+        names: the names of the model's inputs.
+        place: the directory to write to.
+        emit: not used; every function of a subprocess takes it.
 
     Raises:
         ModelError: the code fails.

@@ -1,7 +1,7 @@
-"""Foreign runs, which other people made: their mark, and the part of their record that is used on this machine.
+"""Imported runs, which other people made: the file that marks them, and the settings that are used on this machine.
 
-Everything in such a run is treated as data. Only `import` writes the mark; an archive can neither contain nor
-remove it.
+Everything in such a run is treated as data. Only `import` writes the mark; an archive can neither contain nor remove
+it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from cosybuild.system.json_records import read_record, write_record
 from cosybuild.system.typed_json import from_json, to_json
 
 MARK = "foreign.json"
-"""The file in a run directory that marks the run as foreign."""
+"""The file in a run directory that marks the run as imported."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The origin of an imported run.
+    """The origin of an imported run, as its mark states it.
 
     Attributes:
         archive: the name of the archive when it was imported.
         sha256: the sha256 of the archive.
         imported: the time of the import in seconds since the epoch.
-        results: True if the results of its steps were taken into the store.
-        signer: the fingerprint of the key whose signature of the archive was verified; None if none was.
+        results: True if the results of the steps were added to the store.
+        signer: the fingerprint of the key that signed the archive; None if no signature was verified.
     """
 
     archive: str
@@ -44,7 +44,7 @@ class Origin:
 
 
 def write_mark(directory: Path, origin: Origin) -> None:
-    """Mark a run directory as a foreign run."""
+    """Write the file that marks a run directory as an imported run."""
     write_record(directory / MARK, "foreign run", to_json(origin))
 
 
@@ -60,7 +60,12 @@ def origin_of_run(directory: Path) -> Origin | None:
 
 
 def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of settings whose values are valid on one machine only."""
+    """Yield the dotted names of the settings whose values are valid on one machine only, such as paths.
+
+    Args:
+        cls: the class whose settings are searched.
+        prefix: the beginning of the dotted names.
+    """
     for field in dataclasses.fields(cls):
         if field.metadata.get("local"):
             yield f"{prefix}{field.name}"
@@ -70,12 +75,15 @@ def local_settings(cls: type = Settings, prefix: str = "") -> Iterator[str]:
 
 
 def without_local(plain: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Remove the settings that are valid only on the machine of the record from a recorded configuration.
+    """Remove the settings that are valid only on the recording machine from a recorded configuration.
 
-    A hub id is kept, unless a file or directory here has that name.
+    A hub id in `model_dir` is kept, unless a file or directory of this machine has the same name.
+
+    Args:
+        plain: the recorded configuration; it is not changed.
 
     Returns:
-        the configuration, and dotted name -> value of the removed settings.
+        The remaining configuration, and dotted name -> value of the removed settings.
     """
     kept: dict[str, Any] = copy.deepcopy(dict(plain))
     taken: dict[str, str] = {}

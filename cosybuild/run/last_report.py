@@ -1,4 +1,4 @@
-"""The report of the last run in a run directory, with which the next run of the directory is compared."""
+"""The report of the last run in a run directory, which the next run compares with its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _ENDED = ("ok", "pending", "failed")
 
 
 def last_report(directory: Path) -> Mapping[str, Any] | None:
-    """Return the report of the last run; None if there is none, it did not end, or its report cannot be compared."""
+    """Return the report of the last run in a directory; None if it cannot be used.
+
+    It cannot be used if it is missing or damaged, or if the run did not end.
+    """
     try:
         report: Mapping[str, Any] = json.loads((directory / REPORT).read_text(encoding="utf-8"))
         since_run(report, report)

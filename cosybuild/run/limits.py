@@ -1,4 +1,4 @@
-"""Limits of time and memory for processes that compute what a file of another person describes."""
+"""Limits of time and memory for processes that run what another person's file describes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ProcessLimits:
     """The limits of one process.
 
     Attributes:
-        seconds: the wall time from the start of the call to its end.
-        memory: the size of the process's address space in bytes; None for no limit.
+        seconds: the longest wall time of the process.
+        memory: the largest size of the process's address space in bytes; None for no limit.
     """
 
     seconds: int = 900
@@ -34,15 +34,19 @@ class ProcessLimits:
 def call_limited(
     source: Path, limits: ProcessLimits, function: Callable[..., ResultT], *arguments: Any, emit: Emit
 ) -> ResultT:
-    """Run `function(*arguments, emit)` in a process with limits, as `call_in_subprocess` does.
+    """Run `function(*arguments, emit)` in a subprocess with limits and return its result.
 
     Args:
-        source: the file that describes what is run, for the error.
+        source: the file that describes the work; the error names it.
+        limits: the limits.
+        function: a function that can be pickled, as for `call_in_subprocess`.
+        arguments: its arguments.
+        emit: called with the events that the function emits.
 
     Raises:
         ConfigurationError: the process does not end within the limits.
         CosybuildError: the function raised it.
-        RuntimeError: the function raised another exception, a defect.
+        RuntimeError: the function raised another exception, which is a defect.
     """
     try:
         result: ResultT = call_in_subprocess(_run, limits, function, arguments, emit=emit).value
@@ -60,7 +64,7 @@ def _run(limits: ProcessLimits, function: Callable[..., ResultT], arguments: tup
 
 
 def _set(limits: ProcessLimits) -> None:
-    """Set the limits beyond which the system ends this process, even within native code."""
+    """Set limits with which the operating system ends this process, even during native code."""
     try:
         import resource  # POSIX only
     except ImportError:

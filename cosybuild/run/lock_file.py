@@ -18,7 +18,7 @@ _VERSION = "version."
 
 
 def write_lock(directory: Path, report: Mapping[str, Any]) -> Path:
-    """Write the lock of a finished run beside its report, and return its path."""
+    """Write the lock file of a finished run into its directory, and return the path of the file."""
     path = directory / LOCK
     write_record(path, "lock", {"ingredients": ingredients(report), "artifacts": _artifacts(report)})
     return path
@@ -32,11 +32,11 @@ class _Content:
 
 @dataclass(frozen=True)
 class Lock:
-    """The content of a lock file, read once, so that a build is compared with one lock even if the file changes.
+    """The content of a lock file, read once, so that a later change of the file has no effect.
 
     Attributes:
-        path: the file.
-        ingredients: dotted name -> value of every ingredient of the build.
+        path: the lock file.
+        ingredients: dotted name -> value of everything that determines the build: settings, weights and versions.
         artifacts: artifact name -> digest.
     """
 
@@ -45,9 +45,13 @@ class Lock:
     artifacts: Mapping[str, str]
 
     def check_ingredients(self, facts: Mapping[str, Any]) -> None:
-        """Check before a build that the configuration, the weights and the versions are those of the lock.
+        """Check before a build that the configuration, the weights and the versions are those of the lock file.
 
-        A package that the lock does not name is not checked: earlier versions of cosybuild recorded fewer packages.
+        A package that the lock file does not name is not checked, because earlier versions of cosybuild recorded fewer
+        packages.
+
+        Args:
+            facts: the facts of the run, see `facts.Facts.base`.
 
         Raises:
             DriftError: lists every ingredient that differs.
@@ -57,7 +61,7 @@ class Lock:
         _refuse(self.path, list(_differences(named, now)), "has other ingredients")
 
     def check_artifacts(self, report: Mapping[str, Any]) -> None:
-        """Check after a build that every deterministic artifact has the digest in the lock.
+        """Check after a build that every deterministic artifact has the digest in the lock file.
 
         Raises:
             DriftError: lists every artifact that differs.
@@ -75,10 +79,11 @@ def read_lock(path: Path) -> Lock:
 
 
 def check_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> None:
-    """Check after a build that the artifacts have the digests that the recipe states.
+    """Check after a build that the artifacts have the digests that the recipe states in `must_produce`.
 
     Args:
-        expected: artifact name -> sha256, or its first digits.
+        expected: artifact name -> sha256, or the first digits of it.
+        report: the report of the run.
 
     Raises:
         DriftError: lists every artifact that is missing or differs.
@@ -97,10 +102,14 @@ def check_digests(expected: Mapping[str, str], report: Mapping[str, Any]) -> Non
 
 
 def ingredients(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return dotted name -> value of every ingredient of a build."""
+    """Return dotted name -> value of everything that determines a build: settings, model, weights and versions.
+
+    Args:
+        facts: the facts of a run, or its report.
+    """
     model = facts["model"]
     found = dict(flatten("config", relevant(facts["config"])))
-    # The path of the model on this machine does not matter; its content does.
+    # The path of the model differs between machines. Its content, which matters, is in `weights`.
     found.pop("config.model_dir", None)
     found.update(flatten("model", {"family": model["family"], "hyperparameters": model["hyperparameters"]}))
     found.update(flatten("model.code", model.get("code") or {}))

@@ -1,4 +1,4 @@
-"""The checkup of this machine: what it can build and what it lacks, each finding with its fix."""
+"""The examination of this machine for `doctor`: what it can build, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from cosybuild.system.modes import is_shared, share_commands, unshared_paths
 
 _NEEDED = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "hydra")
 _LITTLE = 5 * 10**9
-"""The space that a full-size build with its engines takes, in bytes, approximately."""
+"""The approximate space, in bytes, that a build of a full-size model with its engines needs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding.
+    """One result of the examination.
 
     Attributes:
-        grade: `ok`, `note` (something optional is missing), or `problem` (a plain build fails).
+        grade: `ok`, `note` (something optional is missing), or `problem` (a build without options fails).
         what: the fact.
-        fix: a command or a sentence; empty if nothing needs fixing.
+        fix: a command or a sentence that helps; empty if nothing needs to be done.
     """
 
     grade: str
@@ -44,7 +44,11 @@ class Finding:
 
 
 def examine(store: Path) -> Iterator[Finding]:
-    """Yield a finding for everything that a build may need, in the order in which a build needs it."""
+    """Yield a finding for everything that a build may need, in the order in which a build needs it.
+
+    Args:
+        store: the path of the store.
+    """
     environment = Environment()
     machine = environment.machine
     yield Finding("ok", f"Python {machine['python']} on {machine['system']}, {machine['cpus']} CPUs")
@@ -70,7 +74,7 @@ def _packages(environment: Environment) -> Iterator[Finding]:
 
 
 def _versions(environment: Environment) -> Iterator[Finding]:
-    """Compare the installed versions with the tested ones."""
+    """Compare the versions of the installed packages with those with which cosybuild was tested."""
     tested = read_tested()
     python = str(environment.machine["python"])
     if python.split(".")[:2] != tested.python.split("."):
@@ -191,7 +195,7 @@ def _store(path: Path) -> Iterator[Finding]:
 
 
 def _sharing(store: Path) -> Iterator[Finding]:
-    """Check that every member of the group can use a shared store, independent of umasks."""
+    """Check that every member of the group can use a shared store, whatever umask the members have."""
     if not store.is_dir():
         return
     stat = store.stat()

@@ -1,4 +1,4 @@
-"""The sounds and pictures of a run for its page, from the evidence of `verify voice`."""
+"""The sounds and pictures for the page of a run, from the evidence that the step `verify voice` writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Media:
-    """The fields of the file that `verification.voice_media.media_of` describes."""
+    """The fields of the file; `verification.voice_media.media_of` describes them."""
 
     case: str
     sample_rate: int
@@ -50,11 +50,11 @@ class _Media:
 
 
 _LARGEST = 64 << 20
-"""The largest file that is read; a page with more would not open in a browser."""
+"""The largest file, in bytes, that is read. A browser could not open a page with more."""
 
 
 def media_in(directory: Path) -> Mapping[str, Any] | None:
-    """Return the sounds and pictures in a run directory; None if there are none, or the file is damaged."""
+    """Return the content of MEDIA in a run directory; None if there is no such file, or it is damaged or too large."""
     path = directory / EVIDENCE / MEDIA
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:

@@ -1,4 +1,7 @@
-"""The ingredients of a user's module: read from an earlier trace, or traced while a subprocess makes the module."""
+"""The code that a user's module depends on, known from an earlier trace or from a new one.
+
+A trace lists the files that are read while a subprocess constructs the module.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +34,24 @@ from cosybuild.system.files import write_atomic
 TRACES = "traces"
 _KEPT = 500
 _SELF_CONTAINED = frozenset({"torch"})
-"""Distributions known to import no modules of the user. Others may do so; Django, for example, imports its settings."""
+"""Distributions that import no modules of the user. Others may do so: Django, for example, imports its settings."""
 
 
 def with_code(request: Request, store: Store, tell: Callable[[str], None], *, remember: bool) -> Request:
-    """Add the ingredients of the module to a request of `model=module`; return any other request unchanged.
+    """Add the trace of the module's code to a request of `model=module`; return any other request unchanged.
 
-    A module of torch is identified by the versions of torch and its requirements. For any other module, even one of
-    another installed package, a subprocess imports torch and makes it, unless everything in the remembered trace is
-    unchanged.
+    A module of torch is identified by the versions of torch and of the packages that torch requires. For any other
+    module, the trace in the store is used if everything in it is unchanged. Otherwise a subprocess imports torch and
+    constructs the module to make a new trace.
 
     Args:
-        store: holds the remembered traces.
+        request: the request.
+        store: the store, which keeps the traces.
         tell: called with a line before a slow action, and for each ingredient that cannot be traced.
         remember: True if the trace may be written to the store.
 
     Raises:
-        ModelError: the module cannot be made.
+        ModelError: the module cannot be constructed.
     """
     subject = request.subject
     if subject.family is not Family.module:
@@ -57,7 +61,7 @@ def with_code(request: Request, store: Store, tell: Callable[[str], None], *, re
 
 
 def known_code(request: Request, store: Store) -> Trace | None:
-    """Return the module's ingredients if they are known without a subprocess; None if not, and for other models."""
+    """Return the trace of the module's code if no subprocess is needed for it, else None; None for other models too."""
     subject = request.subject
     if subject.family is not Family.module:
         return None
@@ -68,7 +72,7 @@ def known_code(request: Request, store: Store) -> Trace | None:
 
 
 def _installed(subject: Subject) -> Trace | None:
-    """Return the trace of a target if all its code is in packages that import no modules of the user; else None."""
+    """Return the trace of a target whose code is all in packages that import no modules of the user; else None."""
     target = subject.hyperparameters["target"]
     if not all(owner in _SELF_CONTAINED for owner in _owners(target)) or _leads_elsewhere(target):
         return None
@@ -76,18 +80,18 @@ def _installed(subject: Subject) -> Trace | None:
 
 
 def _owners(target: Any) -> list[str | None]:
-    """Return the distribution that contains each `_target_` in a node; None if no distribution contains it."""
+    """Return, for each `_target_` in a node, the distribution that contains it; None if no distribution does."""
     return [owner_of(file_of_target({"_target_": name})) if "." in name else None for name in targets_in(target)]
 
 
 def _packages(target: Any) -> dict[str, str]:
-    """Return the fingerprints of the installed distributions that a node names, and of all that they require."""
+    """Return name -> fingerprint of the installed distributions that a node names, and of all that they require."""
     found = {name for owner in _owners(target) if owner is not None for name in requirements_of(owner)}
     return {name: fingerprint(name) for name in sorted(found)}
 
 
 def _leads_elsewhere(node: Any) -> bool:
-    """Return True if an argument may name a file or a module."""
+    """Return True if an argument of the target may name a file or a module of the user."""
     if isinstance(node, Mapping):
         return any(_leads_elsewhere(value) for name, value in node.items() if name != "_target_")
     if isinstance(node, (list, tuple)):
@@ -141,7 +145,7 @@ def _prune(directory: Path) -> None:
 
 
 def _identity(subject: Subject) -> str:
-    """Return a digest of everything, except contents of files, that determines which files the module reads."""
+    """Return a digest of everything that determines which files the module reads, except the contents of files."""
     target, place = subject.hyperparameters["target"], [sys.version, sys.path, os.getcwd()]  # noqa: PTH109  # text
     return hashlib.sha256(json.dumps([target, subject.spec.facts(), place]).encode()).hexdigest()[:32]
 
@@ -166,10 +170,16 @@ def _made(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int]) 
 
 
 def trace_construction(subject: Subject, learned: tuple[str, ...], sizes: Mapping[str, int], emit: Emit) -> Trace:
-    """Make the module, call it once with these sizes and return the trace (runs in a subprocess).
+    """Construct the module, call it once with these sizes, and return the trace (runs in a subprocess).
+
+    Args:
+        subject: the model.
+        learned: paths that a later step of an earlier build read; the new trace includes them.
+        sizes: axis -> size of the example inputs.
+        emit: not used; every function of a subprocess takes it.
 
     Raises:
-        ModelError: the module cannot be made.
+        ModelError: the module cannot be constructed.
     """
     with record_reads() as reads, import_from_source(is_local):
         import safetensors
@@ -190,7 +200,10 @@ def trace_construction(subject: Subject, learned: tuple[str, ...], sizes: Mappin
 
 
 def _announce(module: Any, name: str) -> None:
-    """Wrap a function so that it reports the file that it opens in native code, which no audit hook sees."""
+    """Wrap a function of a module so that it reports the file that it opens.
+
+    The function opens the file in native code, where no audit hook is called.
+    """
     plain = getattr(module, name)
 
     def announced(*arguments: Any, **options: Any) -> Any:
@@ -203,7 +216,7 @@ def _announce(module: Any, name: str) -> None:
 
 
 def _paths(node: Any) -> Iterator[Path]:
-    """Yield the files and directories that arguments of a target name."""
+    """Yield the existing files and directories that arguments of a target name."""
     if isinstance(node, Mapping):
         for value in node.values():
             yield from _paths(value)

@@ -1,4 +1,4 @@
-"""The verdict on a whole plan, its exit code, and the plan as JSON."""
+"""A plan as plain data: the verdict on the whole plan, its exit code, and its steps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from cosybuild.errors import Pending
 
 
 def plan_code(plan: Plan) -> int:
-    """Return the exit code of a dry run: that of `Pending` if a step is blocked (as the run itself would), else 0."""
+    """Return the exit code that a dry run and the build itself have: that of `Pending` if a step is blocked, else 0."""
     return Pending.exit_code if any(isinstance(step.status, Blocked) for step in plan.steps) else 0
 
 
 def plan_verdict(plan: Plan) -> str:
-    """Return `nothing to do`, `would build` or `blocked`; a blocked plan may have steps that would run."""
+    """Return `nothing to do`, `would build` or `blocked` for a whole plan.
+
+    A plan is blocked if one of its steps is blocked, even if other steps would run.
+    """
     if plan_code(plan):
         return "blocked"
     return "nothing to do" if plan.up_to_date else "would build"

@@ -1,4 +1,4 @@
-"""The request, sources and store of a run, prepared before planning without importing torch."""
+"""The preparation of a run: its request, its source files and its store, without an import of torch."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from cosybuild.system.modes import open_to_group
 
 
 def request_from_settings(settings: Settings) -> Request:
-    """Return the request: the settings with the resolved model.
+    """Resolve the model of the settings and return the request.
 
     Raises:
-        ModelError: the model directory or a file it names is missing or unusable, external data are refused, or an ONNX
-            file of the directory has other inputs or outputs than its component.
+        ModelError: the model directory, or a file that it names, is missing or unusable; external data are refused; or
+            an ONNX file of the directory has other inputs or outputs than its component.
         ConfigurationError: the profile does not fit the model, or the variant does not exist.
         DeployError: a condition of the deployment does not hold.
     """
@@ -59,10 +59,10 @@ def request_from_settings(settings: Settings) -> Request:
 
 
 def _check_service(request: Request) -> None:
-    """Refuse a deployment for a runtime that loads no file of the network.
+    """Raise an error for a deployment to a runtime that cannot load any file of this network.
 
     Raises:
-        ConfigurationError: upstream's runtime computes this network in PyTorch.
+        ConfigurationError: CosyVoice's runtime computes this network in PyTorch.
     """
     deploy, subject = request.settings.deploy, request.subject
     if deploy is not None and deploy.service is Service.cosyvoice and lacks_script(subject.component, subject.family):
@@ -99,7 +99,7 @@ def _request(settings: Settings, subject: Subject) -> Request:
         _check_engine_types(subject.spec)
     request = _with_given(Request(settings, subject))
     subject = request.subject
-    profiles = request.profiles  # expanded here, so that a profile that does not fit the model is refused first
+    profiles = request.profiles  # computed here, so that an error of a profile is raised before other errors
     check_inside(request.given, profiles, subject.spec)
     if request.has_default_ranges and any(profiles):
         sizes = ", ".join(f"{axis} {size.min} to {size.max}" for axis, size in profiles[0].items())
@@ -110,7 +110,7 @@ def _request(settings: Settings, subject: Subject) -> Request:
 
 
 def _with_given(request: Request) -> Request:
-    """Return the request with the batches of `verify.inputs`.
+    """Return the request with the batches of `verify.inputs` and a note that names them.
 
     Raises:
         ConfigurationError, ModelError: see `read_given`.
@@ -127,7 +127,7 @@ def _with_given(request: Request) -> Request:
 
 
 def _check_engine_types(spec: ModelSpec) -> None:
-    """Refuse an engine whose inputs or outputs have a type that TensorRT does not have.
+    """Raise an error if TensorRT does not have the type of an input or output.
 
     Raises:
         ConfigurationError: names the first such input or output.
@@ -141,7 +141,10 @@ def _check_engine_types(spec: ModelSpec) -> None:
 
 
 def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
-    """Return slot (`part.slot` for a part) -> source: weights or an existing graph, and calibration inputs."""
+    """Return the files that a build starts from: slot (`part.slot` for a part) -> artifact.
+
+    They are the weights or an existing graph, and the calibration inputs.
+    """
     if request.parts:
         return {
             in_part(part, slot): artifact
@@ -161,14 +164,14 @@ def sources_of(request: Request, store: Store) -> dict[str, Artifact]:
 
 
 def planning_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Store:
-    """Return the store for planning; with `store=off` it does not exist, since planning writes nothing."""
+    """Return the store for planning. With `store=off`, it has no directory, because planning writes nothing."""
     path = Path("outputs/.no-store") if settings is None else Path(settings.path)
     return Store(path, verify=settings is not None and settings.verify, warn=warn, judge=fault_of)
 
 
 @contextmanager
 def open_store(settings: StoreSettings | None, warn: Callable[[str], None]) -> Iterator[Store]:
-    """Yield the store that the settings name; with `store=off` an empty one that is removed afterwards."""
+    """Yield the store that the settings name. With `store=off`, yield an empty store that is removed afterwards."""
     if settings is None:
         # Make it beside the run directory, so that artifacts are not copied between file systems.
         base = Path("outputs")

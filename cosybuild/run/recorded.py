@@ -1,4 +1,4 @@
-"""The reader of recorded runs, from the files in their run directories."""
+"""The reader of recorded runs: it makes a `RecordedRun` from the files in a run directory."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ REPORT_PAGE = "report.html"
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """One run directory.
+    """A run as its run directory records it.
 
     Attributes:
         directory: the run directory.
-        report: report.json as plain data.
-        outcome: its steps, checked.
-        origin: where it came from; None for a run that was made here.
+        report: the content of report.json as plain data.
+        outcome: the records of its steps, checked and typed.
+        origin: the origin of an imported run; None for a run that was made here.
     """
 
     directory: Path
@@ -48,11 +48,11 @@ class RecordedRun:
 
     @property
     def home(self) -> Path:
-        """The directory in which relative paths of the record start.
+        """The directory against which relative paths of the record are resolved.
 
-        It is DIR for a run in DIR/outputs/runs, also after DIR was moved or copied. For other runs, it is the
-        recorded working directory if it exists, and else the current directory. For an imported run, it is always
-        the current directory.
+        It is DIR for a run in DIR/outputs/runs, even after DIR was moved or copied. For other runs, it is the recorded
+        working directory if that exists, and else the current directory. For an imported run outside of such a DIR, it
+        is always the current directory.
         """
         above = self.directory.resolve().parents[: len(RUNS.parts) + 1]
         if len(above) > len(RUNS.parts) and above[0] == above[-1] / RUNS:
@@ -75,6 +75,6 @@ def read_run(word: str) -> RecordedRun:
 
 
 def all_runs(root: Path = RUNS) -> Iterator[RecordedRun]:
-    """Yield every run under `root` that has a report, in the order of their names."""
+    """Yield every run under `root` that has a report, sorted by name."""
     for report in sorted(root.glob(f"*/{REPORT}")):
         yield read_run(str(report.parent))

@@ -1,4 +1,4 @@
-"""Build a run again from its record in another directory, and compare the artifacts with the record."""
+"""The replay of a recorded run: build it again in another directory and compare the artifacts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cosybuild.run.prepare import request_from_settings
 from cosybuild.run.recorded import RecordedRun
 
 _NOT_REPLAYED = ("store", "deploy", "hold_to")
-"""Settings with paths that a replay does not use."""
+"""Settings with paths that a replay does not use, because it has no store, no deployment and no lock file."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Comparison:
 
     Attributes:
         name: the artifact's name.
-        verdict: see `verdict_of`.
-        old, new: the digests; None if there is no such artifact.
+        verdict: the result of the comparison, see `verdict_of`.
+        old: the recorded digest; None if the record has no such artifact.
+        new: the digest of the new build; None if it made no such artifact.
     """
 
     name: str
@@ -54,20 +55,24 @@ def replay(
 ) -> tuple[dict[str, Any], list[Comparison]]:
     """Build all steps of `run` again, without a store, into `directory`.
 
-    A replay does not deploy, time or compare with a recipe. The record of an imported run cannot name files of this
-    machine, and can call only modules of the packages in `trusted`.
+    A replay does not deploy, measure times or compare with `must_produce`. The record of an imported run cannot name
+    files of this machine, and can call only modules of the packages in `trusted`.
 
     Args:
+        run: the recorded run.
+        directory: the run directory of the new build.
+        console: the event sink that shows the progress.
         given: settings of the user as `key=value`, which replace those of the record.
         trusted: top-level packages whose modules the record of an imported run may call.
-        limits: limits of the process that builds an imported run; other runs are built in this process.
+        limits: limits of the process that builds an imported run; None for the default limits. Other runs are built in
+            this process.
 
     Returns:
         The new report, and one comparison for each artifact of the two builds.
 
     Raises:
-        ConfigurationError, ModelError: a file that the record names does not exist or must not be used,
-            or the build of an imported run does not end within the limits.
+        ConfigurationError, ModelError: a file that the record names does not exist or must not be used, or the build of
+            an imported run does not end within the limits.
     """
     overrides = (*run.report["overrides"], *given)
     with ExitStack() as until_the_end:
@@ -139,7 +144,7 @@ def _is_given(name: str, names: Collection[str]) -> bool:
 
 
 def _recorded_only(node: Any, where: str, names: Collection[str]) -> Any:
-    """Return the node without the values that the user has given."""
+    """Return the node without the values that the user has given on the command line."""
     if not isinstance(node, dict):
         return node
     kept = {name: value for name, value in node.items() if not _is_given(f"{where}.{name}", names)}

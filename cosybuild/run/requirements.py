@@ -1,4 +1,4 @@
-"""The packages of a run's record as pip's requirements, and how this environment differs from them."""
+"""The packages of a recorded run as requirements for pip, and their differences from this environment."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def requirements_text(run: RecordedRun) -> str:
-    """Return a file for `pip install -r` or `-c`: the packages that can change the run, with exact versions.
+    """Return a file for `pip install -r` or `-c` with the packages that can change the run, at their exact versions.
 
     Raises:
-        ConfigurationError: the record contains an invalid name of a package or an invalid version.
+        ConfigurationError: the record contains an invalid package name or an invalid version.
     """
     machine = run.report["environment"]["machine"]
     lines = [
@@ -55,9 +55,9 @@ def _plain(text: object) -> str:
 
 
 def version_changes(report: Mapping[str, Any], environment: Environment) -> dict[str, tuple[str, str]]:
-    """Return package -> (version in a report, version installed here) for those that differ.
+    """Return package -> (version in the report, version installed here) for the packages whose versions differ.
 
-    A package that the report does not name is left out: earlier versions of cosybuild recorded fewer packages.
+    Only packages in the report are compared, because earlier versions of cosybuild recorded fewer packages.
     """
     here = versions_of(environment)
     recorded = report["environment"]["versions"]

@@ -19,20 +19,20 @@ DAMAGED = "damaged"
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One recorded run.
+    """One recorded run, as `runs` lists it.
 
     Attributes:
-        name: the name of its directory.
-        directory: the run directory.
-        status: the status of its report, or DAMAGED.
-        started: seconds since the epoch; None for a damaged record.
+        name: the name of the run directory.
+        directory: the path of the run directory.
+        status: the status in the report, or DAMAGED.
+        started: the start in seconds since the epoch; None for a damaged record.
         seconds: the duration; None for a run that did not end.
         model: the family of the model; empty for a damaged record.
         verified: True if every verification passed, False if one did not, None if there was none.
-        failure: the message of a failed run, or the fault of a damaged record; else None.
+        failure: the message of a failed run, or the reason why a record cannot be read; else None.
         artifacts: the names of its artifacts.
         size: the size of its artifacts in bytes.
-        imported: another person made the run.
+        imported: True if another person made the run.
     """
 
     name: str
@@ -66,7 +66,7 @@ class _Report:
 
 
 def list_runs(limit: int | None = None) -> Iterator[RunSummary]:
-    """Yield the runs under outputs/runs, the newest first; a damaged record does not hide the others.
+    """Yield the runs under outputs/runs, the newest first. A run with a damaged record has the status DAMAGED.
 
     Args:
         limit: the largest number of runs; None lists all.

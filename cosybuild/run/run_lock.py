@@ -10,20 +10,21 @@ from cosybuild.system.files import TEMPORARY
 from cosybuild.system.local_lock import locked
 
 CLAIM = ".claim"
-"""The lock file. Its content names the owner for messages."""
+"""The name of the lock file in a run directory. The content of the file names the owner, for messages."""
 
 
 @contextmanager
 def hold_run_lock(directory: Path, on_wait: Callable[[str], None]) -> Iterator[bool]:
-    """Make the run directory if it does not exist, and hold the exclusive lock on it.
+    """Make the run directory if it does not exist, and hold the exclusive lock on it during the `with` block.
 
-    On a file system without locks, return at once without a lock; the store does not depend on it.
+    On a file system that does not support locks, continue without a lock. The store is safe without this lock.
 
     Args:
-        on_wait: called with the name of the owner that is waited for.
+        directory: the run directory.
+        on_wait: called with the name of the process that holds the lock, if this process has to wait.
 
     Yields:
-        True if another process was waited for; it may have changed the directory.
+        True if this process had to wait. The other process may have changed the directory.
 
     Raises:
         OSError: the directory cannot be written.

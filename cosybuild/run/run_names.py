@@ -24,8 +24,9 @@ _SHOWN = 8
 def find_run(word: str) -> Path:
     """Return the directory of the run that a word names.
 
-    In this order, the word is a directory, its report.json, a name under outputs/runs, `last`, the start of a name, or
-    another part of it. Upper and lower case count only if two names differ in nothing else.
+    The word is tried, in this order, as a directory, its report.json, a name under outputs/runs, `last`, the start of a
+    name, and another part of a name. Upper and lower case are distinguished only between names that are otherwise
+    equal.
 
     Raises:
         ConfigurationError: no run or several runs match; the message lists the candidates.
@@ -61,7 +62,7 @@ def find_run(word: str) -> Path:
 
 
 def newest(count: int) -> list[Path]:
-    """Return the directories of the newest runs, the newest first.
+    """Return the directories of the `count` newest runs, the newest first.
 
     Raises:
         ConfigurationError: there are fewer runs.
@@ -73,12 +74,17 @@ def newest(count: int) -> list[Path]:
 
 
 def newest_first(root: Path = RUNS) -> list[Path]:
-    """Return the run directories under `root` that have a report, by the time at which the run started."""
+    """Return the run directories under `root` that have a report, sorted by start time, the newest first."""
     return sorted((path.parent for path in sorted(root.glob(f"*/{REPORT}"))), key=_started, reverse=True)
 
 
 def no_runs(wanted: int, found: int) -> ConfigurationError:
-    """Return the error for fewer runs than a command needs."""
+    """Return the error for a command that needs more runs than there are.
+
+    Args:
+        wanted: the number of runs that the command needs.
+        found: the number of runs that exist.
+    """
     return ConfigurationError(
         f"{RUNS} has {found or 'no'} run{'' if found == 1 else 's'}, and the command needs {wanted}.",
         hint="Next: name a run directory, or build one with `python -m cosybuild`.",
@@ -86,7 +92,7 @@ def no_runs(wanted: int, found: int) -> ConfigurationError:
 
 
 def _started(directory: Path) -> float:
-    """Return the time in the run's report, or the time of the file if the report cannot be read."""
+    """Return the start time in a run's report, or the mtime of the file if the report cannot be read."""
     path = directory / REPORT
     try:
         return float(json.loads(read_regular(path, LARGEST))["started"])
@@ -95,7 +101,7 @@ def _started(directory: Path) -> float:
 
 
 def _matching(word: str, names: Sequence[str]) -> list[str]:
-    """Return the names that match best: exactly, without regard to case, by their start, or by any part."""
+    """Return the names that match best: equal, equal without regard to case, by their start, or by any part."""
     # `X.replay` is beside X, so a full name has precedence over the start of a name.
     if word in names:
         return [word]

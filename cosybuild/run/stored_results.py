@@ -1,4 +1,4 @@
-"""The model and the options of each stored result, from its key and the keys of the results used as its inputs."""
+"""Descriptions of stored results: the model and the options of each, from its key and the keys of its inputs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _OPTIONS = {
     "settings.sm": "sm",
     "settings.mode": "verify",
 }
-"""The parts of keys that people choose, and the word for each."""
+"""The parts of keys that stand for an option of the user, and the word that is printed for each."""
 
 _ENDING = re.compile(r"\.((fp32|tf32|fp16|bf16|mixed)\b.*|onnx)$")
-"""The pattern of the suffix that follows the name of the network in the name of an artifact."""
+"""The suffix that follows the name of the network in the file name of an artifact, such as `.fp16.onnx`."""
 
 _SILENT = ("null", "false", "")
 
 
 @dataclass(frozen=True)
 class Description:
-    """The model and the options of a stored result; both texts are empty if no key states them.
+    """The model and the options of a stored result; a text is empty if no key states it.
 
     Attributes:
         model: the family of the model and the stem of the network's files.
@@ -42,10 +42,10 @@ class Description:
 
 
 def describe(entries: Iterable[Entry]) -> dict[str, Description]:
-    """Return digest of the key -> description, for every entry.
+    """Return digest of the key -> description, for every entry of a store.
 
-    A key has the settings of its own step only. The settings of earlier steps are in the keys of the results that the
-    inputs came from, which are found by digest if the store still has them.
+    The key of an entry has only the settings of its own step. The settings of earlier steps are in the keys of the
+    entries that made the inputs. These entries are found by the digests of the inputs, if the store still has them.
     """
     known = list(entries)
     makers = {artifact.digest: entry for entry in known for artifact in entry.outputs.values()}
@@ -54,7 +54,7 @@ def describe(entries: Iterable[Entry]) -> dict[str, Description]:
 
 
 def made_at(entry: Entry) -> float | None:
-    """Return the time of the build of a result in seconds since the epoch; None if its entry does not state it."""
+    """Return the time at which a result was built, in seconds since the epoch; None if the entry does not state it."""
     try:
         return datetime.fromisoformat(str(entry.made.get("at"))).timestamp()
     except ValueError:
@@ -62,7 +62,7 @@ def made_at(entry: Entry) -> float | None:
 
 
 def _facts(entry: Entry, makers: Mapping[str, Entry], known: dict[str, Mapping[str, str]]) -> Mapping[str, str]:
-    """Return the facts of an entry and of the entries that made its inputs; a later step replaces earlier facts."""
+    """Return the facts of an entry and of the entries that made its inputs; later steps replace earlier facts."""
     if entry.key.digest in known:
         return known[entry.key.digest]
     known[entry.key.digest] = {}  # in a damaged store, entries can depend on each other in a cycle
@@ -83,7 +83,7 @@ def _own(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: str) -> str:
-    """Return the text of a part of a key, which is JSON."""
+    """Return the value of a part of a key as text; remove the quotes of a JSON string."""
     try:
         return str(json.loads(value)) if value.startswith('"') else value
     except ValueError:

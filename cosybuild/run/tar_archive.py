@@ -1,4 +1,4 @@
-"""The .tar.gz format of bundles and failure archives: reproducible when written, checked when read.
+"""The .tar.gz format of bundles and failure archives: the bytes are reproducible, and a reader checks every file.
 
 The archive has regular files only. Its first member is an index, {"schema", "kind", ..., "files": {path: {"sha256",
 "size"}}}. Only files in the index are unpacked, below one directory, and the size and digest of each are checked. A
@@ -40,11 +40,11 @@ _UNREADABLE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, Unicode
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of archive.
+    """One kind of archive, such as a bundle.
 
     Attributes:
-        kind: the field `kind` of its index.
-        index: the name of the first member.
+        kind: the value of the field `kind` in its index.
+        index: the name of the first member, which is the index.
         roots: the top directories of all other members.
         again: the next step for the user if an archive is refused.
     """
@@ -59,14 +59,16 @@ class Form:
 
 
 def pack(form: Form, target: Path, facts: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-    """Write an archive; the same facts and files give the same bytes.
+    """Write an archive. The same facts and files always give the same bytes.
 
     Args:
-        facts: further fields of the index.
-        files: name in the archive -> file.
+        form: the kind of archive.
+        target: the file to write.
+        facts: the fields of the index, besides `schema`, `kind` and `files`.
+        files: name in the archive -> path of the file.
 
     Raises:
-        ConfigurationError: a name would be refused by `unpack_archive`.
+        ConfigurationError: `unpack_archive` would refuse one of the names.
     """
     for name in files:
         if not _is_inside(form, name):
@@ -93,10 +95,10 @@ class Bounds:
     """The limits for the unpacked size of an archive, in bytes.
 
     Attributes:
-        always: an archive may always unpack to this size.
-        ratio: a larger archive may unpack to this multiple of its own size. Weights hardly compress, so real archives
-            unpack to less than three times their size.
-        most: the largest size in all cases.
+        always: the unpacked size that is allowed for any archive.
+        ratio: a larger unpacked size is allowed up to this multiple of the archive's size. Weights hardly compress, so
+            real archives unpack to less than three times their size.
+        most: the largest unpacked size of any archive.
     """
 
     always: int = 256 * 2**20
@@ -104,12 +106,12 @@ class Bounds:
     most: int = 64 * 2**30
 
     def limit(self, packed: int) -> int:
-        """Return the largest unpacked size in bytes for an archive of this size."""
+        """Return the largest allowed unpacked size for an archive of `packed` bytes, in bytes."""
         return min(self.most, max(self.always, self.ratio * packed))
 
 
 class _Member(tarfile.TarInfo):
-    """A member with a limit on its extended header, because tarfile reads headers of any size into memory."""
+    """A member whose extended header is limited in size, because tarfile reads a header of any size into memory."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         # tarfile documents this method as the one to override.
@@ -133,7 +135,14 @@ class _Index:
 
 
 class Package:
-    """An open archive; the index is read first, then each member once."""
+    """An open archive. The index is read when the object is made; `unpack` then reads each member once.
+
+    Args:
+        form: the kind of archive.
+        source: the path of the archive, for errors.
+        archive: the open tar file, at its start.
+        limit: the largest allowed unpacked size in bytes.
+    """
 
     def __init__(self, form: Form, source: Path, archive: tarfile.TarFile, limit: int) -> None:
         self._form = form
@@ -157,6 +166,10 @@ class Package:
 
     def unpack(self, place: Path, is_wanted: Callable[[str], bool] = lambda name: True) -> None:
         """Write the wanted members below a directory, and check all members.
+
+        Args:
+            place: the directory.
+            is_wanted: returns True for the name of a member that is written; by default, all members are written.
 
         Raises:
             ConfigurationError: a member is missing, is not in the index, is not a regular file, or does not match its
@@ -183,7 +196,7 @@ class Package:
             raise self.refused(f"it lacks {next(iter(wanted))!a}")
 
     def refused(self, why: str) -> ConfigurationError:
-        """Return the error that refuses the archive for a reason."""
+        """Return the error for an archive that is refused, with the reason `why`."""
         return self._form.refused(self._source, why)
 
     def _read_index(self) -> Any:
@@ -230,10 +243,13 @@ class Package:
 def open_archive(
     form: Form, source: Path, bounds: Bounds, expected: str | None = None
 ) -> Iterator[tuple[Package, str]]:
-    """Yield an archive whose index is checked, and its sha256.
+    """Yield an open archive whose index is checked, and the sha256 of the archive.
 
     Args:
-        expected: the sha256 from the signature of the archive.
+        form: the expected kind of archive.
+        source: the path of the archive.
+        bounds: the limits for its unpacked size.
+        expected: the sha256 in the signature of the archive; None if there is no signature to check.
 
     Raises:
         ConfigurationError: the file is not an archive of this kind, is damaged or too large, has another sha256, or has
@@ -262,10 +278,10 @@ def open_archive(
 
 @contextmanager
 def unpack_archive(form: Form, source: Path, bounds: Bounds, index: type[T]) -> Iterator[tuple[Path, T]]:
-    """Yield a temporary directory with all files of the archive, which are checked, and the index as a typed value.
+    """Yield a temporary directory with the checked files of an archive, and its index as a value of type `index`.
 
     Raises:
-        ConfigurationError: see `open_archive`.
+        ConfigurationError: see `open_archive` and `Package.unpack`.
     """
     with (
         open_archive(form, source, bounds) as (package, _),
@@ -280,7 +296,7 @@ def _is_plain_file(member: tarfile.TarInfo) -> bool:
 
 
 def _is_inside(form: Form, name: str) -> bool:
-    """Return True if a member's name is a path below the archive's directories, on every system."""
+    """Return True if the name of a member is a path below one of the archive's directories, on every system."""
     root, slash, _ = name.partition("/")
     return is_plain_path(name) and root in form.roots and slash == "/"
 

@@ -1,4 +1,4 @@
-"""The versions with which cosybuild's tests passed (constraints.txt), and how this environment differs from them."""
+"""The package versions with which cosybuild's tests passed (constraints.txt), compared with the installed ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tested:
     versions: Mapping[str, str]
 
     def differences(self, environment: Environment) -> dict[str, tuple[str, str]]:
-        """Return distribution -> (installed version, tested version) for those that differ.
+        """Return distribution -> (installed version, tested version) for the distributions whose versions differ.
 
         A local version label is ignored: `2.13.0+cpu` equals 2.13.0. Distributions that are not installed are left out.
         """
@@ -47,7 +47,7 @@ class Tested:
 
 
 def read_tested(path: Path | None = None) -> Tested:
-    """Read a constraints file; by default cosybuild's own."""
+    """Read a constraints file; None for the one that comes with cosybuild."""
     path = shipped(NAME) if path is None else path
     text = path.read_text(encoding="utf-8")
     said = _TESTED.search(text)

@@ -1,4 +1,4 @@
-"""The check that a run directory already holds the results of a plan, in which case it is not written again."""
+"""The check that a run directory already holds the results of a plan; the directory is then not written again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from cosybuild.system.json_records import read_record
 def unchanged_report(directory: Path, plan: Plan, store: Store) -> Mapping[str, Any] | None:
     """Return the report of an earlier run with the same results; None if anything is missing or different.
 
-    That report then stays in place, so that it still states the reasons why the steps were built.
+    The caller then keeps that report, which states the reasons why the steps were built.
+
+    Args:
+        directory: the run directory.
+        plan: the plan of the new run.
+        store: the store of the new run.
     """
     if not plan.up_to_date:
         return None
@@ -60,10 +65,15 @@ def _is_as_delivered(directory: Path, run: RecordedRun, store: Store) -> bool:
 
 
 def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
-    """Read and check the stored files of artifacts whose delivered copies have changed.
+    """Check the stored files of artifacts whose delivered copies have changed.
 
-    The program that wrote to the copy may have written to the stored file too, with its times restored. Damaged
-    files are moved to the quarantine and built again.
+    The program that wrote to the copy may also have written to the stored file and restored its times. A damaged stored
+    file is moved to the quarantine and built again.
+
+    Args:
+        run: the recorded run.
+        digests: the recorded digests of the files whose copies have changed.
+        store: the store.
     """
     for final in delivered_slots(run.outcome):
         for file in _located(final.artifact, store).files:
@@ -72,5 +82,5 @@ def _doubt(run: RecordedRun, digests: set[str], store: Store) -> None:
 
 
 def _located(artifact: Artifact, store: Store) -> Artifact:
-    """Return the artifact with paths in this store; the store may have had another path when the run was recorded."""
+    """Return the artifact with file paths in this store. The run may have been recorded with another store path."""
     return replace(artifact, files=tuple(replace(f, path=store.objects.locate(f.digest)) for f in artifact.files))

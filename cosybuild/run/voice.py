@@ -1,4 +1,4 @@
-"""The joint build of all parts between speech tokens and a waveform: one request for each part, in one plan."""
+"""The joint build of a voice: one request for each part between speech tokens and waveform, all in one plan."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def voice_request(
 ) -> Request:
     """Return the request of `component=token2wav`.
 
-    Each part has the same request, and so the same keys, as a build of it alone. An ONNX file that the directory does
-    not have is left out, and a note says so.
+    The request of each part is the same as for a build of that part alone, and so are the keys. An ONNX file that the
+    directory does not have is left out, and a note says so.
 
     Args:
         settings: the configuration.
-        resolve: returns the subject of one component; it is called once for each part.
-        request_of: returns the request of one component from its settings and its subject.
+        resolve: a function from the settings of one component to its subject; it is called once for each part.
+        request_of: a function from the settings and the subject of one component to its request.
 
     Raises:
         ConfigurationError: a setting applies to one network only.
@@ -75,10 +75,10 @@ def voice_request(
 
 
 def _check(settings: Settings) -> None:
-    """Refuse settings that apply to only one network.
+    """Raise an error for settings that apply to only one network.
 
     Raises:
-        ConfigurationError: one of them is set.
+        ConfigurationError: such a setting is set.
     """
     model, precision, deploy = settings.model, settings.precision, settings.deploy
     for name, value in (
@@ -115,7 +115,7 @@ def _of_part(settings: Settings, name: ComponentName, family: Family) -> Setting
 
 
 def _applicable_settings(settings: Settings, spec: ModelSpec) -> Settings:
-    """Return the settings of one part, with those profiles and lengths recorded in production that apply to it."""
+    """Return the settings of one part with only the profiles, and only the recorded lengths, that apply to it."""
     verify = settings.verify
     # verify.lengths are lengths of mels; leave them out for a part with another axis.
     if verify is not None and (settings.component.name in GRAPH_FILES or FRAMES not in spec.symbols):
@@ -124,10 +124,10 @@ def _applicable_settings(settings: Settings, spec: ModelSpec) -> Settings:
 
 
 def _check_axes(settings: Settings, specs: Iterable[ModelSpec]) -> None:
-    """Refuse a profile with an axis that no part has; otherwise a misspelt axis would be ignored.
+    """Raise an error for a profile with an axis that no part has. Otherwise a misspelt axis would be ignored.
 
     Raises:
-        ConfigurationError: there is one.
+        ConfigurationError: there is such an axis.
     """
     known = list(dict.fromkeys([FRAMES, *(symbol for spec in specs for symbol in spec.symbols)]))
     for ranges in settings.trt_profile.profiles:

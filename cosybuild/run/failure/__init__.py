@@ -1,1 +1,1 @@
-"""Failed gates: the failure archive, its reproduction, and the known causes."""
+"""Failed gates: the failure archive, the reproduction of the failure from it, and the known causes."""

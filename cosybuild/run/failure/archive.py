@@ -45,7 +45,11 @@ LOWERED_INPUTS = ("lowered", "graph")
 
 
 class FailedCaseRecorder:
-    """A sink for events that keeps the facts that each step reports about a failed case."""
+    """Event sink that keeps, for each step, the facts of the case that failed.
+
+    Attributes:
+        notes: label of the step -> the facts of its last `note` event.
+    """
 
     def __init__(self) -> None:
         self.notes: dict[str, dict[str, Any]] = {}
@@ -56,7 +60,7 @@ class FailedCaseRecorder:
 
 
 def is_gate(outcome: Outcome) -> bool:
-    """Return True if a failed gate ended a run."""
+    """Return True if a run ended because a gate failed."""
     return outcome.failure is not None and outcome.failure.kind == VerificationError.kind
 
 
@@ -72,7 +76,13 @@ def write_failure_archive(
     """Write the archive of a run that a failed gate ended, and return its facts for the report.
 
     Args:
+        target: the file to write.
+        request: the request of the run.
+        plan: the plan of the run.
+        outcome: the records of the steps, with the failure.
+        sources: the result of `prepare.sources_of`.
         facts: the facts of the run, as in its report.
+        witness: the recorder that has seen the events of the run.
     """
     failure = outcome.failure
     assert failure is not None
@@ -86,7 +96,7 @@ def write_failure_archive(
         inputs = _case_inputs(request, note)
         if inputs is not None:
             real = _batch_of(request, note)
-            # The recipe of real inputs names the digest of their file, so the file is kept as it is.
+            # The case names real inputs by the digest of their file, so the file must be copied without a change.
             files["inputs/case.npz"] = _save(place / "case.npz", inputs) if real is None else real.path
         cut: dict[str, Any] | None = None
         profile: dict[str, Any] | None = None
@@ -131,7 +141,7 @@ def write_failure_archive(
 
 
 def _voice(note: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a whole voice that failed, with the same fields as the metrics of a step that passed."""
+    """Return the figures of a voice that failed verification, in the fields of the metrics of a step that passed."""
     return {"cases": [], "notes": [], "rows": note["rows"], "losses": note["losses"]}
 
 
@@ -164,14 +174,17 @@ def _case_inputs(request: Request, note: Mapping[str, Any]) -> dict[str, Array] 
 
 
 def _batch_of(request: Request, note: Mapping[str, Any]) -> GivenBatch | None:
-    """Return the batch of real inputs that failed; None for drawn inputs."""
+    """Return the batch of real inputs that failed; None if the inputs of the failed case were generated."""
     return next((batch for batch in request.given if batch.digest == note["case"].get("given")), None)
 
 
 def _lowering(
     request: Request, given: Mapping[str, Artifact], inputs: Mapping[str, Array], case: str
 ) -> tuple[Cut | None, dict[str, Any] | None]:
-    """Return two values: the smallest failing part (None if only the whole graph fails), and the noise profile."""
+    """Return the smallest failing part of the lowered graph, and the noise profile.
+
+    The part is None if only the whole graph fails. Both are None if they cannot be computed.
+    """
     import onnx_ir as ir
 
     from cosybuild.backends.session import InferenceFailed

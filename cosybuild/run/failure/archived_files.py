@@ -1,4 +1,4 @@
-"""The files of a failure archive that a step or a part of a graph reads; they are checked before they are used."""
+"""The files of a failure archive that the reproduction reads; they are checked before they are used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 def find_artifacts(place: Path, index: FailureIndex, elsewhere: Path | None) -> tuple[dict[str, Artifact], list[str]]:
-    """Return slot -> artifact, and the names of the files that were not found."""
+    """Return slot -> artifact for the files that were found, and the names of the files that were not.
+
+    Args:
+        place: the directory with the unpacked archive.
+        index: the index of the archive.
+        elsewhere: a directory to search for files that the archive names by digest only; None for none.
+    """
     found: dict[str, Artifact] = {}
     lacking = []
     for slot, listed in index.artifacts.items():
@@ -47,7 +53,13 @@ def _find(directory: Path | None, digest: str, size: int) -> Path | None:
 
 @contextmanager
 def in_one_directory(artifacts: Mapping[str, Artifact], archive: Path) -> Iterator[dict[str, Artifact]]:
-    """Yield the artifacts with the files of each in one directory, because a graph finds its external data by name."""
+    """Yield the artifacts with all files of each artifact in one directory.
+
+    ONNX Runtime looks for the external data of a graph by name, in the directory of the graph.
+
+    Raises:
+        ConfigurationError: a graph names other weight files, or an .npz file is not valid.
+    """
     with tempfile.TemporaryDirectory(prefix="cosybuild-replay-") as temporary:
         inputs = {}
         for number, (slot, artifact) in enumerate(artifacts.items()):
@@ -72,10 +84,15 @@ def _place(file: Path, target: Path) -> None:
 
 
 def refuse_foreign_weights(graph: Path, beside: set[str], archive: Path) -> None:
-    """Refuse a graph that names weight files other than those of the same artifact.
+    """Raise an error if a graph names weight files that do not belong to the same artifact.
+
+    Args:
+        graph: the main file of the artifact; a file that is not .onnx is accepted.
+        beside: the names of the artifact's other files.
+        archive: the failure archive, for the error.
 
     Raises:
-        ConfigurationError: it names others, or it is not an ONNX graph.
+        ConfigurationError: the graph names other files, or the file is not an ONNX graph.
     """
     if not graph.name.endswith(".onnx"):
         return
@@ -92,10 +109,14 @@ def refuse_foreign_weights(graph: Path, beside: set[str], archive: Path) -> None
 
 
 def read_arrays(path: Path, archive: Path) -> dict[str, Array]:
-    """Return the arrays of an .npz file of the archive.
+    """Return the arrays of an .npz file of a failure archive: name -> array.
+
+    Args:
+        path: the .npz file.
+        archive: the failure archive, for the error.
 
     Raises:
-        ConfigurationError: it is not such a file.
+        ConfigurationError: the file is not an .npz file of arrays.
     """
     import zipfile
 

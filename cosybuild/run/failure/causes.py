@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 _FLOAT32_LEFT_OUT = 60.0
-"""Signal-to-noise ratio in dB. Graphs that differ by a constant, an epsilon or a variant of an activation stay
-above it; graphs of a wrong structure fall below."""
+"""A signal-to-noise ratio in dB that separates two kinds of wrong float32 graphs.
+
+A graph that differs by a constant, an epsilon or a variant of an activation stays above it. A graph with a wrong
+structure is below it.
+"""
 
 _ROUNDING = 100.0
-"""Signal-to-noise ratio in dB. Above it a float32 graph differs from the reference only by the order of its sums."""
+"""A signal-to-noise ratio in dB, above which a float32 graph differs from the reference only by rounding.
+
+Such a graph adds the same terms in another order.
+"""
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,13 @@ class Signs:
     """The symptoms of a failed gate.
 
     Attributes:
-        stage: the stage of the step that failed.
+        stage: the name of the stage of the step that failed.
         family: the model's family.
         message: the failure's message.
-        note: facts that the step reported of the failed case; empty if it reported none.
-        cut: the part of the graph that fails by itself (`op`, `module`, `finite`, `reference_max`); empty if none.
-        largest: the largest number of the storage type; infinite if nothing is lowered.
+        note: the facts that the step reported about the failed case; empty if it reported none.
+        cut: the smallest part of the graph that fails on its own, as facts: `op` and `module` of its node, `finite`,
+            and `reference_max`, the largest magnitude in float32. It is empty if no such part was found.
+        largest: the largest finite number of the stored type; infinite if the graph is not lowered.
     """
 
     stage: str
@@ -39,23 +46,23 @@ class Signs:
         return self.stage == "verify_lowered"
 
     def property_failed(self, name: str) -> bool:
-        """Return True if the failed case violates this property."""
+        """Return True if the failed case violates the property of the contract with this name."""
         return any(found.get("property") == name for found in self.note.get("properties", ()))
 
     def between(self, low: float, high: float) -> bool:
-        """Return True for a float32 graph whose signal-to-noise ratio in dB is in [low, high)."""
+        """Return True for a float32 graph whose signal-to-noise ratio is in [low, high), in dB."""
         ratio = self.note.get("snr_db")
         return not self.lowered and isinstance(ratio, int | float) and low <= ratio < high
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A known cause as records store it.
+    """A known cause of a failed gate, as records store it.
 
     Attributes:
-        name: a short name.
-        says: an explanation in a sentence.
-        remedy: the next thing to do.
+        name: a short name of the cause.
+        says: an explanation in one sentence.
+        remedy: what the user can do next.
     """
 
     name: str
@@ -65,7 +72,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Cause(Diagnosis):
-    """One known cause; `matches` returns True for symptoms of it."""
+    """A known cause with a function `matches`, which returns True if the symptoms fit the cause."""
 
     matches: Callable[[Signs], bool]
 
@@ -165,10 +172,10 @@ CAUSES: tuple[Cause, ...] = (
         lambda signs: signs.between(10.0, _ROUNDING),
     ),
 )
-"""The known causes; the first that matches the symptoms is reported. A match is a hint, not a proof."""
+"""The known causes. The first one that matches the symptoms is reported. A match is a hint, not a proof."""
 
 
 def match(signs: Signs) -> Diagnosis | None:
-    """Return the first cause that matches the symptoms, or None."""
+    """Return the first known cause that matches the symptoms; None if none matches."""
     found = next((cause for cause in CAUSES if cause.matches(signs)), None)
     return None if found is None else Diagnosis(found.name, found.says, found.remedy)

@@ -1,4 +1,4 @@
-"""The index of a failure archive as typed data, which `archive` writes and `reproduce` reads."""
+"""The index of a failure archive as typed data. `archive` writes the index, and `reproduce` reads it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from cosybuild.run.failure.causes import Diagnosis
 
 @dataclass(frozen=True)
 class Machine:
-    """The part of the recorded environment that is compared: package -> version."""
+    """The part of the recorded environment that the reproduction compares: package -> version."""
 
     versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class SubjectFacts:
-    """The facts of the model that a verifying step needs, without paths or code."""
+    """The facts of the model that a verifying step needs, without paths and without code.
+
+    Attributes:
+        family: the model's family.
+        spec: its inputs and outputs.
+        hyperparameters: its hyper-parameters that are numbers, texts or lists.
+        streaming: True for the streaming variant.
+        stem: the beginning of the names of its artifacts.
+        solver: the solver that calls the network; None for a network without one.
+        existing_graph: True if the build started from an ONNX file, not from weights.
+    """
 
     family: Family
     spec: ModelSpec
@@ -37,14 +47,25 @@ class SubjectFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The smallest failing part of the graph; `inputs` is name of an input -> name of its array in `cut/inputs.npz`."""
+    """The smallest failing part of the graph.
+
+    Attributes:
+        inputs: name of an input of this part -> name of its array in `cut/inputs.npz`.
+    """
 
     inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Given:
-    """A file of an input of the step. `carried` is True if the archive has its content."""
+    """One file of an input artifact of the failed step.
+
+    Attributes:
+        name: the file name.
+        sha256: the digest of its content.
+        size: its size in bytes.
+        carried: True if the archive contains the file, False if it has only the digest.
+    """
 
     name: str
     sha256: str
@@ -54,7 +75,20 @@ class Given:
 
 @dataclass(frozen=True)
 class FailureIndex:
-    """The fields of `capsule.json` that `replay` reads."""
+    """The fields of `capsule.json` that `replay` reads.
+
+    Attributes:
+        step: the label of the failed step.
+        command: the words of the failed command.
+        failure: the recorded failure.
+        cause: the known cause that matched; None if none did.
+        environment: the recorded versions.
+        config: the configuration as plain data.
+        subject: the facts of the model.
+        cut: the smallest failing part of the graph; None if the archive has none.
+        artifacts: slot -> the files of this input of the step.
+        case: the facts of the failed case; None if the step reported none.
+    """
 
     step: str
     command: tuple[str, ...]

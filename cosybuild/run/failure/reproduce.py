@@ -1,4 +1,4 @@
-"""Reproduce a failure from its archive: run the failed step and the smallest failing part of the graph again.
+"""The reproduction of a failure from its archive: run the failed step and the smallest failing part of the graph.
 
 Only the ONNX graphs of the archive are run, by ONNX Runtime. The model's own code is not needed and not imported.
 """
@@ -30,7 +30,7 @@ from cosybuild.store.artifact import Artifact
 from cosybuild.system.environment import Environment
 
 _REPRODUCIBLE = ("verify", "verify_lowered")
-"""Stages that run graphs only. An engine is machine code, and other steps load the model's own code."""
+"""Stages that only run ONNX graphs. Other stages load an engine, which is machine code, or the model's own code."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Reproduction:
 
     Attributes:
         recorded: the failure in the record.
-        cause: the known cause that matched, or None.
-        part: the failure of the smallest failing subgraph on this machine; None if the archive has none, or it passes.
-        has_part: True if the archive has such a subgraph.
+        cause: the known cause that matched; None if none did.
+        part: the failure of the smallest failing part of the graph on this machine; None if the archive has no such
+            part, or the part passes.
+        has_part: True if the archive has such a part.
         error: the failure of the step on this machine; None if the step passes or was not run.
-        lacking: files that the archive names by digest, and that were not found. The step was not run if there are any.
+        lacking: the files that the archive names by digest and that were not found. If there are any, the step was not
+            run.
         versions: package -> (recorded version, version here) for each package whose versions differ.
     """
 
@@ -57,7 +59,7 @@ class Reproduction:
 
     @property
     def shown(self) -> bool:
-        """True if the failure occurs again."""
+        """True if the failure occurs again: in the step or, if the step was not run, in the part of the graph."""
         return self.error is not None or (bool(self.lacking) and self.part is not None)
 
     @property
@@ -72,11 +74,13 @@ def reproduce(
     """Reproduce the failure in a failure archive.
 
     Args:
-        elsewhere: a directory to search for files that the archive names by digest only.
-        tell: called with one line on each action.
+        archive: the failure archive.
+        elsewhere: a directory to search for files that the archive names by digest only; None for none.
+        tell: called with one line before each action.
+        limits: the limits of the process that runs the graphs; None for the default limits.
 
     Raises:
-        ConfigurationError: the file is not a failure archive, is damaged, its graphs do not end within the limits, or
+        ConfigurationError: the file is not a failure archive or is damaged, its graphs do not end within the limits, or
             none of them can be run without further files.
     """
     with unpack_archive(FORM, archive, Bounds(), FailureIndex) as (place, index):
@@ -100,7 +104,7 @@ def reproduce(
 
 @dataclass(frozen=True)
 class _Case:
-    """The part and the step to run. `artifacts` is None if the step cannot run."""
+    """The part of the graph and the step to run. `artifacts` is None if files of the step are missing."""
 
     archive: Path
     place: Path
@@ -134,7 +138,7 @@ def _run(case: _Case, emit: Emit) -> tuple[str | None, VerificationError | None]
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Return True if this package's own code raised the error, and no library that it calls."""
+    """Return True if code of this package raised the error, False if a library that it calls raised it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -143,7 +147,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _request(archive: Path, place: Path, index: FailureIndex) -> Request:
-    """Return the request of the step, without fields that could name code or files of this machine."""
+    """Return the request of the failed step, without settings that could name code or files of this machine."""
     try:
         settings = settings_from_plain(without_local(index.config)[0])
     except ConfigurationError as error:
@@ -191,7 +195,7 @@ def _part(place: Path, cut: Part, request: Request, archive: Path) -> str | None
 
 
 def _step(path: Path, index: FailureIndex, request: Request, given: Mapping[str, Artifact]) -> VerificationError | None:
-    """Return the error of the step; None if it passes."""
+    """Run the failed step and return its error; None if the step passes."""
     stage = next((s for s in stages_for(request) if s.label == index.step), None)
     if stage is None or stage.name not in _REPRODUCIBLE or not set(given) <= {n.removesuffix("?") for n in stage.needs}:
         raise FORM.refused(

@@ -1,1 +1,1 @@
-"""Bundles of finished runs: their content, and the check before an import."""
+"""Bundles of finished runs: how they are written, what they may contain, and how they are checked and imported."""

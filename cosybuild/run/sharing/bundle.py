@@ -33,13 +33,22 @@ BUNDLE = Form(
     "bundle", "bundle.json", (RUN, STORE), "ask the sender to write it again with `python -m cosybuild bundle RUN`"
 )
 DERIVED = (REPORT_TEXT, REPORT_PAGE, PLOT, FAILURE_ARCHIVE)
-"""Files of a run that a bundle contains and an import ignores: they are made from the records, or sent separately."""
+"""Files of a run that a bundle may contain and an import leaves out.
+
+The import makes the reports and the plot again from the records. A failure archive is sent separately.
+"""
 _RESULT = re.compile(r"entries/[^/]+/[0-9a-f]{64}\.json|objects/[0-9a-f]{2}/[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Index:
-    """The fields of `bundle.json`; `keys` has the stage's name and the parts of each result."""
+    """The fields of `bundle.json`.
+
+    Attributes:
+        name: the name of the run.
+        keys: the stage and the named parts of the key of each result in the bundle.
+        artifacts: True if the bundle contains the artifacts and the results of the steps.
+    """
 
     name: str
     keys: tuple[tuple[str, Mapping[str, str]], ...]
@@ -55,6 +64,9 @@ def write_bundle(run: RecordedRun, store: Store, target: Path, *, artifacts: boo
     """Write the archive of a run.
 
     Args:
+        run: the recorded run.
+        store: the store that has the results of its steps.
+        target: the file to write.
         artifacts: True to include the artifacts and the results of the steps, False for the record only.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The import of bundles that other people made, without trust in them.
+"""The import of bundles that other people made. Nothing in a bundle is trusted.
 
 An import checks every member (`run.tar_archive`), accepts only records and data (`members`), parses every record before
-it keeps anything (`import_check`), and marks the run as foreign (`run.imported_run`). Results of steps enter the store
-only if the user requests it, with the same checks as results from a remote.
+it keeps anything (`import_check`), and marks the run as imported (`run.imported_run`). The results of steps are added
+to the store only if the user requests it, with the same checks as results from a remote.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cosybuild.system.files import make_directory, sync_directory, sync_tree
 from cosybuild.system.owner import Heartbeat
 
 _LONGEST_RUN = 200
-"""The largest size of a run's name in bytes; the name of the temporary directory beside it is longer."""
+"""The largest size of a run's name in bytes. The name of the temporary directory for the import is longer."""
 IMPORTED = ".imported"
 """The suffix of the directory of an imported run. No directory of a build has this suffix."""
 _ARRIVING = ".arriving"
@@ -46,7 +46,7 @@ class ImportedBundle:
         run: the run directory.
         carried: the number of results of steps in the archive.
         results: the number of these results that were added to the store.
-        was_there: True if the run directory existed and was not changed.
+        was_there: True if this archive was imported before; its run directory is then kept.
         signer: the fingerprint of the key whose signature was verified; None if no check was requested.
     """
 
@@ -66,16 +66,21 @@ def read_bundle(
     bounds: Bounds | None = None,
     key: Path | None = None,
 ) -> ImportedBundle:
-    """Check an archive and unpack it into a run directory with the mark of a foreign run.
+    """Check a bundle, unpack it into a new run directory, and mark this directory as an imported run.
 
     Args:
-        trust_results: add the results of its steps to the store, so that builds use them.
-        key: a public key; nothing of the archive is read before its signature is verified with it.
+        source: the bundle.
+        store: the store for the results of the steps.
+        runs: the directory in which the run directory is made.
+        trust_results: add the results of the steps to the store, so that builds use them.
+        bounds: the limits for the unpacked size; None for the default limits.
+        key: a public key, with which the signature is verified before anything of the archive is read; None for no
+            check.
 
     Raises:
         ConfigurationError: the file is not a bundle, is damaged or too large, has other members than records and data,
             has records that are not valid, or has no signature of the key.
-        StoreError: a result in it is damaged, or the store or the run directory cannot be written.
+        StoreError: a result in the bundle is damaged, or the store or the run directory cannot be written.
     """
     signed = None if key is None else verify(source, key)
     with open_archive(BUNDLE, source, bounds or Bounds(), None if signed is None else signed.sha256) as (
@@ -126,7 +131,7 @@ def _is_kept(member: str, *, was_there: bool, trust_results: bool) -> bool:
 
 
 def _origin_there(target: Path, digest: str) -> Origin | None:
-    """Return the mark of the run directory if this archive was imported before, else None.
+    """Return the mark of an existing run directory that was imported from the same archive, else None.
 
     Raises:
         ConfigurationError: the path exists and is not from this archive.
@@ -144,7 +149,7 @@ def _origin_there(target: Path, digest: str) -> Origin | None:
 
 @contextmanager
 def _receiving(runs: Path, name: str) -> Iterator[Path]:
-    """Yield a temporary directory beside the runs, and remove the directories of killed imports."""
+    """Yield a temporary directory for an import, next to the run directories; remove those of killed imports."""
     there = runs.is_dir()
     make_directory(runs)
     arriving = runs / _ARRIVING
@@ -170,5 +175,5 @@ def _take_results(keys: list[CacheKey], source: Path, place: Path, store: Store)
 
 
 def plain_facts(imported: ImportedBundle) -> dict[str, Any]:
-    """Return the outcome of an import as plain data for `--json`."""
+    """Return the outcome of an import as plain JSON, for `--json`."""
     return dataclasses.asdict(imported) | {"run": str(imported.run)}

@@ -1,7 +1,7 @@
-"""The check of a foreign run before its import, which reads the run like every later command.
+"""The check of an imported run before it is kept, by the same functions with which later commands read it.
 
-It reads all fields that `explain`, `diff`, `gc`, `replay`, `requirements` and the report need, so that the import
-refuses a record on which one of these commands would fail.
+The check reads all fields that `explain`, `diff`, `gc`, `replay`, `requirements` and the report need. The import
+therefore refuses a record on which one of these commands would fail.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from cosybuild.system.typed_json import from_json
 
 @dataclass(frozen=True)
 class _Config:
-    """The settings that `replay` reads before it has parsed all of them."""
+    """The settings that `replay` reads before it parses the whole configuration."""
 
     model: Mapping[str, Any]
 
 
 def check_records(directory: Path, source: Path) -> None:
-    """Check the records of a run directory: read them, and make all texts that later commands make from them.
+    """Check the records of an imported run: read them, and make all texts that later commands make from them.
 
     Args:
-        directory: the directory with the imported files.
-        source: the file they come from, for the error.
+        directory: the directory with the imported files. report.md, report.html and the plot are written into it.
+        source: the bundle, which the error names.
 
     Raises:
-        ConfigurationError: a record is missing, damaged or not understood.
+        ConfigurationError: a record is missing, damaged or not valid.
     """
     with _understood(source):
         run = read_checked_run(str(directory))

@@ -14,8 +14,8 @@ RECORDS = (REPORT, PLAN, LOCK)
 HYDRA = ".hydra"
 _COMPOSED = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
-# Graphs, files with a graph's weights, engines, OpenVINO IRs, manifests, arrays, options. A graph's weights may be in
-# one file for each tensor, named like the tensor.
+# The suffixes of graphs, weights, engines, OpenVINO IRs, manifests, arrays and options. A graph's weights may be in
+# one file for each tensor, named like the tensor, which can end with `.weight` or `.bias`, or have no suffix.
 _DATA = frozenset(
     {"", ".onnx", ".data", ".onnx_data", ".bin", ".pb", ".weight", ".weights", ".bias"}
     | {".plan", ".engine", ".xml", ".json", ".npz", ".yaml"}
@@ -23,7 +23,7 @@ _DATA = frozenset(
 
 
 def is_record_or_data(inside: str) -> bool:
-    """Return True if a file of a bundle may be written into a run directory.
+    """Return True if the import of a bundle may write this file into a run directory.
 
     Args:
         inside: the path of the file in the run directory, with `/` as separator.
