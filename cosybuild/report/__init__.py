@@ -1,1 +1,1 @@
-"""Reports: text, tables and pages, made only from the JSON of a run or a sweep."""
+"""Reports: texts, tables and HTML pages, made only from the JSON of a run or a sweep."""

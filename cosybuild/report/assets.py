@@ -1,4 +1,4 @@
-"""The files of the pages: templates, the stylesheet that they share, and scripts."""
+"""The files from which the HTML pages are made: templates, the stylesheet that they share, and scripts."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from importlib import resources
 
 @cache
 def asset(name: str) -> str:
-    """Return the text of a file in `page/`."""
+    """Return the text of the file with this name in the directory `page/`."""
     return (resources.files("cosybuild.report") / "page" / name).read_text(encoding="utf-8")

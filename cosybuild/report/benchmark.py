@@ -1,4 +1,4 @@
-"""The benchmark section of a report: one table for each size, and verdicts in words."""
+"""The benchmark section of a report: one table for each size, and sentences about the comparisons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ HEAD = ("", "median", "interval", "frames per second", "real-time factor", "memo
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """Return one line on the fastest runner, e.g. `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`."""
+    """Return one line on the fastest runner (a timed artifact or PyTorch) at the first timed size.
+
+    An example is `onnxruntime fp32 41.2 ms at seq_len=500, real-time factor 0.041`.
+
+    Args:
+        metrics: the metrics of a `benchmark` step.
+    """
     timed = [case for case in metrics["cases"] if case["results"]]
     if not timed:
         return "nothing could be timed"
@@ -24,12 +30,12 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 
 def where(case: Mapping[str, Any]) -> str:
-    """Return the case's sizes, e.g. `seq_len=500 batch=2`."""
+    """Return the sizes of a timed case, e.g. `seq_len=500 batch=2`."""
     return " ".join(f"{symbol}={number}" for symbol, number in case["sizes"].items()) or "fixed sizes"
 
 
 def rows(case: Mapping[str, Any]) -> Iterator[Row]:
-    """Yield one row for each runner, with the columns of `HEAD`."""
+    """Yield one table row for each runner that was timed at the size of this case, with the columns of `HEAD`."""
     for result in case["results"]:
         rate, factor = result["frames_per_second"], result["real_time_factor"]
         yield (
@@ -44,7 +50,11 @@ def rows(case: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def remarks(case: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one sentence for each verdict, each runner that refused the size, and for intervals that stayed wide."""
+    """Yield sentences about one timed case.
+
+    There is one for each comparison of two runners, one for each runner that does not accept the size, and one if the
+    limit of time or rounds was reached before the intervals were narrow enough.
+    """
     for verdict in case["verdicts"]:
         ratio = verdict["ratio"]
         figures = f"{ratio['median']:.3f} of its time, {ratio['low']:.3f} to {ratio['high']:.3f}"

@@ -1,6 +1,6 @@
 """The bill of materials of a run in the JSON format of CycloneDX 1.6, which supply-chain tools read.
 
-Field names and permitted values are those of https://cyclonedx.org/docs/1.6/json/.
+https://cyclonedx.org/docs/1.6/json/ defines the names of the fields and the permitted values.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ from cosybuild.report.card_facts import figures_of, limits_of, task_of
 from cosybuild.report.remarks import checks
 
 _NAMESPACE = uuid.UUID("8d0c1b52-2f1f-5d0e-9a0b-3a3e5f0c6a11")
-"""The namespace of serial numbers: the same run always gets the same one."""
+"""The UUID namespace of serial numbers. A serial number depends only on the run's configuration and artifacts."""
 
 _WEIGHTS = "weights"
 
 
 def bill_of_materials(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the artifacts with digests, figures and limits, the weights, and the libraries that made them."""
+    """Return the bill of materials of a run as a CycloneDX document.
+
+    It lists the artifacts with digests, figures and limits, the weights, and the libraries that made the artifacts.
+
+    Args:
+        report: the content of report.json.
+    """
     model, verified = report["model"], checks(report)
     libraries = list(_libraries(report))
     sources = [] if model["random_weights"] or not model["weights_digest"] else [_WEIGHTS]

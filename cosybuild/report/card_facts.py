@@ -1,4 +1,4 @@
-"""The facts of an artifact that model cards and bills of materials state: task, figures and limits."""
+"""The facts of an artifact that model cards and bills of materials state: its task, measured figures and limits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Figure:
 
     Attributes:
         name: the metric, e.g. `snr_db`.
-        values: metric -> value, in which `cosybuild.figure.measured` finds it.
-        of: the comparison: the step, its reference and its case.
+        values: metric -> value. `cosybuild.figure.measured` reads the value of `name` from it.
+        of: the text that names the comparison: the step, the reference and the case.
     """
 
     name: str
@@ -27,12 +27,17 @@ class Figure:
 
 
 def task_of(report: Mapping[str, Any], artifact: Mapping[str, Any]) -> str:
-    """Return the task as model hubs name it; empty for a user's own model."""
+    """Return the task of an artifact in the words of model hubs; an empty text for a user's own model."""
     return "text-to-speech" if str(report["model"]["family"]).startswith("cosyvoice") else ""
 
 
 def figures_of(report: Mapping[str, Any], artifact: Mapping[str, Any]) -> Iterator[Figure]:
-    """Yield the worst figures of each step that verified an artifact, and those of the solver's mels."""
+    """Yield the worst figures of each step that verified an artifact, and the figures of the solver's mel spectrograms.
+
+    Args:
+        report: the content of report.json.
+        artifact: an item of its field `artifacts`.
+    """
     steps = {step["label"]: step for step in report["steps"]}
     for label in artifact["verified_by"]:
         metrics = steps[label]["metrics"] or {}
@@ -48,9 +53,11 @@ def _figures(values: Mapping[str, Any], of: str) -> Iterator[Figure]:
 
 
 def limits_of(report: Mapping[str, Any], artifact: Mapping[str, Any], check: str) -> Iterator[str]:
-    """Yield a sentence for each thing that the build did not show.
+    """Yield a sentence for each limit of what the build has shown about an artifact.
 
     Args:
+        report: the content of report.json.
+        artifact: an item of its field `artifacts`.
         check: the result of `remarks.checks` for the artifact.
     """
     if report["model"]["random_weights"]:

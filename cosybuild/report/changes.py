@@ -1,4 +1,4 @@
-"""The changes between two runs of one configuration: verdicts, artifacts, and figures beyond noise."""
+"""The changes between two runs of one configuration: status, verification, artifacts, and figures beyond noise."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from cosybuild.report.sweep_figures import FIGURES, figures
 from cosybuild.report.sweep_table import figure_text
 
 _NOISE = {"error": 1.5, "latency": 1.1, "size": 1.01, "memory": 1.01, "nodes": 1.0}
-"""Figure -> the largest factor between two runs that is not a change. Build times depend on the store, so they are
-left out, and `snr_db` has a difference instead of a factor."""
+"""Figure -> the largest factor between two runs that counts as noise and not as a change.
+
+Build times are left out because they depend on the store. For `snr_db`, `_NOISE_DB` is the largest difference in dB.
+"""
 
 _NOISE_DB = 3.0
 
 
 def run_state(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of report.json that is compared: status, verified, weights, figures, artifacts."""
+    """Return the part of report.json that is compared: status, verified, weights, figures and artifacts."""
     return {
         "status": report["status"],
         "verified": report["verified"],
@@ -32,7 +34,12 @@ def run_state(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def since_run(report: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the start of the earlier run of the same directory and the changes since then, as JSON data."""
+    """Return the start of the earlier run in the same directory, and the changes since then, as JSON data.
+
+    Args:
+        report: the content of the new report.json.
+        earlier: the content of the earlier report.json.
+    """
     return {"started": earlier["started"], "changes": list(changes(run_state(earlier), run_state(report)))}
 
 
@@ -43,10 +50,11 @@ def since_lines(since: Mapping[str, Any]) -> Iterator[str]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield the changes between two states; each has `what` changed, and the texts `before` and `after`.
+    """Yield the changes between two states. Each change has `what` changed and the texts `before` and `after`.
 
     Args:
-        old, new: results of `run_state`; cells of sweep.json have the same fields.
+        old: the earlier state, a result of `run_state`. A cell of sweep.json has the same fields.
+        new: the later state.
     """
     if old["status"] != new["status"]:
         yield change("status", old["status"], new["status"])
@@ -63,7 +71,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str
             yield change(FIGURES[name].title, *(figure_text(name, value) for value in pair))
     for name, artifact in new["artifacts"].items():
         was = old["artifacts"].get(name)
-        # A builder of engines measures the machine, so its bytes differ each time.
+        # The builder of engines times kernels on the machine, so an engine has other bytes each time.
         if was is not None and artifact["deterministic"] and was["digest"] != artifact["digest"]:
             yield change(f"sha256 of {name}", was["digest"][:16], artifact["digest"][:16])
     for name in sorted(old["artifacts"].keys() ^ new["artifacts"].keys()):
@@ -72,7 +80,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[dict[str
 
 
 def change(what: str, before: str, after: str) -> dict[str, str]:
-    """Return one change as JSON data."""
+    """Return one change as JSON data: `what` changed, with the text of its value `before` and `after`."""
     return {"what": what, "before": before, "after": after}
 
 

@@ -1,4 +1,4 @@
-"""The contract section of a report: the properties that were tried on the artifact, and those that were not."""
+"""The contract section of a report: the properties that verification tried on artifacts, and those that it did not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ HEAD = ("property", "of", "tried", "change", "asked for")
 
 
 def rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Yield one row for each property and step, with the trial that came nearest to the bound."""
+    """Yield one table row for each property and step, with the trial whose value is nearest to the bound.
+
+    Args:
+        steps: the steps of report.json.
+    """
     for step, contract in _contracts(steps):
         nearest: dict[str, tuple[Mapping[str, Any], int]] = {}
         for finding in contract["properties"]:
@@ -32,7 +36,7 @@ def _value(finding: Mapping[str, Any]) -> float:
 
 
 def absences(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield one line for each reason why properties were not tried."""
+    """Yield one line for each step and each reason why properties were not tried, with the names of the properties."""
     for step, contract in _contracts(steps):
         reasons: dict[str, list[str]] = {}
         for name, reason in contract["not_tried"].items():

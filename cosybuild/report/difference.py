@@ -1,4 +1,4 @@
-"""The differences between two runs in configuration, environment, graph, figures and artifacts, read from JSON only."""
+"""All differences between two runs, read from JSON only: configuration, versions, graph, figures and artifacts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from cosybuild import figure
 Pair = tuple[Any, Any]
 
 ABSENT = "(absent)"
-"""Stands for the value in a run that does not have the name; a recorded null is shown as null."""
+"""The text that stands for the value in a run without the name. A recorded null is shown as null."""
 
 _LEFT_OUT = ("config.store", "config.dry_run", "config.lock", "config.hold_to")
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Pair]]:
-    """Return section -> name -> (value in a, value in b), only where they differ.
+    """Return section -> name -> (value in a, value in b), only for values that differ.
 
     Args:
-        a, b: two report.json.
+        a: the content of one report.json.
+        b: the content of the other.
     """
     sections = {
         "configuration": (flat("config", a["config"]), flat("config", b["config"])),
@@ -33,7 +34,7 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str
 
 
 def difference_lines(found: Mapping[str, Mapping[str, Pair]]) -> Iterator[str]:
-    """Yield the differences as text, section by section."""
+    """Yield the result of `difference` or `overview` as lines of text, section by section."""
     if not found:
         yield "No difference."
     for section, names in found.items():
@@ -51,13 +52,18 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[s
 
 
 def _is_shown_by_members(name: str, pair: Pair, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Return True for an empty list or mapping whose members in the other run are shown in rows of their own."""
+    """Return True for an empty list or mapping if the other run's members have rows of their own."""
     empty = any(isinstance(value, Mapping | list) for value in pair)
     return empty and any(other.startswith(f"{name}.") for other in (*old, *new))
 
 
 def flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Return dotted name -> value of every leaf of nested plain data; an empty list or mapping is a leaf."""
+    """Return dotted name -> value of every leaf of nested plain data. An empty list or mapping counts as a leaf.
+
+    Args:
+        prefix: the beginning of every name, or an empty text.
+        value: the data.
+    """
     if isinstance(value, Mapping | list | tuple) and not value:
         return {prefix: list(value) if isinstance(value, tuple) else value} if prefix else {}
     if isinstance(value, Mapping):
@@ -73,7 +79,7 @@ def flat(prefix: str, value: Any) -> dict[str, Any]:
 
 
 def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return operator -> number of nodes in the last graph that was made."""
+    """Return operator -> number of nodes in the last graph that the run made."""
     ops: dict[str, Any] = {}
     for step in report["steps"]:
         found = (step["metrics"] or {}).get("ops")
@@ -82,7 +88,7 @@ def _ops(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every number and text of every step's metrics, without the counts of nodes (see `_ops`)."""
+    """Return dotted name -> value of every number and text in the metrics of the steps, except those of `_ops`."""
     figures = {}
     for step in report["steps"]:
         metrics = {name: value for name, value in (step["metrics"] or {}).items() if name != "ops"}

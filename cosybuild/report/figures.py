@@ -1,4 +1,4 @@
-"""The text of numbers for people."""
+"""Numbers, times and sizes as text for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration: `0.4 s`, `12.3 s`, `3 min 20 s`."""
+    """Return a duration in seconds as text, e.g. `0.4 s`, `12.3 s` or `3 min 20 s`; `-` for None."""
     if value is None:
         return "-"
     if value < 100:
@@ -19,12 +19,12 @@ def seconds(value: float | None) -> str:
 
 
 def moment(value: float | None) -> str:
-    """Return a time in UTC, e.g. `2026-03-01 09:30:12 UTC`, from seconds since the epoch."""
+    """Return a time, given in seconds since the epoch, as UTC, e.g. `2026-03-01 09:30:12 UTC`; `-` for None."""
     return "-" if value is None else f"{datetime.fromtimestamp(value, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def latency(value: float) -> str:
-    """Return three digits with a unit that fits: `812 µs`, `41.2 ms`, `3.05 s`."""
+    """Return a duration in seconds as three digits with a unit that fits, e.g. `812 µs`, `41.2 ms` or `3.05 s`."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if value >= factor:
             return f"{value / factor:.{max(0, 2 - int(math.log10(value / factor)))}f} {unit}"
@@ -32,7 +32,7 @@ def latency(value: float) -> str:
 
 
 def size(value: float | None) -> str:
-    """Return bytes in decimal units: `812 B`, `35 kB`, `285 MB`, `1.32 GB`."""
+    """Return a number of bytes in decimal units, e.g. `812 B`, `35 kB`, `285 MB` or `1.32 GB`; `-` for None."""
     if value is None:
         return "-"
     for factor, unit, digits in ((1e9, "GB", 2), (1e6, "MB", 0), (1e3, "kB", 0)):
@@ -42,15 +42,20 @@ def size(value: float | None) -> str:
 
 
 def frames(value: int, per_second: float | None) -> str:
-    """Return a length in frames, and in seconds of audio where the frame rate is known: `3000 (60 s)`."""
+    """Return a length in frames, and in seconds if the frame rate is known, e.g. `3000 (60 s)`.
+
+    Args:
+        value: the length in frames.
+        per_second: the frame rate; None if it is not known.
+    """
     return f"{value}" if per_second is None else f"{value} ({value / per_second:.3g} s)"
 
 
 def action(step: Mapping[str, Any]) -> str:
-    """Return the action of a step as one word."""
+    """Return the action of a step as one word for people: `cached` for a hit, else the action itself."""
     return {"hit": "cached"}.get(str(step["action"]), str(step["action"]))
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 step`, `3 steps`."""
+    """Return a number with its noun in the singular or plural, e.g. `1 step` or `3 steps`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -14,7 +14,10 @@ from cosybuild.report.sweep_table import figure_text
 
 
 def highlight(step: Mapping[str, Any]) -> str:
-    """Return e.g. `2,623 -> 2,198 nodes` for simplify; empty for a stage without a figure to show."""
+    """Return the most important figure of a step, e.g. `2,623 -> 2,198 nodes` for `simplify`.
+
+    The text is empty for a step without metrics, and for a stage that is not in `_PHRASES`.
+    """
     phrase = _PHRASES.get(str(step["stage"]))
     metrics = step.get("metrics") or {}
     return phrase(metrics) if phrase is not None and metrics else ""
@@ -38,7 +41,7 @@ def _verify(metrics: Mapping[str, Any]) -> str:
 
 
 def _mel(metrics: Mapping[str, Any]) -> str:
-    """Return the signal-to-noise ratio of the solver's worst mel; empty where the solver was not run."""
+    """Return a phrase with the lowest signal-to-noise ratio of the solver's mels; empty if the solver was not run."""
     found = [measured(run["mel"], "snr_db") for run in metrics.get("solver") or []]
     ratios = [ratio for ratio in found if ratio is not None]
     return f", mel {figure_text('snr_db', min(ratios))}" if ratios else ""
@@ -79,7 +82,7 @@ def _verify_lowered(metrics: Mapping[str, Any]) -> str:
 
 
 def _engine(metrics: Mapping[str, Any]) -> str:
-    # One figure for each profile; a serving process needs the largest.
+    # There is one size for each profile. A serving process needs memory for the largest.
     known = metrics["activation_bytes"]["value"]
     activations = max(known, default=None) if known is not None else None
     return f"{size(metrics['size_bytes']['value'])}, {size(activations)} of activations, {metrics['builder']}"

@@ -1,4 +1,4 @@
-"""Results in the XML format of JUnit, which CI systems show as tests (testmoapp/junitxml describes it)."""
+"""Results in the XML format of JUnit, which CI systems show as tests. testmoapp/junitxml describes the format."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ class Case:
     """One test of a suite.
 
     Attributes:
-        group: the classname, by which CI systems group tests.
-        kind: a failure is a result that is wrong; an error is a result that does not exist.
-        message: the reason for the kind, or for a passed test its output.
-        type: a word for the kind of failure.
+        group: the attribute `classname`, by which CI systems group tests.
+        name: the name of the test.
+        kind: `failure` means that there is a wrong result, and `error` that there is no result.
+        message: the reason for the kind; for a passed test, its output.
+        type: a word for the kind of failure or error.
         seconds: the duration; None if it is not known.
         properties: pairs of a name and a value.
     """
@@ -35,7 +36,7 @@ class Case:
 
 
 def junit_text(name: str, cases: Sequence[Case]) -> str:
-    """Return a document with one test suite."""
+    """Return a JUnit document with one test suite that has these cases."""
     kinds = [case.kind for case in cases]
     counts = {"tests": len(kinds), "failures": kinds.count("failure"), "errors": kinds.count("error"),
               "skipped": kinds.count("skipped")}  # fmt: skip

@@ -1,4 +1,4 @@
-"""The tests of a JUnit file: one for each certified file, each step of a run, or each cell of a sweep."""
+"""The tests of a JUnit file: one for each file of `certify`, for each step of a run, or for each cell of a sweep."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ _KIND_OF_OUTCOME: Mapping[str, Kind] = {
 }
 
 _GATE = "verification"
-"""The kind of failure of a build that is a wrong result. Every other failure means that there is no result."""
+"""The kind of a build's failure that means a wrong result. Every other kind means that there is no result."""
 
 
 def verdict_case(verdict: Mapping[str, Any]) -> Case:
-    """Return the test of one file of `certify`: a refuted file is a failure, an unreadable one an error."""
+    """Return the test for one file of `certify`. A refuted file is a failure, an unreadable file is an error.
+
+    Args:
+        verdict: the facts of the verdict, as `certify --json` prints them.
+    """
     fields = [(name, verdict[name]) for name in ("outcome", "sha256", "family", "dtype")]
     mistakes = [("mistake", known["name"]) for known in verdict["mistakes"]]
     return Case(
@@ -37,7 +41,7 @@ def verdict_case(verdict: Mapping[str, Any]) -> Case:
 
 
 def run_cases(report: Mapping[str, Any], run: str) -> Iterator[Case]:
-    """Yield the test of each step of a run; a step that waits for another machine is skipped.
+    """Yield one test for each step of a run. A step that waits for another machine is a skipped test.
 
     Args:
         report: the content of report.json.
@@ -56,10 +60,11 @@ def run_cases(report: Mapping[str, Any], run: str) -> Iterator[Case]:
 
 
 def failure_case(failure: Mapping[str, Any], run: str) -> Case:
-    """Return the test that a failure ended: a failed gate is a failure, everything else an error.
+    """Return the test for a failure of a build. A failed gate is a JUnit failure, everything else an error.
 
     Args:
-        failure: `kind`, `message` and `hint` as report.json has them; `step` is empty outside of steps.
+        failure: the fields `step`, `kind`, `message` and `hint`, as report.json has them. `step` is empty if no step
+            failed.
         run: the path of the run directory, or the name of the suite if there is none.
     """
     told = " ".join(part for part in (failure["message"], failure["hint"]) if part)
@@ -68,7 +73,7 @@ def failure_case(failure: Mapping[str, Any], run: str) -> Case:
 
 
 def sweep_cases(sweep: Mapping[str, Any]) -> Iterator[Case]:
-    """Yield the test of each cell of a sweep; a cell with steps that wait for another machine is skipped.
+    """Yield one test for each cell of a sweep. A cell with steps that wait for another machine is a skipped test.
 
     Args:
         sweep: the content of sweep.json.

@@ -1,4 +1,4 @@
-"""report.md: the facts of a run for a person."""
+"""report.md: the report of a run as Markdown for people."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ _VERDICTS = {
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """Return the report as Markdown."""
+    """Return the whole report of a run as Markdown.
+
+    Args:
+        report: the content of report.json.
+    """
     return "\n".join(_lines(report)) + "\n"
 
 
 def brief(report: Mapping[str, Any]) -> str:
-    """Return the beginning of the report as Markdown: verdict, model, changes, warnings, steps and artifacts."""
+    """Return the first part of the report as Markdown: status, model, remarks, changes, warnings, steps, artifacts."""
     return "\n".join(_first_lines(report)) + "\n"
 
 
 def failure_text(failure: Mapping[str, Any]) -> str:
-    """Return a failure outside of steps as Markdown."""
+    """Return as Markdown a failure that no step has caused.
+
+    Args:
+        failure: the fields `kind`, `message` and `hint`.
+    """
     hint = f"\n\n{paragraph(failure['hint'])}" if failure["hint"] else ""
     return f"**Failed** ({text(failure['kind'])}): {paragraph(failure['message'])}{hint}\n"
 
@@ -114,7 +122,7 @@ def _model_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def weights_notes(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what was found and converted when the weights were read, e.g. a prefix that was removed."""
+    """Yield the notes that steps wrote when they read the weights, e.g. about a prefix that was removed."""
     for step in steps:
         yield from (step.get("metrics") or {}).get("weights_notes", ())
 

@@ -1,4 +1,4 @@
-"""Tables and lists of Markdown, with all foreign text escaped."""
+"""Tables and lists in Markdown. Text from other people's files is escaped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
-    # Escape `|` also in a code span: Markdown splits a table into cells before it reads them.
+    # Escape `|` in code spans too, because Markdown splits a row into cells before it finds the code spans.
     return text(value).replace("|", "\\|")
 
 
 def bullets(title: str, lines: Iterable[str]) -> Iterator[str]:
-    """Yield a section with one item for each line; nothing if there are no lines."""
+    """Yield a section with this title and one list item for each line; yield nothing if there are no lines."""
     items = [f"- {paragraph(line)}" for line in lines]
     if items:
         yield f"## {text(title)}"

@@ -1,4 +1,4 @@
-"""The model card of a run, in the Markdown format that model hubs show: files, figures, limits, licence."""
+"""The model card of a run, in the Markdown format that model hubs show: files, figures, limits, origin and licence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosybuild.report.remarks import checks
 
 
 def model_card(report: Mapping[str, Any], licence: str | None) -> str:
-    """Return the card.
+    """Return the model card of a run as Markdown.
 
     Args:
         report: the content of report.json.
@@ -53,7 +53,7 @@ def _lines(report: Mapping[str, Any], licence: str | None) -> Iterator[str]:
 
 
 def _front_matter(model: Mapping[str, Any], tasks: Sequence[str], licence: str | None) -> Iterator[str]:
-    """Yield the fields that hubs read; JSON texts are YAML texts too."""
+    """Yield the YAML block that hubs read. Texts are written as JSON, which is also valid YAML."""
     yield "---"
     if licence is not None:
         yield f"license: {json.dumps(licence.lower())}"

@@ -1,4 +1,4 @@
-"""The noise profile of a lowered graph: the section of report.md and the plot beside it."""
+"""The noise profile of a lowered graph: the table in report.md and the plot in profile.svg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 960, 360, 56, 36, 96
 
 
 def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the noise profile of a run, made on request or because a gate failed; None if there is none."""
+    """Return the noise profile of a run; None if there is none.
+
+    A run has one if the step `profile` was requested, or if its failure archive contains one.
+    """
     for step in report["steps"]:
         if step["stage"] == "profile" and step.get("metrics"):
             found: Mapping[str, Any] = step["metrics"]
@@ -25,7 +28,7 @@ def profile_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def rows(profile: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return one row for each noisy node: name, operator, added noise, and the signal-to-noise ratio of the output."""
+    """Return one table row for each of the noisiest nodes, with the columns of `HEAD`."""
     return [
         (code(n["node"]), n["op"], level(ratio(n["fresh_db"])), level(ratio(n["snr_db"]))) for n in profile["nodes"]
     ]
@@ -35,7 +38,10 @@ HEAD = ("node", "", "adds noise at", "signal-to-noise ratio after it")
 
 
 def ratio(value: Any) -> float:
-    """Return a ratio in dB. Older records hold null for an infinite one, and -999 for a value that is not finite."""
+    """Return a recorded signal-to-noise ratio in dB as a number.
+
+    In older records, null stands for an infinite ratio, and -999 for values that are not finite, which give `-inf`.
+    """
     found = number(value)
     if found is None:
         return math.inf
@@ -43,14 +49,14 @@ def ratio(value: Any) -> float:
 
 
 def level(decibels: float) -> str:
-    """Return a ratio as text, e.g. `52.3 dB`."""
+    """Return a ratio in dB as text, e.g. `52.3 dB`; `none` for an infinite ratio, `not finite` for `-inf`."""
     if decibels == math.inf:
         return "none"
     return "not finite" if decibels == -math.inf else f"{decibels:.1f} dB"
 
 
 def plot(profile: Mapping[str, Any]) -> str:
-    """Return a standalone SVG: the signal-to-noise ratio after each node, in the order of the graph."""
+    """Return a standalone SVG with the signal-to-noise ratio after each node, in the order of the graph."""
     return "\n".join(_svg(profile)) + "\n"
 
 
@@ -95,7 +101,7 @@ def _blocks(blocks: Sequence[Sequence[Any]], x: Any, tall: float) -> Iterator[st
 
 
 def _line(curve: Sequence[float], x: Any, y: Any) -> Iterator[str]:
-    """Yield the curve, with a gap at infinite ratios, and a mark on every node whose values are not finite."""
+    """Yield the curve as SVG: a gap at each infinite ratio, and a mark at each node with values that are not finite."""
     run: list[str] = []
     for index, value in [*enumerate(curve), (len(curve), math.inf)]:
         if math.isfinite(value):

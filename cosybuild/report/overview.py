@@ -1,4 +1,4 @@
-"""The differences between two runs that a person compares: verdicts, settings, versions, operators and main figures."""
+"""The main differences between two runs: verdict, settings, model, versions, operators, main figures and artifacts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from cosybuild.report.figures import size
 from cosybuild.report.highlights import highlight
 
 _DIGITS = 3
-"""The significant digits of a figure; two figures that agree in them do not differ here."""
+"""The number of significant digits of a figure. Two figures that are equal in these digits count as equal."""
 
 
 def overview(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Pair]]:
-    """Return section -> name -> (value in a, value in b), only where they differ; `difference` has every figure.
+    """Return section -> name -> (value in a, value in b), only for main values that differ.
+
+    `difference` returns all values that differ.
 
     Args:
-        a, b: two report.json.
+        a: the content of one report.json.
+        b: the content of the other.
     """
     found = difference(a, b)
     sections = {
@@ -49,7 +52,7 @@ def _verdict(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the main figure of each step as a phrase, and its worst figures, rounded."""
+    """Yield the most important figure of each step as a phrase, and the figures of its worst case, rounded."""
     for step in report["steps"]:
         if phrase := highlight(step):
             yield step["label"], phrase.replace(" -> ", " to ")  # the arrow separates the two runs
@@ -60,7 +63,7 @@ def _figures(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _rounded(value: Any) -> str | None:
-    """Return a figure with a few significant digits; None for a value that is no figure."""
+    """Return a figure as text with a few significant digits; None for a value that is not a number."""
     try:
         figure = number(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The check that reports can show the figures of a step, because its entry may come from a remote store."""
+"""The check that reports can show the metrics of a step. The step's entry may come from a remote store."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from cosybuild.report.noise_profile import plot, profile_of
 from cosybuild.report.sweep_figures import figures
 
 MISFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""Exceptions of the code that makes texts from records, if a record has other fields or types than the code expects.
-Any other exception, such as a failed assertion, is a defect of cosybuild and is reported as one."""
+"""The exceptions that the code for reports raises if a record has other fields or types than it expects.
+
+Any other exception, such as a failed assertion, is a defect of cosybuild and is reported as such.
+"""
 
 _MODEL = {
     "family": "",
@@ -35,15 +37,16 @@ _REPORT = {
     "overrides": [],
     "artifacts": [],
 }
-"""The report of a run without steps."""
+"""The report of a run without steps, to which the step to check is added."""
 
 
 def fault_of(stage: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) -> str | None:
-    """Return why no report can show a step with these figures, as a phrase; None if reports can.
+    """Return a phrase with the reason why reports cannot show the metrics of a step; None if they can.
 
     Args:
-        stage: the name of the step's stage, which determines the fields that the texts read.
-        metrics, made: fields of the step's entry in a store.
+        stage: the name of the step's stage, which determines the fields that reports read.
+        metrics: the field `metrics` of the step's entry in a store.
+        made: the field `made` of the entry.
     """
     step = {"label": stage, "stage": stage, "action": "hit", "reason": "", "seconds": 0.0, "peak_bytes": None}
     report = {**_REPORT, "steps": [{**step, "metrics": metrics, "made": made}]}

@@ -1,4 +1,4 @@
-"""Sentences about a run, for the console and for report.md: what was not built, not run or not verified."""
+"""Remarks on a run for the console and report.md: things that were not built, not run or not verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXECUTED, INSPECTED, UNCHECKED = "executed", "graph executed, engine only inspec
 
 
 def remarks(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for random weights, for each thing that was not verified, and for each pending step."""
+    """Yield a sentence for random weights, for everything that was not verified, and for each pending step."""
     if report["model"]["random_weights"]:
         given = "model.weights=FILE" if report["model"]["family"] == "module" else "model_dir=DIR"
         yield f"The weights are {report['model']['weights']}: give {given} to build a trained model."
@@ -29,9 +29,9 @@ def remarks(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def checks(report: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return for each artifact (its path) how it was verified: `EXECUTED`, `INSPECTED` or `UNCHECKED`.
+    """Return artifact path -> how the artifact was verified: `EXECUTED`, `INSPECTED` or `UNCHECKED`.
 
-    A verification by another machine counts too, with the text `executed on HOST`.
+    If another machine has executed it for verification, the text is `executed on HOST`.
     """
     steps = {step["label"]: step for step in report["steps"]}
     executed = {a["digest"] for a in report["artifacts"] if a.get("verified_by")}
@@ -48,7 +48,7 @@ def checks(report: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """Return the verdict of all verifications of a run in a few words."""
+    """Return how far the artifacts of a run are verified: `yes`, `NO`, `in part (see Artifacts)` or `not requested`."""
     if report["verified"] is None:
         return "not requested"
     if not report["verified"]:
@@ -58,6 +58,6 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 
 def warnings_of(step: Mapping[str, Any]) -> Sequence[str]:
-    """Return the warnings of a step: those that the user saw when it was built, and those of its measurements."""
+    """Return the warnings of a step: those printed when it was built, and those in its metrics, each once."""
     found = [*step.get("warnings", ()), *((step.get("metrics") or {}).get("warnings") or ())]
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""The repetition section of a report: differences between several builds of the same configuration."""
+"""The section of a report on repeated builds: the differences between several builds of one configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ STEPS = ("step", "shortest", "longest")
 
 
 def rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield one row for each artifact."""
+    """Yield one table row for each artifact, with the columns of `HEAD`.
+
+    Args:
+        metrics: the metrics of a `repeat` step.
+    """
     for one in metrics["artifacts"]:
         if one["same_bytes"]:
             yield code(one["name"]), "the same", "the same", "the same"
@@ -25,13 +29,13 @@ def rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def step_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the shortest and longest time of each step."""
+    """Yield one table row for each step with its shortest and longest time, with the columns of `STEPS`."""
     for step, several in metrics["seconds"].items():
         yield step, seconds(min(several)), seconds(max(several))
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """Return the result as a phrase."""
+    """Return one phrase with the number of further builds and the artifacts whose bytes differ."""
     differing = [one["name"] for one in metrics["artifacts"] if not one["same_bytes"]]
     again = counted(metrics["repeats"], "build")
     result = f"with other bytes in {', '.join(differing)}" if differing else "all with the same bytes"

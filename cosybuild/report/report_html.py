@@ -1,4 +1,4 @@
-"""report.html: the report of a run as one page that needs no network, with the sounds and pictures of a voice."""
+"""report.html: the report of a run as one page with the sounds and pictures of a voice. It needs no network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ARTIFACT = re.compile(r"<code>(artifacts/[^<]*)</code>")
 
 
 def report_html(report: Mapping[str, Any], media: Mapping[str, Any] | None = None) -> str:
-    """Return the report as a page. It has every text of report.md, because it is made from that.
+    """Return the report as an HTML page. The page is made from report.md, so it has the same texts.
 
     Args:
         report: the content of report.json.
-        media: the sounds and pictures that `verify voice` made; None if there are none.
+        media: the sounds and pictures that the step `verify voice` made (see `run.media`); None if there are none.
     """
     summary, *rest = re.split(r"(?m)^(?=## )", markdown(report))
-    # The page has the first heading in its header.
+    # Leave out the first heading, because the template's header has it.
     sections = [_panel(summary.partition("\n")[2])]
     if media:
         sections.append(f'<section class="panel" id="sounds">\n{sound_section(media)}\n</section>')
@@ -39,7 +39,7 @@ def report_html(report: Mapping[str, Any], media: Mapping[str, Any] | None = Non
 
 
 def _panel(text: str) -> str:
-    from markdown_it import MarkdownIt  # only a run that has something to report pays for the import
+    from markdown_it import MarkdownIt  # imported late, because most commands write no page
 
     # CommonMark with tables; HTML in the text stays text.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)

@@ -1,4 +1,4 @@
-"""Verdicts in the format SARIF 2.1.0 (OASIS), which code hosts show as findings on files."""
+"""Verdicts of `certify` in the format SARIF 2.1.0 (OASIS), which code hosts show as findings on files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ _KINDS = {"right": ("pass", "none"), "not compared": ("notApplicable", "none")}
 
 
 def sarif_text(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """Return one run with one result for each file, or for each known mistake that a file matches."""
+    """Return a SARIF document with one result for each file, or for each known mistake that the file matches.
+
+    Args:
+        verdicts: the facts of each verdict, as `certify --json` prints them.
+    """
     results = [result for verdict in verdicts for result in _results(verdict)]
     texts = {**_RULES, **{f"mistake: {k['name']}": k["remedy"] for v in verdicts for k in v["mistakes"]}}
     used = dict.fromkeys(result["ruleId"] for result in results)

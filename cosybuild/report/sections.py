@@ -1,4 +1,4 @@
-"""The sections of report.md on single steps and the deployment; a section is empty if the step did not run."""
+"""The sections of report.md on single stages and on the deployment. A function yields nothing if there is no data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cosybuild.report.remarks import warnings_of
 
 
 def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the nodes that a search found to need float32, and its cost."""
+    """Yield the section on the nodes that the search of `precision=auto` keeps in float32, and their cost."""
     for step in report["steps"]:
         found = (step.get("metrics") or {}).get("search")
         if not found:
@@ -36,7 +36,7 @@ def search_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def since_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the changes since the last run of the same directory; nothing if there was none."""
+    """Yield the section on changes since the last run in the same directory; nothing if there was no such run."""
     found = report.get("since")
     if found is None:
         return
@@ -47,7 +47,7 @@ def since_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _option(step: Mapping[str, Any]) -> str:
-    """Return the path of the option file that a search wrote; in a joint build, its name begins with the part."""
+    """Return the path of the option file that the search wrote. In a joint build, its name begins with the part."""
     return f"artifacts/{step['part']}.precision.yaml" if step.get("part") else "artifacts/precision.yaml"
 
 
@@ -57,7 +57,7 @@ def _metrics_of(report: Mapping[str, Any], stage: str) -> Iterator[Mapping[str, 
 
 
 def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the noise profile: its picture and its table."""
+    """Yield the section on the noise profile: the plot and the table of the noisiest nodes."""
     found = noise_profile.profile_of(report)
     if found is None:
         return
@@ -69,7 +69,11 @@ def profile_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def voice_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the comparison of the whole voice: each form, the loss of each lowered part, and the judging metrics."""
+    """Yield the section on the whole voice.
+
+    It compares each form (a set of graphs in one precision) with float64, gives the loss that each lowered part causes,
+    and names the metrics that decide.
+    """
     for metrics in voice.metrics_of(report):
         yield "## Whole voice"
         yield ""
@@ -89,7 +93,7 @@ def _voice_remarks(report: Mapping[str, Any], metrics: Mapping[str, Any]) -> Ite
 
 
 def repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the comparison of the repeated builds."""
+    """Yield the section that compares repeated builds of the same configuration."""
     for metrics in _metrics_of(report, "repeat"):
         yield "## Repeated builds"
         yield ""
@@ -98,7 +102,7 @@ def repetition_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the measured times, one table for each case."""
+    """Yield the benchmark section, with one table for each timed size."""
     for metrics in _metrics_of(report, "benchmark"):
         yield "## Benchmark"
         yield ""
@@ -116,14 +120,14 @@ def benchmark_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def warning_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every warning of the run and of its steps, including steps that an earlier run built."""
+    """Yield the sections with the warnings of the run and of each step, also of steps that an earlier run built."""
     yield from bullets("Warnings", report.get("warnings", ()))
     for step in report["steps"]:
         yield from bullets(f"Warnings of {step['label']}", warnings_of(step))
 
 
 def deployment_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the deployment changed, or why it failed."""
+    """Yield the section on the deployment: what it changed, or why it failed."""
     done = report.get("deployment")
     if not done:
         return
@@ -154,7 +158,7 @@ def deployment_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def size_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sizes of each profile, in steps of the axis and in seconds."""
+    """Yield the section on the sizes of each profile, in steps of the axis and, if the rate is known, in seconds."""
     rows = [
         (str(number), symbol, *(frames(size, sizes["per_second"]) for size in sizes["sizes"]))
         for number, profile in enumerate(report.get("profiles", ()))
@@ -167,7 +171,7 @@ def size_lines(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def kept_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every node that stays in float32, with the reason."""
+    """Yield the section on the nodes that stay in float32, grouped by the reason."""
     groups = [one for step in report["steps"] for one in (step.get("metrics") or {}).get("kept_fp32") or ()]
     if groups:
         yield "## Nodes that stay in float32"

@@ -1,7 +1,7 @@
-"""The sounds and pictures of a compared utterance, as HTML: players, log-mels, errors, and the error by frame.
+"""The sounds and pictures of one utterance as HTML: players, log-mel spectrograms, errors, and the error by frame.
 
-They come from `verification.voice_media` through the store, which others may write. `run.media` checks the types; the
-URLs are checked here.
+`verification.voice_media` makes this data, but it is read from a store to which other people may write. `run.media`
+checks the types of the fields, and this module checks the URLs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 150, 56, 22
 
 
 def sound_section(media: Mapping[str, Any]) -> str:
-    """Return the section of one utterance: the reference, then each form beside it."""
+    """Return the section on one utterance: first the reference, then each form, which is a set of built artifacts.
+
+    Args:
+        media: the content of the file of `run.media`.
+    """
     return "\n".join(_lines(media))
 
 
@@ -56,7 +60,7 @@ def _figure(
 
 
 def _curve(form: Mapping[str, Any], seconds: float, low: float, high: float) -> str:
-    """Return the errors by frame as lines in SVG; empty for a form of another length."""
+    """Return the errors by frame as lines in SVG; empty for a form whose output has another length."""
     series = [(one, form[key]) for one, key in (("mel", "mel_error_db"), ("wave", "waveform_error_db")) if key in form]
     if not series:
         return ""

@@ -1,4 +1,4 @@
-"""The summary of a run on the console."""
+"""The summary that the console shows at the end of a run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ _STYLES = {"built": "green", "cached": "cyan", "pulled": "cyan", "blocked": "yel
 
 
 def summary(report: Mapping[str, Any], directory: str) -> RenderableType:
-    """Return the steps as a table, then the artifacts, remarks and the path of the report."""
+    """Return the summary: a table of the steps, then the artifacts, the remarks and the path of the report.
+
+    Args:
+        report: the content of report.json.
+        directory: the path of the run directory.
+    """
     return Group(*_parts(report, directory))
 
 
 def one_line(report: Mapping[str, Any], directory: str) -> str:
-    """Return the line for a run that had nothing to do."""
+    """Return the line that is printed for a run that had nothing to do."""
     return f"Nothing to do: {counted(len(report['steps']), 'step')} up to date. {directory}/report.md"
 
 
@@ -58,7 +63,7 @@ def _parts(report: Mapping[str, Any], directory: str) -> Iterator[RenderableType
 
 
 def _voice(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Yield the forms of a whole voice, and the loss of each lowered part."""
+    """Yield two tables: the figures of each form of a whole voice, and the loss that each lowered part causes."""
     for head, rows in ((voice.FORMS, voice.form_rows(metrics)), (voice.LOSSES, voice.loss_rows(metrics))):
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in head:

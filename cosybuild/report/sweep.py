@@ -1,6 +1,6 @@
 """sweep.json: every cell of a sweep with its figures, made from the JSON files of its runs.
 
-The schema is documented in docs/sweeps.md; raise SCHEMA when a field changes its meaning or is removed.
+docs/sweeps.md documents the schema. SCHEMA must be increased if a field changes its meaning or is removed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _LEFT_OUT = ("store.", "dry_run", "lock", "hold_to", "objective", "must_produce"
 
 
 def gather(directory: Path) -> dict[str, Any]:
-    """Return sweep.json for a sweep directory, also of a sweep that is not finished.
+    """Return the content of sweep.json for the directory of a sweep, also if the sweep is not finished.
 
-    A planned cell that did not begin is `missing`; one that began and has no record of its end is `unfinished`.
+    A planned cell that did not begin has the status `missing`. A cell that began, but has no record of its end, has the
+    status `unfinished`.
     """
     plan = json.loads((directory / PLAN).read_text(encoding="utf-8"))
     records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (directory / CELLS).glob("*.json")}
@@ -112,7 +113,11 @@ def _status(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def varied(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys whose value is not the same in every cell, in the order of the overrides."""
+    """Return the keys whose values differ between cells, in the order of the overrides.
+
+    Args:
+        cells: the overrides of each cell, as `key=value`.
+    """
     pairs = [_pairs(cell) for cell in cells]
     keys = dict.fromkeys(key for said in pairs for key in said)
     return [key for key in keys if len({said.get(key) for said in pairs}) > 1]
@@ -123,9 +128,9 @@ def _pairs(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _differences(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """Return setting -> cell -> value, for the settings that are not the same in every cell that has a report.
+    """Return setting -> cell id -> value, for the settings whose values differ between cells with a report.
 
-    A cell that does not have the setting is left out; null is a value like any other.
+    A cell that does not have the setting is not in the inner mapping. Null is a value like any other.
     """
     configs = {name: flat("", report["config"]) for name, report in reports.items() if report is not None}
     keys = dict.fromkeys(key for config in configs.values() for key in config)
@@ -139,6 +144,6 @@ def _differences(reports: Mapping[str, Mapping[str, Any] | None]) -> dict[str, d
 
 
 def _shared(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return package -> version; several versions if cells were built with different ones."""
+    """Return package -> version. If cells were built with several versions, the text lists all of them."""
     names = sorted({name for one in versions for name in one})
     return {name: ", ".join(sorted({one[name] for one in versions if name in one})) for name in names}

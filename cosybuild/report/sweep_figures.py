@@ -1,4 +1,4 @@
-"""The figures by which the runs of a sweep are compared, read from report.json and the evidence beside it."""
+"""The figures by which the cells of a sweep are compared, read from report.json and the run's evidence files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cosybuild.figure import measured
 
 @dataclass(frozen=True)
 class Figure:
-    """The description of a number that a cell of a sweep has.
+    """The description of one figure of a cell.
 
     Attributes:
         title: the head of its column.
@@ -37,16 +37,19 @@ FIGURES: dict[str, Figure] = {
     "nodes": Figure("nodes", "count", "The number of nodes of the last graph."),
     "build_time": Figure("build time", "seconds", "The build time of all steps together."),
 }
-"""Name -> description, in the order of the columns. Smaller is better for all but `snr_db`."""
+"""Name of a figure -> description, in the order of the columns. A smaller value is better, except for `snr_db`."""
 
 _OLD_INFINITY = 1e9
-"""The ratio in dB that older records of lowered graphs hold where every case is exact."""
+"""The ratio in dB by which older records of lowered graphs state that every case is exact."""
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return every figure of `FIGURES`; None for a figure that the run does not have.
+    """Return name -> value of all figures in `FIGURES`; None for a figure that the run does not have.
 
-    In a joint build, the error and the ratio are those of the worst part, and the other figures are sums.
+    In a joint build, `error` and `snr_db` are those of the worst part, and the other figures are sums over the parts.
+
+    Args:
+        report: the content of report.json.
     """
     parts = list(dict.fromkeys(step.get("part", "") for step in report["steps"])) or [""]
     found = [_of_part(report, part) for part in parts]
@@ -85,9 +88,12 @@ def _of_part(report: Mapping[str, Any], part: str) -> dict[str, float | None]:
 
 
 def error_by_length(run: Path) -> list[tuple[int, float]]:
-    """Return (length, largest relative error at that length) for a run directory, shortest first.
+    """Return (length, largest relative error at that length) for each verified length, the shortest first.
 
-    The verification of the lowered graph is used if there is one, because it is the last verification.
+    If the lowered graph was verified, its errors are returned, because it is the last graph of the run.
+
+    Args:
+        run: the run directory.
     """
     for name in ("lowered_verification.json", "verification.json"):
         evidence = run / "evidence" / name
@@ -98,7 +104,7 @@ def error_by_length(run: Path) -> list[tuple[int, float]]:
 
 
 def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """Return (length, seconds) of the fastest timed artifact at each size, without PyTorch."""
+    """Return (length, median seconds) of the fastest artifact at each timed size. PyTorch is not considered."""
     found = []
     for step in report["steps"]:
         for case in (step["metrics"] or {}).get("cases", []) if step["stage"] == "benchmark" else []:
@@ -109,7 +115,7 @@ def latency_by_length(report: Mapping[str, Any]) -> list[tuple[int, float]]:
 
 
 def _worst(steps: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Return `max_abs`, `max_rel` and `snr_db` of the last verification, without those that it did not measure."""
+    """Return `max_abs`, `max_rel` and `snr_db` of the last verification, without metrics that it did not measure."""
     verified = [step["metrics"]["worst"] for step in steps if "worst" in (step["metrics"] or {})]
     if not verified or verified[-1].get("case") == "":  # older records have an empty case if there was none
         return {}
@@ -138,7 +144,10 @@ def _by_length(cases: Iterable[Mapping[str, Any]]) -> list[tuple[int, float]]:
 
 
 def _length(case: Mapping[str, Any]) -> int | None:
-    """Return the size of the first dynamic axis; older evidence has it in the case's name only."""
+    """Return the size of the first dynamic axis of a case; None if it is not known.
+
+    In older evidence, only the name of the case has this size.
+    """
     if case.get("sizes"):
         return int(next(iter(case["sizes"].values())))
     named = re.search(r"=(\d+)", case["case"])
@@ -146,7 +155,7 @@ def _length(case: Mapping[str, Any]) -> int | None:
 
 
 def _errors(value: Any) -> Iterator[float]:
-    """Yield every `max_rel` in a case, at any depth of outputs and emulations."""
+    """Yield every `max_rel` in the data of a case, at any depth."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name == "max_rel":

@@ -1,4 +1,4 @@
-"""The changes of a sweep since the last one in the same directory: its cells, and the changes of each cell."""
+"""The changes of a sweep since the earlier sweep in the same directory: added and removed cells, and changed cells."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ def since(sweep: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any
     """Return the start of the earlier sweep and the changes since then, as JSON data.
 
     A change has the `cell` (its overrides), `what` changed, and the texts `before` and `after`.
+
+    Args:
+        sweep: the content of the new sweep.json.
+        earlier: the content of the earlier sweep.json.
     """
     return {"started": earlier.get("started"), "changes": list(_changes(sweep, earlier))}
 
 
 def sentence(change: Mapping[str, Any]) -> str:
-    """Return a change as a line of text."""
+    """Return a change of `since` as one line of text."""
     return f"{change['cell']}: {change['what']} {change['before']} -> {change['after']}"
 
 

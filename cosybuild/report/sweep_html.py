@@ -1,4 +1,4 @@
-"""sweep.html: a self-contained page of a sweep with plots, which needs no network."""
+"""sweep.html: a sweep as one HTML page with a table and plots. It needs no network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from cosybuild.report.sweep_table import figure_text, shown_figures, work
 
 
 def sweep_html(sweep: Mapping[str, Any]) -> str:
-    """Return the sweep as a page. Without the extra `report` (plotly) it has no plots, but a note names the extra."""
+    """Return the sweep as an HTML page.
+
+    Without the extra `report` (plotly), the page has no plots, and a note names the extra.
+
+    Args:
+        sweep: the content of sweep.json.
+    """
     return Template(asset("sweep.html")).substitute(
         title=html.escape(one_line(sweep["name"])),
         style=asset("page.css"),
@@ -69,13 +75,13 @@ def _cell(cell: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
 
 
 def _inline(data: Any) -> str:
-    """Return JSON text for a script element; no text in the data can end that element."""
+    """Return data as JSON text for a script element, in which no text of the data can end the element."""
     return figure.dumps(everywhere(data), ensure_ascii=False).replace("<", "\\u003c")
 
 
 @cache
 def _plotly() -> str:
-    """Return the source of plotly.js from the plotly package; empty if that is not installed."""
+    """Return the source of plotly.js from the plotly package; empty if plotly is not installed."""
     if find_spec("plotly") is None:
         return ""
     return (resources.files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")

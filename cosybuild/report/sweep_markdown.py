@@ -1,4 +1,4 @@
-"""sweep.md: a sweep as Markdown for a person."""
+"""sweep.md: the report of a sweep as Markdown for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ _VERDICTS = {
 
 
 def sweep_markdown(sweep: Mapping[str, Any]) -> str:
-    """Return the sweep as Markdown."""
+    """Return the report of a sweep as Markdown.
+
+    Args:
+        sweep: the content of sweep.json.
+    """
     return "\n".join(_lines(sweep)) + "\n"
 
 
@@ -82,7 +86,7 @@ def _link(path: str) -> str:
 
 
 def reason(cell: Mapping[str, Any]) -> str:
-    """Return the reason why a cell is not `ok`, as a sentence."""
+    """Return a sentence with the reason why the status of a cell is not `ok`."""
     if cell["failure"]:
         hint = f" {cell['failure']['hint']}" if cell["failure"]["hint"] else ""
         return f"{cell['failure']['kind']} error: {cell['failure']['message']}{hint}"

@@ -1,4 +1,4 @@
-"""The figures of a sweep's cells as text, and the choice of the figures that get a column."""
+"""The figures of a sweep's cells as text, and the choice of the figures that get a column in tables."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from cosybuild.report.sweep_figures import FIGURES
 
 
 def shown_figures(sweep: Mapping[str, Any]) -> list[str]:
-    """Return the figures that at least one cell has."""
+    """Return the names of the figures that at least one cell of the sweep has."""
     return [name for name in FIGURES if any(cell["figures"].get(name) is not None for cell in sweep["cells"])]
 
 
 def figure_text(name: str, value: float | None) -> str:
-    """Return one figure for a person: `1.2e-04`, `46 dB`, `42 MB`, `41 ms`; `-` where there is none.
+    """Return one figure as text for people, e.g. `1.2e-04`, `46 dB`, `42 MB` or `41 ms`; `-` for None.
 
-    An error of zero is `0`, and the infinite signal-to-noise ratio that goes with it is `exact`.
+    An error of zero is `0`, and an infinite signal-to-noise ratio is `exact`.
+
+    Args:
+        name: the name of the figure in `FIGURES`, which determines the unit.
+        value: its value; None if the cell does not have it.
     """
     if value is None:
         return "-"
@@ -33,7 +37,7 @@ def figure_text(name: str, value: float | None) -> str:
 
 
 def work(cell: Mapping[str, Any]) -> str:
-    """Return the actions of the cell's last build: `2 built, 4 cached`."""
+    """Return how many steps of the cell's last build had each action, e.g. `2 built, 4 cached`."""
     done = list(cell["actions"].values())
     words = dict.fromkeys(done)
     return ", ".join(f"{done.count(word)} {word}" for word in words)

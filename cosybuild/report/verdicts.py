@@ -1,4 +1,4 @@
-"""The lines of `certify` for the console, from the JSON of its verdicts."""
+"""The verdicts of `certify` as text, made from their JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from cosybuild.figure import number
 
 
 def lines(verdict: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the line of one file, then its reason, the mistakes that it matches, and notes."""
+    """Yield the lines for one file: its verdict, the reason, the known mistakes that it matches, and the notes.
+
+    Args:
+        verdict: the facts of the verdict, as `certify --json` prints them.
+    """
     yield f"{verdict['outcome']}: {verdict['file']}{_network(verdict)}{_figures(verdict)}"
     if verdict["reason"]:
         yield f"  {sentence(verdict['reason'])}"
@@ -24,14 +28,14 @@ def mistakes(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 
 def message(verdict: Mapping[str, Any]) -> str:
-    """Return outcome, reason, mistakes and notes as one paragraph."""
+    """Return the outcome, the reason, the mistakes and the notes of a verdict as one paragraph."""
     outcome = sentence(f"{verdict['outcome']}{_network(verdict)}{_figures(verdict)}")
     reason = [sentence(verdict["reason"])] if verdict["reason"] else []
     return " ".join([outcome, *reason, *mistakes(verdict), *verdict["notes"]])
 
 
 def sentence(text: str) -> str:
-    """Return the text with a full stop."""
+    """Return the text with a full stop at its end."""
     return text if text.endswith(".") else f"{text}."
 
 

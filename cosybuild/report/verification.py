@@ -1,4 +1,4 @@
-"""The verification section of a report: the loss of each conversion, the solver's runs, and the lengths served."""
+"""The verification section of a report: the loss of each conversion, the solver runs, and the lengths served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ _DIGITS = {"snr_db": "{:.1f} dB", "lsd_db": "{:.2g} dB"}
 
 
 def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Yield one row for each conversion (hop) from exact arithmetic on; the one that loses most is bold."""
+    """Yield one table row for each hop, with the columns of `HOPS`.
+
+    A hop is one conversion between exact arithmetic and the artifact, such as export or lowering. The name of the hop
+    that loses most is bold.
+
+    Args:
+        steps: the steps of report.json.
+    """
     hops = [hop for step in steps for hop in (step.get("metrics") or {}).get("hops") or []]
     ratios = [measured(hop["own"], "snr_db") for hop in hops]
     least = min((ratio for ratio in ratios if ratio is not None), default=math.inf)
@@ -35,7 +42,7 @@ def hop_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
 
 
 def run_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    """Yield one row for each run of the solver."""
+    """Yield one table row for each run of the solver, with the columns of `RUNS`."""
     for step in steps:
         for run in (step.get("metrics") or {}).get("solver") or []:
             by_step, mel = [_step(value) for value in run["steps_snr_db"]], run["mel"]
@@ -50,7 +57,10 @@ def run_rows(steps: Iterable[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
 
 
 def coverage_line(steps: Iterable[Mapping[str, Any]]) -> str:
-    """Return the share of lengths recorded in production that the profiles serve; empty if no lengths were given."""
+    """Return a sentence with the share of calls, recorded in production, whose lengths the profiles serve.
+
+    The text is empty if no recorded lengths were given.
+    """
     for step in steps:
         found = (step.get("metrics") or {}).get("coverage")
         if found:
@@ -70,13 +80,13 @@ def sizes_left_out(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def figure_text(name: str, value: float | None) -> str:
-    """Return a metric with its unit: `-` where it was not measured, `exact` for an infinite signal-to-noise ratio."""
+    """Return a metric as text with its unit; `-` for None, `exact` for an infinite signal-to-noise ratio."""
     if value is None:
         return "-"
     return "exact" if name == "snr_db" and value == math.inf else _DIGITS.get(name, "{:.2g}").format(value)
 
 
 def _step(value: Any) -> float:
-    """Return the ratio after a step; older records hold null for an infinite one."""
+    """Return the signal-to-noise ratio after one solver step. In older records, null stands for an infinite ratio."""
     ratio = number(value)
     return math.inf if ratio is None else ratio

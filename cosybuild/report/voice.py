@@ -1,4 +1,7 @@
-"""The comparison of a whole voice as tables: the figures of each form, and the loss that each lowered part causes."""
+"""Tables on the verification of a whole voice: the figures of each form, and the loss that each lowered part causes.
+
+A form is one set of graphs that together compute the voice, e.g. all parts in float32.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ LOSSES = ("lowered alone", "mel SNR", "waveform SNR", "log-mel", "noise of the m
 
 
 def metrics_of(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the figures of the step `verify voice`, also if it failed."""
+    """Yield the metrics of the step `verify voice`. If it failed, they come from the failure archive's facts."""
     for step in report["steps"]:
         if step["stage"] == "verify_voice" and step.get("metrics"):
             yield step["metrics"]
@@ -23,7 +26,11 @@ def metrics_of(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def form_rows(metrics: Mapping[str, Any]) -> Iterator[Sequence[str]]:
-    """Yield one row for each form and utterance."""
+    """Yield one table row for each form and utterance, with the columns of `FORMS`.
+
+    Args:
+        metrics: a result of `metrics_of`.
+    """
     for row in metrics["rows"]:
         mel, waveform = row["outputs"]["mel"], row["outputs"]["waveform"]
         share = measured(waveform, "clipped")
@@ -41,7 +48,7 @@ def form_rows(metrics: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 
 
 def loss_rows(metrics: Mapping[str, Any]) -> Iterator[Sequence[str]]:
-    """Yield one row for each lowered part and utterance."""
+    """Yield one table row for each lowered part and utterance, with the columns of `LOSSES`."""
     for loss in metrics["losses"]:
         yield (
             str(loss["part"]),
@@ -55,7 +62,7 @@ def loss_rows(metrics: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 
 
 def judged_by(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one sentence for each metric that judged waveforms, with its forms and the reason."""
+    """Yield one sentence for each kind of metric that decides whether a waveform passes: the forms, and the reason."""
     forms: dict[str, dict[str, None]] = {}
     for row in metrics["rows"]:
         forms.setdefault(row["judged_by"], {})[row["form"]] = None
@@ -63,7 +70,10 @@ def judged_by(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def engines_left_out(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence that lists the engines and IRs of the parts; only graphs are compared as a whole voice."""
+    """Yield a sentence with the engines and IRs that the whole voice was not computed with.
+
+    Only graphs compute the whole voice. Engines and IRs are verified or inspected alone.
+    """
     stages = ("engine", "openvino")
     engines = [step["label"] for step in report["steps"] if step["stage"] in stages and step.get("part")]
     if engines:
@@ -71,7 +81,10 @@ def engines_left_out(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """Return the worst figures of the float32 form and of the last one, e.g. `2 utterances, fp32: mel 126.6 dB`."""
+    """Return the worst figures of the first form (float32) and of the last form, over all utterances.
+
+    An example is `2 utterances; fp32: mel 126.6 dB, waveform 60.2 dB`.
+    """
     forms: dict[str, list[Mapping[str, Any]]] = {}
     for row in metrics["rows"]:
         forms.setdefault(row["form"], []).append(row["outputs"])
